@@ -1,0 +1,242 @@
+"""Every error that orlop raises: one root, with facts that do not change.
+
+Programs match the class or its ``code``; the text is for people and may be improved at any time. The exit status is
+what the command line ends with, the HTTP status what a front door answers.
+
+| exit status | meaning |
+|---|---|
+| 1 | anything else |
+| 2 | the command line itself is wrong |
+| 3 | what was given is no valid reference, archive, config or digest |
+| 4 | there is no such image, layer or content |
+| 5 | the request conflicts with what is there |
+| 6 | content is not what its digest says |
+| 7 | the store's place cannot be used: no space, no permission, read-only, too new |
+| 130 | interrupted by the user |
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class OrlopError(Exception):
+    """Root of all errors; its text is one sentence that says what, where and what to do."""
+
+    code: ClassVar[str] = "ERROR"
+    http_status: ClassVar[int] = 500
+    exit_code: ClassVar[int] = 1
+
+
+# What was given cannot be understood.
+
+
+class InvalidInput(OrlopError):
+    """What was given is not valid."""
+
+    code = "INVALID_INPUT"
+    http_status = 400
+    exit_code = 3
+
+
+class InvalidDigest(InvalidInput):
+    """A text that should be a digest is none."""
+
+    code = "INVALID_DIGEST"
+
+
+class InvalidReference(InvalidInput):
+    """A text that should name an image is no valid reference."""
+
+    code = "INVALID_REFERENCE"
+
+
+class InvalidJSON(InvalidInput):
+    """Bytes are not JSON, or not JSON of the shape that was expected."""
+
+    code = "INVALID_JSON"
+
+
+class InvalidImage(InvalidInput):
+    """An image config cannot be read."""
+
+    code = "INVALID_IMAGE"
+
+
+class InvalidManifest(InvalidInput):
+    """A manifest or index cannot be read."""
+
+    code = "INVALID_MANIFEST"
+
+
+class InvalidTar(InvalidInput):
+    """A tar stream is malformed or ends too early."""
+
+    code = "INVALID_TAR"
+
+
+class InvalidArchive(InvalidInput):
+    """An image archive is incomplete, contradictory or no image archive at all."""
+
+    code = "INVALID_ARCHIVE"
+
+
+class InvalidCompression(InvalidInput):
+    """A compressed stream is damaged, or its compression is not known."""
+
+    code = "INVALID_COMPRESSION"
+
+
+class LimitExceeded(InvalidInput):
+    """Input is larger, deeper or longer than the limit that is set for it."""
+
+    code = "LIMIT_EXCEEDED"
+
+
+# Nothing is there under that name.
+
+
+class NotFound(OrlopError):
+    """Nothing is there under that name."""
+
+    code = "NOT_FOUND"
+    http_status = 404
+    exit_code = 4
+
+
+class ImageNotFound(NotFound):
+    """No image has that name or ID."""
+
+    code = "IMAGE_NOT_FOUND"
+
+
+class ReferenceNotFound(NotFound):
+    """No image carries that reference."""
+
+    code = "REFERENCE_NOT_FOUND"
+
+
+class LayerNotFound(NotFound):
+    """No layer has that chain ID or diff ID."""
+
+    code = "LAYER_NOT_FOUND"
+
+
+class ContentNotFound(NotFound):
+    """No content, or no metadata of it, is kept under that digest."""
+
+    code = "CONTENT_NOT_FOUND"
+
+
+# The request conflicts with what is there.
+
+
+class Conflict(OrlopError):
+    """The request conflicts with what is there."""
+
+    code = "CONFLICT"
+    http_status = 409
+    exit_code = 5
+
+
+class AmbiguousID(Conflict):
+    """A prefix is shared by several image IDs."""
+
+    code = "AMBIGUOUS_ID"
+    http_status = 400
+
+
+class ImageInUse(Conflict):
+    """An image cannot be removed: something refers to it."""
+
+    code = "IMAGE_IN_USE"
+
+
+class LayerLimitExceeded(Conflict):
+    """A chain would have more layers than an image may have."""
+
+    code = "LAYER_LIMIT_EXCEEDED"
+
+
+# Content is not what it should be.
+
+
+class IntegrityError(OrlopError):
+    """Content is not what its digest or size says."""
+
+    code = "INTEGRITY"
+    exit_code = 6
+
+
+class DigestMismatch(IntegrityError):
+    """The digest of some bytes is not the expected one."""
+
+    code = "DIGEST_MISMATCH"
+
+
+class SizeMismatch(IntegrityError):
+    """Some content has more or fewer bytes than it should have."""
+
+    code = "SIZE_MISMATCH"
+
+
+# The place where the store lies cannot be used.
+
+
+class StorageError(OrlopError):
+    """The store's place cannot be used."""
+
+    code = "STORAGE"
+    exit_code = 7
+
+
+class NoSpace(StorageError):
+    """The file system (or the quota) is full."""
+
+    code = "NO_SPACE"
+    http_status = 507
+
+
+class PermissionDenied(StorageError):
+    """The store, or a file that was named, may not be read or written by this user."""
+
+    code = "PERMISSION_DENIED"
+    http_status = 403
+
+
+class ReadOnlyStore(StorageError):
+    """The store lies on a read-only file system, or was opened for reading."""
+
+    code = "READ_ONLY_STORE"
+    http_status = 403
+
+
+class StoreTooNew(StorageError):
+    """A newer orlop wrote the store."""
+
+    code = "STORE_TOO_NEW"
+
+
+class StoreDamaged(StorageError):
+    """The database of the store cannot be read."""
+
+    code = "STORE_DAMAGED"
+
+
+class StoreInUse(StorageError):
+    """Another program (a daemon) owns the store at the moment."""
+
+    code = "STORE_IN_USE"
+    http_status = 409
+
+
+class ReadFailed(StorageError):
+    """A file or pipe that was named cannot be read."""
+
+    code = "READ_FAILED"
+
+
+class WriteFailed(StorageError):
+    """A file or pipe that was named cannot be written."""
+
+    code = "WRITE_FAILED"

@@ -1,0 +1,1 @@
+"""One user verb per module; ``ImageService`` composes them."""

@@ -1,0 +1,1 @@
+"""What is kept: blobs, layers, images, references."""

@@ -1,0 +1,1 @@
+"""Bytes in motion: hashing, compression, tar, durable files."""
