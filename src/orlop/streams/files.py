@@ -1,0 +1,333 @@
+"""Durable files and locks: the only place that knows fsync, rename, flock and what else differs between systems.
+
+What is promised here holds on Linux: a file is on disk after ``fsync`` of it, its name after ``fsync`` of its directory.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Self
+
+from orlop.errors import (
+    NoSpace,
+    NotFound,
+    OrlopError,
+    PermissionDenied,
+    ReadFailed,
+    ReadOnlyStore,
+    StorageError,
+    WriteFailed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+CHUNK = 1 << 20
+"""Bytes that are moved at once: smaller items lose their time to thread switches."""
+
+_SYNC_EVERY = 32 << 20
+
+_CLASSES: dict[int, tuple[type[OrlopError], str]] = {
+    errno.ENOSPC: (NoSpace, "no space left on device; free some or choose another place"),
+    errno.EDQUOT: (NoSpace, "the disk quota is used up; free some space or choose another place"),
+    errno.EROFS: (ReadOnlyStore, "the file system is read-only; choose a place that can be written"),
+    errno.EACCES: (PermissionDenied, "permission denied; check who owns it and its mode"),
+    errno.EPERM: (PermissionDenied, "operation not permitted; check who owns it"),
+}
+
+
+def explained(error: OSError, doing: str, path: str | os.PathLike[str]) -> OrlopError:
+    """Give the error of orlop's own that says what the system's ``error`` means, where it happened and what to do.
+
+    A closed pipe stays what it is: who reads the output decides when it ends.
+    """
+    found = _CLASSES.get(error.errno or 0)
+    if found is not None:
+        return found[0](f"cannot {doing} {os.fspath(path)}: {found[1]}")
+    return StorageError(f"cannot {doing} {os.fspath(path)}: {os.strerror(error.errno) if error.errno else error}")
+
+
+@contextmanager
+def explaining(doing: str, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn every ``OSError`` of the block, but for a broken pipe, into one clear `OrlopError`."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise explained(error, doing, path) from error
+
+
+def open_source(path: str | os.PathLike[str]) -> int:
+    """Open a user's file or pipe for reading and give its descriptor.
+
+    Raises:
+        NotFound: there is no such file.
+        PermissionDenied: it may not be read.
+        ReadFailed: it is a directory, or the system refuses for another reason.
+    """
+    name = os.fspath(path)
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        msg = f"cannot open {name}: no such file; check the path"
+        raise NotFound(msg) from error
+    except OSError as error:
+        raise explained(error, "open", name) from error
+    if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        msg = f"cannot read {name}: it is a directory; name an archive file"
+        raise ReadFailed(msg)
+    return descriptor
+
+
+def fsync_directory(path: str) -> None:
+    """Put the names in a directory on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_directory(path: str) -> None:
+    """Make a directory that only its owner may enter, and put its name on disk; one that is there stays as it is."""
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+        fsync_directory(os.path.dirname(path) or ".")
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of the bytes, whatever the system takes at once."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+class NewFile:
+    """A file that is being written and not yet visible under its final name.
+
+    Write-back starts while the writing goes on, so that the final ``fsync`` has little left to wait for. Leaving the
+    block without `publish` removes the file. Not safe for use by two threads at once.
+    """
+
+    __slots__ = ("_descriptor", "_failed", "_flusher", "_unsynced", "path", "size")
+
+    def __init__(self, path: str, *, mode: int = 0o600) -> None:
+        self.path = path
+        self.size = 0
+        self._unsynced = 0
+        self._flusher: threading.Thread | None = None
+        self._failed: OSError | None = None
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Append bytes and give their number."""
+        write_all(self._descriptor, data)
+        self.size += len(data)
+        self._unsynced += len(data)
+        if self._unsynced >= _SYNC_EVERY:
+            self._unsynced = 0
+            self._start_write_back()
+        return len(data)
+
+    def _start_write_back(self) -> None:
+        if self._flusher is not None and self._flusher.is_alive():
+            return
+        self._flusher = threading.Thread(target=self._write_back, name="orlop-write-back")
+        self._flusher.start()
+
+    def _write_back(self) -> None:
+        # Linux reports a failed write-back once per descriptor: an error that this early call eats must be kept.
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            self._failed = error
+
+    def sync(self) -> None:
+        """Wait until every byte is on disk."""
+        self._join()
+        if self._failed is not None:
+            raise self._failed
+        os.fsync(self._descriptor)
+
+    def publish(self, target: str) -> None:
+        """Give the file its final name, replacing what has it; the caller syncs the file before, the directory after."""
+        os.rename(self.path, target)
+        self.path = target
+        self.close()
+
+    def protect(self) -> None:
+        """Take everybody's right to write from the file."""
+        os.fchmod(self._descriptor, 0o400)
+
+    def close(self) -> None:
+        """Let go of the file and leave it where it is."""
+        self._join()
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+    def discard(self) -> None:
+        """Remove the file, if it has not been published."""
+        if self._descriptor >= 0:
+            try:
+                self.close()
+            finally:
+                with suppress(FileNotFoundError):
+                    os.unlink(self.path)
+
+    def _join(self) -> None:
+        if self._flusher is not None:
+            self._flusher.join()
+            self._flusher = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.discard()
+
+
+class FileLock:
+    """An exclusive ``flock`` on a file; it ends with its holder's process, however that ends.
+
+    Each object has an open file description of its own, so it also excludes other threads of one process.
+    """
+
+    __slots__ = ("_descriptor", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._descriptor = -1
+
+    def acquire(self) -> None:
+        """Wait for the lock and take it."""
+        self._take(fcntl.LOCK_EX)
+
+    def try_acquire(self) -> bool:
+        """Take the lock if it is free at this moment, and say whether it was."""
+        try:
+            self._take(fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _take(self, operation: int) -> None:
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, operation)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give the lock back; without one this does nothing."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()
+
+
+class Output:
+    """Where a user wants bytes to go: a regular file that appears whole or not at all, or a pipe or device as it is.
+
+    A regular target is written beside itself under a temporary name and renamed by `finish`, so that a failed or
+    interrupted command leaves neither a new file nor a damaged old one.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open the target.
+
+        Raises:
+            NotFound: its directory does not exist.
+            PermissionDenied, NoSpace, ReadOnlyStore, WriteFailed: it cannot be written.
+        """
+        self.path = os.path.realpath(os.fspath(path))
+        self._new: NewFile | None = None
+        self._descriptor = -1
+        with _explaining_output(path):
+            mode = os.stat(self.path).st_mode if os.path.exists(self.path) else stat.S_IFREG
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if stat.S_ISREG(mode) and not self.path.startswith(("/proc/", "/dev/")):
+                umask = _umask()
+                self._new = NewFile(f"{self.path}.{os.getpid()}.{threading.get_ident():x}.part", mode=0o666 & ~umask)
+            else:
+                self._descriptor = os.open(os.fspath(path), os.O_WRONLY | os.O_CLOEXEC)
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether the target is a regular file: durable and atomic."""
+        return self._new is not None
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Append bytes and give their number."""
+        with _explaining_output(self.path):
+            if self._new is not None:
+                return self._new.write(data)
+            write_all(self._descriptor, data)
+            return len(data)
+
+    def finish(self) -> None:
+        """Put everything on disk and give it its name; a pipe is closed."""
+        with _explaining_output(self.path):
+            if self._new is not None:
+                self._new.sync()
+                self._new.publish(self.path)
+                fsync_directory(os.path.dirname(self.path))
+            else:
+                descriptor, self._descriptor = self._descriptor, -1
+                os.close(descriptor)
+
+    def discard(self) -> None:
+        """Leave nothing behind of what has not been finished."""
+        if self._new is not None:
+            self._new.discard()
+        elif self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.discard()
+
+
+@contextmanager
+def _explaining_output(path: str | os.PathLike[str]) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except FileNotFoundError as error:
+        msg = f"cannot write {os.fspath(path)}: its directory does not exist; make it first"
+        raise NotFound(msg) from error
+    except OSError as error:
+        if error.errno in _CLASSES:
+            raise explained(error, "write", path) from error
+        msg = f"cannot write {os.fspath(path)}: {os.strerror(error.errno) if error.errno else error}"
+        raise WriteFailed(msg) from error
+
+
+def _umask() -> int:
+    """Read the umask without changing it: setting it, even for a moment, would touch other threads' files."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return 0o077
