@@ -1,0 +1,60 @@
+"""The checks, one session each; `./dev test` runs them all.
+
+Sessions that need the same packages share one environment, so that a first run installs little and a second nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.sessions = ["lint", "types", "imports", "docs", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = True
+
+#: The environment that nox itself runs in has the groups `dev`, `lint`, `docs` and `test`: see `./dev`.
+HERE = Path(__file__).parent
+
+
+@nox.session(python=False)
+def lint(session: nox.Session) -> None:
+    """Style, by ruff: every rule that pyproject.toml does not ignore with a reason, and the format."""
+    session.run(sys.executable, "-m", "ruff", "check", ".", external=True)
+    session.run(sys.executable, "-m", "ruff", "format", "--check", ".", external=True)
+
+
+@nox.session(python=False)
+def types(session: nox.Session) -> None:
+    """Types, by mypy in its strict mode."""
+    session.run(sys.executable, "-m", "mypy", external=True)
+
+
+@nox.session(python=False)
+def imports(session: nox.Session) -> None:
+    """The directions between the rooms, by import-linter."""
+    session.run(str(Path(sys.executable).with_name("lint-imports")), "--no-logo", external=True)
+
+
+@nox.session(python=False)
+def docs(session: nox.Session) -> None:
+    """The change log can be built from its fragments; examples and links are checked by the tests."""
+    session.run(sys.executable, "-m", "towncrier", "build", "--draft", "--version", "next", external=True, silent=True)
+
+
+@nox.session(python=False)
+def tests(session: nox.Session) -> None:
+    """Every test; arguments go to pytest. Interop tests join in where their programs are installed."""
+    env = {**os.environ, "PYTHONWARNINGS": "error"}
+    session.run(sys.executable, "-m", "pytest", *session.posargs, env=env, external=True)
+
+
+@nox.session(python=False, default=False)
+def bench(session: nox.Session) -> None:
+    """Memory and speed, as numbers to read: no check fails by time."""
+    for script in sorted((HERE / "benchmarks").glob("bench_*.py")):
+        session.run(sys.executable, str(script), *session.posargs, external=True)
