@@ -51,6 +51,18 @@ class InvalidReference(InvalidInput):
     code = "INVALID_REFERENCE"
 
 
+class InvalidTimestamp(InvalidInput):
+    """A text or number that should be a time is none, or lies outside the years 0 to 9999."""
+
+    code = "INVALID_TIMESTAMP"
+
+
+class InvalidPlatform(InvalidInput):
+    """A text that should name a platform is no valid one."""
+
+    code = "INVALID_PLATFORM"
+
+
 class InvalidJSON(InvalidInput):
     """Bytes are not JSON, or not JSON of the shape that was expected."""
 

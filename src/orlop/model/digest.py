@@ -1,0 +1,123 @@
+"""Digests: the names of content, and the names of images and layers that are digests of their own kind.
+
+A digest is written ``algorithm:hex``, as in the OCI image spec ("Descriptors", "Digests"). An image's ID, a layer's diff
+ID and a stack of layers' chain ID are all digests, and mixing them up is easy and costly, so each has a type of its own
+that is never equal to another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from orlop.errors import InvalidDigest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_HEX_LENGTHS: Final = {"sha256": 64, "sha384": 96, "sha512": 128}
+_HEX: Final = re.compile(r"[0-9a-f]+")
+_SHORT_LENGTH: Final = 12
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """The digest of some content: an algorithm and lower-case hexadecimal digits.
+
+    Values of different subclasses are never equal and cannot be ordered against each other. Parse text from outside with
+    `parse`; `unchecked` is for documents whose digests are kept as found. Hashable, immutable.
+    """
+
+    algorithm: str
+    hex: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``algorithm:hex``.
+
+        The algorithm is sha256, sha384 or sha512, the digits are lower case and exactly as many as it has.
+        Raises `InvalidDigest` for anything else.
+        """
+        digest = cls.unchecked(text)
+        if not digest.is_valid:
+            msg = f"invalid digest {text!r}: expected sha256, sha384 or sha512, a colon and its lower-case hex digits"
+            raise InvalidDigest(msg)
+        return digest
+
+    @classmethod
+    def unchecked(cls, text: str) -> Self:
+        """Take any text as it was found in a document; ``str()`` gives it back unchanged. See `is_valid`."""
+        algorithm, colon, digits = text.partition(":")
+        if not colon or not algorithm:
+            return cls("", text)
+        return cls(algorithm, digits)
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        """Give the SHA-256 digest of the bytes."""
+        return cls("sha256", hashlib.sha256(data).hexdigest())
+
+    @classmethod
+    def wrap(cls, other: Digest) -> Self:
+        """Give the same digest as this type."""
+        return cls(other.algorithm, other.hex)
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether `parse` would accept this digest."""
+        return len(self.hex) == _HEX_LENGTHS.get(self.algorithm) and _HEX.fullmatch(self.hex) is not None
+
+    @property
+    def short(self) -> str:
+        """The first 12 hex digits, as people see them."""
+        return self.hex[:_SHORT_LENGTH]
+
+    def __str__(self) -> str:
+        """Give ``algorithm:hex``."""
+        return f"{self.algorithm}:{self.hex}" if self.algorithm else self.hex
+
+
+class ImageID(Digest):
+    """The ID of an image: the digest of its exact config bytes."""
+
+    __slots__ = ()
+
+
+class DiffID(Digest):
+    """The digest of one layer's uncompressed tar."""
+
+    __slots__ = ()
+
+
+class ChainID(Digest):
+    """The digest that names a stack of layers (OCI image spec, "Layer ChainID")."""
+
+    __slots__ = ()
+
+
+EMPTY_LAYER: Final = DiffID("sha256", "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef")
+"""The diff ID of the empty layer: 1,024 zero bytes."""
+
+
+def chain_ids(diff_ids: Iterable[DiffID]) -> tuple[ChainID, ...]:
+    """Give the chain ID of every layer with all that lie below it.
+
+    Takes the diff IDs bottom first and gives one chain ID for each, in the same order: the first is the first diff ID,
+    each further one is the SHA-256 of ``<chain ID below> <diff ID>``. An empty text in place of a diff ID, which only a
+    malformed config has, counts as no layer below.
+    """
+    chain: list[ChainID] = []
+    below = ""
+    for diff_id in diff_ids:
+        link = ChainID.of(f"{below} {diff_id}".encode("utf-8", "surrogateescape")) if below else ChainID.wrap(diff_id)
+        chain.append(link)
+        below = str(link)
+    return tuple(chain)
+
+
+def chain_id(diff_ids: Iterable[DiffID]) -> ChainID | None:
+    """Give the chain ID of the whole stack, or None where there is no layer. Takes diff IDs bottom first."""
+    chain = chain_ids(diff_ids)
+    return chain[-1] if chain else None

@@ -1,0 +1,163 @@
+"""References: the names that people give to images.
+
+The grammar is that of the distribution project's references, as the Docker Engine normalises them: ``alpine`` stands for
+``docker.io/library/alpine``, and so on.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import total_ordering
+from typing import Final, Self
+
+from orlop.errors import InvalidDigest, InvalidReference
+from orlop.model.dialect import Dialect
+from orlop.model.digest import Digest
+
+DEFAULT_DOMAIN: Final = "docker.io"
+DEFAULT_TAG: Final = "latest"
+_LEGACY_DOMAIN: Final = "index.docker.io"
+_OFFICIAL: Final = "library"
+_MAX_NAME: Final = 255
+
+_HOST = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_HOSTS = rf"{_HOST}(?:\.{_HOST})*"
+_PORT = r"(?::[0-9]+)?"
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_REST = (
+    rf"(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)"
+    r"(?::(?P<tag>[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}))?"
+    r"(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}))?"
+)
+_CANONICAL: Final = re.compile(rf"(?P<domain>{_HOSTS}{_PORT})/{_REST}")
+_CANONICAL_29: Final = re.compile(rf"(?P<domain>(?:{_HOSTS}|\[[0-9a-fA-F:]+\]){_PORT})/{_REST}")
+_TAG: Final = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}")
+_IDENTIFIER: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A normalised image name: where it is kept, what it is called, and which version of it is meant.
+
+    ``domain`` is the registry's host and port, ``path`` the repository in it, ``tag`` and ``digest`` may each be absent.
+    Make one with `parse`. Ordered by its canonical text. Hashable, immutable.
+    """
+
+    domain: str
+    path: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, name: str, *, dialect: Dialect = Dialect.REFERENCE) -> Self:
+        """Read a name as a person writes it, or a canonical one.
+
+        The first part is a registry where it has a ``.`` or ``:`` or is ``localhost``; otherwise the name lies in
+        docker.io, under ``library/`` if it has one part only. No tag is added (see `with_default_tag`). A tag and a
+        digest may both be given, and both are kept. With `Dialect.ENGINE_29` a first part with an upper-case letter and
+        an IPv6 address in brackets are registries too, and the limit of 255 characters counts the path alone.
+
+        Raises `InvalidReference` for everything else, also for 64 hex digits, which are always an image ID.
+        """
+        if _IDENTIFIER.fullmatch(name):
+            msg = f"invalid reference {name!r}: 64 hex digits are an image ID, not a name"
+            raise InvalidReference(msg)
+        later = dialect is Dialect.ENGINE_29
+        domain, remainder = _split(name, upper_case_is_domain=later)
+        match = (_CANONICAL_29 if later else _CANONICAL).fullmatch(f"{domain}/{remainder}")
+        if match is None:
+            why = "repository names are lower case" if remainder.partition(":")[0] != remainder.partition(":")[0].lower() else (
+                "expected [HOST[:PORT]/]PATH[:TAG][@DIGEST]"
+            )
+            msg = f"invalid reference {name!r}: {why}"
+            raise InvalidReference(msg)
+        domain, path, tag, digest = match.group("domain", "path", "tag", "digest")
+        if len(path if later else f"{domain}/{path}") > _MAX_NAME:
+            msg = f"invalid reference {name[:32]!r}...: a repository name has at most {_MAX_NAME} characters"
+            raise InvalidReference(msg)
+        return cls(domain, path, tag, None if digest is None else _parse_digest(name, digest))
+
+    @property
+    def name(self) -> str:
+        """The canonical name without tag and digest: ``domain/path``."""
+        return f"{self.domain}/{self.path}"
+
+    @property
+    def familiar_name(self) -> str:
+        """The name as people write it, without tag and digest: ``alpine`` for ``docker.io/library/alpine``."""
+        if self.domain != DEFAULT_DOMAIN:
+            return self.name
+        first, _, rest = self.path.partition("/")
+        return rest if first == _OFFICIAL and rest and "/" not in rest else self.path
+
+    @property
+    def familiar(self) -> str:
+        """The whole reference as people write it."""
+        return self.familiar_name + self._suffix
+
+    @property
+    def is_name_only(self) -> bool:
+        """Whether there is neither a tag nor a digest."""
+        return self.tag is None and self.digest is None
+
+    def with_default_tag(self) -> Self:
+        """Give the reference with the tag ``latest`` where it has neither tag nor digest, else itself."""
+        return replace(self, tag=DEFAULT_TAG) if self.is_name_only else self
+
+    def with_tag(self, tag: str) -> Self:
+        """Give the reference with this tag in place of its own; a digest stays. Raises `InvalidReference`."""
+        if not _TAG.fullmatch(tag):
+            msg = f"invalid tag {tag!r}: expected at most 128 letters, digits, '_', '.' and '-', not '.' or '-' first"
+            raise InvalidReference(msg)
+        return replace(self, tag=tag)
+
+    @property
+    def _suffix(self) -> str:
+        tag = "" if self.tag is None else f":{self.tag}"
+        return tag if self.digest is None else f"{tag}@{self.digest}"
+
+    def __str__(self) -> str:
+        """Give the canonical text, which `parse` reads back to an equal value."""
+        return self.name + self._suffix
+
+    def __lt__(self, other: object) -> bool:
+        """Order by canonical text."""
+        if not isinstance(other, Reference):
+            return NotImplemented
+        return str(self) < str(other)
+
+
+def parse_any(text: str, *, dialect: Dialect = Dialect.REFERENCE) -> Reference | Digest:
+    """Read what may be an image ID or a name.
+
+    Exactly 64 lower-case hex digits, with or without ``sha256:``, and any other whole digest give a `Digest`; everything
+    else must be a name and gives a `Reference`. Raises `InvalidReference`.
+    """
+    if _IDENTIFIER.fullmatch(text):
+        return Digest("sha256", text)
+    digest = Digest.unchecked(text)
+    return digest if digest.is_valid else Reference.parse(text, dialect=dialect)
+
+
+def _split(name: str, *, upper_case_is_domain: bool) -> tuple[str, str]:
+    """Give the registry and what follows it, with the defaults filled in; neither is checked yet."""
+    first, slash, rest = name.partition("/")
+    is_domain = "." in first or ":" in first or first == "localhost"
+    if upper_case_is_domain and first != first.lower():
+        is_domain = True
+    domain, remainder = (first, rest) if slash and is_domain else (DEFAULT_DOMAIN, name)
+    if domain == _LEGACY_DOMAIN:
+        domain = DEFAULT_DOMAIN
+    if domain == DEFAULT_DOMAIN and "/" not in remainder:
+        remainder = f"{_OFFICIAL}/{remainder}"
+    return domain, remainder
+
+
+def _parse_digest(name: str, text: str) -> Digest:
+    try:
+        return Digest.parse(text)
+    except InvalidDigest as error:
+        msg = f"invalid reference {name!r}: {error}"
+        raise InvalidReference(msg) from error
