@@ -1,0 +1,258 @@
+"""The rows of a store, as a seam: what a database must offer. No SQL is outside the ``metadata_*`` modules.
+
+All texts that name content are digests in their canonical form (``sha256:<hex>``), parsed before they come here. A
+repository's name is the canonical one (``docker.io/library/alpine``).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from orlop.model.digest import ChainID, DiffID, Digest, ImageID
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """What a list of images needs, without the config: ``created`` in seconds and nanoseconds since 1970."""
+
+    id: ImageID
+    chain_id: ChainID | None
+    created: tuple[int, int]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiffRow:
+    """A layer's content.
+
+    ``size`` is the bytes of its tar, ``content_size`` the bytes of its files; ``partial`` says why its table of
+    contents is not complete, if it is not.
+    """
+
+    diff_id: DiffID
+    size: int
+    content_size: int
+    entries: int
+    partial: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRow:
+    """Stored bytes of a layer: ``compression`` is the lower-case name of a `Compression`."""
+
+    digest: Digest
+    size: int
+    compression: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainRow:
+    """A layer in its place: ``size`` is the ``content_size`` of the whole chain, ``depth`` its number of layers."""
+
+    chain_id: ChainID
+    parent: ChainID | None
+    diff_id: DiffID
+    size: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceRow:
+    """A name of an image: ``suffix`` is ``:tag`` or ``@digest``, ``updated`` nanoseconds since 1970."""
+
+    name: str
+    suffix: str
+    image: ImageID
+    updated: int
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """A manifest or index, as the exact bytes that its digest names."""
+
+    digest: Digest
+    media_type: str
+    raw: bytes
+
+
+class Rows(ABC):
+    """A consistent view of all rows; valid only inside the block that gave it."""
+
+    # Images and their metadata.
+
+    @abstractmethod
+    def image_ids(self) -> Iterator[ImageID]:
+        """Give the IDs of all images."""
+
+    @abstractmethod
+    def image_ids_with_prefix(self, prefix: str, limit: int) -> list[ImageID]:
+        """Give at most ``limit`` IDs that start with ``prefix`` (with its algorithm)."""
+
+    @abstractmethod
+    def config(self, image: Digest) -> bytes | None:
+        """Give the exact config, or nothing where there is no such image."""
+
+    @abstractmethod
+    def image_rows(self, *, heads_only: bool) -> list[ImageRow]:
+        """Give all images, or those without children, newest first."""
+
+    @abstractmethod
+    def image_row(self, image: Digest) -> ImageRow | None:
+        """Give one image's row."""
+
+    @abstractmethod
+    def heads(self) -> Iterator[ImageID]:
+        """Give the images that are nobody's parent."""
+
+    @abstractmethod
+    def children(self, image: Digest) -> list[ImageID]:
+        """Give the images whose parent this is."""
+
+    @abstractmethod
+    def metadata(self, image: Digest, key: str) -> bytes | None:
+        """Give one value of an image's metadata."""
+
+    # References.
+
+    @abstractmethod
+    def reference(self, name: str, suffix: str) -> ReferenceRow | None:
+        """Give what a name points to."""
+
+    @abstractmethod
+    def references(self, image: Digest | None = None, name: str | None = None) -> list[ReferenceRow]:
+        """Give all references, or those of an image or of a repository, sorted by name and suffix."""
+
+    # Layers.
+
+    @abstractmethod
+    def chain(self, chain_id: ChainID) -> ChainRow | None:
+        """Give one layer in its place."""
+
+    @abstractmethod
+    def chains(self) -> list[ChainRow]:
+        """Give every layer in its place."""
+
+    @abstractmethod
+    def diff(self, diff_id: DiffID) -> DiffRow | None:
+        """Give what is known of a layer's content."""
+
+    @abstractmethod
+    def blobs_of(self, diff_id: DiffID) -> list[BlobRow]:
+        """Give the stored forms of a layer's content, plain ones first."""
+
+    @abstractmethod
+    def blob(self, digest: Digest) -> BlobRow | None:
+        """Give what is known of stored bytes."""
+
+    @abstractmethod
+    def diff_of_blob(self, digest: Digest) -> DiffID | None:
+        """Give the diff ID that stored bytes have when they are decompressed."""
+
+    # Manifests.
+
+    @abstractmethod
+    def manifests(self, image: Digest) -> list[ManifestRow]:
+        """Give the manifests and indexes that came with an image."""
+
+
+class WritableRows(Rows):
+    """Rows that may be changed; all changes of one block become visible together or not at all."""
+
+    @abstractmethod
+    def put_image(self, image: Digest, config: bytes, *, chain_id: ChainID | None, created: tuple[int, int]) -> None:
+        """Keep a config; one that is there already stays."""
+
+    @abstractmethod
+    def delete_image(self, image: Digest) -> bool:
+        """Forget a config with its metadata and its links to manifests; say whether it was there."""
+
+    @abstractmethod
+    def set_metadata(self, image: Digest, key: str, value: bytes) -> None:
+        """Set one value of an image's metadata."""
+
+    @abstractmethod
+    def delete_metadata(self, image: Digest, key: str) -> bool:
+        """Delete one value of an image's metadata; say whether it was there."""
+
+    @abstractmethod
+    def put_reference(self, row: ReferenceRow) -> None:
+        """Let a name point to an image."""
+
+    @abstractmethod
+    def delete_reference(self, name: str, suffix: str) -> bool:
+        """Forget a name; say whether it was there."""
+
+    @abstractmethod
+    def put_diff(self, row: DiffRow, blob: BlobRow) -> None:
+        """Keep a layer's content and one stored form of it; what is there already stays."""
+
+    @abstractmethod
+    def put_chain(self, row: ChainRow) -> None:
+        """Keep a layer in its place; one that is there already stays."""
+
+    @abstractmethod
+    def prune_chain(self, chain_id: ChainID) -> tuple[list[ChainRow], list[Digest], list[DiffID]]:
+        """Drop a layer and those below it as far as nothing refers to them.
+
+        Gives the layers that went, top first, and the blobs and diffs whose last user went with them.
+        """
+
+    @abstractmethod
+    def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
+        """Keep a manifest or index and link it to images."""
+
+    @abstractmethod
+    def put_lease(self, lease: str, digests: Iterable[Digest]) -> None:
+        """Let a lease protect content."""
+
+    @abstractmethod
+    def delete_lease(self, lease: str, digests: Iterable[Digest] | None = None) -> None:
+        """Take content, or all, from a lease."""
+
+    @abstractmethod
+    def leases(self) -> list[str]:
+        """Give the names of all leases that protect something."""
+
+    @abstractmethod
+    def after_commit(self, action: Callable[[], object]) -> None:
+        """Call ``action`` once the changes are durable and the write lock is free again."""
+
+    @abstractmethod
+    def after_rollback(self, action: Callable[[], object]) -> None:
+        """Call ``action``, still under the write lock, if the changes are undone."""
+
+
+class Metadata(ABC):
+    """A database of rows."""
+
+    @abstractmethod
+    def read(self) -> AbstractContextManager[Rows]:
+        """Give a consistent view; inside a write of the same thread, that write's own view.
+
+        Nothing slow belongs inside: no hashing, copying or waiting for a user.
+        """
+
+    @abstractmethod
+    def write(self) -> AbstractContextManager[WritableRows]:
+        """Give rows that may be changed, under the store's one write lock.
+
+        The block's end commits durably, an exception undoes everything. A write inside a write of the same thread is
+        part of the outer one.
+
+        Raises:
+            ReadOnlyStore, NoSpace, StoreDamaged, StorageError: the changes cannot be made; nothing was changed.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the database; it may be used again."""
+
+    @abstractmethod
+    def facts(self) -> Mapping[str, str]:
+        """Say what kind of database this is, for people."""

@@ -1,0 +1,212 @@
+"""The rows in SQLite: connections, the write lock, schema versions and what SQLite's errors mean.
+
+One connection belongs to one thread of one process. Writers wait on ``write.lock`` (``flock``), since SQLite's own
+waiting is unfair; readers never wait for writers, as the database is in WAL mode. A commit is durable
+(``synchronous=FULL``) before it returns.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from orlop.errors import NoSpace, OrlopError, PermissionDenied, ReadOnlyStore, StorageError, StoreDamaged, StoreTooNew
+from orlop.store.metadata import Metadata
+from orlop.store.metadata_sqlite_rows import SCHEMA, SCHEMA_VERSION, SQLiteRows
+from orlop.streams.files import FileLock, explaining
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from orlop.store.metadata import Rows, WritableRows
+
+_WAIT_SECONDS = 60
+
+# A forked child must not close what it inherited: SQLite would end locks and logs that its parent still uses.
+_abandoned: list[sqlite3.Connection] = []
+
+
+class SQLiteMetadata(Metadata):
+    """The rows of the store at ``root``, in ``metadata.db``. Safe to share between threads and across a fork."""
+
+    def __init__(self, root: str, *, read_only: bool) -> None:
+        self._root = root
+        self._path = os.path.join(root, "metadata.db")
+        self._read_only = read_only
+        self._local = threading.local()
+        self._guard = threading.Lock()
+        self._connections: list[sqlite3.Connection] = []
+        self._pid = os.getpid()
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+
+    def facts(self) -> Mapping[str, str]:
+        """Say what kind of database this is."""
+        return {"kind": "sqlite", "sqlite": sqlite3.sqlite_version, "schema": str(SCHEMA_VERSION), "path": self._path}
+
+    @contextmanager
+    def read(self) -> Iterator[Rows]:
+        """Give a consistent view, see `Metadata.read`."""
+        outer: SQLiteRows | None = self._outer()
+        if outer is not None:
+            yield outer
+            return
+        with _explained(self._path):
+            connection = self._connection()
+            connection.execute("BEGIN")
+        try:
+            yield SQLiteRows(connection)
+        except sqlite3.Error as error:
+            raise _explain(error, self._path) from error
+        finally:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+
+    @contextmanager
+    def write(self) -> Iterator[WritableRows]:
+        """Give rows that may be changed, see `Metadata.write`."""
+        outer: SQLiteRows | None = self._outer()
+        if outer is not None:
+            yield outer
+            return
+        if self._read_only:
+            msg = f"cannot change the store at {self._root}: it is read-only; use a root that can be written"
+            raise ReadOnlyStore(msg)
+        with explaining("lock", self._root), FileLock(os.path.join(self._root, "write.lock")), _explained(self._path):
+            connection = self._connection()
+            connection.execute("BEGIN IMMEDIATE")
+            rows = SQLiteRows(connection)
+            self._local.rows = rows
+            try:
+                yield rows
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                for action in reversed(rows.rollback_actions):
+                    action()
+                raise
+            finally:
+                self._local.rows = None
+        for action in rows.commit_actions:
+            action()
+
+    def close(self) -> None:
+        """Close the connections of all threads; their owners must not be inside a block."""
+        with self._guard:
+            if self._pid == os.getpid():
+                for connection in self._connections:
+                    connection.close()
+            self._connections = []
+            self._local = threading.local()
+            if self._copy is not None:
+                self._copy.cleanup()
+                self._copy = None
+
+    def _outer(self) -> SQLiteRows | None:
+        self._after_fork()
+        return getattr(self._local, "rows", None)
+
+    def _after_fork(self) -> None:
+        if self._pid != os.getpid():
+            _abandoned.extend(self._connections)
+            self._connections = []
+            self._local = threading.local()
+            self._guard = threading.Lock()
+            self._pid = os.getpid()
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._connect_reading() if self._read_only else self._connect()
+            self._local.connection = connection
+            with self._guard:
+                self._connections.append(connection)
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        # `close` may be called by another thread than the one that connected.
+        connection = sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
+            if _version(connection, self._path) != SCHEMA_VERSION:
+                self._create(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        """Lay out an empty database. The caller may hold the write lock, but never another connection's lock."""
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Another process may have been first.
+            if _version(connection, self._path) == 0:
+                for statement in SCHEMA:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            raise
+        os.chmod(self._path, 0o600)
+
+    def _connect_reading(self) -> sqlite3.Connection:
+        path, options = self._path, "mode=ro"
+        if os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal"):
+            # A log cannot be read without writing beside it: read a private copy of both.
+            with self._guard:
+                if self._copy is None:
+                    self._copy = tempfile.TemporaryDirectory(prefix="orlop-")
+                    for suffix in ("", "-wal"):
+                        shutil.copyfile(f"{path}{suffix}", os.path.join(self._copy.name, f"metadata.db{suffix}"))
+            path, options = os.path.join(self._copy.name, "metadata.db"), "mode=rw"
+        else:
+            options += "&immutable=1"
+        uri = f"file:{_quoted(path)}?{options}"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        if _version(connection, self._path) == 0:
+            connection.close()
+            msg = f"{self._path} holds no store; check the root that was given"
+            raise StoreDamaged(msg)
+        return connection
+
+
+def _quoted(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _version(connection: sqlite3.Connection, path: str) -> int:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        msg = f"{path} was written by a newer orlop (schema {version}, this one knows {SCHEMA_VERSION}); upgrade orlop"
+        raise StoreTooNew(msg)
+    return version
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _explain(error, path) from error
+
+
+def _explain(error: sqlite3.Error, path: str) -> OrlopError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return NoSpace(f"cannot write {path}: no space left on device; free some or choose another place")
+    if code == sqlite3.SQLITE_READONLY:
+        return ReadOnlyStore(f"cannot write {path}: it is read-only; check the file system, its owner and its mode")
+    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
+        return PermissionDenied(f"cannot open {path}; check the owner and the mode of its directory")
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return StoreDamaged(f"{path} is damaged ({error}); restore it from a backup")
+    return StorageError(f"the database {path} failed: {error}")

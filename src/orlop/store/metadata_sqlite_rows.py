@@ -1,0 +1,339 @@
+"""The rows in SQLite: the schema and every statement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orlop.model.digest import ChainID, DiffID, Digest, ImageID
+from orlop.store.metadata import BlobRow, ChainRow, DiffRow, ImageRow, ManifestRow, ReferenceRow, WritableRows
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Iterator
+
+SCHEMA_VERSION = 1
+"""Kept in ``user_version``; a store of a higher one is left alone."""
+
+SCHEMA = (
+    """CREATE TABLE image (
+        id TEXT PRIMARY KEY NOT NULL, config BLOB NOT NULL, chain TEXT, created INTEGER NOT NULL,
+        created_ns INTEGER NOT NULL) STRICT""",
+    "CREATE INDEX image_newest ON image (created DESC, created_ns DESC, id, chain)",
+    "CREATE INDEX image_chain ON image (chain)",
+    """CREATE TABLE image_metadata (
+        image TEXT NOT NULL REFERENCES image (id) ON DELETE CASCADE, key TEXT NOT NULL, value BLOB NOT NULL,
+        PRIMARY KEY (image, key)) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX image_children ON image_metadata (value, image) WHERE key = 'parent'",
+    """CREATE TABLE reference (
+        name TEXT NOT NULL, suffix TEXT NOT NULL, image TEXT NOT NULL, updated INTEGER NOT NULL,
+        PRIMARY KEY (name, suffix)) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX reference_image ON reference (image)",
+    """CREATE TABLE blob (
+        digest TEXT PRIMARY KEY NOT NULL, size INTEGER NOT NULL, compression TEXT NOT NULL) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE diff (
+        id TEXT PRIMARY KEY NOT NULL, size INTEGER NOT NULL, content_size INTEGER NOT NULL, entries INTEGER NOT NULL,
+        partial TEXT) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE diff_blob (
+        diff TEXT NOT NULL REFERENCES diff (id) ON DELETE CASCADE, blob TEXT NOT NULL REFERENCES blob (digest),
+        PRIMARY KEY (diff, blob)) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX diff_blob_blob ON diff_blob (blob)",
+    """CREATE TABLE chain (
+        id TEXT PRIMARY KEY NOT NULL, parent TEXT REFERENCES chain (id), diff TEXT NOT NULL REFERENCES diff (id),
+        size INTEGER NOT NULL, depth INTEGER NOT NULL) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX chain_parent ON chain (parent)",
+    "CREATE INDEX chain_diff ON chain (diff)",
+    """CREATE TABLE manifest (
+        digest TEXT PRIMARY KEY NOT NULL, media_type TEXT NOT NULL, content BLOB NOT NULL) STRICT""",
+    """CREATE TABLE image_manifest (
+        image TEXT NOT NULL REFERENCES image (id) ON DELETE CASCADE, manifest TEXT NOT NULL REFERENCES manifest (digest),
+        PRIMARY KEY (image, manifest)) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX image_manifest_manifest ON image_manifest (manifest)",
+    """CREATE TABLE lease (
+        lease TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (lease, digest)) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX lease_digest ON lease (digest)",
+)
+
+_IMAGE_ROW = """SELECT image.id, image.chain, image.created, image.created_ns, coalesce(chain.size, 0)
+    FROM image LEFT JOIN chain ON chain.id = image.chain"""
+
+# The value is kept as the bytes that the daemon's file would hold: the parent's ID as text.
+_CHILDLESS = """NOT EXISTS (SELECT 1 FROM image_metadata AS child
+    WHERE child.key = 'parent' AND child.value = CAST(image.id AS BLOB))"""
+
+
+class SQLiteRows(WritableRows):
+    """The rows inside one transaction of one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._run = connection.execute
+        self.commit_actions: list[Callable[[], object]] = []
+        self.rollback_actions: list[Callable[[], object]] = []
+
+    def after_commit(self, action: Callable[[], object]) -> None:
+        """Call ``action`` once the changes are durable."""
+        self.commit_actions.append(action)
+
+    def after_rollback(self, action: Callable[[], object]) -> None:
+        """Call ``action`` if the changes are undone."""
+        self.rollback_actions.append(action)
+
+    # Images and their metadata.
+
+    def image_ids(self) -> Iterator[ImageID]:
+        """Give the IDs of all images."""
+        return (ImageID.unchecked(text) for (text,) in self._run("SELECT id FROM image ORDER BY id"))
+
+    def image_ids_with_prefix(self, prefix: str, limit: int) -> list[ImageID]:
+        """Give at most ``limit`` IDs that start with ``prefix``."""
+        found = self._run(
+            "SELECT id FROM image WHERE id >= ? AND id < ? ORDER BY id LIMIT ?", (prefix, f"{prefix}\x7f", limit)
+        )
+        return [ImageID.unchecked(text) for (text,) in found]
+
+    def config(self, image: Digest) -> bytes | None:
+        """Give the exact config."""
+        return self._value("SELECT config FROM image WHERE id = ?", str(image))
+
+    def image_rows(self, *, heads_only: bool) -> list[ImageRow]:
+        """Give all images, or those without children, newest first."""
+        where = f" WHERE {_CHILDLESS}" if heads_only else ""
+        order = " ORDER BY image.created DESC, image.created_ns DESC, image.id"
+        return [_image_row(row) for row in self._run(_IMAGE_ROW + where + order)]
+
+    def image_row(self, image: Digest) -> ImageRow | None:
+        """Give one image's row."""
+        row = self._run(f"{_IMAGE_ROW} WHERE image.id = ?", (str(image),)).fetchone()
+        return None if row is None else _image_row(row)
+
+    def heads(self) -> Iterator[ImageID]:
+        """Give the images that are nobody's parent."""
+        found = self._run(f"SELECT id FROM image WHERE {_CHILDLESS} ORDER BY id")
+        return (ImageID.unchecked(text) for (text,) in found)
+
+    def children(self, image: Digest) -> list[ImageID]:
+        """Give the images whose parent this is."""
+        found = self._run(
+            "SELECT image FROM image_metadata WHERE key = 'parent' AND value = ? ORDER BY image", (str(image).encode(),)
+        )
+        return [ImageID.unchecked(text) for (text,) in found]
+
+    def metadata(self, image: Digest, key: str) -> bytes | None:
+        """Give one value of an image's metadata."""
+        return self._value("SELECT value FROM image_metadata WHERE image = ? AND key = ?", str(image), key)
+
+    def put_image(self, image: Digest, config: bytes, *, chain_id: ChainID | None, created: tuple[int, int]) -> None:
+        """Keep a config; one that is there already stays."""
+        self._run(
+            "INSERT INTO image VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (str(image), config, _text(chain_id), *created),
+        )
+
+    def delete_image(self, image: Digest) -> bool:
+        """Forget a config with its metadata and its links to manifests."""
+        gone = self._run("DELETE FROM image WHERE id = ?", (str(image),)).rowcount > 0
+        if gone:
+            self._run("DELETE FROM manifest WHERE digest NOT IN (SELECT manifest FROM image_manifest)")
+        return gone
+
+    def set_metadata(self, image: Digest, key: str, value: bytes) -> None:
+        """Set one value of an image's metadata."""
+        self._run(
+            "INSERT INTO image_metadata VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+            (str(image), key, value),
+        )
+
+    def delete_metadata(self, image: Digest, key: str) -> bool:
+        """Delete one value of an image's metadata."""
+        statement = "DELETE FROM image_metadata WHERE image = ? AND key = ?"
+        return self._run(statement, (str(image), key)).rowcount > 0
+
+    # References.
+
+    def reference(self, name: str, suffix: str) -> ReferenceRow | None:
+        """Give what a name points to."""
+        row = self._run("SELECT * FROM reference WHERE name = ? AND suffix = ?", (name, suffix)).fetchone()
+        return None if row is None else _reference_row(row)
+
+    def references(self, image: Digest | None = None, name: str | None = None) -> list[ReferenceRow]:
+        """Give all references, or those of an image or of a repository, sorted."""
+        tests, values = [], []
+        if image is not None:
+            tests.append("image = ?")
+            values.append(str(image))
+        if name is not None:
+            tests.append("name = ?")
+            values.append(name)
+        where = f" WHERE {' AND '.join(tests)}" if tests else ""
+        found = self._run(f"SELECT * FROM reference{where} ORDER BY name, suffix", values)
+        return [_reference_row(row) for row in found]
+
+    def put_reference(self, row: ReferenceRow) -> None:
+        """Let a name point to an image."""
+        self._run(
+            """INSERT INTO reference VALUES (?, ?, ?, ?)
+            ON CONFLICT DO UPDATE SET image = excluded.image, updated = excluded.updated""",
+            (row.name, row.suffix, str(row.image), row.updated),
+        )
+
+    def delete_reference(self, name: str, suffix: str) -> bool:
+        """Forget a name."""
+        return self._run("DELETE FROM reference WHERE name = ? AND suffix = ?", (name, suffix)).rowcount > 0
+
+    # Layers.
+
+    def chain(self, chain_id: ChainID) -> ChainRow | None:
+        """Give one layer in its place."""
+        row = self._run("SELECT id, parent, diff, size, depth FROM chain WHERE id = ?", (str(chain_id),)).fetchone()
+        return None if row is None else _chain_row(row)
+
+    def chains(self) -> list[ChainRow]:
+        """Give every layer in its place."""
+        return [_chain_row(row) for row in self._run("SELECT id, parent, diff, size, depth FROM chain ORDER BY id")]
+
+    def diff(self, diff_id: DiffID) -> DiffRow | None:
+        """Give what is known of a layer's content."""
+        row = self._run("SELECT * FROM diff WHERE id = ?", (str(diff_id),)).fetchone()
+        return None if row is None else DiffRow(DiffID.unchecked(row[0]), *row[1:])
+
+    def blobs_of(self, diff_id: DiffID) -> list[BlobRow]:
+        """Give the stored forms of a layer's content, plain ones first."""
+        found = self._run(
+            """SELECT blob.digest, blob.size, blob.compression FROM diff_blob JOIN blob ON blob.digest = diff_blob.blob
+            WHERE diff_blob.diff = ? ORDER BY blob.compression <> 'none', blob.size, blob.digest""",
+            (str(diff_id),),
+        )
+        return [_blob_row(row) for row in found]
+
+    def blob(self, digest: Digest) -> BlobRow | None:
+        """Give what is known of stored bytes."""
+        row = self._run("SELECT * FROM blob WHERE digest = ?", (str(digest),)).fetchone()
+        return None if row is None else _blob_row(row)
+
+    def diff_of_blob(self, digest: Digest) -> DiffID | None:
+        """Give the diff ID that stored bytes have when they are decompressed."""
+        found = self._value("SELECT diff FROM diff_blob WHERE blob = ?", str(digest))
+        return None if found is None else DiffID.unchecked(found)
+
+    def put_diff(self, row: DiffRow, blob: BlobRow) -> None:
+        """Keep a layer's content and one stored form of it; what is there already stays."""
+        self._run(
+            "INSERT INTO diff VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (str(row.diff_id), row.size, row.content_size, row.entries, row.partial),
+        )
+        self._run(
+            "INSERT INTO blob VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (str(blob.digest), blob.size, blob.compression)
+        )
+        self._run(
+            "INSERT INTO diff_blob VALUES (?, ?) ON CONFLICT DO NOTHING", (str(row.diff_id), str(blob.digest))
+        )
+
+    def put_chain(self, row: ChainRow) -> None:
+        """Keep a layer in its place; one that is there already stays."""
+        self._run(
+            "INSERT INTO chain VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (str(row.chain_id), _text(row.parent), str(row.diff_id), row.size, row.depth),
+        )
+
+    def prune_chain(self, chain_id: ChainID) -> tuple[list[ChainRow], list[Digest], list[DiffID]]:
+        """Drop a layer and those below it as far as nothing refers to them."""
+        gone: list[ChainRow] = []
+        blobs: list[Digest] = []
+        diffs: list[DiffID] = []
+        current: ChainID | None = chain_id
+        while current is not None:
+            row = self.chain(current)
+            if row is None or self._chain_is_needed(current):
+                break
+            self._run("DELETE FROM chain WHERE id = ?", (str(current),))
+            gone.append(row)
+            if self._value("SELECT 1 FROM chain WHERE diff = ?", str(row.diff_id)) is None:
+                blobs += self._drop_diff(row.diff_id, diffs)
+            current = row.parent
+        return gone, blobs, diffs
+
+    def _chain_is_needed(self, chain_id: ChainID) -> bool:
+        found = self._run(
+            """SELECT EXISTS (SELECT 1 FROM image WHERE chain = ?1) OR EXISTS (SELECT 1 FROM chain WHERE parent = ?1)
+            OR EXISTS (SELECT 1 FROM lease WHERE digest = ?1)""",
+            (str(chain_id),),
+        )
+        return bool(found.fetchone()[0])
+
+    def _drop_diff(self, diff_id: DiffID, dropped: list[DiffID]) -> list[Digest]:
+        if self._value("SELECT 1 FROM lease WHERE digest = ?", str(diff_id)) is not None:
+            return []
+        blobs = [row.digest for row in self.blobs_of(diff_id)]
+        self._run("DELETE FROM diff WHERE id = ?", (str(diff_id),))
+        dropped.append(diff_id)
+        for blob in blobs:
+            self._run("DELETE FROM blob WHERE digest = ?", (str(blob),))
+        return blobs
+
+    # Manifests.
+
+    def manifests(self, image: Digest) -> list[ManifestRow]:
+        """Give the manifests and indexes that came with an image."""
+        found = self._run(
+            """SELECT manifest.digest, manifest.media_type, manifest.content FROM image_manifest
+            JOIN manifest ON manifest.digest = image_manifest.manifest WHERE image_manifest.image = ?
+            ORDER BY manifest.digest""",
+            (str(image),),
+        )
+        return [ManifestRow(Digest.unchecked(row[0]), row[1], row[2]) for row in found]
+
+    def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
+        """Keep a manifest or index and link it to images."""
+        self._run(
+            "INSERT INTO manifest VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (str(row.digest), row.media_type, row.raw)
+        )
+        for image in images:
+            self._run(
+                "INSERT INTO image_manifest VALUES (?, ?) ON CONFLICT DO NOTHING", (str(image), str(row.digest))
+            )
+
+    # Leases.
+
+    def put_lease(self, lease: str, digests: Iterable[Digest]) -> None:
+        """Let a lease protect content."""
+        for digest in digests:
+            self._run("INSERT INTO lease VALUES (?, ?) ON CONFLICT DO NOTHING", (lease, str(digest)))
+
+    def delete_lease(self, lease: str, digests: Iterable[Digest] | None = None) -> None:
+        """Take content, or all, from a lease."""
+        if digests is None:
+            self._run("DELETE FROM lease WHERE lease = ?", (lease,))
+            return
+        for digest in digests:
+            self._run("DELETE FROM lease WHERE lease = ? AND digest = ?", (lease, str(digest)))
+
+    def leases(self) -> list[str]:
+        """Give the names of all leases that protect something."""
+        return [name for (name,) in self._run("SELECT DISTINCT lease FROM lease ORDER BY lease")]
+
+    def _value(self, statement: str, *values: object) -> Any:  # a column of any type
+        row = self._run(statement, values).fetchone()
+        return None if row is None else row[0]
+
+
+def _text(digest: Digest | None) -> str | None:
+    return None if digest is None else str(digest)
+
+
+def _image_row(row: tuple[str, str | None, int, int, int]) -> ImageRow:
+    identifier, chain, created, created_ns, size = row
+    chain_id = None if chain is None else ChainID.unchecked(chain)
+    return ImageRow(ImageID.unchecked(identifier), chain_id, (created, created_ns), size)
+
+
+def _reference_row(row: tuple[str, str, str, int]) -> ReferenceRow:
+    return ReferenceRow(row[0], row[1], ImageID.unchecked(row[2]), row[3])
+
+
+def _chain_row(row: tuple[str, str | None, str, int, int]) -> ChainRow:
+    identifier, parent, diff, size, depth = row
+    above = None if parent is None else ChainID.unchecked(parent)
+    return ChainRow(ChainID.unchecked(identifier), above, DiffID.unchecked(diff), size, depth)
+
+
+def _blob_row(row: tuple[str, int, str]) -> BlobRow:
+    return BlobRow(Digest.unchecked(row[0]), row[1], row[2])
