@@ -1,0 +1,301 @@
+"""Compression of archives and layers: recognise it by its first bytes and read what is inside, streaming.
+
+A compressed stream may be a chain of several: gzip members (RFC 1952), bzip2 and xz streams (with xz stream padding),
+zstd frames (RFC 8878, skippable frames included). All of them are read to the last, as the tools of each format do.
+Memory stays bounded whatever a stream asks for. gzip is read by ISA-L where the package ``isal`` is installed, which is
+about twice as fast as zlib. Nothing is imported before a stream needs it.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from orlop.errors import InvalidCompression, LimitExceeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["PREFIX_SIZE", "Compression", "DecompressingReader", "Readable", "decompressed", "detect"]
+
+PREFIX_SIZE: Final = 8
+"""How many bytes :func:`detect` needs at most."""
+
+ZSTD_WINDOW_LOG_MAX: Final = 27
+"""The largest zstd window that is accepted is two to this power in bytes: 128 MiB, the zstd tool's own limit."""
+
+XZ_MEMORY_MAX: Final = 192 << 20
+"""The most memory in bytes that an xz stream may ask for; the preset ``-9`` asks for 65 MiB."""
+
+_INPUT_SIZE: Final = 1 << 20
+_XZ_PADDING: Final = 4
+
+
+class Readable(Protocol):
+    """Anything that gives bytes: a file, a pipe, a socket's file, one of our readers."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at least one and at most ``size`` bytes, or ``b""`` at the end."""
+
+
+class Compression(Enum):
+    """How a stream is compressed; the value is the name of the format."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    BZIP2 = "bzip2"
+    XZ = "xz"
+    ZSTD = "zstd"
+
+    @property
+    def media_suffix(self) -> str:
+        """What a layer's media type ends with: "" for a plain tar, else "+gzip" and so on (OCI image spec, layer)."""
+        return "" if self is Compression.NONE else f"+{self.value}"
+
+
+_MAGIC: Final = {
+    Compression.GZIP: b"\x1f\x8b\x08",
+    Compression.BZIP2: b"BZh",
+    Compression.XZ: b"\xfd7zXZ\x00",
+    Compression.ZSTD: b"\x28\xb5\x2f\xfd",
+}
+
+
+def detect(prefix: bytes) -> Compression:
+    """Tell the compression of a stream from its first :data:`PREFIX_SIZE` bytes (fewer where it is shorter).
+
+    The rule is that of the Docker daemons: magic numbers alone decide, names and media types never do, and whatever has
+    none is a plain stream. A zstd stream may also begin with a skippable frame.
+    """
+    for compression, magic in _MAGIC.items():
+        if prefix.startswith(magic):
+            return compression
+    if len(prefix) >= PREFIX_SIZE and prefix[1:4] == b"\x2a\x4d\x18" and prefix[0] & 0xF0 == 0x50:
+        return Compression.ZSTD
+    return Compression.NONE
+
+
+def decompressed(source: Readable, compression: Compression, *, limit: int | None = None) -> DecompressingReader:
+    """Return a reader of what is inside ``source``, which stands at its first byte and stays the caller's to close.
+
+    ``limit`` is the most bytes that may come out (LimitExceeded beyond it); None sets none. Raises nothing itself:
+    damage, an early end, an unknown variant and excessive memory needs are reported by ``read``.
+    """
+    return DecompressingReader(source, compression, limit=limit)
+
+
+class _Decompressor(Protocol):
+    """One member, stream or frame: the shape that the standard library's decompressors share."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class DecompressingReader:
+    """Read the content of a compressed stream; see :func:`decompressed`. Also a context manager."""
+
+    def __init__(self, source: Readable, compression: Compression, *, limit: int | None = None) -> None:
+        """Read from ``source``, which must begin as ``compression`` says; give at most ``limit`` bytes."""
+        self._source = source
+        self._compression = compression
+        self._limit = limit
+        self._given = 0
+        self._decoder: _Decompressor | None = None
+        self._rest = b""
+        self._started = self._finished = False
+        self._closed = False
+        if compression is not Compression.NONE:
+            self._make, self._errors = _FORMATS[compression]()
+
+    @property
+    def compression(self) -> Compression:
+        """The compression that is undone."""
+        return self._compression
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return False: a compressed stream is read once, forward."""
+        return False
+
+    def read(self, size: int = 1 << 20, /) -> bytes:
+        """Return at least one and at most ``size`` bytes of content, or ``b""`` at its end.
+
+        Raises InvalidCompression where the stream is damaged, ends too early, is followed by something else, or asks
+        for more memory than is allowed; LimitExceeded where the content is longer than the limit. Errors of the source
+        pass through. After an error the reader must not be used further.
+        """
+        if self._closed:
+            raise ValueError("read from a closed decompressing reader")
+        if size <= 0:
+            return b""
+        data = self._source.read(size) if self._compression is Compression.NONE else self._next(size)
+        self._given += len(data)
+        if self._limit is not None and self._given > self._limit:
+            raise LimitExceeded(f"the decompressed content is longer than the limit of {self._limit} bytes")
+        return data
+
+    def close(self) -> None:
+        """Free the decompressor's memory. Idempotent; the source is left open."""
+        self._closed = True
+        self._decoder = None
+        self._rest = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _next(self, size: int) -> bytes:
+        while not self._finished:
+            decoder = self._decoder
+            if decoder is None or decoder.eof:
+                self._next_stream(decoder)
+                continue
+            data = b""
+            if self._rest:
+                data, self._rest = self._rest, b""
+            elif decoder.needs_input:
+                data = self._source.read(_INPUT_SIZE)
+                if not data:
+                    raise InvalidCompression(
+                        f"the {self._compression.value} stream ends too early (after {self._given} bytes of content)"
+                    )
+            try:
+                content = decoder.decompress(data, size)
+            except self._errors as error:
+                raise self._damaged(str(error)) from error
+            if content:
+                return content
+        return b""
+
+    def _next_stream(self, ended: _Decompressor | None) -> None:
+        """Begin the first member of the chain, or the one after ``ended``, or find the end."""
+        if ended is not None:
+            self._rest = ended.unused_data
+            self._decoder = None
+        if self._started:
+            self._skip_padding()
+        if not self._rest:
+            self._rest = self._source.read(_INPUT_SIZE)
+        if not self._rest and self._started:
+            self._finished = True
+            return
+        magic = _MAGIC[self._compression][: len(self._rest)]
+        # Of zstd frames there are several kinds, and the decoder tells by itself what is none.
+        if self._started and self._compression is not Compression.ZSTD and not self._rest.startswith(magic):
+            raise self._damaged("something else follows it")
+        self._started = True
+        self._decoder = self._make()
+
+    def _skip_padding(self) -> None:
+        """Skip zero bytes between and after members: xz has them in fours, gzip files on block devices end in them."""
+        if self._compression not in (Compression.XZ, Compression.GZIP):
+            return
+        skipped = 0
+        while True:
+            if not self._rest:
+                self._rest = self._source.read(_INPUT_SIZE)
+            rest = self._rest.lstrip(b"\0")
+            skipped += len(self._rest) - len(rest)
+            if rest or not self._rest:
+                break
+            self._rest = b""
+        self._rest = rest
+        if self._compression is Compression.XZ and skipped % _XZ_PADDING:
+            raise self._damaged(f"its padding is {skipped} bytes, which is no multiple of {_XZ_PADDING}")
+
+    def _damaged(self, reason: str) -> InvalidCompression:
+        where = f"after {self._given} bytes of content"
+        return InvalidCompression(f"the {self._compression.value} stream cannot be read {where}: {reason}")
+
+
+_Format = tuple["Callable[[], _Decompressor]", tuple[type[Exception], ...]]
+
+
+def _gzip() -> _Format:
+    try:
+        from isal import igzip_lib  # noqa: PLC0415
+    except ImportError:
+        import zlib  # noqa: PLC0415
+
+        return _ZlibDecompressor, (zlib.error,)
+    damage = cast("type[Exception]", igzip_lib.IsalError)  # its type hints call the class an instance
+    return lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), (damage, EOFError)
+
+
+def _bzip2() -> _Format:
+    import bz2  # noqa: PLC0415
+
+    return bz2.BZ2Decompressor, (OSError, EOFError)
+
+
+def _xz() -> _Format:
+    import lzma  # noqa: PLC0415
+
+    return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_MAX), (lzma.LZMAError, EOFError)
+
+
+def _zstd() -> _Format:
+    try:
+        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
+    except ImportError:
+        from backports import zstd  # type: ignore[no-redef,unused-ignore]  # noqa: PLC0415
+
+    options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG_MAX}
+    return lambda: zstd.ZstdDecompressor(options=options), (zstd.ZstdError, EOFError)
+
+
+_FORMATS: Final[dict[Compression, Callable[[], _Format]]] = {
+    Compression.GZIP: _gzip,
+    Compression.BZIP2: _bzip2,
+    Compression.XZ: _xz,
+    Compression.ZSTD: _zstd,
+}
+
+
+class _ZlibDecompressor:
+    """zlib's gzip reader in the shape of the others; the input that waits is cut, since zlib copies it at each call."""
+
+    _SLICE: Final = 1 << 16
+
+    def __init__(self) -> None:
+        import zlib  # noqa: PLC0415
+
+        self._zlib = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        self._waiting = memoryview(b"")
+        self._full = False
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not (self.eof or self._full or self._waiting or self._zlib.unconsumed_tail)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zlib.unused_data + bytes(self._waiting)
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        if data:
+            self._waiting = memoryview(bytes(self._waiting) + data if self._waiting else data)
+        piece: bytes | memoryview = self._zlib.unconsumed_tail
+        if not piece:
+            piece, self._waiting = self._waiting[: self._SLICE], self._waiting[self._SLICE :]
+        content = self._zlib.decompress(piece, max_length)
+        self._full = len(content) == max_length
+        return content

@@ -1,0 +1,194 @@
+"""Overlapping work in a few threads: hand each chunk to several consumers, or produce chunks ahead of their use.
+
+Hashing, (de)compression and file input and output release the interpreter lock, so that one thread for each of them
+makes a load as fast as its slowest stage. Both tools hand chunks over through short bounded queues, so that memory
+stays at ``depth`` chunks for each consumer, and both promise the same about ends: when a stage fails or the user
+interrupts, every thread ends before the error leaves this module. Chunks of 1 MiB or more are fast; any size is
+correct.
+
+The queues are pairs of :class:`queue.SimpleQueue`: one carries chunks, the other the free places. Their methods are
+single calls in C, so that an interrupt at any instant leaves no lock behind.
+"""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from types import GeneratorType
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["Fanout", "prefetch"]
+
+T = TypeVar("T")
+
+_END: Final = None
+
+
+class _Lane(Generic[T]):
+    """A bounded queue of items for one receiver, with at most ``depth`` items under way."""
+
+    __slots__ = ("items", "places")
+
+    def __init__(self, depth: int) -> None:
+        self.items: SimpleQueue[tuple[T] | None] = SimpleQueue()
+        self.places: SimpleQueue[None] = SimpleQueue()
+        for _ in range(depth):
+            self.places.put(None)
+
+
+class Fanout:
+    """Give each chunk to every consumer; each consumer runs in a thread of its own, in the order of the chunks.
+
+    As a context manager it closes at the end of the block; when the block is left with an exception it cancels instead:
+    chunks that wait are dropped, and all threads have ended when the exception goes on. Threads start with the first
+    chunk, so that an object that is never used costs nothing.
+
+    A consumer is called with one chunk at a time, never by two threads at once, and is not called again after it
+    raised. Its results belong to the caller: read them after :meth:`close`.
+    """
+
+    def __init__(self, *consumers: Callable[[bytes], object], depth: int = 4) -> None:
+        """Prepare a lane for each of ``consumers``, of at most ``depth`` (at least 1) waiting chunks each."""
+        if depth < 1:
+            raise ValueError(f"depth is {depth}, but must be at least 1")
+        self._consumers = consumers
+        self._lanes: list[_Lane[bytes]] = [_Lane(depth) for _ in consumers]
+        self._threads: list[threading.Thread] = []
+        self._errors: list[BaseException] = []
+        self._cancelled = False
+        self._finished = False
+
+    def put(self, chunk: bytes) -> None:
+        """Hand ``chunk`` (which nobody may change afterwards) to every consumer; wait where one has no free place.
+
+        Raises the first error of a consumer, or whatever interrupts the wait; by then all threads have ended. Raises
+        ValueError after :meth:`close`, after :meth:`cancel` and after an error.
+        """
+        if self._finished:
+            raise ValueError("the fan-out is closed")
+        try:
+            if not self._threads:
+                self._start()
+            for lane in self._lanes:
+                lane.places.get()
+                if self._errors:
+                    break
+                lane.items.put((chunk,))
+        except BaseException:
+            self.cancel()
+            raise
+        if self._errors:
+            self.cancel()
+            raise self._errors[0]
+
+    def close(self) -> None:
+        """Wait until every consumer has worked off its chunks and all threads have ended.
+
+        Raises the first error of a consumer. Harmless where the fan-out has already ended.
+        """
+        if self._finished:
+            return
+        try:
+            for lane in self._lanes:
+                lane.items.put(_END)
+            for thread in self._threads:
+                thread.join()
+        except BaseException:
+            self.cancel()
+            raise
+        self._finished = True
+        if self._errors:
+            raise self._errors[0]
+
+    def cancel(self) -> None:
+        """Drop the chunks that wait; return when all threads have ended, each after the chunk that it works on."""
+        self._finished = self._cancelled = True
+        for lane in self._lanes:
+            lane.items.put(_END)
+        for thread in self._threads:
+            thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.cancel()
+
+    def _start(self) -> None:
+        for number, (lane, consume) in enumerate(zip(self._lanes, self._consumers, strict=True), 1):
+            thread = threading.Thread(
+                target=self._run, args=(lane, consume), name=f"orlop-fanout-{number}", daemon=False
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def _run(self, lane: _Lane[bytes], consume: Callable[[bytes], object]) -> None:
+        try:
+            while (item := lane.items.get()) is not _END and not self._cancelled and not self._errors:
+                consume(item[0])
+                del item
+                lane.places.put(None)
+        except BaseException as error:  # noqa: BLE001 - it is raised again by put() or close()
+            self._errors.append(error)
+            # The producer may wait for a place in any lane: wake it, it looks for errors first.
+            for other in self._lanes:
+                other.places.put(None)
+
+
+def prefetch(chunks: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
+    """Yield the items of ``chunks``, which a thread produces up to ``depth`` items ahead.
+
+    The thread starts with the first item that is asked for. An error of ``chunks`` is raised here after the items
+    before it. Closing the generator (or an error in its user's loop, once it is collected or closed) stops the thread
+    after the item at hand; where ``chunks`` is a generator it is closed too, in the thread that ran it. Waits for a
+    blocked read of the source to return.
+    """
+    if depth < 1:
+        raise ValueError(f"depth is {depth}, but must be at least 1")
+    return _prefetch(chunks, depth)
+
+
+def _prefetch(chunks: Iterable[T], depth: int) -> Generator[T, None, None]:
+    lane: _Lane[T] = _Lane(depth)
+    cancelled = threading.Event()
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            iterator = iter(chunks)
+            try:
+                for item in iterator:
+                    lane.places.get()
+                    if cancelled.is_set():
+                        break
+                    lane.items.put((item,))
+            finally:
+                if isinstance(iterator, GeneratorType):
+                    iterator.close()
+        except BaseException as error:  # noqa: BLE001 - it is raised again by the generator
+            errors.append(error)
+        lane.items.put(_END)
+
+    thread = threading.Thread(target=run, name="orlop-prefetch", daemon=False)
+    thread.start()
+    try:
+        while (item := lane.items.get()) is not _END:
+            yield item[0]
+            del item
+            lane.places.put(None)
+    finally:
+        cancelled.set()
+        lane.places.put(None)
+        thread.join()
+    if errors:
+        raise errors[0]
