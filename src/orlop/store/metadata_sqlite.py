@@ -76,8 +76,9 @@ class SQLiteMetadata(Metadata):
         if self._read_only:
             msg = f"cannot change the store at {self._root}: it is read-only; use a root that can be written"
             raise ReadOnlyStore(msg)
-        with explaining("lock", self._root), FileLock(os.path.join(self._root, "write.lock")), _explained(self._path):
+        with _explained(self._path):
             connection = self._connection()
+        with self._lock(), _explained(self._path):
             connection.execute("BEGIN IMMEDIATE")
             rows = SQLiteRows(connection)
             self._local.rows = rows
@@ -141,22 +142,33 @@ class SQLiteMetadata(Metadata):
             raise
         return connection
 
-    def _create(self, connection: sqlite3.Connection) -> None:
-        """Lay out an empty database. The caller may hold the write lock, but never another connection's lock."""
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("BEGIN IMMEDIATE")
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        lock = FileLock(os.path.join(self._root, "write.lock"))
+        with explaining("lock", self._root):
+            lock.acquire()
         try:
-            # Another process may have been first.
-            if _version(connection, self._path) == 0:
-                for statement in SCHEMA:
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-            connection.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            raise
-        os.chmod(self._path, 0o600)
+            yield
+        finally:
+            lock.release()
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        """Lay out an empty database; nobody calls this with the write lock."""
+        with self._lock():
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                # Another process may have been first.
+                if _version(connection, self._path) == 0:
+                    for statement in SCHEMA:
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+            os.chmod(self._path, 0o600)
 
     def _connect_reading(self) -> sqlite3.Connection:
         path, options = self._path, "mode=ro"

@@ -1,0 +1,177 @@
+"""Layer bytes: written under a temporary name, published under their digest, read back verified."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO, final
+
+from orlop.errors import ContentNotFound, SizeMismatch
+from orlop.streams.files import FileLock, NewFile, explaining, fsync_directory, make_directory
+from orlop.streams.verify import VerifyingReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orlop.model.digest import DiffID, Digest
+    from orlop.store.leases import Leases
+    from orlop.store.metadata import BlobRow, Rows, WritableRows
+
+
+class BlobStore(ABC):
+    """Immutable bytes by digest. Publishing and removing belong to a write of the rows and share its fate."""
+
+    @final
+    def open(self, blob: BlobRow) -> VerifyingReader:
+        """Give a reader that fails before its last byte where the bytes are not what their digest says.
+
+        Raises:
+            ContentNotFound: the bytes are not there.
+            SizeMismatch: there are more or fewer than there should be.
+        """
+        return VerifyingReader(self.open_unverified(blob), digest=blob.digest, size=blob.size)
+
+    @abstractmethod
+    def open_unverified(self, blob: BlobRow) -> BinaryIO:
+        """Give the raw bytes to a caller that verifies a digest of what it makes of them."""
+
+    @abstractmethod
+    def has(self, blob: BlobRow) -> bool:
+        """Say whether the bytes are there, by their size."""
+
+    @abstractmethod
+    def new(self) -> NewFile:
+        """Give a file to write content to, before its digest is known."""
+
+    @abstractmethod
+    def publish(self, rows: WritableRows, file: NewFile, digest: Digest) -> None:
+        """Make synced bytes visible under their digest. If the write of the rows fails, they are removed by gc."""
+
+    @abstractmethod
+    def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
+        """Remove bytes once the write of the rows is durable, and keep them if it is undone."""
+
+
+class FileBlobStore(BlobStore):
+    """Files below a store's root: ``blobs/<algorithm>/<hex>``, as in an OCI image layout, and their tables of contents."""
+
+    def __init__(self, root: str, leases: Leases) -> None:
+        self._root = root
+        self._leases = leases
+        self._numbers = itertools.count()
+
+    def prepare(self) -> None:
+        """Make the directories."""
+        for name in ("blobs", "blobs/sha256", "toc", "toc/sha256", "ingest", "trash", "leases"):
+            make_directory(os.path.join(self._root, name))
+
+    def path(self, digest: Digest) -> str:
+        """Give where a blob lies or would lie."""
+        return os.path.join(self._root, "blobs", digest.algorithm, digest.hex)
+
+    def toc_path(self, diff_id: DiffID) -> str:
+        """Give where a layer's table of contents lies or would lie."""
+        return os.path.join(self._root, "toc", diff_id.algorithm, f"{diff_id.hex}.zst")
+
+    def open_unverified(self, blob: BlobRow) -> BinaryIO:
+        """Give the raw bytes, see `BlobStore.open_unverified`."""
+        path = self.path(blob.digest)
+        try:
+            file = open(path, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+        except FileNotFoundError as error:
+            msg = f"the blob {blob.digest} is missing from {path}; load its image again"
+            raise ContentNotFound(msg) from error
+        size = os.fstat(file.fileno()).st_size
+        if size != blob.size:
+            file.close()
+            msg = f"the blob {path} has {size} bytes instead of {blob.size}; load its image again"
+            raise SizeMismatch(msg)
+        return file  # type: ignore[return-value]  # raw files have all of BinaryIO that is used
+
+    def has(self, blob: BlobRow) -> bool:
+        """Say whether the bytes are there, by their size."""
+        try:
+            return os.stat(self.path(blob.digest)).st_size == blob.size
+        except FileNotFoundError:
+            return False
+
+    def new(self) -> NewFile:
+        """Give a file in ``ingest/`` whose name says which lease it belongs to."""
+        path = os.path.join(self._root, "ingest", f"{self._leases.name()}.{next(self._numbers)}")
+        with explaining("write", path):
+            return NewFile(path)
+
+    def publish(self, rows: WritableRows, file: NewFile, digest: Digest) -> None:
+        """Rename a synced file to its digest and put the name on disk."""
+        del rows  # a rename that no row confirms is garbage for gc: nothing is to be undone
+        target = self.path(digest)
+        with explaining("write", target):
+            file.protect()
+            file.publish(target)
+            fsync_directory(os.path.dirname(target))
+
+    def publish_toc(self, file: NewFile, diff_id: DiffID) -> None:
+        """Put a table of contents in its place; it can be made again, so that it need not be on disk."""
+        target = self.toc_path(diff_id)
+        with explaining("write", target):
+            file.publish(target)
+
+    def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
+        """Move files aside at once, then unlink or restore them as the write of the rows ends."""
+        for digest in digests:
+            path = self.path(digest)
+            aside = os.path.join(self._root, "trash", f"{digest.algorithm}-{digest.hex}")
+            with explaining("remove", path):
+                try:
+                    os.rename(path, aside)
+                except FileNotFoundError:
+                    continue
+            rows.after_rollback(lambda path=path, aside=aside: os.rename(aside, path))
+            rows.after_commit(lambda aside=aside: _unlink(aside))
+
+    def remove_tocs(self, rows: WritableRows, diff_ids: Iterable[DiffID]) -> None:
+        """Remove tables of contents once the write of the rows is durable."""
+        for diff_id in diff_ids:
+            rows.after_commit(lambda path=self.toc_path(diff_id): _unlink(path))
+
+    def recover(self, rows: Rows) -> None:
+        """Finish what a crash interrupted in ``trash/``: a file whose row is there goes back, any other goes."""
+        from orlop.model.digest import Digest  # noqa: PLC0415 - only after a crash
+
+        trash = os.path.join(self._root, "trash")
+        for name in os.listdir(trash):
+            aside = os.path.join(trash, name)
+            digest = Digest.parse(name.replace("-", ":", 1))
+            if rows.blob(digest) is not None and not os.path.exists(self.path(digest)):
+                os.rename(aside, self.path(digest))
+            else:
+                _unlink(aside)
+
+    def needs_recovery(self) -> bool:
+        """Say whether ``trash/`` holds anything: the work of a process at this moment, or what a crash left."""
+        with os.scandir(os.path.join(self._root, "trash")) as entries:
+            return next(entries, None) is not None
+
+    def sweep_ingests(self) -> int:
+        """Remove unfinished files whose owner has ended; give their number."""
+        removed = 0
+        leases = os.path.join(self._root, "leases")
+        for name in os.listdir(leases):
+            lock = FileLock(os.path.join(leases, name))
+            if lock.try_acquire():
+                _unlink(lock.path)
+                lock.release()
+        alive = set(os.listdir(leases))
+        ingest = os.path.join(self._root, "ingest")
+        for name in os.listdir(ingest):
+            if name.partition(".")[0] not in alive:
+                _unlink(os.path.join(ingest, name))
+                removed += 1
+        return removed
+
+
+def _unlink(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)

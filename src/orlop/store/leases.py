@@ -1,0 +1,136 @@
+"""Leases: what keeps content from the garbage collector while somebody works with it.
+
+A lease is a file ``leases/<name>`` that its owner holds locked, and rows that say what it protects. When the owner
+ends, however it ends, the lock is free and the rows count for nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import weakref
+from collections import Counter
+from typing import TYPE_CHECKING, Self
+
+from orlop.streams.files import FileLock, explaining
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from orlop.model.digest import Digest
+    from orlop.store.metadata import Metadata
+
+
+class Leases:
+    """The one lease of an open store in this process; it is made when it is first needed.
+
+    Safe to share between threads. A forked child starts with a lease of its own and protects nothing it inherited.
+    """
+
+    def __init__(self, directory: str, metadata: Metadata) -> None:
+        self._directory = directory
+        self._metadata = metadata
+        self._guard = threading.Lock()
+        self._lock: FileLock | None = None
+        self._name = ""
+        self._held: Counter[Digest] = Counter()
+        _open_leases.add(self)
+
+    def name(self) -> str:
+        """Give the lease's name: hex digits, good as the first part of a file name. Making it takes its lock."""
+        with self._guard:
+            if self._lock is None:
+                self._name = secrets.token_hex(8)
+                lock = FileLock(os.path.join(self._directory, self._name))
+                with explaining("write", self._directory):
+                    lock.acquire()
+                self._lock = lock
+            return self._name
+
+    def hold(self, digests: Iterable[Digest]) -> Hold:
+        """Protect content until the hold is released. Take it before relying on the content, then look again."""
+        wanted = list(digests)
+        name = self.name()
+        with self._guard:
+            new = [digest for digest in wanted if self._held[digest] == 0]
+            self._held.update(wanted)
+        if new:
+            try:
+                with self._metadata.write() as rows:
+                    rows.put_lease(name, new)
+            except BaseException:
+                self._forget(wanted)
+                raise
+        return Hold(self, wanted)
+
+    def drop(self, digests: list[Digest]) -> None:
+        """Stop protecting what a hold protected, as far as no other hold does."""
+        free = self._forget(digests)
+        if free:
+            with self._metadata.write() as rows:
+                rows.delete_lease(self._name, free)
+
+    def _forget(self, digests: list[Digest]) -> list[Digest]:
+        with self._guard:
+            self._held.subtract(digests)
+            free = [digest for digest in dict.fromkeys(digests) if self._held[digest] <= 0]
+            for digest in free:
+                del self._held[digest]
+            return free
+
+    def close(self) -> None:
+        """End the lease."""
+        with self._guard:
+            lock, self._lock = self._lock, None
+            held, self._held = self._held, Counter()
+        if lock is not None:
+            if held:
+                with self._metadata.write() as rows:
+                    rows.delete_lease(self._name)
+            with explaining("remove", lock.path):
+                os.unlink(lock.path)
+            lock.release()
+
+    def abandon(self) -> None:
+        """Let go, in a forked child, of what belongs to its parent."""
+        # Closing a descriptor that fork copied leaves the parent's lock in place.
+        if self._lock is not None:
+            self._lock.release()
+        self._lock = None
+        self._guard = threading.Lock()
+        self._held = Counter()
+
+
+class Hold:
+    """Content that is protected from the garbage collector; also a context manager."""
+
+    __slots__ = ("_digests", "_leases")
+
+    def __init__(self, leases: Leases, digests: list[Digest]) -> None:
+        self._leases = leases
+        self._digests = digests
+
+    def release(self) -> None:
+        """Protect no more; a second call does nothing."""
+        digests, self._digests = self._digests, []
+        if digests:
+            self._leases.drop(digests)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.release()
+
+
+_open_leases: weakref.WeakSet[Leases] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for leases in list(_open_leases):
+        leases.abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)
