@@ -42,12 +42,18 @@ class Leases:
         """Give the lease's name: hex digits, good as the first part of a file name. Making it takes its lock."""
         with self._guard:
             if self._lock is None:
-                self._name = secrets.token_hex(8)
-                lock = FileLock(os.path.join(self._directory, self._name))
                 with explaining("write", self._directory):
-                    lock.acquire()
-                self._lock = lock
+                    self._lock = self._new_lock()
+                self._name = os.path.basename(self._lock.path)
             return self._name
+
+    def _new_lock(self) -> FileLock:
+        while True:
+            lock = FileLock(os.path.join(self._directory, secrets.token_hex(8)))
+            lock.acquire()
+            if lock.is_current():
+                return lock
+            lock.release()
 
     def hold(self, digests: Iterable[Digest]) -> Hold:
         """Protect content until the hold is released. Take it before relying on the content, then look again."""

@@ -228,6 +228,13 @@ class FileLock:
             raise
         self._descriptor = descriptor
 
+    def is_current(self) -> bool:
+        """Say whether the locked file still has its name: who sweeps up may have removed it before it was locked."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(self.path))
+        except FileNotFoundError:
+            return False
+
     def release(self) -> None:
         """Give the lock back; without one this does nothing."""
         if self._descriptor >= 0:

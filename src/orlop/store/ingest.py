@@ -1,0 +1,149 @@
+"""One layer on its way in: in one pass it is written, hashed as it came and decompressed, and scanned.
+
+The caller's thread decompresses and scans, since that is the work that holds the interpreter; writing and hashing
+go on beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from orlop.model.digest import DiffID, Digest
+from orlop.store.metadata import BlobRow, DiffRow
+from orlop.streams.compression import Compression, decompressed, detect
+from orlop.streams.files import CHUNK, NewFile, explaining
+from orlop.streams.pipeline import Fanout
+from orlop.streams.tar import TarScanner
+from orlop.streams.toc import TocWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orlop.store.blobs import FileBlobStore
+    from orlop.store.metadata import WritableRows
+
+
+class Readable(Protocol):
+    """Anything that gives bytes: at most ``n`` at once, none at the end."""
+
+    def read(self, n: int, /) -> bytes:
+        """Give at most ``n`` bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestedLayer:
+    """A layer whose bytes are written and known but not yet visible. It is published once, or discarded."""
+
+    diff: DiffRow
+    blob: BlobRow
+    _content: NewFile
+    _toc: NewFile
+    _blobs: FileBlobStore
+
+    def sync(self) -> None:
+        """Put the bytes on disk. Slow: never call it with the write lock."""
+        with explaining("write", self._content.path):
+            self._content.sync()
+
+    def publish(self, rows: WritableRows) -> None:
+        """Make the synced layer visible with the rows; bytes that are there already stay, or are repaired."""
+        if rows.blob(self.blob.digest) is not None and self._blobs.has(self.blob):
+            self._content.discard()
+        else:
+            self._blobs.publish(rows, self._content, self.blob.digest)
+        rows.put_diff(self.diff, self.blob)
+        self._blobs.publish_toc(self._toc, self.diff.diff_id)
+
+    def discard(self) -> None:
+        """Leave nothing behind of a layer that was not published."""
+        self._content.discard()
+        self._toc.discard()
+
+
+def ingest_layer(
+    source: Readable, blobs: FileBlobStore, *, progress: Callable[[int], object] | None = None
+) -> IngestedLayer:
+    """Read a layer to its end, plain or compressed.
+
+    Args:
+        source: the layer's bytes as they came.
+        blobs: where they are to be kept.
+        progress: called with the number of raw bytes read since the last call.
+
+    Raises:
+        InvalidTar: what comes out is no layer tar. InvalidCompression: the stream is damaged. StorageError: the bytes
+            cannot be written. Nothing is left behind.
+    """
+    with ExitStack() as stack:
+        content = stack.enter_context(blobs.new())
+        toc = stack.enter_context(blobs.new())
+        first = source.read(CHUNK)
+        compression = detect(first)
+        raw_hash = hashlib.sha256()
+        plain_hash = raw_hash if compression is Compression.NONE else hashlib.sha256()
+        table = TocWriter(toc)
+        scanner = TarScanner(headers=table.add)
+        raw = _Tee(source, first, Fanout(content.write, raw_hash.update), progress)
+        with raw.out:
+            if compression is Compression.NONE:
+                while chunk := raw.read(CHUNK):
+                    scanner.feed(chunk)
+            else:
+                _scan_compressed(raw, compression, scanner, plain_hash.update)
+            raw.out.close()
+        summary = scanner.close()
+        table.close()
+        diff_id = DiffID("sha256", plain_hash.hexdigest())
+        digest = Digest("sha256", raw_hash.hexdigest())
+        stack.pop_all()
+    return IngestedLayer(
+        DiffRow(diff_id, summary.tar_size, summary.content_size, summary.entries, summary.reason or None),
+        BlobRow(digest, content.size, compression.name.lower()),
+        content,
+        toc,
+        blobs,
+    )
+
+
+def _scan_compressed(
+    raw: _Tee, compression: Compression, scanner: TarScanner, hash_plain: Callable[[bytes], object]
+) -> None:
+    plain = decompressed(raw, compression)
+    try:
+        with Fanout(hash_plain) as out:
+            while chunk := plain.read(CHUNK):
+                out.put(chunk)
+                scanner.feed(chunk)
+            out.close()
+    finally:
+        plain.close()
+    # What follows the last compressed member belongs to the blob all the same.
+    while raw.read(CHUNK):
+        pass
+
+
+class _Tee:
+    """A reader that hands on everything it reads."""
+
+    def __init__(
+        self, source: Readable, first: bytes, out: Fanout, progress: Callable[[int], object] | None
+    ) -> None:
+        self._source = source
+        self._first = first
+        self.out = out
+        self._progress = progress
+
+    def read(self, n: int, /) -> bytes:
+        """Give at most ``n`` bytes, and the same to the others."""
+        if self._first:
+            chunk, self._first = self._first[:n], self._first[n:]
+        else:
+            chunk = self._source.read(n)
+        if chunk:
+            self.out.put(chunk)
+            if self._progress is not None:
+                self._progress(len(chunk))
+        return chunk

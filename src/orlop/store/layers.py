@@ -1,0 +1,257 @@
+"""Layers: stacks of content, got and released, that stay exactly as long as something needs them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from orlop.errors import DigestMismatch, LayerLimitExceeded, LayerNotFound, SizeMismatch
+from orlop.model.digest import ChainID, DiffID, chain_id
+from orlop.store.ingest import ingest_layer
+from orlop.store.metadata import ChainRow
+from orlop.streams.compression import Compression, decompressed
+from orlop.streams.files import CHUNK
+from orlop.streams.pipeline import Fanout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from orlop.store.blobs import FileBlobStore
+    from orlop.store.ingest import Readable
+    from orlop.store.leases import Hold, Leases
+    from orlop.store.metadata import DiffRow, Metadata, Rows, WritableRows
+
+MAX_DEPTH = 125
+"""Layers that one image may have: what Docker's graph drivers allow."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerMetadata:
+    """What is known of a layer: ``size`` counts the whole chain, ``diff_size`` the layer alone, in bytes of files."""
+
+    chain_id: ChainID
+    diff_id: DiffID
+    size: int
+    diff_size: int
+
+
+class Layer(Protocol):
+    """A layer in its place, protected until it is released."""
+
+    @property
+    def chain_id(self) -> ChainID:
+        """The chain that ends with this layer."""
+
+    @property
+    def diff_id(self) -> DiffID:
+        """The digest of its uncompressed tar."""
+
+
+class LayerGetReleaser(Protocol):
+    """What an image store needs of a layer store."""
+
+    def get(self, chain_id: ChainID, /) -> Layer:
+        """Give a layer and protect it. Raises `LayerNotFound`."""
+
+    def release(self, layer: Layer, /) -> tuple[LayerMetadata, ...]:
+        """Give a layer back and get the layers that went away with it, top first."""
+
+
+class StoredLayer:
+    """A layer of a `LayerStore`, protected until it is released."""
+
+    __slots__ = ("_hold", "_row", "_store", "diff")
+
+    def __init__(self, store: LayerStore, row: ChainRow, diff: DiffRow, hold: Hold) -> None:
+        self._store = store
+        self._row = row
+        self._hold = hold
+        self.diff = diff
+
+    @property
+    def chain_id(self) -> ChainID:
+        """The chain that ends with this layer."""
+        return self._row.chain_id
+
+    @property
+    def diff_id(self) -> DiffID:
+        """The digest of its uncompressed tar."""
+        return self._row.diff_id
+
+    @property
+    def parent(self) -> ChainID | None:
+        """The chain below it."""
+        return self._row.parent
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files in the whole chain."""
+        return self._row.size
+
+    @property
+    def diff_size(self) -> int:
+        """Bytes of the files in this layer."""
+        return self.diff.content_size
+
+    @property
+    def metadata(self) -> LayerMetadata:
+        """What is known of the layer."""
+        return LayerMetadata(self.chain_id, self.diff_id, self.size, self.diff_size)
+
+    def tar_chunks(self) -> Iterator[bytes]:
+        """Give exactly the bytes of the layer's tar, verified, see `LayerStore.tar_chunks`."""
+        return self._store.tar_chunks(self.diff_id)
+
+    def let_go(self) -> None:
+        """Stop protecting the layer."""
+        self._hold.release()
+
+
+class LayerStore:
+    """The layers of a store. Safe to share between threads and processes."""
+
+    rows_retain = True
+    """An image's row is enough to retain its layers: an image store need not hold a handle."""
+
+    def __init__(self, metadata: Metadata, blobs: FileBlobStore, leases: Leases) -> None:
+        self._metadata = metadata
+        self._blobs = blobs
+        self._leases = leases
+
+    def register(self, source: Readable, parent: ChainID | None = None) -> StoredLayer:
+        """Keep a layer tar (plain or compressed) on top of a chain, and give it protected. Atomic and idempotent.
+
+        Raises:
+            LayerNotFound: the parent is not there. InvalidTar, InvalidCompression: this is no layer.
+            LayerLimitExceeded: the chain would be too long.
+        """
+        layer = ingest_layer(source, self._blobs)
+        try:
+            layer.sync()
+            with self._metadata.write() as rows:
+                layer.publish(rows)
+                row = add_chain(rows, parent, layer.diff)
+                hold = self._leases.hold([row.chain_id])
+        finally:
+            layer.discard()
+        return StoredLayer(self, row, layer.diff, hold)
+
+    def get(self, chain_id: ChainID, /) -> StoredLayer:
+        """Give a layer and protect it until it is released.
+
+        Raises:
+            LayerNotFound: no layer has that chain ID.
+        """
+        # Inside the caller's write this costs no lock; else the hold and the look are one short write.
+        with self._metadata.write() as rows:
+            row, diff = _required(rows, chain_id)
+            hold = self._leases.hold([chain_id])
+        return StoredLayer(self, row, diff, hold)
+
+    def release(self, layer: Layer, /) -> tuple[LayerMetadata, ...]:
+        """Give a layer back; what nothing needs any more goes, with its parents, and is returned, top first."""
+        with self._metadata.write() as rows:
+            if isinstance(layer, StoredLayer):
+                layer.let_go()
+            return self.prune(rows, layer.chain_id)
+
+    def prune(self, rows: WritableRows, chain_id: ChainID) -> tuple[LayerMetadata, ...]:
+        """Drop a chain inside a write, from its top, as far as nothing refers to it."""
+        sizes: dict[DiffID, int] = {}
+        chain: ChainID | None = chain_id
+        while chain is not None and (row := rows.chain(chain)) is not None:
+            diff = rows.diff(row.diff_id)
+            sizes[row.diff_id] = 0 if diff is None else diff.content_size
+            chain = row.parent
+        gone, blobs, diffs = rows.prune_chain(chain_id)
+        self._blobs.remove(rows, blobs)
+        self._blobs.remove_tocs(rows, diffs)
+        return tuple(LayerMetadata(row.chain_id, row.diff_id, row.size, sizes[row.diff_id]) for row in gone)
+
+    def map(self) -> Mapping[ChainID, LayerMetadata]:
+        """Give what is known of every layer."""
+        with self._metadata.read() as rows:
+            diffs = {row.diff_id: rows.diff(row.diff_id) for row in (chains := rows.chains())}
+        return {
+            row.chain_id: LayerMetadata(row.chain_id, row.diff_id, row.size, diff.content_size)
+            for row in chains
+            if (diff := diffs[row.diff_id]) is not None
+        }
+
+    def tar_chunks(self, diff_id: DiffID) -> Iterator[bytes]:
+        """Give exactly the bytes of a layer's uncompressed tar, from whichever form is stored.
+
+        The last chunk is held back until the digest of all is right. The caller protects the layer meanwhile.
+
+        Raises:
+            LayerNotFound: no layer has that diff ID. ContentNotFound: its bytes are missing.
+            DigestMismatch, SizeMismatch, InvalidCompression: they are damaged.
+        """
+        with self._metadata.read() as rows:
+            diff = rows.diff(diff_id)
+            stored = rows.blobs_of(diff_id)
+        if diff is None or not stored:
+            msg = f"no layer has the diff ID {diff_id}; load its image again"
+            raise LayerNotFound(msg)
+        # A plain form is nearer; a missing one is no reason to fail where another is there.
+        blob = next((row for row in stored if self._blobs.has(row)), stored[0])
+        with self._blobs.open_unverified(blob) as file:
+            compression = Compression[blob.compression.upper()]
+            plain = file if compression is Compression.NONE else decompressed(file, compression)
+            yield from _verified(plain, diff)
+
+
+def add_chain(rows: WritableRows, parent: ChainID | None, diff: DiffRow) -> ChainRow:
+    """Put a layer on top of a chain, inside a write; one that is there already stays.
+
+    Raises:
+        LayerNotFound: the parent is not there. LayerLimitExceeded: the chain would be too long.
+    """
+    if parent is None:
+        row = ChainRow(ChainID.wrap(diff.diff_id), None, diff.diff_id, diff.content_size, 1)
+    else:
+        below, _ = _required(rows, parent)
+        top = chain_id((DiffID.wrap(parent), diff.diff_id))
+        if top is None:  # pragma: no cover - two layers always have a chain ID
+            raise AssertionError
+        row = ChainRow(top, parent, diff.diff_id, below.size + diff.content_size, below.depth + 1)
+    if row.depth > MAX_DEPTH:
+        msg = f"an image may have at most {MAX_DEPTH} layers, and this one has more"
+        raise LayerLimitExceeded(msg)
+    rows.put_chain(row)
+    return row
+
+
+def _required(rows: Rows, chain_id: ChainID) -> tuple[ChainRow, DiffRow]:
+    row = rows.chain(chain_id)
+    diff = None if row is None else rows.diff(row.diff_id)
+    if row is None or diff is None:
+        msg = f"no layer has the chain ID {chain_id}"
+        raise LayerNotFound(msg)
+    return row, diff
+
+
+def _verified(plain: Readable, diff: DiffRow) -> Iterator[bytes]:
+    """Hash in a thread beside the reader; hold the last chunk back until everything fits."""
+    digest = hashlib.sha256()
+    size = 0
+    with Fanout(digest.update) as beside:
+        held = b""
+        while chunk := plain.read(CHUNK):
+            beside.put(chunk)
+            size += len(chunk)
+            if size > diff.size:
+                break
+            if held:
+                yield held
+            held = chunk
+        beside.close()
+    if size != diff.size:
+        msg = f"the layer {diff.diff_id} has not the {diff.size} bytes that it should have; load its image again"
+        raise SizeMismatch(msg)
+    if digest.hexdigest() != diff.diff_id.hex:
+        msg = f"the layer {diff.diff_id} is damaged: its digest is sha256:{digest.hexdigest()}; load its image again"
+        raise DigestMismatch(msg)
+    if held:
+        yield held
