@@ -1,0 +1,62 @@
+"""The programs that interop tests run."""
+
+from __future__ import annotations
+
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.interop.programs import Daemon, Orlop, Program, need, need_root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.interop.programs import Docker
+
+
+@pytest.fixture(scope="session")
+def daemon() -> Iterator[Daemon]:
+    """Engine 20.10, started for this session alone."""
+    daemon = Daemon()
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture
+def docker(daemon: Daemon) -> Iterator[Docker]:
+    """Docker's client, on an engine without images."""
+    daemon.docker.wipe()
+    yield daemon.docker
+    daemon.docker.wipe()
+
+
+@pytest.fixture
+def orlop(tmp_path: Path) -> Orlop:
+    """orlop's command line, on an empty root."""
+    return Orlop(tmp_path / "orlop")
+
+
+@pytest.fixture
+def podman(tmp_path: Path) -> Program:
+    """Podman with a storage of its own."""
+    need_root()
+    places = ["--root", str(tmp_path / "podman"), "--runroot", str(tmp_path / "podman-run")]
+    modest = ["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]
+    return Program([need("podman"), *places, *modest])
+
+
+@pytest.fixture
+def skopeo() -> Program:
+    """skopeo, which verifies digests and asks no registry for anything here."""
+    return Program([need("skopeo"), "--insecure-policy"])
+
+
+@pytest.fixture(scope="session")
+def context(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The build contexts of the example images: `tiny/` and `dup/`."""
+    folder = tmp_path_factory.mktemp("context")
+    with tarfile.open(data / "source" / "context.tar") as archive:
+        archive.extractall(folder, filter="fully_trusted")
+    return folder

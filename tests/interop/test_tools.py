@@ -1,0 +1,84 @@
+"""podman and skopeo read what orlop saved, and orlop what they saved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.interop.programs import Orlop, Program
+
+pytestmark = pytest.mark.interop
+
+TINY = "example/tiny:1.0"
+COMMITTED = "registry.example.com:5000/team/committed:2.0"
+IMPORTED = "example/imported:latest"
+NAMES = (COMMITTED, TINY, IMPORTED)
+
+FORMATS = pytest.mark.parametrize("form", ["docker", "docker-20.10"])
+
+
+@pytest.fixture
+def ids(orlop: Orlop, data: Path) -> dict[str, str]:
+    """Three images that orlop holds: reference and image ID."""
+    orlop("load", "-i", data / "dockerd-29-overlay2" / "multi.tar")
+    lines = orlop.lines("images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
+    ids = dict(line.split() for line in lines)
+    assert ids.keys() == {*NAMES}
+    return ids
+
+
+@FORMATS
+def test_podman_loads_what_orlop_saved(
+    podman: Program, orlop: Orlop, ids: dict[str, str], tmp_path: Path, form: str
+) -> None:
+    orlop("save", "--format", form, "-o", tmp_path / "saved.tar", *NAMES)
+    podman("load", "-i", tmp_path / "saved.tar")
+    lines = podman.lines("images", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
+    # podman has no default registry: it calls names without one its own.
+    assert {name.removeprefix("localhost/"): image_id for name, image_id in map(str.split, lines)} == ids
+
+
+@FORMATS
+@pytest.mark.parametrize("name", NAMES)
+def test_skopeo_copies_what_orlop_saved(
+    skopeo: Program, orlop: Orlop, ids: dict[str, str], tmp_path: Path, form: str, name: str
+) -> None:
+    archive, copy = tmp_path / "saved.tar", tmp_path / "copy"
+    orlop("save", "--format", form, "-o", archive, *NAMES)
+    skopeo("copy", f"docker-archive:{archive}:{name}", f"dir:{copy}")
+    config = json.loads((copy / "manifest.json").read_bytes())["config"]
+    assert config["digest"] == ids[name]
+    raw = (copy / config["digest"].removeprefix("sha256:")).read_bytes()
+    assert "sha256:" + hashlib.sha256(raw).hexdigest() == ids[name]
+    assert raw == orlop.run("inspect", "--raw", name).stdout
+
+
+def test_skopeo_reads_orlop_save_through_a_pipe(
+    skopeo: Program, orlop: Orlop, ids: dict[str, str], tmp_path: Path
+) -> None:
+    saved = orlop.run("save", TINY).stdout
+    skopeo("copy", "docker-archive:/dev/stdin", f"dir:{tmp_path / 'copy'}", stdin=saved)
+    assert json.loads((tmp_path / "copy" / "manifest.json").read_bytes())["config"]["digest"] == ids[TINY]
+
+
+def test_what_podman_saved_loads_again(podman: Program, orlop: Orlop, ids: dict[str, str], tmp_path: Path) -> None:
+    orlop("save", "-o", tmp_path / "saved.tar", TINY)
+    podman("load", "-i", tmp_path / "saved.tar")
+    podman("save", "--format", "docker-archive", "-o", tmp_path / "podman.tar", f"localhost/{TINY}")
+    orlop("rmi", "-f", *NAMES)
+    assert orlop("load", "-i", tmp_path / "podman.tar") == f"Loaded image: localhost/{TINY}\n"
+    assert orlop.lines("images", "-q", "--no-trunc") == [ids[TINY]]
+
+
+def test_what_skopeo_wrote_loads_again(skopeo: Program, orlop: Orlop, ids: dict[str, str], tmp_path: Path) -> None:
+    orlop("save", "-o", tmp_path / "saved.tar", TINY)
+    skopeo("copy", f"docker-archive:{tmp_path / 'saved.tar'}", f"docker-archive:{tmp_path / 'skopeo.tar'}:new/name:3")
+    orlop("rmi", "-f", *NAMES)
+    assert orlop("load", "-i", tmp_path / "skopeo.tar") == "Loaded image: new/name:3\n"
+    assert orlop.lines("images", "-q", "--no-trunc") == [ids[TINY]]
