@@ -1,0 +1,141 @@
+"""The seam under an image store: content by digest and small metadata beside it.
+
+The seven calls of the Go package ``docker/image``'s ``StoreBackend``, and what a backend with an index may add.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Protocol, final, runtime_checkable
+
+from orlop.errors import ContentNotFound, InvalidInput
+from orlop.model.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from orlop.model.digest import ImageID
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+
+
+class StoreBackend(ABC):
+    """Persistence for an `ImageStore`. The public calls check what they are given; a backend writes the primitives."""
+
+    @final
+    def walk(self) -> Iterator[Digest]:
+        """Give the digest of every content, in no promised order; names that are no digest are skipped."""
+        return self._walk()
+
+    @final
+    def get(self, digest: Digest) -> bytes:
+        """Give content that fits its digest.
+
+        Raises:
+            ContentNotFound: there is none. DigestMismatch: it is damaged.
+        """
+        return self._get(_checked(digest))
+
+    @final
+    def set(self, data: bytes) -> Digest:
+        """Keep content and give its digest; atomic, and idempotent.
+
+        Raises:
+            InvalidInput: the data is empty.
+        """
+        if not data:
+            msg = "empty content cannot be kept; give at least one byte"
+            raise InvalidInput(msg)
+        digest = Digest.of(data)
+        self._set(digest, data)
+        return digest
+
+    @final
+    def delete(self, digest: Digest) -> None:
+        """Delete content with its metadata.
+
+        Raises:
+            ContentNotFound: there is none.
+        """
+        self._delete(_checked(digest))
+
+    @final
+    def set_metadata(self, digest: Digest, key: str, data: bytes) -> None:
+        """Keep a value beside content, replacing an older one; atomic.
+
+        Raises:
+            ContentNotFound: the content is not there. InvalidInput: the key is no plain name.
+        """
+        self._set_metadata(_checked(digest), _checked_key(key), data)
+
+    @final
+    def get_metadata(self, digest: Digest, key: str) -> bytes:
+        """Give a value that is kept beside content.
+
+        Raises:
+            ContentNotFound: the content or the value is not there. InvalidInput: the key is no plain name.
+        """
+        return self._get_metadata(_checked(digest), _checked_key(key))
+
+    @final
+    def delete_metadata(self, digest: Digest, key: str) -> None:
+        """Delete a value; one that is not there is no error. Raises `InvalidInput` for a key that is no plain name."""
+        self._delete_metadata(_checked(digest), _checked_key(key))
+
+    @abstractmethod
+    def _walk(self) -> Iterator[Digest]: ...
+
+    @abstractmethod
+    def _get(self, digest: Digest) -> bytes: ...
+
+    @abstractmethod
+    def _set(self, digest: Digest, data: bytes) -> None: ...
+
+    @abstractmethod
+    def _delete(self, digest: Digest) -> None: ...
+
+    @abstractmethod
+    def _set_metadata(self, digest: Digest, key: str, data: bytes) -> None: ...
+
+    @abstractmethod
+    def _get_metadata(self, digest: Digest, key: str) -> bytes: ...
+
+    @abstractmethod
+    def _delete_metadata(self, digest: Digest, key: str) -> None: ...
+
+
+@runtime_checkable
+class ImageIndex(Protocol):
+    """What a backend may know without a walk."""
+
+    def ids_with_prefix(self, prefix: str, limit: int) -> list[ImageID]:
+        """Give at most ``limit`` IDs that start with ``prefix`` (with its algorithm)."""
+
+    def children(self, image: ImageID) -> list[ImageID]:
+        """Give the images whose parent this is."""
+
+    def heads(self) -> Iterable[ImageID]:
+        """Give the images that are nobody's parent."""
+
+
+def missing(digest: Digest) -> ContentNotFound:
+    """Make the error for content that is not there."""
+    return ContentNotFound(f"no content is kept under {digest}")
+
+
+def missing_metadata(digest: Digest, key: str) -> ContentNotFound:
+    """Make the error for metadata that is not there."""
+    return ContentNotFound(f"no metadata {key!r} is kept beside {digest}")
+
+
+def _checked(digest: Digest) -> Digest:
+    # A digest may come from a document unparsed, and would become part of a path.
+    return Digest.parse(str(digest))
+
+
+def _checked_key(key: str) -> str:
+    if not _KEY.match(key):
+        msg = f"{key!r} is no key for metadata; use letters, digits, '.', '_' and '-'"
+        raise InvalidInput(msg)
+    return key

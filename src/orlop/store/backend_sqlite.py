@@ -1,0 +1,90 @@
+"""The default store backend: a view on the rows of a store, with an index and with transactions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orlop.errors import DigestMismatch, InvalidInput
+from orlop.model.digest import ChainID, Digest
+from orlop.model.image import Image
+from orlop.store.backend import StoreBackend, missing, missing_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from orlop.model.digest import ImageID
+    from orlop.store.metadata import Metadata
+
+
+class SQLiteStoreBackend(StoreBackend):
+    """Configs and metadata as rows; inside ``metadata.write()`` all calls of the thread share its fate."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        self._rows = metadata
+
+    def _walk(self) -> Iterator[Digest]:
+        with self._rows.read() as rows:
+            return iter([Digest.wrap(image) for image in rows.image_ids()])
+
+    def _get(self, digest: Digest) -> bytes:
+        with self._rows.read() as rows:
+            config = rows.config(digest)
+        if config is None:
+            raise missing(digest)
+        if Digest.of(config) != digest:
+            msg = f"the content kept under {digest} is damaged: its digest is {Digest.of(config)}"
+            raise DigestMismatch(msg)
+        return config
+
+    def _set(self, digest: Digest, data: bytes) -> None:
+        chain_id, created = _derived(data)
+        with self._rows.write() as rows:
+            rows.put_image(digest, data, chain_id=chain_id, created=created)
+
+    def _delete(self, digest: Digest) -> None:
+        with self._rows.write() as rows:
+            if not rows.delete_image(digest):
+                raise missing(digest)
+
+    def _set_metadata(self, digest: Digest, key: str, data: bytes) -> None:
+        with self._rows.write() as rows:
+            if rows.image_row(digest) is None:
+                raise missing(digest)
+            rows.set_metadata(digest, key, data)
+
+    def _get_metadata(self, digest: Digest, key: str) -> bytes:
+        with self._rows.read() as rows:
+            value = rows.metadata(digest, key)
+            if value is None and rows.image_row(digest) is None:
+                raise missing(digest)
+        if value is None:
+            raise missing_metadata(digest, key)
+        return value
+
+    def _delete_metadata(self, digest: Digest, key: str) -> None:
+        with self._rows.write() as rows:
+            rows.delete_metadata(digest, key)
+
+    def ids_with_prefix(self, prefix: str, limit: int) -> list[ImageID]:
+        """Give at most ``limit`` IDs that start with ``prefix`` (with its algorithm)."""
+        with self._rows.read() as rows:
+            return rows.image_ids_with_prefix(prefix, limit)
+
+    def children(self, image: ImageID) -> list[ImageID]:
+        """Give the images whose parent this is."""
+        with self._rows.read() as rows:
+            return rows.children(image)
+
+    def heads(self) -> Iterable[ImageID]:
+        """Give the images that are nobody's parent."""
+        with self._rows.read() as rows:
+            return list(rows.heads())
+
+
+def _derived(config: bytes) -> tuple[ChainID | None, tuple[int, int]]:
+    """Take from a config what rows are found and sorted by; a backend keeps any bytes, images or not."""
+    try:
+        image = Image.from_json(config)
+    except InvalidInput:
+        return None, (0, 0)
+    return image.rootfs.chain_id(), (image.created.unix, image.created.nanosecond)

@@ -1,0 +1,98 @@
+"""References: the names of images. A name points to one image, an image may have many names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orlop.errors import InvalidReference, ReferenceNotFound
+from orlop.model.digest import Digest, ImageID
+from orlop.model.reference import Reference
+from orlop.store.metadata import ReferenceRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orlop.store.metadata import Metadata
+
+
+class ReferenceStore:
+    """The names in a store. Each call is atomic; inside ``metadata.write()`` several are.
+
+    Args:
+        metadata: the rows. now: the time in nanoseconds since 1970, kept as the time of tagging.
+    """
+
+    def __init__(self, metadata: Metadata, now: Callable[[], int]) -> None:
+        self._metadata = metadata
+        self._now = now
+
+    def set(self, reference: Reference, image: ImageID) -> ImageID | None:
+        """Let a name with a tag or digest point to an image, and give the other image it pointed to before, if any.
+
+        Raises:
+            InvalidReference: the name has neither tag nor digest, or could be taken for an ID.
+        """
+        if reference.domain == "docker.io" and reference.path == "library/sha256":
+            msg = f"{reference.familiar!r} cannot be a name: it could be taken for an image ID"
+            raise InvalidReference(msg)
+        suffix = _suffix(reference)
+        with self._metadata.write() as rows:
+            before = rows.reference(reference.name, suffix)
+            if before is not None and before.image == image:
+                return None
+            rows.put_reference(ReferenceRow(reference.name, suffix, image, self._now()))
+        return None if before is None else before.image
+
+    def get(self, reference: Reference) -> ImageID:
+        """Give the image that a name with a tag or digest points to.
+
+        Raises:
+            ReferenceNotFound: it points to none. InvalidReference: it has neither tag nor digest.
+        """
+        with self._metadata.read() as rows:
+            found = rows.reference(reference.name, _suffix(reference))
+        if found is None:
+            raise _unknown(reference)
+        return found.image
+
+    def delete(self, reference: Reference) -> None:
+        """Forget a name.
+
+        Raises:
+            ReferenceNotFound: it points to no image. InvalidReference: it has neither tag nor digest.
+        """
+        with self._metadata.write() as rows:
+            if not rows.delete_reference(reference.name, _suffix(reference)):
+                raise _unknown(reference)
+
+    def of_image(self, image: ImageID) -> tuple[Reference, ...]:
+        """Give an image's names, sorted."""
+        with self._metadata.read() as rows:
+            return tuple(reference_of(row) for row in rows.references(image=image))
+
+    def of_repository(self, name: str) -> tuple[tuple[Reference, ImageID], ...]:
+        """Give the names in a repository (its canonical name) with their images, sorted."""
+        with self._metadata.read() as rows:
+            return tuple((reference_of(row), row.image) for row in rows.references(name=name))
+
+
+def reference_of(row: ReferenceRow) -> Reference:
+    """Give the reference that a row stands for."""
+    domain, _, path = row.name.partition("/")
+    if row.suffix.startswith("@"):
+        return Reference(domain, path, None, Digest.unchecked(row.suffix[1:]))
+    return Reference(domain, path, row.suffix[1:], None)
+
+
+def _suffix(reference: Reference) -> str:
+    # With both, daemons point the digest at the image and drop the tag; a name is kept as the one that was given.
+    if reference.tag is not None:
+        return f":{reference.tag}"
+    if reference.digest is not None:
+        return f"@{reference.digest}"
+    msg = f"{reference.familiar!r} has neither tag nor digest; add one"
+    raise InvalidReference(msg)
+
+
+def _unknown(reference: Reference) -> ReferenceNotFound:
+    return ReferenceNotFound(f"reference does not exist: {reference.familiar}")
