@@ -1,0 +1,39 @@
+"""Tar: everything that the rest of the package needs of it, under one name.
+
+`TarScanner` is fed a layer and checks it in passing, `TarReader` walks through an archive, `member_header` writes one.
+"""
+
+from orlop.streams.tar_header import (
+    DEFAULT_LIMITS,
+    TYPE_BLOCK,
+    TYPE_CHAR,
+    TYPE_DIR,
+    TYPE_FIFO,
+    TYPE_FILE,
+    TYPE_HARDLINK,
+    TYPE_OTHER,
+    TYPE_SYMLINK,
+    TarEntry,
+    TarLimits,
+)
+from orlop.streams.tar_read import TarReader
+from orlop.streams.tar_write import END, MTIME_MAX, member_header, padding
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "END",
+    "MTIME_MAX",
+    "TYPE_BLOCK",
+    "TYPE_CHAR",
+    "TYPE_DIR",
+    "TYPE_FIFO",
+    "TYPE_FILE",
+    "TYPE_HARDLINK",
+    "TYPE_OTHER",
+    "TYPE_SYMLINK",
+    "TarEntry",
+    "TarLimits",
+    "TarReader",
+    "member_header",
+    "padding",
+]

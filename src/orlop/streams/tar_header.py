@@ -1,0 +1,476 @@
+"""Tar headers: from 512-byte blocks to entries.
+
+The rules are those of Go's archive/tar, because the daemons read layers and archives with it: what it refuses is
+refused here, and what it reads is read alike. That covers v7, ustar, PAX, star and GNU headers, base-256 numbers, GNU
+long names and all GNU sparse formats. Three of its rules that other readers do not share: a GNU long name beats a PAX
+path, a global PAX header is checked but does not change the entries after it, and links, directories and devices have
+no content whatever size they state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from orlop.errors import InvalidTar, LimitExceeded
+
+__all__ = [
+    "BLOCK",
+    "DEFAULT_LIMITS",
+    "TYPE_BLOCK",
+    "TYPE_CHAR",
+    "TYPE_DIR",
+    "TYPE_FIFO",
+    "TYPE_FILE",
+    "TYPE_HARDLINK",
+    "TYPE_OTHER",
+    "TYPE_SYMLINK",
+    "ZERO_BLOCK",
+    "Header",
+    "MalformedError",
+    "MemberParser",
+    "TarEntry",
+    "TarLimits",
+    "parse_pax",
+    "pax_time",
+]
+
+BLOCK: Final = 512
+ZERO_BLOCK: Final = bytes(BLOCK)
+
+TYPE_FILE: Final = "file"
+TYPE_HARDLINK: Final = "hardlink"
+TYPE_SYMLINK: Final = "symlink"
+TYPE_CHAR: Final = "char"
+TYPE_BLOCK: Final = "block"
+TYPE_DIR: Final = "dir"
+TYPE_FIFO: Final = "fifo"
+TYPE_OTHER: Final = "other"
+
+_TYPES: Final = {
+    0: TYPE_FILE,
+    ord("0"): TYPE_FILE,
+    ord("1"): TYPE_HARDLINK,
+    ord("2"): TYPE_SYMLINK,
+    ord("3"): TYPE_CHAR,
+    ord("4"): TYPE_BLOCK,
+    ord("5"): TYPE_DIR,
+    ord("6"): TYPE_FIFO,
+    ord("7"): TYPE_FILE,
+    ord("S"): TYPE_FILE,
+}
+_WITHOUT_CONTENT: Final = frozenset(b"123456")
+_EXTENSIONS: Final = frozenset(b"xgLK")
+_OLD_SPARSE: Final = ord("S")
+_INT64_MAX: Final = (1 << 63) - 1
+_XATTR: Final = b"SCHILY.xattr."
+
+
+@dataclass(frozen=True, slots=True)
+class TarLimits:
+    """What a tar may ask of memory; beyond it LimitExceeded is raised.
+
+    Attributes:
+        extension_size: bytes of one PAX header or GNU long name (1 MiB, as in Go's archive/tar).
+        sparse_entries: pieces of one sparse file.
+        distinct_paths: up to how many members equal paths are noticed; after that many a summary is partial.
+    """
+
+    extension_size: int = 1 << 20
+    sparse_entries: int = 1 << 16
+    distinct_paths: int = 1 << 21
+
+
+DEFAULT_LIMITS: Final = TarLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class TarEntry:
+    """One member of a tar, with what its extended headers say.
+
+    Attributes:
+        name: path as it stands there, decoded from UTF-8 with surrogate escapes; a directory's usually ends in "/".
+        type: one of the ``TYPE_*`` constants.
+        mode: as it stands there; some writers include the bits of the file's type.
+        uid, gid: numeric owner and group.
+        size: bytes of content; of a sparse file with its holes; 0 for what has no content.
+        mtime: seconds since 1970 (floor) and nanoseconds (0 to 999,999,999).
+        linkname: target of a hard or symbolic link, decoded like the name.
+        uname, gname: names of owner and group, often empty.
+        devmajor, devminor: numbers of a device.
+        xattrs: extended attributes (``SCHILY.xattr.*``) by their names.
+        header_offset: bytes before the member's first header, extended headers included: a reader that starts there
+            yields this entry first.
+        offset: bytes before its content (of a sparse file: before what is stored of it, a map at its beginning
+        included). stored_size: bytes at ``offset`` that belong to it, padding excluded. sparse: whether the stored
+        bytes are only the pieces between holes.
+    """
+
+    name: str
+    type: str
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: tuple[int, int]
+    linkname: str
+    uname: str
+    gname: str
+    devmajor: int
+    devminor: int
+    xattrs: dict[str, bytes]
+    header_offset: int
+    offset: int
+    stored_size: int
+    sparse: bool = False
+
+
+class MalformedError(Exception):
+    """What is wrong with a member; the reader that meets it adds where and raises InvalidTar."""
+
+
+@dataclass(slots=True)
+class Header:
+    """One header block, decoded; texts are bytes up to their first NUL."""
+
+    kind: int
+    name: bytes
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: tuple[int, int]
+    linkname: bytes
+    uname: bytes = b""
+    gname: bytes = b""
+    devmajor: int = 0
+    devminor: int = 0
+    gnu: bool = False
+    real_size: bytes = b""
+    xattrs: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def is_extension(self) -> bool:
+        """Whether it is a PAX header or GNU long name, which says something about the next header."""
+        return self.kind in _EXTENSIONS
+
+    @property
+    def is_old_sparse(self) -> bool:
+        """Whether it is a sparse file of the old GNU format, whose header may continue in more blocks."""
+        return self.kind == _OLD_SPARSE
+
+
+def _text(raw: bytes) -> bytes:
+    end = raw.find(b"\0")
+    return raw if end < 0 else raw[:end]
+
+
+def _octal(raw: bytes, what: str) -> int:
+    digits = _text(raw.strip(b" \0"))
+    if not digits:
+        return 0
+    if digits.translate(None, b"01234567"):
+        raise MalformedError(f"its {what} is no octal number")
+    return int(digits, 8)
+
+
+def number(raw: bytes, what: str) -> int:
+    """Read a numeric field: octal digits, or base-256 (two's complement behind the marker bit).
+
+    Raises MalformedError, which names ``what``, where it is neither or exceeds 64 bits.
+    """
+    if not raw[0] & 0x80:
+        return _octal(raw, what)
+    bits = 8 * len(raw) - 1
+    value = int.from_bytes(raw, "big") & ((1 << bits) - 1)
+    if raw[0] & 0x40:
+        value -= 1 << bits
+    if not -_INT64_MAX <= value + 1 <= _INT64_MAX + 1:
+        raise MalformedError(f"its {what} does not fit into 64 bits")
+    return value
+
+
+def verify_checksum(block: bytes) -> None:
+    """Compare a header's checksum with its bytes, taken as unsigned or (by some old writers) as signed ones.
+
+    Raises MalformedError where neither fits.
+    """
+    stated = _octal(block[148:156], "checksum")
+    covered = block[:148] + b"        " + block[156:]
+    unsigned = sum(covered)
+    if stated != unsigned and stated != unsigned - 256 * len(covered.translate(None, bytes(range(128)))):
+        raise MalformedError("its checksum does not fit its header (damaged, or no tar)")
+
+
+def parse_header(block: bytes) -> Header:
+    """Decode one header block (512 bytes) without looking at its checksum. Raises MalformedError."""
+    header = Header(
+        kind=block[156],
+        name=_text(block[:100]),
+        mode=number(block[100:108], "mode"),
+        uid=number(block[108:116], "owner"),
+        gid=number(block[116:124], "group"),
+        size=number(block[124:136], "size"),
+        mtime=(number(block[136:148], "time"), 0),
+        linkname=_text(block[157:257]),
+    )
+    magic = block[257:265]
+    ustar = magic.startswith(b"ustar\0")
+    header.gnu = magic == b"ustar  \0"
+    if ustar or header.gnu:
+        header.uname = _text(block[265:297])
+        header.gname = _text(block[297:329])
+        header.devmajor = number(block[329:337], "device number")
+        header.devminor = number(block[337:345], "device number")
+        prefix = b""
+        if header.gnu:
+            header.real_size = block[483:495]
+            if not _times_fit(block[345:357], block[357:369]):
+                # Go's writer before 1.8 could put a ustar prefix where GNU headers have times.
+                prefix = _text(block[345:500])
+                prefix = prefix if prefix.isascii() else b""
+        elif block[508:512] == b"tar\0":
+            prefix = _text(block[345:476])
+            number(block[476:488], "time")
+            number(block[488:500], "time")
+        else:
+            prefix = _text(block[345:500])
+        if prefix:
+            header.name = prefix + b"/" + header.name
+    if header.size < 0 and header.kind not in _WITHOUT_CONTENT:
+        raise MalformedError("its size is negative")
+    return header
+
+
+def _times_fit(*raws: bytes) -> bool:
+    try:
+        for raw in raws:
+            if raw[0]:
+                number(raw, "time")
+    except MalformedError:
+        return False
+    return True
+
+
+def parse_pax(body: bytes) -> dict[bytes, bytes]:
+    r"""Read the records ``LENGTH KEY=VALUE\n`` of a PAX header; the last of a key wins (POSIX, "pax Extended Header").
+
+    The pairs of the GNU sparse format 0.0 become one value ``GNU.sparse.map`` as in 0.1. Raises MalformedError.
+    """
+    records: dict[bytes, bytes] = {}
+    pieces: list[bytes] = []
+    start, end = 0, len(body)
+    with_nul = b"\0" in body
+    while start < end:
+        space = body.find(b" ", start)
+        if space < 0:
+            raise MalformedError("a record of its PAX header has no length")
+        stop = start + integer(body[start:space], "PAX record's length")
+        if not (space + 1 < stop <= end and stop - start >= 5) or body[stop - 1] != 0x0A:
+            raise MalformedError("a record of its PAX header has a wrong length")
+        key, equals, value = body[space + 1 : stop - 1].partition(b"=")
+        if not equals or not key:
+            raise MalformedError("a record of its PAX header has no key")
+        if with_nul and b"\0" in (value if key in _TEXT_KEYS else key):
+            raise MalformedError("a record of its PAX header contains a NUL")
+        if key in _SPARSE_PAIR:
+            if key != _SPARSE_PAIR[len(pieces) % 2] or b"," in value:
+                raise MalformedError("its sparse map is out of order")
+            pieces.append(value)
+        else:
+            records[key] = value
+        start = stop
+    if pieces:
+        records[b"GNU.sparse.map"] = b",".join(pieces)
+    return records
+
+
+_TEXT_KEYS: Final = frozenset((b"path", b"linkpath", b"uname", b"gname"))
+_SPARSE_PAIR: Final = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
+
+
+def integer(text: bytes, what: str) -> int:
+    """Read a decimal number of 64 bits with an optional sign. Raises MalformedError, which names ``what``."""
+    digits = text[1:] if text[:1] in (b"-", b"+") else text
+    if not digits.isdigit() or len(digits) > 40:
+        raise MalformedError(f"its {what} is no number")
+    value = int(text)
+    if not -_INT64_MAX <= value + 1 <= _INT64_MAX + 1:
+        raise MalformedError(f"its {what} does not fit into 64 bits")
+    return value
+
+
+def pax_time(text: bytes) -> tuple[int, int]:
+    """Read a PAX time: seconds since 1970 with an optional fraction, whose digits after the ninth are cut.
+
+    Returns whole seconds (floor) and nanoseconds. Raises MalformedError.
+    """
+    whole, _, fraction = text.partition(b".")
+    seconds = integer(whole, "time")
+    if not fraction:
+        return seconds, 0
+    if not fraction.isdigit():
+        raise MalformedError("its time is no number")
+    nanoseconds = int(fraction[:9].ljust(9, b"0"))
+    if whole[:1] == b"-" and nanoseconds:
+        return seconds - 1, 1_000_000_000 - nanoseconds
+    return seconds, nanoseconds
+
+
+class MemberParser:
+    """Makes entries of header blocks, and remembers what extended headers say until the header they belong to.
+
+    Both kinds of readers (those that are fed, those that pull) call `begin` for a header block, then either `extend`
+    with its body, where it is an extension, or `finish`.
+    """
+
+    def __init__(self, limits: TarLimits) -> None:
+        self._limits = limits
+        self.count = 0
+        """How many entries are finished."""
+        self.start: int | None = None
+        """Offset of the first header of the member under way."""
+        self._pax: dict[bytes, bytes] = {}
+        self._long_name = self._long_link = b""
+
+    def begin(self, block: bytes, offset: int, *, verify: bool = True) -> Header:
+        """Decode the header ``block`` that stands at ``offset``; ``verify`` its checksum first.
+
+        Raises InvalidTar, and LimitExceeded for an extension with too large a body.
+        """
+        if self.start is None:
+            self.start = offset
+        try:
+            if verify:
+                verify_checksum(block)
+            header = parse_header(block)
+        except MalformedError as error:
+            raise self.invalid(str(error), offset) from None
+        if header.is_extension and header.size > self._limits.extension_size:
+            raise LimitExceeded(
+                f"tar member {self.count + 1} (at byte {offset}): its extended header is {header.size} bytes long, "
+                f"more than the limit of {self._limits.extension_size}"
+            )
+        return header
+
+    def extend(self, header: Header, body: bytes, offset: int) -> None:
+        """Take the ``body`` (without padding) of an extension that stands at ``offset``. Raises InvalidTar."""
+        kind = chr(header.kind)
+        if kind == "L":
+            self._long_name = _text(body)
+        elif kind == "K":
+            self._long_link = _text(body)
+        else:
+            try:
+                records = parse_pax(body)
+                if kind == "g":
+                    # It stands for itself: what was said before it for the next entry is forgotten, as in Go.
+                    _merge(header, records)
+                    self.forget()
+                else:
+                    self._pax = records
+            except MalformedError as error:
+                raise self.invalid(str(error), offset) from None
+
+    def forget(self) -> None:
+        """Drop what extended headers said: the next header begins a new member."""
+        self.start = None
+        self._pax = {}
+        self._long_name = self._long_link = b""
+
+    def finish(self, header: Header, offset: int) -> tuple[TarEntry, dict[bytes, bytes]]:
+        """Make the entry of an ordinary header whose stored content begins at ``offset``.
+
+        Returns it with the PAX records of its extended header. Raises InvalidTar.
+        """
+        start = offset - BLOCK if self.start is None else self.start
+        pax = self._pax
+        try:
+            if pax:
+                _merge(header, pax)
+            entry = self._entry(header, pax, start, offset)
+        except MalformedError as error:
+            raise self.invalid(str(error), start) from None
+        self.count += 1
+        self.forget()
+        return entry, pax
+
+    def invalid(self, reason: str, offset: int) -> InvalidTar:
+        """Make the error that says which member, at which byte, is wrong in which way."""
+        return InvalidTar(f"tar member {self.count + 1} (at byte {offset}): {reason}")
+
+    def _entry(self, header: Header, pax: dict[bytes, bytes], start: int, offset: int) -> TarEntry:
+        name = self._long_name or header.name
+        kind = header.kind
+        if kind == 0 and name.endswith(b"/"):
+            kind = ord("5")  # v7 had no type for directories
+        stored = 0 if kind in _WITHOUT_CONTENT else header.size
+        if stored < 0:
+            raise MalformedError("its size is negative")
+        size, sparse = stored, False
+        if header.is_old_sparse:
+            if not header.gnu:
+                raise MalformedError("it is a sparse file, but its header is not of the GNU format")
+            size, sparse = number(header.real_size, "real size"), True
+        elif pax and is_pax_sparse(pax):
+            if kind in _WITHOUT_CONTENT:
+                raise MalformedError("it is sparse, but no regular file")
+            name = pax.get(b"GNU.sparse.name") or name
+            real = pax.get(b"GNU.sparse.size") or pax.get(b"GNU.sparse.realsize")
+            size, sparse = integer(real, "real size") if real else stored, True
+        if size < 0:
+            raise MalformedError("its size is negative")
+        return TarEntry(
+            name=name.decode("utf-8", "surrogateescape"),
+            type=_TYPES.get(kind, TYPE_OTHER),
+            mode=header.mode,
+            uid=header.uid,
+            gid=header.gid,
+            size=size,
+            mtime=header.mtime,
+            linkname=(self._long_link or header.linkname).decode("utf-8", "surrogateescape"),
+            uname=header.uname.decode("utf-8", "surrogateescape"),
+            gname=header.gname.decode("utf-8", "surrogateescape"),
+            devmajor=header.devmajor,
+            devminor=header.devminor,
+            xattrs=header.xattrs,
+            header_offset=start,
+            offset=offset,
+            stored_size=stored,
+            sparse=sparse,
+        )
+
+
+def is_pax_sparse(pax: dict[bytes, bytes]) -> bool:
+    """Whether PAX records describe a sparse file of a version that is known (0.0, 0.1 or 1.0)."""
+    major, minor = pax.get(b"GNU.sparse.major", b""), pax.get(b"GNU.sparse.minor", b"")
+    if major or minor:
+        return (major, minor) in ((b"0", b"0"), (b"0", b"1"), (b"1", b"0"))
+    return bool(pax.get(b"GNU.sparse.map"))
+
+
+def _merge(header: Header, pax: dict[bytes, bytes]) -> None:
+    """Let PAX records change a header; an empty value leaves the field as it is."""
+    for key, value in pax.items():
+        if not value:
+            continue
+        if key == b"path":
+            header.name = value
+        elif key == b"mtime":
+            header.mtime = pax_time(value)
+        elif key in (b"atime", b"ctime"):
+            pax_time(value)
+        elif key == b"linkpath":
+            header.linkname = value
+        elif key == b"size":
+            header.size = integer(value, "size")
+        elif key == b"uid":
+            header.uid = integer(value, "owner")
+        elif key == b"gid":
+            header.gid = integer(value, "group")
+        elif key == b"uname":
+            header.uname = value
+        elif key == b"gname":
+            header.gname = value
+        elif key.startswith(_XATTR):
+            header.xattrs[key[len(_XATTR) :].decode("utf-8", "surrogateescape")] = value

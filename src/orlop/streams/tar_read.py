@@ -1,0 +1,292 @@
+"""Reading a tar from a file or a pipe, member by member, with their content."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import InvalidTar, LimitExceeded
+from orlop.streams.tar_header import (
+    BLOCK,
+    DEFAULT_LIMITS,
+    ZERO_BLOCK,
+    MalformedError,
+    MemberParser,
+    integer,
+    is_pax_sparse,
+    number,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Self
+
+    from orlop.streams.compression import Readable
+    from orlop.streams.tar_header import Header, TarEntry, TarLimits
+
+__all__ = ["EntryReader", "TarReader"]
+
+_SEEK_FROM: Final = 1 << 16
+_SEEK_CUR: Final = 1
+_Piece = tuple[int, int]
+
+
+class EntryReader:
+    """Pulls entries out of a stream of headers; what lies between them is a subclass's matter."""
+
+    verify = True
+
+    def __init__(self, source: Readable, *, limits: TarLimits = DEFAULT_LIMITS) -> None:
+        self._source = source
+        self._limits = limits
+        self._parser = MemberParser(limits)
+        self._offset = 0
+        self._ended = False
+        self._entry: TarEntry | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> TarEntry:
+        """Give the next entry. Raises InvalidTar, LimitExceeded, and whatever the source raises."""
+        if self._ended:
+            raise StopIteration
+        if self._entry is not None:
+            entry, self._entry = self._entry, None
+            self._pass_content(entry)
+        entry_or_end = self._next_entry()
+        if entry_or_end is None:
+            self._ended = True
+            raise StopIteration
+        self._entry = entry_or_end
+        return entry_or_end
+
+    def _pass_content(self, entry: TarEntry) -> None:
+        """Go to the header after ``entry``."""
+        raise NotImplementedError
+
+    def _begin_content(self, entry: TarEntry, pieces: list[_Piece], pax: dict[bytes, bytes]) -> None:
+        """Prepare reading the content of ``entry``; ``pieces`` is its sparse map in the old GNU format."""
+
+    def _next_entry(self) -> TarEntry | None:
+        parser = self._parser
+        while True:
+            offset = self._offset
+            block = self._take(BLOCK)
+            if not block:
+                return None
+            if len(block) < BLOCK:
+                raise parser.invalid("the stream ends inside its header", offset)
+            if block == ZERO_BLOCK:
+                self._end(offset)
+                return None
+            header = parser.begin(block, offset, verify=self.verify)
+            if header.is_extension:
+                body = self._take(header.size)
+                if len(body) < header.size:
+                    raise parser.invalid("the stream ends inside its extended header", offset)
+                self._take(-header.size % BLOCK)
+                parser.extend(header, body, offset)
+                continue
+            pieces = self._old_sparse_map(header, block, offset) if header.is_old_sparse else []
+            entry, pax = parser.finish(header, self._offset)
+            self._begin_content(entry, pieces, pax)
+            return entry
+
+    def _end(self, offset: int) -> None:
+        """Decide what a zero block means: the end, if another or nothing at all follows."""
+        second = self._take(BLOCK)
+        if second and second != ZERO_BLOCK:
+            raise self._parser.invalid("one zero block is followed by something else", offset)
+
+    def _old_sparse_map(self, header: Header, block: bytes, offset: int) -> list[_Piece]:
+        """Read the sparse map that begins in ``block`` and may continue in more blocks."""
+        pieces: list[_Piece] = []
+        table, more = block[386:482], block[482]
+        while header.gnu:
+            for at in range(0, len(table), 24):
+                if not table[at]:
+                    break
+                try:
+                    pieces.append((number(table[at : at + 12], "map"), number(table[at + 12 : at + 24], "map")))
+                except MalformedError as error:
+                    raise self._parser.invalid(f"in its sparse map, {error}", offset) from None
+            if not more:
+                break
+            if len(pieces) > self._limits.sparse_entries:
+                raise self._too_many_pieces(offset)
+            block = self._take(BLOCK)
+            if len(block) < BLOCK:
+                raise self._parser.invalid("the stream ends inside its sparse map", offset)
+            table, more = block[:504], block[504]
+        return pieces
+
+    def _too_many_pieces(self, offset: int) -> LimitExceeded:
+        return LimitExceeded(
+            f"tar member {self._parser.count + 1} (at byte {offset}): its sparse map has more than the limit of "
+            f"{self._limits.sparse_entries} pieces"
+        )
+
+    def _take(self, size: int) -> bytes:
+        """Read ``size`` bytes, fewer only at the end of the source."""
+        if not size:
+            return b""
+        data = self._source.read(size)
+        if 0 < len(data) < size:
+            parts = [data]
+            missing = size - len(data)
+            while missing and (data := self._source.read(missing)):
+                parts.append(data)
+                missing -= len(data)
+            data = b"".join(parts)
+        self._offset += len(data)
+        return data
+
+
+class TarReader(EntryReader):
+    """Iterate over the entries of a tar; between two steps, read the content of the entry at hand.
+
+    Content that is not read is passed over: by seeking where the source can seek, else by reading. The source is read
+    from where it stands, never beyond the end of the archive (`drain` does), and stays the caller's to close. Offsets
+    of entries count from where it stood. Memory is bounded by the limits and by the size that is asked of `read`.
+    """
+
+    def __init__(self, source: Readable, *, limits: TarLimits = DEFAULT_LIMITS) -> None:
+        super().__init__(source, limits=limits)
+        seekable = getattr(source, "seekable", None)
+        self._seek = getattr(source, "seek", None) if seekable is not None and seekable() else None
+        self._stored = 0  # bytes of the entry that are still in the source
+        self._logical = 0  # bytes of content already given
+        self._pieces: list[_Piece] | None = None
+        self._piece = 0
+
+    def read(self, size: int = 1 << 20, /) -> bytes:
+        """Return at least one and at most ``size`` bytes of the current entry's content, or ``b""`` at its end.
+
+        The holes of a sparse file are zeros. Raises InvalidTar where the source ends before the content does.
+        """
+        entry = self._entry
+        if entry is None:
+            return b""
+        if self._pieces is not None:
+            return self._read_sparse(entry, self._pieces, size)
+        size = min(size, self._stored)
+        return self._read_stored(entry, size) if size > 0 else b""
+
+    def chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
+        """Yield what is left of the current entry's content in pieces of at most ``size`` bytes; raises as `read`."""
+        while data := self.read(size):
+            yield data
+
+    def drain(self) -> int:
+        """Read the source to its end and return how many bytes came after the last entry's content.
+
+        Programs that write into a pipe pad archives at their end, and fail when nobody reads that. Call it after the
+        iteration.
+        """
+        count = 0
+        while data := self._source.read(1 << 20):
+            count += len(data)
+        return count
+
+    def _pass_content(self, entry: TarEntry) -> None:
+        padding = -entry.stored_size % BLOCK
+        if self._seek is not None and self._stored > _SEEK_FROM:
+            # The last byte is read, since files let one seek beyond their end.
+            self._seek(self._stored - 1, _SEEK_CUR)
+            self._offset += self._stored - 1
+            self._stored = 1
+        while self._stored:
+            self._read_stored(entry, min(self._stored, 1 << 20))
+        self._take(padding)
+
+    def _begin_content(self, entry: TarEntry, pieces: list[_Piece], pax: dict[bytes, bytes]) -> None:
+        self._stored = entry.stored_size
+        self._logical = self._piece = 0
+        self._pieces = None
+        if not entry.sparse:
+            return
+        try:
+            if is_pax_sparse(pax):
+                if pax.get(b"GNU.sparse.major") == b"1":
+                    pieces = self._sparse_map_1_0(entry)
+                else:
+                    pieces = self._sparse_map_0(entry, pax)
+            _check_pieces(pieces, entry.size)
+        except MalformedError as error:
+            raise self._invalid(entry, str(error)) from None
+        self._pieces = pieces
+
+    def _sparse_map_0(self, entry: TarEntry, pax: dict[bytes, bytes]) -> list[_Piece]:
+        count = integer(pax.get(b"GNU.sparse.numblocks", b""), "number of sparse pieces")
+        if count > self._limits.sparse_entries:
+            raise self._too_many_pieces(entry.header_offset)
+        text = pax.get(b"GNU.sparse.map", b"")
+        numbers = [integer(part, "sparse map") for part in text.split(b",")] if text else []
+        if len(numbers) != 2 * count:
+            raise MalformedError("its sparse map has not as many pieces as it says")
+        return list(zip(numbers[::2], numbers[1::2], strict=True))
+
+    def _sparse_map_1_0(self, entry: TarEntry) -> list[_Piece]:
+        """Read the map before the content: decimal numbers, each with a newline, filled up to whole blocks."""
+        numbers: list[int] = []
+        rest = b""
+        wanted = 1
+        while len(numbers) < wanted:
+            if self._stored < BLOCK:
+                raise MalformedError("its sparse map is longer than its content")
+            *texts, rest = (rest + self._read_block(entry)).split(b"\n")
+            if not texts:
+                raise MalformedError("its sparse map is no list of numbers")
+            if wanted == 1:
+                count = integer(texts[0], "number of sparse pieces")
+                if count < 0:
+                    raise MalformedError("its number of sparse pieces is negative")
+                if count > self._limits.sparse_entries:
+                    raise self._too_many_pieces(entry.header_offset)
+                wanted += 2 * count
+            numbers.extend(integer(text, "sparse map") for text in texts[: wanted - len(numbers)])
+        return list(zip(numbers[1::2], numbers[2::2], strict=True))
+
+    def _read_block(self, entry: TarEntry) -> bytes:
+        block = b""
+        while len(block) < BLOCK:
+            block += self._read_stored(entry, BLOCK - len(block))
+        return block
+
+    def _read_stored(self, entry: TarEntry, size: int) -> bytes:
+        data = self._source.read(size)
+        if not data:
+            raise self._invalid(entry, "the stream ends inside its content")
+        self._offset += len(data)
+        self._stored -= len(data)
+        return data
+
+    def _read_sparse(self, entry: TarEntry, pieces: list[_Piece], size: int) -> bytes:
+        at = self._logical
+        while self._piece < len(pieces) and at >= sum(pieces[self._piece]):
+            self._piece += 1
+        start, length = pieces[self._piece] if self._piece < len(pieces) else (entry.size, 0)
+        if at < start:
+            data = bytes(max(0, min(size, start - at)))
+        elif length:
+            size = min(size, start + length - at)
+            if size > self._stored:
+                raise self._invalid(entry, "its sparse map names more content than there is")
+            data = self._read_stored(entry, size) if size > 0 else b""
+        else:
+            if self._stored:
+                raise self._invalid(entry, "it has more content than its sparse map names")
+            return b""
+        self._logical += len(data)
+        return data
+
+    def _invalid(self, entry: TarEntry, reason: str) -> InvalidTar:
+        return InvalidTar(f"tar member {self._parser.count} (at byte {entry.header_offset}): {reason}")
+
+
+def _check_pieces(pieces: list[_Piece], size: int) -> None:
+    end = 0
+    for start, length in pieces:
+        if start < end or length < 0 or start + length > size:
+            raise MalformedError("its sparse map is out of order or exceeds its size")
+        end = start + length

@@ -1,0 +1,145 @@
+"""Writing a tar, header by header, as the daemons write their archives.
+
+Plain ustar headers with zero owners and no prefix where the path fits into the name field; numbers in octal with
+leading zeros and a NUL. What does not fit goes into a PAX header before, in the way of Go's archive/tar, so that
+archives come out byte for byte as `docker save` writes them (`docs/formats.md`).
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+__all__ = ["END", "MTIME_MAX", "MemberType", "member_header", "padding"]
+
+END: Final = bytes(1024)
+"""What ends an archive."""
+
+MTIME_MAX: Final = 9_223_372_036
+"""The last second that a 64-bit number of nanoseconds since 1970 can say; later times are written as 0."""
+
+_NAME_SIZE: Final = 100
+_PREFIX_SIZE: Final = 155
+_OCTAL_11_MAX: Final = 0o77777777777
+
+MemberType = Literal["file", "dir", "symlink"]
+_FLAGS: Final[dict[str, bytes]] = {"file": b"0", "dir": b"5", "symlink": b"2"}
+
+
+def member_header(
+    name: str,
+    *,
+    size: int = 0,
+    mode: int,
+    mtime: int = 0,
+    type: MemberType = "file",  # noqa: A002 - the word of the entries that readers yield
+    linkname: str = "",
+    uname: str = "",
+    gname: str = "",
+) -> bytes:
+    """Return the header blocks of one member; its content and `padding` follow them.
+
+    Args:
+        name: path; a directory's should end in "/". UTF-8 (surrogate escapes allowed).
+        size: bytes of content.
+        mode: permissions, with or without the bits of the file's type, as the format that is written wants.
+        mtime: whole seconds since 1970; what lies outside 1970 to `MTIME_MAX` is written as 0.
+        type: "file", "dir" or "symlink".
+        linkname: target of a symbolic link.
+        uname: name of the owner, at most 32 bytes.
+        gname: name of the group, at most 32 bytes.
+
+    Raises ValueError for what no tar can say: a NUL in a text, a negative size, an empty name.
+    """
+    path, target, owner, group = (text.encode("utf-8", "surrogateescape") for text in (name, linkname, uname, gname))
+    if not path or size < 0 or b"\0" in path + target + owner + group or max(len(owner), len(group)) > 32:
+        raise ValueError(f"no tar member can be named {name!r}, link to {linkname!r}, be of {size} bytes and owned so")
+    if not 0 <= mtime <= MTIME_MAX:
+        mtime = 0
+    records: dict[str, bytes] = {}
+    prefix, base = b"", path
+    if not path.isascii() or len(path) > _NAME_SIZE:
+        records["path"] = path
+    if not target.isascii() or len(target) > _NAME_SIZE:
+        records["linkpath"] = target
+    if size > _OCTAL_11_MAX:
+        records["size"] = b"%d" % size
+    if mtime > _OCTAL_11_MAX:
+        records["mtime"] = b"%d" % mtime
+    if set(records) == {"path"} and (split := _split(path)):
+        prefix, base = split
+        records = {}
+    devices = b"0000000\0" * 2
+    header = _block(
+        base,
+        prefix=prefix,
+        mode=mode,
+        size=size if size <= _OCTAL_11_MAX else 0,
+        mtime=mtime if mtime <= _OCTAL_11_MAX else 0,
+        flag=_FLAGS[type],
+        target=target,
+        tail=owner.ljust(32, b"\0") + group.ljust(32, b"\0") + devices,
+    )
+    return _pax(path, records) + header if records else header
+
+
+def padding(size: int) -> bytes:
+    """Return the zero bytes that fill content of ``size`` bytes up to a whole block."""
+    return bytes(-size % 512)
+
+
+def _pax(path: bytes, records: dict[str, bytes]) -> bytes:
+    """Make the PAX header with its body; its name is that of the member with a folder ``PaxHeaders.0`` put in."""
+    body = b"".join(_record(key.encode() + b"=" + records[key]) for key in sorted(records))
+    folder, _, base = path.rpartition(b"/")
+    name = b"/".join(part for part in (*folder.split(b"/"), b"PaxHeaders.0", base) if part)
+    name = (b"/" if path.startswith(b"/") else b"") + name
+    name = _ascii(name)[:_NAME_SIZE].rstrip(b"/")
+    header = _block(name, prefix=b"", mode=0, size=len(body), mtime=0, flag=b"x", target=b"", tail=bytes(80))
+    return header + body + padding(len(body))
+
+
+def _record(text: bytes) -> bytes:
+    """Put a record's own length, in which its digits count, before it."""
+    length = len(text) + 2
+    while (total := len(text) + 2 + len(str(length))) != length:
+        length = total
+    return b"%d %s\n" % (length, text)
+
+
+def _block(
+    name: bytes, *, prefix: bytes, mode: int, size: int, mtime: int, flag: bytes, target: bytes, tail: bytes
+) -> bytes:
+    name = _ascii(name)
+    if len(name) > _NAME_SIZE and name[_NAME_SIZE - 1 : _NAME_SIZE] == b"/":
+        # A cut name must not look like a directory.
+        name = name[:_NAME_SIZE].rstrip(b"/")
+    fields = (
+        name[:_NAME_SIZE].ljust(_NAME_SIZE, b"\0"),
+        b"%07o\0" % mode,
+        b"0000000\0" * 2,
+        b"%011o\0%011o\0" % (size, mtime),
+        b"        ",
+        flag,
+        _ascii(target)[:_NAME_SIZE].ljust(_NAME_SIZE, b"\0"),
+        b"ustar\x0000",
+        tail,
+        prefix.ljust(_PREFIX_SIZE + 12, b"\0"),
+    )
+    block = b"".join(fields)
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+
+
+def _ascii(text: bytes) -> bytes:
+    return text.translate(None, bytes(range(128, 256)))
+
+
+def _split(path: bytes) -> tuple[bytes, bytes] | None:
+    """Cut a path at a slash so that the parts fit into the fields prefix and name, or return None."""
+    if not path.isascii():
+        return None
+    end = min(len(path), _PREFIX_SIZE + 1)
+    if end == len(path) and path.endswith(b"/"):
+        end -= 1
+    cut = path.rfind(b"/", 0, end)
+    prefix, base = path[:cut], path[cut + 1 :]
+    return (prefix, base) if cut > 0 and base and len(base) <= _NAME_SIZE else None
