@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, BinaryIO, final
 
 from orlop.errors import ContentNotFound, SizeMismatch
-from orlop.streams.files import FileLock, NewFile, explaining, fsync_directory, make_directory
+from orlop.streams.files import FileLock, NewFile, explaining, fsync_directory
 from orlop.streams.verify import VerifyingReader
 
 if TYPE_CHECKING:
@@ -61,11 +61,6 @@ class FileBlobStore(BlobStore):
         self._root = root
         self._leases = leases
         self._numbers = itertools.count()
-
-    def prepare(self) -> None:
-        """Make the directories."""
-        for name in ("blobs", "blobs/sha256", "toc", "toc/sha256", "ingest", "trash", "leases"):
-            make_directory(os.path.join(self._root, name))
 
     def path(self, digest: Digest) -> str:
         """Give where a blob lies or would lie."""

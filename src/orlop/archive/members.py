@@ -1,0 +1,362 @@
+"""An archive as a table of members: small documents, possible layers, and links between them.
+
+Nothing is extracted: a member's name is a key and never becomes a path on disk. Of a file that can be sought in, the
+members are located first and read when they are asked for; of a pipe, each is taken as it comes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import posixpath
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from orlop.errors import InvalidArchive, InvalidInput, LimitExceeded, OrlopError
+from orlop.model.progress import LayerDone, LayerProgress
+from orlop.store.ingest import IngestedLayer, Readable, ingest_layer
+from orlop.streams.files import CHUNK
+from orlop.streams.tar import TarEntry, TarReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from orlop.model.progress import Progress
+    from orlop.store.blobs import FileBlobStore
+
+MAX_DOCUMENT = 4 << 20
+"""Bytes that a manifest, an index or a config may have."""
+
+MAX_DOCUMENTS = 256 << 20
+"""Bytes of documents that may wait in memory while an archive comes through a pipe."""
+
+MAX_MEMBERS = 1_000_000
+_MAX_LINKS = 40
+_BLOCK = 512
+
+
+def member_key(name: str) -> str:
+    """Give the key of a member: ``./x``, ``/x`` and ``x`` are one.
+
+    Raises:
+        InvalidArchive: the name climbs out of the archive.
+    """
+    parts: list[str] = []
+    for part in name.split("/"):
+        if part == "..":
+            if not parts:
+                msg = f"the archive names {name!r}, which lies outside of it; it is refused"
+                raise InvalidArchive(msg)
+            parts.pop()
+        elif part not in {"", "."}:
+            parts.append(part)
+    return "/".join(parts)
+
+
+@dataclass
+class _Member:
+    """One entry of the table: a link's ``target`` is a key; of a file, one of the others says where its bytes are."""
+
+    size: int = 0
+    target: str | None = None
+    offset: int = 0
+    data: bytes | None = None
+    layer: IngestedLayer | None = None
+    failure: OrlopError | None = None
+
+
+@dataclass
+class Members(ABC):
+    """The members of one archive. Leaving the block discards every layer that has not been published."""
+
+    blobs: FileBlobStore
+    progress: Progress | None = None
+    _table: dict[str, _Member] = field(default_factory=dict)
+
+    def names(self) -> Iterator[str]:
+        """Give the keys of all files and links."""
+        return iter(self._table)
+
+    def has(self, name: str) -> bool:
+        """Say whether a name leads to a member."""
+        return self._find(name) is not None
+
+    def document(self, name: str, *, what: str) -> bytes:
+        """Give the bytes of a small member, whole.
+
+        Args:
+            name: its name in the archive. what: what it is to the reader, for the error.
+
+        Raises:
+            InvalidArchive: it is not there. LimitExceeded: it has more than `MAX_DOCUMENT` bytes.
+        """
+        member = self._required(name, what)
+        if member.size > MAX_DOCUMENT:
+            msg = f"{what} {name!r} has {member.size} bytes; at most {MAX_DOCUMENT} are allowed"
+            raise LimitExceeded(msg)
+        return self._read(member)
+
+    def key_of(self, name: str, *, what: str) -> str:
+        """Give the key that a name leads to when all links are followed. Raises `InvalidArchive`."""
+        found = self._find(name)
+        if found is None:
+            raise self._missing(name, what)
+        return found
+
+    def layer(self, name: str, *, label: str) -> IngestedLayer:
+        """Give a member as a layer, written, hashed and scanned; the same member gives the same layer.
+
+        Args:
+            name: its name in the archive. label: how progress calls it.
+
+        Raises:
+            InvalidArchive: it is not there. InvalidTar, InvalidCompression: it is no layer.
+        """
+        member = self._required(name, "the layer")
+        if member.failure is not None:
+            raise member.failure
+        if member.layer is None:
+            try:
+                member.layer = self._ingest(member, label)
+            except InvalidInput as error:
+                raise type(error)(f"the layer {name!r} is no layer tar: {error}") from error
+        return member.layer
+
+    @abstractmethod
+    def _ingest(self, member: _Member, label: str) -> IngestedLayer: ...
+
+    @abstractmethod
+    def _read(self, member: _Member) -> bytes: ...
+
+    def _required(self, name: str, what: str) -> _Member:
+        return self._table[self.key_of(name, what=what)]
+
+    def _missing(self, name: str, what: str) -> InvalidArchive:
+        return InvalidArchive(f"the archive names {what} {name!r}, but has no such member; it is incomplete")
+
+    def _find(self, name: str) -> str | None:
+        key = member_key(name)
+        for _ in range(_MAX_LINKS):
+            member = self._table.get(key)
+            if member is None:
+                return None
+            if member.target is None:
+                return key
+            key = member.target
+        msg = f"the links of the archive's member {name!r} lead in a circle; it is refused"
+        raise InvalidArchive(msg)
+
+    def _add(self, name: str, member: _Member, same: Callable[[_Member], bool]) -> None:
+        key = member_key(name)
+        if len(self._table) >= MAX_MEMBERS:
+            msg = f"the archive has more than {MAX_MEMBERS} members; it is refused"
+            raise LimitExceeded(msg)
+        before = self._table.get(key)
+        if before is not None and not (before.target == member.target and same(before)):
+            msg = f"the archive has two different members of the name {key!r}; it is refused"
+            raise InvalidArchive(msg)
+        if before is None:
+            self._table[key] = member
+
+    def _add_link(self, entry: TarEntry) -> None:
+        if entry.type == "hardlink":
+            target = member_key(entry.linkname)
+        elif entry.linkname.startswith("/"):
+            target = member_key(entry.linkname)
+        else:
+            target = member_key(posixpath.join(posixpath.dirname(member_key(entry.name)), entry.linkname))
+        self._add(entry.name, _Member(target=target), lambda _: True)
+
+    def _watcher(self, label: str, total: int | None) -> Callable[[int], object] | None:
+        progress = self.progress
+        if progress is None:
+            return None
+        done = 0
+
+        def watch(count: int) -> None:
+            nonlocal done
+            done += count
+            progress(LayerProgress(label, done, total))
+
+        return watch
+
+    def _finished(self, label: str) -> None:
+        if self.progress is not None:
+            self.progress(LayerDone(label))
+
+    def close(self) -> None:
+        """Discard every layer that has not been published."""
+        for member in self._table.values():
+            if member.layer is not None:
+                member.layer.discard()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class LocatedMembers(Members):
+    """The members of a plain tar file that can be sought in; content is read only when it is asked for."""
+
+    def __init__(self, descriptor: int, blobs: FileBlobStore, progress: Progress | None = None) -> None:
+        super().__init__(blobs, progress)
+        self._descriptor = descriptor
+        source = Window(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR), None)
+        self._base = source.position
+        for entry in TarReader(source):
+            if entry.type in {"hardlink", "symlink"}:
+                self._add_link(entry)
+            elif entry.type == "file":
+                member = _Member(size=entry.size, offset=self._base + entry.offset)
+                self._add(entry.name, member, lambda before, member=member: self._same(before, member))
+
+    def _same(self, one: _Member, other: _Member) -> bool:
+        return one.size == other.size and self._digest(one) == self._digest(other)
+
+    def _digest(self, member: _Member) -> bytes:
+        window, digest = self._window(member), hashlib.sha256()
+        while chunk := window.read(CHUNK):
+            digest.update(chunk)
+        return digest.digest()
+
+    def _window(self, member: _Member) -> Window:
+        return Window(self._descriptor, member.offset, member.size)
+
+    def _read(self, member: _Member) -> bytes:
+        return self._window(member).read(member.size)
+
+    def _ingest(self, member: _Member, label: str) -> IngestedLayer:
+        layer = ingest_layer(self._window(member), self.blobs, progress=self._watcher(label, member.size))
+        self._finished(label)
+        return layer
+
+
+class StreamedMembers(Members):
+    """The members of a tar that comes once: documents wait in memory, all else is ingested as a possible layer."""
+
+    def __init__(self, source: Readable, blobs: FileBlobStore, progress: Progress | None = None) -> None:
+        super().__init__(blobs, progress)
+        self._waiting = 0
+        try:
+            reader = TarReader(source)
+            for entry in reader:
+                if entry.type in {"hardlink", "symlink"}:
+                    self._add_link(entry)
+                elif entry.type == "file":
+                    member = self._take(reader, entry)
+                    self._add(entry.name, member, lambda before, member=member: _equal(before, member))
+            # What follows the end of the archive is read, so that who writes it does not meet a closed pipe.
+            while source.read(CHUNK):
+                pass
+        except BaseException:
+            self.close()
+            raise
+
+    def _take(self, reader: TarReader, entry: TarEntry) -> _Member:
+        first = reader.read(min(entry.size, _BLOCK))
+        if entry.size < _BLOCK or (entry.size <= MAX_DOCUMENT and first.lstrip()[:1] in {b"{", b"["}):
+            self._waiting += entry.size
+            if self._waiting > MAX_DOCUMENTS:
+                msg = f"the archive has more than {MAX_DOCUMENTS} bytes of JSON documents; it is refused"
+                raise LimitExceeded(msg)
+            return _Member(size=entry.size, data=first + b"".join(reader.chunks()))
+        label = _label(entry.name)
+        member = _Member(size=entry.size)
+        try:
+            content = _Continued(first, reader)
+            member.layer = ingest_layer(content, self.blobs, progress=self._watcher(label, entry.size))
+            self._finished(label)
+        except InvalidInput as error:
+            # Only what the manifest names has to be a layer.
+            member.failure = type(error)(f"the member {entry.name!r} is no layer tar: {error}")
+            for _ in reader.chunks():
+                pass
+        return member
+
+    def _read(self, member: _Member) -> bytes:
+        if member.data is None:
+            msg = "a document of the archive is no JSON; it is refused"
+            raise InvalidArchive(msg)
+        return member.data
+
+    def _ingest(self, member: _Member, label: str) -> IngestedLayer:
+        return ingest_layer(io.BytesIO(self._read(member)), self.blobs, progress=self._watcher(label, member.size))
+
+
+def _equal(one: _Member, other: _Member) -> bool:
+    if one.layer is not None and other.layer is not None:
+        same = one.layer.blob.digest == other.layer.blob.digest
+        other.layer.discard()
+        return same
+    if other.layer is not None:
+        other.layer.discard()
+        return False
+    return one.data is not None and one.data == other.data
+
+
+def _label(name: str) -> str:
+    """Give a short name for progress: of the part of a path that looks like a digest, the first 12 digits."""
+    parts = [part for part in name.split("/") if part not in {"", ".", "layer.tar"}]
+    return parts[-1].partition(".")[0][:12] if parts else name
+
+
+class Window:
+    """A part of a file, read by position, so that several may read one descriptor at once."""
+
+    __slots__ = ("_descriptor", "_end", "_start", "position")
+
+    def __init__(self, descriptor: int, start: int, size: int | None) -> None:
+        self._descriptor = descriptor
+        self._start = start
+        self._end = None if size is None else start + size
+        self.position = start
+
+    def read(self, n: int = -1, /) -> bytes:
+        """Give at most ``n`` bytes, and fewer only at the end of the part or of the file."""
+        if self._end is not None:
+            n = self._end - self.position if n < 0 else min(n, self._end - self.position)
+        data = os.pread(self._descriptor, n, self.position) if n > 0 else b""
+        self.position += len(data)
+        return data
+
+    def seekable(self) -> bool:
+        """Say that `seek` works."""
+        return True
+
+    def tell(self) -> int:
+        """Give the position within the part."""
+        return self.position - self._start
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to a position within the part, as files do."""
+        if whence == os.SEEK_CUR:
+            self.position += offset
+        elif whence == os.SEEK_SET:
+            self.position = self._start + offset
+        else:
+            end = os.fstat(self._descriptor).st_size if self._end is None else self._end
+            self.position = end + offset
+        return self.tell()
+
+
+class _Continued:
+    """A member's content, of which the first bytes have been read already."""
+
+    def __init__(self, first: bytes, reader: TarReader) -> None:
+        self._first = first
+        self._reader = reader
+
+    def read(self, n: int, /) -> bytes:
+        """Give at most ``n`` bytes."""
+        if self._first:
+            rest = self._reader.read(n - len(self._first)) if n > len(self._first) else b""
+            data, self._first = self._first[:n] + rest, self._first[n:]
+            return data
+        return self._reader.read(n)
+
+
