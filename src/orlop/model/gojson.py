@@ -1,0 +1,319 @@
+"""JSON with the rules of Go's ``encoding/json``, in which every image document was written and is read by engines.
+
+Python's `json` differs where it matters: it recurses, takes NaN and lone surrogates, forgets the text of numbers, the order
+of duplicate keys and where a value stood. Here a document is read without recursion into a tree that keeps all of it, and
+written the way Go writes it, to the byte.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Final, TypeAlias, Union
+
+from orlop.errors import InvalidJSON
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_DEPTH: Final = 10_000
+"""Objects and arrays nest at most this deep, as in Go."""
+
+
+class Number(str):
+    """A number exactly as it was written."""
+
+    __slots__ = ()
+
+
+class Object:
+    """An object with every member in document order, duplicates included."""
+
+    __slots__ = ("members",)
+
+    def __init__(self) -> None:
+        """Make an object without members."""
+        self.members: list[tuple[str, Value]] = []
+
+
+Value: TypeAlias = Union[None, bool, str, Number, list["Value"], Object]
+"""A JSON value; a `Number` is a `str` too, so look for it first."""
+
+_SPACE = rb"[ \t\r\n]*+"
+_STRING = rb'"((?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+)"'
+_NUMBER = rb"(-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?)"
+_VALUE: Final = re.compile(_SPACE + rb"(?:" + _STRING + rb"|" + _NUMBER + rb"|(true|false|null)|([\[{]))")
+_KEY: Final = re.compile(_SPACE + _STRING + _SPACE + rb":")
+_NEXT: Final = re.compile(_SPACE + rb"([,\]}])")
+_CLOSE: Final = re.compile(_SPACE + rb"([\]}])")
+_END: Final = re.compile(_SPACE)
+_STRING_KIND, _NUMBER_KIND, _LITERAL_KIND = 1, 2, 3
+_IN_DOCUMENT: Final = 2  # how long the reader's stack is directly inside the document's own object or array
+_INT_LENGTH: Final = 40  # longer whole numbers become floats: no document has them, and Python refuses the longest
+_LITERALS: Final[dict[bytes, bool | None]] = {b"true": True, b"false": False, b"null": None}
+
+_OUTSIDE: Final = re.compile(rb'("(?:[^"\\]++|\\.)*+")|[ \t\r\n]++')
+_RAW_ESCAPES: Final = (
+    (b"<", rb"\u003c"),
+    (b">", rb"\u003e"),
+    (b"&", rb"\u0026"),
+    ("\u2028".encode(), rb"\u2028"),
+    ("\u2029".encode(), rb"\u2029"),
+)
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+_REPLACEMENT: Final = "\ufffd"
+
+
+def parse(raw: bytes) -> Value:
+    """Read one JSON document into a tree.
+
+    Every invalid UTF-8 byte and every lone surrogate becomes one U+FFFD. Raises `InvalidJSON` for anything that Go refuses:
+    a byte order mark, data after the value, control characters in strings, nesting beyond `MAX_DEPTH`.
+    """
+    value, end, _ = _read(raw)
+    _expect_end(raw, end)
+    return value
+
+
+def raw_members(raw: bytes) -> dict[str, bytes]:
+    """Give the members of a document that is an object, each value as the very bytes that stood there.
+
+    Of duplicate keys the last counts. ``null`` gives no members, as in Go. Raises `InvalidJSON`.
+    """
+    value, end, spans = _read(raw)
+    _expect_end(raw, end)
+    if value is None:
+        return {}
+    if not isinstance(value, Object):
+        msg = f"expected an object, found {kind_of(value)}"
+        raise InvalidJSON(msg)
+    keys = (key for key, _ in value.members)
+    return {key: raw[start:stop] for key, (start, stop) in zip(keys, spans, strict=True)}
+
+
+def loads(raw: bytes, *, allow_trailing: bool = False) -> object:
+    """Read a document into plain dicts, lists, str, int, float, bool and None.
+
+    Of duplicate keys the last counts. With ``allow_trailing`` whatever follows the first value is ignored.
+    Raises `InvalidJSON` as `parse` does.
+    """
+    value, end, _ = _read(raw)
+    if not allow_trailing:
+        _expect_end(raw, end)
+    return _plain(value)
+
+
+def dumps(value: object, *, escape_html: bool = True, sort_keys: bool = False, short_escapes: bool = True) -> bytes:
+    """Write a plain value (dict with str keys, list, tuple, str, int, bool, None) as compact JSON, as Go writes it.
+
+    Members keep their order unless ``sort_keys`` sorts them by bytes. ``<``, ``>`` and ``&`` are escaped unless
+    ``escape_html`` is false, U+2028 and U+2029 always. See `quote` for ``short_escapes``. Raises `TypeError` for
+    other types: there is no float in any document that is written here.
+    """
+
+    def write(item: object) -> str:
+        if isinstance(item, Number):
+            return item
+        if isinstance(item, str):
+            return quote(item, escape_html=escape_html, short_escapes=short_escapes)
+        if item is None:
+            return "null"
+        if isinstance(item, bool):
+            return "true" if item else "false"
+        if isinstance(item, int):
+            return str(item)
+        if isinstance(item, dict):
+            members = sorted(item.items()) if sort_keys else item.items()
+            return "{" + ",".join(f"{write(str(key))}:{write(member)}" for key, member in members) + "}"
+        if isinstance(item, (list, tuple)):
+            return "[" + ",".join(map(write, item)) + "]"
+        msg = f"cannot write {type(item).__name__} as JSON"
+        raise TypeError(msg)
+
+    return write(value).encode()
+
+
+def _escapes(*, html: bool, short: bool) -> dict[str, str]:
+    """Give what stands for each character that cannot stand for itself."""
+    table = {chr(code): f"\\u{code:04x}" for code in range(0x20)}
+    table |= {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+    if short:
+        table |= {"\b": "\\b", "\f": "\\f"}
+    if html:
+        table |= {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
+    return table
+
+
+_TABLES: Final = {(html, short): _escapes(html=html, short=short) for html in (True, False) for short in (True, False)}
+_SPECIAL: Final = {
+    True: re.compile('[\x00-\x1f"\\\\<>&\u2028\u2029\ud800-\udfff]'),
+    False: re.compile('[\x00-\x1f"\\\\\u2028\u2029\ud800-\udfff]'),
+}
+
+
+def quote(text: str, *, escape_html: bool = True, short_escapes: bool = True) -> str:
+    r"""Write a text as a JSON string with its quotes.
+
+    ``short_escapes`` chooses ``\b`` and ``\f`` (Go 1.22 and newer) over ``\u0008`` and ``\u000c``. A lone surrogate becomes
+    U+FFFD.
+    """
+    table = _TABLES[escape_html, short_escapes]
+    return '"' + _SPECIAL[escape_html].sub(lambda match: table.get(match[0], _REPLACEMENT), text) + '"'
+
+
+def compact(raw: bytes) -> bytes:
+    r"""Copy a valid JSON value as Go copies a raw message: no white space outside strings, ``< > &`` U+2028/9 escaped.
+
+    All else stays as it is: order, duplicates, the text of numbers, escapes and invalid UTF-8.
+    """
+    raw = _OUTSIDE.sub(lambda match: match[1] or b"", raw)
+    for character, escape in _RAW_ESCAPES:
+        raw = raw.replace(character, escape)
+    return raw
+
+
+def object_of(members: Mapping[str, bytes]) -> bytes:
+    """Write an object of values that are JSON already; keys sorted by bytes, values compacted (see `compact`)."""
+    return b"{" + b",".join(quote(key).encode() + b":" + compact(members[key]) for key in sorted(members)) + b"}"
+
+
+def fold(key: str) -> str:
+    """Give the form in which keys are compared where case does not count: U+017F is an s, U+212A a k, U+0130 is no i."""
+    return key.lower().replace("\u017f", "s")
+
+
+def folded(document: Mapping[str, object]) -> dict[str, object]:
+    """Give the members of a plain object under their folded keys; of several that fold to one the last counts."""
+    return {fold(key): value for key, value in document.items()}
+
+
+def kind_of(value: Value) -> str:
+    """Name the kind of a value for a message."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, Number):
+        return f"the number {value[:32]}"
+    if isinstance(value, str):
+        return "a string"
+    return "an array" if isinstance(value, list) else "an object"
+
+
+def _expect_end(raw: bytes, pos: int) -> None:
+    match = _END.match(raw, pos)
+    if match is not None and match.end() != len(raw):
+        raise _syntax_error(raw, match.end(), "the end")
+
+
+def _syntax_error(raw: bytes, pos: int, expected: str) -> InvalidJSON:
+    match = _END.match(raw, pos)
+    at = pos if match is None else match.end()
+    found = repr(raw[at : at + 1])[1:] if at < len(raw) else "the end"
+    return InvalidJSON(f"invalid JSON at byte {at}: expected {expected}, found {found}")
+
+
+def _text(raw: bytes) -> str:
+    """Decode what stands between the quotes of a string."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = _SURROGATES.sub(_REPLACEMENT, raw.decode("utf-8", "surrogateescape"))
+    if "\\" in text:
+        text = _SURROGATES.sub(_REPLACEMENT, json.loads(f'"{text}"'))
+    return text
+
+
+def _read_key(raw: bytes, pos: int) -> tuple[str, int]:
+    match = _KEY.match(raw, pos)
+    if match is None:
+        raise _syntax_error(raw, pos, "a key and a colon")
+    return _text(match[1]), match.end()
+
+
+def _read(raw: bytes) -> tuple[Value, int, list[tuple[int, int]]]:
+    """Read the first value: give it, the position after it, and where the values of its own members or elements stand."""
+    root: list[Value] = []
+    stack: list[list[Value] | Object] = [root]
+    top: list[Value] | Object = root
+    spans: list[tuple[int, int]] = []
+    key, pos, start = "", 0, 0
+    value: Value
+    while True:
+        match = _VALUE.match(raw, pos)
+        if match is None:
+            raise _syntax_error(raw, pos, "a value")
+        kind, pos = match.lastindex, match.end()
+        if len(stack) == _IN_DOCUMENT:
+            start = match.start(kind or 0) - (kind == _STRING_KIND)
+        opened: list[Value] | Object | None = None
+        if kind == _STRING_KIND:
+            value = _text(match[1])
+        elif kind == _NUMBER_KIND:
+            value = Number(match[2], "ascii")
+        elif kind == _LITERAL_KIND:
+            value = _LITERALS[match[3]]
+        else:
+            value = opened = Object() if match[4] == b"{" else []
+        if isinstance(top, Object):
+            top.members.append((key, value))
+        else:
+            top.append(value)
+        if opened is not None:
+            if len(stack) > MAX_DEPTH:
+                msg = f"invalid JSON: nested deeper than {MAX_DEPTH}"
+                raise InvalidJSON(msg)
+            close = _CLOSE.match(raw, pos)
+            if close is None:
+                stack.append(opened)
+                top = opened
+                if isinstance(opened, Object):
+                    key, pos = _read_key(raw, pos)
+                continue
+            if (close[1] == b"}") != isinstance(opened, Object):
+                raise _syntax_error(raw, pos, "a key" if isinstance(opened, Object) else "a value")
+            pos = close.end()
+        # The value ends at `pos`; so may the objects and arrays around it.
+        while len(stack) > 1:
+            if len(stack) == _IN_DOCUMENT:
+                spans.append((start, pos))
+            in_object = isinstance(top, Object)
+            following = _NEXT.match(raw, pos)
+            if following is None or following[1] == (b"]" if in_object else b"}"):
+                raise _syntax_error(raw, pos, f"a comma or {'}' if in_object else ']'}")
+            pos = following.end()
+            if following[1] == b",":
+                if in_object:
+                    key, pos = _read_key(raw, pos)
+                break
+            stack.pop()
+            top = stack[-1]
+        else:
+            return root[0], pos, spans
+
+
+def _plain(value: Value) -> object:
+    """Turn a tree into plain values, without recursion."""
+    holder: list[object] = [None]
+    work: list[tuple[Value, dict[str, object] | list[object], str | int]] = [(value, holder, 0)]
+    while work:
+        item, target, place = work.pop()
+        plain: object
+        if isinstance(item, Object):
+            latest = dict(item.members)
+            plain = members = dict[str, object].fromkeys(latest)
+            work.extend((member, members, key) for key, member in latest.items())
+        elif isinstance(item, list):
+            plain = elements = list[object](item)
+            work.extend((element, elements, index) for index, element in enumerate(item))
+        elif isinstance(item, Number):
+            plain = _plain_number(item)
+        else:
+            plain = item
+        target[place] = plain
+    return holder[0]
+
+
+def _plain_number(number: Number) -> int | float:
+    integer = len(number) <= _INT_LENGTH and number.lstrip("-").isdigit()
+    return int(number) if integer else float(number)

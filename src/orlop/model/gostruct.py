@@ -1,0 +1,373 @@
+"""Typed values from JSON and back, by tables of fields, with the rules of Go's ``encoding/json`` for structs.
+
+A codec stands for a Go type. Reading has two steps, because in Go a repeated key writes again into what the earlier one left:
+`Codec.read` merges a JSON value into a state, `Codec.finish` turns the last state into the value that callers see.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+
+from orlop.errors import InvalidJSON, InvalidTimestamp
+from orlop.model import gojson
+from orlop.model.gojson import Number, Object, Value
+from orlop.model.timestamp import ZERO, Timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Quote: TypeAlias = "Callable[[str], str]"
+"""Writes a text as a JSON string."""
+T = TypeVar("T")
+
+
+class Codec(ABC):
+    """How one Go type is read and written. A state of None stands for Go's zero value."""
+
+    @abstractmethod
+    def read(self, value: Value, state: Any) -> Any:
+        """Give the state after this JSON value was read over an earlier state; raises `InvalidJSON` for a wrong kind."""
+
+    def finish(self, state: Any) -> Any:
+        """Give the value that callers see."""
+        return state
+
+    def is_empty(self, value: Any) -> bool:
+        """Whether ``omitempty`` leaves the value out."""
+        return not value
+
+    @abstractmethod
+    def write(self, value: Any, quote: Quote) -> str:
+        """Give the value as JSON text."""
+
+
+def mismatch(expected: str, value: Value) -> InvalidJSON:
+    """Make the error for a value of the wrong kind."""
+    return InvalidJSON(f"expected {expected}, found {gojson.kind_of(value)}")
+
+
+def is_text(value: Value) -> bool:
+    """Whether the value is a JSON string."""
+    return isinstance(value, str) and not isinstance(value, Number)
+
+
+class Text(Codec):
+    """A Go string; ``wrap`` and ``unwrap`` turn it into another type and back."""
+
+    def __init__(self, wrap: Callable[[str], object] = str, unwrap: Callable[[Any], str] = str) -> None:
+        """Take the functions between text and value."""
+        self._wrap, self._unwrap = wrap, unwrap
+
+    def read(self, value: Value, state: Any) -> Any:
+        """Take a string; null leaves what was there."""
+        if value is None:
+            return state
+        if not is_text(value):
+            raise mismatch("a string", value)
+        return value
+
+    def finish(self, state: Any) -> Any:
+        """Give the wrapped text."""
+        return self._wrap(state or "")
+
+    def is_empty(self, value: Any) -> bool:
+        """Whether the text is empty."""
+        return not self._unwrap(value)
+
+    def write(self, value: Any, quote: Quote) -> str:
+        """Give a string."""
+        return quote(self._unwrap(value))
+
+
+class Bool(Codec):
+    """A Go bool."""
+
+    def read(self, value: Value, state: Any) -> Any:
+        """Take a boolean; null leaves what was there."""
+        if value is None:
+            return state
+        if not isinstance(value, bool):
+            raise mismatch("a boolean", value)
+        return value
+
+    def finish(self, state: Any) -> bool:
+        """Give the boolean."""
+        return bool(state)
+
+    def write(self, value: Any, quote: Quote) -> str:  # noqa: ARG002
+        """Give ``true`` or ``false``."""
+        return "true" if value else "false"
+
+
+class Int(Codec):
+    """A Go integer of 64 bits."""
+
+    _LENGTH: Final = len(str(-(2**63)))
+
+    def read(self, value: Value, state: Any) -> Any:
+        """Take a number without point and exponent; null leaves what was there."""
+        if value is None:
+            return state
+        if (
+            not isinstance(value, Number)
+            or not value.lstrip("-").isdigit()
+            or len(value) > self._LENGTH
+            or not -(2**63) <= int(value) < 2**63
+        ):
+            raise mismatch("an integer of 64 bits", value)
+        return int(value)
+
+    def finish(self, state: Any) -> int:
+        """Give the integer."""
+        return int(state or 0)
+
+    def write(self, value: Any, quote: Quote) -> str:  # noqa: ARG002
+        """Give the number."""
+        return str(value)
+
+
+class Time(Codec):
+    """A Go ``time.Time``; None is its zero time."""
+
+    def read(self, value: Value, state: Any) -> Any:
+        """Take a string; null leaves what was there."""
+        if value is None:
+            return state
+        if not isinstance(value, str) or isinstance(value, Number):
+            raise mismatch("a time", value)
+        return Timestamp.parse(value)
+
+    def is_empty(self, value: Any) -> bool:  # noqa: ARG002
+        """Never: to Go it is a struct."""
+        return False
+
+    def write(self, value: Any, quote: Quote) -> str:
+        """Give RFC 3339."""
+        return quote(str(ZERO if value is None else value))
+
+
+class Pointer(Codec):
+    """A Go pointer: None, or a value that a repeated key is merged into."""
+
+    def __init__(self, to: Codec) -> None:
+        """Take what is pointed to."""
+        self._to = to
+
+    def read(self, value: Value, state: Any) -> Any:
+        """Take null for None, else what is pointed to."""
+        return None if value is None else self._to.read(value, state)
+
+    def finish(self, state: Any) -> Any:
+        """Give None or the value."""
+        return None if state is None else self._to.finish(state)
+
+    def is_empty(self, value: Any) -> bool:
+        """Whether it is None."""
+        return value is None
+
+    def write(self, value: Any, quote: Quote) -> str:
+        """Give ``null`` or the value."""
+        return "null" if value is None else self._to.write(value, quote)
+
+
+class _Backing(list[Any]):
+    """The memory behind a Go slice: elements beyond ``used`` stay in it, and show again when the slice grows."""
+
+    used = 0
+
+
+class Slice(Codec):
+    """A Go slice: a tuple, or ``nil`` (None, unless told otherwise) for Go's nil."""
+
+    def __init__(self, of: Codec, *, nil: tuple[()] | None = None) -> None:
+        """Take the codec of an element."""
+        self._of, self._nil = of, nil
+
+    def read(self, value: Value, state: Any) -> Any:
+        """Take an array, whose elements are read over those that were there; null for nil."""
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            raise mismatch("an array", value)
+        backing = _Backing() if state is None or not value else state
+        for index, element in enumerate(value):
+            if index < len(backing):
+                backing[index] = self._of.read(element, backing[index])
+            else:
+                backing.append(self._of.read(element, None))
+        backing.used = len(value)
+        return backing
+
+    def finish(self, state: Any) -> Any:
+        """Give a tuple or nil."""
+        return self._nil if state is None else tuple(map(self._of.finish, state[: state.used]))
+
+    def write(self, value: Any, quote: Quote) -> str:
+        """Give an array, or ``null`` for None."""
+        return "null" if value is None else "[" + ",".join(self._of.write(element, quote) for element in value) + "]"
+
+
+class Words(Slice):
+    """The engine's string slice: an array of strings, or one string for an array of one; never merged."""
+
+    def read(self, value: Value, state: Any) -> Any:  # noqa: ARG002
+        """Take an array, a string, or null for nil."""
+        return super().read([value] if is_text(value) else value, None)
+
+
+class Set(Codec):
+    """A Go map with empty structs for values: a frozenset of its keys, or None for nil. ``key`` normalises a key or raises."""
+
+    def __init__(self, key: Callable[[str], str] = str) -> None:
+        """Take what normalises a key; it raises `InvalidJSON`."""
+        self._key = key
+
+    def read(self, value: Value, state: Any) -> Any:
+        """Take an object, whose keys are added to those that were there; null for nil."""
+        if value is None:
+            return None
+        if not isinstance(value, Object):
+            raise mismatch("an object", value)
+        keys = set() if state is None else state
+        for key, member in value.members:
+            if member is not None and not isinstance(member, Object):
+                raise mismatch("an object", member)
+            keys.add(self._key(key))
+        return keys
+
+    def finish(self, state: Any) -> frozenset[str] | None:
+        """Give the keys."""
+        return None if state is None else frozenset(state)
+
+    def write(self, value: Any, quote: Quote) -> str:
+        """Give an object with sorted keys, or ``null`` for None."""
+        if value is None:
+            return "null"
+        return "{" + ",".join(f"{quote(key)}:{{}}" for key in sorted(set(map(self._normal, value)))) + "}"
+
+    def _normal(self, key: str) -> str:
+        """Normalise a key that another dialect may have read; one that this dialect would refuse stays as it is."""
+        try:
+            return self._key(key)
+        except InvalidJSON:
+            return key
+
+
+class TextMap(Codec):
+    """A Go map of strings to strings: a dict, or None for nil."""
+
+    def read(self, value: Value, state: Any) -> Any:
+        """Take an object, whose members are added to those that were there; null for nil, a null member for an empty one."""
+        if value is None:
+            return None
+        if not isinstance(value, Object):
+            raise mismatch("an object", value)
+        members = {} if state is None else state
+        for key, member in value.members:
+            if member is not None and not is_text(member):
+                raise mismatch("a string", member)
+            members[key] = member or ""
+        return members
+
+    def write(self, value: Any, quote: Quote) -> str:
+        """Give an object with sorted keys, or ``null`` for None."""
+        if value is None:
+            return "null"
+        return "{" + ",".join(f"{quote(key)}:{quote(member)}" for key, member in sorted(value.items())) + "}"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a struct: its JSON name, where its value is kept, its type.
+
+    ``omit_empty`` is Go's ``omitempty``. A field that is not ``written`` is one that this dialect does not know but another
+    does: it is read where it makes sense, so that nothing is lost on the way to the other dialect, and ignored where not.
+    ``inside`` names the attribute of an embedded struct in which the value is kept.
+    """
+
+    name: str
+    attribute: str
+    codec: Codec
+    omit_empty: bool = False
+    written: bool = True
+    inside: str = ""
+
+
+class Struct(Codec, Generic[T]):
+    """A Go struct: an instance of a dataclass, with its fields in declaration order."""
+
+    def __init__(
+        self, make: Callable[..., T], fields: Iterable[Field], *, embedded: dict[str, Struct[Any]] | None = None
+    ) -> None:
+        """Take the dataclass, its fields, and the structs embedded in it by attribute."""
+        self._make = make
+        self.fields = tuple(fields)
+        self._embedded = embedded or {}
+        self._by_name = {field.name: field for field in self.fields}
+        self._by_folded = {gojson.fold(field.name): field for field in self.fields}
+
+    def read(self, value: Value, state: Any) -> Any:
+        """Take an object: each key that belongs to a field, exactly or with case folded, writes it, in document order."""
+        if value is None:
+            return state
+        if not isinstance(value, Object):
+            raise mismatch("an object", value)
+        state = {} if state is None else state
+        for key, member in value.members:
+            field = self._by_name.get(key) or self._by_folded.get(gojson.fold(key))
+            if field is None:
+                continue
+            target = state.setdefault(field.inside, {}) if field.inside else state
+            try:
+                target[field.attribute] = field.codec.read(member, target.get(field.attribute))
+            except (InvalidJSON, InvalidTimestamp) as error:
+                if field.written:
+                    msg = f"{field.name}: {error}"
+                    raise InvalidJSON(msg) from error
+        return state
+
+    def finish(self, state: Any) -> T:
+        """Give the dataclass; what was not read has its default."""
+        state = dict(state or {})
+        values = {name: struct.finish(state.pop(name, None)) for name, struct in self._embedded.items()}
+        for field in self.fields:
+            if field.attribute in state and not field.inside:
+                values[field.attribute] = field.codec.finish(state[field.attribute])
+        return self._make(**values)
+
+    def is_empty(self, value: Any) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
+
+    def members(self, value: T, quote: Quote) -> dict[str, str]:
+        """Give the JSON text of every field that is written, by name, in declaration order."""
+        texts: dict[str, str] = {}
+        for field in self.fields:
+            if not field.written:
+                continue
+            item = getattr(getattr(value, field.inside) if field.inside else value, field.attribute)
+            if not (field.omit_empty and field.codec.is_empty(item)):
+                texts[field.name] = field.codec.write(item, quote)
+        return texts
+
+    def write(self, value: T, quote: Quote) -> str:
+        """Give an object."""
+        return write_members(self.members(value, quote), quote)
+
+
+def write_members(members: dict[str, str], quote: Quote) -> str:
+    """Write an object of values that are JSON text already, in the order given."""
+    return "{" + ",".join(f"{quote(name)}:{text}" for name, text in members.items()) + "}"
+
+
+def decode(struct: Struct[T], raw: bytes) -> T:
+    """Read a document into a struct; raises `InvalidJSON`. ``null`` gives the struct with nothing set, as in Go."""
+    return struct.finish(struct.read(gojson.parse(raw), None))
+
+
+TEXT: Final = Text()
+BOOL: Final = Bool()
+INT: Final = Int()
+TIME: Final = Time()
