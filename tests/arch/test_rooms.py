@@ -1,0 +1,149 @@
+"""Rules about the code itself that no linter knows."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOP = Path(__file__).parents[2]
+PACKAGE = TOP / "src" / "orlop"
+MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes(), str(path))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that this one imports, anywhere in it."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def uses(path: Path, *attributes: str) -> set[str]:
+    """Which of some dotted names (`os.environ`) this module uses."""
+    found = {ast.unparse(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
+    return found & {*attributes}
+
+
+def importers(module: str) -> set[str]:
+    return {
+        name for name, path in MODULES.items() if any(f"{found}.".startswith(f"{module}.") for found in imports(path))
+    }
+
+
+def test_every_room_is_in_the_contract_of_layers() -> None:
+    contract = tomllib.loads((TOP / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    ordered = {room.strip() for layer in contract["layers"] for room in layer.replace(":", "|").split("|")}
+    rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    # `testing` is for other people's tests and may import everything; nothing may import it.
+    assert rooms - {"__init__", "__main__", "__pycache__", "_version", "py", "testing"} == ordered
+    assert importers("orlop.testing") <= {name for name in MODULES if name.startswith("testing/")}
+
+
+@pytest.mark.parametrize(
+    ("module", "allowed"),
+    [
+        # What is Linux-only stays in one place.
+        ("fcntl", {"streams/files.py"}),
+        # Lenient, slow, and not to the byte: layers and archives have a scanner of their own.
+        ("tarfile", set()),
+        ("asyncio", set()),
+        ("concurrent", set()),
+        ("multiprocessing", set()),
+        ("pickle", set()),
+    ],
+)
+def test_some_modules_are_imported_in_one_place_only(module: str, allowed: set[str]) -> None:
+    assert importers(module) <= allowed
+
+
+@pytest.mark.parametrize(
+    ("module", "place"),
+    [("sqlite3", "store/metadata_sqlite"), ("click", "cli/"), ("rich", "cli/"), ("platformdirs", "")],
+)
+def test_some_libraries_are_imported_in_one_room_only(module: str, place: str) -> None:
+    assert [name for name in importers(module) if not name.startswith(place)] == []
+
+
+def test_threads_start_in_streams_only() -> None:
+    starters = {name for name, path in MODULES.items() if uses(path, "threading.Thread", "threading.Timer")}
+    # Stages of a pipeline, and the write-back that a new file starts early.
+    assert starters <= {"streams/pipeline.py", "streams/files.py"}
+
+
+def test_only_the_command_line_reads_the_environment() -> None:
+    readers = {
+        name for name, path in MODULES.items() if uses(path, "os.environ", "os.getenv", "os.environb", "sys.argv")
+    }
+    assert [name for name in readers if not name.startswith("cli/")] == []
+
+
+def test_the_model_touches_no_file_socket_or_clock() -> None:
+    for name, path in MODULES.items():
+        if name.startswith("model/"):
+            assert {*imports(path)}.isdisjoint({"os", "io", "pathlib", "socket", "time", "datetime", "tempfile"}), name
+            calls = {
+                node.func.id
+                for node in ast.walk(tree(path))
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            }
+            assert "open" not in calls, name
+
+
+def test_a_module_holds_one_noun() -> None:
+    lengths = {name: len(path.read_text().splitlines()) for name, path in MODULES.items()}
+    assert {name: length for name, length in lengths.items() if length > 520} == {}
+
+
+def loaded_by(code: str) -> set[str]:
+    """The top-level modules that are loaded after running some code in a fresh interpreter."""
+    show = "import sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    argv = [sys.executable, "-c", f"{code}\n{show}"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    return {*done.stdout.splitlines()[-1].split()}
+
+
+HEAVY = {
+    "asyncio",
+    "click",
+    "inspect",
+    "isal",
+    "platformdirs",
+    "rich",
+    "sqlite3",
+    "tarfile",
+    "typing_extensions",
+    "unittest",
+}
+
+
+def test_importing_orlop_is_light() -> None:
+    assert loaded_by("import orlop") & HEAVY == set()
+
+
+def test_the_version_costs_no_store() -> None:
+    lines = ["import contextlib, sys", "sys.argv = ['orlop', '--version']", "from orlop.cli.main import main"]
+    lines += ["with contextlib.suppress(SystemExit):", "    main()"]
+    assert loaded_by("\n".join(lines)) & (HEAVY - {"click", "inspect"}) == set()
+
+
+def test_the_version_is_said_once() -> None:
+    import orlop
+
+    assert orlop.__version__ == version("orlop")

@@ -1,0 +1,112 @@
+"""The examples in README.md and `docs/` run, and print what they say; relative links lead somewhere.
+
+CONTRIBUTING.md says how a block is marked.
+"""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOP: Final = Path(__file__).parents[2]
+DOCUMENTS: Final = {path.relative_to(TOP).as_posix(): path for path in [*TOP.glob("*.md"), *TOP.glob("docs/**/*.md")]}
+
+_FENCE: Final = re.compile(r"^```(?P<mark>[a-z]*)[^\n]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK: Final = re.compile(r"\]\((?!https?:|mailto:)(?P<path>[^)#\s]*)(?:#(?P<anchor>[^)\s]*))?\)")
+_LOOSE: Final = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of a document."""
+
+    mark: str
+    text: str
+    line: int
+
+
+def blocks(path: Path) -> Iterator[Block]:
+    """Return the fenced blocks of a document that are to be run."""
+    text = path.read_text()
+    for match in _FENCE.finditer(text):
+        if match["mark"] in {"python", "console"}:
+            yield Block(match["mark"], match["text"], text.count("\n", 0, match.start()) + 2)
+
+
+def steps(console: str) -> Iterator[tuple[str, str]]:
+    """Return the commands of a console block, each with the output below it."""
+    for part in re.split(r"^\$ ", console, flags=re.MULTILINE)[1:]:
+        lines = part.splitlines(keepends=True)
+        size = next((number for number, line in enumerate(lines, 1) if not line.endswith("\\\n")), len(lines))
+        yield "".join(lines[:size]), "".join(lines[size:])
+
+
+def run_console(block: Block, place: str) -> None:
+    """Run a console block's commands and compare what they print."""
+    checker = doctest.OutputChecker()
+    for command, expected in steps(block.text):
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=120)
+        got = done.stdout + done.stderr
+        assert checker.check_output(expected, got, _LOOSE), f"{place}: $ {command}\nprints\n{got}\nand not\n{expected}"
+
+
+@pytest.mark.parametrize("name", sorted(name for name, path in DOCUMENTS.items() if any(blocks(path))))
+def test_examples_run_and_print_what_they_say(
+    name: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(data / "dockerd-29-overlay2" / "multi.tar", tmp_path / "images.tar")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ORLOP_ROOT", str(tmp_path / "store"))
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"])
+    monkeypatch.setenv("TZ", "UTC")
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks(DOCUMENTS[name]):
+        place = f"{name}:{block.line}"
+        if block.mark == "console":
+            run_console(block, place)
+        else:
+            exec(compile("\n" * (block.line - 1) + block.text, DOCUMENTS[name], "exec"), namespace)
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors that a hosting site makes of a document's headings."""
+    headings = re.findall(r"^#+ +(.+)$", path.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTS))
+def test_relative_links_lead_somewhere(name: str) -> None:
+    path = DOCUMENTS[name]
+    prose = _FENCE.sub("", path.read_text())
+    for link in _LINK.finditer(prose):
+        target = path.parent / link["path"] if link["path"] else path
+        assert target.exists(), link[0]
+        if link["anchor"]:
+            assert link["anchor"] in anchors(target), link[0]
+
+
+def test_every_decision_record_is_listed() -> None:
+    folder = TOP / "docs" / "adr"
+    index = (folder / "README.md").read_text()
+    records = sorted(path.name for path in folder.glob("[0-9]*.md"))
+    assert records
+    for record in records:
+        assert f"]({record})" in index
+        assert title(folder / record) in index
+
+
+def title(record: Path) -> str:
+    """Return a record's heading."""
+    return next(line[2:] for line in record.read_text().splitlines() if line.startswith("# "))
