@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 #: Files that real daemons and tools wrote; `tests/data/README.md` says which program wrote what.
 DATA = Path(__file__).parent / "data"
+
+# How long an example takes says nothing about the code: machines are busy. In CI the examples are the same every time.
+settings.register_profile(
+    "orlop", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("orlop")
 
 
 @pytest.fixture(scope="session")

@@ -59,14 +59,6 @@ def test_skopeo_copies_what_orlop_saved(
     assert raw == orlop.run("inspect", "--raw", name).stdout
 
 
-def test_skopeo_reads_orlop_save_through_a_pipe(
-    skopeo: Program, orlop: Orlop, ids: dict[str, str], tmp_path: Path
-) -> None:
-    saved = orlop.run("save", TINY).stdout
-    skopeo("copy", "docker-archive:/dev/stdin", f"dir:{tmp_path / 'copy'}", stdin=saved)
-    assert json.loads((tmp_path / "copy" / "manifest.json").read_bytes())["config"]["digest"] == ids[TINY]
-
-
 def test_what_podman_saved_loads_again(podman: Program, orlop: Orlop, ids: dict[str, str], tmp_path: Path) -> None:
     orlop("save", "-o", tmp_path / "saved.tar", TINY)
     podman("load", "-i", tmp_path / "saved.tar")
