@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from orlop.archive.members import LocatedMembers, StreamedMembers
 from orlop.errors import InvalidArchive, InvalidTar
 from orlop.streams.compression import Compression, decompressed, detect
-from orlop.streams.files import explained, open_source
+from orlop.streams.files import CHUNK, explained, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,37 +38,28 @@ def open_members(
         NotFound, PermissionDenied, ReadFailed: the path cannot be read. InvalidArchive: what it holds is no archive.
     """
     if isinstance(source, (str, os.PathLike)):
-        descriptor = open_source(source)
-        try:
-            with _members_of_descriptor(descriptor, os.fspath(source), blobs, progress) as members:
-                yield members
-        finally:
-            os.close(descriptor)
-        return
-    descriptor = _descriptor_of(source)
-    if descriptor is None:
-        with _streamed(_Prefixed(source, "the stream"), blobs, progress) as members:
+        name = os.fspath(source)
+        with open(open_source(source), "rb", buffering=CHUNK) as file, _members_of(file, name, blobs, progress) as members:
             yield members
         return
-    with _members_of_descriptor(descriptor, "standard input" if descriptor == 0 else "the file", blobs, progress) as members:
+    with _members_of(source, "the input", blobs, progress) as members:
         yield members
 
 
 @contextmanager
-def _members_of_descriptor(
-    descriptor: int, name: str, blobs: FileBlobStore, progress: Progress | None
+def _members_of(
+    source: BinaryIO, name: str, blobs: FileBlobStore, progress: Progress | None
 ) -> Iterator[Members]:
-    with open(descriptor, "rb", buffering=1 << 20, closefd=False) as file:
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            start = os.lseek(descriptor, 0, os.SEEK_CUR)
-            prefix = os.pread(descriptor, _PREFIX, start)
-            if detect(prefix) is Compression.NONE:
-                _check_prefix(prefix, name)
-                with LocatedMembers(descriptor, blobs, progress) as members:
-                    yield members
-                return
-        with _streamed(_Prefixed(file, name), blobs, progress) as members:
-            yield members
+    if _is_regular_file(source):
+        descriptor, start = source.fileno(), source.tell()
+        prefix = os.pread(descriptor, _PREFIX, start)
+        if detect(prefix) is Compression.NONE:
+            _check_prefix(prefix, name)
+            with LocatedMembers(descriptor, start, blobs, progress) as members:
+                yield members
+            return
+    with _streamed(_Prefixed(source, name), blobs, progress) as members:
+        yield members
 
 
 @contextmanager
@@ -95,14 +87,11 @@ def _check_prefix(prefix: bytes, name: str) -> None:
         raise InvalidTar(msg)
 
 
-def _descriptor_of(source: BinaryIO) -> int | None:
-    try:
-        descriptor = source.fileno()
-    except (OSError, AttributeError):
-        return None
-    # A wrapper that decompresses has its file's descriptor, but other bytes.
-    raw = getattr(source, "raw", source)
-    return descriptor if type(raw).__module__ == "_io" else None
+def _is_regular_file(source: BinaryIO) -> bool:
+    # A reader that decompresses has its file's descriptor too, but other bytes.
+    return isinstance(source, (io.FileIO, io.BufferedReader, io.BufferedRandom)) and stat.S_ISREG(
+        os.fstat(source.fileno()).st_mode
+    )
 
 
 class _Prefixed:

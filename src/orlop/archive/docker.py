@@ -22,6 +22,7 @@ from orlop.store.layers import MAX_DEPTH, add_chain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from orlop.archive.docker_save import Layout
     from orlop.archive.exporter import SaveItem
     from orlop.archive.members import Members
     from orlop.model.progress import Progress

@@ -203,16 +203,14 @@ class Members(ABC):
 class LocatedMembers(Members):
     """The members of a plain tar file that can be sought in; content is read only when it is asked for."""
 
-    def __init__(self, descriptor: int, blobs: FileBlobStore, progress: Progress | None = None) -> None:
+    def __init__(self, descriptor: int, start: int, blobs: FileBlobStore, progress: Progress | None = None) -> None:
         super().__init__(blobs, progress)
         self._descriptor = descriptor
-        source = Window(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR), None)
-        self._base = source.position
-        for entry in TarReader(source):
+        for entry in TarReader(Window(descriptor, start, None)):
             if entry.type in {"hardlink", "symlink"}:
                 self._add_link(entry)
             elif entry.type == "file":
-                member = _Member(size=entry.size, offset=self._base + entry.offset)
+                member = _Member(size=entry.size, offset=start + entry.offset)
                 self._add(entry.name, member, lambda before, member=member: self._same(before, member))
 
     def _same(self, one: _Member, other: _Member) -> bool:
