@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import InvalidJSON
 from orlop.model import gojson
 from orlop.model.dialect import Dialect
-from orlop.model.gostruct import BOOL, INT, TEXT, Codec, Field, Pointer, Set, Slice, Struct, TextMap, Words
+from orlop.model.gostruct import BOOL, INT, TEXT, Field, Pointer, Set, Slice, Struct, TextMap, Words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from orlop.model.gostruct import Quote
+    from orlop.model.gostruct import Codec, Quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class HealthConfig:
 class ContainerConfig:
     """The portable part of a container's set-up, field for field that of the Docker Engine API.
 
-    Where Go tells nil from empty (they are written differently) None is nil. ``stop_timeout`` is in seconds. Two configs
-    are equal where all their fields are. Immutable; the mappings are not to be changed.
+    Where Go tells nil from empty (they are written differently) None is nil. ``stop_timeout`` is in seconds. Two
+    configs are equal where all their fields are. Immutable; the mappings are not to be changed.
     """
 
     hostname: str = ""
@@ -91,8 +91,7 @@ def _normal_port(key: str) -> str:
         return key
     digits = match[1].lstrip("0") or "0" if match else ""
     if match is None or len(digits) > _PORT_DIGITS or int(digits) > _MAX_PORT:
-        msg = f"invalid port {key!r}: expected a number up to {_MAX_PORT} and perhaps a protocol"
-        raise InvalidJSON(msg)
+        raise InvalidJSON(f"invalid port {key!r}: expected a number up to {_MAX_PORT} and perhaps a protocol")
     return f"{digits}/{(match[2] or 'tcp').lower()}"
 
 

@@ -1,8 +1,8 @@
 """Digests: the names of content, and the names of images and layers that are digests of their own kind.
 
-A digest is written ``algorithm:hex``, as in the OCI image spec ("Descriptors", "Digests"). An image's ID, a layer's diff
-ID and a stack of layers' chain ID are all digests, and mixing them up is easy and costly, so each has a type of its own
-that is never equal to another.
+A digest is written ``algorithm:hex``, as in the OCI image spec ("Descriptors", "Digests"). An image's ID, a layer's
+diff ID and a stack of layers' chain ID are all digests, and mixing them up is easy and costly, so each has a type of
+its own that is never equal to another.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _SHORT_LENGTH: Final = 12
 class Digest:
     """The digest of some content: an algorithm and lower-case hexadecimal digits.
 
-    Values of different subclasses are never equal and cannot be ordered against each other. Parse text from outside with
-    `parse`; `unchecked` is for documents whose digests are kept as found. Hashable, immutable.
+    Values of different subclasses are never equal and cannot be ordered against each other. Parse text from outside
+    with `parse`; `unchecked` is for documents whose digests are kept as found. Hashable, immutable.
     """
 
     algorithm: str
@@ -42,8 +42,9 @@ class Digest:
         """
         digest = cls.unchecked(text)
         if not digest.is_valid:
-            msg = f"invalid digest {text!r}: expected sha256, sha384 or sha512, a colon and its lower-case hex digits"
-            raise InvalidDigest(msg)
+            raise InvalidDigest(
+                f"invalid digest {text!r}: expected sha256, sha384 or sha512, a colon and its lower-case hex digits"
+            )
         return digest
 
     @classmethod

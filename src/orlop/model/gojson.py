@@ -1,15 +1,15 @@
 """JSON with the rules of Go's ``encoding/json``, in which every image document was written and is read by engines.
 
-Python's `json` differs where it matters: it recurses, takes NaN and lone surrogates, forgets the text of numbers, the order
-of duplicate keys and where a value stood. Here a document is read without recursion into a tree that keeps all of it, and
-written the way Go writes it, to the byte.
+Python's `json` differs where it matters: it recurses, takes NaN and lone surrogates, forgets the text of numbers, the
+order of duplicate keys and where a value stood. Here a document is read without recursion into a tree that keeps all of
+it, and written the way Go writes it, to the byte.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Final, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union
 
 from orlop.errors import InvalidJSON
 
@@ -36,7 +36,7 @@ class Object:
         self.members: list[tuple[str, Value]] = []
 
 
-Value: TypeAlias = Union[None, bool, str, Number, list["Value"], Object]
+Value: TypeAlias = Union[bool, str, Number, list["Value"], Object, None]  # noqa: UP007 -- "Value" is text
 """A JSON value; a `Number` is a `str` too, so look for it first."""
 
 _SPACE = rb"[ \t\r\n]*+"
@@ -67,8 +67,8 @@ _REPLACEMENT: Final = "\ufffd"
 def parse(raw: bytes) -> Value:
     """Read one JSON document into a tree.
 
-    Every invalid UTF-8 byte and every lone surrogate becomes one U+FFFD. Raises `InvalidJSON` for anything that Go refuses:
-    a byte order mark, data after the value, control characters in strings, nesting beyond `MAX_DEPTH`.
+    Every invalid UTF-8 byte and every lone surrogate becomes one U+FFFD. Raises `InvalidJSON` for anything that Go
+    refuses: a byte order mark, data after the value, control characters in strings, nesting beyond `MAX_DEPTH`.
     """
     value, end, _ = _read(raw)
     _expect_end(raw, end)
@@ -85,8 +85,7 @@ def raw_members(raw: bytes) -> dict[str, bytes]:
     if value is None:
         return {}
     if not isinstance(value, Object):
-        msg = f"expected an object, found {kind_of(value)}"
-        raise InvalidJSON(msg)
+        raise InvalidJSON(f"expected an object, found {kind_of(value)}")
     keys = (key for key, _ in value.members)
     return {key: raw[start:stop] for key, (start, stop) in zip(keys, spans, strict=True)}
 
@@ -127,8 +126,7 @@ def dumps(value: object, *, escape_html: bool = True, sort_keys: bool = False, s
             return "{" + ",".join(f"{write(str(key))}:{write(member)}" for key, member in members) + "}"
         if isinstance(item, (list, tuple)):
             return "[" + ",".join(map(write, item)) + "]"
-        msg = f"cannot write {type(item).__name__} as JSON"
-        raise TypeError(msg)
+        raise TypeError(f"cannot write {type(item).__name__} as JSON")
 
     return write(value).encode()
 
@@ -154,8 +152,8 @@ _SPECIAL: Final = {
 def quote(text: str, *, escape_html: bool = True, short_escapes: bool = True) -> str:
     r"""Write a text as a JSON string with its quotes.
 
-    ``short_escapes`` chooses ``\b`` and ``\f`` (Go 1.22 and newer) over ``\u0008`` and ``\u000c``. A lone surrogate becomes
-    U+FFFD.
+    ``short_escapes`` chooses ``\b`` and ``\f`` (Go 1.22 and newer) over ``\u0008`` and ``\u000c``. A lone surrogate
+    becomes U+FFFD.
     """
     table = _TABLES[escape_html, short_escapes]
     return '"' + _SPECIAL[escape_html].sub(lambda match: table.get(match[0], _REPLACEMENT), text) + '"'
@@ -178,7 +176,7 @@ def object_of(members: Mapping[str, bytes]) -> bytes:
 
 
 def fold(key: str) -> str:
-    """Give the form in which keys are compared where case does not count: U+017F is an s, U+212A a k, U+0130 is no i."""
+    """Give the form in which keys are compared with case folded: U+017F is an s, U+212A a k, U+0130 is no i."""
     return key.lower().replace("\u017f", "s")
 
 
@@ -232,7 +230,7 @@ def _read_key(raw: bytes, pos: int) -> tuple[str, int]:
 
 
 def _read(raw: bytes) -> tuple[Value, int, list[tuple[int, int]]]:
-    """Read the first value: give it, the position after it, and where the values of its own members or elements stand."""
+    """Give the first value, the position after it, and where the values of its own members or elements stand."""
     root: list[Value] = []
     stack: list[list[Value] | Object] = [root]
     top: list[Value] | Object = root
@@ -261,8 +259,7 @@ def _read(raw: bytes) -> tuple[Value, int, list[tuple[int, int]]]:
             top.append(value)
         if opened is not None:
             if len(stack) > MAX_DEPTH:
-                msg = f"invalid JSON: nested deeper than {MAX_DEPTH}"
-                raise InvalidJSON(msg)
+                raise InvalidJSON(f"invalid JSON: nested deeper than {MAX_DEPTH}")
             close = _CLOSE.match(raw, pos)
             if close is None:
                 stack.append(opened)
@@ -295,7 +292,7 @@ def _read(raw: bytes) -> tuple[Value, int, list[tuple[int, int]]]:
 def _plain(value: Value) -> object:
     """Turn a tree into plain values, without recursion."""
     holder: list[object] = [None]
-    work: list[tuple[Value, dict[str, object] | list[object], str | int]] = [(value, holder, 0)]
+    work: list[tuple[Value, Any, str | int]] = [(value, holder, 0)]  # a value, and where to put it
     while work:
         item, target, place = work.pop()
         plain: object

@@ -1,7 +1,8 @@
 """Typed values from JSON and back, by tables of fields, with the rules of Go's ``encoding/json`` for structs.
 
-A codec stands for a Go type. Reading has two steps, because in Go a repeated key writes again into what the earlier one left:
-`Codec.read` merges a JSON value into a state, `Codec.finish` turns the last state into the value that callers see.
+A codec stands for a Go type. Reading has two steps, because in Go a repeated key writes again into what the earlier one
+left: `Codec.read` merges a JSON value into a state, `Codec.finish` turns the last state into the value that callers
+see.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from orlop.errors import InvalidJSON, InvalidTimestamp
 from orlop.model import gojson
-from orlop.model.gojson import Number, Object, Value
+from orlop.model.gojson import Number, Object
 from orlop.model.timestamp import ZERO, Timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from orlop.model.gojson import Value
 
 Quote: TypeAlias = "Callable[[str], str]"
 """Writes a text as a JSON string."""
@@ -28,7 +31,7 @@ class Codec(ABC):
 
     @abstractmethod
     def read(self, value: Value, state: Any) -> Any:
-        """Give the state after this JSON value was read over an earlier state; raises `InvalidJSON` for a wrong kind."""
+        """Give the state after this value was read over an earlier one; raises `InvalidJSON` for a wrong kind."""
 
     def finish(self, state: Any) -> Any:
         """Give the value that callers see."""
@@ -218,7 +221,7 @@ class Words(Slice):
 
 
 class Set(Codec):
-    """A Go map with empty structs for values: a frozenset of its keys, or None for nil. ``key`` normalises a key or raises."""
+    """A Go map with empty structs for values: a frozenset of its keys, or None for nil."""
 
     def __init__(self, key: Callable[[str], str] = str) -> None:
         """Take what normalises a key; it raises `InvalidJSON`."""
@@ -259,7 +262,7 @@ class TextMap(Codec):
     """A Go map of strings to strings: a dict, or None for nil."""
 
     def read(self, value: Value, state: Any) -> Any:
-        """Take an object, whose members are added to those that were there; null for nil, a null member for an empty one."""
+        """Take an object, whose members are added to those that were there; null for nil; a null member is empty."""
         if value is None:
             return None
         if not isinstance(value, Object):
@@ -282,9 +285,9 @@ class TextMap(Codec):
 class Field:
     """One field of a struct: its JSON name, where its value is kept, its type.
 
-    ``omit_empty`` is Go's ``omitempty``. A field that is not ``written`` is one that this dialect does not know but another
-    does: it is read where it makes sense, so that nothing is lost on the way to the other dialect, and ignored where not.
-    ``inside`` names the attribute of an embedded struct in which the value is kept.
+    ``omit_empty`` is Go's ``omitempty``. A field that is not ``written`` is one that this dialect does not know but
+    another does: it is read where it makes sense, so that nothing is lost on the way to the other dialect, and ignored
+    where not. ``inside`` names the attribute of an embedded struct in which the value is kept.
     """
 
     name: str
@@ -309,7 +312,7 @@ class Struct(Codec, Generic[T]):
         self._by_folded = {gojson.fold(field.name): field for field in self.fields}
 
     def read(self, value: Value, state: Any) -> Any:
-        """Take an object: each key that belongs to a field, exactly or with case folded, writes it, in document order."""
+        """Take an object: each key that belongs to a field, exactly or case folded, writes it, in document order."""
         if value is None:
             return state
         if not isinstance(value, Object):
@@ -324,8 +327,7 @@ class Struct(Codec, Generic[T]):
                 target[field.attribute] = field.codec.read(member, target.get(field.attribute))
             except (InvalidJSON, InvalidTimestamp) as error:
                 if field.written:
-                    msg = f"{field.name}: {error}"
-                    raise InvalidJSON(msg) from error
+                    raise InvalidJSON(f"{field.name}: {error}") from error
         return state
 
     def finish(self, state: Any) -> T:
@@ -341,7 +343,7 @@ class Struct(Codec, Generic[T]):
         """Never."""
         return False
 
-    def members(self, value: T, quote: Quote) -> dict[str, str]:
+    def members(self, value: Any, quote: Quote) -> dict[str, str]:
         """Give the JSON text of every field that is written, by name, in declaration order."""
         texts: dict[str, str] = {}
         for field in self.fields:
@@ -352,7 +354,7 @@ class Struct(Codec, Generic[T]):
                 texts[field.name] = field.codec.write(item, quote)
         return texts
 
-    def write(self, value: T, quote: Quote) -> str:
+    def write(self, value: Any, quote: Quote) -> str:
         """Give an object."""
         return write_members(self.members(value, quote), quote)
 

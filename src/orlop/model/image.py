@@ -1,25 +1,24 @@
 """Image configs: what an image is made of and how it runs (OCI image spec, "Image Configuration"; Docker's fields).
 
-The ID of an image is the digest of its exact config bytes. So an `Image` keeps the bytes that it was read from, and nothing
-that was read is ever written again to be stored; `Image.to_json` serves new images, and v1 IDs, which engines compute from
-such re-serialised fields.
+The ID of an image is the digest of its exact config bytes. So an `Image` keeps the bytes that it was read from, and
+nothing that was read is ever written again to be stored; `Image.to_json` serves new images, and v1 IDs, which engines
+compute from such re-serialised fields.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from orlop.errors import InvalidImage, InvalidJSON
 from orlop.model.container import CONTAINER, QUOTES, ContainerConfig
 from orlop.model.dialect import Dialect
-from orlop.model.digest import ChainID, DiffID, ImageID, chain_id
+from orlop.model.digest import DiffID, ImageID, chain_id
 from orlop.model.gostruct import (
     BOOL,
     INT,
     TEXT,
     TIME,
-    Codec,
     Field,
     Pointer,
     Slice,
@@ -28,12 +27,15 @@ from orlop.model.gostruct import (
     decode,
     write_members,
 )
-from orlop.model.timestamp import ZERO, Timestamp
+from orlop.model.timestamp import ZERO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from orlop.model.digest import ChainID
+    from orlop.model.gostruct import (
+        Codec,
+    )
+    from orlop.model.timestamp import Timestamp
 
-    from orlop.model.gostruct import Quote
 
 __all__ = ["TYPE_LAYERS", "Dialect", "History", "Image", "RootFS", "V1Image", "check_history"]
 
@@ -80,7 +82,8 @@ class RootFS:
 class V1Image:
     """The fields that an image had before it was named by its content, and still has.
 
-    ``id`` and ``parent`` are hex digits without a prefix. ``created`` is None where no time was given, ``size`` is bytes.
+    ``id`` and ``parent`` are hex digits without a prefix. ``created`` is None where no time was given, ``size`` is
+    bytes.
     """
 
     id: str = ""
@@ -103,8 +106,7 @@ class V1Image:
         try:
             return decode(V1[dialect], raw)
         except InvalidJSON as error:
-            msg = f"invalid v1 image config: {error}"
-            raise InvalidImage(msg) from error
+            raise InvalidImage(f"invalid v1 image config: {error}") from error
 
     def to_json(self, dialect: Dialect = Dialect.REFERENCE) -> bytes:
         """Write the v1 config as the engine of that dialect does, in struct order."""
@@ -115,8 +117,8 @@ class V1Image:
 class Image:
     """An image config, read or about to be written. Immutable; equal to another where all fields and raw bytes are.
 
-    ``parent`` is what the config itself says, which no daemon trusts: an image store gives a copy with the parent that it
-    keeps (`with_parent`). ``raw_json`` is empty for an image that was not read.
+    ``parent`` is what the config itself says, which no daemon trusts: an image store gives a copy with the parent that
+    it keeps (`with_parent`). ``raw_json`` is empty for an image that was not read.
     """
 
     v1: V1Image = field(default_factory=V1Image)
@@ -131,22 +133,20 @@ class Image:
     def from_json(cls, raw: bytes, *, dialect: Dialect = Dialect.REFERENCE) -> Self:
         """Read a config as the engine of that dialect does.
 
-        Keys match with case folded, unknown ones are ignored, repeated ones merge. Fields that only another dialect knows are
-        read too. Raises `InvalidImage` for what the engine refuses, also where there is no ``rootfs``.
+        Keys match with case folded, unknown ones are ignored, repeated ones merge. Fields that only another dialect
+        knows are read too. Raises `InvalidImage` for what the engine refuses, also where there is no ``rootfs``.
         """
         try:
             fields = decode(_IMAGE[dialect], raw)
         except InvalidJSON as error:
-            msg = f"invalid image config: {error}"
-            raise InvalidImage(msg) from error
+            raise InvalidImage(f"invalid image config: {error}") from error
         rootfs = fields.pop("rootfs", None)
         if rootfs is None:
-            msg = "invalid image config: it has no rootfs"
-            raise InvalidImage(msg)
+            raise InvalidImage("invalid image config: it has no rootfs")
         return cls(rootfs=rootfs, raw_json=raw, **fields)
 
     def to_json(self, dialect: Dialect = Dialect.REFERENCE) -> bytes:
-        """Write the config as the engine of that dialect does, keys sorted; never what stores an image that was read."""
+        """Write the config as the engine of that dialect does, keys sorted."""
         quote = QUOTES[dialect]
         return write_members(dict(sorted(_IMAGE[dialect].members(self, quote).items())), quote).encode()
 
@@ -229,8 +229,9 @@ def check_history(image: Image) -> None:
     """Check that no more history entries have a layer than there are layers; fewer are fine. Raises `InvalidImage`."""
     filled = sum(not entry.empty_layer for entry in image.history)
     if filled > len(image.rootfs.diff_ids):
-        msg = f"invalid image config: {filled} history entries have a layer, but there are {len(image.rootfs.diff_ids)} layers"
-        raise InvalidImage(msg)
+        raise InvalidImage(
+            f"invalid image config: {filled} history entries have a layer, for {len(image.rootfs.diff_ids)} layers"
+        )
 
 
 def _wrap_parent(text: str) -> ImageID | None:
@@ -288,13 +289,16 @@ def _image_fields(dialect: Dialect) -> tuple[Field, ...]:
 
 ROOTFS: Final = Struct(
     RootFS,
-    (Field("type", "type", TEXT), Field("diff_ids", "diff_ids", Slice(Text(DiffID.unchecked), nil=()), omit_empty=True)),
+    (
+        Field("type", "type", TEXT),
+        Field("diff_ids", "diff_ids", Slice(Text(DiffID.unchecked), nil=()), omit_empty=True),
+    ),
 )
 """How a root file system is read and written."""
 HISTORY: Final = {dialect: Struct(History, _history_fields(dialect)) for dialect in Dialect}
 """How each dialect reads and writes a history entry."""
 V1: Final = {dialect: Struct(V1Image, _v1_fields(dialect)) for dialect in Dialect}
 """How each dialect reads and writes the v1 fields."""
-_IMAGE: Final = {
+_IMAGE: Final[dict[Dialect, Struct[dict[str, Any]]]] = {
     dialect: Struct(dict, _image_fields(dialect), embedded={"v1": V1[dialect]}) for dialect in Dialect
 }

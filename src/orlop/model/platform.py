@@ -27,12 +27,14 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``OS/ARCHITECTURE`` or ``OS/ARCHITECTURE/VARIANT``; raises `InvalidPlatform`. Letters become lower case."""
+        """Read ``OS/ARCHITECTURE`` or ``OS/ARCHITECTURE/VARIANT``, in lower case; raises `InvalidPlatform`."""
         parts = text.split("/")
         if not _MIN_PARTS <= len(parts) <= _MAX_PARTS or not all(_PART.fullmatch(part) for part in parts):
-            msg = f"invalid platform {text!r}: expected OS/ARCHITECTURE or OS/ARCHITECTURE/VARIANT, such as linux/arm64/v8"
-            raise InvalidPlatform(msg)
-        return cls(*(part.lower() for part in parts))
+            raise InvalidPlatform(
+                f"invalid platform {text!r}: expected OS/ARCHITECTURE[/VARIANT], such as linux/arm64/v8"
+            )
+        os, architecture, variant = [part.lower() for part in (*parts, "")][:_MAX_PARTS]
+        return cls(os, architecture, variant)
 
     def __str__(self) -> str:
         """Give ``OS/ARCHITECTURE`` with ``/VARIANT`` where there is one."""

@@ -1,7 +1,7 @@
 """References: the names that people give to images.
 
-The grammar is that of the distribution project's references, as the Docker Engine normalises them: ``alpine`` stands for
-``docker.io/library/alpine``, and so on.
+The grammar is that of the distribution project's references, as the Docker Engine normalises them: ``alpine`` stands
+for ``docker.io/library/alpine``, and so on.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _IDENTIFIER: Final = re.compile(r"[0-9a-f]{64}")
 class Reference:
     """A normalised image name: where it is kept, what it is called, and which version of it is meant.
 
-    ``domain`` is the registry's host and port, ``path`` the repository in it, ``tag`` and ``digest`` may each be absent.
-    Make one with `parse`. Ordered by its canonical text. Hashable, immutable.
+    ``domain`` is the registry's host and port, ``path`` the repository in it, ``tag`` and ``digest`` may each be
+    absent. Make one with `parse`. Ordered by its canonical text. Hashable, immutable.
     """
 
     domain: str
@@ -62,21 +62,19 @@ class Reference:
         Raises `InvalidReference` for everything else, also for 64 hex digits, which are always an image ID.
         """
         if _IDENTIFIER.fullmatch(name):
-            msg = f"invalid reference {name!r}: 64 hex digits are an image ID, not a name"
-            raise InvalidReference(msg)
+            raise InvalidReference(f"invalid reference {name!r}: 64 hex digits are an image ID, not a name")
         later = dialect is Dialect.ENGINE_29
         domain, remainder = _split(name, upper_case_is_domain=later)
         match = (_CANONICAL_29 if later else _CANONICAL).fullmatch(f"{domain}/{remainder}")
         if match is None:
-            why = "repository names are lower case" if remainder.partition(":")[0] != remainder.partition(":")[0].lower() else (
-                "expected [HOST[:PORT]/]PATH[:TAG][@DIGEST]"
-            )
-            msg = f"invalid reference {name!r}: {why}"
-            raise InvalidReference(msg)
+            path = remainder.partition(":")[0]
+            expected = "[HOST[:PORT]/]PATH[:TAG][@DIGEST]" if path == path.lower() else "a path in lower case"
+            raise InvalidReference(f"invalid reference {name!r}: expected {expected}")
         domain, path, tag, digest = match.group("domain", "path", "tag", "digest")
         if len(path if later else f"{domain}/{path}") > _MAX_NAME:
-            msg = f"invalid reference {name[:32]!r}...: a repository name has at most {_MAX_NAME} characters"
-            raise InvalidReference(msg)
+            raise InvalidReference(
+                f"invalid reference {name[:32]!r}...: a repository name has at most {_MAX_NAME} characters"
+            )
         return cls(domain, path, tag, None if digest is None else _parse_digest(name, digest))
 
     @property
@@ -109,8 +107,9 @@ class Reference:
     def with_tag(self, tag: str) -> Self:
         """Give the reference with this tag in place of its own; a digest stays. Raises `InvalidReference`."""
         if not _TAG.fullmatch(tag):
-            msg = f"invalid tag {tag!r}: expected at most 128 letters, digits, '_', '.' and '-', not '.' or '-' first"
-            raise InvalidReference(msg)
+            raise InvalidReference(
+                f"invalid tag {tag!r}: expected at most 128 letters, digits, '_', '.' and '-', not '.' or '-' first"
+            )
         return replace(self, tag=tag)
 
     @property
@@ -132,8 +131,8 @@ class Reference:
 def parse_any(text: str, *, dialect: Dialect = Dialect.REFERENCE) -> Reference | Digest:
     """Read what may be an image ID or a name.
 
-    Exactly 64 lower-case hex digits, with or without ``sha256:``, and any other whole digest give a `Digest`; everything
-    else must be a name and gives a `Reference`. Raises `InvalidReference`.
+    Exactly 64 lower-case hex digits, with or without ``sha256:``, and any other whole digest give a `Digest`;
+    everything else must be a name and gives a `Reference`. Raises `InvalidReference`.
     """
     if _IDENTIFIER.fullmatch(text):
         return Digest("sha256", text)
@@ -159,5 +158,4 @@ def _parse_digest(name: str, text: str) -> Digest:
     try:
         return Digest.parse(text)
     except InvalidDigest as error:
-        msg = f"invalid reference {name!r}: {error}"
-        raise InvalidReference(msg) from error
+        raise InvalidReference(f"invalid reference {name!r}: {error}") from error

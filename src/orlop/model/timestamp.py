@@ -1,4 +1,4 @@
-"""Points in time as image documents carry them: RFC 3339 with nanoseconds, as Go's ``time`` package reads and writes them.
+"""Points in time as image documents carry them: RFC 3339 with nanoseconds, as Go's ``time`` package has it.
 
 `datetime` has no nanoseconds, no year 0 and no offset of 24 hours; all three occur and have to survive.
 """
@@ -12,7 +12,8 @@ from typing import Final, Self
 from orlop.errors import InvalidTimestamp
 
 _RFC3339: Final = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?(?:Z|([+-])([0-9]{2}):([0-9]{2}))"
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
+    r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))"
 )
 _NANOSECONDS: Final = 1_000_000_000
 _DAY: Final = 86_400
@@ -36,11 +37,9 @@ class Timestamp:
     def __post_init__(self) -> None:
         """Check that the value can be written."""
         if not 0 <= self.nanosecond < _NANOSECONDS:
-            msg = f"invalid nanosecond {self.nanosecond}: expected 0 to 999999999"
-            raise InvalidTimestamp(msg)
+            raise InvalidTimestamp(f"invalid nanosecond {self.nanosecond}: expected 0 to 999999999")
         if not _FIRST_SECOND <= self.unix + self.offset < _END_SECOND:
-            msg = f"invalid time {self.unix} s after 1970: the year is not within 0 to {_MAX_YEAR}"
-            raise InvalidTimestamp(msg)
+            raise InvalidTimestamp(f"invalid time {self.unix} s after 1970: the year is not within 0 to {_MAX_YEAR}")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -52,8 +51,7 @@ class Timestamp:
         """
         match = _RFC3339.fullmatch(text)
         if match is None:
-            msg = f"invalid time {text!r}: expected RFC 3339, such as 2006-01-02T15:04:05Z"
-            raise InvalidTimestamp(msg)
+            raise InvalidTimestamp(f"invalid time {text!r}: expected RFC 3339, such as 2006-01-02T15:04:05Z")
         year, month, day, hour, minute, second = map(int, match.groups()[:6])
         fraction, sign, offset_hours, offset_minutes = match.groups()[6:]
         offset = 0
@@ -62,14 +60,13 @@ class Timestamp:
         in_range = (
             1 <= month <= len(_MONTH_DAYS)
             and 1 <= day <= _days_in_month(year, month)
-            and hour < 24  # noqa: PLR2004
-            and minute < 60  # noqa: PLR2004
-            and second < 60  # noqa: PLR2004
-            and (sign is None or (int(offset_hours) <= 24 and int(offset_minutes) <= 60))  # noqa: PLR2004
+            and hour < 24
+            and minute < 60
+            and second < 60
+            and (sign is None or (int(offset_hours) <= 24 and int(offset_minutes) <= 60))
         )
         if not in_range:
-            msg = f"invalid time {text!r}: a part is out of range"
-            raise InvalidTimestamp(msg)
+            raise InvalidTimestamp(f"invalid time {text!r}: a part is out of range")
         if sign == "-":
             offset = -offset
         civil = _days_before(year, month, day) * _DAY + hour * 3600 + minute * 60 + second
@@ -78,7 +75,7 @@ class Timestamp:
 
     @classmethod
     def from_unix(cls, seconds: int, ns: int = 0) -> Self:
-        """Give the UTC time that many seconds and nanoseconds (0 to 999,999,999) after 1970; raises `InvalidTimestamp`."""
+        """Give the UTC time so many seconds and nanoseconds (0 to 999,999,999) after 1970."""
         return cls(seconds, ns)
 
     @property
@@ -109,11 +106,11 @@ def _is_leap(year: int) -> bool:
 
 
 def _days_in_month(year: int, month: int) -> int:
-    return 29 if month == 2 and _is_leap(year) else _MONTH_DAYS[month - 1]  # noqa: PLR2004
+    return 29 if month == 2 and _is_leap(year) else _MONTH_DAYS[month - 1]
 
 
 def _days_before_year(year: int) -> int:
-    """Count the days from 1970-01-01 to the first day of a year of the proleptic Gregorian calendar, year 0 included."""
+    """Count the days from 1970-01-01 to the first day of a year; Gregorian throughout, with a year 0."""
     past = year - 1
     return past * 365 + past // 4 - past // 100 + past // 400 - 719_162
 

@@ -8,34 +8,37 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import InvalidDigest, InvalidImage, InvalidJSON
 from orlop.model import gojson
 from orlop.model.container import QUOTES
 from orlop.model.dialect import Dialect
-from orlop.model.digest import ChainID, DiffID, Digest, chain_ids
+from orlop.model.digest import Digest, chain_ids
 from orlop.model.gostruct import TEXT, Field, Struct, decode, write_members
-from orlop.model.image import V1, History, Image, RootFS, V1Image
+from orlop.model.image import V1, History, Image, V1Image
 from orlop.model.timestamp import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from orlop.model.digest import ChainID, DiffID
+    from orlop.model.image import RootFS
 
 _ID: Final = re.compile(r"[0-9a-f]{64}")
 _NOT_IN_CONFIG: Final = frozenset({"id", "parent", "Size", "parent_id", "layer_id", "throwaway"})
 _NOT_IN_V1: Final = frozenset({"rootfs", "history", "os.version", "os.features"})
 _FIRST_EXACT_VERSION: Final = (1, 8, 3)
 _MAX_INT: Final = 2**63 - 1
-_VERSION: Final = Struct(dict, (Field("docker_version", "docker_version", TEXT),))
+_VERSION: Final[Struct[dict[str, Any]]] = Struct(dict, (Field("docker_version", "docker_version", TEXT),))
 
 
 @dataclass(frozen=True, slots=True)
 class V1Layer:
     """What an archive says of one layer in version 1.
 
-    ``id`` is 64 hex digits: the v1 ID for 20.10 and older, the SHA-256 of ``json`` for 29. ``json`` is the exact bytes of the
-    layer's ``json`` file.
+    ``id`` is 64 hex digits: the v1 ID for 20.10 and older, the SHA-256 of ``json`` for 29. ``json`` is the exact bytes
+    of the layer's ``json`` file.
     """
 
     id: str
@@ -49,8 +52,8 @@ def create_id(
 ) -> Digest:
     """Give the v1 ID of a layer: the digest of its v1 fields with the layer's chain ID and the parent's v1 ID.
 
-    Takes the fields to hash (``id`` does not count), the chain ID of the layer with all below it (None where there is no
-    layer) and the v1 ID of the layer below (None for the lowest).
+    Takes the fields to hash (``id`` does not count), the chain ID of the layer with all below it (None where there is
+    no layer) and the v1 ID of the layer below (None for the lowest).
     """
     quote = QUOTES[dialect]
     v1 = image.v1 if isinstance(image, Image) else image
@@ -64,8 +67,7 @@ def create_id(
 def validate_id(text: str) -> None:
     """Check that a text is a v1 ID, 64 lower-case hex digits; raises `InvalidDigest`."""
     if not _ID.fullmatch(text):
-        msg = f"invalid v1 image ID {text!r}: expected 64 lower-case hex digits"
-        raise InvalidDigest(msg)
+        raise InvalidDigest(f"invalid v1 image ID {text!r}: expected 64 lower-case hex digits")
 
 
 def history_from_config(raw: bytes, empty_layer: bool, *, dialect: Dialect = Dialect.REFERENCE) -> History:  # noqa: FBT001
@@ -88,8 +90,8 @@ def make_config_from_v1_config(
 ) -> bytes:
     """Make an image config from the bytes of a v1 config, with these layers and this history.
 
-    Values are copied as they stand. Only where the engine that wrote the config is older than 1.8.3, or not named, they pass
-    through the typed fields, as that engine's own configs were not exact. Raises `InvalidImage`.
+    Values are copied as they stand. Only where the engine that wrote the config is older than 1.8.3, or not named, they
+    pass through the typed fields, as that engine's own configs were not exact. Raises `InvalidImage`.
     """
     try:
         version = decode(_VERSION, raw).get("docker_version", "")
@@ -97,8 +99,7 @@ def make_config_from_v1_config(
             raw = V1Image.from_json(raw, dialect=dialect).to_json(dialect)
         members = gojson.raw_members(raw)
     except InvalidJSON as error:
-        msg = f"invalid v1 image config: {error}"
-        raise InvalidImage(msg) from error
+        raise InvalidImage(f"invalid v1 image config: {error}") from error
     members = {name: value for name, value in members.items() if name not in _NOT_IN_CONFIG}
     members["rootfs"] = rootfs.to_json()
     members["history"] = b"[" + b",".join(entry.to_json(dialect) for entry in history) + b"]"
@@ -106,15 +107,14 @@ def make_config_from_v1_config(
 
 
 def make_v1_config_from_config(image: Image, v1_id: str, parent_v1_id: str, throwaway: bool) -> bytes:  # noqa: FBT001
-    """Make a v1 config from an image that was read, with this ID, this parent (``""`` for none) and perhaps ``throwaway``.
+    """Make a v1 config from an image that was read, with this ID, this parent (``""`` for none), perhaps ``throwaway``.
 
     Values are copied from the image's raw bytes as they stand. Raises `InvalidImage` for an image that was not read.
     """
     try:
         members = gojson.raw_members(image.raw_json)
     except InvalidJSON as error:
-        msg = f"invalid image config: {error}"
-        raise InvalidImage(msg) from error
+        raise InvalidImage(f"invalid image config: {error}") from error
     members = {name: value for name, value in members.items() if name not in _NOT_IN_V1}
     members["id"] = gojson.dumps(v1_id)
     if parent_v1_id:

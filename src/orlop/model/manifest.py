@@ -1,0 +1,254 @@
+"""Manifests and indexes: which config and layers make an image, and which images a name stands for.
+
+Both of the OCI image spec ("Image Manifest", "Image Index") and of Docker (image manifest version 2, schema 2), which
+have the same shape under other media types.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from orlop.errors import InvalidDigest, InvalidJSON, InvalidManifest
+from orlop.model import gojson
+from orlop.model.descriptor import Descriptor
+from orlop.model.digest import Digest
+from orlop.model.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
+OCI_LAYER_GZIP: Final = f"{OCI_LAYER}+gzip"
+OCI_LAYER_ZSTD: Final = f"{OCI_LAYER}+zstd"
+DOCKER_INDEX: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER: Final = "application/vnd.docker.image.rootfs.diff.tar"
+DOCKER_LAYER_GZIP: Final = f"{DOCKER_LAYER}.gzip"
+DOCKER_FOREIGN_LAYER_GZIP: Final = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+
+MANIFEST_TYPES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+"""What a manifest may call itself."""
+INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_INDEX})
+"""What an index may call itself."""
+_SCHEMA_VERSION: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Document(ABC):
+    """What manifests and indexes share.
+
+    ``media_type`` and ``artifact_type`` are empty where the document does not name them. ``raw`` is what was read,
+    empty for a document that was not. Immutable; the annotations are not to be changed.
+    """
+
+    schema_version: int = _SCHEMA_VERSION
+    media_type: str = ""
+    artifact_type: str = ""
+    subject: Descriptor | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    raw: bytes = field(default=b"", repr=False)
+
+    def to_json(self) -> bytes:
+        """Write the document compactly, in the order of the specification, without what is empty but the list."""
+        document: dict[str, object] = {"schemaVersion": self.schema_version}
+        if self.media_type:
+            document["mediaType"] = self.media_type
+        if self.artifact_type:
+            document["artifactType"] = self.artifact_type
+        document |= self._content()
+        if self.subject is not None:
+            document["subject"] = self.subject.to_dict()
+        if self.annotations:
+            document["annotations"] = dict(sorted(self.annotations.items()))
+        return gojson.dumps(document)
+
+    @abstractmethod
+    def _content(self) -> dict[str, object]:
+        """Give the members in which the two differ."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest(_Document):
+    """One image, or another artifact: its config and its layers, bottom first."""
+
+    config: Descriptor
+    layers: tuple[Descriptor, ...] = ()
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Self:
+        """Read a manifest; raises `InvalidManifest` for anything else, an index too."""
+        document = _read(raw)
+        if _is_index(document):
+            raise InvalidManifest("invalid manifest: it is an index")
+        return cls(
+            config=document.descriptor("config"), layers=document.descriptors("layers"), raw=raw, **_shared(document)
+        )
+
+    def _content(self) -> dict[str, object]:
+        return {"config": self.config.to_dict(), "layers": [layer.to_dict() for layer in self.layers]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index(_Document):
+    """Several manifests, or further indexes, under one name: one for each platform, or the content of a layout."""
+
+    manifests: tuple[Descriptor, ...] = ()
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Self:
+        """Read an index; raises `InvalidManifest` for anything else, a manifest too."""
+        document = _read(raw)
+        if not _is_index(document):
+            raise InvalidManifest("invalid index: it is a manifest")
+        return cls(manifests=document.descriptors("manifests"), raw=raw, **_shared(document))
+
+    def _content(self) -> dict[str, object]:
+        return {"manifests": [manifest.to_dict() for manifest in self.manifests]}
+
+
+def parse_manifest(raw: bytes) -> Manifest | Index:
+    """Read what may be a manifest or an index.
+
+    A document that is both (CVE-2021-41190: two readers would see two images) or neither is refused with
+    `InvalidManifest`.
+    """
+    return Index.from_json(raw) if _is_index(_read(raw)) else Manifest.from_json(raw)
+
+
+class _Members:
+    """The members of an object; keys match with case folded, as in Go. Every getter raises `InvalidManifest`."""
+
+    def __init__(self, value: object, where: str) -> None:
+        """Take a plain value, which must be an object, and its place in the document."""
+        if not isinstance(value, dict):
+            raise InvalidManifest(f"invalid manifest: {where} is no object")
+        self._members = gojson.folded(value)
+        self._where = where
+
+    def get(self, name: str) -> object:
+        """Give any member; None where it is absent or null."""
+        return self._members.get(gojson.fold(name))
+
+    def text(self, name: str) -> str:
+        """Give a string, empty where it is absent."""
+        value = self.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise self._error(name, "no string")
+        return value
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Give an array of strings, empty where it is absent."""
+        values = self.array(name)
+        if not all(isinstance(value, str) for value in values):
+            raise self._error(name, "no array of strings")
+        return tuple(map(str, values))
+
+    def mapping(self, name: str) -> dict[str, str]:
+        """Give an object of strings, empty where it is absent."""
+        value = self.get(name)
+        if value is None:
+            return {}
+        if not isinstance(value, dict) or not all(isinstance(member, str) for member in value.values()):
+            raise self._error(name, "no object of strings")
+        return value
+
+    def array(self, name: str) -> list[object]:
+        """Give an array, empty where it is absent."""
+        value = self.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise self._error(name, "no array")
+        return value
+
+    def size(self, name: str) -> int:
+        """Give a size in bytes."""
+        value = self.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise self._error(name, "no size")
+        return value
+
+    def digest(self, name: str) -> Digest:
+        """Give a valid digest."""
+        try:
+            return Digest.parse(self.text(name))
+        except InvalidDigest as error:
+            raise self._error(name, str(error)) from error
+
+    def descriptor(self, name: str) -> Descriptor:
+        """Give a descriptor."""
+        return _descriptor(self.get(name), name)
+
+    def descriptors(self, name: str) -> tuple[Descriptor, ...]:
+        """Give an array of descriptors, empty where it is absent."""
+        return tuple(_descriptor(value, f"{name}[{index}]") for index, value in enumerate(self.array(name)))
+
+    def _error(self, name: str, what: str) -> InvalidManifest:
+        return InvalidManifest(f"invalid manifest: {name} of {self._where}: {what}")
+
+
+def _read(raw: bytes) -> _Members:
+    """Read an object of schema version 2."""
+    try:
+        document = _Members(gojson.loads(raw), "the document")
+    except InvalidJSON as error:
+        raise InvalidManifest(f"invalid manifest: {error}") from error
+    version = document.get("schemaVersion")
+    if version != _SCHEMA_VERSION or not isinstance(version, int):
+        raise InvalidManifest(f"invalid manifest: expected schemaVersion {_SCHEMA_VERSION}")
+    return document
+
+
+def _is_index(document: _Members) -> bool:
+    """Say which of the two a document is; raises `InvalidManifest` where it is both, neither, or not what it says."""
+    is_index = document.get("manifests") is not None
+    is_manifest = any(document.get(name) is not None for name in ("config", "layers", "fsLayers"))
+    if is_index == is_manifest:
+        what = "a manifest and an index at once" if is_index else "neither a manifest nor an index"
+        raise InvalidManifest(f"invalid manifest: it is {what}")
+    media_type = document.text("mediaType")
+    if media_type in (MANIFEST_TYPES if is_index else INDEX_TYPES):
+        raise InvalidManifest(f"invalid manifest: its content is not what its media type {media_type} says")
+    return is_index
+
+
+def _shared(document: _Members) -> dict[str, Any]:
+    """Give the fields that manifests and indexes share."""
+    return {
+        "media_type": document.text("mediaType"),
+        "artifact_type": document.text("artifactType"),
+        "subject": None if document.get("subject") is None else document.descriptor("subject"),
+        "annotations": document.mapping("annotations"),
+    }
+
+
+def _descriptor(value: object, where: str) -> Descriptor:
+    members = _Members(value, where)
+    platform = members.get("platform")
+    return Descriptor(
+        media_type=members.text("mediaType"),
+        digest=members.digest("digest"),
+        size=members.size("size"),
+        annotations=members.mapping("annotations"),
+        platform=None if platform is None else _platform(_Members(platform, f"the platform of {where}")),
+        urls=members.texts("urls"),
+        artifact_type=members.text("artifactType"),
+    )
+
+
+def _platform(members: _Members) -> Platform:
+    return Platform(
+        os=members.text("os"),
+        architecture=members.text("architecture"),
+        variant=members.text("variant"),
+        os_version=members.text("os.version"),
+        os_features=members.texts("os.features"),
+    )
