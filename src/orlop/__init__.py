@@ -1,0 +1,122 @@
+"""orlop: the Docker image store as a library, without a daemon.
+
+    >>> import orlop, tempfile
+    >>> with orlop.open(tempfile.mkdtemp()) as images:
+    ...     images.images()
+    []
+
+Importing this module is light; what a name needs is imported when the name is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from orlop._version import __version__
+
+if TYPE_CHECKING:
+    import os
+
+    from orlop.archive.exporter import LoadedImage, LoadReport, MovedReference
+    from orlop.errors import OrlopError
+    from orlop.model.container import ContainerConfig
+    from orlop.model.digest import ChainID, DiffID, Digest, ImageID
+    from orlop.model.image import History, Image, RootFS, V1Image
+    from orlop.model.progress import LayerDone, LayerExists, LayerProgress, ProgressEvent
+    from orlop.model.reference import Reference
+    from orlop.service.history import HistoryEntry
+    from orlop.service.image_service import ImageService
+    from orlop.service.images import ImageSummary
+    from orlop.service.inspect import ImageDetails
+    from orlop.service.remove import RemoveReport
+
+_HOMES = {
+    "ChainID": "orlop.model.digest",
+    "ContainerConfig": "orlop.model.container",
+    "DiffID": "orlop.model.digest",
+    "Digest": "orlop.model.digest",
+    "History": "orlop.model.image",
+    "HistoryEntry": "orlop.service.history",
+    "Image": "orlop.model.image",
+    "ImageDetails": "orlop.service.inspect",
+    "ImageID": "orlop.model.digest",
+    "ImageService": "orlop.service.image_service",
+    "ImageSummary": "orlop.service.images",
+    "LayerDone": "orlop.model.progress",
+    "LayerExists": "orlop.model.progress",
+    "LayerProgress": "orlop.model.progress",
+    "LoadReport": "orlop.archive.exporter",
+    "LoadedImage": "orlop.archive.exporter",
+    "MovedReference": "orlop.archive.exporter",
+    "OrlopError": "orlop.errors",
+    "ProgressEvent": "orlop.model.progress",
+    "Reference": "orlop.model.reference",
+    "RemoveReport": "orlop.service.remove",
+    "RootFS": "orlop.model.image",
+    "V1Image": "orlop.model.image",
+}
+
+__all__ = [
+    "ChainID",
+    "ContainerConfig",
+    "DiffID",
+    "Digest",
+    "History",
+    "HistoryEntry",
+    "Image",
+    "ImageDetails",
+    "ImageID",
+    "ImageService",
+    "ImageSummary",
+    "LayerDone",
+    "LayerExists",
+    "LayerProgress",
+    "LoadReport",
+    "LoadedImage",
+    "MovedReference",
+    "OrlopError",
+    "ProgressEvent",
+    "Reference",
+    "RemoveReport",
+    "RootFS",
+    "V1Image",
+    "__version__",
+    "default_root",
+    "open",
+]
+
+
+def open(root: str | os.PathLike[str]) -> ImageService:  # noqa: A001 - orlop.open reads as what it does
+    """Open the store at a directory, or make one there.
+
+    Args:
+        root: the store's directory. A new one is made with mode 0700; one that cannot be written is opened for reading.
+
+    Raises:
+        PermissionDenied, ReadOnlyStore, NoSpace, StoreDamaged, StorageError: it can be neither opened nor made.
+    """
+    from orlop.service.image_service import open_service  # noqa: PLC0415 - importing orlop is light
+
+    return open_service(root)
+
+
+def default_root() -> str:
+    """Give the root that the command line takes where none is named and ``ORLOP_ROOT`` is not set."""
+    from platformdirs import user_data_dir  # noqa: PLC0415 - only where it is asked for
+
+    return user_data_dir("orlop", appauthor=False)
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module 'orlop' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

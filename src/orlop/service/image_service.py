@@ -1,0 +1,181 @@
+"""`ImageService`: the verbs of the store, composed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from orlop.store.root import Store
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+
+    from orlop.archive.exporter import LoadReport
+    from orlop.model.progress import Progress
+    from orlop.service.history import HistoryEntry
+    from orlop.service.images import ImageSummary
+    from orlop.service.inspect import ImageDetails
+    from orlop.service.remove import RemoveReport
+    from orlop.store.images import ImageStore
+    from orlop.store.layers import LayerStore
+    from orlop.store.references import ReferenceStore
+
+
+class ImageService:
+    """An open store with Docker's verbs. Made by `orlop.open`; a context manager that closes the store.
+
+    A *name* is everywhere a reference (``alpine``, ``user/app:1.0``), an image ID, or a unique prefix of one.
+
+    Threads may share one service and call anything at once. After a fork the child may go on with the same object:
+    it gets its own connection and lease, and does not protect what its parent protects. Iterators that were begun
+    before the fork belong to the parent.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def root(self) -> str:
+        """The store's directory."""
+        return self._store.root
+
+    @property
+    def image_store(self) -> ImageStore:
+        """The images, as the Go package ``docker/image`` has them."""
+        return self._store.images
+
+    @property
+    def layer_store(self) -> LayerStore:
+        """The layers."""
+        return self._store.layers
+
+    @property
+    def references(self) -> ReferenceStore:
+        """The names of images."""
+        return self._store.references
+
+    def load(self, source: BinaryIO | str | os.PathLike[str], *, progress: Progress | None = None) -> LoadReport:
+        """Load every image of an archive that ``docker save`` wrote, plain or compressed. All or nothing; idempotent.
+
+        Args:
+            source: a path, or a binary file or stream, which is read to its end and not closed.
+            progress: called with events, in this thread.
+
+        Raises:
+            InvalidInput: the archive is no archive, incomplete or contradictory. IntegrityError: a part of it is not
+                what its digest says. NotFound, StorageError: it cannot be read, or kept. The store is then as before.
+        """
+        from orlop.service.load import load  # noqa: PLC0415 - listing images needs no archives
+
+        return load(self._store, source, progress=progress)
+
+    def save(
+        self,
+        names: Sequence[str],
+        target: BinaryIO | str | os.PathLike[str],
+        *,
+        format: str = "docker",  # noqa: A002 - the word that users know
+        progress: Progress | None = None,
+    ) -> None:
+        """Write images to an archive; equal images give equal bytes.
+
+        Args:
+            names: what to save, in order. A repository's bare name saves all its tags; an ID saves no tag.
+            target: a path, or a binary stream. A regular file appears whole, on disk, or not at all.
+            format: ``docker`` (the layout of Engine 25 and later) or ``docker-20.10``.
+            progress: called with events, in this thread.
+
+        Raises:
+            ImageNotFound, ReferenceNotFound: a name is not there. IntegrityError: a layer is damaged.
+            StorageError: the target cannot be written.
+        """
+        from orlop.service.save import save  # noqa: PLC0415 - listing images needs no archives
+
+        save(self._store, names, target, format=format, progress=progress)
+
+    def save_chunks(
+        self,
+        names: Sequence[str],
+        *,
+        format: str = "docker",  # noqa: A002 - the word that users know
+        progress: Progress | None = None,
+    ) -> Iterator[bytes]:
+        """Give the bytes that `save` writes, for a pipe or a socket; a damaged layer raises before its last byte."""
+        from orlop.service.save import save_chunks  # noqa: PLC0415 - listing images needs no archives
+
+        return save_chunks(self._store, names, format=format, progress=progress)
+
+    def images(self, name: str | None = None, *, all: bool = False) -> list[ImageSummary]:  # noqa: A002 - docker's word
+        """List images, newest first.
+
+        Args:
+            name: only those with this repository, or this reference. all: intermediate images too.
+
+        Raises:
+            InvalidReference: the name is none.
+        """
+        from orlop.service.images import images  # noqa: PLC0415 - one verb needs one verb's code
+
+        return images(self._store, name, all=all)
+
+    def inspect(self, name: str) -> ImageDetails:
+        """Give everything that is known of an image.
+
+        Raises:
+            ImageNotFound, AmbiguousID, InvalidReference: the name leads to no image. DigestMismatch: it is damaged.
+        """
+        from orlop.service.inspect import inspect  # noqa: PLC0415 - one verb needs one verb's code
+
+        return inspect(self._store, name)
+
+    def raw_config(self, name: str) -> bytes:
+        """Give the exact bytes of an image's config, verified. Raises what `inspect` raises."""
+        from orlop.service.inspect import raw_config  # noqa: PLC0415 - one verb needs one verb's code
+
+        return raw_config(self._store, name)
+
+    def history(self, name: str) -> list[HistoryEntry]:
+        """Give the steps by which an image was made, newest first. Raises what `inspect` raises."""
+        from orlop.service.history import history  # noqa: PLC0415 - one verb needs one verb's code
+
+        return history(self._store, name)
+
+    def tag(self, source: str, target: str) -> None:
+        """Give an image one more name; a name that pointed elsewhere moves. Atomic, idempotent.
+
+        Raises:
+            ImageNotFound: there is no such image. InvalidReference: the target is no name that a tag may have.
+        """
+        from orlop.service.tag import tag  # noqa: PLC0415 - one verb needs one verb's code
+
+        tag(self._store, source, target)
+
+    def remove(self, name: str, *, force: bool = False, prune: bool = True) -> RemoveReport:
+        """Remove a name, and the image with its layers once nothing needs it. Atomic.
+
+        Args:
+            name: a reference takes that name away; an ID takes the image away with its one name.
+            force: take an image away that has names in several repositories. prune: its nameless parents too.
+
+        Raises:
+            ImageNotFound: there is no such image. ImageInUse: it has children, or several names.
+        """
+        from orlop.service.remove import remove  # noqa: PLC0415 - one verb needs one verb's code
+
+        return remove(self._store, name, force=force, prune=prune)
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._store.__exit__(kind, error, trace)
+
+
+def open_service(root: str | os.PathLike[str]) -> ImageService:
+    """Open the store at a directory, or make one there, see `orlop.open`."""
+    return ImageService(Store(root))

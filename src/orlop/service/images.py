@@ -1,0 +1,63 @@
+"""``images``: what a store holds, newest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orlop.model.reference import Reference
+from orlop.store.references import reference_of
+
+if TYPE_CHECKING:
+    from orlop.model.digest import ImageID
+    from orlop.store.root import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSummary:
+    """An image in a list.
+
+    ``created`` is in seconds since 1970 (0001-01-01 is ``-62135596800``); ``size`` is the bytes of the files in all
+    its layers, in the way that a daemon on overlay2 counts them; ``references`` are those that the question matched.
+    """
+
+    id: ImageID
+    references: tuple[Reference, ...]
+    created: int
+    size: int
+    parent: ImageID | None
+
+
+def images(store: Store, name: str | None = None, *, all: bool = False) -> list[ImageSummary]:  # noqa: A002 - docker's word
+    """See `orlop.service.ImageService.images`."""
+    wanted = None if name is None else Reference.parse(name)
+    with store.metadata.read() as rows:
+        tagged: dict[ImageID, list[Reference]] = {}
+        for row in rows.references(name=None if wanted is None else wanted.name):
+            if wanted is None or wanted.is_name_only or row.suffix in _suffixes(wanted):
+                tagged.setdefault(row.image, []).append(reference_of(row))
+        found = rows.image_rows(heads_only=not all)
+        if not all:
+            # An image with a child is listed all the same when it has a name of its own.
+            listed = {row.id for row in found}
+            found += [row for image in tagged if image not in listed and (row := rows.image_row(image)) is not None]
+            found.sort(key=lambda row: (row.created, row.id), reverse=True)
+        summaries = []
+        for row in found:
+            if wanted is not None and row.id not in tagged:
+                continue
+            parent = store.images.get_parent(row.id)
+            references = tuple(tagged.get(row.id, ()))
+            summaries.append(ImageSummary(row.id, references, row.created[0], row.size, parent))
+    return summaries
+
+
+def _suffixes(reference: Reference) -> tuple[str, ...]:
+    return tuple(
+        suffix
+        for suffix in (
+            f":{reference.tag}" if reference.tag else "",
+            f"@{reference.digest}" if reference.digest else "",
+        )
+        if suffix
+    )

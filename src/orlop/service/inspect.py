@@ -1,0 +1,51 @@
+"""``inspect``: everything that is known of one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orlop.service.lookup import find_image
+from orlop.store.references import reference_of
+
+if TYPE_CHECKING:
+    from orlop.model.image import Image
+    from orlop.model.reference import Reference
+    from orlop.store.root import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDetails:
+    """An image with what the store knows beside its config.
+
+    ``image.parent`` is the parent by the store; ``size`` is the bytes of the files in all layers; ``tagged`` is the
+    newest time of tagging, in nanoseconds since 1970, or nothing; ``manifests`` are the digests of those that came
+    with it.
+    """
+
+    image: Image
+    references: tuple[Reference, ...]
+    size: int
+    tagged: int | None
+    manifests: tuple[str, ...]
+
+
+def inspect(store: Store, name: str) -> ImageDetails:
+    """See `orlop.service.ImageService.inspect`."""
+    with store.metadata.read() as rows:
+        image_id = find_image(store, name)
+        image = store.images.get(image_id)
+        names = rows.references(image=image_id)
+        row = rows.image_row(image_id)
+        return ImageDetails(
+            image,
+            tuple(reference_of(name) for name in names),
+            0 if row is None else row.size,
+            max((name.updated for name in names), default=None),
+            tuple(str(manifest.digest) for manifest in rows.manifests(image_id)),
+        )
+
+
+def raw_config(store: Store, name: str) -> bytes:
+    """See `orlop.service.ImageService.raw_config`."""
+    return store.images.get(find_image(store, name)).raw_json

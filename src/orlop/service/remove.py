@@ -1,0 +1,114 @@
+"""``remove``: names, then images, then the parents and layers that nothing needs any more, as daemons do it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orlop.errors import ImageInUse
+from orlop.model.digest import Digest
+from orlop.model.reference import Reference
+from orlop.service.lookup import find_image, is_id_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orlop.model.digest import ImageID
+    from orlop.store.root import Store
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveReport:
+    """What went, in order: ``lines`` of ``("Untagged", name)`` and ``("Deleted", digest of an image or a chain)``."""
+
+    lines: tuple[tuple[str, str], ...]
+
+    @property
+    def untagged(self) -> tuple[str, ...]:
+        """The names that went, in their familiar form."""
+        return tuple(text for kind, text in self.lines if kind == "Untagged")
+
+    @property
+    def deleted(self) -> tuple[str, ...]:
+        """The IDs of images and the chain IDs of layers that went."""
+        return tuple(text for kind, text in self.lines if kind == "Deleted")
+
+
+def remove(store: Store, name: str, *, force: bool = False, prune: bool = True) -> RemoveReport:
+    """See `orlop.service.ImageService.remove`."""
+    with store.metadata.write():
+        removal = _Removal(store, force=force, prune=prune)
+        removal.start(name)
+    return RemoveReport(tuple(removal.lines))
+
+
+@dataclass
+class _Removal:
+    """One removal under way, inside a write."""
+
+    store: Store
+    force: bool
+    prune: bool
+    lines: list[tuple[str, str]] = field(default_factory=list)
+
+    def start(self, name: str) -> None:
+        image_id = find_image(self.store, name)
+        if not is_id_of(image_id, name):
+            self._untag(Reference.parse(name).with_default_tag(), image_id)
+            if not self.store.references.of_image(image_id):
+                # The name is gone, which was asked for; that others need the image is no error.
+                self._delete(image_id, force=self.force, quiet=True)
+            return
+        names = self.store.references.of_image(image_id)
+        if _are_one(names):
+            self._check(image_id, active_names=False)
+            for reference in names:
+                self._untag_one(reference)
+        self._delete(image_id, force=self.force, quiet=False)
+
+    def _untag(self, reference: Reference, image_id: ImageID) -> None:
+        self._untag_one(reference)
+        left = [name for name in self.store.references.of_image(image_id) if name.name == reference.name]
+        # Digests of a repository mean nothing once its last tag on the image is gone.
+        if reference.digest is None and all(name.tag is None for name in left):
+            for name in left:
+                self._untag_one(name)
+
+    def _untag_one(self, reference: Reference) -> None:
+        self.store.references.delete(reference)
+        self.lines.append(("Untagged", reference.familiar))
+
+    def _check(self, image_id: ImageID, *, active_names: bool) -> None:
+        """Raise `ImageInUse` where something needs the image."""
+        if self.store.images.children(image_id):
+            raise _conflict(image_id, "cannot", "image has dependent child images")
+        if active_names and self.store.references.of_image(image_id):
+            raise _conflict(image_id, "must", "image is referenced in multiple repositories")
+
+    def _delete(self, image_id: ImageID, *, force: bool, quiet: bool) -> None:
+        """Delete an image, then its parents as far as nothing needs them."""
+        current: ImageID | None = image_id
+        while current is not None:
+            try:
+                self._check(current, active_names=not force)
+            except ImageInUse:
+                if quiet:
+                    return
+                raise
+            parent = self.store.images.get_parent(current)
+            for reference in self.store.references.of_image(current):
+                self._untag_one(reference)
+            layers = self.store.images.delete(current)
+            self.lines.append(("Deleted", str(current)))
+            self.lines += [("Deleted", str(layer.chain_id)) for layer in layers]
+            current, force, quiet = (parent if self.prune else None), False, True
+
+
+def _are_one(names: Sequence[Reference]) -> bool:
+    """Say whether an image's names are one tag at most, and all of one repository."""
+    return sum(name.tag is not None for name in names) <= 1 and len({name.name for name in names}) <= 1
+
+
+def _conflict(image_id: Digest, how: str, why: str) -> ImageInUse:
+    forced = "cannot be forced" if how == "cannot" else "must be forced"
+    return ImageInUse(f"conflict: unable to delete {image_id.short} ({forced}) - {why}")

@@ -1,0 +1,97 @@
+"""``save``: images out of the store into an archive."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, BinaryIO
+
+from orlop.archive.docker import DockerExporter
+from orlop.archive.docker_save import layout
+from orlop.archive.exporter import SaveItem
+from orlop.errors import ImageNotFound, InvalidInput
+from orlop.model.digest import Digest, ImageID
+from orlop.model.reference import Reference, parse_any
+from orlop.service.lookup import find_image
+from orlop.store.images import not_found
+from orlop.streams.files import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from orlop.model.progress import Progress
+    from orlop.store.root import Store
+
+
+def save(
+    store: Store,
+    names: Sequence[str],
+    target: BinaryIO | str | os.PathLike[str],
+    *,
+    format: str = "docker",  # noqa: A002 - the word that users know
+    progress: Progress | None = None,
+) -> None:
+    """See `orlop.service.ImageService.save`."""
+    chunks = save_chunks(store, names, format=format, progress=progress)
+    if not isinstance(target, (str, os.PathLike)):
+        for chunk in chunks:
+            target.write(chunk)
+        return
+    # The first chunk is made before the target is touched: what cannot be saved leaves no trace.
+    first = next(chunks)
+    with Output(target) as output:
+        output.write(first)
+        for chunk in chunks:
+            output.write(chunk)
+        output.finish()
+
+
+def save_chunks(
+    store: Store,
+    names: Sequence[str],
+    *,
+    format: str = "docker",  # noqa: A002 - the word that users know
+    progress: Progress | None = None,
+) -> Iterator[bytes]:
+    """See `orlop.service.ImageService.save_chunks`."""
+    if not names:
+        msg = "no image was named; name at least one"
+        raise InvalidInput(msg)
+    exporter = DockerExporter(store, layout(format))
+    wanted = _resolve(store, names)
+    chains = [chain for image_id in wanted if (chain := store.images.get(image_id).rootfs.chain_id()) is not None]
+    # Who reads from a store that cannot be written has nobody to be protected from.
+    with nullcontext() if store.read_only else store.leases.hold(chains):
+        items = [
+            SaveItem(store.images.get(image_id), tuple(references), store.images.get_parent(image_id))
+            for image_id, references in wanted.items()
+        ]
+        yield from exporter.save(items, progress=progress)
+
+
+def _resolve(store: Store, names: Sequence[str]) -> dict[ImageID, list[Reference]]:
+    """Give the images in order of first mention, each with its tags in order of request."""
+    wanted: dict[ImageID, list[Reference]] = {}
+    for name in names:
+        for image_id, reference in _named(store, name):
+            tags = wanted.setdefault(image_id, [])
+            if reference is not None and reference not in tags:
+                tags.append(reference)
+    return wanted
+
+
+def _named(store: Store, name: str) -> list[tuple[ImageID, Reference | None]]:
+    """Give what one name stands for: a bare one for all tags of its repository, an ID or a digest for no tag."""
+    parsed = parse_any(name)
+    if isinstance(parsed, Digest):
+        return [(find_image(store, name), None)]
+    if not parsed.is_name_only:
+        image_id = store.references.get(parsed)
+        return [(image_id, None if parsed.tag is None else Reference(parsed.domain, parsed.path, parsed.tag))]
+    tagged = store.references.of_repository(parsed.name)
+    if tagged:
+        return [(image_id, reference if reference.tag else None) for reference, image_id in tagged]
+    try:
+        return [(store.images.search(name), None)]
+    except ImageNotFound:
+        raise not_found(name) from None

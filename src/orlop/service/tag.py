@@ -1,0 +1,22 @@
+"""``tag``: one more name for an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orlop.errors import InvalidReference
+from orlop.model.reference import Reference
+from orlop.service.lookup import find_image
+
+if TYPE_CHECKING:
+    from orlop.store.root import Store
+
+
+def tag(store: Store, source: str, target: str) -> None:
+    """See `orlop.service.ImageService.tag`."""
+    reference = Reference.parse(target)
+    if reference.digest is not None:
+        msg = f"{target!r} has a digest, which follows from the image; name a tag only"
+        raise InvalidReference(msg)
+    with store.metadata.write():
+        store.references.set(reference.with_default_tag(), find_image(store, source))
