@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union
 from orlop.errors import InvalidJSON
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 MAX_DEPTH: Final = 10_000
 """Objects and arrays nest at most this deep, as in Go."""
@@ -170,9 +170,9 @@ def compact(raw: bytes) -> bytes:
     return raw
 
 
-def object_of(members: Mapping[str, bytes]) -> bytes:
+def object_of(members: Mapping[str, bytes], write_key: Callable[[str], str] = quote) -> bytes:
     """Write an object of values that are JSON already; keys sorted by bytes, values compacted (see `compact`)."""
-    return b"{" + b",".join(quote(key).encode() + b":" + compact(members[key]) for key in sorted(members)) + b"}"
+    return b"{" + b",".join(write_key(key).encode() + b":" + compact(members[key]) for key in sorted(members)) + b"}"
 
 
 def fold(key: str) -> str:

@@ -331,12 +331,12 @@ class Struct(Codec, Generic[T]):
         return state
 
     def finish(self, state: Any) -> T:
-        """Give the dataclass; what was not read has its default."""
-        state = dict(state or {})
-        values = {name: struct.finish(state.pop(name, None)) for name, struct in self._embedded.items()}
+        """Give the dataclass; what was not read has Go's zero value."""
+        state = state or {}
+        values = {name: struct.finish(state.get(name)) for name, struct in self._embedded.items()}
         for field in self.fields:
-            if field.attribute in state and not field.inside:
-                values[field.attribute] = field.codec.finish(state[field.attribute])
+            if not field.inside:
+                values[field.attribute] = field.codec.finish(state.get(field.attribute))
         return self._make(**values)
 
     def is_empty(self, value: Any) -> bool:  # noqa: ARG002

@@ -73,9 +73,9 @@ class RootFS:
         """Give the chain ID of all layers, or None where there is none."""
         return chain_id(self.diff_ids)
 
-    def to_json(self) -> bytes:
-        """Write the root file system; all dialects agree."""
-        return ROOTFS.write(self, QUOTES[Dialect.REFERENCE]).encode()
+    def to_json(self, dialect: Dialect = Dialect.REFERENCE) -> bytes:
+        """Write the root file system as the engine of that dialect does."""
+        return ROOTFS.write(self, QUOTES[dialect]).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +140,9 @@ class Image:
             fields = decode(_IMAGE[dialect], raw)
         except InvalidJSON as error:
             raise InvalidImage(f"invalid image config: {error}") from error
-        rootfs = fields.pop("rootfs", None)
-        if rootfs is None:
+        if fields["rootfs"] is None:
             raise InvalidImage("invalid image config: it has no rootfs")
-        return cls(rootfs=rootfs, raw_json=raw, **fields)
+        return cls(raw_json=raw, **fields)
 
     def to_json(self, dialect: Dialect = Dialect.REFERENCE) -> bytes:
         """Write the config as the engine of that dialect does, keys sorted."""

@@ -94,19 +94,25 @@ def make_config_from_v1_config(
     pass through the typed fields, as that engine's own configs were not exact. Raises `InvalidImage`.
     """
     try:
-        version = decode(_VERSION, raw).get("docker_version", "")
-        if _is_older(version, _FIRST_EXACT_VERSION):
+        if _is_older(decode(_VERSION, raw)["docker_version"], _FIRST_EXACT_VERSION):
             raw = V1Image.from_json(raw, dialect=dialect).to_json(dialect)
         members = gojson.raw_members(raw)
     except InvalidJSON as error:
         raise InvalidImage(f"invalid v1 image config: {error}") from error
     members = {name: value for name, value in members.items() if name not in _NOT_IN_CONFIG}
-    members["rootfs"] = rootfs.to_json()
+    members["rootfs"] = rootfs.to_json(dialect)
     members["history"] = b"[" + b",".join(entry.to_json(dialect) for entry in history) + b"]"
-    return gojson.object_of(members)
+    return gojson.object_of(members, QUOTES[dialect])
 
 
-def make_v1_config_from_config(image: Image, v1_id: str, parent_v1_id: str, throwaway: bool) -> bytes:  # noqa: FBT001
+def make_v1_config_from_config(
+    image: Image,
+    v1_id: str,
+    parent_v1_id: str,
+    throwaway: bool,  # noqa: FBT001
+    *,
+    dialect: Dialect = Dialect.REFERENCE,
+) -> bytes:
     """Make a v1 config from an image that was read, with this ID, this parent (``""`` for none), perhaps ``throwaway``.
 
     Values are copied from the image's raw bytes as they stand. Raises `InvalidImage` for an image that was not read.
@@ -121,7 +127,7 @@ def make_v1_config_from_config(image: Image, v1_id: str, parent_v1_id: str, thro
         members["parent"] = gojson.dumps(parent_v1_id)
     if throwaway:
         members["throwaway"] = b"true"
-    return gojson.object_of(members)
+    return gojson.object_of(members, QUOTES[dialect])
 
 
 def v1_layers(image: Image, dialect: Dialect = Dialect.REFERENCE) -> tuple[V1Layer, ...]:
