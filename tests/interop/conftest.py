@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,12 +40,15 @@ def orlop(tmp_path: Path) -> Orlop:
 
 
 @pytest.fixture
-def podman(tmp_path: Path) -> Program:
+def podman() -> Iterator[Program]:
     """Podman with a storage of its own."""
     need_root()
-    places = ["--root", str(tmp_path / "podman"), "--runroot", str(tmp_path / "podman-run")]
-    modest = ["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]
-    return Program([need("podman"), *places, *modest])
+    program = need("podman")
+    # The path of a run root has at most 50 characters.
+    with tempfile.TemporaryDirectory(prefix="orlop-podman-") as folder:
+        places = ["--root", f"{folder}/root", "--runroot", f"{folder}/run"]
+        modest = ["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]
+        yield Program([program, *places, *modest])
 
 
 @pytest.fixture

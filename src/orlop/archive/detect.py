@@ -39,7 +39,10 @@ def open_members(
     """
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        with open(open_source(source), "rb", buffering=CHUNK) as file, _members_of(file, name, blobs, progress) as members:
+        with (
+            open(open_source(source), "rb", buffering=CHUNK) as file,
+            _members_of(file, name, blobs, progress) as members,
+        ):
             yield members
         return
     with _members_of(source, "the input", blobs, progress) as members:
@@ -47,9 +50,7 @@ def open_members(
 
 
 @contextmanager
-def _members_of(
-    source: BinaryIO, name: str, blobs: FileBlobStore, progress: Progress | None
-) -> Iterator[Members]:
+def _members_of(source: BinaryIO, name: str, blobs: FileBlobStore, progress: Progress | None) -> Iterator[Members]:
     if _is_regular_file(source):
         descriptor, start = source.fileno(), source.tell()
         prefix = os.pread(descriptor, _PREFIX, start)

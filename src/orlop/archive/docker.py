@@ -205,7 +205,9 @@ def _read_entry(members: Members, entry: object, number: int) -> ArchiveImage:
     layers = _texts(fields.get("layers"), "Layers", number)
     diff_ids = image.rootfs.diff_ids
     if len(layers) != len(diff_ids):
-        msg = f"the archive gives the image {image.id} {len(layers)} layers, but its config has {len(diff_ids)} diff IDs"
+        msg = (
+            f"the archive gives the image {image.id} {len(layers)} layers, but its config has {len(diff_ids)} diff IDs"
+        )
         raise InvalidArchive(msg)
     if len(layers) > MAX_DEPTH:
         msg = f"the image {image.id} has {len(layers)} layers; at most {MAX_DEPTH} are allowed"

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from orlop.errors import InvalidInput, LayerNotFound
 from orlop.model import gojson
-from orlop.model.digest import DiffID, Digest
 from orlop.model.dialect import Dialect
+from orlop.model.digest import DiffID, Digest
 from orlop.model.progress import LayerDone, LayerProgress
 from orlop.model.v1 import v1_layers
 from orlop.streams.tar_write import END, member_header, padding
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from orlop.model.progress import Progress
     from orlop.model.timestamp import Timestamp
     from orlop.store.root import Store
+
+_Kind = Literal["dir", "file", "layer", "symlink"]
 
 _LATEST_NS = (1 << 63) - 1
 _FLUSH = 256 << 10
@@ -104,7 +106,7 @@ class Layout(ABC):
             else:
                 yield self._header(name, member, 0, "dir")
 
-    def _header(self, name: str, member: _Planned, size: int, kind: str) -> bytes:
+    def _header(self, name: str, member: _Planned, size: int, kind: _Kind) -> bytes:
         modes = {"dir": self.directory_mode, "file": self.file_mode, "layer": self.layer_mode, "symlink": 0o120777}
         return member_header(
             f"{name}/" if kind == "dir" else name,
@@ -280,9 +282,9 @@ def layout(name: str) -> type[Layout]:
         raise InvalidInput(msg) from None
 
 
-def member_time(created: Timestamp) -> int:
+def member_time(created: Timestamp | None) -> int:
     """Give the time in an archive's headers, in seconds: 0 for what lies before 1970 or after 2262."""
-    return created.unix if 0 <= created.unix_ns <= _LATEST_NS else 0
+    return created.unix if created is not None and 0 <= created.unix_ns <= _LATEST_NS else 0
 
 
 def _blob_name(digest: Digest) -> str:

@@ -12,6 +12,7 @@ import os
 import posixpath
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from orlop.errors import InvalidArchive, InvalidInput, LimitExceeded, OrlopError
@@ -162,9 +163,7 @@ class Members(ABC):
             self._table[key] = member
 
     def _add_link(self, entry: TarEntry) -> None:
-        if entry.type == "hardlink":
-            target = member_key(entry.linkname)
-        elif entry.linkname.startswith("/"):
+        if entry.type == "hardlink" or entry.linkname.startswith("/"):
             target = member_key(entry.linkname)
         else:
             target = member_key(posixpath.join(posixpath.dirname(member_key(entry.name)), entry.linkname))
@@ -196,7 +195,9 @@ class Members(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -211,7 +212,7 @@ class LocatedMembers(Members):
                 self._add_link(entry)
             elif entry.type == "file":
                 member = _Member(size=entry.size, offset=start + entry.offset)
-                self._add(entry.name, member, lambda before, member=member: self._same(before, member))
+                self._add(entry.name, member, partial(self._same, member))
 
     def _same(self, one: _Member, other: _Member) -> bool:
         return one.size == other.size and self._digest(one) == self._digest(other)
@@ -247,7 +248,7 @@ class StreamedMembers(Members):
                     self._add_link(entry)
                 elif entry.type == "file":
                     member = self._take(reader, entry)
-                    self._add(entry.name, member, lambda before, member=member: _equal(before, member))
+                    self._add(entry.name, member, partial(_equal, member))
             # What follows the end of the archive is read, so that who writes it does not meet a closed pipe.
             while source.read(CHUNK):
                 pass
@@ -286,15 +287,12 @@ class StreamedMembers(Members):
         return ingest_layer(io.BytesIO(self._read(member)), self.blobs, progress=self._watcher(label, member.size))
 
 
-def _equal(one: _Member, other: _Member) -> bool:
-    if one.layer is not None and other.layer is not None:
-        same = one.layer.blob.digest == other.layer.blob.digest
-        other.layer.discard()
-        return same
-    if other.layer is not None:
-        other.layer.discard()
-        return False
-    return one.data is not None and one.data == other.data
+def _equal(new: _Member, before: _Member) -> bool:
+    """Compare a member with the one that has its name; the new one's layer, if any, is not needed either way."""
+    if new.layer is not None:
+        new.layer.discard()
+        return before.layer is not None and before.layer.blob.digest == new.layer.blob.digest
+    return new.data is not None and new.data == before.data
 
 
 def _label(name: str) -> str:
@@ -356,5 +354,3 @@ class _Continued:
             data, self._first = self._first[:n] + rest, self._first[n:]
             return data
         return self._reader.read(n)
-
-

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 _MAX_NESTING = 8
 
 
-def attached_manifests(
-    members: Members, images: Container[ImageID]
-) -> list[tuple[ManifestRow, tuple[ImageID, ...]]]:
+def attached_manifests(members: Members, images: Container[ImageID]) -> list[tuple[ManifestRow, tuple[ImageID, ...]]]:
     """Give the manifests and indexes that belong to an archive's images, each with those images.
 
     Follows ``index.json``. What a descriptor names and the archive does not hold is passed over, as an archive of one
@@ -59,7 +57,7 @@ def _collect(
         document = parse_manifest(raw)
         if isinstance(document, Manifest):
             image_id = ImageID.wrap(document.config.digest)
-            mine = (image_id,) if image_id in images else ()
+            mine: tuple[ImageID, ...] = (image_id,) if image_id in images else ()
         else:
             mine = _collect(members, document.manifests, images, found, depth + 1)
         if mine:

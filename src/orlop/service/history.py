@@ -22,7 +22,7 @@ class HistoryEntry:
     """One step: ``id`` is the image that it made, if that is in the store; ``size`` the bytes of its layer's files."""
 
     id: ImageID | None
-    created: Timestamp
+    created: Timestamp | None
     created_by: str
     comment: str
     size: int
@@ -51,9 +51,7 @@ def history(store: Store, name: str) -> list[HistoryEntry]:
             if current is None:
                 break
             names = store.references.of_image(current)
-            entries[number] = HistoryEntry(
-                current, entry.created, entry.created_by, entry.comment, entry.size, names
-            )
+            entries[number] = HistoryEntry(current, entry.created, entry.created_by, entry.comment, entry.size, names)
             current = store.images.get_parent(current)
         return entries
 

@@ -33,9 +33,9 @@ def images(store: Store, name: str | None = None, *, all: bool = False) -> list[
     wanted = None if name is None else Reference.parse(name)
     with store.metadata.read() as rows:
         tagged: dict[ImageID, list[Reference]] = {}
-        for row in rows.references(name=None if wanted is None else wanted.name):
-            if wanted is None or wanted.is_name_only or row.suffix in _suffixes(wanted):
-                tagged.setdefault(row.image, []).append(reference_of(row))
+        for named in rows.references(name=None if wanted is None else wanted.name):
+            if wanted is None or wanted.is_name_only or named.suffix in _suffixes(wanted):
+                tagged.setdefault(named.image, []).append(reference_of(named))
         found = rows.image_rows(heads_only=not all)
         if not all:
             # An image with a child is listed all the same when it has a name of its own.

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from orlop.store.root import Store
 
 
-def load(
-    store: Store, source: BinaryIO | str | os.PathLike[str], *, progress: Progress | None = None
-) -> LoadReport:
+def load(store: Store, source: BinaryIO | str | os.PathLike[str], *, progress: Progress | None = None) -> LoadReport:
     """See `orlop.service.ImageService.load`."""
     if store.read_only:
         msg = f"cannot load into the store at {store.root}: it is read-only; use a root that can be written"

@@ -6,6 +6,7 @@ import itertools
 import os
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, final
 
 from orlop.errors import ContentNotFound, SizeMismatch
@@ -83,7 +84,7 @@ class FileBlobStore(BlobStore):
             file.close()
             msg = f"the blob {path} has {size} bytes instead of {blob.size}; load its image again"
             raise SizeMismatch(msg)
-        return file  # type: ignore[return-value]  # raw files have all of BinaryIO that is used
+        return file
 
     def has(self, blob: BlobRow) -> bool:
         """Say whether the bytes are there, by their size."""
@@ -123,13 +124,13 @@ class FileBlobStore(BlobStore):
                     os.rename(path, aside)
                 except FileNotFoundError:
                     continue
-            rows.after_rollback(lambda path=path, aside=aside: os.rename(aside, path))
-            rows.after_commit(lambda aside=aside: _unlink(aside))
+            rows.after_rollback(partial(os.rename, aside, path))
+            rows.after_commit(partial(_unlink, aside))
 
     def remove_tocs(self, rows: WritableRows, diff_ids: Iterable[DiffID]) -> None:
         """Remove tables of contents once the write of the rows is durable."""
         for diff_id in diff_ids:
-            rows.after_commit(lambda path=self.toc_path(diff_id): _unlink(path))
+            rows.after_commit(partial(_unlink, self.toc_path(diff_id)))
 
     def recover(self, rows: Rows) -> None:
         """Finish what a crash interrupted in ``trash/``: a file whose row is there goes back, any other goes."""

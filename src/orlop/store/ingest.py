@@ -128,9 +128,7 @@ def _scan_compressed(
 class _Tee:
     """A reader that hands on everything it reads."""
 
-    def __init__(
-        self, source: Readable, first: bytes, out: Fanout, progress: Callable[[int], object] | None
-    ) -> None:
+    def __init__(self, source: Readable, first: bytes, out: Fanout, progress: Callable[[int], object] | None) -> None:
         self._source = source
         self._first = first
         self.out = out

@@ -92,7 +92,8 @@ class SQLiteRows(WritableRows):
 
     def config(self, image: Digest) -> bytes | None:
         """Give the exact config."""
-        return self._value("SELECT config FROM image WHERE id = ?", str(image))
+        config: bytes | None = self._value("SELECT config FROM image WHERE id = ?", str(image))
+        return config
 
     def image_rows(self, *, heads_only: bool) -> list[ImageRow]:
         """Give all images, or those without children, newest first."""
@@ -119,7 +120,10 @@ class SQLiteRows(WritableRows):
 
     def metadata(self, image: Digest, key: str) -> bytes | None:
         """Give one value of an image's metadata."""
-        return self._value("SELECT value FROM image_metadata WHERE image = ? AND key = ?", str(image), key)
+        value: bytes | None = self._value(
+            "SELECT value FROM image_metadata WHERE image = ? AND key = ?", str(image), key
+        )
+        return value
 
     def put_image(self, image: Digest, config: bytes, *, chain_id: ChainID | None, created: tuple[int, int]) -> None:
         """Keep a config; one that is there already stays."""
@@ -223,9 +227,7 @@ class SQLiteRows(WritableRows):
         self._run(
             "INSERT INTO blob VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (str(blob.digest), blob.size, blob.compression)
         )
-        self._run(
-            "INSERT INTO diff_blob VALUES (?, ?) ON CONFLICT DO NOTHING", (str(row.diff_id), str(blob.digest))
-        )
+        self._run("INSERT INTO diff_blob VALUES (?, ?) ON CONFLICT DO NOTHING", (str(row.diff_id), str(blob.digest)))
 
     def put_chain(self, row: ChainRow) -> None:
         """Keep a layer in its place; one that is there already stays."""
@@ -287,9 +289,7 @@ class SQLiteRows(WritableRows):
             "INSERT INTO manifest VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (str(row.digest), row.media_type, row.raw)
         )
         for image in images:
-            self._run(
-                "INSERT INTO image_manifest VALUES (?, ?) ON CONFLICT DO NOTHING", (str(image), str(row.digest))
-            )
+            self._run("INSERT INTO image_manifest VALUES (?, ?) ON CONFLICT DO NOTHING", (str(image), str(row.digest)))
 
     # Leases.
 

@@ -17,6 +17,7 @@ from orlop.streams.tar_header import (
     TarLimits,
 )
 from orlop.streams.tar_read import TarReader
+from orlop.streams.tar_scan import TarScanner, TarSummary
 from orlop.streams.tar_write import END, MTIME_MAX, member_header, padding
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "TarEntry",
     "TarLimits",
     "TarReader",
+    "TarScanner",
+    "TarSummary",
     "member_header",
     "padding",
 ]

@@ -1,0 +1,421 @@
+"""Scanning a layer that passes by: is it a tar, how much does it hold, and what belongs into its table of contents."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from array import array
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
+from zlib import adler32
+
+from orlop.errors import LimitExceeded
+from orlop.streams.tar_header import (
+    BLOCK,
+    DEFAULT_LIMITS,
+    TYPE_FILE,
+    TYPE_SYMLINK,
+    ZERO_BLOCK,
+    MemberParser,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orlop.streams.tar_header import Header, TarEntry, TarLimits
+
+__all__ = ["TarScanner", "TarSummary"]
+
+_FILE, _SYMLINK, _PAX = b"02x"
+_SLASH: Final = ord("/")
+_DOT_OR_SLASH: Final = frozenset((b".", b"/", b""))
+_LINKS_AND_DIRS: Final = frozenset(b"125")
+_NO_DEVICE: Final = frozenset((bytes(16), b"0000000\0" * 2))
+_OCTAL: Final = b"01234567\0"
+_WHITEOUT: Final = b".wh."
+_PAX_TIMES: Final = frozenset((b"mtime", b"atime", b"ctime"))
+_PAX_USED: Final = frozenset((b"path", b"linkpath", b"size"))
+_PAX_UNUSED: Final = (b"SCHILY.", b"LIBARCHIVE.", b"RHT.", b"MSWINDOWS.", b"comment", b"uname", b"gname")
+_UNCLEAN: Final = re.compile(rb"\A/|//|(?:\A|/)\.\.?(?:/|\Z)").search
+_RECORDS: Final = re.compile(rb"([0-9]+) ([^=\n]+)=([^\n]*)\n").findall
+_TIME: Final = re.compile(rb"[0-9]{1,18}(?:\.[0-9]*)?").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class TarSummary:
+    """What a layer's tar holds.
+
+    Attributes:
+        entries: members, extended headers not counted.
+        content_size: bytes of all regular files (sparse ones with their holes) and of the targets of symbolic links;
+            hard links, whiteouts, devices and pipes count nothing, of equal paths only the last counts.
+        tar_size: bytes of the whole stream.
+        partial: whether a reader of the table of contents must not rely on it alone; `reason` says why.
+        reason: one clause for people, empty where nothing is partial.
+    """
+
+    entries: int
+    content_size: int
+    tar_size: int
+    partial: bool = False
+    reason: str = ""
+
+
+class _Checksums(dict[bytes, int]):
+    """From a checksum field to what Adler-32 must have in its low half, which is 1 plus the sum of all bytes."""
+
+    _MOST: Final = 1 << 14
+
+    def __missing__(self, field: bytes) -> int:
+        digits = field.strip(b" \0")
+        expected = -1
+        if digits and not digits.translate(None, b"01234567"):
+            # The sum is made with spaces in the field itself.
+            expected = 1 + int(digits, 8) - sum(b"        ") + sum(field)
+        if len(self) >= self._MOST:
+            self.clear()
+        self[field] = expected
+        return expected
+
+
+class TarScanner:
+    """Fed with a layer in pieces of any size, checks that it is a tar and sums it up.
+
+    Refused is what the daemons refuse: a damaged header and an early end. A missing end, an empty stream and bytes
+    after the end are fine. Equal paths make the summary partial, no error. Memory stays bounded: about 9 MB for 100,000
+    members, up to `TarLimits.distinct_paths`.
+
+    ``headers``, where given, receives the bytes of the table of contents while the layer passes: each header block with
+    a blank checksum, the bodies of extended headers with their padding, no content; at `close` a zero block and the
+    summary in JSON. `orlop.streams.toc` keeps and reads it.
+    """
+
+    def __init__(self, *, headers: Callable[[bytes], object] | None = None, limits: TarLimits = DEFAULT_LIMITS) -> None:
+        self._headers = headers
+        self._limits = limits
+        self._parser = MemberParser(limits)
+        self._fed = 0
+        self._held = bytearray()  # the beginning of something that the next pieces complete
+        self._want = BLOCK  # how many bytes it needs
+        self._skip = 0  # content and padding that is still to come
+        self._padding = 0  # how much of that is padding
+        self._zero = self._ended = False
+        self._sparse: Header | None = None  # an old sparse header that goes on in more blocks
+        self._sparse_blocks = 0
+        self._checksums = _Checksums()
+        self._seen: set[int] = set()
+        self._hashes = array("q")
+        self._sizes = array("q")
+        self._content_size = 0
+        self._reason = ""
+        self._repeated = False
+
+    def feed(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Take the next piece of the stream.
+
+        Raises InvalidTar, and LimitExceeded for an extended header or sparse map that is too large; the scanner is of
+        no use afterwards. What ``headers`` raises passes through.
+        """
+        data = chunk if isinstance(chunk, bytes) else bytes(chunk)
+        self._fed += len(data)
+        if self._ended:
+            return
+        if self._held:
+            self._held += data
+            if len(self._held) < self._want:
+                return
+            data = bytes(self._held)
+            self._held.clear()
+        if self._skip >= len(data):
+            self._skip -= len(data)
+            return
+        position, self._skip = self._skip, 0
+        position = self._scan(data, position)
+        if position >= len(data):
+            self._skip = position - len(data)
+        else:
+            self._held += data[position:]
+
+    def close(self) -> TarSummary:
+        """Sum up after the last piece. Raises InvalidTar where the stream ends inside a member."""
+        parser = self._parser
+        offset = self._fed - len(self._held)
+        if self._skip > self._padding:
+            raise parser.invalid("the stream ends before its content is complete", self._fed)
+        if self._sparse is not None:
+            raise parser.invalid("the stream ends inside its sparse map", self._fed)
+        if self._held:
+            self._close_held(bytes(self._held), offset)
+        if self._repeated:
+            self._content_size = sum(dict(zip(self._hashes, self._sizes, strict=True)).values())
+        summary = TarSummary(
+            entries=parser.count,
+            content_size=self._content_size,
+            tar_size=self._fed,
+            partial=bool(self._reason),
+            reason=self._reason,
+        )
+        if self._headers is not None:
+            self._headers(ZERO_BLOCK + json.dumps(asdict(summary)).encode() + b"\n")
+        return summary
+
+    def _close_held(self, held: bytes, offset: int) -> None:
+        """Judge what waited for more: extended headers with nothing after them are fine where they are complete."""
+        parser = self._parser
+        if len(held) < BLOCK:
+            raise parser.invalid("the stream ends inside its header", offset)
+        header = parser.begin(held[:BLOCK], offset)
+        body = held[BLOCK : BLOCK + header.size]
+        if len(body) < header.size:
+            raise parser.invalid("the stream ends inside its extended header", offset)
+        parser.extend(header, body, offset)
+        if len(held) > BLOCK + header.size + -header.size % BLOCK:
+            raise parser.invalid("the stream ends inside its header", offset)
+
+    def _scan(self, data: bytes, position: int) -> int:
+        """Go through the headers in ``data`` from ``position``; return where the next one begins, maybe behind its end.
+
+        Where it lies before the end, what is there is incomplete. The loop knows the headers that nearly all layers
+        consist of; whatever is not certainly one of them goes to `_step`, which knows all.
+        """
+        parser = self._parser
+        checksums = self._checksums
+        length = len(data)
+        last = length - BLOCK
+        batch = _Batch([], [], [])
+        table, paths, sizes = batch.table, batch.paths, batch.sizes
+        pax: dict[bytes, bytes] | None = None
+        limit = self._limits.extension_size
+        start = mark = 0  # where the PAX header before this header stands, and what the table held before it
+        padding = self._padding
+        known_tail, prefix, name = b"", b"", b""
+        size = counts = 0
+        special = self._zero or self._sparse is not None or parser.start is not None
+        self._want = BLOCK
+        while position <= last:
+            block = data[position : position + BLOCK]
+            kind = block[156]
+            if (
+                special
+                or adler32(block) & 0xFFFF != checksums[block[148:156]]
+                or not block.isascii()  # then the sum is below 65,521, where Adler-32 begins anew
+                or block[100:148].translate(None, _OCTAL)
+                or not block[0]
+                or block[135]
+            ):
+                kind = 0
+            elif (tail := block[257:]) != known_tail:
+                # Magic, owner's names, device numbers and prefix are the same in most headers of a layer.
+                found = _prefix(tail)
+                if found is None:
+                    kind = 0
+                else:
+                    known_tail, prefix = tail, found
+            try:
+                if kind == _FILE:
+                    counts = size = int(block[124:135], 8)
+                elif kind in _LINKS_AND_DIRS:
+                    counts = size = 0
+                elif kind == _PAX and pax is None and (size := int(block[124:135], 8)) <= limit:
+                    after = position + BLOCK + size + (-size & 511)
+                    if after > last:
+                        self._want = after + BLOCK - position
+                        break
+                    body = data[position + BLOCK : position + BLOCK + size]
+                    if (pax := _quick_pax(body)) is not None:
+                        start, mark = position, len(table)
+                        table += (block[:148], block[156:], body)
+                        position = after
+                        continue
+                    kind = 0
+                else:
+                    kind = 0
+                name = block[: block.index(0)]
+            except ValueError:  # a NUL inside the number, or no NUL after the name
+                kind = 0
+            if not kind:
+                if pax is not None:
+                    position, pax = start, None
+                    del table[mark:]
+                parser.count += len(paths) - batch.counted
+                position, complete = self._step(data, position, batch)
+                batch.counted = len(paths)
+                padding = self._padding
+                if not complete:
+                    break
+                special = self._zero or self._sparse is not None or parser.start is not None
+                continue
+            table += (block[:148], block[156:])
+            if len(name) > 100:
+                name = name[:100]
+            if prefix:
+                name = prefix + name
+            target = block[157:257]
+            if pax is not None:
+                name = pax.get(b"path", name)
+                target = pax.get(b"linkpath", target)
+                if kind == _FILE and b"size" in pax:
+                    counts = size = int(pax[b"size"])
+                pax = None
+            if kind == _SYMLINK:
+                counts = len(target) if (end := target.find(0)) < 0 else end
+            padding = -size & 511
+            position += BLOCK + size + padding
+            if name[-1] == _SLASH:
+                name = name.rstrip(b"/")
+            if b"/." in name or b"//" in name or name[:1] in _DOT_OR_SLASH:
+                name = _clean(name)
+                if _is_whiteout(name):
+                    counts = 0
+            paths.append(name)
+            sizes.append(counts)
+        self._padding = padding
+        parser.count += len(paths) - batch.counted
+        self._work_off(batch)
+        return position
+
+    def _step(self, data: bytes, position: int, batch: _Batch) -> tuple[int, bool]:
+        """Take one header of any kind, with its body if it is an extension.
+
+        Returns where the next one begins, and whether there was enough data; if not, `_want` says how much is needed.
+        """
+        parser = self._parser
+        block = data[position : position + BLOCK]
+        offset = self._fed - len(data) + position
+        after = position + BLOCK
+        if self._sparse is not None:
+            self._sparse_blocks += 1
+            if self._sparse_blocks * 21 > self._limits.sparse_entries:
+                raise LimitExceeded(
+                    f"tar member {parser.count + 1} (at byte {parser.start}): its sparse map has more than "
+                    f"the limit of {self._limits.sparse_entries} pieces"
+                )
+            batch.table.append(block)
+            if block[504]:
+                return after, True
+            header, self._sparse = self._sparse, None
+            return self._finish(header, after, offset + BLOCK, batch), True
+        if block == ZERO_BLOCK:
+            self._ended = self._zero
+            self._zero = True
+            return (len(data) if self._ended else after), True
+        if self._zero:
+            raise parser.invalid("one zero block is followed by something else", offset)
+        header = parser.begin(block, offset)
+        if header.is_extension:
+            body_end = after + header.size
+            after = body_end + -header.size % BLOCK
+            if after > len(data):
+                self._want = after - position
+                return position, False
+            parser.extend(header, data[position + BLOCK : body_end], offset)
+            batch.table += (block[:148], block[156:], data[position + BLOCK : body_end])
+            return after, True
+        batch.table += (block[:148], block[156:])
+        if header.is_old_sparse and header.gnu and block[482]:
+            self._sparse, self._sparse_blocks = header, 0
+            return after, True
+        return self._finish(header, after, offset + BLOCK, batch), True
+
+    def _finish(self, header: Header, position: int, offset: int, batch: _Batch) -> int:
+        """Note the entry of ``header``, whose content begins at ``position``; return where the next header begins."""
+        entry, _ = self._parser.finish(header, offset)
+        path = _clean(entry.name.encode("utf-8", "surrogateescape").rstrip(b"/"))
+        batch.paths.append(path)
+        batch.sizes.append(_counts(entry, path))
+        self._padding = -entry.stored_size % BLOCK
+        return position + entry.stored_size + self._padding
+
+    def _work_off(self, batch: _Batch) -> None:
+        """Hand on a batch's share of the table of contents, sum its sizes up and look for equal paths."""
+        if batch.table and self._headers is not None:
+            self._headers(b"".join(batch.table))
+        if not batch.paths:
+            return
+        self._content_size += sum(batch.sizes)
+        if len(self._hashes) >= self._limits.distinct_paths:
+            self._reason = self._reason or (
+                f"it has more than {self._limits.distinct_paths} members, which were not searched for equal paths"
+            )
+            return
+        # 64 bits of a hash with a secret key stand for each path: two paths that share one are not to be expected.
+        hashes = list(map(hash, batch.paths))
+        seen = self._seen
+        expected = len(seen) + len(hashes)
+        seen.update(hashes)
+        if not self._repeated and len(seen) != expected:
+            self._repeated = True
+            earlier = set(self._hashes)
+            for path, key in zip(batch.paths, hashes, strict=True):
+                if key in earlier:
+                    self._reason = f"two members have the path {path.decode('utf-8', 'surrogateescape')!r}"
+                    break
+                earlier.add(key)
+        self._hashes.fromlist(hashes)
+        self._sizes.fromlist(batch.sizes)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one piece of the stream held."""
+
+    table: list[bytes]
+    paths: list[bytes]
+    sizes: list[int]
+    counted: int = 0  # how many of the paths the parser has counted
+
+
+def _prefix(tail: bytes) -> bytes | None:
+    """Judge what follows a header's link name; return what stands before its name, None where it is not common."""
+    if tail[72:88] not in _NO_DEVICE:
+        return None
+    rest = tail[88:]
+    if not rest.strip(b"\0"):
+        return b"" if tail[:8] in (b"ustar\x0000", b"ustar  \0") else None
+    if tail[:8] != b"ustar\x0000" or rest[155:].strip(b"\0"):
+        return None
+    prefix = rest[:155].partition(b"\0")[0]
+    return prefix + b"/" if prefix else b""
+
+
+def _quick_pax(body: bytes) -> dict[bytes, bytes] | None:
+    """Return the records of a PAX header that matter to the scanner, or None where it is not one of the common kind."""
+    records: dict[bytes, bytes] = {}
+    total = 0
+    for length, key, value in _RECORDS(body):
+        size = len(length) + len(key) + len(value) + 3
+        if int(length) != size:
+            return None
+        total += size
+        if key in _PAX_TIMES:
+            if not _TIME(value):
+                return None
+        elif key in _PAX_USED:
+            if not value or (key == b"size" and not (value.isdigit() and len(value) <= 18)):
+                return None
+            records[key] = value
+        elif not key.startswith(_PAX_UNUSED):
+            return None
+    if total != len(body) or b"\0" in body:
+        return None
+    return records
+
+
+def _clean(path: bytes) -> bytes:
+    """Bring a path without slash at its end into the one form that paths are compared in: no "." or "..", no root."""
+    if path.startswith(b"./"):
+        path = path[2:]
+    if _UNCLEAN(path):
+        return posixpath.normpath(b"/" + path.lstrip(b"/"))[1:]
+    return path
+
+
+def _is_whiteout(path: bytes) -> bool:
+    return _WHITEOUT in path and path.rpartition(b"/")[2].startswith(_WHITEOUT)
+
+
+def _counts(entry: TarEntry, path: bytes) -> int:
+    if entry.type == TYPE_SYMLINK:
+        return len(entry.linkname.encode("utf-8", "surrogateescape"))
+    return entry.size if entry.type == TYPE_FILE and not _is_whiteout(path) else 0
