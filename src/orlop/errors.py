@@ -192,6 +192,12 @@ class SizeMismatch(IntegrityError):
     code = "SIZE_MISMATCH"
 
 
+class TocDamaged(IntegrityError):
+    """A layer's table of contents ends too early, is damaged, or is of another version; it can be made anew."""
+
+    code = "TOC_DAMAGED"
+
+
 # The place where the store lies cannot be used.
 
 

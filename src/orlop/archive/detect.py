@@ -32,7 +32,8 @@ def open_members(
 
     Args:
         source: a path, or an open binary file or stream, which is read from where it stands and not closed.
-        blobs: where layers are ingested. progress: told of every layer's bytes.
+        blobs: where layers are ingested.
+        progress: told of every layer's bytes.
 
     Raises:
         NotFound, PermissionDenied, ReadFailed: the path cannot be read. InvalidArchive: what it holds is no archive.

@@ -13,13 +13,14 @@ from orlop.archive.exporter import Exporter, LoadedImage, LoadReport, MovedRefer
 from orlop.archive.oci import attached_manifests
 from orlop.errors import ContentNotFound, DigestMismatch, InvalidArchive, InvalidDigest, InvalidReference
 from orlop.model import gojson
-from orlop.model.digest import ChainID, DiffID, Digest, ImageID
+from orlop.model.digest import DiffID, Digest, ImageID
 from orlop.model.image import Image
 from orlop.model.progress import LayerExists
 from orlop.model.reference import Reference
 from orlop.store.layers import MAX_DEPTH, add_chain
 
 if TYPE_CHECKING:
+    from orlop.model.digest import ChainID
     from collections.abc import Iterator, Sequence
 
     from orlop.archive.docker_save import Layout

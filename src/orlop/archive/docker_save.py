@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from orlop.errors import InvalidInput, LayerNotFound
 from orlop.model import gojson
 from orlop.model.dialect import Dialect
-from orlop.model.digest import DiffID, Digest
+from orlop.model.digest import Digest
 from orlop.model.progress import LayerDone, LayerProgress
 from orlop.model.v1 import v1_layers
 from orlop.streams.tar_write import END, member_header, padding
 
 if TYPE_CHECKING:
+    from orlop.model.digest import DiffID
     from collections.abc import Iterator, Sequence
 
     from orlop.archive.exporter import SaveItem

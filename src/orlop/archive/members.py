@@ -15,13 +15,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from orlop.errors import InvalidArchive, InvalidInput, LimitExceeded, OrlopError
+from orlop.errors import InvalidArchive, InvalidInput, LimitExceeded
 from orlop.model.progress import LayerDone, LayerProgress
-from orlop.store.ingest import IngestedLayer, Readable, ingest_layer
+from orlop.store.ingest import ingest_layer
 from orlop.streams.files import CHUNK
-from orlop.streams.tar import TarEntry, TarReader
+from orlop.streams.tar import TarReader
 
 if TYPE_CHECKING:
+    from orlop.errors import OrlopError
+    from orlop.streams.tar import TarEntry
+    from orlop.store.ingest import IngestedLayer, Readable
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
@@ -89,7 +92,8 @@ class Members(ABC):
         """Give the bytes of a small member, whole.
 
         Args:
-            name: its name in the archive. what: what it is to the reader, for the error.
+            name: its name in the archive.
+            what: what it is to the reader, for the error.
 
         Raises:
             InvalidArchive: it is not there. LimitExceeded: it has more than `MAX_DOCUMENT` bytes.
@@ -111,7 +115,8 @@ class Members(ABC):
         """Give a member as a layer, written, hashed and scanned; the same member gives the same layer.
 
         Args:
-            name: its name in the archive. label: how progress calls it.
+            name: its name in the archive.
+            label: how progress calls it.
 
         Raises:
             InvalidArchive: it is not there. InvalidTar, InvalidCompression: it is no layer.

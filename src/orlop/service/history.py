@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidImage
-from orlop.model.digest import ChainID, chain_ids
+from orlop.model.digest import chain_ids
 from orlop.service.lookup import find_image
 
 if TYPE_CHECKING:
+    from orlop.model.digest import ChainID
     from orlop.model.digest import ImageID
     from orlop.model.reference import Reference
     from orlop.model.timestamp import Timestamp

@@ -110,7 +110,8 @@ class ImageService:
         """List images, newest first.
 
         Args:
-            name: only those with this repository, or this reference. all: intermediate images too.
+            name: only those with this repository, or this reference.
+            all: intermediate images too.
 
         Raises:
             InvalidReference: the name is none.
@@ -156,7 +157,8 @@ class ImageService:
 
         Args:
             name: a reference takes that name away; an ID takes the image away with its one name.
-            force: take an image away that has names in several repositories. prune: its nameless parents too.
+            force: take an image away that has names in several repositories.
+            prune: its nameless parents too.
 
         Raises:
             ImageNotFound: there is no such image. ImageInUse: it has children, or several names.

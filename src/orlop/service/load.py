@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, BinaryIO
 
 from orlop.archive.detect import open_members
@@ -10,6 +9,7 @@ from orlop.archive.docker import DockerExporter
 from orlop.errors import ReadOnlyStore
 
 if TYPE_CHECKING:
+    import os
     from orlop.archive.exporter import LoadReport
     from orlop.model.progress import Progress
     from orlop.store.root import Store

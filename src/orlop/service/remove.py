@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orlop.errors import ImageInUse
-from orlop.model.digest import Digest
 from orlop.model.reference import Reference
 from orlop.service.lookup import find_image, is_id_of
 
 if TYPE_CHECKING:
+    from orlop.model.digest import Digest
     from collections.abc import Sequence
 
     from orlop.model.digest import ImageID

@@ -10,13 +10,14 @@ from orlop.archive.docker import DockerExporter
 from orlop.archive.docker_save import layout
 from orlop.archive.exporter import SaveItem
 from orlop.errors import ImageNotFound, InvalidInput
-from orlop.model.digest import Digest, ImageID
+from orlop.model.digest import Digest
 from orlop.model.reference import Reference, parse_any
 from orlop.service.lookup import find_image
 from orlop.store.images import not_found
 from orlop.streams.files import Output
 
 if TYPE_CHECKING:
+    from orlop.model.digest import ImageID
     from collections.abc import Iterator, Sequence
 
     from orlop.model.progress import Progress

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.errors import DigestMismatch, InvalidInput
-from orlop.model.digest import ChainID, Digest
+from orlop.model.digest import Digest
 from orlop.model.image import Image
 from orlop.store.backend import StoreBackend, missing, missing_metadata
 
 if TYPE_CHECKING:
+    from orlop.model.digest import ChainID
     from collections.abc import Iterable, Iterator
 
     from orlop.model.digest import ImageID

@@ -56,7 +56,7 @@ class BlobStore(ABC):
 
 
 class FileBlobStore(BlobStore):
-    """Files below a store's root: ``blobs/<algorithm>/<hex>``, as in an OCI image layout, and their tables of contents."""
+    """Files below a root: ``blobs/<algorithm>/<hex>``, as in an OCI image layout, and their tables of contents."""
 
     def __init__(self, root: str, leases: Leases) -> None:
         self._root = root

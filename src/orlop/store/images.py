@@ -6,7 +6,7 @@ The counterpart of ``image.Store`` of the Go package ``docker/image``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from orlop.errors import (
@@ -20,9 +20,11 @@ from orlop.errors import (
 )
 from orlop.model.digest import Digest, ImageID
 from orlop.model.image import Image
-from orlop.store.backend import ImageIndex, StoreBackend
+from orlop.store.backend import ImageIndex
 
 if TYPE_CHECKING:
+    from orlop.store.backend import StoreBackend
+    from collections.abc import Callable, Iterable, Iterator
     from orlop.store.layers import Layer, LayerGetReleaser, LayerMetadata
 
 _log = logging.getLogger(__name__)

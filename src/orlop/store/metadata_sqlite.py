@@ -15,12 +15,13 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from orlop.errors import NoSpace, OrlopError, PermissionDenied, ReadOnlyStore, StorageError, StoreDamaged, StoreTooNew
+from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreDamaged, StoreTooNew
 from orlop.store.metadata import Metadata
 from orlop.store.metadata_sqlite_rows import SCHEMA, SCHEMA_VERSION, SQLiteRows
 from orlop.streams.files import FileLock, explaining
 
 if TYPE_CHECKING:
+    from orlop.errors import OrlopError
     from collections.abc import Iterator, Mapping
 
     from orlop.store.metadata import Rows, WritableRows

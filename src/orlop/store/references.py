@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidReference, ReferenceNotFound
-from orlop.model.digest import Digest, ImageID
+from orlop.model.digest import Digest
 from orlop.model.reference import Reference
 from orlop.store.metadata import ReferenceRow
 
 if TYPE_CHECKING:
+    from orlop.model.digest import ImageID
     from collections.abc import Callable
 
     from orlop.store.metadata import Metadata

@@ -33,7 +33,8 @@ class Store:
         """Open a store, or make one.
 
         Args:
-            root: its directory. now: the clock, in nanoseconds since 1970.
+            root: its directory.
+            now: the clock, in nanoseconds since 1970.
 
         Raises:
             PermissionDenied, ReadOnlyStore, NoSpace, StorageError: it can be neither opened nor made.

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Self
 from orlop.errors import (
     NoSpace,
     NotFound,
-    OrlopError,
     PermissionDenied,
     ReadFailed,
     ReadOnlyStore,
@@ -25,6 +24,9 @@ from orlop.errors import (
 )
 
 if TYPE_CHECKING:
+    from orlop.errors import (
+        OrlopError,
+    )
     from collections.abc import Iterator
     from types import TracebackType
 
@@ -158,7 +160,7 @@ class NewFile:
         os.fsync(self._descriptor)
 
     def publish(self, target: str) -> None:
-        """Give the file its final name, replacing what has it; the caller syncs the file before, the directory after."""
+        """Give the file its final name, replacing what has it; the caller syncs it before, the directory after."""
         os.rename(self.path, target)
         self.path = target
         self.close()
