@@ -8,17 +8,19 @@ about twice as fast as zlib. Nothing is imported before a stream needs it.
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
+from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from orlop.errors import InvalidCompression, LimitExceeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
+    from types import ModuleType, TracebackType
     from typing import Self
 
-__all__ = ["PREFIX_SIZE", "Compression", "DecompressingReader", "Readable", "decompressed", "detect"]
+__all__ = ["PREFIX_SIZE", "Compression", "DecompressingReader", "Readable", "decompressed", "detect", "zstd_module"]
 
 PREFIX_SIZE: Final = 8
 """How many bytes :func:`detect` needs at most."""
@@ -248,12 +250,13 @@ def _xz() -> _Format:
     return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_MAX), (lzma.LZMAError, EOFError)
 
 
-def _zstd() -> _Format:
-    try:
-        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
-    except ImportError:
-        from backports import zstd  # type: ignore[no-redef,unused-ignore]  # noqa: PLC0415
+def zstd_module() -> ModuleType:
+    """Return the standard library's zstd module where there is one (Python 3.14), else the backport of it."""
+    return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
+
+def _zstd() -> _Format:
+    zstd = zstd_module()
     options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG_MAX}
     return lambda: zstd.ZstdDecompressor(options=options), (zstd.ZstdError, EOFError)
 

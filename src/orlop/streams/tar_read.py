@@ -64,6 +64,14 @@ class EntryReader:
         """Go to the header after ``entry``."""
         raise NotImplementedError
 
+    def _take_header(self) -> bytes:
+        """Read a header block; b"" at the end of the source."""
+        return self._take(BLOCK)
+
+    def _pass_padding(self, size: int) -> None:
+        """Go behind the padding of an extended header's body."""
+        self._take(size)
+
     def _begin_content(self, entry: TarEntry, pieces: list[_Piece], pax: dict[bytes, bytes]) -> None:
         """Prepare reading the content of ``entry``; ``pieces`` is its sparse map in the old GNU format."""
 
@@ -71,7 +79,7 @@ class EntryReader:
         parser = self._parser
         while True:
             offset = self._offset
-            block = self._take(BLOCK)
+            block = self._take_header()
             if not block:
                 return None
             if len(block) < BLOCK:
@@ -84,7 +92,7 @@ class EntryReader:
                 body = self._take(header.size)
                 if len(body) < header.size:
                     raise parser.invalid("the stream ends inside its extended header", offset)
-                self._take(-header.size % BLOCK)
+                self._pass_padding(-header.size % BLOCK)
                 parser.extend(header, body, offset)
                 continue
             pieces = self._old_sparse_map(header, block, offset) if header.is_old_sparse else []

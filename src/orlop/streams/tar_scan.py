@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     from orlop.streams.tar_header import Header, TarEntry, TarLimits
 
-__all__ = ["TarScanner", "TarSummary"]
+__all__ = ["END_RECORD", "TarScanner", "TarSummary"]
+
+END_RECORD: Final = b"9" * (BLOCK - 8)
+"""Ends the headers in a table of contents: no header can look like it, since 9 is no octal digit."""
 
 _FILE, _SYMLINK, _PAX = b"02x"
 _SLASH: Final = ord("/")
@@ -86,9 +89,8 @@ class TarScanner:
     after the end are fine. Equal paths make the summary partial, no error. Memory stays bounded: about 9 MB for 100,000
     members, up to `TarLimits.distinct_paths`.
 
-    ``headers``, where given, receives the bytes of the table of contents while the layer passes: each header block with
-    a blank checksum, the bodies of extended headers with their padding, no content; at `close` a zero block and the
-    summary in JSON. `orlop.streams.toc` keeps and reads it.
+    ``headers``, where given, receives the bytes of the table of contents while the layer passes, and at `close` those
+    that end it; `orlop.streams.toc` says what they are, keeps and reads them.
     """
 
     def __init__(self, *, headers: Callable[[bytes], object] | None = None, limits: TarLimits = DEFAULT_LIMITS) -> None:
@@ -157,7 +159,7 @@ class TarScanner:
             reason=self._reason,
         )
         if self._headers is not None:
-            self._headers(ZERO_BLOCK + json.dumps(asdict(summary)).encode() + b"\n")
+            self._headers(END_RECORD + json.dumps(asdict(summary)).encode() + b"\n")
         return summary
 
     def _close_held(self, held: bytes, offset: int) -> None:
