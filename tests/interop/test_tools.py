@@ -63,7 +63,7 @@ def test_skopeo_copies_what_orlop_saved(
 def test_skopeo_copies_each_image_of_one_archive(
     skopeo: Program, orlop: Orlop, ids: dict[str, str], tmp_path: Path
 ) -> None:
-    # Of Engine 20.10's layout skopeo reads only images that have no layer as a symbolic link, whoever wrote it.
+    # Of Engine 20.10's layout skopeo cannot read a layer that is a link into another image, whoever wrote it.
     orlop("save", "-o", tmp_path / "saved.tar", *NAMES)
     for number, (name, image_id) in enumerate(ids.items()):
         copy = tmp_path / str(number)
