@@ -1,0 +1,108 @@
+"""Readers that hash what passes through them, and that refuse to give away what is not what it should be."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import DigestMismatch, IntegrityError, InvalidDigest, SizeMismatch
+from orlop.model.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.streams.compression import Readable
+
+__all__ = ["HashingReader", "VerifyingReader"]
+
+_ALGORITHMS: Final = frozenset(("sha256", "sha384", "sha512"))
+
+
+class HashingReader:
+    """Pass on what is read from a source, and know the size and digest of all that was read so far.
+
+    The source stays the caller's to close.
+    """
+
+    def __init__(self, source: Readable, *, algorithm: str = "sha256") -> None:
+        """Read from ``source``; ``algorithm`` is sha256, sha384 or sha512, else InvalidDigest is raised."""
+        if algorithm not in _ALGORITHMS:
+            raise InvalidDigest(f"the digest algorithm {algorithm!r} is not known")
+        self._source = source
+        self._algorithm = algorithm
+        self._hash = hashlib.new(algorithm)
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """How many bytes were read so far."""
+        return self._size
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the bytes that were read so far."""
+        return Digest(self._algorithm, self._hash.hexdigest())
+
+    def read(self, size: int = 1 << 20, /) -> bytes:
+        """Return at most ``size`` bytes, ``b""`` at the end. Raises what the source raises."""
+        data = self._source.read(size)
+        self._hash.update(data)
+        self._size += len(data)
+        return data
+
+
+class VerifyingReader:
+    """Pass on content whose digest (and size, where known) are given; fail before its last byte where they do not fit.
+
+    Whoever copies until ``b""`` therefore never holds all of a wrong content. One piece of what is read is held back
+    until the next, so that memory stays at two pieces. The source stays the caller's to close.
+    """
+
+    def __init__(self, source: Readable, *, digest: Digest, size: int | None) -> None:
+        """Read from ``source``, which stands before the content and ends with it. Raises InvalidDigest."""
+        if not digest.is_valid:
+            raise InvalidDigest(f"{str(digest)!r} is no digest that content could be verified with")
+        self._reader = HashingReader(source, algorithm=digest.algorithm)
+        self._digest = digest
+        self._expected = size
+        self._ready = b""
+        self._held = b""
+        self._ended = False
+        self._failure: IntegrityError | None = None
+
+    def read(self, size: int = 1 << 20, /) -> bytes:
+        """Return at least one and at most ``size`` bytes, or ``b""`` at the end of content that is what it should be.
+
+        Raises DigestMismatch or SizeMismatch (again at each further call), and what the source raises.
+        """
+        if size <= 0:
+            return b""
+        if self._failure is not None:
+            raise self._failure
+        while not self._ready and not self._ended:
+            data = self._reader.read(size)
+            if not data:
+                self._ended = True
+            try:
+                self._verify()
+            except IntegrityError as error:
+                self._failure = error
+                self._held = b""
+                raise
+            self._ready, self._held = self._held, data
+        piece, self._ready = self._ready[:size], self._ready[size:]  # copies only where less is asked for than before
+        return piece
+
+    def chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
+        """Yield the content in pieces of at most ``size`` bytes; raises as `read`."""
+        while data := self.read(size):
+            yield data
+
+    def _verify(self) -> None:
+        """Raise where what was read so far is already too much, or at its end not what it should be."""
+        found, expected = self._reader.size, self._expected
+        if expected is not None and (found > expected or (self._ended and found < expected)):
+            has = f"{found}" if self._ended else "more"
+            raise SizeMismatch(f"the content of {self._digest} should have {expected} bytes, but has {has}")
+        if self._ended and (digest := self._reader.digest) != Digest.wrap(self._digest):
+            raise DigestMismatch(f"the content of {self._digest} has the digest {digest}")
