@@ -301,12 +301,3 @@ def test_a_tag_moves_with_dockers_message(docker: Docker, orlop: Orlop, data: Pa
     load_in_both(docker, orlop, data / "dockerd-29-overlay2" / "tiny.tar")
     assert references(orlop) == references(docker)
     assert sorted(orlop.lines("images", "-aq")) == sorted(docker.lines("images", "-aq"))
-
-
-@pytest.mark.parametrize("archive", ["legacy-v1-tiny.tar", "legacy-v1-multi.tar"])
-def test_an_old_archive_becomes_the_same_images(docker: Docker, orlop: Orlop, data: Path, archive: str) -> None:
-    docker("load", "-i", data / "other-tools" / archive)
-    orlop("load", "-i", data / "other-tools" / archive)
-    assert references(orlop) == references(docker)
-    for image_id in references(docker).values():
-        assert orlop.json("inspect", image_id)[0]["Parent"] == docker.inspect(image_id)["Parent"]
