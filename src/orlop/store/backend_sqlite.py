@@ -10,10 +10,9 @@ from orlop.model.image import Image
 from orlop.store.backend import StoreBackend, missing, missing_metadata
 
 if TYPE_CHECKING:
-    from orlop.model.digest import ChainID
     from collections.abc import Iterable, Iterator
 
-    from orlop.model.digest import ImageID
+    from orlop.model.digest import ChainID, ImageID
     from orlop.store.metadata import Metadata
 
 

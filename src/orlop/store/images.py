@@ -23,8 +23,9 @@ from orlop.model.image import Image
 from orlop.store.backend import ImageIndex
 
 if TYPE_CHECKING:
-    from orlop.store.backend import StoreBackend
     from collections.abc import Callable, Iterable, Iterator
+
+    from orlop.store.backend import StoreBackend
     from orlop.store.layers import Layer, LayerGetReleaser, LayerMetadata
 
 _log = logging.getLogger(__name__)

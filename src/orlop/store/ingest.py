@@ -16,15 +16,15 @@ from orlop.store.metadata import BlobRow, DiffRow
 from orlop.streams.compression import Compression, decompressed, detect
 from orlop.streams.files import CHUNK, explaining
 from orlop.streams.pipeline import Fanout
-from orlop.streams.tar import TarScanner
+from orlop.streams.tar_scan import TarScanner
 from orlop.streams.toc import TocWriter
 
 if TYPE_CHECKING:
-    from orlop.streams.files import NewFile
     from collections.abc import Callable
 
     from orlop.store.blobs import FileBlobStore
     from orlop.store.metadata import WritableRows
+    from orlop.streams.files import NewFile
 
 
 class Readable(Protocol):

@@ -171,13 +171,13 @@ class LayerStore:
 
     def map(self) -> Mapping[ChainID, LayerMetadata]:
         """Give what is known of every layer."""
+        found: dict[ChainID, LayerMetadata] = {}
         with self._metadata.read() as rows:
-            diffs = {row.diff_id: rows.diff(row.diff_id) for row in (chains := rows.chains())}
-        return {
-            row.chain_id: LayerMetadata(row.chain_id, row.diff_id, row.size, diff.content_size)
-            for row in chains
-            if (diff := diffs[row.diff_id]) is not None
-        }
+            for row in rows.chains():
+                diff = rows.diff(row.diff_id)
+                if diff is not None:
+                    found[row.chain_id] = LayerMetadata(row.chain_id, row.diff_id, row.size, diff.content_size)
+        return found
 
     def tar_chunks(self, diff_id: DiffID) -> Iterator[bytes]:
         """Give exactly the bytes of a layer's uncompressed tar, from whichever form is stored.

@@ -233,7 +233,7 @@ class Metadata(ABC):
 
     @abstractmethod
     def read(self) -> AbstractContextManager[Rows]:
-        """Give a consistent view; inside a write of the same thread, that write's own view.
+        """Give a consistent view; inside another block of the same thread, that block's own view.
 
         Nothing slow belongs inside: no hashing, copying or waiting for a user.
         """

@@ -21,9 +21,9 @@ from orlop.store.metadata_sqlite_rows import SCHEMA, SCHEMA_VERSION, SQLiteRows
 from orlop.streams.files import FileLock, explaining
 
 if TYPE_CHECKING:
-    from orlop.errors import OrlopError
     from collections.abc import Iterator, Mapping
 
+    from orlop.errors import OrlopError
     from orlop.store.metadata import Rows, WritableRows
 
 _WAIT_SECONDS = 60
@@ -59,11 +59,14 @@ class SQLiteMetadata(Metadata):
         with _explained(self._path):
             connection = self._connection()
             connection.execute("BEGIN")
+        rows = SQLiteRows(connection)
+        self._local.rows = rows
         try:
-            yield SQLiteRows(connection)
+            yield rows
         except sqlite3.Error as error:
             raise _explain(error, self._path) from error
         finally:
+            self._local.rows = None
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
 
@@ -72,6 +75,9 @@ class SQLiteMetadata(Metadata):
         """Give rows that may be changed, see `Metadata.write`."""
         outer: SQLiteRows | None = self._outer()
         if outer is not None:
+            if not outer.writable:
+                msg = "a write cannot begin inside a read of the same thread"
+                raise RuntimeError(msg)
             yield outer
             return
         if self._read_only:
@@ -81,7 +87,7 @@ class SQLiteMetadata(Metadata):
             connection = self._connection()
         with self._lock(), _explained(self._path):
             connection.execute("BEGIN IMMEDIATE")
-            rows = SQLiteRows(connection)
+            rows = SQLiteRows(connection, writable=True)
             self._local.rows = rows
             try:
                 yield rows

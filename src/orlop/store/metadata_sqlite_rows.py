@@ -64,8 +64,9 @@ _CHILDLESS = """NOT EXISTS (SELECT 1 FROM image_metadata AS child
 class SQLiteRows(WritableRows):
     """The rows inside one transaction of one connection."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, writable: bool = False) -> None:
         self._run = connection.execute
+        self.writable = writable
         self.commit_actions: list[Callable[[], object]] = []
         self.rollback_actions: list[Callable[[], object]] = []
 

@@ -10,9 +10,9 @@ from orlop.model.reference import Reference
 from orlop.store.metadata import ReferenceRow
 
 if TYPE_CHECKING:
-    from orlop.model.digest import ImageID
     from collections.abc import Callable
 
+    from orlop.model.digest import ImageID
     from orlop.store.metadata import Metadata
 
 
