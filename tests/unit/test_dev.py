@@ -1,0 +1,66 @@
+"""`./dev`, the one script that a newcomer runs: it works from anywhere, and says in a sentence what is missing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TOP = Path(__file__).parents[2]
+
+
+def dev(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run `./dev` from another folder."""
+    argv = [str(TOP / "dev"), *args]
+    return subprocess.run(
+        argv, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_the_demo_shows_that_saved_bytes_equal_the_original(tmp_path: Path) -> None:
+    done = dev("demo", cwd=tmp_path, ORLOP_DEV_READY="1", ORLOP_DEV_VENV=sys.prefix, TMPDIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "Loaded image: example/tiny:1.0" in done.stdout
+    sums = {line.split()[0] for line in done.stdout.splitlines() if line.endswith((" multi.tar", " saved.tar"))}
+    assert len({entry for entry in sums if len(entry) == 64}) == 1
+    assert "byte for byte" in done.stdout
+    assert list(tmp_path.iterdir()) == []  # it cleans up
+
+
+def test_an_old_python_gets_a_clear_sentence(tmp_path: Path) -> None:
+    old = script(tmp_path / "python3", "case $2 in *python_version*) echo 3.9.2 ;; *) exit 1 ;; esac")
+    done = dev("demo", cwd=tmp_path, PYTHON=old, ORLOP_DEV_VENV=str(tmp_path / "venv"))
+    assert done.returncode != 0
+    assert "needs Python 3.11 or later, but" in done.stderr
+    assert "is 3.9.2" in done.stderr
+
+
+def test_no_python_gets_a_clear_sentence(tmp_path: Path) -> None:
+    done = dev("test", cwd=tmp_path, PYTHON=str(tmp_path / "none"), ORLOP_DEV_VENV=str(tmp_path / "venv"))
+    assert done.returncode != 0
+    assert "apt install python3 python3-venv" in done.stderr
+
+
+def test_a_missing_venv_module_names_its_package(tmp_path: Path) -> None:
+    (tmp_path / "ensurepip.py").write_text("raise ImportError")
+    bare = script(tmp_path / "python3", f'PYTHONPATH={tmp_path} exec {sys.executable} "$@"')
+    done = dev("demo", cwd=tmp_path, PYTHON=bare, ORLOP_DEV_VENV=str(tmp_path / "venv"))
+    assert done.returncode != 0
+    assert "has no venv module" in done.stderr
+    assert f"python{sys.version_info[0]}.{sys.version_info[1]}-venv" in done.stderr
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv" / "mine").touch()
+    done = dev("demo", cwd=tmp_path, PYTHON=sys.executable, ORLOP_DEV_VENV=str(tmp_path / "venv"))
+    assert done.returncode != 0
+    assert "made by something else" in done.stderr
+    assert (tmp_path / "venv" / "mine").exists()
