@@ -1,0 +1,132 @@
+"""Manifests and indexes."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orlop.errors import InvalidManifest
+from orlop.model.descriptor import Descriptor
+from orlop.model.digest import Digest
+from orlop.model.manifest import (
+    DOCKER_INDEX,
+    DOCKER_MANIFEST,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    Index,
+    Manifest,
+    parse_manifest,
+)
+from orlop.model.platform import Platform
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG = {"mediaType": OCI_CONFIG, "digest": "sha256:" + "1" * 64, "size": 2}
+LAYER = {"mediaType": OCI_LAYER, "digest": "sha256:" + "2" * 64, "size": 1024}
+MANIFEST = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": CONFIG, "layers": [LAYER]}
+INDEX = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [{**LAYER, "mediaType": OCI_MANIFEST}]}
+
+
+def raw(document: object) -> bytes:
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize("media_type", [OCI_MANIFEST, DOCKER_MANIFEST, ""])
+def test_a_manifest_has_a_config_and_layers(media_type):
+    manifest = parse_manifest(raw({**MANIFEST, "mediaType": media_type}))
+    assert isinstance(manifest, Manifest)
+    assert manifest.config == Descriptor(OCI_CONFIG, Digest("sha256", "1" * 64), 2)
+    assert [layer.size for layer in manifest.layers] == [1024]
+    assert manifest.media_type == media_type
+
+
+@pytest.mark.parametrize("media_type", [OCI_INDEX, DOCKER_INDEX])
+def test_an_index_has_manifests_with_platforms(media_type):
+    entry = {
+        **LAYER,
+        "platform": {"os": "linux", "architecture": "arm64", "variant": "v8", "os.version": "1", "os.features": ["f"]},
+        "annotations": {"b": "1", "a": "2"},
+        "urls": ["https://example.com/x"],
+        "artifactType": "t",
+    }
+    index = parse_manifest(raw({**INDEX, "mediaType": media_type, "manifests": [entry]}))
+    assert isinstance(index, Index)
+    assert index.manifests[0].platform == Platform("linux", "arm64", "v8", "1", ("f",))
+    assert index.manifests[0].annotations == {"b": "1", "a": "2"}
+    assert Index.from_json(index.to_json()).manifests == index.manifests
+
+
+def test_keys_match_with_case_folded_and_the_last_counts():
+    manifest = Manifest.from_json(
+        raw(MANIFEST)[:-1] + b',"LAYERS":[],"Subject":' + raw(LAYER) + b',"annotations":{"A":"x","a":"y"}}'
+    )
+    assert manifest.layers == ()
+    assert manifest.subject is not None
+    assert manifest.annotations == {"A": "x", "a": "y"}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {**MANIFEST, "manifests": []},
+        {**INDEX, "layers": []},
+        {**INDEX, "CONFIG": CONFIG},
+        {**INDEX, "fsLayers": []},
+        {**INDEX, "mediaType": OCI_MANIFEST},
+        {**MANIFEST, "mediaType": DOCKER_INDEX},
+        {"schemaVersion": 2},
+        {**MANIFEST, "schemaVersion": 1},
+        {**MANIFEST, "schemaVersion": "2"},
+        {**MANIFEST, "schemaVersion": 2.0},
+        {**MANIFEST, "config": None},
+        {**MANIFEST, "config": []},
+        {**MANIFEST, "layers": {}},
+        {**MANIFEST, "layers": [None]},
+        {**MANIFEST, "layers": [{**LAYER, "size": -1}]},
+        {**MANIFEST, "layers": [{**LAYER, "size": True}]},
+        {**MANIFEST, "layers": [{**LAYER, "size": 1.5}]},
+        {**MANIFEST, "layers": [{**LAYER, "digest": "sha256:../x"}]},
+        {**MANIFEST, "layers": [{**LAYER, "digest": None}]},
+        {**MANIFEST, "layers": [{**LAYER, "mediaType": 5}]},
+        {**MANIFEST, "layers": [{**LAYER, "urls": [1]}]},
+        {**MANIFEST, "annotations": {"a": 1}},
+        {**MANIFEST, "annotations": []},
+        [],
+        None,
+    ],
+)
+def test_what_is_neither_or_both_or_malformed_is_refused(document):
+    with pytest.raises(InvalidManifest):
+        parse_manifest(raw(document))
+
+
+def test_bytes_that_are_no_json_are_refused():
+    with pytest.raises(InvalidManifest):
+        parse_manifest(b"{} x")
+
+
+def test_a_manifest_is_no_index_and_an_index_no_manifest():
+    with pytest.raises(InvalidManifest):
+        Manifest.from_json(raw(INDEX))
+    with pytest.raises(InvalidManifest):
+        Index.from_json(raw(MANIFEST))
+
+
+@pytest.mark.parametrize("folder", ["dockerd-29-overlay2", "dockerd-29-containerd"])
+def test_the_documents_of_an_engine_are_written_again_to_the_byte(data: Path, folder: str):
+    with tarfile.open(data / folder / "multi.tar") as archive:
+        files = {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}  # type: ignore[union-attr]
+    index = Index.from_json(files["index.json"])
+    assert index.to_json() == files["index.json"]
+    for descriptor in index.manifests:
+        content = files[f"blobs/sha256/{descriptor.digest.hex}"]
+        manifest = parse_manifest(content)
+        assert Digest.of(content) == descriptor.digest
+        if folder == "dockerd-29-overlay2":
+            assert manifest.to_json() == content
