@@ -47,7 +47,7 @@ def test_arrays_and_maps_that_are_repeated_merge_as_go_merges_them():
     )
     assert config.env == ("x", "b", "z")
     assert config.labels == {"a": "1", "b": ""}
-    assert config.volumes == {"/a", "/b"}
+    assert config.volumes == frozenset({"/a", "/b"})
     assert config.cmd == ("", "b")
     assert config.on_build == ("",)
 
@@ -63,13 +63,13 @@ def test_pointers_are_written_where_they_point_to_nothing_much():
 
 def test_ports_are_normalised_by_engine_29_alone():
     config = '{"ExposedPorts":{"80":{},"053/UDP":{},"":{}}}'
-    assert read(config).exposed_ports == {"80", "053/UDP", ""}
-    assert read(config, Dialect.ENGINE_29).exposed_ports == {"80/tcp", "53/udp", ""}
+    assert read(config).exposed_ports == frozenset({"80", "053/UDP", ""})
+    assert read(config, Dialect.ENGINE_29).exposed_ports == frozenset({"80/tcp", "53/udp", ""})
     assert b'"ExposedPorts":{"":{},"53/udp":{},"80/tcp":{}}' in read(config).to_json(Dialect.ENGINE_29)
     for port in ("x", "-1", "65536", "80-90", "1" * 100, "+80", "/tcp"):
         with pytest.raises(InvalidImage):
             read(json.dumps({"ExposedPorts": {port: {}}}), Dialect.ENGINE_29)
-        assert read(json.dumps({"ExposedPorts": {port: {}}})).exposed_ports == {port}
+        assert read(json.dumps({"ExposedPorts": {port: {}}})).exposed_ports == frozenset({port})
 
 
 def test_what_only_another_dialect_knows_is_kept_but_not_written():

@@ -121,7 +121,7 @@ def test_a_manifest_is_no_index_and_an_index_no_manifest():
 @pytest.mark.parametrize("folder", ["dockerd-29-overlay2", "dockerd-29-containerd"])
 def test_the_documents_of_an_engine_are_written_again_to_the_byte(data: Path, folder: str):
     with tarfile.open(data / folder / "multi.tar") as archive:
-        files = {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}  # type: ignore[union-attr]
+        files = {member.name: content.read() for member in archive if (content := archive.extractfile(member))}
     index = Index.from_json(files["index.json"])
     assert index.to_json() == files["index.json"]
     for descriptor in index.manifests:

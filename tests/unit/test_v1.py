@@ -31,7 +31,7 @@ ARCHIVES = [(folder, path.name) for folder in DIALECTS for path in sorted((DATA 
 
 def files_of(folder: str, name: str) -> dict[str, bytes]:
     with tarfile.open(DATA / folder / name) as archive:
-        return {member.name: archive.extractfile(member).read() for member in archive if member.isfile()}  # type: ignore[union-attr]
+        return {member.name: content.read() for member in archive if (content := archive.extractfile(member))}
 
 
 def configs_of(files: dict[str, bytes]) -> list[bytes]:
