@@ -125,8 +125,8 @@ def test_the_documents_of_an_engine_are_written_again_to_the_byte(data: Path, fo
     index = Index.from_json(files["index.json"])
     assert index.to_json() == files["index.json"]
     for descriptor in index.manifests:
-        content = files[f"blobs/sha256/{descriptor.digest.hex}"]
-        manifest = parse_manifest(content)
-        assert Digest.of(content) == descriptor.digest
+        blob = files[f"blobs/sha256/{descriptor.digest.hex}"]
+        manifest = parse_manifest(blob)
+        assert Digest.of(blob) == descriptor.digest
         if folder == "dockerd-29-overlay2":
-            assert manifest.to_json() == content
+            assert manifest.to_json() == blob
