@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import _thread
+import functools
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orlop.streams.pipeline import Fanout, prefetch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    yield
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("orlop-")] == []
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("orlop-")]
+
+
+class Broken(Exception):
+    pass
+
+
+def test_every_consumer_gets_every_chunk_in_order() -> None:
+    chunks = [bytes([number]) * number for number in range(200)]
+    got: list[list[bytes]] = [[], [], []]
+    with Fanout(*(each.append for each in got), depth=2) as fan:
+        for chunk in chunks:
+            fan.put(chunk)
+    assert got == [chunks] * 3
+
+
+def test_consumers_run_in_named_threads_of_their_own_that_are_no_daemons() -> None:
+    seen: list[threading.Thread] = []
+    with Fanout(*[lambda _: seen.append(threading.current_thread())] * 2) as fan:
+        fan.put(b"x")
+    assert sorted(thread.name for thread in seen) == ["orlop-fanout-1", "orlop-fanout-2"]
+    assert not any(thread.daemon for thread in seen)
+
+
+def test_without_chunks_or_consumers_nothing_happens() -> None:
+    with Fanout(lambda _: None):
+        assert threads() == []
+    with Fanout() as fan:
+        fan.put(b"x")
+
+
+def test_a_slow_consumer_holds_the_producer_back() -> None:
+    gate = threading.Event()
+    handed: list[bytes] = []
+    fan = Fanout(lambda _: gate.wait(), depth=3)
+
+    def produce() -> None:
+        for _ in range(6):
+            fan.put(b"x")
+            handed.append(b"x")
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    while len(handed) < 3:
+        time.sleep(0.001)
+    producer.join(0.05)
+    assert len(handed) == 3
+    gate.set()
+    producer.join()
+    fan.close()
+    assert len(handed) == 6
+
+
+@pytest.mark.parametrize("failing", range(3))
+@pytest.mark.parametrize("at", [0, 1, 7])
+def test_when_any_consumer_fails_put_raises_its_error_and_all_threads_end(failing: int, at: int) -> None:
+    counts = [0, 0, 0]
+
+    def consumer(number: int, _: bytes) -> None:
+        if number == failing and counts[number] == at:
+            raise Broken(number)
+        counts[number] += 1
+
+    fan = Fanout(*[functools.partial(consumer, number) for number in range(3)], depth=1)
+    with pytest.raises(Broken, match=str(failing)):  # noqa: PT012 - which call raises is up to the threads
+        while True:
+            fan.put(b"x")
+    assert threads() == []
+    assert counts[failing] == at
+    with pytest.raises(ValueError, match="closed"):
+        fan.put(b"x")
+    fan.close()
+
+
+def test_an_error_at_the_last_chunk_is_raised_by_close() -> None:
+    def fail(_: bytes) -> None:
+        raise Broken
+
+    fan = Fanout(fail, lambda _: None)
+    fan.put(b"x")
+    with pytest.raises(Broken):
+        fan.close()
+    assert threads() == []
+
+
+def test_an_error_is_noticed_while_the_producer_waits_for_another_consumer() -> None:
+    gate = threading.Event()
+
+    def fail(_: bytes) -> None:
+        gate.set()
+        raise Broken
+
+    with pytest.raises(Broken), Fanout(lambda _: gate.wait(), fail, depth=1) as fan:  # noqa: PT012
+        while True:
+            fan.put(b"x")
+
+
+def test_leaving_with_an_exception_drops_what_waits() -> None:
+    gate = threading.Event()
+    got: list[bytes] = []
+
+    def consume(chunk: bytes) -> None:
+        gate.wait()
+        got.append(chunk)
+
+    with pytest.raises(KeyboardInterrupt), Fanout(consume, depth=4) as fan:  # noqa: PT012
+        for _ in range(4):
+            fan.put(b"x")
+        threading.Timer(0.02, gate.set).start()
+        raise KeyboardInterrupt
+    assert threads() == []
+    assert len(got) <= 1
+
+
+def test_an_interrupt_while_put_waits_ends_everything() -> None:
+    gate = threading.Event()
+
+    def consume(_: bytes) -> None:
+        _thread.interrupt_main()
+        gate.wait(0.05)
+
+    with pytest.raises(KeyboardInterrupt), Fanout(consume, depth=1) as fan:  # noqa: PT012
+        while True:
+            fan.put(b"x")
+    assert threads() == []
+
+
+def test_depth_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="depth"):
+        Fanout(depth=0)
+    with pytest.raises(ValueError, match="depth"):
+        prefetch([], depth=0)
+
+
+def test_prefetch_yields_everything_in_order() -> None:
+    assert list(prefetch(range(1000), depth=3)) == list(range(1000))
+    assert list(prefetch([])) == []
+
+
+def test_prefetch_produces_in_a_thread_and_not_further_ahead_than_its_depth() -> None:
+    produced: list[str] = []
+
+    def source() -> Iterator[int]:
+        for number in range(10):
+            produced.append(threading.current_thread().name)
+            yield number
+
+    ahead = prefetch(source(), depth=2)
+    assert next(ahead) == 0
+    time.sleep(0.02)
+    assert len(produced) <= 4
+    assert list(ahead) == list(range(1, 10))
+    assert set(produced) == {"orlop-prefetch"}
+
+
+def test_prefetch_raises_the_source_error_after_the_items_before_it() -> None:
+    def source() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise Broken
+
+    got = []
+    with pytest.raises(Broken):  # noqa: PT012 - what came before counts too
+        for item in prefetch(source()):
+            got.append(item)  # noqa: PERF402
+    assert got == [1, 2]
+    assert threads() == []
+
+
+def test_closing_prefetch_stops_and_closes_the_source_in_its_thread() -> None:
+    closed: list[str] = []
+
+    def source() -> Iterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.append(threading.current_thread().name)
+
+    ahead = prefetch(source(), depth=1)
+    assert next(ahead) == 1
+    ahead.close()
+    assert closed == ["orlop-prefetch"]
+    assert threads() == []
+
+
+def test_prefetch_leaves_files_open(tmp_path) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b"a\nb\n")
+    with path.open("rb") as file:
+        assert list(prefetch(file)) == [b"a\n", b"b\n"]
+        assert not file.closed
+
+
+def test_a_prefetch_that_was_never_asked_starts_no_thread() -> None:
+    ahead = prefetch([1])
+    assert threads() == []
+    ahead.close()
