@@ -9,7 +9,7 @@ import re
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol, final, runtime_checkable
 
-from orlop.errors import ContentNotFound, InvalidInput
+from orlop.errors import ContentNotFound, DigestMismatch, InvalidInput
 from orlop.model.digest import Digest
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ class StoreBackend(ABC):
         Raises:
             ContentNotFound: there is none. DigestMismatch: it is damaged.
         """
-        return self._get(_checked(digest))
+        data = self._get(_checked(digest))
+        if Digest.of(data) != Digest.wrap(digest):
+            msg = f"the content kept under {digest} is damaged: its digest is {Digest.of(data)}"
+            raise DigestMismatch(msg)
+        return data
 
     @final
     def set(self, data: bytes) -> Digest:

@@ -12,7 +12,7 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from orlop.errors import DigestMismatch, InvalidDigest, StoreInUse
+from orlop.errors import InvalidDigest, StoreInUse
 from orlop.model.digest import Digest
 from orlop.store.backend import StoreBackend, missing, missing_metadata
 from orlop.streams.files import FileLock, NewFile, explaining, fsync_directory
@@ -48,15 +48,11 @@ class FSStoreBackend(StoreBackend):
         path = self._content(digest)
         try:
             with explaining("read", path), open(path, "rb") as file:
-                data = file.read()
+                return file.read()
         except Exception as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 raise missing(digest) from None
             raise
-        if Digest.of(data) != digest:
-            msg = f"{path} is damaged: its digest is {Digest.of(data)}"
-            raise DigestMismatch(msg)
-        return data
 
     def _set(self, digest: Digest, data: bytes) -> None:
         path = self._content(digest)
@@ -75,11 +71,11 @@ class FSStoreBackend(StoreBackend):
             fsync_directory(os.path.dirname(path))
 
     def _set_metadata(self, digest: Digest, key: str, data: bytes) -> None:
-        self._get(digest)
+        self.get(digest)
         self._write(os.path.join(self._metadata(digest), key), data)
 
     def _get_metadata(self, digest: Digest, key: str) -> bytes:
-        self._get(digest)
+        self.get(digest)
         path = os.path.join(self._metadata(digest), key)
         try:
             with open(path, "rb") as file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orlop.errors import DigestMismatch, InvalidInput
+from orlop.errors import InvalidInput
 from orlop.model.digest import Digest
 from orlop.model.image import Image
 from orlop.store.backend import StoreBackend, missing, missing_metadata
@@ -31,9 +31,6 @@ class SQLiteStoreBackend(StoreBackend):
             config = rows.config(digest)
         if config is None:
             raise missing(digest)
-        if Digest.of(config) != digest:
-            msg = f"the content kept under {digest} is damaged: its digest is {Digest.of(config)}"
-            raise DigestMismatch(msg)
         return config
 
     def _set(self, digest: Digest, data: bytes) -> None:
