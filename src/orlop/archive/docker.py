@@ -14,18 +14,18 @@ from orlop.archive.oci import attached_manifests
 from orlop.errors import ContentNotFound, DigestMismatch, InvalidArchive, InvalidDigest, InvalidReference
 from orlop.model import gojson
 from orlop.model.digest import DiffID, Digest, ImageID
-from orlop.model.image import Image
+from orlop.model.image import Image, check_history
 from orlop.model.progress import LayerExists
 from orlop.model.reference import Reference
 from orlop.store.layers import MAX_DEPTH, add_chain
 
 if TYPE_CHECKING:
-    from orlop.model.digest import ChainID
     from collections.abc import Iterator, Sequence
 
     from orlop.archive.docker_save import Layout
     from orlop.archive.exporter import SaveItem
     from orlop.archive.members import Members
+    from orlop.model.digest import ChainID
     from orlop.model.progress import Progress
     from orlop.store.ingest import IngestedLayer
     from orlop.store.metadata import DiffRow, ManifestRow, WritableRows
@@ -60,6 +60,7 @@ class DockerExporter(Exporter):
             NoSpace, ReadOnlyStore, …: it cannot be kept. The store is then as it was.
         """
         images = read_manifest(members)
+        parents = _parents(images)
         store = self._store
         with store.leases.hold(self._known(images)):
             layers = {name: self._layer(members, name, diff) for name, diff in _needed(images).items()}
@@ -68,7 +69,10 @@ class DockerExporter(Exporter):
                 if layer is not None:
                     layer.sync()
             with store.metadata.write() as rows:
-                return self._commit(rows, images, layers, manifests)
+                report = self._commit(rows, images, layers, manifests)
+                for child, parent in parents:
+                    store.images.set_parent(child, parent)
+                return report
 
     def _known(self, images: list[ArchiveImage]) -> list[DiffID]:
         """Give the layers that are there already; the lease is taken on them before they are relied on."""
@@ -127,7 +131,6 @@ class DockerExporter(Exporter):
                 if old is not None:
                     moved.append(MovedReference(reference, old))
             loaded.append(LoadedImage(image_id, entry.references, created))
-        _link_parents(store, images)
         for row, owners in manifests:
             rows.put_manifest(row, owners)
         return LoadReport(tuple(loaded), tuple(moved))
@@ -159,21 +162,23 @@ def _needed(images: list[ArchiveImage]) -> dict[str, DiffID]:
     return needed
 
 
-def _link_parents(store: Store, images: list[ArchiveImage]) -> None:
-    """Set the parents that the archive names, as far as they are in it."""
+def _parents(images: list[ArchiveImage]) -> list[tuple[ImageID, ImageID]]:
+    """Give the parent links that the archive names, as far as the parents are in it."""
     by_id = {entry.image.id: entry.image for entry in images}
+    links: list[tuple[ImageID, ImageID]] = []
     for entry in images:
-        if entry.parent is None or entry.parent not in by_id:
+        parent = None if entry.parent is None else by_id.get(entry.parent)
+        if parent is None:
             continue
-        parent = by_id[entry.parent]
         history, above = entry.image.history, parent.history
-        if (history or above) and history[:-1] != above:
+        if (history or above) and (not history or history[:-1] != above):
             msg = (
                 f"the archive names {parent.id} as the parent of {entry.image.id}, but the history of one does not"
                 " continue the other's; the archive is refused"
             )
             raise InvalidArchive(msg)
-        store.images.set_parent(entry.image.id, parent.id)
+        links.append((entry.image.id, parent.id))
+    return links
 
 
 def read_manifest(members: Members) -> list[ArchiveImage]:
@@ -228,6 +233,7 @@ def _read_entry(members: Members, entry: object, number: int) -> ArchiveImage:
 def _read_config(members: Members, name: str) -> Image:
     raw = members.document(name, what="the config")
     image = Image.from_json(raw)
+    check_history(image)
     named = _HEX_NAME.match(members.key_of(name, what="the config"))
     if named is not None and named[1] != Digest.of(raw).hex:
         msg = f"the config {name!r} has the digest {Digest.of(raw)}; the archive is damaged"

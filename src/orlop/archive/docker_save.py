@@ -21,10 +21,10 @@ from orlop.model.v1 import v1_layers
 from orlop.streams.tar_write import END, member_header, padding
 
 if TYPE_CHECKING:
-    from orlop.model.digest import DiffID
     from collections.abc import Iterator, Sequence
 
     from orlop.archive.exporter import SaveItem
+    from orlop.model.digest import DiffID
     from orlop.model.progress import Progress
     from orlop.model.timestamp import Timestamp
     from orlop.store.root import Store

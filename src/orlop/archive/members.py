@@ -22,14 +22,14 @@ from orlop.streams.files import CHUNK
 from orlop.streams.tar import TarReader
 
 if TYPE_CHECKING:
-    from orlop.errors import OrlopError
-    from orlop.streams.tar import TarEntry
-    from orlop.store.ingest import IngestedLayer, Readable
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
+    from orlop.errors import OrlopError
     from orlop.model.progress import Progress
     from orlop.store.blobs import FileBlobStore
+    from orlop.store.ingest import IngestedLayer, Readable
+    from orlop.streams.tar import TarEntry
 
 MAX_DOCUMENT = 4 << 20
 """Bytes that a manifest, an index or a config may have."""

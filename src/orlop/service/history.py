@@ -10,8 +10,7 @@ from orlop.model.digest import chain_ids
 from orlop.service.lookup import find_image
 
 if TYPE_CHECKING:
-    from orlop.model.digest import ChainID
-    from orlop.model.digest import ImageID
+    from orlop.model.digest import ChainID, ImageID
     from orlop.model.reference import Reference
     from orlop.model.timestamp import Timestamp
     from orlop.store.metadata import Rows

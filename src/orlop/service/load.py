@@ -10,6 +10,7 @@ from orlop.errors import ReadOnlyStore
 
 if TYPE_CHECKING:
     import os
+
     from orlop.archive.exporter import LoadReport
     from orlop.model.progress import Progress
     from orlop.store.root import Store

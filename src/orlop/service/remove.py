@@ -10,10 +10,9 @@ from orlop.model.reference import Reference
 from orlop.service.lookup import find_image, is_id_of
 
 if TYPE_CHECKING:
-    from orlop.model.digest import Digest
     from collections.abc import Sequence
 
-    from orlop.model.digest import ImageID
+    from orlop.model.digest import Digest, ImageID
     from orlop.store.root import Store
 
 

@@ -17,9 +17,9 @@ from orlop.store.images import not_found
 from orlop.streams.files import Output
 
 if TYPE_CHECKING:
-    from orlop.model.digest import ImageID
     from collections.abc import Iterator, Sequence
 
+    from orlop.model.digest import ImageID
     from orlop.model.progress import Progress
     from orlop.store.root import Store
 

@@ -46,13 +46,12 @@ class FSStoreBackend(StoreBackend):
 
     def _get(self, digest: Digest) -> bytes:
         path = self._content(digest)
-        try:
-            with explaining("read", path), open(path, "rb") as file:
-                return file.read()
-        except Exception as error:
-            if isinstance(error.__cause__, FileNotFoundError):
+        with explaining("read", path):
+            try:
+                with open(path, "rb") as file:
+                    return file.read()
+            except FileNotFoundError:
                 raise missing(digest) from None
-            raise
 
     def _set(self, digest: Digest, data: bytes) -> None:
         path = self._content(digest)

@@ -48,7 +48,7 @@ class BlobStore(ABC):
 
     @abstractmethod
     def publish(self, rows: WritableRows, file: NewFile, digest: Digest) -> None:
-        """Make synced bytes visible under their digest. If the write of the rows fails, they are removed by gc."""
+        """Make synced bytes visible under their digest; if the write of the rows is undone, they go again."""
 
     @abstractmethod
     def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
@@ -101,16 +101,19 @@ class FileBlobStore(BlobStore):
 
     def publish(self, rows: WritableRows, file: NewFile, digest: Digest) -> None:
         """Rename a synced file to its digest and put the name on disk."""
-        del rows  # a rename that no row confirms is garbage for gc: nothing is to be undone
         target = self.path(digest)
+        if rows.blob(digest) is None:
+            rows.after_rollback(partial(_unlink, target))
         with explaining("write", target):
             file.protect()
             file.publish(target)
             fsync_directory(os.path.dirname(target))
 
-    def publish_toc(self, file: NewFile, diff_id: DiffID) -> None:
+    def publish_toc(self, rows: WritableRows, file: NewFile, diff_id: DiffID) -> None:
         """Put a table of contents in its place; it can be made again, so that it need not be on disk."""
         target = self.toc_path(diff_id)
+        if rows.diff(diff_id) is None:
+            rows.after_rollback(partial(_unlink, target))
         with explaining("write", target):
             file.publish(target)
 

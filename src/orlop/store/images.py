@@ -14,12 +14,11 @@ from orlop.errors import (
     ContentNotFound,
     ImageNotFound,
     InvalidDigest,
-    InvalidImage,
     InvalidInput,
     OrlopError,
 )
 from orlop.model.digest import Digest, ImageID
-from orlop.model.image import Image
+from orlop.model.image import Image, check_history
 from orlop.store.backend import ImageIndex
 
 if TYPE_CHECKING:
@@ -56,13 +55,7 @@ class ImageStore:
             LayerNotFound: a layer that it names is not there; nothing is kept.
         """
         image = Image.from_json(config)
-        filled = sum(not entry.empty_layer for entry in image.history)
-        if filled > len(image.rootfs.diff_ids):
-            msg = (
-                f"the image config {image.id} has {filled} history entries with a layer,"
-                f" but only {len(image.rootfs.diff_ids)} diff IDs"
-            )
-            raise InvalidImage(msg)
+        check_history(image)
         if self._has(image.id):
             return image.id
         chain_id = image.rootfs.chain_id()

@@ -55,8 +55,8 @@ class IngestedLayer:
             self._content.discard()
         else:
             self._blobs.publish(rows, self._content, self.blob.digest)
+        self._blobs.publish_toc(rows, self._toc, self.diff.diff_id)
         rows.put_diff(self.diff, self.blob)
-        self._blobs.publish_toc(self._toc, self.diff.diff_id)
 
     def discard(self) -> None:
         """Leave nothing behind of a layer that was not published."""

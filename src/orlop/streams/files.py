@@ -24,11 +24,12 @@ from orlop.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
     from orlop.errors import (
         OrlopError,
     )
-    from collections.abc import Iterator
-    from types import TracebackType
 
 CHUNK = 1 << 20
 """Bytes that are moved at once: smaller items lose their time to thread switches."""
@@ -38,6 +39,8 @@ _SYNC_EVERY = 32 << 20
 _CLASSES: dict[int, tuple[type[OrlopError], str]] = {
     errno.ENOSPC: (NoSpace, "no space left on device; free some or choose another place"),
     errno.EDQUOT: (NoSpace, "the disk quota is used up; free some space or choose another place"),
+    errno.ENOENT: (NotFound, "no such file or directory; check the path"),
+    errno.EISDIR: (WriteFailed, "it is a directory; name a file"),
     errno.EROFS: (ReadOnlyStore, "the file system is read-only; choose a place that can be written"),
     errno.EACCES: (PermissionDenied, "permission denied; check who owns it and its mode"),
     errno.EPERM: (PermissionDenied, "operation not permitted; check who owns it"),
@@ -75,13 +78,8 @@ def open_source(path: str | os.PathLike[str]) -> int:
         ReadFailed: it is a directory, or the system refuses for another reason.
     """
     name = os.fspath(path)
-    try:
+    with explaining("open", name):
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        msg = f"cannot open {name}: no such file; check the path"
-        raise NotFound(msg) from error
-    except OSError as error:
-        raise explained(error, "open", name) from error
     if stat.S_ISDIR(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         msg = f"cannot read {name}: it is a directory; name an archive file"
@@ -119,19 +117,23 @@ class NewFile:
     block without `publish` removes the file. Not safe for use by two threads at once.
     """
 
-    __slots__ = ("_descriptor", "_failed", "_flusher", "_unsynced", "path", "size")
+    __slots__ = ("_descriptor", "_failed", "_flusher", "_shown", "_unsynced", "path", "size")
 
-    def __init__(self, path: str, *, mode: int = 0o600) -> None:
+    def __init__(self, path: str, *, mode: int = 0o600, shown: str | None = None) -> None:
+        """Make the file; errors are raised as `OrlopError` that name it as ``shown``."""
         self.path = path
+        self._shown = path if shown is None else shown
         self.size = 0
         self._unsynced = 0
         self._flusher: threading.Thread | None = None
         self._failed: OSError | None = None
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with explaining("write", self._shown):
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
 
     def write(self, data: bytes | memoryview) -> int:
         """Append bytes and give their number."""
-        write_all(self._descriptor, data)
+        with explaining("write", self._shown):
+            write_all(self._descriptor, data)
         self.size += len(data)
         self._unsynced += len(data)
         if self._unsynced >= _SYNC_EVERY:
@@ -155,13 +157,15 @@ class NewFile:
     def sync(self) -> None:
         """Wait until every byte is on disk."""
         self._join()
-        if self._failed is not None:
-            raise self._failed
-        os.fsync(self._descriptor)
+        with explaining("write", self._shown):
+            if self._failed is not None:
+                raise self._failed
+            os.fsync(self._descriptor)
 
     def publish(self, target: str) -> None:
         """Give the file its final name, replacing what has it; the caller syncs it before, the directory after."""
-        os.rename(self.path, target)
+        with explaining("write", self._shown):
+            os.rename(self.path, target)
         self.path = target
         self.close()
 
@@ -267,20 +271,25 @@ class Output:
 
         Raises:
             NotFound: its directory does not exist.
-            PermissionDenied, NoSpace, ReadOnlyStore, WriteFailed: it cannot be written.
+            PermissionDenied, NoSpace, ReadOnlyStore, WriteFailed, StorageError: it cannot be written.
         """
-        self.path = os.path.realpath(os.fspath(path))
+        self._shown = os.fspath(path)
+        self.path = os.path.realpath(self._shown)
         self._new: NewFile | None = None
         self._descriptor = -1
-        with _explaining_output(path):
+        with explaining("write", path):
             mode = os.stat(self.path).st_mode if os.path.exists(self.path) else stat.S_IFREG
             if stat.S_ISDIR(mode):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             if stat.S_ISREG(mode) and not self.path.startswith(("/proc/", "/dev/")):
                 umask = _umask()
-                self._new = NewFile(f"{self.path}.{os.getpid()}.{threading.get_ident():x}.part", mode=0o666 & ~umask)
+                self._new = NewFile(
+                    f"{self.path}.{os.getpid()}.{threading.get_ident():x}.part",
+                    mode=0o666 & ~umask,
+                    shown=os.fspath(path),
+                )
             else:
-                self._descriptor = os.open(os.fspath(path), os.O_WRONLY | os.O_CLOEXEC)
+                self._descriptor = os.open(self._shown, os.O_WRONLY | os.O_CLOEXEC)
 
     @property
     def is_regular(self) -> bool:
@@ -289,7 +298,7 @@ class Output:
 
     def write(self, data: bytes | memoryview) -> int:
         """Append bytes and give their number."""
-        with _explaining_output(self.path):
+        with explaining("write", self._shown):
             if self._new is not None:
                 return self._new.write(data)
             write_all(self._descriptor, data)
@@ -297,7 +306,7 @@ class Output:
 
     def finish(self) -> None:
         """Put everything on disk and give it its name; a pipe is closed."""
-        with _explaining_output(self.path):
+        with explaining("write", self._shown):
             if self._new is not None:
                 self._new.sync()
                 self._new.publish(self.path)
@@ -321,22 +330,6 @@ class Output:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.discard()
-
-
-@contextmanager
-def _explaining_output(path: str | os.PathLike[str]) -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except FileNotFoundError as error:
-        msg = f"cannot write {os.fspath(path)}: its directory does not exist; make it first"
-        raise NotFound(msg) from error
-    except OSError as error:
-        if error.errno in _CLASSES:
-            raise explained(error, "write", path) from error
-        msg = f"cannot write {os.fspath(path)}: {os.strerror(error.errno) if error.errno else error}"
-        raise WriteFailed(msg) from error
 
 
 def _umask() -> int:
