@@ -103,6 +103,8 @@ class EntryReader:
     def _end(self, offset: int) -> None:
         """Decide what a zero block means: the end, if another or nothing at all follows."""
         second = self._take(BLOCK)
+        if 0 < len(second) < BLOCK:
+            raise self._parser.invalid("the stream ends inside its header", offset + BLOCK)
         if second and second != ZERO_BLOCK:
             raise self._parser.invalid("one zero block is followed by something else", offset)
 
