@@ -150,7 +150,8 @@ class TarScanner:
         if self._held:
             self._close_held(bytes(self._held), offset)
         if self._repeated:
-            self._content_size = sum(dict(zip(self._hashes, self._sizes, strict=True)).values())
+            last = dict(zip(self._hashes, self._sizes, strict=True))
+            self._content_size += sum(last.values()) - sum(self._sizes)
         summary = TarSummary(
             entries=parser.count,
             content_size=self._content_size,
