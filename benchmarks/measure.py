@@ -1,0 +1,106 @@
+"""What the benchmarks share: whole processes timed by the system's own account, in turn, and medians."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+from orlop.streams.tar_write import END, member_header, padding
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "tests" / "data"
+MIB = 1 << 20
+PYTHON = [sys.executable]
+ORLOP = [sys.executable, "-m", "orlop"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished process: ``seconds`` of wall clock, ``peak`` resident memory in bytes."""
+
+    seconds: float
+    peak: int
+
+
+def run(command: Sequence[str | Path], *, stdin: Path | None = None, stdout: Path | None = None) -> Run:
+    """Run a command to its end and measure it; a failure ends the benchmark.
+
+    With ``stdin`` the file comes through a real pipe, from another process.
+    """
+    feeder = subprocess.Popen(["cat", stdin], stdout=subprocess.PIPE) if stdin else None
+    with Path(stdout or os.devnull).open("wb") as out:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [str(part) for part in command], stdin=feeder.stdout if feeder else subprocess.DEVNULL, stdout=out
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if feeder:
+        feeder.wait()
+    if process.returncode:
+        raise SystemExit(f"{command} ended with {process.returncode}")
+    return Run(seconds, usage.ru_maxrss * 1024)
+
+
+def medians(subjects: Mapping[str, Sequence[str]], *, turns: int) -> dict[str, float]:
+    """Run every subject once a turn, so that a slow minute hits all, and give each one's median in seconds."""
+    seconds: dict[str, list[float]] = {name: [] for name in subjects}
+    for turn in range(turns + 1):
+        for name, command in subjects.items():
+            measured = run(command).seconds
+            # The first turn fills caches.
+            if turn:
+                seconds[name].append(measured)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def write_archive(path: Path, size: int) -> str:
+    """Write a docker archive with one layer that cannot be compressed, of ``size`` bytes, and give the image's name."""
+
+    def layer() -> Iterator[bytes]:
+        yield member_header("content", size=size, mode=0o644)
+        block = bytearray(os.urandom(MIB))
+        for number in range(size // MIB):
+            block[:8] = number.to_bytes(8, "big")
+            yield bytes(block)
+        yield END
+
+    digest, length = hashlib.sha256(), 0
+    block = os.urandom(16)
+    with path.open("wb") as file:
+        head = len(member_header("layer.tar", size=size + 1536, mode=0o644))
+        file.seek(head)
+        for chunk in layer():
+            digest.update(chunk)
+            length += len(chunk)
+            file.write(chunk)
+        file.write(padding(length))
+        rootfs = {"type": "layers", "diff_ids": [f"sha256:{digest.hexdigest()}"]}
+        config = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": rootfs, "author": block.hex()}).encode()
+        manifest = json.dumps([{"Config": "c.json", "RepoTags": ["bench/large:1"], "Layers": ["layer.tar"]}]).encode()
+        for name, body in (("c.json", config), ("manifest.json", manifest)):
+            file.write(member_header(name, size=len(body), mode=0o644) + body + padding(len(body)))
+        file.write(END)
+        file.seek(0)
+        file.write(member_header("layer.tar", size=length, mode=0o644))
+    return "bench/large:1"
+
+
+def report(name: str, text: str) -> None:
+    """Print a table and keep it in ``docs/benchmarks/``."""
+    print(text)
+    folder = ROOT / "docs" / "benchmarks"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")
