@@ -1,0 +1,41 @@
+"""Errors as people read them: one sentence on the standard error, and an exit status."""
+
+from __future__ import annotations
+
+import click
+
+from orlop.cli import output
+from orlop.errors import OrlopError
+
+_UNEXPECTED = 1
+
+
+def report(error: Exception, *, debug: bool) -> int:
+    """Explain an error on the standard error and give the exit status for it; with ``debug`` show where it arose."""
+    if debug:
+        import traceback  # noqa: PLC0415 - only where it is asked for
+
+        for line in traceback.format_exception(error):
+            output.complain(line.rstrip("\n"))
+    if isinstance(error, click.ClickException):
+        return _usage(error)
+    if isinstance(error, OSError):
+        from orlop.streams.files import explained  # noqa: PLC0415 - only where something fails
+
+        error = explained(error, "use", error.filename or "a file")
+    if isinstance(error, OrlopError):
+        output.complain(f"Error: {error}")
+        return error.exit_code
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    hint = "" if debug else "; run the command again as `orlop --debug …` to see where"
+    output.complain(f"Error: something unexpected went wrong ({text}){hint}")
+    return _UNEXPECTED
+
+
+def _usage(error: click.ClickException) -> int:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        output.complain(context.get_usage())
+        output.complain(f"Try '{context.command_path} --help' for help.\n")
+    output.complain(f"Error: {error.format_message()}")
+    return error.exit_code

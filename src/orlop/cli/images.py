@@ -1,0 +1,100 @@
+"""``orlop images``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from orlop.cli.listing import Field, Template, parse_format, table
+from orlop.cli.units import ZERO_TIME, go_time, human_age, human_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.cli.session import Session
+    from orlop.service.images import ImageSummary
+
+_NONE: Final = "<none>"
+_UNKNOWN: Final = "N/A"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One line of the list: an image under one of its names."""
+
+    id: str
+    repository: str
+    tag: str
+    digest: str
+    created: int
+    size: int
+    now: float
+
+
+def _age(row: _Row) -> str:
+    return "" if row.created == ZERO_TIME else f"{human_age(row.now - row.created)} ago"
+
+
+_ID: Final[Field[_Row]] = Field("IMAGE ID", lambda row: row.id)
+_FIELDS: Final[dict[str, Field[_Row]]] = {
+    "Containers": Field("CONTAINERS", lambda _: _UNKNOWN),
+    "CreatedAt": Field("CREATED AT", lambda row: go_time(row.created)),
+    "CreatedSince": Field("CREATED", _age),
+    "Digest": Field("DIGEST", lambda row: row.digest),
+    "ID": _ID,
+    "Repository": Field("REPOSITORY", lambda row: row.repository),
+    "SharedSize": Field("SHARED SIZE", lambda _: _UNKNOWN),
+    "Size": Field("SIZE", lambda row: human_size(row.size)),
+    "Tag": Field("TAG", lambda row: row.tag),
+    "UniqueSize": Field("UNIQUE SIZE", lambda _: _UNKNOWN),
+    "VirtualSize": Field("SIZE", lambda row: human_size(row.size, 4)),
+}
+_TABLE: Final[Template[_Row]] = table(
+    _FIELDS["Repository"],
+    _FIELDS["Tag"],
+    _ID,
+    Field("CREATED", lambda row: _age(row) or _UNKNOWN),
+    _FIELDS["Size"],
+)
+
+
+@click.command(epilog="Example: orlop images --format '{{.Repository}}:{{.Tag}} {{.Size}}' user/app")
+@click.option("-a", "--all", "intermediate", is_flag=True, help="List intermediate images too.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only IDs.")
+@click.option("--no-trunc", is_flag=True, help="Print IDs whole.")
+@click.option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.ID}}.")
+@click.argument("name", metavar="[NAME]", required=False)
+@click.pass_obj
+def images(
+    session: Session, name: str | None, *, intermediate: bool, quiet: bool, no_trunc: bool, form: str | None
+) -> None:
+    """List images, newest first.
+
+    With a NAME only those of that repository or with that reference or ID.
+    """
+    template = Template((_ID,), table=False) if quiet else _TABLE
+    chosen = parse_format(form, _FIELDS, template) if form else template
+    digests = form is not None and ".Digest" in form
+    with session.open() as service:
+        found = service.images(name, all=intermediate)
+    now = time.time()
+    chosen.print(row for summary in found for row in _rows(summary, now, whole=no_trunc, digests=digests))
+
+
+def _rows(image: ImageSummary, now: float, *, whole: bool, digests: bool) -> Iterator[_Row]:
+    """Give a line for each tag of an image; digests have lines only where they are asked for, or are all there is."""
+    image_id = str(image.id) if whole else image.id.short
+    names: dict[str, tuple[list[str], list[str]]] = {}
+    for reference in image.references:
+        tags, hashes = names.setdefault(reference.familiar_name, ([], []))
+        if reference.tag is not None:
+            tags.append(reference.tag)
+        if reference.digest is not None:
+            hashes.append(str(reference.digest))
+    for repository, (tags, hashes) in names.items() or [(_NONE, ([], []))]:
+        for tag in tags or [_NONE]:
+            for digest in hashes if digests and hashes else [_NONE]:
+                yield _Row(image_id, repository, tag, digest, image.created, image.size, now)

@@ -1,0 +1,119 @@
+"""Lists on the standard output: as a table, as JSON, or by a template of plain fields, as ``--format`` asks for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+import click
+
+from orlop.cli import output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+Row = TypeVar("Row")
+
+_FIELD: Final = re.compile(r"\{\{\s*\.(\w+)\s*\}\}")
+_JSON: Final = re.compile(r"json|\{\{\s*json\s+\.\s*\}\}")
+_TABLE: Final = "table"
+
+
+@dataclass(frozen=True, slots=True)
+class Field(Generic[Row]):
+    """A field of a list: its heading in tables, and its text for one row."""
+
+    heading: str
+    text: Callable[[Row], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Template(Generic[Row]):
+    """How a list is printed: the pieces of each line, with columns and headings where it is a table."""
+
+    pieces: tuple[str | Field[Row], ...]
+    table: bool
+
+    def print(self, rows: Iterable[Row]) -> None:
+        """Print a line for each row."""
+        clean = output.harmless if output.is_terminal() else str
+        lines = [
+            "".join(piece if isinstance(piece, str) else clean(piece.text(row)) for piece in self.pieces)
+            for row in rows
+        ]
+        if self.table:
+            lines.insert(0, "".join(piece if isinstance(piece, str) else piece.heading for piece in self.pieces))
+        text = "".join(f"{line}\n" for line in lines)
+        if self.table:
+            from orlop.cli.columns import align  # noqa: PLC0415 - lists of IDs need none
+
+            text = align(text)
+        output.write(text)
+
+
+@dataclass(frozen=True, slots=True)
+class JSONLines(Generic[Row]):
+    """Each row as a JSON object on a line of its own, all values strings, keys sorted."""
+
+    fields: Mapping[str, Field[Row]]
+
+    def print(self, rows: Iterable[Row]) -> None:
+        """Print a line for each row."""
+        from orlop.model.gojson import dumps  # noqa: PLC0415 - other formats need none
+
+        for row in rows:
+            line = dumps({name: field.text(row) for name, field in self.fields.items()}, sort_keys=True).decode()
+            output.write(f"{output.harmless_json(line) if output.is_terminal() else line}\n")
+
+
+def table(*fields: Field[Row]) -> Template[Row]:
+    """Make the template of a table."""
+    pieces: list[str | Field[Row]] = []
+    for field in fields:
+        pieces += [field, "\t"]
+    return Template(tuple(pieces[:-1]), table=True)
+
+
+def parse_format(text: str, fields: Mapping[str, Field[Row]], default: Template[Row]) -> Template[Row] | JSONLines[Row]:
+    r"""Read what ``--format`` says.
+
+    Args:
+        text: ``table``, ``json``, or a template such as ``{{.Repository}}:{{.Tag}}``, in which ``\t`` and ``\n`` are a
+            tab and a line end; ``table`` and a space before it ask for columns and headings.
+        fields: what there is.
+        default: what ``table`` alone stands for.
+
+    Raises:
+        click.BadParameter: it has no field, one that is not there, or anything but plain fields.
+    """
+    text = text.strip()
+    if text == _TABLE:
+        return default
+    if _JSON.fullmatch(text):
+        return JSONLines(fields)
+    is_table = text.startswith(f"{_TABLE} ")
+    if is_table:
+        text = text.removeprefix(_TABLE).strip()
+    # Names of fields and the text between them take turns.
+    parts = _FIELD.split(text.replace(r"\t", "\t").replace(r"\n", "\n"))
+    literals, names = parts[::2], parts[1::2]
+    if not names or any("{{" in literal for literal in literals):
+        raise _refusal(f"{text!r} is none of them", fields)
+    for name in names:
+        if name not in fields:
+            raise _refusal(f"there is no field {name!r}", fields)
+    pieces: list[str | Field[Row]] = [literals[0]]
+    for name, literal in zip(names, literals[1:], strict=True):
+        pieces += [fields[name], literal]
+    return Template(tuple(pieces), table=is_table)
+
+
+def _refusal(why: str, fields: Mapping[str, object]) -> click.BadParameter:
+    known = _enumerated([f"{{{{.{name}}}}}" for name in sorted(fields)])
+    message = f"{why}: a format is 'table', 'json', or text with fields, which are {known}."
+    return click.BadParameter(message, param_hint="'--format'")
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"

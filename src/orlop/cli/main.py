@@ -1,0 +1,93 @@
+"""The front door: arguments in, an exit status out.
+
+| exit status | meaning |
+|---|---|
+| 0 | done |
+| 1 to 7 | an error, see `orlop.errors` |
+| 129, 130, 143 | ended by a hang-up, Ctrl-C, or a request to terminate; nothing is left half done |
+| 141 | who reads the output has closed it; nothing is said about it |
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from orlop.cli import output
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+_SIGNALLED = 128
+
+
+class Terminated(BaseException):
+    """A signal asks the process to end; blocks are left on the way out, so that they clean up."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)
+
+
+def main() -> NoReturn:
+    """Run the command line of this process and end it."""
+    _fill_standard_descriptors()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # `nohup` ignores one of them on purpose.
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _terminate)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and give its exit status; whatever goes wrong is explained on the standard error."""
+    try:
+        status = _explained(arguments)
+    except BrokenPipeError:
+        output.abandon()
+        return _SIGNALLED + signal.SIGPIPE
+    except KeyboardInterrupt:
+        output.abandon()
+        return _SIGNALLED + signal.SIGINT
+    except Terminated as signalled:
+        output.abandon()
+        return _SIGNALLED + signalled.number
+    return status
+
+
+def _explained(arguments: Sequence[str]) -> int:
+    # Imported here, where an interrupt is expected.
+    from orlop.cli.root import invoke  # noqa: PLC0415
+    from orlop.cli.session import Session  # noqa: PLC0415
+
+    # The arguments themselves may be what goes wrong.
+    session = Session(debug="--debug" in arguments)
+    try:
+        status = invoke(session, arguments)
+        output.flush()
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - every error ends as one sentence and a status
+        from orlop.cli.failure import report  # noqa: PLC0415 - only where something fails
+
+        status = report(error, debug=session.debug)
+        output.settle()
+    return status
+
+
+def _terminate(number: int, _: FrameType | None) -> NoReturn:
+    # A second signal ends the process at once: cleaning up may wait for a disk that does not answer.
+    signal.signal(number, signal.SIG_DFL)
+    raise Terminated(number)
+
+
+def _fill_standard_descriptors() -> None:
+    """Put something harmless in place of closed standard streams: else a file of the store gets their number."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

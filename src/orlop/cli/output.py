@@ -1,0 +1,112 @@
+"""The standard streams: text goes out as UTF-8 whatever the locale is, whole, and harmless to a terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from orlop.errors import OrlopError
+
+# Control characters start a terminal's escape sequences; the bidirectional ones let a name look like another.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_UNSAFE_BUT_NEWLINE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_NAME = "the standard output"
+
+
+def is_terminal() -> bool:
+    """Say whether the standard output is a terminal."""
+    # A process that starts with a closed descriptor has no stream for it.
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def harmless(text: str) -> str:
+    """Give a value as a terminal may show it: white space becomes spaces, other control characters U+FFFD."""
+    return _UNSAFE.sub(lambda match: " " if match[0].isspace() else "\ufffd", text)
+
+
+def harmless_json(text: str) -> str:
+    """Give a JSON document as a terminal may show it: control characters in its strings become escapes."""
+    return _UNSAFE_BUT_NEWLINE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def write(data: str | bytes) -> None:
+    """Write text or bytes to the standard output.
+
+    Raises:
+        BrokenPipeError: nobody reads any more. NoSpace, WriteFailed, StorageError: it cannot be written.
+    """
+    if isinstance(data, str):
+        data = data.encode("utf-8", "replace")
+    try:
+        binary().write(data)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _explained(error) from error
+
+
+def binary() -> BinaryIO:
+    """Give the standard output as a binary stream. Raises `WriteFailed` where it is closed."""
+    stream = _stdout()
+    if stream is None:
+        from orlop.errors import WriteFailed  # noqa: PLC0415 - only where something fails
+
+        msg = f"{_NAME} is closed; redirect it to a file or a pipe"
+        raise WriteFailed(msg)
+    return stream
+
+
+def flush() -> None:
+    """Hand everything to the system. Raises what `write` raises."""
+    stream = _stdout()
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _explained(error) from error
+
+
+def settle() -> None:
+    """Hand everything to the system if that is possible; what it does not take is forgotten."""
+    try:
+        stream = _stdout()
+        if stream is not None:
+            stream.flush()
+    except OSError:
+        abandon()
+
+
+def abandon() -> None:
+    """Give up the standard output: what waits in its buffer would fail once more when the process ends."""
+    with suppress(OSError, ValueError, AttributeError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+
+
+def complain(line: str) -> None:
+    """Write one line to the standard error, after what the standard output has got so far."""
+    settle()
+    with suppress(OSError, AttributeError):
+        if sys.stderr.isatty():
+            line = harmless(line)
+        sys.stderr.buffer.write(line.encode("utf-8", "replace") + b"\n")
+        sys.stderr.flush()
+
+
+def _stdout() -> BinaryIO | None:
+    stream = sys.stdout
+    return None if stream is None else stream.buffer
+
+
+def _explained(error: OSError) -> OrlopError:
+    from orlop.streams.files import explained  # noqa: PLC0415 - only where something fails
+
+    return explained(error, "write", _NAME)

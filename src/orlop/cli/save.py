@@ -1,0 +1,49 @@
+"""``orlop save``."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from orlop.cli import output
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from orlop.cli.session import Session
+
+
+@click.command(epilog="Example: orlop save -o images.tar alpine user/app:1.0")
+@click.option("-o", "--output", "target", metavar="FILE", help="Where to write, instead of the standard output.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["docker", "docker-20.10"]),
+    default="docker",
+    show_default=True,
+    help="The layout: of Docker Engine 25 and later, or of 20.10. Both load anywhere.",
+)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.pass_obj
+def save(session: Session, names: tuple[str, ...], target: str | None, form: str) -> None:
+    """Write images to an archive.
+
+    docker load and others read it. A bare name saves all tags of its repository, an ID saves the image without a name. Equal images in the same order
+    give equal bytes. FILE appears whole or not at all; "-" is the standard output.
+    """
+    if target == "-":
+        target = None
+    if target is None and output.is_terminal():
+        msg = "an archive is not for a terminal; name a file with -o, or redirect the output"
+        raise click.UsageError(msg)
+    with session.open() as images:
+        if target is not None:
+            images.save(names, target, format=form)
+            return
+        chunks = cast("Generator[bytes]", images.save_chunks(names, format=form))
+        with closing(chunks):
+            for chunk in chunks:
+                output.write(chunk)
+        output.flush()

@@ -1,0 +1,55 @@
+"""What one run of the command line knows: its global options, and the store that they name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import logging
+
+    from orlop.service.image_service import ImageService
+
+
+@dataclass
+class Session:
+    """The global options of one run; ``root`` is nothing where the user named none."""
+
+    root: str | None = None
+    debug: bool = False
+
+    def open(self) -> ImageService:
+        """Open the store, or make one where there is none; use it as a context manager.
+
+        Raises:
+            StorageError: it can be neither opened nor made.
+        """
+        import orlop  # noqa: PLC0415 - help and errors of usage need no store
+
+        self._log()
+        return orlop.open(orlop.default_root() if self.root is None else self.root)
+
+    def _log(self) -> None:
+        """Let warnings reach the user, with ``--debug`` everything."""
+        import logging  # noqa: PLC0415 - as above
+
+        logger = logging.getLogger("orlop")
+        if not logger.handlers:
+            logger.addHandler(_handler())
+            logger.propagate = False
+        logger.setLevel(logging.DEBUG if self.debug else logging.WARNING)
+
+
+def _handler() -> logging.Handler:
+    import logging  # noqa: PLC0415 - as above
+
+    from orlop.cli import output  # noqa: PLC0415 - as above
+
+    class Messages(logging.Handler):
+        """Writes each record as one line for people."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            level = "Warning" if record.levelno == logging.WARNING else record.levelname.capitalize()
+            output.complain(f"{level}: {record.getMessage()}")
+
+    return Messages()

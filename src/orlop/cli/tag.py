@@ -1,0 +1,23 @@
+"""``orlop tag``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
+
+
+@click.command(epilog="Example: orlop tag alpine registry.example.com/mirror/alpine:3.20")
+@click.argument("source", metavar="SOURCE")
+@click.argument("target", metavar="TARGET")
+@click.pass_obj
+def tag(session: Session, source: str, target: str) -> None:
+    """Give an image one more name.
+
+    A TARGET without a tag gets the tag latest. A name that belongs to another image moves.
+    """
+    with session.open() as images:
+        images.tag(source, target)
