@@ -133,6 +133,17 @@ class TestLayers:
         holder.communicate(b"\n", timeout=30)
         assert store.layers.map() == {}
 
+    def test_a_handle_of_a_dead_process_keeps_nothing(self, store):
+        layer = store.layers.register(io.BytesIO(ONE))
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLD, store.root, str(layer.chain_id)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert holder.stdout.readline() == b"held\n"
+        holder.kill()
+        holder.communicate()
+        assert [gone.chain_id for gone in store.layers.release(layer)] == [layer.chain_id]
+        assert blobs_of(store) == set()
+
 
 HOLD = """
 import sys

@@ -9,8 +9,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, final
 
-from orlop.errors import ContentNotFound, SizeMismatch
-from orlop.streams.files import FileLock, NewFile, explaining, fsync_directory
+from orlop.errors import ContentNotFound, InvalidDigest, SizeMismatch
+from orlop.streams.files import NewFile, explaining, fsync_directory
 from orlop.streams.verify import VerifyingReader
 
 if TYPE_CHECKING:
@@ -142,7 +142,10 @@ class FileBlobStore(BlobStore):
         trash = os.path.join(self._root, "trash")
         for name in os.listdir(trash):
             aside = os.path.join(trash, name)
-            digest = Digest.parse(name.replace("-", ":", 1))
+            try:
+                digest = Digest.parse(name.replace("-", ":", 1))
+            except InvalidDigest:
+                continue
             if rows.blob(digest) is not None and not os.path.exists(self.path(digest)):
                 os.rename(aside, self.path(digest))
             else:
@@ -153,22 +156,16 @@ class FileBlobStore(BlobStore):
         with os.scandir(os.path.join(self._root, "trash")) as entries:
             return next(entries, None) is not None
 
-    def sweep_ingests(self) -> int:
-        """Remove unfinished files whose owner has ended; give their number."""
-        removed = 0
-        leases = os.path.join(self._root, "leases")
-        for name in os.listdir(leases):
-            lock = FileLock(os.path.join(leases, name))
-            if lock.try_acquire():
-                _unlink(lock.path)
-                lock.release()
-        alive = set(os.listdir(leases))
+    def sweep_ingests(self) -> None:
+        """Remove unfinished files whose owner has ended."""
         ingest = os.path.join(self._root, "ingest")
-        for name in os.listdir(ingest):
-            if name.partition(".")[0] not in alive:
-                _unlink(os.path.join(ingest, name))
-                removed += 1
-        return removed
+        # The files are listed before the owners: an owner that begins now is not taken for a dead one.
+        names = os.listdir(ingest)
+        if names:
+            alive = self._leases.alive()
+            for name in names:
+                if name.partition(".")[0] not in alive:
+                    _unlink(os.path.join(ingest, name))
 
 
 def _unlink(path: str) -> None:

@@ -164,6 +164,7 @@ class LayerStore:
             diff = rows.diff(row.diff_id)
             sizes[row.diff_id] = 0 if diff is None else diff.content_size
             chain = row.parent
+        self._leases.drop_dead(rows)
         gone, blobs, diffs = rows.prune_chain(chain_id)
         self._blobs.remove(rows, blobs)
         self._blobs.remove_tocs(rows, diffs)

@@ -11,6 +11,7 @@ import secrets
 import threading
 import weakref
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from orlop.streams.files import FileLock, explaining
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from orlop.model.digest import Digest
-    from orlop.store.metadata import Metadata
+    from orlop.store.metadata import Metadata, WritableRows
 
 
 class Leases:
@@ -85,6 +86,29 @@ class Leases:
             for digest in free:
                 del self._held[digest]
             return free
+
+    def alive(self) -> set[str]:
+        """Give the names of all leases whose owners live, and sweep up what dead ones left."""
+        names: set[str] = set()
+        with explaining("read", self._directory):
+            for name in os.listdir(self._directory):
+                lock = FileLock(os.path.join(self._directory, name))
+                if lock.try_acquire():
+                    with suppress(FileNotFoundError):
+                        os.unlink(lock.path)
+                    lock.release()
+                else:
+                    names.add(name)
+        return names
+
+    def drop_dead(self, rows: WritableRows) -> None:
+        """Let the leases of ended processes protect nothing any more, inside a write."""
+        others = [name for name in rows.leases() if name != self._name]
+        if others:
+            alive = self.alive()
+            for name in others:
+                if name not in alive:
+                    rows.delete_lease(name)
 
     def close(self) -> None:
         """End the lease."""
