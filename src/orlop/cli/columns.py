@@ -1,4 +1,4 @@
-"""Columns of text, aligned as Docker's command line aligns them (its copy of Go's ``text/tabwriter``)."""
+"""Columns of text as Docker's command line aligns them: like Go's ``text/tabwriter``, but by width on a terminal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Final
 _MINIMUM: Final = 10
 _PADDING: Final = 3
 _CELL_END: Final = re.compile("[\t\v]")
+_JOINER: Final = "\u200d"
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Mn", "Me", "Zl", "Zp"})
 
 
 def align(text: str) -> str:
@@ -21,24 +23,40 @@ def align(text: str) -> str:
 
 
 def width(text: str) -> int:
-    """Count the columns of a terminal that a text fills: two for a wide East Asian character, one for any other."""
-    if text.isascii():
+    """Count the columns of a terminal that a text fills: wide characters two, those that are not seen none."""
+    if text.isascii() and text.isprintable():
         return len(text)
-    from unicodedata import east_asian_width  # noqa: PLC0415 - most lists are ASCII
+    from unicodedata import category  # noqa: PLC0415 - most lists are ASCII
 
-    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+    columns = 0
+    previous = ""
+    for character in text:
+        # What a joiner joins is drawn in place of the character before it.
+        if category(character) not in _INVISIBLE and previous != _JOINER:
+            columns += _columns(character)
+        previous = character
+    return columns
 
 
 def ellipsis(text: str, limit: int) -> str:
-    """Cut a text that is wider than ``limit`` columns, and put an ellipsis in place of what is missing."""
-    if width(text) <= limit:
-        return text
-    kept = filled = 0
-    for kept, character in enumerate(text):  # noqa: B007 - used below
-        filled += width(character)
-        if filled > limit - 1:
-            break
-    return f"{text[:kept]}…"
+    """Cut a text that is wider than ``limit`` columns, and put an ellipsis in place of what is missing.
+
+    As Docker does it, characters that are not seen count here too.
+    """
+    if text.isascii():
+        return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    filled = kept = 0
+    for number, character in enumerate(text):
+        filled += _columns(character)
+        if filled < limit:
+            kept = number + 1
+    return text if filled <= limit else f"{text[:kept]}…"
+
+
+def _columns(character: str) -> int:
+    from unicodedata import east_asian_width  # noqa: PLC0415 - most lists are ASCII
+
+    return 2 if east_asian_width(character) in "WF" else 1
 
 
 def _align_section(text: str) -> str:

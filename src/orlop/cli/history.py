@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from orlop.cli.flags import Command
 from orlop.cli.listing import Field, Template, parse_format, table
 from orlop.cli.units import ZERO_TIME, human_age, human_size, rfc3339
 
@@ -72,8 +73,10 @@ _FIELDS: Final[dict[str, Field[_Row]]] = {
 }
 
 
-@click.command(epilog="Example: orlop history --no-trunc user/app:1.0")
-@click.option("-H", "--human/--no-human", default=True, help="Print ages and round sizes, or times and bytes.")
+@click.command(cls=Command, epilog="Example: orlop history --no-trunc user/app:1.0")
+@click.option(
+    "-H/ ", "--human/--no-human", default=True, help="Print ages and rounded sizes (the default), or times and bytes."
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print only IDs.")
 @click.option("--no-trunc", is_flag=True, help="Print IDs and commands whole.")
 @click.option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.CreatedBy}}.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from orlop.cli.flags import Command
 from orlop.cli.listing import Field, Template, parse_format, table
 from orlop.cli.units import ZERO_TIME, go_time, human_age, human_size
 
@@ -61,7 +62,7 @@ _TABLE: Final[Template[_Row]] = table(
 )
 
 
-@click.command(epilog="Example: orlop images --format '{{.Repository}}:{{.Tag}} {{.Size}}' user/app")
+@click.command(cls=Command, epilog="Example: orlop images --format '{{.Repository}}:{{.Tag}} {{.Size}}' user/app")
 @click.option("-a", "--all", "intermediate", is_flag=True, help="List intermediate images too.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only IDs.")
 @click.option("--no-trunc", is_flag=True, help="Print IDs whole.")

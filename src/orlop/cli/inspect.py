@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING
 import click
 
 from orlop.cli import output
+from orlop.cli.flags import Command
 from orlop.errors import OrlopError
 
 if TYPE_CHECKING:
     from orlop.cli.session import Session
 
 
-@click.command(epilog="Example: orlop inspect user/app:1.0")
+@click.command(cls=Command, epilog="Example: orlop inspect user/app:1.0")
 @click.option("--raw", is_flag=True, help="Print the config of one image, byte for byte as it was loaded.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.pass_context
 def inspect(context: click.Context, names: tuple[str, ...], *, raw: bool) -> None:
     """Print all that is known of images, as JSON.
 
-    It is an array, with the keys of the Docker Engine API. Names that are not there are left out, and the command ends with an error.
+    It is an array, with the keys of the Docker Engine API. Names that are not
+    there are left out, and the command ends with an error.
     """
     session: Session = context.obj
     if raw:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from orlop.cli import output
+from orlop.cli.flags import Command
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -17,15 +18,15 @@ if TYPE_CHECKING:
     from orlop.model.progress import Progress
 
 
-@click.command(epilog="Examples: orlop load -i images.tar.gz; docker save alpine | orlop load")
+@click.command(cls=Command, epilog="Examples: orlop load -i images.tar.gz; docker save alpine | orlop load")
 @click.option("-i", "--input", "source", metavar="FILE", help="What to read, instead of the standard input.")
 @click.option("-q", "--quiet", is_flag=True, help="Draw no progress.")
 @click.pass_obj
 def load(session: Session, source: str | None, *, quiet: bool) -> None:
     """Load the images of an archive.
 
-    It is one that docker save or orlop save wrote, plain, or compressed by gzip, bzip2, xz or zstd. All its images are loaded, or none. "-" is the
-    standard input.
+    It is one that docker save or orlop save wrote, plain or compressed by gzip, bzip2, xz or zstd. All its images are
+    loaded, or none. "-" is the standard input.
     """
     origin = _standard_input() if source in {None, "-"} else source
     with session.open() as images, _progress(quiet=quiet) as progress:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from orlop.cli import output
+from orlop.cli.flags import Command
 from orlop.errors import OrlopError
 
 if TYPE_CHECKING:
     from orlop.cli.session import Session
 
 
-@click.command(epilog="Example: orlop rmi user/app:1.0")
+@click.command(cls=Command, epilog="Example: orlop rmi user/app:1.0")
 @click.option("-f", "--force", is_flag=True, help="Remove an image that has names in several repositories.")
 @click.option("--no-prune", is_flag=True, help="Keep parents that have no name.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)

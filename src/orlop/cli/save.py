@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from orlop.cli import output
+from orlop.cli.flags import Command
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from orlop.cli.session import Session
 
 
-@click.command(epilog="Example: orlop save -o images.tar alpine user/app:1.0")
+@click.command(cls=Command, epilog="Example: orlop save -o images.tar alpine user/app:1.0")
 @click.option("-o", "--output", "target", metavar="FILE", help="Where to write, instead of the standard output.")
 @click.option(
     "--format",
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 def save(session: Session, names: tuple[str, ...], target: str | None, form: str) -> None:
     """Write images to an archive.
 
-    docker load and others read it. A bare name saves all tags of its repository, an ID saves the image without a name. Equal images in the same order
-    give equal bytes. FILE appears whole or not at all; "-" is the standard output.
+    docker load and others read it. A bare name saves all tags of its repository, an ID saves the image without a name.
+    Equal images in the same order give equal bytes. FILE appears whole or not at all; "-" is the standard output.
     """
     if target == "-":
         target = None

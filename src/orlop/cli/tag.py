@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orlop.cli.flags import Command
+
 if TYPE_CHECKING:
     from orlop.cli.session import Session
 
 
-@click.command(epilog="Example: orlop tag alpine registry.example.com/mirror/alpine:3.20")
+@click.command(cls=Command, epilog="Example: orlop tag alpine registry.example.com/mirror/alpine:3.20")
 @click.argument("source", metavar="SOURCE")
 @click.argument("target", metavar="TARGET")
 @click.pass_obj
