@@ -110,7 +110,7 @@ class ImageService:
         """List images, newest first.
 
         Args:
-            name: only those with this repository, or this reference.
+            name: only those with this repository, this reference, this ID, or these first digits of one.
             all: intermediate images too.
 
         Raises:
