@@ -26,7 +26,7 @@ def engine_image(details: ImageDetails) -> dict[str, object]:
         "RepoTags": [name.familiar for name in details.references if name.tag is not None],
         "RepoDigests": [f"{name.familiar_name}@{name.digest}" for name in details.references if name.digest],
         "Parent": "" if image.parent is None else str(image.parent),
-        "Comment": image.comment,
+        "Comment": image.comment or (image.history[-1].comment if image.history else ""),
         "Created": str(image.created),
         "Container": image.container,
         "ContainerConfig": _container(image.container_config),
