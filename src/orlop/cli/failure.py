@@ -22,7 +22,7 @@ def report(error: Exception, *, debug: bool) -> int:
     if isinstance(error, OSError):
         from orlop.streams.files import explained  # noqa: PLC0415 - only where something fails
 
-        error = explained(error, "use", error.filename or "a file")
+        error = explained(error, "read or write", error.filename or "a file or stream")
     if isinstance(error, OrlopError):
         output.complain(f"Error: {error}")
         return error.exit_code
@@ -33,6 +33,9 @@ def report(error: Exception, *, debug: bool) -> int:
 
 
 def _usage(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        output.complain(error.format_message())
+        return error.exit_code
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is not None:
         output.complain(context.get_usage())

@@ -91,13 +91,13 @@ def abandon() -> None:
         os.close(null)
 
 
-def complain(line: str) -> None:
-    """Write one line to the standard error, after what the standard output has got so far."""
+def complain(text: str) -> None:
+    """Write a line, or several, to the standard error, after what the standard output has got so far."""
     settle()
     with suppress(OSError, AttributeError):
         if sys.stderr.isatty():
-            line = harmless(line)
-        sys.stderr.buffer.write(line.encode("utf-8", "replace") + b"\n")
+            text = _UNSAFE_BUT_NEWLINE.sub("\ufffd", text)
+        sys.stderr.buffer.write(text.encode("utf-8", "replace") + b"\n")
         sys.stderr.flush()
 
 
