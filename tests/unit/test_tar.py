@@ -194,6 +194,7 @@ def test_checksums_are_read_in_every_form(form: bytes) -> None:
         (b"         17\0", 15),
         (b"17\0garbage-", 15),
         (b"17          ", 15),
+        (b"00000000017 ", 15),
         (b"\0\0\0\0\0\0\0\0\0\0\0\0", 0),
         (b"            ", 0),
         (b"\x80\0\0\0\0\0\0\0\0\0\0\x0f", 15),
@@ -688,3 +689,10 @@ def test_what_is_written_is_read() -> None:
         ("d/f", "file", 0o644),
     ]
     assert (entries[2].mtime, entries[2].uname, entries[2].gname, entries[1].linkname) == ((7, 0), "u", "g", "x")
+
+
+@pytest.mark.parametrize("digits", [b"000644 \0", b"0000644 ", b"   644 \0", b"644\0\0\0\0\0"])
+def test_modes_and_owners_are_read_in_every_form(digits: bytes) -> None:
+    entry = one(header(size=b"00000000000 ", at100=digits * 3, at136=b"00000000007 ", at329=b"000000 \x00000000 \0"))
+    assert (entry.mode, entry.uid, entry.gid, entry.mtime) == (0o644, 0o644, 0o644, (7, 0))
+    refused(header(at100=digits, at108=b"6 44\0\0\0\0"), "owner")

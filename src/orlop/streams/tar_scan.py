@@ -34,7 +34,8 @@ _FILE, _SYMLINK, _PAX = b"02x"
 _SLASH: Final = ord("/")
 _DOT_OR_SLASH: Final = frozenset((b".", b"/", b""))
 _LINKS_AND_DIRS: Final = frozenset(b"125")
-_NO_DEVICE: Final = frozenset((bytes(16), b"0000000\0" * 2))
+_SPACE: Final = ord(" ")
+_NO_DEVICE: Final = frozenset((bytes(16), b"0000000\0" * 2, b"0000000 " * 2, b"000000 \0" * 2))
 _OCTAL: Final = b"01234567\0"
 _WHITEOUT: Final = b".wh."
 _PAX_TIMES: Final = frozenset((b"mtime", b"atime", b"ctime"))
@@ -42,6 +43,9 @@ _PAX_USED: Final = frozenset((b"path", b"linkpath", b"size"))
 _PAX_UNUSED: Final = (b"SCHILY.", b"LIBARCHIVE.", b"RHT.", b"MSWINDOWS.", b"comment", b"uname", b"gname")
 _UNCLEAN: Final = re.compile(rb"\A/|//|(?:\A|/)\.\.?(?:/|\Z)").search
 _RECORDS: Final = re.compile(rb"([0-9]+) ([^=\n]+)=([^\n]*)\n").findall
+_SPACED: Final = re.compile(
+    rb"(?:[0-7]{6}[0-7 ][ \0]){3}(?:[0-7]{11}[ \0]){2}"
+).fullmatch  # some end numbers with spaces
 _TIME: Final = re.compile(rb"[0-9]{1,18}(?:\.[0-9]*)?").fullmatch
 
 
@@ -203,9 +207,9 @@ class TarScanner:
                 special
                 or adler32(block) & 0xFFFF != checksums[block[148:156]]
                 or not block.isascii()  # then the sum is below 65,521, where Adler-32 begins anew
-                or block[100:148].translate(None, _OCTAL)
+                or (block[100:148].translate(None, _OCTAL) and not _SPACED(block, 100, 148))
                 or not block[0]
-                or block[135]
+                or block[135] > _SPACE
             ):
                 kind = 0
             elif (tail := block[257:]) != known_tail:
