@@ -354,9 +354,9 @@ root, number, archives = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 with orlop.open(root) as images:
     for turn in range(12):
         report = images.load(archives[(number + turn) % 2])
-        images.tag(str(report.images[0].id), f"worker{number}:{turn}")
         images.images(all=True)
         try:
+            images.tag(str(report.images[0].id), f"worker{number}:{turn}")
             images.remove(f"worker{number}:{turn}")
             images.remove("example/tiny:1.0")
             images.remove(str(report.images[-1].id), force=True)

@@ -62,8 +62,12 @@ class DockerExporter(Exporter):
         images = read_manifest(members)
         parents = _parents(images)
         store = self._store
-        with store.leases.hold(self._known(images)):
-            layers = {name: self._layer(members, name, diff) for name, diff in _needed(images).items()}
+        known = self._known(images)
+        with store.leases.hold(known):
+            # Only what was held before it is looked at again may be relied on.
+            layers = {
+                name: self._layer(members, name, diff, held=diff in known) for name, diff in _needed(images).items()
+            }
             manifests = attached_manifests(members, {entry.image.id: entry.image for entry in images})
             for layer in layers.values():
                 if layer is not None:
@@ -74,16 +78,16 @@ class DockerExporter(Exporter):
                     store.images.set_parent(child, parent)
                 return report
 
-    def _known(self, images: list[ArchiveImage]) -> list[DiffID]:
-        """Give the layers that are there already; the lease is taken on them before they are relied on."""
+    def _known(self, images: list[ArchiveImage]) -> set[DiffID]:
+        """Give the layers that are there already."""
         with self._store.metadata.read() as rows:
-            wanted = dict.fromkeys(diff_id for entry in images for diff_id in entry.image.rootfs.diff_ids)
-            return [diff_id for diff_id in wanted if rows.diff(diff_id) is not None]
+            wanted = {diff_id for entry in images for diff_id in entry.image.rootfs.diff_ids}
+            return {diff_id for diff_id in wanted if rows.diff(diff_id) is not None}
 
-    def _layer(self, members: Members, name: str, diff_id: DiffID) -> IngestedLayer | None:
-        """Give a member as a layer, or nothing where the store has it already."""
+    def _layer(self, members: Members, name: str, diff_id: DiffID, *, held: bool) -> IngestedLayer | None:
+        """Give a member as a layer, or nothing where the store has it already and it is held."""
         key = members.key_of(name, what="the layer")
-        if self._is_kept(key, diff_id):
+        if held and self._is_kept(key, diff_id):
             if members.progress is not None:
                 members.progress(LayerExists(diff_id.short))
             return None
