@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 import tracemalloc
+from typing import TYPE_CHECKING
 
 import pytest
 
 from orlop.errors import InvalidTar
-from orlop.streams.tar import END, TarLimits, TarScanner, TarSummary, member_header, padding
+from orlop.streams.tar import END, TarLimits, TarReader, TarScanner, TarSummary, member_header, padding
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EMPTY_LAYER = bytes(1024)
 
@@ -213,3 +218,19 @@ def test_headers_are_handed_over_while_the_layer_passes() -> None:
     scanner = TarScanner(headers=sink.write)
     scanner.feed(file("a", 5000))
     assert len(sink.getvalue()) == 504
+
+
+@pytest.mark.parametrize("folder", ["dockerd-20.10-overlay2", "dockerd-29-overlay2"])
+@pytest.mark.parametrize(("archive", "inspected"), [("tiny", "example_tiny_1.0"), ("dup", "example_dup_v1")])
+def test_the_size_of_an_image_is_what_daemons_with_overlay2_say(
+    data: Path, folder: str, archive: str, inspected: str
+) -> None:
+    contents, links = {}, {}
+    with (data / folder / f"{archive}.tar").open("rb") as file:
+        reader = TarReader(file)
+        for entry in reader:
+            contents[entry.name] = b"".join(reader.chunks())
+            links[entry.name] = entry.linkname.removeprefix("../")
+    layers = json.loads(contents["manifest.json"])[0]["Layers"]
+    sizes = [scan(contents[links[layer] or layer]).content_size for layer in layers]
+    assert sum(sizes) == json.loads((data / folder / "api" / f"inspect-{inspected}.json").read_text())["Size"]
