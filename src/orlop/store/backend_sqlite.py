@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidInput
 from orlop.model.digest import Digest
-from orlop.model.image import Image
 from orlop.store.backend import StoreBackend, missing, missing_metadata
 
 if TYPE_CHECKING:
@@ -80,6 +79,8 @@ class SQLiteStoreBackend(StoreBackend):
 
 def _derived(config: bytes) -> tuple[ChainID | None, tuple[int, int]]:
     """Take from a config what rows are found and sorted by; a backend keeps any bytes, images or not."""
+    from orlop.model.image import Image  # noqa: PLC0415 - listing images reads no config
+
     try:
         image = Image.from_json(config)
     except InvalidInput:

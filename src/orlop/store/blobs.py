@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, BinaryIO, final
 
 from orlop.errors import ContentNotFound, InvalidDigest, SizeMismatch
 from orlop.streams.files import NewFile, explaining, fsync_directory
-from orlop.streams.verify import VerifyingReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from orlop.model.digest import DiffID, Digest
     from orlop.store.leases import Leases
     from orlop.store.metadata import BlobRow, Rows, WritableRows
+    from orlop.streams.verify import VerifyingReader
 
 
 class BlobStore(ABC):
@@ -32,6 +32,8 @@ class BlobStore(ABC):
             ContentNotFound: the bytes are not there.
             SizeMismatch: there are more or fewer than there should be.
         """
+        from orlop.streams.verify import VerifyingReader  # noqa: PLC0415 - listing images reads no blob
+
         return VerifyingReader(self.open_unverified(blob), digest=blob.digest, size=blob.size)
 
     @abstractmethod

@@ -18,12 +18,12 @@ from orlop.errors import (
     OrlopError,
 )
 from orlop.model.digest import Digest, ImageID
-from orlop.model.image import Image, check_history
 from orlop.store.backend import ImageIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from orlop.model.image import Image
     from orlop.store.backend import StoreBackend
     from orlop.store.layers import Layer, LayerGetReleaser, LayerMetadata
 
@@ -54,7 +54,9 @@ class ImageStore:
             InvalidImage: this is no image config, or its history names more layers than it has.
             LayerNotFound: a layer that it names is not there; nothing is kept.
         """
-        image = Image.from_json(config)
+        from orlop.model.image import check_history  # noqa: PLC0415 - listing images reads no config
+
+        image = _parsed(config)
         check_history(image)
         if self._has(image.id):
             return image.id
@@ -84,7 +86,7 @@ class ImageStore:
             raw = self._backend.get(image_id)
         except ContentNotFound:
             raise not_found(str(image_id)) from None
-        return Image.from_json(raw).with_parent(self.get_parent(image_id))
+        return _parsed(raw).with_parent(self.get_parent(image_id))
 
     def delete(self, image_id: ImageID) -> tuple[LayerMetadata, ...]:
         """Delete an image and give the layers that went with it, top first. Its children lose their parent.
@@ -93,7 +95,7 @@ class ImageStore:
             ImageNotFound: there is none.
         """
         try:
-            chain_id = Image.from_json(self._backend.get(image_id)).rootfs.chain_id()
+            chain_id = _parsed(self._backend.get(image_id)).rootfs.chain_id()
         except ContentNotFound:
             raise not_found(str(image_id)) from None
         except OrlopError as error:
@@ -169,7 +171,7 @@ class ImageStore:
         return image_id in self._index.ids_with_prefix(str(image_id), 1)
 
 
-class _LazyImages(Mapping[ImageID, Image]):
+class _LazyImages(Mapping[ImageID, "Image"]):
     """Images by ID, read one at a time; the IDs are those of the moment they are asked for."""
 
     def __init__(self, store: ImageStore, ids: Callable[[], Iterable[ImageID]]) -> None:
@@ -227,6 +229,12 @@ class _WalkedIndex:
             except OrlopError:
                 parent = ""
             yield ImageID.wrap(Digest.parse(str(digest))), parent
+
+
+def _parsed(config: bytes) -> Image:
+    from orlop.model.image import Image  # noqa: PLC0415 - listing images reads no config
+
+    return Image.from_json(config)
 
 
 def not_found(name: str) -> ImageNotFound:

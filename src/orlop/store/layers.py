@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from orlop.errors import DigestMismatch, LayerLimitExceeded, LayerNotFound, SizeMismatch
 from orlop.model.digest import ChainID, DiffID, chain_id
-from orlop.store.ingest import ingest_layer
 from orlop.store.metadata import ChainRow
-from orlop.streams.compression import Compression, decompressed
 from orlop.streams.files import CHUNK
-from orlop.streams.pipeline import Fanout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -126,6 +122,8 @@ class LayerStore:
             LayerNotFound: the parent is not there. InvalidTar, InvalidCompression: this is no layer.
             LayerLimitExceeded: the chain would be too long.
         """
+        from orlop.store.ingest import ingest_layer  # noqa: PLC0415 - listing images reads no layer
+
         layer = ingest_layer(source, self._blobs)
         try:
             layer.sync()
@@ -189,6 +187,8 @@ class LayerStore:
             LayerNotFound: no layer has that diff ID. ContentNotFound: its bytes are missing.
             DigestMismatch, SizeMismatch, InvalidCompression: they are damaged.
         """
+        from orlop.streams.compression import Compression, decompressed  # noqa: PLC0415 - as in `register`
+
         with self._metadata.read() as rows:
             diff = rows.diff(diff_id)
             stored = rows.blobs_of(diff_id)
@@ -235,6 +235,10 @@ def _required(rows: Rows, chain_id: ChainID) -> tuple[ChainRow, DiffRow]:
 
 def _verified(plain: Readable, diff: DiffRow) -> Iterator[bytes]:
     """Hash in a thread beside the reader; hold the last chunk back until everything fits."""
+    import hashlib  # noqa: PLC0415 - as in `register`
+
+    from orlop.streams.pipeline import Fanout  # noqa: PLC0415 - as in `register`
+
     digest = hashlib.sha256()
     size = 0
     with Fanout(digest.update) as beside:

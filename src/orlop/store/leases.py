@@ -7,7 +7,6 @@ ends, however it ends, the lock is free and the rows count for nothing.
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 import weakref
 from collections import Counter
@@ -50,7 +49,7 @@ class Leases:
 
     def _new_lock(self) -> FileLock:
         while True:
-            lock = FileLock(os.path.join(self._directory, secrets.token_hex(8)))
+            lock = FileLock(os.path.join(self._directory, os.urandom(8).hex()))
             lock.acquire()
             if lock.is_current():
                 return lock

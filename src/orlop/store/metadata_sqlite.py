@@ -8,9 +8,7 @@ waiting is unfair; readers never wait for writers, as the database is in WAL mod
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
-import tempfile
 import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -21,6 +19,7 @@ from orlop.store.metadata_sqlite_rows import SCHEMA, SCHEMA_VERSION, SQLiteRows
 from orlop.streams.files import FileLock, explaining
 
 if TYPE_CHECKING:
+    import tempfile
     from collections.abc import Iterator, Mapping
 
     from orlop.errors import OrlopError
@@ -180,6 +179,9 @@ class SQLiteMetadata(Metadata):
     def _connect_reading(self) -> sqlite3.Connection:
         path, options = self._path, "mode=ro"
         if os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal"):
+            import shutil  # noqa: PLC0415 - only beside a log
+            import tempfile  # noqa: PLC0415 - only beside a log
+
             # A log cannot be read without writing beside it: read a private copy of both.
             with self._guard:
                 if self._copy is None:
