@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def daemon() -> Iterator[Daemon]:
-    """Engine 20.10, started for this session alone."""
+    """Engine 20.10, started for this worker alone."""
     daemon = Daemon()
     yield daemon
     daemon.stop()
