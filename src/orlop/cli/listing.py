@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 import click
 
@@ -20,16 +19,14 @@ _JSON: Final = re.compile(r"json|\{\{\s*json\s+\.\s*\}\}")
 _TABLE: Final = "table"
 
 
-@dataclass(frozen=True, slots=True)
-class Field(Generic[Row]):
+class Field(NamedTuple, Generic[Row]):
     """A field of a list: its heading in tables, and its text for one row."""
 
     heading: str
     text: Callable[[Row], str]
 
 
-@dataclass(frozen=True, slots=True)
-class Template(Generic[Row]):
+class Template(NamedTuple, Generic[Row]):
     """How a list is printed: the pieces of each line, with columns and headings where it is a table."""
 
     pieces: tuple[str | Field[Row], ...]
@@ -52,8 +49,7 @@ class Template(Generic[Row]):
         output.write(text)
 
 
-@dataclass(frozen=True, slots=True)
-class JSONLines(Generic[Row]):
+class JSONLines(NamedTuple, Generic[Row]):
     """Each row as a JSON object on a line of its own, all values strings, keys sorted."""
 
     fields: Mapping[str, Field[Row]]

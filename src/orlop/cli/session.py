@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,12 +10,12 @@ if TYPE_CHECKING:
     from orlop.service.image_service import ImageService
 
 
-@dataclass
 class Session:
     """The global options of one run; ``root`` is nothing where the user named none."""
 
-    root: str | None = None
-    debug: bool = False
+    def __init__(self, *, debug: bool = False) -> None:
+        self.root: str | None = None
+        self.debug = debug
 
     def open(self) -> ImageService:
         """Open the store, or make one where there is none; use it as a context manager.
