@@ -64,10 +64,21 @@ class IngestedLayer:
         self._toc.discard()
 
 
+@dataclass(frozen=True, slots=True)
+class MeasuredLayer:
+    """What is known of a layer that was read and not kept."""
+
+    diff: DiffRow
+    blob: BlobRow
+
+    def discard(self) -> None:
+        """Leave nothing behind: nothing was written."""
+
+
 def ingest_layer(
     source: Readable, blobs: FileBlobStore, *, progress: Callable[[int], object] | None = None
 ) -> IngestedLayer:
-    """Read a layer to its end, plain or compressed.
+    """Read a layer to its end, plain or compressed, and write it.
 
     Args:
         source: the layer's bytes as they came.
@@ -81,31 +92,51 @@ def ingest_layer(
     with ExitStack() as stack:
         content = stack.enter_context(blobs.new())
         toc = stack.enter_context(blobs.new())
-        first = source.read(CHUNK)
-        compression = detect(first)
-        raw_hash = hashlib.sha256()
-        plain_hash = raw_hash if compression is Compression.NONE else hashlib.sha256()
         table = TocWriter(toc)
-        scanner = TarScanner(headers=table.add)
-        raw = _Tee(source, first, Fanout(content.write, raw_hash.update), progress)
-        with raw.out:
-            if compression is Compression.NONE:
-                while chunk := raw.read(CHUNK):
-                    scanner.feed(chunk)
-            else:
-                _scan_compressed(raw, compression, scanner, plain_hash.update)
-            raw.out.close()
-        summary = scanner.close()
+        measured = measure_layer(source, write=content.write, headers=table.add, progress=progress)
         table.close()
-        diff_id = DiffID("sha256", plain_hash.hexdigest())
-        digest = Digest("sha256", raw_hash.hexdigest())
         stack.pop_all()
-    return IngestedLayer(
+    return IngestedLayer(measured.diff, measured.blob, content, toc, blobs)
+
+
+def measure_layer(
+    source: Readable,
+    *,
+    write: Callable[[bytes], object] | None = None,
+    headers: Callable[[bytes], object] | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> MeasuredLayer:
+    """Read a layer to its end, plain or compressed: hash it as it came and decompressed, and scan it.
+
+    Args:
+        source: the layer's bytes as they came.
+        write: called with these bytes, in a thread of its own.
+        headers: called with the tar headers in them.
+        progress: called with the number of raw bytes read since the last call.
+
+    Raises:
+        InvalidTar: what comes out is no layer tar. InvalidCompression: the stream is damaged. And what ``write`` raises.
+    """
+    first = source.read(CHUNK)
+    compression = detect(first)
+    raw_hash = hashlib.sha256()
+    plain_hash = raw_hash if compression is Compression.NONE else hashlib.sha256()
+    scanner = TarScanner(headers=headers)
+    consumers = [raw_hash.update] if write is None else [write, raw_hash.update]
+    raw = _Tee(source, first, Fanout(*consumers), progress)
+    with raw.out:
+        if compression is Compression.NONE:
+            while chunk := raw.read(CHUNK):
+                scanner.feed(chunk)
+        else:
+            _scan_compressed(raw, compression, scanner, plain_hash.update)
+        raw.out.close()
+    summary = scanner.close()
+    diff_id = DiffID("sha256", plain_hash.hexdigest())
+    digest = Digest("sha256", raw_hash.hexdigest())
+    return MeasuredLayer(
         DiffRow(diff_id, summary.tar_size, summary.content_size, summary.entries, summary.reason or None),
-        BlobRow(digest, content.size, compression.name.lower()),
-        content,
-        toc,
-        blobs,
+        BlobRow(digest, raw.size, compression.name.lower()),
     )
 
 
@@ -132,6 +163,7 @@ class _Tee:
     def __init__(self, source: Readable, first: bytes, out: Fanout, progress: Callable[[int], object] | None) -> None:
         self._source = source
         self._first = first
+        self.size = 0
         self.out = out
         self._progress = progress
 
@@ -142,6 +174,7 @@ class _Tee:
         else:
             chunk = self._source.read(n)
         if chunk:
+            self.size += len(chunk)
             self.out.put(chunk)
             if self._progress is not None:
                 self._progress(len(chunk))
