@@ -78,7 +78,7 @@ def images(
     chosen = parse_format(form, _FIELDS, template) if form else template
     digests = form is not None and ".Digest" in form
     with session.open() as service:
-        found = service.images(name, all=intermediate)
+        found = service.iter_images(name, all=intermediate)
     now = time.time()
     chosen.print(row for summary in found for row in _rows(summary, now, whole=no_trunc, digests=digests))
 

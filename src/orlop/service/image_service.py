@@ -116,6 +116,10 @@ class ImageService:
         Raises:
             InvalidReference: the name is none.
         """
+        return list(self.iter_images(name, all=all))
+
+    def iter_images(self, name: str | None = None, *, all: bool = False) -> Iterator[ImageSummary]:  # noqa: A002 - as above
+        """Give what `images` lists, of the moment of the call, one at a time: for a store of very many images."""
         from orlop.service.images import images  # noqa: PLC0415 - one verb needs one verb's code
 
         return images(self._store, name, all=all)

@@ -9,7 +9,10 @@ from orlop.model.reference import Reference, parse_any
 from orlop.store.references import reference_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from orlop.model.digest import ImageID
+    from orlop.store.metadata import ImageRow, ReferenceRow, Rows
     from orlop.store.root import Store
 
 
@@ -28,39 +31,44 @@ class ImageSummary:
     parent: ImageID | None
 
 
-def images(store: Store, name: str | None = None, *, all: bool = False) -> list[ImageSummary]:  # noqa: A002 - docker's word
-    """See `orlop.service.ImageService.images`."""
+def images(store: Store, name: str | None = None, *, all: bool = False) -> Iterator[ImageSummary]:  # noqa: A002 - docker's word
+    """See `orlop.service.ImageService.iter_images`."""
     asked = None if name is None else parse_any(name)
     wanted = asked if isinstance(asked, Reference) else None
     with store.metadata.read() as rows:
-        tagged: dict[ImageID, list[Reference]] = {}
-        for named in rows.references(name=None if wanted is None else wanted.name):
-            if wanted is None or wanted.is_name_only or named.suffix in _suffixes(wanted):
-                tagged.setdefault(named.image, []).append(reference_of(named))
-        by_id = name is not None and (wanted is None or not tagged)
-        found = rows.image_rows(heads_only=not all and not by_id)
-        if by_id:
+        named = rows.references(name=None if wanted is None else wanted.name)
+        if wanted is not None and not wanted.is_name_only:
+            suffixes = _suffixes(wanted)
+            named = [row for row in named if row.suffix in suffixes]
+        found: Iterable[ImageRow]
+        if name is not None and (wanted is None or not named):
             # A name that no image carries may be an ID, or the first digits of one.
-            found = [row for row in found if name is not None and _starts_with(row.id, name)]
-            tagged = {row.id: [reference_of(named) for named in rows.references(image=row.id)] for row in found}
-        elif not all:
-            # An image with a child is listed all the same when it has a name of its own.
-            listed = {row.id for row in found}
-            found += [row for image in tagged if image not in listed and (row := rows.image_row(image)) is not None]
-            found.sort(key=lambda row: (row.created, row.id), reverse=True)
-        summaries = []
-        for row in found:
-            if name is not None and row.id not in tagged:
-                continue
-            parent = store.images.get_parent(row.id)
-            references = tuple(tagged.get(row.id, ()))
-            summaries.append(ImageSummary(row.id, references, row.created[0], row.size, parent))
-    return summaries
+            found = _of_prefix(rows, name)
+            named = [one for row in found for one in rows.references(image=row.id)]
+        elif name is not None:
+            carriers = [row for image in {one.image for one in named} if (row := rows.image_row(image)) is not None]
+            found = _newest_first(carriers)
+        else:
+            found = rows.image_rows(listed_only=not all)
+    references: dict[ImageID, list[ReferenceRow]] = {}
+    for one in named:
+        references.setdefault(one.image, []).append(one)
+    return (
+        ImageSummary(row.id, tuple(map(reference_of, references.get(row.id, ()))), row.created[0], row.size, row.parent)
+        for row in found
+    )
 
 
-def _starts_with(image_id: ImageID, text: str) -> bool:
-    digits = text.removeprefix("sha256:")
-    return bool(digits) and image_id.hex.startswith(digits)
+def _of_prefix(rows: Rows, name: str) -> list[ImageRow]:
+    digits = name.removeprefix("sha256:")
+    if not digits:
+        return []
+    found = (rows.image_row(image) for image in rows.image_ids_with_prefix(f"sha256:{digits}", None))
+    return _newest_first(row for row in found if row is not None)
+
+
+def _newest_first(rows: Iterable[ImageRow]) -> list[ImageRow]:
+    return sorted(sorted(rows, key=lambda row: row.id), key=lambda row: row.created, reverse=True)
 
 
 def _suffixes(reference: Reference) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ class SQLiteStoreBackend(StoreBackend):
 
     def _walk(self) -> Iterator[Digest]:
         with self._rows.read() as rows:
-            return iter([Digest.wrap(image) for image in rows.image_ids()])
+            return map(Digest.wrap, rows.image_ids())
 
     def _get(self, digest: Digest) -> bytes:
         with self._rows.read() as rows:
@@ -74,7 +74,7 @@ class SQLiteStoreBackend(StoreBackend):
     def heads(self) -> Iterable[ImageID]:
         """Give the images that are nobody's parent."""
         with self._rows.read() as rows:
-            return list(rows.heads())
+            return rows.heads()
 
 
 def _derived(config: bytes) -> tuple[ChainID | None, tuple[int, int]]:

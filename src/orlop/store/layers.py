@@ -156,27 +156,23 @@ class LayerStore:
 
     def prune(self, rows: WritableRows, chain_id: ChainID) -> tuple[LayerMetadata, ...]:
         """Drop a chain inside a write, from its top, as far as nothing refers to it."""
-        sizes: dict[DiffID, int] = {}
-        chain: ChainID | None = chain_id
-        while chain is not None and (row := rows.chain(chain)) is not None:
-            diff = rows.diff(row.diff_id)
-            sizes[row.diff_id] = 0 if diff is None else diff.content_size
-            chain = row.parent
         self._leases.drop_dead(rows)
         gone, blobs, diffs = rows.prune_chain(chain_id)
         self._blobs.remove(rows, blobs)
         self._blobs.remove_tocs(rows, diffs)
-        return tuple(LayerMetadata(row.chain_id, row.diff_id, row.size, sizes[row.diff_id]) for row in gone)
+        if not gone:
+            return ()
+        rest = gone[-1].parent
+        base = None if rest is None else rows.chain(rest)
+        return tuple(_described(row, below) for row, below in zip(gone, [*gone[1:], base], strict=True))
 
     def map(self) -> Mapping[ChainID, LayerMetadata]:
         """Give what is known of every layer."""
-        found: dict[ChainID, LayerMetadata] = {}
         with self._metadata.read() as rows:
-            for row in rows.chains():
-                diff = rows.diff(row.diff_id)
-                if diff is not None:
-                    found[row.chain_id] = LayerMetadata(row.chain_id, row.diff_id, row.size, diff.content_size)
-        return found
+            found = {row.chain_id: row for row in rows.chains()}
+        return {
+            chain: _described(row, None if row.parent is None else found[row.parent]) for chain, row in found.items()
+        }
 
     def tar_chunks(self, diff_id: DiffID) -> Iterator[bytes]:
         """Give exactly the bytes of a layer's uncompressed tar, from whichever form is stored.
@@ -222,6 +218,11 @@ def add_chain(rows: WritableRows, parent: ChainID | None, diff: DiffRow) -> Chai
         raise LayerLimitExceeded(msg)
     rows.put_chain(row)
     return row
+
+
+def _described(row: ChainRow, below: ChainRow | None) -> LayerMetadata:
+    # What a layer adds to its chain is what the chain below does not have.
+    return LayerMetadata(row.chain_id, row.diff_id, row.size, row.size - (0 if below is None else below.size))
 
 
 def _required(rows: Rows, chain_id: ChainID) -> tuple[ChainRow, DiffRow]:

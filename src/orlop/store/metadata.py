@@ -10,11 +10,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orlop.errors import InvalidDigest
+from orlop.model.digest import ImageID
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from orlop.model.digest import ChainID, DiffID, Digest, ImageID
+    from orlop.model.digest import ChainID, DiffID, Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class ImageRow:
     chain_id: ChainID | None
     created: tuple[int, int]
     size: int
+    parent: ImageID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +92,22 @@ class Rows(ABC):
 
     @abstractmethod
     def image_ids(self) -> Iterator[ImageID]:
-        """Give the IDs of all images."""
+        """Give the IDs of all images; those of this moment, to be gone through at leisure, as `image_rows`."""
 
     @abstractmethod
-    def image_ids_with_prefix(self, prefix: str, limit: int) -> list[ImageID]:
-        """Give at most ``limit`` IDs that start with ``prefix`` (with its algorithm)."""
+    def image_ids_with_prefix(self, prefix: str, limit: int | None) -> list[ImageID]:
+        """Give the IDs that start with ``prefix`` (with its algorithm), at most ``limit`` if that is given."""
 
     @abstractmethod
     def config(self, image: Digest) -> bytes | None:
         """Give the exact config, or nothing where there is no such image."""
 
     @abstractmethod
-    def image_rows(self, *, heads_only: bool) -> list[ImageRow]:
-        """Give all images, or those without children, newest first."""
+    def image_rows(self, *, listed_only: bool) -> Iterator[ImageRow]:
+        """Give all images, or those that have no children or a name of their own, newest first.
+
+        The rows are those of this moment, and may be gone through after the block has ended.
+        """
 
     @abstractmethod
     def image_row(self, image: Digest) -> ImageRow | None:
@@ -108,7 +115,7 @@ class Rows(ABC):
 
     @abstractmethod
     def heads(self) -> Iterator[ImageID]:
-        """Give the images that are nobody's parent."""
+        """Give the images that are nobody's parent, in no promised order; those of this moment, as `image_rows`."""
 
     @abstractmethod
     def children(self, image: Digest) -> list[ImageID]:
@@ -256,3 +263,11 @@ class Metadata(ABC):
     @abstractmethod
     def facts(self) -> Mapping[str, str]:
         """Say what kind of database this is, for people."""
+
+
+def parent_of(value: bytes | None) -> ImageID | None:
+    """Give the image that metadata under the key ``parent`` names; nothing for what is no ID."""
+    try:
+        return None if value is None else ImageID.parse(value.decode("ascii"))
+    except (UnicodeDecodeError, InvalidDigest):
+        return None

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
-from orlop.store.metadata import BlobRow, ChainRow, DiffRow, ImageRow, ManifestRow, ReferenceRow, WritableRows
+from orlop.store.metadata import (
+    BlobRow,
+    ChainRow,
+    DiffRow,
+    ImageRow,
+    ManifestRow,
+    ReferenceRow,
+    WritableRows,
+    parent_of,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -14,16 +23,29 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 """Kept in ``user_version``; a store of a higher one is left alone."""
 
+# The value is kept as the bytes that the daemon's file would hold: the parent's ID as text.
+_CHILDREN = "SELECT 1 FROM image_metadata AS child WHERE child.key = 'parent' AND child.value = CAST({} AS BLOB)"
+_SET_HEAD = f"UPDATE image SET head = NOT head WHERE id = {{0}} AND head = EXISTS ({_CHILDREN.format('id')});"  # noqa: S608 - constants
+
 SCHEMA = (
     """CREATE TABLE image (
         id TEXT PRIMARY KEY NOT NULL, config BLOB NOT NULL, chain TEXT, created INTEGER NOT NULL,
-        created_ns INTEGER NOT NULL) STRICT""",
+        created_ns INTEGER NOT NULL, head INTEGER NOT NULL DEFAULT 1) STRICT""",
     "CREATE INDEX image_newest ON image (created DESC, created_ns DESC, id, chain)",
+    "CREATE INDEX image_heads ON image (created DESC, created_ns DESC, id, chain) WHERE head",
     "CREATE INDEX image_chain ON image (chain)",
     """CREATE TABLE image_metadata (
         image TEXT NOT NULL REFERENCES image (id) ON DELETE CASCADE, key TEXT NOT NULL, value BLOB NOT NULL,
         PRIMARY KEY (image, key)) STRICT, WITHOUT ROWID""",
     "CREATE INDEX image_children ON image_metadata (value, image) WHERE key = 'parent'",
+    # Whether an image has children follows from the rows of its children, whoever changes them.
+    f"""CREATE TRIGGER image_put AFTER INSERT ON image BEGIN {_SET_HEAD.format("new.id")} END""",
+    f"""CREATE TRIGGER parent_put AFTER INSERT ON image_metadata WHEN new.key = 'parent' BEGIN
+        {_SET_HEAD.format("CAST(new.value AS TEXT)")} END""",
+    f"""CREATE TRIGGER parent_moved AFTER UPDATE OF value ON image_metadata WHEN new.key = 'parent' BEGIN
+        {_SET_HEAD.format("CAST(old.value AS TEXT)")} {_SET_HEAD.format("CAST(new.value AS TEXT)")} END""",
+    f"""CREATE TRIGGER parent_gone AFTER DELETE ON image_metadata WHEN old.key = 'parent' BEGIN
+        {_SET_HEAD.format("CAST(old.value AS TEXT)")} END""",
     """CREATE TABLE reference (
         name TEXT NOT NULL, suffix TEXT NOT NULL, image TEXT NOT NULL, updated INTEGER NOT NULL,
         PRIMARY KEY (name, suffix)) STRICT, WITHOUT ROWID""",
@@ -53,12 +75,11 @@ SCHEMA = (
     "CREATE INDEX lease_digest ON lease (digest)",
 )
 
-_IMAGE_ROW = """SELECT image.id, image.chain, image.created, image.created_ns, coalesce(chain.size, 0)
-    FROM image LEFT JOIN chain ON chain.id = image.chain"""
-
-# The value is kept as the bytes that the daemon's file would hold: the parent's ID as text.
-_CHILDLESS = """NOT EXISTS (SELECT 1 FROM image_metadata AS child
-    WHERE child.key = 'parent' AND child.value = CAST(image.id AS BLOB))"""
+_IMAGE_ROW = """SELECT image.id, image.chain, image.created, image.created_ns, coalesce(chain.size, 0), parent.value
+    FROM image LEFT JOIN chain ON chain.id = image.chain
+    LEFT JOIN image_metadata AS parent ON parent.image = image.id AND parent.key = 'parent'"""
+_NEWEST_FIRST = " ORDER BY image.created DESC, image.created_ns DESC, image.id"
+_NAMED_PARENTS = f"image.id IN (SELECT image FROM reference WHERE EXISTS ({_CHILDREN.format('reference.image')}))"  # noqa: S608 - as above
 
 
 class SQLiteRows(WritableRows):
@@ -82,12 +103,13 @@ class SQLiteRows(WritableRows):
 
     def image_ids(self) -> Iterator[ImageID]:
         """Give the IDs of all images."""
-        return (ImageID.unchecked(text) for (text,) in self._run("SELECT id FROM image ORDER BY id"))
+        return (ImageID.unchecked(text) for (text,) in self._run("SELECT id FROM image ORDER BY id").fetchall())
 
-    def image_ids_with_prefix(self, prefix: str, limit: int) -> list[ImageID]:
+    def image_ids_with_prefix(self, prefix: str, limit: int | None) -> list[ImageID]:
         """Give at most ``limit`` IDs that start with ``prefix``."""
         found = self._run(
-            "SELECT id FROM image WHERE id >= ? AND id < ? ORDER BY id LIMIT ?", (prefix, f"{prefix}\x7f", limit)
+            "SELECT id FROM image WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
+            (prefix, f"{prefix}\x7f", -1 if limit is None else limit),
         )
         return [ImageID.unchecked(text) for (text,) in found]
 
@@ -96,11 +118,14 @@ class SQLiteRows(WritableRows):
         config: bytes | None = self._value("SELECT config FROM image WHERE id = ?", str(image))
         return config
 
-    def image_rows(self, *, heads_only: bool) -> list[ImageRow]:
-        """Give all images, or those without children, newest first."""
-        where = f" WHERE {_CHILDLESS}" if heads_only else ""
-        order = " ORDER BY image.created DESC, image.created_ns DESC, image.id"
-        return [_image_row(row) for row in self._run(_IMAGE_ROW + where + order)]
+    def image_rows(self, *, listed_only: bool) -> Iterator[ImageRow]:
+        """Give all images, or those that are listed, newest first."""
+        if not listed_only:
+            return map(_image_row, self._run(_IMAGE_ROW + _NEWEST_FIRST).fetchall())
+        found = self._run(f"{_IMAGE_ROW} WHERE image.head{_NEWEST_FIRST}").fetchall()
+        if others := self._run(f"{_IMAGE_ROW} WHERE {_NAMED_PARENTS}").fetchall():
+            found = sorted((*found, *others), key=lambda row: (-row[2], -row[3], row[0]))
+        return map(_image_row, found)
 
     def image_row(self, image: Digest) -> ImageRow | None:
         """Give one image's row."""
@@ -109,7 +134,7 @@ class SQLiteRows(WritableRows):
 
     def heads(self) -> Iterator[ImageID]:
         """Give the images that are nobody's parent."""
-        found = self._run(f"SELECT id FROM image WHERE {_CHILDLESS} ORDER BY id")  # noqa: S608 - a constant
+        found = self._run("SELECT id FROM image WHERE head").fetchall()
         return (ImageID.unchecked(text) for (text,) in found)
 
     def children(self, image: Digest) -> list[ImageID]:
@@ -129,15 +154,20 @@ class SQLiteRows(WritableRows):
     def put_image(self, image: Digest, config: bytes, *, chain_id: ChainID | None, created: tuple[int, int]) -> None:
         """Keep a config; one that is there already stays."""
         self._run(
-            "INSERT INTO image VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO image (id, config, chain, created, created_ns) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (str(image), config, _text(chain_id), *created),
         )
 
     def delete_image(self, image: Digest) -> bool:
         """Forget a config with its metadata and its links to manifests."""
+        came = self._run("SELECT manifest FROM image_manifest WHERE image = ?", (str(image),)).fetchall()
         gone = self._run("DELETE FROM image WHERE id = ?", (str(image),)).rowcount > 0
-        if gone:
-            self._run("DELETE FROM manifest WHERE digest NOT IN (SELECT manifest FROM image_manifest)")
+        for manifest in came:
+            self._run(
+                """DELETE FROM manifest WHERE digest = ?1
+                AND NOT EXISTS (SELECT 1 FROM image_manifest WHERE manifest = ?1)""",
+                manifest,
+            )
         return gone
 
     def set_metadata(self, image: Digest, key: str, value: bytes) -> None:
@@ -320,10 +350,10 @@ def _text(digest: Digest | None) -> str | None:
     return None if digest is None else str(digest)
 
 
-def _image_row(row: tuple[str, str | None, int, int, int]) -> ImageRow:
-    identifier, chain, created, created_ns, size = row
+def _image_row(row: tuple[str, str | None, int, int, int, bytes | None]) -> ImageRow:
+    identifier, chain, created, created_ns, size, parent = row
     chain_id = None if chain is None else ChainID.unchecked(chain)
-    return ImageRow(ImageID.unchecked(identifier), chain_id, (created, created_ns), size)
+    return ImageRow(ImageID.unchecked(identifier), chain_id, (created, created_ns), size, parent_of(parent))
 
 
 def _reference_row(row: tuple[str, str, str, int]) -> ReferenceRow:
