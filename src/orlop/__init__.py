@@ -18,7 +18,7 @@ from orlop._version import __version__
 if TYPE_CHECKING:
     import os
 
-    from orlop.archive.exporter import LoadedImage, LoadReport, MovedReference
+    from orlop.archive.report import LoadedImage, LoadReport, MovedReference
     from orlop.errors import OrlopError
     from orlop.model.container import ContainerConfig
     from orlop.model.digest import ChainID, DiffID, Digest, ImageID
@@ -46,9 +46,9 @@ _HOMES = {
     "LayerDone": "orlop.model.progress",
     "LayerExists": "orlop.model.progress",
     "LayerProgress": "orlop.model.progress",
-    "LoadReport": "orlop.archive.exporter",
-    "LoadedImage": "orlop.archive.exporter",
-    "MovedReference": "orlop.archive.exporter",
+    "LoadReport": "orlop.archive.report",
+    "LoadedImage": "orlop.archive.report",
+    "MovedReference": "orlop.archive.report",
     "OrlopError": "orlop.errors",
     "ProgressEvent": "orlop.model.progress",
     "Reference": "orlop.model.reference",

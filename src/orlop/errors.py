@@ -128,6 +128,12 @@ class ReferenceNotFound(NotFound):
     code = "REFERENCE_NOT_FOUND"
 
 
+class PlatformNotFound(NotFound):
+    """An archive holds no image for the platform that was asked for."""
+
+    code = "PLATFORM_NOT_FOUND"
+
+
 class LayerNotFound(NotFound):
     """No layer has that chain ID or diff ID."""
 

@@ -1,4 +1,4 @@
-"""What a file or pipe holds, found out by its first bytes, and its members."""
+"""What a file, a pipe or a directory holds, found out by its first bytes and its members."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from orlop.archive.members import LocatedMembers, StreamedMembers
+from orlop.archive.directory import DirectoryMembers
+from orlop.archive.docker import DockerExporter
+from orlop.archive.legacy import LegacyExporter
+from orlop.archive.members import LocatedMembers, StreamedMembers, Window
+from orlop.archive.oci import OCIExporter
+from orlop.archive.skopeo_dir import DirExporter
 from orlop.errors import InvalidArchive, InvalidTar
+from orlop.model import gojson
 from orlop.streams.compression import Compression, decompressed, detect
 from orlop.streams.files import CHUNK, explained, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orlop.archive.members import Members
+    from orlop.archive.exporter import Exporter
+    from orlop.archive.members import L, LayerTaker, Members
     from orlop.model.progress import Progress
-    from orlop.store.blobs import FileBlobStore
     from orlop.store.ingest import Readable
 
 _PREFIX = 512
@@ -26,13 +32,13 @@ _PREFIX = 512
 
 @contextmanager
 def open_members(
-    source: BinaryIO | str | os.PathLike[str], blobs: FileBlobStore, *, progress: Progress | None = None
-) -> Iterator[Members]:
-    """Open an archive, plain or compressed, in a file or a pipe, and give its members.
+    source: BinaryIO | str | os.PathLike[str], take: LayerTaker[L], *, progress: Progress | None = None
+) -> Iterator[Members[L]]:
+    """Open an archive, plain or compressed, in a file or a pipe, or unpacked in a directory, and give its members.
 
     Args:
         source: a path, or an open binary file or stream, which is read from where it stands and not closed.
-        blobs: where layers are ingested.
+        take: makes a layer of a member's bytes.
         progress: told of every layer's bytes.
 
     Raises:
@@ -40,41 +46,89 @@ def open_members(
     """
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
+        if os.path.isdir(name):
+            with DirectoryMembers(name, take, progress) as members:
+                yield members
+            return
         with (
             open(open_source(source), "rb", buffering=CHUNK) as file,
-            _members_of(file, name, blobs, progress) as members,
+            _members_of(file, name, take, progress) as members,
         ):
             yield members
         return
-    with _members_of(source, "the input", blobs, progress) as members:
+    with _members_of(source, "the input", take, progress) as members:
+        yield members
+
+
+def exporter_of(members: Members[L]) -> type[Exporter]:
+    """Say in which format an archive is, by its members.
+
+    Raises:
+        InvalidArchive: it is in none that is known, or could be read in two ways.
+    """
+    has_index = members.has("index.json") or members.has("oci-layout")
+    if members.has("manifest.json"):
+        if not _is_manifest(members):
+            return DockerExporter
+        if has_index:
+            msg = "the archive is a directory of skopeo and an OCI layout at once, which may differ; it is refused"
+            raise InvalidArchive(msg)
+        return DirExporter
+    if has_index:
+        return OCIExporter
+    if members.has("repositories"):
+        return LegacyExporter
+    msg = (
+        "this is no image archive: it has neither manifest.json nor index.json nor repositories; give one that docker,"
+        " podman, skopeo or buildah saved"
+    )
+    raise InvalidArchive(msg)
+
+
+def _is_manifest(members: Members[L]) -> bool:
+    """Say whether manifest.json is the manifest of an image and not Docker's list of images."""
+    document = gojson.loads(members.document("manifest.json", what="the document"), allow_trailing=True)
+    return isinstance(document, dict) and "schemaversion" in {str(key).lower() for key in document}
+
+
+@contextmanager
+def _members_of(source: BinaryIO, name: str, take: LayerTaker[L], progress: Progress | None) -> Iterator[Members[L]]:
+    if not _is_regular_file(source):
+        with _streamed(_Prefixed(source, name), take, progress) as members:
+            yield members
+        return
+    descriptor, start = source.fileno(), source.tell()
+    prefix = os.pread(descriptor, _PREFIX, start)
+    compression = detect(prefix)
+    _check_prefix(prefix, name)
+    if compression is Compression.NONE:
+        with LocatedMembers(descriptor, start, take, progress) as members:
+            yield members
+        return
+
+    @contextmanager
+    def again() -> Iterator[Readable]:
+        plain = decompressed(Window(descriptor, start, None), compression)
+        try:
+            yield plain
+        finally:
+            plain.close()
+
+    with again() as plain, StreamedMembers(plain, take, progress, again=again) as members:
         yield members
 
 
 @contextmanager
-def _members_of(source: BinaryIO, name: str, blobs: FileBlobStore, progress: Progress | None) -> Iterator[Members]:
-    if _is_regular_file(source):
-        descriptor, start = source.fileno(), source.tell()
-        prefix = os.pread(descriptor, _PREFIX, start)
-        if detect(prefix) is Compression.NONE:
-            _check_prefix(prefix, name)
-            with LocatedMembers(descriptor, start, blobs, progress) as members:
-                yield members
-            return
-    with _streamed(_Prefixed(source, name), blobs, progress) as members:
-        yield members
-
-
-@contextmanager
-def _streamed(source: _Prefixed, blobs: FileBlobStore, progress: Progress | None) -> Iterator[Members]:
+def _streamed(source: _Prefixed, take: LayerTaker[L], progress: Progress | None) -> Iterator[Members[L]]:
     compression = detect(source.prefix)
     _check_prefix(source.prefix, source.name)
     if compression is Compression.NONE:
-        with StreamedMembers(source, blobs, progress) as members:
+        with StreamedMembers(source, take, progress) as members:
             yield members
         return
     plain = decompressed(source, compression)
     try:
-        with StreamedMembers(plain, blobs, progress) as members:
+        with StreamedMembers(plain, take, progress) as members:
             yield members
     finally:
         plain.close()

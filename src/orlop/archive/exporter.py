@@ -7,58 +7,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, final
+
+from orlop.archive.commit import commit
+from orlop.archive.report import LoadedImage, LoadReport, MovedReference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from orlop.archive.members import Members
+    from orlop.archive.content import ArchiveContent
+    from orlop.archive.members import L, Members
+    from orlop.archive.platforms import PlatformChoice
     from orlop.model.digest import ImageID
     from orlop.model.image import Image
     from orlop.model.progress import Progress
     from orlop.model.reference import Reference
+    from orlop.store.ingest import IngestedLayer
+    from orlop.store.root import Store
 
-
-@dataclass(frozen=True, slots=True)
-class LoadedImage:
-    """An image that an archive held: ``created`` says that it was not in the store before."""
-
-    id: ImageID
-    references: tuple[Reference, ...]
-    created: bool
-
-
-@dataclass(frozen=True, slots=True)
-class MovedReference:
-    """A name that pointed to another image before the load."""
-
-    reference: Reference
-    old_id: ImageID
-
-
-@dataclass(frozen=True, slots=True)
-class LoadReport:
-    """What a load did, in the archive's order."""
-
-    images: tuple[LoadedImage, ...]
-    moved: tuple[MovedReference, ...]
-
-    def messages(self) -> tuple[str, ...]:
-        """Give the lines that a Docker daemon prints for this load."""
-        lines: list[str] = []
-        moved = {move.reference: move.old_id for move in self.moved}
-        for image in self.images:
-            for reference in image.references:
-                if reference in moved:
-                    lines.append(
-                        f"The image {reference.familiar} already exists, renaming the old one with ID"
-                        f" {moved[reference]} to empty string"
-                    )
-                lines.append(f"Loaded image: {reference.familiar}")
-        if self.images and not self.images[-1].references:
-            # Daemons print the IDs of all images, but only where the last one has no name.
-            lines += [f"Loaded image ID: {image.id}" for image in self.images]
-        return tuple(lines)
+__all__ = ["Exporter", "LoadReport", "LoadedImage", "MovedReference", "SaveItem"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +38,41 @@ class SaveItem:
 
 
 class Exporter(ABC):
-    """One archive format over one store."""
+    """One archive format over one store. A format says what images are in an archive; how they are kept is common."""
 
-    @abstractmethod
-    def load(self, members: Members) -> LoadReport:
-        """Keep everything an archive holds, all or nothing. The caller closes the members."""
+    form: ClassVar[str]
+    """The name of the format, one of `orlop.archive.report.FORMATS`."""
 
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @classmethod
     @abstractmethod
+    def read(cls, members: Members[L], choice: PlatformChoice) -> ArchiveContent:
+        """Say what an archive holds of what is wanted; layers are named and not read, unless the format needs it.
+
+        Raises:
+            InvalidArchive, InvalidImage, InvalidManifest, InvalidReference, …: the archive is refused.
+            DigestMismatch, SizeMismatch: a document is not what its descriptor says.
+            PlatformNotFound: no image is for the platform that is wanted.
+        """
+
+    @final
+    def load(self, members: Members[IngestedLayer], choice: PlatformChoice) -> LoadReport:
+        """Keep everything that an archive holds of what is wanted, all or nothing. The caller closes the members.
+
+        Raises:
+            InvalidInput, IntegrityError, NotFound: the archive is refused, see `read`.
+            StorageError: it cannot be kept. The store is then as it was.
+        """
+        return commit(self._store, members, self.read(members, choice), form=self.form)
+
     def save(self, items: Sequence[SaveItem], *, progress: Progress | None = None) -> Iterator[bytes]:
-        """Give the bytes of an archive; a damaged layer raises before its last byte is given."""
+        """Give the bytes of an archive; a damaged layer raises before its last byte is given.
+
+        Raises:
+            TypeError: the format is one that is only read.
+        """
+        del items, progress
+        msg = f"archives of the format {self.form} are only read"
+        raise TypeError(msg)

@@ -11,24 +11,25 @@ import io
 import os
 import posixpath
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeAlias, TypeVar
 
-from orlop.errors import InvalidArchive, InvalidInput, LimitExceeded
+from orlop.errors import InvalidArchive, InvalidInput, LimitExceeded, ReadFailed
 from orlop.model.progress import LayerDone, LayerProgress
-from orlop.store.ingest import ingest_layer
 from orlop.streams.files import CHUNK
 from orlop.streams.tar import TarReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from types import TracebackType
 
     from orlop.errors import OrlopError
     from orlop.model.progress import Progress
-    from orlop.store.blobs import FileBlobStore
-    from orlop.store.ingest import IngestedLayer, Readable
+    from orlop.store.ingest import Readable
+    from orlop.store.metadata import BlobRow, DiffRow
     from orlop.streams.tar import TarEntry
 
 MAX_DOCUMENT = 4 << 20
@@ -60,25 +61,45 @@ def member_key(name: str) -> str:
     return "/".join(parts)
 
 
+class KnownLayer(Protocol):
+    """A layer of an archive that was read to its end; what else it is, the one who took it knows."""
+
+    @property
+    def diff(self) -> DiffRow:
+        """What is known of its content."""
+
+    @property
+    def blob(self) -> BlobRow:
+        """What is known of its bytes as they came."""
+
+    def discard(self) -> None:
+        """Leave nothing behind of it."""
+
+
+L = TypeVar("L", bound=KnownLayer)
+LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None], L]"
+"""What makes a layer of a member's bytes; the second argument is to be called with the number of bytes read."""
+
+
 @dataclass
-class _Member:
+class Member(Generic[L]):
     """One entry of the table: a link's ``target`` is a key; of a file, one of the others says where its bytes are."""
 
     size: int = 0
     target: str | None = None
     offset: int = 0
     data: bytes | None = None
-    layer: IngestedLayer | None = None
+    layer: L | None = None
     failure: OrlopError | None = None
 
 
-@dataclass
-class Members(ABC):
+class Members(ABC, Generic[L]):
     """The members of one archive. Leaving the block discards every layer that has not been published."""
 
-    blobs: FileBlobStore
-    progress: Progress | None = None
-    _table: dict[str, _Member] = field(default_factory=dict)
+    def __init__(self, take: LayerTaker[L], progress: Progress | None = None) -> None:
+        self.progress = progress
+        self._take_layer = take
+        self._table: dict[str, Member[L]] = {}
 
     def names(self) -> Iterator[str]:
         """Give the keys of all files and links."""
@@ -102,7 +123,7 @@ class Members(ABC):
         if member.size > MAX_DOCUMENT:
             msg = f"{what} {name!r} has {member.size} bytes; at most {MAX_DOCUMENT} are allowed"
             raise LimitExceeded(msg)
-        return self._read(member)
+        return self._read(member, name)
 
     def key_of(self, name: str, *, what: str) -> str:
         """Give the key that a name leads to when all links are followed. Raises `InvalidArchive`."""
@@ -111,8 +132,12 @@ class Members(ABC):
             raise self._missing(name, what)
         return found
 
-    def layer(self, name: str, *, label: str) -> IngestedLayer:
-        """Give a member as a layer, written, hashed and scanned; the same member gives the same layer.
+    def size_of(self, name: str, *, what: str) -> int:
+        """Give how many bytes a member has, as it stands in the archive. Raises `InvalidArchive`."""
+        return self._required(name, what).size
+
+    def layer(self, name: str, *, label: str) -> L:
+        """Give a member as a layer, taken, hashed and scanned; the same member gives the same layer.
 
         Args:
             name: its name in the archive.
@@ -126,18 +151,31 @@ class Members(ABC):
             raise member.failure
         if member.layer is None:
             try:
-                member.layer = self._ingest(member, label)
+                with self._reading(member, self.key_of(name, what="the layer")) as source:
+                    member.layer = self._take_layer(source, self._watcher(label, member.size))
             except InvalidInput as error:
                 raise type(error)(f"the layer {name!r} is no layer tar: {error}") from error
+            self._finished(label)
         return member.layer
 
-    @abstractmethod
-    def _ingest(self, member: _Member, label: str) -> IngestedLayer: ...
+    @contextmanager
+    def reading(self, name: str, *, what: str) -> Iterator[Readable]:
+        """Give a reader of a member's bytes as they stand, unverified.
+
+        Raises:
+            InvalidArchive: it is not there. ReadFailed: the archive came through a pipe, and is gone.
+        """
+        with self._reading(self._required(name, what), self.key_of(name, what=what)) as source:
+            yield source
 
     @abstractmethod
-    def _read(self, member: _Member) -> bytes: ...
+    def _reading(self, member: Member[L], key: str) -> AbstractContextManager[Readable]: ...
 
-    def _required(self, name: str, what: str) -> _Member:
+    def _read(self, member: Member[L], key: str) -> bytes:
+        with self._reading(member, key) as source:
+            return read_exactly(source, member.size, key)
+
+    def _required(self, name: str, what: str) -> Member[L]:
         return self._table[self.key_of(name, what=what)]
 
     def _missing(self, name: str, what: str) -> InvalidArchive:
@@ -155,7 +193,7 @@ class Members(ABC):
         msg = f"the links of the archive's member {name!r} lead in a circle; it is refused"
         raise InvalidArchive(msg)
 
-    def _add(self, name: str, member: _Member, same: Callable[[_Member], bool]) -> None:
+    def _add(self, name: str, member: Member[L], same: Callable[[Member[L]], bool]) -> None:
         key = member_key(name)
         if len(self._table) >= MAX_MEMBERS:
             msg = f"the archive has more than {MAX_MEMBERS} members; it is refused"
@@ -167,12 +205,12 @@ class Members(ABC):
         if before is None:
             self._table[key] = member
 
-    def _add_link(self, entry: TarEntry) -> None:
-        if entry.type == "hardlink" or entry.linkname.startswith("/"):
-            target = member_key(entry.linkname)
+    def _add_link(self, name: str, linkname: str, *, hard: bool) -> None:
+        if hard or linkname.startswith("/"):
+            target = member_key(linkname)
         else:
-            target = member_key(posixpath.join(posixpath.dirname(member_key(entry.name)), entry.linkname))
-        self._add(entry.name, _Member(target=target), lambda _: True)
+            target = member_key(posixpath.join(posixpath.dirname(member_key(name)), linkname))
+        self._add(name, Member(target=target), lambda _: True)
 
     def _watcher(self, label: str, total: int | None) -> Callable[[int], object] | None:
         progress = self.progress
@@ -206,51 +244,58 @@ class Members(ABC):
         self.close()
 
 
-class LocatedMembers(Members):
+class LocatedMembers(Members[L]):
     """The members of a plain tar file that can be sought in; content is read only when it is asked for."""
 
-    def __init__(self, descriptor: int, start: int, blobs: FileBlobStore, progress: Progress | None = None) -> None:
-        super().__init__(blobs, progress)
+    def __init__(self, descriptor: int, start: int, take: LayerTaker[L], progress: Progress | None = None) -> None:
+        super().__init__(take, progress)
         self._descriptor = descriptor
         for entry in TarReader(Window(descriptor, start, None)):
             if entry.type in {"hardlink", "symlink"}:
-                self._add_link(entry)
+                self._add_link(entry.name, entry.linkname, hard=entry.type == "hardlink")
             elif entry.type == "file":
-                member = _Member(size=entry.size, offset=start + entry.offset)
+                member = Member[L](size=entry.size, offset=start + entry.offset)
                 self._add(entry.name, member, partial(self._same, member))
 
-    def _same(self, one: _Member, other: _Member) -> bool:
+    def _same(self, one: Member[L], other: Member[L]) -> bool:
         return one.size == other.size and self._digest(one) == self._digest(other)
 
-    def _digest(self, member: _Member) -> bytes:
+    def _digest(self, member: Member[L]) -> bytes:
         window, digest = self._window(member), hashlib.sha256()
         while chunk := window.read(CHUNK):
             digest.update(chunk)
         return digest.digest()
 
-    def _window(self, member: _Member) -> Window:
+    def _window(self, member: Member[L]) -> Window:
         return Window(self._descriptor, member.offset, member.size)
 
-    def _read(self, member: _Member) -> bytes:
-        return self._window(member).read(member.size)
-
-    def _ingest(self, member: _Member, label: str) -> IngestedLayer:
-        layer = ingest_layer(self._window(member), self.blobs, progress=self._watcher(label, member.size))
-        self._finished(label)
-        return layer
+    @contextmanager
+    def _reading(self, member: Member[L], key: str) -> Iterator[Readable]:  # noqa: ARG002 - the place is known
+        yield self._window(member)
 
 
-class StreamedMembers(Members):
-    """The members of a tar that comes once: documents wait in memory, all else is ingested as a possible layer."""
+class StreamedMembers(Members[L]):
+    """The members of a tar that comes once: documents wait in memory, all else is taken as a possible layer.
 
-    def __init__(self, source: Readable, blobs: FileBlobStore, progress: Progress | None = None) -> None:
-        super().__init__(blobs, progress)
+    Where the archive can be had again (``again``), members can be read later, each by going through it once more.
+    """
+
+    def __init__(
+        self,
+        source: Readable,
+        take: LayerTaker[L],
+        progress: Progress | None = None,
+        *,
+        again: Callable[[], AbstractContextManager[Readable]] | None = None,
+    ) -> None:
+        super().__init__(take, progress)
         self._waiting = 0
+        self._again = again
         try:
             reader = TarReader(source)
             for entry in reader:
                 if entry.type in {"hardlink", "symlink"}:
-                    self._add_link(entry)
+                    self._add_link(entry.name, entry.linkname, hard=entry.type == "hardlink")
                 elif entry.type == "file":
                     member = self._take(reader, entry)
                     self._add(entry.name, member, partial(_equal, member))
@@ -261,19 +306,19 @@ class StreamedMembers(Members):
             self.close()
             raise
 
-    def _take(self, reader: TarReader, entry: TarEntry) -> _Member:
+    def _take(self, reader: TarReader, entry: TarEntry) -> Member[L]:
         first = reader.read(min(entry.size, _BLOCK))
         if entry.size < _BLOCK or (entry.size <= MAX_DOCUMENT and first.lstrip()[:1] in {b"{", b"["}):
             self._waiting += entry.size
             if self._waiting > MAX_DOCUMENTS:
                 msg = f"the archive has more than {MAX_DOCUMENTS} bytes of JSON documents; it is refused"
                 raise LimitExceeded(msg)
-            return _Member(size=entry.size, data=first + b"".join(reader.chunks()))
+            return Member(size=entry.size, data=first + b"".join(reader.chunks()))
         label = _label(entry.name)
-        member = _Member(size=entry.size)
+        member = Member[L](size=entry.size, offset=entry.offset)
         try:
             content = _Continued(first, reader)
-            member.layer = ingest_layer(content, self.blobs, progress=self._watcher(label, entry.size))
+            member.layer = self._take_layer(content, self._watcher(label, entry.size))
             self._finished(label)
         except InvalidInput as error:
             # Only what the manifest names has to be a layer.
@@ -282,17 +327,42 @@ class StreamedMembers(Members):
                 pass
         return member
 
-    def _read(self, member: _Member) -> bytes:
+    @contextmanager
+    def _reading(self, member: Member[L], key: str) -> Iterator[Readable]:
+        if member.data is not None:
+            yield io.BytesIO(member.data)
+            return
+        if self._again is None:
+            msg = f"the archive came through a pipe, and its member {key!r} is gone; name a file instead"
+            raise ReadFailed(msg)
+        with self._again() as source:
+            reader = TarReader(source)
+            if not any(entry.offset == member.offset for entry in reader):
+                msg = f"the archive has changed while it was read: its member {key!r} is not there any more"
+                raise ReadFailed(msg)
+            yield reader
+
+    def _read(self, member: Member[L], key: str) -> bytes:
         if member.data is None:
-            msg = "a document of the archive is no JSON; it is refused"
+            msg = f"the archive's document {key!r} is no JSON; it is refused"
             raise InvalidArchive(msg)
         return member.data
 
-    def _ingest(self, member: _Member, label: str) -> IngestedLayer:
-        return ingest_layer(io.BytesIO(self._read(member)), self.blobs, progress=self._watcher(label, member.size))
+
+def read_exactly(source: Readable, size: int, name: str) -> bytes:
+    """Read a small member to its end. Raises `InvalidArchive` where it has not ``size`` bytes."""
+    parts: list[bytes] = []
+    missing = size + 1
+    while missing and (data := source.read(missing)):
+        parts.append(data)
+        missing -= len(data)
+    if missing != 1:
+        msg = f"the archive's member {name!r} has not the {size} bytes that it should have; it is damaged"
+        raise InvalidArchive(msg)
+    return b"".join(parts)
 
 
-def _equal(new: _Member, before: _Member) -> bool:
+def _equal(new: Member[L], before: Member[L]) -> bool:
     """Compare a member with the one that has its name; the new one's layer, if any, is not needed either way."""
     if new.layer is not None:
         new.layer.discard()

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
-    from orlop.archive.exporter import LoadReport
+    from orlop.archive.report import LoadReport
+    from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.service.history import HistoryEntry
     from orlop.service.images import ImageSummary
@@ -55,20 +56,32 @@ class ImageService:
         """The names of images."""
         return self._store.references
 
-    def load(self, source: BinaryIO | str | os.PathLike[str], *, progress: Progress | None = None) -> LoadReport:
-        """Load every image of an archive that ``docker save`` wrote, plain or compressed. All or nothing; idempotent.
+    def load(
+        self,
+        source: BinaryIO | str | os.PathLike[str],
+        *,
+        platform: Platform | str | None = None,
+        progress: Progress | None = None,
+    ) -> LoadReport:
+        """Load every image of an archive, plain or compressed, in whichever format. All or nothing; idempotent.
+
+        Archives of Docker since its first version, podman's, skopeo's (a ``dir:`` too) and OCI image layouts are read,
+        each as a file, through a pipe or unpacked in a directory.
 
         Args:
             source: a path, or a binary file or stream, which is read to its end and not closed.
+            platform: only the images of this one, such as ``linux/arm64``; else all that the archive holds. Where one
+                name stands for several platforms, it points to the image for this machine, else to the first.
             progress: called with events, in this thread.
 
         Raises:
             InvalidInput: the archive is no archive, incomplete or contradictory. IntegrityError: a part of it is not
-                what its digest says. NotFound, StorageError: it cannot be read, or kept. The store is then as before.
+                what its digest says. PlatformNotFound: it holds no image for the platform. NotFound, StorageError: it
+                cannot be read, or kept. The store is then as before.
         """
         from orlop.service.load import load  # noqa: PLC0415 - listing images needs no archives
 
-        return load(self._store, source, progress=progress)
+        return load(self._store, source, platform=platform, progress=progress)
 
     def save(
         self,

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from orlop.archive.detect import open_members
-from orlop.archive.docker import DockerExporter
+from orlop.archive.commit import layer_taker
+from orlop.archive.detect import exporter_of, open_members
+from orlop.archive.platforms import PlatformChoice, host_platform
 from orlop.errors import ReadOnlyStore
+from orlop.model.platform import Platform
 
 if TYPE_CHECKING:
     import os
 
-    from orlop.archive.exporter import LoadReport
+    from orlop.archive.report import LoadReport
     from orlop.model.progress import Progress
     from orlop.store.root import Store
 
 
-def load(store: Store, source: BinaryIO | str | os.PathLike[str], *, progress: Progress | None = None) -> LoadReport:
+def load(
+    store: Store,
+    source: BinaryIO | str | os.PathLike[str],
+    *,
+    platform: Platform | str | None = None,
+    progress: Progress | None = None,
+) -> LoadReport:
     """See `orlop.service.ImageService.load`."""
     if store.read_only:
         msg = f"cannot load into the store at {store.root}: it is read-only; use a root that can be written"
         raise ReadOnlyStore(msg)
+    choice = PlatformChoice(Platform.parse(platform) if isinstance(platform, str) else platform, host_platform())
     store.blobs.sweep_ingests()
-    with open_members(source, store.blobs, progress=progress) as members:
-        return DockerExporter(store).load(members)
+    with open_members(source, layer_taker(store), progress=progress) as members:
+        return exporter_of(members)(store).load(members, choice)

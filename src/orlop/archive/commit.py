@@ -1,0 +1,165 @@
+"""From an archive's content to the store: the one way in, whatever the format, all or nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orlop.archive.report import LoadedImage, LoadReport, MovedReference
+from orlop.errors import ContentNotFound, DigestMismatch, SizeMismatch
+from orlop.model.progress import LayerExists
+from orlop.store.ingest import ingest_layer
+from orlop.store.layers import add_chain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orlop.archive.content import ArchiveContent, ArchiveLayer
+    from orlop.archive.members import L, LayerTaker, Members
+    from orlop.model.digest import ChainID, DiffID
+    from orlop.store.ingest import IngestedLayer, Readable
+    from orlop.store.metadata import DiffRow, WritableRows
+    from orlop.store.root import Store
+
+
+def layer_taker(store: Store) -> LayerTaker[IngestedLayer]:
+    """Give what ingests an archive's layers into a store."""
+
+    def take(source: Readable, progress: Callable[[int], object] | None) -> IngestedLayer:
+        return ingest_layer(source, store.blobs, progress=progress)
+
+    return take
+
+
+def commit(store: Store, members: Members[IngestedLayer], content: ArchiveContent, *, form: str) -> LoadReport:
+    """Keep every image, name, parent link and manifest of an archive, in one transaction.
+
+    Args:
+        store: where to.
+        members: the archive's.
+        content: what a format's reader made of them.
+        form: the name of that format, for the report.
+
+    Raises:
+        DigestMismatch, SizeMismatch, InvalidTar, …: a layer is not what the archive says. NoSpace, ReadOnlyStore, …:
+            it cannot be kept. The store is then as it was.
+    """
+    return _Commit(store, members, content).run(form)
+
+
+def verified_layer(members: Members[L], layer: ArchiveLayer) -> L:
+    """Give a layer, read to its end, whose bytes have the digest and size, and whose content the diff ID, of it.
+
+    Raises:
+        DigestMismatch, SizeMismatch: they have not. InvalidArchive, InvalidTar, …: it is not there, or no layer.
+    """
+    name = layer.name
+    if layer.size is not None and (size := members.size_of(name, what="the layer")) != layer.size:
+        msg = f"the archive's layer {name!r} has {size} bytes, but its manifest says {layer.size}; it is damaged"
+        raise SizeMismatch(msg)
+    taken = members.layer(name, label=layer.diff_id.short)
+    if layer.digest is not None and taken.blob.digest != layer.digest:
+        key = members.key_of(name, what="the layer")
+        msg = f"the archive's member {key!r} has the digest {taken.blob.digest}, not {layer.digest}; it is damaged"
+        raise DigestMismatch(msg)
+    if taken.diff.diff_id != layer.diff_id:
+        msg = f"the layer {name!r} has the diff ID {taken.diff.diff_id}, but its image's config says {layer.diff_id}"
+        raise DigestMismatch(msg)
+    return taken
+
+
+class _Commit:
+    """One load under way."""
+
+    def __init__(self, store: Store, members: Members[IngestedLayer], content: ArchiveContent) -> None:
+        self._store = store
+        self._members = members
+        self._content = content
+        self._layers: dict[ArchiveLayer, IngestedLayer | None] = {}
+
+    def run(self, form: str) -> LoadReport:
+        needed = self._needed()
+        known = self._known(needed)
+        with self._store.leases.hold(known):
+            # Only what was held before it is looked at again may be relied on.
+            for layer in needed:
+                self._layers[layer] = self._take(layer, held=layer.diff_id in known)
+            for taken in self._layers.values():
+                if taken is not None:
+                    taken.sync()
+            with self._store.metadata.write() as rows:
+                return self._write(rows, form)
+
+    def _needed(self) -> list[ArchiveLayer]:
+        """Give each layer once; one member cannot be two layers."""
+        diff_ids: dict[str, DiffID] = {}
+        needed = dict.fromkeys(layer for entry in self._content.images for layer in entry.layers)
+        for layer in needed:
+            if diff_ids.setdefault(layer.name, layer.diff_id) != layer.diff_id:
+                msg = (
+                    f"the archive's configs give the layer {layer.name!r} two diff IDs, {diff_ids[layer.name]} and"
+                    f" {layer.diff_id}"
+                )
+                raise DigestMismatch(msg)
+        return list(needed)
+
+    def _known(self, layers: list[ArchiveLayer]) -> set[DiffID]:
+        """Give the layers that are there already."""
+        with self._store.metadata.read() as rows:
+            return {diff_id for diff_id in {layer.diff_id for layer in layers} if rows.diff(diff_id) is not None}
+
+    def _take(self, layer: ArchiveLayer, *, held: bool) -> IngestedLayer | None:
+        """Give a layer of the archive, or nothing where the store has it already and it is held."""
+        self._members.key_of(layer.name, what="the layer")
+        if held and self._is_kept(layer):
+            if self._members.progress is not None:
+                self._members.progress(LayerExists(layer.diff_id.short))
+            return None
+        return verified_layer(self._members, layer)
+
+    def _is_kept(self, layer: ArchiveLayer) -> bool:
+        with self._store.metadata.read() as rows:
+            kept = rows.blobs_of(layer.diff_id)
+        # A digest asks for just that form, since a manifest may name it.
+        return any(
+            layer.digest in {None, blob.digest} and layer.size in {None, blob.size} and self._store.blobs.has(blob)
+            for blob in kept
+        )
+
+    def _write(self, rows: WritableRows, form: str) -> LoadReport:
+        store = self._store
+        published: set[int] = set()
+        loaded: list[LoadedImage] = []
+        moved: list[MovedReference] = []
+        ids = {entry.image.id for entry in self._content.images}
+        for entry in self._content.images:
+            chain: ChainID | None = None
+            for layer in entry.layers:
+                taken = self._layers[layer]
+                if taken is not None and id(taken) not in published:
+                    taken.publish(rows)
+                    published.add(id(taken))
+                chain = add_chain(rows, chain, self._kept(rows, layer.diff_id)).chain_id
+            created = rows.image_row(entry.image.id) is None
+            image_id = store.images.create(entry.image.raw_json)
+            for reference in entry.references:
+                old = store.references.set(reference, image_id)
+                if old is not None:
+                    moved.append(MovedReference(reference, old))
+            for reference in entry.digests:
+                store.references.set(reference, image_id)
+            parent = entry.parent if entry.parent in ids else None
+            loaded.append(LoadedImage(image_id, entry.references, created, entry.digests, parent, entry.platform))
+        for manifest in self._content.manifests:
+            rows.put_manifest(manifest.row, manifest.images)
+        for image in loaded:
+            if image.parent is not None:
+                store.images.set_parent(image.id, image.parent)
+        return LoadReport(tuple(loaded), tuple(moved), form)
+
+    def _kept(self, rows: WritableRows, diff_id: DiffID) -> DiffRow:
+        """Look again, under the lock, at what is relied on."""
+        diff = rows.diff(diff_id)
+        if diff is None or not any(self._store.blobs.has(blob) for blob in rows.blobs_of(diff_id)):
+            msg = f"the layer {diff_id} went away while the archive was loaded; load it again"
+            raise ContentNotFound(msg)
+        return diff

@@ -1,0 +1,130 @@
+"""The members of a layout that lies unpacked in a directory. Nothing outside of it is ever opened."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from orlop.archive.members import MAX_MEMBERS, L, Member, Members, Window, member_key
+from orlop.errors import InvalidArchive, LimitExceeded
+from orlop.streams.files import explaining
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.archive.members import LayerTaker
+    from orlop.model.progress import Progress
+    from orlop.store.ingest import Readable
+
+_ENTRANCES = ("manifest.json", "index.json", "oci-layout", "repositories")
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A FIFO in place of a file must not make the reader wait.
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class DirectoryMembers(Members[L]):
+    """The files below a directory; content is read only when it is asked for.
+
+    Symbolic links lead to other files of the same directory, as in a tar; those that lead out of it are not followed.
+    """
+
+    def __init__(self, path: str, take: LayerTaker[L], progress: Progress | None = None) -> None:
+        super().__init__(take, progress)
+        self._path = path
+        self._outside: dict[str, str] = {}
+        with explaining("open", path):
+            self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with explaining("read", path):
+                self._check_entrance()
+                self._walk()
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_entrance(self) -> None:
+        """Look at nothing else in a directory that is no layout, which may be large. Raises `InvalidArchive`."""
+        if not any(self._is_there(name) for name in _ENTRANCES):
+            entrances = f"{', '.join(_ENTRANCES[:-1])} nor {_ENTRANCES[-1]}"
+            msg = f"{self._path} is a directory, but no image layout: it has neither {entrances}"
+            raise InvalidArchive(msg)
+
+    def _is_there(self, name: str) -> bool:
+        with suppress(FileNotFoundError):
+            os.stat(name, dir_fd=self._root, follow_symlinks=False)
+            return True
+        return False
+
+    def _walk(self) -> None:
+        folders = [""]
+        seen = 0
+        while folders:
+            folder = folders.pop()
+            descriptor = self._open_below(folder, _DIRECTORY) if folder else os.dup(self._root)
+            try:
+                with os.scandir(descriptor) as entries:
+                    for entry in entries:
+                        seen += 1
+                        if seen > MAX_MEMBERS:
+                            msg = f"{self._path} has more than {MAX_MEMBERS} files; it is refused"
+                            raise LimitExceeded(msg)
+                        name = posixpath.join(folder, entry.name)
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(name)
+                        elif entry.is_symlink():
+                            self._note_link(name, os.readlink(entry.name, dir_fd=descriptor))
+                        elif entry.is_file(follow_symlinks=False):
+                            size = entry.stat(follow_symlinks=False).st_size
+                            self._table[name] = Member(size=size)
+            finally:
+                os.close(descriptor)
+
+    def _note_link(self, name: str, target: str) -> None:
+        path = posixpath.normpath(posixpath.join("/", posixpath.dirname(name), target))
+        climbs = posixpath.normpath(posixpath.join(posixpath.dirname(name), target)).split("/")[0] == ".."
+        if target.startswith("/") or climbs:
+            self._outside[name] = target
+        else:
+            self._table[name] = Member(target=path.lstrip("/"))
+
+    def _missing(self, name: str, what: str) -> InvalidArchive:
+        target = self._outside.get(member_key(name))
+        if target is None:
+            return super()._missing(name, what)
+        msg = f"{what} {name!r} in {self._path} is a link to {target!r}, outside of it; it is not followed"
+        return InvalidArchive(msg)
+
+    def _open_below(self, name: str, flags: int) -> int:
+        """Open a file or folder, from folder to folder, so that no link on the way is followed."""
+        *folders, last = name.split("/")
+        descriptor = os.dup(self._root)
+        try:
+            for folder in folders:
+                above, descriptor = descriptor, os.open(folder, _DIRECTORY, dir_fd=descriptor)
+                os.close(above)
+            return os.open(last, flags, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _reading(self, member: Member[L], key: str) -> Iterator[Readable]:  # noqa: ARG002 - the file says it
+        path = os.path.join(self._path, key)
+        with explaining("read", path):
+            descriptor = self._open_below(key, _FILE)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                msg = f"{path} is no file any more; the directory has changed while it was read"
+                raise InvalidArchive(msg)
+            yield Window(descriptor, 0, None)
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Discard every layer that has not been published, and let go of the directory."""
+        super().close()
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = -1

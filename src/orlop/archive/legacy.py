@@ -1,0 +1,109 @@
+"""Docker's archives before manifest.json (Docker Image Specification v1.0): a directory for each layer.
+
+Each directory's ``json`` is a v1 config; image configs are made of them as Engine 20.10 makes them, byte for byte, so
+every directory becomes an image, the parent of those above it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from orlop.archive.content import ArchiveContent, ArchiveImage, ArchiveLayer, check_depth, platform_of
+from orlop.archive.exporter import Exporter
+from orlop.errors import InvalidArchive
+from orlop.model import gojson
+from orlop.model.dialect import Dialect
+from orlop.model.image import Image, RootFS, V1Image
+from orlop.model.reference import Reference
+from orlop.model.v1 import history_from_config, make_config_from_v1_config
+
+if TYPE_CHECKING:
+    from orlop.archive.members import L, Members
+    from orlop.archive.platforms import PlatformChoice
+
+_DIALECT: Final = Dialect.ENGINE_20_10
+
+
+class LegacyExporter(Exporter):
+    """Docker's archives of version 1 over a store."""
+
+    form = "docker-v1"
+
+    @classmethod
+    def read(cls, members: Members[L], choice: PlatformChoice) -> ArchiveContent:
+        """Make an image of every directory, in the order of their names, parents first; see `Exporter.read`.
+
+        Layers are read, since their diff IDs are not in the archive.
+        """
+        reader = _Reader(members)
+        for folder in sorted({key.partition("/")[0] for key in members.names() if "/" in key}, key=str.encode):
+            reader.read(folder)
+        references = _read_repositories(members, reader.images)
+        images = (
+            ArchiveImage(
+                entry.image,
+                entry.layers,
+                entry.platform,
+                tuple(references.get(folder, ())),
+                parent=entry.parent,
+            )
+            for folder, entry in reader.images.items()
+        )
+        return ArchiveContent(tuple(images)).only(choice)
+
+
+class _Reader:
+    """The images that were made so far, by directory."""
+
+    def __init__(self, members: Members[Any]) -> None:
+        self._members = members
+        self.images: dict[str, ArchiveImage] = {}
+
+    def read(self, folder: str) -> None:
+        """Make the image of a directory, and before it those of its parents as far as they are not there yet."""
+        waiting: dict[str, bytes] = {}
+        while folder and folder not in self.images:
+            if folder in waiting:
+                msg = f"the parents of the archive's image {folder!r} lead in a circle; it is refused"
+                raise InvalidArchive(msg)
+            waiting[folder] = self._members.document(f"{folder}/json", what="the v1 config")
+            folder = V1Image.from_json(waiting[folder], dialect=_DIALECT).parent
+        for each, raw in reversed(waiting.items()):
+            self.images[each] = self._image(each, raw)
+
+    def _image(self, folder: str, raw: bytes) -> ArchiveImage:
+        parent = self.images.get(V1Image.from_json(raw, dialect=_DIALECT).parent)
+        below = RootFS() if parent is None else parent.image.rootfs
+        history = () if parent is None else parent.image.history
+        name = f"{folder}/layer.tar"
+        diff_id = self._members.layer(name, label=folder[:12]).diff.diff_id
+        config = make_config_from_v1_config(
+            raw,
+            below.append(diff_id),
+            (*history, history_from_config(raw, empty_layer=False, dialect=_DIALECT)),
+            dialect=_DIALECT,
+        )
+        image = Image.from_json(config, dialect=_DIALECT)
+        check_depth(image.id, image.rootfs.diff_ids)
+        layers = (*(() if parent is None else parent.layers), ArchiveLayer(name, diff_id))
+        return ArchiveImage(image, layers, platform_of(image), parent=None if parent is None else parent.image.id)
+
+
+def _read_repositories(members: Members[L], images: dict[str, ArchiveImage]) -> dict[str, list[Reference]]:
+    """Give the names of each directory's image, sorted."""
+    document = gojson.loads(members.document("repositories", what="the document"), allow_trailing=True)
+    if not isinstance(document, dict):
+        msg = "the archive's repositories is no object; the archive is refused"
+        raise InvalidArchive(msg)
+    references: dict[str, list[Reference]] = {}
+    for name, tags in document.items():
+        if not isinstance(tags, dict):
+            msg = f"the tags of {name!r} in the archive's repositories are no object; the archive is refused"
+            raise InvalidArchive(msg)
+        repository = Reference.parse(name)
+        for tag, folder in tags.items():
+            if not isinstance(folder, str) or folder not in images:
+                msg = f"the archive's repositories names the image {folder!r} as {name}:{tag}, but it is not there"
+                raise InvalidArchive(msg)
+            references.setdefault(folder, []).append(repository.with_tag(tag))
+    return {folder: sorted(names) for folder, names in references.items()}

@@ -1,0 +1,208 @@
+"""From descriptors to manifests, configs and layers inside an archive: everything that is followed is verified."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from orlop.archive.content import ArchiveImage, ArchiveLayer, platform_of, read_config
+from orlop.errors import DigestMismatch, InvalidArchive, InvalidManifest, SizeMismatch
+from orlop.model.manifest import (
+    DOCKER_CONFIG,
+    DOCKER_FOREIGN_LAYER_GZIP,
+    DOCKER_LAYER,
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    OCI_CONFIG,
+    OCI_LAYER,
+    Index,
+    Manifest,
+    parse_manifest,
+)
+from orlop.store.metadata import ManifestRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.archive.members import Members
+    from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import Digest
+    from orlop.model.platform import Platform
+
+MAX_NESTING: Final = 8
+"""How deep indexes may lie in one another."""
+
+_CONFIG_TYPES: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+_NONDISTRIBUTABLE: Final = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+_SUFFIXES: Final = ("", "+gzip", "+zstd", ".gzip", ".zstd")
+_LAYER_TYPES: Final = frozenset(
+    {f"{kind}{suffix}" for kind in (OCI_LAYER, _NONDISTRIBUTABLE, DOCKER_LAYER) for suffix in _SUFFIXES}
+    | {DOCKER_FOREIGN_LAYER_GZIP}
+)
+_UNKNOWN: Final = "unknown"
+_REFERENCE_TYPE: Final = "vnd.docker.reference.type"
+
+
+class Placing(Protocol):
+    """How an archive names its members by digest."""
+
+    def __call__(self, digest: Digest, *, manifest: bool) -> str:
+        """Give the name of a manifest or index, or of a config or layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A manifest or index where it stands: under the descriptor that names it, with what it names itself."""
+
+    descriptor: Descriptor
+    document: Manifest | Index
+    row: ManifestRow
+    children: tuple[Node, ...] = ()
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the document."""
+        return self.row.digest
+
+    @property
+    def config(self) -> Descriptor:
+        """The config of a manifest."""
+        if isinstance(self.document, Index):
+            msg = "an index has no config"
+            raise TypeError(msg)
+        return self.document.config
+
+    @property
+    def platform(self) -> Platform | None:
+        """The platform that the descriptor names, if it names one."""
+        platform = self.descriptor.platform
+        return platform if platform is not None and platform.os and platform.architecture else None
+
+    @property
+    def is_image(self) -> bool:
+        """Whether this is the manifest of an image: no index, no attestation and no other artifact."""
+        document = self.document
+        if isinstance(document, Index) or document.artifact_type or document.config.media_type not in _CONFIG_TYPES:
+            return False
+        platform = self.descriptor.platform
+        unknown = platform is not None and platform.os == platform.architecture == _UNKNOWN
+        return not unknown and _REFERENCE_TYPE not in self.descriptor.annotations
+
+    def images(self) -> Iterator[Node]:
+        """Give every image manifest at or below this node, once, in order."""
+        seen: set[Digest] = set()
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            if node.digest not in seen:
+                seen.add(node.digest)
+                if node.is_image:
+                    yield node
+                waiting.extend(reversed(node.children))
+
+
+class ManifestReader:
+    """Reads the manifests of one archive, each once.
+
+    Args:
+        members: the archive's.
+        place: how they are named.
+        may_lack: whether everything that is named may be absent, or only what indexes below the first name.
+    """
+
+    def __init__(self, members: Members[Any], place: Placing, *, may_lack: bool = False) -> None:
+        self._members = members
+        self._place = place
+        self._may_lack = may_lack
+        self._read: dict[tuple[Digest, int], tuple[Manifest | Index, tuple[Node, ...]]] = {}
+        self._passed: set[str] = set()
+
+    def node(self, descriptor: Descriptor) -> Node | None:
+        """Give what a descriptor names, or nothing where its type is not known or it may be absent and is.
+
+        Raises:
+            InvalidArchive: it is absent, or indexes lie too deep in one another. InvalidManifest: it is no manifest, or
+                not of the kind that the descriptor says. DigestMismatch, SizeMismatch: it is not what that says.
+        """
+        return self._node(descriptor, 0)
+
+    def _node(self, descriptor: Descriptor, depth: int) -> Node | None:
+        # The specification asks readers of an index to pass over types that they do not know.
+        if descriptor.media_type not in MANIFEST_TYPES | INDEX_TYPES:
+            self._passed.add(descriptor.media_type)
+            return None
+        name = self._place(descriptor.digest, manifest=True)
+        if (depth or self._may_lack) and not self._members.has(name):
+            return None
+        if depth > MAX_NESTING:
+            msg = f"the archive's indexes lie in one another more than {MAX_NESTING} deep; it is refused"
+            raise InvalidArchive(msg)
+        key = (descriptor.digest, descriptor.size)
+        if key not in self._read:
+            document = parse_manifest(self._document(descriptor, name, "the manifest"))
+            children: list[Node] = []
+            if isinstance(document, Index):
+                found = (self._node(child, depth + 1) for child in document.manifests)
+                children += [child for child in found if child is not None]
+            self._read[key] = (document, tuple(children))
+        document, below = self._read[key]
+        if (descriptor.media_type in INDEX_TYPES) != isinstance(document, Index):
+            msg = f"invalid manifest: {descriptor.digest} is not the {descriptor.media_type} that its descriptor says"
+            raise InvalidManifest(msg)
+        if isinstance(document, Manifest) and document.config.media_type not in _CONFIG_TYPES:
+            self._passed.add(document.artifact_type or document.config.media_type)
+        row = ManifestRow(descriptor.digest, document.media_type or descriptor.media_type, document.raw)
+        return Node(descriptor, document, row, below)
+
+    def image(self, node: Node) -> ArchiveImage:
+        """Give the image of a manifest, without names.
+
+        Raises:
+            InvalidArchive, InvalidImage, InvalidManifest: it is incomplete, contradictory, or of a type that is not
+                known. DigestMismatch, SizeMismatch: its config is not what the manifest says.
+        """
+        document = node.document
+        if isinstance(document, Index):
+            msg = "an index is no image"
+            raise TypeError(msg)
+        config = document.config
+        raw = self._document(config, self._place(config.digest, manifest=False), "the config")
+        image = read_config(raw, len(document.layers))
+        layers = tuple(
+            self._layer(descriptor, ArchiveLayer("", diff_id))
+            for descriptor, diff_id in zip(document.layers, image.rootfs.diff_ids, strict=True)
+        )
+        return ArchiveImage(image, layers, node.platform or platform_of(image), manifest=node.digest)
+
+    def _layer(self, descriptor: Descriptor, layer: ArchiveLayer) -> ArchiveLayer:
+        if descriptor.media_type not in _LAYER_TYPES:
+            msg = f"the layer {descriptor.digest} is of the type {descriptor.media_type!r}, which orlop does not know"
+            raise InvalidManifest(msg)
+        if descriptor.digest.algorithm != "sha256":
+            msg = f"the layer {descriptor.digest} has no sha256 digest; orlop keeps layers under those only"
+            raise InvalidManifest(msg)
+        name = self._place(descriptor.digest, manifest=False)
+        self._members.key_of(name, what="the layer")
+        return ArchiveLayer(name, layer.diff_id, descriptor.digest, descriptor.size)
+
+    def no_image(self) -> InvalidArchive:
+        """Make the error for an archive in which nothing is an image."""
+        types = ", ".join(sorted(repr(kind) for kind in self._passed))
+        held = f", only content of the type {types}" if types else ""
+        return InvalidArchive(f"the archive holds no image{held}; there is nothing to load")
+
+    def _document(self, descriptor: Descriptor, name: str, what: str) -> bytes:
+        size = self._members.size_of(name, what=what)
+        if size != descriptor.size:
+            msg = f"{what} {name!r} has {size} bytes, but its descriptor says {descriptor.size}; the archive is damaged"
+            raise SizeMismatch(msg)
+        raw = self._members.document(name, what=what)
+        found = hashlib.new(descriptor.digest.algorithm, raw).hexdigest()
+        if found != descriptor.digest.hex:
+            msg = (
+                f"{what} {name!r} has the digest {descriptor.digest.algorithm}:{found}, not that of its descriptor; the"
+                " archive is damaged"
+            )
+            raise DigestMismatch(msg)
+        return raw

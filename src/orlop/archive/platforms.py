@@ -1,0 +1,82 @@
+"""Which images of an archive are wanted, by their platform, and which of several one name stands for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import PlatformNotFound
+from orlop.model.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+# How the kernel calls what Go calls otherwise.
+_ARCHITECTURES: Final = {
+    "aarch64": "arm64",
+    "i386": "386",
+    "i686": "386",
+    "loongarch64": "loong64",
+    "x86_64": "amd64",
+    "x86-64": "amd64",
+}
+# A variant that is the same as none.
+_PLAIN: Final = {("amd64", "v1"), ("arm64", "8"), ("arm64", "v8")}
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformChoice:
+    """What to take of an archive: the images of ``asked``, or all; ``host`` is preferred where a name has several."""
+
+    asked: Platform | None
+    host: Platform
+
+    def keeps(self, platform: Platform) -> bool:
+        """Say whether an image of this platform is wanted."""
+        return self.asked is None or matches(self.asked, platform)
+
+    def first(self, platforms: Sequence[Platform]) -> int:
+        """Give the number of the one that a name of all of them stands for: the host's, else the first."""
+        for number, platform in enumerate(platforms):
+            if matches(self.host, platform):
+                return number
+        return 0
+
+    def nothing(self, platforms: Iterable[Platform]) -> PlatformNotFound:
+        """Make the error for an archive that holds none that was asked for."""
+        held = ", ".join(sorted({str(platform) for platform in platforms}))
+        return PlatformNotFound(f"the archive holds no image for {self.asked}; it holds {held}")
+
+
+def matches(wanted: Platform, found: Platform) -> bool:
+    """Say whether an image of the platform ``found`` serves one who wants ``wanted``.
+
+    A variant or a version of the operating system counts only where it is wanted.
+    """
+    wanted, found = _plain(wanted), _plain(found)
+    if found.architecture == "arm" and not found.variant:
+        found = replace(found, variant="v7")
+    return (
+        (wanted.os, wanted.architecture) == (found.os, found.architecture)
+        and wanted.variant in {"", found.variant}
+        and wanted.os_version in {"", found.os_version}
+    )
+
+
+def host_platform() -> Platform:
+    """Give the platform of containers on this machine."""
+    machine = os.uname().machine
+    if machine.startswith("armv"):
+        return Platform("linux", "arm", machine[3:5])
+    return Platform("linux", _ARCHITECTURES.get(machine, machine))
+
+
+def _plain(platform: Platform) -> Platform:
+    architecture = _ARCHITECTURES.get(platform.architecture.lower(), platform.architecture.lower())
+    variant = platform.variant.lower()
+    if (architecture, variant) in _PLAIN:
+        variant = ""
+    elif architecture == "arm":
+        variant = f"v{variant.removeprefix('v')}" if variant else ""
+    return replace(platform, os=platform.os.lower(), architecture=architecture, variant=variant)

@@ -1,0 +1,82 @@
+"""What a load did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from orlop.model.digest import ImageID
+    from orlop.model.platform import Platform
+    from orlop.model.reference import Reference
+
+FORMATS: Final = {
+    "docker": "a Docker archive",
+    "docker-v1": "a Docker archive in the layout of version 1",
+    "oci": "an OCI image layout",
+    "dir": "a directory of skopeo",
+}
+"""The formats that are read, as they are called to programs and to people."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedImage:
+    """An image that an archive held.
+
+    ``references`` are its tags in the archive; ``created`` says that it was not in the store before; ``digests`` are
+    its names by the digest of the manifest or index that it came with; ``parent`` is another image of the archive.
+    """
+
+    id: ImageID
+    references: tuple[Reference, ...]
+    created: bool
+    digests: tuple[Reference, ...] = ()
+    parent: ImageID | None = None
+    platform: Platform | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MovedReference:
+    """A name that pointed to another image before the load."""
+
+    reference: Reference
+    old_id: ImageID
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a load did, in the archive's order; ``format`` is one of `FORMATS`."""
+
+    images: tuple[LoadedImage, ...]
+    moved: tuple[MovedReference, ...]
+    format: str = "docker"
+
+    def messages(self) -> tuple[str, ...]:
+        """Give the lines that a Docker daemon prints for this load."""
+        lines: list[str] = []
+        moved = {move.reference: move.old_id for move in self.moved}
+        for image in self.images:
+            for reference in image.references:
+                if reference in moved:
+                    lines.append(
+                        f"The image {reference.familiar} already exists, renaming the old one with ID"
+                        f" {moved[reference]} to empty string"
+                    )
+                lines.append(f"Loaded image: {reference.familiar}")
+        if self.format == "docker":
+            # Daemons print the IDs of all images, but only where the last one has no name.
+            unnamed = self.images if self.images and not self.images[-1].references else ()
+        else:
+            parents = {image.parent for image in self.images}
+            unnamed = tuple(image for image in self.images if not image.references and image.id not in parents)
+        return (*lines, *(f"Loaded image ID: {image.id}" for image in unnamed))
+
+    def found(self) -> tuple[str, ...]:
+        """Say what the archive was and what it held, a line for each image."""
+        count = len(self.images)
+        lines = [f"found {FORMATS[self.format]} with {count} image{'' if count == 1 else 's'}"]
+        for image in self.images:
+            names = [name.familiar for name in (*image.references, *image.digests)] or ["no name"]
+            state = "new" if image.created else "known"
+            lines.append(f"{image.id} ({image.platform}, {state}): {', '.join(names)}")
+        return tuple(lines)
