@@ -50,7 +50,7 @@ def history(store: Store, name: str) -> list[HistoryEntry]:
         for number, entry in enumerate(entries):
             if current is None:
                 break
-            names = store.references.of_image(current)
+            names = tuple(name for name in store.references.of_image(current) if name.tag is not None)
             entries[number] = HistoryEntry(current, entry.created, entry.created_by, entry.comment, entry.size, names)
             current = store.images.get_parent(current)
         return entries

@@ -21,7 +21,8 @@ class ImageSummary:
     """An image in a list.
 
     ``created`` is in seconds since 1970 (0001-01-01 is ``-62135596800``); ``size`` is the bytes of the files in all
-    its layers, in the way that a daemon on overlay2 counts them; ``references`` are those that the question matched.
+    its layers, in the way that a daemon on overlay2 counts them; ``references`` are those that the question matched,
+    tags as well as digests.
     """
 
     id: ImageID
@@ -29,6 +30,16 @@ class ImageSummary:
     created: int
     size: int
     parent: ImageID | None
+
+    @property
+    def repo_tags(self) -> tuple[Reference, ...]:
+        """The references that are tags."""
+        return tuple(reference for reference in self.references if reference.tag is not None)
+
+    @property
+    def repo_digests(self) -> tuple[Reference, ...]:
+        """The references by digest: what the manifest or index is called that the image came with."""
+        return tuple(reference for reference in self.references if reference.digest is not None)
 
 
 def images(store: Store, name: str | None = None, *, all: bool = False) -> Iterator[ImageSummary]:  # noqa: A002 - docker's word
@@ -39,15 +50,20 @@ def images(store: Store, name: str | None = None, *, all: bool = False) -> Itera
         named = rows.references(name=None if wanted is None else wanted.name)
         if wanted is not None and not wanted.is_name_only:
             suffixes = _suffixes(wanted)
-            named = [row for row in named if row.suffix in suffixes]
+            carriers = {row.image for row in named if row.suffix in suffixes}
+            # With a tag come the digests that its image has in the same repository.
+            named = [
+                row for row in named if row.image in carriers and (row.suffix in suffixes or row.suffix.startswith("@"))
+            ]
         found: Iterable[ImageRow]
         if name is not None and (wanted is None or not named):
             # A name that no image carries may be an ID, or the first digits of one.
             found = _of_prefix(rows, name)
             named = [one for row in found for one in rows.references(image=row.id)]
         elif name is not None:
-            carriers = [row for image in {one.image for one in named} if (row := rows.image_row(image)) is not None]
-            found = _newest_first(carriers)
+            found = _newest_first(
+                row for image in {one.image for one in named} if (row := rows.image_row(image)) is not None
+            )
         else:
             found = rows.image_rows(listed_only=not all)
     references: dict[ImageID, list[ReferenceRow]] = {}

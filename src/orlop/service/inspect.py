@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class ImageDetails:
     """An image with what the store knows beside its config.
 
-    ``image.parent`` is the parent by the store; ``size`` is the bytes of the files in all layers; ``tagged`` is the
-    newest time of tagging, in nanoseconds since 1970, or nothing; ``manifests`` are the digests of those that came
-    with it.
+    ``references`` are all its names, tags as well as digests; ``image.parent`` is the parent by the store; ``size`` is
+    the bytes of the files in all layers; ``tagged`` is the newest time of tagging, in nanoseconds since 1970, or
+    nothing; ``manifests`` are the digests of the manifests and indexes that came with it.
     """
 
     image: Image
@@ -28,6 +28,16 @@ class ImageDetails:
     size: int
     tagged: int | None
     manifests: tuple[str, ...]
+
+    @property
+    def repo_tags(self) -> tuple[Reference, ...]:
+        """The names that are tags."""
+        return tuple(reference for reference in self.references if reference.tag is not None)
+
+    @property
+    def repo_digests(self) -> tuple[Reference, ...]:
+        """The names by digest: what the manifest or index is called that the image came with."""
+        return tuple(reference for reference in self.references if reference.digest is not None)
 
 
 def inspect(store: Store, name: str) -> ImageDetails:

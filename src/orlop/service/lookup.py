@@ -10,6 +10,7 @@ from orlop.model.reference import parse_any
 from orlop.store.images import not_found
 
 if TYPE_CHECKING:
+    from orlop.model.reference import Reference
     from orlop.store.root import Store
 
 _PREFIX = "sha256:"
@@ -17,6 +18,8 @@ _PREFIX = "sha256:"
 
 def find_image(store: Store, name: str) -> ImageID:
     """Find an image as daemons do: a full ID first, then a name with its tag, then a prefix of an ID.
+
+    A name with a digest finds the image under that name, too, whose manifest or index has the digest.
 
     Raises:
         ImageNotFound: there is none. AmbiguousID: a prefix fits several. InvalidReference: the text is no name at all.
@@ -31,11 +34,20 @@ def find_image(store: Store, name: str) -> ImageID:
     try:
         return store.references.get(parsed.with_default_tag())
     except ReferenceNotFound:
-        pass
+        if parsed.digest is not None and (by_manifest := _by_manifest(store, parsed)) is not None:
+            return by_manifest
     try:
         return store.images.search(name)
     except ImageNotFound:
         raise not_found(parsed.with_default_tag().familiar) from None
+
+
+def _by_manifest(store: Store, reference: Reference) -> ImageID | None:
+    with store.metadata.read() as rows:
+        for image_id in sorted({row.image for row in rows.references(name=reference.name)}):
+            if any(manifest.digest == reference.digest for manifest in rows.manifests(image_id)):
+                return image_id
+    return None
 
 
 def is_id_of(image_id: ImageID, text: str) -> bool:
