@@ -18,13 +18,16 @@ from orlop._version import __version__
 if TYPE_CHECKING:
     import os
 
+    from orlop.archive.reader import Archive, ArchivedImage, ArchivedLayer
     from orlop.archive.report import LoadedImage, LoadReport, MovedReference
     from orlop.errors import OrlopError
     from orlop.model.container import ContainerConfig
     from orlop.model.digest import ChainID, DiffID, Digest, ImageID
     from orlop.model.image import History, Image, RootFS, V1Image
+    from orlop.model.platform import Platform
     from orlop.model.progress import LayerDone, LayerExists, LayerProgress, ProgressEvent
     from orlop.model.reference import Reference
+    from orlop.service.archive import ArchiveService
     from orlop.service.history import HistoryEntry
     from orlop.service.image_service import ImageService
     from orlop.service.images import ImageSummary
@@ -32,6 +35,10 @@ if TYPE_CHECKING:
     from orlop.service.remove import RemoveReport
 
 _HOMES = {
+    "Archive": "orlop.archive.reader",
+    "ArchiveService": "orlop.service.archive",
+    "ArchivedImage": "orlop.archive.reader",
+    "ArchivedLayer": "orlop.archive.reader",
     "ChainID": "orlop.model.digest",
     "ContainerConfig": "orlop.model.container",
     "DiffID": "orlop.model.digest",
@@ -50,6 +57,7 @@ _HOMES = {
     "LoadedImage": "orlop.archive.report",
     "MovedReference": "orlop.archive.report",
     "OrlopError": "orlop.errors",
+    "Platform": "orlop.model.platform",
     "ProgressEvent": "orlop.model.progress",
     "Reference": "orlop.model.reference",
     "RemoveReport": "orlop.service.remove",
@@ -58,6 +66,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "Archive",
+    "ArchiveService",
+    "ArchivedImage",
+    "ArchivedLayer",
     "ChainID",
     "ContainerConfig",
     "DiffID",
@@ -76,6 +88,7 @@ __all__ = [
     "LoadedImage",
     "MovedReference",
     "OrlopError",
+    "Platform",
     "ProgressEvent",
     "Reference",
     "RemoveReport",

@@ -1,0 +1,216 @@
+"""Archives without a store: what is in a file or directory, read on the spot. Nothing is written anywhere."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from orlop.archive.commit import verified_layer
+from orlop.archive.detect import exporter_of, open_members
+from orlop.archive.platforms import PlatformChoice, host_platform
+from orlop.model.platform import Platform
+from orlop.store.ingest import measure_layer
+from orlop.streams.compression import Compression, decompressed
+from orlop.streams.verify import VerifyingReader
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from orlop.archive.content import ArchiveImage, ArchiveLayer
+    from orlop.archive.members import Members
+    from orlop.model.digest import DiffID, Digest, ImageID
+    from orlop.model.image import Image
+    from orlop.model.progress import Progress
+    from orlop.model.reference import Reference
+    from orlop.store.ingest import MeasuredLayer, Readable
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedLayer:
+    """A layer in an archive. Its size and bytes are read, and verified, when they are asked for.
+
+    ``name`` is its member in the archive, ``diff_id`` the digest of its uncompressed tar by the image's config.
+    """
+
+    name: str
+    diff_id: DiffID
+    _members: Members[MeasuredLayer] = field(repr=False, compare=False)
+    _layer: ArchiveLayer = field(repr=False, compare=False)
+
+    @property
+    def compressed_size(self) -> int:
+        """Its bytes as they stand in the archive."""
+        return self._members.size_of(self.name, what="the layer")
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of its bytes as they stand in the archive; the layer is read for it. Raises as `chunks`."""
+        return self._measured.blob.digest
+
+    @property
+    def compression(self) -> Compression:
+        """How it is compressed; the layer is read for it. Raises as `chunks`."""
+        return Compression[self._measured.blob.compression.upper()]
+
+    @property
+    def tar_size(self) -> int:
+        """The bytes of its uncompressed tar; the layer is read for it. Raises as `chunks`."""
+        return self._measured.diff.size
+
+    @property
+    def size(self) -> int:
+        """The bytes of the files in it, as `orlop.ImageSummary` counts them; the layer is read for it."""
+        return self._measured.diff.content_size
+
+    @property
+    def _measured(self) -> MeasuredLayer:
+        return verified_layer(self._members, self._layer)
+
+    def verify(self) -> None:
+        """Read the layer, if it has not been read, and check that it is what the archive says. Raises as `chunks`."""
+        verified_layer(self._members, self._layer)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Give the bytes of its uncompressed tar; fails before the last of them where they are not its diff ID's.
+
+        Raises:
+            DigestMismatch, SizeMismatch: the layer is damaged. InvalidCompression: so is its compressed stream.
+            ReadFailed: the archive cannot be read, or came through a pipe.
+        """
+        compression = self.compression
+        with self._members.reading(self.name, what="the layer") as source, ExitStack() as stack:
+            plain: Readable = source
+            if compression is not Compression.NONE:
+                plain = stack.enter_context(decompressed(source, compression))
+            yield from VerifyingReader(plain, digest=self.diff_id, size=self.tar_size).chunks()
+
+    def raw_chunks(self) -> Iterator[bytes]:
+        """Give its bytes as they stand in the archive, verified like those of `chunks`."""
+        digest, size = self.digest, self.compressed_size
+        with self._members.reading(self.name, what="the layer") as source:
+            yield from VerifyingReader(source, digest=digest, size=size).chunks()
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedImage:
+    """An image in an archive.
+
+    ``config`` is its config, as read, with the parent that the archive names, if that is in it; ``references`` are its
+    tags and ``digests`` its names by the digest of a manifest or index; ``layers`` stand bottom first; ``manifests``
+    are the digests of the manifests and indexes that belong to it.
+    """
+
+    config: Image
+    platform: Platform
+    references: tuple[Reference, ...]
+    digests: tuple[Reference, ...]
+    layers: tuple[ArchivedLayer, ...]
+    manifests: tuple[Digest, ...]
+
+    @property
+    def id(self) -> ImageID:
+        """The image ID."""
+        return self.config.id
+
+    @property
+    def raw_config(self) -> bytes:
+        """The exact bytes of the config."""
+        return self.config.raw_json
+
+    @property
+    def size(self) -> int:
+        """The bytes of the files in all layers; they are read for it."""
+        return sum(layer.size for layer in self.layers)
+
+
+class Archive:
+    """An image archive, read without a store; a context manager, which closes the file.
+
+    Every format that `orlop.ImageService.load` takes is read. Opening one locates its members and reads the documents
+    that say what is in it; of a plain file or a directory, layers are read when something of them is asked for. An
+    archive that is compressed as a whole, or comes through a pipe, is read through once at the start; from a pipe, the
+    bytes of layers cannot be had afterwards. Not to be shared between threads.
+
+        >>> import orlop
+        >>> orlop.Archive("images.tar")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        source: BinaryIO | str | os.PathLike[str],
+        *,
+        platform: Platform | str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Open an archive.
+
+        Args:
+            source: a path, or a binary file or stream, which is not closed.
+            platform: only the images of this one, such as ``linux/arm64``; else all that the archive holds.
+            progress: called with events about layers that are read, in the calling thread.
+
+        Raises:
+            InvalidInput: this is no archive, or incomplete, or contradictory. IntegrityError: a document is not what
+                its digest says. PlatformNotFound: it holds no image for the platform. NotFound, StorageError: it cannot
+                be read.
+        """
+        choice = PlatformChoice(Platform.parse(platform) if isinstance(platform, str) else platform, host_platform())
+        with ExitStack() as stack:
+            members = stack.enter_context(open_members(source, _measure, progress=progress))
+            exporter = exporter_of(members)
+            content = exporter.read(members, choice)
+            self._stack = stack.pop_all()
+        self.format = exporter.form
+        """One of ``docker``, ``docker-v1``, ``oci`` and ``dir``."""
+        manifests: dict[ImageID, list[Digest]] = {}
+        for manifest in content.manifests:
+            for owner in manifest.images:
+                manifests.setdefault(owner, []).append(manifest.row.digest)
+        ids = {entry.image.id for entry in content.images}
+        self.images = tuple(
+            _archived(members, entry, ids, tuple(manifests.get(entry.image.id, ()))) for entry in content.images
+        )
+        """The images, in the order of the archive."""
+
+    def verify(self) -> None:
+        """Read every layer, and check that it is what the archive says.
+
+        Raises:
+            DigestMismatch, SizeMismatch, InvalidTar, InvalidCompression, InvalidArchive: one is not, or not there.
+        """
+        for image in self.images:
+            for layer in image.layers:
+                layer.verify()
+
+    def close(self) -> None:
+        """Let go of the file; layers cannot be read any more."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _measure(source: Readable, progress: Callable[[int], object] | None) -> MeasuredLayer:
+    return measure_layer(source, progress=progress)
+
+
+def _archived(
+    members: Members[MeasuredLayer], entry: ArchiveImage, ids: set[ImageID], manifests: tuple[Digest, ...]
+) -> ArchivedImage:
+    parent = entry.parent if entry.parent in ids else None
+    return ArchivedImage(
+        entry.image.with_parent(parent),
+        entry.platform,
+        entry.references,
+        entry.digests,
+        tuple(ArchivedLayer(layer.name, layer.diff_id, members, layer) for layer in entry.layers),
+        manifests,
+    )

@@ -1,0 +1,178 @@
+"""``images``, ``inspect`` and ``history`` over an archive instead of a store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from orlop.archive.reader import Archive
+from orlop.errors import AmbiguousID, InvalidImage
+from orlop.model.digest import Digest
+from orlop.model.reference import parse_any
+from orlop.service.history import HistoryEntry
+from orlop.service.images import ImageSummary
+from orlop.service.inspect import ImageDetails
+from orlop.store.images import not_found
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from orlop.archive.reader import ArchivedImage
+    from orlop.model.digest import ImageID
+    from orlop.model.platform import Platform
+    from orlop.model.progress import Progress
+    from orlop.model.reference import Reference
+
+
+class ArchiveService:
+    """The verbs of `orlop.ImageService` that only look, over an archive; a context manager that closes it.
+
+    Nothing is written anywhere. Sizes are those that a store would give after a load: layers are read for them, once.
+    Names are as in a store; ``None`` in place of one stands for the only image of the archive.
+    """
+
+    def __init__(
+        self,
+        source: BinaryIO | str | os.PathLike[str],
+        *,
+        platform: Platform | str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Open an archive, see `orlop.Archive`."""
+        self.archive = Archive(source, platform=platform, progress=progress)
+
+    def images(self, name: str | None = None, *, all: bool = False) -> list[ImageSummary]:  # noqa: A002 - docker's word
+        """List the archive's images, newest first, see `orlop.ImageService.images`.
+
+        Raises:
+            InvalidReference: the name is none. DigestMismatch, SizeMismatch, InvalidTar, …: a layer is damaged.
+        """
+        return list(self.iter_images(name, all=all))
+
+    def iter_images(self, name: str | None = None, *, all: bool = False) -> Iterator[ImageSummary]:  # noqa: A002
+        """Give what `images` gives, one by one."""
+        found = list(self._unique())
+        parents = {image.config.parent for image in found}
+        if name is not None:
+            found = self._matching(name)
+        elif not all:
+            found = [image for image in found if image.id not in parents or _names(image)]
+        found.sort(key=lambda image: str(image.id))
+        found.sort(key=lambda image: image.config.created.unix_ns, reverse=True)
+        asked = None if name is None else parse_any(name)
+        for image in found:
+            references = _names(image)
+            if not isinstance(asked, Digest) and asked is not None:
+                same = tuple(one for one in references if one.name == asked.name)
+                matched = tuple(one for one in same if asked.is_name_only or one.digest or one.tag == asked.tag)
+                references = matched or references
+            yield ImageSummary(image.id, references, image.config.created.unix, image.size, image.config.parent)
+
+    def inspect(self, name: str | None = None) -> ImageDetails:
+        """Give everything that the archive says of an image.
+
+        Raises:
+            ImageNotFound, AmbiguousID, InvalidReference: the name leads to no image, or to several.
+            DigestMismatch, SizeMismatch, InvalidTar, …: a layer is damaged.
+        """
+        image = self._find(name)
+        return ImageDetails(image.config, _names(image), image.size, None, tuple(map(str, image.manifests)))
+
+    def raw_config(self, name: str | None = None) -> bytes:
+        """Give the exact bytes of an image's config. Raises what `inspect` raises of names."""
+        return self._find(name).raw_config
+
+    def history(self, name: str | None = None) -> list[HistoryEntry]:
+        """Give the steps by which an image was made, newest first. Raises what `inspect` raises."""
+        image = self._find(name)
+        layers = iter(image.layers)
+        entries: list[HistoryEntry] = []
+        for step in image.config.history:
+            size = 0
+            if not step.empty_layer:
+                layer = next(layers, None)
+                if layer is None:
+                    msg = f"the history of {image.id} names more layers than it has; it is damaged"
+                    raise InvalidImage(msg)
+                size = layer.size
+            entries.append(HistoryEntry(None, step.created, step.created_by, step.comment, size, ()))
+        entries.reverse()
+        by_id = {each.id: each for each in self._unique()}
+        current: ImageID | None = image.id
+        for number, entry in enumerate(entries):
+            if current is None:
+                break
+            made = by_id[current]
+            entries[number] = HistoryEntry(
+                current, entry.created, entry.created_by, entry.comment, entry.size, made.references
+            )
+            current = made.config.parent
+        return entries
+
+    def close(self) -> None:
+        """Let go of the archive."""
+        self.archive.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _unique(self) -> Iterator[ArchivedImage]:
+        """Give each image once, also where the archive has it under several manifests."""
+        seen: set[ImageID] = set()
+        for image in self.archive.images:
+            if image.id not in seen:
+                seen.add(image.id)
+                yield image
+
+    def _find(self, name: str | None) -> ArchivedImage:
+        found = list(self._unique()) if name is None else self._matching(name, whole=True)
+        if len(found) == 1:
+            return found[0]
+        if name is None:
+            named = ", ".join(sorted(str(reference.familiar) for image in found for reference in image.references))
+            msg = f"the archive holds {len(found)} images; name one of them" + (f": {named}" if named else "")
+            raise AmbiguousID(msg)
+        if not found:
+            parsed = parse_any(name)
+            raise not_found(str(parsed) if isinstance(parsed, Digest) else parsed.with_default_tag().familiar)
+        msg = f"several images of the archive have IDs that begin with {name}; give more digits"
+        raise AmbiguousID(msg)
+
+    def _matching(self, name: str, *, whole: bool = False) -> list[ArchivedImage]:
+        """Give the images that a name stands for: a full ID first, then references, then the first digits of IDs.
+
+        With ``whole`` a bare name means its tag ``latest``, without all tags of the repository.
+        """
+        images = list(self._unique())
+        parsed = parse_any(name)
+        if isinstance(parsed, Digest):
+            return [image for image in images if str(image.id) == str(parsed)]
+        asked = parsed.with_default_tag() if whole else parsed
+        found = [image for image in images if any(_is_asked(one, asked) for one in self._names_of(image, asked))]
+        digits = name.removeprefix("sha256:")
+        return found or [image for image in images if digits and image.id.hex.startswith(digits)]
+
+    def _names_of(self, image: ArchivedImage, asked: Reference) -> tuple[Reference, ...]:
+        """Give an image's names, and that by the digest that is asked for where it is that of one of its manifests."""
+        names = tuple(name for each in self.archive.images if each.id == image.id for name in _names(each))
+        if asked.digest in image.manifests and any(name.name == asked.name for name in names):
+            return (*names, asked)
+        return names
+
+
+def _is_asked(reference: Reference, asked: Reference) -> bool:
+    if reference.name != asked.name:
+        return False
+    return asked.is_name_only or (
+        reference.tag == asked.tag if asked.tag is not None else reference.digest == asked.digest
+    )
+
+
+def _names(image: ArchivedImage) -> tuple[Reference, ...]:
+    return tuple(sorted((*image.references, *image.digests), key=str))
