@@ -1,0 +1,59 @@
+"""What ``--format`` takes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from orlop.cli.listing import Field, parse_format, table
+
+if TYPE_CHECKING:
+    from orlop.cli.listing import Template
+
+FIELDS: dict[str, Field[tuple[str, str]]] = {
+    "ID": Field("IMAGE ID", lambda row: row[0]),
+    "Tag": Field("TAG", lambda row: row[1]),
+}
+DEFAULT: Template[tuple[str, str]] = table(FIELDS["ID"], FIELDS["Tag"])
+ROWS = [("8126", "1.0"), ("bd11", "<none>")]
+
+
+def printed(text: str, capsysbinary: pytest.CaptureFixture[bytes]) -> str:
+    parse_format(text, FIELDS, DEFAULT).print(ROWS)
+    return capsysbinary.readouterr().out.decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("{{.ID}}", "8126\nbd11\n"),
+        ("{{ .Tag }} of {{.ID}}", "1.0 of 8126\n<none> of bd11\n"),
+        (r"a\tb{{.ID}}\n", "a\tb8126\n\na\tbbd11\n\n"),
+        ("table {{.ID}} x {{.Tag}}", "IMAGE ID x TAG\n8126 x 1.0\nbd11 x <none>\n"),
+        (r"table {{.Tag}}\t{{.ID}}", "TAG       IMAGE ID\n1.0       8126\n<none>    bd11\n"),
+        ("table", "IMAGE ID   TAG\n8126       1.0\nbd11       <none>\n"),
+        ("漢 {{.ID}}", "漢 8126\n漢 bd11\n"),
+    ],
+)
+def test_templates_of_plain_fields(text: str, lines: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert printed(text, capsysbinary) == lines
+
+
+@pytest.mark.parametrize("text", ["json", "{{json .}}", "{{ json . }}"])
+def test_json_is_an_object_a_line_escaped_as_docker_does(text: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    lines = printed(text, capsysbinary).splitlines()
+    assert lines == ['{"ID":"8126","Tag":"1.0"}', r'{"ID":"bd11","Tag":"\u003cnone\u003e"}']
+    assert json.loads(lines[1]) == {"ID": "bd11", "Tag": "<none>"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "raw", "{{.Nope}}", "{{.ID | lower}}", "{{if .ID}}x{{end}}", "{{.ID}} {{", "{{json .ID}}", "{{.}}"],
+)
+def test_anything_else_is_refused_with_the_fields_there_are(text: str) -> None:
+    with pytest.raises(click.BadParameter) as caught:
+        parse_format(text, FIELDS, DEFAULT)
+    assert "{{.ID}} and {{.Tag}}" in caught.value.message

@@ -1,0 +1,386 @@
+"""The command line as a process: terminals, pipes, signals, closed streams, and what starting imports."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+from tarfile import GNU_FORMAT, TarFile, TarInfo
+from typing import IO, TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+PATIENCE = 60
+TINY = "example/tiny:1.0"
+ORLOP = [sys.executable, "-m", "orlop"]
+CONTROLS = "red \x1b[31m bell \x07 csi \x9b31m line\nend override \N{RIGHT-TO-LEFT OVERRIDE}x"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def env(root: Path, tmp_path: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "ORLOP_ROOT": str(root),
+        "HOME": str(tmp_path),
+        "TZ": "UTC",
+        "TERM": "xterm",
+        "COLUMNS": "100",
+    }
+
+
+@pytest.fixture
+def start(env: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start orlop; what a test leaves running ends with it."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def begin(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
+        for stream in ("stdin", "stdout", "stderr"):
+            options.setdefault(stream, subprocess.PIPE)
+        processes.append(subprocess.Popen([*ORLOP, *map(str, arguments)], env=env, **options))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            close(stream)
+
+
+def close(stream: IO[bytes] | None) -> None:
+    """Close a pipe that may have a closed other end."""
+    try:
+        if stream is not None:
+            stream.close()
+    except BrokenPipeError:
+        pass
+
+
+@pytest.fixture
+def terminal(env: dict[str, str]) -> Callable[..., tuple[int, str]]:
+    """Give what runs orlop on a terminal and returns its status and what the terminal got."""
+
+    def call(*arguments: object) -> tuple[int, str]:
+        ours, theirs = pty.openpty()
+        with subprocess.Popen(
+            [*ORLOP, *map(str, arguments)], env=env, stdin=theirs, stdout=theirs, stderr=theirs
+        ) as process:
+            os.close(theirs)
+            got = b""
+            while chunk := read_terminal(ours):
+                got += chunk
+            os.close(ours)
+            return process.wait(PATIENCE), got.decode()
+
+    return call
+
+
+def read_terminal(descriptor: int) -> bytes:
+    """Read from a terminal whose other end may be closed, which Linux reports as an error."""
+    try:
+        return os.read(descriptor, 1 << 16)
+    except OSError:
+        return b""
+
+
+@pytest.fixture
+def run(env: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    def call(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        options.setdefault("stdout", subprocess.PIPE)
+        options.setdefault("stderr", subprocess.PIPE)
+        argv: Sequence[str] = [*ORLOP, *map(str, arguments)]
+        return subprocess.run(argv, env=env, check=False, timeout=PATIENCE, **options)
+
+    return call
+
+
+@pytest.fixture
+def tiny(data: Path) -> Path:
+    return data / "dockerd-29-overlay2" / "tiny.tar"
+
+
+@pytest.fixture
+def nasty(tmp_path: Path) -> Path:
+    """An archive of an image whose texts would steer a terminal."""
+    step = {"created": "2026-11-24T06:04:35Z", "created_by": CONTROLS, "comment": CONTROLS, "empty_layer": True}
+    config = json.dumps(
+        {"author": CONTROLS, "rootfs": {"type": "layers"}, "history": [step]}, ensure_ascii=False
+    ).encode()
+    key = f"{sha256(config).hexdigest()}.json"
+    manifest = json.dumps([{"Config": key, "RepoTags": ["nasty:1"], "Layers": []}]).encode()
+    with TarFile(tmp_path / "nasty.tar", "w") as archive:
+        for name, content in ((key, config), ("manifest.json", manifest)):
+            info = TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return tmp_path / "nasty.tar"
+
+
+# Terminals
+
+
+def test_an_archive_is_neither_read_from_a_terminal_nor_written_to_one(
+    terminal: Callable[..., tuple[int, str]], run: Callable[..., subprocess.CompletedProcess[bytes]], tiny: Path
+) -> None:
+    status, text = terminal("load")
+    assert status == 2
+    assert "-i" in text
+    assert run("load", "-i", tiny).returncode == 0
+    for arguments in (("save", TINY), ("save", "-o", "-", TINY)):
+        status, text = terminal(*arguments)
+        assert status == 2
+        assert "-o" in text
+        assert "manifest.json" not in text
+
+
+def test_load_draws_a_bar_for_each_layer_on_a_terminal(terminal: Callable[..., tuple[int, str]], tiny: Path) -> None:
+    status, text = terminal("load", "-i", tiny)
+    assert status == 0
+    assert "21d43ad2f0b6 " in text
+    assert "━" in text
+    assert f"Loaded image: {TINY}\r\n" in text
+
+
+def test_load_says_which_layers_are_there_already(terminal: Callable[..., tuple[int, str]], tiny: Path) -> None:
+    terminal("load", "-q", "-i", tiny)
+    status, text = terminal("load", "-i", tiny)
+    assert status == 0
+    assert "21d43ad2f0b6 is there already\r\n" in text
+
+
+def test_quiet_draws_nothing(terminal: Callable[..., tuple[int, str]], tiny: Path) -> None:
+    assert terminal("load", "-q", "-i", tiny) == (0, f"Loaded image: {TINY}\r\n")
+
+
+def test_texts_of_an_image_do_not_steer_a_terminal(
+    terminal: Callable[..., tuple[int, str]], run: Callable[..., subprocess.CompletedProcess[bytes]], nasty: Path
+) -> None:
+    assert run("load", "-i", nasty).returncode == 0
+    for arguments in (
+        ("history", "--no-trunc", "nasty:1"),
+        ("history", "--format", "json", "nasty:1"),
+        ("history", "--format", "{{.Comment}}", "nasty:1"),
+        ("inspect", "nasty:1"),
+        ("inspect", "--raw", "nasty:1"),
+        ("inspect", "no\x1b[31msuch"),
+    ):
+        status, text = terminal(*arguments)
+        assert status in {0, 3}
+        assert not {"\x1b", "\x07", "\x9b", "\N{RIGHT-TO-LEFT OVERRIDE}"} & set(text), arguments
+    # What a terminal is shown of JSON is the same JSON.
+    assert json.loads(terminal("inspect", "nasty:1")[1])[0]["Author"] == CONTROLS
+    # A pipe gets what docker would give it.
+    assert run("history", "--format", "{{.Comment}}", "nasty:1").stdout.decode() == f"{CONTROLS}\n"
+    assert "\x1b[31m" in run("history", "--no-trunc", "nasty:1").stdout.decode()
+
+
+# Pipes and closed streams
+
+
+def closed_pipe() -> int:
+    """Give the end to write to of a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    return writing
+
+
+@pytest.mark.parametrize("arguments", [("images",), ("save", TINY), ("--help",), ("--version",), ("history", TINY)])
+def test_a_closed_pipe_is_quiet(
+    run: Callable[..., subprocess.CompletedProcess[bytes]], tiny: Path, arguments: tuple[str, ...]
+) -> None:
+    run("load", "-i", tiny)
+    writing = closed_pipe()
+    result = run(*arguments, stdout=writing)
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("images",), ("save", TINY), ("inspect", TINY), ("--help",), ("images", "--help"), ("--version",)]
+)
+def test_a_full_disk_under_the_output_is_one_sentence(
+    run: Callable[..., subprocess.CompletedProcess[bytes]], tiny: Path, arguments: tuple[str, ...]
+) -> None:
+    run("load", "-i", tiny)
+    with Path("/dev/full").open("wb") as full:
+        result = run(*arguments, stdout=full)
+    assert result.returncode == 7
+    assert result.stderr.count(b"\n") == 1
+    assert b"no space left" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "redirection", "status"),
+    [
+        ("images", "<&-", 0),
+        ("images", ">&-", 7),
+        ("images", "2>&-", 0),
+        ("images", "<&- 2>&-", 0),
+        ("save example/tiny:1.0", ">&-", 7),
+        ("load", "<&-", 2),
+    ],
+)
+def test_closed_standard_streams_are_survived(
+    run: Callable[..., subprocess.CompletedProcess[bytes]],
+    env: dict[str, str],
+    tiny: Path,
+    command: str,
+    redirection: str,
+    status: int,
+) -> None:
+    assert run("load", "-i", tiny).returncode == 0
+    result = subprocess.run(
+        ["sh", "-c", f'"$@" {command} {redirection}', "sh", *ORLOP],
+        env=env,
+        capture_output=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert result.returncode == status
+    assert b"Traceback" not in result.stderr
+    assert (b"Error: " in result.stderr) == (status != 0)
+
+
+def test_text_is_utf_8_in_every_locale(
+    run: Callable[..., subprocess.CompletedProcess[bytes]], env: dict[str, str], tiny: Path
+) -> None:
+    run("load", "-i", tiny)
+    env |= {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    assert "…" in run("history", TINY).stdout.decode()
+
+
+def test_pipes_carry_archives_both_ways(
+    run: Callable[..., subprocess.CompletedProcess[bytes]], start: Callable[..., subprocess.Popen[bytes]], tiny: Path
+) -> None:
+    archive = tiny.read_bytes()
+    assert start("load").communicate(archive, PATIENCE)[0] == f"Loaded image: {TINY}\n".encode()
+    assert run("save", TINY).stdout == archive
+    assert run("save", "-o", "/dev/stdout", TINY).stdout == archive
+
+
+# Signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_signal_ends_a_load_that_never_ends_and_leaves_nothing(
+    start: Callable[..., subprocess.Popen[bytes]],
+    root: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    compressed: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    process = start("load", "-i", tmp_path / "fifo")
+    with (tmp_path / "fifo").open("wb", buffering=0) as writer:
+        writer.write(endless_archive(compressed=compressed))
+        wait_for(lambda: any(file.stat().st_size for file in listed(root / "ingest")))
+        process.send_signal(number)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err) == (128 + number, b"", b"")
+    assert listed(root / "ingest") == listed(root / "leases") == []
+
+
+def endless_archive(*, compressed: bool) -> bytes:
+    """Give the beginning of an archive with one layer of many gibibytes."""
+    import zlib
+
+    member, file = TarInfo("layer/layer.tar"), TarInfo("file")
+    member.size, file.size = 1 << 33, 1 << 32
+    begun = member.tobuf(GNU_FORMAT) + file.tobuf(GNU_FORMAT) + os.urandom(8 << 20)
+    if not compressed:
+        return begun
+    packer = zlib.compressobj(1, wbits=31)
+    return packer.compress(begun) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+
+def listed(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.exists() else []
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_signal_ends_a_save_and_leaves_no_file(
+    run: Callable[..., subprocess.CompletedProcess[bytes]],
+    start: Callable[..., subprocess.Popen[bytes]],
+    tiny: Path,
+    tmp_path: Path,
+) -> None:
+    run("load", "-i", tiny)
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "place").mkdir()
+    # Opening a pipe that nobody reads waits: the save is under way and will not end by itself.
+    process = start("save", "-o", tmp_path / "fifo", TINY)
+    wait_for(lambda: bool(listed(tmp_path / "root" / "leases")))
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err) == (143, b"", b"")
+    assert listed(tmp_path / "root" / "leases") == []
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored(
+    start: Callable[..., subprocess.Popen[bytes]], root: Path, tiny: Path
+) -> None:
+    process = start("load", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert process.stdin is not None
+    archive = tiny.read_bytes()
+    process.stdin.write(archive[:-512])
+    process.stdin.flush()
+    wait_for(lambda: bool(listed(root / "leases")))
+    process.send_signal(signal.SIGHUP)
+    out, _ = process.communicate(archive[-512:], PATIENCE)
+    assert (process.returncode, out) == (0, f"Loaded image: {TINY}\n".encode())
+
+
+# Starting
+
+MODULES = "import sys; from orlop.cli.main import run; run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+
+
+def imported(env: dict[str, str], *arguments: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", MODULES, *arguments], env=env, capture_output=True, check=True, timeout=PATIENCE
+    )
+    return set(done.stderr.decode().split())
+
+
+def test_the_version_needs_no_parser(env: dict[str, str]) -> None:
+    assert not {"click", "logging", "sqlite3", "orlop.store"} & imported(env, "--version")
+
+
+def test_listing_imports_nothing_that_only_archives_need(
+    run: Callable[..., subprocess.CompletedProcess[bytes]], env: dict[str, str], tiny: Path
+) -> None:
+    run("load", "-i", tiny)
+    heavy = {"rich", "platformdirs", "isal", "backports.zstd", "tempfile", "shutil", "lzma", "asyncio", "subprocess"}
+    ours = {"orlop.archive", "orlop.model.image", "orlop.store.ingest", "orlop.cli.load"}
+    modules = imported(env, "images")
+    assert "orlop.service.images" in modules
+    assert not (heavy | ours) & modules
+
+
+def test_the_default_root_is_the_users_own(env: dict[str, str], tmp_path: Path) -> None:
+    del env["ORLOP_ROOT"]
+    env |= {"XDG_DATA_HOME": str(tmp_path / "data")}
+    subprocess.run([*ORLOP, "images"], env=env, check=True, capture_output=True, timeout=PATIENCE)
+    assert (tmp_path / "data" / "orlop" / "metadata.db").exists()
