@@ -119,11 +119,12 @@ class Members(ABC, Generic[L]):
         Raises:
             InvalidArchive: it is not there. LimitExceeded: it has more than `MAX_DOCUMENT` bytes.
         """
-        member = self._required(name, what)
+        key = self.key_of(name, what=what)
+        member = self._table[key]
         if member.size > MAX_DOCUMENT:
             msg = f"{what} {name!r} has {member.size} bytes; at most {MAX_DOCUMENT} are allowed"
             raise LimitExceeded(msg)
-        return self._read(member, name)
+        return self._read(member, key)
 
     def key_of(self, name: str, *, what: str) -> str:
         """Give the key that a name leads to when all links are followed. Raises `InvalidArchive`."""

@@ -198,7 +198,8 @@ def _collect(
             if not child.is_image and not child.children:
                 subject = child.descriptor.annotations.get(_SUBJECT)
                 about = tuple(image for digest, image in kept.items() if str(digest) == subject)
-                found.setdefault(child.digest, (child.row, owners if subject is None else about))
+                before = found[child.digest][1] if child.digest in found else ()
+                found[child.digest] = (child.row, tuple(dict.fromkeys((*before, *(about if subject else owners)))))
     found[node.digest] = (node.row, owners)
     return owners
 
