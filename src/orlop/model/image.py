@@ -27,6 +27,7 @@ from orlop.model.gostruct import (
     decode,
     write_members,
 )
+from orlop.model.platform import Platform
 from orlop.model.timestamp import ZERO
 
 if TYPE_CHECKING:
@@ -207,6 +208,11 @@ class Image:
     def os(self) -> str:
         """The operating system, as Go names it."""
         return self.v1.os
+
+    @property
+    def platform(self) -> Platform:
+        """What the image runs on; what its config does not say is empty."""
+        return Platform(self.os, self.architecture, self.variant, self.os_version, self.os_features)
 
     @property
     def docker_version(self) -> str:

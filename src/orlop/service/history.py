@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidImage
@@ -46,13 +46,13 @@ def history(store: Store, name: str) -> list[HistoryEntry]:
             entries.append(HistoryEntry(None, step.created, step.created_by, step.comment, size, ()))
         entries.reverse()
         # The newest steps belong to the image and its parents, as far as these are in the store.
-        current: ImageID | None = image.id
+        current = rows.image_row(image.id)
         for number, entry in enumerate(entries):
             if current is None:
                 break
-            names = tuple(name for name in store.references.of_image(current) if name.tag is not None)
-            entries[number] = HistoryEntry(current, entry.created, entry.created_by, entry.comment, entry.size, names)
-            current = store.images.get_parent(current)
+            names = tuple(name for name in store.references.of_image(current.id) if name.tag is not None)
+            entries[number] = replace(entry, id=current.id, references=names)
+            current = None if current.parent is None else rows.image_row(current.parent)
         return entries
 
 

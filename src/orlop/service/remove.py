@@ -100,7 +100,12 @@ class _Removal:
             layers = self.store.images.delete(current)
             self.lines.append(("Deleted", str(current)))
             self.lines += [("Deleted", str(layer.chain_id)) for layer in layers]
-            current, force, quiet = (parent if self.prune else None), False, True
+            current, force, quiet = (parent if self.prune and self._is_there(parent) else None), False, True
+
+    def _is_there(self, image_id: ImageID | None) -> bool:
+        # A parent may be missing; its children can be removed all the same.
+        with self.store.metadata.read() as rows:
+            return image_id is not None and rows.image_row(image_id) is not None
 
 
 def _are_one(names: Sequence[Reference]) -> bool:

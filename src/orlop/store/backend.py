@@ -123,6 +123,17 @@ class ImageIndex(Protocol):
         """Give the images that are nobody's parent."""
 
 
+@runtime_checkable
+class Revisioned(Protocol):
+    """What a backend without an index may know: whether anything has changed."""
+
+    def revision(self) -> object:
+        """Give a value that differs from an earlier one where content or metadata came, went or changed since.
+
+        It may also differ where nothing changed. It is nothing where the backend cannot tell at the moment.
+        """
+
+
 def missing(digest: Digest) -> ContentNotFound:
     """Make the error for content that is not there."""
     return ContentNotFound(f"no content is kept under {digest}")

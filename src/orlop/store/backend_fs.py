@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ from orlop.streams.files import FileLock, NewFile, explaining, fsync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# A file system's clock has coarse ticks (seconds on some networks): two changes within one cannot be told apart.
+_TICK = 2_000_000_000
 
 # Databases in a data root that a living daemon holds locked, relative to image/<driver>/imagedb.
 _DAEMON_LOCKS = ("volumes/metadata.db", "network/files/local-kv.db", "buildkit/cache.db")
@@ -88,6 +92,23 @@ class FSStoreBackend(StoreBackend):
         with explaining("remove", directory), suppress(FileNotFoundError):
             os.unlink(os.path.join(directory, key))
             fsync_directory(directory)
+
+    def revision(self) -> object:
+        """Give the times of change of all directories, see `Revisioned`; nothing where one has changed just now."""
+        now = time.time_ns()
+        found = []
+        for name in ("content", "metadata"):
+            base = os.path.join(self._root, name, "sha256")
+            try:
+                found.append(("", os.stat(base).st_mtime_ns))
+                if name == "metadata":
+                    with os.scandir(base) as entries:
+                        found += [(entry.name, entry.stat().st_mtime_ns) for entry in entries]
+            except FileNotFoundError:
+                found.append(("", 0))
+        if max(when for _, when in found) > now - _TICK:
+            return None
+        return frozenset(found[1:]), found[0]
 
     def _content(self, digest: Digest) -> str:
         return os.path.join(self._root, "content", digest.algorithm, digest.hex)

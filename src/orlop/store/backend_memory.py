@@ -20,6 +20,11 @@ class MemoryStoreBackend(StoreBackend):
         self._guard = threading.Lock()
         self._content: dict[Digest, bytes] = {}
         self._metadata: dict[Digest, dict[str, bytes]] = {}
+        self._changes = 0
+
+    def revision(self) -> object:
+        """Give the number of changes so far, see `Revisioned`."""
+        return self._changes
 
     def _walk(self) -> Iterator[Digest]:
         with self._guard:
@@ -33,6 +38,7 @@ class MemoryStoreBackend(StoreBackend):
 
     def _set(self, digest: Digest, data: bytes) -> None:
         with self._guard:
+            self._changes += 1
             self._content.setdefault(digest, bytes(data))
 
     def _delete(self, digest: Digest) -> None:
@@ -40,11 +46,13 @@ class MemoryStoreBackend(StoreBackend):
             if self._content.pop(digest, None) is None:
                 raise missing(digest)
             self._metadata.pop(digest, None)
+            self._changes += 1
 
     def _set_metadata(self, digest: Digest, key: str, data: bytes) -> None:
         with self._guard:
             if digest not in self._content:
                 raise missing(digest)
+            self._changes += 1
             self._metadata.setdefault(digest, {})[key] = bytes(data)
 
     def _get_metadata(self, digest: Digest, key: str) -> bytes:
@@ -58,4 +66,5 @@ class MemoryStoreBackend(StoreBackend):
 
     def _delete_metadata(self, digest: Digest, key: str) -> None:
         with self._guard:
+            self._changes += 1
             self._metadata.get(digest, {}).pop(key, None)

@@ -19,14 +19,15 @@ class SQLiteStoreBackend(StoreBackend):
     """Configs and metadata as rows; inside ``metadata.write()`` all calls of the thread share its fate."""
 
     def __init__(self, metadata: Metadata) -> None:
-        self._rows = metadata
+        self.metadata = metadata
+        """The rows that this is a view on."""
 
     def _walk(self) -> Iterator[Digest]:
-        with self._rows.read() as rows:
+        with self.metadata.read() as rows:
             return map(Digest.wrap, rows.image_ids())
 
     def _get(self, digest: Digest) -> bytes:
-        with self._rows.read() as rows:
+        with self.metadata.read() as rows:
             config = rows.config(digest)
         if config is None:
             raise missing(digest)
@@ -34,22 +35,22 @@ class SQLiteStoreBackend(StoreBackend):
 
     def _set(self, digest: Digest, data: bytes) -> None:
         chain_id, created = _derived(data)
-        with self._rows.write() as rows:
+        with self.metadata.write() as rows:
             rows.put_image(digest, data, chain_id=chain_id, created=created)
 
     def _delete(self, digest: Digest) -> None:
-        with self._rows.write() as rows:
+        with self.metadata.write() as rows:
             if not rows.delete_image(digest):
                 raise missing(digest)
 
     def _set_metadata(self, digest: Digest, key: str, data: bytes) -> None:
-        with self._rows.write() as rows:
+        with self.metadata.write() as rows:
             if rows.image_row(digest) is None:
                 raise missing(digest)
             rows.set_metadata(digest, key, data)
 
     def _get_metadata(self, digest: Digest, key: str) -> bytes:
-        with self._rows.read() as rows:
+        with self.metadata.read() as rows:
             value = rows.metadata(digest, key)
             if value is None and rows.image_row(digest) is None:
                 raise missing(digest)
@@ -58,22 +59,22 @@ class SQLiteStoreBackend(StoreBackend):
         return value
 
     def _delete_metadata(self, digest: Digest, key: str) -> None:
-        with self._rows.write() as rows:
+        with self.metadata.write() as rows:
             rows.delete_metadata(digest, key)
 
     def ids_with_prefix(self, prefix: str, limit: int) -> list[ImageID]:
         """Give at most ``limit`` IDs that start with ``prefix`` (with its algorithm)."""
-        with self._rows.read() as rows:
+        with self.metadata.read() as rows:
             return rows.image_ids_with_prefix(prefix, limit)
 
     def children(self, image: ImageID) -> list[ImageID]:
         """Give the images whose parent this is."""
-        with self._rows.read() as rows:
+        with self.metadata.read() as rows:
             return rows.children(image)
 
     def heads(self) -> Iterable[ImageID]:
         """Give the images that are nobody's parent."""
-        with self._rows.read() as rows:
+        with self.metadata.read() as rows:
             return rows.heads()
 
 

@@ -6,30 +6,37 @@ The counterpart of ``image.Store`` of the Go package ``docker/image``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import ItemsView, Mapping, ValuesView
 from typing import TYPE_CHECKING
 
 from orlop.errors import (
     AmbiguousID,
     ContentNotFound,
     ImageNotFound,
-    InvalidDigest,
+    IntegrityError,
     InvalidInput,
+    LayerNotFound,
     OrlopError,
 )
-from orlop.model.digest import Digest, ImageID
+from orlop.model.digest import ImageID
 from orlop.store.backend import ImageIndex
+from orlop.store.metadata import parent_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from orlop.model.image import Image
+    from orlop.model.platform import Platform
+    from orlop.model.timestamp import Timestamp
     from orlop.store.backend import StoreBackend
     from orlop.store.layers import Layer, LayerGetReleaser, LayerMetadata
 
 _log = logging.getLogger(__name__)
 _HEX = frozenset("0123456789abcdef")
 _DIGEST_LENGTH = 64
+_PARENT, _UPDATED, _BUILT = "parent", "lastUpdated", "builtLocally"
+_YES = b"\1"
 
 
 class ImageStore:
@@ -38,10 +45,17 @@ class ImageStore:
     With a transactional backend each call is atomic; several are atomic inside its ``metadata.write()``.
     """
 
-    def __init__(self, backend: StoreBackend, layers: LayerGetReleaser) -> None:
+    def __init__(
+        self, backend: StoreBackend, layers: LayerGetReleaser, *, now: Callable[[], int] = time.time_ns
+    ) -> None:
+        """Compose a store; ``now`` is the clock, in nanoseconds since 1970."""
         self._backend = backend
         self._layers = layers
-        self._index: ImageIndex = backend if isinstance(backend, ImageIndex) else _WalkedIndex(backend)
+        self._now = now
+        # Rows of one database retain each other; else a handle for each image does.
+        self._rows_retain = getattr(layers, "metadata", layers) is getattr(backend, "metadata", None)
+        self._has_index = isinstance(backend, ImageIndex)
+        self._index: ImageIndex = backend if isinstance(backend, ImageIndex) else _walked_index(backend)
         self._retained: dict[ImageID, Layer] = {}
 
     def create(self, config: bytes) -> ImageID:
@@ -58,12 +72,14 @@ class ImageStore:
 
         image = _parsed(config)
         check_history(image)
-        if self._has(image.id):
+        there = self._has(image.id)
+        if there and (self._rows_retain or image.id in self._retained):
             return image.id
         chain_id = image.rootfs.chain_id()
         layer = None if chain_id is None else self._layers.get(chain_id)
         try:
-            self._backend.set(config)
+            if not there:
+                self._backend.set(config)
         finally:
             self._retain(image.id, layer)
         return image.id
@@ -71,7 +87,7 @@ class ImageStore:
     def _retain(self, image_id: ImageID, layer: Layer | None) -> None:
         if layer is None:
             return
-        if getattr(self._layers, "rows_retain", False) or not self._has(image_id):
+        if self._rows_retain or not self._has(image_id):
             self._layers.release(layer)
         else:
             self._retained[image_id] = layer
@@ -103,12 +119,32 @@ class ImageStore:
             _log.warning("deleting the damaged image %s: %s", image_id, error)
             chain_id = None
         for child in self._index.children(image_id):
-            self._backend.delete_metadata(child, "parent")
+            self._backend.delete_metadata(child, _PARENT)
         layer = self._retained.pop(image_id, None)
         if layer is None and chain_id is not None:
-            layer = self._layers.get(chain_id)
+            try:
+                layer = self._layers.get(chain_id)
+            except LayerNotFound as error:
+                _log.warning("deleting the image %s, which has lost its layers: %s", image_id, error)
         self._backend.delete(image_id)
         return () if layer is None else self._layers.release(layer)
+
+    def restore(self) -> None:
+        """Retain the layers of the images that were there before this object, as daemons do when they start.
+
+        Only a backend whose images are no rows of the layer store needs this, and only before layers are released. It
+        reads every image; one that is damaged or has lost its layers is skipped with a warning.
+        """
+        if self._rows_retain:
+            return
+        for image_id, image in self.map().items():
+            chain_id = image.rootfs.chain_id()
+            if chain_id is None or image_id in self._retained:
+                continue
+            try:
+                self._retained[image_id] = self._layers.get(chain_id)
+            except LayerNotFound as error:
+                _log.warning("the image %s has lost its layers: %s", image_id, error)
 
     def search(self, partial: str) -> ImageID:
         """Find the one image whose ID starts with ``partial``, given with or without ``sha256:``.
@@ -135,25 +171,73 @@ class ImageStore:
         """
         if not self._has(parent):
             raise not_found(str(parent))
-        above: ImageID | None = parent
-        seen: set[ImageID] = set()
+        # Only an image with children can be anybody's ancestor.
+        if image_id == parent or (self._index.children(image_id) and self._descends(parent, image_id)):
+            msg = f"{parent} cannot be the parent of {image_id}: it descends from it"
+            raise InvalidInput(msg)
+        self._set(image_id, _PARENT, str(parent).encode())
+
+    def _descends(self, image_id: ImageID, ancestor: ImageID) -> bool:
+        above, seen = self.get_parent(image_id), {image_id}
         while above is not None and above not in seen:
-            if above == image_id:
-                msg = f"{parent} cannot be the parent of {image_id}: it descends from it"
-                raise InvalidInput(msg)
+            if above == ancestor:
+                return True
             seen.add(above)
             above = self.get_parent(above)
-        try:
-            self._backend.set_metadata(image_id, "parent", str(parent).encode())
-        except ContentNotFound:
-            raise not_found(str(image_id)) from None
+        return False
 
     def get_parent(self, image_id: ImageID) -> ImageID | None:
         """Give an image's parent, if it has one."""
+        return parent_of(self._metadata(image_id, _PARENT))
+
+    def set_last_updated(self, image_id: ImageID) -> None:
+        """Keep the present time as that of an image's last change, such as a new name.
+
+        Raises:
+            ImageNotFound: there is no such image.
+        """
+        from orlop.model.timestamp import Timestamp  # noqa: PLC0415 - listing images needs none
+
+        self._set(image_id, _UPDATED, str(Timestamp(*divmod(self._now(), 1_000_000_000))).encode())
+
+    def get_last_updated(self, image_id: ImageID) -> Timestamp | None:
+        """Give the time of an image's last change, to the nanosecond, or nothing where none is kept.
+
+        Raises:
+            InvalidTimestamp: what is kept is no time.
+        """
+        from orlop.model.timestamp import Timestamp  # noqa: PLC0415 - listing images needs none
+
+        value = self._metadata(image_id, _UPDATED)
+        return None if value is None else Timestamp.parse(value.decode("utf-8", "replace"))
+
+    def set_built_locally(self, image_id: ImageID) -> None:
+        """Mark an image as built here, so that the build cache may use it.
+
+        Raises:
+            ImageNotFound: there is no such image.
+        """
+        self._set(image_id, _BUILT, _YES)
+
+    def is_built_locally(self, image_id: ImageID) -> bool:
+        """Say whether an image is marked as built here."""
+        return (self._metadata(image_id, _BUILT) or b"")[:1] == _YES
+
+    def platform(self, image_id: ImageID) -> Platform:
+        """Give what an image runs on, its variant included, as its config says. Raises what `get` raises."""
+        return self.get(image_id).platform
+
+    def _metadata(self, image_id: ImageID, key: str) -> bytes | None:
         try:
-            return ImageID.parse(self._backend.get_metadata(image_id, "parent").decode("ascii", "replace"))
-        except (ContentNotFound, InvalidDigest):
+            return self._backend.get_metadata(image_id, key)
+        except ContentNotFound:
             return None
+
+    def _set(self, image_id: ImageID, key: str, value: bytes) -> None:
+        try:
+            self._backend.set_metadata(image_id, key, value)
+        except ContentNotFound:
+            raise not_found(str(image_id)) from None
 
     def children(self, image_id: ImageID) -> tuple[ImageID, ...]:
         """Give the images whose parent this is."""
@@ -161,74 +245,92 @@ class ImageStore:
 
     def map(self) -> Mapping[ImageID, Image]:
         """Give all images, each read when it is asked for; a damaged one is skipped with a warning."""
-        return _LazyImages(self, lambda: (ImageID.wrap(digest) for digest in self._backend.walk()))
+        return _LazyImages(
+            self, lambda: (ImageID.wrap(digest) for digest in self._backend.walk()), belongs=lambda _: True
+        )
 
     def heads(self) -> Mapping[ImageID, Image]:
-        """Give the images without children, each read when it is asked for; a damaged one is skipped."""
-        return _LazyImages(self, self._index.heads)
+        """Give the images without children, each read when it is asked for; a damaged one is skipped with a warning."""
+        return _LazyImages(self, self._index.heads, belongs=lambda image: not self._index.children(image))
 
     def _has(self, image_id: ImageID) -> bool:
-        return image_id in self._index.ids_with_prefix(str(image_id), 1)
+        if self._has_index:
+            return image_id in self._index.ids_with_prefix(str(image_id), 1)
+        # A walk for one image would make creating many take the square of their number.
+        try:
+            self._backend.get(image_id)
+        except ContentNotFound:
+            return False
+        except IntegrityError:
+            return True
+        return True
 
 
 class _LazyImages(Mapping[ImageID, "Image"]):
     """Images by ID, read one at a time; the IDs are those of the moment they are asked for."""
 
-    def __init__(self, store: ImageStore, ids: Callable[[], Iterable[ImageID]]) -> None:
+    def __init__(
+        self, store: ImageStore, ids: Callable[[], Iterable[ImageID]], *, belongs: Callable[[ImageID], bool]
+    ) -> None:
         self._store = store
         self._ids = ids
+        self._belongs = belongs
 
     def __getitem__(self, key: ImageID) -> Image:
-        if key not in set(self._ids()):
+        image = self._read(key) if self._belongs(key) else None
+        if image is None:
             raise KeyError(key)
-        try:
-            return self._store.get(key)
-        except ImageNotFound:
-            raise KeyError(key) from None
+        return image
 
     def __iter__(self) -> Iterator[ImageID]:
-        for image_id in self._ids():
-            if self._read(image_id) is not None:
-                yield image_id
+        return (image_id for image_id, _ in self.pairs())
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def items(self) -> ItemsView[ImageID, Image]:
+        """Give the pairs, each image read once."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Image]:
+        """Give the images, each read once."""
+        return _Values(self)
+
+    def pairs(self) -> Iterator[tuple[ImageID, Image]]:
+        """Give every ID with its image; what vanishes meanwhile is left out."""
+        for image_id in self._ids():
+            image = self._read(image_id)
+            if image is not None:
+                yield image_id, image
+
     def _read(self, image_id: ImageID) -> Image | None:
         try:
             return self._store.get(image_id)
+        except ImageNotFound:
+            return None
         except OrlopError as error:
             _log.warning("skipping the image %s: %s", image_id, error)
             return None
 
 
-class _WalkedIndex:
-    """An index for a backend that has none: it walks each time, so that it is never out of date."""
+class _Items(ItemsView[ImageID, "Image"]):
+    _mapping: _LazyImages
 
-    def __init__(self, backend: StoreBackend) -> None:
-        self._backend = backend
+    def __iter__(self) -> Iterator[tuple[ImageID, Image]]:
+        return self._mapping.pairs()
 
-    def ids_with_prefix(self, prefix: str, limit: int) -> list[ImageID]:
-        """Give at most ``limit`` IDs that start with ``prefix``."""
-        return sorted(ImageID.wrap(digest) for digest in self._backend.walk() if str(digest).startswith(prefix))[:limit]
 
-    def children(self, image: ImageID) -> list[ImageID]:
-        """Give the images whose parent this is."""
-        return [child for child, parent in self._parents() if parent == str(image)]
+class _Values(ValuesView["Image"]):
+    _mapping: _LazyImages
 
-    def heads(self) -> Iterable[ImageID]:
-        """Give the images that are nobody's parent."""
-        pairs = list(self._parents())
-        parents = {parent for _, parent in pairs}
-        return [image for image, _ in pairs if str(image) not in parents]
+    def __iter__(self) -> Iterator[Image]:
+        return (image for _, image in self._mapping.pairs())
 
-    def _parents(self) -> Iterator[tuple[ImageID, str]]:
-        for digest in self._backend.walk():
-            try:
-                parent = self._backend.get_metadata(digest, "parent").decode("ascii", "replace")
-            except OrlopError:
-                parent = ""
-            yield ImageID.wrap(Digest.parse(str(digest))), parent
+
+def _walked_index(backend: StoreBackend) -> ImageIndex:
+    from orlop.store.walked_index import WalkedIndex  # noqa: PLC0415 - the default backend has an index of its own
+
+    return WalkedIndex(backend)
 
 
 def _parsed(config: bytes) -> Image:

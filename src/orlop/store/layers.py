@@ -107,11 +107,9 @@ class StoredLayer:
 class LayerStore:
     """The layers of a store. Safe to share between threads and processes."""
 
-    rows_retain = True
-    """An image's row is enough to retain its layers: an image store need not hold a handle."""
-
     def __init__(self, metadata: Metadata, blobs: FileBlobStore, leases: Leases) -> None:
-        self._metadata = metadata
+        self.metadata = metadata
+        """The rows: an image that is one of them retains its layers, and nobody need hold a handle for it."""
         self._blobs = blobs
         self._leases = leases
 
@@ -127,7 +125,7 @@ class LayerStore:
         layer = ingest_layer(source, self._blobs)
         try:
             layer.sync()
-            with self._metadata.write() as rows:
+            with self.metadata.write() as rows:
                 layer.publish(rows)
                 row = add_chain(rows, parent, layer.diff)
                 hold = self._leases.hold([row.chain_id])
@@ -142,14 +140,14 @@ class LayerStore:
             LayerNotFound: no layer has that chain ID.
         """
         # Inside the caller's write this costs no lock; else the hold and the look are one short write.
-        with self._metadata.write() as rows:
+        with self.metadata.write() as rows:
             row, diff = _required(rows, chain_id)
             hold = self._leases.hold([chain_id])
         return StoredLayer(self, row, diff, hold)
 
     def release(self, layer: Layer, /) -> tuple[LayerMetadata, ...]:
         """Give a layer back; what nothing needs any more goes, with its parents, and is returned, top first."""
-        with self._metadata.write() as rows:
+        with self.metadata.write() as rows:
             if isinstance(layer, StoredLayer):
                 layer.let_go()
             return self.prune(rows, layer.chain_id)
@@ -168,7 +166,7 @@ class LayerStore:
 
     def map(self) -> Mapping[ChainID, LayerMetadata]:
         """Give what is known of every layer."""
-        with self._metadata.read() as rows:
+        with self.metadata.read() as rows:
             found = {row.chain_id: row for row in rows.chains()}
         return {
             chain: _described(row, None if row.parent is None else found[row.parent]) for chain, row in found.items()
@@ -185,7 +183,7 @@ class LayerStore:
         """
         from orlop.streams.compression import Compression, decompressed  # noqa: PLC0415 - as in `register`
 
-        with self._metadata.read() as rows:
+        with self.metadata.read() as rows:
             diff = rows.diff(diff_id)
             stored = rows.blobs_of(diff_id)
         if diff is None or not stored:

@@ -46,7 +46,7 @@ class Store:
         self.leases = Leases(os.path.join(self.root, "leases"), self.metadata)
         self.blobs = FileBlobStore(self.root, self.leases)
         self.layers = LayerStore(self.metadata, self.blobs, self.leases)
-        self.images = ImageStore(SQLiteStoreBackend(self.metadata), self.layers)
+        self.images = ImageStore(SQLiteStoreBackend(self.metadata), self.layers, now=now)
         self.references = ReferenceStore(self.metadata, now)
         if not self.read_only:
             with explaining("open", self.root):
