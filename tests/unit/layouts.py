@@ -85,7 +85,7 @@ class Layout:
         if variant:
             config["variant"] = variant
         config["rootfs"] = {"type": "layers", "diff_ids": [sha256(tar) for tar in tars]}
-        manifest = {
+        manifest: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
             "config": self.document(config, CONFIG),

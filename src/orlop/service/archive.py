@@ -154,16 +154,16 @@ class ArchiveService:
         if isinstance(parsed, Digest):
             return [image for image in images if str(image.id) == str(parsed)]
         asked = parsed.with_default_tag() if whole else parsed
-        found = [image for image in images if any(_is_asked(one, asked) for one in self._names_of(image, asked))]
+        found = [image for image in images if any(_is_asked(one, asked) for one in self._names_of(image))]
+        if not found and asked.digest is not None:
+            named = (image for image in images if any(one.name == asked.name for one in self._names_of(image)))
+            found = [image for image in named if asked.digest in image.manifests][:1]
         digits = name.removeprefix("sha256:")
         return found or [image for image in images if digits and image.id.hex.startswith(digits)]
 
-    def _names_of(self, image: ArchivedImage, asked: Reference) -> tuple[Reference, ...]:
-        """Give an image's names, and that by the digest that is asked for where it is that of one of its manifests."""
-        names = tuple(name for each in self.archive.images if each.id == image.id for name in _names(each))
-        if asked.digest in image.manifests and any(name.name == asked.name for name in names):
-            return (*names, asked)
-        return names
+    def _names_of(self, image: ArchivedImage) -> tuple[Reference, ...]:
+        """Give an image's names under all of its manifests."""
+        return tuple(name for each in self.archive.images if each.id == image.id for name in _names(each))
 
 
 def _is_asked(reference: Reference, asked: Reference) -> bool:
