@@ -7,9 +7,10 @@ import gzip
 import io
 import json
 import lzma
+import os
 import tarfile
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -33,14 +34,21 @@ SAVED_LATER = {("dockerd-20.10-vfs", "multi"), ("dockerd-20.10-vfs", "parent-chi
 every_archive = pytest.mark.parametrize(("engine", "name"), [(e, a) for e in ENGINES for a in ARCHIVES])
 
 
-def entries_of(archive: Path) -> list[dict]:
-    with tarfile.open(archive) as tar:
-        return json.load(tar.extractfile("manifest.json"))
+def content_of(tar: tarfile.TarFile, member: str | tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    assert file is not None
+    return file.read()
 
 
-def config_digest(archive: Path, entry: dict) -> str:
+def entries_of(archive: Path) -> list[dict[str, Any]]:
     with tarfile.open(archive) as tar:
-        return str(Digest.of(tar.extractfile(entry["Config"]).read()))
+        entries: list[dict[str, Any]] = json.loads(content_of(tar, "manifest.json"))
+    return entries
+
+
+def config_digest(archive: Path, entry: dict[str, Any]) -> str:
+    with tarfile.open(archive) as tar:
+        return str(Digest.of(content_of(tar, entry["Config"])))
 
 
 def names_of(archive: Path) -> list[str]:
@@ -72,7 +80,7 @@ def test_an_archive_loads_as_its_manifest_says(images, data, engine, name):
         parent = images.image_store.get_parent(image.id)
         assert (None if parent is None else str(parent)) == entry.get("Parent")
         with tarfile.open(archive) as tar:
-            assert images.raw_config(str(image.id)) == tar.extractfile(entry["Config"]).read()
+            assert images.raw_config(str(image.id)) == content_of(tar, entry["Config"])
 
 
 @pytest.mark.parametrize("engine", ["dockerd-20.10-overlay2", "dockerd-29-overlay2"])
@@ -111,7 +119,7 @@ def without_times(archive: bytes) -> bytes:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_saving_twice_gives_equal_bytes_from_any_store(data, tmp_path, engine):
     archive = data / engine / "multi.tar"
-    saved = []
+    saved: list[Path] = []
     for folder in ("one", "two"):
         with orlop.open(tmp_path / folder) as images:
             images.load(saved[0] if saved else archive)
@@ -125,7 +133,7 @@ def test_loading_again_changes_nothing(images, data, engine):
     archive = data / engine / "multi.tar"
     images.load(archive)
     before = images.images(all=True), images.layer_store.map()
-    events = []
+    events: list[orlop.ProgressEvent] = []
     again = images.load(archive, progress=events.append)
     assert not any(image.created for image in again.images)
     assert (images.images(all=True), images.layer_store.map()) == before
@@ -162,7 +170,7 @@ def with_layers(archive: Path, change) -> bytes:
     out = io.BytesIO()
     with tarfile.open(archive) as old, tarfile.open(fileobj=out, mode="w") as new:
         for member in old:
-            body = old.extractfile(member).read() if member.isreg() else None
+            body = content_of(old, member) if member.isreg() else None
             if member.name.endswith("layer.tar") and body is not None:
                 body = change(body)
                 member.size = len(body)
@@ -172,7 +180,7 @@ def with_layers(archive: Path, change) -> bytes:
 
 def content_of_a_layer(archive: bytes) -> bytes:
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        return next(tar.extractfile(m).read() for m in tar if m.name.endswith("layer.tar") and m.isreg())
+        return next(content_of(tar, m) for m in tar if m.name.endswith("layer.tar") and m.isreg())
 
 
 @every_archive
@@ -191,18 +199,16 @@ def test_a_pipe_is_as_good_as_a_file(data, tmp_path, engine, name):
 
 
 def load_through_a_pipe(images: orlop.ImageService, content: bytes) -> orlop.LoadReport:
-    import os
-
     read, write = os.pipe()
 
     def feed() -> None:
-        with open(write, "wb") as pipe:
+        with os.fdopen(write, "wb") as pipe:
             pipe.write(content)
 
     feeder = threading.Thread(target=feed)
     feeder.start()
     try:
-        with open(read, "rb") as pipe:
+        with os.fdopen(read, "rb") as pipe:
             return images.load(pipe)
     finally:
         feeder.join()
@@ -221,8 +227,8 @@ def test_manifests_that_came_are_kept_as_they_were(images, data, engine):
     archive = data / engine / "multi.tar"
     images.load(archive)
     with tarfile.open(archive) as tar:
-        index = json.load(tar.extractfile("index.json"))
-        wanted = {d["digest"]: tar.extractfile("blobs/sha256/" + d["digest"][7:]).read() for d in index["manifests"]}
+        index = json.loads(content_of(tar, "index.json"))
+        wanted = {d["digest"]: content_of(tar, "blobs/sha256/" + d["digest"][7:]) for d in index["manifests"]}
     kept = {}
     for name in names_of(archive):
         details = images.inspect(name)

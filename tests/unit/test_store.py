@@ -127,6 +127,7 @@ class TestLayers:
         holder = subprocess.Popen(
             [sys.executable, "-c", HOLD, store.root, str(layer.chain_id)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
+        assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         assert store.layers.release(layer) == ()
         assert b"".join(store.layers.tar_chunks(diff_id(ONE))) == ONE
@@ -138,6 +139,7 @@ class TestLayers:
         holder = subprocess.Popen(
             [sys.executable, "-c", HOLD, store.root, str(layer.chain_id)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
+        assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         holder.kill()
         holder.communicate()
@@ -392,6 +394,7 @@ class TestCrashes:
             ],
             stdin=subprocess.PIPE,
         )
+        assert victim.stdin is not None
         victim.stdin.write(archive[: len(archive) // 2])
         victim.stdin.flush()
         ingest = tmp_path / "root" / "ingest"
