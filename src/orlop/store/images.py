@@ -243,11 +243,13 @@ class ImageStore:
         """Give the images whose parent this is."""
         return tuple(self._index.children(image_id))
 
+    def ids(self) -> Iterator[ImageID]:
+        """Give the IDs of all images, in no promised order, without reading any."""
+        return (ImageID.wrap(digest) for digest in self._backend.walk())
+
     def map(self) -> Mapping[ImageID, Image]:
         """Give all images, each read when it is asked for; a damaged one is skipped with a warning."""
-        return _LazyImages(
-            self, lambda: (ImageID.wrap(digest) for digest in self._backend.walk()), belongs=lambda _: True
-        )
+        return _LazyImages(self, self.ids, belongs=lambda _: True)
 
     def heads(self) -> Mapping[ImageID, Image]:
         """Give the images without children, each read when it is asked for; a damaged one is skipped with a warning."""
