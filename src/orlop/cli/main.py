@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _SIGNALLED = 128
+_TICK = 0.25
 
 
 class Terminated(BaseException):
@@ -41,6 +42,7 @@ def main() -> NoReturn:
         # `nohup` ignores one of them on purpose.
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _terminate)
+    _interrupt_waiting()
     status = run(sys.argv[1:])
     if "--debug" not in sys.argv:
         # All is closed and flushed. To take the interpreter apart as well costs more time than most commands do.
@@ -93,6 +95,15 @@ def _terminate(number: int, _: FrameType | None) -> NoReturn:
     # A second signal ends the process at once: cleaning up may wait for a disk that does not answer.
     signal.signal(number, signal.SIG_DFL)
     raise Terminated(number)
+
+
+def _interrupt_waiting() -> None:
+    """Let no signal wait for a read: one that comes just before it would be seen when it returns, perhaps never."""
+    # Whoever started this process with an alarm wants it to end with it.
+    if signal.getsignal(signal.SIGALRM) == signal.SIG_DFL and signal.getitimer(signal.ITIMER_REAL)[0] == 0:
+        # A tick interrupts the read, then Python looks for signals and goes on reading.
+        signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.setitimer(signal.ITIMER_REAL, _TICK, _TICK)
 
 
 def _fill_standard_descriptors() -> None:
