@@ -45,7 +45,7 @@ class PlatformChoice:
 
     def nothing(self, platforms: Iterable[Platform]) -> PlatformNotFound:
         """Make the error for an archive that holds none that was asked for."""
-        held = ", ".join(sorted({str(platform) for platform in platforms}))
+        held = ", ".join(sorted({str(platform).rstrip("/") for platform in platforms}))
         return PlatformNotFound(f"the archive holds no image for {self.asked}; it holds {held}")
 
 

@@ -78,5 +78,5 @@ class LoadReport:
         for image in self.images:
             names = [name.familiar for name in (*image.references, *image.digests)] or ["no name"]
             state = "new" if image.created else "known"
-            lines.append(f"{image.id} ({image.platform}, {state}): {', '.join(names)}")
+            lines.append(f"{image.id} ({str(image.platform).rstrip('/')}, {state}): {', '.join(names)}")
         return tuple(lines)

@@ -9,6 +9,7 @@ import click
 
 from orlop.cli.flags import Command
 from orlop.cli.listing import Field, Template, parse_format, table
+from orlop.cli.source import archive_option, opened
 from orlop.cli.units import ZERO_TIME, human_age, human_size, rfc3339
 
 if TYPE_CHECKING:
@@ -78,16 +79,35 @@ _FIELDS: Final[dict[str, Field[_Row]]] = {
 @click.option("-q", "--quiet", is_flag=True, help="Print only IDs.")
 @click.option("--no-trunc", is_flag=True, help="Print IDs and commands whole.")
 @click.option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.CreatedBy}}.")
-@click.argument("name", metavar="NAME")
+@archive_option
+@click.argument("name", metavar="NAME", required=False)
 @click.pass_obj
-def history(session: Session, name: str, *, human: bool, quiet: bool, no_trunc: bool, form: str | None) -> None:
-    """Show the steps that made an image, newest first."""
+def history(
+    session: Session,
+    name: str | None,
+    *,
+    archive: str | None,
+    human: bool,
+    quiet: bool,
+    no_trunc: bool,
+    form: str | None,
+) -> None:
+    """Show the steps that made an image, newest first.
+
+    The only image of an archive needs no NAME.
+    """
     times = _FIELDS["CreatedSince" if human else "CreatedAt"]
     template = table(_FIELDS["ID"], times, _FIELDS["CreatedBy"], _FIELDS["Size"], _FIELDS["Comment"])
     if quiet:
         template = Template((_FIELDS["ID"],), table=False)
     chosen = parse_format(form, _FIELDS, template) if form else template
-    with session.open() as images:
-        entries = images.history(name)
+    if archive is not None:
+        with opened(archive) as looked_into:
+            entries = looked_into.history(name)
+    elif name is not None:
+        with session.open() as images:
+            entries = images.history(name)
+    else:
+        raise click.UsageError("Missing argument 'NAME'.")
     now = time.time()
     chosen.print(_Row(entry, now, no_trunc, human) for entry in entries)

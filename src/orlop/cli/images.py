@@ -9,10 +9,11 @@ import click
 
 from orlop.cli.flags import Command
 from orlop.cli.listing import Field, Template, parse_format, table
+from orlop.cli.source import archive_option, opened
 from orlop.cli.units import ZERO_TIME, go_time, human_age, human_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from orlop.cli.session import Session
     from orlop.service.images import ImageSummary
@@ -65,10 +66,18 @@ _TABLE: Final[Template[_Row]] = table(
 @click.option("-q", "--quiet", is_flag=True, help="Print only IDs.")
 @click.option("--no-trunc", is_flag=True, help="Print IDs whole.")
 @click.option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.ID}}.")
+@archive_option
 @click.argument("name", metavar="[NAME]", required=False)
 @click.pass_obj
 def images(
-    session: Session, name: str | None, *, intermediate: bool, quiet: bool, no_trunc: bool, form: str | None
+    session: Session,
+    name: str | None,
+    *,
+    archive: str | None,
+    intermediate: bool,
+    quiet: bool,
+    no_trunc: bool,
+    form: str | None,
 ) -> None:
     """List images, newest first.
 
@@ -77,8 +86,13 @@ def images(
     template = Template((_ID,), table=False) if quiet else _TABLE
     chosen = parse_format(form, _FIELDS, template) if form else template
     digests = form is not None and ".Digest" in form
-    with session.open() as service:
-        found = service.iter_images(name, all=intermediate)
+    found: Iterable[ImageSummary]
+    if archive is not None:
+        with opened(archive) as looked_into:
+            found = looked_into.images(name, all=intermediate)
+    else:
+        with session.open() as service:
+            found = service.iter_images(name, all=intermediate)
     now = time.time()
     chosen.print(row for summary in found for row in _rows(summary, now, whole=no_trunc, digests=digests))
 

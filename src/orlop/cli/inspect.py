@@ -8,28 +8,39 @@ import click
 
 from orlop.cli import output
 from orlop.cli.flags import Command
+from orlop.cli.source import archive_option, opened
 from orlop.errors import OrlopError
 
 if TYPE_CHECKING:
     from orlop.cli.session import Session
+    from orlop.service.archive import ArchiveService
+    from orlop.service.image_service import ImageService
 
 
 @click.command(cls=Command, epilog="Example: orlop inspect user/app:1.0")
 @click.option("--raw", is_flag=True, help="Print the config of one image, byte for byte as it was loaded.")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@archive_option
+@click.argument("names", metavar="NAME...", nargs=-1)
 @click.pass_context
-def inspect(context: click.Context, names: tuple[str, ...], *, raw: bool) -> None:
+def inspect(context: click.Context, names: tuple[str, ...], *, archive: str | None, raw: bool) -> None:
     """Print all that is known of images, as JSON.
 
     It is an array, with the keys of the Docker Engine API. Names that are not
-    there are left out, and the command ends with an error.
+    there are left out, and the command ends with an error. Of an archive, all
+    images are printed where none is named.
     """
     session: Session = context.obj
+    if not names and archive is None:
+        raise click.UsageError("Missing argument 'NAME...'.")
     if raw:
         if len(names) > 1:
             raise click.UsageError("--raw prints the config of one image; name one only")
-        with session.open() as images:
-            config = images.raw_config(names[0])
+        if archive is not None:
+            with opened(archive) as looked_into:
+                config = looked_into.raw_config(*names)
+        else:
+            with session.open() as images:
+                config = images.raw_config(*names)
         if output.is_terminal():
             config = output.harmless_json(config.decode("utf-8", "replace")).encode()
         output.write(config)
@@ -37,10 +48,10 @@ def inspect(context: click.Context, names: tuple[str, ...], *, raw: bool) -> Non
     from orlop.cli.api_json import array, engine_image  # noqa: PLC0415 - the raw bytes need none
 
     found, errors = [], []
-    with session.open() as images:
-        for name in names:
+    with _opened(session, archive) as looked_at:
+        for name in names or _all(looked_at):
             try:
-                found.append(engine_image(images.inspect(name)))
+                found.append(engine_image(looked_at.inspect(name)))
             except OrlopError as error:
                 errors.append(error)
     text = array(found)
@@ -48,3 +59,11 @@ def inspect(context: click.Context, names: tuple[str, ...], *, raw: bool) -> Non
     for missing in errors:
         output.complain(f"Error: {missing}")
     context.exit(errors[0].exit_code if errors else 0)
+
+
+def _opened(session: Session, archive: str | None) -> ArchiveService | ImageService:
+    return session.open() if archive is None else opened(archive)
+
+
+def _all(images: ArchiveService | ImageService) -> list[str]:
+    return [str(image.id) for image in images.images(all=True)]

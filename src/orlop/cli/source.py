@@ -1,0 +1,62 @@
+"""Archives that a command is to read: a file, a directory, or what comes through the standard input."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orlop.model.platform import Platform
+    from orlop.service.archive import ArchiveService
+
+
+def archive_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``--archive``, which names an archive to look into instead of the store."""
+    return click.option("--archive", metavar="FILE", help="Look into this archive instead; no store is needed.")(
+        command
+    )
+
+
+def read_platform(context: click.Context, parameter: click.Parameter, value: str | None) -> Platform | None:
+    """Read what ``--platform`` says; what is no platform is an error of usage."""
+    if value is None:
+        return None
+    from orlop.errors import InvalidPlatform  # noqa: PLC0415 - only where the option is given
+    from orlop.model.platform import Platform  # noqa: PLC0415 - as above
+
+    try:
+        return Platform.parse(value)
+    except InvalidPlatform as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
+def opened(archive: str) -> ArchiveService:
+    """Open an archive to look into; use it as a context manager.
+
+    Raises:
+        InvalidInput, IntegrityError, NotFound, StorageError: see `orlop.Archive`.
+    """
+    import orlop  # noqa: PLC0415 - as for stores
+
+    return orlop.ArchiveService(source_of(archive, option="--archive"))
+
+
+def source_of(name: str | None, *, option: str) -> BinaryIO | str:
+    """Give what a command is to read: the standard input where it names ``-`` or nothing.
+
+    Raises:
+        click.UsageError: that is closed, or a terminal; ``option`` is what names a file instead.
+    """
+    if name is not None and name != "-":
+        return name
+    if sys.stdin is None:
+        msg = f"the standard input is closed; name an archive with {option}, or redirect one into the command"
+        raise click.UsageError(msg)
+    if sys.stdin.isatty():
+        msg = f"an archive does not come from a terminal; name a file with {option}, or redirect one into the command"
+        raise click.UsageError(msg)
+    return sys.stdin.buffer
