@@ -7,9 +7,12 @@ archives come out byte for byte as `docker save` writes them (`docs/formats.md`)
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-__all__ = ["END", "MTIME_MAX", "MemberType", "member_header", "padding"]
+if TYPE_CHECKING:
+    from orlop.streams.tar_header import TarEntry
+
+__all__ = ["END", "MTIME_MAX", "MemberType", "entry_header", "member_header", "padding"]
 
 END: Final = bytes(1024)
 """What ends an archive."""
@@ -82,6 +85,48 @@ def member_header(
     return _pax(path, records) + header if records else header
 
 
+def entry_header(entry: TarEntry, *, name: str, linkname: str = "") -> bytes:
+    """Return the header blocks of a file that a reader gave, under another name and with all its other attributes.
+
+    Args:
+        entry: a regular file or a hard link.
+        name: its new path.
+        linkname: what it is a hard link to; if empty it is a file, and ``entry.size`` bytes of content follow.
+    """
+    path, target, owner, group = (
+        text.encode("utf-8", "surrogateescape") for text in (name, linkname, entry.uname, entry.gname)
+    )
+    size = 0 if linkname else entry.size
+    seconds, nanoseconds = entry.mtime
+    records = {f"SCHILY.xattr.{key}": value for key, value in entry.xattrs.items()}
+    records |= {key: b"%d" % value for key, value in (("uid", entry.uid), ("gid", entry.gid)) if value}
+    for key, text, limit in (
+        ("path", path, 100),
+        ("linkpath", target, 100),
+        ("uname", owner, 32),
+        ("gname", group, 32),
+    ):
+        if not text.isascii() or len(text) > limit:
+            records[key] = text
+    if size > _OCTAL_11_MAX:
+        records["size"] = b"%d" % size
+    if nanoseconds or not 0 <= seconds <= _OCTAL_11_MAX:
+        total = seconds * 1_000_000_000 + nanoseconds
+        whole, rest = divmod(abs(total), 1_000_000_000)
+        records["mtime"] = b"%s%d.%09d" % (b"-" if total < 0 else b"", whole, rest)
+    header = _block(
+        path,
+        prefix=b"",
+        mode=entry.mode & 0o7777777,
+        size=size if size <= _OCTAL_11_MAX else 0,
+        mtime=seconds if 0 <= seconds <= _OCTAL_11_MAX else 0,
+        flag=b"1" if linkname else b"0",
+        target=target,
+        tail=_ascii(owner)[:32].ljust(32, b"\0") + _ascii(group)[:32].ljust(32, b"\0") + b"0000000\0" * 2,
+    )
+    return _pax(path, records) + header if records else header
+
+
 def padding(size: int) -> bytes:
     """Return the zero bytes that fill content of ``size`` bytes up to a whole block."""
     return bytes(-size % 512)
@@ -89,7 +134,7 @@ def padding(size: int) -> bytes:
 
 def _pax(path: bytes, records: dict[str, bytes]) -> bytes:
     """Make the PAX header with its body; its name is that of the member with a folder ``PaxHeaders.0`` put in."""
-    body = b"".join(_record(key.encode() + b"=" + records[key]) for key in sorted(records))
+    body = b"".join(_record(key.encode("utf-8", "surrogateescape") + b"=" + records[key]) for key in sorted(records))
     folder, _, base = path.rpartition(b"/")
     name = b"/".join(part for part in (*folder.split(b"/"), b"PaxHeaders.0", base) if part)
     name = (b"/" if path.startswith(b"/") else b"") + name
