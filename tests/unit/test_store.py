@@ -14,6 +14,7 @@ import tarfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -273,7 +274,128 @@ class TestReferences:
             store.references.set(Reference.parse(name), ImageID.of(b"1"))
 
 
+class TestLeases:
+    def test_what_went_during_a_save_goes_with_its_end(self, data, tmp_path):
+        with orlop.open(tmp_path / "root") as images:
+            archive = data / "dockerd-29-overlay2" / "tiny.tar"
+            images.load(archive)
+            saving = images.save_chunks(["example/tiny:1.0"])
+            first = next(saving)
+            assert not any(line.startswith("sha256:") for line in images.remove("example/tiny:1.0").deleted[1:])
+            assert first + b"".join(saving) == archive.read_bytes()
+            assert images.layer_store.map() == {}
+            assert not list((tmp_path / "root" / "blobs" / "sha256").iterdir())
+            assert not list((tmp_path / "root" / "toc" / "sha256").iterdir())
+
+    def test_a_hold_in_a_write_that_is_undone_counts_for_nothing(self, store):
+        layer = store.layers.register(io.BytesIO(ONE))
+        with pytest.raises(ZeroDivisionError), store.metadata.write():  # noqa: PT012 - the block is what is tested
+            store.leases.hold([layer.chain_id, Digest.of(b"x")])
+            raise ZeroDivisionError
+        with store.leases.hold([Digest.of(b"x")]), store.metadata.read() as rows:
+            assert Digest.of(b"x") in rows.lease_digests(store.leases.name())
+        assert [gone.chain_id for gone in store.layers.release(layer)] == [layer.chain_id]
+
+    def test_threads_that_hold_and_drop_agree_with_the_rows(self, store):
+        digests = [Digest.of(b"a"), Digest.of(b"b")]
+        failed: list[Digest] = []
+
+        def work() -> None:
+            for _ in range(15):
+                with store.leases.hold(digests), store.metadata.read() as rows:
+                    failed.extend(set(digests) - set(rows.lease_digests(store.leases.name())))
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failed
+        with store.metadata.read() as rows:
+            assert rows.leases() == []
+
+    def test_a_child_that_lets_go_of_its_parents_hold_takes_nothing(self, store):
+        script = FORKED_HOLD.format(root=store.root)
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.stdout, done.stderr) == ("held\n", "")
+
+    def test_a_fork_in_the_middle_of_a_write_blocks_nobody(self, store):
+        script = FORKED_WRITE.format(root=store.root)
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+        assert done.stdout == "parent wrote\n", done.stderr
+
+
+FORKED_HOLD = """
+import os
+from orlop.model.digest import Digest
+from orlop.store.root import Store
+with Store({root!r}) as store:
+    hold = store.leases.hold([Digest.of(b"x")])
+    pid = os.fork()
+    if pid == 0:
+        hold.release()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    with store.metadata.read() as rows:
+        print("held" if rows.lease_digests(store.leases.name()) else "lost", flush=True)
+"""
+
+FORKED_WRITE = """
+import os, threading, time
+from orlop.store.root import Store
+store = Store({root!r})
+inside, forked = threading.Event(), threading.Event()
+def work():
+    with store.metadata.write():
+        store.images.create(b'{{"rootfs":{{}}}}')
+        inside.set()
+        forked.wait()
+writer = threading.Thread(target=work)
+writer.start()
+inside.wait()
+pid = os.fork()
+if pid == 0:
+    time.sleep(600)
+forked.set()
+writer.join()
+store.images.create(b'{{"rootfs":{{}},"author":"parent"}}')
+print("parent wrote", flush=True)
+os.kill(pid, 9)
+os.waitpid(pid, 0)
+store.close()
+"""
+
+
 class TestWrites:
+    def test_an_interrupt_as_a_commit_returns_loses_nothing(self, store):
+        class Interrupting:
+            """A connection on which a signal arrives just as COMMIT is done."""
+
+            def __init__(self, connection: sqlite3.Connection) -> None:
+                self.connection = connection
+
+            def __getattr__(self, name: str) -> object:
+                return getattr(self.connection, name)
+
+            def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+                done = self.connection.execute(statement, *values)
+                if statement == "COMMIT":
+                    raise KeyboardInterrupt
+                return done
+
+        gone = store.layers.register(io.BytesIO(TWO))
+        connection = store.metadata._local.connection
+        store.metadata._local.connection = Interrupting(connection)
+        with pytest.raises(KeyboardInterrupt), store.metadata.write():  # noqa: PT012 - the block is what is tested
+            layer = store.layers.register(io.BytesIO(ONE))
+            store.images.create(config(ONE))
+            assert store.layers.release(gone)
+        store.metadata._local.connection = connection
+        assert list(store.images.map()) == [ImageID.of(config(ONE))]
+        assert b"".join(layer.tar_chunks()) == ONE
+        assert blobs_of(store) == {diff_id(ONE).hex}
+        assert not leftovers(store)
+
     def test_a_failed_write_undoes_everything(self, store):
         store.images.create(config())
         layer = store.layers.register(io.BytesIO(ONE))
@@ -372,7 +494,9 @@ class TestCrashes:
     def test_what_lay_aside_goes_back_or_goes(self, tmp_path, row_is_there):
         with Store(tmp_path / "root") as store:
             if row_is_there:
-                store.layers.register(io.BytesIO(ONE))
+                layer = store.layers.register(io.BytesIO(ONE))
+                store.images.create(config(ONE))
+                assert store.layers.release(layer) == ()
             blob = tmp_path / "root" / "blobs" / "sha256" / diff_id(ONE).hex
             blob.write_bytes(ONE) if not row_is_there else None
             blob.rename(tmp_path / "root" / "trash" / f"sha256-{diff_id(ONE).hex}")

@@ -5,19 +5,20 @@ from __future__ import annotations
 import itertools
 import os
 from abc import ABC, abstractmethod
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, final
 
 from orlop.errors import ContentNotFound, InvalidDigest, SizeMismatch
-from orlop.streams.files import NewFile, explaining, fsync_directory
+from orlop.streams.files import PRIVATE, NewFile, explaining, fsync_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from orlop.model.digest import DiffID, Digest
     from orlop.store.leases import Leases
     from orlop.store.metadata import BlobRow, Rows, WritableRows
+    from orlop.streams.files import Modes
     from orlop.streams.verify import VerifyingReader
 
 
@@ -25,8 +26,9 @@ class BlobStore(ABC):
     """Immutable bytes by digest. Publishing and removing belong to a write of the rows and share its fate."""
 
     @final
-    def open(self, blob: BlobRow) -> VerifyingReader:
-        """Give a reader that fails before its last byte where the bytes are not what their digest says.
+    @contextmanager
+    def open(self, blob: BlobRow) -> Iterator[VerifyingReader]:
+        """Give, for a block, a reader that fails before its last byte where the bytes are not what their digest says.
 
         Raises:
             ContentNotFound: the bytes are not there.
@@ -34,7 +36,8 @@ class BlobStore(ABC):
         """
         from orlop.streams.verify import VerifyingReader  # noqa: PLC0415 - listing images reads no blob
 
-        return VerifyingReader(self.open_unverified(blob), digest=blob.digest, size=blob.size)
+        with self.open_unverified(blob) as file:
+            yield VerifyingReader(file, digest=blob.digest, size=blob.size)
 
     @abstractmethod
     def open_unverified(self, blob: BlobRow) -> BinaryIO:
@@ -60,8 +63,9 @@ class BlobStore(ABC):
 class FileBlobStore(BlobStore):
     """Files below a root: ``blobs/<algorithm>/<hex>``, as in an OCI image layout, and their tables of contents."""
 
-    def __init__(self, root: str, leases: Leases) -> None:
+    def __init__(self, root: str, leases: Leases, *, modes: Modes = PRIVATE) -> None:
         self._root = root
+        self._modes = modes
         self._leases = leases
         self._numbers = itertools.count()
 
@@ -98,8 +102,10 @@ class FileBlobStore(BlobStore):
     def new(self) -> NewFile:
         """Give a file in ``ingest/`` whose name says which lease it belongs to."""
         path = os.path.join(self._root, "ingest", f"{self._leases.name()}.{next(self._numbers)}")
-        with explaining("write", path):
-            return NewFile(path)
+        file = NewFile(path)
+        if self._modes is not PRIVATE:
+            file.set_mode(self._modes.file)
+        return file
 
     def publish(self, rows: WritableRows, file: NewFile, digest: Digest) -> None:
         """Rename a synced file to its digest and put the name on disk."""
@@ -107,7 +113,7 @@ class FileBlobStore(BlobStore):
         if rows.blob(digest) is None:
             rows.after_rollback(partial(_unlink, target))
         with explaining("write", target):
-            file.protect()
+            file.set_mode(self._modes.content)
             file.publish(target)
             fsync_directory(os.path.dirname(target))
 
@@ -122,36 +128,41 @@ class FileBlobStore(BlobStore):
     def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
         """Move files aside at once, then unlink or restore them as the write of the rows ends."""
         for digest in digests:
-            path = self.path(digest)
-            aside = os.path.join(self._root, "trash", f"{digest.algorithm}-{digest.hex}")
-            with explaining("remove", path):
-                try:
-                    os.rename(path, aside)
-                except FileNotFoundError:
-                    continue
-            rows.after_rollback(partial(os.rename, aside, path))
-            rows.after_commit(partial(_unlink, aside))
+            self._set_aside(rows, self.path(digest), f"{digest.algorithm}-{digest.hex}")
 
     def remove_tocs(self, rows: WritableRows, diff_ids: Iterable[DiffID]) -> None:
-        """Remove tables of contents once the write of the rows is durable."""
+        """Remove tables of contents in the same way."""
         for diff_id in diff_ids:
-            rows.after_commit(partial(_unlink, self.toc_path(diff_id)))
+            self._set_aside(rows, self.toc_path(diff_id), "toc")
+
+    def _set_aside(self, rows: WritableRows, path: str, kind: str) -> None:
+        # A name of its own: the same content may come and go again before this file is unlinked.
+        aside = os.path.join(self._root, "trash", f"{kind}.{os.urandom(8).hex()}")
+        with explaining("remove", path):
+            try:
+                os.rename(path, aside)
+            except FileNotFoundError:
+                return
+        rows.after_rollback(partial(os.rename, aside, path))
+        rows.after_commit(partial(_unlink, aside))
 
     def recover(self, rows: Rows) -> None:
-        """Finish what a crash interrupted in ``trash/``: a file whose row is there goes back, any other goes."""
+        """Finish what a crash interrupted in ``trash/``: a blob whose row is there goes back, anything else goes."""
         from orlop.model.digest import Digest  # noqa: PLC0415 - only after a crash
 
         trash = os.path.join(self._root, "trash")
         for name in os.listdir(trash):
             aside = os.path.join(trash, name)
             try:
-                digest = Digest.parse(name.replace("-", ":", 1))
+                digest = Digest.parse(name.partition(".")[0].replace("-", ":", 1))
             except InvalidDigest:
-                continue
-            if rows.blob(digest) is not None and not os.path.exists(self.path(digest)):
-                os.rename(aside, self.path(digest))
-            else:
                 _unlink(aside)
+                continue
+            with suppress(FileNotFoundError):
+                if rows.blob(digest) is not None and not os.path.exists(self.path(digest)):
+                    os.rename(aside, self.path(digest))
+                else:
+                    os.unlink(aside)
 
     def needs_recovery(self) -> bool:
         """Say whether ``trash/`` holds anything: the work of a process at this moment, or what a crash left."""

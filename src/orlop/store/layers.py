@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from orlop.errors import DigestMismatch, LayerLimitExceeded, LayerNotFound, SizeMismatch
 from orlop.model.digest import ChainID, DiffID, chain_id
+from orlop.store.leases import EVERYTHING
 from orlop.store.metadata import ChainRow
 from orlop.streams.files import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from orlop.model.digest import Digest
     from orlop.store.blobs import FileBlobStore
     from orlop.store.ingest import Readable
     from orlop.store.leases import Hold, Leases
@@ -99,9 +101,9 @@ class StoredLayer:
         """Give exactly the bytes of the layer's tar, verified, see `LayerStore.tar_chunks`."""
         return self._store.tar_chunks(self.diff_id)
 
-    def let_go(self) -> None:
-        """Stop protecting the layer."""
-        self._hold.release()
+    def let_go(self) -> tuple[LayerMetadata, ...]:
+        """Stop protecting the layer, and give the layers that went away with it, top first."""
+        return self._hold.release()
 
 
 class LayerStore:
@@ -112,6 +114,7 @@ class LayerStore:
         """The rows: an image that is one of them retains its layers, and nobody need hold a handle for it."""
         self._blobs = blobs
         self._leases = leases
+        leases.when_dropped = self._remove_unneeded
 
     def register(self, source: Readable, parent: ChainID | None = None) -> StoredLayer:
         """Keep a layer tar (plain or compressed) on top of a chain, and give it protected. Atomic and idempotent.
@@ -148,13 +151,13 @@ class LayerStore:
     def release(self, layer: Layer, /) -> tuple[LayerMetadata, ...]:
         """Give a layer back; what nothing needs any more goes, with its parents, and is returned, top first."""
         with self.metadata.write() as rows:
-            if isinstance(layer, StoredLayer):
-                layer.let_go()
-            return self.prune(rows, layer.chain_id)
+            return layer.let_go() if isinstance(layer, StoredLayer) else self.prune(rows, layer.chain_id)
 
     def prune(self, rows: WritableRows, chain_id: ChainID) -> tuple[LayerMetadata, ...]:
         """Drop a chain inside a write, from its top, as far as nothing refers to it."""
-        self._leases.drop_dead(rows)
+        return (*self._leases.drop_dead(rows), *self._prune(rows, chain_id))
+
+    def _prune(self, rows: WritableRows, chain_id: ChainID) -> tuple[LayerMetadata, ...]:
         gone, blobs, diffs = rows.prune_chain(chain_id)
         self._blobs.remove(rows, blobs)
         self._blobs.remove_tocs(rows, diffs)
@@ -163,6 +166,20 @@ class LayerStore:
         rest = gone[-1].parent
         base = None if rest is None else rows.chain(rest)
         return tuple(_described(row, below) for row, below in zip(gone, [*gone[1:], base], strict=True))
+
+    def _remove_unneeded(self, rows: WritableRows, dropped: Iterable[Digest]) -> tuple[LayerMetadata, ...]:
+        """Remove, inside a write, what only a lease has kept until now, and give the layers that went."""
+        gone: list[LayerMetadata] = []
+        for digest in dropped:
+            everything = digest == EVERYTHING
+            for chain in [row.chain_id for row in rows.chains()] if everything else [ChainID.wrap(digest)]:
+                gone += self._prune(rows, chain)
+            for diff_id in rows.loose_diffs() if everything else [DiffID.wrap(digest)]:
+                freed = rows.prune_diff(diff_id)
+                if freed is not None:
+                    self._blobs.remove(rows, freed)
+                    self._blobs.remove_tocs(rows, [diff_id])
+        return tuple(gone)
 
     def map(self) -> Mapping[ChainID, LayerMetadata]:
         """Give what is known of every layer."""

@@ -11,16 +11,22 @@ import threading
 import weakref
 from collections import Counter
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self
 
-from orlop.streams.files import FileLock, explaining
+from orlop.model.digest import Digest
+from orlop.streams.files import PRIVATE, FileLock, explaining
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
-    from orlop.model.digest import Digest
+    from orlop.store.layers import LayerMetadata
     from orlop.store.metadata import Metadata, WritableRows
+    from orlop.streams.files import Modes
+
+EVERYTHING: Final = Digest.unchecked("*")
+"""Who holds it protects all content: for a copy of the whole store."""
 
 
 class Leases:
@@ -29,13 +35,17 @@ class Leases:
     Safe to share between threads. A forked child starts with a lease of its own and protects nothing it inherited.
     """
 
-    def __init__(self, directory: str, metadata: Metadata) -> None:
+    def __init__(self, directory: str, metadata: Metadata, *, modes: Modes = PRIVATE) -> None:
         self._directory = directory
         self._metadata = metadata
+        self._mode = modes.file
         self._guard = threading.Lock()
         self._lock: FileLock | None = None
         self._name = ""
         self._held: Counter[Digest] = Counter()
+        self._generation = 0
+        self.when_dropped: Callable[[WritableRows, Iterable[Digest]], tuple[LayerMetadata, ...]] = _keep
+        """Called inside a write with what a lease protects no more; the layer store removes what nothing needs."""
         _open_leases.add(self)
 
     def name(self) -> str:
@@ -49,103 +59,124 @@ class Leases:
 
     def _new_lock(self) -> FileLock:
         while True:
-            lock = FileLock(os.path.join(self._directory, os.urandom(8).hex()))
+            lock = FileLock(os.path.join(self._directory, os.urandom(8).hex()), mode=self._mode)
             lock.acquire()
             if lock.is_current():
                 return lock
             lock.release()
 
     def hold(self, digests: Iterable[Digest]) -> Hold:
-        """Protect content until the hold is released. Take it before relying on the content, then look again."""
-        wanted = list(digests)
-        name = self.name()
-        with self._guard:
-            new = [digest for digest in wanted if self._held[digest] == 0]
-            self._held.update(wanted)
-        if new:
-            try:
-                with self._metadata.write() as rows:
-                    rows.put_lease(name, new)
-            except BaseException:
-                self._forget(wanted)
-                raise
-        return Hold(self, wanted)
+        """Protect content until the hold is released. Take it before relying on the content, then look again.
 
-    def drop(self, digests: list[Digest]) -> None:
-        """Stop protecting what a hold protected, as far as no other hold does."""
-        free = self._forget(digests)
-        if free:
+        Part of the caller's write, if there is one: undone with it, and of no cost of its own.
+        """
+        wanted = list(dict.fromkeys(digests))
+        if wanted:
+            name = self.name()
             with self._metadata.write() as rows:
-                rows.delete_lease(self._name, free)
+                # The write lock orders those who hold and those who drop, so that rows and counts agree.
+                self._held.update(wanted)
+                rows.after_rollback(partial(self._held.subtract, wanted))
+                rows.put_lease(name, wanted)
+        return Hold(self, wanted, self._generation)
 
-    def _forget(self, digests: list[Digest]) -> list[Digest]:
-        with self._guard:
+    def drop(self, digests: list[Digest], generation: int) -> tuple[LayerMetadata, ...]:
+        """Stop protecting what a hold protected, as far as no other hold does; give the layers that went for it."""
+        if generation != self._generation:
+            # The lease ended since, or belongs to the process that this one was forked from.
+            return ()
+        with self._metadata.write() as rows:
             self._held.subtract(digests)
-            free = [digest for digest in dict.fromkeys(digests) if self._held[digest] <= 0]
-            for digest in free:
-                del self._held[digest]
-            return free
+            rows.after_rollback(partial(self._held.update, digests))
+            free = [digest for digest in digests if self._held[digest] <= 0]
+            rows.delete_lease(self._name, free)
+            return (*self.drop_dead(rows), *self.when_dropped(rows, free))
 
     def alive(self) -> set[str]:
         """Give the names of all leases whose owners live, and sweep up what dead ones left."""
         names: set[str] = set()
         with explaining("read", self._directory):
             for name in os.listdir(self._directory):
-                lock = FileLock(os.path.join(self._directory, name))
-                if lock.try_acquire():
-                    with suppress(FileNotFoundError):
-                        os.unlink(lock.path)
-                    lock.release()
-                else:
+                if not self._sweep(FileLock(os.path.join(self._directory, name), mode=self._mode)):
                     names.add(name)
         return names
 
-    def drop_dead(self, rows: WritableRows) -> None:
-        """Let the leases of ended processes protect nothing any more, inside a write."""
+    def others(self) -> set[str]:
+        """Give the names of all leases of other owners that live."""
+        return self.alive() - {self._name}
+
+    @staticmethod
+    def _sweep(lock: FileLock) -> bool:
+        """Remove a lease that nobody holds, and say whether it was one."""
+        try:
+            free = lock.try_acquire()
+        except PermissionError:  # another user is just making it
+            return False
+        if free:
+            with suppress(FileNotFoundError):
+                os.unlink(lock.path)
+            lock.release()
+        return free
+
+    def drop_dead(self, rows: WritableRows) -> tuple[LayerMetadata, ...]:
+        """Let the leases of ended processes protect nothing any more, inside a write; give the layers that went."""
+        gone: list[LayerMetadata] = []
         others = [name for name in rows.leases() if name != self._name]
         if others:
             alive = self.alive()
             for name in others:
                 if name not in alive:
+                    protected = rows.lease_digests(name)
                     rows.delete_lease(name)
+                    gone += self.when_dropped(rows, protected)
+        return tuple(gone)
 
     def close(self) -> None:
         """End the lease."""
         with self._guard:
             lock, self._lock = self._lock, None
-            held, self._held = self._held, Counter()
         if lock is not None:
+            held = [digest for digest, count in self._held.items() if count > 0]
             if held:
                 with self._metadata.write() as rows:
                     rows.delete_lease(self._name)
+                    self.when_dropped(rows, held)
+            self._held = Counter()
+            self._generation += 1
             with explaining("remove", lock.path):
                 os.unlink(lock.path)
             lock.release()
 
     def abandon(self) -> None:
         """Let go, in a forked child, of what belongs to its parent."""
-        # Closing a descriptor that fork copied leaves the parent's lock in place.
         if self._lock is not None:
-            self._lock.release()
+            self._lock.abandon()
         self._lock = None
+        self._name = ""
+        self._generation += 1
         self._guard = threading.Lock()
         self._held = Counter()
+
+
+def _keep(_: WritableRows, __: Iterable[Digest]) -> tuple[LayerMetadata, ...]:
+    """Remove nothing: what leases do where no layer store cares."""
+    return ()
 
 
 class Hold:
     """Content that is protected from the garbage collector; also a context manager."""
 
-    __slots__ = ("_digests", "_leases")
+    __slots__ = ("_digests", "_generation", "_leases")
 
-    def __init__(self, leases: Leases, digests: list[Digest]) -> None:
+    def __init__(self, leases: Leases, digests: list[Digest], generation: int) -> None:
         self._leases = leases
+        self._generation = generation
         self._digests = digests
 
-    def release(self) -> None:
-        """Protect no more; a second call does nothing."""
+    def release(self) -> tuple[LayerMetadata, ...]:
+        """Protect no more, and give the layers that went for it, top first; a second call does nothing."""
         digests, self._digests = self._digests, []
-        if digests:
-            self._leases.drop(digests)
+        return self._leases.drop(digests, self._generation) if digests else ()
 
     def __enter__(self) -> Self:
         return self

@@ -161,6 +161,10 @@ class Rows(ABC):
     def diff_of_blob(self, digest: Digest) -> DiffID | None:
         """Give the diff ID that stored bytes have when they are decompressed."""
 
+    @abstractmethod
+    def loose_diffs(self) -> list[DiffID]:
+        """Give the layers' contents that are in no chain."""
+
     # Manifests.
 
     @abstractmethod
@@ -221,6 +225,14 @@ class WritableRows(Rows):
     @abstractmethod
     def delete_lease(self, lease: str, digests: Iterable[Digest] | None = None) -> None:
         """Take content, or all, from a lease."""
+
+    @abstractmethod
+    def prune_diff(self, diff_id: DiffID) -> list[Digest] | None:
+        """Drop a layer's content if no chain and no lease needs it; gives its blobs, or nothing where it stays."""
+
+    @abstractmethod
+    def lease_digests(self, lease: str) -> list[Digest]:
+        """Give what a lease protects."""
 
     @abstractmethod
     def leases(self) -> list[str]:

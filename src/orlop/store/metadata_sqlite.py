@@ -7,6 +7,7 @@ waiting is unfair; readers never wait for writers, as the database is in WAL mod
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
@@ -20,10 +21,12 @@ from orlop.streams.files import FileLock, explaining
 
 if TYPE_CHECKING:
     import tempfile
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from orlop.errors import OrlopError
     from orlop.store.metadata import Rows, WritableRows
+
+_log = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 60
 
@@ -84,23 +87,30 @@ class SQLiteMetadata(Metadata):
             raise ReadOnlyStore(msg)
         with _explained(self._path):
             connection = self._connection()
-        with self._lock(), _explained(self._path):
-            connection.execute("BEGIN IMMEDIATE")
-            rows = SQLiteRows(connection, writable=True)
-            self._local.rows = rows
-            try:
-                yield rows
-                connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-                for action in reversed(rows.rollback_actions):
-                    action()
-                raise
-            finally:
-                self._local.rows = None
-        for action in rows.commit_actions:
-            action()
+        rows = SQLiteRows(connection, writable=True)
+        committing = durable = False
+        try:
+            with self._lock(), _explained(self._path):
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    self._local.rows = rows
+                    yield rows
+                    committing = True
+                    connection.execute("COMMIT")
+                    durable = True
+                except BaseException as error:
+                    # A signal may interrupt just as COMMIT returns: then only the connection knows that it is done.
+                    durable = committing and not isinstance(error, sqlite3.Error) and not connection.in_transaction
+                    if not durable:
+                        with suppress(sqlite3.Error):
+                            connection.execute("ROLLBACK")
+                        _run_all(reversed(rows.rollback_actions))
+                    raise
+                finally:
+                    self._local.rows = None
+        finally:
+            if durable:
+                _run_all(rows.commit_actions)
 
     def close(self) -> None:
         """Close the connections of all threads; their owners must not be inside a block."""
@@ -198,6 +208,15 @@ class SQLiteMetadata(Metadata):
             msg = f"{self._path} holds no store; check the root that was given"
             raise StoreDamaged(msg)
         return connection
+
+
+def _run_all(actions: Iterable[Callable[[], object]]) -> None:
+    """Run every action; one that fails leaves garbage that is found later, and must not hide the others."""
+    for action in actions:
+        try:
+            action()
+        except OSError as error:
+            _log.warning("cleaning up in the store failed: %s", error)
 
 
 def _quoted(path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
+from orlop.store.leases import EVERYTHING
 from orlop.store.metadata import (
     BlobRow,
     ChainRow,
@@ -279,28 +280,41 @@ class SQLiteRows(WritableRows):
                 break
             self._run("DELETE FROM chain WHERE id = ?", (str(current),))
             gone.append(row)
-            if self._value("SELECT 1 FROM chain WHERE diff = ?", str(row.diff_id)) is None:
-                blobs += self._drop_diff(row.diff_id, diffs)
+            freed = self.prune_diff(row.diff_id)
+            if freed is not None:
+                blobs += freed
+                diffs.append(row.diff_id)
             current = row.parent
         return gone, blobs, diffs
 
     def _chain_is_needed(self, chain_id: ChainID) -> bool:
         found = self._run(
             """SELECT EXISTS (SELECT 1 FROM image WHERE chain = ?1) OR EXISTS (SELECT 1 FROM chain WHERE parent = ?1)
-            OR EXISTS (SELECT 1 FROM lease WHERE digest = ?1)""",
-            (str(chain_id),),
+            OR EXISTS (SELECT 1 FROM lease WHERE digest IN (?1, ?2))""",
+            (str(chain_id), str(EVERYTHING)),
         )
         return bool(found.fetchone()[0])
 
-    def _drop_diff(self, diff_id: DiffID, dropped: list[DiffID]) -> list[Digest]:
-        if self._value("SELECT 1 FROM lease WHERE digest = ?", str(diff_id)) is not None:
-            return []
+    def prune_diff(self, diff_id: DiffID) -> list[Digest] | None:
+        """Drop a layer's content if no chain and no lease needs it."""
+        needed = self._run(
+            """SELECT EXISTS (SELECT 1 FROM chain WHERE diff = ?1)
+            OR EXISTS (SELECT 1 FROM lease WHERE digest IN (?1, ?2))""",
+            (str(diff_id), str(EVERYTHING)),
+        )
+        if needed.fetchone()[0]:
+            return None
         blobs = [row.digest for row in self.blobs_of(diff_id)]
-        self._run("DELETE FROM diff WHERE id = ?", (str(diff_id),))
-        dropped.append(diff_id)
+        if self._run("DELETE FROM diff WHERE id = ?", (str(diff_id),)).rowcount == 0:
+            return None
         for blob in blobs:
             self._run("DELETE FROM blob WHERE digest = ?", (str(blob),))
         return blobs
+
+    def loose_diffs(self) -> list[DiffID]:
+        """Give the layers' contents that are in no chain."""
+        found = self._run("SELECT id FROM diff WHERE id NOT IN (SELECT diff FROM chain) ORDER BY id")
+        return [DiffID.unchecked(text) for (text,) in found]
 
     # Manifests.
 
@@ -336,6 +350,10 @@ class SQLiteRows(WritableRows):
             return
         for digest in digests:
             self._run("DELETE FROM lease WHERE lease = ? AND digest = ?", (lease, str(digest)))
+
+    def lease_digests(self, lease: str) -> list[Digest]:
+        """Give what a lease protects."""
+        return [Digest.unchecked(text) for (text,) in self._run("SELECT digest FROM lease WHERE lease = ?", (lease,))]
 
     def leases(self) -> list[str]:
         """Give the names of all leases that protect something."""

@@ -10,8 +10,10 @@ import fcntl
 import os
 import stat
 import threading
+import weakref
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import (
     NoSpace,
@@ -35,6 +37,22 @@ CHUNK = 1 << 20
 """Bytes that are moved at once: smaller items lose their time to thread switches."""
 
 _SYNC_EVERY = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """Who may use what is kept: the modes of directories, of files that change, and of content that never does."""
+
+    directory: int
+    file: int
+    content: int
+
+
+PRIVATE: Final = Modes(0o700, 0o600, 0o400)
+"""For the owner alone."""
+
+SHARED: Final = Modes(0o2770, 0o660, 0o440)
+"""For a group: what is made in a directory belongs to the directory's group."""
 
 _CLASSES: dict[int, tuple[type[OrlopError], str]] = {
     errno.ENOSPC: (NoSpace, "no space left on device; free some or choose another place"),
@@ -96,10 +114,12 @@ def fsync_directory(path: str) -> None:
         os.close(descriptor)
 
 
-def make_directory(path: str) -> None:
-    """Make a directory that only its owner may enter, and put its name on disk; one that is there stays as it is."""
+def make_directory(path: str, mode: int = PRIVATE.directory) -> None:
+    """Make a directory of a mode, whatever the umask, and put its name on disk; one that is there stays as it is."""
     with suppress(FileExistsError):
-        os.mkdir(path, 0o700)
+        os.mkdir(path, PRIVATE.directory)
+        if mode != PRIVATE.directory:
+            os.chmod(path, mode)
         fsync_directory(os.path.dirname(path) or ".")
 
 
@@ -169,9 +189,10 @@ class NewFile:
         self.path = target
         self.close()
 
-    def protect(self) -> None:
-        """Take everybody's right to write from the file."""
-        os.fchmod(self._descriptor, 0o400)
+    def set_mode(self, mode: int) -> None:
+        """Give the file a mode, whatever the umask."""
+        with explaining("write", self._shown):
+            os.fchmod(self._descriptor, mode)
 
     def close(self) -> None:
         """Let go of the file and leave it where it is."""
@@ -206,13 +227,15 @@ class NewFile:
 class FileLock:
     """An exclusive ``flock`` on a file; it ends with its holder's process, however that ends.
 
-    Each object has an open file description of its own, so it also excludes other threads of one process.
+    Each object has an open file description of its own, so it also excludes other threads of one process. The file is
+    made where it is not there, with ``mode`` whatever the umask.
     """
 
-    __slots__ = ("_descriptor", "path")
+    __slots__ = ("__weakref__", "_descriptor", "_mode", "path")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, mode: int = PRIVATE.file) -> None:
         self.path = path
+        self._mode = mode
         self._descriptor = -1
 
     def acquire(self) -> None:
@@ -228,13 +251,22 @@ class FileLock:
         return True
 
     def _take(self, operation: int) -> None:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self._mode)
         try:
+            if self._mode != PRIVATE.file:
+                self._share(descriptor)
             fcntl.flock(descriptor, operation)
         except BaseException:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
+        _locks.add(self)
+
+    def _share(self, descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        # Only its owner may, and only a new one needs it.
+        if stat.S_IMODE(status.st_mode) != self._mode and status.st_uid == os.geteuid():
+            os.fchmod(descriptor, self._mode)
 
     def is_current(self) -> bool:
         """Say whether the locked file still has its name: who sweeps up may have removed it before it was locked."""
@@ -245,6 +277,13 @@ class FileLock:
 
     def release(self) -> None:
         """Give the lock back; without one this does nothing."""
+        if self._descriptor >= 0:
+            # A child that was forked meanwhile may have a copy of the descriptor: closing ours would not unlock.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the descriptor and leave the lock to who else has a copy of it."""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
@@ -257,6 +296,18 @@ class FileLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+_locks: weakref.WeakSet[FileLock] = weakref.WeakSet()
+
+
+def _abandon_locks() -> None:
+    for lock in list(_locks):
+        lock.abandon()
+
+
+# What a parent locked is not its child's.
+os.register_at_fork(after_in_child=_abandon_locks)
 
 
 class Output:
