@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,8 +11,6 @@ from orlop.cli import output
 from orlop.cli.flags import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from orlop.cli.session import Session
 
 
@@ -43,8 +41,7 @@ def save(session: Session, names: tuple[str, ...], target: str | None, form: str
         if target is not None:
             images.save(names, target, format=form)
             return
-        chunks = cast("Generator[bytes]", images.save_chunks(names, format=form))
-        with closing(chunks):
+        with closing(images.save_chunks(names, format=form)) as chunks:
             for chunk in chunks:
                 output.write(chunk)
         output.flush()

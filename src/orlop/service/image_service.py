@@ -8,7 +8,7 @@ from orlop.store.root import Store
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from types import TracebackType
 
     from orlop.archive.report import LoadReport
@@ -113,8 +113,11 @@ class ImageService:
         *,
         format: str = "docker",  # noqa: A002 - the word that users know
         progress: Progress | None = None,
-    ) -> Iterator[bytes]:
-        """Give the bytes that `save` writes, for a pipe or a socket; a damaged layer raises before its last byte."""
+    ) -> Generator[bytes]:
+        """Give the bytes that `save` writes, for a pipe or a socket; a damaged layer raises before its last byte.
+
+        Close the generator if it is not read to its end.
+        """
         from orlop.service.save import save_chunks  # noqa: PLC0415 - listing images needs no archives
 
         return save_chunks(self._store, names, format=format, progress=progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, BinaryIO
 
 from orlop.archive.docker import DockerExporter
@@ -17,7 +17,7 @@ from orlop.store.images import not_found
 from orlop.streams.files import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from orlop.model.digest import ImageID
     from orlop.model.progress import Progress
@@ -33,18 +33,19 @@ def save(
     progress: Progress | None = None,
 ) -> None:
     """See `orlop.service.ImageService.save`."""
-    chunks = save_chunks(store, names, format=format, progress=progress)
-    if not isinstance(target, (str, os.PathLike)):
-        for chunk in chunks:
-            target.write(chunk)
-        return
-    # The first chunk is made before the target is touched: what cannot be saved leaves no trace.
-    first = next(chunks)
-    with Output(target) as output:
-        output.write(first)
-        for chunk in chunks:
-            output.write(chunk)
-        output.finish()
+    # Closed here, while the store is open: the error of a failed write would keep the chunks, and so the lease, alive.
+    with closing(save_chunks(store, names, format=format, progress=progress)) as chunks:
+        if not isinstance(target, (str, os.PathLike)):
+            for chunk in chunks:
+                target.write(chunk)
+            return
+        # The first chunk is made before the target is touched: what cannot be saved leaves no trace.
+        first = next(chunks)
+        with Output(target) as output:
+            output.write(first)
+            for chunk in chunks:
+                output.write(chunk)
+            output.finish()
 
 
 def save_chunks(
@@ -53,7 +54,7 @@ def save_chunks(
     *,
     format: str = "docker",  # noqa: A002 - the word that users know
     progress: Progress | None = None,
-) -> Iterator[bytes]:
+) -> Generator[bytes]:
     """See `orlop.service.ImageService.save_chunks`."""
     if not names:
         msg = "no image was named; name at least one"
