@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -103,7 +104,7 @@ def run(env: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[bytes]
     def call(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
         options.setdefault("stdout", subprocess.PIPE)
         options.setdefault("stderr", subprocess.PIPE)
-        argv: Sequence[str] = [*ORLOP, *map(str, arguments)]
+        argv: Sequence[str] = [*options.pop("prefix", ORLOP), *map(str, arguments)]
         return subprocess.run(argv, env=env, check=False, timeout=PATIENCE, **options)
 
     return call
@@ -320,22 +321,45 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_a_signal_ends_a_save_and_leaves_no_file(
+def test_a_signal_ends_a_save_that_waits_for_its_reader(
     run: Callable[..., subprocess.CompletedProcess[bytes]],
     start: Callable[..., subprocess.Popen[bytes]],
+    root: Path,
     tiny: Path,
-    tmp_path: Path,
 ) -> None:
     run("load", "-i", tiny)
-    os.mkfifo(tmp_path / "fifo")
-    (tmp_path / "place").mkdir()
-    # Opening a pipe that nobody reads waits: the save is under way and will not end by itself.
-    process = start("save", "-o", tmp_path / "fifo", TINY)
-    wait_for(lambda: bool(listed(tmp_path / "root" / "leases")))
+    process = start("save", TINY)
+    assert process.stdout is not None
+    # One page of the archive fits into the pipe, and nobody makes room for the next.
+    fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    assert process.stdout.read(1)
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, out, err) == (143, b"", b"")
-    assert listed(tmp_path / "root" / "leases") == []
+    _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (143, b"")
+    assert listed(root / "leases") == []
+
+
+def test_a_signal_leaves_no_file_of_a_save(
+    run: Callable[..., subprocess.CompletedProcess[bytes]], tiny: Path, tmp_path: Path
+) -> None:
+    run("load", "-i", tiny)
+    (tmp_path / "place").mkdir()
+    result = run("save", "-o", tmp_path / "place" / "a.tar", TINY, prefix=[sys.executable, "-c", SIGNALLED_SAVE])
+    assert (result.returncode, result.stdout, result.stderr) == (143, b"", b"")
+    assert listed(tmp_path / "place") == []
+
+
+# A signal that comes when the archive is written, but not yet under its name.
+SIGNALLED_SAVE = """
+import os, signal
+from orlop.cli.main import main
+from orlop.streams.files import NewFile
+def publish(self, target):
+    assert os.path.getsize(self.path)
+    os.kill(os.getpid(), signal.SIGTERM)
+NewFile.publish = publish
+main()
+"""
 
 
 def test_a_hang_up_that_is_ignored_stays_ignored(
