@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from orlop.errors import InvalidArchive, InvalidInput, LimitExceeded, ReadFailed
 from orlop.model.progress import LayerDone, LayerProgress
-from orlop.streams.files import CHUNK
+from orlop.streams.files import CHUNK, explained
 from orlop.streams.tar import TarReader
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ class Member(Generic[L]):
     size: int = 0
     target: str | None = None
     offset: int = 0
+    sparse: bool = False
     data: bytes | None = None
     layer: L | None = None
     failure: OrlopError | None = None
@@ -255,24 +256,35 @@ class LocatedMembers(Members[L]):
             if entry.type in {"hardlink", "symlink"}:
                 self._add_link(entry.name, entry.linkname, hard=entry.type == "hardlink")
             elif entry.type == "file":
-                member = Member[L](size=entry.size, offset=start + entry.offset)
+                # Of a sparse file, what is stored is not what it holds: it is read from its header.
+                place = entry.header_offset if entry.sparse else entry.offset
+                member = Member[L](size=entry.size, offset=start + place, sparse=entry.sparse)
                 self._add(entry.name, member, partial(self._same, member))
 
     def _same(self, one: Member[L], other: Member[L]) -> bool:
         return one.size == other.size and self._digest(one) == self._digest(other)
 
     def _digest(self, member: Member[L]) -> bytes:
-        window, digest = self._window(member), hashlib.sha256()
-        while chunk := window.read(CHUNK):
+        content, digest = self._content(member), hashlib.sha256()
+        while chunk := content.read(CHUNK):
             digest.update(chunk)
         return digest.digest()
 
-    def _window(self, member: Member[L]) -> Window:
-        return Window(self._descriptor, member.offset, member.size)
+    def _content(self, member: Member[L]) -> Readable:
+        if not member.sparse:
+            return Window(self._descriptor, member.offset, member.size)
+        reader = TarReader(Window(self._descriptor, member.offset, None))
+        next(reader)
+        return reader
 
     @contextmanager
     def _reading(self, member: Member[L], key: str) -> Iterator[Readable]:  # noqa: ARG002 - the place is known
-        yield self._window(member)
+        yield self._content(member)
+
+    def close(self) -> None:
+        """Discard every layer that has not been published; the file, which is the caller's, is not read any more."""
+        super().close()
+        self._descriptor = -1
 
 
 class StreamedMembers(Members[L]):
@@ -392,7 +404,10 @@ class Window:
         """Give at most ``n`` bytes, and fewer only at the end of the part or of the file."""
         if self._end is not None:
             n = self._end - self.position if n < 0 else min(n, self._end - self.position)
-        data = os.pread(self._descriptor, n, self.position) if n > 0 else b""
+        try:
+            data = os.pread(self._descriptor, n, self.position) if n > 0 else b""
+        except OSError as error:
+            raise explained(error, "read", "the archive") from error
         self.position += len(data)
         return data
 
