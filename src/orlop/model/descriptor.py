@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from orlop.model import gojson
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -40,6 +42,10 @@ class Descriptor:
         if self.artifact_type:
             document["artifactType"] = self.artifact_type
         return document
+
+    def to_json(self) -> bytes:
+        """Write the JSON object, without white space."""
+        return gojson.dumps(self.to_dict())
 
 
 def _platform_to_dict(platform: Platform) -> dict[str, object]:

@@ -121,6 +121,14 @@ def parse_manifest(raw: bytes) -> Manifest | Index:
     return Index.from_json(raw) if _is_index(_read(raw)) else Manifest.from_json(raw)
 
 
+def parse_descriptor(raw: bytes) -> Descriptor:
+    """Read a descriptor that stands alone; raises `InvalidManifest`."""
+    try:
+        return _descriptor(gojson.loads(raw), "the descriptor")
+    except InvalidJSON as error:
+        raise InvalidManifest(f"invalid descriptor: {error}") from error
+
+
 class _Members:
     """The members of an object; keys match with case folded, as in Go. Every getter raises `InvalidManifest`."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from orlop.errors import DigestMismatch, LayerLimitExceeded, LayerNotFound, SizeMismatch
+from orlop.errors import DigestMismatch, InvalidInput, LayerLimitExceeded, LayerNotFound, SizeMismatch
 from orlop.model.digest import ChainID, DiffID, chain_id
 from orlop.store.leases import EVERYTHING
 from orlop.store.metadata import ChainRow
@@ -14,6 +14,7 @@ from orlop.streams.files import CHUNK
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.store.blobs import FileBlobStore
     from orlop.store.ingest import Readable
@@ -44,6 +45,32 @@ class Layer(Protocol):
     @property
     def diff_id(self) -> DiffID:
         """The digest of its uncompressed tar."""
+
+    @property
+    def parent(self) -> ChainID | None:
+        """The chain below it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files in the whole chain."""
+
+    @property
+    def diff_size(self) -> int:
+        """Bytes of the files in this layer."""
+
+    @property
+    def metadata(self) -> LayerMetadata:
+        """What is known of the layer."""
+
+    @property
+    def descriptor(self) -> Descriptor | None:
+        """Where else its content lives, if it was registered with that."""
+
+    def tar_chunks(self) -> Iterator[bytes]:
+        """Give exactly the bytes of the layer's tar, verified."""
+
+    def tar_chunks_from(self, lower: ChainID | None) -> Iterator[bytes]:
+        """Give one tar that does to a lower chain, or to nothing, what all layers above it do."""
 
 
 class LayerGetReleaser(Protocol):
@@ -97,9 +124,22 @@ class StoredLayer:
         """What is known of the layer."""
         return LayerMetadata(self.chain_id, self.diff_id, self.size, self.diff_size)
 
+    @property
+    def descriptor(self) -> Descriptor | None:
+        """Where else its content lives, if it was registered with that."""
+        if self._row.descriptor is None:
+            return None
+        from orlop.model.manifest import parse_descriptor  # noqa: PLC0415 - few layers have one
+
+        return parse_descriptor(self._row.descriptor)
+
     def tar_chunks(self) -> Iterator[bytes]:
         """Give exactly the bytes of the layer's tar, verified, see `LayerStore.tar_chunks`."""
         return self._store.tar_chunks(self.diff_id)
+
+    def tar_chunks_from(self, lower: ChainID | None) -> Iterator[bytes]:
+        """Give one tar of all layers above a lower chain, see `LayerStore.tar_chunks_from`."""
+        return self._store.tar_chunks_from(self.chain_id, lower)
 
     def let_go(self) -> tuple[LayerMetadata, ...]:
         """Stop protecting the layer, and give the layers that went away with it, top first."""
@@ -116,8 +156,16 @@ class LayerStore:
         self._leases = leases
         leases.when_dropped = self._remove_unneeded
 
-    def register(self, source: Readable, parent: ChainID | None = None) -> StoredLayer:
+    def register(
+        self, source: Readable, parent: ChainID | None = None, *, descriptor: Descriptor | None = None
+    ) -> StoredLayer:
         """Keep a layer tar (plain or compressed) on top of a chain, and give it protected. Atomic and idempotent.
+
+        Args:
+            source: the bytes as they came.
+            parent: the chain below; none for the lowest layer.
+            descriptor: where the content lives elsewhere, with ``urls``. It is kept with a layer that is new; that of a
+                layer that is there already stays.
 
         Raises:
             LayerNotFound: the parent is not there. InvalidTar, InvalidCompression: this is no layer.
@@ -130,7 +178,7 @@ class LayerStore:
             layer.sync()
             with self.metadata.write() as rows:
                 layer.publish(rows)
-                row = add_chain(rows, parent, layer.diff)
+                row = add_chain(rows, parent, layer.diff, descriptor)
                 hold = self._leases.hold([row.chain_id])
         finally:
             layer.discard()
@@ -189,6 +237,29 @@ class LayerStore:
             chain: _described(row, None if row.parent is None else found[row.parent]) for chain, row in found.items()
         }
 
+    def tar_chunks_from(self, chain: ChainID, lower: ChainID | None) -> Iterator[bytes]:
+        """Give one tar that does to a lower chain what all layers of ``chain`` above it do.
+
+        Where only one layer lies between it is exactly that layer's tar; else each member that is seen in the end, as
+        it stands in its layer, with the whiteouts that may hide something of the lower chain. The last bytes come only
+        after all layers were verified. The caller protects the chain meanwhile.
+
+        Args:
+            chain: the upper end.
+            lower: a chain below it; if it is nothing the tar holds the whole file system.
+
+        Raises:
+            LayerNotFound: no layer has the chain ID. InvalidInput: the lower chain does not lie below the upper one.
+            InvalidTar: a layer is too odd to be made one with others. Beside it, what `tar_chunks` raises.
+        """
+        from orlop.store.layer_merge import merged_chunks  # noqa: PLC0415 - as in `register`
+
+        with self.metadata.read() as rows:
+            diff_ids = [row.diff_id for row in _chain_above(rows, chain, lower)]
+        if len(diff_ids) == 1:
+            return self.tar_chunks(diff_ids[0])
+        return merged_chunks(diff_ids, self.tar_chunks, self._blobs.toc_path, keep_whiteouts=lower is not None)
+
     def tar_chunks(self, diff_id: DiffID) -> Iterator[bytes]:
         """Give exactly the bytes of a layer's uncompressed tar, from whichever form is stored.
 
@@ -214,25 +285,41 @@ class LayerStore:
             yield from _verified(plain, diff)
 
 
-def add_chain(rows: WritableRows, parent: ChainID | None, diff: DiffRow) -> ChainRow:
+def _chain_above(rows: Rows, chain: ChainID, lower: ChainID | None) -> list[ChainRow]:
+    """Give the layers of a chain, bottom first, down to a lower chain that is not among them."""
+    row, _ = _required(rows, chain)
+    found = [row]
+    while row.parent is not None and row.parent != lower:
+        row, _ = _required(rows, row.parent)
+        found.append(row)
+    if row.parent != lower:
+        raise InvalidInput(f"the chain {lower} does not lie below {chain}; name a chain that does")
+    found.reverse()
+    return found
+
+
+def add_chain(
+    rows: WritableRows, parent: ChainID | None, diff: DiffRow, descriptor: Descriptor | None = None
+) -> ChainRow:
     """Put a layer on top of a chain, inside a write; one that is there already stays.
 
     Raises:
         LayerNotFound: the parent is not there. LayerLimitExceeded: the chain would be too long.
     """
+    elsewhere = None if descriptor is None else descriptor.to_json()
     if parent is None:
-        row = ChainRow(ChainID.wrap(diff.diff_id), None, diff.diff_id, diff.content_size, 1)
+        row = ChainRow(ChainID.wrap(diff.diff_id), None, diff.diff_id, diff.content_size, 1, elsewhere)
     else:
         below, _ = _required(rows, parent)
         top = chain_id((DiffID.wrap(parent), diff.diff_id))
         if top is None:  # pragma: no cover - two layers always have a chain ID
             raise AssertionError
-        row = ChainRow(top, parent, diff.diff_id, below.size + diff.content_size, below.depth + 1)
+        row = ChainRow(top, parent, diff.diff_id, below.size + diff.content_size, below.depth + 1, elsewhere)
     if row.depth > MAX_DEPTH:
         msg = f"an image may have at most {MAX_DEPTH} layers, and this one has more"
         raise LayerLimitExceeded(msg)
     rows.put_chain(row)
-    return row
+    return rows.chain(row.chain_id) or row
 
 
 def _described(row: ChainRow, below: ChainRow | None) -> LayerMetadata:

@@ -57,13 +57,17 @@ class BlobRow:
 
 @dataclass(frozen=True, slots=True)
 class ChainRow:
-    """A layer in its place: ``size`` is the ``content_size`` of the whole chain, ``depth`` its number of layers."""
+    """A layer in its place: ``size`` is the ``content_size`` of the whole chain, ``depth`` its number of layers.
+
+    ``descriptor`` is a JSON object that says where else the layer's content lives, if it does.
+    """
 
     chain_id: ChainID
     parent: ChainID | None
     diff_id: DiffID
     size: int
     depth: int
+    descriptor: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ SCHEMA = (
     "CREATE INDEX diff_blob_blob ON diff_blob (blob)",
     """CREATE TABLE chain (
         id TEXT PRIMARY KEY NOT NULL, parent TEXT REFERENCES chain (id), diff TEXT NOT NULL REFERENCES diff (id),
-        size INTEGER NOT NULL, depth INTEGER NOT NULL) STRICT, WITHOUT ROWID""",
+        size INTEGER NOT NULL, depth INTEGER NOT NULL, descriptor BLOB) STRICT, WITHOUT ROWID""",
     "CREATE INDEX chain_parent ON chain (parent)",
     "CREATE INDEX chain_diff ON chain (diff)",
     """CREATE TABLE manifest (
@@ -79,6 +79,7 @@ SCHEMA = (
 _IMAGE_ROW = """SELECT image.id, image.chain, image.created, image.created_ns, coalesce(chain.size, 0), parent.value
     FROM image LEFT JOIN chain ON chain.id = image.chain
     LEFT JOIN image_metadata AS parent ON parent.image = image.id AND parent.key = 'parent'"""
+_CHAIN_ROW = "SELECT id, parent, diff, size, depth, descriptor FROM chain"
 _NEWEST_FIRST = " ORDER BY image.created DESC, image.created_ns DESC, image.id"
 _NAMED_PARENTS = f"image.id IN (SELECT image FROM reference WHERE EXISTS ({_CHILDREN.format('reference.image')}))"  # noqa: S608 - as above
 
@@ -219,12 +220,12 @@ class SQLiteRows(WritableRows):
 
     def chain(self, chain_id: ChainID) -> ChainRow | None:
         """Give one layer in its place."""
-        row = self._run("SELECT id, parent, diff, size, depth FROM chain WHERE id = ?", (str(chain_id),)).fetchone()
+        row = self._run(f"{_CHAIN_ROW} WHERE id = ?", (str(chain_id),)).fetchone()
         return None if row is None else _chain_row(row)
 
     def chains(self) -> list[ChainRow]:
         """Give every layer in its place."""
-        return [_chain_row(row) for row in self._run("SELECT id, parent, diff, size, depth FROM chain ORDER BY id")]
+        return [_chain_row(row) for row in self._run(f"{_CHAIN_ROW} ORDER BY id")]
 
     def diff(self, diff_id: DiffID) -> DiffRow | None:
         """Give what is known of a layer's content."""
@@ -264,8 +265,8 @@ class SQLiteRows(WritableRows):
     def put_chain(self, row: ChainRow) -> None:
         """Keep a layer in its place; one that is there already stays."""
         self._run(
-            "INSERT INTO chain VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (str(row.chain_id), _text(row.parent), str(row.diff_id), row.size, row.depth),
+            "INSERT INTO chain VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (str(row.chain_id), _text(row.parent), str(row.diff_id), row.size, row.depth, row.descriptor),
         )
 
     def prune_chain(self, chain_id: ChainID) -> tuple[list[ChainRow], list[Digest], list[DiffID]]:
@@ -378,10 +379,10 @@ def _reference_row(row: tuple[str, str, str, int]) -> ReferenceRow:
     return ReferenceRow(row[0], row[1], ImageID.unchecked(row[2]), row[3])
 
 
-def _chain_row(row: tuple[str, str | None, str, int, int]) -> ChainRow:
-    identifier, parent, diff, size, depth = row
-    above = None if parent is None else ChainID.unchecked(parent)
-    return ChainRow(ChainID.unchecked(identifier), above, DiffID.unchecked(diff), size, depth)
+def _chain_row(row: tuple[str, str | None, str, int, int, bytes | None]) -> ChainRow:
+    identifier, parent, diff, size, depth, descriptor = row
+    below = None if parent is None else ChainID.unchecked(parent)
+    return ChainRow(ChainID.unchecked(identifier), below, DiffID.unchecked(diff), size, depth, descriptor)
 
 
 def _blob_row(row: tuple[str, int, str]) -> BlobRow:
