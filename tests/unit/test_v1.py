@@ -26,7 +26,12 @@ DIALECTS = {
     "dockerd-20.10-vfs": Dialect.ENGINE_20_10,
     "dockerd-29-overlay2": Dialect.ENGINE_29,
 }
-ARCHIVES = [(folder, path.name) for folder in DIALECTS for path in sorted((DATA / folder).glob("*.tar"))]
+ARCHIVES = [
+    (folder, path.name)
+    for folder in DIALECTS
+    for path in sorted((DATA / folder).glob("*.tar"))
+    if path.stem != "data-root"
+]
 
 
 def files_of(folder: str, name: str) -> dict[str, bytes]:

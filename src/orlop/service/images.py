@@ -77,10 +77,11 @@ def images(store: Store, name: str | None = None, *, all: bool = False) -> Itera
 
 def _of_prefix(rows: Rows, name: str) -> list[ImageRow]:
     digits = name.removeprefix("sha256:")
-    if not digits:
+    found = rows.image_ids_with_prefix(f"sha256:{digits}", None) if digits else []
+    # A short word that nobody has as a name must not list strangers; who writes sha256: means IDs.
+    if len(found) > 1 and digits == name:
         return []
-    found = (rows.image_row(image) for image in rows.image_ids_with_prefix(f"sha256:{digits}", None))
-    return _newest_first(row for row in found if row is not None)
+    return _newest_first(row for image in found if (row := rows.image_row(image)) is not None)
 
 
 def _newest_first(rows: Iterable[ImageRow]) -> list[ImageRow]:

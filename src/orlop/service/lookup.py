@@ -26,28 +26,42 @@ def find_image(store: Store, name: str) -> ImageID:
     """
     parsed = parse_any(name)
     if isinstance(parsed, Digest):
-        image_id = ImageID.wrap(parsed)
-        with store.metadata.read() as rows:
-            if rows.image_row(image_id) is None:
-                raise not_found(str(image_id))
-        return image_id
+        return _known(store, ImageID.wrap(parsed), name)
+    if parsed.digest is not None:
+        return _by_digest(store, parsed)
     try:
-        return store.references.get(parsed.with_default_tag())
+        return _known(store, store.references.get(parsed.with_default_tag()), parsed.with_default_tag().familiar)
     except ReferenceNotFound:
-        if parsed.digest is not None and (by_manifest := _by_manifest(store, parsed)) is not None:
-            return by_manifest
+        pass
     try:
         return store.images.search(name)
     except ImageNotFound:
         raise not_found(parsed.with_default_tag().familiar) from None
 
 
-def _by_manifest(store: Store, reference: Reference) -> ImageID | None:
+def _known(store: Store, image_id: ImageID, name: str) -> ImageID:
+    # A name may outlive its image where a program deleted that by itself.
     with store.metadata.read() as rows:
-        for image_id in sorted({row.image for row in rows.references(name=reference.name)}):
-            if any(manifest.digest == reference.digest for manifest in rows.manifests(image_id)):
-                return image_id
-    return None
+        if rows.image_row(image_id) is None:
+            raise not_found(name)
+    return image_id
+
+
+def _by_digest(store: Store, reference: Reference) -> ImageID:
+    """Find the image of a repository that has a digest or whose manifest has it; a tag given with it must agree."""
+    with store.metadata.read() as rows:
+        named = rows.references(name=reference.name)
+        carriers = [row.image for row in named if row.suffix == f"@{reference.digest}"]
+        carriers += [
+            image
+            for image in sorted({row.image for row in named})
+            if any(manifest.digest == reference.digest for manifest in rows.manifests(image))
+        ]
+        tagged = {row.image for row in named if reference.tag is None or row.suffix == f":{reference.tag}"}
+        for image in carriers:
+            if image in tagged and rows.image_row(image) is not None:
+                return image
+    raise not_found(reference.familiar)
 
 
 def is_id_of(image_id: ImageID, text: str) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orlop.errors import ImageInUse
-from orlop.model.reference import Reference
+from orlop.errors import ImageInUse, ReferenceNotFound
+from orlop.model.digest import Digest
+from orlop.model.reference import Reference, parse_any
 from orlop.service.lookup import find_image, is_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orlop.model.digest import Digest, ImageID
+    from orlop.model.digest import ImageID
     from orlop.store.root import Store
 
 
@@ -51,9 +52,11 @@ class _Removal:
     lines: list[tuple[str, str]] = field(default_factory=list)
 
     def start(self, name: str) -> None:
+        if self._is_dangling(name):
+            return
         image_id = find_image(self.store, name)
         if not is_id_of(image_id, name):
-            self._untag(Reference.parse(name).with_default_tag(), image_id)
+            self._untag(self._carried(name, image_id), image_id)
             if not self.store.references.of_image(image_id):
                 # The name is gone, which was asked for; that others need the image is no error.
                 self._delete(image_id, force=self.force, quiet=True)
@@ -64,6 +67,31 @@ class _Removal:
             for reference in names:
                 self._untag_one(reference)
         self._delete(image_id, force=self.force, quiet=False)
+
+    def _is_dangling(self, name: str) -> bool:
+        """Take away a name whose image is gone already, and say whether it was one."""
+        parsed = parse_any(name)
+        if isinstance(parsed, Digest):
+            return False
+        reference = parsed.with_default_tag()
+        try:
+            image_id = self.store.references.get(reference)
+        except ReferenceNotFound:
+            return False
+        with self.store.metadata.read() as rows:
+            if rows.image_row(image_id) is not None:
+                return False
+        self._untag_one(reference)
+        return True
+
+    def _carried(self, name: str, image_id: ImageID) -> Reference:
+        """Give the one of the image's names that the user means: of a tag and a digest, the tag."""
+        asked = Reference.parse(name).with_default_tag()
+        names = self.store.references.of_image(image_id)
+        if asked in names:
+            return asked
+        parts = [one for one in names if one.name == asked.name and (asked.tag is None or one.tag == asked.tag)]
+        return parts[0] if parts else asked
 
     def _untag(self, reference: Reference, image_id: ImageID) -> None:
         self._untag_one(reference)

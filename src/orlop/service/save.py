@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from orlop.archive.docker import DockerExporter
 from orlop.archive.docker_save import layout
 from orlop.archive.exporter import SaveItem
-from orlop.errors import ImageNotFound, InvalidInput
+from orlop.errors import ImageNotFound, InvalidInput, WriteFailed
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference, parse_any
 from orlop.service.lookup import find_image
@@ -37,7 +37,7 @@ def save(
     with closing(save_chunks(store, names, format=format, progress=progress)) as chunks:
         if not isinstance(target, (str, os.PathLike)):
             for chunk in chunks:
-                target.write(chunk)
+                _write_whole(target, chunk)
             return
         # The first chunk is made before the target is touched: what cannot be saved leaves no trace.
         first = next(chunks)
@@ -48,6 +48,17 @@ def save(
             output.finish()
 
 
+def _write_whole(target: BinaryIO, chunk: bytes) -> None:
+    """Write all of a chunk to a stream, which may take less at once where it has no buffer."""
+    rest = memoryview(chunk)
+    while rest:
+        written = target.write(rest)
+        if not written:
+            msg = "cannot write to the stream: it takes no more bytes; give one that blocks until it does"
+            raise WriteFailed(msg)
+        rest = rest[written:]
+
+
 def save_chunks(
     store: Store,
     names: Sequence[str],
@@ -56,6 +67,9 @@ def save_chunks(
     progress: Progress | None = None,
 ) -> Generator[bytes]:
     """See `orlop.service.ImageService.save_chunks`."""
+    if isinstance(names, str):
+        msg = f"the names to save are a text, {names!r}; give a list of names"
+        raise InvalidInput(msg)
     if not names:
         msg = "no image was named; name at least one"
         raise InvalidInput(msg)
@@ -87,9 +101,12 @@ def _named(store: Store, name: str) -> list[tuple[ImageID, Reference | None]]:
     parsed = parse_any(name)
     if isinstance(parsed, Digest):
         return [(find_image(store, name), None)]
-    if not parsed.is_name_only:
-        image_id = store.references.get(parsed)
-        return [(image_id, None if parsed.tag is None else Reference(parsed.domain, parsed.path, parsed.tag))]
+    if parsed.digest is not None:
+        return [
+            (find_image(store, name), None if parsed.tag is None else Reference(parsed.domain, parsed.path, parsed.tag))
+        ]
+    if parsed.tag is not None:
+        return [(store.references.get(parsed), parsed)]
     tagged = store.references.of_repository(parsed.name)
     if tagged:
         return [(image_id, reference if reference.tag else None) for reference, image_id in tagged]

@@ -86,11 +86,11 @@ def reference_of(row: ReferenceRow) -> Reference:
 
 
 def _suffix(reference: Reference) -> str:
-    # With both, daemons point the digest at the image and drop the tag; a name is kept as the one that was given.
-    if reference.tag is not None:
-        return f":{reference.tag}"
+    # With both, the digest says which image is meant, and the tag is dropped, as daemons do.
     if reference.digest is not None:
         return f"@{reference.digest}"
+    if reference.tag is not None:
+        return f":{reference.tag}"
     msg = f"{reference.familiar!r} has neither tag nor digest; add one"
     raise InvalidReference(msg)
 

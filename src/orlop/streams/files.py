@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import stat
 import threading
 import weakref
@@ -325,22 +326,38 @@ class Output:
             PermissionDenied, NoSpace, ReadOnlyStore, WriteFailed, StorageError: it cannot be written.
         """
         self._shown = os.fspath(path)
-        self.path = os.path.realpath(self._shown)
+        if not self._shown:
+            msg = "cannot write to a file without a name; name one"
+            raise WriteFailed(msg)
         self._new: NewFile | None = None
         self._descriptor = -1
-        with explaining("write", path):
-            mode = os.stat(self.path).st_mode if os.path.exists(self.path) else stat.S_IFREG
-            if stat.S_ISDIR(mode):
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            if stat.S_ISREG(mode) and not self.path.startswith(("/proc/", "/dev/")):
-                umask = _umask()
-                self._new = NewFile(
-                    f"{self.path}.{os.getpid()}.{threading.get_ident():x}.part",
-                    mode=0o666 & ~umask,
-                    shown=os.fspath(path),
-                )
+        number = _descriptor_named(self._shown)
+        with explaining("write", self._shown):
+            if number is not None:
+                # What has the descriptor may be a file that a shell appends to: its place is the descriptor's.
+                self._descriptor = os.dup(number)
             else:
-                self._descriptor = os.open(self._shown, os.O_WRONLY | os.O_CLOEXEC)
+                self._open()
+        if self._descriptor >= 0 and os.isatty(self._descriptor):
+            self.discard()
+            msg = f"cannot write an archive to the terminal {self._shown}; name a file, or write to a pipe"
+            raise WriteFailed(msg)
+
+    def _open(self) -> None:
+        self._path = os.path.realpath(self._shown)
+        try:
+            mode = os.stat(self._path).st_mode
+        except FileNotFoundError:
+            mode = stat.S_IFREG | (0o666 & ~_umask())
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if stat.S_ISREG(mode):
+            # The name may be as long as a name can be: the temporary one has to be short.
+            part = os.path.join(os.path.dirname(self._path), f".orlop-{os.urandom(6).hex()}.part")
+            self._new = NewFile(part, shown=self._shown)
+            self._new.set_mode(stat.S_IMODE(mode))
+        else:
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
 
     @property
     def is_regular(self) -> bool:
@@ -360,8 +377,8 @@ class Output:
         with explaining("write", self._shown):
             if self._new is not None:
                 self._new.sync()
-                self._new.publish(self.path)
-                fsync_directory(os.path.dirname(self.path))
+                self._new.publish(self._path)
+                fsync_directory(os.path.dirname(self._path))
             else:
                 descriptor, self._descriptor = self._descriptor, -1
                 os.close(descriptor)
@@ -381,6 +398,19 @@ class Output:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.discard()
+
+
+def _descriptor_named(path: str) -> int | None:
+    """Give the number of the descriptor that a path stands for, as ``/dev/stdout`` and ``/dev/fd/3`` do."""
+    for _ in range(8):
+        named = re.fullmatch(r"/(?:dev|proc/self|proc/[0-9]+|proc/thread-self)/fd/([0-9]+)", path)
+        if named is not None:
+            return int(named[1])
+        try:
+            path = os.path.join(os.path.dirname(path), os.readlink(path))
+        except OSError:
+            return None
+    return None
 
 
 def _umask() -> int:

@@ -42,7 +42,8 @@ _PAX_TIMES: Final = frozenset((b"mtime", b"atime", b"ctime"))
 _PAX_USED: Final = frozenset((b"path", b"linkpath", b"size"))
 _PAX_UNUSED: Final = (b"SCHILY.", b"LIBARCHIVE.", b"RHT.", b"MSWINDOWS.", b"comment", b"uname", b"gname")
 _UNCLEAN: Final = re.compile(rb"\A/|//|(?:\A|/)\.\.?(?:/|\Z)").search
-_RECORDS: Final = re.compile(rb"([0-9]+) ([^=\n]+)=([^\n]*)\n").findall
+# Matched from where the last record ended: a search for the next one would take quadratic time on hostile input.
+_RECORD: Final = re.compile(rb"([0-9]{1,7}) ([^=\n]+)=([^\n]*)\n").match
 _SPACED: Final = re.compile(
     rb"(?:[0-7]{6}[0-7 ][ \0]){3}(?:[0-7]{11}[ \0]){2}"
 ).fullmatch  # some end numbers with spaces
@@ -389,12 +390,13 @@ def _prefix(tail: bytes) -> bytes | None:
 def _quick_pax(body: bytes) -> dict[bytes, bytes] | None:
     """Return the records of a PAX header that matter to the scanner, or None where it is not one of the common kind."""
     records: dict[bytes, bytes] = {}
-    total = 0
-    for length, key, value in _RECORDS(body):
+    position = 0
+    while match := _RECORD(body, position):
+        length, key, value = match.groups()
         size = len(length) + len(key) + len(value) + 3
         if int(length) != size:
             return None
-        total += size
+        position += size
         if key in _PAX_TIMES:
             if not _TIME(value):
                 return None
@@ -404,7 +406,7 @@ def _quick_pax(body: bytes) -> dict[bytes, bytes] | None:
             records[key] = value
         elif not key.startswith(_PAX_UNUSED):
             return None
-    if total != len(body) or b"\0" in body:
+    if position != len(body) or b"\0" in body:
         return None
     return records
 
