@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 #: Distributions install here; a newer client elsewhere on PATH speaks another dialect.
 PATH: Final = os.pathsep.join(["/usr/sbin", "/usr/bin", "/sbin", "/bin", os.environ.get("PATH", "")])
@@ -174,6 +174,17 @@ class Daemon:
         # A daemon that was killed leaves its containerd behind.
         with contextlib.suppress(OSError, ValueError):
             os.kill(int((self.folder / "exec/containerd/containerd.pid").read_text()), signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[Path]:
+        """Stop the daemon for a block, which gets the folder of its images, and start it again on the same data."""
+        assert self.driver is not None
+        self._end()
+        try:
+            yield self.folder / "root" / "image" / self.driver
+        finally:
+            if not self._start(need("dockerd"), self.driver):
+                pytest.fail(f"dockerd does not start again:\n{self.log()}")
 
     def stop(self) -> None:
         """End the daemon and what it started, and remove its folder."""
