@@ -75,6 +75,35 @@ def without(name: str) -> bytes:
     return packed({key: value for key, value in good().items() if key != name})
 
 
+def pax(name: str, records: bytes) -> bytes:
+    """A member of no content with these raw records before it."""
+    header = tarfile.TarInfo("pax").tobuf(tarfile.USTAR_FORMAT)
+    fields = bytearray(header)
+    fields[156:157] = b"x"
+    fields[124:136] = b"%011o\0" % len(records)
+    fields[148:156] = b" " * 8
+    fields[148:156] = b"%06o\0 " % sum(fields)
+    member = tarfile.TarInfo(name).tobuf(tarfile.USTAR_FORMAT)
+    return bytes(fields) + records + bytes(-len(records) % 512) + member
+
+
+def record(key: str, value: str) -> bytes:
+    text = f" {key}={value}\n"
+    size = len(text) + 2
+    return f"{size}{text}".encode()
+
+
+def huge_sparse() -> bytes:
+    facts = {"major": "1", "minor": "0", "realsize": str(2**63 - 1)}
+    records = b"".join(record(f"GNU.sparse.{key}", value) for key, value in facts.items())
+    return b"".join(pax(name, records) for name in ("one", "two")) + bytes(1024)
+
+
+def digits() -> bytes:
+    """What a search for the next record would take hours for."""
+    return pax("x", b"1" * (1 << 20)) + bytes(1024)
+
+
 def without_end(content: bytes) -> bytes:
     with tarfile.open(fileobj=io.BytesIO(content)) as tar:
         last = tar.getmembers()[-1]
@@ -189,6 +218,20 @@ BAD: dict[str, tuple[Callable[[], bytes], type[orlop.OrlopError], str]] = {
     "tag without tag": (lambda: changed(manifest_json=manifest(RepoTags=["t"])), errors.InvalidReference, '"t"'),
     "tag no name": (lambda: changed(manifest_json=manifest(RepoTags=["A:B:C"])), errors.InvalidReference, "A:B:C"),
     "tag an ID": (lambda: changed(manifest_json=manifest(RepoTags=["a" * 64])), errors.InvalidReference, ""),
+    "two files for more than a disk": (
+        lambda: changed(
+            layer_tar=huge_sparse(), config_json=config("sha256:" + hashlib.sha256(huge_sparse()).hexdigest())
+        ),
+        errors.InvalidTar,
+        "no disk",
+    ),
+    "a name without end": (lambda: packed(good() | {"n" * 5000: b"x"}), errors.LimitExceeded, "4096"),
+    "a link and a file of one name": (
+        lambda: with_link(tarfile.SYMTYPE, "layer.tar", "config.json", good()),
+        errors.InvalidArchive,
+        "two different members",
+    ),
+    "digits without end": (lambda: changed(layer_tar=digits()), errors.InvalidTar, ""),
     "parent that is none": (
         lambda: packed(
             {

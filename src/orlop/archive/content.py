@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidArchive
-from orlop.model.digest import DiffID
+from orlop.model.digest import DiffID, ImageID
 from orlop.model.image import Image, check_history
 from orlop.model.platform import Platform
 from orlop.store.layers import MAX_DEPTH
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orlop.archive.platforms import PlatformChoice
-    from orlop.model.digest import Digest, ImageID
+    from orlop.model.digest import Digest
     from orlop.model.reference import Reference
     from orlop.store.metadata import ManifestRow
 
@@ -78,13 +78,21 @@ class ArchiveContent:
         return ArchiveContent(images, tuple(manifest for manifest in manifests if manifest.images))
 
 
-def read_config(raw: bytes, layers: int) -> Image:
+def read_config(raw: bytes, layers: int, known: dict[ImageID, Image]) -> Image:
     """Read an image config and check that it fits an archive that gives it this number of layers.
+
+    Args:
+        raw: its exact bytes.
+        layers: how many layers it should have.
+        known: the configs that were read before, to which this one is added: an archive may name one many times.
 
     Raises:
         InvalidImage, InvalidDigest: it cannot be read. InvalidArchive: it has another number of layers, or too many.
     """
-    image = Image.from_json(raw)
+    image_id = ImageID.of(raw)
+    image = known.get(image_id)
+    if image is None:
+        image = known[image_id] = Image.from_json(raw)
     check_history(image)
     diff_ids = image.rootfs.diff_ids
     if layers != len(diff_ids):

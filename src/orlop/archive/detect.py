@@ -159,10 +159,19 @@ class _Prefixed:
         self._rest = self.prefix = self._read(_PREFIX)
 
     def _read(self, n: int) -> bytes:
+        """Read until there are ``n`` bytes or no more: a socket may give a few at a time."""
         try:
-            return self._source.read(n)
+            data = self._source.read(n)
+            if not data or len(data) == n:
+                return data
+            parts = [data]
+            missing = n - len(data)
+            while missing and (data := self._source.read(missing)):
+                parts.append(data)
+                missing -= len(data)
         except OSError as error:
             raise explained(error, "read", self.name) from error
+        return b"".join(parts)
 
     def read(self, n: int, /) -> bytes:
         """Give at most ``n`` bytes."""

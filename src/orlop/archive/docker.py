@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orlop.archive.exporter import SaveItem
     from orlop.archive.members import L, Members
     from orlop.archive.platforms import PlatformChoice
+    from orlop.model.image import Image
     from orlop.model.progress import Progress
     from orlop.store.root import Store
 
@@ -90,18 +91,19 @@ def _read_manifest(members: Members[L]) -> list[ArchiveImage]:
     if not entries:
         msg = "the archive's manifest.json names no image; there is nothing to load"
         raise InvalidArchive(msg)
-    return [_read_entry(members, entry, number) for number, entry in enumerate(entries)]
+    known: dict[ImageID, Image] = {}
+    return [_read_entry(members, entry, number, known) for number, entry in enumerate(entries)]
 
 
-def _read_entry(members: Members[L], entry: object, number: int) -> ArchiveImage:
+def _read_entry(members: Members[L], entry: object, number: int, known: dict[ImageID, Image]) -> ArchiveImage:
     if not isinstance(entry, dict):
         msg = f"entry {number} of the archive's manifest.json is no object; the archive is refused"
         raise InvalidArchive(msg)
-    fields = {str(key).lower(): value for key, value in entry.items()}
+    fields = gojson.folded(entry)
     config = _text(fields.get("config"), "Config", number)
     raw = members.document(config, what="the config")
     names = _texts(fields.get("layers"), "Layers", number)
-    image = read_config(raw, len(names))
+    image = read_config(raw, len(names), known)
     _check_name(members, config, raw)
     layers = tuple(
         ArchiveLayer(name, diff_id, _named_digest(members, name))

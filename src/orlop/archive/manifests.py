@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from orlop.archive.members import Members
     from orlop.model.descriptor import Descriptor
-    from orlop.model.digest import Digest
+    from orlop.model.digest import Digest, ImageID
+    from orlop.model.image import Image
     from orlop.model.platform import Platform
 
 MAX_NESTING: Final = 8
@@ -117,6 +118,7 @@ class ManifestReader:
         self._may_lack = may_lack
         self._read: dict[tuple[Digest, int], tuple[Manifest | Index, tuple[Node, ...]]] = {}
         self._passed: set[str] = set()
+        self._images: dict[ImageID, Image] = {}
 
     def node(self, descriptor: Descriptor) -> Node | None:
         """Give what a descriptor names, or nothing where its type is not known or it may be absent and is.
@@ -168,7 +170,7 @@ class ManifestReader:
             raise TypeError(msg)
         config = document.config
         raw = self._document(config, self._place(config.digest, manifest=False), "the config")
-        image = read_config(raw, len(document.layers))
+        image = read_config(raw, len(document.layers), self._images)
         layers = tuple(
             self._layer(descriptor, ArchiveLayer("", diff_id))
             for descriptor, diff_id in zip(document.layers, image.rootfs.diff_ids, strict=True)

@@ -38,7 +38,12 @@ MAX_DOCUMENT = 4 << 20
 MAX_DOCUMENTS = 256 << 20
 """Bytes of documents that may wait in memory while an archive comes through a pipe."""
 
-MAX_MEMBERS = 1_000_000
+MAX_MEMBERS = 100_000
+"""Members that an archive may have: a layer takes four at most, and an image has no more than 125."""
+
+MAX_NAME = 4096
+"""Characters that a member's name or a link's target may have."""
+
 _MAX_LINKS = 40
 _BLOCK = 512
 
@@ -49,6 +54,9 @@ def member_key(name: str) -> str:
     Raises:
         InvalidArchive: the name climbs out of the archive.
     """
+    if len(name) > MAX_NAME:
+        msg = f"the archive has a name of {len(name)} characters, {name[:40]!r}…; at most {MAX_NAME} are allowed"
+        raise LimitExceeded(msg)
     parts: list[str] = []
     for part in name.split("/"):
         if part == "..":
@@ -81,7 +89,7 @@ LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None], L]
 """What makes a layer of a member's bytes; the second argument is to be called with the number of bytes read."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Member(Generic[L]):
     """One entry of the table: a link's ``target`` is a key; of a file, one of the others says where its bytes are."""
 
@@ -310,8 +318,15 @@ class StreamedMembers(Members[L]):
                 if entry.type in {"hardlink", "symlink"}:
                     self._add_link(entry.name, entry.linkname, hard=entry.type == "hardlink")
                 elif entry.type == "file":
+                    # A name that is refused is refused before its content is kept.
+                    member_key(entry.name)
                     member = self._take(reader, entry)
-                    self._add(entry.name, member, partial(_equal, member))
+                    try:
+                        self._add(entry.name, member, partial(_equal, member))
+                    except BaseException:
+                        if member.layer is not None:
+                            member.layer.discard()
+                        raise
             # What follows the end of the archive is read, so that who writes it does not meet a closed pipe.
             while source.read(CHUNK):
                 pass
@@ -320,7 +335,9 @@ class StreamedMembers(Members[L]):
             raise
 
     def _take(self, reader: TarReader, entry: TarEntry) -> Member[L]:
-        first = reader.read(min(entry.size, _BLOCK))
+        first = b""
+        while len(first) < min(entry.size, _BLOCK) and (data := reader.read(_BLOCK - len(first))):
+            first += data
         if entry.size < _BLOCK or (entry.size <= MAX_DOCUMENT and first.lstrip()[:1] in {b"{", b"["}):
             self._waiting += entry.size
             if self._waiting > MAX_DOCUMENTS:

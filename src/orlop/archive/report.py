@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -54,13 +55,16 @@ class LoadReport:
     def messages(self) -> tuple[str, ...]:
         """Give the lines that a Docker daemon prints for this load."""
         lines: list[str] = []
-        moved = {move.reference: move.old_id for move in self.moved}
+        # A name may move more than once in one archive.
+        moved: dict[Reference, deque[ImageID]] = {}
+        for move in self.moved:
+            moved.setdefault(move.reference, deque()).append(move.old_id)
         for image in self.images:
             for reference in image.references:
-                if reference in moved:
+                if moved.get(reference):
                     lines.append(
                         f"The image {reference.familiar} already exists, renaming the old one with ID"
-                        f" {moved[reference]} to empty string"
+                        f" {moved[reference].popleft()} to empty string"
                     )
                 lines.append(f"Loaded image: {reference.familiar}")
         if self.format == "docker":

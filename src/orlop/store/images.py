@@ -70,11 +70,12 @@ class ImageStore:
         """
         from orlop.model.image import check_history  # noqa: PLC0415 - listing images reads no config
 
+        image_id = ImageID.of(config)
+        there = self._has(image_id)
+        if there and (self._rows_retain or image_id in self._retained):
+            return image_id
         image = _parsed(config)
         check_history(image)
-        there = self._has(image.id)
-        if there and (self._rows_retain or image.id in self._retained):
-            return image.id
         chain_id = image.rootfs.chain_id()
         layer = None if chain_id is None else self._layers.get(chain_id)
         try:

@@ -11,9 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from orlop.errors import InvalidTar
 from orlop.model.digest import DiffID, Digest
-from orlop.store.metadata import BlobRow, DiffRow
-from orlop.streams.compression import Compression, decompressed, detect
+from orlop.store.metadata import MAX_SIZE, BlobRow, DiffRow
+from orlop.streams.compression import PREFIX_SIZE, Compression, decompressed, detect
 from orlop.streams.files import CHUNK, explaining
 from orlop.streams.pipeline import Fanout
 from orlop.streams.tar_scan import TarScanner
@@ -115,9 +116,12 @@ def measure_layer(
         progress: called with the number of raw bytes read since the last call.
 
     Raises:
-        InvalidTar: what comes out is no layer tar. InvalidCompression: the stream is damaged. And what ``write`` raises.
+        InvalidTar: what comes out is no layer tar. InvalidCompression: the stream is damaged.
+        Exception: what ``write`` raises.
     """
     first = source.read(CHUNK)
+    while 0 < len(first) < PREFIX_SIZE and (more := source.read(CHUNK)):
+        first += more
     compression = detect(first)
     raw_hash = hashlib.sha256()
     plain_hash = raw_hash if compression is Compression.NONE else hashlib.sha256()
@@ -132,6 +136,9 @@ def measure_layer(
             _scan_compressed(raw, compression, scanner, plain_hash.update)
         raw.out.close()
     summary = scanner.close()
+    if max(summary.content_size, summary.tar_size) > MAX_SIZE:
+        msg = f"the layer's files add up to {summary.content_size} bytes, which no disk holds; it is refused"
+        raise InvalidTar(msg)
     diff_id = DiffID("sha256", plain_hash.hexdigest())
     digest = Digest("sha256", raw_hash.hexdigest())
     return MeasuredLayer(

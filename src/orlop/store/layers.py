@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from orlop.errors import DigestMismatch, InvalidInput, LayerLimitExceeded, LayerNotFound, SizeMismatch
 from orlop.model.digest import ChainID, DiffID, chain_id
 from orlop.store.leases import EVERYTHING
-from orlop.store.metadata import ChainRow
+from orlop.store.metadata import MAX_SIZE, ChainRow
 from orlop.streams.files import CHUNK
 
 if TYPE_CHECKING:
@@ -317,6 +317,9 @@ def add_chain(
         row = ChainRow(top, parent, diff.diff_id, below.size + diff.content_size, below.depth + 1, elsewhere)
     if row.depth > MAX_DEPTH:
         msg = f"an image may have at most {MAX_DEPTH} layers, and this one has more"
+        raise LayerLimitExceeded(msg)
+    if row.size > MAX_SIZE:
+        msg = f"the layers up to {row.chain_id} add up to more bytes than any disk holds; they are refused"
         raise LayerLimitExceeded(msg)
     rows.put_chain(row)
     return rows.chain(row.chain_id) or row

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from orlop.model.digest import ChainID, DiffID, Digest
 
 
+MAX_SIZE = (1 << 63) - 1
+"""The largest number of bytes that a row can hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRow:
     """What a list of images needs, without the config: ``created`` in seconds and nanoseconds since 1970."""
