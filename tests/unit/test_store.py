@@ -432,6 +432,22 @@ class TestWrites:
         assert not failed
         assert len(store.images.map()) == 60
 
+    def test_ended_threads_leave_no_descriptors(self, store):
+        def work() -> None:
+            store.images.map()
+            with store.metadata.read() as rows:
+                rows.references()
+
+        def count() -> int:
+            return len(list(Path("/proc/self/fd").iterdir()))
+
+        before = count()
+        for _ in range(20):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        assert count() <= before + 4
+
     def test_a_forked_child_goes_on_with_the_same_store(self, store):
         layer = store.layers.register(io.BytesIO(ONE))
         script = FORK.format(root=store.root)

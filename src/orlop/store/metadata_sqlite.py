@@ -43,7 +43,7 @@ class SQLiteMetadata(Metadata):
         self._read_only = read_only
         self._local = threading.local()
         self._guard = threading.Lock()
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: dict[threading.Thread, sqlite3.Connection] = {}
         self._pid = os.getpid()
         self._copy: tempfile.TemporaryDirectory[str] | None = None
 
@@ -116,9 +116,9 @@ class SQLiteMetadata(Metadata):
         """Close the connections of all threads; their owners must not be inside a block."""
         with self._guard:
             if self._pid == os.getpid():
-                for connection in self._connections:
+                for connection in self._connections.values():
                     connection.close()
-            self._connections = []
+            self._connections = {}
             self._local = threading.local()
             if self._copy is not None:
                 self._copy.cleanup()
@@ -130,8 +130,8 @@ class SQLiteMetadata(Metadata):
 
     def _after_fork(self) -> None:
         if self._pid != os.getpid():
-            _abandoned.extend(self._connections)
-            self._connections = []
+            _abandoned.extend(self._connections.values())
+            self._connections = {}
             self._local = threading.local()
             self._guard = threading.Lock()
             self._pid = os.getpid()
@@ -142,7 +142,10 @@ class SQLiteMetadata(Metadata):
             connection = self._connect_reading() if self._read_only else self._connect()
             self._local.connection = connection
             with self._guard:
-                self._connections.append(connection)
+                # What threads opened that have ended since is closed here, since nobody else would.
+                for thread in [thread for thread in self._connections if not thread.is_alive()]:
+                    self._connections.pop(thread).close()
+                self._connections[threading.current_thread()] = connection
         return connection
 
     def _connect(self) -> sqlite3.Connection:
