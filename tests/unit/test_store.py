@@ -520,6 +520,13 @@ class TestCrashes:
             assert not leftovers(store)
             assert blob.exists() is row_is_there
 
+    def test_an_open_store_finds_what_a_dead_process_laid_aside(self, store):
+        layer = store.layers.register(io.BytesIO(ONE))
+        blob = Path(store.root) / "blobs" / "sha256" / diff_id(ONE).hex
+        blob.rename(Path(store.root) / "trash" / f"sha256-{diff_id(ONE).hex}.0123456789abcdef")
+        assert b"".join(layer.tar_chunks()) == ONE
+        assert not leftovers(store)
+
     def test_a_killed_load_leaves_the_store_as_it_was(self, data, tmp_path):
         with orlop.open(tmp_path / "root") as images:
             images.load(data / "dockerd-29-overlay2" / "tiny.tar")
@@ -582,6 +589,12 @@ class TestRoots:
         (tmp_path / "file").touch()
         with pytest.raises(errors.StoreDamaged, match="no directory"):
             orlop.open(tmp_path / "file")
+
+    @pytest.mark.parametrize("root", ["/dev/null/x", "x" * 300, "/proc/x/y"])
+    def test_a_root_that_cannot_be_is_a_clear_error(self, tmp_path, monkeypatch, root):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(orlop.OrlopError):
+            orlop.open(root)
 
     def test_a_damaged_database_is_told(self, tmp_path):
         with Store(tmp_path / "root"):

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from orlop.errors import DigestMismatch, InvalidInput, LayerLimitExceeded, LayerNotFound, SizeMismatch
+from orlop.errors import (
+    DigestMismatch,
+    InvalidInput,
+    LayerLimitExceeded,
+    LayerNotFound,
+    ReadOnlyStore,
+    SizeMismatch,
+)
 from orlop.model.digest import ChainID, DiffID, chain_id
 from orlop.store.leases import EVERYTHING
 from orlop.store.metadata import MAX_SIZE, ChainRow
 from orlop.streams.files import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.store.blobs import FileBlobStore
     from orlop.store.ingest import Readable
     from orlop.store.leases import Hold, Leases
-    from orlop.store.metadata import DiffRow, Metadata, Rows, WritableRows
+    from orlop.store.metadata import BlobRow, DiffRow, Metadata, Rows, WritableRows
 
 MAX_DEPTH = 125
 """Layers that one image may have: what Docker's graph drivers allow."""
@@ -278,11 +286,18 @@ class LayerStore:
             msg = f"no layer has the diff ID {diff_id}; load its image again"
             raise LayerNotFound(msg)
         # A plain form is nearer; a missing one is no reason to fail where another is there.
-        blob = next((row for row in stored if self._blobs.has(row)), stored[0])
+        blob = next((row for row in stored if self._blobs.has(row)), None) or self._recovered(stored)
         with self._blobs.open_unverified(blob) as file:
             compression = Compression[blob.compression.upper()]
             plain = file if compression is Compression.NONE else decompressed(file, compression)
             yield from _verified(plain, diff)
+
+    def _recovered(self, stored: Sequence[BlobRow]) -> BlobRow:
+        """Look where a process that died while it removed layers may have left their bytes."""
+        if self._blobs.needs_recovery():
+            with suppress(ReadOnlyStore), self.metadata.write() as rows:
+                self._blobs.recover(rows)
+        return next((row for row in stored if self._blobs.has(row)), stored[0])
 
 
 def _chain_above(rows: Rows, chain: ChainID, lower: ChainID | None) -> list[ChainRow]:

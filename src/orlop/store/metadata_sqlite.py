@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 60
+_LITTLE_SPACE = 64 << 10
 
 # A forked child must not close what it inherited: SQLite would end locks and logs that its parent still uses.
 _abandoned: list[sqlite3.Connection] = []
@@ -248,8 +249,19 @@ def _explain(error: sqlite3.Error, path: str) -> OrlopError:
         return NoSpace(f"cannot write {path}: no space left on device; free some or choose another place")
     if code == sqlite3.SQLITE_READONLY:
         return ReadOnlyStore(f"cannot write {path}: it is read-only; check the file system, its owner and its mode")
+    if code == sqlite3.SQLITE_IOERR and _is_full(path):
+        return NoSpace(f"cannot use {path}: no space left on device; free some or choose another place")
     if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
         return PermissionDenied(f"cannot open {path}; check the owner and the mode of its directory")
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return StoreDamaged(f"{path} is damaged ({error}); restore it from a backup")
     return StorageError(f"the database {path} failed: {error}")
+
+
+def _is_full(path: str) -> bool:
+    # SQLite says "I/O error" where the file that its readers share cannot grow.
+    try:
+        state = os.statvfs(os.path.dirname(path))
+    except OSError:
+        return False
+    return state.f_bavail * state.f_frsize < _LITTLE_SPACE

@@ -60,10 +60,11 @@ class Store:
         if os.path.isdir(self.root) and not os.access(self.root, os.R_OK | os.X_OK):
             msg = f"cannot open the store at {self.root}: permission denied; check who owns it or give another root"
             raise PermissionDenied(msg)
-        try:
-            there = os.stat(database).st_size > 0
-        except FileNotFoundError:
-            there = False
+        with explaining("open", self.root):
+            try:
+                there = os.stat(database).st_size > 0
+            except FileNotFoundError:
+                there = False
         if there and not (os.access(self.root, os.W_OK) and os.access(database, os.W_OK)):
             return True
         if not there:
