@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol, final, runtime_checkable
 
 from orlop.errors import ContentNotFound, DigestMismatch, InvalidInput
@@ -14,6 +15,7 @@ from orlop.model.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from orlop.model.digest import ImageID
 
@@ -86,6 +88,10 @@ class StoreBackend(ABC):
     def delete_metadata(self, digest: Digest, key: str) -> None:
         """Delete a value; one that is not there is no error. Raises `InvalidInput` for a key that is no plain name."""
         self._delete_metadata(_checked(digest), _checked_key(key))
+
+    def together(self) -> AbstractContextManager[object]:
+        """Give a block whose calls become visible together or not at all, if the backend can do that."""
+        return nullcontext()
 
     @abstractmethod
     def _walk(self) -> Iterator[Digest]: ...

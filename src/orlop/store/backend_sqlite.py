@@ -10,6 +10,7 @@ from orlop.store.backend import StoreBackend, missing, missing_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from orlop.model.digest import ChainID, ImageID
     from orlop.store.metadata import Metadata
@@ -61,6 +62,10 @@ class SQLiteStoreBackend(StoreBackend):
     def _delete_metadata(self, digest: Digest, key: str) -> None:
         with self.metadata.write() as rows:
             rows.delete_metadata(digest, key)
+
+    def together(self) -> AbstractContextManager[object]:
+        """Give a write of the rows."""
+        return self.metadata.write()
 
     def ids_with_prefix(self, prefix: str, limit: int) -> list[ImageID]:
         """Give at most ``limit`` IDs that start with ``prefix`` (with its algorithm)."""

@@ -77,13 +77,14 @@ class ImageStore:
         image = _parsed(config)
         check_history(image)
         chain_id = image.rootfs.chain_id()
-        layer = None if chain_id is None else self._layers.get(chain_id)
-        try:
-            if not there:
-                self._backend.set(config)
-        finally:
-            self._retain(image.id, layer)
-        return image.id
+        with self._backend.together():
+            layer = None if chain_id is None else self._layers.get(chain_id)
+            try:
+                if not there:
+                    self._backend.set(config)
+            finally:
+                self._retain(image_id, layer)
+        return image_id
 
     def _retain(self, image_id: ImageID, layer: Layer | None) -> None:
         if layer is None:
@@ -119,16 +120,22 @@ class ImageStore:
             # A damaged image is still one that can be deleted; its layers are then left to gc.
             _log.warning("deleting the damaged image %s: %s", image_id, error)
             chain_id = None
-        for child in self._index.children(image_id):
-            self._backend.delete_metadata(child, _PARENT)
-        layer = self._retained.pop(image_id, None)
-        if layer is None and chain_id is not None:
+        with self._backend.together():
+            for child in self._index.children(image_id):
+                self._backend.delete_metadata(child, _PARENT)
+            layer = self._retained.get(image_id)
+            if layer is None and chain_id is not None:
+                try:
+                    layer = self._layers.get(chain_id)
+                except LayerNotFound as error:
+                    _log.warning("deleting the image %s, which has lost its layers: %s", image_id, error)
             try:
-                layer = self._layers.get(chain_id)
-            except LayerNotFound as error:
-                _log.warning("deleting the image %s, which has lost its layers: %s", image_id, error)
-        self._backend.delete(image_id)
-        return () if layer is None else self._layers.release(layer)
+                self._backend.delete(image_id)
+            except ContentNotFound:
+                # Another process was faster.
+                raise not_found(str(image_id)) from None
+            self._retained.pop(image_id, None)
+            return () if layer is None else self._layers.release(layer)
 
     def restore(self) -> None:
         """Retain the layers of the images that were there before this object, as daemons do when they start.
@@ -170,13 +177,14 @@ class ImageStore:
         Raises:
             ImageNotFound: one of the two is not there. InvalidInput: the image would be its own ancestor.
         """
-        if not self._has(parent):
-            raise not_found(str(parent))
-        # Only an image with children can be anybody's ancestor.
-        if image_id == parent or (self._index.children(image_id) and self._descends(parent, image_id)):
-            msg = f"{parent} cannot be the parent of {image_id}: it descends from it"
-            raise InvalidInput(msg)
-        self._set(image_id, _PARENT, str(parent).encode())
+        with self._backend.together():
+            if not self._has(parent):
+                raise not_found(str(parent))
+            # Only an image with children can be anybody's ancestor.
+            if image_id == parent or (self._index.children(image_id) and self._descends(parent, image_id)):
+                msg = f"{parent} cannot be the parent of {image_id}: it descends from it"
+                raise InvalidInput(msg)
+            self._set(image_id, _PARENT, str(parent).encode())
 
     def _descends(self, image_id: ImageID, ancestor: ImageID) -> bool:
         above, seen = self.get_parent(image_id), {image_id}
