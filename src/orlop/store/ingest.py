@@ -94,8 +94,12 @@ def ingest_layer(
         content = stack.enter_context(blobs.new())
         toc = stack.enter_context(blobs.new())
         table = TocWriter(toc)
-        measured = measure_layer(source, write=content.write, headers=table.add, progress=progress)
+        # Compressing the table takes as long as finding its headers.
+        with Fanout(table.add) as tables:
+            measured = measure_layer(source, write=content.write, headers=tables.put, progress=progress)
         table.close()
+        # What follows, another layer or the rows, need not wait for the disk.
+        content.start_sync()
         stack.pop_all()
     return IngestedLayer(measured.diff, measured.blob, content, toc, blobs)
 

@@ -158,11 +158,12 @@ class NewFile:
         self.size += len(data)
         self._unsynced += len(data)
         if self._unsynced >= _SYNC_EVERY:
-            self._unsynced = 0
-            self._start_write_back()
+            self.start_sync()
         return len(data)
 
-    def _start_write_back(self) -> None:
+    def start_sync(self) -> None:
+        """Start to put on disk what has been written so far, and do not wait for it."""
+        self._unsynced = 0
         if self._flusher is not None and self._flusher.is_alive():
             return
         self._flusher = threading.Thread(target=self._write_back, name="orlop-write-back")
