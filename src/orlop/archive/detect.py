@@ -17,7 +17,7 @@ from orlop.archive.skopeo_dir import DirExporter
 from orlop.errors import InvalidArchive, InvalidTar
 from orlop.model import gojson
 from orlop.streams.compression import Compression, decompressed, detect
-from orlop.streams.files import CHUNK, explained, open_source
+from orlop.streams.files import CHUNK, explained, open_source, widen_pipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +94,7 @@ def _is_manifest(members: Members[L]) -> bool:
 @contextmanager
 def _members_of(source: BinaryIO, name: str, take: LayerTaker[L], progress: Progress | None) -> Iterator[Members[L]]:
     if not _is_regular_file(source):
+        widen_pipe(source)
         with _streamed(_Prefixed(source, name), take, progress) as members:
             yield members
         return

@@ -29,6 +29,7 @@ from orlop.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
+    from typing import BinaryIO
 
     from orlop.errors import (
         OrlopError,
@@ -104,6 +105,14 @@ def open_source(path: str | os.PathLike[str]) -> int:
         msg = f"cannot read {name}: it is a directory; name an archive file"
         raise ReadFailed(msg)
     return descriptor
+
+
+def widen_pipe(file: BinaryIO) -> None:
+    """Let a pipe hold a whole chunk, so that who writes it need not be woken for every few kilobytes."""
+    with suppress(OSError, AttributeError, ValueError):
+        descriptor = file.fileno()
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, CHUNK)
 
 
 def fsync_directory(path: str) -> None:
