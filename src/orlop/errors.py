@@ -28,6 +28,20 @@ class OrlopError(Exception):
     exit_code: ClassVar[int] = 1
 
 
+class NotSupported(OrlopError):
+    """What was asked for is nothing that orlop does."""
+
+    code = "NOT_SUPPORTED"
+    http_status = 501
+
+
+class DownloadFailed(OrlopError):
+    """What a URL names could not be fetched."""
+
+    code = "DOWNLOAD_FAILED"
+    http_status = 502
+
+
 # What was given cannot be understood.
 
 
@@ -99,6 +113,24 @@ class InvalidCompression(InvalidInput):
     code = "INVALID_COMPRESSION"
 
 
+class InvalidTemplate(InvalidInput):
+    """A text that should be a template for output is none, or does not fit what is printed."""
+
+    code = "INVALID_TEMPLATE"
+
+
+class InvalidFilter(InvalidInput):
+    """A filter of a list is not known, or its value cannot be read."""
+
+    code = "INVALID_FILTER"
+
+
+class InvalidInstruction(InvalidInput):
+    """A change of a config is no instruction, or not one that a config can take."""
+
+    code = "INVALID_INSTRUCTION"
+
+
 class LimitExceeded(InvalidInput):
     """Input is larger, deeper or longer than the limit that is set for it."""
 
@@ -146,6 +178,12 @@ class ContentNotFound(NotFound):
     code = "CONTENT_NOT_FOUND"
 
 
+class StoreNotFound(NotFound):
+    """No store is there, and none was to be made."""
+
+    code = "STORE_NOT_FOUND"
+
+
 # The request conflicts with what is there.
 
 
@@ -174,6 +212,12 @@ class LayerLimitExceeded(Conflict):
     """A chain would have more layers than an image may have."""
 
     code = "LAYER_LIMIT_EXCEEDED"
+
+
+class TargetExists(Conflict):
+    """Something is there already where a store was to be put."""
+
+    code = "TARGET_EXISTS"
 
 
 # Content is not what it should be.
@@ -248,10 +292,22 @@ class StoreDamaged(StorageError):
 
 
 class StoreInUse(StorageError):
-    """Another program (a daemon) owns the store at the moment."""
+    """Another program owns the store, or works with it, at the moment."""
 
     code = "STORE_IN_USE"
     http_status = 409
+
+
+class StoreMoved(StorageError):
+    """The store was moved, removed or replaced while it was open."""
+
+    code = "STORE_MOVED"
+
+
+class UnsafeFileSystem(StorageError):
+    """The store lies on a network or FUSE file system and was opened for reading: locks may not hold there."""
+
+    code = "UNSAFE_FILE_SYSTEM"
 
 
 class ReadFailed(StorageError):
