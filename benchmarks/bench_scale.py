@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,15 +78,12 @@ def build(root: Path, count: int) -> str:
         for start in range(0, count, 10_000):
             with store.metadata.write():
                 for number in range(start, min(start + 10_000, count), CHAIN):
-                    above = None
-                    for step in range(CHAIN):
-                        image = store.images.create(config(number + step, diffs[: step + 1]))
-                        if above is not None:
-                            store.images.set_parent(image, above)
-                        above = image
-                        if number + step == count // 2:
-                            middle = image
-                    store.references.set(Reference.parse(f"registry.example.com/team/app-{number}:1.0"), image)
+                    images = [store.images.create(config(number + step, diffs[: step + 1])) for step in range(CHAIN)]
+                    for above, image in pairwise(images):
+                        store.images.set_parent(image, above)
+                    store.references.set(Reference.parse(f"registry.example.com/team/app-{number}:1.0"), images[-1])
+                    if count // 2 in range(number, number + CHAIN):
+                        middle = images[count // 2 - number]
         for one in held:
             store.layers.release(one)
     assert middle is not None
