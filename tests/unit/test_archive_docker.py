@@ -142,6 +142,38 @@ def test_loading_again_changes_nothing(images, data, engine):
     assert all(isinstance(event, orlop.LayerExists) for event in events)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_layers_that_are_taken_at_once_are_the_same_layers(data, tmp_path, monkeypatch, engine):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    archive = data / engine / "multi.tar"
+    events: list[orlop.ProgressEvent] = []
+    with orlop.open(tmp_path / "root") as images:
+        images.load(archive, progress=events.append)
+        images.save(names_of(archive), tmp_path / "out.tar")
+    done = [event.layer for event in events if isinstance(event, orlop.LayerDone)]
+    with orlop.open(tmp_path / "other") as images:
+        monkeypatch.undo()
+        images.load(archive)
+        images.save(names_of(archive), tmp_path / "one.tar")
+        assert len(done) == len(set(done)) == len(list((tmp_path / "other" / "blobs" / "sha256").iterdir()))
+    assert (tmp_path / "out.tar").read_bytes() == (tmp_path / "one.tar").read_bytes()
+    assert not list((tmp_path / "root" / "ingest").iterdir())
+
+
+def test_a_bad_layer_among_many_leaves_none(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    numbers = iter(range(100))
+    archive = with_layers(
+        data / "dockerd-20.10-overlay2" / "tiny.tar", lambda body: body if next(numbers) else b"x" * 999
+    )
+    (tmp_path / "bad.tar").write_bytes(archive)
+    with orlop.open(tmp_path / "root") as images:
+        with pytest.raises(orlop.OrlopError):
+            images.load(tmp_path / "bad.tar")
+        assert not list((tmp_path / "root" / "ingest").iterdir())
+        assert not list((tmp_path / "root" / "blobs" / "sha256").iterdir())
+
+
 @pytest.mark.parametrize(
     ("suffix", "compress"),
     [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress), ("zst", None)],

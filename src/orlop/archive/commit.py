@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orlop.archive.report import LoadedImage, LoadReport, MovedReference
@@ -9,6 +11,7 @@ from orlop.errors import ContentNotFound, DigestMismatch, SizeMismatch
 from orlop.model.progress import LayerExists
 from orlop.store.ingest import ingest_layer
 from orlop.store.layers import add_chain
+from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +22,13 @@ if TYPE_CHECKING:
     from orlop.store.ingest import IngestedLayer, Readable
     from orlop.store.metadata import DiffRow, WritableRows
     from orlop.store.root import Store
+
+
+# One layer at a time keeps this many cores busy, with hashing, scanning and writing.
+_CORES = 2
+
+# More would take memory and only wait for the disk.
+_WORKERS = 4
 
 
 def layer_taker(store: Store) -> LayerTaker[IngestedLayer]:
@@ -46,7 +56,7 @@ def commit(store: Store, members: Members[IngestedLayer], content: ArchiveConten
     return _Commit(store, members, content).run(form)
 
 
-def verified_layer(members: Members[L], layer: ArchiveLayer) -> L:
+def verified_layer(members: Members[L], layer: ArchiveLayer, *, check: Callable[[], None] | None = None) -> L:
     """Give a layer, read to its end, whose bytes have the digest and size, and whose content the diff ID, of it.
 
     Raises:
@@ -56,7 +66,7 @@ def verified_layer(members: Members[L], layer: ArchiveLayer) -> L:
     if layer.size is not None and (size := members.size_of(name, what="the layer")) != layer.size:
         msg = f"the archive's layer {name!r} has {size} bytes, but its manifest says {layer.size}; it is damaged"
         raise SizeMismatch(msg)
-    taken = members.layer(name, label=layer.diff_id.short)
+    taken = members.layer(name, label=layer.diff_id.short, check=check)
     if layer.digest is not None and taken.blob.digest != layer.digest:
         key = members.key_of(name, what="the layer")
         msg = f"the archive's member {key!r} has the digest {taken.blob.digest}, not {layer.digest}; it is damaged"
@@ -81,8 +91,7 @@ class _Commit:
         known = self._known(needed)
         with self._store.leases.hold(known):
             # Only what was held before it is looked at again may be relied on.
-            for layer in needed:
-                self._layers[layer] = self._take(layer, held=layer.diff_id in known)
+            self._take_all(needed, known)
             for taken in self._layers.values():
                 if taken is not None:
                     taken.sync()
@@ -107,14 +116,24 @@ class _Commit:
         with self._store.metadata.read() as rows:
             return {diff_id for diff_id in {layer.diff_id for layer in layers} if rows.diff(diff_id) is not None}
 
-    def _take(self, layer: ArchiveLayer, *, held: bool) -> IngestedLayer | None:
-        """Give a layer of the archive, or nothing where the store has it already and it is held."""
-        self._members.key_of(layer.name, what="the layer")
-        if held and self._is_kept(layer):
-            if self._members.progress is not None:
-                self._members.progress(LayerExists(layer.diff_id.short))
-            return None
-        return verified_layer(self._members, layer)
+    def _take_all(self, needed: list[ArchiveLayer], known: set[DiffID]) -> None:
+        """Take every layer that the store has not, or that is not held; several at once where the archive allows it."""
+        new: dict[str, list[ArchiveLayer]] = {}
+        for layer in needed:
+            key = self._members.key_of(layer.name, what="the layer")
+            if layer.diff_id in known and self._is_kept(layer):
+                self._layers[layer] = None
+                if self._members.progress is not None:
+                    self._members.progress(LayerExists(layer.diff_id.short))
+            else:
+                new.setdefault(key, []).append(layer)
+        workers = max(1, len(os.sched_getaffinity(0)) // _CORES) if self._members.parallel else 1
+        in_parallel([partial(self._take, layers) for layers in new.values()], workers=min(workers, _WORKERS))
+
+    def _take(self, layers: list[ArchiveLayer], check: Callable[[], None]) -> None:
+        """Take one member, which may be several layers' content."""
+        for layer in layers:
+            self._layers[layer] = verified_layer(self._members, layer, check=check)
 
     def _is_kept(self, layer: ArchiveLayer) -> bool:
         with self._store.metadata.read() as rows:

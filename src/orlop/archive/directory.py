@@ -31,6 +31,8 @@ class DirectoryMembers(Members[L]):
     Symbolic links lead to other files of the same directory, as in a tar; those that lead out of it are not followed.
     """
 
+    parallel = True
+
     def __init__(self, path: str, take: LayerTaker[L], progress: Progress | None = None) -> None:
         super().__init__(take, progress)
         self._path = path

@@ -10,11 +10,12 @@ import hashlib
 import io
 import os
 import posixpath
+import threading
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from orlop.errors import InvalidArchive, InvalidInput, LimitExceeded, ReadFailed
 from orlop.model.progress import LayerDone, LayerProgress
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from orlop.errors import OrlopError
-    from orlop.model.progress import Progress
+    from orlop.model.progress import Progress, ProgressEvent
     from orlop.store.ingest import Readable
     from orlop.store.metadata import BlobRow, DiffRow
     from orlop.streams.tar import TarEntry
@@ -103,10 +104,15 @@ class Member(Generic[L]):
 
 
 class Members(ABC, Generic[L]):
-    """The members of one archive. Leaving the block discards every layer that has not been published."""
+    """The members of one archive. Leaving the block discards every layer that has not been published.
+
+    Where ``parallel`` is set, several layers may be taken at once, by several threads.
+    """
+
+    parallel: ClassVar[bool] = False
 
     def __init__(self, take: LayerTaker[L], progress: Progress | None = None) -> None:
-        self.progress = progress
+        self.progress = None if progress is None else _one_at_a_time(progress)
         self._take_layer = take
         self._table: dict[str, Member[L]] = {}
 
@@ -146,12 +152,13 @@ class Members(ABC, Generic[L]):
         """Give how many bytes a member has, as it stands in the archive. Raises `InvalidArchive`."""
         return self._required(name, what).size
 
-    def layer(self, name: str, *, label: str) -> L:
+    def layer(self, name: str, *, label: str, check: Callable[[], None] | None = None) -> L:
         """Give a member as a layer, taken, hashed and scanned; the same member gives the same layer.
 
         Args:
             name: its name in the archive.
             label: how progress calls it.
+            check: called now and then; what it raises ends the work.
 
         Raises:
             InvalidArchive: it is not there. InvalidTar, InvalidCompression: it is no layer.
@@ -162,7 +169,7 @@ class Members(ABC, Generic[L]):
         if member.layer is None:
             try:
                 with self._reading(member, self.key_of(name, what="the layer")) as source:
-                    member.layer = self._take_layer(source, self._watcher(label, member.size))
+                    member.layer = self._take_layer(source, self._watcher(label, member.size, check))
             except InvalidInput as error:
                 raise type(error)(f"the layer {name!r} is no layer tar: {error}") from error
             self._finished(label)
@@ -222,14 +229,18 @@ class Members(ABC, Generic[L]):
             target = member_key(posixpath.join(posixpath.dirname(member_key(name)), linkname))
         self._add(name, Member(target=target), lambda _: True)
 
-    def _watcher(self, label: str, total: int | None) -> Callable[[int], object] | None:
+    def _watcher(
+        self, label: str, total: int | None, check: Callable[[], None] | None = None
+    ) -> Callable[[int], object] | None:
         progress = self.progress
         if progress is None:
-            return None
+            return None if check is None else lambda _: check()
         done = 0
 
         def watch(count: int) -> None:
             nonlocal done
+            if check is not None:
+                check()
             done += count
             progress(LayerProgress(label, done, total))
 
@@ -256,6 +267,8 @@ class Members(ABC, Generic[L]):
 
 class LocatedMembers(Members[L]):
     """The members of a plain tar file that can be sought in; content is read only when it is asked for."""
+
+    parallel = True
 
     def __init__(self, descriptor: int, start: int, take: LayerTaker[L], progress: Progress | None = None) -> None:
         super().__init__(take, progress)
@@ -390,6 +403,17 @@ def read_exactly(source: Readable, size: int, name: str) -> bytes:
         msg = f"the archive's member {name!r} has not the {size} bytes that it should have; it is damaged"
         raise InvalidArchive(msg)
     return b"".join(parts)
+
+
+def _one_at_a_time(progress: Progress) -> Progress:
+    """Let several threads tell of their progress without one meeting another in it."""
+    turn = threading.Lock()
+
+    def tell(event: ProgressEvent) -> None:
+        with turn:
+            progress(event)
+
+    return tell
 
 
 def _equal(new: Member[L], before: Member[L]) -> bool:

@@ -31,4 +31,5 @@ class LayerExists:
 
 ProgressEvent = LayerProgress | LayerDone | LayerExists
 Progress = Callable[[ProgressEvent], object]
-"""Called from the operation's own thread, about once a mebibyte; what it raises ends the operation."""
+"""Called with one event at a time, about once a mebibyte, by the thread that does the work, which may not be the
+caller's; what it raises ends the operation."""

@@ -72,7 +72,7 @@ class ImageService:
             source: a path, or a binary file or stream, which is read to its end and not closed.
             platform: only the images of this one, such as ``linux/arm64``; else all that the archive holds. Where one
                 name stands for several platforms, it points to the image for this machine, else to the first.
-            progress: called with events, in this thread.
+            progress: called with one event at a time, by the thread that does the work.
 
         Raises:
             InvalidInput: the archive is no archive, incomplete or contradictory. IntegrityError: a part of it is not
@@ -97,7 +97,7 @@ class ImageService:
             names: what to save, in order. A repository's bare name saves all its tags; an ID saves no tag.
             target: a path, or a binary stream. A regular file appears whole, on disk, or not at all.
             format: ``docker`` (the layout of Engine 25 and later) or ``docker-20.10``.
-            progress: called with events, in this thread.
+            progress: called with one event at a time, by the thread that does the work.
 
         Raises:
             ImageNotFound, ReferenceNotFound: a name is not there. IntegrityError: a layer is damaged.

@@ -1,8 +1,8 @@
-"""Overlapping work in a few threads: hand each chunk to several consumers, or produce chunks ahead of their use.
+"""Overlapping work in a few threads: chunks to several consumers, chunks produced ahead, tasks run at once.
 
 Hashing, (de)compression and file input and output release the interpreter lock, so that one thread for each of them
-makes a load as fast as its slowest stage. Both tools hand chunks over through short bounded queues, so that memory
-stays at ``depth`` chunks for each consumer, and both promise the same about ends: when a stage fails or the user
+makes a load as fast as its slowest stage. The first two hand chunks over through short bounded queues, so that memory
+stays at ``depth`` chunks for each consumer, and all promise the same about ends: when a stage fails or the user
 interrupts, every thread ends before the error leaves this module. Chunks of 1 MiB or more are fast; any size is
 correct.
 
@@ -18,11 +18,11 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Sequence
     from types import TracebackType
     from typing import Self
 
-__all__ = ["Fanout", "prefetch"]
+__all__ = ["Cancelled", "Fanout", "in_parallel", "prefetch"]
 
 T = TypeVar("T")
 
@@ -192,3 +192,62 @@ def _prefetch(chunks: Iterable[T], depth: int) -> Generator[T, None, None]:
         thread.join()
     if errors:
         raise errors[0]
+
+
+class Cancelled(Exception):
+    """Ends a task of `in_parallel` early, because another has failed or the user interrupts."""
+
+
+def in_parallel(tasks: Sequence[Callable[[Callable[[], None]], T]], *, workers: int) -> list[T]:
+    """Run tasks in a few threads and return their results in the order of the tasks.
+
+    Each task is called with a function that it calls now and then, and that raises `Cancelled` once the work of all is
+    in vain. The first error of a task, or whatever interrupts the wait, is raised when all threads have ended; results
+    of other tasks are then lost, so that a task must leave nothing behind that somebody has to clean up through them.
+    One worker, or one task, is run in the caller's own thread.
+    """
+    cancelled = threading.Event()
+
+    def check() -> None:
+        if cancelled.is_set():
+            raise Cancelled
+
+    if workers == 1 or len(tasks) < 2:
+        return [task(check) for task in tasks]
+    results: dict[int, T] = {}
+    errors: list[BaseException] = []
+    waiting = iter(enumerate(tasks))
+    turn = threading.Lock()
+    ended: SimpleQueue[None] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            while not cancelled.is_set():
+                with turn:
+                    number, task = next(waiting, (-1, None))
+                if task is None:
+                    break
+                results[number] = task(check)
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
+            if not isinstance(error, Cancelled):
+                errors.append(error)
+            cancelled.set()
+        ended.put(None)
+
+    threads = [
+        threading.Thread(target=work, name=f"orlop-parallel-{number}", daemon=False)
+        for number in range(min(workers, len(tasks)))
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            ended.get()
+    finally:
+        cancelled.set()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
+    if errors:
+        raise errors[0]
+    return [results[number] for number in range(len(tasks))]
