@@ -248,8 +248,8 @@ class StoreMachine(RuleBasedStateMachine):
 def test_the_store_does_what_a_model_of_dictionaries_does() -> None:
     # Every step compares everything.
     plan = settings(
-        max_examples=5000 if LONG else 50,
-        stateful_step_count=80 if LONG else 30,
+        max_examples=1500 if LONG else 50,
+        stateful_step_count=60 if LONG else 30,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
