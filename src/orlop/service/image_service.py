@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from orlop.archive.report import LoadReport
+    from orlop.model.digest import ImageID
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.service.history import HistoryEntry
@@ -82,6 +83,35 @@ class ImageService:
         from orlop.service.load import load  # noqa: PLC0415 - listing images needs no archives
 
         return load(self._store, source, platform=platform, progress=progress)
+
+    def import_image(
+        self,
+        source: BinaryIO | str | os.PathLike[str],
+        reference: str | None = None,
+        *,
+        changes: Sequence[str] = (),
+        message: str | None = None,
+        platform: Platform | str | None = None,
+    ) -> ImageID:
+        """Make an image of one layer from the tar of a root file system, plain or compressed, and give its ID.
+
+        Its config is the one that ``docker import`` makes, without a version of docker. The layer keeps its bytes.
+
+        Args:
+            source: a path, a URL (``http://…``, ``https://…``), or a binary stream, which is read to its end.
+            reference: the image's name; one that belongs to another image moves. Without a tag it gets ``latest``.
+            changes: Dockerfile instructions, such as ``CMD ["/bin/sh"]``, that change the config.
+            message: the comment; else it says where the image was imported from.
+            platform: what the image runs on; else this machine's.
+
+        Raises:
+            InvalidReference, InvalidInstruction, InvalidPlatform: what was given is none. InvalidTar,
+                InvalidCompression: the source is no tar. NotFound, StorageError: it cannot be read, or kept.
+                DownloadFailed: nor downloaded. The store is then as before.
+        """
+        from orlop.service.import_image import import_image  # noqa: PLC0415 - listing images needs no archives
+
+        return import_image(self._store, source, reference, changes=changes, message=message, platform=platform)
 
     def save(
         self,

@@ -1,0 +1,110 @@
+"""``import``: the tar of a root file system becomes an image of one layer."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from orlop.archive.platforms import host_platform
+from orlop.errors import InvalidReference, ReadOnlyStore
+from orlop.model.container import ContainerConfig
+from orlop.model.dialect import Dialect
+from orlop.model.image import History, Image, RootFS, V1Image
+from orlop.model.platform import Platform
+from orlop.model.reference import Reference
+from orlop.model.timestamp import Timestamp
+from orlop.service.changes import apply_changes
+from orlop.service.download import downloaded, is_url
+from orlop.streams.files import explained, open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from orlop.model.digest import DiffID, ImageID
+    from orlop.service.download import Readable
+    from orlop.store.root import Store
+
+_SECOND = 1_000_000_000
+
+
+def import_image(
+    store: Store,
+    source: BinaryIO | str | os.PathLike[str],
+    reference: str | None = None,
+    *,
+    changes: Sequence[str] = (),
+    message: str | None = None,
+    platform: Platform | str | None = None,
+) -> ImageID:
+    """See `orlop.service.ImageService.import_image`."""
+    if store.read_only:
+        msg = f"cannot import into the store at {store.root}: it is read-only; use a root that can be written"
+        raise ReadOnlyStore(msg)
+    # Everything that may be wrong is looked at before a byte is read.
+    name = None if reference is None else _name(reference)
+    config = apply_changes(ContainerConfig(), changes)
+    wanted = Platform.parse(platform) if isinstance(platform, str) else platform or host_platform()
+    comment = message or f"Imported from {source if isinstance(source, str) and is_url(source) else '-'}"
+    with _opened(source) as stream:
+        layer = store.layers.register(stream)
+    try:
+        created = Timestamp.from_unix(*divmod(store.now(), _SECOND))
+        raw = _image(layer.diff_id, config, wanted, created, comment).to_json(Dialect.ENGINE_20_10)
+        with store.metadata.write():
+            image_id = store.images.create(raw)
+            if name is not None:
+                store.references.set(name, image_id)
+    finally:
+        store.layers.release(layer)
+    return image_id
+
+
+def _name(text: str) -> Reference:
+    reference = Reference.parse(text)
+    if reference.digest is not None:
+        msg = f"{text!r} has a digest, which follows from the image; name a tag only"
+        raise InvalidReference(msg)
+    return reference.with_default_tag()
+
+
+def _image(diff_id: DiffID, config: ContainerConfig, platform: Platform, created: Timestamp, comment: str) -> Image:
+    return Image(
+        V1Image(
+            comment=comment,
+            created=created,
+            config=config,
+            architecture=platform.architecture,
+            variant=platform.variant,
+            os=platform.os,
+        ),
+        rootfs=RootFS(diff_ids=(diff_id,)),
+        history=(History(created=created, comment=comment),),
+    )
+
+
+@contextmanager
+def _opened(source: BinaryIO | str | os.PathLike[str]) -> Iterator[Readable]:
+    if isinstance(source, str) and is_url(source):
+        with downloaded(source) as body:
+            yield body
+    elif isinstance(source, (str, os.PathLike)):
+        with open(open_source(source), "rb", buffering=0) as file:
+            yield _Explained(file, os.fspath(source))
+    else:
+        yield _Explained(source, "the stream")
+
+
+class _Explained:
+    """A stream whose errors of the system are explained."""
+
+    def __init__(self, source: Readable, name: str) -> None:
+        self._source = source
+        self._name = name
+
+    def read(self, n: int, /) -> bytes:
+        """Give at most ``n`` bytes."""
+        try:
+            return self._source.read(n)
+        except OSError as error:
+            raise explained(error, "read", self._name) from error
