@@ -22,6 +22,7 @@ from orlop.streams.files import FileLock, explaining
 if TYPE_CHECKING:
     import tempfile
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from threading import Thread
 
     from orlop.errors import OrlopError
     from orlop.store.metadata import Rows, WritableRows
@@ -44,7 +45,7 @@ class SQLiteMetadata(Metadata):
         self._read_only = read_only
         self._local = threading.local()
         self._guard = threading.Lock()
-        self._connections: dict[threading.Thread, sqlite3.Connection] = {}
+        self._connections: dict[Thread, sqlite3.Connection] = {}
         self._pid = os.getpid()
         self._copy: tempfile.TemporaryDirectory[str] | None = None
 
