@@ -1,0 +1,100 @@
+"""Where a user wants bytes to go: whole or not at all, and to what the name stands for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from orlop.errors import NotFound, OrlopError, WriteFailed
+from orlop.streams.files import Output
+
+
+def put(path: Path | str, data: bytes = b"data") -> None:
+    with Output(path) as output:
+        output.write(data)
+        output.finish()
+
+
+def test_a_new_file_has_the_mode_of_new_files(tmp_path):
+    put(tmp_path / "new")
+    (tmp_path / "other").touch()
+    assert (tmp_path / "new").read_bytes() == b"data"
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_an_old_file_keeps_its_mode_and_a_link_its_target(tmp_path):
+    (tmp_path / "secret").write_bytes(b"old")
+    (tmp_path / "secret").chmod(0o600)
+    (tmp_path / "link").symlink_to("secret")
+    put(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "secret").read_bytes() == b"data"
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_not_finished_leaves_nothing(tmp_path):
+    (tmp_path / "old").write_bytes(b"old")
+    for name in ("old", "new"):
+        with Output(tmp_path / name) as output:
+            output.write(b"half")
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert (tmp_path / "old").read_bytes() == b"old"
+
+
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path):
+    put(tmp_path / ("x" * 255))
+    assert (tmp_path / ("x" * 255)).read_bytes() == b"data"
+
+
+@pytest.mark.parametrize("path", ["", ".", "nowhere/x", "x" * 300])
+def test_what_cannot_be_written_is_a_clear_error(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((WriteFailed, NotFound, OrlopError), match="cannot write"):
+        put(path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fifo_is_written_as_it_is(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    got = []
+    reader = threading.Thread(target=lambda: got.append((tmp_path / "fifo").read_bytes()))
+    reader.start()
+    put(tmp_path / "fifo")
+    reader.join()
+    assert got == [b"data"]
+    assert (tmp_path / "fifo").is_fifo()
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_standard_output_by_name_is_the_descriptor(tmp_path, name):
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    script = f"from orlop.streams.files import Output\nwith Output({name!r}) as o:\n o.write(b'data'); o.finish()"
+    with (tmp_path / "log").open("ab") as log:
+        log.write(b"header ")
+        log.flush()
+        subprocess.run([sys.executable, "-c", script], stdout=log, check=True, cwd=tmp_path)
+    assert (tmp_path / "log").read_bytes() == b"header data"
+    piped = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True, cwd=tmp_path)
+    assert piped.stdout == b"data"
+
+
+def test_a_device_is_written_as_it_is():
+    put("/dev/null")
+    assert Path("/dev/null").is_char_device()
+    with pytest.raises(OrlopError, match="no space left"):
+        put("/dev/full")
+
+
+def test_a_terminal_is_refused():
+    controller, terminal = os.openpty()
+    try:
+        with pytest.raises(WriteFailed, match="terminal"):
+            Output(os.ttyname(terminal))
+    finally:
+        os.close(controller)
+        os.close(terminal)
