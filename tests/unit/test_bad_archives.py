@@ -398,6 +398,14 @@ def test_a_store_on_a_read_only_mount_is_read_and_not_written(data, tmp_path):
                 with pytest.raises(errors.ReadOnlyStore, match="read-only"):
                     change()
         assert everything(root) == before
+        # Who may write through another mount is seen, with what is still in a log and without.
+        with orlop.open(view) as looking:
+            with orlop.open(root) as images:
+                images.tag("example/tiny:1.0", "second:1")
+                assert len(looking.images()[0].references) == 2
+                images.tag("example/tiny:1.0", "third:1")
+                assert len(looking.images()[0].references) == 3
+            assert len(looking.images()[0].references) == 3
     finally:
         subprocess.run(["umount", "-l", view], check=True)
 

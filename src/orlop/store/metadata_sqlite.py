@@ -48,6 +48,7 @@ class SQLiteMetadata(Metadata):
         self._connections: dict[Thread, sqlite3.Connection] = {}
         self._pid = os.getpid()
         self._copy: tempfile.TemporaryDirectory[str] | None = None
+        self._copy_stamp: tuple[int, ...] = ()
 
     def facts(self) -> Mapping[str, str]:
         """Say what kind of database this is."""
@@ -140,6 +141,12 @@ class SQLiteMetadata(Metadata):
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if self._read_only:
+            stamp = self._stamp()
+            if connection is not None and self._local.stamp != stamp:
+                connection.close()
+                connection = None
+            self._local.stamp = stamp
         if connection is None:
             connection = self._connect_reading() if self._read_only else self._connect()
             self._local.connection = connection
@@ -192,27 +199,47 @@ class SQLiteMetadata(Metadata):
             os.chmod(self._path, 0o600)
 
     def _connect_reading(self) -> sqlite3.Connection:
-        path, options = self._path, "mode=ro"
+        path, options = self._path, "mode=ro&immutable=1"
         if os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal"):
-            import shutil  # noqa: PLC0415 - only beside a log
-            import tempfile  # noqa: PLC0415 - only beside a log
-
             # A log cannot be read without writing beside it: read a private copy of both.
-            with self._guard:
-                if self._copy is None:
-                    self._copy = tempfile.TemporaryDirectory(prefix="orlop-")
-                    for suffix in ("", "-wal"):
-                        shutil.copyfile(f"{path}{suffix}", os.path.join(self._copy.name, f"metadata.db{suffix}"))
-            path, options = os.path.join(self._copy.name, "metadata.db"), "mode=rw"
-        else:
-            options += "&immutable=1"
+            path, options = self._private_copy(), "mode=rw"
         uri = f"file:{_quoted(path)}?{options}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        if _version(connection, self._path) == 0:
+        try:
+            version = _version(connection, self._path)
+        except BaseException:
+            connection.close()
+            raise
+        if version == 0:
             connection.close()
             msg = f"{self._path} holds no store; check the root that was given"
             raise StoreDamaged(msg)
         return connection
+
+    def _private_copy(self) -> str:
+        import shutil  # noqa: PLC0415 - only beside a log
+        import tempfile  # noqa: PLC0415 - only beside a log
+
+        with self._guard, FileLock(os.path.join(self._root, "write.lock"), shared=True):
+            stamp = self._stamp()
+            if self._copy is None or self._copy_stamp != stamp:
+                if self._copy is not None:
+                    self._copy.cleanup()
+                self._copy, self._copy_stamp = tempfile.TemporaryDirectory(prefix="orlop-"), stamp
+                for suffix in ("", "-wal"):
+                    shutil.copyfile(f"{self._path}{suffix}", os.path.join(self._copy.name, f"metadata.db{suffix}"))
+            return os.path.join(self._copy.name, "metadata.db")
+
+    def _stamp(self) -> tuple[int, ...]:
+        """Give what changes when somebody who may write here does, through another mount."""
+        stamp: list[int] = []
+        for suffix in ("", "-wal"):
+            try:
+                state = os.stat(f"{self._path}{suffix}")
+            except FileNotFoundError:
+                continue
+            stamp += [state.st_ino, state.st_size, state.st_mtime_ns]
+        return tuple(stamp)
 
 
 def _run_all(actions: Iterable[Callable[[], object]]) -> None:

@@ -239,19 +239,35 @@ class FileLock:
     """An exclusive ``flock`` on a file; it ends with its holder's process, however that ends.
 
     Each object has an open file description of its own, so it also excludes other threads of one process. The file is
-    made where it is not there, with ``mode`` whatever the umask.
+    made where it is not there, with ``mode`` whatever the umask. A ``shared`` one lets others share and nobody exclude,
+    and needs no right to write; where the file is not there, nobody excludes.
     """
 
-    __slots__ = ("__weakref__", "_descriptor", "_mode", "path")
+    __slots__ = ("__weakref__", "_descriptor", "_mode", "_shared", "path")
 
-    def __init__(self, path: str, *, mode: int = PRIVATE.file) -> None:
+    def __init__(self, path: str, *, mode: int = PRIVATE.file, shared: bool = False) -> None:
         self.path = path
+        self._shared = shared
         self._mode = mode
         self._descriptor = -1
 
     def acquire(self) -> None:
         """Wait for the lock and take it."""
-        self._take(fcntl.LOCK_EX)
+        if self._shared:
+            with suppress(FileNotFoundError):
+                self._take_shared()
+        else:
+            self._take(fcntl.LOCK_EX)
+
+    def _take_shared(self) -> None:
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        _locks.add(self)
 
     def try_acquire(self) -> bool:
         """Take the lock if it is free at this moment, and say whether it was."""
