@@ -67,7 +67,8 @@ class ArchiveService:
                 same = tuple(one for one in references if one.name == asked.name)
                 matched = tuple(one for one in same if asked.is_name_only or one.digest or one.tag == asked.tag)
                 references = matched or references
-            yield ImageSummary(image.id, references, image.config.created.unix, image.size, image.config.parent)
+            created = image.config.created
+            yield ImageSummary(image.id, references, created.unix, image.size, image.config.parent, created.nanosecond)
 
     def inspect(self, name: str | None = None) -> ImageDetails:
         """Give everything that the archive says of an image.

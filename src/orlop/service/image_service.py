@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orlop.service.history import HistoryEntry
     from orlop.service.images import ImageSummary
     from orlop.service.inspect import ImageDetails
+    from orlop.service.prune import PruneReport
     from orlop.service.remove import RemoveReport
     from orlop.store.images import ImageStore
     from orlop.store.layers import LayerStore
@@ -152,23 +153,39 @@ class ImageService:
 
         return save_chunks(self._store, names, format=format, progress=progress)
 
-    def images(self, name: str | None = None, *, all: bool = False) -> list[ImageSummary]:  # noqa: A002 - docker's word
+    def images(
+        self,
+        name: str | None = None,
+        *,
+        all: bool = False,  # noqa: A002 - docker's word
+        filters: Sequence[str] = (),
+    ) -> list[ImageSummary]:
         """List images, newest first.
 
         Args:
-            name: only those with this repository, this reference, this ID, or these first digits of one.
+            name: only those with this repository, this reference, this ID, or these first digits of one; or those
+                whose name fits this pattern (``team/*``).
             all: intermediate images too.
+            filters: docker's, such as ``label=stage=test``, ``dangling=true``, ``reference=team/*:1.*``,
+                ``before=NAME``, ``since=NAME``, ``until=24h``. All must hold, but of several patterns one.
 
         Raises:
-            InvalidReference: the name is none.
+            InvalidReference: the name is none. InvalidFilter: a filter cannot be read. ImageNotFound: there is no
+                image by which ``before`` or ``since`` could be told.
         """
-        return list(self.iter_images(name, all=all))
+        return list(self.iter_images(name, all=all, filters=filters))
 
-    def iter_images(self, name: str | None = None, *, all: bool = False) -> Iterator[ImageSummary]:  # noqa: A002 - as above
+    def iter_images(
+        self,
+        name: str | None = None,
+        *,
+        all: bool = False,  # noqa: A002 - as above
+        filters: Sequence[str] = (),
+    ) -> Iterator[ImageSummary]:
         """Give what `images` lists, of the moment of the call, one at a time: for a store of very many images."""
         from orlop.service.images import images  # noqa: PLC0415 - one verb needs one verb's code
 
-        return images(self._store, name, all=all)
+        return images(self._store, name, all=all, filters=filters)
 
     def inspect(self, name: str) -> ImageDetails:
         """Give everything that is known of an image.
@@ -216,6 +233,20 @@ class ImageService:
         from orlop.service.remove import remove  # noqa: PLC0415 - one verb needs one verb's code
 
         return remove(self._store, name, force=force, prune=prune)
+
+    def prune(self, *, all: bool = False, filters: Sequence[str] = ()) -> PruneReport:  # noqa: A002 - docker's word
+        """Remove images that dangle: that have no tag, and are no image's parent. Each removal is atomic.
+
+        Args:
+            all: remove images with names too: since no containers run here, that is every image.
+            filters: only those that these leave: ``until=24h``, ``label=…``, ``label!=…``.
+
+        Raises:
+            InvalidFilter: a filter cannot be read.
+        """
+        from orlop.service.prune import prune  # noqa: PLC0415 - one verb needs one verb's code
+
+        return prune(self._store, all=all, filters=filters)
 
     def close(self) -> None:
         """Let go of the store."""

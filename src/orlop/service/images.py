@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orlop.errors import InvalidReference
 from orlop.model.reference import Reference, parse_any
 from orlop.store.references import reference_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from orlop.model.digest import ImageID
     from orlop.store.metadata import ImageRow, ReferenceRow, Rows
@@ -30,6 +31,8 @@ class ImageSummary:
     created: int
     size: int
     parent: ImageID | None
+    nanosecond: int = 0
+    """What ``created`` leaves out."""
 
     @property
     def repo_tags(self) -> tuple[Reference, ...]:
@@ -42,8 +45,34 @@ class ImageSummary:
         return tuple(reference for reference in self.references if reference.digest is not None)
 
 
-def images(store: Store, name: str | None = None, *, all: bool = False) -> Iterator[ImageSummary]:  # noqa: A002 - docker's word
+def images(
+    store: Store,
+    name: str | None = None,
+    *,
+    all: bool = False,  # noqa: A002 - docker's word
+    filters: Sequence[str] = (),
+) -> Iterator[ImageSummary]:
     """See `orlop.service.ImageService.iter_images`."""
+    if not filters and not is_pattern(name):
+        return list_images(store, name, all=all)
+    from orlop.service.filtered import filtered_images  # noqa: PLC0415 - most lists have none
+
+    return filtered_images(store, name, filters, all=all)
+
+
+def is_pattern(name: str | None) -> bool:
+    """Say whether a name has the wildcards of patterns, and can be no reference."""
+    if name is None or not any(character in name for character in "*?[\\"):
+        return False
+    try:
+        parse_any(name)
+    except InvalidReference:
+        return True
+    return False
+
+
+def list_images(store: Store, name: str | None, *, all: bool) -> Iterator[ImageSummary]:  # noqa: A002 - as above
+    """Give the images that a name stands for, or all."""
     asked = None if name is None else parse_any(name)
     wanted = asked if isinstance(asked, Reference) else None
     with store.metadata.read() as rows:
@@ -70,7 +99,14 @@ def images(store: Store, name: str | None = None, *, all: bool = False) -> Itera
     for one in named:
         references.setdefault(one.image, []).append(one)
     return (
-        ImageSummary(row.id, tuple(map(reference_of, references.get(row.id, ()))), row.created[0], row.size, row.parent)
+        ImageSummary(
+            row.id,
+            tuple(map(reference_of, references.get(row.id, ()))),
+            row.created[0],
+            row.size,
+            row.parent,
+            row.created[1],
+        )
         for row in found
     )
 
