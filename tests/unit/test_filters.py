@@ -68,7 +68,7 @@ def named(found: Sequence[orlop.ImageSummary]) -> list[str]:
         ([f"since={TINY}"], [DUP, IMPORTED, COMMITTED]),
         (["", "until=2020-01-01"], []),
         (["until=2100-01-01T00:00:00Z"], [DUP, IMPORTED, TINY, COMMITTED]),
-        ([f"since={TINY}", f"before={IMPORTED}", "dangling=0"], [COMMITTED]),
+        ([f"since={TINY}", f"before={IMPORTED}", "dangling=0"], [DUP, COMMITTED]),
     ],
 )
 def test_lists_are_filtered_as_docker_filters_them(
