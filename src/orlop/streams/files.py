@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 """Bytes that are moved at once: smaller items lose their time to thread switches."""
 
-_SYNC_EVERY = 32 << 20
+_SYNC_EVERY = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +172,9 @@ class NewFile:
 
     def start_sync(self) -> None:
         """Start to put on disk what has been written so far, and do not wait for it."""
-        self._unsynced = 0
         if self._flusher is not None and self._flusher.is_alive():
             return
+        self._unsynced = 0
         self._flusher = threading.Thread(target=self._write_back, name="orlop-write-back")
         self._flusher.start()
 
@@ -182,6 +182,10 @@ class NewFile:
         # Linux reports a failed write-back once per descriptor: an error that this early call eats must be kept.
         try:
             os.fdatasync(self._descriptor)
+            # The disk need not pause while more is there for it.
+            while self._unsynced >= _SYNC_EVERY:
+                self._unsynced = 0
+                os.fdatasync(self._descriptor)
         except OSError as error:
             self._failed = error
 
