@@ -108,14 +108,20 @@ class FileBlobStore(BlobStore):
         return file
 
     def publish(self, rows: WritableRows, file: NewFile, digest: Digest) -> None:
-        """Rename a synced file to its digest and put the name on disk."""
+        """Rename a synced file to its digest; the name is on disk before the rows are."""
         target = self.path(digest)
         if rows.blob(digest) is None:
             rows.after_rollback(partial(_unlink, target))
         with explaining("write", target):
             file.set_mode(self._modes.content)
             file.publish(target)
-            fsync_directory(os.path.dirname(target))
+        # The names of all blobs of a write go to disk together, before its rows.
+        rows.before_commit(self._sync_names)
+
+    def _sync_names(self) -> None:
+        directory = os.path.join(self._root, "blobs", "sha256")
+        with explaining("write", directory):
+            fsync_directory(directory)
 
     def publish_toc(self, rows: WritableRows, file: NewFile, diff_id: DiffID) -> None:
         """Put a table of contents in its place; it can be made again, so that it need not be on disk."""

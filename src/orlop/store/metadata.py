@@ -247,6 +247,10 @@ class WritableRows(Rows):
         """Give the names of all leases that protect something."""
 
     @abstractmethod
+    def before_commit(self, action: Callable[[], object]) -> None:
+        """Call ``action`` once before the changes are made durable, however often it is asked for."""
+
+    @abstractmethod
     def after_commit(self, action: Callable[[], object]) -> None:
         """Call ``action`` once the changes are durable and the write lock is free again."""
 

@@ -98,6 +98,8 @@ class SQLiteMetadata(Metadata):
                     connection.execute("BEGIN IMMEDIATE")
                     self._local.rows = rows
                     yield rows
+                    for action in rows.preparations:
+                        action()
                     committing = True
                     connection.execute("COMMIT")
                     durable = True

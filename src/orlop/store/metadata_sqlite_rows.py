@@ -90,8 +90,13 @@ class SQLiteRows(WritableRows):
     def __init__(self, connection: sqlite3.Connection, *, writable: bool = False) -> None:
         self._run = connection.execute
         self.writable = writable
+        self.preparations: dict[Callable[[], object], None] = {}
         self.commit_actions: list[Callable[[], object]] = []
         self.rollback_actions: list[Callable[[], object]] = []
+
+    def before_commit(self, action: Callable[[], object]) -> None:
+        """Call ``action`` once before the changes are made durable."""
+        self.preparations[action] = None
 
     def after_commit(self, action: Callable[[], object]) -> None:
         """Call ``action`` once the changes are durable."""
