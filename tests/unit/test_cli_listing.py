@@ -9,6 +9,7 @@ import click
 import pytest
 
 from orlop.cli.listing import Field, parse_format, table
+from orlop.errors import InvalidTemplate
 
 if TYPE_CHECKING:
     from orlop.cli.listing import Template
@@ -42,6 +43,32 @@ def test_templates_of_plain_fields(text: str, lines: str, capsysbinary: pytest.C
     assert printed(text, capsysbinary) == lines
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("{{.ID | upper}}-{{json .Tag}}", '8126-"1.0"\nBD11-"<none>"\n'),
+        ('{{if ne .Tag "<none>"}}{{.Tag}}{{end}}', "1.0\n\n"),
+        ("x{{json .}}", 'x{"ID":"8126","Tag":"1.0"}\nx{"ID":"bd11","Tag":"\\u003cnone\\u003e"}\n'),
+        (r"table {{upper .Tag}}\t{{slice .ID 0 2}}", "TAG       IM\n1.0       81\n<NONE>    bd\n"),
+        (r"table {{truncate .Tag 1}}\t{{lower .ID}}", "TAG       IMAGE ID\n1         8126\n<         bd11\n"),
+        ("{{/* nothing */}}{{.ID}}", "8126\nbd11\n"),
+    ],
+)
+def test_templates_of_more_than_fields(text: str, lines: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert printed(text, capsysbinary) == lines
+
+
+@pytest.mark.parametrize("text", ["{{.ID}} {{", "{{nope .ID}}", "{{if .ID}}", "{{.ID 1}}"])
+def test_what_is_outside_the_subset_is_refused_with_its_place(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"the template cannot be used \(character \d+\)"):
+        parse_format(text, FIELDS, DEFAULT)
+
+
+def test_what_does_not_fit_a_row_is_refused() -> None:
+    with pytest.raises(InvalidTemplate, match="slice 9 to 4 is outside"):
+        parse_format("{{slice .ID 9}}", FIELDS, DEFAULT).print(ROWS)
+
+
 @pytest.mark.parametrize("text", ["json", "{{json .}}", "{{ json . }}"])
 def test_json_is_an_object_a_line_escaped_as_docker_does(text: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     lines = printed(text, capsysbinary).splitlines()
@@ -51,7 +78,7 @@ def test_json_is_an_object_a_line_escaped_as_docker_does(text: str, capsysbinary
 
 @pytest.mark.parametrize(
     "text",
-    ["", "raw", "{{.Nope}}", "{{.ID | lower}}", "{{if .ID}}x{{end}}", "{{.ID}} {{", "{{json .ID}}", "{{.}}"],
+    ["", "raw", "{{.Nope}}", "{{.ID | lower}} {{.Nope}}", "{{if .Nope}}x{{end}}", "{{range .ID}}{{$.Nope}}{{end}}"],
 )
 def test_anything_else_is_refused_with_the_fields_there_are(text: str) -> None:
     with pytest.raises(click.BadParameter) as caught:

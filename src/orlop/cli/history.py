@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
+from orlop.cli.completion import complete_names
 from orlop.cli.flags import Command
 from orlop.cli.listing import Field, Template, parse_format, table
 from orlop.cli.source import archive_option, opened
@@ -80,7 +81,7 @@ _FIELDS: Final[dict[str, Field[_Row]]] = {
 @click.option("--no-trunc", is_flag=True, help="Print IDs and commands whole.")
 @click.option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.CreatedBy}}.")
 @archive_option
-@click.argument("name", metavar="NAME", required=False)
+@click.argument("name", metavar="NAME", required=False, shell_complete=complete_names)
 @click.pass_obj
 def history(
     session: Session,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import click
 
+from orlop.cli.completion import complete_names
 from orlop.cli.flags import Command
 from orlop.cli.listing import Field, Template, parse_format, table
 from orlop.cli.source import archive_option, opened
@@ -52,22 +53,21 @@ _FIELDS: Final[dict[str, Field[_Row]]] = {
     "UniqueSize": Field("UNIQUE SIZE", lambda _: _UNKNOWN),
     "VirtualSize": Field("SIZE", lambda row: human_size(row.size, 4)),
 }
-_TABLE: Final[Template[_Row]] = table(
-    _FIELDS["Repository"],
-    _FIELDS["Tag"],
-    _ID,
-    Field("CREATED", lambda row: _age(row) or _UNKNOWN),
-    _FIELDS["Size"],
-)
+_NAMES: Final = (_FIELDS["Repository"], _FIELDS["Tag"])
+_REST: Final = (_ID, Field[_Row]("CREATED", lambda row: _age(row) or _UNKNOWN), _FIELDS["Size"])
 
 
 @click.command(cls=Command, epilog="Example: orlop images --format '{{.Repository}}:{{.Tag}} {{.Size}}' user/app")
 @click.option("-a", "--all", "intermediate", is_flag=True, help="List intermediate images too.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only IDs.")
 @click.option("--no-trunc", is_flag=True, help="Print IDs whole.")
+@click.option("--digests", is_flag=True, help="Print the digests of manifests that came with images.")
+@click.option(
+    "-f", "--filter", "filters", metavar="FILTER", multiple=True, help="Only these, such as label=stage=test."
+)
 @click.option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.ID}}.")
 @archive_option
-@click.argument("name", metavar="[NAME]", required=False)
+@click.argument("name", metavar="[NAME]", required=False, shell_complete=complete_names)
 @click.pass_obj
 def images(
     session: Session,
@@ -77,22 +77,33 @@ def images(
     intermediate: bool,
     quiet: bool,
     no_trunc: bool,
+    digests: bool,
+    filters: tuple[str, ...],
     form: str | None,
 ) -> None:
     """List images, newest first.
 
-    With a NAME only those of that repository or with that reference or ID.
+    With a NAME only those of that repository or with that reference or ID, or whose name fits a pattern such as
+    'team/*'.
+
+    Filters: dangling=true|false, label=NAME[=VALUE], reference=PATTERN, before=NAME, since=NAME, until=TIME. All must
+    hold, but of several patterns one. TIME is a duration before now (24h) or a date.
     """
-    template = Template((_ID,), table=False) if quiet else _TABLE
+    if quiet:
+        template = Template((_ID,), table=False)
+    else:
+        template = table(*_NAMES, *([_FIELDS["Digest"]] if digests else []), *_REST)
+    if form and digests and form.strip().startswith("table ") and "{{.Digest}}" not in form:
+        form += "\t{{.Digest}}"
     chosen = parse_format(form, _FIELDS, template) if form else template
-    digests = form is not None and ".Digest" in form
+    digests = digests or (form is not None and ".Digest" in form)
     found: Iterable[ImageSummary]
     if archive is not None:
         with opened(archive) as looked_into:
-            found = looked_into.images(name, all=intermediate)
+            found = looked_into.images(name, all=intermediate, filters=filters)
     else:
         with session.open() as service:
-            found = service.iter_images(name, all=intermediate)
+            found = service.iter_images(name, all=intermediate, filters=filters)
     now = time.time()
     chosen.print(row for summary in found for row in _rows(summary, now, whole=no_trunc, digests=digests))
 

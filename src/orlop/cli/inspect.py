@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orlop.cli import output
+from orlop.cli.completion import complete_names
 from orlop.cli.flags import Command
 from orlop.cli.source import archive_option, opened
-from orlop.errors import OrlopError
+from orlop.errors import InvalidTemplate, OrlopError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orlop.cli.session import Session
     from orlop.service.archive import ArchiveService
     from orlop.service.image_service import ImageService
@@ -19,20 +22,26 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command, epilog="Example: orlop inspect user/app:1.0")
 @click.option("--raw", is_flag=True, help="Print the config of one image, byte for byte as it was loaded.")
+@click.option("-f", "--format", "form", metavar="FORMAT", help="json, or a template such as {{.Config.Env}}.")
 @archive_option
-@click.argument("names", metavar="NAME...", nargs=-1)
+@click.argument("names", metavar="NAME...", nargs=-1, shell_complete=complete_names)
 @click.pass_context
-def inspect(context: click.Context, names: tuple[str, ...], *, archive: str | None, raw: bool) -> None:
+def inspect(
+    context: click.Context, names: tuple[str, ...], *, archive: str | None, raw: bool, form: str | None
+) -> None:
     """Print all that is known of images, as JSON.
 
-    It is an array, with the keys of the Docker Engine API. Names that are not
-    there are left out, and the command ends with an error. Of an archive, all
-    images are printed where none is named.
+    It is an array, with the keys of the Docker Engine API; with a format, a
+    line for each image. Names that are not there are left out, and the command
+    ends with an error. Of an archive, all images are printed where none is
+    named.
     """
     session: Session = context.obj
     if not names and archive is None:
         raise click.UsageError("Missing argument 'NAME...'.")
     if raw:
+        if form:
+            raise click.UsageError("--raw and --format exclude each other")
         if len(names) > 1:
             raise click.UsageError("--raw prints the config of one image; name one only")
         if archive is not None:
@@ -47,6 +56,7 @@ def inspect(context: click.Context, names: tuple[str, ...], *, archive: str | No
         return
     from orlop.cli.api_json import array, engine_image  # noqa: PLC0415 - the raw bytes need none
 
+    write = _parsed(form) if form else None
     found, errors = [], []
     with _opened(session, archive) as looked_at:
         for name in names or _all(looked_at):
@@ -54,11 +64,32 @@ def inspect(context: click.Context, names: tuple[str, ...], *, archive: str | No
                 found.append(engine_image(looked_at.inspect(name)))
             except OrlopError as error:
                 errors.append(error)
-    text = array(found)
-    output.write(f"{output.harmless_json(text) if output.is_terminal() else text}\n")
+    if write is None:
+        text = array(found)
+        output.write(f"{output.harmless_json(text) if output.is_terminal() else text}\n")
+    else:
+        for document in found:
+            write(document)
     for missing in errors:
         output.complain(f"Error: {missing}")
     context.exit(errors[0].exit_code if errors else 0)
+
+
+def _parsed(form: str) -> Callable[[dict[str, Any]], None]:
+    """Give what prints an image as ``--format`` asks for it."""
+    from orlop.cli.template import Template  # noqa: PLC0415 - few inspections have one
+    from orlop.cli.template_image import fill  # noqa: PLC0415 - as above
+
+    try:
+        template = Template("{{json .}}" if form == "json" else form)
+    except InvalidTemplate as error:
+        raise click.BadParameter(str(error), param_hint="'--format'") from error
+
+    def write(document: dict[str, Any]) -> None:
+        text = fill(template, document)
+        output.write(f"{output.harmless_text(text) if output.is_terminal() else text}\n")
+
+    return write
 
 
 def _opened(session: Session, archive: str | None) -> ArchiveService | ImageService:

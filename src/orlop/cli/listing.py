@@ -1,4 +1,4 @@
-"""Lists on the standard output: as a table, as JSON, or by a template of plain fields, as ``--format`` asks for."""
+"""Lists on the standard output: as a table, as JSON, or by a template, as ``--format`` asks for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from orlop.cli import output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from orlop.cli.filled import Filled
 
 Row = TypeVar("Row")
 
@@ -71,17 +73,20 @@ def table(*fields: Field[Row]) -> Template[Row]:
     return Template(tuple(pieces[:-1]), table=True)
 
 
-def parse_format(text: str, fields: Mapping[str, Field[Row]], default: Template[Row]) -> Template[Row] | JSONLines[Row]:
+def parse_format(
+    text: str, fields: Mapping[str, Field[Row]], default: Template[Row]
+) -> Template[Row] | JSONLines[Row] | Filled[Row]:
     r"""Read what ``--format`` says.
 
     Args:
-        text: ``table``, ``json``, or a template such as ``{{.Repository}}:{{.Tag}}``, in which ``\t`` and ``\n`` are a
-            tab and a line end; ``table`` and a space before it ask for columns and headings.
+        text: ``table``, ``json``, or a template such as ``{{.Repository}}:{{.Tag}}`` (see `orlop.cli.template`), in
+            which ``\t`` and ``\n`` are a tab and a line end; ``table`` and a space before it ask for columns and
+            headings.
         fields: what there is.
         default: what ``table`` alone stands for.
 
     Raises:
-        click.BadParameter: it has no field, one that is not there, or anything but plain fields.
+        click.BadParameter: it has no field, one that is not there, or what is outside the subset of templates.
     """
     text = text.strip()
     if text == _TABLE:
@@ -91,10 +96,13 @@ def parse_format(text: str, fields: Mapping[str, Field[Row]], default: Template[
     is_table = text.startswith(f"{_TABLE} ")
     if is_table:
         text = text.removeprefix(_TABLE).strip()
+    text = text.replace(r"\t", "\t").replace(r"\n", "\n")
     # Names of fields and the text between them take turns.
-    parts = _FIELD.split(text.replace(r"\t", "\t").replace(r"\n", "\n"))
+    parts = _FIELD.split(text)
     literals, names = parts[::2], parts[1::2]
-    if not names or any("{{" in literal for literal in literals):
+    if any("{{" in literal for literal in literals):
+        return _filled(text, fields, table=is_table)
+    if not names:
         raise _refusal(f"{text!r} is none of them", fields)
     for name in names:
         if name not in fields:
@@ -103,6 +111,20 @@ def parse_format(text: str, fields: Mapping[str, Field[Row]], default: Template[
     for name, literal in zip(names, literals[1:], strict=True):
         pieces += [fields[name], literal]
     return Template(tuple(pieces), table=is_table)
+
+
+def _filled(text: str, fields: Mapping[str, Field[Row]], *, table: bool) -> Filled[Row]:
+    from orlop.cli.filled import Filled  # noqa: PLC0415 - plain fields need no language
+    from orlop.errors import InvalidTemplate  # noqa: PLC0415 - as above
+
+    try:
+        filled = Filled(text, fields, table=table)
+    except InvalidTemplate as error:
+        raise click.BadParameter(str(error), param_hint="'--format'") from error
+    unknown = filled.unknown()
+    if unknown is not None:
+        raise _refusal(f"there is no field {unknown!r}", fields)
+    return filled
 
 
 def _refusal(why: str, fields: Mapping[str, object]) -> click.BadParameter:

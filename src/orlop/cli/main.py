@@ -86,6 +86,10 @@ def _dispatch(session: Session, arguments: Sequence[str]) -> int:
         # Programs ask this often, and it needs no parser.
         output.write(f"orlop {__version__}\n")
         return 0
+    if "_ORLOP_COMPLETE" in os.environ:
+        from orlop.cli.completion import answer  # noqa: PLC0415 - only shells ask for it
+
+        return answer(os.environ["_ORLOP_COMPLETE"])
     from orlop.cli.root import invoke  # noqa: PLC0415 - `--version` needs none of it
 
     return invoke(session, arguments)

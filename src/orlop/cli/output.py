@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # Control characters start a terminal's escape sequences; the bidirectional ones let a name look like another.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _UNSAFE_BUT_NEWLINE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_UNSAFE_BUT_LAYOUT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _NAME = "the standard output"
 
 
@@ -31,6 +32,11 @@ def harmless(text: str) -> str:
 def harmless_json(text: str) -> str:
     """Give a JSON document as a terminal may show it: control characters in its strings become escapes."""
     return _UNSAFE_BUT_NEWLINE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def harmless_text(text: str) -> str:
+    """Give a text of several lines as a terminal may show it: but for tabs, control characters become U+FFFD."""
+    return _UNSAFE_BUT_LAYOUT.sub("\ufffd", text)
 
 
 def write(data: str | bytes) -> None:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from orlop.cli import output
+from orlop.cli.completion import complete_names
 from orlop.cli.flags import Command
 from orlop.errors import OrlopError
 
 if TYPE_CHECKING:
+    from orlop.cli.records import Records
     from orlop.cli.session import Session
+
+_FIELDS: Final = ("Untagged", "Deleted")
 
 
 @click.command(cls=Command, epilog="Example: orlop rmi user/app:1.0")
 @click.option("-f", "--force", is_flag=True, help="Remove an image that has names in several repositories.")
 @click.option("--no-prune", is_flag=True, help="Keep parents that have no name.")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Deleted}}.")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 @click.pass_context
-def rmi(context: click.Context, names: tuple[str, ...], *, force: bool, no_prune: bool) -> None:
+def rmi(context: click.Context, names: tuple[str, ...], *, force: bool, no_prune: bool, form: str | None) -> None:
     """Remove names, and images that have none left.
 
     With a name that is not there the command goes on to the next one, and ends with an error.
     """
     session: Session = context.obj
+    records = _records(form) if form else None
     status = 0
     with session.open() as images:
         for name in names:
@@ -34,7 +40,17 @@ def rmi(context: click.Context, names: tuple[str, ...], *, force: bool, no_prune
                 output.complain(f"Error: {error}")
                 status = status or error.exit_code
                 continue
-            output.write("".join(f"{kind}: {text}\n" for kind, text in report.lines))
+            for kind, text in report.lines:
+                if records is None:
+                    output.write(f"{kind}: {text}\n")
+                else:
+                    records.print({name: text if name == kind else "" for name in _FIELDS})
             # What is gone is told, however the command goes on.
             output.flush()
     context.exit(status)
+
+
+def _records(form: str) -> Records:
+    from orlop.cli.records import Records  # noqa: PLC0415 - most removals have none
+
+    return Records(form, _FIELDS)

@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from orlop._version import __version__
+from orlop.cli.lazy import LazyGroup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orlop.cli.session import Session
 
-# The attribute that holds a command has the command's name, and so has its module.
-_COMMANDS = ("history", "images", "inspect", "load", "rmi", "save", "tag")
-
-
-class LazyGroup(click.Group):
-    """A group that imports a command's module when the command is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Give the names of all commands, sorted."""
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
-        """Give one command, or nothing where there is none of that name."""
-        if cmd_name not in _COMMANDS:
-            return None
-        command: click.Command = getattr(import_module(f"orlop.cli.{cmd_name}"), cmd_name)
-        return command
+_COMMANDS: Final = {
+    "completion": "completion_script:completion",
+    "history": "history:history",
+    "image": "image:image",
+    "images": "images:images",
+    "import": "import_image:import_image",
+    "inspect": "inspect:inspect",
+    "load": "load:load",
+    "pull": "registries:pull",
+    "push": "registries:push",
+    "rmi": "rmi:rmi",
+    "save": "save:save",
+    "tag": "tag:tag",
+}
 
 
 @click.group(
     cls=LazyGroup,
+    commands=_COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: orlop load -i images.tar && orlop images",
 )

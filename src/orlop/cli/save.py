@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orlop.cli import output
+from orlop.cli.completion import complete_names
 from orlop.cli.flags import Command
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="The layout: of Docker Engine 25 and later, or of 20.10. Both load anywhere.",
 )
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 @click.pass_obj
 def save(session: Session, names: tuple[str, ...], target: str | None, form: str) -> None:
     """Write images to an archive.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orlop.cli.completion import complete_names
 from orlop.cli.flags import Command
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command, epilog="Example: orlop tag alpine registry.example.com/mirror/alpine:3.20")
-@click.argument("source", metavar="SOURCE")
+@click.argument("source", metavar="SOURCE", shell_complete=complete_names)
 @click.argument("target", metavar="TARGET")
 @click.pass_obj
 def tag(session: Session, source: str, target: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from orlop.archive.reader import Archive
@@ -9,13 +10,13 @@ from orlop.errors import AmbiguousID, InvalidImage
 from orlop.model.digest import Digest
 from orlop.model.reference import parse_any
 from orlop.service.history import HistoryEntry
-from orlop.service.images import ImageSummary
+from orlop.service.images import ImageSummary, is_pattern
 from orlop.service.inspect import ImageDetails
 from orlop.store.images import not_found
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
     from orlop.archive.reader import ArchivedImage
@@ -42,16 +43,49 @@ class ArchiveService:
         """Open an archive, see `orlop.Archive`."""
         self.archive = Archive(source, platform=platform, progress=progress)
 
-    def images(self, name: str | None = None, *, all: bool = False) -> list[ImageSummary]:  # noqa: A002 - docker's word
+    def images(
+        self,
+        name: str | None = None,
+        *,
+        all: bool = False,  # noqa: A002 - docker's word
+        filters: Sequence[str] = (),
+    ) -> list[ImageSummary]:
         """List the archive's images, newest first, see `orlop.ImageService.images`.
 
         Raises:
             InvalidReference: the name is none. DigestMismatch, SizeMismatch, InvalidTar, …: a layer is damaged.
         """
-        return list(self.iter_images(name, all=all))
+        return list(self.iter_images(name, all=all, filters=filters))
 
-    def iter_images(self, name: str | None = None, *, all: bool = False) -> Iterator[ImageSummary]:  # noqa: A002
+    def iter_images(
+        self,
+        name: str | None = None,
+        *,
+        all: bool = False,  # noqa: A002 - as above
+        filters: Sequence[str] = (),
+    ) -> Iterator[ImageSummary]:
         """Give what `images` gives, one by one."""
+        if not filters and not is_pattern(name):
+            return self._images(name, all=all)
+        from orlop.service.filters import parse_filters, select  # noqa: PLC0415 - most lists have none
+
+        if is_pattern(name):
+            filters = [*filters, f"reference={name}"]
+            name = None
+        wanted = parse_filters(filters, now=time.time_ns())
+        return select(
+            self._images(name, all=all and not wanted.dangling), wanted, created=self._created, labels=self._labels
+        )
+
+    def _created(self, name: str) -> tuple[int, int]:
+        created = self._find(name).config.created
+        return created.unix, created.nanosecond
+
+    def _labels(self, image_id: ImageID) -> Mapping[str, str] | None:
+        config = next(image.config.config for image in self.archive.images if image.id == image_id)
+        return None if config is None else config.labels
+
+    def _images(self, name: str | None, *, all: bool) -> Iterator[ImageSummary]:  # noqa: A002 - as above
         found = list(self._unique())
         parents = {image.config.parent for image in found}
         if name is not None:

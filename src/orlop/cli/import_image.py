@@ -1,0 +1,51 @@
+"""``orlop import``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from orlop.cli import output
+from orlop.cli.completion import complete_names
+from orlop.cli.flags import Command
+from orlop.cli.source import read_platform, source_of
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
+    from orlop.model.platform import Platform
+
+
+@click.command(
+    "import", cls=Command, epilog="""Example: tar -C rootfs -c . | orlop import -c 'CMD ["/bin/sh"]' - user/base:1.0"""
+)
+@click.option(
+    "-c", "--change", "changes", metavar="INSTRUCTION", multiple=True, help="Apply an instruction of a Dockerfile."
+)
+@click.option("-m", "--message", metavar="TEXT", help="The comment of the image.")
+@click.option(
+    "--platform", callback=read_platform, metavar="OS/ARCH", help="What the image runs on. Default: this machine's."
+)
+@click.argument("source", metavar="FILE|URL|-")
+@click.argument("reference", metavar="[NAME]", required=False, shell_complete=complete_names)
+@click.pass_obj
+def import_image(
+    session: Session,
+    source: str,
+    reference: str | None,
+    *,
+    changes: tuple[str, ...],
+    message: str | None,
+    platform: Platform | None,
+) -> None:
+    """Make an image of the tar of a root file system.
+
+    The tar may be plain or compressed by gzip, bzip2, xz or zstd. "-" is the standard input. The ID is printed.
+
+    An INSTRUCTION is one of CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME
+    and WORKDIR.
+    """
+    origin = source_of(source, option="FILE")
+    with session.open() as images:
+        image_id = images.import_image(origin, reference, changes=changes, message=message, platform=platform)
+    output.write(f"{image_id}\n")

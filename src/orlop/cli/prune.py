@@ -1,0 +1,48 @@
+"""``orlop image prune``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from orlop.cli import output
+from orlop.cli.flags import Command
+from orlop.cli.units import human_size
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
+
+_DANGLING: Final = "WARNING! This will remove all dangling images."
+_ALL: Final = "WARNING! This will remove all images without at least one container associated to them."
+_QUESTION: Final = "Are you sure you want to continue? [y/N] "
+
+
+@click.command(cls=Command, epilog="Example: orlop image prune -f --filter until=240h")
+@click.option("-a", "--all", "everything", is_flag=True, help="Remove every image: no containers use any here.")
+@click.option("-f", "--force", is_flag=True, help="Ask nothing.")
+@click.option("--filter", "filters", metavar="FILTER", multiple=True, help="Only these, such as until=240h.")
+@click.pass_obj
+def prune(session: Session, *, everything: bool, force: bool, filters: tuple[str, ...]) -> None:
+    """Remove images that dangle: that have no tag, and are no parent of another one.
+
+    Filters: until=TIME, label=NAME[=VALUE], label!=NAME[=VALUE]. TIME is a duration before now (24h) or a date.
+    """
+    if not force and not _confirmed(_ALL if everything else _DANGLING):
+        output.write("Total reclaimed space: 0B\n")
+        return
+    with session.open() as images:
+        report = images.prune(all=everything, filters=filters)
+    if report.lines:
+        lines = "".join(f"{kind.lower()}: {text}\n" for kind, text in report.lines)
+        output.write(f"Deleted Images:\n{output.harmless_text(lines) if output.is_terminal() else lines}\n")
+    output.write(f"Total reclaimed space: {human_size(report.reclaimed)}\n")
+
+
+def _confirmed(warning: str) -> bool:
+    import sys  # noqa: PLC0415 - only where it is asked
+
+    output.write(f"{warning}\n{_QUESTION}")
+    output.flush()
+    answer = "" if sys.stdin is None else sys.stdin.readline()
+    return answer.strip().lower() == "y"

@@ -1,0 +1,43 @@
+"""``orlop pull`` and ``orlop push``: what to use until orlop talks to registries."""
+
+from __future__ import annotations
+
+import click
+
+from orlop.errors import NotSupported
+
+_ANYTHING = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+def _named(words: tuple[str, ...]) -> str:
+    return next((word for word in reversed(words) if not word.startswith("-")), "NAME")
+
+
+@click.command(
+    context_settings=_ANYTHING,
+    epilog="Example: skopeo copy docker://alpine docker-archive:/dev/stdout:alpine | orlop load",
+)
+@click.argument("words", metavar="NAME", nargs=-1, type=click.UNPROCESSED)
+def pull(words: tuple[str, ...]) -> None:
+    """Say how to fetch an image from a registry: orlop does not talk to one yet."""
+    name = _named(words)
+    msg = (
+        f"orlop does not talk to registries yet; let skopeo fetch the image:"
+        f" skopeo copy docker://{name} docker-archive:/dev/stdout:{name} | orlop load"
+    )
+    raise NotSupported(msg)
+
+
+@click.command(
+    context_settings=_ANYTHING,
+    epilog="Example: orlop save user/app | skopeo copy docker-archive:/dev/stdin docker://user/app",
+)
+@click.argument("words", metavar="NAME", nargs=-1, type=click.UNPROCESSED)
+def push(words: tuple[str, ...]) -> None:
+    """Say how to send an image to a registry: orlop does not talk to one yet."""
+    name = _named(words)
+    msg = (
+        f"orlop does not talk to registries yet; let skopeo send the image:"
+        f" orlop save {name} | skopeo copy docker-archive:/dev/stdin docker://{name}"
+    )
+    raise NotSupported(msg)
