@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from orlop.service.image_service import ImageService
     from orlop.service.images import ImageSummary
     from orlop.service.inspect import ImageDetails
+    from orlop.service.prune import PruneReport
     from orlop.service.remove import RemoveReport
 
 _HOMES = {
@@ -59,6 +60,7 @@ _HOMES = {
     "OrlopError": "orlop.errors",
     "Platform": "orlop.model.platform",
     "ProgressEvent": "orlop.model.progress",
+    "PruneReport": "orlop.service.prune",
     "Reference": "orlop.model.reference",
     "RemoveReport": "orlop.service.remove",
     "RootFS": "orlop.model.image",
@@ -90,6 +92,7 @@ __all__ = [
     "OrlopError",
     "Platform",
     "ProgressEvent",
+    "PruneReport",
     "Reference",
     "RemoveReport",
     "RootFS",

@@ -110,3 +110,9 @@ def test_every_decision_record_is_listed() -> None:
 def title(record: Path) -> str:
     """Return a record's heading."""
     return next(line[2:] for line in record.read_text().splitlines() if line.startswith("# "))
+
+
+def test_the_reference_of_commands_is_up_to_date() -> None:
+    script = TOP / "docs" / "generate_commands.py"
+    done = subprocess.run([sys.executable, script, "--check"], check=False, env={**os.environ, "COLUMNS": "50"})
+    assert done.returncode == 0, f"run `python {script.relative_to(TOP)}`"
