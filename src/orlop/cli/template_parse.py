@@ -134,6 +134,8 @@ class _Parser:
         self._at = 0
         self._end = 0
         self._scopes: list[set[str]] = [{"$"}]
+        # Parentheses that are open.
+        self._open = 0
 
     def template(self) -> tuple[Node, ...]:
         nodes, ending = self._nodes(0)
@@ -266,7 +268,11 @@ class _Parser:
             self._check_variable(token.text, token.start)
             return Chain(token.text, self._fields(), token.start)
         if token.text == "(":
+            self._open += 1
+            if self._open > _MAX_NESTING:
+                refuse(token.start, "its parentheses are nested too deeply")
             inner = self._pipeline(most=0)
+            self._open -= 1
             closing = self._peek()
             if closing is None or closing.text != ")":
                 refuse(token.start, "this parenthesis is not closed")
