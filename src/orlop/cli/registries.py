@@ -15,22 +15,24 @@ def _named(words: tuple[str, ...]) -> str:
 
 @click.command(
     context_settings=_ANYTHING,
-    epilog="Example: skopeo copy docker://alpine docker-archive:/dev/stdout:alpine | orlop load",
+    epilog="Example: skopeo copy -q docker://alpine docker-archive:/dev/stdout:alpine | orlop load",
 )
 @click.argument("words", metavar="NAME", nargs=-1, type=click.UNPROCESSED)
 def pull(words: tuple[str, ...]) -> None:
     """Say how to fetch an image from a registry: orlop does not talk to one yet."""
     name = _named(words)
+    # An archive has no name for a digest.
+    reference = "" if "@" in name else f":{name}"
     msg = (
         f"orlop does not talk to registries yet; let skopeo fetch the image:"
-        f" skopeo copy docker://{name} docker-archive:/dev/stdout:{name} | orlop load"
+        f" skopeo copy -q docker://{name} docker-archive:/dev/stdout{reference} | orlop load"
     )
     raise NotSupported(msg)
 
 
 @click.command(
     context_settings=_ANYTHING,
-    epilog="Example: orlop save user/app | skopeo copy docker-archive:/dev/stdin docker://user/app",
+    epilog="Example: orlop save -o app.tar user/app:1 && skopeo copy docker-archive:app.tar docker://user/app:1",
 )
 @click.argument("words", metavar="NAME", nargs=-1, type=click.UNPROCESSED)
 def push(words: tuple[str, ...]) -> None:
@@ -38,6 +40,6 @@ def push(words: tuple[str, ...]) -> None:
     name = _named(words)
     msg = (
         f"orlop does not talk to registries yet; let skopeo send the image:"
-        f" orlop save {name} | skopeo copy docker-archive:/dev/stdin docker://{name}"
+        f" orlop save -o image.tar {name} && skopeo copy docker-archive:image.tar docker://{name}"
     )
     raise NotSupported(msg)
