@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from orlop.cli.main import run
+from orlop.cli.output import harmless_text
 from orlop.cli.root import root
 from orlop.streams.tar_write import END, member_header, padding
 
@@ -249,6 +250,16 @@ def test_prune_asks_and_does_nothing_without_a_yes(loaded: Callable[..., Result]
     assert len(loaded("images", "-q").out.splitlines()) == 5
     warning = "WARNING! This will remove all images without at least one container associated to them.\n"
     assert loaded("image", "prune", "-a", stdin=b"n\n").out.startswith(warning)
+
+
+def test_prune_has_a_format_for_programs_only(loaded: Callable[..., Result]) -> None:
+    assert loaded("image", "prune", "--format", "json").status == 2
+    loaded("import", "-", stdin=ROOT)
+    assert loaded("image", "prune", "-f", "--format", "{{len .Deleted}} {{.Reclaimed}}").out == "2 3\n"
+
+
+def test_what_a_template_prints_is_harmless_to_a_terminal() -> None:
+    assert harmless_text("a\x1b[1m\tb\u202e\n") == "a\ufffd[1m\tb\ufffd\n"
 
 
 def test_prune_says_what_went(loaded: Callable[..., Result]) -> None:

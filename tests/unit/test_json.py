@@ -71,6 +71,7 @@ def test_outputs_fit_their_schemas(lines: Callable[..., list[Any]], archive: str
         check("history", lines("history", "--format", "json", image))
         check("history", lines("history", "--human=false", "--no-trunc", "--format", "json", image))
     check("load", lines("load", "-q", "-i", DATA / archive, "--format", "json"))
+    check("prune", lines("image", "prune", "-f", "--format", "json"))
     for image in loaded:
         for name in image["Names"]:
             check("rmi", lines("rmi", "--format", "json", name))
@@ -82,6 +83,14 @@ def test_an_inspection_without_a_format_fits_too(
     lines("load", "-q", "-i", DATA / ARCHIVES[0], "--format", "json")
     assert run(["inspect", "example/tiny:1.0", "example/imported"]) == 0
     check("inspect", [json.loads(capsysbinary.readouterr().out)])
+
+
+def test_a_pruning_fits_and_is_what_it_was_without_a_format(lines: Callable[..., list[Any]]) -> None:
+    lines("load", "-q", "-i", DATA / ARCHIVES[0], "--format", "json")
+    (pruned,) = lines("image", "prune", "-af", "--format", "json")
+    check("prune", [pruned])
+    assert "example/tiny:1.0" in pruned["Untagged"]
+    assert pruned["Reclaimed"] > 3000
 
 
 def test_a_name_that_moved_fits(lines: Callable[..., list[Any]]) -> None:

@@ -11,8 +11,10 @@ from orlop.cli.flags import Command
 from orlop.cli.units import human_size
 
 if TYPE_CHECKING:
+    from orlop.cli.records import Records
     from orlop.cli.session import Session
 
+_FIELDS: Final = ("Untagged", "Deleted", "Reclaimed")
 _DANGLING: Final = "WARNING! This will remove all dangling images."
 _ALL: Final = "WARNING! This will remove all images without at least one container associated to them."
 _QUESTION: Final = "Are you sure you want to continue? [y/N] "
@@ -22,21 +24,36 @@ _QUESTION: Final = "Are you sure you want to continue? [y/N] "
 @click.option("-a", "--all", "everything", is_flag=True, help="Remove every image: no containers use any here.")
 @click.option("-f", "--force", is_flag=True, help="Ask nothing.")
 @click.option("--filter", "filters", metavar="FILTER", multiple=True, help="Only these, such as until=240h.")
+@click.option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Reclaimed}}; with -f only.")
 @click.pass_obj
-def prune(session: Session, *, everything: bool, force: bool, filters: tuple[str, ...]) -> None:
+def prune(session: Session, *, everything: bool, force: bool, filters: tuple[str, ...], form: str | None) -> None:
     """Remove images that dangle: that have no tag, and are no parent of another one.
 
     Filters: until=TIME, label=NAME[=VALUE], label!=NAME[=VALUE]. TIME is a duration before now (24h) or a date.
     """
+    records = _records(form) if form else None
+    if records is not None and not force:
+        raise click.UsageError("--format is for programs, which are not asked; give -f with it")
     if not force and not _confirmed(_ALL if everything else _DANGLING):
         output.write("Total reclaimed space: 0B\n")
         return
     with session.open() as images:
         report = images.prune(all=everything, filters=filters)
+    if records is not None:
+        records.print(
+            {"Untagged": list(report.untagged), "Deleted": list(report.deleted), "Reclaimed": report.reclaimed}
+        )
+        return
     if report.lines:
         lines = "".join(f"{kind.lower()}: {text}\n" for kind, text in report.lines)
         output.write(f"Deleted Images:\n{output.harmless_text(lines) if output.is_terminal() else lines}\n")
     output.write(f"Total reclaimed space: {human_size(report.reclaimed)}\n")
+
+
+def _records(form: str) -> Records:
+    from orlop.cli.records import Records  # noqa: PLC0415 - most prunings have none
+
+    return Records(form, _FIELDS)
 
 
 def _confirmed(warning: str) -> bool:

@@ -48,7 +48,7 @@ class Records:
                 raise click.BadParameter(msg, param_hint="'--format'")
 
     def print(self, record: Mapping[str, object]) -> None:
-        """Print one record: texts, booleans, and lists of texts or of such records.
+        """Print one record: texts, integers, booleans, and lists of texts or of such records.
 
         Raises:
             InvalidTemplate: a function of the template does not fit its value.
