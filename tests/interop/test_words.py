@@ -19,8 +19,6 @@ import pytest
 from tests.interop.programs import Orlop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.interop.programs import Daemon, Docker
 
 pytestmark = pytest.mark.interop
@@ -28,6 +26,12 @@ pytestmark = pytest.mark.interop
 DIFFERENCES: Final = Path(__file__).parents[2] / "docs" / "differences.md"
 TINY, DUP, IMPORTED = "example/tiny:1.0", "example/dup:v1", "example/imported:latest"
 COMMITTED = "registry.example.com:5000/team/committed:2.0"
+
+ARCHIVES: Final = [
+    Path(__file__).parents[1] / "data" / "dockerd-20.10-overlay2" / f"{name}.tar"
+    for name in ("multi", "dup-by-id", "parent-child")
+]
+_EVERYTHING: Final = ("-a", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")
 
 LISTS: Final = [
     "images",
@@ -219,16 +223,26 @@ def ran(program: Docker | Orlop, command: str) -> Ended:
     return Ended(True, out) if done.returncode == 0 else Ended(False, "")
 
 
-@pytest.fixture(scope="module")
-def filled(daemon: Daemon, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Docker, Orlop]]:
-    """The engine and orlop with the same images: three with names, one without, and a parent of none."""
-    docker, orlop = daemon.docker, Orlop(tmp_path_factory.mktemp("words") / "root")
-    docker.wipe()
-    for archive in ("multi", "dup-by-id", "parent-child"):
-        for program in (docker, orlop):
-            program("load", "-q", "-i", data / "dockerd-20.10-overlay2" / f"{archive}.tar")
-    yield docker, orlop
-    docker.wipe()
+@pytest.fixture(scope="session")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Orlop:
+    """orlop with three images that have names, one without, and a parent of none."""
+    orlop = Orlop(tmp_path_factory.mktemp("words") / "root")
+    for archive in ARCHIVES:
+        orlop("load", "-q", "-i", archive)
+    return orlop
+
+
+@pytest.fixture
+def filled(daemon: Daemon, loaded: Orlop) -> tuple[Docker, Orlop]:
+    """The engine and orlop with the same images; other tests may have emptied the engine."""
+    docker = daemon.docker
+    wanted = sorted(loaded.lines("images", *_EVERYTHING))
+    if sorted(docker.lines("images", *_EVERYTHING)) != wanted:
+        docker.wipe()
+        for archive in ARCHIVES:
+            docker("load", "-q", "-i", archive)
+    assert sorted(docker.lines("images", *_EVERYTHING)) == wanted
+    return docker, loaded
 
 
 def compare(filled: tuple[Docker, Orlop], command: str, key: str) -> None:
