@@ -14,10 +14,11 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreDamaged, StoreTooNew
+from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreDamaged, StoreMoved
 from orlop.store.metadata import Metadata
-from orlop.store.metadata_sqlite_rows import SCHEMA, SCHEMA_VERSION, SQLiteRows
-from orlop.streams.files import FileLock, explaining
+from orlop.store.metadata_sqlite_rows import SQLiteRows
+from orlop.store.metadata_sqlite_schema import CURRENT, lay_out, migrate, version_of
+from orlop.streams.files import PRIVATE, FileLock, explaining
 
 if TYPE_CHECKING:
     import tempfile
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from orlop.errors import OrlopError
     from orlop.store.metadata import Rows, WritableRows
+    from orlop.store.metadata_sqlite_schema import Schema
+    from orlop.streams.files import Modes
 
 _log = logging.getLogger(__name__)
 
@@ -37,12 +40,32 @@ _abandoned: list[sqlite3.Connection] = []
 
 
 class SQLiteMetadata(Metadata):
-    """The rows of the store at ``root``, in ``metadata.db``. Safe to share between threads and across a fork."""
+    """The rows of the store at ``root``, in ``metadata.db``. Safe to share between threads and across a fork.
 
-    def __init__(self, root: str, *, read_only: bool) -> None:
+    Args:
+        root: the store's directory.
+        read_only: never write there, not even beside the database.
+        refusal: makes the error that a write raises in a store that is read-only.
+        modes: who may use the database.
+        schema: the shape of the rows; an older database is brought to it as soon as it is used.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        read_only: bool,
+        refusal: Callable[[], StorageError] | None = None,
+        modes: Modes = PRIVATE,
+        schema: Schema = CURRENT,
+    ) -> None:
         self._root = root
         self._path = os.path.join(root, "metadata.db")
         self._read_only = read_only
+        self._refusal = refusal or self._is_read_only
+        self._modes = modes
+        self._schema = schema
+        self._place: tuple[int, int] | None = None
         self._local = threading.local()
         self._guard = threading.Lock()
         self._connections: dict[Thread, sqlite3.Connection] = {}
@@ -52,7 +75,8 @@ class SQLiteMetadata(Metadata):
 
     def facts(self) -> Mapping[str, str]:
         """Say what kind of database this is."""
-        return {"kind": "sqlite", "sqlite": sqlite3.sqlite_version, "schema": str(SCHEMA_VERSION), "path": self._path}
+        schema = str(self._schema.version)
+        return {"kind": "sqlite", "sqlite": sqlite3.sqlite_version, "schema": schema, "path": self._path}
 
     @contextmanager
     def read(self) -> Iterator[Rows]:
@@ -86,16 +110,17 @@ class SQLiteMetadata(Metadata):
             yield outer
             return
         if self._read_only:
-            msg = f"cannot change the store at {self._root}: it is read-only; use a root that can be written"
-            raise ReadOnlyStore(msg)
+            raise self._refusal()
         with _explained(self._path):
             connection = self._connection()
         rows = SQLiteRows(connection, writable=True)
         committing = durable = False
         try:
-            with self._lock(), _explained(self._path):
+            with self.lock(), _explained(self._path):
                 try:
                     connection.execute("BEGIN IMMEDIATE")
+                    # Another process may be of a newer orlop.
+                    version_of(connection, self._path, self._schema)
                     self._local.rows = rows
                     yield rows
                     for action in rows.preparations:
@@ -125,6 +150,7 @@ class SQLiteMetadata(Metadata):
                     connection.close()
             self._connections = {}
             self._local = threading.local()
+            self._place = None
             if self._copy is not None:
                 self._copy.cleanup()
                 self._copy = None
@@ -165,40 +191,84 @@ class SQLiteMetadata(Metadata):
         try:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
-            if _version(connection, self._path) != SCHEMA_VERSION:
-                self._create(connection)
+            if version_of(connection, self._path, self._schema) != self._schema.version:
+                self._update(connection)
+            self._require_place()
         except BaseException:
             connection.close()
             raise
         return connection
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
-        lock = FileLock(os.path.join(self._root, "write.lock"))
-        with explaining("lock", self._root):
-            lock.acquire()
+    def lock(self) -> Iterator[None]:
+        """Keep every other writer waiting, without a transaction.
+
+        Raises:
+            StoreMoved: the store is no longer where it was opened.
+        """
+        lock = FileLock(os.path.join(self._root, "write.lock"), mode=self._modes.file)
         try:
+            with explaining("lock", self._root):
+                with suppress(FileNotFoundError):
+                    lock.acquire()
+                if not lock.is_current():
+                    raise self._moved()
+                if self._place is not None:
+                    self._require_place()
             yield
         finally:
             lock.release()
 
-    def _create(self, connection: sqlite3.Connection) -> None:
-        """Lay out an empty database; nobody calls this with the write lock."""
-        with self._lock():
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("BEGIN IMMEDIATE")
+    def _require_place(self) -> None:
+        """See that all connections are to what has the database's name now."""
+        try:
+            state = os.stat(self._path)
+        except FileNotFoundError:
+            raise self._moved() from None
+        if self._place is None:
+            self._place = (state.st_dev, state.st_ino)
+        elif self._place != (state.st_dev, state.st_ino):
+            raise self._moved()
+
+    def _moved(self) -> StoreMoved:
+        return StoreMoved(f"the store at {self._root} was moved or removed while it was open; open it where it is now")
+
+    def _is_read_only(self) -> StorageError:
+        return ReadOnlyStore(
+            f"cannot change the store at {self._root}: it is read-only; use a root that can be written"
+        )
+
+    def update(self) -> tuple[int, str | None]:
+        """Bring an older database to this orlop's schema, and give its old version and where a copy of it is kept.
+
+        That happens to every store that is opened and used; this says what was done. Atomic, idempotent.
+
+        Raises:
+            StoreTooNew: a newer orlop wrote it. ReadOnlyStore: it cannot be written.
+        """
+        if self._read_only:
+            raise self._refusal()
+        with _explained(self._path):
+            connection = sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None)
             try:
-                # Another process may have been first.
-                if _version(connection, self._path) == 0:
-                    for statement in SCHEMA:
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-                connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-                raise
-            os.chmod(self._path, 0o600)
+                connection.execute("PRAGMA synchronous=FULL")
+                connection.execute("PRAGMA foreign_keys=ON")
+                with self.lock():
+                    version = version_of(connection, self._path, self._schema)
+                    return version, migrate(connection, self._path, self._schema)
+            finally:
+                connection.close()
+
+    def _update(self, connection: sqlite3.Connection) -> None:
+        """Lay out an empty database, or bring an older one up to date; nobody calls this with the write lock."""
+        with self.lock():
+            if version_of(connection, self._path, self._schema) != 0:
+                kept = migrate(connection, self._path, self._schema)
+                if kept is not None:
+                    _log.warning("the store at %s is of a newer schema now; the old database is %s", self._root, kept)
+            elif lay_out(connection, self._path, self._schema):
+                # SQLite gives what it makes beside a database the same mode.
+                os.chmod(self._path, self._modes.file)
 
     def _connect_reading(self) -> sqlite3.Connection:
         path, options = self._path, "mode=ro&immutable=1"
@@ -208,15 +278,28 @@ class SQLiteMetadata(Metadata):
         uri = f"file:{_quoted(path)}?{options}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         try:
-            version = _version(connection, self._path)
+            return self._readable(connection)
         except BaseException:
             connection.close()
             raise
+
+    def _readable(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """Give a connection to rows of this schema: an older database may not be changed, so take a copy in memory."""
+        version = version_of(connection, self._path, self._schema)
+        if version == self._schema.version:
+            return connection
         if version == 0:
-            connection.close()
             msg = f"{self._path} holds no store; check the root that was given"
             raise StoreDamaged(msg)
-        return connection
+        copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        try:
+            connection.backup(copy)
+            migrate(copy, self._path, self._schema, keep=False)
+        except BaseException:
+            copy.close()
+            raise
+        connection.close()
+        return copy
 
     def _private_copy(self) -> str:
         import shutil  # noqa: PLC0415 - only beside a log
@@ -255,14 +338,6 @@ def _run_all(actions: Iterable[Callable[[], object]]) -> None:
 
 def _quoted(path: str) -> str:
     return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-
-
-def _version(connection: sqlite3.Connection, path: str) -> int:
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > SCHEMA_VERSION:
-        msg = f"{path} was written by a newer orlop (schema {version}, this one knows {SCHEMA_VERSION}); upgrade orlop"
-        raise StoreTooNew(msg)
-    return version
 
 
 @contextmanager

@@ -301,6 +301,8 @@ class FileLock:
 
     def is_current(self) -> bool:
         """Say whether the locked file still has its name: who sweeps up may have removed it before it was locked."""
+        if self._descriptor < 0:
+            return False
         try:
             return os.path.samestat(os.fstat(self._descriptor), os.stat(self.path))
         except FileNotFoundError:

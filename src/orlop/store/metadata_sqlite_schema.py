@@ -1,0 +1,135 @@
+"""Versions of the rows' shape in SQLite, and the steps from each released one to the next.
+
+A database says its version in ``user_version``. A step that is released never changes; a new shape is a new version,
+with a step that leads to it. ``tests/data/schemas`` keeps a database of every released version.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import StoreDamaged, StoreTooNew
+from orlop.store.metadata_sqlite_rows import SCHEMA, SCHEMA_VERSION
+from orlop.streams.files import fsync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A shape of the rows: its ``version``, the ``statements`` that lay it out, and how older versions come to it.
+
+    ``steps`` has, for each older version, what makes the next one of it, inside a transaction of the connection that
+    it is given. It may rebuild tables: foreign keys are checked at the end of all steps only.
+    """
+
+    version: int
+    statements: tuple[str, ...]
+    steps: Mapping[int, Callable[[sqlite3.Connection], object]] = field(default_factory=dict)
+
+
+CURRENT: Final = Schema(SCHEMA_VERSION, SCHEMA)
+"""What this orlop writes. Version 1 is the first."""
+
+
+def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT) -> int:
+    """Give the version of a database, 0 for an empty one.
+
+    Raises:
+        StoreTooNew: a newer orlop wrote it.
+    """
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > schema.version:
+        msg = f"{path} was written by a newer orlop (schema {version}, this one knows {schema.version}); upgrade orlop"
+        raise StoreTooNew(msg)
+    return version
+
+
+def lay_out(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT) -> bool:
+    """Make the tables of an empty database, under the write lock; say whether it was empty."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Another process may have been first.
+        empty = version_of(connection, path, schema) == 0
+        if empty:
+            for statement in schema.statements:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={schema.version}")
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+    return empty
+
+
+def migrate(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT, *, keep: bool = True) -> str | None:
+    """Bring an older database to a schema, under the write lock: wholly, durably, or not at all.
+
+    Args:
+        connection: to the database, outside a transaction.
+        path: where it lies.
+        schema: what it shall become.
+        keep: put a copy of the old one beside it first, as ``<path>.schema-<old version>``.
+
+    Gives the path of that copy, or nothing where none was made.
+
+    Raises:
+        StoreTooNew: the database is newer. StoreDamaged: it cannot be brought there; it is as it was.
+    """
+    version = version_of(connection, path, schema)
+    if version in {0, schema.version}:
+        return None
+    if not all(number in schema.steps for number in range(version, schema.version)):
+        msg = f"{path} has the schema {version}, from which this orlop knows no way; use the orlop that wrote it"
+        raise StoreDamaged(msg)
+    kept = _kept(connection, path, version) if keep else None
+    # Inside a transaction this setting has no effect.
+    connection.execute("PRAGMA foreign_keys=OFF")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        _take_steps(connection, path, schema, version)
+        connection.execute(f"PRAGMA user_version={schema.version}")
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+    finally:
+        connection.execute("PRAGMA foreign_keys=ON")
+    return kept
+
+
+def _take_steps(connection: sqlite3.Connection, path: str, schema: Schema, version: int) -> None:
+    for number in range(version, schema.version):
+        schema.steps[number](connection)
+    if connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
+        msg = f"{path} holds rows that lead nowhere, and stays at schema {version}; restore it from a backup"
+        raise StoreDamaged(msg)
+
+
+def _kept(connection: sqlite3.Connection, path: str, version: int) -> str:
+    kept = f"{path}.schema-{version}"
+    part = f"{kept}.part"
+    with suppress(FileNotFoundError):
+        os.unlink(part)
+    mode = os.stat(path).st_mode & 0o777
+    with closing(sqlite3.connect(part, isolation_level=None)) as copy:
+        connection.backup(copy)
+        # A single file, without a log beside it.
+        copy.execute("PRAGMA journal_mode=DELETE")
+    os.chmod(part, mode)
+    descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(part, kept)
+    fsync_directory(os.path.dirname(path))
+    return kept

@@ -1,0 +1,116 @@
+"""Which file system a directory lies on, as the kernel's table of mounts says it (Linux, ``proc(5)``)."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Final
+
+# Several machines, or a machine and its host, see these at once. Locks and shared memory, on which a database relies,
+# do not reach from one to the other.
+_NETWORK: Final = frozenset(
+    {
+        "9p",
+        "acfs",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "coda",
+        "davfs",
+        "gfs2",
+        "glusterfs",
+        "gpfs",
+        "kafs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "orangefs",
+        "panfs",
+        "prl_fs",
+        "pvfs2",
+        "smb3",
+        "smbfs",
+        "vboxsf",
+        "virtiofs",
+        "vmhgfs",
+    }
+)
+# What a program of its own serves may keep neither locks nor shared memory.
+_FUSE: Final = re.compile(r"fuse(\.|blk|$)")
+# An overlay of local directories; the root of many rootless containers.
+_LOCAL_FUSE: Final = frozenset({"fuse.fuse-overlayfs"})
+_OCTAL: Final = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystem:
+    """A mounted file system: its type as in ``mount -t``, and where it is mounted."""
+
+    type: str
+    mount_point: str
+
+    @property
+    def is_network(self) -> bool:
+        """Whether other machines may see it too, or a program in user space serves it."""
+        return self.type in _NETWORK or (_FUSE.match(self.type) is not None and self.type not in _LOCAL_FUSE)
+
+
+def file_system_of(path: str, *, proc: str = "/proc/self") -> FileSystem | None:
+    """Give the file system that a path, or the nearest of its parents that is there, lies on.
+
+    Args:
+        path: a path, which need not be there.
+        proc: where the kernel tells of this process.
+
+    Gives nothing where the kernel does not tell.
+    """
+    descriptor = _open_nearest(os.path.abspath(path))
+    if descriptor < 0:
+        return None
+    try:
+        mount = _mount_of(descriptor, proc)
+        return None if mount is None else _mounted(mount, proc)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _open_nearest(path: str) -> int:
+    while True:
+        try:
+            return os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            parent = os.path.dirname(path)
+            if parent == path:
+                return -1
+            path = parent
+        except OSError:
+            return -1
+
+
+def _mount_of(descriptor: int, proc: str) -> bytes | None:
+    # Longest prefixes of paths go wrong where one mount hides another; the kernel knows the mount itself.
+    with open(f"{proc}/fdinfo/{descriptor}", "rb") as facts:
+        for line in facts:
+            if line.startswith(b"mnt_id:"):
+                return line.split()[1]
+    return None
+
+
+def _mounted(mount: bytes, proc: str) -> FileSystem | None:
+    with open(f"{proc}/mountinfo", "rb") as mounts:
+        for line in mounts:
+            fields = line.split()
+            if fields and fields[0] == mount:
+                # The type is the first field after the one that is a hyphen, before which any number may stand.
+                return FileSystem(_text(fields[fields.index(b"-", 6) + 1]), _text(fields[4]))
+    return None
+
+
+def _text(field: bytes) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), os.fsdecode(field))
