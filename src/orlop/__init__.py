@@ -103,18 +103,23 @@ __all__ = [
 ]
 
 
-def open(root: str | os.PathLike[str]) -> ImageService:  # noqa: A001 - orlop.open reads as what it does
+def open(root: str | os.PathLike[str], *, create: bool = True, allow_network: bool = False) -> ImageService:  # noqa: A001 - orlop.open reads as what it does
     """Open the store at a directory, or make one there.
 
     Args:
         root: the store's directory. A new one is made with mode 0700; one that cannot be written is opened for reading.
+        create: make a store where there is none.
+        allow_network: write on network and FUSE file systems too; else a store there is opened for reading. That is
+            safe if only one machine at a time uses the store.
 
     Raises:
+        StoreNotFound: there is no store, and none was to be made.
+        UnsafeFileSystem: none is made on a network or FUSE file system.
         PermissionDenied, ReadOnlyStore, NoSpace, StoreDamaged, StorageError: it can be neither opened nor made.
     """
     from orlop.service.image_service import open_service  # noqa: PLC0415 - importing orlop is light
 
-    return open_service(root)
+    return open_service(root, create=create, allow_network=allow_network)
 
 
 def default_root() -> str:

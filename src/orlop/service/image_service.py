@@ -261,6 +261,6 @@ class ImageService:
         self._store.__exit__(kind, error, trace)
 
 
-def open_service(root: str | os.PathLike[str]) -> ImageService:
+def open_service(root: str | os.PathLike[str], *, create: bool = True, allow_network: bool = False) -> ImageService:
     """Open the store at a directory, or make one there, see `orlop.open`."""
-    return ImageService(Store(root))
+    return ImageService(Store(root, create=create, allow_network=allow_network))

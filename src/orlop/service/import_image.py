@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from orlop.archive.platforms import host_platform
-from orlop.errors import InvalidReference, ReadOnlyStore
+from orlop.errors import InvalidReference
 from orlop.model.container import ContainerConfig
 from orlop.model.dialect import Dialect
 from orlop.model.image import History, Image, RootFS, V1Image
@@ -38,9 +38,7 @@ def import_image(
     platform: Platform | str | None = None,
 ) -> ImageID:
     """See `orlop.service.ImageService.import_image`."""
-    if store.read_only:
-        msg = f"cannot import into the store at {store.root}: it is read-only; use a root that can be written"
-        raise ReadOnlyStore(msg)
+    store.require_writable()
     # Everything that may be wrong is looked at before a byte is read.
     name = None if reference is None else _name(reference)
     config = apply_changes(ContainerConfig(), changes)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, BinaryIO
 from orlop.archive.commit import layer_taker
 from orlop.archive.detect import exporter_of, open_members
 from orlop.archive.platforms import PlatformChoice, host_platform
-from orlop.errors import ReadOnlyStore
 from orlop.model.platform import Platform
 
 if TYPE_CHECKING:
@@ -26,9 +25,7 @@ def load(
     progress: Progress | None = None,
 ) -> LoadReport:
     """See `orlop.service.ImageService.load`."""
-    if store.read_only:
-        msg = f"cannot load into the store at {store.root}: it is read-only; use a root that can be written"
-        raise ReadOnlyStore(msg)
+    store.require_writable()
     choice = PlatformChoice(Platform.parse(platform) if isinstance(platform, str) else platform, host_platform())
     store.blobs.sweep_ingests()
     with open_members(source, layer_taker(store), progress=progress) as members:

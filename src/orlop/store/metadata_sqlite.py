@@ -44,8 +44,8 @@ class SQLiteMetadata(Metadata):
 
     Args:
         root: the store's directory.
-        read_only: never write there, not even beside the database.
-        refusal: makes the error that a write raises in a store that is read-only.
+        refusal: makes the error that a write raises. With one, nothing is ever written there, not even beside the
+            database.
         modes: who may use the database.
         schema: the shape of the rows; an older database is brought to it as soon as it is used.
     """
@@ -54,15 +54,13 @@ class SQLiteMetadata(Metadata):
         self,
         root: str,
         *,
-        read_only: bool,
         refusal: Callable[[], StorageError] | None = None,
         modes: Modes = PRIVATE,
         schema: Schema = CURRENT,
     ) -> None:
         self._root = root
         self._path = os.path.join(root, "metadata.db")
-        self._read_only = read_only
-        self._refusal = refusal or self._is_read_only
+        self._refusal = refusal
         self._modes = modes
         self._schema = schema
         self._place: tuple[int, int] | None = None
@@ -109,7 +107,7 @@ class SQLiteMetadata(Metadata):
                 raise RuntimeError(msg)
             yield outer
             return
-        if self._read_only:
+        if self._refusal is not None:
             raise self._refusal()
         with _explained(self._path):
             connection = self._connection()
@@ -169,14 +167,14 @@ class SQLiteMetadata(Metadata):
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if self._read_only:
+        if self._refusal is not None:
             stamp = self._stamp()
             if connection is not None and self._local.stamp != stamp:
                 connection.close()
                 connection = None
             self._local.stamp = stamp
         if connection is None:
-            connection = self._connect_reading() if self._read_only else self._connect()
+            connection = self._connect_reading() if self._refusal is not None else self._connect()
             self._local.connection = connection
             with self._guard:
                 # What threads opened that have ended since is closed here, since nobody else would.
@@ -233,11 +231,6 @@ class SQLiteMetadata(Metadata):
     def _moved(self) -> StoreMoved:
         return StoreMoved(f"the store at {self._root} was moved or removed while it was open; open it where it is now")
 
-    def _is_read_only(self) -> StorageError:
-        return ReadOnlyStore(
-            f"cannot change the store at {self._root}: it is read-only; use a root that can be written"
-        )
-
     def update(self) -> tuple[int, str | None]:
         """Bring an older database to this orlop's schema, and give its old version and where a copy of it is kept.
 
@@ -246,7 +239,7 @@ class SQLiteMetadata(Metadata):
         Raises:
             StoreTooNew: a newer orlop wrote it. ReadOnlyStore: it cannot be written.
         """
-        if self._read_only:
+        if self._refusal is not None:
             raise self._refusal()
         with _explained(self._path):
             connection = sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None)

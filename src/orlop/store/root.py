@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from orlop.errors import PermissionDenied, StoreDamaged
+from orlop.errors import PermissionDenied, ReadOnlyStore, StoreDamaged, StoreNotFound, UnsafeFileSystem
 from orlop.store.backend_sqlite import SQLiteStoreBackend
 from orlop.store.blobs import FileBlobStore
 from orlop.store.images import ImageStore
@@ -15,44 +16,80 @@ from orlop.store.layers import LayerStore
 from orlop.store.leases import Leases
 from orlop.store.metadata_sqlite import SQLiteMetadata
 from orlop.store.references import ReferenceStore
-from orlop.streams.files import explaining, make_directory
+from orlop.streams.files import PRIVATE, SHARED, explaining, make_directory
+from orlop.streams.filesystems import file_system_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from orlop.errors import StorageError
+
+DIRECTORIES = ("blobs", "blobs/sha256", "toc", "toc/sha256", "ingest", "trash", "leases")
+"""What a store has beside its database and its lock, each after what it lies in."""
+
 
 class Store:
     """Everything that is kept under one root.
 
-    Opening costs the same for every size: nothing is read or checked. A root that is not there is made (mode 0700);
-    one that cannot be written is opened for reading. Safe to share between threads, and usable after a fork.
+    Opening costs the same for every size: nothing is read or checked. A root that is not there is made; one that cannot
+    be written, or lies where locks may not hold, is opened for reading. Safe to share between threads, and usable after
+    a fork.
     """
 
-    def __init__(self, root: str | os.PathLike[str], *, now: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        create: bool = True,
+        group: int | None = None,
+        allow_network: bool = False,
+        now: Callable[[], int] = time.time_ns,
+    ) -> None:
         """Open a store, or make one.
 
         Args:
             root: its directory.
+            create: make a store where there is none.
+            group: the number of a group whose members may do everything in a store that is made here. Without one it is
+                for its owner alone. One that is there stays as it is.
+            allow_network: write on network and FUSE file systems too: safe if one machine at a time uses it.
             now: the clock, in nanoseconds since 1970.
 
         Raises:
+            StoreNotFound: there is no store, and none was to be made.
+            UnsafeFileSystem: none is made on a network or FUSE file system.
             PermissionDenied, ReadOnlyStore, NoSpace, StorageError: it can be neither opened nor made.
         """
         self.root = os.path.abspath(os.fspath(root))
         self.now = now
-        self.read_only = self._prepare()
-        self.metadata = SQLiteMetadata(self.root, read_only=self.read_only)
-        self.leases = Leases(os.path.join(self.root, "leases"), self.metadata)
-        self.blobs = FileBlobStore(self.root, self.leases)
+        self.modes = PRIVATE
+        self._refusal: Callable[[], StorageError] | None = None
+        self._prepare(create=create, group=group, allow_network=allow_network)
+        self.metadata = SQLiteMetadata(self.root, refusal=self._refusal, modes=self.modes)
+        self.leases = Leases(os.path.join(self.root, "leases"), self.metadata, modes=self.modes)
+        self.blobs = FileBlobStore(self.root, self.leases, modes=self.modes)
         self.layers = LayerStore(self.metadata, self.blobs, self.leases)
         self.images = ImageStore(SQLiteStoreBackend(self.metadata), self.layers, now=now)
         self.references = ReferenceStore(self.metadata, now)
         if not self.read_only:
             with explaining("open", self.root):
                 self._recover()
+        if group is not None:
+            with self.metadata.read():
+                pass  # the database is made for the group before anybody else makes it for himself
 
-    def _prepare(self) -> bool:
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be changed."""
+        return self._refusal is not None
+
+    def require_writable(self) -> None:
+        """Raise `ReadOnlyStore` or `UnsafeFileSystem` where nothing can be changed."""
+        if self._refusal is not None:
+            raise self._refusal()
+
+    def _prepare(self, *, create: bool, group: int | None, allow_network: bool) -> None:
         database = os.path.join(self.root, "metadata.db")
         if os.path.lexists(self.root) and not os.path.isdir(self.root):
             msg = f"{self.root} is no directory; give another root"
@@ -62,19 +99,52 @@ class Store:
             raise PermissionDenied(msg)
         with explaining("open", self.root):
             try:
-                there = os.stat(database).st_size > 0
+                state = os.stat(database)
             except FileNotFoundError:
-                there = False
-        if there and not (os.access(self.root, os.W_OK) and os.access(database, os.W_OK)):
-            return True
-        if not there:
+                state = None
+        there = state is not None and state.st_size > 0
+        refusal = None if allow_network else self._unsafe()
+        if state is not None and there:
+            # What the database allows its group, everything does.
+            self.modes = SHARED if state.st_mode & 0o020 else PRIVATE
+            if not (os.access(self.root, os.W_OK) and os.access(database, os.W_OK)):
+                msg = f"cannot change the store at {self.root}: it is read-only; use a root that can be written"
+                refusal = partial(ReadOnlyStore, msg)
+            self._refusal = refusal
+        elif not create:
+            msg = f"there is no store at {self.root}; check the root that was given"
+            raise StoreNotFound(msg)
+        elif refusal is not None:
+            raise refusal()
+        else:
             with explaining("make a store at", self.root):
-                os.makedirs(self.root, mode=0o700, exist_ok=True)
-                if os.listdir(self.root) and not os.path.isdir(os.path.join(self.root, "ingest")):
-                    self._refuse_foreign()
-                for name in ("blobs", "blobs/sha256", "toc", "toc/sha256", "ingest", "trash", "leases"):
-                    make_directory(os.path.join(self.root, name))
-        return False
+                self._make(group)
+
+    def _unsafe(self) -> Callable[[], StorageError] | None:
+        found = file_system_of(self.root)
+        if found is None or not found.is_network:
+            return None
+        msg = (
+            f"cannot write in {self.root}: it lies on {found.type}, where several machines would damage the database;"
+            " take a local root, or allow it (--allow-network-fs, allow_network=True) if only one machine uses it"
+        )
+        return partial(UnsafeFileSystem, msg)
+
+    def _make(self, group: int | None) -> None:
+        os.makedirs(self.root, mode=PRIVATE.directory, exist_ok=True)
+        if os.listdir(self.root) and not os.path.isdir(os.path.join(self.root, "ingest")):
+            self._refuse_foreign()
+        if group is not None:
+            self.modes = SHARED
+            os.chown(self.root, -1, group)
+            os.chmod(self.root, SHARED.directory)
+        for name in DIRECTORIES:
+            path = os.path.join(self.root, name)
+            make_directory(path, self.modes.directory)
+            if group is not None:
+                # What an interrupted attempt left may be another's.
+                os.chown(path, -1, group)
+                os.chmod(path, SHARED.directory)
 
     def _refuse_foreign(self) -> None:
         if set(os.listdir(self.root)) <= {"lost+found", "write.lock", "blobs", "toc", "metadata.db"}:
