@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orlop.model.platform import Platform
     from orlop.model.progress import LayerDone, LayerExists, LayerProgress, ProgressEvent
     from orlop.model.reference import Reference
+    from orlop.service import stores
     from orlop.service.archive import ArchiveService
     from orlop.service.history import HistoryEntry
     from orlop.service.image_service import ImageService
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from orlop.service.inspect import ImageDetails
     from orlop.service.prune import PruneReport
     from orlop.service.remove import RemoveReport
-
 _HOMES = {
     "Archive": "orlop.archive.reader",
     "ArchiveService": "orlop.service.archive",
@@ -65,6 +65,7 @@ _HOMES = {
     "RemoveReport": "orlop.service.remove",
     "RootFS": "orlop.model.image",
     "V1Image": "orlop.model.image",
+    "stores": "orlop.service.stores",
 }
 
 __all__ = [
@@ -100,6 +101,7 @@ __all__ = [
     "__version__",
     "default_root",
     "open",
+    "stores",
 ]
 
 
@@ -134,7 +136,8 @@ def __getattr__(name: str) -> object:
     if home is None:
         msg = f"module 'orlop' has no attribute {name!r}"
         raise AttributeError(msg)
-    value = getattr(import_module(home), name)
+    module = import_module(home)
+    value = module if name == "stores" else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -152,6 +152,27 @@ class FileBlobStore(BlobStore):
         rows.after_rollback(partial(os.rename, aside, path))
         rows.after_commit(partial(_unlink, aside))
 
+    def strays(self, rows: Rows) -> tuple[list[Digest], list[DiffID], list[str]]:
+        """Give the blobs and the tables of contents that have no row, and the paths of files that are neither."""
+        from orlop.model.digest import DiffID, Digest  # noqa: PLC0415 - only where a store is looked through
+
+        digests: list[Digest] = []
+        diff_ids: list[DiffID] = []
+        others: list[str] = []
+        for folder, suffix in (("blobs", ""), ("toc", ".zst")):
+            directory = os.path.join(self._root, folder, "sha256")
+            with explaining("read", directory):
+                names = os.listdir(directory)
+            for name in names:
+                digest = Digest("sha256", name.removesuffix(suffix))
+                if not digest.is_valid or not name.endswith(suffix):
+                    others.append(os.path.join(directory, name))
+                elif folder == "blobs" and rows.blob(digest) is None:
+                    digests.append(digest)
+                elif folder == "toc" and rows.diff(DiffID.wrap(digest)) is None:
+                    diff_ids.append(DiffID.wrap(digest))
+        return digests, diff_ids, others
+
     def recover(self, rows: Rows) -> None:
         """Finish what a crash interrupted in ``trash/``: a blob whose row is there goes back, anything else goes."""
         from orlop.model.digest import Digest  # noqa: PLC0415 - only after a crash

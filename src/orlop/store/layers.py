@@ -228,7 +228,7 @@ class LayerStore:
         gone: list[LayerMetadata] = []
         for digest in dropped:
             everything = digest == EVERYTHING
-            for chain in [row.chain_id for row in rows.chains()] if everything else [ChainID.wrap(digest)]:
+            for chain in rows.loose_chains() if everything else [ChainID.wrap(digest)]:
                 gone += self._prune(rows, chain)
             for diff_id in rows.loose_diffs() if everything else [DiffID.wrap(digest)]:
                 freed = rows.prune_diff(diff_id)

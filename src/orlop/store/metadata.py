@@ -166,12 +166,32 @@ class Rows(ABC):
         """Give what is known of stored bytes."""
 
     @abstractmethod
+    def blobs(self) -> list[BlobRow]:
+        """Give what is known of all stored bytes."""
+
+    @abstractmethod
+    def diff_ids(self) -> list[DiffID]:
+        """Give all layers' contents."""
+
+    @abstractmethod
     def diff_of_blob(self, digest: Digest) -> DiffID | None:
         """Give the diff ID that stored bytes have when they are decompressed."""
 
     @abstractmethod
+    def loose_chains(self) -> list[ChainID]:
+        """Give the layers in their place that no image and no other layer stands on."""
+
+    @abstractmethod
     def loose_diffs(self) -> list[DiffID]:
         """Give the layers' contents that are in no chain."""
+
+    @abstractmethod
+    def counts(self) -> Mapping[str, int]:
+        """Give how many rows there are of each kind.
+
+        These are ``images``, ``names``, ``chains``, ``layers``, ``blobs``, ``manifests``, and the ``blob_bytes`` of all
+        blobs.
+        """
 
     # Manifests.
 

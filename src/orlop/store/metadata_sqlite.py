@@ -14,8 +14,9 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreDamaged, StoreMoved
+from orlop.errors import StoreDamaged, StoreInUse, StoreMoved
 from orlop.store.metadata import Metadata
+from orlop.store.metadata_sqlite_errors import explain_sqlite, explaining_sqlite
 from orlop.store.metadata_sqlite_rows import SQLiteRows
 from orlop.store.metadata_sqlite_schema import CURRENT, lay_out, migrate, version_of
 from orlop.streams.files import PRIVATE, FileLock, explaining
@@ -25,15 +26,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from threading import Thread
 
-    from orlop.errors import OrlopError
+    from orlop.errors import StorageError
     from orlop.store.metadata import Rows, WritableRows
+    from orlop.store.metadata_sqlite_check import RowProblem
     from orlop.store.metadata_sqlite_schema import Schema
+    from orlop.store.metadata_sqlite_snapshot import Snapshot
     from orlop.streams.files import Modes
 
 _log = logging.getLogger(__name__)
 
 _WAIT_SECONDS = 60
-_LITTLE_SPACE = 64 << 10
+_WAIT_FOR_OTHERS = 2
 
 # A forked child must not close what it inherited: SQLite would end locks and logs that its parent still uses.
 _abandoned: list[sqlite3.Connection] = []
@@ -83,7 +86,7 @@ class SQLiteMetadata(Metadata):
         if outer is not None:
             yield outer
             return
-        with _explained(self._path):
+        with explaining_sqlite(self._path):
             connection = self._connection()
             connection.execute("BEGIN")
         rows = SQLiteRows(connection)
@@ -91,7 +94,7 @@ class SQLiteMetadata(Metadata):
         try:
             yield rows
         except sqlite3.Error as error:
-            raise _explain(error, self._path) from error
+            raise explain_sqlite(error, self._path) from error
         finally:
             self._local.rows = None
             with suppress(sqlite3.Error):
@@ -109,12 +112,12 @@ class SQLiteMetadata(Metadata):
             return
         if self._refusal is not None:
             raise self._refusal()
-        with _explained(self._path):
+        with explaining_sqlite(self._path):
             connection = self._connection()
         rows = SQLiteRows(connection, writable=True)
         committing = durable = False
         try:
-            with self.lock(), _explained(self._path):
+            with self.lock(), explaining_sqlite(self._path):
                 try:
                     connection.execute("BEGIN IMMEDIATE")
                     # Another process may be of a newer orlop.
@@ -183,14 +186,21 @@ class SQLiteMetadata(Metadata):
                 self._connections[threading.current_thread()] = connection
         return connection
 
-    def _connect(self) -> sqlite3.Connection:
+    def _opened(self) -> sqlite3.Connection:
         # `close` may be called by another thread than the one that connected.
-        connection = sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+        return sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = self._opened()
         try:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
             if version_of(connection, self._path, self._schema) != self._schema.version:
                 self._update(connection)
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                # Who moves a store, and some tools that copy databases, end the log.
+                with self.lock():
+                    connection.execute("PRAGMA journal_mode=WAL")
             self._require_place()
         except BaseException:
             connection.close()
@@ -231,6 +241,77 @@ class SQLiteMetadata(Metadata):
     def _moved(self) -> StoreMoved:
         return StoreMoved(f"the store at {self._root} was moved or removed while it was open; open it where it is now")
 
+    def problems(self, *, verify: bool) -> list[RowProblem]:
+        """Look through all rows for what is wrong; with ``verify`` hash also what is named by its digest.
+
+        Raises:
+            StoreDamaged: the database cannot be read.
+        """
+        from orlop.store.metadata_sqlite_check import row_problems  # noqa: PLC0415 - few commands look through all
+
+        with self.read():
+            return list(row_problems(self._connection(), verify=verify))
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """Give, for a block, all rows as they are now; inside a write, as they were before it.
+
+        With the lock of a write nobody can change them between what the write does and what the view sees.
+        """
+        from orlop.store.metadata_sqlite_snapshot import Snapshot  # noqa: PLC0415 - few processes copy a store
+
+        with explaining_sqlite(self._path):
+            connection = self._opened() if self._refusal is None else self._connect_reading()
+            try:
+                yield Snapshot(connection)
+            finally:
+                connection.close()
+
+    def replace(self, path: str) -> None:
+        """Let the rows of another database, which lies at ``path``, take the place of all rows. Atomic, durable."""
+        if self._refusal is not None:
+            raise self._refusal()
+        with explaining_sqlite(self._path):
+            connection = self._connection()
+            source = sqlite3.connect(path)
+            try:
+                with self.lock():
+                    source.backup(connection)
+            finally:
+                source.close()
+
+    @contextmanager
+    def alone(self) -> Iterator[Snapshot]:
+        """Give all rows, for a block in which nobody else has the database open, and all of it is in its one file.
+
+        No connection of this object may be in use. Whoever opens the database next makes it what it was.
+
+        Raises:
+            StoreInUse: somebody has it open.
+        """
+        from orlop.store.metadata_sqlite_snapshot import Snapshot  # noqa: PLC0415 - few processes move a store
+
+        if self._refusal is not None:
+            raise self._refusal()
+        self.close()
+        with self.lock(), explaining_sqlite(self._path):
+            connection = sqlite3.connect(self._path, timeout=_WAIT_FOR_OTHERS, isolation_level=None)
+            try:
+                connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+                try:
+                    # SQLite ends the log only if it has the database for itself.
+                    connection.execute("PRAGMA journal_mode=DELETE")
+                    connection.execute("BEGIN EXCLUSIVE")
+                    connection.execute("COMMIT")
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                        raise
+                    msg = f"the store at {self._root} is open in another program; end that first"
+                    raise StoreInUse(msg) from error
+                yield Snapshot(connection)
+            finally:
+                connection.close()
+
     def update(self) -> tuple[int, str | None]:
         """Bring an older database to this orlop's schema, and give its old version and where a copy of it is kept.
 
@@ -241,7 +322,7 @@ class SQLiteMetadata(Metadata):
         """
         if self._refusal is not None:
             raise self._refusal()
-        with _explained(self._path):
+        with explaining_sqlite(self._path):
             connection = sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None)
             try:
                 connection.execute("PRAGMA synchronous=FULL")
@@ -331,35 +412,3 @@ def _run_all(actions: Iterable[Callable[[], object]]) -> None:
 
 def _quoted(path: str) -> str:
     return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-
-
-@contextmanager
-def _explained(path: str) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _explain(error, path) from error
-
-
-def _explain(error: sqlite3.Error, path: str) -> OrlopError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return NoSpace(f"cannot write {path}: no space left on device; free some or choose another place")
-    if code == sqlite3.SQLITE_READONLY:
-        return ReadOnlyStore(f"cannot write {path}: it is read-only; check the file system, its owner and its mode")
-    if code == sqlite3.SQLITE_IOERR and _is_full(path):
-        return NoSpace(f"cannot use {path}: no space left on device; free some or choose another place")
-    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
-        return PermissionDenied(f"cannot open {path}; check the owner and the mode of its directory")
-    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        return StoreDamaged(f"{path} is damaged ({error}); restore it from a backup")
-    return StorageError(f"the database {path} failed: {error}")
-
-
-def _is_full(path: str) -> bool:
-    # SQLite says "I/O error" where the file that its readers share cannot grow.
-    try:
-        state = os.statvfs(os.path.dirname(path))
-    except OSError:
-        return False
-    return state.f_bavail * state.f_frsize < _LITTLE_SPACE

@@ -19,7 +19,7 @@ from orlop.store.metadata import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 SCHEMA_VERSION = 1
 """Kept in ``user_version``; a store of a higher one is left alone."""
@@ -251,6 +251,14 @@ class SQLiteRows(WritableRows):
         row = self._run("SELECT * FROM blob WHERE digest = ?", (str(digest),)).fetchone()
         return None if row is None else _blob_row(row)
 
+    def blobs(self) -> list[BlobRow]:
+        """Give what is known of all stored bytes."""
+        return [_blob_row(row) for row in self._run("SELECT * FROM blob ORDER BY digest")]
+
+    def diff_ids(self) -> list[DiffID]:
+        """Give all layers' contents."""
+        return [DiffID.unchecked(text) for (text,) in self._run("SELECT id FROM diff ORDER BY id")]
+
     def diff_of_blob(self, digest: Digest) -> DiffID | None:
         """Give the diff ID that stored bytes have when they are decompressed."""
         found = self._value("SELECT diff FROM diff_blob WHERE blob = ?", str(digest))
@@ -317,10 +325,28 @@ class SQLiteRows(WritableRows):
             self._run("DELETE FROM blob WHERE digest = ?", (str(blob),))
         return blobs
 
+    def loose_chains(self) -> list[ChainID]:
+        """Give the layers in their place that no image and no other layer stands on."""
+        found = self._run(
+            """SELECT id FROM chain WHERE NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
+            AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = chain.id) ORDER BY id"""
+        )
+        return [ChainID.unchecked(text) for (text,) in found]
+
     def loose_diffs(self) -> list[DiffID]:
         """Give the layers' contents that are in no chain."""
         found = self._run("SELECT id FROM diff WHERE id NOT IN (SELECT diff FROM chain) ORDER BY id")
         return [DiffID.unchecked(text) for (text,) in found]
+
+    def counts(self) -> Mapping[str, int]:
+        """Give how many rows there are of each kind."""
+        found = self._run(
+            """SELECT (SELECT count(*) FROM image), (SELECT count(*) FROM reference), (SELECT count(*) FROM chain),
+            (SELECT count(*) FROM diff), (SELECT count(*) FROM blob), (SELECT count(*) FROM manifest),
+            (SELECT coalesce(sum(size), 0) FROM blob)"""
+        )
+        kinds = ("images", "names", "chains", "layers", "blobs", "manifests", "blob_bytes")
+        return dict(zip(kinds, found.fetchone(), strict=True))
 
     # Manifests.
 

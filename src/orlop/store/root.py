@@ -84,6 +84,10 @@ class Store:
         """Whether nothing can be changed."""
         return self._refusal is not None
 
+    def why_read_only(self) -> str:
+        """Say why nothing can be changed; nothing where it can."""
+        return "" if self._refusal is None else str(self._refusal())
+
     def require_writable(self) -> None:
         """Raise `ReadOnlyStore` or `UnsafeFileSystem` where nothing can be changed."""
         if self._refusal is not None:
@@ -103,7 +107,7 @@ class Store:
             except FileNotFoundError:
                 state = None
         there = state is not None and state.st_size > 0
-        refusal = None if allow_network else self._unsafe()
+        refusal = None if allow_network else unsafe_at(self.root)
         if state is not None and there:
             # What the database allows its group, everything does.
             self.modes = SHARED if state.st_mode & 0o020 else PRIVATE
@@ -119,16 +123,6 @@ class Store:
         else:
             with explaining("make a store at", self.root):
                 self._make(group)
-
-    def _unsafe(self) -> Callable[[], StorageError] | None:
-        found = file_system_of(self.root)
-        if found is None or not found.is_network:
-            return None
-        msg = (
-            f"cannot write in {self.root}: it lies on {found.type}, where several machines would damage the database;"
-            " take a local root, or allow it (--allow-network-fs, allow_network=True) if only one machine uses it"
-        )
-        return partial(UnsafeFileSystem, msg)
 
     def _make(self, group: int | None) -> None:
         os.makedirs(self.root, mode=PRIVATE.directory, exist_ok=True)
@@ -174,3 +168,15 @@ class Store:
         else:
             with suppress(Exception):  # the first error is the one to show
                 self.close()
+
+
+def unsafe_at(path: str) -> Callable[[], StorageError] | None:
+    """Give what makes the error of writing at a path, where that is on a network or FUSE file system."""
+    found = file_system_of(path)
+    if found is None or not found.is_network:
+        return None
+    msg = (
+        f"cannot write in {path}: it lies on {found.type}, where several machines would damage the database;"
+        " take a local root, or allow it (--allow-network-fs, allow_network=True) if only one machine uses it"
+    )
+    return partial(UnsafeFileSystem, msg)

@@ -1,0 +1,191 @@
+"""Stores as things: what they hold, whether they are whole, copies of them, other places for them.
+
+Each call takes the directory of a store, opens it for itself and closes it. None but `init` makes a store where there
+is none. All of them are to be had as ``orlop.stores``.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orlop.errors import InvalidInput, TargetExists
+from orlop.store.check import CheckReport, Problem
+from orlop.store.copy import CopyReport
+from orlop.store.info import StoreInfo, store_info
+from orlop.store.root import Store
+
+if TYPE_CHECKING:
+    from orlop.model.progress import Progress
+
+__all__ = [
+    "CheckReport",
+    "CopyReport",
+    "MigrateReport",
+    "Problem",
+    "StoreInfo",
+    "backup",
+    "check",
+    "copy",
+    "info",
+    "init",
+    "migrate",
+    "move",
+]
+
+Root = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class MigrateReport:
+    """What was done to a store's rows: they are of schema ``new`` now, and were of ``old`` before.
+
+    ``kept`` is the path of a copy of the old database, or nothing where nothing had to be done.
+    """
+
+    old: int
+    new: int
+    kept: str | None
+
+
+def init(root: Root, *, group: int | str | None = None, allow_network: bool = False) -> StoreInfo:
+    """Make an empty store. One that is there already, for the same users, is success.
+
+    Args:
+        root: its directory: nothing, or an empty directory.
+        group: a name or number of a group whose members may do everything in it. Its directories get the mode 2770, its
+            files 0660 or 0440, whatever the umask. Without one it is for its owner alone.
+        allow_network: make it on a network or FUSE file system too, see `orlop.open`.
+
+    Raises:
+        InvalidInput: there is no such group. TargetExists: there is a store for other users.
+        PermissionDenied: one is no member of the group, or may not write there. UnsafeFileSystem, StorageError: it
+        cannot be made.
+    """
+    number = None if group is None else _group_number(group)
+    with Store(root, group=number, allow_network=allow_network) as store:
+        found = store_info(store)
+    if found.group != number:
+        whose = "for its owner alone" if found.group is None else f"shared by the group {found.group}"
+        msg = f"there is a store at {found.root} already, {whose}; name a new directory"
+        raise TargetExists(msg)
+    return found
+
+
+def info(root: Root) -> StoreInfo:
+    """Say what a store is and how much it holds. The time it takes grows with the number of its files.
+
+    Raises:
+        StoreNotFound: there is none. StoreTooNew, StoreDamaged, StorageError: it cannot be read.
+    """
+    with Store(root, create=False) as store:
+        return store_info(store)
+
+
+def check(root: Root, *, verify: bool = False) -> CheckReport:
+    """Look for what is wrong in a store; others may use it meanwhile. Nothing is repaired.
+
+    Args:
+        root: the store's directory.
+        verify: read everything and compare it with its digest. Else files are compared by their sizes only.
+
+    Raises:
+        StoreNotFound: there is none. StoreTooNew, PermissionDenied, StorageError: it cannot be read.
+    """
+    from orlop.store.check import check_store  # noqa: PLC0415 - one verb needs one verb's code
+
+    with Store(root, create=False) as store:
+        return check_store(store, verify=verify)
+
+
+def copy(
+    root: Root, target: Root, *, link: bool = False, allow_network: bool = False, progress: Progress | None = None
+) -> CopyReport:
+    """Make a second store that holds what one holds at this moment, while others may write to it.
+
+    The copy appears whole, on disk, or not at all. Every byte is verified on the way. What no image needs stays behind.
+
+    Args:
+        root: the store's directory.
+        target: nothing, or an empty directory. It is for the same users as the store.
+        link: give the content's files one more name instead of copying them, where the file system can; then it is not
+            read, and damage of a file is damage in both stores.
+        allow_network: write on a network or FUSE file system too, see `orlop.open`.
+        progress: called with events, by threads of the copy; its layers are blobs.
+
+    Raises:
+        StoreNotFound: there is no store. TargetExists: something is there.
+        InvalidInput: the target lies inside the store.
+        IntegrityError, ContentNotFound: a blob is damaged or missing, see `check`.
+        StorageError: a part cannot be read or written.
+    """
+    from orlop.store.copy import copy_store  # noqa: PLC0415 - one verb needs one verb's code
+
+    with Store(root, create=False) as store:
+        return copy_store(store, target, link=link, allow_network=allow_network, progress=progress)
+
+
+def backup(
+    root: Root, target: Root, *, link: bool = False, allow_network: bool = False, progress: Progress | None = None
+) -> CopyReport:
+    """Make a copy as `copy` does, or bring an earlier backup of the same store up to date: only what is new is copied.
+
+    A backup is at every moment the old one or the new one, whole. Images that were removed from the store go from the
+    backup too. It is a store: open it, or copy it back. Takes and raises what `copy` does; the target may also be an
+    earlier backup.
+    """
+    from orlop.store.copy import back_up_store  # noqa: PLC0415 - one verb needs one verb's code
+
+    with Store(root, create=False) as store:
+        return back_up_store(store, target, link=link, allow_network=allow_network, progress=progress)
+
+
+def move(root: Root, target: Root, *, allow_network: bool = False, progress: Progress | None = None) -> CopyReport:
+    """Move a store to another directory.
+
+    Within a file system that is one step. To another one it is copied, the copy is verified, and the old one is removed
+    when the new one is on disk: at every moment one of them is whole. Processes that try to write meanwhile wait, and
+    then fail with `StoreMoved`.
+
+    Args:
+        root: the store's directory.
+        target: nothing, or an empty directory.
+        allow_network: write on a network or FUSE file system too, see `orlop.open`.
+        progress: called with events, by threads of the copy.
+
+    Raises:
+        StoreInUse: another program, or another part of this one, has the store open. ReadOnlyStore: it cannot be
+        removed. Beside it what `copy` raises; the store is then where it was.
+    """
+    from orlop.store.copy import move_store  # noqa: PLC0415 - one verb needs one verb's code
+
+    with Store(root, create=False, allow_network=allow_network) as store:
+        return move_store(store, target, allow_network=allow_network, progress=progress)
+
+
+def migrate(root: Root, *, allow_network: bool = False) -> MigrateReport:
+    """Bring a store that an older orlop made up to date, and keep a copy of its old database beside it. Idempotent.
+
+    That happens by itself when such a store is used; here it is done at a moment of one's choice. Programs with an
+    older orlop cannot use the store any more.
+
+    Raises:
+        StoreNotFound: there is none. StoreTooNew: a newer orlop made it. ReadOnlyStore, StorageError: it cannot be
+        written.
+    """
+    with Store(root, create=False, allow_network=allow_network) as store:
+        old, kept = store.metadata.update()
+        return MigrateReport(old, int(store.metadata.facts()["schema"]), kept)
+
+
+def _group_number(group: int | str) -> int:
+    import grp  # noqa: PLC0415 - few stores are shared
+
+    if isinstance(group, int) or group.isdecimal():
+        return int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError as error:
+        msg = f"there is no group {group!r}; name one that the system knows"
+        raise InvalidInput(msg) from error

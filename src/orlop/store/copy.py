@@ -1,0 +1,360 @@
+"""Copies of a whole store, consistent while others write to it.
+
+A copy begins with all rows of one moment. At the same moment, under the write lock, a lease on everything begins: what
+the rows name stays until its bytes are copied, whoever removes images meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import StorageError, StoreDamaged, StoreInUse, TargetExists
+from orlop.model.progress import LayerDone, LayerExists, LayerProgress
+from orlop.store.leases import EVERYTHING
+from orlop.store.new_root import new_root, part_name, remove_tree, require_free, target_of
+from orlop.store.root import Store, unsafe_at
+from orlop.streams.files import SHARED, NewFile, explaining, fsync_directory
+from orlop.streams.pipeline import in_parallel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from orlop.model.digest import DiffID
+    from orlop.model.progress import Progress
+    from orlop.store.metadata import BlobRow
+    from orlop.store.metadata_sqlite_snapshot import SavedRows, Snapshot
+    from orlop.store.new_root import NewRoot
+
+_WORKERS: Final = 4
+_MARK: Final = "backup"
+"""A file in a store that says whose backup it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport:
+    """What a copy holds: its ``root``, the number of ``images`` and ``blobs``, the ``size`` of all blobs in bytes.
+
+    ``added`` is how many bytes of blobs were not there before; what is moved within a file system adds none.
+    """
+
+    root: str
+    images: int
+    blobs: int
+    size: int
+    added: int
+
+
+def copy_store(
+    store: Store,
+    target: str | os.PathLike[str],
+    *,
+    link: bool = False,
+    allow_network: bool = False,
+    progress: Progress | None = None,
+) -> CopyReport:
+    """See `orlop.stores.copy`."""
+    path = target_of(store.root, target)
+    _require_safe(path, allow_network=allow_network)
+    return _copied(store, path, link=link, progress=progress)
+
+
+def back_up_store(
+    store: Store,
+    target: str | os.PathLike[str],
+    *,
+    link: bool = False,
+    allow_network: bool = False,
+    progress: Progress | None = None,
+) -> CopyReport:
+    """See `orlop.stores.backup`."""
+    path = target_of(store.root, target)
+    _require_safe(path, allow_network=allow_network)
+    if os.path.exists(os.path.join(path, "metadata.db")):
+        return _refreshed(store, path, link=link, allow_network=allow_network, progress=progress)
+    return _copied(store, path, link=link, progress=progress, mark=True)
+
+
+def move_store(
+    store: Store,
+    target: str | os.PathLike[str],
+    *,
+    allow_network: bool = False,
+    progress: Progress | None = None,
+) -> CopyReport:
+    """See `orlop.stores.move`. The store is closed afterwards."""
+    path = target_of(store.root, target)
+    _require_safe(path, allow_network=allow_network)
+    root = os.path.realpath(store.root)
+    with store.metadata.alone() as snapshot:
+        if store.leases.others():
+            msg = f"the store at {store.root} is in use by another program; wait until it ends"
+            raise StoreInUse(msg)
+        require_free(path)
+        try:
+            os.rename(root, path)
+        except OSError:
+            # Mostly because it is another file system; what else is wrong shows when it is copied.
+            return _moved_far(store, root, snapshot, path, progress)
+        with explaining("write", path):
+            fsync_directory(os.path.dirname(path))
+            fsync_directory(os.path.dirname(root))
+        return _report(path, snapshot.needs(), 0)
+
+
+def backup_source(root: str) -> str | None:
+    """Give the root of the store that a store is a backup of, if it is one."""
+    try:
+        with open(os.path.join(root, _MARK), encoding="utf-8", errors="surrogateescape") as mark:
+            return mark.read().rstrip("\n")
+    except FileNotFoundError:
+        return None
+
+
+def _copied(
+    store: Store, path: str, *, link: bool, progress: Progress | None, mark: bool = False, alone: Snapshot | None = None
+) -> CopyReport:
+    """Copy into a new root; with a snapshot of a store that nobody else can use, also see that the copy is right."""
+    with new_root(path, store.modes, _group(store)) as new:
+        with _kept_rows(store, new.rows, alone) as saved:
+            copied = _copy_all(store, saved, partial(_put_in, new), link=link, progress=progress)
+            for diff_id in saved.diffs:
+                _copy_toc(store, new, diff_id)
+        if mark:
+            _write_mark(store, new)
+        new.complete()
+        if alone is not None:
+            _require_right(new)
+        new.publish()
+    return _report(path, saved, copied)
+
+
+def _report(path: str, saved: SavedRows, added: int) -> CopyReport:
+    return CopyReport(path, saved.images, len(saved.blobs), sum(blob.size for blob in saved.blobs), added)
+
+
+def _require_safe(path: str, *, allow_network: bool) -> None:
+    refusal = None if allow_network else unsafe_at(path)
+    if refusal is not None:
+        raise refusal()
+
+
+def _moved_far(store: Store, root: str, snapshot: Snapshot, path: str, progress: Progress | None) -> CopyReport:
+    """Move to another file system: copy, verify, then remove, all while nobody else can use the store."""
+    report = _copied(store, path, link=False, progress=progress, alone=snapshot)
+    aside = part_name(os.path.dirname(root))
+    try:
+        os.rename(root, aside)
+    except OSError:
+        # The root of a file system stays where it is; its content goes.
+        aside = root
+    remove_tree(aside)
+    if os.path.exists(os.path.join(aside, "metadata.db")):
+        msg = f"the store was copied to {path}, but the old one cannot be removed; remove {aside} yourself"
+        raise StorageError(msg)
+    return report
+
+
+def _require_right(new: NewRoot) -> None:
+    from orlop.store.check import check_store  # noqa: PLC0415 - only where a store is moved
+
+    with Store(new.path, create=False, allow_network=True) as copy:
+        problems = check_store(copy, verify=True, settled=True).damage
+    if problems:
+        msg = f"the copy at {new.target} is not right, and the store stays where it is: {problems[0].message}"
+        raise StoreDamaged(msg)
+
+
+def _refreshed(store: Store, path: str, *, link: bool, allow_network: bool, progress: Progress | None) -> CopyReport:
+    """Bring an earlier backup up to date: blobs come, the rows change at once, blobs go."""
+    source = backup_source(path)
+    if source != os.path.realpath(store.root):
+        what = "a store, but no backup" if source is None else f"the backup of {source}"
+        msg = f"{path} holds {what}; name a new directory, or the backup of {store.root}"
+        raise TargetExists(msg)
+    with Store(path, create=False, allow_network=allow_network) as kept:
+        kept.require_writable()
+        kept.blobs.sweep_ingests()
+        rows = os.path.join(path, "ingest", f"{kept.leases.name()}.rows")
+        try:
+            with kept.leases.hold([EVERYTHING]), _kept_rows(store, rows, None) as saved:
+                added = _copy_all(store, saved, partial(_put_beside, kept), link=link, progress=progress)
+                for diff_id in saved.diffs:
+                    _refresh_toc(store, kept, diff_id)
+                with explaining("write", path):
+                    fsync_directory(os.path.join(path, "blobs", "sha256"))
+                kept.metadata.replace(rows)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(rows)
+        _remove_strays(kept)
+    return _report(path, saved, added)
+
+
+@contextmanager
+def _kept_rows(store: Store, path: str, alone: Snapshot | None) -> Iterator[SavedRows]:
+    """Save all rows of one moment, and keep what they name for a block."""
+    mode = store.modes.file
+    if alone is not None:
+        yield alone.save(path, mode=mode)
+        return
+    if store.read_only:
+        # Who reads from a store that cannot be written has nobody to be protected from.
+        with store.metadata.snapshot() as snapshot:
+            saved = snapshot.save(path, mode=mode)
+        yield saved
+        return
+    with ExitStack() as view:
+        with store.metadata.write():
+            hold = store.leases.hold([EVERYTHING])
+            snapshot = view.enter_context(store.metadata.snapshot())
+        with hold:
+            saved = snapshot.save(path, mode=mode)
+            view.close()
+            yield saved
+
+
+def _copy_all(
+    store: Store,
+    saved: SavedRows,
+    put: Callable[..., int],
+    *,
+    link: bool,
+    progress: Progress | None,
+) -> int:
+    """Copy blobs and give the number of bytes that came."""
+
+    def task(blob: BlobRow, check: Callable[[], None]) -> int:
+        return put(store, blob, _Teller(blob, progress, check), link=link)
+
+    workers = min(_WORKERS, os.cpu_count() or 1)
+    return sum(in_parallel([partial(task, blob) for blob in saved.blobs], workers=workers))
+
+
+class _Teller:
+    """Tells how far a blob is, and ends the work where it is in vain."""
+
+    def __init__(self, blob: BlobRow, progress: Progress | None, check: Callable[[], None]) -> None:
+        self._label = blob.digest.short
+        self._total = blob.size
+        self._progress = progress
+        self._check = check
+        self._current = 0
+
+    def __call__(self, size: int) -> None:
+        self._check()
+        self._current += size
+        if self._progress is not None:
+            self._progress(LayerProgress(self._label, self._current, self._total))
+
+    def done(self, added: int) -> int:
+        """Tell that the blob is there, and give back how many bytes came for it."""
+        if self._progress is not None:
+            self._progress(LayerDone(self._label))
+        return added
+
+    def exists(self) -> int:
+        """Tell that the blob was there already."""
+        if self._progress is not None:
+            self._progress(LayerExists(self._label))
+        return 0
+
+
+def _put_in(new: NewRoot, store: Store, blob: BlobRow, tell: _Teller, *, link: bool) -> int:
+    target = os.path.join(new.path, "blobs", blob.digest.algorithm, blob.digest.hex)
+    if link and _linked(store, blob, target, new.modes.content):
+        return tell.done(0)
+    with NewFile(target, shown=new.target) as file:
+        _fill(file, store, blob, tell)
+        file.set_mode(new.modes.content)
+        file.sync()
+        file.close()
+    return tell.done(blob.size)
+
+
+def _put_beside(kept: Store, store: Store, blob: BlobRow, tell: _Teller, *, link: bool) -> int:
+    if kept.blobs.has(blob):
+        return tell.exists()
+    target = kept.blobs.path(blob.digest)
+    # A file of the wrong size is replaced by a rename, as a link cannot do it.
+    if link and _linked(store, blob, target, kept.modes.content):
+        return tell.done(0)
+    with kept.blobs.new() as file:
+        _fill(file, store, blob, tell)
+        file.sync()
+        with kept.metadata.write() as rows:
+            kept.blobs.publish(rows, file, blob.digest)
+    return tell.done(blob.size)
+
+
+def _linked(store: Store, blob: BlobRow, target: str, mode: int) -> bool:
+    """Give a blob's file one more name, if it may have one and is what it should be by its size and mode."""
+    source = store.blobs.path(blob.digest)
+    with suppress(OSError):
+        state = os.stat(source)
+        if state.st_size == blob.size and state.st_mode & 0o777 == mode:
+            os.link(source, target)
+            return True
+    return False
+
+
+def _fill(file: NewFile, store: Store, blob: BlobRow, tell: _Teller) -> None:
+    """Copy a blob's bytes, all verified before the last one is written."""
+    with store.blobs.open_unverified(blob) as source:
+        cloned = file.clone(source.fileno())
+    with store.blobs.open(blob) as reader:
+        for chunk in reader.chunks():
+            if not cloned:
+                file.write(chunk)
+            tell(len(chunk))
+
+
+def _copy_toc(store: Store, new: NewRoot, diff_id: DiffID) -> None:
+    _copy_file(
+        store.blobs.toc_path(diff_id),
+        os.path.join(new.path, "toc", diff_id.algorithm, f"{diff_id.hex}.zst"),
+        new.modes.file,
+    )
+
+
+def _refresh_toc(store: Store, kept: Store, diff_id: DiffID) -> None:
+    target = kept.blobs.toc_path(diff_id)
+    if not os.path.exists(target):
+        _copy_file(store.blobs.toc_path(diff_id), target, kept.modes.file)
+
+
+def _copy_file(source: str, target: str, mode: int) -> None:
+    """Copy a small file; one that is missing can be made again."""
+    with suppress(FileNotFoundError), explaining("write", target):
+        with open(source, "rb") as file:
+            content = file.read()
+        with NewFile(f"{target}.part") as new:
+            new.set_mode(mode)
+            new.write(content)
+            new.publish(target)
+
+
+def _write_mark(store: Store, new: NewRoot) -> None:
+    with NewFile(os.path.join(new.path, _MARK), shown=new.target) as mark:
+        mark.set_mode(new.modes.file)
+        mark.write(f"{os.path.realpath(store.root)}\n".encode("utf-8", "surrogateescape"))
+        mark.sync()
+        mark.close()
+
+
+def _remove_strays(kept: Store) -> None:
+    """Remove the files that no row names any more, now that the rows are others."""
+    with kept.metadata.read() as rows:
+        found = any(kept.blobs.strays(rows)[:2])
+    if found:
+        with kept.metadata.write() as rows:
+            blobs, tocs, _ = kept.blobs.strays(rows)
+            kept.blobs.remove(rows, blobs)
+            kept.blobs.remove_tocs(rows, tocs)
+
+
+def _group(store: Store) -> int | None:
+    return os.stat(store.root).st_gid if store.modes is SHARED else None

@@ -1,0 +1,89 @@
+"""What a store is and how much it holds."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orlop.store.copy import backup_source
+from orlop.streams.files import SHARED, explaining
+from orlop.streams.filesystems import file_system_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.store.root import Store
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """What is known of a store.
+
+    Where it is: its ``root``; the ``schema`` of its rows; the ``file_system`` that it lies on, as in ``mount -t``, or
+    nothing where that is not known; ``read_only`` with the reason, or nothing where it can be written; ``group``, the
+    number of the group that shares it, or nothing; ``backup_of``, the root that it is a backup of, or nothing.
+
+    What it holds: the number of ``images``, of their ``names``, of ``layers`` (contents) and ``chains`` (layers in
+    their place), of ``blobs`` and ``manifests``; ``blob_bytes``, the sizes of all blobs; ``disk_bytes``, what all of
+    its files fill.
+
+    What is at work, or was left: ``leases`` of living owners, ``ingests`` (files on their way in) and ``trash`` (on
+    their way out), all as numbers. The leases of a store that cannot be written are not known.
+    """
+
+    root: str
+    schema: int
+    file_system: str | None
+    read_only: str | None
+    group: int | None
+    backup_of: str | None
+    images: int
+    names: int
+    layers: int
+    chains: int
+    blobs: int
+    manifests: int
+    blob_bytes: int
+    disk_bytes: int
+    leases: int | None
+    ingests: int
+    trash: int
+
+
+def store_info(store: Store) -> StoreInfo:
+    """See `orlop.stores.info`."""
+    found = file_system_of(store.root)
+    with store.metadata.read() as rows:
+        counts = rows.counts()
+    with explaining("read", store.root):
+        return StoreInfo(
+            root=store.root,
+            schema=int(store.metadata.facts()["schema"]),
+            file_system=None if found is None else found.type,
+            read_only=store.why_read_only() or None,
+            group=os.stat(store.root).st_gid if store.modes is SHARED else None,
+            backup_of=backup_source(store.root),
+            **counts,
+            disk_bytes=sum(_sizes(store.root)),
+            leases=None if store.read_only else len(store.leases.others()),
+            ingests=len(os.listdir(os.path.join(store.root, "ingest"))),
+            trash=len(os.listdir(os.path.join(store.root, "trash"))),
+        )
+
+
+def _sizes(path: str) -> Iterator[int]:
+    """Give the bytes that each file fills on disk; what goes meanwhile is not counted."""
+    try:
+        entries = list(os.scandir(path))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        try:
+            state = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        yield state.st_blocks * 512
+        if stat.S_ISDIR(state.st_mode):
+            yield from _sizes(entry.path)

@@ -1,0 +1,51 @@
+"""What SQLite's errors mean to users."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreDamaged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.errors import OrlopError
+
+_LITTLE_SPACE: Final = 64 << 10
+
+
+@contextmanager
+def explaining_sqlite(path: str) -> Iterator[None]:
+    """Turn every error of SQLite in the block into one of orlop's own."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise explain_sqlite(error, path) from error
+
+
+def explain_sqlite(error: sqlite3.Error, path: str) -> OrlopError:
+    """Give the error of orlop's own that says what SQLite's means for the database at ``path``, and what to do."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return NoSpace(f"cannot write {path}: no space left on device; free some or choose another place")
+    if code == sqlite3.SQLITE_READONLY:
+        return ReadOnlyStore(f"cannot write {path}: it is read-only; check the file system, its owner and its mode")
+    if code == sqlite3.SQLITE_IOERR and _is_full(path):
+        return NoSpace(f"cannot use {path}: no space left on device; free some or choose another place")
+    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
+        return PermissionDenied(f"cannot open {path}; check the owner and the mode of its directory")
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return StoreDamaged(f"{path} is damaged ({error}); restore it from a backup")
+    return StorageError(f"the database {path} failed: {error}")
+
+
+def _is_full(path: str) -> bool:
+    # SQLite says "I/O error" where the file that its readers share cannot grow.
+    try:
+        state = os.statvfs(os.path.dirname(path))
+    except OSError:
+        return False
+    return state.f_bavail * state.f_frsize < _LITTLE_SPACE

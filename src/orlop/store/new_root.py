@@ -1,0 +1,167 @@
+"""A store that is being made and not yet visible under its final name: it appears whole, on disk, or not at all."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import InvalidInput, TargetExists
+from orlop.store.root import DIRECTORIES
+from orlop.streams.files import PRIVATE, FileLock, explaining, fsync_directory, make_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.streams.files import Modes
+
+_PREFIX: Final = ".orlop-store-"
+_SUFFIX: Final = ".part"
+
+
+@dataclass(frozen=True, slots=True)
+class NewRoot:
+    """The directory of a store to come. Its rows get their own name last, so that none takes it for a store before."""
+
+    path: str
+    target: str
+    modes: Modes
+
+    @property
+    def rows(self) -> str:
+        """Where the database is to be made."""
+        return os.path.join(self.path, "rows.db")
+
+    def complete(self) -> None:
+        """Put everything on disk, as a store that can be opened where it is now."""
+        with explaining("write", self.target):
+            descriptor = os.open(self.rows, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            for name in DIRECTORIES:
+                make_directory(os.path.join(self.path, name), self.modes.directory)
+            for name in reversed(DIRECTORIES):
+                fsync_directory(os.path.join(self.path, name))
+            os.rename(self.rows, os.path.join(self.path, "metadata.db"))
+            fsync_directory(self.path)
+
+    def publish(self) -> None:
+        """Give the complete store its name.
+
+        Raises:
+            TargetExists: something has got it meanwhile.
+        """
+        try:
+            with explaining("write", self.target):
+                os.rename(self.path, self.target)
+        except BaseException:
+            require_free(self.target)
+            raise
+        with explaining("write", self.target):
+            fsync_directory(os.path.dirname(self.target))
+
+
+@contextmanager
+def new_root(target: str, modes: Modes, group: int | None) -> Iterator[NewRoot]:
+    """Give an empty directory beside a target; leaving the block before it is published removes it.
+
+    Args:
+        target: where the store is to appear: nothing, or an empty directory.
+        modes: who may use it.
+        group: whom it is for, besides its owner.
+
+    Raises:
+        TargetExists: something is there. NotFound: the directory that it shall lie in is not there.
+        PermissionDenied, ReadOnlyStore, NoSpace, StorageError: it cannot be written.
+    """
+    require_free(target)
+    place = os.path.dirname(target)
+    with explaining("write", target):
+        for name in os.listdir(place):
+            if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
+                _sweep(os.path.join(place, name))
+        path, lock = _made(place, modes, group)
+    try:
+        with explaining("write", target):
+            for name in ("blobs", "blobs/sha256", "toc", "toc/sha256"):
+                make_directory(os.path.join(path, name), modes.directory)
+        yield NewRoot(path, target, modes)
+    finally:
+        # What was published is not there any more.
+        remove_tree(path)
+        lock.release()
+
+
+def require_free(target: str) -> None:
+    """Raise `TargetExists` where something is, but for an empty directory that is no mount point."""
+    if not os.path.lexists(target):
+        return
+    if os.path.isdir(target) and not os.path.islink(target):
+        if os.path.ismount(target):
+            msg = f"{target} is a mount point, which cannot be replaced; name a new directory inside it"
+            raise TargetExists(msg)
+        with explaining("write", target):
+            if not os.listdir(target):
+                return
+    msg = f"{target} is there already; name a new directory"
+    raise TargetExists(msg)
+
+
+def target_of(source: str, target: str | os.PathLike[str]) -> str:
+    """Give a target's full path.
+
+    Raises:
+        InvalidInput: it is nothing, or lies inside the store that is to be copied.
+    """
+    text = os.fspath(target)
+    if not text:
+        msg = "the target has no name; name a directory"
+        raise InvalidInput(msg)
+    path = os.path.join(
+        os.path.realpath(os.path.dirname(os.path.abspath(text))), os.path.basename(os.path.abspath(text))
+    )
+    if f"{path}/".startswith(f"{os.path.realpath(source)}/"):
+        msg = f"{text} lies inside the store at {source}; name a directory elsewhere"
+        raise InvalidInput(msg)
+    return path
+
+
+def remove_tree(path: str) -> None:
+    """Remove a store's directory, its database first, so that no half of it can be opened."""
+    import shutil  # noqa: PLC0415 - few commands remove a store
+
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(path, "metadata.db"))
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def part_name(place: str) -> str:
+    """Give a name that nobody has for what comes or goes in a directory."""
+    return os.path.join(place, f"{_PREFIX}{os.urandom(6).hex()}{_SUFFIX}")
+
+
+def _made(place: str, modes: Modes, group: int | None) -> tuple[str, FileLock]:
+    while True:
+        path = part_name(place)
+        os.mkdir(path, PRIVATE.directory)
+        if group is not None:
+            os.chown(path, -1, group)
+            os.chmod(path, modes.directory)
+        lock = FileLock(os.path.join(path, "write.lock"), mode=modes.file)
+        lock.acquire()
+        if lock.is_current():
+            return path, lock
+        # Somebody took it for what a dead process left.
+        lock.release()
+
+
+def _sweep(path: str) -> None:
+    """Remove what a process left that ended before its work was done."""
+    lock = FileLock(os.path.join(path, "write.lock"))
+    with suppress(OSError):
+        if os.path.exists(lock.path) and lock.try_acquire():
+            remove_tree(path)
+            lock.release()
