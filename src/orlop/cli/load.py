@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -14,13 +12,11 @@ from orlop.cli.source import read_platform, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import AbstractContextManager
 
     from orlop.archive.report import LoadReport
     from orlop.cli.records import Records
     from orlop.cli.session import Session
     from orlop.model.platform import Platform
-    from orlop.model.progress import Progress
 
 _FIELDS: Final = ("ID", "Names", "Digests", "Platform", "Parent", "New", "Moved", "Format")
 
@@ -45,7 +41,7 @@ def load(
     """
     records = _records(form) if form else None
     origin = source_of(source, option="-i")
-    with session.open() as images, _progress(quiet=quiet) as progress:
+    with session.open() as images, output.progress(quiet=quiet) as progress:
         report = images.load(origin, platform=platform, progress=progress)
     if verbose:
         for line in report.found():
@@ -77,11 +73,3 @@ def _described(report: LoadReport) -> Iterator[dict[str, object]]:
             "Moved": [{"Name": name.familiar, "OldID": str(moved[name])} for name in image.references if name in moved],
             "Format": report.format,
         }
-
-
-def _progress(*, quiet: bool) -> AbstractContextManager[Progress | None]:
-    if quiet or sys.stderr is None or not sys.stderr.isatty():
-        return nullcontext()
-    from orlop.cli.progress import drawn  # noqa: PLC0415 - only for a terminal
-
-    return drawn()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from orlop.errors import OrlopError
+    from orlop.model.progress import Progress
 
 # Control characters start a terminal's escape sequences; the bidirectional ones let a name look like another.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -77,6 +80,15 @@ def flush() -> None:
         raise
     except OSError as error:
         raise _explained(error) from error
+
+
+def progress(*, quiet: bool) -> AbstractContextManager[Progress | None]:
+    """Give, for a block, what draws progress where somebody sees it, or nothing."""
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        return nullcontext()
+    from orlop.cli.progress import drawn  # noqa: PLC0415 - only for a terminal
+
+    return drawn()
 
 
 def settle() -> None:

@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "push": "registries:push",
     "rmi": "rmi:rmi",
     "save": "save:save",
+    "store": "store:store",
     "tag": "tag:tag",
 }
 
@@ -42,10 +43,16 @@ _COMMANDS: Final = {
     envvar="ORLOP_ROOT",
     help="Where the images are kept. Default: $ORLOP_ROOT, else a directory of your own, such as ~/.local/share/orlop.",
 )
+@click.option(
+    "--allow-network-fs",
+    is_flag=True,
+    envvar="ORLOP_ALLOW_NETWORK_FS",
+    help="Write on network and FUSE file systems too: safe if one machine at a time uses the store.",
+)
 @click.option("--debug", is_flag=True, help="Log to the standard error, and show tracebacks of errors.")
 @click.version_option(__version__, prog_name="orlop", message="%(prog)s %(version)s")
 @click.pass_obj
-def root(session: Session, root: str | None, *, debug: bool) -> None:
+def root(session: Session, root: str | None, *, allow_network_fs: bool, debug: bool) -> None:
     """Keep container images without a daemon, by the words of docker.
 
     Wherever a NAME is asked for it is a reference (alpine, user/app:1.0), an image ID, or the first digits of one.
@@ -53,6 +60,7 @@ def root(session: Session, root: str | None, *, debug: bool) -> None:
     if root == "":
         raise click.BadParameter("a directory is needed", param_hint="'--root'")
     session.root = root
+    session.allow_network = allow_network_fs
     session.debug = debug
 
 

@@ -15,6 +15,7 @@ class Session:
 
     def __init__(self, *, debug: bool = False) -> None:
         self.root: str | None = None
+        self.allow_network = False
         self.debug = debug
 
     def open(self) -> ImageService:
@@ -25,8 +26,14 @@ class Session:
         """
         import orlop  # noqa: PLC0415 - help and errors of usage need no store
 
+        return orlop.open(self.place(), allow_network=self.allow_network)
+
+    def place(self) -> str:
+        """Give the store's directory, for what opens the store by itself."""
+        import orlop  # noqa: PLC0415 - as above
+
         self._log()
-        return orlop.open(orlop.default_root() if self.root is None else self.root)
+        return orlop.default_root() if self.root is None else self.root
 
     def _log(self) -> None:
         """Let warnings reach the user, with ``--debug`` everything."""

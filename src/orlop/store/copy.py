@@ -177,6 +177,7 @@ def _refreshed(store: Store, path: str, *, link: bool, allow_network: bool, prog
         raise TargetExists(msg)
     with Store(path, create=False, allow_network=allow_network) as kept:
         kept.require_writable()
+        kept.leases.alive()
         kept.blobs.sweep_ingests()
         rows = os.path.join(path, "ingest", f"{kept.leases.name()}.rows")
         try:
@@ -207,6 +208,7 @@ def _kept_rows(store: Store, path: str, alone: Snapshot | None) -> Iterator[Save
             saved = snapshot.save(path, mode=mode)
         yield saved
         return
+    store.leases.alive()  # sweeps up what dead processes left
     with ExitStack() as view:
         with store.metadata.write():
             hold = store.leases.hold([EVERYTHING])
@@ -313,28 +315,32 @@ def _fill(file: NewFile, store: Store, blob: BlobRow, tell: _Teller) -> None:
 
 
 def _copy_toc(store: Store, new: NewRoot, diff_id: DiffID) -> None:
-    _copy_file(
-        store.blobs.toc_path(diff_id),
-        os.path.join(new.path, "toc", diff_id.algorithm, f"{diff_id.hex}.zst"),
-        new.modes.file,
-    )
+    content = _toc(store, diff_id)
+    if content is not None:
+        path = os.path.join(new.path, "toc", diff_id.algorithm, f"{diff_id.hex}.zst")
+        with NewFile(path, shown=new.target) as file:
+            file.set_mode(new.modes.file)
+            file.write(content)
+            file.close()
 
 
 def _refresh_toc(store: Store, kept: Store, diff_id: DiffID) -> None:
-    target = kept.blobs.toc_path(diff_id)
-    if not os.path.exists(target):
-        _copy_file(store.blobs.toc_path(diff_id), target, kept.modes.file)
+    if os.path.exists(kept.blobs.toc_path(diff_id)):
+        return
+    content = _toc(store, diff_id)
+    if content is not None:
+        with kept.blobs.new() as file:
+            file.write(content)
+            with kept.metadata.write() as rows:
+                kept.blobs.publish_toc(rows, file, diff_id)
 
 
-def _copy_file(source: str, target: str, mode: int) -> None:
-    """Copy a small file; one that is missing can be made again."""
-    with suppress(FileNotFoundError), explaining("write", target):
-        with open(source, "rb") as file:
-            content = file.read()
-        with NewFile(f"{target}.part") as new:
-            new.set_mode(mode)
-            new.write(content)
-            new.publish(target)
+def _toc(store: Store, diff_id: DiffID) -> bytes | None:
+    """Read a table of contents; one that is missing can be made again."""
+    path = store.blobs.toc_path(diff_id)
+    with explaining("read", path), suppress(FileNotFoundError), open(path, "rb") as file:
+        return file.read()
+    return None
 
 
 def _write_mark(store: Store, new: NewRoot) -> None:

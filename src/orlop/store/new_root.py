@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, TargetExists
-from orlop.store.root import DIRECTORIES
+from orlop.store.root import DIRECTORIES, UNFINISHED
 from orlop.streams.files import PRIVATE, FileLock, explaining, fsync_directory, make_directory
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class NewRoot:
     @property
     def rows(self) -> str:
         """Where the database is to be made."""
-        return os.path.join(self.path, "rows.db")
+        return os.path.join(self.path, UNFINISHED)
 
     def complete(self) -> None:
         """Put everything on disk, as a store that can be opened where it is now."""
@@ -130,11 +130,21 @@ def target_of(source: str, target: str | os.PathLike[str]) -> str:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a store's directory, its database first, so that no half of it can be opened."""
+    """Remove a store's directory; nobody takes it for a store from the first step on, and the lock goes last.
+
+    What cannot be removed stays, and another process may remove the rest.
+    """
     import shutil  # noqa: PLC0415 - few commands remove a store
 
-    with suppress(FileNotFoundError):
-        os.unlink(os.path.join(path, "metadata.db"))
+    with suppress(OSError):
+        os.rename(os.path.join(path, "metadata.db"), os.path.join(path, UNFINISHED))
+    with suppress(OSError):
+        for name in set(os.listdir(path)) - {UNFINISHED, "write.lock"}:
+            inner = os.path.join(path, name)
+            if os.path.isdir(inner) and not os.path.islink(inner):
+                shutil.rmtree(inner, ignore_errors=True)
+            else:
+                os.unlink(inner)
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -146,15 +156,16 @@ def part_name(place: str) -> str:
 def _made(place: str, modes: Modes, group: int | None) -> tuple[str, FileLock]:
     while True:
         path = part_name(place)
-        os.mkdir(path, PRIVATE.directory)
-        if group is not None:
-            os.chown(path, -1, group)
-            os.chmod(path, modes.directory)
         lock = FileLock(os.path.join(path, "write.lock"), mode=modes.file)
-        lock.acquire()
+        os.mkdir(path, PRIVATE.directory)
+        # Until it is locked, somebody may take it for what a dead process left.
+        with suppress(FileNotFoundError):
+            if group is not None:
+                os.chown(path, -1, group)
+                os.chmod(path, modes.directory)
+            lock.acquire()
         if lock.is_current():
             return path, lock
-        # Somebody took it for what a dead process left.
         lock.release()
 
 
@@ -162,6 +173,8 @@ def _sweep(path: str) -> None:
     """Remove what a process left that ended before its work was done."""
     lock = FileLock(os.path.join(path, "write.lock"))
     with suppress(OSError):
-        if os.path.exists(lock.path) and lock.try_acquire():
+        if not os.path.exists(lock.path):
+            os.rmdir(path)
+        elif lock.try_acquire():
             remove_tree(path)
             lock.release()

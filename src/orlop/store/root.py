@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 DIRECTORIES = ("blobs", "blobs/sha256", "toc", "toc/sha256", "ingest", "trash", "leases")
 """What a store has beside its database and its lock, each after what it lies in."""
 
+UNFINISHED = "rows.db"
+"""What the database is called in a store that is not yet whole, or no longer."""
+
 
 class Store:
     """Everything that is kept under one root.
@@ -126,7 +129,8 @@ class Store:
 
     def _make(self, group: int | None) -> None:
         os.makedirs(self.root, mode=PRIVATE.directory, exist_ok=True)
-        if os.listdir(self.root) and not os.path.isdir(os.path.join(self.root, "ingest")):
+        names = os.listdir(self.root)
+        if names and ("ingest" not in names or UNFINISHED in names):
             self._refuse_foreign()
         if group is not None:
             self.modes = SHARED
