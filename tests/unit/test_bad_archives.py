@@ -330,6 +330,11 @@ def test_what_daemons_accept_is_accepted(tmp_path, way):
             assert images.raw_config("a/b:c") in out.getvalue(), case
 
 
+def test_zeros_without_end_are_no_archive(tmp_path):
+    with orlop.open(tmp_path / "root") as images, open("/dev/zero", "rb") as zeros, pytest.raises(errors.InvalidInput):  # noqa: PTH123
+        images.load(zeros)
+
+
 def test_a_failed_load_leaves_a_new_root_usable(tmp_path):
     with orlop.open(tmp_path / "root") as images:
         with pytest.raises(orlop.OrlopError):
