@@ -340,8 +340,8 @@ class StreamedMembers(Members[L]):
                         if member.layer is not None:
                             member.layer.discard()
                         raise
-            # What follows the end of an archive is read, so that who writes it does not meet a closed pipe. What holds no
-            # member is no archive, and may never end.
+            # What follows the end of an archive is read, so that who writes it does not meet a closed pipe. What has
+            # no member is no archive, and may never end.
             while self._table and source.read(CHUNK):
                 pass
         except BaseException:
