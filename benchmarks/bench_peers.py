@@ -151,9 +151,13 @@ def check_results(made: dict[str, Path], work: Path) -> None:
     """See that what was saved holds the layers that were loaded."""
 
     def layers(archive: Path) -> set[str]:
+        found = set()
         with tarfile.open(archive) as tar:
-            members = [member for member in tar if member.isreg() and member.size > inputs.MIB]
-            return {hashlib.sha256(tar.extractfile(member).read()).hexdigest() for member in members}  # type: ignore[union-attr]
+            for member in tar:
+                file = tar.extractfile(member) if member.size > inputs.MIB else None
+                if file is not None:
+                    found.add(hashlib.sha256(file.read()).hexdigest())
+        return found
 
     wanted = layers(made["root"])
     for name in ("skopeo.tar", "podman.tar", "engine.tar"):

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import sqlite3
 import tarfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -38,10 +39,10 @@ def layer_tar(*names: str) -> bytes:
     return out.getvalue()
 
 
-def packed(files: Files) -> bytes:
+def packed(files: Files | list[tuple[str, bytes]]) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, content in files.items():
+        for name, content in files.items() if isinstance(files, dict) else files:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
@@ -115,3 +116,17 @@ def named(name: str) -> dict[str, Any]:
 
 def tagged(name: str) -> dict[str, Any]:
     return {"annotations": {REF: name}}
+
+
+def everything(root: Path) -> dict[str, bytes]:
+    """All of a store that matters: files by content, rows as text."""
+    found = {
+        str(path.relative_to(root)): path.read_bytes()
+        for folder in ("blobs", "toc", "ingest", "trash")
+        for path in (root / folder).rglob("*")
+        if path.is_file()
+    }
+    with sqlite3.connect(root / "metadata.db") as connection:
+        found["rows"] = "\n".join(connection.iterdump()).encode()
+    connection.close()
+    return found

@@ -17,22 +17,12 @@ import pytest
 
 import orlop
 from orlop import errors
+from tests.unit.layouts import everything, layer_tar, packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-Files = dict[str, bytes]
-
-
-def layer_tar(*names: str) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name in names:
-            member = tarfile.TarInfo(name)
-            member.size = 3
-            tar.addfile(member, io.BytesIO(b"abc"))
-    return out.getvalue()
+    from tests.unit.layouts import Files
 
 
 LAYER = layer_tar("hello")
@@ -50,16 +40,6 @@ def manifest(**changes: object) -> bytes:
 
 def good() -> Files:
     return {"manifest.json": manifest(), "config.json": config(DIFF_ID), "layer.tar": LAYER}
-
-
-def packed(files: Files | list[tuple[str, bytes]]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, content in files.items() if isinstance(files, dict) else files:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return out.getvalue()
 
 
 def with_link(kind: bytes, name: str, target: str, files: Files) -> bytes:
@@ -255,22 +235,6 @@ BAD: dict[str, tuple[Callable[[], bytes], type[orlop.OrlopError], str]] = {
         "parent",
     ),
 }
-
-
-def everything(root: Path) -> dict[str, bytes]:
-    """All of a store that matters: files by content, rows as text."""
-    import sqlite3
-
-    found = {
-        str(path.relative_to(root)): path.read_bytes()
-        for folder in ("blobs", "toc", "ingest", "trash")
-        for path in (root / folder).rglob("*")
-        if path.is_file()
-    }
-    with sqlite3.connect(root / "metadata.db") as connection:
-        found["rows"] = "\n".join(connection.iterdump()).encode()
-    connection.close()
-    return found
 
 
 @pytest.mark.parametrize("case", BAD)

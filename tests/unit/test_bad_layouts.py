@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import sqlite3
 import tarfile
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,22 @@ import pytest
 
 import orlop
 from orlop import errors
-from tests.unit.layouts import CONFIG, INDEX, LAYER, MANIFEST, Layout, layer_tar, named, packed, sha256, unpacked
+from tests.unit.layouts import (
+    CONFIG,
+    INDEX,
+    LAYER,
+    MANIFEST,
+    Layout,
+    everything,
+    layer_tar,
+    named,
+    packed,
+    sha256,
+    unpacked,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.unit.layouts import Files
 
@@ -336,20 +346,6 @@ BAD: dict[str, tuple[Callable[[], Files], type[orlop.OrlopError], str]] = {
     ),
     "nothing that is known": (lambda: {"README": b"hello"}, errors.InvalidArchive, "neither"),
 }
-
-
-def everything(root: Path) -> dict[str, bytes]:
-    """All of a store that matters: files by content, rows as text."""
-    found = {
-        str(path.relative_to(root)): path.read_bytes()
-        for folder in ("blobs", "toc", "ingest", "trash")
-        for path in (root / folder).rglob("*")
-        if path.is_file()
-    }
-    with sqlite3.connect(root / "metadata.db") as connection:
-        found["rows"] = "\n".join(connection.iterdump()).encode()
-    connection.close()
-    return found
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -159,7 +159,7 @@ class _Commit:
                     published.add(id(taken))
                 chain = add_chain(rows, chain, self._kept(rows, layer.diff_id)).chain_id
             created = rows.image_row(entry.image.id) is None
-            image_id = store.images.create(entry.image.raw_json)
+            image_id = store.images.keep(entry.image)
             for reference in entry.references:
                 old = store.references.set(reference, image_id)
                 if old is not None:

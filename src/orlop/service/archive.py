@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from orlop.archive.reader import Archive
-from orlop.errors import AmbiguousID, InvalidImage
+from orlop.errors import AmbiguousID
 from orlop.model.digest import Digest
 from orlop.model.reference import parse_any
-from orlop.service.history import HistoryEntry
+from orlop.service.history import steps
 from orlop.service.images import ImageSummary, is_pattern
 from orlop.service.inspect import ImageDetails
 from orlop.store.images import not_found
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.model.reference import Reference
+    from orlop.service.history import HistoryEntry
 
 
 class ArchiveService:
@@ -121,29 +122,14 @@ class ArchiveService:
     def history(self, name: str | None = None) -> list[HistoryEntry]:
         """Give the steps by which an image was made, newest first. Raises what `inspect` raises."""
         image = self._find(name)
-        layers = iter(image.layers)
-        entries: list[HistoryEntry] = []
-        for step in image.config.history:
-            size = 0
-            if not step.empty_layer:
-                layer = next(layers, None)
-                if layer is None:
-                    msg = f"the history of {image.id} names more layers than it has; it is damaged"
-                    raise InvalidImage(msg)
-                size = layer.size
-            entries.append(HistoryEntry(None, step.created, step.created_by, step.comment, size, ()))
-        entries.reverse()
+        return steps(image.config, (layer.size for layer in image.layers), self._lineage(image))
+
+    def _lineage(self, image: ArchivedImage) -> Iterator[tuple[ImageID, tuple[Reference, ...]]]:
         by_id = {each.id: each for each in self._unique()}
-        current: ImageID | None = image.id
-        for number, entry in enumerate(entries):
-            if current is None:
-                break
-            made = by_id[current]
-            entries[number] = HistoryEntry(
-                current, entry.created, entry.created_by, entry.comment, entry.size, made.references
-            )
-            current = made.config.parent
-        return entries
+        made: ArchivedImage | None = by_id[image.id]
+        while made is not None:
+            yield made.id, made.references
+            made = None if made.config.parent is None else by_id.get(made.config.parent)
 
     def close(self) -> None:
         """Let go of the archive."""

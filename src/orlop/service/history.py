@@ -10,7 +10,10 @@ from orlop.model.digest import chain_ids
 from orlop.service.lookup import find_image
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orlop.model.digest import ChainID, ImageID
+    from orlop.model.image import Image
     from orlop.model.reference import Reference
     from orlop.model.timestamp import Timestamp
     from orlop.store.metadata import Rows
@@ -33,27 +36,42 @@ def history(store: Store, name: str) -> list[HistoryEntry]:
     """See `orlop.service.ImageService.history`."""
     with store.metadata.read() as rows:
         image = store.images.get(find_image(store, name))
-        chains = iter(chain_ids(image.rootfs.diff_ids))
-        entries: list[HistoryEntry] = []
-        for step in image.history:
-            size = 0
-            if not step.empty_layer:
-                chain = next(chains, None)
-                if chain is None:
-                    msg = f"the history of {image.id} names more layers than it has; it is damaged"
-                    raise InvalidImage(msg)
-                size = _diff_size(rows, chain)
-            entries.append(HistoryEntry(None, step.created, step.created_by, step.comment, size, ()))
-        entries.reverse()
-        # The newest steps belong to the image and its parents, as far as these are in the store.
-        current = rows.image_row(image.id)
-        for number, entry in enumerate(entries):
-            if current is None:
-                break
-            names = tuple(name for name in store.references.of_image(current.id) if name.tag is not None)
-            entries[number] = replace(entry, id=current.id, references=names)
-            current = None if current.parent is None else rows.image_row(current.parent)
-        return entries
+        sizes = (_diff_size(rows, chain) for chain in chain_ids(image.rootfs.diff_ids))
+        return steps(image, sizes, _lineage(store, rows, image.id))
+
+
+def steps(
+    image: Image, sizes: Iterator[int], lineage: Iterator[tuple[ImageID, tuple[Reference, ...]]]
+) -> list[HistoryEntry]:
+    """Give the steps of an image, newest first, wherever it is kept.
+
+    Args:
+        image: the image.
+        sizes: the bytes of the files in each of its layers, bottom first.
+        lineage: the image and its parents with their tags, as far as they are known.
+
+    Raises:
+        InvalidImage: the history names more layers than there are.
+    """
+    entries: list[HistoryEntry] = []
+    for step in image.history:
+        size = 0 if step.empty_layer else next(sizes, None)
+        if size is None:
+            msg = f"the history of {image.id} names more layers than it has; it is damaged"
+            raise InvalidImage(msg)
+        entries.append(HistoryEntry(None, step.created, step.created_by, step.comment, size, ()))
+    entries.reverse()
+    # The newest steps belong to the image and its parents.
+    for number, (made, references) in zip(range(len(entries)), lineage, strict=False):
+        entries[number] = replace(entries[number], id=made, references=references)
+    return entries
+
+
+def _lineage(store: Store, rows: Rows, image_id: ImageID) -> Iterator[tuple[ImageID, tuple[Reference, ...]]]:
+    row = rows.image_row(image_id)
+    while row is not None:
+        yield row.id, tuple(name for name in store.references.of_image(row.id) if name.tag is not None)
+        row = None if row.parent is None else rows.image_row(row.parent)
 
 
 def _diff_size(rows: Rows, chain: ChainID) -> int:

@@ -49,8 +49,9 @@ def import_image(
     try:
         created = Timestamp.from_unix(*divmod(store.now(), _SECOND))
         raw = _image(layer.diff_id, config, wanted, created, comment).to_json(Dialect.ENGINE_20_10)
+        image = Image.from_json(raw)
         with store.metadata.write():
-            image_id = store.images.create(raw)
+            image_id = store.images.keep(image)
             if name is not None:
                 store.references.set(name, image_id)
     finally:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from orlop.model.digest import ImageID
+    from orlop.model.image import Image
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
@@ -50,12 +51,16 @@ class StoreBackend(ABC):
         Raises:
             InvalidInput: the data is empty.
         """
-        if not data:
-            msg = "empty content cannot be kept; give at least one byte"
-            raise InvalidInput(msg)
+        _check_content(data)
         digest = Digest.of(data)
         self._set(digest, data)
         return digest
+
+    @final
+    def set_image(self, image: Image) -> None:
+        """Keep the config of an image that has been read, as `set` keeps its bytes. Raises what that raises."""
+        _check_content(image.raw_json)
+        self._set_image(image)
 
     @final
     def delete(self, digest: Digest) -> None:
@@ -101,6 +106,9 @@ class StoreBackend(ABC):
 
     @abstractmethod
     def _set(self, digest: Digest, data: bytes) -> None: ...
+
+    def _set_image(self, image: Image) -> None:
+        self._set(Digest.wrap(image.id), image.raw_json)
 
     @abstractmethod
     def _delete(self, digest: Digest) -> None: ...
@@ -148,6 +156,12 @@ def missing(digest: Digest) -> ContentNotFound:
 def missing_metadata(digest: Digest, key: str) -> ContentNotFound:
     """Make the error for metadata that is not there."""
     return ContentNotFound(f"no metadata {key!r} is kept beside {digest}")
+
+
+def _check_content(data: bytes) -> None:
+    if not data:
+        msg = "empty content cannot be kept; give at least one byte"
+        raise InvalidInput(msg)
 
 
 def _checked(digest: Digest) -> Digest:

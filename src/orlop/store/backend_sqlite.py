@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
-    from orlop.model.digest import ChainID, ImageID
+    from orlop.model.digest import ImageID
+    from orlop.model.image import Image
     from orlop.store.metadata import Metadata
 
 
@@ -35,9 +36,19 @@ class SQLiteStoreBackend(StoreBackend):
         return config
 
     def _set(self, digest: Digest, data: bytes) -> None:
-        chain_id, created = _derived(data)
+        from orlop.model.image import Image  # noqa: PLC0415 - listing images reads no config
+
+        try:
+            self._set_image(Image.from_json(data))
+        except InvalidInput:
+            # A backend keeps any bytes, images or not.
+            with self.metadata.write() as rows:
+                rows.put_image(digest, data, chain_id=None, created=(0, 0))
+
+    def _set_image(self, image: Image) -> None:
+        created = (image.created.unix, image.created.nanosecond)
         with self.metadata.write() as rows:
-            rows.put_image(digest, data, chain_id=chain_id, created=created)
+            rows.put_image(image.id, image.raw_json, chain_id=image.rootfs.chain_id(), created=created)
 
     def _delete(self, digest: Digest) -> None:
         with self.metadata.write() as rows:
@@ -81,14 +92,3 @@ class SQLiteStoreBackend(StoreBackend):
         """Give the images that are nobody's parent."""
         with self.metadata.read() as rows:
             return rows.heads()
-
-
-def _derived(config: bytes) -> tuple[ChainID | None, tuple[int, int]]:
-    """Take from a config what rows are found and sorted by; a backend keeps any bytes, images or not."""
-    from orlop.model.image import Image  # noqa: PLC0415 - listing images reads no config
-
-    try:
-        image = Image.from_json(config)
-    except InvalidInput:
-        return None, (0, 0)
-    return image.rootfs.chain_id(), (image.created.unix, image.created.nanosecond)

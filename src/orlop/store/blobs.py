@@ -112,9 +112,8 @@ class FileBlobStore(BlobStore):
         target = self.path(digest)
         if rows.blob(digest) is None:
             rows.after_rollback(partial(_unlink, target))
-        with explaining("write", target):
-            file.set_mode(self._modes.content)
-            file.publish(target)
+        file.set_mode(self._modes.content)
+        file.publish(target)
         # The names of all blobs of a write go to disk together, before its rows.
         rows.before_commit(self._sync_names)
 
@@ -128,8 +127,7 @@ class FileBlobStore(BlobStore):
         target = self.toc_path(diff_id)
         if rows.diff(diff_id) is None:
             rows.after_rollback(partial(_unlink, target))
-        with explaining("write", target):
-            file.publish(target)
+        file.publish(target)
 
     def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
         """Move files aside at once, then unlink or restore them as the write of the rows ends."""

@@ -68,23 +68,27 @@ class ImageStore:
             InvalidImage: this is no image config, or its history names more layers than it has.
             LayerNotFound: a layer that it names is not there; nothing is kept.
         """
+        image_id = ImageID.of(config)
+        return image_id if self._is_retained(image_id) else self.keep(_parsed(config))
+
+    def keep(self, image: Image) -> ImageID:
+        """Do what `create` does for an image whose config has been read already. Raises what it raises."""
         from orlop.model.image import check_history  # noqa: PLC0415 - listing images reads no config
 
-        image_id = ImageID.of(config)
-        there = self._has(image_id)
-        if there and (self._rows_retain or image_id in self._retained):
-            return image_id
-        image = _parsed(config)
+        if self._is_retained(image.id):
+            return image.id
         check_history(image)
         chain_id = image.rootfs.chain_id()
         with self._backend.together():
             layer = None if chain_id is None else self._layers.get(chain_id)
             try:
-                if not there:
-                    self._backend.set(config)
+                self._backend.set_image(image)
             finally:
-                self._retain(image_id, layer)
-        return image_id
+                self._retain(image.id, layer)
+        return image.id
+
+    def _is_retained(self, image_id: ImageID) -> bool:
+        return self._has(image_id) and (self._rows_retain or image_id in self._retained)
 
     def _retain(self, image_id: ImageID, layer: Layer | None) -> None:
         if layer is None:

@@ -15,7 +15,7 @@ from orlop.errors import InvalidTar
 from orlop.model.digest import DiffID, Digest
 from orlop.store.metadata import MAX_SIZE, BlobRow, DiffRow
 from orlop.streams.compression import PREFIX_SIZE, Compression, decompressed, detect
-from orlop.streams.files import CHUNK, explaining
+from orlop.streams.files import CHUNK
 from orlop.streams.pipeline import Fanout
 from orlop.streams.tar_scan import TarScanner
 from orlop.streams.toc import TocWriter
@@ -47,8 +47,7 @@ class IngestedLayer:
 
     def sync(self) -> None:
         """Put the bytes on disk. Slow: never call it with the write lock."""
-        with explaining("write", self._content.path):
-            self._content.sync()
+        self._content.sync()
 
     def publish(self, rows: WritableRows) -> None:
         """Make the synced layer visible with the rows; bytes that are there already stay, or are repaired."""

@@ -174,10 +174,6 @@ class Rows(ABC):
         """Give all layers' contents."""
 
     @abstractmethod
-    def diff_of_blob(self, digest: Digest) -> DiffID | None:
-        """Give the diff ID that stored bytes have when they are decompressed."""
-
-    @abstractmethod
     def loose_chains(self) -> list[ChainID]:
         """Give the layers in their place that no image and no other layer stands on."""
 

@@ -259,11 +259,6 @@ class SQLiteRows(WritableRows):
         """Give all layers' contents."""
         return [DiffID.unchecked(text) for (text,) in self._run("SELECT id FROM diff ORDER BY id")]
 
-    def diff_of_blob(self, digest: Digest) -> DiffID | None:
-        """Give the diff ID that stored bytes have when they are decompressed."""
-        found = self._value("SELECT diff FROM diff_blob WHERE blob = ?", str(digest))
-        return None if found is None else DiffID.unchecked(found)
-
     def put_diff(self, row: DiffRow, blob: BlobRow) -> None:
         """Keep a layer's content and one stored form of it; what is there already stays."""
         self._run(

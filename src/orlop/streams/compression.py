@@ -51,11 +51,6 @@ class Compression(Enum):
     XZ = "xz"
     ZSTD = "zstd"
 
-    @property
-    def media_suffix(self) -> str:
-        """What a layer's media type ends with: "" for a plain tar, else "+gzip" and so on (OCI image spec, layer)."""
-        return "" if self is Compression.NONE else f"+{self.value}"
-
 
 _MAGIC: Final = {
     Compression.GZIP: b"\x1f\x8b\x08",

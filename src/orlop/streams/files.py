@@ -404,11 +404,6 @@ class Output:
         else:
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
 
-    @property
-    def is_regular(self) -> bool:
-        """Whether the target is a regular file: durable and atomic."""
-        return self._new is not None
-
     def write(self, data: bytes | memoryview) -> int:
         """Append bytes and give their number."""
         with explaining("write", self._shown):

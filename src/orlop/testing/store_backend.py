@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orlop.errors import ContentNotFound, DigestMismatch, InvalidInput
 from orlop.model.digest import Digest
+from orlop.model.image import Image
 from orlop.testing.contract import Contract
 
 if TYPE_CHECKING:
@@ -64,6 +66,16 @@ class StoreBackendContract(Contract):
         with pytest.raises(InvalidInput):
             backend.set(b"")
         assert list(backend.walk()) == []
+
+    def test_an_image_that_was_read_is_kept_as_its_bytes(self, backend: StoreBackend) -> None:
+        """``set_image`` keeps what ``set`` of the config keeps, and refuses an image that has no bytes."""
+        image = Image.from_json(b'{"author":"a","rootfs":{"type":"layers"}}')
+        backend.set_image(image)
+        assert backend.get(image.id) == image.raw_json
+        assert backend.set(image.raw_json) == Digest.wrap(image.id)
+        assert len(list(backend.walk())) == 1
+        with pytest.raises(InvalidInput):
+            backend.set_image(replace(image, raw_json=b""))
 
     def test_any_bytes_are_content(self, backend: StoreBackend) -> None:
         """What is kept need not be an image."""
