@@ -358,6 +358,12 @@ def test_rmi_goes_on_after_a_name_that_is_not_there(loaded: Callable[..., Result
     assert result.status == 4
 
 
+def test_rmi_by_force_ends_well_where_nothing_is(loaded: Callable[..., Result]) -> None:
+    result = loaded("rmi", "-f", "nosuch", "nosuch@sha256:" + "0" * 64, "0123456789ab")
+    assert (result.status, result.lines, len(result.err.splitlines())) == (0, [], 3)
+    assert loaded("rmi", "-f", "nosuch", "UPPER").status == 3
+
+
 def test_rmi_refuses_what_a_daemon_refuses(loaded: Callable[..., Result]) -> None:
     result = loaded("rmi", "-f", IDS[TINY])
     assert (result.status, result.err) == (

@@ -64,6 +64,12 @@ def matches(wanted: Platform, found: Platform) -> bool:
     )
 
 
+def chosen(asked: Platform | str | None) -> PlatformChoice:
+    """Give the choice of one platform, or of all; this machine's completes a word alone. Raises `InvalidPlatform`."""
+    host = host_platform()
+    return PlatformChoice(Platform.parse(asked, default=host) if isinstance(asked, str) else asked, host)
+
+
 def host_platform() -> Platform:
     """Give the platform of containers on this machine."""
     machine = os.uname().machine

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 from orlop.archive.commit import verified_layer
 from orlop.archive.detect import exporter_of, open_members
-from orlop.archive.platforms import PlatformChoice, host_platform
-from orlop.model.platform import Platform
+from orlop.archive.platforms import chosen
 from orlop.store.ingest import measure_layer
 from orlop.streams.compression import Compression, decompressed
 from orlop.streams.verify import VerifyingReader
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from orlop.archive.members import Members
     from orlop.model.digest import DiffID, Digest, ImageID
     from orlop.model.image import Image
+    from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.model.reference import Reference
     from orlop.store.ingest import MeasuredLayer, Readable
@@ -157,7 +157,7 @@ class Archive:
                 its digest says. PlatformNotFound: it holds no image for the platform. NotFound, StorageError: it cannot
                 be read.
         """
-        choice = PlatformChoice(Platform.parse(platform) if isinstance(platform, str) else platform, host_platform())
+        choice = chosen(platform)
         with ExitStack() as stack:
             members = stack.enter_context(open_members(source, _measure, progress=progress))
             exporter = exporter_of(members)

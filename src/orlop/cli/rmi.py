@@ -9,7 +9,7 @@ import click
 from orlop.cli import output
 from orlop.cli.completion import complete_names
 from orlop.cli.flags import Command
-from orlop.errors import OrlopError
+from orlop.errors import ImageNotFound, OrlopError, ReferenceNotFound
 
 if TYPE_CHECKING:
     from orlop.cli.records import Records
@@ -27,7 +27,7 @@ _FIELDS: Final = ("Untagged", "Deleted")
 def rmi(context: click.Context, names: tuple[str, ...], *, force: bool, no_prune: bool, form: str | None) -> None:
     """Remove names, and images that have none left.
 
-    With a name that is not there the command goes on to the next one, and ends with an error.
+    With a name that is not there the command goes on to the next one, and ends with an error, but not with --force.
     """
     session: Session = context.obj
     records = _records(form) if form else None
@@ -38,7 +38,9 @@ def rmi(context: click.Context, names: tuple[str, ...], *, force: bool, no_prune
                 report = images.remove(name, force=force, prune=not no_prune)
             except OrlopError as error:
                 output.complain(f"Error: {error}")
-                status = status or error.exit_code
+                # As with docker: who forces wants it gone, and it is.
+                if not (force and isinstance(error, (ImageNotFound, ReferenceNotFound))):
+                    status = status or error.exit_code
                 continue
             for kind, text in report.lines:
                 if records is None:

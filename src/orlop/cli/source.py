@@ -25,11 +25,12 @@ def read_platform(context: click.Context, parameter: click.Parameter, value: str
     """Read what ``--platform`` says; what is no platform is an error of usage."""
     if value is None:
         return None
-    from orlop.errors import InvalidPlatform  # noqa: PLC0415 - only where the option is given
+    from orlop.archive.platforms import host_platform  # noqa: PLC0415 - only where the option is given
+    from orlop.errors import InvalidPlatform  # noqa: PLC0415 - as above
     from orlop.model.platform import Platform  # noqa: PLC0415 - as above
 
     try:
-        return Platform.parse(value)
+        return Platform.parse(value, default=host_platform())
     except InvalidPlatform as error:
         raise click.BadParameter(str(error), context, parameter) from error
 

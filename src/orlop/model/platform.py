@@ -10,6 +10,13 @@ from orlop.errors import InvalidPlatform
 
 _PART: Final = re.compile(r"[A-Za-z0-9_.-]+")
 _MIN_PARTS, _MAX_PARTS = 2, 3
+# What a word alone may be.
+_SYSTEM: Final = re.compile(
+    "aix|android|darwin|dragonfly|freebsd|illumos|ios|js|linux|netbsd|openbsd|plan9|solaris|wasip1|windows|zos"
+)
+_PROCESSOR: Final = re.compile(
+    "386|amd64|arm|arm64|loong64|mips|mips64|mips64le|mipsle|ppc64|ppc64le|riscv64|s390x|wasm"
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,15 +33,35 @@ class Platform:
     os_features: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``OS/ARCHITECTURE`` or ``OS/ARCHITECTURE/VARIANT``, in lower case; raises `InvalidPlatform`."""
-        parts = text.split("/")
+    def parse(cls, text: str, *, default: Platform | None = None) -> Self:
+        """Read ``OS/ARCHITECTURE`` or ``OS/ARCHITECTURE/VARIANT``, in lower case.
+
+        Args:
+            text: what to read.
+            default: what completes a word alone, as ``linux`` or ``arm64``; without it both parts are needed.
+
+        Raises:
+            InvalidPlatform: it is none of these.
+        """
+        parts = text.lower().split("/")
+        if len(parts) == 1 and default is not None and parts[0]:
+            return cls._completed(parts[0], default)
         if not _MIN_PARTS <= len(parts) <= _MAX_PARTS or not all(_PART.fullmatch(part) for part in parts):
             raise InvalidPlatform(
                 f"invalid platform {text!r}: expected OS/ARCHITECTURE[/VARIANT], such as linux/arm64/v8"
             )
-        os, architecture, variant = [part.lower() for part in (*parts, "")][:_MAX_PARTS]
+        os, architecture, variant = (*parts, "")[:_MAX_PARTS]
         return cls(os, architecture, variant)
+
+    @classmethod
+    def _completed(cls, word: str, default: Platform) -> Self:
+        if _SYSTEM.fullmatch(word):
+            return cls(word, default.architecture, default.variant)
+        if not _PROCESSOR.fullmatch(word):
+            raise InvalidPlatform(
+                f"{word!r} is no operating system and no processor; give both, as OS/ARCHITECTURE[/VARIANT]"
+            )
+        return cls(default.os, word, default.variant if word == default.architecture else "")
 
     def __str__(self) -> str:
         """Give ``OS/ARCHITECTURE`` with ``/VARIANT`` where there is one."""

@@ -42,7 +42,8 @@ def import_image(
     # Everything that may be wrong is looked at before a byte is read.
     name = None if reference is None else _name(reference)
     config = apply_changes(ContainerConfig(), changes)
-    wanted = Platform.parse(platform) if isinstance(platform, str) else platform or host_platform()
+    host = host_platform()
+    wanted = Platform.parse(platform, default=host) if isinstance(platform, str) else platform or host
     comment = message or f"Imported from {source if isinstance(source, str) and is_url(source) else '-'}"
     with _opened(source) as stream:
         layer = store.layers.register(stream)

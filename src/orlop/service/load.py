@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from orlop.archive.commit import layer_taker
 from orlop.archive.detect import exporter_of, open_members
-from orlop.archive.platforms import PlatformChoice, host_platform
-from orlop.model.platform import Platform
+from orlop.archive.platforms import chosen
 
 if TYPE_CHECKING:
     import os
 
     from orlop.archive.report import LoadReport
+    from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.store.root import Store
 
@@ -26,7 +26,7 @@ def load(
 ) -> LoadReport:
     """See `orlop.service.ImageService.load`."""
     store.require_writable()
-    choice = PlatformChoice(Platform.parse(platform) if isinstance(platform, str) else platform, host_platform())
+    choice = chosen(platform)
     store.blobs.sweep_ingests()
     with open_members(source, layer_taker(store), progress=progress) as members:
         return exporter_of(members)(store).load(members, choice)
