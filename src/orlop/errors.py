@@ -131,6 +131,12 @@ class InvalidInstruction(InvalidInput):
     code = "INVALID_INSTRUCTION"
 
 
+class UnsupportedVersion(InvalidInput):
+    """A client speaks a version of an API that is not served."""
+
+    code = "UNSUPPORTED_VERSION"
+
+
 class LimitExceeded(InvalidInput):
     """Input is larger, deeper or longer than the limit that is set for it."""
 

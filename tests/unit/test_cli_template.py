@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import orlop
-from orlop.cli.api_json import engine_image
 from orlop.cli.template import Template
 from orlop.cli.template_image import fill
 from orlop.cli.template_values import Duration, float_text, printf, quoted, text_of
 from orlop.errors import InvalidTemplate
+from orlop.service.image_document import image_document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ REFUSED = ('printf "%d" .Os', 'printf "%s" .Size', 'printf "%d %s" 1', 'printf "
 @pytest.fixture(scope="module")
 def documents() -> Mapping[str, dict[str, Any]]:
     with orlop.ArchiveService(FOLDER / "multi.tar") as archive:
-        return {name: engine_image(archive.inspect(name)) for name in ("example/tiny:1.0", "example/imported:latest")}
+        return {name: image_document(archive.inspect(name)) for name in ("example/tiny:1.0", "example/imported:latest")}
 
 
 @pytest.mark.parametrize("case", RECORDED, ids=lambda case: f"{case['image']} {case['template']}")

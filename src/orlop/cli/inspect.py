@@ -54,14 +54,15 @@ def inspect(
             config = output.harmless_json(config.decode("utf-8", "replace")).encode()
         output.write(config)
         return
-    from orlop.cli.api_json import array, engine_image  # noqa: PLC0415 - the raw bytes need none
+    from orlop.cli.inspect_json import array  # noqa: PLC0415 - the raw bytes need none
+    from orlop.service.image_document import image_document  # noqa: PLC0415 - as above
 
     write = _parsed(form) if form else None
     found, errors = [], []
     with _opened(session, archive) as looked_at:
         for name in names or _all(looked_at):
             try:
-                found.append(engine_image(looked_at.inspect(name)))
+                found.append(image_document(looked_at.inspect(name)))
             except OrlopError as error:
                 errors.append(error)
     if write is None:

@@ -24,7 +24,7 @@ _EMPTY: Final = Struct({}, {})
 
 
 def fill(template: Template, document: dict[str, Any]) -> str:
-    """Fill a template with an image, given as `orlop.cli.api_json.engine_image` gives it.
+    """Fill a template with an image, given as `orlop.service.image_document.image_document` gives it.
 
     Raises:
         InvalidTemplate: it names a field that no image has, or a function does not fit its value.

@@ -19,7 +19,8 @@ DEFAULT_DOMAIN: Final = "docker.io"
 DEFAULT_TAG: Final = "latest"
 _LEGACY_DOMAIN: Final = "index.docker.io"
 _OFFICIAL: Final = "library"
-_MAX_NAME: Final = 255
+MAX_NAME: Final = 255
+"""How many characters the name of a repository may have."""
 
 _HOST = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _HOSTS = rf"{_HOST}(?:\.{_HOST})*"
@@ -64,16 +65,16 @@ class Reference:
         if _IDENTIFIER.fullmatch(name):
             raise InvalidReference(f"invalid reference {name!r}: 64 hex digits are an image ID, not a name")
         later = dialect is Dialect.ENGINE_29
-        domain, remainder = _split(name, upper_case_is_domain=later)
+        domain, remainder = split_domain(name, upper_case_is_domain=later)
         match = (_CANONICAL_29 if later else _CANONICAL).fullmatch(f"{domain}/{remainder}")
         if match is None:
             path = remainder.partition(":")[0]
             expected = "[HOST[:PORT]/]PATH[:TAG][@DIGEST]" if path == path.lower() else "a path in lower case"
             raise InvalidReference(f"invalid reference {name!r}: expected {expected}")
         domain, path, tag, digest = match.group("domain", "path", "tag", "digest")
-        if len(path if later else f"{domain}/{path}") > _MAX_NAME:
+        if len(path if later else f"{domain}/{path}") > MAX_NAME:
             raise InvalidReference(
-                f"invalid reference {name[:32]!r}...: a repository name has at most {_MAX_NAME} characters"
+                f"invalid reference {name[:32]!r}...: a repository name has at most {MAX_NAME} characters"
             )
         return cls(domain, path, tag, None if digest is None else _parse_digest(name, digest))
 
@@ -140,8 +141,8 @@ def parse_any(text: str, *, dialect: Dialect = Dialect.REFERENCE) -> Reference |
     return digest if digest.is_valid else Reference.parse(text, dialect=dialect)
 
 
-def _split(name: str, *, upper_case_is_domain: bool) -> tuple[str, str]:
-    """Give the registry and what follows it, with the defaults filled in; neither is checked yet."""
+def split_domain(name: str, *, upper_case_is_domain: bool) -> tuple[str, str]:
+    """Give the registry of a name and what follows it, with the defaults filled in; neither is checked."""
     first, slash, rest = name.partition("/")
     is_domain = "." in first or ":" in first or first == "localhost"
     if upper_case_is_domain and first != first.lower():

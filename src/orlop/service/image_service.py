@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orlop.service.history import HistoryEntry
     from orlop.service.images import ImageSummary
     from orlop.service.inspect import ImageDetails
+    from orlop.service.listed import ListedImage
     from orlop.service.prune import PruneReport
     from orlop.service.remove import RemoveReport
     from orlop.store.images import ImageStore
@@ -186,6 +187,17 @@ class ImageService:
         from orlop.service.images import images  # noqa: PLC0415 - one verb needs one verb's code
 
         return images(self._store, name, all=all, filters=filters)
+
+    def listed_images(
+        self,
+        *,
+        all: bool = False,  # noqa: A002 - as above
+        filters: Sequence[str] = (),
+    ) -> Iterator[ListedImage]:
+        """Give what `images` lists, one at a time, with labels: for answers of the Engine API."""
+        from orlop.service.listed import listed_images  # noqa: PLC0415 - one verb needs one verb's code
+
+        return listed_images(self._store, all=all, filters=filters)
 
     def inspect(self, name: str) -> ImageDetails:
         """Give everything that is known of an image.

@@ -1,8 +1,8 @@
-"""An image as the Docker Engine API (version 1.41) shows it, printed as ``docker inspect`` prints JSON."""
+"""An image as the Docker Engine API (version 1.41) shows it: what `orlop inspect` prints, and the API starts from."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orlop.model import gojson
 from orlop.model.container import CONTAINER
@@ -10,18 +10,14 @@ from orlop.model.dialect import Dialect
 from orlop.model.timestamp import ZERO, Timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from orlop.model.container import ContainerConfig
     from orlop.service.inspect import ImageDetails
 
-_INDENT = "    "
 
-
-def engine_image(details: ImageDetails) -> dict[str, object]:
+def image_document(details: ImageDetails) -> dict[str, Any]:
     """Give an image as the engine's answer to an inspection, keys in its order."""
     image = details.image
-    document: dict[str, object] = {
+    document: dict[str, Any] = {
         "Id": image.image_id,
         "RepoTags": [name.familiar for name in details.references if name.tag is not None],
         "RepoDigests": [f"{name.familiar_name}@{name.digest}" for name in details.references if name.digest],
@@ -51,24 +47,9 @@ def engine_image(details: ImageDetails) -> dict[str, object]:
     return document
 
 
-def array(documents: Iterable[Mapping[str, object]]) -> str:
-    """Write documents as an indented JSON array, without a line end after it."""
-    return _indented(list(documents), "\n")
-
-
 def _container(config: ContainerConfig) -> object:
     return gojson.loads(CONTAINER[Dialect.ENGINE_20_10].write(config, _quote).encode())
 
 
 def _quote(text: str) -> str:
     return gojson.quote(text, escape_html=False, short_escapes=False)
-
-
-def _indented(value: object, line: str) -> str:
-    inner = line + _INDENT
-    if isinstance(value, dict) and value:
-        members = (f"{inner}{_quote(key)}: {_indented(member, inner)}" for key, member in value.items())
-        return "{" + ",".join(members) + line + "}"
-    if isinstance(value, list) and value:
-        return "[" + ",".join(f"{inner}{_indented(item, inner)}" for item in value) + line + "]"
-    return gojson.dumps(value, escape_html=False, short_escapes=False).decode()

@@ -1,0 +1,1 @@
+"""The image part of the Docker Engine API."""

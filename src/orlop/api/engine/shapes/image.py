@@ -1,0 +1,80 @@
+"""``GET /images/{name}/json``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.api.engine.versions import V1_44, V1_45, V1_50, V1_52
+from orlop.service.image_document import image_document
+
+if TYPE_CHECKING:
+    from orlop.api.engine.shapes.encoding import Document
+    from orlop.api.engine.versions import ApiVersion
+    from orlop.service.inspect import ImageDetails
+
+_NOT_OF_IMAGES: Final = frozenset(
+    {
+        "Hostname",
+        "Domainname",
+        "AttachStdin",
+        "AttachStdout",
+        "AttachStderr",
+        "Tty",
+        "OpenStdin",
+        "StdinOnce",
+        "Image",
+        "NetworkDisabled",
+        "MacAddress",
+        "StopTimeout",
+    }
+)
+"""Fields of a config that say something of containers only."""
+_OMITTED_WHERE_EMPTY: Final = ("Parent", "Comment", "DockerVersion", "Author")
+_CONFIG_ORDER: Final = (
+    "User",
+    "ExposedPorts",
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "Volumes",
+    "WorkingDir",
+    "Labels",
+    "StopSignal",
+    "ArgsEscaped",
+    "Healthcheck",
+    "OnBuild",
+    "Shell",
+)
+
+
+def image(details: ImageDetails, version: ApiVersion) -> Document:
+    """Give all that is known of an image."""
+    document = image_document(details)
+    if version >= V1_44:
+        del document["VirtualSize"]
+        if details.image.v1.created is None:
+            del document["Created"]
+    if version >= V1_45:
+        del document["Container"]
+        del document["ContainerConfig"]
+    if version >= V1_50 and document["Config"] is not None:
+        document["Config"] = _config(document["Config"], omit_empty=version >= V1_52)
+    if version >= V1_52:
+        del document["GraphDriver"]
+        for key in _OMITTED_WHERE_EMPTY:
+            if not document[key]:
+                del document[key]
+        if "Parent" in document or "DockerVersion" in document:
+            # The daemon merges these two into the rest, and what it merges comes out sorted.
+            return _sorted(document)
+    return document
+
+
+def _config(config: Document, *, omit_empty: bool) -> Document:
+    if omit_empty:
+        return {key: config[key] for key in _CONFIG_ORDER if config.get(key)}
+    return {key: value for key, value in config.items() if key not in _NOT_OF_IMAGES}
+
+
+def _sorted(document: Document) -> Document:
+    return {key: _sorted(value) if isinstance(value, dict) else value for key, value in sorted(document.items())}

@@ -1,0 +1,49 @@
+"""``GET /images/json``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orlop.api.engine.versions import V1_43, V1_44, V1_51
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orlop.api.engine.shapes.encoding import Document
+    from orlop.api.engine.versions import ApiVersion
+    from orlop.service.listed import ListedImage
+
+
+def image_list(images: Iterable[ListedImage], version: ApiVersion) -> list[Document]:
+    """Give images as the list has them, in their order."""
+    return [_listed(image, version) for image in images]
+
+
+def _listed(image: ListedImage, version: ApiVersion) -> Document:
+    document = summary(image, version)
+    if version < V1_51:
+        document["Containers"] = -1
+    if version >= V1_43:
+        document["RepoDigests"] = document["RepoDigests"] or []
+        document["RepoTags"] = document["RepoTags"] or []
+    elif not image.summary.references:
+        document["RepoDigests"], document["RepoTags"] = ["<none>@<none>"], ["<none>:<none>"]
+    return document
+
+
+def summary(image: ListedImage, version: ApiVersion) -> Document:
+    """Give an image as the use of the disk has it: counted by containers, and no list where there is no name."""
+    document: Document = {
+        "Containers": 0,
+        "Created": image.summary.created,
+        "Id": str(image.summary.id),
+        "Labels": None if image.labels is None else dict(sorted(image.labels.items())),
+        "ParentId": "" if image.summary.parent is None else str(image.summary.parent),
+        "RepoDigests": [name.familiar for name in image.summary.repo_digests] or None,
+        "RepoTags": [name.familiar for name in image.summary.repo_tags] or None,
+        "SharedSize": -1 if image.shared_size is None else image.shared_size,
+        "Size": image.summary.size,
+    }
+    if version < V1_44:
+        document["VirtualSize"] = image.summary.size
+    return document

@@ -1,0 +1,20 @@
+"""What went: ``DELETE /images/{name}`` and ``POST /images/prune``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orlop.api.engine.shapes.encoding import Document
+    from orlop.service.prune import PruneReport
+    from orlop.service.remove import RemoveReport
+
+
+def removed(report: RemoveReport) -> list[Document]:
+    """Give the names and the content that a removal took away, in order."""
+    return [{kind: text} for kind, text in report.lines]
+
+
+def pruned(report: PruneReport) -> Document:
+    """Give what a prune took away (null where that is nothing), and the bytes that it freed."""
+    return {"ImagesDeleted": removed(report) or None, "SpaceReclaimed": report.reclaimed}
