@@ -13,7 +13,9 @@ def test_versions_are_ordered_by_their_numbers():
     assert str(ApiVersion.parse("v1.41")) == "1.41"
 
 
-@pytest.mark.parametrize("text", ["", "1", "1.", "v", "1.41.0", "1.x", "-1.41", " 1.41", "1.41\n", "1.١", "1.99999"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "1.", "v", "1.41.0", "1.x", "-1.41", " 1.41", "1.41\n", "1.\u0661", "1.99999"]
+)
 def test_what_is_no_version_is_refused(text: str):
     with pytest.raises(UnsupportedVersion):
         ApiVersion.parse(text)
@@ -28,8 +30,10 @@ def test_a_request_without_a_version_has_the_newest():
     [
         (
             "v1.23",
-            "client version 1.23 is too old. Minimum supported API version is 1.24,"
-            " please upgrade your client to a newer version",
+            (
+                "client version 1.23 is too old. Minimum supported API version is 1.24,"
+                " please upgrade your client to a newer version"
+            ),
         ),
         ("1.56", "client version 1.56 is too new. Maximum supported API version is 1.55"),
     ],
