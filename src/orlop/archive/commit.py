@@ -173,6 +173,9 @@ class _Commit:
         for image in loaded:
             if image.parent is not None:
                 store.images.set_parent(image.id, image.parent)
+        for entry in self._content.images:
+            config = entry.image.config
+            store.events.image("load", entry.image.id, labels=None if config is None else config.labels)
         return LoadReport(tuple(loaded), tuple(moved), form)
 
     def _kept(self, rows: WritableRows, diff_id: DiffID) -> DiffRow:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orlop.errors import OrlopError
 from orlop.service.filters import parse_filters, select
 from orlop.service.images import is_pattern, list_images
-from orlop.service.lookup import find_image
+from orlop.service.lookup import find_image, labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from orlop.model.digest import ImageID
     from orlop.service.images import ImageSummary
     from orlop.store.root import Store
-
-_log = logging.getLogger(__name__)
 
 
 def filtered_images(
@@ -38,16 +33,6 @@ def filtered_images(
     return select(
         found, wanted, created=lambda text: _created(store, text), labels=lambda image_id: labels(store, image_id)
     )
-
-
-def labels(store: Store, image_id: ImageID) -> Mapping[str, str] | None:
-    """Give an image's labels; one that is damaged has none."""
-    try:
-        config = store.images.get(image_id).config
-    except OrlopError as error:
-        _log.warning("the image %s cannot be filtered: %s", image_id, error)
-        return None
-    return None if config is None else config.labels
 
 
 def _created(store: Store, name: str) -> tuple[int, int]:

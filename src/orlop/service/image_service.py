@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orlop.service.listed import ListedImage
     from orlop.service.prune import PruneReport
     from orlop.service.remove import RemoveReport
+    from orlop.store.events import Event
     from orlop.store.images import ImageStore
     from orlop.store.layers import LayerStore
     from orlop.store.references import ReferenceStore
@@ -259,6 +260,21 @@ class ImageService:
         from orlop.service.prune import prune  # noqa: PLC0415 - one verb needs one verb's code
 
         return prune(self._store, all=all, filters=filters)
+
+    def events(self, after: int = 0) -> tuple[Event, ...]:
+        """Give what happened to images, oldest first, as far as the store still knows it: about the last thousand.
+
+        Loads, imports, saves, tags and removals of all processes are there, each as soon as it is done. Who asks again
+        and again, with the number of the last event that he got, misses none; `last_event` says where to begin.
+
+        Args:
+            after: the number of an event; only those after it are given.
+        """
+        return self._store.events.since(after)
+
+    def last_event(self) -> int:
+        """Give the number of the newest event, 0 where there was none."""
+        return self._store.events.last()
 
     def close(self) -> None:
         """Let go of the store."""

@@ -55,6 +55,8 @@ def import_image(
             image_id = store.images.keep(image)
             if name is not None:
                 store.references.set(name, image_id)
+                store.events.image("tag", image_id, name=name.familiar, labels=config.labels)
+            store.events.image("import", image_id, labels=config.labels)
     finally:
         store.layers.release(layer)
     return image_id

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orlop.errors import ImageInUse, NotFound
-from orlop.service.filtered import labels
 from orlop.service.filters import PRUNE_FILTERS, parse_filters, select
 from orlop.service.images import list_images
+from orlop.service.lookup import labels
 from orlop.service.remove import RemoveReport, remove
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def prune(store: Store, *, all: bool = False, filters: Sequence[str] = ()) -> Pr
         if everything or not image.repo_tags:
             lines += _removed(store, image)
     reclaimed = sum(sizes.get(text, 0) for kind, text in lines if kind == "Deleted")
+    store.events.pruned(reclaimed)
     return PruneReport(tuple(lines), reclaimed)
 
 

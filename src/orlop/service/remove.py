@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orlop.errors import ImageInUse, ReferenceNotFound
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference, parse_any
-from orlop.service.lookup import find_image, is_id_of
+from orlop.service.lookup import find_image, is_id_of, labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ class _Removal:
         if _are_one(names):
             self._check(image_id, active_names=False)
             for reference in names:
-                self._untag_one(reference)
+                self._untag_one(reference, image_id)
         self._delete(image_id, force=self.force, quiet=False)
 
     def _is_dangling(self, name: str) -> bool:
@@ -81,7 +81,7 @@ class _Removal:
         with self.store.metadata.read() as rows:
             if rows.image_row(image_id) is not None:
                 return False
-        self._untag_one(reference)
+        self._untag_one(reference, image_id)
         return True
 
     def _carried(self, name: str, image_id: ImageID) -> Reference:
@@ -94,15 +94,16 @@ class _Removal:
         return parts[0] if parts else asked
 
     def _untag(self, reference: Reference, image_id: ImageID) -> None:
-        self._untag_one(reference)
+        self._untag_one(reference, image_id)
         left = [name for name in self.store.references.of_image(image_id) if name.name == reference.name]
         # Digests of a repository mean nothing once its last tag on the image is gone.
         if reference.digest is None and all(name.tag is None for name in left):
             for name in left:
-                self._untag_one(name)
+                self._untag_one(name, image_id)
 
-    def _untag_one(self, reference: Reference) -> None:
+    def _untag_one(self, reference: Reference, image_id: ImageID) -> None:
         self.store.references.delete(reference)
+        self.store.events.image("untag", image_id, labels=labels(self.store, image_id))
         self.lines.append(("Untagged", reference.familiar))
 
     def _check(self, image_id: ImageID, *, active_names: bool) -> None:
@@ -124,8 +125,9 @@ class _Removal:
                 raise
             parent = self.store.images.get_parent(current)
             for reference in self.store.references.of_image(current):
-                self._untag_one(reference)
+                self._untag_one(reference, current)
             layers = self.store.images.delete(current)
+            self.store.events.image("delete", current)
             self.lines.append(("Deleted", str(current)))
             self.lines += [("Deleted", str(layer.chain_id)) for layer in layers]
             current, force, quiet = (parent if self.prune and self._is_there(parent) else None), False, True

@@ -77,12 +77,20 @@ def save_chunks(
     wanted = _resolve(store, names)
     chains = [chain for image_id in wanted if (chain := store.images.get(image_id).rootfs.chain_id()) is not None]
     # Who reads from a store that cannot be written has nobody to be protected from.
-    with nullcontext() if store.read_only else store.leases.hold(chains):
+    held = None if store.read_only else store.leases.hold(chains)
+    with held or nullcontext():
         items = [
             SaveItem(store.images.get(image_id), tuple(references), store.images.get_parent(image_id))
             for image_id, references in wanted.items()
         ]
         yield from exporter.save(items, progress=progress)
+        if held is not None:
+            # What was relied on is let go in the same write.
+            with store.metadata.write():
+                for item in items:
+                    config = item.image.config
+                    store.events.image("save", item.image.id, labels=None if config is None else config.labels)
+                held.release()
 
 
 def _resolve(store: Store, names: Sequence[str]) -> dict[ImageID, list[Reference]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidReference
 from orlop.model.reference import Reference
-from orlop.service.lookup import find_image
+from orlop.service.lookup import find_image, labels
 
 if TYPE_CHECKING:
     from orlop.store.root import Store
@@ -18,5 +18,8 @@ def tag(store: Store, source: str, target: str) -> None:
     if reference.digest is not None:
         msg = f"{target!r} has a digest, which follows from the image; name a tag only"
         raise InvalidReference(msg)
+    named = reference.with_default_tag()
     with store.metadata.write():
-        store.references.set(reference.with_default_tag(), find_image(store, source))
+        image_id = find_image(store, source)
+        store.references.set(named, image_id)
+        store.events.image("tag", image_id, name=named.familiar, labels=labels(store, image_id))

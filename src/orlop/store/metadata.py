@@ -93,6 +93,22 @@ class ManifestRow:
     raw: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened: ``action`` was done to the ``actor``, which is of a ``kind``.
+
+    ``number`` orders the events of a store and is never used again; ``time`` is in nanoseconds since 1970; the
+    attributes are those of docker's events.
+    """
+
+    number: int
+    time: int
+    kind: str
+    action: str
+    actor: str
+    attributes: Mapping[str, str]
+
+
 class Rows(ABC):
     """A consistent view of all rows; valid only inside the block that gave it."""
 
@@ -195,6 +211,16 @@ class Rows(ABC):
     def manifests(self, image: Digest) -> list[ManifestRow]:
         """Give the manifests and indexes that came with an image."""
 
+    # Events.
+
+    @abstractmethod
+    def events(self, after: int) -> list[Event]:
+        """Give the events that are kept and came after the one with a number, oldest first."""
+
+    @abstractmethod
+    def last_event(self) -> int:
+        """Give the number of the newest event, 0 where there never was one."""
+
 
 class WritableRows(Rows):
     """Rows that may be changed; all changes of one block become visible together or not at all."""
@@ -241,6 +267,10 @@ class WritableRows(Rows):
     @abstractmethod
     def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
         """Keep a manifest or index and link it to images."""
+
+    @abstractmethod
+    def put_event(self, event: Event, *, keep: int) -> None:
+        """Add an event, whose number is the next one, and forget all but the newest ``keep``."""
 
     @abstractmethod
     def put_lease(self, lease: str, digests: Iterable[Digest]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
@@ -10,6 +11,7 @@ from orlop.store.metadata import (
     BlobRow,
     ChainRow,
     DiffRow,
+    Event,
     ImageRow,
     ManifestRow,
     ReferenceRow,
@@ -74,6 +76,10 @@ SCHEMA = (
     """CREATE TABLE lease (
         lease TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (lease, digest)) STRICT, WITHOUT ROWID""",
     "CREATE INDEX lease_digest ON lease (digest)",
+    # A number is not used again, even where all events are gone: who listens knows by it what he has heard.
+    """CREATE TABLE event (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, kind TEXT NOT NULL, action TEXT NOT NULL,
+        actor TEXT NOT NULL, attributes TEXT NOT NULL) STRICT""",
 )
 
 _IMAGE_ROW = """SELECT image.id, image.chain, image.created, image.created_ns, coalesce(chain.size, 0), parent.value
@@ -363,6 +369,25 @@ class SQLiteRows(WritableRows):
         for image in images:
             self._run("INSERT INTO image_manifest VALUES (?, ?) ON CONFLICT DO NOTHING", (str(image), str(row.digest)))
 
+    # Events.
+
+    def events(self, after: int) -> list[Event]:
+        """Give the events after the one with a number."""
+        found = self._run("SELECT * FROM event WHERE number > ? ORDER BY number", (after,))
+        return [_event(row) for row in found]
+
+    def last_event(self) -> int:
+        """Give the number of the newest event."""
+        return int(self._value("SELECT seq FROM sqlite_sequence WHERE name = 'event'") or 0)
+
+    def put_event(self, event: Event, *, keep: int) -> None:
+        """Add an event and forget the oldest."""
+        added = self._run(
+            "INSERT INTO event (time, kind, action, actor, attributes) VALUES (?, ?, ?, ?, ?)",
+            (event.time, event.kind, event.action, event.actor, json.dumps(dict(event.attributes))),
+        )
+        self._run("DELETE FROM event WHERE number <= ?", ((added.lastrowid or 0) - keep,))
+
     # Leases.
 
     def put_lease(self, lease: str, digests: Iterable[Digest]) -> None:
@@ -409,6 +434,10 @@ def _chain_row(row: tuple[str, str | None, str, int, int, bytes | None]) -> Chai
     identifier, parent, diff, size, depth, descriptor = row
     below = None if parent is None else ChainID.unchecked(parent)
     return ChainRow(ChainID.unchecked(identifier), below, DiffID.unchecked(diff), size, depth, descriptor)
+
+
+def _event(row: tuple[int, int, str, str, str, str]) -> Event:
+    return Event(row[0], row[1], row[2], row[3], row[4], json.loads(row[5]))
 
 
 def _blob_row(row: tuple[str, int, str]) -> BlobRow:

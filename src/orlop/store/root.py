@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from orlop.errors import PermissionDenied, ReadOnlyStore, StoreDamaged, StoreNotFound, UnsafeFileSystem
 from orlop.store.backend_sqlite import SQLiteStoreBackend
 from orlop.store.blobs import FileBlobStore
+from orlop.store.events import EventLog
 from orlop.store.images import ImageStore
 from orlop.store.layers import LayerStore
 from orlop.store.leases import Leases
@@ -75,6 +76,7 @@ class Store:
         self.layers = LayerStore(self.metadata, self.blobs, self.leases)
         self.images = ImageStore(SQLiteStoreBackend(self.metadata), self.layers, now=now)
         self.references = ReferenceStore(self.metadata, now)
+        self.events = EventLog(self.metadata, now)
         if not self.read_only:
             with explaining("open", self.root):
                 self._recover()
