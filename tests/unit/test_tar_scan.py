@@ -74,6 +74,33 @@ def test_content_is_regular_files_and_targets_of_symbolic_links(format_: int) ->
     assert scan(data) == TarSummary(14, 1110 + 7 + 190 + 1, len(data))
 
 
+@pytest.mark.parametrize("format_", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("path", [".wh.gone", "dir/.wh.gone", "./.wh.gone", f"{'d' * 120}/.wh.gone"])
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.SYMTYPE])
+def test_whiteouts_count_nothing_whatever_they_are(format_: int, path: str, kind: bytes) -> None:
+    size, target = (50, "") if kind == tarfile.REGTYPE else (0, "target")
+    data = made_with_tarfile(("file", tarfile.REGTYPE, 7, ""), (path, kind, size, target), format_=format_)
+    assert scan(data) == TarSummary(2, 7, len(data))
+
+
+def test_names_that_are_not_ascii_are_compared_like_others() -> None:
+    data = made_with_tarfile(("dir/ä", tarfile.REGTYPE, 5, ""), ("dir/ö", tarfile.REGTYPE, 6, ""))
+    assert scan(data) == TarSummary(2, 11, len(data))
+    assert scan(data + data).content_size == 11
+    assert scan(data + made_with_tarfile(("./dir//ö", tarfile.REGTYPE, 1, ""))).content_size == 6
+
+
+def test_a_checksum_is_that_of_all_bytes() -> None:
+    """Each part of a header is summed up by its own: a byte that changes in any of them must be noticed."""
+    good = file("some/name", 3)
+    assert scan(good + good).entries == 2
+    for place in set(range(512)) - set(range(148, 156)):
+        bad = bytearray(good)
+        bad[place] ^= 1
+        with pytest.raises(InvalidTar, match="checksum"):
+            scan(good + bytes(bad))
+
+
 def test_long_targets_count_in_full() -> None:
     for format_ in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
         data = made_with_tarfile(("n" * 200, tarfile.SYMTYPE, 0, "t" * 500), format_=format_)
