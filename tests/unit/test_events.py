@@ -24,7 +24,7 @@ def images(tmp_path, data):
 
 
 def told(images: orlop.ImageService, after: int) -> list[tuple[str, str, str]]:
-    return [(event.action, event.actor, event.attributes["name"]) for event in images.events(after)]
+    return [(event.action, event.actor, event.attributes.get("name", "")) for event in images.events(after)]
 
 
 def root_tar() -> io.BytesIO:
@@ -53,7 +53,7 @@ def test_every_verb_is_told_as_docker_tells_it(images):
     images.remove(TINY, force=True)
     images.prune()
     *events, pruned = images.events(start)
-    assert [(event.action, event.actor, event.attributes["name"]) for event in events] == [
+    assert told(images, start)[:-1] == [
         ("tag", TINY, "other:latest"),
         ("untag", TINY, TINY),
         ("save", TINY, TINY),
@@ -61,7 +61,7 @@ def test_every_verb_is_told_as_docker_tells_it(images):
         ("import", made, made),
         ("untag", made, made),
         ("delete", made, made),
-        *([("untag", TINY, TINY)] * 2),
+        ("untag", TINY, TINY),
         ("delete", TINY, TINY),
     ]
     assert (pruned.action, pruned.actor, pruned.attributes) == ("prune", "", {"reclaimed": "0"})
@@ -99,8 +99,9 @@ def test_a_save_that_is_given_up_is_not_told(images):
 
 
 def test_only_the_newest_are_kept(images):
-    for number in range(KEPT + 5):
-        images._store.events.pruned(number)
+    with images._store.metadata.write():
+        for number in range(KEPT + 5):
+            images._store.events.pruned(number)
     events = images.events()
     assert len(events) == KEPT
     assert events[-1].attributes == {"reclaimed": str(KEPT + 4)}
