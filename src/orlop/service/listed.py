@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orlop.service.filtered import labels
 from orlop.service.images import images
+from orlop.service.lookup import labels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
