@@ -16,6 +16,7 @@ import pytest
 import orlop
 from orlop import errors, stores
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
+from orlop.store.metadata_sqlite import SQLiteMetadata
 from orlop.store.root import Store
 from orlop.streams.filesystems import FileSystem
 from tests.invariants import broken
@@ -151,16 +152,15 @@ class TestCheck:
 
     def test_what_is_removed_meanwhile_is_no_problem(self, root, monkeypatch):
         # Between the rows and the files somebody removes an image.
-        from orlop.store import check
+        look = SQLiteMetadata.problems
 
-        look = check._Check._rows
-
-        def rows(self):
-            yield from look(self)
+        def rows(self, *, verify):
+            found = look(self, verify=verify)
             with orlop.open(root) as images:
                 images.remove("example/imported")
+            return found
 
-        monkeypatch.setattr(check._Check, "_rows", rows)
+        monkeypatch.setattr(SQLiteMetadata, "problems", rows)
         assert stores.check(root, verify=True).problems == ()
 
 

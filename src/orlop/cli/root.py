@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _COMMANDS: Final = {
     "completion": "completion_script:completion",
+    "fsck": "fsck:fsck",
     "history": "history:history",
     "image": "image:image",
     "images": "images:images",

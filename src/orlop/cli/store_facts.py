@@ -65,6 +65,7 @@ def check(context: click.Context, *, verify: bool, form: str | None) -> None:
     """
     session: Session = context.obj
     records = _records(form, ("Root", "Verified", "Damaged", "Problems")) if form else None
+    from orlop.cli.fsck import described  # noqa: PLC0415 - one of five commands needs it
     from orlop.service.stores import check  # noqa: PLC0415 - help needs no store
 
     report = check(session.place(), verify=verify)
@@ -74,10 +75,7 @@ def check(context: click.Context, *, verify: bool, form: str | None) -> None:
                 "Root": report.root,
                 "Verified": report.verified,
                 "Damaged": bool(report.damage),
-                "Problems": [
-                    {"Level": one.level, "Kind": one.kind, "Subject": one.subject, "Message": one.message}
-                    for one in report.problems
-                ],
+                "Problems": described(report.problems),
             }
         )
     else:

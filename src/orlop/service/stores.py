@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidInput, TargetExists
-from orlop.store.check import CheckReport, Problem
 from orlop.store.copy import CopyReport
 from orlop.store.info import StoreInfo, store_info
+from orlop.store.problem import CheckReport, FsckReport, Problem, Repair
 from orlop.store.root import Store
 
 if TYPE_CHECKING:
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 __all__ = [
     "CheckReport",
     "CopyReport",
+    "FsckReport",
     "MigrateReport",
     "Problem",
+    "Repair",
     "StoreInfo",
     "backup",
     "check",
     "copy",
+    "fsck",
     "info",
     "init",
     "migrate",
@@ -84,7 +87,7 @@ def info(root: Root) -> StoreInfo:
 
 
 def check(root: Root, *, verify: bool = False) -> CheckReport:
-    """Look for what is wrong in a store; others may use it meanwhile. Nothing is repaired.
+    """Look for what is wrong in a store; others may use it meanwhile. Nothing is repaired; `fsck` does that.
 
     Args:
         root: the store's directory.
@@ -93,10 +96,27 @@ def check(root: Root, *, verify: bool = False) -> CheckReport:
     Raises:
         StoreNotFound: there is none. StoreTooNew, PermissionDenied, StorageError: it cannot be read.
     """
-    from orlop.store.check import check_store  # noqa: PLC0415 - one verb needs one verb's code
+    report = fsck(root, quick=not verify)
+    return CheckReport(report.root, verify, report.problems)
 
-    with Store(root, create=False) as store:
-        return check_store(store, verify=verify)
+
+def fsck(root: Root, *, quick: bool = False, progress: Progress | None = None) -> FsckReport:
+    """Look through a store for everything that is wrong; others may use it meanwhile.
+
+    Args:
+        root: the store's directory.
+        quick: compare rows and the sizes of files only. Else every byte is read: the digest of every blob, the diff ID
+            and the table of contents of every layer, every config and every manifest.
+        progress: called with events, by threads of the look; its layers are blobs.
+
+    A database that cannot be read is a problem in the report, and nothing is touched then.
+
+    Raises:
+        StoreNotFound: there is none. StoreTooNew, PermissionDenied, StorageError: it cannot be read.
+    """
+    from orlop.service.fsck import fsck  # noqa: PLC0415 - one verb needs one verb's code
+
+    return fsck(root, quick=quick, progress=progress)
 
 
 def copy(

@@ -191,8 +191,11 @@ class FileBlobStore(BlobStore):
 
     def needs_recovery(self) -> bool:
         """Say whether ``trash/`` holds anything: the work of a process at this moment, or what a crash left."""
-        with os.scandir(os.path.join(self._root, "trash")) as entries:
-            return next(entries, None) is not None
+        try:
+            with os.scandir(os.path.join(self._root, "trash")) as entries:
+                return next(entries, None) is not None
+        except (FileNotFoundError, NotADirectoryError):
+            return False  # fsck tells what is wrong
 
     def sweep_ingests(self) -> None:
         """Remove unfinished files whose owner has ended."""

@@ -159,12 +159,13 @@ def _moved_far(store: Store, root: str, snapshot: Snapshot, path: str, progress:
 
 
 def _require_right(new: NewRoot) -> None:
-    from orlop.store.check import check_store  # noqa: PLC0415 - only where a store is moved
+    from orlop.store.fsck import look  # noqa: PLC0415 - only where a store is moved
+    from orlop.store.problem import DAMAGE  # noqa: PLC0415 - as above
 
     with Store(new.path, create=False, allow_network=True) as copy:
-        problems = check_store(copy, verify=True, settled=True).damage
-    if problems:
-        msg = f"the copy at {new.target} is not right, and the store stays where it is: {problems[0].message}"
+        damage = [problem for problem in look(copy, settled=True).problems if problem.level == DAMAGE]
+    if damage:
+        msg = f"the copy at {new.target} is not right, and the store stays where it is: {damage[0].message}"
         raise StoreDamaged(msg)
 
 

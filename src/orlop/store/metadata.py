@@ -186,6 +186,10 @@ class Rows(ABC):
         """Give what is known of all stored bytes."""
 
     @abstractmethod
+    def diffs_of(self, blob: Digest) -> list[DiffID]:
+        """Give the layers' contents of which a blob is recorded as a stored form: one, in a store that is whole."""
+
+    @abstractmethod
     def diff_ids(self) -> list[DiffID]:
         """Give all layers' contents."""
 
@@ -204,6 +208,12 @@ class Rows(ABC):
         These are ``images``, ``names``, ``chains``, ``layers``, ``blobs``, ``manifests``, and the ``blob_bytes`` of all
         blobs.
         """
+
+    # Leases.
+
+    @abstractmethod
+    def leases(self) -> list[str]:
+        """Give the names of all leases that protect something."""
 
     # Manifests.
 
@@ -287,10 +297,6 @@ class WritableRows(Rows):
     @abstractmethod
     def lease_digests(self, lease: str) -> list[Digest]:
         """Give what a lease protects."""
-
-    @abstractmethod
-    def leases(self) -> list[str]:
-        """Give the names of all leases that protect something."""
 
     @abstractmethod
     def before_commit(self, action: Callable[[], object]) -> None:

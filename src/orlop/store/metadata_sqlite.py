@@ -249,8 +249,12 @@ class SQLiteMetadata(Metadata):
         """
         from orlop.store.metadata_sqlite_check import row_problems  # noqa: PLC0415 - few commands look through all
 
+        return list(row_problems(self._reading, verify=verify))
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
         with self.read():
-            return list(row_problems(self._connection(), verify=verify))
+            yield self._connection()
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from orlop.errors import InvalidInput
 from orlop.model.digest import ChainID, DiffID, chain_id
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+_BATCH: Final = 256
+"""Rows whose content is read in one transaction: logs grow as long as one lasts."""
 
 
 class RowProblem(NamedTuple):
@@ -34,8 +39,8 @@ _STATEMENTS: Final = (
     ),
     (
         "parent-missing",
-        """SELECT image FROM image_metadata WHERE key = 'parent'
-        AND CAST(value AS TEXT) NOT IN (SELECT id FROM image) ORDER BY 1""",
+        """SELECT image FROM image_metadata WHERE key = 'parent' AND image IN (SELECT id FROM image)
+        AND value NOT IN (SELECT CAST(id AS BLOB) FROM image) ORDER BY 1""",
         "the parent of the image {} is not there",
     ),
     (
@@ -59,40 +64,108 @@ _STATEMENTS: Final = (
         "no bytes are kept of the layer {}; load its image again",
     ),
 )
-_UNNEEDED: Final = """SELECT id FROM chain WHERE NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
-    AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = chain.id)
-    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (chain.id, '*')) ORDER BY 1"""
+# The next gc, or removal of an image, takes them.
+_UNNEEDED: Final = (
+    (
+        "chain-unneeded",
+        """SELECT id FROM chain WHERE NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
+        AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = chain.id)
+        AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (chain.id, '*')) ORDER BY 1""",
+        "nothing needs the layer {} any more",
+    ),
+    (
+        "layer-unneeded",
+        """SELECT id FROM diff WHERE id NOT IN (SELECT diff FROM chain)
+        AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (diff.id, '*')) ORDER BY 1""",
+        "the layer {} is in no image",
+    ),
+    (
+        "blob-unneeded",
+        "SELECT digest FROM blob WHERE digest NOT IN (SELECT blob FROM diff_blob) ORDER BY 1",
+        "the blob {} is no layer's",
+    ),
+    (
+        "manifest-unneeded",
+        "SELECT digest FROM manifest WHERE digest NOT IN (SELECT manifest FROM image_manifest) ORDER BY 1",
+        "the manifest {} is no image's",
+    ),
+)
 
 
-def row_problems(connection: sqlite3.Connection, *, verify: bool) -> Iterator[RowProblem]:
-    """Look through all rows, inside a transaction; with ``verify`` also hash what is named by its digest.
+def row_problems(
+    reading: Callable[[], AbstractContextManager[sqlite3.Connection]], *, verify: bool
+) -> Iterator[RowProblem]:
+    """Look through all rows; with ``verify`` also at what their content says.
+
+    Args:
+        reading: gives a connection inside a transaction, for a block.
+        verify: hash and read what the rows hold.
 
     Raises:
         sqlite3.Error: the database cannot be read.
     """
-    for (line,) in connection.execute("PRAGMA integrity_check" if verify else "PRAGMA quick_check"):
-        if line != "ok":
-            yield RowProblem("database", "metadata.db", f"the database is damaged ({line}); restore it from a backup")
-    for table, _, parent, _ in connection.execute("PRAGMA foreign_key_check"):
-        yield RowProblem("database", str(table), f"a row of the table {table} leads to nothing in {parent}")
+    with reading() as connection:
+        yield from _structure(connection, verify=verify)
+        if verify:
+            yield from _chain_ids(connection)
+            yield from _names(connection)
+    if verify:
+        for statement, look in (
+            ("SELECT id FROM image ORDER BY id", _images),
+            ("SELECT digest FROM manifest ORDER BY digest", _manifests),
+        ):
+            with reading() as connection:
+                keys = [key for (key,) in connection.execute(statement)]
+            for start in range(0, len(keys), _BATCH):
+                with reading() as connection:
+                    yield from look(connection, keys[start : start + _BATCH])
+
+
+def _structure(connection: sqlite3.Connection, *, verify: bool) -> Iterator[RowProblem]:
+    lines = [line for (line,) in connection.execute("PRAGMA integrity_check" if verify else "PRAGMA quick_check")]
+    if lines != ["ok"]:
+        more = f", and {len(lines) - 1} more" if len(lines) > 1 else ""
+        message = f"the database is damaged ({lines[0]}{more}); restore it from a backup"
+        yield RowProblem("database", "metadata.db", message)
+    leading = ((str(table), str(parent)) for table, _, parent, _ in connection.execute("PRAGMA foreign_key_check"))
+    for table, parent in sorted(set(leading)):
+        yield RowProblem("database", table, f"rows of the table {table} lead to nothing in {parent}")
     for kind, statement, sentence in _STATEMENTS:
         for (subject,) in connection.execute(statement):
             yield RowProblem(kind, subject, sentence.format(subject))
-    for (subject,) in connection.execute(_UNNEEDED):
-        yield RowProblem("chain-unneeded", subject, f"nothing needs the layer {subject} any more", harmless=True)
-    if verify:
-        yield from _digests(connection)
+    yield from _loops(connection)
+    for kind, statement, sentence in _UNNEEDED:
+        for (subject,) in connection.execute(statement):
+            yield RowProblem(kind, subject, sentence.format(subject), harmless=True)
 
 
-def _digests(connection: sqlite3.Connection) -> Iterator[RowProblem]:
-    for image, config in connection.execute("SELECT id, config FROM image ORDER BY id"):
-        if _digest(config) != image:
-            message = f"the config of the image {image} is not what its ID says; load it again"
-            yield RowProblem("config-damaged", image, message)
-    for digest, content in connection.execute("SELECT digest, content FROM manifest ORDER BY digest"):
-        if _digest(content) != digest:
-            message = f"the manifest {digest} is not what its digest says; load its image again"
-            yield RowProblem("manifest-damaged", digest, message)
+def _loops(connection: sqlite3.Connection) -> Iterator[RowProblem]:
+    for loop in parent_loops(connection):
+        yield RowProblem("parent-loop", loop[0], f"the parents of the image {loop[0]} lead in a circle back to itself")
+
+
+def parent_loops(connection: sqlite3.Connection) -> list[list[str]]:
+    """Give each circle of images that are each other's parents, as IDs: the smallest first, then each one's parent."""
+    found = connection.execute("SELECT image, value FROM image_metadata WHERE key = 'parent' ORDER BY image")
+    parents = {image: value.decode("ascii", "replace") for image, value in found}
+    done: set[str] = set()
+    loops: list[list[str]] = []
+    for image in parents:
+        path: dict[str, None] = {}
+        current: str | None = image
+        while current is not None and current not in done and current not in path:
+            path[current] = None
+            current = parents.get(current)
+        if current is not None and current in path:
+            members = list(path)
+            circle = members[members.index(current) :]
+            start = circle.index(min(circle))
+            loops.append(circle[start:] + circle[:start])
+        done.update(path)
+    return loops
+
+
+def _chain_ids(connection: sqlite3.Connection) -> Iterator[RowProblem]:
     for chain, parent, diff in connection.execute("SELECT id, parent, diff FROM chain ORDER BY id"):
         diff_id = DiffID.unchecked(diff)
         made = ChainID.wrap(diff_id) if parent is None else chain_id((DiffID.unchecked(parent), diff_id))
@@ -100,5 +173,81 @@ def _digests(connection: sqlite3.Connection) -> Iterator[RowProblem]:
             yield RowProblem("chain-wrong", chain, f"the chain {chain} is not what its layers make")
 
 
-def _digest(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+def _names(connection: sqlite3.Connection) -> Iterator[RowProblem]:
+    from orlop.model.reference import Reference  # noqa: PLC0415 - only where content is read
+
+    for name, suffix in connection.execute("SELECT name, suffix FROM reference ORDER BY name, suffix"):
+        text = f"{name}{suffix}"
+        try:
+            right = str(Reference.parse(text)) == text and suffix[:1] in {":", "@"}
+        except InvalidInput:
+            right = False
+        if not right:
+            yield RowProblem("name-invalid", text, f"the name {text!r} is none that an image can have")
+
+
+def _images(connection: sqlite3.Connection, ids: Sequence[str]) -> Iterator[RowProblem]:
+    marks = ", ".join("?" * len(ids))
+    found = connection.execute(
+        f"SELECT id, config, chain, created, created_ns FROM image WHERE id IN ({marks}) ORDER BY id",  # noqa: S608 - marks
+        ids,
+    )
+    for image, config, chain, created, created_ns in found:
+        if digest_of(config) != image:
+            message = f"the config of the image {image} is not what its ID says; load it again"
+            yield RowProblem("config-damaged", image, message)
+            continue
+        try:
+            facts = image_facts(config)
+        except InvalidInput as error:
+            yield RowProblem("config-unreadable", image, f"{image} is no image: {error}", harmless=True)
+            continue
+        if (chain, created, created_ns) != facts:
+            message = f"the layers or the time that are recorded of the image {image} are not those of its config"
+            yield RowProblem("image-wrong", image, message)
+
+
+def image_facts(config: bytes) -> tuple[str | None, int, int]:
+    """Give what is recorded of an image beside its config: the top chain, and the seconds and nanoseconds of its time.
+
+    Raises:
+        InvalidInput: this is no image config.
+    """
+    from orlop.model.image import Image  # noqa: PLC0415 - only where content is read
+
+    image = Image.from_json(config)
+    chain = image.rootfs.chain_id()
+    return (None if chain is None else str(chain), image.created.unix, image.created.nanosecond)
+
+
+def _manifests(connection: sqlite3.Connection, digests: Sequence[str]) -> Iterator[RowProblem]:
+    marks = ", ".join("?" * len(digests))
+    found = connection.execute(
+        f"SELECT digest, media_type, content FROM manifest WHERE digest IN ({marks}) ORDER BY digest",  # noqa: S608 - marks
+        digests,
+    )
+    for digest, media_type, content in found:
+        if digest_of(content, digest) != digest:
+            message = f"the manifest {digest} is not what its digest says; load its image again"
+            yield RowProblem("manifest-damaged", digest, message)
+        elif manifest_type(content) not in {None, media_type}:
+            message = f"the manifest {digest} is recorded as {media_type!r}, which is not what it says itself"
+            yield RowProblem("manifest-wrong", digest, message)
+
+
+def manifest_type(content: bytes) -> str | None:
+    """Give the media type that a manifest says it has, if it says one."""
+    from orlop.model.manifest import parse_manifest  # noqa: PLC0415 - only where content is read
+
+    try:
+        return parse_manifest(content).media_type or None
+    except InvalidInput:
+        return None
+
+
+def digest_of(content: bytes, named: str = "sha256:") -> str:
+    """Give the digest of some bytes, by the algorithm of the digest that names them."""
+    algorithm = named.partition(":")[0]
+    if algorithm not in {"sha256", "sha384", "sha512"}:
+        return ""
+    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"

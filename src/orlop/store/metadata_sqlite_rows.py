@@ -261,6 +261,11 @@ class SQLiteRows(WritableRows):
         """Give what is known of all stored bytes."""
         return [_blob_row(row) for row in self._run("SELECT * FROM blob ORDER BY digest")]
 
+    def diffs_of(self, blob: Digest) -> list[DiffID]:
+        """Give the layers' contents of which a blob is recorded as a stored form."""
+        found = self._run("SELECT diff FROM diff_blob WHERE blob = ? ORDER BY diff", (str(blob),))
+        return [DiffID.unchecked(text) for (text,) in found]
+
     def diff_ids(self) -> list[DiffID]:
         """Give all layers' contents."""
         return [DiffID.unchecked(text) for (text,) in self._run("SELECT id FROM diff ORDER BY id")]

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 DIRECTORIES = ("blobs", "blobs/sha256", "toc", "toc/sha256", "ingest", "trash", "leases")
 """What a store has beside its database and its lock, each after what it lies in."""
 
+QUARANTINE = "quarantine"
+"""A directory that a store has once a repair has set something aside."""
+
 UNFINISHED = "rows.db"
 """What the database is called in a store that is not yet whole, or no longer."""
 

@@ -26,10 +26,10 @@ from orlop.streams.tar_read import EntryReader
 from orlop.streams.tar_scan import END_RECORD, TarSummary
 
 if TYPE_CHECKING:
-    from orlop.streams.compression import Readable
+    from orlop.streams.compression import DecompressingReader, Readable
     from orlop.streams.tar_header import Header, TarEntry, TarLimits
 
-__all__ = ["VERSION", "TocReader", "TocWriter", "read_toc"]
+__all__ = ["VERSION", "TocReader", "TocWriter", "read_toc", "toc_records"]
 
 VERSION: Final = 1
 """The version that is written, and the only one that is read."""
@@ -81,6 +81,19 @@ def read_toc(source: Readable, *, limits: TarLimits = DEFAULT_LIMITS) -> TocRead
     return TocReader(source, limits=limits)
 
 
+def toc_records(source: Readable) -> DecompressingReader:
+    """Give the bytes in the table of contents in ``source``, as `TocWriter.add` got them.
+
+    Raises TocDamaged where it is no table of this version; its reader raises InvalidCompression where it is damaged.
+    """
+    preamble = source.read(len(_PREAMBLE))
+    if preamble != _PREAMBLE:
+        raise TocDamaged(
+            f"no table of contents of version {VERSION} (it begins with {preamble[8:]!r}); it must be made anew"
+        )
+    return decompressed(source, Compression.ZSTD)
+
+
 class TocReader(EntryReader):
     """The entries of a table of contents, with the offsets that they have in the layer's tar; see `read_toc`.
 
@@ -90,12 +103,7 @@ class TocReader(EntryReader):
     verify = False
 
     def __init__(self, source: Readable, *, limits: TarLimits = DEFAULT_LIMITS) -> None:
-        preamble = source.read(len(_PREAMBLE))
-        if preamble != _PREAMBLE:
-            raise TocDamaged(
-                f"no table of contents of version {VERSION} (it begins with {preamble[8:]!r}); it must be made anew"
-            )
-        super().__init__(_Buffered(decompressed(source, Compression.ZSTD)), limits=limits)
+        super().__init__(_Buffered(toc_records(source)), limits=limits)
         self.summary: TarSummary | None = None
 
     def __next__(self) -> TarEntry:

@@ -1,0 +1,72 @@
+"""Whether a table of contents is that of a layer, found out while the layer passes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import InvalidCompression, TocDamaged
+from orlop.streams.tar_scan import END_RECORD
+from orlop.streams.toc import toc_records
+
+if TYPE_CHECKING:
+    from orlop.streams.compression import DecompressingReader, Readable
+
+__all__ = ["TocComparer"]
+
+_TRAILER_MAX: Final = 1 << 20
+
+
+class TocComparer:
+    """Compares what a `TarScanner` hands over with a table of contents; give its `add` to the scanner as ``headers``.
+
+    After `TarScanner.close`, `right` says whether the table is that of the layer: to the byte, but for the clause that
+    says why a table is partial.
+    """
+
+    def __init__(self, source: Readable) -> None:
+        """Compare with the table in ``source``, which stays the caller's to close. Raises nothing for a damaged one."""
+        self._records: DecompressingReader | None = None
+        self._same = self._ended = False
+        try:
+            self._records = toc_records(source)
+            self._same = True
+        except TocDamaged:
+            pass
+
+    @property
+    def right(self) -> bool:
+        """Whether everything was the same, to the end."""
+        return self._same and self._ended
+
+    def add(self, headers: bytes) -> None:
+        """Take what the table should go on with."""
+        if not self._same:
+            return
+        try:
+            if headers.startswith(END_RECORD):
+                self._ended = True
+                self._same = _summary(headers) == _summary(self._take(_TRAILER_MAX))
+            else:
+                self._same = self._take(len(headers)) == headers
+        except InvalidCompression:
+            self._same = False
+
+    def _take(self, size: int) -> bytes:
+        """Give that many bytes of the table, and fewer only at its end."""
+        parts: list[bytes] = []
+        while size and self._records is not None and (data := self._records.read(size)):
+            parts.append(data)
+            size -= len(data)
+        return b"".join(parts)
+
+
+def _summary(trailer: bytes) -> object:
+    """Give what the end of a table says, without what is worded for people; the bytes where it says nothing."""
+    try:
+        summary = json.loads(trailer.removeprefix(END_RECORD))
+    except ValueError:
+        return trailer
+    if not trailer.startswith(END_RECORD) or not isinstance(summary, dict):
+        return trailer
+    return {name: value for name, value in summary.items() if name != "reason"}
