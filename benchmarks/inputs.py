@@ -1,4 +1,10 @@
-"""The inputs of the benchmarks: archives made of this machine's own files, the same for every run on it."""
+"""The inputs of the benchmarks: archives that one command makes, the same for every run on a machine.
+
+The image is a root file system of Debian, where `mmdebstrap` is installed and may make one (as root, with a mirror in
+reach), and two layers of this machine's own files on it; elsewhere all three are of this machine's own files.
+
+`python benchmarks/inputs.py FOLDER` makes what is not there.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +13,23 @@ import hashlib
 import io
 import json
 import os
+import shutil
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from measure import MIB, write_archive
+
+from orlop.streams.compression import zstd_module
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MIB = 1 << 20
+ROOT_SIZE = 215 * MIB
+LARGE_SIZE = 1000 * MIB
+SMALL_FILES = 100_000
 
 
 def pack(path: Path, name: str, layers: Sequence[tuple[bytes, bytes]]) -> None:
@@ -47,6 +61,18 @@ def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     archive.addfile(member, io.BytesIO(content))
 
 
+def debian_root(path: Path) -> bytes | None:
+    """Give a smallest root file system of Debian as a tar, or nothing where none can be made."""
+    if shutil.which("mmdebstrap") is None or os.geteuid():
+        return None
+    known = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
+    suite = known.get("VERSION_CODENAME", "stable") if known.get("ID") == "debian" else "stable"
+    # Devices are left out: not every machine lets an Engine make them.
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", "--skip=output/dev", suite, str(path)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    return path.read_bytes() if done.returncode == 0 else None
+
+
 def system_files(size: int) -> Iterator[Path]:
     """Give regular files of this machine, in order, until they have about that many bytes."""
     left = size
@@ -62,10 +88,10 @@ def system_files(size: int) -> Iterator[Path]:
                     return
 
 
-def root_layers(size: int = 215 * MIB, layers: int = 3) -> list[bytes]:
+def system_layers(size: int, count: int) -> list[bytes]:
     """Pack files of this machine as layers of about equal numbers of files."""
     paths = list(system_files(size))
-    share = -(-len(paths) // layers)
+    share = -(-len(paths) // count)
     return [tar_of(paths[start : start + share]) for start in range(0, len(paths), share)]
 
 
@@ -78,7 +104,7 @@ def tar_of(paths: Sequence[Path]) -> bytes:
     return out.getvalue()
 
 
-def small_files(count: int = 100_000) -> bytes:
+def small_files(count: int = SMALL_FILES) -> bytes:
     """Make a layer of many files of a few bytes."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -88,25 +114,38 @@ def small_files(count: int = 100_000) -> bytes:
 
 
 def places(folder: Path) -> dict[str, Path]:
-    """Say where in a folder each input lies."""
-    return {name: folder / f"{name}.tar" for name in ("root", "gzip", "small")} | {
-        name: folder / name for name in ("layer.gz", "layer.tar")
+    """Say where in a folder each input lies: archives of an image, one layer in three forms, and what it is made of."""
+    return {name: folder / f"{name}.tar" for name in ("root", "gzip", "zstd", "small", "large")} | {
+        name: folder / name for name in ("layer.tar", "layer.gz", "layer.zst", "small.layer", "origin.txt")
     }
 
 
 def make(folder: Path) -> None:
-    """Make every input in a folder, unless it is there."""
+    """Make every input in a folder, unless all are there."""
     found = places(folder)
-    if not all(path.exists() for path in found.values()):
-        layers = root_layers()
-        pack(found["root"], "bench/root:1", [(layer, layer) for layer in layers])
-        whole = tar_of(list(system_files(215 * MIB)))
-        stored = gzip.compress(whole, 6)
-        found["layer.gz"].write_bytes(stored)
-        pack(found["gzip"], "bench/gzip:1", [(whole, stored)])
-        small = small_files()
-        found["layer.tar"].write_bytes(small)
-        pack(found["small"], "bench/small:1", [(small, small)])
+    if all(path.exists() for path in found.values()):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    base = debian_root(found["layer.tar"])
+    if base is None:
+        layers = system_layers(ROOT_SIZE, 3)
+        origin = "files of the machine that measured, since mmdebstrap could make no Debian there"
+    else:
+        layers = [base, *system_layers(max(ROOT_SIZE - len(base), 2 * MIB), 2)]
+        origin = "a root file system of Debian, as mmdebstrap makes it, and two layers of other files on it"
+    pack(found["root"], "bench/root:1", [(layer, layer) for layer in layers])
+    whole = tar_of(list(system_files(ROOT_SIZE))) if base is None else base
+    if base is None:
+        found["layer.tar"].write_bytes(whole)
+    stored = {"gzip": gzip.compress(whole, 6), "zstd": zstd_module().compress(whole, 3)}
+    for name, place in (("gzip", "layer.gz"), ("zstd", "layer.zst")):
+        found[place].write_bytes(stored[name])
+        pack(found[name], f"bench/{name}:1", [(whole, stored[name])])
+    small = small_files()
+    found["small.layer"].write_bytes(small)
+    pack(found["small"], "bench/small:1", [(small, small)])
+    write_archive(found["large"], LARGE_SIZE)
+    found["origin.txt"].write_text(origin, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
 MIB = 1 << 20
 PYTHON = [sys.executable]
-ORLOP = [sys.executable, "-m", "orlop"]
+ORLOP = [str(Path(sys.executable).with_name("orlop"))]
+# What is installed has its bytecode: without it every start would compile every module, as no user's does.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,10 @@ def run(command: Sequence[str | Path], *, stdin: Path | None = None, stdout: Pat
     with Path(stdout or os.devnull).open("wb") as out:
         start = time.perf_counter()
         process = subprocess.Popen(
-            [str(part) for part in command], stdin=feeder.stdout if feeder else subprocess.DEVNULL, stdout=out
+            [str(part) for part in command],
+            stdin=feeder.stdout if feeder else subprocess.DEVNULL,
+            stdout=out,
+            env=ENVIRONMENT,
         )
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
