@@ -34,8 +34,7 @@ def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
 @pytest.fixture(autouse=True)
 def host(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is the same everywhere."""
-    monkeypatch.setattr("orlop.service.load.host_platform", lambda: ARM64)
-    monkeypatch.setattr("orlop.archive.reader.host_platform", lambda: ARM64)
+    monkeypatch.setattr("orlop.archive.platforms.host_platform", lambda: ARM64)
 
 
 def load(images: orlop.ImageService, layout: Layout, **options: Any) -> orlop.LoadReport:
@@ -127,7 +126,7 @@ def test_an_index_loads_all_platforms_and_names_the_one_of_this_machine(images):
 
 
 def test_where_no_platform_is_this_machines_the_first_has_the_name(images, monkeypatch):
-    monkeypatch.setattr("orlop.service.load.host_platform", lambda: Platform("linux", "s390x"))
+    monkeypatch.setattr("orlop.archive.platforms.host_platform", lambda: Platform("linux", "s390x"))
     layout, _, _ = two_platforms(**named("app:1"))
     load(images, layout)
     assert images.inspect("app:1").image.architecture == "amd64"
@@ -147,7 +146,7 @@ def test_a_platform_that_is_not_there_is_an_error(images):
     with pytest.raises(errors.PlatformNotFound, match="it holds linux/amd64, linux/arm64"):
         load(images, layout, platform="linux/s390x")
     with pytest.raises(errors.InvalidPlatform):
-        load(images, layout, platform="linux")
+        load(images, layout, platform="linux/")
     assert images.images(all=True) == []
 
 
