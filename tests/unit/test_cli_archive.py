@@ -72,7 +72,7 @@ def test_an_archive_is_inspected_as_a_store_would_be(data, tmp_path, nowhere):
         (["inspect", "--raw", "--archive", "ARCHIVE"], 5, "name one of them"),
         (["history"], 2, "Missing argument"),
         (["inspect"], 2, "Missing argument"),
-        (["load", "--platform", "x", "-i", "ARCHIVE"], 2, "invalid platform"),
+        (["load", "--platform", "x/", "-i", "ARCHIVE"], 2, "invalid platform"),
         (["load", "--platform", "linux/mips", "-i", "ARCHIVE"], 4, "it holds linux/amd64"),
     ],
 )
