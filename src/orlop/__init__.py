@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from orlop.model.container import ContainerConfig
     from orlop.model.digest import ChainID, DiffID, Digest, ImageID
     from orlop.model.image import History, Image, RootFS, V1Image
+    from orlop.model.limits import Limits
     from orlop.model.platform import Platform
     from orlop.model.progress import LayerDone, LayerExists, LayerProgress, ProgressEvent
     from orlop.model.reference import Reference
@@ -54,6 +55,7 @@ _HOMES = {
     "LayerDone": "orlop.model.progress",
     "LayerExists": "orlop.model.progress",
     "LayerProgress": "orlop.model.progress",
+    "Limits": "orlop.model.limits",
     "LoadReport": "orlop.archive.report",
     "LoadedImage": "orlop.archive.report",
     "MovedReference": "orlop.archive.report",
@@ -87,6 +89,7 @@ __all__ = [
     "LayerDone",
     "LayerExists",
     "LayerProgress",
+    "Limits",
     "LoadReport",
     "LoadedImage",
     "MovedReference",
@@ -105,7 +108,13 @@ __all__ = [
 ]
 
 
-def open(root: str | os.PathLike[str], *, create: bool = True, allow_network: bool = False) -> ImageService:  # noqa: A001 - orlop.open reads as what it does
+def open(  # noqa: A001 - orlop.open reads as what it does
+    root: str | os.PathLike[str],
+    *,
+    create: bool = True,
+    allow_network: bool = False,
+    limits: Limits | None = None,
+) -> ImageService:
     """Open the store at a directory, or make one there.
 
     Args:
@@ -113,15 +122,17 @@ def open(root: str | os.PathLike[str], *, create: bool = True, allow_network: bo
         create: make a store where there is none.
         allow_network: write on network and FUSE file systems too; else a store there is opened for reading. That is
             safe if only one machine at a time uses the store.
+        limits: what archives and layers may ask for that come in; else the defaults of `Limits`.
 
     Raises:
         StoreNotFound: there is no store, and none was to be made.
         UnsafeFileSystem: none is made on a network or FUSE file system.
         PermissionDenied, ReadOnlyStore, NoSpace, StoreDamaged, StorageError: it can be neither opened nor made.
     """
-    from orlop.service.image_service import open_service  # noqa: PLC0415 - importing orlop is light
+    from orlop.model.limits import DEFAULT_LIMITS  # noqa: PLC0415 - importing orlop is light
+    from orlop.service.image_service import open_service  # noqa: PLC0415 - as above
 
-    return open_service(root, create=create, allow_network=allow_network)
+    return open_service(root, create=create, allow_network=allow_network, limits=limits or DEFAULT_LIMITS)
 
 
 def default_root() -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orlop.errors import InvalidCompression, LimitExceeded
-from orlop.streams import compression
-from orlop.streams.compression import Compression, decompressed, detect, zstd_module
+from orlop.model.limits import NO_LIMITS, Limits
+from orlop.streams.compression import PREFIX_SIZE, Compression, decompressed, detect, zstd_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ def read_all(data: bytes, kind: Compression, size: int = 1 << 20) -> bytes:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_magic_numbers_tell_the_compression(kind: Compression) -> None:
-    assert detect(COMPRESS[kind](b"content")[: compression.PREFIX_SIZE]) is kind
+    assert detect(COMPRESS[kind](b"content")[:PREFIX_SIZE]) is kind
 
 
 @pytest.mark.parametrize(
@@ -160,17 +160,18 @@ def test_a_zstd_window_beyond_the_limit_is_refused() -> None:
     allowed, refused = bytes([(27 - 10) << 3]), bytes([(28 - 10) << 3])
     empty_block = b"\x01\x00\x00"
     assert read_all(head + allowed + empty_block, Compression.ZSTD) == b""
-    with pytest.raises(InvalidCompression):
+    with pytest.raises(LimitExceeded, match="window-size is 134217728"):
         read_all(head + refused + empty_block, Compression.ZSTD)
+    wider = decompressed(io.BytesIO(head + refused + empty_block), Compression.ZSTD, limits=Limits(window_size=1 << 28))
+    assert wider.read(1) == b""
 
 
 def test_xz_that_asks_for_too_much_memory_is_refused() -> None:
     filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20}]
     packed = lzma.compress(b"x", filters=filters)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compression, "XZ_MEMORY_MAX", 1 << 19)
-        with pytest.raises(InvalidCompression, match="xz"):
-            read_all(packed, Compression.XZ)
+    with pytest.raises(LimitExceeded, match=r"xz .*window-size"):
+        decompressed(io.BytesIO(packed), Compression.XZ, limits=Limits(window_size=1 << 19)).read(1)
+    assert decompressed(io.BytesIO(packed), Compression.XZ, limits=NO_LIMITS).read(1) == b"x"
 
 
 @pytest.mark.parametrize("kind", [Compression.NONE, *KINDS])

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orlop.errors import InvalidTar, LimitExceeded
-from orlop.streams.tar import END, TarLimits, TarReader, TarScanner, member_header, padding
+from orlop.model.limits import Limits
+from orlop.streams.tar import END, TarReader, TarScanner, member_header, padding
 from orlop.streams.toc import TocWriter, read_toc
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def pax(*records: tuple[bytes, bytes], kind: bytes = b"x") -> bytes:
     return member(b"".join(record(*each) for each in records), name=b"PaxHeaders.0/f", kind=kind)
 
 
-def read(data: bytes, limits: TarLimits = TarLimits()) -> tuple[list[TarEntry], list[bytes]]:  # noqa: B008 - frozen
+def read(data: bytes, limits: Limits = Limits()) -> tuple[list[TarEntry], list[bytes]]:  # noqa: B008 - frozen
     reader = TarReader(io.BytesIO(data), limits=limits)
     entries, contents = [], []
     for entry in reader:
@@ -77,7 +78,7 @@ def read(data: bytes, limits: TarLimits = TarLimits()) -> tuple[list[TarEntry], 
     return entries, contents
 
 
-def scan(data: bytes, piece: int = 1 << 20, limits: TarLimits = TarLimits()) -> list[TarEntry]:  # noqa: B008 - frozen
+def scan(data: bytes, piece: int = 1 << 20, limits: Limits = Limits()) -> list[TarEntry]:  # noqa: B008 - frozen
     """Feed the scanner, and give what its table of contents says."""
     sink = io.BytesIO()
     writer = TocWriter(sink)
@@ -424,8 +425,9 @@ def test_a_pax_size_replaces_the_size() -> None:
 
 @pytest.mark.parametrize("kind", list("xgLK"))
 def test_extended_headers_beyond_the_limit_are_refused_before_they_are_read(kind: str) -> None:
-    refused(header(kind=kind.encode(), size=(1 << 20) + 1), "limit of 1048576", LimitExceeded)
-    refused(header(kind=kind.encode(), size=b"\x80\0\0\0\x7f" + b"\xff" * 7), "limit of 1048576", LimitExceeded)
+    refused(header(kind=kind.encode(), size=(1 << 20) + 1), "limit extension-size is 1048576", LimitExceeded)
+    huge = b"\x80\0\0\0\x7f" + b"\xff" * 7
+    refused(header(kind=kind.encode(), size=huge), "limit extension-size is 1048576", LimitExceeded)
     refused(header(kind=kind.encode(), size=b"\xff" * 12), "negative")
 
 
@@ -433,8 +435,19 @@ def test_an_extended_header_as_large_as_the_limit_is_read() -> None:
     name = b"n" * ((1 << 20) - 16)
     data = pax((b"path", name)) + header()
     assert len(data) > 1 << 20
-    assert scan(data, 70000) == read(data)[0]
+    assert scan(data, 70000, Limits(name_length=1 << 20)) == read(data)[0]
     assert read(data)[0][0].name == name.decode()
+
+
+def test_extended_headers_without_end_before_a_member_are_refused() -> None:
+    one = pax((b"comment", b"more"))
+    most = Limits().extensions
+    both(one * most + header())
+    # The next member may have as many, and so may one that is read on the quick way.
+    both((one * most + header() + pax((b"path", b"name")) + header(b"f")) * 3)
+    refused(one * (most + 1) + header(), r"member 1 \(at byte 102400\): it has 101 .*extensions is 100", LimitExceeded)
+    global_ones = pax((b"comment", b"more"), kind=b"g") * (most + 1)
+    refused(header() + global_ones + header(), "member 2 .*limit extensions", LimitExceeded)
 
 
 # Sparse files.
@@ -466,7 +479,7 @@ def test_old_gnu_sparse_files_with_more_blocks() -> None:
 
 
 def test_sparse_maps_beyond_the_limit_are_refused() -> None:
-    limits = TarLimits(sparse_entries=100)
+    limits = Limits(sparse_pieces=100)
     endless = header(b"s", b"S", 0, magic=GNU, at482=b"\1") + (sparse_table(*[(1, 0)] * 21) + b"\1" + bytes(7)) * 10
     for attempt in (read, lambda data, limits: scan(data, limits=limits)):
         with pytest.raises(LimitExceeded, match="sparse"):

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orlop.errors import InvalidTar
-from orlop.streams.tar import END, TarLimits, TarReader, TarScanner, TarSummary, member_header, padding
+from orlop.streams.tar import END, TarReader, TarScanner, TarSummary, member_header, padding
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from orlop.model.limits import Limits
 
 EMPTY_LAYER = bytes(1024)
 
@@ -25,7 +27,7 @@ def link(name: str, target: str) -> bytes:
     return member_header(name, mode=0o777, type="symlink", linkname=target)
 
 
-def scan(data: bytes, **kwargs: TarLimits) -> TarSummary:
+def scan(data: bytes, **kwargs: Limits) -> TarSummary:
     scanner = TarScanner(**kwargs)  # type: ignore[arg-type]
     scanner.feed(data)
     return scanner.close()
@@ -157,11 +159,11 @@ def test_different_paths_are_no_reason() -> None:
 
 
 def test_beyond_the_limit_paths_are_not_compared_and_the_summary_says_so() -> None:
-    scanner = TarScanner(limits=TarLimits(distinct_paths=3))
+    scanner = TarScanner(distinct_paths=3)
     for name, size in (("a", 1), ("a", 2), ("b", 4), ("c", 8), ("b", 16)):
         scanner.feed(file(name, size))
     assert scanner.close() == TarSummary(5, 30, 5 * 1024, partial=True, reason="two members have the path 'a'")
-    scanner = TarScanner(limits=TarLimits(distinct_paths=1))
+    scanner = TarScanner(distinct_paths=1)
     scanner.feed(file("a", 1))
     scanner.feed(file("a", 2))
     summary = scanner.close()

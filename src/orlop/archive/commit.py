@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from orlop.store.ingest import IngestedLayer, Readable
     from orlop.store.metadata import DiffRow, WritableRows
     from orlop.store.root import Store
+    from orlop.streams.meter import Meter
 
 
 # One layer at a time keeps this many cores busy, with hashing, scanning and writing.
@@ -34,8 +35,8 @@ _WORKERS = 4
 def layer_taker(store: Store) -> LayerTaker[IngestedLayer]:
     """Give what ingests an archive's layers into a store."""
 
-    def take(source: Readable, progress: Callable[[int], object] | None) -> IngestedLayer:
-        return ingest_layer(source, store.blobs, progress=progress)
+    def take(source: Readable, progress: Callable[[int], object] | None, meter: Meter) -> IngestedLayer:
+        return ingest_layer(source, store.blobs, meter=meter, progress=progress)
 
     return take
 
@@ -157,7 +158,8 @@ class _Commit:
                 if taken is not None and id(taken) not in published:
                     taken.publish(rows)
                     published.add(id(taken))
-                chain = add_chain(rows, chain, self._kept(rows, layer.diff_id)).chain_id
+                diff = self._kept(rows, layer.diff_id)
+                chain = add_chain(rows, chain, diff, limits=self._members.limits).chain_id
             created = rows.image_row(entry.image.id) is None
             image_id = store.images.keep(entry.image)
             for reference in entry.references:

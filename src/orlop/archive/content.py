@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidArchive
-from orlop.model.digest import DiffID, ImageID
+from orlop.model.digest import DiffID
 from orlop.model.image import Image, check_history
 from orlop.model.platform import Platform
-from orlop.store.layers import MAX_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orlop.archive.platforms import PlatformChoice
-    from orlop.model.digest import Digest
+    from orlop.model.digest import Digest, ImageID
+    from orlop.model.limits import Limits
     from orlop.model.reference import Reference
     from orlop.store.metadata import ManifestRow
 
@@ -78,37 +78,39 @@ class ArchiveContent:
         return ArchiveContent(images, tuple(manifest for manifest in manifests if manifest.images))
 
 
-def read_config(raw: bytes, layers: int, known: dict[ImageID, Image]) -> Image:
-    """Read an image config and check that it fits an archive that gives it this number of layers.
+def read_config(raw: bytes, limits: Limits) -> Image:
+    """Read an image config and check what an archive must not get wrong in it.
 
     Args:
         raw: its exact bytes.
-        layers: how many layers it should have.
-        known: the configs that were read before, to which this one is added: an archive may name one many times.
+        limits: how many layers it may have.
 
     Raises:
-        InvalidImage, InvalidDigest: it cannot be read. InvalidArchive: it has another number of layers, or too many.
+        InvalidImage, InvalidDigest: it cannot be read. LimitExceeded: it has too many layers.
     """
-    image_id = ImageID.of(raw)
-    image = known.get(image_id)
-    if image is None:
-        image = known[image_id] = Image.from_json(raw)
+    image = Image.from_json(raw)
     check_history(image)
     diff_ids = image.rootfs.diff_ids
-    if layers != len(diff_ids):
-        msg = f"the archive gives the image {image.id} {layers} layers, but its config has {len(diff_ids)} diff IDs"
-        raise InvalidArchive(msg)
-    check_depth(image.id, diff_ids)
+    check_depth(image.id, diff_ids, limits)
     for diff_id in diff_ids:
         DiffID.parse(str(diff_id))
     return image
 
 
-def check_depth(image_id: object, diff_ids: Sequence[DiffID]) -> None:
-    """Check that an image has not too many layers. Raises `InvalidArchive`."""
-    if len(diff_ids) > MAX_DEPTH:
-        msg = f"the image {image_id} has {len(diff_ids)} layers; at most {MAX_DEPTH} are allowed"
+def check_layers(image: Image, layers: int) -> None:
+    """Check that an archive gives an image as many layers as its config has. Raises `InvalidArchive`."""
+    if layers != len(image.rootfs.diff_ids):
+        msg = (
+            f"the archive gives the image {image.id} {layers} layers, but its config has"
+            f" {len(image.rootfs.diff_ids)} diff IDs"
+        )
         raise InvalidArchive(msg)
+
+
+def check_depth(image_id: object, diff_ids: Sequence[DiffID], limits: Limits) -> None:
+    """Check that an image has not too many layers. Raises `LimitExceeded`."""
+    if len(diff_ids) > limits.layers:
+        raise limits.exceeded("layers", f"the image {image_id} has {len(diff_ids)} layers")
 
 
 def platform_of(image: Image) -> Platform:

@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, BinaryIO
 from orlop.archive.directory import DirectoryMembers
 from orlop.archive.docker import DockerExporter
 from orlop.archive.legacy import LegacyExporter
-from orlop.archive.members import LocatedMembers, StreamedMembers, Window
+from orlop.archive.located import LocatedMembers, Window
 from orlop.archive.oci import OCIExporter
 from orlop.archive.skopeo_dir import DirExporter
+from orlop.archive.streamed import StreamedMembers
 from orlop.errors import InvalidArchive, InvalidTar
 from orlop.model import gojson
 from orlop.streams.compression import Compression, decompressed, detect
 from orlop.streams.files import CHUNK, explained, open_source, widen_pipe
+from orlop.streams.meter import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orlop.archive.exporter import Exporter
     from orlop.archive.members import L, LayerTaker, Members
+    from orlop.model.limits import Limits
     from orlop.model.progress import Progress
     from orlop.store.ingest import Readable
 
@@ -32,31 +35,38 @@ _PREFIX = 512
 
 @contextmanager
 def open_members(
-    source: BinaryIO | str | os.PathLike[str], take: LayerTaker[L], *, progress: Progress | None = None
+    source: BinaryIO | str | os.PathLike[str],
+    take: LayerTaker[L],
+    *,
+    limits: Limits,
+    progress: Progress | None = None,
 ) -> Iterator[Members[L]]:
     """Open an archive, plain or compressed, in a file or a pipe, or unpacked in a directory, and give its members.
 
     Args:
         source: a path, or an open binary file or stream, which is read from where it stands and not closed.
         take: makes a layer of a member's bytes.
+        limits: what the archive may ask for.
         progress: told of every layer's bytes.
 
     Raises:
         NotFound, PermissionDenied, ReadFailed: the path cannot be read. InvalidArchive: what it holds is no archive.
+        LimitExceeded: it asks for too much.
     """
+    meter = Meter(limits)
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
         if os.path.isdir(name):
-            with DirectoryMembers(name, take, progress) as members:
+            with DirectoryMembers(name, take, meter, progress) as members:
                 yield members
             return
         with (
             open(open_source(source), "rb", buffering=CHUNK) as file,
-            _members_of(file, name, take, progress) as members,
+            _members_of(file, name, take, meter, progress) as members,
         ):
             yield members
         return
-    with _members_of(source, "the input", take, progress) as members:
+    with _members_of(source, "the input", take, meter, progress) as members:
         yield members
 
 
@@ -87,15 +97,21 @@ def exporter_of(members: Members[L]) -> type[Exporter]:
 
 def _is_manifest(members: Members[L]) -> bool:
     """Say whether manifest.json is the manifest of an image and not Docker's list of images."""
-    document = gojson.loads(members.document("manifest.json", what="the document"), allow_trailing=True)
+    raw = members.document("manifest.json", what="the document")
+    if raw.lstrip()[:1] != b"{":
+        # A list of images may be long.
+        return False
+    document = gojson.loads(raw, allow_trailing=True)
     return isinstance(document, dict) and "schemaversion" in {str(key).lower() for key in document}
 
 
 @contextmanager
-def _members_of(source: BinaryIO, name: str, take: LayerTaker[L], progress: Progress | None) -> Iterator[Members[L]]:
+def _members_of(
+    source: BinaryIO, name: str, take: LayerTaker[L], meter: Meter, progress: Progress | None
+) -> Iterator[Members[L]]:
     if not _is_regular_file(source):
         widen_pipe(source)
-        with _streamed(_Prefixed(source, name), take, progress) as members:
+        with _streamed(_Prefixed(meter.counted(source), name), take, meter, progress) as members:
             yield members
         return
     descriptor, start = source.fileno(), source.tell()
@@ -103,33 +119,33 @@ def _members_of(source: BinaryIO, name: str, take: LayerTaker[L], progress: Prog
     compression = detect(prefix)
     _check_prefix(prefix, name)
     if compression is Compression.NONE:
-        with LocatedMembers(descriptor, start, take, progress) as members:
+        with LocatedMembers(descriptor, start, take, meter, progress) as members:
             yield members
         return
 
     @contextmanager
     def again() -> Iterator[Readable]:
-        plain = decompressed(Window(descriptor, start, None), compression)
+        plain = _Unpacked(meter.counted(Window(descriptor, start, None)), compression, meter)
         try:
             yield plain
         finally:
             plain.close()
 
-    with again() as plain, StreamedMembers(plain, take, progress, again=again) as members:
+    with again() as plain, StreamedMembers(plain, take, meter, progress, again=again) as members:
         yield members
 
 
 @contextmanager
-def _streamed(source: _Prefixed, take: LayerTaker[L], progress: Progress | None) -> Iterator[Members[L]]:
+def _streamed(source: _Prefixed, take: LayerTaker[L], meter: Meter, progress: Progress | None) -> Iterator[Members[L]]:
     compression = detect(source.prefix)
     _check_prefix(source.prefix, source.name)
     if compression is Compression.NONE:
-        with StreamedMembers(source, take, progress) as members:
+        with StreamedMembers(source, take, meter, progress) as members:
             yield members
         return
-    plain = decompressed(source, compression)
+    plain = _Unpacked(source, compression, meter)
     try:
-        with StreamedMembers(plain, take, progress) as members:
+        with StreamedMembers(plain, take, meter, progress) as members:
             yield members
     finally:
         plain.close()
@@ -149,6 +165,24 @@ def _is_regular_file(source: BinaryIO) -> bool:
     return isinstance(source, (io.FileIO, io.BufferedReader, io.BufferedRandom)) and stat.S_ISREG(
         os.fstat(source.fileno()).st_mode
     )
+
+
+class _Unpacked:
+    """What comes out of an archive that is compressed as a whole; it is counted."""
+
+    def __init__(self, source: Readable, compression: Compression, meter: Meter) -> None:
+        self._plain = decompressed(source, compression, limits=meter.limits)
+        self._meter = meter
+
+    def read(self, n: int, /) -> bytes:
+        """Give at most ``n`` bytes."""
+        data = self._plain.read(n)
+        self._meter.unpacked(len(data))
+        return data
+
+    def close(self) -> None:
+        """Free the decompressor's memory."""
+        self._plain.close()
 
 
 class _Prefixed:

@@ -8,8 +8,9 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from orlop.archive.members import MAX_MEMBERS, L, Member, Members, Window, member_key
-from orlop.errors import InvalidArchive, LimitExceeded
+from orlop.archive.located import Window
+from orlop.archive.members import L, Member, Members
+from orlop.errors import InvalidArchive
 from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from orlop.archive.members import LayerTaker
     from orlop.model.progress import Progress
     from orlop.store.ingest import Readable
+    from orlop.streams.meter import Meter
 
 _ENTRANCES = ("manifest.json", "index.json", "oci-layout", "repositories")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -33,8 +35,8 @@ class DirectoryMembers(Members[L]):
 
     parallel = True
 
-    def __init__(self, path: str, take: LayerTaker[L], progress: Progress | None = None) -> None:
-        super().__init__(take, progress)
+    def __init__(self, path: str, take: LayerTaker[L], meter: Meter, progress: Progress | None = None) -> None:
+        super().__init__(take, meter, progress)
         self._path = path
         self._outside: dict[str, str] = {}
         with explaining("open", path):
@@ -70,10 +72,8 @@ class DirectoryMembers(Members[L]):
                 with os.scandir(descriptor) as entries:
                     for entry in entries:
                         seen += 1
-                        if seen > MAX_MEMBERS:
-                            msg = f"{self._path} has more than {MAX_MEMBERS} files; it is refused"
-                            raise LimitExceeded(msg)
-                        name = posixpath.join(folder, entry.name)
+                        self._check_count(seen)
+                        name = self._key(posixpath.join(folder, entry.name))
                         if entry.is_dir(follow_symlinks=False):
                             folders.append(name)
                         elif entry.is_symlink():
@@ -93,7 +93,7 @@ class DirectoryMembers(Members[L]):
             self._table[name] = Member(target=path.lstrip("/"))
 
     def _missing(self, name: str, what: str) -> InvalidArchive:
-        target = self._outside.get(member_key(name))
+        target = self._outside.get(self._key(name))
         if target is None:
             return super()._missing(name, what)
         msg = f"{what} {name!r} in {self._path} is a link to {target!r}, outside of it; it is not followed"
@@ -120,7 +120,7 @@ class DirectoryMembers(Members[L]):
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 msg = f"{path} is no file any more; the directory has changed while it was read"
                 raise InvalidArchive(msg)
-            yield Window(descriptor, 0, None)
+            yield self.meter.counted(Window(descriptor, 0, None))
         finally:
             os.close(descriptor)
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from orlop.archive.content import ArchiveContent, ArchiveImage, ArchiveLayer, platform_of, read_config
+from orlop.archive.content import ArchiveContent, ArchiveImage, ArchiveLayer, check_layers, platform_of, read_config
 from orlop.archive.exporter import Exporter
 from orlop.archive.oci import attached_manifests
 from orlop.errors import DigestMismatch, InvalidArchive, InvalidDigest, InvalidReference
@@ -91,20 +91,40 @@ def _read_manifest(members: Members[L]) -> list[ArchiveImage]:
     if not entries:
         msg = "the archive's manifest.json names no image; there is nothing to load"
         raise InvalidArchive(msg)
-    known: dict[ImageID, Image] = {}
-    return [_read_entry(members, entry, number, known) for number, entry in enumerate(entries)]
+    configs = _Configs(members)
+    return [_read_entry(members, entry, number, configs) for number, entry in enumerate(entries)]
 
 
-def _read_entry(members: Members[L], entry: object, number: int, known: dict[ImageID, Image]) -> ArchiveImage:
+class _Configs:
+    """The configs of an archive, each read once: it may name one any number of times."""
+
+    def __init__(self, members: Members[Any]) -> None:
+        self._members = members
+        self._read: dict[str, Image] = {}
+
+    def read(self, name: str) -> Image:
+        """Give the config of this name in the archive. Raises what `DockerExporter.read` raises of configs."""
+        key = self._members.key_of(name, what="the config")
+        if key not in self._read:
+            raw = self._members.document(name, what="the config", limit="config_size")
+            image = read_config(raw, self._members.limits)
+            named = _HEX_NAME.match(key)
+            if named is not None and named[1] != image.id.hex:
+                msg = f"the config {name!r} has the digest {image.id}; the archive is damaged"
+                raise DigestMismatch(msg)
+            self._read[key] = image
+        return self._read[key]
+
+
+def _read_entry(members: Members[L], entry: object, number: int, configs: _Configs) -> ArchiveImage:
     if not isinstance(entry, dict):
         msg = f"entry {number} of the archive's manifest.json is no object; the archive is refused"
         raise InvalidArchive(msg)
     fields = gojson.folded(entry)
     config = _text(fields.get("config"), "Config", number)
-    raw = members.document(config, what="the config")
+    image = configs.read(config)
     names = _texts(fields.get("layers"), "Layers", number)
-    image = read_config(raw, len(names), known)
-    _check_name(members, config, raw)
+    check_layers(image, len(names))
     layers = tuple(
         ArchiveLayer(name, diff_id, _named_digest(members, name))
         for name, diff_id in zip(names, image.rootfs.diff_ids, strict=True)
@@ -117,13 +137,6 @@ def _read_entry(members: Members[L], entry: object, number: int, known: dict[Ima
     except InvalidDigest:
         parent_id = None
     return ArchiveImage(image, layers, platform_of(image), references, parent=parent_id)
-
-
-def _check_name(members: Members[L], name: str, raw: bytes) -> None:
-    named = _HEX_NAME.match(members.key_of(name, what="the config"))
-    if named is not None and named[1] != Digest.of(raw).hex:
-        msg = f"the config {name!r} has the digest {Digest.of(raw)}; the archive is damaged"
-        raise DigestMismatch(msg)
 
 
 def _named_digest(members: Members[L], name: str) -> Digest | None:

@@ -66,7 +66,7 @@ class _Reader:
             if folder in waiting:
                 msg = f"the parents of the archive's image {folder!r} lead in a circle; it is refused"
                 raise InvalidArchive(msg)
-            waiting[folder] = self._members.document(f"{folder}/json", what="the v1 config")
+            waiting[folder] = self._members.document(f"{folder}/json", what="the v1 config", limit="config_size")
             folder = V1Image.from_json(waiting[folder], dialect=_DIALECT).parent
         for each, raw in reversed(waiting.items()):
             self.images[each] = self._image(each, raw)
@@ -84,7 +84,7 @@ class _Reader:
             dialect=_DIALECT,
         )
         image = Image.from_json(config, dialect=_DIALECT)
-        check_depth(image.id, image.rootfs.diff_ids)
+        check_depth(image.id, image.rootfs.diff_ids, self._members.limits)
         layers = (*(() if parent is None else parent.layers), ArchiveLayer(name, diff_id))
         return ArchiveImage(image, layers, platform_of(image), parent=None if parent is None else parent.image.id)
 

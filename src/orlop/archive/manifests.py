@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from orlop.archive.content import ArchiveImage, ArchiveLayer, platform_of, read_config
+from orlop.archive.content import ArchiveImage, ArchiveLayer, check_layers, platform_of, read_config
 from orlop.errors import DigestMismatch, InvalidArchive, InvalidManifest, SizeMismatch
 from orlop.model.manifest import (
     DOCKER_CONFIG,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from orlop.archive.members import Members
     from orlop.model.descriptor import Descriptor
-    from orlop.model.digest import Digest, ImageID
+    from orlop.model.digest import Digest
     from orlop.model.image import Image
     from orlop.model.platform import Platform
 
@@ -118,7 +118,7 @@ class ManifestReader:
         self._may_lack = may_lack
         self._read: dict[tuple[Digest, int], tuple[Manifest | Index, tuple[Node, ...]]] = {}
         self._passed: set[str] = set()
-        self._images: dict[ImageID, Image] = {}
+        self._images: dict[tuple[Digest, int], Image] = {}
 
     def node(self, descriptor: Descriptor) -> Node | None:
         """Give what a descriptor names, or nothing where its type is not known or it may be absent and is.
@@ -142,7 +142,7 @@ class ManifestReader:
             raise InvalidArchive(msg)
         key = (descriptor.digest, descriptor.size)
         if key not in self._read:
-            document = parse_manifest(self._document(descriptor, name, "the manifest"))
+            document = parse_manifest(self._document(descriptor, name, "the manifest", "manifest_size"))
             children: list[Node] = []
             if isinstance(document, Index):
                 found = (self._node(child, depth + 1) for child in document.manifests)
@@ -169,8 +169,12 @@ class ManifestReader:
             msg = "an index is no image"
             raise TypeError(msg)
         config = document.config
-        raw = self._document(config, self._place(config.digest, manifest=False), "the config")
-        image = read_config(raw, len(document.layers), self._images)
+        key = (config.digest, config.size)
+        if key not in self._images:
+            raw = self._document(config, self._place(config.digest, manifest=False), "the config", "config_size")
+            self._images[key] = read_config(raw, self._members.limits)
+        image = self._images[key]
+        check_layers(image, len(document.layers))
         layers = tuple(
             self._layer(descriptor, ArchiveLayer("", diff_id))
             for descriptor, diff_id in zip(document.layers, image.rootfs.diff_ids, strict=True)
@@ -194,12 +198,12 @@ class ManifestReader:
         held = f", only content of the type {types}" if types else ""
         return InvalidArchive(f"the archive holds no image{held}; there is nothing to load")
 
-    def _document(self, descriptor: Descriptor, name: str, what: str) -> bytes:
+    def _document(self, descriptor: Descriptor, name: str, what: str, limit: str) -> bytes:
         size = self._members.size_of(name, what=what)
         if size != descriptor.size:
             msg = f"{what} {name!r} has {size} bytes, but its descriptor says {descriptor.size}; the archive is damaged"
             raise SizeMismatch(msg)
-        raw = self._members.document(name, what=what)
+        raw = self._members.document(name, what=what, limit=limit)
         found = hashlib.new(descriptor.digest.algorithm, raw).hexdigest()
         if found != descriptor.digest.hex:
             msg = (

@@ -6,21 +6,15 @@ members are located first and read when they are asked for; of a pipe, each is t
 
 from __future__ import annotations
 
-import hashlib
-import io
-import os
 import posixpath
 import threading
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 
-from orlop.errors import InvalidArchive, InvalidInput, LimitExceeded, ReadFailed
+from orlop.errors import InvalidArchive, InvalidInput, LimitExceeded
 from orlop.model.progress import LayerDone, LayerProgress
-from orlop.streams.files import CHUNK, explained
-from orlop.streams.tar import TarReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,36 +22,23 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from orlop.errors import OrlopError
+    from orlop.model.limits import Limits
     from orlop.model.progress import Progress, ProgressEvent
     from orlop.store.ingest import Readable
     from orlop.store.metadata import BlobRow, DiffRow
-    from orlop.streams.tar import TarEntry
-
-MAX_DOCUMENT = 4 << 20
-"""Bytes that a manifest, an index or a config may have."""
-
-MAX_DOCUMENTS = 256 << 20
-"""Bytes of documents that may wait in memory while an archive comes through a pipe."""
-
-MAX_MEMBERS = 100_000
-"""Members that an archive may have: a layer takes four at most, and an image has no more than 125."""
-
-MAX_NAME = 4096
-"""Characters that a member's name or a link's target may have."""
+    from orlop.streams.meter import Meter
 
 _MAX_LINKS = 40
-_BLOCK = 512
 
 
-def member_key(name: str) -> str:
+def member_key(name: str, limits: Limits) -> str:
     """Give the key of a member: ``./x``, ``/x`` and ``x`` are one.
 
     Raises:
-        InvalidArchive: the name climbs out of the archive.
+        InvalidArchive: the name climbs out of the archive. LimitExceeded: it is too long or too deep.
     """
-    if len(name) > MAX_NAME:
-        msg = f"the archive has a name of {len(name)} characters, {name[:40]!r}…; at most {MAX_NAME} are allowed"
-        raise LimitExceeded(msg)
+    if len(name) > limits.name_length:
+        raise limits.exceeded("name_length", f"the archive has a name of {len(name)} characters, {name[:40]!r}…")
     parts: list[str] = []
     for part in name.split("/"):
         if part == "..":
@@ -67,6 +48,8 @@ def member_key(name: str) -> str:
             parts.pop()
         elif part not in {"", "."}:
             parts.append(part)
+    if len(parts) - 1 > limits.path_depth:
+        raise limits.exceeded("path_depth", f"the archive has a name of {len(parts) - 1} folders, {name[:40]!r}…")
     return "/".join(parts)
 
 
@@ -86,7 +69,7 @@ class KnownLayer(Protocol):
 
 
 L = TypeVar("L", bound=KnownLayer)
-LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None], L]"
+LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter], L]"
 """What makes a layer of a member's bytes; the second argument is to be called with the number of bytes read."""
 
 
@@ -107,14 +90,23 @@ class Members(ABC, Generic[L]):
     """The members of one archive. Leaving the block discards every layer that has not been published.
 
     Where ``parallel`` is set, several layers may be taken at once, by several threads.
+
+    Args:
+        take: makes a layer of a member's bytes.
+        meter: counts what is read and what comes out, and has the limits.
+        progress: told of every layer's bytes.
     """
 
     parallel: ClassVar[bool] = False
 
-    def __init__(self, take: LayerTaker[L], progress: Progress | None = None) -> None:
+    def __init__(self, take: LayerTaker[L], meter: Meter, progress: Progress | None = None) -> None:
+        self.limits = meter.limits
+        self.meter = meter
         self.progress = None if progress is None else _one_at_a_time(progress)
         self._take_layer = take
         self._table: dict[str, Member[L]] = {}
+        self._document_bytes = self._values = 0
+        self._last: tuple[str, bytes] = ("", b"")
 
     def names(self) -> Iterator[str]:
         """Give the keys of all files and links."""
@@ -124,22 +116,33 @@ class Members(ABC, Generic[L]):
         """Say whether a name leads to a member."""
         return self._find(name) is not None
 
-    def document(self, name: str, *, what: str) -> bytes:
-        """Give the bytes of a small member, whole.
+    def document(self, name: str, *, what: str, limit: str = "manifest_size") -> bytes:
+        """Give the bytes of a JSON document, whole.
 
         Args:
             name: its name in the archive.
             what: what it is to the reader, for the error.
+            limit: which of the limits is for its size.
 
         Raises:
-            InvalidArchive: it is not there. LimitExceeded: it has more than `MAX_DOCUMENT` bytes.
+            InvalidArchive: it is not there. LimitExceeded: it is too large, or has too many values to be parsed.
         """
         key = self.key_of(name, what=what)
-        member = self._table[key]
-        if member.size > MAX_DOCUMENT:
-            msg = f"{what} {name!r} has {member.size} bytes; at most {MAX_DOCUMENT} are allowed"
-            raise LimitExceeded(msg)
-        return self._read(member, key)
+        if key == self._last[0]:
+            return self._last[1]
+        member, limits = self._table[key], self.limits
+        if member.size > getattr(limits, limit):
+            raise limits.exceeded(limit, f"{what} {name!r} has {member.size} bytes")
+        raw = self._read(member, key)
+        # Each value is the first in brackets or follows a comma; some of these may stand in strings.
+        values = 1 + raw.count(b",") + raw.count(b"[") + raw.count(b"{")
+        if values > limits.json_values:
+            raise limits.exceeded("json_values", f"{what} {name!r} has up to {values} values")
+        self._values += values
+        if self._values > limits.json_values_total:
+            raise limits.exceeded("json_values_total", f"the archive's documents have up to {self._values} values")
+        self._last = key, raw
+        return raw
 
     def key_of(self, name: str, *, what: str) -> str:
         """Give the key that a name leads to when all links are followed. Raises `InvalidArchive`."""
@@ -169,9 +172,9 @@ class Members(ABC, Generic[L]):
         if member.layer is None:
             try:
                 with self._reading(member, self.key_of(name, what="the layer")) as source:
-                    member.layer = self._take_layer(source, self._watcher(label, member.size, check))
+                    member.layer = self._take_layer(source, self._watcher(label, member.size, check), self.meter)
             except InvalidInput as error:
-                raise type(error)(f"the layer {name!r} is no layer tar: {error}") from error
+                raise refused(error, f"the layer {name!r}") from error
             self._finished(label)
         return member.layer
 
@@ -189,8 +192,15 @@ class Members(ABC, Generic[L]):
     def _reading(self, member: Member[L], key: str) -> AbstractContextManager[Readable]: ...
 
     def _read(self, member: Member[L], key: str) -> bytes:
+        self._count_document(member.size)
         with self._reading(member, key) as source:
             return read_exactly(source, member.size, key)
+
+    def _count_document(self, size: int) -> None:
+        """Note the bytes of a document that is kept in memory. Raises `LimitExceeded`."""
+        self._document_bytes += size
+        if self._document_bytes > self.limits.documents_size:
+            raise self.limits.exceeded("documents_size", f"the archive's documents have {self._document_bytes} bytes")
 
     def _required(self, name: str, what: str) -> Member[L]:
         return self._table[self.key_of(name, what=what)]
@@ -199,7 +209,7 @@ class Members(ABC, Generic[L]):
         return InvalidArchive(f"the archive names {what} {name!r}, but has no such member; it is incomplete")
 
     def _find(self, name: str) -> str | None:
-        key = member_key(name)
+        key = self._key(name)
         for _ in range(_MAX_LINKS):
             member = self._table.get(key)
             if member is None:
@@ -210,23 +220,28 @@ class Members(ABC, Generic[L]):
         msg = f"the links of the archive's member {name!r} lead in a circle; it is refused"
         raise InvalidArchive(msg)
 
+    def _key(self, name: str) -> str:
+        return member_key(name, self.limits)
+
     def _add(self, name: str, member: Member[L], same: Callable[[Member[L]], bool]) -> None:
-        key = member_key(name)
-        if len(self._table) >= MAX_MEMBERS:
-            msg = f"the archive has more than {MAX_MEMBERS} members; it is refused"
-            raise LimitExceeded(msg)
+        key = self._key(name)
         before = self._table.get(key)
         if before is not None and not (before.target == member.target and same(before)):
             msg = f"the archive has two different members of the name {key!r}; it is refused"
             raise InvalidArchive(msg)
         if before is None:
+            self._check_count(len(self._table) + 1)
             self._table[key] = member
+
+    def _check_count(self, count: int) -> None:
+        if count > self.limits.members:
+            raise self.limits.exceeded("members", f"the archive has {count} members or more")
 
     def _add_link(self, name: str, linkname: str, *, hard: bool) -> None:
         if hard or linkname.startswith("/"):
-            target = member_key(linkname)
+            target = self._key(linkname)
         else:
-            target = member_key(posixpath.join(posixpath.dirname(member_key(name)), linkname))
+            target = self._key(posixpath.join(posixpath.dirname(self._key(name)), linkname))
         self._add(name, Member(target=target), lambda _: True)
 
     def _watcher(
@@ -265,134 +280,6 @@ class Members(ABC, Generic[L]):
         self.close()
 
 
-class LocatedMembers(Members[L]):
-    """The members of a plain tar file that can be sought in; content is read only when it is asked for."""
-
-    parallel = True
-
-    def __init__(self, descriptor: int, start: int, take: LayerTaker[L], progress: Progress | None = None) -> None:
-        super().__init__(take, progress)
-        self._descriptor = descriptor
-        for entry in TarReader(Window(descriptor, start, None)):
-            if entry.type in {"hardlink", "symlink"}:
-                self._add_link(entry.name, entry.linkname, hard=entry.type == "hardlink")
-            elif entry.type == "file":
-                # Of a sparse file, what is stored is not what it holds: it is read from its header.
-                place = entry.header_offset if entry.sparse else entry.offset
-                member = Member[L](size=entry.size, offset=start + place, sparse=entry.sparse)
-                self._add(entry.name, member, partial(self._same, member))
-
-    def _same(self, one: Member[L], other: Member[L]) -> bool:
-        return one.size == other.size and self._digest(one) == self._digest(other)
-
-    def _digest(self, member: Member[L]) -> bytes:
-        content, digest = self._content(member), hashlib.sha256()
-        while chunk := content.read(CHUNK):
-            digest.update(chunk)
-        return digest.digest()
-
-    def _content(self, member: Member[L]) -> Readable:
-        if not member.sparse:
-            return Window(self._descriptor, member.offset, member.size)
-        reader = TarReader(Window(self._descriptor, member.offset, None))
-        next(reader)
-        return reader
-
-    @contextmanager
-    def _reading(self, member: Member[L], key: str) -> Iterator[Readable]:  # noqa: ARG002 - the place is known
-        yield self._content(member)
-
-    def close(self) -> None:
-        """Discard every layer that has not been published; the file, which is the caller's, is not read any more."""
-        super().close()
-        self._descriptor = -1
-
-
-class StreamedMembers(Members[L]):
-    """The members of a tar that comes once: documents wait in memory, all else is taken as a possible layer.
-
-    Where the archive can be had again (``again``), members can be read later, each by going through it once more.
-    """
-
-    def __init__(
-        self,
-        source: Readable,
-        take: LayerTaker[L],
-        progress: Progress | None = None,
-        *,
-        again: Callable[[], AbstractContextManager[Readable]] | None = None,
-    ) -> None:
-        super().__init__(take, progress)
-        self._waiting = 0
-        self._again = again
-        try:
-            reader = TarReader(source)
-            for entry in reader:
-                if entry.type in {"hardlink", "symlink"}:
-                    self._add_link(entry.name, entry.linkname, hard=entry.type == "hardlink")
-                elif entry.type == "file":
-                    # A name that is refused is refused before its content is kept.
-                    member_key(entry.name)
-                    member = self._take(reader, entry)
-                    try:
-                        self._add(entry.name, member, partial(_equal, member))
-                    except BaseException:
-                        if member.layer is not None:
-                            member.layer.discard()
-                        raise
-            # What follows the end of an archive is read, so that who writes it does not meet a closed pipe. What has
-            # no member is no archive, and may never end.
-            while self._table and source.read(CHUNK):
-                pass
-        except BaseException:
-            self.close()
-            raise
-
-    def _take(self, reader: TarReader, entry: TarEntry) -> Member[L]:
-        first = b""
-        while len(first) < min(entry.size, _BLOCK) and (data := reader.read(_BLOCK - len(first))):
-            first += data
-        if entry.size < _BLOCK or (entry.size <= MAX_DOCUMENT and first.lstrip()[:1] in {b"{", b"["}):
-            self._waiting += entry.size
-            if self._waiting > MAX_DOCUMENTS:
-                msg = f"the archive has more than {MAX_DOCUMENTS} bytes of JSON documents; it is refused"
-                raise LimitExceeded(msg)
-            return Member(size=entry.size, data=first + b"".join(reader.chunks()))
-        label = _label(entry.name)
-        member = Member[L](size=entry.size, offset=entry.offset)
-        try:
-            content = _Continued(first, reader)
-            member.layer = self._take_layer(content, self._watcher(label, entry.size))
-            self._finished(label)
-        except InvalidInput as error:
-            # Only what the manifest names has to be a layer.
-            member.failure = type(error)(f"the member {entry.name!r} is no layer tar: {error}")
-            for _ in reader.chunks():
-                pass
-        return member
-
-    @contextmanager
-    def _reading(self, member: Member[L], key: str) -> Iterator[Readable]:
-        if member.data is not None:
-            yield io.BytesIO(member.data)
-            return
-        if self._again is None:
-            msg = f"the archive came through a pipe, and its member {key!r} is gone; name a file instead"
-            raise ReadFailed(msg)
-        with self._again() as source:
-            reader = TarReader(source)
-            if not any(entry.offset == member.offset for entry in reader):
-                msg = f"the archive has changed while it was read: its member {key!r} is not there any more"
-                raise ReadFailed(msg)
-            yield reader
-
-    def _read(self, member: Member[L], key: str) -> bytes:
-        if member.data is None:
-            msg = f"the archive's document {key!r} is no JSON; it is refused"
-            raise InvalidArchive(msg)
-        return member.data
-
-
 def read_exactly(source: Readable, size: int, name: str) -> bytes:
     """Read a small member to its end. Raises `InvalidArchive` where it has not ``size`` bytes."""
     parts: list[bytes] = []
@@ -406,6 +293,13 @@ def read_exactly(source: Readable, size: int, name: str) -> bytes:
     return b"".join(parts)
 
 
+def refused(error: InvalidInput, what: str) -> InvalidInput:
+    """Make the error for a member that was to be a layer, of the one that says why it is none."""
+    if isinstance(error, LimitExceeded):
+        return LimitExceeded(f"{what} asks for too much: {error}")
+    return type(error)(f"{what} is no layer tar: {error}")
+
+
 def _one_at_a_time(progress: Progress) -> Progress:
     """Let several threads tell of their progress without one meeting another in it."""
     turn = threading.Lock()
@@ -415,75 +309,3 @@ def _one_at_a_time(progress: Progress) -> Progress:
             progress(event)
 
     return tell
-
-
-def _equal(new: Member[L], before: Member[L]) -> bool:
-    """Compare a member with the one that has its name; the new one's layer, if any, is not needed either way."""
-    if new.layer is not None:
-        new.layer.discard()
-        return before.layer is not None and before.layer.blob.digest == new.layer.blob.digest
-    return new.data is not None and new.data == before.data
-
-
-def _label(name: str) -> str:
-    """Give a short name for progress: of the part of a path that looks like a digest, the first 12 digits."""
-    parts = [part for part in name.split("/") if part not in {"", ".", "layer.tar"}]
-    return parts[-1].partition(".")[0][:12] if parts else name
-
-
-class Window:
-    """A part of a file, read by position, so that several may read one descriptor at once."""
-
-    __slots__ = ("_descriptor", "_end", "_start", "position")
-
-    def __init__(self, descriptor: int, start: int, size: int | None) -> None:
-        self._descriptor = descriptor
-        self._start = start
-        self._end = None if size is None else start + size
-        self.position = start
-
-    def read(self, n: int = -1, /) -> bytes:
-        """Give at most ``n`` bytes, and fewer only at the end of the part or of the file."""
-        if self._end is not None:
-            n = self._end - self.position if n < 0 else min(n, self._end - self.position)
-        try:
-            data = os.pread(self._descriptor, n, self.position) if n > 0 else b""
-        except OSError as error:
-            raise explained(error, "read", "the archive") from error
-        self.position += len(data)
-        return data
-
-    def seekable(self) -> bool:
-        """Say that `seek` works."""
-        return True
-
-    def tell(self) -> int:
-        """Give the position within the part."""
-        return self.position - self._start
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Go to a position within the part, as files do."""
-        if whence == os.SEEK_CUR:
-            self.position += offset
-        elif whence == os.SEEK_SET:
-            self.position = self._start + offset
-        else:
-            end = os.fstat(self._descriptor).st_size if self._end is None else self._end
-            self.position = end + offset
-        return self.tell()
-
-
-class _Continued:
-    """A member's content, of which the first bytes have been read already."""
-
-    def __init__(self, first: bytes, reader: TarReader) -> None:
-        self._first = first
-        self._reader = reader
-
-    def read(self, n: int, /) -> bytes:
-        """Give at most ``n`` bytes."""
-        if self._first:
-            rest = self._reader.read(n - len(self._first)) if n > len(self._first) else b""
-            data, self._first = self._first[:n] + rest, self._first[n:]
-            return data
-        return self._reader.read(n)

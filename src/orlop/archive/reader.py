@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 from orlop.archive.commit import verified_layer
 from orlop.archive.detect import exporter_of, open_members
 from orlop.archive.platforms import chosen
+from orlop.model.limits import DEFAULT_LIMITS
 from orlop.store.ingest import measure_layer
 from orlop.streams.compression import Compression, decompressed
 from orlop.streams.verify import VerifyingReader
@@ -22,10 +23,12 @@ if TYPE_CHECKING:
     from orlop.archive.members import Members
     from orlop.model.digest import DiffID, Digest, ImageID
     from orlop.model.image import Image
+    from orlop.model.limits import Limits
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.model.reference import Reference
     from orlop.store.ingest import MeasuredLayer, Readable
+    from orlop.streams.meter import Meter
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class ArchivedLayer:
         with self._members.reading(self.name, what="the layer") as source, ExitStack() as stack:
             plain: Readable = source
             if compression is not Compression.NONE:
-                plain = stack.enter_context(decompressed(source, compression))
+                plain = stack.enter_context(decompressed(source, compression, limits=self._members.limits))
             yield from VerifyingReader(plain, digest=self.diff_id, size=self.tar_size).chunks()
 
     def raw_chunks(self) -> Iterator[bytes]:
@@ -144,6 +147,7 @@ class Archive:
         *,
         platform: Platform | str | None = None,
         progress: Progress | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Open an archive.
 
@@ -151,15 +155,16 @@ class Archive:
             source: a path, or a binary file or stream, which is not closed.
             platform: only the images of this one, such as ``linux/arm64``; else all that the archive holds.
             progress: called with events about layers that are read, in the calling thread.
+            limits: what the archive may ask for.
 
         Raises:
-            InvalidInput: this is no archive, or incomplete, or contradictory. IntegrityError: a document is not what
-                its digest says. PlatformNotFound: it holds no image for the platform. NotFound, StorageError: it cannot
-                be read.
+            InvalidInput: this is no archive, or incomplete, contradictory or beyond a limit. IntegrityError: a document
+                is not what its digest says. PlatformNotFound: it holds no image for the platform. NotFound,
+                StorageError: it cannot be read.
         """
         choice = chosen(platform)
         with ExitStack() as stack:
-            members = stack.enter_context(open_members(source, _measure, progress=progress))
+            members = stack.enter_context(open_members(source, _measure, limits=limits, progress=progress))
             exporter = exporter_of(members)
             content = exporter.read(members, choice)
             self._stack = stack.pop_all()
@@ -198,8 +203,8 @@ class Archive:
         self.close()
 
 
-def _measure(source: Readable, progress: Callable[[int], object] | None) -> MeasuredLayer:
-    return measure_layer(source, progress=progress)
+def _measure(source: Readable, progress: Callable[[int], object] | None, meter: Meter) -> MeasuredLayer:
+    return measure_layer(source, meter=meter, progress=progress)
 
 
 def _archived(

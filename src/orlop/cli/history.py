@@ -103,7 +103,7 @@ def history(
         template = Template((_FIELDS["ID"],), table=False)
     chosen = parse_format(form, _FIELDS, template) if form else template
     if archive is not None:
-        with opened(archive) as looked_into:
+        with opened(session, archive) as looked_into:
             entries = looked_into.history(name)
     elif name is not None:
         with session.open() as images:

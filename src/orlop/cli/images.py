@@ -99,7 +99,7 @@ def images(
     digests = digests or (form is not None and ".Digest" in form)
     found: Iterable[ImageSummary]
     if archive is not None:
-        with opened(archive) as looked_into:
+        with opened(session, archive) as looked_into:
             found = looked_into.images(name, all=intermediate, filters=filters)
     else:
         with session.open() as service:

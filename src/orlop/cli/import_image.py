@@ -9,6 +9,7 @@ import click
 from orlop.cli import output
 from orlop.cli.completion import complete_names
 from orlop.cli.flags import Command
+from orlop.cli.limits import limit_option
 from orlop.cli.source import read_platform, source_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--platform", callback=read_platform, metavar="OS/ARCH", help="What the image runs on. Default: this machine's."
 )
+@limit_option
 @click.argument("source", metavar="FILE|URL|-")
 @click.argument("reference", metavar="[NAME]", required=False, shell_complete=complete_names)
 @click.pass_obj

@@ -45,7 +45,7 @@ def inspect(
         if len(names) > 1:
             raise click.UsageError("--raw prints the config of one image; name one only")
         if archive is not None:
-            with opened(archive) as looked_into:
+            with opened(session, archive) as looked_into:
                 config = looked_into.raw_config(*names)
         else:
             with session.open() as images:
@@ -94,7 +94,7 @@ def _parsed(form: str) -> Callable[[dict[str, Any]], None]:
 
 
 def _opened(session: Session, archive: str | None) -> ArchiveService | ImageService:
-    return session.open() if archive is None else opened(archive)
+    return session.open() if archive is None else opened(session, archive)
 
 
 def _all(images: ArchiveService | ImageService) -> list[str]:

@@ -8,6 +8,7 @@ import click
 
 from orlop.cli import output
 from orlop.cli.flags import Command
+from orlop.cli.limits import limit_option
 from orlop.cli.source import read_platform, source_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ _FIELDS: Final = ("ID", "Names", "Digests", "Platform", "Parent", "New", "Moved"
 @click.option(
     "--platform", callback=read_platform, metavar="OS/ARCH", help="Load only the images of this platform, not all."
 )
+@limit_option
 @click.option("-q", "--quiet", is_flag=True, help="Draw no progress.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what was found, on the standard error.")
 @click.option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.ID}}.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import logging
 
+    from orlop.model.limits import Limits
     from orlop.service.image_service import ImageService
 
 
@@ -16,6 +17,7 @@ class Session:
     def __init__(self, *, debug: bool = False) -> None:
         self.root: str | None = None
         self.allow_network = False
+        self.limits: Limits | None = None
         self.debug = debug
 
     def open(self) -> ImageService:
@@ -26,7 +28,7 @@ class Session:
         """
         import orlop  # noqa: PLC0415 - help and errors of usage need no store
 
-        return orlop.open(self.place(), allow_network=self.allow_network)
+        return orlop.open(self.place(), allow_network=self.allow_network, limits=self.limits)
 
     def place(self) -> str:
         """Give the store's directory, for what opens the store by itself."""

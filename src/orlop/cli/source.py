@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from orlop.cli.limits import archive_limit_option
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orlop.cli.session import Session
     from orlop.model.platform import Platform
     from orlop.service.archive import ArchiveService
 
 
 def archive_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command ``--archive``, which names an archive to look into instead of the store."""
+    """Give a command ``--archive``, which names an archive to look into instead of the store, and its limits."""
     return click.option("--archive", metavar="FILE", help="Look into this archive instead; no store is needed.")(
-        command
+        archive_limit_option(command)
     )
 
 
@@ -35,15 +38,16 @@ def read_platform(context: click.Context, parameter: click.Parameter, value: str
         raise click.BadParameter(str(error), context, parameter) from error
 
 
-def opened(archive: str) -> ArchiveService:
-    """Open an archive to look into; use it as a context manager.
+def opened(session: Session, archive: str) -> ArchiveService:
+    """Open an archive to look into, with the session's limits; use it as a context manager.
 
     Raises:
         InvalidInput, IntegrityError, NotFound, StorageError: see `orlop.Archive`.
     """
     import orlop  # noqa: PLC0415 - as for stores
 
-    return orlop.ArchiveService(source_of(archive, option="--archive"))
+    source = source_of(archive, option="--archive")
+    return orlop.ArchiveService(source, limits=session.limits or orlop.Limits())
 
 
 def source_of(name: str | None, *, option: str) -> BinaryIO | str:

@@ -290,24 +290,21 @@ def _read(raw: bytes) -> tuple[Value, int, list[tuple[int, int]]]:
 
 
 def _plain(value: Value) -> object:
-    """Turn a tree into plain values, without recursion."""
-    holder: list[object] = [None]
-    work: list[tuple[Value, Any, str | int]] = [(value, holder, 0)]  # a value, and where to put it
+    """Turn a tree into plain values, without recursion. Its arrays are changed in place, to take memory only once."""
+    holder: list[Any] = [value]
+    work: list[list[Any] | dict[str, Any]] = [holder]
     while work:
-        item, target, place = work.pop()
-        plain: object
-        if isinstance(item, Object):
-            latest = dict(item.members)
-            plain = members = dict[str, object].fromkeys(latest)
-            work.extend((member, members, key) for key, member in latest.items())
-        elif isinstance(item, list):
-            plain = elements = list[object](item)
-            work.extend((element, elements, index) for index, element in enumerate(item))
-        elif isinstance(item, Number):
-            plain = _plain_number(item)
-        else:
-            plain = item
-        target[place] = plain
+        target = work.pop()
+        for place, item in enumerate(target) if isinstance(target, list) else target.items():
+            if isinstance(item, Object):
+                members = dict[str, Any](item.members)
+                item.members.clear()
+                target[place] = members  # type: ignore[index]
+                work.append(members)
+            elif isinstance(item, list):
+                work.append(item)
+            elif isinstance(item, Number):
+                target[place] = _plain_number(item)  # type: ignore[index]
     return holder[0]
 
 

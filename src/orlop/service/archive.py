@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 from orlop.archive.reader import Archive
 from orlop.errors import AmbiguousID
 from orlop.model.digest import Digest
+from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.reference import parse_any
 from orlop.service.history import steps
 from orlop.service.images import ImageSummary, is_pattern
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from orlop.archive.reader import ArchivedImage
     from orlop.model.digest import ImageID
+    from orlop.model.limits import Limits
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.model.reference import Reference
@@ -40,9 +42,10 @@ class ArchiveService:
         *,
         platform: Platform | str | None = None,
         progress: Progress | None = None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """Open an archive, see `orlop.Archive`."""
-        self.archive = Archive(source, platform=platform, progress=progress)
+        self.archive = Archive(source, platform=platform, progress=progress, limits=limits)
 
     def images(
         self,

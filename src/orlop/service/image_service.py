@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO, Self
 
+from orlop.model.limits import DEFAULT_LIMITS
 from orlop.store.root import Store
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from orlop.archive.report import LoadReport
     from orlop.model.digest import ImageID
+    from orlop.model.limits import Limits
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.service.history import HistoryEntry
@@ -66,6 +68,7 @@ class ImageService:
         *,
         platform: Platform | str | None = None,
         progress: Progress | None = None,
+        limits: Limits | None = None,
     ) -> LoadReport:
         """Load every image of an archive, plain or compressed, in whichever format. All or nothing; idempotent.
 
@@ -77,15 +80,16 @@ class ImageService:
             platform: only the images of this one, such as ``linux/arm64``; else all that the archive holds. Where one
                 name stands for several platforms, it points to the image for this machine, else to the first.
             progress: called with one event at a time, by the thread that does the work.
+            limits: what the archive may ask for, instead of the limits of the store.
 
         Raises:
-            InvalidInput: the archive is no archive, incomplete or contradictory. IntegrityError: a part of it is not
-                what its digest says. PlatformNotFound: it holds no image for the platform. NotFound, StorageError: it
-                cannot be read, or kept. The store is then as before.
+            InvalidInput: the archive is no archive, incomplete, contradictory or beyond a limit. IntegrityError: a part
+                of it is not what its digest says. PlatformNotFound: it holds no image for the platform. NotFound,
+                StorageError: it cannot be read, or kept. The store is then as before.
         """
         from orlop.service.load import load  # noqa: PLC0415 - listing images needs no archives
 
-        return load(self._store, source, platform=platform, progress=progress)
+        return load(self._store, source, platform=platform, progress=progress, limits=limits)
 
     def import_image(
         self,
@@ -95,6 +99,7 @@ class ImageService:
         changes: Sequence[str] = (),
         message: str | None = None,
         platform: Platform | str | None = None,
+        limits: Limits | None = None,
     ) -> ImageID:
         """Make an image of one layer from the tar of a root file system, plain or compressed, and give its ID.
 
@@ -106,15 +111,18 @@ class ImageService:
             changes: Dockerfile instructions, such as ``CMD ["/bin/sh"]``, that change the config.
             message: the comment; else it says where the image was imported from.
             platform: what the image runs on; else this machine's.
+            limits: what the tar may ask for, instead of the limits of the store.
 
         Raises:
             InvalidReference, InvalidInstruction, InvalidPlatform: what was given is none. InvalidTar,
-                InvalidCompression: the source is no tar. NotFound, StorageError: it cannot be read, or kept.
-                DownloadFailed: nor downloaded. The store is then as before.
+                InvalidCompression: the source is no tar. LimitExceeded: it asks for too much. NotFound, StorageError:
+                it cannot be read, or kept. DownloadFailed: nor downloaded. The store is then as before.
         """
         from orlop.service.import_image import import_image  # noqa: PLC0415 - listing images needs no archives
 
-        return import_image(self._store, source, reference, changes=changes, message=message, platform=platform)
+        return import_image(
+            self._store, source, reference, changes=changes, message=message, platform=platform, limits=limits
+        )
 
     def save(
         self,
@@ -289,6 +297,12 @@ class ImageService:
         self._store.__exit__(kind, error, trace)
 
 
-def open_service(root: str | os.PathLike[str], *, create: bool = True, allow_network: bool = False) -> ImageService:
+def open_service(
+    root: str | os.PathLike[str],
+    *,
+    create: bool = True,
+    allow_network: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+) -> ImageService:
     """Open the store at a directory, or make one there, see `orlop.open`."""
-    return ImageService(Store(root, create=create, allow_network=allow_network))
+    return ImageService(Store(root, create=create, allow_network=allow_network, limits=limits))

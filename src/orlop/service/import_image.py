@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from orlop.model.digest import DiffID, ImageID
+    from orlop.model.limits import Limits
     from orlop.service.download import Readable
     from orlop.store.root import Store
 
@@ -36,6 +37,7 @@ def import_image(
     changes: Sequence[str] = (),
     message: str | None = None,
     platform: Platform | str | None = None,
+    limits: Limits | None = None,
 ) -> ImageID:
     """See `orlop.service.ImageService.import_image`."""
     store.require_writable()
@@ -46,7 +48,7 @@ def import_image(
     wanted = Platform.parse(platform, default=host) if isinstance(platform, str) else platform or host
     comment = message or f"Imported from {source if isinstance(source, str) and is_url(source) else '-'}"
     with _opened(source) as stream:
-        layer = store.layers.register(stream)
+        layer = store.layers.register(stream, limits=limits)
     try:
         created = Timestamp.from_unix(*divmod(store.now(), _SECOND))
         raw = _image(layer.diff_id, config, wanted, created, comment).to_json(Dialect.ENGINE_20_10)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import os
 
     from orlop.archive.report import LoadReport
+    from orlop.model.limits import Limits
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.store.root import Store
@@ -23,10 +24,11 @@ def load(
     *,
     platform: Platform | str | None = None,
     progress: Progress | None = None,
+    limits: Limits | None = None,
 ) -> LoadReport:
     """See `orlop.service.ImageService.load`."""
     store.require_writable()
     choice = chosen(platform)
     store.blobs.sweep_ingests()
-    with open_members(source, layer_taker(store), progress=progress) as members:
+    with open_members(source, layer_taker(store), limits=limits or store.limits, progress=progress) as members:
         return exporter_of(members)(store).load(members, choice)

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from orlop.errors import InvalidInput, TocDamaged
+from orlop.model.limits import NO_LIMITS
 from orlop.store.ingest import measure_layer
 from orlop.store.metadata import BlobRow
 from orlop.streams.files import CHUNK, explaining
+from orlop.streams.meter import Meter
 from orlop.streams.toc import read_toc
 from orlop.streams.toc_compare import TocComparer
 from orlop.streams.verify import HashingReader
@@ -70,7 +72,9 @@ def examine(path: str, *, toc: str | None = None, progress: Callable[[int], obje
         comparer = None if toc is None else _comparer(toc, stack)
         place = _place(os.fstat(file.fileno()))
         try:
-            found = measure_layer(file, headers=None if comparer is None else comparer.add, progress=progress)
+            headers = None if comparer is None else comparer.add
+            # What is kept was let in under limits that somebody chose.
+            found = measure_layer(file, meter=Meter(NO_LIMITS), headers=headers, progress=progress)
         except InvalidInput as error:
             file.seek(0)
             raw = HashingReader(file)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orlop.store.blobs import FileBlobStore
     from orlop.store.metadata import WritableRows
     from orlop.streams.files import NewFile
+    from orlop.streams.meter import Meter
 
 
 class Readable(Protocol):
@@ -76,18 +77,19 @@ class MeasuredLayer:
 
 
 def ingest_layer(
-    source: Readable, blobs: FileBlobStore, *, progress: Callable[[int], object] | None = None
+    source: Readable, blobs: FileBlobStore, *, meter: Meter, progress: Callable[[int], object] | None = None
 ) -> IngestedLayer:
     """Read a layer to its end, plain or compressed, and write it.
 
     Args:
         source: the layer's bytes as they came.
         blobs: where they are to be kept.
+        meter: counts what comes out, and has the limits.
         progress: called with the number of raw bytes read since the last call.
 
     Raises:
         InvalidTar: what comes out is no layer tar. InvalidCompression: the stream is damaged. StorageError: the bytes
-            cannot be written. Nothing is left behind.
+            cannot be written. LimitExceeded: the layer asks for too much. Nothing is left behind.
     """
     with ExitStack() as stack:
         content = stack.enter_context(blobs.new())
@@ -95,7 +97,7 @@ def ingest_layer(
         table = TocWriter(toc)
         # Compressing the table takes as long as finding its headers.
         with Fanout(table.add) as tables:
-            measured = measure_layer(source, write=content.write, headers=tables.put, progress=progress)
+            measured = measure_layer(source, meter=meter, write=content.write, headers=tables.put, progress=progress)
         table.close()
         # What follows, another layer or the rows, need not wait for the disk.
         content.start_sync()
@@ -106,6 +108,7 @@ def ingest_layer(
 def measure_layer(
     source: Readable,
     *,
+    meter: Meter,
     write: Callable[[bytes], object] | None = None,
     headers: Callable[[bytes], object] | None = None,
     progress: Callable[[int], object] | None = None,
@@ -114,13 +117,14 @@ def measure_layer(
 
     Args:
         source: the layer's bytes as they came.
+        meter: counts what comes out, and has the limits.
         write: called with these bytes, in a thread of its own.
         headers: called with the tar headers in them.
         progress: called with the number of raw bytes read since the last call.
 
     Raises:
         InvalidTar: what comes out is no layer tar. InvalidCompression: the stream is damaged.
-        Exception: what ``write`` raises.
+        LimitExceeded: the layer asks for too much. Exception: what ``write`` raises.
     """
     first = source.read(CHUNK)
     while 0 < len(first) < PREFIX_SIZE and (more := source.read(CHUNK)):
@@ -128,15 +132,16 @@ def measure_layer(
     compression = detect(first)
     raw_hash = hashlib.sha256()
     plain_hash = raw_hash if compression is Compression.NONE else hashlib.sha256()
-    scanner = TarScanner(headers=headers)
+    scanner = TarScanner(headers=headers, limits=meter.limits)
     consumers = [raw_hash.update] if write is None else [write, raw_hash.update]
     raw = _Tee(source, first, Fanout(*consumers), progress)
     with raw.out:
         if compression is Compression.NONE:
             while chunk := raw.read(CHUNK):
+                meter.plain(len(chunk))
                 scanner.feed(chunk)
         else:
-            _scan_compressed(raw, compression, scanner, plain_hash.update)
+            _scan_compressed(raw, compression, scanner, plain_hash.update, meter)
         raw.out.close()
     summary = scanner.close()
     if max(summary.content_size, summary.tar_size) > MAX_SIZE:
@@ -151,12 +156,13 @@ def measure_layer(
 
 
 def _scan_compressed(
-    raw: _Tee, compression: Compression, scanner: TarScanner, hash_plain: Callable[[bytes], object]
+    raw: _Tee, compression: Compression, scanner: TarScanner, hash_plain: Callable[[bytes], object], meter: Meter
 ) -> None:
-    plain = decompressed(raw, compression)
+    plain = decompressed(raw, compression, limits=meter.limits)
     try:
         with Fanout(hash_plain) as out:
             while chunk := plain.read(CHUNK):
+                meter.plain(len(chunk))
                 out.put(chunk)
                 scanner.feed(chunk)
             out.close()

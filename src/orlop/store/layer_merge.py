@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidTar, TocDamaged
+from orlop.model.limits import NO_LIMITS
 from orlop.streams.squash import Squash, cut
 from orlop.streams.tar_read import TarReader
 from orlop.streams.tar_write import END
@@ -55,7 +56,7 @@ def _plan(squash: Squash, diff_id: DiffID, chunks: Chunks, toc_path: Callable[[D
     except (FileNotFoundError, TocDamaged):
         # A table of contents can be made anew at any time; the layer itself says the same.
         with closing(_Reader(chunks(diff_id))) as reader:
-            tar = TarReader(reader)
+            tar = TarReader(reader, limits=NO_LIMITS)
             pieces = squash.add(tar)
             tar.drain()
             return pieces

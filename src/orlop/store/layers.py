@@ -15,6 +15,7 @@ from orlop.errors import (
     SizeMismatch,
 )
 from orlop.model.digest import ChainID, DiffID, chain_id
+from orlop.model.limits import DEFAULT_LIMITS, NO_LIMITS, option_of
 from orlop.store.leases import EVERYTHING
 from orlop.store.metadata import MAX_SIZE, ChainRow
 from orlop.streams.files import CHUNK
@@ -24,13 +25,11 @@ if TYPE_CHECKING:
 
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
+    from orlop.model.limits import Limits
     from orlop.store.blobs import FileBlobStore
     from orlop.store.ingest import Readable
     from orlop.store.leases import Hold, Leases
     from orlop.store.metadata import BlobRow, DiffRow, Metadata, Rows, WritableRows
-
-MAX_DEPTH = 125
-"""Layers that one image may have: what Docker's graph drivers allow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +156,10 @@ class StoredLayer:
 class LayerStore:
     """The layers of a store. Safe to share between threads and processes."""
 
-    def __init__(self, metadata: Metadata, blobs: FileBlobStore, leases: Leases) -> None:
+    def __init__(
+        self, metadata: Metadata, blobs: FileBlobStore, leases: Leases, *, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
+        self._limits = limits
         self.metadata = metadata
         """The rows: an image that is one of them retains its layers, and nobody need hold a handle for it."""
         self._blobs = blobs
@@ -165,7 +167,12 @@ class LayerStore:
         leases.when_dropped = self._remove_unneeded
 
     def register(
-        self, source: Readable, parent: ChainID | None = None, *, descriptor: Descriptor | None = None
+        self,
+        source: Readable,
+        parent: ChainID | None = None,
+        *,
+        descriptor: Descriptor | None = None,
+        limits: Limits | None = None,
     ) -> StoredLayer:
         """Keep a layer tar (plain or compressed) on top of a chain, and give it protected. Atomic and idempotent.
 
@@ -174,19 +181,23 @@ class LayerStore:
             parent: the chain below; none for the lowest layer.
             descriptor: where the content lives elsewhere, with ``urls``. It is kept with a layer that is new; that of a
                 layer that is there already stays.
+            limits: what the layer may ask for, instead of the limits of the store.
 
         Raises:
-            LayerNotFound: the parent is not there. InvalidTar, InvalidCompression: this is no layer.
-            LayerLimitExceeded: the chain would be too long.
+            LayerNotFound: the parent is not there. InvalidTar, InvalidCompression: this is no layer. LimitExceeded: it
+                asks for too much. LayerLimitExceeded: the chain would be too long.
         """
         from orlop.store.ingest import ingest_layer  # noqa: PLC0415 - listing images reads no layer
+        from orlop.streams.meter import Meter  # noqa: PLC0415 - as above
 
-        layer = ingest_layer(source, self._blobs)
+        limits = limits or self._limits
+        meter = Meter(limits)
+        layer = ingest_layer(meter.counted(source), self._blobs, meter=meter)
         try:
             layer.sync()
             with self.metadata.write() as rows:
                 layer.publish(rows)
-                row = add_chain(rows, parent, layer.diff, descriptor)
+                row = add_chain(rows, parent, layer.diff, descriptor, limits=limits)
                 hold = self._leases.hold([row.chain_id])
         finally:
             layer.discard()
@@ -289,7 +300,7 @@ class LayerStore:
         blob = next((row for row in stored if self._blobs.has(row)), None) or self._recovered(stored)
         with self._blobs.open_unverified(blob) as file:
             compression = Compression[blob.compression.upper()]
-            plain = file if compression is Compression.NONE else decompressed(file, compression)
+            plain = file if compression is Compression.NONE else decompressed(file, compression, limits=NO_LIMITS)
             yield from _verified(plain, diff)
 
     def _recovered(self, stored: Sequence[BlobRow]) -> BlobRow:
@@ -314,7 +325,12 @@ def _chain_above(rows: Rows, chain: ChainID, lower: ChainID | None) -> list[Chai
 
 
 def add_chain(
-    rows: WritableRows, parent: ChainID | None, diff: DiffRow, descriptor: Descriptor | None = None
+    rows: WritableRows,
+    parent: ChainID | None,
+    diff: DiffRow,
+    descriptor: Descriptor | None = None,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> ChainRow:
     """Put a layer on top of a chain, inside a write; one that is there already stays.
 
@@ -330,8 +346,8 @@ def add_chain(
         if top is None:  # pragma: no cover - two layers always have a chain ID
             raise AssertionError
         row = ChainRow(top, parent, diff.diff_id, below.size + diff.content_size, below.depth + 1, elsewhere)
-    if row.depth > MAX_DEPTH:
-        msg = f"an image may have at most {MAX_DEPTH} layers, and this one has more"
+    if row.depth > limits.layers:
+        msg = f"the chain would have {row.depth} layers, but the limit {option_of('layers')} is {limits.layers}"
         raise LayerLimitExceeded(msg)
     if row.size > MAX_SIZE:
         msg = f"the layers up to {row.chain_id} add up to more bytes than any disk holds; they are refused"

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from orlop.errors import PermissionDenied, ReadOnlyStore, StoreDamaged, StoreNotFound, UnsafeFileSystem
+from orlop.model.limits import DEFAULT_LIMITS
 from orlop.store.backend_sqlite import SQLiteStoreBackend
 from orlop.store.blobs import FileBlobStore
 from orlop.store.events import EventLog
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from orlop.errors import StorageError
+    from orlop.model.limits import Limits
 
 DIRECTORIES = ("blobs", "blobs/sha256", "toc", "toc/sha256", "ingest", "trash", "leases")
 """What a store has beside its database and its lock, each after what it lies in."""
@@ -51,6 +53,7 @@ class Store:
         create: bool = True,
         group: int | None = None,
         allow_network: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
         """Open a store, or make one.
@@ -61,6 +64,7 @@ class Store:
             group: the number of a group whose members may do everything in a store that is made here. Without one it is
                 for its owner alone. One that is there stays as it is.
             allow_network: write on network and FUSE file systems too: safe if one machine at a time uses it.
+            limits: what an archive or a layer may ask for that comes in.
             now: the clock, in nanoseconds since 1970.
 
         Raises:
@@ -70,13 +74,14 @@ class Store:
         """
         self.root = os.path.abspath(os.fspath(root))
         self.now = now
+        self.limits = limits
         self.modes = PRIVATE
         self._refusal: Callable[[], StorageError] | None = None
         self._prepare(create=create, group=group, allow_network=allow_network)
         self.metadata = SQLiteMetadata(self.root, refusal=self._refusal, modes=self.modes)
         self.leases = Leases(os.path.join(self.root, "leases"), self.metadata, modes=self.modes)
         self.blobs = FileBlobStore(self.root, self.leases, modes=self.modes)
-        self.layers = LayerStore(self.metadata, self.blobs, self.leases)
+        self.layers = LayerStore(self.metadata, self.blobs, self.leases, limits=limits)
         self.images = ImageStore(SQLiteStoreBackend(self.metadata), self.layers, now=now)
         self.references = ReferenceStore(self.metadata, now)
         self.events = EventLog(self.metadata, now)

@@ -14,23 +14,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from orlop.errors import InvalidCompression, LimitExceeded
+from orlop.model.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType, TracebackType
     from typing import Self
 
+    from orlop.model.limits import Limits
+
 __all__ = ["PREFIX_SIZE", "Compression", "DecompressingReader", "Readable", "decompressed", "detect", "zstd_module"]
 
 PREFIX_SIZE: Final = 8
 """How many bytes :func:`detect` needs at most."""
 
-ZSTD_WINDOW_LOG_MAX: Final = 27
-"""The largest zstd window that is accepted is two to this power in bytes: 128 MiB, the zstd tool's own limit."""
+_WINDOW_LOGS: Final = (10, 31)
+"""The smallest window that a zstd decoder can be held to, and the largest that it knows, as powers of two."""
 
-XZ_MEMORY_MAX: Final = 192 << 20
-"""The most memory in bytes that an xz stream may ask for; the preset ``-9`` asks for 65 MiB."""
-
+_MOST: Final = (1 << 63) - 1
 _INPUT_SIZE: Final = 1 << 20
 _XZ_PADDING: Final = 4
 
@@ -74,13 +75,16 @@ def detect(prefix: bytes) -> Compression:
     return Compression.NONE
 
 
-def decompressed(source: Readable, compression: Compression, *, limit: int | None = None) -> DecompressingReader:
+def decompressed(
+    source: Readable, compression: Compression, *, limit: int | None = None, limits: Limits = DEFAULT_LIMITS
+) -> DecompressingReader:
     """Return a reader of what is inside ``source``, which stands at its first byte and stays the caller's to close.
 
-    ``limit`` is the most bytes that may come out (LimitExceeded beyond it); None sets none. Raises nothing itself:
-    damage, an early end, an unknown variant and excessive memory needs are reported by ``read``.
+    ``limit`` is the most bytes that may come out (LimitExceeded beyond it); None sets none. ``limits`` says how much
+    memory may be taken. Raises nothing itself: damage, an early end, an unknown variant and excessive memory needs are
+    reported by ``read``.
     """
-    return DecompressingReader(source, compression, limit=limit)
+    return DecompressingReader(source, compression, limit=limit, limits=limits)
 
 
 class _Decompressor(Protocol):
@@ -98,18 +102,26 @@ class _Decompressor(Protocol):
 class DecompressingReader:
     """Read the content of a compressed stream; see :func:`decompressed`. Also a context manager."""
 
-    def __init__(self, source: Readable, compression: Compression, *, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        source: Readable,
+        compression: Compression,
+        *,
+        limit: int | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         """Read from ``source``, which must begin as ``compression`` says; give at most ``limit`` bytes."""
         self._source = source
         self._compression = compression
         self._limit = limit
+        self._limits = limits
         self._given = 0
         self._decoder: _Decompressor | None = None
         self._rest = b""
         self._started = self._finished = False
         self._closed = False
         if compression is not Compression.NONE:
-            self._make, self._errors = _FORMATS[compression]()
+            self._make, self._errors = _FORMATS[compression](limits.window_size)
 
     @property
     def compression(self) -> Compression:
@@ -127,9 +139,9 @@ class DecompressingReader:
     def read(self, size: int = 1 << 20, /) -> bytes:
         """Return at least one and at most ``size`` bytes of content, or ``b""`` at its end.
 
-        Raises InvalidCompression where the stream is damaged, ends too early, is followed by something else, or asks
-        for more memory than is allowed; LimitExceeded where the content is longer than the limit. Errors of the source
-        pass through. After an error the reader must not be used further.
+        Raises InvalidCompression where the stream is damaged, ends too early or is followed by something else;
+        LimitExceeded where it asks for more memory than is allowed, or the content is longer than the limit. Errors of
+        the source pass through. After an error the reader must not be used further.
         """
         if self._closed:
             raise ValueError("read from a closed decompressing reader")
@@ -173,6 +185,9 @@ class DecompressingReader:
             try:
                 content = decoder.decompress(data, size)
             except self._errors as error:
+                if any(words in str(error) for words in _MEMORY):
+                    found = f"the {self._compression.value} stream asks for a larger window"
+                    raise self._limits.exceeded("window_size", found) from error
                 raise self._damaged(str(error)) from error
             if content:
                 return content
@@ -219,10 +234,13 @@ class DecompressingReader:
         return InvalidCompression(f"the {self._compression.value} stream cannot be read {where}: {reason}")
 
 
+# What the decoders of xz and zstd say where they would need more memory than they were given.
+_MEMORY: Final = ("Memory usage limit exceeded", "requires too much memory")
+
 _Format = tuple["Callable[[], _Decompressor]", tuple[type[Exception], ...]]
 
 
-def _gzip() -> _Format:
+def _gzip(_: int) -> _Format:
     try:
         from isal import igzip_lib  # noqa: PLC0415
     except ImportError:
@@ -233,16 +251,18 @@ def _gzip() -> _Format:
     return lambda: igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), (damage, EOFError)
 
 
-def _bzip2() -> _Format:
+def _bzip2(_: int) -> _Format:
     import bz2  # noqa: PLC0415
 
     return bz2.BZ2Decompressor, (OSError, EOFError)
 
 
-def _xz() -> _Format:
+def _xz(window: int) -> _Format:
     import lzma  # noqa: PLC0415
 
-    return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_MAX), (lzma.LZMAError, EOFError)
+    # Its limit is for all that it needs, of which the window is the most.
+    memory = min(window + window // 2, _MOST)
+    return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=memory), (lzma.LZMAError, EOFError)
 
 
 def zstd_module() -> ModuleType:
@@ -250,13 +270,14 @@ def zstd_module() -> ModuleType:
     return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
 
-def _zstd() -> _Format:
+def _zstd(window: int) -> _Format:
     zstd = zstd_module()
-    options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG_MAX}
+    least, most = _WINDOW_LOGS
+    options = {zstd.DecompressionParameter.window_log_max: min(max(window.bit_length() - 1, least), most)}
     return lambda: zstd.ZstdDecompressor(options=options), (zstd.ZstdError, EOFError)
 
 
-_FORMATS: Final[dict[Compression, Callable[[], _Format]]] = {
+_FORMATS: Final[dict[Compression, Callable[[int], _Format]]] = {
     Compression.GZIP: _gzip,
     Compression.BZIP2: _bzip2,
     Compression.XZ: _xz,

@@ -4,7 +4,6 @@
 """
 
 from orlop.streams.tar_header import (
-    DEFAULT_LIMITS,
     TYPE_BLOCK,
     TYPE_CHAR,
     TYPE_DIR,
@@ -14,14 +13,12 @@ from orlop.streams.tar_header import (
     TYPE_OTHER,
     TYPE_SYMLINK,
     TarEntry,
-    TarLimits,
 )
 from orlop.streams.tar_read import TarReader
 from orlop.streams.tar_scan import TarScanner, TarSummary
 from orlop.streams.tar_write import END, MTIME_MAX, member_header, padding
 
 __all__ = [
-    "DEFAULT_LIMITS",
     "END",
     "MTIME_MAX",
     "TYPE_BLOCK",
@@ -33,7 +30,6 @@ __all__ = [
     "TYPE_OTHER",
     "TYPE_SYMLINK",
     "TarEntry",
-    "TarLimits",
     "TarReader",
     "TarScanner",
     "TarSummary",

@@ -10,14 +10,16 @@ no content whatever size they state.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from zlib import adler32
 
-from orlop.errors import InvalidTar, LimitExceeded
+from orlop.errors import InvalidTar
+
+if TYPE_CHECKING:
+    from orlop.model.limits import Limits
 
 __all__ = [
     "BLOCK",
-    "DEFAULT_LIMITS",
     "TYPE_BLOCK",
     "TYPE_CHAR",
     "TYPE_DIR",
@@ -31,7 +33,6 @@ __all__ = [
     "MalformedError",
     "MemberParser",
     "TarEntry",
-    "TarLimits",
     "parse_pax",
     "pax_time",
 ]
@@ -65,24 +66,6 @@ _EXTENSIONS: Final = frozenset(b"xgLK")
 _OLD_SPARSE: Final = ord("S")
 _INT64_MAX: Final = (1 << 63) - 1
 _XATTR: Final = b"SCHILY.xattr."
-
-
-@dataclass(frozen=True, slots=True)
-class TarLimits:
-    """What a tar may ask of memory; beyond it LimitExceeded is raised.
-
-    Attributes:
-        extension_size: bytes of one PAX header or GNU long name (1 MiB, as in Go's archive/tar).
-        sparse_entries: pieces of one sparse file.
-        distinct_paths: up to how many members equal paths are noticed; after that many a summary is partial.
-    """
-
-    extension_size: int = 1 << 20
-    sparse_entries: int = 1 << 16
-    distinct_paths: int = 1 << 21
-
-
-DEFAULT_LIMITS: Final = TarLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,8 +313,10 @@ class MemberParser:
     with its body, where it is an extension, or `finish`.
     """
 
-    def __init__(self, limits: TarLimits) -> None:
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._extensions = 0  # of the member under way
+        self._extends = 0  # which one that is
         self.count = 0
         """How many entries are finished."""
         self.start: int | None = None
@@ -352,15 +337,22 @@ class MemberParser:
             header = parse_header(block)
         except MalformedError as error:
             raise self.invalid(str(error), offset) from None
-        if header.is_extension and header.size > self._limits.extension_size:
-            raise LimitExceeded(
-                f"tar member {self.count + 1} (at byte {offset}): its extended header is {header.size} bytes long, "
-                f"more than the limit of {self._limits.extension_size}"
-            )
+        if header.is_extension and header.size > (limits := self._limits).extension_size:
+            found = f"{self._where(offset)}: its extended header has {header.size} bytes"
+            raise limits.exceeded("extension_size", found)
         return header
 
     def extend(self, header: Header, body: bytes, offset: int) -> None:
-        """Take the ``body`` (without padding) of an extension that stands at ``offset``. Raises InvalidTar."""
+        """Take the ``body`` (without padding) of an extension that stands at ``offset``.
+
+        Raises InvalidTar, and LimitExceeded where the member has too many.
+        """
+        if self._extends != self.count:
+            self._extends, self._extensions = self.count, 0
+        self._extensions += 1
+        if self._extensions > self._limits.extensions:
+            found = f"{self._where(offset)}: it has {self._extensions} extended headers"
+            raise self._limits.exceeded("extensions", found)
         kind = chr(header.kind)
         if kind == "L":
             self._long_name = _text(body)
@@ -403,7 +395,10 @@ class MemberParser:
 
     def invalid(self, reason: str, offset: int) -> InvalidTar:
         """Make the error that says which member, at which byte, is wrong in which way."""
-        return InvalidTar(f"tar member {self.count + 1} (at byte {offset}): {reason}")
+        return InvalidTar(f"{self._where(offset)}: {reason}")
+
+    def _where(self, offset: int) -> str:
+        return f"tar member {self.count + 1} (at byte {offset})"
 
     def _entry(self, header: Header, pax: dict[bytes, bytes], start: int, offset: int) -> TarEntry:
         name = self._long_name or header.name

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidTar, LimitExceeded
+from orlop.errors import InvalidTar
+from orlop.model.limits import DEFAULT_LIMITS
 from orlop.streams.tar_header import (
     BLOCK,
-    DEFAULT_LIMITS,
     ZERO_BLOCK,
     MalformedError,
     MemberParser,
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
+    from orlop.errors import LimitExceeded
+    from orlop.model.limits import Limits
     from orlop.streams.compression import Readable
-    from orlop.streams.tar_header import Header, TarEntry, TarLimits
+    from orlop.streams.tar_header import Header, TarEntry
 
 __all__ = ["EntryReader", "TarReader"]
 
@@ -35,7 +37,7 @@ class EntryReader:
 
     verify = True
 
-    def __init__(self, source: Readable, *, limits: TarLimits = DEFAULT_LIMITS) -> None:
+    def __init__(self, source: Readable, *, limits: Limits = DEFAULT_LIMITS) -> None:
         self._source = source
         self._limits = limits
         self._parser = MemberParser(limits)
@@ -122,19 +124,17 @@ class EntryReader:
                     raise self._parser.invalid(f"in its sparse map, {error}", offset) from None
             if not more:
                 break
-            if len(pieces) > self._limits.sparse_entries:
-                raise self._too_many_pieces(offset)
+            if len(pieces) > self._limits.sparse_pieces:
+                raise self._too_many_pieces(offset, len(pieces))
             block = self._take(BLOCK)
             if len(block) < BLOCK:
                 raise self._parser.invalid("the stream ends inside its sparse map", offset)
             table, more = block[:504], block[504]
         return pieces
 
-    def _too_many_pieces(self, offset: int) -> LimitExceeded:
-        return LimitExceeded(
-            f"tar member {self._parser.count + 1} (at byte {offset}): its sparse map has more than the limit of "
-            f"{self._limits.sparse_entries} pieces"
-        )
+    def _too_many_pieces(self, offset: int, count: int) -> LimitExceeded:
+        where = f"tar member {self._parser.count + 1} (at byte {offset})"
+        return self._limits.exceeded("sparse_pieces", f"{where}: its sparse map has {count} pieces")
 
     def _take(self, size: int) -> bytes:
         """Read ``size`` bytes, fewer only at the end of the source."""
@@ -160,7 +160,7 @@ class TarReader(EntryReader):
     of entries count from where it stood. Memory is bounded by the limits and by the size that is asked of `read`.
     """
 
-    def __init__(self, source: Readable, *, limits: TarLimits = DEFAULT_LIMITS) -> None:
+    def __init__(self, source: Readable, *, limits: Limits = DEFAULT_LIMITS) -> None:
         super().__init__(source, limits=limits)
         seekable = getattr(source, "seekable", None)
         self._seek = getattr(source, "seek", None) if seekable is not None and seekable() else None
@@ -228,8 +228,8 @@ class TarReader(EntryReader):
 
     def _sparse_map_0(self, entry: TarEntry, pax: dict[bytes, bytes]) -> list[_Piece]:
         count = integer(pax.get(b"GNU.sparse.numblocks", b""), "number of sparse pieces")
-        if count > self._limits.sparse_entries:
-            raise self._too_many_pieces(entry.header_offset)
+        if count > self._limits.sparse_pieces:
+            raise self._too_many_pieces(entry.header_offset, count)
         text = pax.get(b"GNU.sparse.map", b"")
         numbers = [integer(part, "sparse map") for part in text.split(b",")] if text else []
         if len(numbers) != 2 * count:
@@ -251,8 +251,8 @@ class TarReader(EntryReader):
                 count = integer(texts[0], "number of sparse pieces")
                 if count < 0:
                     raise MalformedError("its number of sparse pieces is negative")
-                if count > self._limits.sparse_entries:
-                    raise self._too_many_pieces(entry.header_offset)
+                if count > self._limits.sparse_pieces:
+                    raise self._too_many_pieces(entry.header_offset, count)
                 wanted += 2 * count
             numbers.extend(integer(text, "sparse map") for text in texts[: wanted - len(numbers)])
         return list(zip(numbers[1::2], numbers[2::2], strict=True))

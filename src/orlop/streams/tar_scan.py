@@ -11,10 +11,9 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from zlib import adler32
 
-from orlop.errors import LimitExceeded
+from orlop.model.limits import DEFAULT_LIMITS
 from orlop.streams.tar_header import (
     BLOCK,
-    DEFAULT_LIMITS,
     TYPE_FILE,
     TYPE_SYMLINK,
     ZERO_BLOCK,
@@ -24,9 +23,13 @@ from orlop.streams.tar_header import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orlop.streams.tar_header import Header, TarEntry, TarLimits
+    from orlop.model.limits import Limits
+    from orlop.streams.tar_header import Header, TarEntry
 
 __all__ = ["END_RECORD", "TarScanner", "TarSummary"]
+
+DISTINCT_PATHS: Final = 1 << 20
+"""Up to how many members equal paths are noticed; after that many a summary is partial."""
 
 END_RECORD: Final = b"9" * (BLOCK - 8)
 """Ends the headers in a table of contents: no header can look like it, since 9 is no octal digit."""
@@ -127,15 +130,24 @@ class TarScanner:
 
     Refused is what the daemons refuse: a damaged header and an early end. A missing end, an empty stream and bytes
     after the end are fine. Equal paths make the summary partial, no error. Memory stays bounded: about 9 MB for 100,000
-    members, up to `TarLimits.distinct_paths`.
+    members, up to ``distinct_paths`` of them.
 
     ``headers``, where given, receives the bytes of the table of contents while the layer passes, and at `close` those
     that end it; `orlop.streams.toc` says what they are, keeps and reads them.
     """
 
-    def __init__(self, *, headers: Callable[[bytes], object] | None = None, limits: TarLimits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        *,
+        headers: Callable[[bytes], object] | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        distinct_paths: int = DISTINCT_PATHS,
+    ) -> None:
         self._headers = headers
         self._limits = limits
+        self._distinct_paths = distinct_paths
+        # A name of so many bytes, or fewer, is neither too long nor too deep.
+        self._short = min(limits.name_length, 2 * limits.path_depth + 1)
         self._parser = MemberParser(limits)
         self._fed = 0
         self._held = bytearray()  # the beginning of something that the next pieces complete
@@ -159,8 +171,8 @@ class TarScanner:
     def feed(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take the next piece of the stream.
 
-        Raises InvalidTar, and LimitExceeded for an extended header or sparse map that is too large; the scanner is of
-        no use afterwards. What ``headers`` raises passes through.
+        Raises InvalidTar, and LimitExceeded for what is too large, too long, too deep or too many; the scanner is of no
+        use afterwards. What ``headers`` raises passes through.
         """
         data = chunk if isinstance(chunk, bytes) else bytes(chunk)
         self._fed += len(data)
@@ -319,11 +331,9 @@ class TarScanner:
         after = position + BLOCK
         if self._sparse is not None:
             self._sparse_blocks += 1
-            if self._sparse_blocks * 21 > self._limits.sparse_entries:
-                raise LimitExceeded(
-                    f"tar member {parser.count + 1} (at byte {parser.start}): its sparse map has more than "
-                    f"the limit of {self._limits.sparse_entries} pieces"
-                )
+            if (pieces := self._sparse_blocks * 21) > self._limits.sparse_pieces:
+                where = f"tar member {parser.count + 1} (at byte {parser.start})"
+                raise self._limits.exceeded("sparse_pieces", f"{where}: its sparse map has up to {pieces} pieces")
             batch.table.append(block)
             if block[504]:
                 return after, True
@@ -366,10 +376,11 @@ class TarScanner:
         if not batch.paths:
             return
         batch.tidy()
+        self._check(batch.paths)
         self._content_size += sum(batch.sizes)
-        if len(self._hashes) >= self._limits.distinct_paths:
+        if len(self._hashes) >= self._distinct_paths:
             self._reason = self._reason or (
-                f"it has more than {self._limits.distinct_paths} members, which were not searched for equal paths"
+                f"it has more than {self._distinct_paths} members, which were not searched for equal paths"
             )
             return
         # 64 bits of a hash with a secret key stand for each path: two paths that share one are not to be expected.
@@ -387,6 +398,18 @@ class TarScanner:
                 earlier.add(key)
         self._hashes.fromlist(hashes)
         self._sizes.fromlist(batch.sizes)
+
+    def _check(self, paths: list[bytes]) -> None:
+        limits = self._limits
+        if self._parser.count > limits.layer_entries:
+            raise limits.exceeded("layer_entries", f"the layer has {self._parser.count} members or more")
+        if max(map(len, paths)) <= self._short:
+            return
+        for path in paths:
+            if len(path) > limits.name_length:
+                raise limits.exceeded("name_length", f"the layer has a name of {len(path)} bytes, {_begin(path)}")
+            if (depth := path.count(b"/")) > limits.path_depth:
+                raise limits.exceeded("path_depth", f"the layer has a name of {depth} folders, {_begin(path)}")
 
 
 @dataclass(slots=True)
@@ -442,6 +465,11 @@ def _quick_pax(body: bytes) -> dict[bytes, bytes] | None:
     if position != len(body) or 0 in body:
         return None
     return records
+
+
+def _begin(path: bytes) -> str:
+    """Give the beginning of a long name, for a message."""
+    return f"{path[:40].decode('utf-8', 'surrogateescape')!r}…"
 
 
 def _clean(path: bytes) -> bytes:

@@ -20,14 +20,15 @@ import json
 from typing import TYPE_CHECKING, Final, Protocol
 
 from orlop.errors import InvalidCompression, InvalidTar, LimitExceeded, TocDamaged
+from orlop.model.limits import NO_LIMITS
 from orlop.streams.compression import Compression, decompressed, zstd_module
-from orlop.streams.tar_header import BLOCK, DEFAULT_LIMITS
+from orlop.streams.tar_header import BLOCK
 from orlop.streams.tar_read import EntryReader
 from orlop.streams.tar_scan import END_RECORD, TarSummary
 
 if TYPE_CHECKING:
     from orlop.streams.compression import DecompressingReader, Readable
-    from orlop.streams.tar_header import Header, TarEntry, TarLimits
+    from orlop.streams.tar_header import Header, TarEntry
 
 __all__ = ["VERSION", "TocReader", "TocWriter", "read_toc", "toc_records"]
 
@@ -72,13 +73,13 @@ class TocWriter:
             self._sink.write(self._compressor.flush())
 
 
-def read_toc(source: Readable, *, limits: TarLimits = DEFAULT_LIMITS) -> TocReader:
+def read_toc(source: Readable) -> TocReader:
     """Iterate over the entries of the table of contents in ``source``, which stays the caller's to close.
 
     Raises TocDamaged, at once where it is no table of this version, else during the iteration, at its end at the
     latest.
     """
-    return TocReader(source, limits=limits)
+    return TocReader(source)
 
 
 def toc_records(source: Readable) -> DecompressingReader:
@@ -102,8 +103,9 @@ class TocReader(EntryReader):
 
     verify = False
 
-    def __init__(self, source: Readable, *, limits: TarLimits = DEFAULT_LIMITS) -> None:
-        super().__init__(_Buffered(toc_records(source)), limits=limits)
+    def __init__(self, source: Readable) -> None:
+        # What the layer's scanner let pass is read, whatever the limits were.
+        super().__init__(_Buffered(toc_records(source)), limits=NO_LIMITS)
         self.summary: TarSummary | None = None
 
     def __next__(self) -> TarEntry:

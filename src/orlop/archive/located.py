@@ -1,0 +1,111 @@
+"""The members of an archive that can be sought in, and parts of files that are read by position."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from orlop.archive.members import L, Member, Members
+from orlop.streams.files import CHUNK, explained
+from orlop.streams.tar import TarReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.archive.members import LayerTaker
+    from orlop.model.progress import Progress
+    from orlop.store.ingest import Readable
+    from orlop.streams.meter import Meter
+
+
+class LocatedMembers(Members[L]):
+    """The members of a plain tar file that can be sought in; content is read only when it is asked for."""
+
+    parallel = True
+
+    def __init__(
+        self, descriptor: int, start: int, take: LayerTaker[L], meter: Meter, progress: Progress | None = None
+    ) -> None:
+        super().__init__(take, meter, progress)
+        self._descriptor = descriptor
+        for count, entry in enumerate(TarReader(Window(descriptor, start, None), limits=self.limits), 1):
+            self._check_count(count)
+            if entry.type in {"hardlink", "symlink"}:
+                self._add_link(entry.name, entry.linkname, hard=entry.type == "hardlink")
+            elif entry.type == "file":
+                # Of a sparse file, what is stored is not what it holds: it is read from its header.
+                place = entry.header_offset if entry.sparse else entry.offset
+                member = Member[L](size=entry.size, offset=start + place, sparse=entry.sparse)
+                self._add(entry.name, member, partial(self._same, member))
+
+    def _same(self, one: Member[L], other: Member[L]) -> bool:
+        return one.size == other.size and self._digest(one) == self._digest(other)
+
+    def _digest(self, member: Member[L]) -> bytes:
+        content, digest = self._content(member), hashlib.sha256()
+        while chunk := content.read(CHUNK):
+            # Of a sparse member there may be no end.
+            self.meter.unpacked(len(chunk))
+            digest.update(chunk)
+        return digest.digest()
+
+    def _content(self, member: Member[L]) -> Readable:
+        if not member.sparse:
+            return self.meter.counted(Window(self._descriptor, member.offset, member.size))
+        reader = TarReader(self.meter.counted(Window(self._descriptor, member.offset, None)), limits=self.limits)
+        next(reader)
+        return reader
+
+    @contextmanager
+    def _reading(self, member: Member[L], key: str) -> Iterator[Readable]:  # noqa: ARG002 - the place is known
+        yield self._content(member)
+
+    def close(self) -> None:
+        """Discard every layer that has not been published; the file, which is the caller's, is not read any more."""
+        super().close()
+        self._descriptor = -1
+
+
+class Window:
+    """A part of a file, read by position, so that several may read one descriptor at once."""
+
+    __slots__ = ("_descriptor", "_end", "_start", "position")
+
+    def __init__(self, descriptor: int, start: int, size: int | None) -> None:
+        self._descriptor = descriptor
+        self._start = start
+        self._end = None if size is None else start + size
+        self.position = start
+
+    def read(self, n: int = -1, /) -> bytes:
+        """Give at most ``n`` bytes, and fewer only at the end of the part or of the file."""
+        if self._end is not None:
+            n = self._end - self.position if n < 0 else min(n, self._end - self.position)
+        try:
+            data = os.pread(self._descriptor, n, self.position) if n > 0 else b""
+        except OSError as error:
+            raise explained(error, "read", "the archive") from error
+        self.position += len(data)
+        return data
+
+    def seekable(self) -> bool:
+        """Say that `seek` works."""
+        return True
+
+    def tell(self) -> int:
+        """Give the position within the part."""
+        return self.position - self._start
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to a position within the part, as files do."""
+        if whence == os.SEEK_CUR:
+            self.position += offset
+        elif whence == os.SEEK_SET:
+            self.position = self._start + offset
+        else:
+            end = os.fstat(self._descriptor).st_size if self._end is None else self._end
+            self.position = end + offset
+        return self.tell()

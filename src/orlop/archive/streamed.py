@@ -1,0 +1,137 @@
+"""The members of an archive that comes once, through a pipe or a decompressor."""
+
+from __future__ import annotations
+
+import io
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from orlop.archive.members import L, Member, Members, refused
+from orlop.errors import InvalidArchive, InvalidInput, ReadFailed
+from orlop.streams.files import CHUNK
+from orlop.streams.tar import TarReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from orlop.archive.members import LayerTaker
+    from orlop.model.progress import Progress
+    from orlop.store.ingest import Readable
+    from orlop.streams.meter import Meter
+    from orlop.streams.tar import TarEntry
+
+_BLOCK = 512
+
+
+class StreamedMembers(Members[L]):
+    """The members of a tar that comes once: documents wait in memory, all else is taken as a possible layer.
+
+    Where the archive can be had again (``again``), members can be read later, each by going through it once more.
+    """
+
+    def __init__(
+        self,
+        source: Readable,
+        take: LayerTaker[L],
+        meter: Meter,
+        progress: Progress | None = None,
+        *,
+        again: Callable[[], AbstractContextManager[Readable]] | None = None,
+    ) -> None:
+        super().__init__(take, meter, progress)
+        self._again = again
+        try:
+            reader = TarReader(source, limits=self.limits)
+            for count, entry in enumerate(reader, 1):
+                self._check_count(count)
+                if entry.type in {"hardlink", "symlink"}:
+                    self._add_link(entry.name, entry.linkname, hard=entry.type == "hardlink")
+                elif entry.type == "file":
+                    # A name that is refused is refused before its content is kept.
+                    self._key(entry.name)
+                    member = self._take(reader, entry)
+                    try:
+                        self._add(entry.name, member, partial(_equal, member))
+                    except BaseException:
+                        if member.layer is not None:
+                            member.layer.discard()
+                        raise
+            # What follows the end of an archive is read, so that who writes it does not meet a closed pipe. What has
+            # no member is no archive, and may never end.
+            while self._table and source.read(CHUNK):
+                pass
+        except BaseException:
+            self.close()
+            raise
+
+    def _take(self, reader: TarReader, entry: TarEntry) -> Member[L]:
+        first = b""
+        while len(first) < min(entry.size, _BLOCK) and (data := reader.read(_BLOCK - len(first))):
+            first += data
+        most = max(self.limits.config_size, self.limits.manifest_size)
+        if entry.size < _BLOCK or (entry.size <= most and first.lstrip()[:1] in {b"{", b"["}):
+            self._count_document(entry.size)
+            return Member(size=entry.size, data=first + b"".join(reader.chunks()))
+        label = _label(entry.name)
+        member = Member[L](size=entry.size, offset=entry.offset)
+        try:
+            content = _Continued(first, reader)
+            member.layer = self._take_layer(content, self._watcher(label, entry.size), self.meter)
+            self._finished(label)
+        except InvalidInput as error:
+            # Only what the manifest names has to be a layer.
+            member.failure = refused(error, f"the member {entry.name!r}")
+        return member
+
+    @contextmanager
+    def _reading(self, member: Member[L], key: str) -> Iterator[Readable]:
+        if member.data is not None:
+            yield io.BytesIO(member.data)
+            return
+        if self._again is None:
+            msg = f"the archive came through a pipe, and its member {key!r} is gone; name a file instead"
+            raise ReadFailed(msg)
+        with self._again() as source:
+            reader = TarReader(source, limits=self.limits)
+            if not any(entry.offset == member.offset for entry in reader):
+                msg = f"the archive has changed while it was read: its member {key!r} is not there any more"
+                raise ReadFailed(msg)
+            yield reader
+
+    def _read(self, member: Member[L], key: str) -> bytes:
+        if member.data is None:
+            msg = f"the archive's document {key!r} is no JSON; it is refused"
+            raise InvalidArchive(msg)
+        return member.data
+
+
+def _equal(new: Member[L], before: Member[L]) -> bool:
+    """Compare a member with the one that has its name; the new one's layer, if any, is not needed either way."""
+    if new.layer is not None:
+        new.layer.discard()
+        return before.layer is not None and before.layer.blob.digest == new.layer.blob.digest
+    return new.data is not None and new.data == before.data
+
+
+def _label(name: str) -> str:
+    """Give a short name for progress: of the part of a path that looks like a digest, the first 12 digits."""
+    parts = [part for part in name.split("/") if part not in {"", ".", "layer.tar"}]
+    return parts[-1].partition(".")[0][:12] if parts else name
+
+
+class _Continued:
+    """A member's content, of which the first bytes have been read already."""
+
+    def __init__(self, first: bytes, reader: TarReader) -> None:
+        self._first = first
+        self._reader = reader
+
+    def read(self, n: int, /) -> bytes:
+        """Give at most ``n`` bytes."""
+        if self._first:
+            rest = self._reader.read(n - len(self._first)) if n > len(self._first) else b""
+            data, self._first = self._first[:n] + rest, self._first[n:]
+            return data
+        return self._reader.read(n)

@@ -1,0 +1,81 @@
+"""``--limit``: what an archive may ask for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from orlop.model.limits import SIZES, Limits, option_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_NONE: Final = "none"
+_UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_VALUE: Final = re.compile(r"(?P<number>[0-9]{1,18})(?P<unit>[kmgt]?)(?P<bytes>i?b)?", re.IGNORECASE | re.ASCII)
+_NAMES: Final = {option_of(field.name): field.name for field in fields(Limits)}
+
+
+def limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command that reads archives ``--limit``, which changes the session's limits."""
+    defaults = ", ".join(f"{option}={_shown(name)}" for option, name in _NAMES.items())
+    text = f"Let it ask for more, or less. Sizes take k, m, g or t; none lifts a limit. Default: {defaults}."
+    return _option(text)(command)
+
+
+def archive_limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command that may look into an archive ``--limit``, which changes the session's limits."""
+    return _option("What the archive may ask for, see `orlop load --help`.")(command)
+
+
+def _option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(
+        "--limit",
+        metavar="NAME=NUMBER",
+        multiple=True,
+        expose_value=False,
+        callback=_read_limits,
+        help=text,
+    )
+
+
+def _shown(name: str) -> str:
+    """Give the default of a limit in the shortest way in which it can be written."""
+    value: int = getattr(Limits(), name)
+    if name in SIZES:
+        for unit, size in reversed(_UNITS.items()):
+            if value % size == 0:
+                return f"{value // size}{unit}"
+    return str(value)
+
+
+def _read_limits(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> None:
+    if not values:
+        return
+    changes: dict[str, int] = {}
+    for value in values:
+        option, equals, text = value.partition("=")
+        name = _NAMES.get(option)
+        if not equals or name is None:
+            msg = f"{value!r} sets none of the limits {', '.join(_NAMES)}"
+            raise click.BadParameter(msg, context, parameter)
+        number = _number(text, is_size=name in SIZES)
+        if number is None:
+            expected = "a number of bytes, such as 64m" if name in SIZES else "a number"
+            msg = f"{text!r} is no value for {option}: give {expected}, or {_NONE}"
+            raise click.BadParameter(msg, context, parameter)
+        changes[name] = number
+    context.obj.limits = Limits(**changes)
+
+
+def _number(text: str, *, is_size: bool) -> int | None:
+    """Read a value; none where it is no valid one."""
+    if text == _NONE:
+        return Limits.UNLIMITED
+    match = _VALUE.fullmatch(text)
+    if match is None or ((match["unit"] or match["bytes"]) and not is_size):
+        return None
+    return min(int(match["number"]) * _UNITS[match["unit"].lower()], Limits.UNLIMITED)

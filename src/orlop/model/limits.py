@@ -1,0 +1,103 @@
+"""How much an archive may ask for: limits that a user sets, with defaults that refuse nothing real."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import ClassVar, Final
+
+from orlop.errors import LimitExceeded
+
+_MIB: Final = 1 << 20
+_GIB: Final = 1 << 30
+
+SIZES: Final = frozenset(
+    {
+        "config_size",
+        "documents_size",
+        "extension_size",
+        "manifest_size",
+        "plain_size",
+        "ratio_floor",
+        "window_size",
+    }
+)
+"""The limits that are numbers of bytes; the others count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What an archive or a layer may ask of time, memory and disk; beyond it `LimitExceeded` is raised.
+
+    `UNLIMITED` in place of a number lifts a limit. Immutable; raises `ValueError` for a negative number.
+
+    Attributes:
+        members: files and links in an archive, or in a directory that is read as one.
+        name_length: bytes of the name of a member, of an archive or a layer, and of a link's target in an archive.
+        path_depth: folders in such a name.
+        extension_size: bytes of one extended header of a tar (PAX, GNU long names).
+        extensions: extended headers before one member of a tar.
+        sparse_pieces: pieces of one sparse file in a tar.
+        layer_entries: members of one layer.
+        layers: layers of one image. Docker allows 125, so that an image of more can be kept, but not run.
+        config_size: bytes of one image config.
+        manifest_size: bytes of one manifest or index, ``manifest.json`` and ``index.json`` among them.
+        documents_size: bytes of all these documents; from a pipe, of everything that could be one.
+        json_values: values in one document, counted by the brackets and commas in it.
+        json_values_total: values in all documents that are read.
+        window_size: bytes that a zstd stream may look back, which decompressing it takes of memory; xz gets half as
+            much again.
+        plain_size: bytes of all layers that are read, uncompressed.
+        ratio: how many times as large as what was read of an archive that may be which comes out of it. More than 1,032
+            is beyond gzip: only zstd, xz, bzip2 and sparse files of nothing but zeros get there.
+        ratio_floor: bytes that may come out before the ratio is judged.
+    """
+
+    UNLIMITED: ClassVar[int] = (1 << 63) - 1
+
+    members: int = 200_000
+    name_length: int = 4096
+    path_depth: int = 1000
+    extension_size: int = _MIB
+    extensions: int = 100
+    sparse_pieces: int = 1 << 16
+    layer_entries: int = 10_000_000
+    layers: int = 125
+    config_size: int = 4 * _MIB
+    manifest_size: int = 16 * _MIB
+    documents_size: int = 128 * _MIB
+    json_values: int = 500_000
+    json_values_total: int = 2_000_000
+    window_size: int = 128 * _MIB
+    plain_size: int = 1024 * _GIB
+    ratio: int = 1200
+    ratio_floor: int = _GIB
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if getattr(self, field.name) < 0:
+                msg = f"the limit {field.name} is negative; give a number, or Limits.UNLIMITED"
+                raise ValueError(msg)
+
+    def exceeded(self, name: str, found: str) -> LimitExceeded:
+        """Make the error for a limit that is exceeded.
+
+        Args:
+            name: which limit.
+            found: the clause that says what was found, and where.
+        """
+        option = option_of(name)
+        return LimitExceeded(
+            f"{found}, but the limit {option} is {getattr(self, name)}; if the source is trusted, raise it with"
+            f" --limit {option}=NUMBER, in Python with Limits({name}=NUMBER)"
+        )
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+NO_LIMITS: Final = Limits(**{field.name: Limits.UNLIMITED for field in fields(Limits)})
+"""For what was let in already, under limits that somebody chose."""
+
+
+def option_of(name: str) -> str:
+    """Give what the command line calls a limit."""
+    return name.replace("_", "-")

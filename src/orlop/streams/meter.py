@@ -1,0 +1,73 @@
+"""How much was read of an archive, and how much came out of it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from orlop.model.limits import Limits
+
+
+class Readable(Protocol):
+    """Anything that gives bytes: at most ``n`` at once, none at the end."""
+
+    def read(self, n: int, /) -> bytes:
+        """Give at most ``n`` bytes."""
+
+
+class Meter:
+    """Counts what passes of one archive, at every level, and holds it against the limits. Threads may share it.
+
+    What comes out of a compressed archive and what comes out of compressed layers in it are each compared with the
+    bytes of the outermost stream, so that one bomb in another is judged as one, and so are many small ones.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._turn = threading.Lock()
+        self._read = self._unpacked = self._plain = 0
+
+    def counted(self, source: Readable) -> Counted:
+        """Give a reader of the outermost stream, whose bytes are counted."""
+        return Counted(source, self)
+
+    def read(self, count: int) -> None:
+        """Note bytes of the outermost stream."""
+        with self._turn:
+            self._read += count
+
+    def unpacked(self, count: int) -> None:
+        """Note bytes that came out of an archive that is compressed as a whole. Raises `LimitExceeded`."""
+        with self._turn:
+            self._unpacked += count
+            self._check(self._unpacked)
+
+    def plain(self, count: int) -> None:
+        """Note bytes of a layer's uncompressed tar. Raises `LimitExceeded`."""
+        with self._turn:
+            self._plain += count
+            self._check(self._plain)
+
+    def _check(self, size: int) -> None:
+        limits = self.limits
+        if size > limits.plain_size:
+            raise limits.exceeded("plain_size", f"{size} bytes have come out of the archive")
+        if size > limits.ratio_floor and size > limits.ratio * self._read:
+            times = size // max(1, self._read)
+            found = f"{size} bytes have come out of {self._read} bytes of the archive, {times} times as many"
+            raise limits.exceeded("ratio", found)
+
+
+class Counted:
+    """A reader of the outermost stream, see `Meter.counted`."""
+
+    def __init__(self, source: Readable, meter: Meter) -> None:
+        self._source = source
+        self._meter = meter
+
+    def read(self, n: int, /) -> bytes:
+        """Give at most ``n`` bytes."""
+        data = self._source.read(n)
+        self._meter.read(len(data))
+        return data
