@@ -326,3 +326,61 @@ class WriteFailed(StorageError):
     """A file or pipe that was named cannot be written."""
 
     code = "WRITE_FAILED"
+
+
+# A server cannot listen, or does not answer a request.
+
+
+class InvalidAddress(InvalidInput):
+    """A text that should say where a server listens is no address, or one that may not be served so."""
+
+    code = "INVALID_ADDRESS"
+
+
+class ListenFailed(OrlopError):
+    """A server cannot listen at an address."""
+
+    code = "LISTEN_FAILED"
+    exit_code = 7
+
+
+class RequestRefused(OrlopError):
+    """A request may not be made: by this client, in this way, or of this server."""
+
+    code = "REQUEST_REFUSED"
+    http_status = 403
+
+
+class Unauthorized(RequestRefused):
+    """A request does not carry the token that the server asks for."""
+
+    code = "UNAUTHORIZED"
+    http_status = 401
+
+
+class NotServed(RequestRefused):
+    """The API has no such endpoint."""
+
+    code = "NOT_SERVED"
+    http_status = 404
+
+
+class BodyTooLarge(RequestRefused):
+    """The body of a request is larger than the server takes."""
+
+    code = "BODY_TOO_LARGE"
+    http_status = 413
+
+
+class ServerBusy(RequestRefused):
+    """The server works on as many requests as it may, or is about to end."""
+
+    code = "SERVER_BUSY"
+    http_status = 503
+
+
+class RequestAborted(OrlopError):
+    """A client hung up, or was too slow, before a request was done."""
+
+    code = "REQUEST_ABORTED"
+    http_status = 408

@@ -63,7 +63,6 @@ def test_every_room_is_in_the_contract_of_layers() -> None:
         ("fcntl", {"streams/files.py"}),
         # Lenient, slow, and not to the byte: layers and archives have a scanner of their own.
         ("tarfile", set()),
-        ("asyncio", set()),
         ("concurrent", set()),
         ("multiprocessing", set()),
         ("pickle", set()),
@@ -75,7 +74,16 @@ def test_some_modules_are_imported_in_one_place_only(module: str, allowed: set[s
 
 @pytest.mark.parametrize(
     ("module", "place"),
-    [("sqlite3", "store/metadata_sqlite"), ("click", "cli/"), ("rich", "cli/"), ("platformdirs", "")],
+    [
+        ("sqlite3", "store/metadata_sqlite"),
+        ("click", "cli/"),
+        ("rich", "cli/"),
+        ("platformdirs", ""),
+        ("asyncio", "api/"),
+        ("anyio", "api/"),
+        ("starlette", "api/"),
+        ("uvicorn", "api/"),
+    ],
 )
 def test_some_libraries_are_imported_in_one_room_only(module: str, place: str) -> None:
     assert [name for name in importers(module) if not name.startswith(place)] == []

@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "push": "registries:push",
     "rmi": "rmi:rmi",
     "save": "save:save",
+    "serve": "serve:serve",
     "store": "store:store",
     "tag": "tag:tag",
 }

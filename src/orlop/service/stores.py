@@ -66,7 +66,7 @@ def init(root: Root, *, group: int | str | None = None, allow_network: bool = Fa
         PermissionDenied: one is no member of the group, or may not write there. UnsafeFileSystem, StorageError: it
         cannot be made.
     """
-    number = None if group is None else _group_number(group)
+    number = None if group is None else group_number(group)
     with Store(root, group=number, allow_network=allow_network) as store:
         found = store_info(store)
     if found.group != number:
@@ -199,7 +199,8 @@ def migrate(root: Root, *, allow_network: bool = False) -> MigrateReport:
         return MigrateReport(old, int(store.metadata.facts()["schema"]), kept)
 
 
-def _group_number(group: int | str) -> int:
+def group_number(group: int | str) -> int:
+    """Give the number of a group that is named, or numbered; raises `InvalidInput` where there is none."""
     import grp  # noqa: PLC0415 - few stores are shared
 
     if isinstance(group, int) or group.isdecimal():

@@ -1,0 +1,114 @@
+"""What a listener asks of those who come, by where it listens: nobody is let in by oversight."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from orlop.api.access import Policy
+from orlop.api.listeners import Address, Listener
+from orlop.api.server import Door
+from orlop.errors import InvalidAddress, ListenFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orlop.api.listeners import Activation
+
+_OPEN: Final = "give --tlsverify, so that clients show a certificate, or --token-file, or --allow-anonymous"
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Files in PEM for TLS: the server's certificate and key, and that of the authority for clients' certificates.
+
+    With ``authority`` only clients are let in that show a certificate which it has signed.
+    """
+
+    certificate: str
+    key: str
+    authority: str | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Read the files.
+
+        Raises:
+            ListenFailed: one cannot be read, or does not fit.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(self.certificate, self.key)
+            if self.authority is not None:
+                context.load_verify_locations(self.authority)
+                context.verify_mode = ssl.CERT_REQUIRED
+        except OSError as error:
+            files = ", ".join(filter(None, (self.certificate, self.key, self.authority)))
+            raise ListenFailed(f"cannot use the files for TLS ({files}): {error.strerror or error}") from error
+        return context
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """How a server keeps strangers out.
+
+    Args:
+        certificates: for TLS on TCP.
+        token: a secret that clients on TCP must send.
+        anonymous: clients on TCP may come without certificate and token.
+        read_only: nothing may be changed by anybody.
+        group: the number of a group that may use Unix sockets too.
+    """
+
+    certificates: Certificates | None = None
+    token: str | None = None
+    anonymous: bool = False
+    read_only: bool = False
+    group: int | None = None
+
+
+def doors(addresses: Sequence[Address], security: Security, activation: Activation | None = None) -> list[Door]:
+    """Listen at addresses; whoever gets the doors closes their listeners.
+
+    Unix sockets are kept by their mode. TCP asks for certificates or a token, unless it was said that anybody may come,
+    and goes beyond this machine with TLS only.
+
+    Raises:
+        InvalidAddress: an address may not be served so. ListenFailed: it cannot be listened there.
+    """
+    tls = None if security.certificates is None else security.certificates.context()
+    for address in addresses:
+        if address.kind == "tcp":
+            _check(str(address), security, is_local=address.is_local)
+    opened: list[Door] = []
+    try:
+        for address in addresses:
+            listener = Listener(address, tls=tls is not None, group=security.group, activation=activation)
+            opened.append(Door(listener, Policy(read_only=security.read_only)))
+            opened[-1] = _door(listener, security, tls)
+    except BaseException:
+        for door in opened:
+            door.listener.close()
+        raise
+    return opened
+
+
+def _door(listener: Listener, security: Security, tls: ssl.SSLContext | None) -> Door:
+    if all(one.family == socket.AF_UNIX for one in listener.sockets):
+        return Door(listener, Policy(read_only=security.read_only))
+    if listener.address.kind == "fd":
+        # What systemd handed over is only known now.
+        for place in listener.places():
+            _check(place, security, is_local=Address.parse(place).is_local)
+    # With TLS the certificate says who the server is: no page can give it another name.
+    hosts = None if tls is not None else frozenset({"localhost", listener.address.place.lower()})
+    return Door(listener, Policy(security.token, hosts, security.read_only), tls)
+
+
+def _check(place: str, security: Security, *, is_local: bool) -> None:
+    if security.certificates is None and not is_local:
+        raise InvalidAddress(f"{place} can be reached from other machines: give --tls or --tlsverify with certificates")
+    verified = security.certificates is not None and security.certificates.authority is not None
+    if not verified and security.token is None and not security.anonymous:
+        raise InvalidAddress(f"{place} would be open to whoever reaches it: {_OPEN}")

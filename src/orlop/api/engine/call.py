@@ -1,0 +1,136 @@
+"""A request to the Engine API, and the endpoints that answer such requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+
+from orlop.api.engine.shapes.encoding import body
+from orlop.api.engine.shapes.fault import Verb
+from orlop.api.streamed import chunks
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from starlette.types import Receive, Scope, Send
+
+    from orlop.api.engine.versions import ApiVersion
+    from orlop.api.log import AccessLog
+    from orlop.api.metrics import Metrics
+    from orlop.api.workers import Workers
+    from orlop.service.image_service import ImageService
+
+_LONGEST_DOCUMENT: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may take.
+
+    Args:
+        body: the bytes of an upload, if they are bounded.
+        requests: how many are worked on at once; more are told to come again.
+        patience: for how many seconds a client may send nothing, or take nothing, in the midst of a request.
+    """
+
+    body: int | None = None
+    requests: int = 256
+    patience: float = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What all requests to a server share."""
+
+    service: ImageService
+    workers: Workers
+    metrics: Metrics
+    ending: asyncio.Event
+    limits: Limits
+    log: AccessLog | None
+
+
+class Call(Request):
+    """A request, with what it needs to be answered."""
+
+    @property
+    def context(self) -> Context:
+        """What it shares with others."""
+        context: Context = self.scope["orlop.context"]
+        return context
+
+    @property
+    def service(self) -> ImageService:
+        """The store."""
+        return self.context.service
+
+    @property
+    def version(self) -> ApiVersion:
+        """The version of the API that it speaks."""
+        version: ApiVersion = self.scope["orlop.version"]
+        return version
+
+    @property
+    def name(self) -> str:
+        """The name in its path."""
+        name: str = self.path_params["name"]
+        return name
+
+    def about(self, name: str) -> None:
+        """Say which image it is about, where that is not in its path: errors tell it."""
+        self.scope["orlop.name"] = name
+
+    async def document(self) -> bytes:
+        """Give its body, of a mebibyte at most. Raises what `chunks` raises."""
+        parts = [chunk async for chunk in chunks(self.receive, self.context.limits.patience, most=_LONGEST_DOCUMENT)]
+        return b"".join(parts)
+
+
+class Endpoint(Route):
+    """Answers requests of one method for one path.
+
+    Args:
+        method: of the requests.
+        path: a pattern of Starlette's, without the version.
+        serve: makes the answer.
+        verb: what the requests want, for the errors.
+    """
+
+    def __init__(
+        self, method: str, path: str, serve: Callable[[Call], Awaitable[Response]], verb: Verb = Verb.OTHER
+    ) -> None:
+        super().__init__(path, serve, methods=[method])
+        self.methods = {method}
+        self.app = self._answered
+        self._serve = serve
+        self._verb = verb
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Say whether a request is for this endpoint; one of another method is not."""
+        match, child = super().matches(scope)
+        return (match, child) if match is Match.FULL else (Match.NONE, {})
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["orlop.verb"] = self._verb
+        scope["orlop.route"] = self.path.replace(":path", "")
+        response = await self._serve(Call(scope, receive, send))
+        await response(scope, receive, send)
+
+
+def documents(
+    method: str, path: str, give: Callable[[Call], object], verb: Verb = Verb.OTHER, *, status: int = 200
+) -> Endpoint:
+    """Make an endpoint whose answers are JSON documents, which are made and written in a thread."""
+
+    def written(call: Call) -> bytes:
+        return body(give(call))
+
+    async def serve(call: Call) -> Response:
+        return Response(await call.context.workers.run(written, call), status, media_type="application/json")
+
+    return Endpoint(method, path, serve, verb)

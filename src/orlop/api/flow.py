@@ -1,0 +1,203 @@
+"""Bytes between the event loop and threads: a body that a thread reads, and one that a thread writes.
+
+Store and archives work in threads and block; connections live in the event loop and must not. Both kinds of flow hold a
+few mebibytes at most: who is ahead waits for the other. Either side may give up, and the other learns of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
+
+from orlop.errors import RequestAborted
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from orlop.errors import OrlopError
+
+PIECE: Final = 1 << 20
+"""What is handed over at once: a thread is not woken for less, unless there is no more."""
+_CAPACITY: Final = 4 * PIECE
+
+
+class Upload:
+    """A request's body on its way into a thread, which reads it as a stream.
+
+    `put`, `end` and `fail` belong to the event loop in which the object is made, `read` and `close` to a thread.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Event()
+        self._changed = threading.Condition()
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._ended = False
+        self._error: OrlopError | None = None
+        self._closed = False
+
+    async def put(self, chunk: bytes) -> None:
+        """Add bytes; waits while the reader is behind. What comes after the reader has closed is dropped."""
+        with self._changed:
+            if self._closed:
+                return
+            self._chunks.append(chunk)
+            self._size += len(chunk)
+            if self._size >= PIECE:
+                self._changed.notify()
+            if self._size < _CAPACITY:
+                return
+            self._room.clear()
+        await self._room.wait()
+
+    def end(self) -> None:
+        """Say that there is no more."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+
+    def fail(self, error: OrlopError) -> None:
+        """Say that the rest will not come; reading raises the error."""
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Give at most ``size`` bytes, or all; nothing at the end. Blocks until there is a piece, or no more.
+
+        Raises:
+            OrlopError: the body does not come whole.
+        """
+        wanted = size if 0 <= size < PIECE else PIECE
+        with self._changed:
+            while self._size < wanted and not self._ended and self._error is None:
+                self._changed.wait()
+            if self._error is not None:
+                raise self._error
+            data = self._taken(size)
+            if self._size < _CAPACITY - PIECE:
+                self._wake()
+        if size < 0 and data:
+            return data + self.read()
+        return data
+
+    def stream(self) -> BinaryIO:
+        """Give it as a binary stream."""
+        return cast("BinaryIO", self)
+
+    def close(self) -> None:
+        """Say that nobody reads any more: what comes is dropped, and who puts does not wait."""
+        with self._changed:
+            self._closed = True
+            self._chunks.clear()
+            self._size = 0
+            self._wake()
+
+    def _taken(self, size: int) -> bytes:
+        missing = self._size if size < 0 else min(size, self._size)
+        self._size -= missing
+        parts: list[bytes] = []
+        while missing:
+            chunk = self._chunks.popleft()
+            if len(chunk) > missing:
+                self._chunks.appendleft(chunk[missing:])
+                chunk = chunk[:missing]
+            parts.append(chunk)
+            missing -= len(chunk)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _wake(self) -> None:
+        if not self._room.is_set() and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._room.set)
+
+
+class Download:
+    """Bytes on their way out of a thread, which writes them, to a connection.
+
+    `put`, `end` and `fail` belong to threads; going through it and `cancel` to the event loop in which it is made.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._arrived = asyncio.Event()
+        self._changed = threading.Condition()
+        self._pending: list[bytes] = []
+        self._size = 0
+        self._ended = False
+        self._error: BaseException | None = None
+        self.cancelled = False
+        """Whether nobody takes anything any more."""
+
+    def put(self, chunk: bytes) -> None:
+        """Add bytes; blocks while the connection is behind.
+
+        Raises:
+            RequestAborted: nobody takes them any more.
+        """
+        with self._changed:
+            while self._size >= _CAPACITY and not self.cancelled:
+                self._changed.wait()
+            self._add(chunk)
+
+    def offer(self, chunk: bytes) -> None:
+        """Add bytes unless the connection is behind: for what may be left out.
+
+        Raises:
+            RequestAborted: nobody takes them any more.
+        """
+        with self._changed:
+            if self._size < PIECE or self.cancelled:
+                self._add(chunk)
+
+    def end(self) -> None:
+        """Say that there is no more."""
+        with self._changed:
+            self._ended = True
+            self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """Say that the rest will not come; who goes through it gets the error after what came before."""
+        with self._changed:
+            self._error = error
+            self._ended = True
+            self._wake()
+
+    def cancel(self) -> None:
+        """Say that nobody takes any more: the writer is told when it writes again."""
+        with self._changed:
+            self.cancelled = True
+            self._changed.notify_all()
+            self._arrived.set()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Give the bytes, as many at once as there are."""
+        while True:
+            await self._arrived.wait()
+            with self._changed:
+                data, self._pending, self._size = b"".join(self._pending), [], 0
+                self._changed.notify_all()
+                ended = self._ended
+                if not ended and not self.cancelled:
+                    self._arrived.clear()
+            if self.cancelled:
+                return
+            if data:
+                yield data
+            if ended:
+                if self._error is not None:
+                    raise self._error
+                return
+
+    def _add(self, chunk: bytes) -> None:
+        if self.cancelled:
+            raise RequestAborted("the client hung up before it had everything")
+        self._pending.append(chunk)
+        self._size += len(chunk)
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._arrived.is_set() and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._arrived.set)

@@ -1,0 +1,34 @@
+"""The access log: a line for each request, when it has been answered."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from orlop.api.record import Record
+
+
+class AccessLog:
+    """Writes a line for each request to a stream, as ``time client "method target" status received sent seconds``.
+
+    Targets are written in the ASCII of URLs, so that no line can hold a character of control. A stream that takes no
+    more is no reason to answer no more.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, record: Record) -> None:
+        """Write the line of a request."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        status = record.status or "-"
+        line = (
+            f'{moment} {record.client} "{record.method} {record.target}" {status} {record.received} {record.sent}'
+            f" {record.seconds:.3f}\n"
+        )
+        try:
+            self._stream.write(line)
+            self._stream.flush()
+        except (OSError, ValueError):
+            return

@@ -1,0 +1,70 @@
+"""One request as logs and metrics see it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope, Send
+
+_PLAIN: Final = frozenset(range(0x21, 0x7F)) - frozenset(b'"\\')
+
+
+@dataclass(slots=True)
+class Record:
+    """A request: whose, what it asked for, what it got.
+
+    ``target`` is its path and query as they came; ``route`` the endpoint, such as ``/images/{name}/json``, or empty
+    where there is none; ``status`` 0 until an answer begins; ``received`` and ``sent`` are bytes of bodies.
+    """
+
+    client: str
+    method: str
+    target: str
+    route: str = ""
+    status: int = 0
+    received: int = 0
+    sent: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.perf_counter() - self.started
+
+
+def record_of(scope: Scope) -> Record:
+    """Begin the record of a request."""
+    client = scope.get("client")
+    target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+    return Record(_client(client), scope["method"], _printable(target))
+
+
+def _client(client: tuple[str, int] | None) -> str:
+    if client is None:
+        return "-"
+    # For a Unix socket it is the user and the process.
+    return f"{client[0]},pid={client[1]}" if client[0].startswith("uid=") else client[0]
+
+
+def _printable(target: bytes) -> str:
+    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in target)
+
+
+def counted(record: Record, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """Give the two ends of a request, which count in its record what goes through them."""
+
+    async def counting_receive() -> Message:
+        message = await receive()
+        record.received += len(message.get("body", b""))
+        return message
+
+    async def counting_send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            record.status = message["status"]
+        record.sent += len(message.get("body", b""))
+        await send(message)
+
+    return counting_receive, counting_send

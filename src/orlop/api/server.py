@@ -1,0 +1,169 @@
+"""A server: listeners, each with one uvicorn of its own, all in one event loop, from start to a graceful end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from uvicorn.config import Config
+from uvicorn.server import Server as UvicornServer
+
+from orlop.api.connection import Connection
+from orlop.api.engine.app import Engine
+from orlop.api.engine.call import Context, Limits
+from orlop.api.metrics import Metrics
+from orlop.api.workers import Workers
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from orlop.api.access import Policy
+    from orlop.api.listeners import Listener
+    from orlop.api.log import AccessLog
+    from orlop.service.image_service import ImageService
+
+_TICK: Final = 1
+_IDLE: Final = 300
+"""For how many seconds a connection is kept open between requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A listener, what it asks of requests, and how its connections are encrypted, if they are."""
+
+    listener: Listener
+    policy: Policy
+    tls: ssl.SSLContext | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a server works.
+
+    Args:
+        limits: what one client may take.
+        transfers: how many uploads and downloads are worked on at once.
+        grace: for how many seconds the end waits for requests; then they are broken off, and undone.
+        log: where each request gets a line.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    transfers: int = 8
+    grace: float = 10
+    log: AccessLog | None = None
+
+
+class Server:
+    """A server of a store.
+
+    Args:
+        service: the store. It is not closed.
+        doors: where to listen.
+        options: how it works.
+    """
+
+    def __init__(self, service: ImageService, doors: Sequence[Door], options: Options) -> None:
+        self._doors = doors
+        self._ending = asyncio.Event()
+        self._context = Context(
+            service, Workers(options.transfers), Metrics(), self._ending, options.limits, options.log
+        )
+        self._servers = [_Server(_config(door, self._context, options), self._ending) for door in doors]
+
+    async def serve(self, ready: Callable[[], object] = lambda: None) -> None:
+        """Serve until `end` is called. ``ready`` is called once connections are accepted."""
+        async with asyncio.TaskGroup() as tasks:
+            for server, door in zip(self._servers, self._doors, strict=True):
+                tasks.create_task(server.serve(door.listener.sockets))
+            for server in self._servers:
+                await server.listening.wait()
+            ready()
+
+    def end(self) -> None:
+        """Accept nothing more, and end when all requests are answered or the grace is over; called again, end now."""
+        for server in self._servers:
+            server.force_exit = self._ending.is_set()
+            server.should_exit = True
+        self._ending.set()
+
+
+def run(
+    service: ImageService, doors: Sequence[Door], options: Options, *, ready: Callable[[], object] = lambda: None
+) -> None:
+    """Serve until a signal (SIGTERM, SIGINT) asks for the end; a second one does not wait any more.
+
+    Args:
+        service: the store. It is not closed.
+        doors: where to listen. The listeners are closed in the end.
+        options: how.
+        ready: called once connections are accepted.
+    """
+
+    async def serve() -> None:
+        server = Server(service, doors, options)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, server.end)
+        await server.serve(ready)
+
+    try:
+        asyncio.run(serve())
+    finally:
+        for door in doors:
+            door.listener.close()
+
+
+def _config(door: Door, context: Context, options: Options) -> Config:
+    tls = door.tls
+    # What uvicorn would say is said by the application, or not worth a line.
+    quiet = logging.getLogger("uvicorn.error")
+    quiet.addHandler(logging.NullHandler())
+    quiet.propagate = False
+    return Config(
+        Engine(context, door.policy),
+        http=Connection,
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        loop="asyncio",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=_IDLE,
+        timeout_graceful_shutdown=options.grace,  # type: ignore[arg-type]  # it takes fractions as well
+        ssl_context_factory=None if tls is None else lambda _, __: tls,
+    )
+
+
+class _Server(UvicornServer):
+    """One of several servers in a loop, whose signals are not its own."""
+
+    def __init__(self, config: Config, ending: asyncio.Event) -> None:
+        super().__init__(config)
+        self._ending = ending
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        """Leave signals alone."""
+        return nullcontext()
+
+    async def main_loop(self) -> None:
+        """Keep the time of the Date header, without waking up ten times a second, until the end."""
+        while not await self.on_tick(0):
+            try:
+                await asyncio.wait_for(self._ending.wait(), _TICK)
+            except TimeoutError:
+                continue

@@ -1,0 +1,36 @@
+"""The threads in which the store is worked with, a bounded number of each kind."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SHORT: Final = 16
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Workers:
+    """Runs functions in threads.
+
+    Args:
+        transfers: how many uploads and downloads are worked on at once; the others wait.
+    """
+
+    def __init__(self, transfers: int) -> None:
+        self._short = CapacityLimiter(_SHORT)
+        self._long = CapacityLimiter(transfers)
+
+    async def run(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Run what takes moments. It is finished even where the caller is cancelled."""
+        return await to_thread.run_sync(partial(function, *args, **options), limiter=self._short)
+
+    async def transfer(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Run what moves content; it may wait for its turn. Whoever cancels it must also end what it waits for."""
+        return await to_thread.run_sync(partial(function, *args, **options), limiter=self._long)
