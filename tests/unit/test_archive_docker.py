@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import orlop
+from orlop.errors import ImageNotFound, ReferenceNotFound
 from orlop.model.digest import Digest, ImageID
 from orlop.streams.compression import Compression, detect
 
@@ -300,6 +301,19 @@ def test_save_by_repository_takes_all_its_tags(images, data, tmp_path):
         ["example/tiny:0.9", "example/tiny:1.0"],
         ["example/tiny:dup"],
     ]
+
+
+def test_the_start_of_an_id_may_be_written_with_its_algorithm_to_save(images, data, tmp_path):
+    [image] = images.load(data / "dockerd-20.10-overlay2" / "tiny.tar").images
+    images.save([str(image.id)[:20]], tmp_path / "out.tar")
+    assert [entry["RepoTags"] for entry in entries_of(tmp_path / "out.tar")] == [None]
+
+
+def test_who_saves_by_a_digest_that_is_not_there_hears_that_the_name_is_not(images, tmp_path):
+    with pytest.raises(ReferenceNotFound):
+        images.save(["alpine@sha256:" + "1" * 64], tmp_path / "out.tar")
+    with pytest.raises(ImageNotFound, match="No such image: sha256:1111"):
+        images.inspect("1" * 64)
 
 
 def test_a_parent_is_named_only_where_it_is_in_the_archive(images, data, tmp_path):

@@ -31,7 +31,7 @@ def find_image(store: Store, name: str) -> ImageID:
     """
     parsed = parse_any(name)
     if isinstance(parsed, Digest):
-        return _known(store, ImageID.wrap(parsed), name)
+        return _known(store, ImageID.wrap(parsed), str(parsed))
     if parsed.digest is not None:
         return _by_digest(store, parsed)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing, nullcontext
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from orlop.archive.docker import DockerExporter
 from orlop.archive.docker_save import layout
@@ -14,6 +14,7 @@ from orlop.model.digest import Digest
 from orlop.model.reference import Reference, parse_any
 from orlop.service.lookup import find_image
 from orlop.store.images import not_found
+from orlop.store.references import unknown
 from orlop.streams.files import Output
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from orlop.model.digest import ImageID
     from orlop.model.progress import Progress
     from orlop.store.root import Store
+
+_ALGORITHM: Final = "sha256"
 
 
 def save(
@@ -109,10 +112,15 @@ def _named(store: Store, name: str) -> list[tuple[ImageID, Reference | None]]:
     parsed = parse_any(name)
     if isinstance(parsed, Digest):
         return [(find_image(store, name), None)]
+    if parsed.familiar_name == _ALGORITHM:
+        # What is written like an ID is the start of one.
+        return [(find_image(store, name), None)]
     if parsed.digest is not None:
-        return [
-            (find_image(store, name), None if parsed.tag is None else Reference(parsed.domain, parsed.path, parsed.tag))
-        ]
+        try:
+            image_id = find_image(store, name)
+        except ImageNotFound:
+            raise unknown(parsed) from None
+        return [(image_id, None if parsed.tag is None else Reference(parsed.domain, parsed.path, parsed.tag))]
     if parsed.tag is not None:
         return [(store.references.get(parsed), parsed)]
     tagged = store.references.of_repository(parsed.name)

@@ -53,7 +53,7 @@ class ReferenceStore:
         with self._metadata.read() as rows:
             found = rows.reference(reference.name, _suffix(reference))
         if found is None:
-            raise _unknown(reference)
+            raise unknown(reference)
         return found.image
 
     def delete(self, reference: Reference) -> None:
@@ -64,7 +64,7 @@ class ReferenceStore:
         """
         with self._metadata.write() as rows:
             if not rows.delete_reference(reference.name, _suffix(reference)):
-                raise _unknown(reference)
+                raise unknown(reference)
 
     def of_image(self, image: ImageID) -> tuple[Reference, ...]:
         """Give an image's names, sorted."""
@@ -95,5 +95,6 @@ def _suffix(reference: Reference) -> str:
     raise InvalidReference(msg)
 
 
-def _unknown(reference: Reference) -> ReferenceNotFound:
+def unknown(reference: Reference) -> ReferenceNotFound:
+    """Make the error for a name that no image carries, in Docker's words."""
     return ReferenceNotFound(f"reference does not exist: {reference.familiar}")
