@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import Final
 
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
-_STEP: Final = 1000
+from orlop.model.sizes import human_size
+
+__all__ = ["ZERO_TIME", "go_time", "human_age", "human_size", "rfc3339"]
+
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 24
@@ -15,16 +17,6 @@ _MAX_AGE: Final = (1 << 63) // 1_000_000_000
 
 ZERO_TIME: Final = -62_135_596_800
 """Go's zero time, 0001-01-01T00:00:00Z, in seconds since 1970."""
-
-
-def human_size(size: int, precision: int = 3) -> str:
-    """Give a number of bytes with so many significant digits and a decimal unit: ``3.11kB``, ``106B``."""
-    value = float(size)
-    unit = 0
-    while value >= _STEP and unit < len(_UNITS) - 1:
-        value /= _STEP
-        unit += 1
-    return f"{value:.{precision}g}{_UNITS[unit]}"
 
 
 def human_age(seconds: float) -> str:

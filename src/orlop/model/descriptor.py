@@ -38,7 +38,7 @@ class Descriptor:
         if self.annotations:
             document["annotations"] = dict(sorted(self.annotations.items()))
         if self.platform is not None:
-            document["platform"] = _platform_to_dict(self.platform)
+            document["platform"] = platform_to_dict(self.platform)
         if self.artifact_type:
             document["artifactType"] = self.artifact_type
         return document
@@ -48,7 +48,8 @@ class Descriptor:
         return gojson.dumps(self.to_dict())
 
 
-def _platform_to_dict(platform: Platform) -> dict[str, object]:
+def platform_to_dict(platform: Platform) -> dict[str, object]:
+    """Give the members of a platform's JSON object, in the order of the specification, without those that are empty."""
     document: dict[str, object] = {"architecture": platform.architecture, "os": platform.os}
     if platform.os_version:
         document["os.version"] = platform.os_version

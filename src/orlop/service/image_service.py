@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from orlop.service.history import HistoryEntry
     from orlop.service.images import ImageSummary
     from orlop.service.inspect import ImageDetails
-    from orlop.service.listed import ListedImage
+    from orlop.service.listed import ImageUsage, ListedImage
+    from orlop.service.manifests import ImageManifests
     from orlop.service.prune import PruneReport
     from orlop.service.remove import RemoveReport
     from orlop.store.events import Event
@@ -202,11 +203,39 @@ class ImageService:
         *,
         all: bool = False,  # noqa: A002 - as above
         filters: Sequence[str] = (),
+        shared_size: bool = False,
+        manifests: bool = False,
     ) -> Iterator[ListedImage]:
-        """Give what `images` lists, one at a time, with labels: for answers of the Engine API."""
+        """Give what `iter_images` gives, each with its labels and more: what answers of the Engine API tell.
+
+        Args:
+            all: intermediate images too.
+            filters: as `images` has them.
+            shared_size: say how much each image shares with others.
+            manifests: say which manifests each has, and which of them are here.
+        """
         from orlop.service.listed import listed_images  # noqa: PLC0415 - one verb needs one verb's code
 
-        return listed_images(self._store, all=all, filters=filters)
+        return listed_images(self._store, all=all, filters=filters, shared_size=shared_size, manifests=manifests)
+
+    def image_usage(self, *, listed_only: bool = False) -> ImageUsage:
+        """Say how much of the disk the images take, and how much of that each shares with others.
+
+        Args:
+            listed_only: do not count what an image shares with one that only serves as a parent.
+        """
+        from orlop.service.listed import image_usage  # noqa: PLC0415 - one verb needs one verb's code
+
+        return image_usage(self._store, listed_only=listed_only)
+
+    def manifests(self, name: str) -> ImageManifests | None:
+        """Give the manifest or index after which an image is named, and which manifests it has.
+
+        Gives nothing for an image that came without one. Raises what `inspect` raises.
+        """
+        from orlop.service.manifests import image_manifests  # noqa: PLC0415 - one verb needs one verb's code
+
+        return image_manifests(self._store, name)
 
     def inspect(self, name: str) -> ImageDetails:
         """Give everything that is known of an image.

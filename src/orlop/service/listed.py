@@ -1,27 +1,53 @@
-"""Lists of images with what the Engine API says of each beside its names and sizes."""
+"""Lists of images with what the Engine API says of each beside its names and its size."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orlop.service.images import images
 from orlop.service.lookup import labels
+from orlop.service.manifests import descriptor_of, target, with_summaries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import ChainID
     from orlop.service.images import ImageSummary
+    from orlop.service.manifests import ManifestSummary
+    from orlop.store.metadata import ChainRow, Rows
     from orlop.store.root import Store
 
 
 @dataclass(frozen=True, slots=True)
 class ListedImage:
-    """An image of a list; ``shared_size`` is None where it was not asked for, ``labels`` where its config has none."""
+    """An image of a list.
+
+    ``labels`` is None where its config has none. ``shared_size`` is the bytes of the files in the layers that other
+    images have too, and ``manifests`` what its manifest or index (``target``) has; each is None where it was not asked
+    for.
+    """
 
     summary: ImageSummary
-    labels: Mapping[str, str] | None
+    labels: Mapping[str, str] | None = None
+    target: Descriptor | None = None
     shared_size: int | None = None
+    manifests: tuple[ManifestSummary, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageUsage:
+    """The images of a store with their shared sizes, and the bytes of the files in all layers."""
+
+    images: tuple[ListedImage, ...]
+    layers_size: int
+
+    @property
+    def reclaimable(self) -> int:
+        """The bytes that would be free if every image went that shares them with no other."""
+        return sum(image.summary.size - (image.shared_size or 0) for image in self.images)
 
 
 def listed_images(
@@ -29,6 +55,64 @@ def listed_images(
     *,
     all: bool = False,  # noqa: A002 - docker's word
     filters: Sequence[str] = (),
+    shared_size: bool = False,
+    manifests: bool = False,
 ) -> Iterator[ListedImage]:
     """See `orlop.service.ImageService.listed_images`."""
-    return (ListedImage(image, labels(store, image.id)) for image in images(store, all=all, filters=filters))
+    found = images(store, all=all, filters=filters)
+    shared = None
+    if shared_size:
+        with store.metadata.read() as rows:
+            shared = _shared_sizes(rows, listed_only=False)
+    return (_listed(store, image, shared, manifests=manifests) for image in found)
+
+
+def image_usage(store: Store, *, listed_only: bool = False) -> ImageUsage:
+    """See `orlop.service.ImageService.image_usage`."""
+    with store.metadata.read() as rows:
+        shared = _shared_sizes(rows, listed_only=listed_only)
+        found = tuple(_listed(store, image, shared, manifests=False) for image in images(store))
+        return ImageUsage(found, sum(size for _, size in _own_sizes(rows)))
+
+
+def _listed(store: Store, image: ImageSummary, shared: Mapping[ChainID, int] | None, *, manifests: bool) -> ListedImage:
+    with store.metadata.read() as rows:
+        named = target(rows, image.id, image.references)
+        summaries = with_summaries(rows, named).manifests if manifests and named is not None else ()
+        found = None if shared is None else rows.image_row(image.id)
+    return ListedImage(
+        image,
+        labels(store, image.id),
+        None if named is None else descriptor_of(named),
+        None if shared is None else 0 if found is None or found.chain_id is None else shared.get(found.chain_id, 0),
+        summaries if manifests else None,
+    )
+
+
+def _shared_sizes(rows: Rows, *, listed_only: bool) -> dict[ChainID, int]:
+    """Give for every layer in its place how many bytes of it, and of those below, several images have.
+
+    Args:
+        rows: the store's.
+        listed_only: whether images count that only serve as parents of others.
+    """
+    users = Counter(row.chain_id for row in rows.image_rows(listed_only=listed_only) if row.chain_id is not None)
+    own = _own_sizes(rows)
+    # Whoever has a layer has all below it.
+    for row, _ in reversed(own):
+        if row.parent is not None:
+            users[row.parent] += users[row.chain_id]
+    shared: dict[ChainID, int] = {}
+    for row, size in own:
+        below = 0 if row.parent is None else shared[row.parent]
+        shared[row.chain_id] = below + (size if users[row.chain_id] > 1 else 0)
+    return shared
+
+
+def _own_sizes(rows: Rows) -> list[tuple[ChainRow, int]]:
+    """Give every layer in its place with the bytes of its own files, lower ones first."""
+    chains = {row.chain_id: row for row in rows.chains()}
+    return [
+        (row, row.size - (0 if row.parent is None else chains[row.parent].size))
+        for row in sorted(chains.values(), key=lambda row: row.depth)
+    ]

@@ -221,6 +221,10 @@ class Rows(ABC):
     def manifests(self, image: Digest) -> list[ManifestRow]:
         """Give the manifests and indexes that came with an image."""
 
+    @abstractmethod
+    def manifest(self, digest: Digest) -> ManifestRow | None:
+        """Give one manifest or index."""
+
     # Events.
 
     @abstractmethod

@@ -366,6 +366,11 @@ class SQLiteRows(WritableRows):
         )
         return [ManifestRow(Digest.unchecked(row[0]), row[1], row[2]) for row in found]
 
+    def manifest(self, digest: Digest) -> ManifestRow | None:
+        """Give one manifest or index."""
+        row = self._run("SELECT digest, media_type, content FROM manifest WHERE digest = ?", (str(digest),)).fetchone()
+        return None if row is None else ManifestRow(Digest.unchecked(row[0]), row[1], row[2])
+
     def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
         """Keep a manifest or index and link it to images."""
         self._run(

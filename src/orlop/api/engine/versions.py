@@ -30,12 +30,15 @@ class ApiVersion:
         return f"{self.major}.{self.minor}"
 
 
+V1_25: Final = ApiVersion(1, 25)
+V1_41: Final = ApiVersion(1, 41)
 V1_42: Final = ApiVersion(1, 42)
 V1_43: Final = ApiVersion(1, 43)
 V1_44: Final = ApiVersion(1, 44)
 V1_45: Final = ApiVersion(1, 45)
 V1_47: Final = ApiVersion(1, 47)
 V1_48: Final = ApiVersion(1, 48)
+V1_49: Final = ApiVersion(1, 49)
 V1_50: Final = ApiVersion(1, 50)
 V1_51: Final = ApiVersion(1, 51)
 V1_52: Final = ApiVersion(1, 52)

@@ -6,14 +6,15 @@ ones those of Engine 29.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
+from orlop.api.engine.shapes.reference_words import reference_words
 from orlop.api.engine.versions import V1_42
-from orlop.errors import InvalidReference, NotFound
-from orlop.model.reference import MAX_NAME, split_domain
+from orlop.errors import AmbiguousID, InvalidReference, NotFound, ReferenceNotFound
+from orlop.model.reference import Reference
+from orlop.store.images import not_found
 
 if TYPE_CHECKING:
     from orlop.api.engine.shapes.encoding import Document
@@ -26,7 +27,8 @@ class Verb(Enum):
 
     INSPECT = auto()
     SAVE = auto()
-    TAG = auto()
+    TAG_TARGET = auto()
+    """The name that a tag asks for, as `tag_target` reads it."""
     OTHER = auto()
 
 
@@ -43,8 +45,12 @@ class Fault:
         return {"message": self.message}
 
 
+PAGE_NOT_FOUND: Final = Fault(404, "page not found")
+"""The answer where a path, or a method of it, is none of the API."""
+NO_NAME: Final = Fault(400, "image name cannot be blank")
+"""The answer where an image should be named and is not."""
+_NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
-_IDENTIFIER: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def fault(error: OrlopError, version: ApiVersion, verb: Verb = Verb.OTHER, name: str | None = None) -> Fault:
@@ -54,28 +60,20 @@ def fault(error: OrlopError, version: ApiVersion, verb: Verb = Verb.OTHER, name:
         error: why it failed.
         version: that of the request.
         verb: what it wanted.
-        name: the image that it named, if it named one.
+        name: the image that it named, if the error may be about that.
     """
     early = version < V1_42
     status, message = error.http_status, str(error)
-    if isinstance(error, InvalidReference) and name is not None:
-        message = _reference_fault(name, early=early)
-        if early and verb in {Verb.SAVE, Verb.TAG}:
+    if isinstance(error, InvalidReference):
+        if name is not None:
+            message = reference_words(name, version)
+        if early and verb in {Verb.SAVE, Verb.TAG_TARGET}:
             status = _SERVER_ERROR
-    if early and verb is Verb.INSPECT and isinstance(error, (InvalidReference, NotFound)):
+    elif isinstance(error, ReferenceNotFound):
+        message = "reference does not exist"
+    elif isinstance(error, AmbiguousID) and name is not None:
+        # To a client a prefix of several IDs is one of none: it goes on and looks for a container of that name.
+        status, message = _NOT_FOUND, str(not_found(Reference.parse(name).with_default_tag().familiar))
+    if early and verb is Verb.INSPECT and isinstance(error, (InvalidReference, NotFound, AmbiguousID)):
         message = f"no such image: {name}: {message}"
     return Fault(status, message)
-
-
-def _reference_fault(name: str, *, early: bool) -> str:
-    """Say in docker's words why a name is none."""
-    if _IDENTIFIER.fullmatch(name):
-        return f"invalid repository name ({name}), cannot specify 64-byte hexadecimal strings"
-    domain, remainder = split_domain(name, upper_case_is_domain=not early)
-    path = remainder.partition(":")[0]
-    if path != path.lower():
-        shown = "" if early else f"({path}) "
-        return f"invalid reference format: repository name {shown}must be lowercase"
-    if len(f"{domain}/{path}" if early else path) > MAX_NAME:
-        return f"repository name must not be more than {MAX_NAME} characters"
-    return "invalid reference format"

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from orlop.api.engine.versions import V1_41, V1_42
 from orlop.errors import InvalidFilter, InvalidJSON
 from orlop.model import gojson
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-LIST_KEYS: Final = frozenset({"dangling", "label", "before", "since", "reference", "until"})
-"""What a list of images can be filtered by."""
-PRUNE_KEYS: Final = frozenset({"dangling", "label", "label!", "until"})
-"""What the images to prune can be filtered by."""
+    from orlop.api.engine.versions import ApiVersion
 
+_PRUNE_KEYS: Final = frozenset({"label", "label!", "until"})
+_LIST_KEYS: Final = frozenset({"dangling", "label", "before", "since", "reference", "until"})
 _TRUE: Final = frozenset({"1", "true"})
 _FALSE: Final = frozenset({"0", "false"})
 
@@ -46,24 +46,59 @@ def parse_filters(text: str | None) -> dict[str, tuple[str, ...]]:
     raise InvalidFilter("invalid filter")
 
 
-def image_filters(values: Mapping[str, Collection[str]], known: Collection[str] = LIST_KEYS) -> tuple[str, ...]:
-    """Give filters in the form in which `ImageService` takes them, ``name=value``.
+def list_filters(values: Mapping[str, Collection[str]], version: ApiVersion, pattern: str | None = None) -> list[str]:
+    """Give the filters of a list of images in the form in which `ImageService` takes them, ``name=value``.
 
     Args:
         values: what `parse_filters` gave.
-        known: the names that the endpoint knows: `LIST_KEYS` or `PRUNE_KEYS`.
+        version: that of the request.
+        pattern: the parameter ``filter``, which versions before 1.41 had in the place of ``reference``.
 
     Raises:
-        InvalidFilter: a name is not known, or ``dangling`` is neither true nor false, or both.
+        InvalidFilter: a name is not known, or ``dangling`` is neither true nor false.
     """
+    if pattern and version < V1_41 and "reference" not in values:
+        values = {**values, "reference": (pattern,)}
+    return _filters(values, _LIST_KEYS, version)
+
+
+def prune_filters(values: Mapping[str, Collection[str]], version: ApiVersion) -> tuple[list[str], bool]:
+    """Give the filters of a pruning, and whether images with names go too.
+
+    Args:
+        values: what `parse_filters` gave.
+        version: that of the request.
+
+    Raises:
+        InvalidFilter: as for `list_filters`, or there are several times.
+    """
+    if len(values.get("until", ())) > 1:
+        raise InvalidFilter("more than one until filter specified")
+    filters = _filters({name: given for name, given in values.items() if name != "dangling"}, _PRUNE_KEYS, version)
+    dangling = values.get("dangling")
+    return filters, dangling is not None and not _dangling(dangling, version)
+
+
+def _filters(values: Mapping[str, Collection[str]], known: Collection[str], version: ApiVersion) -> list[str]:
     for name in sorted(values):
         if name not in known:
-            raise InvalidFilter(f"invalid filter '{name}'")
-    dangling = values.get("dangling")
-    if dangling is not None and bool(_TRUE & {*dangling}) == bool(_FALSE & {*dangling}):
-        shown = f"=[{' '.join(sorted(dangling))}]" if dangling else ""
-        raise InvalidFilter(f"invalid filter 'dangling{shown}'")
-    return tuple(f"{name}={value}" for name, given in values.items() for value in given)
+            raise InvalidFilter(f"{_invalid(version)} '{name}'")
+    if "dangling" in values:
+        values = {**values, "dangling": (str(_dangling(values["dangling"], version)).lower(),)}
+    return [f"{name}={value}" for name, given in values.items() for value in given]
+
+
+def _dangling(given: Collection[str], version: ApiVersion) -> bool:
+    is_true, is_false = bool(_TRUE & {*given}), bool(_FALSE & {*given})
+    # Engine 20.10 lets true win; what is neither is refused by all.
+    if (is_true and (not is_false or version < V1_42)) or (is_false and not is_true):
+        return is_true
+    shown = f"=[{' '.join(sorted(given))}]" if given else ""
+    raise InvalidFilter(f"{_invalid(version)} 'dangling{shown}'")
+
+
+def _invalid(version: ApiVersion) -> str:
+    return "Invalid filter" if version < V1_42 else "invalid filter"
 
 
 def _is_set(value: object) -> bool:

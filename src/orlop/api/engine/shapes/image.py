@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from orlop.api.engine.versions import V1_44, V1_45, V1_50, V1_52
+from orlop.api.engine.shapes.manifest import manifest_list
+from orlop.api.engine.versions import V1_44, V1_45, V1_48, V1_50, V1_52
 from orlop.service.image_document import image_document
 
 if TYPE_CHECKING:
     from orlop.api.engine.shapes.encoding import Document
     from orlop.api.engine.versions import ApiVersion
     from orlop.service.inspect import ImageDetails
+    from orlop.service.manifests import ImageManifests
 
 _NOT_OF_IMAGES: Final = frozenset(
     {
@@ -47,9 +49,22 @@ _CONFIG_ORDER: Final = (
 )
 
 
-def image(details: ImageDetails, version: ApiVersion) -> Document:
-    """Give all that is known of an image."""
+def image(
+    details: ImageDetails, version: ApiVersion, manifests: ImageManifests | None = None, *, with_manifests: bool = False
+) -> Document:
+    """Give all that is known of an image.
+
+    Args:
+        details: the image.
+        version: that of the request.
+        manifests: those of the image, if it came with any.
+        with_manifests: whether the request asks for them.
+    """
     document = image_document(details)
+    if version >= V1_48 and manifests is not None:
+        document["Descriptor"] = manifests.target.to_dict()
+        if with_manifests and manifests.manifests:
+            document["Manifests"] = manifest_list(manifests.manifests)
     if version >= V1_44:
         del document["VirtualSize"]
         if details.image.v1.created is None:
@@ -66,7 +81,7 @@ def image(details: ImageDetails, version: ApiVersion) -> Document:
                 del document[key]
         if "Parent" in document or "DockerVersion" in document:
             # The daemon merges these two into the rest, and what it merges comes out sorted.
-            return _sorted(document)
+            document = _sorted(document)
     return document
 
 
@@ -76,5 +91,7 @@ def _config(config: Document, *, omit_empty: bool) -> Document:
     return {key: value for key, value in config.items() if key not in _NOT_OF_IMAGES}
 
 
-def _sorted(document: Document) -> Document:
-    return {key: _sorted(value) if isinstance(value, dict) else value for key, value in sorted(document.items())}
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(member) for key, member in sorted(value.items())}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value

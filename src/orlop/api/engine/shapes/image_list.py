@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orlop.api.engine.versions import V1_43, V1_44, V1_51
+from orlop.api.engine.shapes.manifest import manifest_list
+from orlop.api.engine.versions import V1_43, V1_44, V1_47, V1_48, V1_51
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +20,31 @@ def image_list(images: Iterable[ListedImage], version: ApiVersion) -> list[Docum
     return [_listed(image, version) for image in images]
 
 
+def summary(image: ListedImage, version: ApiVersion) -> Document:
+    """Give an image as the use of the disk has it: with its containers counted, and null for names that it lacks."""
+    shown = image.summary
+    document: Document = {
+        "Containers": 0,
+        "Created": shown.created,
+        "Id": str(shown.id),
+        "Labels": None if image.labels is None else dict(sorted(image.labels.items())),
+        "ParentId": "" if shown.parent is None else str(shown.parent),
+    }
+    if version >= V1_48 and image.target is not None:
+        document["Descriptor"] = image.target.to_dict()
+    if version >= V1_47 and image.manifests:
+        document["Manifests"] = manifest_list(image.manifests)
+    document |= {
+        "RepoDigests": [name.familiar for name in shown.repo_digests] or None,
+        "RepoTags": [name.familiar for name in shown.repo_tags] or None,
+        "SharedSize": -1 if image.shared_size is None else image.shared_size,
+        "Size": shown.size,
+    }
+    if version < V1_44:
+        document["VirtualSize"] = shown.size
+    return document
+
+
 def _listed(image: ListedImage, version: ApiVersion) -> Document:
     document = summary(image, version)
     if version < V1_51:
@@ -28,22 +54,4 @@ def _listed(image: ListedImage, version: ApiVersion) -> Document:
         document["RepoTags"] = document["RepoTags"] or []
     elif not image.summary.references:
         document["RepoDigests"], document["RepoTags"] = ["<none>@<none>"], ["<none>:<none>"]
-    return document
-
-
-def summary(image: ListedImage, version: ApiVersion) -> Document:
-    """Give an image as the use of the disk has it: counted by containers, and no list where there is no name."""
-    document: Document = {
-        "Containers": 0,
-        "Created": image.summary.created,
-        "Id": str(image.summary.id),
-        "Labels": None if image.labels is None else dict(sorted(image.labels.items())),
-        "ParentId": "" if image.summary.parent is None else str(image.summary.parent),
-        "RepoDigests": [name.familiar for name in image.summary.repo_digests] or None,
-        "RepoTags": [name.familiar for name in image.summary.repo_tags] or None,
-        "SharedSize": -1 if image.shared_size is None else image.shared_size,
-        "Size": image.summary.size,
-    }
-    if version < V1_44:
-        document["VirtualSize"] = image.summary.size
     return document

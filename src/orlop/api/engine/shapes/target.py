@@ -1,0 +1,60 @@
+"""The query parameters ``repo`` and ``tag``: the name that an image gets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.api.engine.shapes.reference_words import INVALID, reference_words
+from orlop.api.engine.versions import V1_42
+from orlop.errors import InvalidInput, InvalidReference
+from orlop.model.reference import Reference
+
+if TYPE_CHECKING:
+    from orlop.api.engine.versions import ApiVersion
+
+_NO_DIGEST: Final = "cannot import digest reference"
+
+
+def tag_target(repo: str | None, tag: str | None, version: ApiVersion) -> str:
+    """Give the name that ``POST /images/{name}/tag`` asks for.
+
+    Args:
+        repo: a repository, perhaps with a tag.
+        tag: a tag, which takes the place of the other one.
+        version: that of the request, for its words.
+
+    Raises:
+        InvalidReference: it is no name. InvalidInput: it is one that no image may get.
+    """
+    early = version < V1_42
+    name = _target(repo, tag, version, "refusing to create a tag with a digest reference" if early else _NO_DIGEST)
+    if name is None:
+        raise InvalidReference(INVALID)
+    return name
+
+
+def import_target(repo: str | None, tag: str | None, version: ApiVersion) -> str | None:
+    """Give the name that ``POST /images/create`` asks for, or nothing where it names no repository.
+
+    Takes and raises what `tag_target` does.
+    """
+    return _target(repo, tag, version, _NO_DIGEST)
+
+
+def _target(repo: str | None, tag: str | None, version: ApiVersion, no_digest: str) -> str | None:
+    if not repo:
+        return None
+    try:
+        reference = Reference.parse(repo)
+    except InvalidReference as error:
+        raise InvalidReference(reference_words(repo, version)) from error
+    if reference.digest is not None:
+        raise InvalidInput(no_digest)
+    if reference.familiar_name == "sha256":
+        raise InvalidInput("refusing to create an ambiguous tag using digest algorithm as name")
+    if not tag:
+        return reference.with_default_tag().familiar
+    try:
+        return reference.with_tag(tag).familiar
+    except InvalidReference as error:
+        raise InvalidReference("invalid tag format") from error
