@@ -85,6 +85,10 @@ class Call(Request):
         """Say which image it is about, where that is not in its path: errors tell it."""
         self.scope["orlop.name"] = name
 
+    def wants(self, verb: Verb) -> None:
+        """Say what it wants from now on, where that is not its endpoint's verb: errors tell it."""
+        self.scope["orlop.verb"] = verb
+
     async def document(self) -> bytes:
         """Give its body, of a mebibyte at most. Raises what `chunks` raises."""
         parts = [chunk async for chunk in chunks(self.receive, self.context.limits.patience, most=_LONGEST_DOCUMENT)]

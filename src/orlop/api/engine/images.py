@@ -8,12 +8,14 @@ from starlette.responses import Response
 
 from orlop.api.engine.call import Endpoint, documents
 from orlop.api.engine.shapes.fault import Verb
-from orlop.api.engine.shapes.filters import image_filters, parse_filters
+from orlop.api.engine.shapes.filters import list_filters, parse_filters
 from orlop.api.engine.shapes.history import history
 from orlop.api.engine.shapes.image import image
 from orlop.api.engine.shapes.image_list import image_list
+from orlop.api.engine.shapes.parameters import boolean
 from orlop.api.engine.shapes.removal import removed
-from orlop.model.reference import Reference
+from orlop.api.engine.shapes.target import tag_target
+from orlop.api.engine.versions import V1_42, V1_47, V1_48
 
 if TYPE_CHECKING:
     from orlop.api.engine.call import Call
@@ -21,16 +23,24 @@ if TYPE_CHECKING:
 
 def _list(call: Call) -> object:
     query = call.query_params
-    filters = image_filters(parse_filters(query.get("filters")))
-    if "filter" in query:
-        # Versions before 1.25 had a parameter for a repository's name alone.
-        filters = (*filters, f"reference={query['filter']}")
-    found = call.service.listed_images(all=_flag(call, "all"), filters=filters)
+    values = parse_filters(query.get("filters"))
+    # A filter may name an image that is not there, or is no name.
+    call.about(next((name for key in ("before", "since") for name in values.get(key, ())), ""))
+    found = call.service.listed_images(
+        all=_flag(call, "all"),
+        filters=list_filters(values, call.version, query.get("filter")),
+        shared_size=call.version >= V1_42 and _flag(call, "shared-size"),
+        manifests=call.version >= V1_47 and _flag(call, "manifests"),
+    )
     return image_list(found, call.version)
 
 
 def _inspect(call: Call) -> object:
-    return image(call.service.inspect(call.name), call.version)
+    details = call.service.inspect(call.name)
+    if call.version < V1_48:
+        return image(details, call.version)
+    manifests = call.service.manifests(call.name)
+    return image(details, call.version, manifests, with_manifests=_flag(call, "manifests"))
 
 
 def _history(call: Call) -> object:
@@ -38,12 +48,16 @@ def _history(call: Call) -> object:
 
 
 async def _tag(call: Call) -> Response:
-    repository, tag = call.query_params.get("repo", ""), call.query_params.get("tag", "")
-    call.about(repository)
-    target = Reference.parse(repository)
-    target = target.with_tag(tag) if tag else target.with_default_tag()
-    call.about(call.name)
-    await call.context.workers.run(call.service.tag, call.name, target.familiar)
+    query = call.query_params
+
+    def tag() -> None:
+        # The image is looked for before the name is read, as daemons do it.
+        call.service.inspect(call.name)
+        call.wants(Verb.TAG_TARGET)
+        target = tag_target(query.get("repo"), query.get("tag"), call.version)
+        call.service.tag(call.name, target)
+
+    await call.context.workers.run(tag)
     return Response(status_code=201)
 
 
@@ -53,13 +67,13 @@ def _remove(call: Call) -> object:
 
 
 def _flag(call: Call, name: str) -> bool:
-    return call.query_params.get(name, "").strip().lower() not in {"", "0", "no", "false", "none"}
+    return boolean(call.query_params.get(name))
 
 
 ENDPOINTS = (
     documents("GET", "/images/json", _list),
     documents("GET", "/images/{name:path}/json", _inspect, Verb.INSPECT),
     documents("GET", "/images/{name:path}/history", _history),
-    Endpoint("POST", "/images/{name:path}/tag", _tag, Verb.TAG),
+    Endpoint("POST", "/images/{name:path}/tag", _tag),
     documents("DELETE", "/images/{name:path}", _remove),
 )

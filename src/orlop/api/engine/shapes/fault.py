@@ -65,7 +65,7 @@ def fault(error: OrlopError, version: ApiVersion, verb: Verb = Verb.OTHER, name:
     early = version < V1_42
     status, message = error.http_status, str(error)
     if isinstance(error, InvalidReference):
-        if name is not None:
+        if name is not None and verb is not Verb.TAG_TARGET:
             message = reference_words(name, version)
         if early and verb in {Verb.SAVE, Verb.TAG_TARGET}:
             status = _SERVER_ERROR
