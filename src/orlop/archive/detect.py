@@ -8,12 +8,8 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from orlop.archive.directory import DirectoryMembers
 from orlop.archive.docker import DockerExporter
-from orlop.archive.legacy import LegacyExporter
 from orlop.archive.located import LocatedMembers, Window
-from orlop.archive.oci import OCIExporter
-from orlop.archive.skopeo_dir import DirExporter
 from orlop.archive.streamed import StreamedMembers
 from orlop.errors import InvalidArchive, InvalidTar
 from orlop.model import gojson
@@ -57,6 +53,8 @@ def open_members(
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
         if os.path.isdir(name):
+            from orlop.archive.directory import DirectoryMembers  # noqa: PLC0415 - as the other formats below
+
             with DirectoryMembers(name, take, meter, progress) as members:
                 yield members
             return
@@ -83,10 +81,16 @@ def exporter_of(members: Members[L]) -> type[Exporter]:
         if has_index:
             msg = "the archive is a directory of skopeo and an OCI layout at once, which may differ; it is refused"
             raise InvalidArchive(msg)
+        from orlop.archive.skopeo_dir import DirExporter  # noqa: PLC0415 - a load starts faster without all other formats
+
         return DirExporter
     if has_index:
+        from orlop.archive.oci import OCIExporter  # noqa: PLC0415 - as above
+
         return OCIExporter
     if members.has("repositories"):
+        from orlop.archive.legacy import LegacyExporter  # noqa: PLC0415 - as above
+
         return LegacyExporter
     msg = (
         "this is no image archive: it has neither manifest.json nor index.json nor repositories; give one that docker,"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from orlop.archive.content import ArchiveContent, ArchiveImage, ArchiveLayer, check_layers, platform_of, read_config
 from orlop.archive.exporter import Exporter
-from orlop.archive.oci import attached_manifests
 from orlop.errors import DigestMismatch, InvalidArchive, InvalidDigest, InvalidReference
 from orlop.model import gojson
 from orlop.model.digest import Digest, ImageID
@@ -20,6 +19,7 @@ from orlop.model.reference import Reference
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from orlop.archive.content import ArchiveManifest
     from orlop.archive.docker_save import Layout
     from orlop.archive.exporter import SaveItem
     from orlop.archive.members import L, Members
@@ -53,8 +53,12 @@ class DockerExporter(Exporter):
         """
         images = _read_manifest(members)
         _check_parents(images)
-        manifests, digests = attached_manifests(members, images)
-        images = [replace(entry, digests=digests.get(entry.image.id, ())) for entry in images]
+        manifests: tuple[ArchiveManifest, ...] = ()
+        if members.has("index.json"):
+            from orlop.archive.oci import attached_manifests  # noqa: PLC0415 - older engines write no OCI layout beside
+
+            manifests, digests = attached_manifests(members, images)
+            images = [replace(entry, digests=digests.get(entry.image.id, ())) for entry in images]
         return ArchiveContent(tuple(images), manifests).only(choice)
 
     def save(self, items: Sequence[SaveItem], *, progress: Progress | None = None) -> Iterator[bytes]:

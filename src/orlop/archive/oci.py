@@ -207,7 +207,7 @@ def _collect(
 def attached_manifests(
     members: Members[L], images: Iterable[ArchiveImage]
 ) -> tuple[tuple[ArchiveManifest, ...], dict[ImageID, tuple[Reference, ...]]]:
-    """Give the manifests that lie beside a ``manifest.json`` and belong to its images, and their names by digest.
+    """Give the manifests of the OCI layout beside a ``manifest.json`` that belong to its images; their names by digest.
 
     What a descriptor names and the archive does not hold is passed over. A manifest whose layers are the plain tars,
     by their diff IDs, was made up when the archive was written: no registry knows it, and it gives no name.
@@ -215,8 +215,6 @@ def attached_manifests(
     Raises:
         InvalidManifest: a document is no manifest. DigestMismatch, SizeMismatch: it is not what its descriptor says.
     """
-    if not members.has("index.json"):
-        return (), {}
     index = Index.from_json(members.document("index.json", what="the document"))
     reader = ManifestReader(members, blob_name, may_lack=True)
     by_id = {entry.image.id: entry for entry in images}
