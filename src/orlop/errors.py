@@ -365,6 +365,13 @@ class NotServed(RequestRefused):
     http_status = 404
 
 
+class NoSwarm(RequestRefused):
+    """A request is about a swarm, and there is none."""
+
+    code = "NO_SWARM"
+    http_status = 503
+
+
 class BodyTooLarge(RequestRefused):
     """The body of a request is larger than the server takes."""
 

@@ -15,6 +15,7 @@ from uvicorn.server import Server as UvicornServer
 from orlop.api.connection import Connection
 from orlop.api.engine.app import Engine
 from orlop.api.engine.call import Context, Limits
+from orlop.api.engine.watch import EventWatch
 from orlop.api.metrics import Metrics
 from orlop.api.workers import Workers
 
@@ -72,9 +73,9 @@ class Server:
     def __init__(self, service: ImageService, doors: Sequence[Door], options: Options) -> None:
         self._doors = doors
         self._ending = asyncio.Event()
-        self._context = Context(
-            service, Workers(options.transfers), Metrics(), self._ending, options.limits, options.log
-        )
+        workers = Workers(options.transfers)
+        watch = EventWatch(service, workers)
+        self._context = Context(service, workers, watch, Metrics(), self._ending, options.limits, options.log)
         self._servers = [_Server(_config(door, self._context, options), self._ending) for door in doors]
 
     async def serve(self, ready: Callable[[], object] = lambda: None) -> None:

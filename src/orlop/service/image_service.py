@@ -9,7 +9,7 @@ from orlop.store.root import Store
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from orlop.archive.report import LoadReport
@@ -47,6 +47,11 @@ class ImageService:
     def root(self) -> str:
         """The store's directory."""
         return self._store.root
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be changed."""
+        return self._store.read_only
 
     @property
     def image_store(self) -> ImageStore:
@@ -312,6 +317,11 @@ class ImageService:
     def last_event(self) -> int:
         """Give the number of the newest event, 0 where there was none."""
         return self._store.events.last()
+
+    def counts(self) -> Mapping[str, int]:
+        """Give how many images, names, chains, layers, blobs and manifests there are, and the bytes of all blobs."""
+        with self._store.metadata.read() as rows:
+            return rows.counts()
 
     def close(self) -> None:
         """Let go of the store."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 from starlette.routing import Router
 
 from orlop._version import __version__
-from orlop.api.engine import images, system, transfer
+from orlop.api.engine import elsewhere, events, images, system, transfer
 from orlop.api.engine.shapes.encoding import body
 from orlop.api.engine.shapes.fault import Verb, fault
 from orlop.api.engine.versions import MAXIMUM, requested
 from orlop.api.record import counted, record_of
-from orlop.errors import NotServed, OrlopError, ServerBusy, Unauthorized
+from orlop.errors import OrlopError, ServerBusy, Unauthorized
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -49,8 +49,14 @@ class Engine:
     def __init__(self, context: Context, policy: Policy) -> None:
         self._context = context
         self._policy = policy
-        endpoints = [*system.ENDPOINTS, *transfer.ENDPOINTS, *images.ENDPOINTS]
-        self._router = Router(endpoints, redirect_slashes=False, default=_unknown)
+        endpoints = [
+            *system.ENDPOINTS,
+            *events.ENDPOINTS,
+            *elsewhere.ENDPOINTS,
+            *transfer.ENDPOINTS,
+            *images.ENDPOINTS,
+        ]
+        self._router = Router(endpoints, redirect_slashes=False, default=elsewhere.unknown)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -69,6 +75,7 @@ class Engine:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
         scope["orlop.context"] = self._context
+        scope["orlop.policy"] = self._policy
         scope["orlop.version"] = MAXIMUM
         try:
             self._admit(scope)
@@ -121,8 +128,3 @@ async def _refuse(scope: Scope, send: Send, error: OrlopError) -> None:
         headers += [(b"retry-after", b"1"), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
-
-
-async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:
-    del scope, receive, send
-    raise NotServed("page not found")

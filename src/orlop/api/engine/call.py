@@ -10,8 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from orlop.api.engine.shapes.encoding import body
-from orlop.api.engine.shapes.fault import Verb
+from orlop.api.engine.shapes.fault import NO_NAME, Verb
 from orlop.api.streamed import chunks
+from orlop.errors import InvalidInput
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from orlop.api.access import Policy
     from orlop.api.engine.versions import ApiVersion
+    from orlop.api.engine.watch import EventWatch
     from orlop.api.log import AccessLog
     from orlop.api.metrics import Metrics
     from orlop.api.workers import Workers
@@ -49,6 +52,7 @@ class Context:
 
     service: ImageService
     workers: Workers
+    watch: EventWatch
     metrics: Metrics
     ending: asyncio.Event
     limits: Limits
@@ -68,6 +72,12 @@ class Call(Request):
     def service(self) -> ImageService:
         """The store."""
         return self.context.service
+
+    @property
+    def policy(self) -> Policy:
+        """What its listener asks of requests."""
+        policy: Policy = self.scope["orlop.policy"]
+        return policy
 
     @property
     def version(self) -> ApiVersion:
@@ -122,6 +132,8 @@ class Endpoint(Route):
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["orlop.verb"] = self._verb
         scope["orlop.route"] = self.path.replace(":path", "")
+        if scope["path_params"].get("name") == "":
+            raise InvalidInput(NO_NAME.message)
         response = await self._serve(Call(scope, receive, send))
         await response(scope, receive, send)
 

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from orlop.api.engine.call import Endpoint, documents
+from orlop.api.engine.platforms import asked_platforms, require_platform
 from orlop.api.engine.shapes.fault import Verb
-from orlop.api.engine.shapes.filters import list_filters, parse_filters
+from orlop.api.engine.shapes.filters import list_filters, parse_filters, prune_filters
 from orlop.api.engine.shapes.history import history
 from orlop.api.engine.shapes.image import image
 from orlop.api.engine.shapes.image_list import image_list
+from orlop.api.engine.shapes.manifest import distribution
 from orlop.api.engine.shapes.parameters import boolean
-from orlop.api.engine.shapes.removal import removed
+from orlop.api.engine.shapes.removal import pruned, removed
 from orlop.api.engine.shapes.target import tag_target
-from orlop.api.engine.versions import V1_42, V1_47, V1_48
+from orlop.api.engine.versions import V1_42, V1_47, V1_48, V1_49
 
 if TYPE_CHECKING:
     from orlop.api.engine.call import Call
@@ -36,6 +38,7 @@ def _list(call: Call) -> object:
 
 
 def _inspect(call: Call) -> object:
+    require_platform(call.service, call.name, asked_platforms(call, V1_49))
     details = call.service.inspect(call.name)
     if call.version < V1_48:
         return image(details, call.version)
@@ -44,6 +47,7 @@ def _inspect(call: Call) -> object:
 
 
 def _history(call: Call) -> object:
+    require_platform(call.service, call.name, asked_platforms(call, V1_48))
     return history(call.service.history(call.name))
 
 
@@ -66,12 +70,24 @@ def _remove(call: Call) -> object:
     return removed(report)
 
 
+def _prune(call: Call) -> object:
+    filters, every = prune_filters(parse_filters(call.query_params.get("filters")), call.version)
+    return pruned(call.service.prune(all=every, filters=filters))
+
+
+def _distribution(call: Call) -> object:
+    platform = call.service.inspect(call.name).image.platform
+    return distribution(call.name, call.service.manifests(call.name), platform)
+
+
 def _flag(call: Call, name: str) -> bool:
     return boolean(call.query_params.get(name))
 
 
 ENDPOINTS = (
     documents("GET", "/images/json", _list),
+    documents("POST", "/images/prune", _prune),
+    documents("GET", "/distribution/{name:path}/json", _distribution),
     documents("GET", "/images/{name:path}/json", _inspect, Verb.INSPECT),
     documents("GET", "/images/{name:path}/history", _history),
     Endpoint("POST", "/images/{name:path}/tag", _tag),

@@ -1,0 +1,86 @@
+"""Hearing of events: one look at the store for all who listen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from orlop.store.events import KEPT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from orlop.api.workers import Workers
+    from orlop.service.image_service import ImageService
+    from orlop.store.events import Event
+
+INTERVAL: Final = 0.1
+"""Seconds between two looks; one costs some dozen microseconds."""
+
+
+class EventWatch:
+    """The events of a store as they happen, whoever makes them. Belongs to one event loop.
+
+    It looks only while somebody listens.
+    """
+
+    def __init__(self, service: ImageService, workers: Workers) -> None:
+        self._service = service
+        self._workers = workers
+        self.listeners = 0
+        """How many listen."""
+        self._task: asyncio.Task[None] | None = None
+        self._recent: deque[Event] = deque(maxlen=KEPT)
+        self._news = asyncio.Event()
+        self._failure: Exception | None = None
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
+        """Listen, for a block, and give the number of the last event before."""
+        last = await self._workers.run(self._service.last_event)
+        self.listeners += 1
+        if self._task is None:
+            self._failure = None
+            self._task = asyncio.create_task(self._look(last))
+        try:
+            yield last
+        finally:
+            self.listeners -= 1
+            if self.listeners == 0:
+                self._task.cancel()
+                self._task = None
+                self._recent.clear()
+
+    async def after(self, number: int) -> list[Event]:
+        """Wait for events after the one with a number, and give them. Only for who listens.
+
+        Raises:
+            StorageError: the store cannot be read any more.
+        """
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            found = [event for event in self._recent if event.number > number]
+            if found:
+                return found
+            await self._news.wait()
+
+    async def _look(self, last: int) -> None:
+        while True:
+            try:
+                events = await self._workers.run(self._service.events, last)
+            except Exception as error:  # noqa: BLE001 - told to all who listen
+                self._failure = error
+                self._tell()
+                return
+            if events:
+                last = events[-1].number
+                self._recent.extend(events)
+                self._tell()
+            await asyncio.sleep(INTERVAL)
+
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
