@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from orlop.service.inspect import ImageDetails
     from orlop.service.prune import PruneReport
     from orlop.service.remove import RemoveReport
+    from orlop.store.gc import Garbage, GcReport
+
 _HOMES = {
     "Archive": "orlop.archive.reader",
     "ArchiveService": "orlop.service.archive",
@@ -45,6 +47,8 @@ _HOMES = {
     "ContainerConfig": "orlop.model.container",
     "DiffID": "orlop.model.digest",
     "Digest": "orlop.model.digest",
+    "Garbage": "orlop.store.gc",
+    "GcReport": "orlop.store.gc",
     "History": "orlop.model.image",
     "HistoryEntry": "orlop.service.history",
     "Image": "orlop.model.image",
@@ -79,6 +83,8 @@ __all__ = [
     "ContainerConfig",
     "DiffID",
     "Digest",
+    "Garbage",
+    "GcReport",
     "History",
     "HistoryEntry",
     "Image",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _COMMANDS: Final = {
     "completion": "completion_script:completion",
     "fsck": "fsck:fsck",
+    "gc": "gc:gc",
     "history": "history:history",
     "image": "image:image",
     "images": "images:images",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from orlop.service.prune import PruneReport
     from orlop.service.remove import RemoveReport
     from orlop.store.events import Event
+    from orlop.store.gc import GcReport
     from orlop.store.images import ImageStore
     from orlop.store.layers import LayerStore
     from orlop.store.references import ReferenceStore
@@ -322,6 +323,21 @@ class ImageService:
         """Give how many images, names, chains, layers, blobs and manifests there are, and the bytes of all blobs."""
         with self._store.metadata.read() as rows:
             return rows.counts()
+
+    def gc(self, *, dry_run: bool = False) -> GcReport:
+        """Remove what a crash has left in the store, and what nothing in it references. Atomic, idempotent.
+
+        What others are at work on, in whichever process, stays.
+
+        Args:
+            dry_run: only say what would go; nothing is changed.
+
+        Raises:
+            ReadOnlyStore, StorageError: the store cannot be written.
+        """
+        from orlop.store.gc import collect_garbage  # noqa: PLC0415 - one verb needs one verb's code
+
+        return collect_garbage(self._store, dry_run=dry_run)
 
     def close(self) -> None:
         """Let go of the store."""

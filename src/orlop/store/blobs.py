@@ -171,23 +171,40 @@ class FileBlobStore(BlobStore):
                     diff_ids.append(DiffID.wrap(digest))
         return digests, diff_ids, others
 
+    def remove_stray(self, rows: WritableRows, path: str) -> None:
+        """Remove a file that no row names in the same way; one in ``trash/`` is there already."""
+        if os.path.dirname(path) == os.path.join(self._root, "trash"):
+            rows.after_commit(partial(_unlink, path))
+        else:
+            self._set_aside(rows, path, "stray")
+
     def recover(self, rows: Rows) -> None:
-        """Finish what a crash interrupted in ``trash/``: a blob whose row is there goes back, anything else goes."""
+        """Finish, inside a write, what a crash interrupted: a blob whose row is there goes back, anything else goes."""
+        self.put_back(rows)
+        for aside, _ in self.trash(rows):
+            _unlink(aside)
+
+    def put_back(self, rows: Rows) -> None:
+        """Put back, inside a write, the blobs in ``trash/`` whose rows are there: their removal was undone."""
+        for aside, home in self.trash(rows):
+            if home is not None:
+                with suppress(FileNotFoundError):
+                    os.rename(aside, home)
+
+    def trash(self, rows: Rows) -> Iterator[tuple[str, str | None]]:
+        """Give the path of each file in ``trash/``, and where it has to go back to, if it has."""
         from orlop.model.digest import Digest  # noqa: PLC0415 - only after a crash
 
-        trash = os.path.join(self._root, "trash")
-        for name in os.listdir(trash):
-            aside = os.path.join(trash, name)
-            try:
+        directory = os.path.join(self._root, "trash")
+        with explaining("read", directory):
+            names = sorted(os.listdir(directory))
+        for name in names:
+            home = None
+            with suppress(InvalidDigest):
                 digest = Digest.parse(name.partition(".")[0].replace("-", ":", 1))
-            except InvalidDigest:
-                _unlink(aside)
-                continue
-            with suppress(FileNotFoundError):
                 if rows.blob(digest) is not None and not os.path.exists(self.path(digest)):
-                    os.rename(aside, self.path(digest))
-                else:
-                    os.unlink(aside)
+                    home = self.path(digest)
+            yield os.path.join(directory, name), home
 
     def needs_recovery(self) -> bool:
         """Say whether ``trash/`` holds anything: the work of a process at this moment, or what a crash left."""

@@ -92,12 +92,13 @@ class Leases:
             rows.delete_lease(self._name, free)
             return (*self.drop_dead(rows), *self.when_dropped(rows, free))
 
-    def alive(self) -> set[str]:
-        """Give the names of all leases whose owners live, and sweep up what dead ones left."""
+    def alive(self, *, sweep: bool = True) -> set[str]:
+        """Give the names of all leases whose owners live, and sweep up, if wanted, what dead ones left."""
         names: set[str] = set()
         with explaining("read", self._directory):
             for name in os.listdir(self._directory):
-                if not self._sweep(FileLock(os.path.join(self._directory, name), mode=self._mode)):
+                lock = FileLock(os.path.join(self._directory, name), mode=self._mode)
+                if not self._is_free(lock, sweep=sweep):
                     names.add(name)
         return names
 
@@ -106,15 +107,16 @@ class Leases:
         return self.alive() - {self._name}
 
     @staticmethod
-    def _sweep(lock: FileLock) -> bool:
-        """Remove a lease that nobody holds, and say whether it was one."""
+    def _is_free(lock: FileLock, *, sweep: bool) -> bool:
+        """Say whether nobody holds a lease, and remove such a one, if wanted."""
         try:
             free = lock.try_acquire()
         except PermissionError:  # another user is just making it
             return False
         if free:
-            with suppress(FileNotFoundError):
-                os.unlink(lock.path)
+            if sweep:
+                with suppress(FileNotFoundError):
+                    os.unlink(lock.path)
             lock.release()
         return free
 

@@ -279,6 +279,14 @@ class WritableRows(Rows):
         """
 
     @abstractmethod
+    def prune_blobs(self) -> list[Digest]:
+        """Forget the stored bytes that are no layer's content, and give their digests."""
+
+    @abstractmethod
+    def prune_manifests(self) -> list[Digest]:
+        """Forget the manifests and indexes that are linked to no image, and give their digests."""
+
+    @abstractmethod
     def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
         """Keep a manifest or index and link it to images."""
 

@@ -327,9 +327,13 @@ class SQLiteRows(WritableRows):
         blobs = [row.digest for row in self.blobs_of(diff_id)]
         if self._run("DELETE FROM diff WHERE id = ?", (str(diff_id),)).rowcount == 0:
             return None
-        for blob in blobs:
-            self._run("DELETE FROM blob WHERE digest = ?", (str(blob),))
-        return blobs
+        unneeded = "DELETE FROM blob WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM diff_blob WHERE blob = ?1)"
+        return [blob for blob in blobs if self._run(unneeded, (str(blob),)).rowcount > 0]
+
+    def prune_blobs(self) -> list[Digest]:
+        """Forget the stored bytes that are no layer's content."""
+        found = self._run("DELETE FROM blob WHERE digest NOT IN (SELECT blob FROM diff_blob) RETURNING digest")
+        return sorted(Digest.unchecked(text) for (text,) in found.fetchall())
 
     def loose_chains(self) -> list[ChainID]:
         """Give the layers in their place that no image and no other layer stands on."""
@@ -370,6 +374,13 @@ class SQLiteRows(WritableRows):
         """Give one manifest or index."""
         row = self._run("SELECT digest, media_type, content FROM manifest WHERE digest = ?", (str(digest),)).fetchone()
         return None if row is None else ManifestRow(Digest.unchecked(row[0]), row[1], row[2])
+
+    def prune_manifests(self) -> list[Digest]:
+        """Forget the manifests that are linked to no image."""
+        found = self._run(
+            "DELETE FROM manifest WHERE digest NOT IN (SELECT manifest FROM image_manifest) RETURNING digest"
+        )
+        return sorted(Digest.unchecked(text) for (text,) in found.fetchall())
 
     def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
         """Keep a manifest or index and link it to images."""
