@@ -77,6 +77,15 @@ def test_outputs_fit_their_schemas(lines: Callable[..., list[Any]], archive: str
             check("rmi", lines("rmi", "--format", "json", name))
 
 
+def test_a_list_of_pins_fits(lines: Callable[..., list[Any]], capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    lines("load", "-q", "-i", DATA / ARCHIVES[0], "--format", "json")
+    assert run(["pin", "example/tiny:1.0"]) == 0
+    capsysbinary.readouterr()
+    pinned = lines("pin", "--format", "json")
+    check("images", pinned)
+    assert [image["Repository"] for image in pinned] == ["example/tiny"]
+
+
 def test_an_inspection_without_a_format_fits_too(
     lines: Callable[..., list[Any]], capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -162,6 +162,7 @@ class _Commit:
                 chain = add_chain(rows, chain, diff, limits=self._members.limits).chain_id
             created = rows.image_row(entry.image.id) is None
             image_id = store.images.keep(entry.image)
+            store.images.set_last_used(image_id)
             for reference in entry.references:
                 old = store.references.set(reference, image_id)
                 if old is not None:

@@ -89,14 +89,7 @@ def images(
     Filters: dangling=true|false, label=NAME[=VALUE], reference=PATTERN, before=NAME, since=NAME, until=TIME. All must
     hold, but of several patterns one. TIME is a duration before now (24h) or a date.
     """
-    if quiet:
-        template = Template((_ID,), table=False)
-    else:
-        template = table(*_NAMES, *([_FIELDS["Digest"]] if digests else []), *_REST)
-    if form and digests and form.strip().startswith("table ") and "{{.Digest}}" not in form:
-        form += "\t{{.Digest}}"
-    chosen = parse_format(form, _FIELDS, template) if form else template
-    digests = digests or (form is not None and ".Digest" in form)
+    listing = ImageListing(form, quiet=quiet, digests=digests, no_trunc=no_trunc)
     found: Iterable[ImageSummary]
     if archive is not None:
         with opened(session, archive) as looked_into:
@@ -104,8 +97,29 @@ def images(
     else:
         with session.open() as service:
             found = service.iter_images(name, all=intermediate, filters=filters)
-    now = time.time()
-    chosen.print(row for summary in found for row in _rows(summary, now, whole=no_trunc, digests=digests))
+    listing.print(found)
+
+
+class ImageListing:
+    """How a list of images is printed, as ``--format`` and its companions ask. Raises what `parse_format` raises."""
+
+    def __init__(self, form: str | None, *, quiet: bool = False, digests: bool = False, no_trunc: bool = False) -> None:
+        if quiet:
+            template = Template((_ID,), table=False)
+        else:
+            template = table(*_NAMES, *([_FIELDS["Digest"]] if digests else []), *_REST)
+        if form and digests and form.strip().startswith("table ") and "{{.Digest}}" not in form:
+            form += "\t{{.Digest}}"
+        self._chosen = parse_format(form, _FIELDS, template) if form else template
+        self._digests = digests or (form is not None and ".Digest" in form)
+        self._whole = no_trunc
+
+    def print(self, found: Iterable[ImageSummary]) -> None:
+        """Print a line for each name of each image."""
+        now = time.time()
+        self._chosen.print(
+            row for summary in found for row in _rows(summary, now, whole=self._whole, digests=self._digests)
+        )
 
 
 def _rows(image: ImageSummary, now: float, *, whole: bool, digests: bool) -> Iterator[_Row]:

@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "import": "import_image:import_image",
     "inspect": "inspect:inspect",
     "load": "load:load",
+    "pin": "pin:pin",
     "pull": "registries:pull",
     "push": "registries:push",
     "rmi": "rmi:rmi",
@@ -31,6 +32,7 @@ _COMMANDS: Final = {
     "serve": "serve:serve",
     "store": "store:store",
     "tag": "tag:tag",
+    "unpin": "pin:unpin",
 }
 
 

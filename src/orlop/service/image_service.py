@@ -304,6 +304,31 @@ class ImageService:
 
         return prune(self._store, all=all, filters=filters)
 
+    def pin(self, name: str) -> ImageID:
+        """Let an image stay: no pruning and no quota takes it, its names or what it is made from. Idempotent.
+
+        The image is pinned, not the name: where that moves on to another image, the pin stays with this one. Who
+        removes it by its name or ID, with `remove`, means it.
+
+        Raises:
+            ImageNotFound, AmbiguousID, InvalidReference: the name leads to no image.
+        """
+        from orlop.service.pins import pin  # noqa: PLC0415 - one verb needs one verb's code
+
+        return pin(self._store, name)
+
+    def unpin(self, name: str) -> ImageID:
+        """Let a pinned image go again, as others do; one that is not pinned stays so. Raises what `pin` raises."""
+        from orlop.service.pins import unpin  # noqa: PLC0415 - one verb needs one verb's code
+
+        return unpin(self._store, name)
+
+    def pinned(self) -> list[ImageSummary]:
+        """List the pinned images, newest first."""
+        from orlop.service.pins import pinned  # noqa: PLC0415 - one verb needs one verb's code
+
+        return pinned(self._store)
+
     def events(self, after: int = 0) -> tuple[Event, ...]:
         """Give what happened to images, oldest first, as far as the store still knows it: about the last thousand.
 

@@ -55,6 +55,7 @@ def import_image(
         image = Image.from_json(raw)
         with store.metadata.write():
             image_id = store.images.keep(image)
+            store.images.set_last_used(image_id)
             if name is not None:
                 store.references.set(name, image_id)
                 store.events.image("tag", image_id, name=name.familiar, labels=config.labels)

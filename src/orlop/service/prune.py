@@ -50,7 +50,7 @@ def _removed(store: Store, image: ImageSummary) -> list[tuple[str, str]]:
     """Remove an image, if it has no other names than it had; what others need stays, and is no error."""
     lines: list[tuple[str, str]] = []
     with store.metadata.write():
-        if set(store.references.of_image(image.id)) != set(image.references):
+        if set(store.references.of_image(image.id)) != set(image.references) or store.images.is_pinned(image.id):
             return lines
         for name in [str(reference) for reference in image.references] or [str(image.id)]:
             # It may have gone as the parent of another one.

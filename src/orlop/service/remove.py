@@ -130,12 +130,14 @@ class _Removal:
             self.store.events.image("delete", current)
             self.lines.append(("Deleted", str(current)))
             self.lines += [("Deleted", str(layer.chain_id)) for layer in layers]
-            current, force, quiet = (parent if self.prune and self._is_there(parent) else None), False, True
+            current, force, quiet = (parent if self.prune and self._may_go(parent) else None), False, True
 
-    def _is_there(self, image_id: ImageID | None) -> bool:
-        # A parent may be missing; its children can be removed all the same.
+    def _may_go(self, parent: ImageID | None) -> bool:
+        # A parent may be missing; its children can be removed all the same. Nobody has named a pinned one.
+        if parent is None or self.store.images.is_pinned(parent):
+            return False
         with self.store.metadata.read() as rows:
-            return image_id is not None and rows.image_row(image_id) is not None
+            return rows.image_row(parent) is not None
 
 
 def _are_one(names: Sequence[Reference]) -> bool:

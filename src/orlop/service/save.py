@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from orlop.archive.docker import DockerExporter
@@ -93,6 +93,9 @@ def save_chunks(
                 for item in items:
                     config = item.image.config
                     store.events.image("save", item.image.id, labels=None if config is None else config.labels)
+                    # It may have been removed meanwhile: its layers were held, the image was not.
+                    with suppress(ImageNotFound):
+                        store.images.set_last_used(item.image.id)
                 held.release()
 
 

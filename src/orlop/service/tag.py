@@ -22,4 +22,5 @@ def tag(store: Store, source: str, target: str) -> None:
     with store.metadata.write():
         image_id = find_image(store, source)
         store.references.set(named, image_id)
+        store.images.set_last_used(image_id)
         store.events.image("tag", image_id, name=named.familiar, labels=labels(store, image_id))

@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 _HEX = frozenset("0123456789abcdef")
 _DIGEST_LENGTH = 64
 _PARENT, _UPDATED, _BUILT = "parent", "lastUpdated", "builtLocally"
+USED, PINNED = "lastUsed", "pinned"
+"""Keys of metadata that only this store has: daemons know neither."""
 _YES = b"\1"
 
 
@@ -209,9 +211,7 @@ class ImageStore:
         Raises:
             ImageNotFound: there is no such image.
         """
-        from orlop.model.timestamp import Timestamp  # noqa: PLC0415 - listing images needs none
-
-        self._set(image_id, _UPDATED, str(Timestamp(*divmod(self._now(), 1_000_000_000))).encode())
+        self._set_time(image_id, _UPDATED)
 
     def get_last_updated(self, image_id: ImageID) -> Timestamp | None:
         """Give the time of an image's last change, to the nanosecond, or nothing where none is kept.
@@ -219,10 +219,57 @@ class ImageStore:
         Raises:
             InvalidTimestamp: what is kept is no time.
         """
+        return self._time(image_id, _UPDATED)
+
+    def set_last_used(self, image_id: ImageID) -> None:
+        """Keep the present time as that of an image's last use: a load, an import, a new name, or a save.
+
+        Raises:
+            ImageNotFound: there is no such image.
+        """
+        self._set_time(image_id, USED)
+
+    def get_last_used(self, image_id: ImageID) -> Timestamp | None:
+        """Give the time of an image's last use, to the nanosecond, or nothing where none is kept.
+
+        Raises:
+            InvalidTimestamp: what is kept is no time.
+        """
+        return self._time(image_id, USED)
+
+    def _set_time(self, image_id: ImageID, key: str) -> None:
         from orlop.model.timestamp import Timestamp  # noqa: PLC0415 - listing images needs none
 
-        value = self._metadata(image_id, _UPDATED)
+        self._set(image_id, key, str(Timestamp(*divmod(self._now(), 1_000_000_000))).encode())
+
+    def _time(self, image_id: ImageID, key: str) -> Timestamp | None:
+        from orlop.model.timestamp import Timestamp  # noqa: PLC0415 - listing images needs none
+
+        value = self._metadata(image_id, key)
         return None if value is None else Timestamp.parse(value.decode("utf-8", "replace"))
+
+    def pin(self, image_id: ImageID) -> None:
+        """Mark an image as one that stays until somebody removes it by its name or ID. Idempotent.
+
+        Raises:
+            ImageNotFound: there is no such image.
+        """
+        self._set(image_id, PINNED, _YES)
+
+    def unpin(self, image_id: ImageID) -> None:
+        """Take that mark away; an image without it stays as it is.
+
+        Raises:
+            ImageNotFound: there is no such image.
+        """
+        with self._backend.together():
+            if not self._has(image_id):
+                raise not_found(str(image_id))
+            self._backend.delete_metadata(image_id, PINNED)
+
+    def is_pinned(self, image_id: ImageID) -> bool:
+        """Say whether an image is marked as one that stays."""
+        return self._metadata(image_id, PINNED) is not None
 
     def set_built_locally(self, image_id: ImageID) -> None:
         """Mark an image as built here, so that the build cache may use it.

@@ -149,6 +149,10 @@ class Rows(ABC):
     def metadata(self, image: Digest, key: str) -> bytes | None:
         """Give one value of an image's metadata."""
 
+    @abstractmethod
+    def metadata_of_all(self, key: str) -> dict[ImageID, bytes]:
+        """Give the values that images have under one key."""
+
     # References.
 
     @abstractmethod

@@ -164,6 +164,11 @@ class SQLiteRows(WritableRows):
         )
         return value
 
+    def metadata_of_all(self, key: str) -> dict[ImageID, bytes]:
+        """Give the values that images have under one key."""
+        found = self._run("SELECT image, value FROM image_metadata WHERE key = ?", (key,))
+        return {ImageID.unchecked(image): value for image, value in found}
+
     def put_image(self, image: Digest, config: bytes, *, chain_id: ChainID | None, created: tuple[int, int]) -> None:
         """Keep a config; one that is there already stays."""
         self._run(
