@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, final
 
-from orlop.archive.commit import commit
 from orlop.archive.report import LoadedImage, LoadReport, MovedReference
 
 if TYPE_CHECKING:
@@ -65,6 +64,8 @@ class Exporter(ABC):
             InvalidInput, IntegrityError, NotFound: the archive is refused, see `read`.
             StorageError: it cannot be kept. The store is then as it was.
         """
+        from orlop.archive.commit import commit  # noqa: PLC0415 - saving needs nothing of what takes layers in
+
         return commit(self._store, members, self.read(members, choice), form=self.form)
 
     def save(self, items: Sequence[SaveItem], *, progress: Progress | None = None) -> Iterator[bytes]:
