@@ -33,6 +33,7 @@ from orlop.errors import (
     InvalidReference,
     OrlopError,
 )
+from orlop.model import gojson
 from orlop.model.digest import ImageID
 from orlop.model.platform import Platform
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
@@ -47,6 +48,29 @@ if TYPE_CHECKING:
 V1_40 = ApiVersion(1, 40)
 SELF = ImageID.of(b"")
 TAGGED = Event(7, 1_795_521_466_238_499_109, "image", "tag", str(SELF), {"name": "host:5000/a:1", "b": "<c>"})
+
+
+@given(st.dictionaries(st.text(), st.lists(st.one_of(st.text(), st.integers(), st.booleans(), st.none()))))
+def test_a_body_is_written_as_go_writes_it(document: dict[str, object]):
+    assert body(document) == gojson.dumps(document, escape_html=False) + b"\n"
+
+
+def test_separators_and_lone_surrogates_are_written_as_go_writes_them():
+    document = {"a": "\u2028<&>\u2029", "b": "\ud800", "c": "\x00\b\f\n\x7f"}
+    assert body(document) == gojson.dumps(document, escape_html=False) + b"\n"
+    assert body({"a": "\u2028<"}) == rb'{"a":"\u2028<"}' + b"\n"
+
+
+def test_labels_come_and_go_with_their_image(data: Path, tmp_path: Path):
+    archive = data / "dockerd-20.10-overlay2" / "multi.tar"
+    with orlop.open(tmp_path / "store") as images:
+        for _ in range(2):
+            images.load(archive)
+            labels = {image.summary.repo_tags[0].familiar: image.labels for image in images.listed_images()}
+            assert labels["example/imported:latest"] == {"x": "y"}
+            assert len(labels["example/tiny:1.0"] or ()) == 3
+            images.remove("example/imported")
+            assert [image.labels for image in images.listed_images(filters=["label=x"])] == []
 
 
 class TestFilters:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 from orlop.service.images import images
-from orlop.service.lookup import labels
 from orlop.service.manifests import descriptor_of, target, with_summaries
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from orlop.service.manifests import ManifestSummary
     from orlop.store.metadata import ChainRow, Rows
     from orlop.store.root import Store
+
+_BATCH: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +66,52 @@ def listed_images(
     if shared_size:
         with store.metadata.read() as rows:
             shared = _shared_sizes(rows, listed_only=False)
-    return (_listed(store, image, shared, manifests=manifests) for image in found)
+    return (image for batch in _batches(found) for image in _described(store, batch, shared, manifests=manifests))
 
 
 def image_usage(store: Store, *, listed_only: bool = False) -> ImageUsage:
     """See `orlop.service.ImageService.image_usage`."""
     with store.metadata.read() as rows:
         shared = _shared_sizes(rows, listed_only=listed_only)
-        found = tuple(_listed(store, image, shared, manifests=False) for image in images(store))
+        found = tuple(_described(store, list(images(store)), shared, manifests=False))
         return ImageUsage(found, sum(size for _, size in _own_sizes(rows)))
 
 
-def _listed(store: Store, image: ImageSummary, shared: Mapping[ChainID, int] | None, *, manifests: bool) -> ListedImage:
+def _batches(found: Iterator[ImageSummary]) -> Iterator[list[ImageSummary]]:
+    while batch := list(islice(found, _BATCH)):
+        yield batch
+
+
+def _described(
+    store: Store, batch: Sequence[ImageSummary], shared: Mapping[ChainID, int] | None, *, manifests: bool
+) -> list[ListedImage]:
     with store.metadata.read() as rows:
-        named = target(rows, image.id, image.references)
-        summaries = with_summaries(rows, named).manifests if manifests and named is not None else ()
-        found = None if shared is None else rows.image_row(image.id)
+        labels = rows.labels([image.id for image in batch])
+        return [_listed(rows, image, labels.get(image.id), shared, manifests=manifests) for image in batch]
+
+
+def _listed(
+    rows: Rows,
+    image: ImageSummary,
+    labels: Mapping[str, str] | None,
+    shared: Mapping[ChainID, int] | None,
+    *,
+    manifests: bool,
+) -> ListedImage:
+    named = target(rows, image.id, image.references)
+    summaries = with_summaries(rows, named).manifests if manifests and named is not None else ()
     return ListedImage(
         image,
-        labels(store, image.id),
+        labels,
         None if named is None else descriptor_of(named),
-        None if shared is None else 0 if found is None or found.chain_id is None else shared.get(found.chain_id, 0),
+        None if shared is None else _shared_size(rows, image, shared),
         summaries if manifests else None,
     )
+
+
+def _shared_size(rows: Rows, image: ImageSummary, shared: Mapping[ChainID, int]) -> int:
+    row = rows.image_row(image.id)
+    return 0 if row is None or row.chain_id is None else shared.get(row.chain_id, 0)
 
 
 def _shared_sizes(rows: Rows, *, listed_only: bool) -> dict[ChainID, int]:

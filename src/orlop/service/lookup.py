@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-from orlop.errors import ImageNotFound, NotFound, OrlopError, ReferenceNotFound
+from orlop.errors import ImageNotFound, ReferenceNotFound
 from orlop.model.digest import Digest, ImageID
 from orlop.model.reference import parse_any
 from orlop.store.images import not_found
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
     from orlop.model.reference import Reference
     from orlop.store.root import Store
-
-_log = logging.getLogger(__name__)
 
 _PREFIX = "sha256:"
 
@@ -53,15 +50,9 @@ def _known(store: Store, image_id: ImageID, name: str) -> ImageID:
 
 
 def labels(store: Store, image_id: ImageID) -> Mapping[str, str] | None:
-    """Give an image's labels; one that is damaged or not there has none."""
-    try:
-        config = store.images.get(image_id).config
-    except NotFound:
-        return None
-    except OrlopError as error:
-        _log.warning("the labels of the image %s cannot be read: %s", image_id, error)
-        return None
-    return None if config is None else config.labels
+    """Give an image's labels; one whose config has none, or that is not there, has none."""
+    with store.metadata.read() as rows:
+        return rows.labels([image_id]).get(image_id)
 
 
 def _by_digest(store: Store, reference: Reference) -> ImageID:

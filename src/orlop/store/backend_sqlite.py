@@ -48,7 +48,13 @@ class SQLiteStoreBackend(StoreBackend):
     def _set_image(self, image: Image) -> None:
         created = (image.created.unix, image.created.nanosecond)
         with self.metadata.write() as rows:
-            rows.put_image(image.id, image.raw_json, chain_id=image.rootfs.chain_id(), created=created)
+            rows.put_image(
+                image.id,
+                image.raw_json,
+                chain_id=image.rootfs.chain_id(),
+                created=created,
+                labels=None if image.config is None else image.config.labels,
+            )
 
     def _delete(self, digest: Digest) -> None:
         with self.metadata.write() as rows:

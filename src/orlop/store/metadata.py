@@ -14,7 +14,7 @@ from orlop.errors import InvalidDigest
 from orlop.model.digest import ImageID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from orlop.model.digest import ChainID, DiffID, Digest
@@ -138,6 +138,10 @@ class Rows(ABC):
         """Give one image's row."""
 
     @abstractmethod
+    def labels(self, images: Sequence[Digest]) -> dict[ImageID, Mapping[str, str]]:
+        """Give the labels of some images, without those whose config has none."""
+
+    @abstractmethod
     def heads(self) -> Iterator[ImageID]:
         """Give the images that are nobody's parent, in no promised order; those of this moment, as `image_rows`."""
 
@@ -244,8 +248,16 @@ class WritableRows(Rows):
     """Rows that may be changed; all changes of one block become visible together or not at all."""
 
     @abstractmethod
-    def put_image(self, image: Digest, config: bytes, *, chain_id: ChainID | None, created: tuple[int, int]) -> None:
-        """Keep a config; one that is there already stays."""
+    def put_image(
+        self,
+        image: Digest,
+        config: bytes,
+        *,
+        chain_id: ChainID | None,
+        created: tuple[int, int],
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keep a config with what lists tell of it; one that is there already stays."""
 
     @abstractmethod
     def delete_image(self, image: Digest) -> bool:

@@ -21,7 +21,7 @@ from orlop.store.metadata import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 SCHEMA_VERSION = 1
 """Kept in ``user_version``; a store of a higher one is left alone."""
@@ -49,6 +49,10 @@ SCHEMA = (
         {_SET_HEAD.format("CAST(old.value AS TEXT)")} {_SET_HEAD.format("CAST(new.value AS TEXT)")} END""",
     f"""CREATE TRIGGER parent_gone AFTER DELETE ON image_metadata WHEN old.key = 'parent' BEGIN
         {_SET_HEAD.format("CAST(old.value AS TEXT)")} END""",
+    # What a config says, kept so that a list need not read all configs.
+    """CREATE TABLE image_labels (
+        image TEXT PRIMARY KEY NOT NULL REFERENCES image (id) ON DELETE CASCADE, labels TEXT NOT NULL)
+        STRICT, WITHOUT ROWID""",
     """CREATE TABLE reference (
         name TEXT NOT NULL, suffix TEXT NOT NULL, image TEXT NOT NULL, updated INTEGER NOT NULL,
         PRIMARY KEY (name, suffix)) STRICT, WITHOUT ROWID""",
@@ -82,6 +86,8 @@ SCHEMA = (
         actor TEXT NOT NULL, attributes TEXT NOT NULL) STRICT""",
 )
 
+_BATCH = 500
+"""How many values one statement takes."""
 _IMAGE_ROW = """SELECT image.id, image.chain, image.created, image.created_ns, coalesce(chain.size, 0), parent.value
     FROM image LEFT JOIN chain ON chain.id = image.chain
     LEFT JOIN image_metadata AS parent ON parent.image = image.id AND parent.key = 'parent'"""
@@ -145,6 +151,16 @@ class SQLiteRows(WritableRows):
         row = self._run(f"{_IMAGE_ROW} WHERE image.id = ?", (str(image),)).fetchone()
         return None if row is None else _image_row(row)
 
+    def labels(self, images: Sequence[Digest]) -> dict[ImageID, Mapping[str, str]]:
+        """Give the labels of some images, without those whose config has none."""
+        found: dict[ImageID, Mapping[str, str]] = {}
+        for start in range(0, len(images), _BATCH):
+            batch = [str(image) for image in images[start : start + _BATCH]]
+            marks = ", ".join("?" * len(batch))
+            rows = self._run(f"SELECT image, labels FROM image_labels WHERE image IN ({marks})", batch)  # noqa: S608 - marks
+            found |= {ImageID.unchecked(image): json.loads(labels) for image, labels in rows}
+        return found
+
     def heads(self) -> Iterator[ImageID]:
         """Give the images that are nobody's parent."""
         found = self._run("SELECT id FROM image WHERE head").fetchall()
@@ -169,12 +185,24 @@ class SQLiteRows(WritableRows):
         found = self._run("SELECT image, value FROM image_metadata WHERE key = ?", (key,))
         return {ImageID.unchecked(image): value for image, value in found}
 
-    def put_image(self, image: Digest, config: bytes, *, chain_id: ChainID | None, created: tuple[int, int]) -> None:
-        """Keep a config; one that is there already stays."""
+    def put_image(
+        self,
+        image: Digest,
+        config: bytes,
+        *,
+        chain_id: ChainID | None,
+        created: tuple[int, int],
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keep a config with what lists tell of it; one that is there already stays."""
         self._run(
             "INSERT INTO image (id, config, chain, created, created_ns) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (str(image), config, _text(chain_id), *created),
         )
+        if labels is not None:
+            self._run(
+                "INSERT INTO image_labels VALUES (?, ?) ON CONFLICT DO NOTHING", (str(image), json.dumps(dict(labels)))
+            )
 
     def delete_image(self, image: Digest) -> bool:
         """Forget a config with its metadata and its links to manifests."""
