@@ -102,8 +102,8 @@ class Client:
 @contextmanager
 def serving(
     images: orlop.ImageService, *addresses: str, security: Security | None = None, options: Options | None = None
-) -> Iterator[Server]:
-    """Serve a store for a block, which ends when all requests are answered."""
+) -> Iterator[list[str]]:
+    """Serve a store for a block, which gets the places, and ends when all requests are answered."""
     opened = doors([Address.parse(address) for address in addresses], security or Security())
     started: list[tuple[Server, asyncio.AbstractEventLoop]] = []
     is_ready = threading.Event()
@@ -123,8 +123,7 @@ def serving(
     thread.start()
     try:
         assert is_ready.wait(_PATIENCE)
-        ((server, loop),) = started
-        yield server
+        yield [place for door in opened for place in door.listener.places()]
     finally:
         for server, loop in started:
             if thread.is_alive():

@@ -30,7 +30,11 @@ if TYPE_CHECKING:
     from orlop.api.log import AccessLog
     from orlop.service.image_service import ImageService
 
+_log = logging.getLogger(__name__)
+
 _TICK: Final = 1
+_CLEANING: Final = 10
+"""For how many seconds the end waits for what it broke off."""
 _IDLE: Final = 300
 """For how many seconds a connection is kept open between requests."""
 
@@ -86,6 +90,19 @@ class Server:
             for server in self._servers:
                 await server.listening.wait()
             ready()
+        await self._break_off()
+
+    async def _break_off(self) -> None:
+        """End what is still at work, and wait until it has cleaned up after itself."""
+        requests = [task for server in self._servers for task in server.server_state.tasks]
+        for task in requests:
+            # One who cleans up already is left to it.
+            if not task.cancelling():
+                task.cancel()
+        if requests:
+            await asyncio.wait(requests, timeout=_CLEANING)
+        if not await self._context.workers.settled(_CLEANING):
+            _log.warning("the server ended before all work was undone; the store undoes the rest when it is used again")
 
     def end(self) -> None:
         """Accept nothing more, and end when all requests are answered or the grace is over; called again, end now."""
@@ -98,7 +115,7 @@ class Server:
 def run(
     service: ImageService, doors: Sequence[Door], options: Options, *, ready: Callable[[], object] = lambda: None
 ) -> None:
-    """Serve until a signal (SIGTERM, SIGINT) asks for the end; a second one does not wait any more.
+    """Serve until a signal (SIGTERM, SIGINT, SIGHUP) asks for the end; a second one does not wait any more.
 
     Args:
         service: the store. It is not closed.
@@ -110,8 +127,10 @@ def run(
     async def serve() -> None:
         server = Server(service, doors, options)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, server.end)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # `nohup` ignores one of them on purpose.
+            if signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, server.end)
         await server.serve(ready)
 
     try:
