@@ -45,7 +45,7 @@ _WHITEOUT: Final = b".wh."
 _PAX_TIMES: Final = frozenset((b"mtime", b"atime", b"ctime"))
 _PAX_USED: Final = frozenset((b"path", b"linkpath", b"size"))
 _PAX_UNUSED: Final = (b"SCHILY.", b"LIBARCHIVE.", b"RHT.", b"MSWINDOWS.", b"comment", b"uname", b"gname")
-_UNCLEAN: Final = re.compile(rb"\A/|//|(?:\A|/)\.\.?(?:/|\Z)").search
+_UNCLEAN: Final = frozenset((b"", b".", b".."))  # parts that a path in its one form has not
 # Matched from where the last record ended: a search for the next one would take quadratic time on hostile input.
 _RECORD: Final = re.compile(rb"([0-9]{1,7}) ([^=\n]+)=([^\n]*)\n").match
 _SPACED: Final = re.compile(rb"(?:[0-7]{6}[0-7 ][ \0]){3}|[0-7]{11}[ \0]").fullmatch  # some end numbers with spaces
@@ -474,15 +474,14 @@ def _begin(path: bytes) -> str:
 
 def _clean(path: bytes) -> bytes:
     """Bring a path without slash at its end into the one form that paths are compared in: no "." or "..", no root."""
-    if path.startswith(b"./"):
-        path = path[2:]
-    if _UNCLEAN(path):
+    path = path.removeprefix(b"./")
+    if not _UNCLEAN.isdisjoint(path.split(b"/")):
         return posixpath.normpath(b"/" + path.lstrip(b"/"))[1:]
     return path
 
 
 def _is_whiteout(path: bytes) -> bool:
-    return _WHITEOUT in path and path.rpartition(b"/")[2].startswith(_WHITEOUT)
+    return path.rpartition(b"/")[2].startswith(_WHITEOUT)
 
 
 def _counts(entry: TarEntry) -> int:
