@@ -297,6 +297,23 @@ def test_a_signal_ends_a_load_that_never_ends_and_leaves_nothing(
     assert listed(root / "ingest") == listed(root / "leases") == []
 
 
+def test_nothing_kills_a_process_that_ends_slowly_after_a_command_with_debug(env: dict[str, str]) -> None:
+    script = """
+import sys, time
+from orlop.cli.main import main
+
+class Slow:
+    def __del__(self, sleep=time.sleep):
+        sleep(0.6)
+
+sys.slow = Slow()
+sys.argv = ["orlop", "--debug", "images", "-q"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stdout) == (0, b"")
+
+
 def endless_archive(*, compressed: bool) -> bytes:
     """Give the beginning of an archive with one layer of many gibibytes."""
     import zlib

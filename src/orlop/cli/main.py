@@ -47,6 +47,7 @@ def main() -> NoReturn:
     if "--debug" not in sys.argv:
         # All is closed and flushed. To take the interpreter apart as well costs more time than most commands do.
         os._exit(status)
+    _let_waiting_be()
     sys.exit(status)
 
 
@@ -106,8 +107,18 @@ def _interrupt_waiting() -> None:
     # Whoever started this process with an alarm wants it to end with it.
     if signal.getsignal(signal.SIGALRM) == signal.SIG_DFL and signal.getitimer(signal.ITIMER_REAL)[0] == 0:
         # A tick interrupts the read, then Python looks for signals and goes on reading.
-        signal.signal(signal.SIGALRM, lambda *_: None)
+        signal.signal(signal.SIGALRM, _tick)
         signal.setitimer(signal.ITIMER_REAL, _TICK, _TICK)
+
+
+def _tick(*_: object) -> None:
+    """Do nothing: what the tick interrupts has been interrupted."""
+
+
+def _let_waiting_be() -> None:
+    # An interpreter that takes itself apart handles no signal any more: the next tick would kill the process.
+    if signal.getsignal(signal.SIGALRM) is _tick:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _fill_standard_descriptors() -> None:
