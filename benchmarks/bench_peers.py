@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import textwrap
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import inputs
 from agreement import check_layers, image_ids
-from measure import ROOT, report
+from measure import ROOT, paragraph, report
 from subjects import engine, floors, ours, podman, skopeo, start_engine, versions
 
 if TYPE_CHECKING:
@@ -192,7 +191,7 @@ def agreement(archives: list[str], ids: dict[str, str]) -> str:
         f" {_all(asked)} {'gives' if len(asked) == 1 else 'give'} the image one ID, `{ids['orlop']}`, and orlop gives"
         " it to what each of them saved."
     )
-    return textwrap.fill(told, 118, break_long_words=False, break_on_hyphens=False)
+    return paragraph(told)
 
 
 def _all(names: Iterable[str]) -> str:
@@ -209,9 +208,11 @@ def written(measured: Measured, turns: int) -> str:
     lines = [
         "# Against the floor and against other programs",
         "",
-        f"An image of about 225 MB in 3 layers: {origin}. The large layer is 1,000 MiB that cannot be compressed.",
-        f"Medians of {turns} whole processes each ({min(turns, LARGE_TURNS)} for the large layer), start-up included,",
-        f"in turn, on {os.cpu_count()} cores. Beside it: {others}. Made by `benchmarks/bench_peers.py`.",
+        paragraph(
+            f"An image of about 225 MB in 3 layers: {origin}. The large layer is 1,000 MiB that cannot be compressed."
+            f" Medians of {turns} whole processes each ({min(turns, LARGE_TURNS)} for the large layer), start-up"
+            f" included, in turn, on {os.cpu_count()} cores. Beside it: {others}. Made by `benchmarks/bench_peers.py`."
+        ),
         "",
         "Loading into an Engine or into podman also unpacks every layer for containers to run; orlop does not.",
         "",

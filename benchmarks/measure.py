@@ -8,6 +8,7 @@ import os
 import statistics
 import subprocess
 import sys
+import textwrap
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,11 @@ def write_archive(path: Path, size: int) -> str:
         file.seek(0)
         file.write(member_header("layer.tar", size=length, mode=0o644))
     return "bench/large:1"
+
+
+def paragraph(text: str) -> str:
+    """Break a text into lines as long as those of other pages."""
+    return textwrap.fill(text, 118, break_long_words=False, break_on_hyphens=False)
 
 
 def report(name: str, text: str) -> None:
