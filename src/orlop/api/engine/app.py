@@ -32,6 +32,14 @@ _HEADERS: Final = (
     (b"ostype", b"linux"),
     (b"server", f"orlop/{__version__} (linux)".encode()),
 )
+ENDPOINTS: Final = (
+    *system.ENDPOINTS,
+    *events.ENDPOINTS,
+    *elsewhere.ENDPOINTS,
+    *transfer.ENDPOINTS,
+    *images.ENDPOINTS,
+)
+"""All that is served, in the order in which a request is compared with them."""
 
 
 class Broken(Exception):
@@ -49,14 +57,7 @@ class Engine:
     def __init__(self, context: Context, policy: Policy) -> None:
         self._context = context
         self._policy = policy
-        endpoints = [
-            *system.ENDPOINTS,
-            *events.ENDPOINTS,
-            *elsewhere.ENDPOINTS,
-            *transfer.ENDPOINTS,
-            *images.ENDPOINTS,
-        ]
-        self._router = Router(endpoints, redirect_slashes=False, default=elsewhere.unknown)
+        self._router = Router(ENDPOINTS, redirect_slashes=False, default=elsewhere.unknown)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""

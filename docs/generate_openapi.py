@@ -1,0 +1,356 @@
+"""Write `docs/openapi.json`, the description of what `orlop serve` answers, from its endpoints.
+
+python -m docs.generate_openapi            writes it
+python -m docs.generate_openapi --check    ends with status 1 where it is not up to date
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from docs.openapi_schemas import SCHEMAS, array, number, record, ref, text
+from orlop._version import __version__
+from orlop.api.engine.app import ENDPOINTS
+from orlop.api.engine.versions import MAXIMUM
+
+if TYPE_CHECKING:
+    from docs.openapi_schemas import Schema
+
+TARGET: Final = Path(__file__).with_name("openapi.json")
+_JSON: Final = "application/json"
+_TAR: Final = "application/x-tar"
+_DESCRIPTION: Final = """\
+The image part of Docker's Engine API, as `orlop serve` answers it. Every path may begin with a version, `/v1.24` to
+`/v1.55`; the answers are described here as they are in the newest, which is the one of a request that names none. What
+differs between versions, and from engines, `docs/engine-api.md` says.
+
+The name of an image may have slashes, which are written as they are. Parameters that are true or false are true for
+every value but an empty one, `0`, `no`, `false` and `none`.
+
+Whatever else a Docker client asks for, of containers, networks, volumes, plugins or swarms, is answered with 404, where
+it names one that is not there, 503 about swarms, and 501 with a sentence, where it would make or run something.
+"""
+
+
+def query(name: str, schema: Schema, description: str, *, required: bool = False) -> Schema:
+    """Describe a parameter of the query."""
+    parameter = {"name": name, "in": "query", "description": description, "schema": schema}
+    return {**parameter, "required": True} if required else parameter
+
+
+def in_json(name: str, schema: Schema, description: str) -> Schema:
+    """Describe a parameter of the query that is written in JSON."""
+    return {"name": name, "in": "query", "description": description, "content": {_JSON: {"schema": schema}}}
+
+
+def filters(description: str, **values: Schema) -> Schema:
+    """Describe the parameter `filters`."""
+    lists = {name.removesuffix("_") + "!" * name.endswith("_"): array(value) for name, value in values.items()}
+    objects = {
+        name: {"type": "object", "propertyNames": value["items"], "additionalProperties": {"type": "boolean"}}
+        for name, value in lists.items()
+    }
+    either = [record(form, "", tuple(form)) for form in (lists, objects)]
+    return in_json("filters", {"anyOf": either}, f"{description} Each has a list of values, or an object of them.")
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a method does on a path.
+
+    ``answers`` are the bodies of success by status: a schema of JSON, the media type of something else, or nothing.
+    """
+
+    summary: str
+    answers: dict[int, Schema | str | None]
+    parameters: tuple[Schema, ...] = ()
+    takes: str | None = None
+    description: str = ""
+    errors: tuple[int, ...] = ()
+
+    def document(self, name: str, path: str) -> Schema:
+        """Give its description."""
+        document: Schema = {"operationId": name, "summary": self.summary}
+        if self.description:
+            document["description"] = self.description
+        own = (_NAME,) if "{name}" in path else ()
+        if own or self.parameters:
+            document["parameters"] = [*own, *self.parameters]
+        if self.takes is not None:
+            document["requestBody"] = {"content": {self.takes: {}}}
+        document["responses"] = {str(status): _answer(status, body) for status, body in self.answers.items()} | {
+            str(status): _answer(status, ref("Error")) for status in self.errors
+        }
+        document["responses"]["default"] = _answer(0, ref("Error"))
+        return document
+
+
+_NAME: Final = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "A name, an ID, or the first digits of one.",
+    "schema": text(minLength=1),
+}
+_MEANINGS: Final = {
+    0: "Another failure: a token is missing (401), the server only shows images (403), it is busy (503).",
+    200: "Done.",
+    201: "Done.",
+    400: "The request is not valid.",
+    404: "There is no such image.",
+    409: "The image is needed by something.",
+    501: "Only an engine does this.",
+}
+_PLATFORM: Final = {
+    "type": "object",
+    "properties": {"os": text(), "architecture": text(), "variant": text(), "os.version": text()},
+    "required": ["os", "architecture"],
+}
+_PLATFORMS: Final = query(
+    "platform", text(), 'The platform that the image must have, as `{"os":"linux","architecture":"arm64"}`.'
+)
+_BOOLEAN: Final = text(enum=["1", "0", "true", "false"])
+_MOMENT: Final = text("A time in RFC 3339 or in seconds since 1970, or a duration before now, such as `24h`.")
+_EMPTY: Final = array(text(), maxItems=0)
+
+
+def lines(of: str) -> Schema:
+    """Describe a stream: no schema can say more of a body that is not one JSON document but many."""
+    return {"description": f"Lines of JSON, each of them of the schema `{of}`.", "x-itemSchema": ref(of)}
+
+
+_OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
+    ("GET", "/_ping"): Operation("Ask whether the server answers, and which versions it speaks", {200: "text/plain"}),
+    ("HEAD", "/_ping"): Operation("Ask whether the server answers, and which versions it speaks", {200: None}),
+    ("GET", "/version"): Operation("Ask what serves", {200: ref("Version")}),
+    ("GET", "/info"): Operation("Ask what the server is and keeps", {200: ref("Info")}),
+    ("GET", "/metrics"): Operation(
+        "Ask what the server counted, in the text format of Prometheus", {200: "text/plain"}
+    ),
+    ("GET", "/events"): Operation(
+        "Follow what happens to images",
+        {200: lines("Event")},
+        (
+            query("since", text(), "Begin with what happened since then, in seconds since 1970."),
+            query("until", text(), "End then, in seconds since 1970; else the stream has no end."),
+            filters(
+                "Tell only of some events.",
+                type=text(),
+                event=text(),
+                image=text(),
+                label=text(),
+                scope=text(),
+            ),
+        ),
+        errors=(400,),
+    ),
+    ("GET", "/system/df"): Operation(
+        "Ask for the use of the disk",
+        {200: ref("DiskUsage")},
+        (
+            query("type", array(text(enum=["image", "container", "volume", "build-cache"])), "Of these objects only."),
+            query(
+                "verbose",
+                text(enum=["1", "0", "true", "false", "t", "f"]),
+                "Give sums, with the objects or without; else the lists of older versions, too.",
+            ),
+        ),
+        errors=(400,),
+    ),
+    ("GET", "/images/json"): Operation(
+        "List images, newest first",
+        {200: array(ref("ImageSummary"))},
+        (
+            query("all", _BOOLEAN, "Those that only serve as parents, too."),
+            filters(
+                "List only some images.",
+                dangling=text(enum=["true", "false", "1", "0"]),
+                label=text(),
+                reference=text(),
+                before=text(),
+                since=text(),
+                until=_MOMENT,
+            ),
+            query("shared-size", _BOOLEAN, "Say how much each shares with others."),
+            query("digests", _BOOLEAN, "Without effect: digests are always there."),
+            query("manifests", _BOOLEAN, "Say which manifests each has."),
+        ),
+        errors=(400, 404),
+    ),
+    ("GET", "/images/{name}/json"): Operation(
+        "Ask for all that is known of an image",
+        {200: ref("Image")},
+        (query("manifests", _BOOLEAN, "Say which manifests it has."), _PLATFORMS),
+        errors=(400, 404),
+    ),
+    ("GET", "/images/{name}/history"): Operation(
+        "Ask for the steps that made an image, newest first",
+        {200: array(ref("HistoryStep"))},
+        (_PLATFORMS,),
+        errors=(400, 404),
+    ),
+    ("POST", "/images/{name}/tag"): Operation(
+        "Give an image one more name",
+        {201: None},
+        (
+            query("repo", text(), "The name, perhaps with a tag.", required=True),
+            query("tag", text(), "The tag, which takes the place of the other one."),
+        ),
+        errors=(400, 404),
+    ),
+    ("DELETE", "/images/{name}"): Operation(
+        "Remove a name, and the image once nothing needs it",
+        {200: array(ref("Removed"))},
+        (
+            query("force", _BOOLEAN, "Remove an image by its ID that has names in several repositories."),
+            query("noprune", _BOOLEAN, "Keep its nameless parents."),
+        ),
+        errors=(400, 404, 409),
+    ),
+    ("POST", "/images/prune"): Operation(
+        "Remove images that nobody needs",
+        {200: ref("Pruned")},
+        (
+            filters(
+                "Remove only some images; `dangling=false` is for those with names, too.",
+                dangling=text(enum=["true", "false", "1", "0"]),
+                label=text(),
+                label_=text(),
+                until=_MOMENT,
+            ),
+        ),
+        errors=(400,),
+    ),
+    ("GET", "/images/get"): Operation(
+        "Save images in an archive",
+        {200: _TAR},
+        (query("names", array(text()), "What to save; a repository's bare name saves all its tags."), _PLATFORMS),
+        errors=(400, 404),
+    ),
+    ("GET", "/images/{name}/get"): Operation(
+        "Save an image, or a repository, in an archive", {200: _TAR}, (_PLATFORMS,), errors=(400, 404)
+    ),
+    ("POST", "/images/load"): Operation(
+        "Load the images of an archive",
+        {200: lines("ProgressLine")},
+        (
+            query("quiet", _BOOLEAN, "Tell nothing of layers on their way, which is the default."),
+            query("platform", text(), "Only the images of this platform, written as in inspections."),
+        ),
+        takes=_TAR,
+        description="The status is 200 whatever becomes of it; a load that failed says so in its last line.",
+        errors=(400,),
+    ),
+    ("POST", "/images/create"): Operation(
+        "Import the tar of a file system as an image",
+        {200: lines("ProgressLine")},
+        (
+            query("fromSrc", text(), "`-` for the body of the request, or a URL."),
+            query("fromImage", text(), "An image to pull, which orlop does not do."),
+            query("repo", text(), "The name of the image, perhaps with a tag."),
+            query("tag", text(), "The tag, which takes the place of the other one."),
+            query("message", text(), "The comment."),
+            query("changes", array(text()), "Dockerfile instructions that change the config."),
+            query("platform", text(), "What the image runs on, as `linux/arm64`."),
+        ),
+        takes=_TAR,
+        errors=(400, 501),
+    ),
+    ("GET", "/distribution/{name}/json"): Operation(
+        "Ask for the manifest that an image came with", {200: ref("Distribution")}, errors=(400, 404)
+    ),
+    ("GET", "/images/search"): Operation(
+        "Refuse to search a registry", {}, (query("term", text(), "What to search for."),), errors=(501,)
+    ),
+    ("POST", "/images/{name}/push"): Operation(
+        "Refuse to push to a registry", {}, (query("tag", text(), "What to push."),), errors=(501,)
+    ),
+    ("POST", "/commit"): Operation(
+        "Refuse to commit a container, as there is none",
+        {},
+        (query("container", text(), "The container."),),
+        takes=_JSON,
+        errors=(404,),
+    ),
+    ("GET", "/containers/json"): Operation("List containers: none", {200: _EMPTY}),
+    ("GET", "/networks"): Operation("List networks: none", {200: _EMPTY}),
+    ("GET", "/volumes"): Operation(
+        "List volumes: none", {200: record({"Volumes": _EMPTY, "Warnings": {"type": "null"}})}
+    ),
+    ("GET", "/plugins"): Operation("List plugins: none", {200: _EMPTY}),
+    ("POST", "/containers/prune"): Operation(
+        "Remove no containers",
+        {200: record({"ContainersDeleted": {"type": "null"}, "SpaceReclaimed": number(maximum=0)})},
+    ),
+    ("POST", "/networks/prune"): Operation("Remove no networks", {200: record({"NetworksDeleted": {"type": "null"}})}),
+    ("POST", "/volumes/prune"): Operation(
+        "Remove no volumes", {200: record({"VolumesDeleted": _EMPTY, "SpaceReclaimed": number(maximum=0)})}
+    ),
+    ("POST", "/build/prune"): Operation(
+        "Remove no build cache",
+        {200: record({"CachesDeleted": {"type": "null"}, "SpaceReclaimed": number(maximum=0)})},
+    ),
+}
+
+
+def _answer(status: int, body: Schema | str | None) -> Schema:
+    document: Schema = {"description": _MEANINGS[status]}
+    if isinstance(body, str):
+        document["content"] = {body: {"schema": text()}}
+    elif body is not None:
+        document["content"] = {_JSON: {"schema": body}}
+    return document
+
+
+def served() -> list[tuple[str, str]]:
+    """Give the methods and paths that are served, in the order of their paths."""
+    found = (
+        (method, endpoint.path.replace(":path", "")) for endpoint in ENDPOINTS for method in endpoint.methods or ()
+    )
+    return sorted(found, key=lambda each: (each[1], each[0]))
+
+
+def operations() -> list[tuple[str, str]]:
+    """Give the methods and paths that are described."""
+    return list(_OPERATIONS)
+
+
+def document() -> Schema:
+    """Give the whole description.
+
+    Raises:
+        KeyError: something is served that is not described here.
+    """
+    paths: dict[str, dict[str, Any]] = {}
+    for method, path in served():
+        name = _operation_id(method, path)
+        paths.setdefault(path, {})[method.lower()] = _OPERATIONS[method, path].document(name, path)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "orlop serve", "version": __version__, "description": _DESCRIPTION},
+        "servers": [{"url": f"/v{MAXIMUM}"}, {"url": "/"}],
+        "paths": paths,
+        "components": {"schemas": SCHEMAS},
+    }
+
+
+def _operation_id(method: str, path: str) -> str:
+    words = [word.strip("{}_") for word in path.split("/") if word]
+    return "".join((method.lower(), *(word.capitalize() for word in words)))
+
+
+def main(arguments: list[str]) -> int:
+    """Write the description, or say whether it is up to date."""
+    written = json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
+    if "--check" in arguments:
+        return 0 if TARGET.read_text() == written else 1
+    TARGET.write_text(written)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
