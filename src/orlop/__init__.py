@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from orlop.service.image_service import ImageService
     from orlop.service.images import ImageSummary
     from orlop.service.inspect import ImageDetails
+    from orlop.service.listed import ImageUsage, ListedImage
+    from orlop.service.manifests import ImageManifests, ManifestKind, ManifestSummary
     from orlop.service.prune import PruneReport
     from orlop.service.remove import RemoveReport
     from orlop.store.gc import Garbage, GcReport
@@ -54,14 +56,19 @@ _HOMES = {
     "Image": "orlop.model.image",
     "ImageDetails": "orlop.service.inspect",
     "ImageID": "orlop.model.digest",
+    "ImageManifests": "orlop.service.manifests",
     "ImageService": "orlop.service.image_service",
     "ImageSummary": "orlop.service.images",
+    "ImageUsage": "orlop.service.listed",
     "LayerDone": "orlop.model.progress",
     "LayerExists": "orlop.model.progress",
     "LayerProgress": "orlop.model.progress",
     "Limits": "orlop.model.limits",
+    "ListedImage": "orlop.service.listed",
     "LoadReport": "orlop.archive.report",
     "LoadedImage": "orlop.archive.report",
+    "ManifestKind": "orlop.service.manifests",
+    "ManifestSummary": "orlop.service.manifests",
     "MovedReference": "orlop.archive.report",
     "OrlopError": "orlop.errors",
     "Platform": "orlop.model.platform",
@@ -90,14 +97,19 @@ __all__ = [
     "Image",
     "ImageDetails",
     "ImageID",
+    "ImageManifests",
     "ImageService",
     "ImageSummary",
+    "ImageUsage",
     "LayerDone",
     "LayerExists",
     "LayerProgress",
     "Limits",
+    "ListedImage",
     "LoadReport",
     "LoadedImage",
+    "ManifestKind",
+    "ManifestSummary",
     "MovedReference",
     "OrlopError",
     "Platform",

@@ -404,6 +404,19 @@ class TestSystem:
         assert ["Read-only", "true"] in shown["DriverStatus"]
         assert this_host().id == host.id
 
+    def test_the_members_come_in_the_engine_s_order(self):
+        ordered = """
+            ID Containers ContainersRunning ContainersPaused ContainersStopped Images Driver DriverStatus Plugins
+            MemoryLimit SwapLimit CpuCfsPeriod CpuCfsQuota CPUShares CPUSet PidsLimit IPv4Forwarding BridgeNfIptables
+            BridgeNfIp6tables Debug NFd OomKillDisable NGoroutines SystemTime LoggingDriver CgroupDriver NEventsListener
+            KernelVersion OperatingSystem OSVersion OSType Architecture IndexServerAddress RegistryConfig NCPU MemTotal
+            GenericResources DockerRootDir HttpProxy HttpsProxy NoProxy Name Labels ExperimentalBuild ServerVersion
+            Runtimes DefaultRuntime Swarm LiveRestoreEnabled Isolation InitBinary ContainerdCommit RuncCommit InitCommit
+            SecurityOptions Warnings"""
+        shown = info_document(this_host(), self.STATE, V1_41)
+        assert list(shown) == ordered.split()
+        assert next(iter(shown["RegistryConfig"])) == "AllowNondistributableArtifactsCIDRs"
+
     def test_nothing_claims_that_containers_run(self):
         shown = info_document(this_host(), self.STATE, V1_41)
         assert {shown[key] for key in shown if key.startswith("Containers")} == {0}

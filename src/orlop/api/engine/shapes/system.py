@@ -142,10 +142,9 @@ _SWARM: Final = {
 
 
 def _registries(version: ApiVersion) -> Document:
-    document: Document = {"InsecureRegistryCIDRs": [], "IndexConfigs": {}, "Mirrors": []}
-    if version < V1_49:
-        document |= {"AllowNondistributableArtifactsCIDRs": None, "AllowNondistributableArtifactsHostnames": None}
-    return document
+    foreign = ("AllowNondistributableArtifactsCIDRs", "AllowNondistributableArtifactsHostnames")
+    document: Document = dict.fromkeys(foreign) if version < V1_49 else {}
+    return document | {"InsecureRegistryCIDRs": [], "IndexConfigs": {}, "Mirrors": []}
 
 
 def _commit(version: ApiVersion) -> Document:
