@@ -13,6 +13,7 @@ import pytest
 from orlop.api.engine.shapes.event import event
 from orlop.api.engine.shapes.fault import Verb, fault
 from orlop.api.engine.shapes.filters import list_filters
+from orlop.api.engine.shapes.history import history
 from orlop.api.engine.shapes.image import image
 from orlop.api.engine.shapes.image_list import image_list
 from orlop.api.engine.shapes.progress import LayerLines
@@ -29,6 +30,7 @@ from orlop.model.platform import Platform
 from orlop.model.progress import LayerProgress
 from orlop.model.reference import Reference
 from orlop.model.timestamp import ZERO
+from orlop.service.history import HistoryEntry
 from orlop.service.host import this_host
 from orlop.service.images import ImageSummary
 from orlop.service.inspect import ImageDetails
@@ -92,6 +94,7 @@ ANSWERS: dict[str, Callable[[ApiVersion], Any]] = {
         ),
         image(details(V1Image(config=PLAIN)), version),
     ],
+    "GET /images/{name}/history": lambda version: history([HistoryEntry(None, None, "", "", 0, ())], version),
     "GET /system/df": lambda version: usage(
         ImageUsage((replace(LISTED, manifests=None),), 1), version, usage_types([], version)
     ),

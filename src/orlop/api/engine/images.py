@@ -48,7 +48,7 @@ def _inspect(call: Call) -> object:
 
 def _history(call: Call) -> object:
     require_platform(call.service, call.name, asked_platforms(call, V1_48))
-    return history(call.service.history(call.name))
+    return history(call.service.history(call.name), call.version)
 
 
 async def _tag(call: Call) -> Response:

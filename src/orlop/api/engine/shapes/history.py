@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orlop.api.engine.versions import V1_44
 from orlop.model.timestamp import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from orlop.api.engine.shapes.encoding import Document
+    from orlop.api.engine.versions import ApiVersion
     from orlop.service.history import HistoryEntry
 
 
-def history(entries: Iterable[HistoryEntry]) -> list[Document]:
-    """Give the steps that made an image, newest first; the same in every version."""
-    return [_step(entry) for entry in entries]
+def history(entries: Iterable[HistoryEntry], version: ApiVersion) -> list[Document]:
+    """Give the steps that made an image, newest first."""
+    # Engines since 25 know a time that was not given from the year 1.
+    unknown = ZERO.unix if version < V1_44 else 0
+    return [_step(entry, unknown) for entry in entries]
 
 
-def _step(entry: HistoryEntry) -> Document:
+def _step(entry: HistoryEntry, unknown: int) -> Document:
     return {
         "Comment": entry.comment,
-        "Created": (entry.created or ZERO).unix,
+        "Created": unknown if entry.created is None else entry.created.unix,
         "CreatedBy": entry.created_by,
         "Id": "<missing>" if entry.id is None else str(entry.id),
         "Size": entry.size,
