@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orlop.errors import NotFound, OrlopError, WriteFailed
-from orlop.streams.files import Output
+from orlop.streams.output import Output
 
 
 def put(path: Path | str, data: bytes = b"data") -> None:
@@ -46,6 +46,25 @@ def test_what_is_not_finished_leaves_nothing(tmp_path):
     assert (tmp_path / "old").read_bytes() == b"old"
 
 
+def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(tmp_path):
+    (tmp_path / ".orlop-0123456789ab.part").write_bytes(b"left behind")
+    (tmp_path / ".orlop-store-01.part").mkdir()
+    (tmp_path / ".orlop-x.part").symlink_to("old")
+    (tmp_path / "old").write_bytes(b"old")
+    with Output(tmp_path / "one") as slow:
+        slow.write(b"data")
+        put(tmp_path / "two")
+        slow.finish()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".orlop-store-01.part",
+        ".orlop-x.part",
+        "old",
+        "one",
+        "two",
+    ]
+    assert (tmp_path / "one").read_bytes() == b"data"
+
+
 def test_a_name_may_be_as_long_as_names_can_be(tmp_path):
     put(tmp_path / ("x" * 255))
     assert (tmp_path / ("x" * 255)).read_bytes() == b"data"
@@ -73,7 +92,7 @@ def test_a_fifo_is_written_as_it_is(tmp_path):
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
 def test_standard_output_by_name_is_the_descriptor(tmp_path, name):
     (tmp_path / "link").symlink_to("/dev/stdout")
-    script = f"from orlop.streams.files import Output\nwith Output({name!r}) as o:\n o.write(b'data'); o.finish()"
+    script = f"from orlop.streams.output import Output\nwith Output({name!r}) as o:\n o.write(b'data'); o.finish()"
     with (tmp_path / "log").open("ab") as log:
         log.write(b"header ")
         log.flush()

@@ -505,7 +505,26 @@ with orlop.open(root) as images:
 """
 
 
+def test_a_root_below_missing_directories_is_private_and_they_are_as_any_directory(tmp_path):
+    Store(tmp_path / "a" / "b" / "root").close()
+    (tmp_path / "c").mkdir()
+    assert (tmp_path / "a" / "b").stat().st_mode == (tmp_path / "c").stat().st_mode
+    assert (tmp_path / "a" / "b" / "root").stat().st_mode & 0o777 == 0o700
+
+
 class TestCrashes:
+    def test_a_table_of_contents_that_lay_aside_goes_back_as_well(self, tmp_path):
+        with Store(tmp_path / "root") as store:
+            layer = store.layers.register(io.BytesIO(ONE))
+            store.images.create(config(ONE))
+            store.layers.release(layer)
+        table = tmp_path / "root" / "toc" / "sha256" / f"{diff_id(ONE).hex}.zst"
+        content = table.read_bytes()
+        table.rename(tmp_path / "root" / "trash" / f"toc-sha256-{diff_id(ONE).hex}.0123456789abcdef")
+        with Store(tmp_path / "root") as store:
+            assert not leftovers(store)
+        assert table.read_bytes() == content
+
     @pytest.mark.parametrize("row_is_there", [True, False])
     def test_what_lay_aside_goes_back_or_goes(self, tmp_path, row_is_there):
         with Store(tmp_path / "root") as store:

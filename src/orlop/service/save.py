@@ -15,7 +15,7 @@ from orlop.model.reference import Reference, parse_any
 from orlop.service.lookup import find_image
 from orlop.store.images import not_found
 from orlop.store.references import unknown
-from orlop.streams.files import Output
+from orlop.streams.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

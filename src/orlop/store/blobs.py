@@ -115,19 +115,26 @@ class FileBlobStore(BlobStore):
         file.set_mode(self._modes.content)
         file.publish(target)
         # The names of all blobs of a write go to disk together, before its rows.
-        rows.before_commit(self._sync_names)
-
-    def _sync_names(self) -> None:
-        directory = os.path.join(self._root, "blobs", "sha256")
-        with explaining("write", directory):
-            fsync_directory(directory)
+        rows.before_commit(self._sync_blob_names)
 
     def publish_toc(self, rows: WritableRows, file: NewFile, diff_id: DiffID) -> None:
-        """Put a table of contents in its place; it can be made again, so that it need not be on disk."""
+        """Put a synced table of contents in its place; the name is on disk before the rows are."""
         target = self.toc_path(diff_id)
         if rows.diff(diff_id) is None:
             rows.after_rollback(partial(_unlink, target))
         file.publish(target)
+        rows.before_commit(self._sync_toc_names)
+
+    def _sync_blob_names(self) -> None:
+        self._sync_names("blobs")
+
+    def _sync_toc_names(self) -> None:
+        self._sync_names("toc")
+
+    def _sync_names(self, folder: str) -> None:
+        directory = os.path.join(self._root, folder, "sha256")
+        with explaining("write", directory):
+            fsync_directory(directory)
 
     def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
         """Move files aside at once, then unlink or restore them as the write of the rows ends."""
@@ -137,7 +144,7 @@ class FileBlobStore(BlobStore):
     def remove_tocs(self, rows: WritableRows, diff_ids: Iterable[DiffID]) -> None:
         """Remove tables of contents in the same way."""
         for diff_id in diff_ids:
-            self._set_aside(rows, self.toc_path(diff_id), "toc")
+            self._set_aside(rows, self.toc_path(diff_id), f"toc-{diff_id.algorithm}-{diff_id.hex}")
 
     def _set_aside(self, rows: WritableRows, path: str, kind: str) -> None:
         # A name of its own: the same content may come and go again before this file is unlinked.
@@ -179,13 +186,13 @@ class FileBlobStore(BlobStore):
             self._set_aside(rows, path, "stray")
 
     def recover(self, rows: Rows) -> None:
-        """Finish, inside a write, what a crash interrupted: a blob whose row is there goes back, anything else goes."""
+        """Finish, inside a write, what a crash interrupted: what a row names goes back, anything else goes."""
         self.put_back(rows)
         for aside, _ in self.trash(rows):
             _unlink(aside)
 
     def put_back(self, rows: Rows) -> None:
-        """Put back, inside a write, the blobs in ``trash/`` whose rows are there: their removal was undone."""
+        """Put back, inside a write, what is in ``trash/`` and has a row: its removal was undone."""
         for aside, home in self.trash(rows):
             if home is not None:
                 with suppress(FileNotFoundError):
@@ -193,18 +200,25 @@ class FileBlobStore(BlobStore):
 
     def trash(self, rows: Rows) -> Iterator[tuple[str, str | None]]:
         """Give the path of each file in ``trash/``, and where it has to go back to, if it has."""
-        from orlop.model.digest import Digest  # noqa: PLC0415 - only after a crash
-
         directory = os.path.join(self._root, "trash")
         with explaining("read", directory):
             names = sorted(os.listdir(directory))
         for name in names:
-            home = None
-            with suppress(InvalidDigest):
-                digest = Digest.parse(name.partition(".")[0].replace("-", ":", 1))
-                if rows.blob(digest) is not None and not os.path.exists(self.path(digest)):
-                    home = self.path(digest)
-            yield os.path.join(directory, name), home
+            home = self._home(rows, name.partition(".")[0])
+            yield os.path.join(directory, name), None if home is None or os.path.exists(home) else home
+
+    def _home(self, rows: Rows, name: str) -> str | None:
+        """Give where a file lay that was set aside under a name, if a row still names it."""
+        from orlop.model.digest import DiffID, Digest  # noqa: PLC0415 - only after a crash
+
+        try:
+            digest = Digest.parse(name.removeprefix("toc-").replace("-", ":", 1))
+        except InvalidDigest:
+            return None
+        if name.startswith("toc-"):
+            diff_id = DiffID.wrap(digest)
+            return None if rows.diff(diff_id) is None else self.toc_path(diff_id)
+        return None if rows.blob(digest) is None else self.path(digest)
 
     def needs_recovery(self) -> bool:
         """Say whether ``trash/`` holds anything: the work of a process at this moment, or what a crash left."""

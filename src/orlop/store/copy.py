@@ -322,6 +322,7 @@ def _copy_toc(store: Store, new: NewRoot, diff_id: DiffID) -> None:
         with NewFile(path, shown=new.target) as file:
             file.set_mode(new.modes.file)
             file.write(content)
+            file.sync()
             file.close()
 
 
@@ -332,6 +333,7 @@ def _refresh_toc(store: Store, kept: Store, diff_id: DiffID) -> None:
     if content is not None:
         with kept.blobs.new() as file:
             file.write(content)
+            file.sync()
             with kept.metadata.write() as rows:
                 kept.blobs.publish_toc(rows, file, diff_id)
 

@@ -47,8 +47,9 @@ class IngestedLayer:
     _blobs: FileBlobStore
 
     def sync(self) -> None:
-        """Put the bytes on disk. Slow: never call it with the write lock."""
+        """Put the bytes and their table on disk. Slow: never call it with the write lock."""
         self._content.sync()
+        self._toc.sync()
 
     def publish(self, rows: WritableRows) -> None:
         """Make the synced layer visible with the rows; bytes that are there already stay, or are repaired."""
@@ -101,6 +102,7 @@ def ingest_layer(
         table.close()
         # What follows, another layer or the rows, need not wait for the disk.
         content.start_sync()
+        toc.start_sync()
         stack.pop_all()
     return IngestedLayer(measured.diff, measured.blob, content, toc, blobs)
 

@@ -18,7 +18,7 @@ from orlop.store.layers import LayerStore
 from orlop.store.leases import Leases
 from orlop.store.metadata_sqlite import SQLiteMetadata
 from orlop.store.references import ReferenceStore
-from orlop.streams.files import PRIVATE, SHARED, explaining, make_directory
+from orlop.streams.files import PRIVATE, SHARED, explaining, make_directories, make_directory
 from orlop.streams.filesystems import file_system_of
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Store:
                 self._make(group)
 
     def _make(self, group: int | None) -> None:
-        os.makedirs(self.root, mode=PRIVATE.directory, exist_ok=True)
+        make_directories(self.root)
         names = os.listdir(self.root)
         if names and ("ingest" not in names or UNFINISHED in names):
             self._refuse_foreign()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import stat
 import threading
 import weakref
@@ -134,6 +133,20 @@ def make_directory(path: str, mode: int = PRIVATE.directory) -> None:
         fsync_directory(os.path.dirname(path) or ".")
 
 
+def make_directories(path: str, mode: int = PRIVATE.directory) -> None:
+    """Make a directory and all above it that are missing, and put their names on disk; one may be there.
+
+    The name of one that is there may still be on its way to the disk: it is put there as well, if that is allowed.
+    """
+    above = os.path.dirname(path)
+    if not os.path.isdir(above):
+        make_directories(above, 0o777)
+    with suppress(FileExistsError):
+        os.mkdir(path, mode)
+    with suppress(PermissionError):
+        fsync_directory(above)
+
+
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write all of the bytes, whatever the system takes at once."""
     view = memoryview(data)
@@ -222,6 +235,15 @@ class NewFile:
         with explaining("write", self._shown):
             os.fchmod(self._descriptor, mode)
 
+    def lock(self) -> bool:
+        """Let others see that somebody writes the file, as long as it is open; say whether it still has its name."""
+        with explaining("write", self._shown):
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            try:
+                return os.path.samestat(os.fstat(self._descriptor), os.stat(self.path))
+            except FileNotFoundError:
+                return False
+
     def close(self) -> None:
         """Let go of the file and leave it where it is."""
         self._join()
@@ -250,6 +272,17 @@ class NewFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.discard()
+
+
+def remove_unlocked(path: str) -> None:
+    """Remove a file that nobody has locked any more (see `NewFile.lock`), if that is possible."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+        finally:
+            os.close(descriptor)
 
 
 class FileLock:
@@ -354,109 +387,3 @@ def _abandon_locks() -> None:
 
 # What a parent locked is not its child's.
 os.register_at_fork(after_in_child=_abandon_locks)
-
-
-class Output:
-    """Where a user wants bytes to go: a regular file that appears whole or not at all, or a pipe or device as it is.
-
-    A regular target is written beside itself under a temporary name and renamed by `finish`, so that a failed or
-    interrupted command leaves neither a new file nor a damaged old one.
-    """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open the target.
-
-        Raises:
-            NotFound: its directory does not exist.
-            PermissionDenied, NoSpace, ReadOnlyStore, WriteFailed, StorageError: it cannot be written.
-        """
-        self._shown = os.fspath(path)
-        if not self._shown:
-            msg = "cannot write to a file without a name; name one"
-            raise WriteFailed(msg)
-        self._new: NewFile | None = None
-        self._descriptor = -1
-        number = _descriptor_named(self._shown)
-        with explaining("write", self._shown):
-            if number is not None:
-                # What has the descriptor may be a file that a shell appends to: its place is the descriptor's.
-                self._descriptor = os.dup(number)
-            else:
-                self._open()
-        if self._descriptor >= 0 and os.isatty(self._descriptor):
-            self.discard()
-            msg = f"cannot write an archive to the terminal {self._shown}; name a file, or write to a pipe"
-            raise WriteFailed(msg)
-
-    def _open(self) -> None:
-        self._path = os.path.realpath(self._shown)
-        try:
-            mode = os.stat(self._path).st_mode
-        except FileNotFoundError:
-            mode = stat.S_IFREG | (0o666 & ~_umask())
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if stat.S_ISREG(mode):
-            # The name may be as long as a name can be: the temporary one has to be short.
-            part = os.path.join(os.path.dirname(self._path), f".orlop-{os.urandom(6).hex()}.part")
-            self._new = NewFile(part, shown=self._shown)
-            self._new.set_mode(stat.S_IMODE(mode))
-        else:
-            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
-
-    def write(self, data: bytes | memoryview) -> int:
-        """Append bytes and give their number."""
-        with explaining("write", self._shown):
-            if self._new is not None:
-                return self._new.write(data)
-            write_all(self._descriptor, data)
-            return len(data)
-
-    def finish(self) -> None:
-        """Put everything on disk and give it its name; a pipe is closed."""
-        with explaining("write", self._shown):
-            if self._new is not None:
-                self._new.sync()
-                self._new.publish(self._path)
-                fsync_directory(os.path.dirname(self._path))
-            else:
-                descriptor, self._descriptor = self._descriptor, -1
-                os.close(descriptor)
-
-    def discard(self) -> None:
-        """Leave nothing behind of what has not been finished."""
-        if self._new is not None:
-            self._new.discard()
-        elif self._descriptor >= 0:
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.discard()
-
-
-def _descriptor_named(path: str) -> int | None:
-    """Give the number of the descriptor that a path stands for, as ``/dev/stdout`` and ``/dev/fd/3`` do."""
-    for _ in range(8):
-        named = re.fullmatch(r"/(?:dev|proc/self|proc/[0-9]+|proc/thread-self)/fd/([0-9]+)", path)
-        if named is not None:
-            return int(named[1])
-        try:
-            path = os.path.join(os.path.dirname(path), os.readlink(path))
-        except OSError:
-            return None
-    return None
-
-
-def _umask() -> int:
-    """Read the umask without changing it: setting it, even for a moment, would touch other threads' files."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        for line in status:
-            if line.startswith("Umask:"):
-                return int(line.split()[1], 8)
-    return 0o077

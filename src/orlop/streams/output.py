@@ -1,0 +1,152 @@
+"""Where a user wants bytes to go."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Self
+
+from orlop.errors import StorageError, WriteFailed
+from orlop.streams.files import NewFile, explaining, fsync_directory, remove_unlocked, write_all
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_PREFIX: Final = ".orlop-"
+_SUFFIX: Final = ".part"
+
+
+class Output:
+    """Where a user wants bytes to go: a regular file that appears whole or not at all, or a pipe or device as it is.
+
+    A regular target is written beside itself under a temporary name and renamed by `finish`, so that a failed or
+    interrupted command leaves neither a new file nor a damaged old one. What a killed one leaves there,
+    ``.orlop-….part``, the next one removes.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open the target.
+
+        Raises:
+            NotFound: its directory does not exist.
+            PermissionDenied, NoSpace, ReadOnlyStore, WriteFailed, StorageError: it cannot be written.
+        """
+        self._shown = os.fspath(path)
+        if not self._shown:
+            msg = "cannot write to a file without a name; name one"
+            raise WriteFailed(msg)
+        self._new: NewFile | None = None
+        self._descriptor = -1
+        number = _descriptor_named(self._shown)
+        with explaining("write", self._shown):
+            if number is not None:
+                # What has the descriptor may be a file that a shell appends to: its place is the descriptor's.
+                self._descriptor = os.dup(number)
+            else:
+                self._open()
+        if self._descriptor >= 0 and os.isatty(self._descriptor):
+            self.discard()
+            msg = f"cannot write an archive to the terminal {self._shown}; name a file, or write to a pipe"
+            raise WriteFailed(msg)
+
+    def _open(self) -> None:
+        self._path = os.path.realpath(self._shown)
+        try:
+            mode = os.stat(self._path).st_mode
+        except FileNotFoundError:
+            mode = stat.S_IFREG | (0o666 & ~_umask())
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if stat.S_ISREG(mode):
+            folder = os.path.dirname(self._path)
+            _sweep(folder)
+            self._new = _new_part(folder, self._shown)
+            self._new.set_mode(stat.S_IMODE(mode))
+        else:
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Append bytes and give their number."""
+        with explaining("write", self._shown):
+            if self._new is not None:
+                return self._new.write(data)
+            write_all(self._descriptor, data)
+            return len(data)
+
+    def finish(self) -> None:
+        """Put everything on disk and give it its name; a pipe is closed."""
+        with explaining("write", self._shown):
+            if self._new is not None:
+                self._new.sync()
+                self._new.publish(self._path)
+                fsync_directory(os.path.dirname(self._path))
+            else:
+                descriptor, self._descriptor = self._descriptor, -1
+                os.close(descriptor)
+
+    def discard(self) -> None:
+        """Leave nothing behind of what has not been finished."""
+        if self._new is not None:
+            self._new.discard()
+        elif self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()
+
+
+def _new_part(folder: str, shown: str) -> NewFile:
+    """Make a file that nobody else takes for what a killed process left."""
+    while True:
+        # The target's name may be as long as a name can be: the temporary one has to be short.
+        part = NewFile(os.path.join(folder, f"{_PREFIX}{os.urandom(6).hex()}{_SUFFIX}"), shown=shown)
+        try:
+            if part.lock():
+                return part
+        except StorageError:
+            # Where there are no locks nobody removes what others left.
+            return part
+        except BaseException:
+            part.discard()
+            raise
+        part.discard()
+
+
+def _sweep(folder: str) -> None:
+    """Remove what killed processes left; what cannot be removed is in nobody's way."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if name.startswith(_PREFIX) and name.endswith(_SUFFIX) and entry.is_file(follow_symlinks=False):
+                remove_unlocked(entry.path)
+
+
+def _descriptor_named(path: str) -> int | None:
+    """Give the number of the descriptor that a path stands for, as ``/dev/stdout`` and ``/dev/fd/3`` do."""
+    for _ in range(8):
+        named = re.fullmatch(r"/(?:dev|proc/self|proc/[0-9]+|proc/thread-self)/fd/([0-9]+)", path)
+        if named is not None:
+            return int(named[1])
+        try:
+            path = os.path.join(os.path.dirname(path), os.readlink(path))
+        except OSError:
+            return None
+    return None
+
+
+def _umask() -> int:
+    """Read the umask without changing it: setting it, even for a moment, would touch other threads' files."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return 0o077
