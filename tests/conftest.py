@@ -22,3 +22,10 @@ settings.load_profile("orlop")
 def data() -> Path:
     """The folder of test data."""
     return DATA
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests counted, so that nobody takes a test of nothing for a proof."""
+    reports = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    for line in sorted(value for report in reports for word, value in report.user_properties if word == "counted"):
+        terminalreporter.write_line(str(line))

@@ -1,0 +1,53 @@
+"""How tests start a harness: in a process of its own, since it forks, and with what it counted shown at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.crash.calls import supported
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TOP: Final = Path(__file__).parents[2]
+LONG: Final = bool(os.environ.get("ORLOP_LONG"))
+IN_CI: Final = bool(os.environ.get("CI"))
+# What CI runs on is known; elsewhere only Linux on these machines has been seen.
+UNSUPPORTED: Final = not supported() and not IN_CI
+
+
+def run(
+    module: str, *names: str, tell: Callable[[str, object], None] | None = None, patch: str = ""
+) -> list[tuple[str, dict[str, Any]]]:
+    """Run a harness for scenarios and give what it counted; an error of it is raised with all that it said.
+
+    Args:
+        module: its name in this folder.
+        names: of the scenarios.
+        tell: pytest's ``record_property``: what is told is shown when all tests have ended.
+        patch: Python that is run before, to make the code wrong.
+    """
+    script = f"{patch}\nimport sys\nfrom tests.crash import {module}\n{module}.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *names],
+        cwd=TOP,
+        env=os.environ | {"PYTHONPATH": str(TOP)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=None if LONG else 600,
+    )
+    if done.returncode:
+        raise AssertionError(done.stderr)
+    counted = [json.loads(line) for line in done.stdout.splitlines()]
+    for name, count in counted:
+        text = f"{module}: {name}: " + ", ".join(f"{word} {number}" for word, number in count.items())
+        print(text)
+        if tell is not None:
+            tell("counted", text)
+    return [(name, count) for name, count in counted]

@@ -1,0 +1,112 @@
+"""Kills a command at each of its steps: ``python -m tests.crash.kills NAME…`` prints how many there were.
+
+A step is a system call that changes something on disk, or may; the harness counts them itself. SIGKILL takes nothing
+from the disk, so that of steps before which the disk is the same one is enough. Between the pages of a database that
+SQLite writes one after the other only some moments are tried, since power losses go through these states as well.
+``ORLOP_LONG=1`` kills before every single step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import OrlopError
+from tests.crash import scenarios
+from tests.crash.calls import Kill
+
+if TYPE_CHECKING:
+    from tests.crash.calls import Call, Verdict
+    from tests.crash.scenarios import Stage
+
+LONG: Final = bool(os.environ.get("ORLOP_LONG"))
+_PAGES: Final = 1 if LONG else 8
+
+
+@dataclass
+class Count:
+    """What was done: ``steps`` of the command, ``states`` that the disk is in between, ``kills``, ``old`` of them."""
+
+    steps: int = 0
+    states: int = 0
+    kills: int = 0
+    old: int = 0
+
+
+def killed_everywhere(stage: Stage) -> Count:
+    """Kill the stage's command, look at what is left, finish; raises AssertionError where something is not right."""
+    stage.reset()
+    before = scenarios.seen(stage.place)
+    count = Count()
+    moments = _moments(stage, count)
+    after = scenarios.seen(stage.place)
+    undisturbed = scenarios.tidied(stage)
+    copy = stage.folder / "copy"
+    for moment in moments:
+        stage.reset()
+        ended = stage.watched(partial(_kill_at, moment))
+        if ended.status == 0:
+            # Threads take turns as they like, so that a run may have a step less.
+            assert moment > count.steps - 5, moment
+            continue
+        assert ended.status == -9, stage.said()
+        count.kills += 1
+        where = f"killed before step {moment} of {count.steps}, {ended.calls[-1]}"
+        scenarios.copy_tree(stage.place, copy)
+        try:
+            found = scenarios.seen(copy, saved=count.kills % 10 == 0)
+        except OrlopError as error:
+            raise AssertionError(where) from error
+        wrong = scenarios.serious(copy)
+        assert wrong == [], (where, wrong)
+        assert scenarios.allowed(stage.scenario, found, before, after), (where, found)
+        count.old += found == before
+        shutil.rmtree(copy)
+        status, said = stage.command()
+        assert status == 0 or (found == after and status == stage.scenario.again), (where, said)
+        assert scenarios.tidied(stage) == undisturbed, where
+    return count
+
+
+def _kill_at(moment: int, _: Call, number: int) -> Verdict:
+    return Kill() if number == moment else None
+
+
+def _moments(stage: Stage, count: Count) -> list[int]:
+    """Run the command to its end, and give the numbers of the steps before which it shall be killed."""
+    moments: list[int] = []
+    known: set[str] = set()
+    pages = 0
+
+    def note(call: Call, number: int) -> None:
+        nonlocal pages
+        mark = scenarios.mark(stage.place)
+        if mark in known and not LONG:
+            return
+        known.add(mark)
+        page = call.name == "pwrite64"
+        pages += page
+        if not page or pages % _PAGES == 0:
+            moments.append(number)
+
+    stage.reset()
+    ended = stage.watched(note)
+    assert ended.status == 0, stage.said()
+    count.steps, count.states = len(ended.calls), len(known)
+    return moments
+
+
+def main() -> None:
+    """Do it for the scenarios that are named."""
+    for scenario in scenarios.chosen(sys.argv[1:]):
+        with scenarios.staged(scenario) as stage:
+            print(json.dumps([scenario.name, vars(killed_everywhere(stage))]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

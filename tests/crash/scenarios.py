@@ -1,0 +1,398 @@
+"""What is interrupted: every command that writes, a store that it works on, and what may be seen of it afterwards.
+
+A scenario has a template, made once; each run works on a copy of it, in a child of this process. Nothing is imitated:
+the children run the command line as a user does, but for a clock that stands still, so that results can be compared.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+import tarfile
+import tempfile
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import orlop
+from orlop import stores
+from orlop.cli.main import run
+from orlop.store.root import Store
+from tests.crash.calls import Kill, watched
+from tests.invariants import broken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from orlop.service.image_service import ImageService
+    from tests.crash.calls import Call, Ended, Verdict
+
+DATA: Final = Path(__file__).parents[1] / "data"
+MULTI: Final = DATA / "dockerd-29-overlay2" / "multi.tar"
+OTHER: Final = DATA / "dockerd-20.10-overlay2" / "parent-child.tar"
+# In every tree, names that say nothing are replaced.
+_NAMELESS: Final = ("ingest", "trash", "leases")
+_left_open: list[ImageService] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A command, and what is there before. ``{}`` in its arguments is the place that the store lies in, as ``root``.
+
+    Most commands do all or nothing; one that works ``stepwise`` may end with some of it done. Where all is done
+    already the same command ends with ``again``. With ``library`` a program does the same with a store that it leaves
+    open, so that nothing is brought to an end beyond what the library promised when its call returned.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    prepare: Callable[[Path], None] = lambda _: None
+    piped: Path | None = None
+    stepwise: bool = False
+    again: int = 0
+    library: Callable[[ImageService], object] | None = None
+
+    def is_of(self, words: Sequence[str]) -> bool:
+        """Say whether it is about the command that these words call."""
+        return self.arguments[: len(words)] == tuple(words)
+
+
+def _loaded(*archives: Path) -> Callable[[Path], None]:
+    def prepare(place: Path) -> None:
+        with orlop.open(place / "root") as images:
+            for archive in archives:
+                images.load(archive)
+
+    return prepare
+
+
+def _with_file(place: Path) -> None:
+    _loaded(MULTI)(place)
+    (place / "saved.tar").write_bytes(b"an older archive")
+
+
+def _with_layer(place: Path) -> None:
+    _loaded(MULTI)(place)
+    with tarfile.open(place / "layer.tar", "w") as tar:
+        for number in range(4):
+            member = tarfile.TarInfo(f"file-{number}")
+            member.size = 300_000
+            tar.addfile(member, io.BytesIO(bytes([number]) * member.size))
+
+
+def _dangling(place: Path) -> None:
+    with orlop.open(place / "root") as images:
+        images.load(MULTI)
+        images.load(OTHER)
+        # The name goes to another image: the one that had it dangles.
+        images.tag("example/tiny:1.0", "registry.example.com:5000/team/committed:2.0")
+
+
+def _backed_up(place: Path) -> None:
+    _loaded(MULTI)(place)
+    stores.backup(place / "root", place / "backup")
+    with orlop.open(place / "root") as images:
+        images.load(OTHER)
+        images.remove("example/imported")
+
+
+def _pinned(place: Path) -> None:
+    _loaded(MULTI)(place)
+    with orlop.open(place / "root") as images:
+        images.pin("example/tiny:1.0")
+
+
+def _garbage(place: Path) -> None:
+    """Leave all that processes leave which die at work: a layer of nobody, files under way, rows, locks, strays."""
+    _with_layer(place)
+    root = place / "root"
+
+    def register() -> int:
+        with orlop.open(root) as images, (place / "layer.tar").open("rb") as layer:
+            images.layer_store.register(layer)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    def load() -> int:
+        with orlop.open(root) as images:
+            images.load(OTHER)
+        return 0
+
+    assert watched(register, [str(root)]).status == -signal.SIGKILL
+    published = f"{root}/blobs/sha256"
+    ended = watched(
+        load, [str(root)], lambda call, _: Kill() if (call.name, call.path) == ("fsync", published) else None
+    )
+    assert ended.status == -signal.SIGKILL
+    (root / "trash" / "sha256-0").write_bytes(b"on its way out")
+
+
+def scenarios() -> dict[str, Scenario]:
+    """Give all of them by name."""
+    loaded = _loaded(MULTI)
+    found = [
+        Scenario("first load", ("load", "-i", str(MULTI))),
+        Scenario("load", ("load", "-i", str(OTHER)), loaded),
+        Scenario("load from a pipe", ("load",), loaded, piped=OTHER),
+        Scenario("load of gzip layers", ("load", "-i", str(DATA / "other-tools" / "skopeo-oci-archive.tar")), loaded),
+        Scenario("load of zstd layers", ("load", "-i", str(DATA / "other-tools" / "skopeo-oci-archive-zstd.tar"))),
+        Scenario("load again", ("load", "-i", str(MULTI)), loaded),
+        Scenario("import", ("import", "-m", "by hand", "{}/layer.tar", "new:1"), _with_layer),
+        Scenario("save", ("save", "-o", "{}/saved.tar", "example/tiny:1.0"), loaded),
+        Scenario("save over a file", ("save", "-o", "{}/saved.tar", "example/imported"), _with_file),
+        Scenario("tag", ("tag", "example/tiny:1.0", "example/imported:latest"), loaded),
+        Scenario("rmi", ("rmi", "example/imported"), loaded, again=4),
+        Scenario("image prune", ("image", "prune", "-f"), _dangling, stepwise=True),
+        Scenario("image prune -a", ("image", "prune", "-a", "-f"), _dangling, stepwise=True),
+        Scenario("gc", ("gc",), _garbage),
+        Scenario("pin", ("pin", "example/tiny:1.0"), loaded),
+        Scenario("unpin", ("unpin", "example/tiny:1.0"), _pinned),
+        Scenario("store backup", ("store", "backup", "{}/backup"), loaded),
+        Scenario("store backup again", ("store", "backup", "{}/backup"), _backed_up),
+        Scenario("store copy", ("store", "copy", "{}/copy"), loaded, again=5),
+        Scenario("store move", ("store", "move", "{}/moved"), loaded, again=4),
+        Scenario("store init", ("store", "init")),
+        Scenario("load, left open", ("load", "-i", str(OTHER)), loaded, library=lambda images: images.load(OTHER)),
+        Scenario(
+            "rmi, left open",
+            ("rmi", "example/imported"),
+            loaded,
+            again=4,
+            library=lambda images: images.remove("example/imported"),
+        ),
+    ]
+    return {scenario.name: scenario for scenario in found}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A scenario in a folder of its own."""
+
+    scenario: Scenario
+    folder: Path
+
+    @property
+    def place(self) -> Path:
+        """Where the command works."""
+        return self.folder / "place"
+
+    def make(self) -> None:
+        """Make the template, and import what the command needs: a child would do it each time."""
+        defaults = Store.__init__.__kwdefaults__
+        assert defaults is not None
+        defaults["now"] = lambda: 1_700_000_000_000_000_000
+        self.place.mkdir(parents=True)
+        self.scenario.prepare(self.place)
+        self.place.rename(self.folder / "template")
+        self.reset()
+        with self._standard_streams():
+            self._act()
+        while _left_open:
+            _left_open.pop().close()
+
+    def reset(self) -> None:
+        """Begin again."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        copy_tree(self.folder / "template", self.place)
+
+    def watched(
+        self, judge: Callable[[Call, int], Verdict] = lambda _call, _number: None, *, with_data: bool = False
+    ) -> Ended:
+        """Run the command under watch."""
+        return watched(self._act_alone, [str(self.place)], judge, with_data=with_data)
+
+    def command(self, *arguments: str) -> tuple[int, str]:
+        """Run the command, or another one, undisturbed; give its exit status and what it says."""
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os._exit(self._act_alone(*(arguments or self.scenario.arguments)))
+            finally:
+                os._exit(71)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return status, self.said()
+
+    def said(self) -> str:
+        """Give what the last command wrote."""
+        return (self.folder / "said").read_text()
+
+    def _act_alone(self, *arguments: str) -> int:
+        with self._standard_streams():
+            return self._act(*arguments)
+
+    def _act(self, *arguments: str) -> int:
+        if self.scenario.library is not None and not arguments:
+            images = orlop.open(self.place / "root")
+            self.scenario.library(images)
+            _left_open.append(images)
+            return 0
+        given = [argument.replace("{}", str(self.place)) for argument in arguments or self.scenario.arguments]
+        return run(["--root", str(self.place / "root"), *given])
+
+    @contextmanager
+    def _standard_streams(self) -> Iterator[None]:
+        """Let the command write to a file, and read from a pipe that holds what it wants."""
+        streams = [os.dup(number) for number in range(3)]
+        said = os.open(self.folder / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        os.close(said)
+        if self.scenario.piped is not None:
+            reading, writing = os.pipe()
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 1 << 20)
+            os.write(writing, self.scenario.piped.read_bytes())
+            os.close(writing)
+            os.dup2(reading, 0)
+            os.close(reading)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, stream in enumerate(streams):
+                os.dup2(stream, number)
+                os.close(stream)
+
+
+@contextmanager
+def staged(scenario: Scenario) -> Iterator[Stage]:
+    """Give a stage for a scenario, in memory where that is possible: what is lost with it is no loss."""
+    shared = "/dev/shm"
+    with tempfile.TemporaryDirectory(prefix="orlop-crash-", dir=shared if os.access(shared, os.W_OK) else None) as path:
+        stage = Stage(scenario, Path(path))
+        stage.make()
+        yield stage
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a tree with its modes."""
+    shutil.copytree(source, target, symlinks=True)
+
+
+def serious(place: Path) -> list[str]:
+    """Say what is wrong with the stores in a place, but for what the next operations clean up."""
+    # Layers that only the lease of a dead process keeps are garbage as well.
+    allowed = ("left behind", "no row", "nothing needs it")
+    return [line for root in roots(place) for line in broken(root) if not any(word in line for word in allowed)]
+
+
+def roots(place: Path) -> list[Path]:
+    """Give the stores in a place, but for those that are about to be made."""
+    found = []
+    for path in sorted(place.iterdir()):
+        rows = path / "metadata.db"
+        # As long as the database is empty, the store is not there yet.
+        if path.name[0] != "." and rows.exists() and rows.stat().st_size:
+            found.append(path)
+    return found
+
+
+Seen = tuple[tuple[object, ...], ...]
+"""What a user sees in a place: for each store and each file its name, then what it holds."""
+
+
+def seen(place: Path, *, saved: bool = True) -> Seen:
+    """Give all that a user sees: other files, and the images of each store that has any; these can all be saved."""
+    files = [path for path in sorted(place.iterdir()) if path.is_file() and not path.name.startswith(".orlop-")]
+    found: list[tuple[object, ...]] = [(path.name, path.read_bytes()) for path in files]
+    for root in roots(place):
+        images = _images(root, saved=saved)
+        if images:
+            found.append((root.name, *images))
+    return tuple(found)
+
+
+def _images(root: Path, *, saved: bool) -> list[object]:
+    with orlop.open(root, create=False) as images:
+        there = images.images(all=True)
+        for _ in images.save_chunks([str(image.id) for image in there]) if there and saved else ():
+            pass
+        pinned = {image.id for image in images.pinned()}
+        return [
+            (image.id, images.image_store.get_parent(image.id), image.references, image.id in pinned) for image in there
+        ]
+
+
+def tree(place: Path, *, nameless: bool = True) -> dict[str, bytes | None]:
+    """Give every file and directory as it lies on disk; files in passing lose names that say nothing, if wanted.
+
+    The file that SQLite's processes share is in no state that matters: who comes first makes it anew.
+    """
+    found: dict[str, bytes | None] = {}
+    passing: list[tuple[str, bytes]] = []
+    for folder, folders, files in os.walk(place):
+        inside = os.path.normpath(f"./{os.path.relpath(folder, place)}")
+        inside = "." if inside == "." else f"./{inside}"
+        for name in folders:
+            found[f"{inside}/{name}"] = None
+        for name in files:
+            path = Path(folder, name)
+            if name.endswith("-shm"):
+                continue
+            content = path.read_bytes()
+            if nameless and (inside.rpartition("/")[2] in _NAMELESS or name.startswith(".orlop-")):
+                passing.append((inside, content))
+            else:
+                found[f"{inside}/{name}"] = content
+    for number, (inside, content) in enumerate(sorted(passing)):
+        found[f"{inside}/{number}"] = content
+    return found
+
+
+def mark(place: Path) -> str:
+    """Give a short text that differs where the tree does."""
+    digest = hashlib.sha256()
+    for name, content in sorted(tree(place).items()):
+        digest.update(f"{name}\0{-1 if content is None else len(content)}\0".encode())
+        digest.update(content or b"")
+    return digest.hexdigest()
+
+
+def settled(place: Path) -> dict[str, object]:
+    """Give the tree of a place in which nobody works, with rows in the place of databases."""
+    found: dict[str, object] = {}
+    for name, content in tree(place).items():
+        if name.endswith("/metadata.db"):
+            found[name] = _rows(place / name)
+        elif "metadata.db-" not in name:
+            found[name] = content
+    return found
+
+
+def allowed(scenario: Scenario, found: Seen, before: Seen, after: Seen) -> bool:
+    """Say whether what was found is the old state, the new one, or something in between where that may be."""
+    if found in (before, after):
+        return True
+    known = {entry for state in (before, after) for store in state for entry in store[1:]}
+    return scenario.stepwise and all(entry in known for store in found for entry in store[1:])
+
+
+def tidied(stage: Stage) -> dict[str, object]:
+    """Remove what is garbage, and give what is left; nothing may be wrong with it."""
+    for path in roots(stage.place):
+        with orlop.open(path) as images:
+            images.gc()
+        wrong = broken(path)
+        assert wrong == [], wrong
+    return settled(stage.place)
+
+
+def _rows(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as database:
+        # What is done twice is told twice.
+        told = ('INSERT INTO "event"', 'INSERT INTO "sqlite_sequence"', 'DELETE FROM "sqlite_sequence"')
+        return sorted(line for line in database.iterdump() if not line.startswith(told))
+
+
+def chosen(names: Sequence[str]) -> list[Scenario]:
+    """Give the scenarios with these names, or all."""
+    known = scenarios()
+    return [known[name] for name in names] if names else list(known.values())

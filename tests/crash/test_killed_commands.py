@@ -1,0 +1,66 @@
+"""A command that is killed before any of its steps: the old state or the new; the same command then succeeds."""
+
+from __future__ import annotations
+
+import click
+import pytest
+
+from orlop.cli.lazy import LazyGroup
+from orlop.cli.root import root
+from tests.crash.harness import UNSUPPORTED, run
+from tests.crash.scenarios import scenarios
+
+pytestmark = pytest.mark.skipif(UNSUPPORTED, reason="the numbers of this machine's system calls are not known")
+
+READING = {"completion", "df", "fsck", "history", "images", "inspect", "pull", "push", "store check", "store info"}
+"""Commands that write nothing, or only refuse."""
+
+CALLING = {"serve"}
+"""Commands that do what others do, when they are asked."""
+
+FIRST_SCHEMA = {"store migrate"}
+"""There is no older schema yet: nothing to do."""
+
+BYTES_FIRST = """
+import os
+from orlop.store.blobs import FileBlobStore
+FileBlobStore._set_aside = lambda self, rows, path, kind: os.unlink(path)
+"""
+
+
+@pytest.mark.parametrize("name", scenarios())
+def test_a_command_that_is_killed_leaves_the_old_state_or_the_new(name, record_property):
+    ((_, count),) = run("kills", name, tell=record_property)
+    assert 0 < count["old"] <= count["kills"]
+
+
+def test_the_steps_of_all_commands_are_found(record_property):
+    counted = dict(run("steps", tell=record_property))
+    assert counted.keys() == scenarios().keys()
+    assert all(count["steps"] > 20 for count in counted.values())
+    assert sum(count["steps"] for count in counted.values()) > 2000
+
+
+def commands(group: LazyGroup, *above: str) -> dict[str, str]:
+    """Give where each command is, by the words that call it."""
+    found: dict[str, str] = {}
+    for name, place in group._places.items():
+        command = group.get_command(click.Context(group), name)
+        words = (*above, name)
+        found |= commands(command, *words) if isinstance(command, LazyGroup) else {" ".join(words): place}
+    return found
+
+
+def test_every_command_that_writes_is_killed():
+    assert isinstance(root, LazyGroup)
+    known = commands(root)
+    killed = {
+        place for scenario in scenarios().values() for words, place in known.items() if scenario.is_of(words.split())
+    }
+    reading = {place for words, place in known.items() if words in READING | CALLING | FIRST_SCHEMA}
+    assert set(known.values()) - reading - killed == set()
+
+
+def test_a_kill_shows_bytes_that_go_before_their_rows():
+    with pytest.raises(AssertionError, match="its file is not there"):
+        run("kills", "rmi", patch=BYTES_FIRST)
