@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -78,6 +79,15 @@ class TestLayers:
         assert layer.diff_id == diff_id(ONE)
         assert b"".join(layer.tar_chunks()) == ONE
         assert blobs_of(store) == {hashlib.sha256(came).hexdigest()}
+
+    @pytest.mark.parametrize("instead", ["pipe", "directory"])
+    def test_what_is_no_file_in_the_place_of_a_layer_is_an_error_and_nobody_waits_for_it(self, store, instead):
+        layer = store.layers.register(io.BytesIO(layer_tar("a")))
+        path = Path(store.root) / "blobs" / "sha256" / layer.diff_id.hex
+        path.unlink()
+        os.mkfifo(path) if instead == "pipe" else path.mkdir()
+        with pytest.raises(errors.ContentNotFound):
+            b"".join(layer.tar_chunks())
 
     def test_a_layer_on_another_counts_both(self, store):
         below = store.layers.register(io.BytesIO(ONE))

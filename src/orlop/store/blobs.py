@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, final
 
 from orlop.errors import ContentNotFound, InvalidDigest, SizeMismatch
-from orlop.streams.files import PRIVATE, NewFile, explaining, fsync_directory
+from orlop.streams.files import PRIVATE, NewFile, explained, explaining, fsync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -81,16 +82,22 @@ class FileBlobStore(BlobStore):
         """Give the raw bytes, see `BlobStore.open_unverified`."""
         path = self.path(blob.digest)
         try:
-            file = open(path, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
+            # Whoever opens a pipe waits for its other end.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError as error:
             msg = f"the blob {blob.digest} is missing from {path}; load its image again"
             raise ContentNotFound(msg) from error
-        size = os.fstat(file.fileno()).st_size
-        if size != blob.size:
-            file.close()
-            msg = f"the blob {path} has {size} bytes instead of {blob.size}; load its image again"
-            raise SizeMismatch(msg)
-        return file
+        except OSError as error:
+            raise explained(error, "read", path) from error
+        state = os.fstat(descriptor)
+        if stat.S_ISREG(state.st_mode) and state.st_size == blob.size:
+            return open(descriptor, "rb", buffering=0)
+        os.close(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            msg = f"the blob {path} is no file; load its image again"
+            raise ContentNotFound(msg)
+        msg = f"the blob {path} has {state.st_size} bytes instead of {blob.size}; load its image again"
+        raise SizeMismatch(msg)
 
     def has(self, blob: BlobRow) -> bool:
         """Say whether the bytes are there, by their size."""
