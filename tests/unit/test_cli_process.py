@@ -10,6 +10,7 @@ import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from hashlib import sha256
 from pathlib import Path
@@ -272,6 +273,32 @@ def test_pipes_carry_archives_both_ways(
     assert start("load").communicate(archive, PATIENCE)[0] == f"Loaded image: {TINY}\n".encode()
     assert run("save", TINY).stdout == archive
     assert run("save", "-o", "/dev/stdout", TINY).stdout == archive
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_slow_reader_gets_all_of_an_archive(
+    env: dict[str, str],
+    run: Callable[..., subprocess.CompletedProcess[bytes]],
+    start: Callable[..., subprocess.Popen[bytes]],
+    tiny: Path,
+    unbuffered: str,
+) -> None:
+    run("load", "-i", tiny)
+    env["PYTHONUNBUFFERED"] = unbuffered
+    process = start("save", TINY)
+    assert process.stdout is not None
+    fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    wait_for(lambda: waiting_in(process.stdout) > 0)
+    # Long enough for the process to be interrupted while it waits in the middle of a write.
+    time.sleep(0.6)
+    assert process.communicate(timeout=PATIENCE)[0] == tiny.read_bytes()
+    assert process.returncode == 0
+
+
+def waiting_in(pipe: IO[bytes] | None) -> int:
+    """How many bytes a reader of a pipe would get at once."""
+    assert pipe is not None
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 # Signals

@@ -50,8 +50,12 @@ def write(data: str | bytes) -> None:
     """
     if isinstance(data, str):
         data = data.encode("utf-8", "replace")
+    rest = memoryview(data)
+    stream = binary()
     try:
-        binary().write(data)
+        # Without a buffer (PYTHONUNBUFFERED), a stream takes what the system takes at once, perhaps a part.
+        while rest:
+            rest = rest[stream.write(rest) :]
     except BrokenPipeError:
         raise
     except OSError as error:
