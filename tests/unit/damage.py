@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import sqlite3
+import subprocess
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,8 @@ def fill(root: Path, data: Path) -> None:
 
 def copied(root: Path, target: Path) -> Path:
     """Copy a store as it is, modes and all."""
-    return shutil.copytree(root, target, symlinks=True)
+    subprocess.run(["cp", "-a", root, target], check=True)
+    return target
 
 
 def sql(root: Path, *statements: str) -> None:
@@ -54,6 +55,13 @@ def ask(root: Path, statement: str) -> list[tuple[object, ...]]:
     """Give rows."""
     with closing(sqlite3.connect(root / "metadata.db")) as database:
         return database.execute(statement).fetchall()
+
+
+def parent_and_child(root: Path) -> tuple[str, str]:
+    """The IDs of an image that was built on another one, and of that."""
+    statement = "SELECT CAST(value AS TEXT), image FROM image_metadata WHERE key = 'parent' ORDER BY image DESC LIMIT 1"
+    ((parent, child),) = ask(root, statement)
+    return str(parent), str(child)
 
 
 def blobs(root: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,50 @@ def test_damage_is_a_sentence_and_a_status(orlop, root):
         ("blob-damaged", digest(blob))
     ]
     assert orlop("fsck", "--format", "{{.State}} {{len .Problems}}") == (6, "damaged 2\n", "")
+
+
+def test_a_repair_says_what_it_did_and_ends_with_a_status_of_its_own(orlop, root, data):
+    toc, blob = tocs(root)[0], blobs(root)[0]
+    flip(toc)
+    message = f"the table of contents of the layer {digest(toc)} was made again"
+    assert orlop("fsck", "--repair") == (8, f"repaired: {message}\n{root}: 1 repaired, nothing is damaged\n", "")
+    assert orlop("fsck", "--repair") == (0, f"{root}: nothing is damaged\n", "")
+    flip(blob)
+    status, out, _ = orlop("fsck", "--repair", "--format", "json")
+    document = json.loads(out)
+    check("fsck", [document])
+    (aside,) = (root / "quarantine").iterdir()
+    assert (status, document["State"]) == (6, "damaged")
+    assert [one["Kind"] for one in document["Found"]] == ["blob-damaged"]
+    assert document["Repairs"] == [
+        {"Kind": "blob-damaged", "Subject": digest(blob), "Message": f"{blob} was set aside as {aside}"}
+    ]
+    assert [one["Kind"] for one in document["Problems"]] == ["blob-missing", "quarantined"]
+    archive = data / "dockerd-29-overlay2" / "multi.tar"
+    status, out, err = orlop("fsck", "--repair", "--from", archive)
+    assert (status, err) == (8, "")
+    assert out.splitlines() == [
+        f"repaired: the layer {digest(blob)} was taken from the archive as the blob {digest(blob)}",
+        f"note: {aside} was set aside by a repair, and is of no use to the store",
+        f"{root}: 1 repaired, nothing is damaged",
+    ]
+    assert orlop("fsck", "--empty-quarantine") == (0, f"{root}: nothing is damaged\n", "")
+    assert not aside.exists()
+
+
+def test_archives_come_from_the_standard_input_too(orlop, root, data, monkeypatch):
+    blobs(root)[0].unlink()
+    with (data / "dockerd-29-overlay2" / "multi.tar").open("rb") as archive:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(archive))
+        assert orlop("fsck", "--repair", "--from", "-")[0] == 8
+
+
+def test_what_makes_no_sense_is_an_error_of_usage(orlop, root, tmp_path):
+    assert orlop("fsck", "--from", "x")[0] == 2
+    status, out, err = orlop("fsck", "--repair", "--from", tmp_path / "nothing")
+    assert (status, out) == (4, "")
+    assert err == f"Error: cannot read {tmp_path / 'nothing'}: no such file or directory; check the path\n"
+    assert orlop("fsck", "--repair", "--from", tmp_path / "nothing", "--limit", "x=1")[0] == 2
 
 
 def test_where_there_is_no_store(orlop, tmp_path):

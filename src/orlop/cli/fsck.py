@@ -8,6 +8,8 @@ import click
 
 from orlop.cli import output
 from orlop.cli.flags import Command
+from orlop.cli.limits import archive_limit_option
+from orlop.cli.source import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,24 +22,61 @@ _FIELDS: Final = ("Root", "Quick", "State", "Found", "Repairs", "Problems")
 _STATUS: Final = {"clean": 0, "repaired": 8, "damaged": 6}
 
 
-@click.command(cls=Command, epilog="Example: orlop fsck --quick")
+@click.command(cls=Command, epilog="Examples: orlop fsck --quick; orlop fsck --repair --from images.tar")
 @click.option("--quick", is_flag=True, help="Compare rows and the sizes of files only, and read no content.")
+@click.option("--repair", is_flag=True, help="Put right what can be put right, and set aside what is bad.")
+@click.option(
+    "--from",
+    "sources",
+    metavar="FILE",
+    multiple=True,
+    help="An archive to take missing or damaged content from; may be given several times.",
+)
+@click.option("--empty-quarantine", is_flag=True, help="Remove for good what earlier repairs have set aside.")
+@archive_limit_option
 @click.option("-q", "--quiet", is_flag=True, help="Draw no progress.")
 @click.option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.State}}.")
 @click.pass_context
-def fsck(context: click.Context, *, quick: bool, quiet: bool, form: str | None) -> None:
-    """Look through the store for everything that is wrong.
+def fsck(
+    context: click.Context,
+    sources: tuple[str, ...],
+    *,
+    quick: bool,
+    repair: bool,
+    empty_quarantine: bool,
+    quiet: bool,
+    form: str | None,
+) -> None:
+    """Look through the store for everything that is wrong, and repair it if that is asked for.
 
     Every blob is read and compared with its digest, with the layer that it should hold and with that layer's table of
-    contents; so are configs, manifests, names and all rows. Others may use the store meanwhile. The exit status is 6
-    where something is damaged; notes are about what can be made again, or is left over.
+    contents; so are configs, manifests, names and all rows. Others may use the store meanwhile.
+
+    A repair moves bad blobs into the store's directory "quarantine", makes again what follows from other content, and
+    takes what is missing from archives, which are those that orlop load reads; "-" is the standard input. It touches
+    nothing that is what its digest says, removes no name, and may be interrupted and run again.
+
+    The exit status is 0 where nothing is damaged, 8 where that is so after a repair, and 6 where something is damaged.
+    Notes are about what can be made again, or is left over.
     """
     session: Session = context.obj
     records = _records(form) if form else None
+    if sources and not repair:
+        raise click.UsageError("archives are read in a repair only; add --repair, or leave --from out")
+    origins = [source_of(source, option="--from") for source in sources]
     from orlop.service.stores import fsck  # noqa: PLC0415 - help needs no store
 
     with output.progress(quiet=quiet) as progress:
-        report = fsck(session.place(), quick=quick, progress=progress)
+        report = fsck(
+            session.place(),
+            quick=quick,
+            repair=repair,
+            sources=origins,
+            empty_quarantine=empty_quarantine,
+            allow_network=session.allow_network,
+            limits=session.limits,
+            progress=progress,
+        )
     if records is not None:
         records.print(_described(report))
     else:

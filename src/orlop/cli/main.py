@@ -4,6 +4,7 @@
 |---|---|
 | 0 | done |
 | 1 to 7 | an error, see `orlop.errors` |
+| 8 | `orlop fsck --repair` has put something right, and nothing is damaged any more |
 | 129, 130, 143 | ended by a hang-up, Ctrl-C, or a request to terminate; nothing is left half done |
 | 141 | who reads the output has closed it; nothing is said about it |
 """

@@ -17,6 +17,10 @@ from orlop.store.problem import CheckReport, FsckReport, Problem, Repair
 from orlop.store.root import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import BinaryIO
+
+    from orlop.model.limits import Limits
     from orlop.model.progress import Progress
 
 __all__ = [
@@ -100,23 +104,55 @@ def check(root: Root, *, verify: bool = False) -> CheckReport:
     return CheckReport(report.root, verify, report.problems)
 
 
-def fsck(root: Root, *, quick: bool = False, progress: Progress | None = None) -> FsckReport:
-    """Look through a store for everything that is wrong; others may use it meanwhile.
+def fsck(
+    root: Root,
+    *,
+    quick: bool = False,
+    repair: bool = False,
+    sources: Sequence[BinaryIO | str | os.PathLike[str]] = (),
+    empty_quarantine: bool = False,
+    allow_network: bool = False,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> FsckReport:
+    """Look through a store for everything that is wrong, and put it right if that is asked for.
+
+    Others may use the store meanwhile. A repair touches nothing that is what its digest says. Bad blobs are moved into
+    the store's directory ``quarantine``; tables of contents, sums and whatever else follows from content is made again;
+    what is missing is looked for in the quarantine, in other forms of the same layer, and in ``sources``. Each step is
+    atomic; a repair that was interrupted can be run again. Names are never removed.
 
     Args:
         root: the store's directory.
         quick: compare rows and the sizes of files only. Else every byte is read: the digest of every blob, the diff ID
             and the table of contents of every layer, every config and every manifest.
+        repair: put right what can be put right, then look again.
+        sources: archives, of any format that is loaded, from which a repair takes what is missing or damaged: paths, or
+            binary files or streams. One that is damaged itself is a note in the report.
+        empty_quarantine: remove for good what earlier repairs have set aside.
+        allow_network: repair on a network or FUSE file system too, see `orlop.open`.
+        limits: what archives may ask for; else `orlop.Limits` with its defaults.
         progress: called with events, by threads of the look; its layers are blobs.
 
     A database that cannot be read is a problem in the report, and nothing is touched then.
 
     Raises:
-        StoreNotFound: there is none. StoreTooNew, PermissionDenied, StorageError: it cannot be read.
+        StoreNotFound: there is none. InvalidInput: there are sources, and no repair. NotFound: a source is not there.
+        ReadOnlyStore, UnsafeFileSystem: the store cannot be written, and a repair was asked for.
+        StoreTooNew, PermissionDenied, NoSpace, StorageError: it cannot be read, or written.
     """
     from orlop.service.fsck import fsck  # noqa: PLC0415 - one verb needs one verb's code
 
-    return fsck(root, quick=quick, progress=progress)
+    return fsck(
+        root,
+        quick=quick,
+        repair=repair,
+        sources=sources,
+        empty_quarantine=empty_quarantine,
+        allow_network=allow_network,
+        limits=limits,
+        progress=progress,
+    )
 
 
 def copy(

@@ -78,6 +78,9 @@ class ImageStore:
         from orlop.model.image import check_history  # noqa: PLC0415 - listing images reads no config
 
         if self._is_retained(image.id):
+            if self._rows_retain:
+                # The bytes that are there may be damaged; these are what the ID says.
+                self._backend.set_image(image)
             return image.id
         check_history(image)
         chain_id = image.rootfs.chain_id()

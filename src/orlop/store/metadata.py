@@ -223,6 +223,10 @@ class Rows(ABC):
     def leases(self) -> list[str]:
         """Give the names of all leases that protect something."""
 
+    @abstractmethod
+    def lease_digests(self, lease: str) -> list[Digest]:
+        """Give what a lease protects."""
+
     # Manifests.
 
     @abstractmethod
@@ -257,7 +261,7 @@ class WritableRows(Rows):
         created: tuple[int, int],
         labels: Mapping[str, str] | None = None,
     ) -> None:
-        """Keep a config with what lists tell of it; one that is there already stays."""
+        """Keep a config with what lists tell of it; one that is there already stays, unless it is damaged."""
 
     @abstractmethod
     def delete_image(self, image: Digest) -> bool:
@@ -304,7 +308,7 @@ class WritableRows(Rows):
 
     @abstractmethod
     def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
-        """Keep a manifest or index and link it to images."""
+        """Keep a manifest or index and link it to images; one that is there already stays, unless it is damaged."""
 
     @abstractmethod
     def put_event(self, event: Event, *, keep: int) -> None:
@@ -321,10 +325,6 @@ class WritableRows(Rows):
     @abstractmethod
     def prune_diff(self, diff_id: DiffID) -> list[Digest] | None:
         """Drop a layer's content if no chain and no lease needs it; gives its blobs, or nothing where it stays."""
-
-    @abstractmethod
-    def lease_digests(self, lease: str) -> list[Digest]:
-        """Give what a lease protects."""
 
     @abstractmethod
     def before_commit(self, action: Callable[[], object]) -> None:

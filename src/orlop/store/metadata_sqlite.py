@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orlop.errors import StorageError
     from orlop.store.metadata import Rows, WritableRows
     from orlop.store.metadata_sqlite_check import RowProblem
+    from orlop.store.metadata_sqlite_repair import RowMender
     from orlop.store.metadata_sqlite_schema import Schema
     from orlop.store.metadata_sqlite_snapshot import Snapshot
     from orlop.streams.files import Modes
@@ -250,6 +251,12 @@ class SQLiteMetadata(Metadata):
         from orlop.store.metadata_sqlite_check import row_problems  # noqa: PLC0415 - few commands look through all
 
         return list(row_problems(self._reading, verify=verify))
+
+    def mender(self) -> RowMender:
+        """Give what only a repair does to the rows, inside a write of this thread."""
+        from orlop.store.metadata_sqlite_repair import RowMender  # noqa: PLC0415 - few commands repair
+
+        return RowMender(self._connection())
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import InvalidInput
@@ -81,7 +82,8 @@ _UNNEEDED: Final = (
     ),
     (
         "blob-unneeded",
-        "SELECT digest FROM blob WHERE digest NOT IN (SELECT blob FROM diff_blob) ORDER BY 1",
+        """SELECT digest FROM blob WHERE digest NOT IN (SELECT blob FROM diff_blob)
+        AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest = '*') ORDER BY 1""",
         "the blob {} is no layer's",
     ),
     (
@@ -189,10 +191,11 @@ def _names(connection: sqlite3.Connection) -> Iterator[RowProblem]:
 def _images(connection: sqlite3.Connection, ids: Sequence[str]) -> Iterator[RowProblem]:
     marks = ", ".join("?" * len(ids))
     found = connection.execute(
-        f"SELECT id, config, chain, created, created_ns FROM image WHERE id IN ({marks}) ORDER BY id",  # noqa: S608 - marks
+        f"""SELECT id, config, chain, created, created_ns, labels FROM image
+        LEFT JOIN image_labels ON image_labels.image = image.id WHERE id IN ({marks}) ORDER BY id""",  # noqa: S608 - marks
         ids,
     )
-    for image, config, chain, created, created_ns in found:
+    for image, config, chain, created, created_ns, labels in found:
         if digest_of(config) != image:
             message = f"the config of the image {image} is not what its ID says; load it again"
             yield RowProblem("config-damaged", image, message)
@@ -202,22 +205,40 @@ def _images(connection: sqlite3.Connection, ids: Sequence[str]) -> Iterator[RowP
         except InvalidInput as error:
             yield RowProblem("config-unreadable", image, f"{image} is no image: {error}", harmless=True)
             continue
-        if (chain, created, created_ns) != facts:
-            message = f"the layers or the time that are recorded of the image {image} are not those of its config"
+        if (chain, created, created_ns, _read_labels(labels)) != facts:
+            message = f"the layers, time or labels that are recorded of the image {image} are not those of its config"
             yield RowProblem("image-wrong", image, message)
 
 
-def image_facts(config: bytes) -> tuple[str | None, int, int]:
-    """Give what is recorded of an image beside its config: the top chain, and the seconds and nanoseconds of its time.
+class ImageFacts(NamedTuple):
+    """What is recorded of an image beside its config: top chain, seconds and nanoseconds of its time, labels."""
 
-    Raises:
-        InvalidInput: this is no image config.
-    """
+    chain: str | None
+    created: int
+    created_ns: int
+    labels: dict[str, str] | None
+
+
+def image_facts(config: bytes) -> ImageFacts:
+    """Give what follows from a config. Raises `InvalidInput` where it is no image's."""
     from orlop.model.image import Image  # noqa: PLC0415 - only where content is read
 
     image = Image.from_json(config)
     chain = image.rootfs.chain_id()
-    return (None if chain is None else str(chain), image.created.unix, image.created.nanosecond)
+    labels = None if image.config is None else image.config.labels
+    return ImageFacts(
+        None if chain is None else str(chain),
+        image.created.unix,
+        image.created.nanosecond,
+        None if labels is None else dict(labels),
+    )
+
+
+def _read_labels(text: str | None) -> object:
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return text
 
 
 def _manifests(connection: sqlite3.Connection, digests: Sequence[str]) -> Iterator[RowProblem]:

@@ -194,9 +194,10 @@ class SQLiteRows(WritableRows):
         created: tuple[int, int],
         labels: Mapping[str, str] | None = None,
     ) -> None:
-        """Keep a config with what lists tell of it; one that is there already stays."""
+        """Keep a config with what lists tell of it; one that is there already stays, unless it is damaged."""
         self._run(
-            "INSERT INTO image (id, config, chain, created, created_ns) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            """INSERT INTO image (id, config, chain, created, created_ns) VALUES (?, ?, ?, ?, ?)
+            ON CONFLICT DO UPDATE SET config = excluded.config WHERE config <> excluded.config""",
             (str(image), config, _text(chain_id), *created),
         )
         if labels is not None:
@@ -418,7 +419,9 @@ class SQLiteRows(WritableRows):
     def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
         """Keep a manifest or index and link it to images."""
         self._run(
-            "INSERT INTO manifest VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (str(row.digest), row.media_type, row.raw)
+            """INSERT INTO manifest VALUES (?, ?, ?)
+            ON CONFLICT DO UPDATE SET content = excluded.content WHERE content <> excluded.content""",
+            (str(row.digest), row.media_type, row.raw),
         )
         for image in images:
             self._run("INSERT INTO image_manifest VALUES (?, ?) ON CONFLICT DO NOTHING", (str(image), str(row.digest)))

@@ -1,0 +1,86 @@
+"""What a repair has set aside: files that are not what they should be, kept until somebody removes them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from orlop.store.root import QUARANTINE
+from orlop.streams.files import SHARED, explaining, fsync_directory, make_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orlop.streams.files import Modes
+
+_LONGEST: Final = 100
+
+
+class Quarantine:
+    """The directory ``quarantine`` of a store; it is made when it is first needed.
+
+    What is taken keeps its name as the first part of a new one, so that people see what it was. The caller holds the
+    write lock while it takes or gives back.
+    """
+
+    def __init__(self, root: str, modes: Modes) -> None:
+        self.path = os.path.join(root, QUARANTINE)
+        self._root = root
+        self._modes = modes
+        self._touched: set[str] = set()
+
+    def take(self, path: str) -> str:
+        """Move a file, or whatever is there, into the quarantine, and give its path there."""
+        with explaining("move aside", path):
+            self._make()
+            name = os.path.relpath(path, self._root).replace("/", "-")[:_LONGEST]
+            target = os.path.join(self.path, f"{name}.{os.urandom(4).hex()}")
+            os.rename(path, target)
+        self._touched |= {self.path, os.path.dirname(path)}
+        return target
+
+    def give_back(self, path: str, target: str) -> None:
+        """Put a file where content lies, from the quarantine or from elsewhere in the store; its bytes are on disk."""
+        with explaining("move", path):
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.fchmod(descriptor, self._modes.content)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.rename(path, target)
+            self._touched |= {os.path.dirname(path), os.path.dirname(target)}
+            self.sync()
+
+    def sync(self) -> None:
+        """Put the names of what was moved on disk."""
+        touched, self._touched = self._touched, set()
+        for directory in touched:
+            with explaining("write", directory), suppress(FileNotFoundError):
+                fsync_directory(directory)
+
+    def names(self) -> list[str]:
+        """Give the names of what is there, sorted."""
+        with explaining("read", self.path), suppress(FileNotFoundError, NotADirectoryError):
+            return sorted(os.listdir(self.path))
+        return []
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove some of what is there for good; what is gone already is fine."""
+        for name in names:
+            path = os.path.join(self.path, name)
+            with explaining("remove", path), suppress(FileNotFoundError):
+                if stat.S_ISDIR(os.lstat(path).st_mode):
+                    shutil.rmtree(path)
+                else:
+                    os.unlink(path)
+
+    def _make(self) -> None:
+        make_directory(self.path, self._modes.directory)
+        if self._modes is SHARED:
+            # Its mode lets what is made in it belong to the group; itself it got the group of the store.
+            with suppress(PermissionError):
+                os.chown(self.path, -1, os.stat(self._root).st_gid)

@@ -1,0 +1,510 @@
+"""`orlop.stores.fsck(repair=True)`: what can be put right is put right, and nothing becomes worse."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tarfile
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+import orlop
+from orlop import errors, stores
+from orlop.model.digest import ImageID
+from orlop.streams.filesystems import FileSystem
+from tests.invariants import broken
+from tests.unit.damage import (
+    PACKED,
+    PLAIN,
+    ask,
+    blobs,
+    copied,
+    delete,
+    digest,
+    empty,
+    fill,
+    flip,
+    flip_first,
+    found,
+    kinds,
+    layout,
+    lengthen,
+    overwrite,
+    parent_and_child,
+    sql,
+    swap,
+    tocs,
+    truncate,
+)
+from tests.unit.layouts import everything
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("whole") / "root"
+    fill(root, data)
+    return root
+
+
+@pytest.fixture
+def root(whole: Path, tmp_path: Path) -> Path:
+    return copied(whole, tmp_path / "root")
+
+
+def content(root: Path) -> dict[str, bytes]:
+    """All of a store but for what it tells of the past."""
+    files = everything(root)
+    rows = [line for line in files.pop("rows").decode().splitlines() if '"event"' not in line and "'event'" not in line]
+    return {**files, "rows": "\n".join(sorted(rows)).encode()}
+
+
+def saved(root: Path) -> dict[str, bytes]:
+    """Every image that can be saved, as it is saved."""
+    archives: dict[str, bytes] = {}
+    with orlop.open(root) as images:
+        for image in images.image_store.ids():
+            out = io.BytesIO()
+            try:
+                images.save([str(image)], out)
+            except errors.OrlopError:
+                continue
+            archives[str(image)] = out.getvalue()
+    return archives
+
+
+def repaired(root: Path, *sources: BinaryIO | Path) -> stores.FsckReport:
+    """Repair a store, and see that no image is lost that could be saved before, and that the report is true."""
+    # Saving releases leases, and what no row needs goes with them: look at a copy.
+    before = saved(copied(root, root.with_name("before")))
+    report = stores.fsck(root, repair=True, sources=sources)
+    after = saved(copied(root, root.with_name("after")))
+    shutil.rmtree(root.with_name("before"))
+    shutil.rmtree(root.with_name("after"))
+    assert {image: after.get(image) for image in before} == before
+    assert found(stores.fsck(root).damage) == found(report.damage)
+    again = stores.fsck(root, repair=True)
+    assert (again.repairs, found(again.damage)) == ((), found(report.damage))
+    return report
+
+
+def single_form(root: Path) -> Path:
+    """The file of a plain blob whose layer is stored in this form only."""
+    (name,) = ask(
+        root,
+        """SELECT blob FROM diff_blob JOIN blob ON digest = blob WHERE compression = 'none' AND size > 6000
+        AND diff IN (SELECT diff FROM diff_blob GROUP BY diff HAVING count(*) = 1) ORDER BY blob LIMIT 1""",
+    )[0]
+    return root / "blobs" / str(name).replace(":", "/")
+
+
+def two_forms(root: Path) -> tuple[Path, Path]:
+    """The files of a plain and a compressed blob that hold the same layer."""
+    forms = ask(
+        root,
+        """SELECT plain.blob, packed.blob FROM diff_blob AS plain JOIN diff_blob AS packed ON packed.diff = plain.diff
+        WHERE plain.blob = plain.diff AND packed.blob <> plain.blob ORDER BY 1""",
+    )[0]
+    plain, packed = (root / "blobs" / str(name).replace(":", "/") for name in forms)
+    return plain, packed
+
+
+ROWS = {
+    "head": ("head-wrong", ["UPDATE image SET head = NOT head"]),
+    "sizes": ("chain-wrong", ["UPDATE chain SET size = size + 5, depth = 9"]),
+    "one size": ("chain-wrong", ["UPDATE chain SET size = 0 WHERE depth = 1"]),
+    "parent of chain": ("chain-wrong", ["UPDATE chain SET parent = NULL WHERE depth = 3"]),
+    "layer of chain": ("chain-wrong", ["UPDATE chain SET diff = (SELECT max(id) FROM diff) WHERE depth = 2"]),
+    "all chains": ("layers-missing", ["DELETE FROM chain"]),
+    "top chains": ("layers-missing", ["DELETE FROM chain WHERE id IN (SELECT chain FROM image)"]),
+    "lowest chains": ("database", ["DELETE FROM chain WHERE parent IS NULL"]),
+    "created": ("image-wrong", ["UPDATE image SET created = 1, created_ns = 2"]),
+    "chain of image": ("image-wrong", ["UPDATE image SET chain = NULL"]),
+    "labels": ("image-wrong", ["UPDATE image_labels SET labels = '{'"]),
+    "no labels": ("image-wrong", ["DELETE FROM image_labels"]),
+    "labels of none": (
+        "image-wrong",
+        ["INSERT INTO image_labels SELECT id, '{}' FROM image WHERE id NOT IN (SELECT image FROM image_labels)"],
+    ),
+    "blob facts": ("blob-wrong", ["UPDATE blob SET size = size + 1", "UPDATE blob SET compression = 'xz'"]),
+    "blobs": ("database", ["DELETE FROM blob"]),
+    "layer facts": ("layer-wrong", ["UPDATE diff SET size = 1, content_size = 2, entries = 3, partial = 'x'"]),
+    "layers": ("database", ["DELETE FROM diff"]),
+    "links": ("content-missing", ["DELETE FROM diff_blob"]),
+    "blobs and links": ("content-missing", ["DELETE FROM diff_blob", "DELETE FROM blob"]),
+    "wrong links": ("form-wrong", ["UPDATE diff_blob SET diff = (SELECT min(id) FROM diff)"]),
+    "all of layers": (
+        "layers-missing",
+        ["DELETE FROM diff_blob", "DELETE FROM blob", "DELETE FROM chain", "DELETE FROM diff"],
+    ),
+    "media type": ("manifest-wrong", ["UPDATE manifest SET media_type = 'x'"]),
+    "nowhere": (
+        "database",
+        [
+            f"INSERT INTO image_metadata VALUES ('sha256:{'1' * 64}', 'lastUpdated', x'00')",
+            f"INSERT INTO image_labels VALUES ('sha256:{'1' * 64}', '{{}}')",
+            f"INSERT INTO image_manifest VALUES ('sha256:{'1' * 64}', (SELECT min(digest) FROM manifest))",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_that_follow_from_content_are_as_they_were(whole, root, name):
+    kind, statements = ROWS[name]
+    sql(root, *statements)
+    report = repaired(root)
+    assert kind in kinds(report.found)
+    assert (report.state, report.problems) == ("repaired", ())
+    assert content(root) == content(whole)
+    assert broken(root) == []
+
+
+@pytest.mark.parametrize("name", ["head", "sizes", "all chains", "links", "blobs", "layers"])
+def test_a_quick_repair_puts_right_what_a_quick_look_finds(whole, root, name):
+    sql(root, *ROWS[name][1])
+    assert stores.fsck(root, quick=True, repair=True).state == "repaired"
+    assert content(root) == content(whole)
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, empty, delete])
+def test_a_table_of_contents_is_made_again(whole, root, damage):
+    for path in tocs(root):
+        damage(path)
+    assert repaired(root).state == "repaired"
+    assert content(root) == content(whole)
+
+
+def test_what_is_in_the_place_of_a_table_goes_aside(whole, root):
+    path = tocs(root)[0]
+    path.unlink()
+    path.mkdir()
+    assert repaired(root).state == "repaired"
+    assert content(root) == content(whole)
+
+
+class TestBlobs:
+    @pytest.mark.parametrize("damage", [flip, flip_first, truncate, empty, lengthen])
+    def test_a_bad_one_is_set_aside_and_kept(self, root, damage):
+        path = single_form(root)
+        damage(path)
+        bad = path.read_bytes()
+        report = repaired(root)
+        assert (report.state, found(report.damage)) == ("damaged", [("blob-missing", digest(path))])
+        (aside,) = (root / "quarantine").iterdir()
+        assert aside.read_bytes() == bad
+        assert [(one.kind, one.subject) for one in report.notes] == [("quarantined", str(aside))]
+        assert [(one.kind, one.subject) for one in report.repairs] == [(report.found[0].kind, digest(path))]
+        assert (root / "quarantine").stat().st_mode & 0o777 == 0o700
+
+    @pytest.mark.parametrize("repair", [False, True])
+    def test_a_load_brings_back_what_a_repair_has_set_aside(self, data, whole, root, repair):
+        path = single_form(root)
+        flip(path)
+        if repair:
+            stores.fsck(root, repair=True)
+        with orlop.open(root) as images:
+            images.load(data / "dockerd-29-overlay2" / "multi.tar")
+            images.load(data / "dockerd-20.10-overlay2" / "parent-child.tar")
+        assert stores.fsck(root).state == ("clean" if repair else "damaged")
+        if repair:
+            assert {**content(root), "rows": b""} == {**content(whole), "rows": b""}
+
+    def test_a_load_puts_damaged_configs_and_manifests_right(self, data, whole, root):
+        sql(
+            root,
+            "UPDATE image SET config = CAST(config || ' ' AS BLOB)",
+            "UPDATE manifest SET content = CAST(content || ' ' AS BLOB)",
+        )
+        with orlop.open(root) as images:
+            for archive in archives(data):
+                assert not any(image.created for image in images.load(archive).images)
+        assert stores.fsck(root).problems == ()
+
+    def test_two_that_have_each_others_names_get_their_own(self, whole, root):
+        one, *_, other = blobs(root)
+        swap(one, other)
+        report = repaired(root)
+        assert (report.state, report.problems) == ("repaired", ())
+        assert content(root) == content(whole)
+        assert all(path.stat().st_mode & 0o777 == 0o400 for path in blobs(root))
+
+    @pytest.mark.parametrize("place", ["blobs/sha256/renamed", "blobs/renamed", "quarantine/x"])
+    def test_one_that_lies_elsewhere_in_the_store_comes_back(self, whole, root, place):
+        (root / "quarantine").mkdir(exist_ok=True)
+        single_form(root).rename(root / place)
+        assert repaired(root).state == "repaired"
+        assert content(root) == content(whole)
+
+    def test_a_plain_one_is_made_again_from_a_compressed_one(self, whole, root):
+        plain, _ = two_forms(root)
+        for damage in (delete, flip):
+            if damage is flip:
+                flip(plain)
+            else:
+                delete(plain)
+            assert repaired(root).state == "repaired"
+            assert content(root) == content(whole)
+
+    def test_a_compressed_one_that_a_manifest_names_stays_wanted(self, root):
+        _, packed = two_forms(root)
+        packed.unlink()
+        report = repaired(root)
+        assert (found(report.damage), report.repairs) == ([("blob-missing", digest(packed))], ())
+
+    def test_one_that_nobody_names_is_forgotten_if_its_layer_is_there_in_another_form(self, root):
+        _, packed = two_forms(root)
+        sql(root, "DELETE FROM image_manifest", "DELETE FROM manifest")
+        packed.unlink()
+        report = repaired(root)
+        assert report.state == "repaired"
+        assert "its layer is there as" in report.repairs[0].message
+        assert ask(root, f"SELECT * FROM blob WHERE digest = '{digest(packed)}'") == []
+
+    def test_a_link_to_the_blob_becomes_the_blob(self, whole, root, tmp_path):
+        path = single_form(root)
+        elsewhere = tmp_path / "elsewhere"
+        shutil.move(path, elsewhere)
+        path.symlink_to(elsewhere)
+        assert repaired(root).state == "repaired"
+        assert content(root) == content(whole)
+        assert not path.is_symlink()
+        assert elsewhere.exists()
+
+    @pytest.mark.parametrize("instead", ["directory", "link", "pipe"])
+    def test_what_is_no_file_goes_aside(self, root, instead, tmp_path):
+        path = single_form(root)
+        path.unlink()
+        if instead == "directory":
+            path.mkdir()
+            (path / "x").touch()
+        elif instead == "pipe":
+            os.mkfifo(path)
+        else:
+            (tmp_path / "other").write_bytes(b"something else")
+            path.symlink_to(tmp_path / "other")
+        assert found(repaired(root).damage) == [("blob-missing", digest(path))]
+        assert not os.path.lexists(path)
+        assert len(list((root / "quarantine").iterdir())) == 1
+
+    def test_what_a_repair_has_set_aside_can_be_removed(self, root):
+        flip(blobs(root)[0])
+        stores.fsck(root, repair=True)
+        (root / "quarantine" / "directory").mkdir()
+        flip(blobs(root)[0])
+        report = stores.fsck(root, repair=True, empty_quarantine=True)
+        # What was set aside just now stays.
+        (aside,) = (root / "quarantine").iterdir()
+        assert [one.subject for one in report.notes] == [str(aside)]
+        assert stores.fsck(root, empty_quarantine=True).notes == ()
+        assert list((root / "quarantine").iterdir()) == []
+
+
+class TestFiles:
+    def test_modes(self, root):
+        before = {path: path.stat().st_mode for path in root.rglob("*")}
+        for path in (blobs(root)[0], tocs(root)[0], root / "blobs" / "sha256", root / "ingest", root / "write.lock"):
+            path.chmod(0o757)
+        assert repaired(root).state == "repaired"
+        assert {path: path.stat().st_mode for path in before} == before
+
+    @pytest.mark.parametrize("name", ["ingest", "trash", "leases", "toc/sha256"])
+    def test_directories(self, whole, root, name):
+        shutil.rmtree(root / name)
+        assert stores.fsck(root, repair=True).state == "repaired"
+        shutil.rmtree(root / name)
+        (root / name).write_bytes(b"x")
+        report = stores.fsck(root, repair=True)
+        assert (report.state, kinds(report.notes)) == ("repaired", ["quarantined"])
+        assert content(root) == content(whole)
+        assert (root / name).stat().st_mode & 0o777 == 0o700
+
+    def test_strays_are_left_for_the_collector(self, root):
+        (root / "blobs" / "sha256" / "x").touch()
+        report = repaired(root)
+        assert (report.state, report.repairs, kinds(report.notes)) == ("clean", (), ["stray"])
+
+
+class TestLinksBetweenImages:
+    def test_a_missing_parent_is_cut_and_named(self, root):
+        parent, child = parent_and_child(root)
+        sql(root, f"DELETE FROM image WHERE id = '{parent}'")
+        report = repaired(root)
+        assert report.state == "repaired"
+        assert [one.message for one in report.repairs if one.kind == "parent-missing"] == [
+            f"the image {child} has no parent any more; it had {parent}, which is not there"
+        ]
+
+    def test_a_circle_of_parents_is_opened_where_it_is_wrong(self, whole, root):
+        parent, child = parent_and_child(root)
+        sql(root, f"INSERT INTO image_metadata VALUES ('{parent}', 'parent', CAST('{child}' AS BLOB))")
+        assert kinds(stores.fsck(root).damage) == ["parent-loop"]
+        assert repaired(root).state == "repaired"
+        assert content(root) == content(whole)
+
+    def test_names_are_never_removed(self, root):
+        sql(root, f"UPDATE reference SET image = 'sha256:{'0' * 64}' WHERE name LIKE '%/plain'")
+        report = repaired(root)
+        assert (kinds(report.damage), report.repairs) == (["name-dangling", "name-dangling"], ())
+        with orlop.open(root) as images:
+            assert images.remove(PLAIN).untagged == (PLAIN,)
+
+
+def archives(data: Path) -> list[Path | BinaryIO]:
+    """All that the store was filled from."""
+    packed = [layout(PLAIN, "both", compress=False), layout(PACKED, "both", "only", compress=True)]
+    files = [*DATA, "other-tools/skopeo-oci-archive-zstd.tar"]
+    return [*(data / name for name in files), *map(io.BytesIO, packed)]
+
+
+DATA = ("dockerd-20.10-overlay2/parent-child.tar", "dockerd-29-overlay2/multi.tar")
+
+
+class TestSources:
+    """What is missing is taken from archives, and nothing else."""
+
+    @pytest.mark.parametrize("damage", [flip, delete])
+    def test_every_blob_comes_back(self, data, whole, root, damage):
+        for path in blobs(root):
+            damage(path)
+        report = repaired(root, *archives(data))
+        assert (report.state, report.damage) == ("repaired", ())
+        assert content(root) == content(whole)
+        assert {one.kind for one in report.notes} == ({"quarantined"} if damage is flip else set())
+
+    def test_from_a_pipe_and_a_directory(self, data, whole, root, tmp_path):
+        path = single_form(root)
+        archives = [(data / name).read_bytes() for name in DATA]
+        for number, archive in enumerate(archives):
+            unpack(archive, tmp_path / str(number))
+        for sources in ([tmp_path / "0", tmp_path / "1"], archives):
+            path.unlink()
+            report = repaired(root, *(piped(one) if isinstance(one, bytes) else one for one in sources))
+            assert report.state == "repaired"
+            assert content(root) == content(whole)
+
+    def test_a_layer_comes_in_the_form_that_an_archive_has(self, root):
+        _, packed = two_forms(root)
+        ((only,),) = ask(
+            root,
+            """SELECT blob FROM diff_blob JOIN blob ON digest = blob WHERE compression = 'gzip'
+            AND diff IN (SELECT diff FROM diff_blob GROUP BY diff HAVING count(*) = 1)""",
+        )
+        path = root / "blobs" / str(only).replace(":", "/")
+        path.unlink()
+        packed.unlink()
+        plain = io.BytesIO(layout("other:1", "only", compress=False))
+        report = repaired(root, plain)
+        # The image can be used again, but what its manifest names is still missing, and so is what the archive has not.
+        assert sorted(found(report.damage)) == sorted([("blob-missing", str(only)), ("blob-missing", digest(packed))])
+        with orlop.open(root) as images:
+            images.save([PACKED], io.BytesIO())
+            assert len(images.images("other")) == 0
+        sql(root, "DELETE FROM image_manifest", "DELETE FROM manifest")
+        assert repaired(root).state == "repaired"
+        assert ask(root, "SELECT compression FROM blob WHERE compression = 'gzip' AND size < 95") != []
+
+    def test_documents_come_back_too(self, data, whole, root):
+        sql(
+            root,
+            "UPDATE image SET config = CAST(config || ' ' AS BLOB)",
+            "UPDATE manifest SET content = CAST(content || ' ' AS BLOB)",
+        )
+        report = repaired(root)
+        assert {one.kind for one in report.damage} == {"config-damaged", "manifest-damaged"}
+        assert report.repairs == ()
+        sql(root, "DELETE FROM manifest WHERE digest = (SELECT min(digest) FROM manifest)")
+        assert repaired(root, *archives(data)).state == "repaired"
+        assert content(root) == content(whole)
+
+    def test_an_image_that_names_lead_to_comes_back_and_no_other(self, data, root):
+        ((image,),) = ask(root, "SELECT image FROM reference WHERE name LIKE '%/imported'")
+        with orlop.open(root) as images:
+            before = {one.id for one in images.images(all=True)}
+            images.remove(str(image), force=True)
+        sql(root, f"INSERT INTO reference VALUES ('docker.io/example/imported', ':latest', '{image}', 1)")
+        report = repaired(root, data / "dockerd-29-overlay2" / "multi.tar", data / "dockerd-29-overlay2" / "dup.tar")
+        assert report.state == "repaired"
+        with orlop.open(root) as images:
+            assert {one.id for one in images.images(all=True)} == before
+            assert [str(one.id) for one in images.images("example/imported")] == [image]
+
+    def test_a_parent_that_comes_back_stays_one(self, data, whole, root):
+        parent, child = parent_and_child(root)
+        sql(root, f"DELETE FROM image WHERE id = '{parent}'")
+        report = repaired(root, data / "dockerd-20.10-overlay2" / "parent-child.tar")
+        assert report.state == "repaired"
+        with orlop.open(root) as images:
+            assert str(images.image_store.get(ImageID.parse(child)).parent) == parent
+
+    def test_an_archive_that_is_bad_is_a_note_and_the_next_one_is_read(self, data, whole, root, tmp_path):
+        path = single_form(root)
+        path.unlink()
+        (tmp_path / "text").write_bytes(b"no archive")
+        archive = bytearray((data / DATA[1]).read_bytes())
+        at = archive.index(b"blobs/sha256/" + path.name.encode()) + 512 + 600
+        archive[at] ^= 1
+        (tmp_path / "damaged").write_bytes(archive)
+        report = repaired(root, tmp_path / "text", tmp_path / "damaged")
+        assert found(report.notes) == [("source", str(tmp_path / "damaged")), ("source", str(tmp_path / "text"))]
+        assert found(report.damage) == [("blob-missing", digest(path))]
+        report = repaired(root, tmp_path / "text", tmp_path / "damaged", data / DATA[1])
+        assert (report.state, kinds(report.notes)) == ("repaired", ["source", "source"])
+        assert content(root) == content(whole)
+
+    def test_one_that_is_not_there_is_told_before_anything_is_done(self, root, tmp_path):
+        flip(blobs(root)[0])
+        before = content(root)
+        with pytest.raises(errors.NotFound):
+            stores.fsck(root, repair=True, sources=[tmp_path / "nothing"])
+        with pytest.raises(errors.InvalidInput):
+            stores.fsck(root, sources=[tmp_path])
+        assert content(root) == before
+
+
+def unpack(archive: bytes, target: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        tar.extractall(target, filter="data")
+
+
+def piped(content: bytes) -> BinaryIO:
+    """What can be read once, and not sought in."""
+
+    class Pipe(io.RawIOBase):
+        def __init__(self) -> None:
+            self._rest = io.BytesIO(content)
+
+        def readable(self) -> bool:
+            return True
+
+        def read(self, n: int = -1, /) -> bytes:
+            return self._rest.read(n)
+
+    return cast("BinaryIO", Pipe())
+
+
+class TestDatabase:
+    def test_one_that_is_damaged_is_left_alone(self, root):
+        content_ = bytearray((root / "metadata.db").read_bytes())
+        content_[4096:20480] = b"\xff" * 16384
+        overwrite(root / "metadata.db", bytes(content_))
+        flip(blobs(root)[0])
+        before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        report = stores.fsck(root, repair=True)
+        assert (report.state, report.repairs, kinds(report.damage)) == ("damaged", (), ["database"])
+        after = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        assert {path: after[path] for path in before if not path.name.startswith("metadata.db-")} == {
+            path: found for path, found in before.items() if not path.name.startswith("metadata.db-")
+        }
+
+    def test_a_store_that_cannot_be_written_is_not_repaired(self, root, monkeypatch):
+        monkeypatch.setattr("orlop.store.root.file_system_of", lambda _: FileSystem("nfs4", "/"))
+        flip(blobs(root)[0])
+        with pytest.raises(errors.UnsafeFileSystem):
+            stores.fsck(root, repair=True)
+        assert stores.fsck(root, repair=True, allow_network=True).repairs != ()
