@@ -17,15 +17,29 @@ what the command line ends with, the HTTP status what a front door answers.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_LONGEST: Final = 600
 
 
 class OrlopError(Exception):
-    """Root of all errors; its text is one sentence that says what, where and what to do."""
+    """Root of all errors; its text is one sentence that says what, where and what to do.
+
+    What others wrote may be part of it: the text is one line of at most 600 characters, cut in its middle where it
+    would be longer, and nothing in it can control a terminal.
+    """
 
     code: ClassVar[str] = "ERROR"
     http_status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) > _LONGEST:
+            text = f"{text[: _LONGEST // 3]}…{text[1 - 2 * _LONGEST // 3 :]}"
+        if text.isprintable():
+            return text
+        return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 class NotSupported(OrlopError):

@@ -13,6 +13,7 @@ import pytest
 
 from orlop.errors import InvalidCompression, LimitExceeded
 from orlop.model.limits import NO_LIMITS, Limits
+from orlop.streams import compression
 from orlop.streams.compression import PREFIX_SIZE, Compression, decompressed, detect, zstd_module
 
 if TYPE_CHECKING:
@@ -217,3 +218,21 @@ def test_importing_it_imports_no_decompressor() -> None:
     """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.usefixtures("_each_gzip_reader")
+def test_a_chain_of_many_small_streams_is_read(kind: Compression, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Less than a stream is given to its decoder at first, and less than the chain is read at once.
+    monkeypatch.setattr(compression, "_FIRST_SLICE", 5)
+    monkeypatch.setattr(compression, "_INPUT_SIZE", 999)
+    one, empty = COMPRESS[kind](b"x"), COMPRESS[kind](b"")
+    assert read_all((one * 9 + empty) * 50, kind) == b"x" * 450
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_chain_of_streams_that_hold_nothing_is_refused_at_some_point(kind: Compression) -> None:
+    empty = COMPRESS[kind](b"")
+    assert read_all(empty * 1000 + COMPRESS[kind](b"x"), kind) == b"x"
+    with pytest.raises(InvalidCompression, match="1000 empty streams"):
+        read_all(empty * 1001, kind)

@@ -28,3 +28,15 @@ def test_the_reference_lists_every_error_as_it_is(data: Path):
     assert len(rows) == len(list(every()))
     for kind in every():
         assert f"`{kind.__name__}` | `{kind.code}` | {kind.exit_code} | {kind.http_status} |" in reference
+
+
+def test_the_text_of_an_error_is_one_short_line_that_controls_no_terminal():
+    hostile = "no \x1b]0;title\x07 \u202etxt.exe\nLoaded image: a:1 \x9b2J \udcff"
+    assert str(errors.InvalidReference(hostile)) == (
+        "no \\x1b]0;title\\x07 \\u202etxt.exe\\nLoaded image: a:1 \\x9b2J \\udcff"
+    )
+    long = str(errors.InvalidReference("begin " + "x" * 4_000_000 + " end"))
+    assert long.startswith("begin ")
+    assert long.endswith(" end")
+    assert len(long) == 600
+    assert str(errors.InvalidReference("größe 好")) == "größe 好"

@@ -33,6 +33,10 @@ _WINDOW_LOGS: Final = (10, 31)
 
 _MOST: Final = (1 << 63) - 1
 _INPUT_SIZE: Final = 1 << 20
+_FIRST_SLICE: Final = 1 << 12
+_ENOUGH: Final = 1 << 16
+_EMPTY_MAX: Final = 1000
+"""How many streams of a chain may hold nothing, one after another: some writers end with an empty one."""
 _XZ_PADDING: Final = 4
 
 
@@ -117,7 +121,10 @@ class DecompressingReader:
         self._limits = limits
         self._given = 0
         self._decoder: _Decompressor | None = None
-        self._rest = b""
+        self._block = memoryview(b"")  # what was read of the source
+        self._at = 0  # how much of that the decoder has been given
+        self._slice = 0  # how much it is given next
+        self._empty = 0  # how many streams in a row held nothing
         self._started = self._finished = False
         self._closed = False
         if compression is not Compression.NONE:
@@ -157,7 +164,7 @@ class DecompressingReader:
         """Free the decompressor's memory. Idempotent; the source is left open."""
         self._closed = True
         self._decoder = None
-        self._rest = b""
+        self._block = memoryview(b"")
 
     def __enter__(self) -> Self:
         return self
@@ -168,20 +175,13 @@ class DecompressingReader:
         self.close()
 
     def _next(self, size: int) -> bytes:
-        while not self._finished:
+        parts: list[bytes] = []
+        while size and not self._finished:
             decoder = self._decoder
             if decoder is None or decoder.eof:
                 self._next_stream(decoder)
                 continue
-            data = b""
-            if self._rest:
-                data, self._rest = self._rest, b""
-            elif decoder.needs_input:
-                data = self._source.read(_INPUT_SIZE)
-                if not data:
-                    raise InvalidCompression(
-                        f"the {self._compression.value} stream ends too early (after {self._given} bytes of content)"
-                    )
+            data = self._take() if decoder.needs_input else b""
             try:
                 content = decoder.decompress(data, size)
             except self._errors as error:
@@ -190,42 +190,68 @@ class DecompressingReader:
                     raise self._limits.exceeded("window_size", found) from error
                 raise self._damaged(str(error)) from error
             if content:
-                return content
-        return b""
+                parts.append(content)
+                size -= len(content)
+                self._empty = 0
+                # Many small streams give many small pieces: those that are at hand go together.
+                if len(content) >= _ENOUGH or self._at == len(self._block):
+                    break
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _take(self) -> bytes:
+        """Give the decoder its next input: little at first, since what a small stream leaves over is copied."""
+        if not self._fill():
+            raise InvalidCompression(
+                f"the {self._compression.value} stream ends too early (after {self._given} bytes of content)"
+            )
+        data = bytes(self._block[self._at : self._at + self._slice])
+        self._at += len(data)
+        self._slice = min(2 * self._slice, _INPUT_SIZE)
+        return data
+
+    def _fill(self) -> bool:
+        """Read more of the source where nothing is left of the last block; say whether there is anything."""
+        if self._at == len(self._block):
+            self._block, self._at = memoryview(self._source.read(_INPUT_SIZE)), 0
+        return len(self._block) > 0
 
     def _next_stream(self, ended: _Decompressor | None) -> None:
         """Begin the first member of the chain, or the one after ``ended``, or find the end."""
         if ended is not None:
-            self._rest = ended.unused_data
+            # Nothing is given to a decoder that still has input: what it leaves is the end of the last piece.
+            self._at -= len(ended.unused_data)
             self._decoder = None
+            self._empty += 1
+            if self._empty > _EMPTY_MAX:
+                raise self._damaged(f"more than {_EMPTY_MAX} empty streams follow one another")
         if self._started:
             self._skip_padding()
-        if not self._rest:
-            self._rest = self._source.read(_INPUT_SIZE)
-        if not self._rest and self._started:
+        if not self._fill() and self._started:
             self._finished = True
             return
-        magic = _MAGIC[self._compression][: len(self._rest)]
         # Of zstd frames there are several kinds, and the decoder tells by itself what is none.
-        if self._started and self._compression is not Compression.ZSTD and not self._rest.startswith(magic):
+        if self._started and self._compression is not Compression.ZSTD and not self._continues():
             raise self._damaged("something else follows it")
         self._started = True
+        self._slice = _FIRST_SLICE
         self._decoder = self._make()
+
+    def _continues(self) -> bool:
+        """Say whether what comes next begins as the streams of this compression do, as far as it is at hand."""
+        magic = _MAGIC[self._compression]
+        found = self._block[self._at : self._at + len(magic)]
+        return found == magic[: len(found)]
 
     def _skip_padding(self) -> None:
         """Skip zero bytes between and after members: xz has them in fours, gzip files on block devices end in them."""
         if self._compression not in (Compression.XZ, Compression.GZIP):
             return
         skipped = 0
-        while True:
-            if not self._rest:
-                self._rest = self._source.read(_INPUT_SIZE)
-            rest = self._rest.lstrip(b"\0")
-            skipped += len(self._rest) - len(rest)
-            if rest or not self._rest:
-                break
-            self._rest = b""
-        self._rest = rest
+        while self._fill() and self._block[self._at] == 0:
+            rest = bytes(self._block[self._at : self._at + _INPUT_SIZE])
+            count = len(rest) - len(rest.lstrip(b"\0"))
+            skipped += count
+            self._at += count
         if self._compression is Compression.XZ and skipped % _XZ_PADDING:
             raise self._damaged(f"its padding is {skipped} bytes, which is no multiple of {_XZ_PADDING}")
 
