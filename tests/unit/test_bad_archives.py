@@ -130,7 +130,7 @@ BAD: dict[str, tuple[Callable[[], bytes], type[orlop.OrlopError], str]] = {
     "126 layers": (
         lambda: changed(manifest_json=manifest(Layers=["layer.tar"] * 126), config_json=config(*[DIFF_ID] * 126)),
         errors.LimitExceeded,
-        "126 layers, but the limit layers is 125",
+        "126 layers or more, but the limit layers is 125",
     ),
     "config without rootfs": (lambda: changed(config_json=b"{}"), errors.InvalidImage, ""),
     "config with garbage after it": (lambda: changed(config_json=config(DIFF_ID) + b"x"), errors.InvalidInput, ""),

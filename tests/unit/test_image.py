@@ -123,3 +123,27 @@ def test_a_new_image_is_written_and_read_again():
     again = Image.from_json(image.to_json())
     assert (again.v1, again.rootfs) == (image.v1, image.rootfs)
     assert again.to_json() == image.to_json()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        b',"Config":{"User":"root"}',
+        b',"config":{"User":"1000"}',
+        b',"os":"linux","OS":"plan9"',
+        b',"rootfs":{"type":"layers"}',
+        b',"history":[{"created_by":"a","Created_By":"b"}]',
+        b',"container_config":{"Env":[],"env":["A=1"]}',
+        b',"architecture":"1","Architecture":null',
+    ],
+)
+def test_a_field_with_two_values_is_refused_where_it_is_asked(more: bytes):
+    document = b'{"rootfs":{"type":"layers"},"config":{"User":"1000","Labels":{"a":"1","A":"2"}}' + more + b"}"
+    assert Image.from_json(document).rootfs.type == "layers"
+    with pytest.raises(InvalidImage, match="more than once"):
+        Image.from_json(document, once=True)
+
+
+def test_a_field_that_says_the_same_twice_is_no_matter():
+    document = b'{"rootfs":{"type":"layers","Type":"layers"},"os":"linux","OS":"linux","more":1,"More":2}'
+    assert Image.from_json(document, once=True).os == "linux"

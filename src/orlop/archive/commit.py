@@ -151,6 +151,9 @@ class _Commit:
         loaded: list[LoadedImage] = []
         moved: list[MovedReference] = []
         ids = {entry.image.id for entry in self._content.images}
+        # Many images have the same layers at their bottom.
+        kept: dict[DiffID, DiffRow] = {}
+        chains: dict[tuple[ChainID | None, DiffID], ChainID] = {}
         for entry in self._content.images:
             chain: ChainID | None = None
             for layer in entry.layers:
@@ -158,8 +161,12 @@ class _Commit:
                 if taken is not None and id(taken) not in published:
                     taken.publish(rows)
                     published.add(id(taken))
-                diff = self._kept(rows, layer.diff_id)
-                chain = add_chain(rows, chain, diff, limits=self._members.limits).chain_id
+                if layer.diff_id not in kept:
+                    kept[layer.diff_id] = self._kept(rows, layer.diff_id)
+                link = (chain, layer.diff_id)
+                if link not in chains:
+                    chains[link] = add_chain(rows, chain, kept[layer.diff_id], limits=self._members.limits).chain_id
+                chain = chains[link]
             created = rows.image_row(entry.image.id) is None
             image_id = store.images.keep(entry.image)
             store.images.set_last_used(image_id)

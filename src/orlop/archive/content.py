@@ -11,8 +11,6 @@ from orlop.model.image import Image, check_history
 from orlop.model.platform import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from orlop.archive.platforms import PlatformChoice
     from orlop.model.digest import Digest, ImageID
     from orlop.model.limits import Limits
@@ -88,10 +86,10 @@ def read_config(raw: bytes, limits: Limits) -> Image:
     Raises:
         InvalidImage, InvalidDigest: it cannot be read. LimitExceeded: it has too many layers.
     """
-    image = Image.from_json(raw)
+    image = Image.from_json(raw, once=True)
     check_history(image)
     diff_ids = image.rootfs.diff_ids
-    check_depth(image.id, diff_ids, limits)
+    check_depth(image.id, len(diff_ids), limits)
     for diff_id in diff_ids:
         DiffID.parse(str(diff_id))
     return image
@@ -107,10 +105,10 @@ def check_layers(image: Image, layers: int) -> None:
         raise InvalidArchive(msg)
 
 
-def check_depth(image_id: object, diff_ids: Sequence[DiffID], limits: Limits) -> None:
+def check_depth(image: object, layers: int, limits: Limits) -> None:
     """Check that an image has not too many layers. Raises `LimitExceeded`."""
-    if len(diff_ids) > limits.layers:
-        raise limits.exceeded("layers", f"the image {image_id} has {len(diff_ids)} layers")
+    if layers > limits.layers:
+        raise limits.exceeded("layers", f"the image {image} has {layers} layers or more")
 
 
 def platform_of(image: Image) -> Platform:

@@ -80,7 +80,7 @@ class DirectoryMembers(Members[L]):
                             self._note_link(name, os.readlink(entry.name, dir_fd=descriptor))
                         elif entry.is_file(follow_symlinks=False):
                             size = entry.stat(follow_symlinks=False).st_size
-                            self._table[name] = Member(size=size)
+                            self._add(name, Member(size=size), lambda _: True)
             finally:
                 os.close(descriptor)
 
@@ -90,7 +90,7 @@ class DirectoryMembers(Members[L]):
         if target.startswith("/") or climbs:
             self._outside[name] = target
         else:
-            self._table[name] = Member(target=path.lstrip("/"))
+            self._add(name, Member(target=path.lstrip("/")), lambda _: True)
 
     def _missing(self, name: str, what: str) -> InvalidArchive:
         target = self._outside.get(self._key(name))

@@ -71,24 +71,44 @@ class DockerExporter(Exporter):
 def _check_parents(images: list[ArchiveImage]) -> None:
     """Check the parent links that the archive names, as far as the parents are in it."""
     by_id = {entry.image.id: entry.image for entry in images}
+    parents: dict[ImageID, ImageID] = {}
     for entry in images:
-        parent = None if entry.parent is None else by_id.get(entry.parent)
-        if parent is None:
+        child, parent = entry.image, None if entry.parent is None else by_id.get(entry.parent)
+        if parent is None or parents.get(child.id) == parent.id:
             continue
-        history, above = entry.image.history, parent.history
-        if (history or above) and (not history or history[:-1] != above):
+        parents[child.id] = parent.id
+        history, above = child.history, parent.history
+        if (history or above) and (len(history) != len(above) + 1 or history[:-1] != above):
             msg = (
-                f"the archive names {parent.id} as the parent of {entry.image.id}, but the history of one does not"
-                " continue the other's; the archive is refused"
+                f"the archive names {parent.id} as the parent of {child.id}, but the history of one does not continue"
+                " the other's; the archive is refused"
             )
             raise InvalidArchive(msg)
+    _check_circles(parents)
+
+
+def _check_circles(parents: dict[ImageID, ImageID]) -> None:
+    """Check that nobody is his own ancestor: without any history, one may go on with the other both ways."""
+    clear: set[ImageID] = set()
+    for child in parents:
+        way: dict[ImageID, None] = {}
+        one: ImageID | None = child
+        while one is not None and one not in clear:
+            if one in way:
+                msg = f"the parents of the archive's image {one} lead in a circle; the archive is refused"
+                raise InvalidArchive(msg)
+            way[one] = None
+            one = parents.get(one)
+        clear |= way.keys()
 
 
 def _read_manifest(members: Members[L]) -> list[ArchiveImage]:
     if not members.has("manifest.json"):
         msg = "this is no Docker image archive: it has no manifest.json; give one that docker save wrote"
         raise InvalidArchive(msg)
-    entries = gojson.loads(members.document("manifest.json", what="the document"), allow_trailing=True)
+    entries = gojson.loads(
+        members.document("manifest.json", what="the document"), allow_trailing=True, keys=gojson.Keys.FOLDED
+    )
     if not isinstance(entries, list):
         msg = "the archive's manifest.json is no list of images; the archive is refused"
         raise InvalidArchive(msg)

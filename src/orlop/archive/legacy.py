@@ -66,8 +66,10 @@ class _Reader:
             if folder in waiting:
                 msg = f"the parents of the archive's image {folder!r} lead in a circle; it is refused"
                 raise InvalidArchive(msg)
+            # Their layers are not read for nothing.
+            check_depth(next(iter(waiting), folder), len(waiting) + 1, self._members.limits)
             waiting[folder] = self._members.document(f"{folder}/json", what="the v1 config", limit="config_size")
-            folder = V1Image.from_json(waiting[folder], dialect=_DIALECT).parent
+            folder = V1Image.from_json(waiting[folder], dialect=_DIALECT, once=True).parent
         for each, raw in reversed(waiting.items()):
             self.images[each] = self._image(each, raw)
 
@@ -84,14 +86,16 @@ class _Reader:
             dialect=_DIALECT,
         )
         image = Image.from_json(config, dialect=_DIALECT)
-        check_depth(image.id, image.rootfs.diff_ids, self._members.limits)
+        check_depth(image.id, len(image.rootfs.diff_ids), self._members.limits)
         layers = (*(() if parent is None else parent.layers), ArchiveLayer(name, diff_id))
         return ArchiveImage(image, layers, platform_of(image), parent=None if parent is None else parent.image.id)
 
 
 def _read_repositories(members: Members[L], images: dict[str, ArchiveImage]) -> dict[str, list[Reference]]:
     """Give the names of each directory's image, sorted."""
-    document = gojson.loads(members.document("repositories", what="the document"), allow_trailing=True)
+    document = gojson.loads(
+        members.document("repositories", what="the document"), allow_trailing=True, keys=gojson.Keys.ONCE
+    )
     if not isinstance(document, dict):
         msg = "the archive's repositories is no object; the archive is refused"
         raise InvalidArchive(msg)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from orlop.model.progress import Progress
     from orlop.store.ingest import Readable
     from orlop.streams.meter import Meter
+
+_LARGE = 1 << 30
 
 
 class LocatedMembers(Members[L]):
@@ -38,19 +39,20 @@ class LocatedMembers(Members[L]):
             elif entry.type == "file":
                 # Of a sparse file, what is stored is not what it holds: it is read from its header.
                 place = entry.header_offset if entry.sparse else entry.offset
-                member = Member[L](size=entry.size, offset=start + place, sparse=entry.sparse)
+                member = Member[L](entry.size, None, start + place, entry.sparse, entry.stored_size)
                 self._add(entry.name, member, partial(self._same, member))
 
     def _same(self, one: Member[L], other: Member[L]) -> bool:
-        return one.size == other.size and self._digest(one) == self._digest(other)
-
-    def _digest(self, member: Member[L]) -> bytes:
-        content, digest = self._content(member), hashlib.sha256()
-        while chunk := content.read(CHUNK):
+        if one.size != other.size:
+            return False
+        left, right = self._content(one), self._content(other)
+        for start in range(0, one.size, CHUNK):
+            size = min(CHUNK, one.size - start)
             # Of a sparse member there may be no end.
-            self.meter.unpacked(len(chunk))
-            digest.update(chunk)
-        return digest.digest()
+            self.meter.unpacked(size)
+            if _read_all(left, size) != _read_all(right, size):
+                return False
+        return True
 
     def _content(self, member: Member[L]) -> Readable:
         if not member.sparse:
@@ -69,6 +71,14 @@ class LocatedMembers(Members[L]):
         self._descriptor = -1
 
 
+def _read_all(source: Readable, size: int) -> bytes:
+    """Read as many bytes, fewer only where there are no more."""
+    data = source.read(size)
+    while data and len(data) < size and (more := source.read(size - len(data))):
+        data += more
+    return data
+
+
 class Window:
     """A part of a file, read by position, so that several may read one descriptor at once."""
 
@@ -85,6 +95,9 @@ class Window:
         if self._end is not None:
             n = self._end - self.position if n < 0 else min(n, self._end - self.position)
         try:
+            if n > _LARGE or self.position > _LARGE:
+                # A header may claim more than there is, or than a file can be long.
+                n = min(n, os.fstat(self._descriptor).st_size - self.position)
             data = os.pread(self._descriptor, n, self.position) if n > 0 else b""
         except OSError as error:
             raise explained(error, "read", "the archive") from error

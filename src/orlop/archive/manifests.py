@@ -23,8 +23,6 @@ from orlop.model.manifest import (
 from orlop.store.metadata import ManifestRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from orlop.archive.members import Members
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
@@ -54,12 +52,16 @@ class Placing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A manifest or index where it stands: under the descriptor that names it, with what it names itself."""
+    """A manifest or index where it stands: under the descriptor that names it, with what it names itself.
+
+    ``height`` is how deep indexes lie in it.
+    """
 
     descriptor: Descriptor
     document: Manifest | Index
     row: ManifestRow
     children: tuple[Node, ...] = ()
+    height: int = 0
 
     @property
     def digest(self) -> Digest:
@@ -90,18 +92,6 @@ class Node:
         unknown = platform is not None and platform.os == platform.architecture == _UNKNOWN
         return not unknown and _REFERENCE_TYPE not in self.descriptor.annotations
 
-    def images(self) -> Iterator[Node]:
-        """Give every image manifest at or below this node, once, in order."""
-        seen: set[Digest] = set()
-        waiting = [self]
-        while waiting:
-            node = waiting.pop()
-            if node.digest not in seen:
-                seen.add(node.digest)
-                if node.is_image:
-                    yield node
-                waiting.extend(reversed(node.children))
-
 
 class ManifestReader:
     """Reads the manifests of one archive, each once.
@@ -119,6 +109,7 @@ class ManifestReader:
         self._read: dict[tuple[Digest, int], tuple[Manifest | Index, tuple[Node, ...]]] = {}
         self._passed: set[str] = set()
         self._images: dict[tuple[Digest, int], Image] = {}
+        self._below: dict[Digest, tuple[Node, ...]] = {}
 
     def node(self, descriptor: Descriptor) -> Node | None:
         """Give what a descriptor names, or nothing where its type is not known or it may be absent and is.
@@ -137,9 +128,7 @@ class ManifestReader:
         name = self._place(descriptor.digest, manifest=True)
         if (depth or self._may_lack) and not self._members.has(name):
             return None
-        if depth > MAX_NESTING:
-            msg = f"the archive's indexes lie in one another more than {MAX_NESTING} deep; it is refused"
-            raise InvalidArchive(msg)
+        self._check_depth(depth)
         key = (descriptor.digest, descriptor.size)
         if key not in self._read:
             document = parse_manifest(self._document(descriptor, name, "the manifest", "manifest_size"))
@@ -149,13 +138,39 @@ class ManifestReader:
                 children += [child for child in found if child is not None]
             self._read[key] = (document, tuple(children))
         document, below = self._read[key]
+        height = max((child.height + 1 for child in below), default=0)
+        # An index that was read before may lie deeper here.
+        self._check_depth(depth + height)
         if (descriptor.media_type in INDEX_TYPES) != isinstance(document, Index):
             msg = f"invalid manifest: {descriptor.digest} is not the {descriptor.media_type} that its descriptor says"
             raise InvalidManifest(msg)
         if isinstance(document, Manifest) and document.config.media_type not in _CONFIG_TYPES:
             self._passed.add(document.artifact_type or document.config.media_type)
         row = ManifestRow(descriptor.digest, document.media_type or descriptor.media_type, document.raw)
-        return Node(descriptor, document, row, below)
+        return Node(descriptor, document, row, below, height)
+
+    def images(self, node: Node) -> tuple[Node, ...]:
+        """Give every image manifest at or below a node, once, in order. Raises `LimitExceeded`."""
+        if not node.children:
+            return (node,) if node.is_image else ()
+        if node.digest not in self._below:
+            found: dict[Digest, Node] = {}
+            for child in node.children:
+                below = self.images(child)
+                self.count(len(below))
+                for leaf in below:
+                    found.setdefault(leaf.digest, leaf)
+            self._below[node.digest] = tuple(found.values())
+        return self._below[node.digest]
+
+    def count(self, references: int) -> None:
+        """Note how often documents refer to images: a few may do it a great many times. Raises `LimitExceeded`."""
+        self._members.count_values(references)
+
+    def _check_depth(self, depth: int) -> None:
+        if depth > MAX_NESTING:
+            msg = f"the archive's indexes lie in one another more than {MAX_NESTING} deep; it is refused"
+            raise InvalidArchive(msg)
 
     def image(self, node: Node) -> ArchiveImage:
         """Give the image of a manifest, without names.

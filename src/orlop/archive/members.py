@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orlop.streams.meter import Meter
 
 _MAX_LINKS = 40
+_SHOWN = 120
 
 
 def member_key(name: str, limits: Limits) -> str:
@@ -75,12 +76,16 @@ LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Met
 
 @dataclass(slots=True)
 class Member(Generic[L]):
-    """One entry of the table: a link's ``target`` is a key; of a file, one of the others says where its bytes are."""
+    """One entry of the table: a link's ``target`` is a key; of a file, one of the others says where its bytes are.
+
+    Of a ``sparse`` one ``stored`` says how many bytes are there without its holes.
+    """
 
     size: int = 0
     target: str | None = None
     offset: int = 0
     sparse: bool = False
+    stored: int = 0
     data: bytes | None = None
     layer: L | None = None
     failure: OrlopError | None = None
@@ -138,11 +143,16 @@ class Members(ABC, Generic[L]):
         values = 1 + raw.count(b",") + raw.count(b"[") + raw.count(b"{")
         if values > limits.json_values:
             raise limits.exceeded("json_values", f"{what} {name!r} has up to {values} values")
-        self._values += values
-        if self._values > limits.json_values_total:
-            raise limits.exceeded("json_values_total", f"the archive's documents have up to {self._values} values")
+        self.count_values(values)
         self._last = key, raw
         return raw
+
+    def count_values(self, values: int) -> None:
+        """Note values of documents, or references between them that are followed. Raises `LimitExceeded`."""
+        self._values += values
+        if self._values > self.limits.json_values_total:
+            found = f"the archive's documents have up to {self._values} values and references"
+            raise self.limits.exceeded("json_values_total", found)
 
     def key_of(self, name: str, *, what: str) -> str:
         """Give the key that a name leads to when all links are followed. Raises `InvalidArchive`."""
@@ -171,10 +181,12 @@ class Members(ABC, Generic[L]):
             raise member.failure
         if member.layer is None:
             try:
+                if member.sparse:
+                    self.meter.claimed(member.size, member.stored)
                 with self._reading(member, self.key_of(name, what="the layer")) as source:
                     member.layer = self._take_layer(source, self._watcher(label, member.size, check), self.meter)
             except InvalidInput as error:
-                raise refused(error, f"the layer {name!r}") from error
+                raise refused(error, "the layer", name) from error
             self._finished(label)
         return member.layer
 
@@ -200,7 +212,8 @@ class Members(ABC, Generic[L]):
         """Note the bytes of a document that is kept in memory. Raises `LimitExceeded`."""
         self._document_bytes += size
         if self._document_bytes > self.limits.documents_size:
-            raise self.limits.exceeded("documents_size", f"the archive's documents have {self._document_bytes} bytes")
+            found = f"the archive's documents and names have {self._document_bytes} bytes"
+            raise self.limits.exceeded("documents_size", found)
 
     def _required(self, name: str, what: str) -> Member[L]:
         return self._table[self.key_of(name, what=what)]
@@ -225,6 +238,8 @@ class Members(ABC, Generic[L]):
 
     def _add(self, name: str, member: Member[L], same: Callable[[Member[L]], bool]) -> None:
         key = self._key(name)
+        # Names stay in memory as documents do.
+        self._count_document(len(key) + len(member.target or ""))
         before = self._table.get(key)
         if before is not None and not (before.target == member.target and same(before)):
             msg = f"the archive has two different members of the name {key!r}; it is refused"
@@ -293,8 +308,10 @@ def read_exactly(source: Readable, size: int, name: str) -> bytes:
     return b"".join(parts)
 
 
-def refused(error: InvalidInput, what: str) -> InvalidInput:
+def refused(error: InvalidInput, what: str, name: str) -> InvalidInput:
     """Make the error for a member that was to be a layer, of the one that says why it is none."""
+    # Very many may have to be kept.
+    what = f"{what} {name if len(name) < _SHOWN else name[:_SHOWN] + '…'!r}"
     if isinstance(error, LimitExceeded):
         return LimitExceeded(f"{what} asks for too much: {error}")
     return type(error)(f"{what} is no layer tar: {error}")

@@ -77,12 +77,14 @@ class StreamedMembers(Members[L]):
         label = _label(entry.name)
         member = Member[L](size=entry.size, offset=entry.offset)
         try:
+            if entry.sparse:
+                self.meter.claimed(entry.size, entry.stored_size)
             content = _Continued(first, reader)
             member.layer = self._take_layer(content, self._watcher(label, entry.size), self.meter)
             self._finished(label)
         except InvalidInput as error:
             # Only what the manifest names has to be a layer.
-            member.failure = refused(error, f"the member {entry.name!r}")
+            member.failure = refused(error, "the member", entry.name)
         return member
 
     @contextmanager

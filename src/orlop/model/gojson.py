@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union
 
 from orlop.errors import InvalidJSON
@@ -35,6 +36,21 @@ class Object:
         """Make an object without members."""
         self.members: list[tuple[str, Value]] = []
 
+
+class Keys(Enum):
+    """What is done about keys of an object that stand in it more than once."""
+
+    LAST = "last"
+    """The last counts, as in Go."""
+    ONCE = "once"
+    """They are refused."""
+    FOLDED = "folded"
+    """They are refused, also where they differ in case, which Go does not tell apart; but for annotations, in which
+    they do differ."""
+
+
+_FREE: Final = frozenset({"annotations"})
+"""Objects under these keys have keys that anybody makes up."""
 
 Value: TypeAlias = Union[bool, str, Number, list["Value"], Object, None]  # noqa: UP007 -- "Value" is text
 """A JSON value; a `Number` is a `str` too, so look for it first."""
@@ -90,16 +106,16 @@ def raw_members(raw: bytes) -> dict[str, bytes]:
     return {key: raw[start:stop] for key, (start, stop) in zip(keys, spans, strict=True)}
 
 
-def loads(raw: bytes, *, allow_trailing: bool = False) -> object:
+def loads(raw: bytes, *, allow_trailing: bool = False, keys: Keys = Keys.LAST) -> object:
     """Read a document into plain dicts, lists, str, int, float, bool and None.
 
-    Of duplicate keys the last counts. With ``allow_trailing`` whatever follows the first value is ignored.
-    Raises `InvalidJSON` as `parse` does.
+    With ``allow_trailing`` whatever follows the first value is ignored. Raises `InvalidJSON` as `parse` does, and where
+    a key is repeated in a way that ``keys`` does not allow.
     """
     value, end, _ = _read(raw)
     if not allow_trailing:
         _expect_end(raw, end)
-    return _plain(value)
+    return _plain(value, keys)
 
 
 def dumps(value: object, *, escape_html: bool = True, sort_keys: bool = False, short_escapes: bool = True) -> bytes:
@@ -289,7 +305,7 @@ def _read(raw: bytes) -> tuple[Value, int, list[tuple[int, int]]]:
             return root[0], pos, spans
 
 
-def _plain(value: Value) -> object:
+def _plain(value: Value, keys: Keys) -> object:
     """Turn a tree into plain values, without recursion. Its arrays are changed in place, to take memory only once."""
     holder: list[Any] = [value]
     work: list[list[Any] | dict[str, Any]] = [holder]
@@ -298,6 +314,8 @@ def _plain(value: Value) -> object:
         for place, item in enumerate(target) if isinstance(target, list) else target.items():
             if isinstance(item, Object):
                 members = dict[str, Any](item.members)
+                if keys is not Keys.LAST:
+                    _check_keys(item, folded=keys is Keys.FOLDED and place not in _FREE)
                 item.members.clear()
                 target[place] = members  # type: ignore[index]
                 work.append(members)
@@ -306,6 +324,17 @@ def _plain(value: Value) -> object:
             elif isinstance(item, Number):
                 target[place] = _plain_number(item)  # type: ignore[index]
     return holder[0]
+
+
+def _check_keys(item: Object, *, folded: bool) -> None:
+    seen: set[str] = set()
+    for key, _ in item.members:
+        form = fold(key) if folded else key
+        if form in seen:
+            raise InvalidJSON(
+                f"the key {key[:64]!r} stands more than once in an object, so that it could mean two things"
+            )
+        seen.add(form)
 
 
 def _plain_number(number: Number) -> int | float:

@@ -156,15 +156,15 @@ class Pointer(Codec):
 
     def __init__(self, to: Codec) -> None:
         """Take what is pointed to."""
-        self._to = to
+        self.to = to
 
     def read(self, value: Value, state: Any) -> Any:
         """Take null for None, else what is pointed to."""
-        return None if value is None else self._to.read(value, state)
+        return None if value is None else self.to.read(value, state)
 
     def finish(self, state: Any) -> Any:
         """Give None or the value."""
-        return None if state is None else self._to.finish(state)
+        return None if state is None else self.to.finish(state)
 
     def is_empty(self, value: Any) -> bool:
         """Whether it is None."""
@@ -172,7 +172,7 @@ class Pointer(Codec):
 
     def write(self, value: Any, quote: Quote) -> str:
         """Give ``null`` or the value."""
-        return "null" if value is None else self._to.write(value, quote)
+        return "null" if value is None else self.to.write(value, quote)
 
 
 class _Backing(list[Any]):
@@ -186,7 +186,7 @@ class Slice(Codec):
 
     def __init__(self, of: Codec, *, nil: tuple[()] | None = None) -> None:
         """Take the codec of an element."""
-        self._of, self._nil = of, nil
+        self.of, self._nil = of, nil
 
     def read(self, value: Value, state: Any) -> Any:
         """Take an array, whose elements are read over those that were there; null for nil."""
@@ -197,19 +197,19 @@ class Slice(Codec):
         backing = _Backing() if state is None or not value else state
         for index, element in enumerate(value):
             if index < len(backing):
-                backing[index] = self._of.read(element, backing[index])
+                backing[index] = self.of.read(element, backing[index])
             else:
-                backing.append(self._of.read(element, None))
+                backing.append(self.of.read(element, None))
         backing.used = len(value)
         return backing
 
     def finish(self, state: Any) -> Any:
         """Give a tuple or nil."""
-        return self._nil if state is None else tuple(map(self._of.finish, state[: state.used]))
+        return self._nil if state is None else tuple(map(self.of.finish, state[: state.used]))
 
     def write(self, value: Any, quote: Quote) -> str:
         """Give an array, or ``null`` for None."""
-        return "null" if value is None else "[" + ",".join(self._of.write(element, quote) for element in value) + "]"
+        return "null" if value is None else "[" + ",".join(self.of.write(element, quote) for element in value) + "]"
 
 
 class Words(Slice):
@@ -311,6 +311,10 @@ class Struct(Codec, Generic[T]):
         self._by_name = {field.name: field for field in self.fields}
         self._by_folded = {gojson.fold(field.name): field for field in self.fields}
 
+    def field(self, key: str) -> Field | None:
+        """Give the field to which a key belongs, exactly or case folded."""
+        return self._by_name.get(key) or self._by_folded.get(gojson.fold(key))
+
     def read(self, value: Value, state: Any) -> Any:
         """Take an object: each key that belongs to a field, exactly or case folded, writes it, in document order."""
         if value is None:
@@ -319,7 +323,7 @@ class Struct(Codec, Generic[T]):
             raise mismatch("an object", value)
         state = {} if state is None else state
         for key, member in value.members:
-            field = self._by_name.get(key) or self._by_folded.get(gojson.fold(key))
+            field = self.field(key)
             if field is None:
                 continue
             target = state.setdefault(field.inside, {}) if field.inside else state
@@ -364,9 +368,39 @@ def write_members(members: dict[str, str], quote: Quote) -> str:
     return "{" + ",".join(f"{quote(name)}:{text}" for name, text in members.items()) + "}"
 
 
-def decode(struct: Struct[T], raw: bytes) -> T:
-    """Read a document into a struct; raises `InvalidJSON`. ``null`` gives the struct with nothing set, as in Go."""
-    return struct.finish(struct.read(gojson.parse(raw), None))
+def decode(struct: Struct[T], raw: bytes, *, once: bool = False) -> T:
+    """Read a document into a struct. ``null`` gives the struct with nothing set, as in Go.
+
+    With ``once`` no field may be given two values. Raises `InvalidJSON`.
+    """
+    value = gojson.parse(raw)
+    if once:
+        _check_once(struct, value)
+    return struct.finish(struct.read(value, None))
+
+
+def _check_once(codec: Codec, value: Value) -> None:
+    """Raise `InvalidJSON` where a field is given again, with another value: other readers would take the first."""
+    if isinstance(codec, Pointer):
+        _check_once(codec.to, value)
+    elif isinstance(codec, Slice) and isinstance(value, list):
+        for element in value:
+            _check_once(codec.of, element)
+    elif isinstance(codec, Struct) and isinstance(value, Object):
+        seen: dict[str, Value] = {}
+        for key, member in value.members:
+            field = codec.field(key)
+            if field is None:
+                continue
+            if field.name in seen and not _is_same(seen[field.name], member):
+                raise InvalidJSON(f"{field.name} stands in it more than once, so that it could mean two things")
+            seen[field.name] = member
+            _check_once(field.codec, member)
+
+
+def _is_same(one: Value, other: Value) -> bool:
+    """Say whether two values are one and the same text, number, boolean or null."""
+    return type(one) is type(other) and not isinstance(one, (list, Object)) and one == other
 
 
 TEXT: Final = Text()

@@ -8,7 +8,7 @@ compute from such re-serialised fields.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from orlop.errors import InvalidImage, InvalidJSON
 from orlop.model.container import CONTAINER, QUOTES, ContainerConfig
@@ -102,10 +102,13 @@ class V1Image:
     size: int = 0
 
     @classmethod
-    def from_json(cls, raw: bytes, *, dialect: Dialect = Dialect.REFERENCE) -> V1Image:
-        """Read a v1 config as the engine of that dialect does; raises `InvalidImage`."""
+    def from_json(cls, raw: bytes, *, dialect: Dialect = Dialect.REFERENCE, once: bool = False) -> V1Image:
+        """Read a v1 config as the engine of that dialect does.
+
+        Raises `InvalidImage`; with ``once`` also where a field is given two values.
+        """
         try:
-            return decode(V1[dialect], raw)
+            return decode(V1[dialect], raw, once=once)
         except InvalidJSON as error:
             raise InvalidImage(f"invalid v1 image config: {error}") from error
 
@@ -129,16 +132,18 @@ class Image:
     os_version: str = ""
     os_features: tuple[str, ...] = ()
     raw_json: bytes = field(default=b"", repr=False)
+    _id: ImageID | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
-    def from_json(cls, raw: bytes, *, dialect: Dialect = Dialect.REFERENCE) -> Self:
+    def from_json(cls, raw: bytes, *, dialect: Dialect = Dialect.REFERENCE, once: bool = False) -> Self:
         """Read a config as the engine of that dialect does.
 
         Keys match with case folded, unknown ones are ignored, repeated ones merge. Fields that only another dialect
-        knows are read too. Raises `InvalidImage` for what the engine refuses, also where there is no ``rootfs``.
+        knows are read too. Raises `InvalidImage` for what the engine refuses, also where there is no ``rootfs``; with
+        ``once`` also where a field is given two values, of which other readers may take another than the engine.
         """
         try:
-            fields = decode(_IMAGE[dialect], raw)
+            fields = decode(_IMAGE[dialect], raw, once=once)
         except InvalidJSON as error:
             raise InvalidImage(f"invalid image config: {error}") from error
         if fields["rootfs"] is None:
@@ -157,7 +162,10 @@ class Image:
     @property
     def id(self) -> ImageID:
         """The digest of the exact bytes that the image was read from (of none, for an image that was not read)."""
-        return ImageID.of(self.raw_json)
+        if self._id is None:
+            # It is asked for again and again, and a config may be large.
+            object.__setattr__(self, "_id", ImageID.of(self.raw_json))
+        return cast("ImageID", self._id)
 
     @property
     def image_id(self) -> str:

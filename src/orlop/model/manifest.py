@@ -206,7 +206,7 @@ class _Members:
 def _read(raw: bytes) -> _Members:
     """Read an object of schema version 2."""
     try:
-        document = _Members(gojson.loads(raw), "the document")
+        document = _Members(gojson.loads(raw, keys=gojson.Keys.FOLDED), "the document")
     except InvalidJSON as error:
         raise InvalidManifest(f"invalid manifest: {error}") from error
     version = document.get("schemaVersion")

@@ -21,6 +21,7 @@ _LEGACY_DOMAIN: Final = "index.docker.io"
 _OFFICIAL: Final = "library"
 MAX_NAME: Final = 255
 """How many characters the name of a repository may have."""
+_MAX_TEXT: Final = 4096  # more than any name, tag and digest together; longer texts would only take time
 
 _HOST = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _HOSTS = rf"{_HOST}(?:\.{_HOST})*"
@@ -62,6 +63,8 @@ class Reference:
 
         Raises `InvalidReference` for everything else, also for 64 hex digits, which are always an image ID.
         """
+        if len(name) > _MAX_TEXT:
+            raise InvalidReference(f"invalid reference {name[:32]!r}...: no name has {len(name)} characters")
         if _IDENTIFIER.fullmatch(name):
             raise InvalidReference(f"invalid reference {name!r}: 64 hex digits are an image ID, not a name")
         later = dialect is Dialect.ENGINE_29

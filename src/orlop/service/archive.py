@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 from orlop.archive.reader import Archive
 from orlop.errors import AmbiguousID
-from orlop.model.digest import Digest
+from orlop.model.digest import Digest, ImageID
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.reference import parse_any
 from orlop.service.history import steps
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from orlop.archive.reader import ArchivedImage
-    from orlop.model.digest import ImageID
     from orlop.model.limits import Limits
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
@@ -46,6 +45,12 @@ class ArchiveService:
     ) -> None:
         """Open an archive, see `orlop.Archive`."""
         self.archive = Archive(source, platform=platform, progress=progress, limits=limits)
+        # An archive may have an image under several manifests: the first stands for it, with the names of all.
+        self._by_id: dict[ImageID, ArchivedImage] = {}
+        self._named: dict[ImageID, list[Reference]] = {}
+        for image in self.archive.images:
+            self._by_id.setdefault(image.id, image)
+            self._named.setdefault(image.id, []).extend((*image.references, *image.digests))
 
     def images(
         self,
@@ -86,21 +91,21 @@ class ArchiveService:
         return created.unix, created.nanosecond
 
     def _labels(self, image_id: ImageID) -> Mapping[str, str] | None:
-        config = next(image.config.config for image in self.archive.images if image.id == image_id)
+        config = self._by_id[image_id].config.config
         return None if config is None else config.labels
 
     def _images(self, name: str | None, *, all: bool) -> Iterator[ImageSummary]:  # noqa: A002 - as above
-        found = list(self._unique())
+        found = list(self._by_id.values())
         parents = {image.config.parent for image in found}
         if name is not None:
             found = self._matching(name)
         elif not all:
-            found = [image for image in found if image.id not in parents or _names(image)]
+            found = [image for image in found if image.id not in parents or self._named[image.id]]
         found.sort(key=lambda image: str(image.id))
         found.sort(key=lambda image: image.config.created.unix_ns, reverse=True)
         asked = None if name is None else parse_any(name)
         for image in found:
-            references = _names(image)
+            references = self._names_of(image)
             if not isinstance(asked, Digest) and asked is not None:
                 same = tuple(one for one in references if one.name == asked.name)
                 matched = tuple(one for one in same if asked.is_name_only or one.digest or one.tag == asked.tag)
@@ -116,7 +121,7 @@ class ArchiveService:
             DigestMismatch, SizeMismatch, InvalidTar, …: a layer is damaged.
         """
         image = self._find(name)
-        return ImageDetails(image.config, _names(image), image.size, None, tuple(map(str, image.manifests)))
+        return ImageDetails(image.config, self._names_of(image), image.size, None, tuple(map(str, image.manifests)))
 
     def raw_config(self, name: str | None = None) -> bytes:
         """Give the exact bytes of an image's config. Raises what `inspect` raises of names."""
@@ -128,11 +133,10 @@ class ArchiveService:
         return steps(image.config, (layer.size for layer in image.layers), self._lineage(image))
 
     def _lineage(self, image: ArchivedImage) -> Iterator[tuple[ImageID, tuple[Reference, ...]]]:
-        by_id = {each.id: each for each in self._unique()}
-        made: ArchivedImage | None = by_id[image.id]
+        made: ArchivedImage | None = image
         while made is not None:
             yield made.id, made.references
-            made = None if made.config.parent is None else by_id.get(made.config.parent)
+            made = None if made.config.parent is None else self._by_id.get(made.config.parent)
 
     def close(self) -> None:
         """Let go of the archive."""
@@ -146,16 +150,8 @@ class ArchiveService:
     ) -> None:
         self.close()
 
-    def _unique(self) -> Iterator[ArchivedImage]:
-        """Give each image once, also where the archive has it under several manifests."""
-        seen: set[ImageID] = set()
-        for image in self.archive.images:
-            if image.id not in seen:
-                seen.add(image.id)
-                yield image
-
     def _find(self, name: str | None) -> ArchivedImage:
-        found = list(self._unique()) if name is None else self._matching(name, whole=True)
+        found = list(self._by_id.values()) if name is None else self._matching(name, whole=True)
         if len(found) == 1:
             return found[0]
         if name is None:
@@ -173,21 +169,22 @@ class ArchiveService:
 
         With ``whole`` a bare name means its tag ``latest``, without all tags of the repository.
         """
-        images = list(self._unique())
+        images = list(self._by_id.values())
         parsed = parse_any(name)
         if isinstance(parsed, Digest):
-            return [image for image in images if str(image.id) == str(parsed)]
+            image = self._by_id.get(ImageID.wrap(parsed))
+            return [] if image is None else [image]
         asked = parsed.with_default_tag() if whole else parsed
-        found = [image for image in images if any(_is_asked(one, asked) for one in self._names_of(image))]
+        found = [image for image in images if any(_is_asked(one, asked) for one in self._named[image.id])]
         if not found and asked.digest is not None:
-            named = (image for image in images if any(one.name == asked.name for one in self._names_of(image)))
+            named = (image for image in images if any(one.name == asked.name for one in self._named[image.id]))
             found = [image for image in named if asked.digest in image.manifests][:1]
         digits = name.removeprefix("sha256:")
         return found or [image for image in images if digits and image.id.hex.startswith(digits)]
 
     def _names_of(self, image: ArchivedImage) -> tuple[Reference, ...]:
-        """Give an image's names under all of its manifests."""
-        return tuple(name for each in self.archive.images if each.id == image.id for name in _names(each))
+        """Give an image's names under all of its manifests, sorted."""
+        return tuple(sorted(dict.fromkeys(self._named[image.id]), key=str))
 
 
 def _is_asked(reference: Reference, asked: Reference) -> bool:
@@ -196,7 +193,3 @@ def _is_asked(reference: Reference, asked: Reference) -> bool:
     return asked.is_name_only or (
         reference.tag == asked.tag if asked.tag is not None else reference.digest == asked.digest
     )
-
-
-def _names(image: ArchivedImage) -> tuple[Reference, ...]:
-    return tuple(sorted((*image.references, *image.digests), key=str))

@@ -37,6 +37,19 @@ class Meter:
         with self._turn:
             self._read += count
 
+    def claimed(self, size: int, stored: int) -> None:
+        """Judge what is about to come: so many bytes that a sparse member claims, of those that are stored of it.
+
+        Raises:
+            LimitExceeded: it is too much; nothing need be read to know it.
+        """
+        with self._turn:
+            if size - stored > self.limits.plain_size:
+                raise self.limits.exceeded(
+                    "plain_size", f"a member claims to have {size} bytes, nearly all of them holes"
+                )
+            self._check_ratio(size - stored, self._read + stored)
+
     def unpacked(self, count: int) -> None:
         """Note bytes that came out of an archive that is compressed as a whole. Raises `LimitExceeded`."""
         with self._turn:
@@ -52,11 +65,13 @@ class Meter:
     def _check(self, size: int) -> None:
         limits = self.limits
         if size > limits.plain_size:
-            raise limits.exceeded("plain_size", f"{size} bytes have come out of the archive")
-        if size > limits.ratio_floor and size > limits.ratio * self._read:
-            times = size // max(1, self._read)
-            found = f"{size} bytes have come out of {self._read} bytes of the archive, {times} times as many"
-            raise limits.exceeded("ratio", found)
+            raise limits.exceeded("plain_size", f"{size} bytes come out of the archive")
+        self._check_ratio(size, self._read)
+
+    def _check_ratio(self, size: int, read: int) -> None:
+        if size > self.limits.ratio_floor and size > self.limits.ratio * read:
+            found = f"{size} bytes come out of {read} bytes of the archive, {size // max(1, read)} times as many"
+            raise self.limits.exceeded("ratio", found)
 
 
 class Counted:
