@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from orlop.model.limits import Limits
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
+    from orlop.service.df import DiskUsage
     from orlop.service.history import HistoryEntry
     from orlop.service.images import ImageSummary
     from orlop.service.inspect import ImageDetails
@@ -242,6 +243,18 @@ class ImageService:
         from orlop.service.manifests import image_manifests  # noqa: PLC0415 - one verb needs one verb's code
 
         return image_manifests(self._store, name)
+
+    def df(self) -> DiskUsage:
+        """Say what the disk of the store is used for, file by file, and what collecting garbage or pruning would free.
+
+        Others may work meanwhile; what they just bring or take away may be counted or not.
+
+        Raises:
+            StorageError: a part of the store cannot be read.
+        """
+        from orlop.service.df import df  # noqa: PLC0415 - one verb needs one verb's code
+
+        return df(self._store)
 
     def inspect(self, name: str) -> ImageDetails:
         """Give everything that is known of an image.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from orlop.service.images import images
 from orlop.service.manifests import descriptor_of, target, with_summaries
+from orlop.service.sharing import Stacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orlop.model.digest import ChainID
     from orlop.service.images import ImageSummary
     from orlop.service.manifests import ManifestSummary
-    from orlop.store.metadata import ChainRow, Rows
+    from orlop.store.metadata import Rows
     from orlop.store.root import Store
 
 _BATCH: Final = 500
@@ -65,16 +65,17 @@ def listed_images(
     shared = None
     if shared_size:
         with store.metadata.read() as rows:
-            shared = _shared_sizes(rows, listed_only=False)
+            shared = _shared_sizes(rows, Stacks(rows.chains()), listed_only=False)
     return (image for batch in _batches(found) for image in _described(store, batch, shared, manifests=manifests))
 
 
 def image_usage(store: Store, *, listed_only: bool = False) -> ImageUsage:
     """See `orlop.service.ImageService.image_usage`."""
     with store.metadata.read() as rows:
-        shared = _shared_sizes(rows, listed_only=listed_only)
+        stacks = Stacks(rows.chains())
+        shared = _shared_sizes(rows, stacks, listed_only=listed_only)
         found = tuple(_described(store, list(images(store)), shared, manifests=False))
-        return ImageUsage(found, sum(size for _, size in _own_sizes(rows)))
+        return ImageUsage(found, sum(stacks.own_sizes()))
 
 
 def _batches(found: Iterator[ImageSummary]) -> Iterator[list[ImageSummary]]:
@@ -114,30 +115,13 @@ def _shared_size(rows: Rows, image: ImageSummary, shared: Mapping[ChainID, int])
     return 0 if row is None or row.chain_id is None else shared.get(row.chain_id, 0)
 
 
-def _shared_sizes(rows: Rows, *, listed_only: bool) -> dict[ChainID, int]:
+def _shared_sizes(rows: Rows, stacks: Stacks, *, listed_only: bool) -> dict[ChainID, int]:
     """Give for every layer in its place how many bytes of it, and of those below, several images have.
 
     Args:
         rows: the store's.
-        listed_only: whether images count that only serve as parents of others.
+        stacks: its layers.
+        listed_only: do not count the images that only serve as parents of others.
     """
-    users = Counter(row.chain_id for row in rows.image_rows(listed_only=listed_only) if row.chain_id is not None)
-    own = _own_sizes(rows)
-    # Whoever has a layer has all below it.
-    for row, _ in reversed(own):
-        if row.parent is not None:
-            users[row.parent] += users[row.chain_id]
-    shared: dict[ChainID, int] = {}
-    for row, size in own:
-        below = 0 if row.parent is None else shared[row.parent]
-        shared[row.chain_id] = below + (size if users[row.chain_id] > 1 else 0)
-    return shared
-
-
-def _own_sizes(rows: Rows) -> list[tuple[ChainRow, int]]:
-    """Give every layer in its place with the bytes of its own files, lower ones first."""
-    chains = {row.chain_id: row for row in rows.chains()}
-    return [
-        (row, row.size - (0 if row.parent is None else chains[row.parent].size))
-        for row in sorted(chains.values(), key=lambda row: row.depth)
-    ]
+    users = stacks.users(row.chain_id for row in rows.image_rows(listed_only=listed_only))
+    return {row.chain_id: size for row, size in zip(stacks.rows, stacks.shared_sizes(users), strict=True)}

@@ -6,7 +6,6 @@ repository's name is the canonical one (``docker.io/library/alpine``).
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -199,6 +198,10 @@ class Rows(ABC):
         """Give the layers' contents of which a blob is recorded as a stored form: one, in a store that is whole."""
 
     @abstractmethod
+    def contents(self) -> list[tuple[DiffID, BlobRow | None]]:
+        """Give every layer's content, once with each stored form of it, or with nothing where it has none."""
+
+    @abstractmethod
     def diff_ids(self) -> list[DiffID]:
         """Give all layers' contents."""
 
@@ -227,6 +230,10 @@ class Rows(ABC):
     @abstractmethod
     def lease_digests(self, lease: str) -> list[Digest]:
         """Give what a lease protects."""
+
+    @abstractmethod
+    def protected(self) -> dict[str, list[Digest]]:
+        """Give what each lease protects, by their names."""
 
     # Manifests.
 
@@ -376,14 +383,3 @@ def parent_of(value: bytes | None) -> ImageID | None:
         return None if value is None else ImageID.parse(value.decode("ascii"))
     except (UnicodeDecodeError, InvalidDigest):
         return None
-
-
-def labels_of(text: str) -> dict[str, str] | None:
-    """Give the labels that are kept as JSON; nothing for what is no object of texts."""
-    try:
-        labels = json.loads(text)
-    except ValueError:
-        return None
-    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
-        return None
-    return labels

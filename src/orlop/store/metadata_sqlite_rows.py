@@ -16,7 +16,6 @@ from orlop.store.metadata import (
     ManifestRow,
     ReferenceRow,
     WritableRows,
-    labels_of,
     parent_of,
 )
 
@@ -159,9 +158,7 @@ class SQLiteRows(WritableRows):
             batch = [str(image) for image in images[start : start + _BATCH]]
             marks = ", ".join("?" * len(batch))
             rows = self._run(f"SELECT image, labels FROM image_labels WHERE image IN ({marks})", batch)  # noqa: S608 - marks
-            found |= {
-                ImageID.unchecked(image): labels for image, text in rows if (labels := labels_of(text)) is not None
-            }
+            found |= {ImageID.unchecked(image): json.loads(labels) for image, labels in rows}
         return found
 
     def heads(self) -> Iterator[ImageID]:
@@ -302,6 +299,15 @@ class SQLiteRows(WritableRows):
         """Give the layers' contents of which a blob is recorded as a stored form."""
         found = self._run("SELECT diff FROM diff_blob WHERE blob = ? ORDER BY diff", (str(blob),))
         return [DiffID.unchecked(text) for (text,) in found]
+
+    def contents(self) -> list[tuple[DiffID, BlobRow | None]]:
+        """Give every layer's content, once with each stored form of it."""
+        found = self._run(
+            """SELECT diff.id, blob.digest, blob.size, blob.compression FROM diff
+            LEFT JOIN diff_blob ON diff_blob.diff = diff.id LEFT JOIN blob ON blob.digest = diff_blob.blob
+            ORDER BY diff.id, blob.digest"""
+        )
+        return [(DiffID.unchecked(row[0]), None if row[1] is None else _blob_row(row[1:])) for row in found]
 
     def diff_ids(self) -> list[DiffID]:
         """Give all layers' contents."""
@@ -470,6 +476,13 @@ class SQLiteRows(WritableRows):
     def leases(self) -> list[str]:
         """Give the names of all leases that protect something."""
         return [name for (name,) in self._run("SELECT DISTINCT lease FROM lease ORDER BY lease")]
+
+    def protected(self) -> dict[str, list[Digest]]:
+        """Give what each lease protects."""
+        found: dict[str, list[Digest]] = {}
+        for name, text in self._run("SELECT lease, digest FROM lease ORDER BY lease, digest"):
+            found.setdefault(name, []).append(Digest.unchecked(text))
+        return found
 
     def _value(self, statement: str, *values: object) -> Any:  # a column of any type
         row = self._run(statement, values).fetchone()
