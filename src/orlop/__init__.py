@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orlop.model.reference import Reference
     from orlop.service import stores
     from orlop.service.archive import ArchiveService
+    from orlop.service.df import DiskUsage, FileUsage, ImageDiskUsage, LayerUsage
     from orlop.service.history import HistoryEntry
     from orlop.service.image_service import ImageService
     from orlop.service.images import ImageSummary
@@ -49,12 +50,15 @@ _HOMES = {
     "ContainerConfig": "orlop.model.container",
     "DiffID": "orlop.model.digest",
     "Digest": "orlop.model.digest",
+    "DiskUsage": "orlop.service.df",
+    "FileUsage": "orlop.service.df",
     "Garbage": "orlop.store.gc",
     "GcReport": "orlop.store.gc",
     "History": "orlop.model.image",
     "HistoryEntry": "orlop.service.history",
     "Image": "orlop.model.image",
     "ImageDetails": "orlop.service.inspect",
+    "ImageDiskUsage": "orlop.service.df",
     "ImageID": "orlop.model.digest",
     "ImageManifests": "orlop.service.manifests",
     "ImageService": "orlop.service.image_service",
@@ -63,6 +67,7 @@ _HOMES = {
     "LayerDone": "orlop.model.progress",
     "LayerExists": "orlop.model.progress",
     "LayerProgress": "orlop.model.progress",
+    "LayerUsage": "orlop.service.df",
     "Limits": "orlop.model.limits",
     "ListedImage": "orlop.service.listed",
     "LoadReport": "orlop.archive.report",
@@ -90,12 +95,15 @@ __all__ = [
     "ContainerConfig",
     "DiffID",
     "Digest",
+    "DiskUsage",
+    "FileUsage",
     "Garbage",
     "GcReport",
     "History",
     "HistoryEntry",
     "Image",
     "ImageDetails",
+    "ImageDiskUsage",
     "ImageID",
     "ImageManifests",
     "ImageService",
@@ -104,6 +112,7 @@ __all__ = [
     "LayerDone",
     "LayerExists",
     "LayerProgress",
+    "LayerUsage",
     "Limits",
     "ListedImage",
     "LoadReport",

@@ -289,6 +289,28 @@ def test_every_listed_difference_is_compared() -> None:
     assert differences() <= {*LISTS, *ONE_IMAGE, *templates}
 
 
+# The disk
+
+
+def test_the_use_of_the_disk_has_docker_s_sizes(filled: tuple[Docker, Orlop]) -> None:
+    fields = "Repository Tag ID CreatedAt CreatedSince Size VirtualSize SharedSize UniqueSize Containers Digest"
+    form = "|".join(f"{{{{.{field}}}}}" for field in fields.split())
+    images = f"system df -v --format '{{{{range .Images}}}}{form};{{{{end}}}}'"
+    summary = "system df --format '{{.Type}} {{.TotalCount}} {{.Size}}'"
+
+    def told(program: Docker | Orlop) -> tuple[list[str], str]:
+        (_, listed), (_, lines) = ran(program, images), ran(program, summary)
+        return sorted(listed.strip().split(";")), lines.splitlines()[0]
+
+    docker, orlop = filled
+    theirs, ours = told(docker), told(orlop)
+    if theirs != ours:
+        # An age may have changed between the two.
+        theirs, ours = told(docker), told(orlop)
+    assert ours == theirs
+    assert len(theirs[0]) == 5
+
+
 # Imports
 
 

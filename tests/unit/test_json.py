@@ -71,6 +71,8 @@ def test_outputs_fit_their_schemas(lines: Callable[..., list[Any]], archive: str
         check("history", lines("history", "--format", "json", image))
         check("history", lines("history", "--human=false", "--no-trunc", "--format", "json", image))
     check("load", lines("load", "-q", "-i", DATA / archive, "--format", "json"))
+    check("df", lines("df", "--format", "json"))
+    check("df-verbose", lines("df", "-v", "--format", "json"))
     check("prune", lines("image", "prune", "-f", "--format", "json"))
     for image in loaded:
         for name in image["Names"]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _COMMANDS: Final = {
     "completion": "completion_script:completion",
+    "df": "df:df",
     "fsck": "fsck:fsck",
     "gc": "gc:gc",
     "history": "history:history",
@@ -31,6 +32,7 @@ _COMMANDS: Final = {
     "save": "save:save",
     "serve": "serve:serve",
     "store": "store:store",
+    "system": "system:system",
     "tag": "tag:tag",
     "unpin": "pin:unpin",
 }
