@@ -43,13 +43,13 @@ def killed_everywhere(stage: Stage) -> Count:
     stage.reset()
     before = scenarios.seen(stage.place)
     count = Count()
-    moments = _moments(stage, count)
+    chosen = moments(stage, count)
     after = scenarios.seen(stage.place)
     undisturbed = scenarios.tidied(stage)
     copy = stage.folder / "copy"
-    for moment in moments:
+    for moment in chosen:
         stage.reset()
-        ended = stage.watched(partial(_kill_at, moment))
+        ended = stage.watched(partial(kill_at, moment))
         if ended.status == 0:
             # Threads take turns as they like, so that a run may have a step less.
             assert moment > count.steps - 5, moment
@@ -73,13 +73,14 @@ def killed_everywhere(stage: Stage) -> Count:
     return count
 
 
-def _kill_at(moment: int, _: Call, number: int) -> Verdict:
+def kill_at(moment: int, _: Call, number: int) -> Verdict:
+    """Kill before a step."""
     return Kill() if number == moment else None
 
 
-def _moments(stage: Stage, count: Count) -> list[int]:
+def moments(stage: Stage, count: Count, *, status: int = 0) -> list[int]:
     """Run the command to its end, and give the numbers of the steps before which it shall be killed."""
-    moments: list[int] = []
+    found: list[int] = []
     known: set[str] = set()
     pages = 0
 
@@ -92,13 +93,13 @@ def _moments(stage: Stage, count: Count) -> list[int]:
         page = call.name == "pwrite64"
         pages += page
         if not page or pages % _PAGES == 0:
-            moments.append(number)
+            found.append(number)
 
     stage.reset()
     ended = stage.watched(note)
-    assert ended.status == 0, stage.said()
+    assert ended.status == status, stage.said()
     count.steps, count.states = len(ended.calls), len(known)
-    return moments
+    return found
 
 
 def main() -> None:
