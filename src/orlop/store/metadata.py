@@ -6,6 +6,7 @@ repository's name is the canonical one (``docker.io/library/alpine``).
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -383,3 +384,14 @@ def parent_of(value: bytes | None) -> ImageID | None:
         return None if value is None else ImageID.parse(value.decode("ascii"))
     except (UnicodeDecodeError, InvalidDigest):
         return None
+
+
+def labels_of(text: str) -> dict[str, str] | None:
+    """Give the labels that are kept as JSON; nothing for what is no object of texts."""
+    try:
+        labels = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        return None
+    return labels

@@ -16,6 +16,7 @@ from orlop.store.metadata import (
     ManifestRow,
     ReferenceRow,
     WritableRows,
+    labels_of,
     parent_of,
 )
 
@@ -158,7 +159,9 @@ class SQLiteRows(WritableRows):
             batch = [str(image) for image in images[start : start + _BATCH]]
             marks = ", ".join("?" * len(batch))
             rows = self._run(f"SELECT image, labels FROM image_labels WHERE image IN ({marks})", batch)  # noqa: S608 - marks
-            found |= {ImageID.unchecked(image): json.loads(labels) for image, labels in rows}
+            found |= {
+                ImageID.unchecked(image): labels for image, text in rows if (labels := labels_of(text)) is not None
+            }
         return found
 
     def heads(self) -> Iterator[ImageID]:
