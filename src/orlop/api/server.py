@@ -107,8 +107,11 @@ class Server:
     def end(self) -> None:
         """Accept nothing more, and end when all requests are answered or the grace is over; called again, end now."""
         for server in self._servers:
-            server.force_exit = self._ending.is_set()
             server.should_exit = True
+            if self._ending.is_set():
+                server.force_exit = True
+                for connection in list(server.server_state.connections):
+                    connection.transport.abort()
         self._ending.set()
 
 
