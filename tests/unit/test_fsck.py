@@ -391,6 +391,20 @@ class TestDatabase:
         assert "restore it from a backup" in report.problems[0].message
         assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
+    @pytest.mark.parametrize("lost", ["missing", "empty"])
+    def test_one_that_is_lost_is_not_made_anew_over_the_content(self, root, lost):
+        for path in root.glob("metadata.db*"):
+            path.unlink()
+        if lost == "empty":
+            (root / "metadata.db").touch()
+        before = sorted(root.rglob("*"))
+        for create in (False, True):
+            with pytest.raises(errors.StoreDamaged, match=f"is {lost}, but its blobs are there"):
+                orlop.open(root, create=create)
+        report = stores.fsck(root, repair=True)
+        assert (report.state, found(report.problems)) == ("damaged", [("database", "metadata.db")])
+        assert sorted(root.rglob("*")) == before
+
     def test_where_there_is_no_store_none_is_made(self, tmp_path):
         with pytest.raises(errors.StoreNotFound):
             stores.fsck(tmp_path / "nothing")

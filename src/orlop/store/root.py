@@ -128,6 +128,11 @@ class Store:
                 msg = f"cannot change the store at {self.root}: it is read-only; use a root that can be written"
                 refusal = partial(ReadOnlyStore, msg)
             self._refusal = refusal
+        elif self._has_lost_its_database():
+            # With a new one, everything would be garbage.
+            what = "missing" if state is None else "empty"
+            msg = f"{database} is {what}, but its blobs are there; restore it from a backup, or give another root"
+            raise StoreDamaged(msg)
         elif not create:
             msg = f"there is no store at {self.root}; check the root that was given"
             raise StoreNotFound(msg)
@@ -136,6 +141,16 @@ class Store:
         else:
             with explaining("make a store at", self.root):
                 self._make(group)
+
+    def _has_lost_its_database(self) -> bool:
+        """Say whether there is content, and nothing that says what it is. A store in the making is none yet."""
+        if os.path.lexists(os.path.join(self.root, UNFINISHED)):
+            return False
+        with explaining("open", self.root):
+            # Blobs come after the rows, also where somebody is just making the store.
+            return _has_files(os.path.join(self.root, "blobs", "sha256")) and not _has_content(
+                os.path.join(self.root, "metadata.db")
+            )
 
     def _make(self, group: int | None) -> None:
         make_directories(self.root)
@@ -194,3 +209,15 @@ def unsafe_at(path: str) -> Callable[[], StorageError] | None:
         " take a local root, or allow it (--allow-network-fs, allow_network=True) if only one machine uses it"
     )
     return partial(UnsafeFileSystem, msg)
+
+
+def _has_files(directory: str) -> bool:
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return bool(os.listdir(directory))
+    return False
+
+
+def _has_content(path: str) -> bool:
+    with suppress(FileNotFoundError):
+        return os.stat(path).st_size > 0
+    return False
