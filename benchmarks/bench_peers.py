@@ -205,13 +205,16 @@ def written(measured: Measured, turns: int) -> str:
     copied = next(subject.median for subject in subjects if subject.name == "copy+sync")
     told = versions()
     others = ", ".join(f"{name} {version}" for name, version in told.items()) or "no other program installed"
+    large = ""
+    if found.has("orlop load, large layer"):
+        large = f"The large layer is 1,000 MiB that cannot be compressed, with {min(turns, LARGE_TURNS)} turns. "
     lines = [
         "# Against the floor and against other programs",
         "",
         paragraph(
-            f"An image of about 225 MB in 3 layers: {origin}. The large layer is 1,000 MiB that cannot be compressed."
-            f" Medians of {turns} whole processes each ({min(turns, LARGE_TURNS)} for the large layer), start-up"
-            f" included, in turn, on {os.cpu_count()} cores. Beside it: {others}. Made by `benchmarks/bench_peers.py`."
+            f"An image of about 225 MB in 3 layers: {origin}. Medians of {turns} whole processes each, start-up"
+            f" included, in turn, on {os.cpu_count()} cores. {large}Beside it: {others}. Made by"
+            " `benchmarks/bench_peers.py`."
         ),
         "",
         "Loading into an Engine or into podman also unpacks every layer for containers to run; orlop does not.",
