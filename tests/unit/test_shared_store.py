@@ -29,6 +29,7 @@ with orlop.open(warm) as images:
     images.save(["example/tiny:1.0"], os.devnull)
     images.images(), images.history("example/tiny:1.0"), images.inspect("example/tiny:1.0")
     images.tag("example/tiny:1.0", "a:b"), images.remove("a:b"), images.remove("example/tiny:1.0")
+    images.df(), orlop.stores.info(warm)
 archives = {name: open(data + "/dockerd-29-overlay2/" + name, "rb") for name in ("tiny.tar", "multi.tar")}
 os.setgroups(groups), os.setgid(user), os.setuid(user)
 os.umask(umask)
@@ -132,6 +133,19 @@ def test_both_work_while_the_other_has_the_store_open(place):
         assert run(ONE, root, 'images = orlop.open(root); images.remove("example/tiny:1.0"); images.close()') == ""
         assert len(store.images.map()) == 0
     assert broken(root) == []
+
+
+@needs_root
+def test_what_lies_beside_a_store_may_be_shut(place):
+    root = place / "root"
+    run(ONE, root, f"Store(root, group={GROUP}).close()")
+    # Every file system of its own has one.
+    (root / "lost+found").mkdir(mode=0o700)
+    script = "print(orlop.stores.info(root).disk_bytes > 0, orlop.open(root).df().size > 0)"
+    assert run(ONE, root, script) == "True True"
+    (root / "toc").chmod(0)
+    assert run(ONE, root, script).startswith("PERMISSION_DENIED")
+    assert run(ONE, root, "orlop.open(root).df()").startswith("PERMISSION_DENIED")
 
 
 @needs_root

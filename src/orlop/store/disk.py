@@ -56,7 +56,7 @@ def files_below(root: str) -> Iterator[StoredFile]:
     while waiting:
         folder = waiting.pop()
         kind = _kind(folder)
-        for entry in _entries(root, folder):
+        for entry in entries_of(root, folder):
             if entry.is_file(follow_symlinks=False):
                 if folder:
                     yield from _file(kind, folder, entry)
@@ -70,7 +70,7 @@ def files_below(root: str) -> Iterator[StoredFile]:
 
 def files_at(root: str) -> Iterator[StoredFile]:
     """Give the files that lie beside these directories: the database, its log, and a few small ones."""
-    for entry in _entries(root, ""):
+    for entry in entries_of(root, ""):
         if not entry.is_dir(follow_symlinks=entry.name in _WAYS):
             yield from _file(DATABASE if entry.name.startswith(_DATABASE_NAME) else OTHER, "", entry)
 
@@ -88,7 +88,12 @@ def _file(kind: str, folder: str, entry: os.DirEntry[str]) -> Iterator[StoredFil
     yield StoredFile(kind, folder, entry.name, state.st_size, state.st_size if state.st_nlink == 1 else 0)
 
 
-def _entries(root: str, folder: str) -> list[os.DirEntry[str]]:
+def entries_of(root: str, folder: str) -> list[os.DirEntry[str]]:
+    """Give what lies in a directory of a store; nothing where it is not there, or is no part of the store and shut.
+
+    Raises:
+        StorageError: a part of the store cannot be read.
+    """
     directory = os.path.join(root, folder)
     with explaining("read", directory):
         try:

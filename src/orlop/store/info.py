@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orlop.store.copy import backup_source
+from orlop.store.disk import entries_of
 from orlop.streams.files import SHARED, explaining
 from orlop.streams.filesystems import file_system_of
 
@@ -73,17 +74,13 @@ def store_info(store: Store) -> StoreInfo:
         )
 
 
-def _sizes(path: str) -> Iterator[int]:
-    """Give the bytes that each file fills on disk; what goes meanwhile is not counted."""
-    try:
-        entries = list(os.scandir(path))
-    except FileNotFoundError:
-        return
-    for entry in entries:
+def _sizes(root: str, folder: str = "") -> Iterator[int]:
+    """Give the bytes that each file and directory fills on disk; what goes meanwhile is not counted."""
+    for entry in entries_of(root, folder):
         try:
             state = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             continue
         yield state.st_blocks * 512
         if stat.S_ISDIR(state.st_mode):
-            yield from _sizes(entry.path)
+            yield from _sizes(root, f"{folder}/{entry.name}" if folder else entry.name)
