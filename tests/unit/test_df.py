@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ import pytest
 
 import orlop
 from orlop import errors, stores
-from orlop.model.digest import chain_id
+from orlop.model.digest import Digest, chain_id
 from orlop.service import df as service_df
 from orlop.service import needs
 from orlop.service.df import KINDS, LayerUsage, df
@@ -433,3 +434,31 @@ def test_many_images_take_no_more_statements(root, tmp_path, monkeypatch):
         return count
 
     assert statements(root) == statements(tmp_path / "empty") > 0
+
+
+# The rows that it reads.
+
+
+def test_contents_are_given_with_each_of_their_forms(root):
+    with Store(root) as store, store.metadata.read() as rows:
+        found = rows.contents()
+        assert list(dict.fromkeys(diff_id for diff_id, _ in found)) == rows.diff_ids()
+        for diff_id in rows.diff_ids():
+            forms = [blob for one, blob in found if one == diff_id and blob is not None]
+            assert sorted(forms, key=str) == sorted(rows.blobs_of(diff_id), key=str)
+        assert max(Counter(diff_id for diff_id, _ in found).values()) == 2
+    sql(root, f"DELETE FROM diff_blob WHERE diff = '{diff_id}'")
+    with Store(root) as store, store.metadata.read() as rows:
+        assert [blob for one, blob in rows.contents() if one == diff_id] == [None]
+
+
+def test_what_leases_protect_is_given_by_their_names(root):
+    one, other = Digest("sha256", "1" * 64), Digest("sha256", "2" * 64)
+    with Store(root) as store:
+        with store.metadata.write() as rows:
+            assert rows.protected() == {}
+            rows.put_lease("a", [other, one])
+            rows.put_lease("b", [EVERYTHING])
+        with store.metadata.read() as seen:
+            assert seen.protected() == {"a": [one, other], "b": [EVERYTHING]}
+            assert {name: seen.lease_digests(name) for name in seen.leases()} == seen.protected()
