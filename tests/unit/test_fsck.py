@@ -366,6 +366,22 @@ class TestRows:
         assert kinds(stores.fsck(root).damage) == []
         assert kinds(stores.fsck(root).notes) == ["config-unreadable"]
 
+    @pytest.mark.parametrize(
+        "config",
+        [
+            b'{"RootFS":{"type":"layers"},"created":"2020-01-01T00:00:00Z","Created":"2021-01-01T00:00:00Z"}',
+            b'{"rootfs":{"diff_ids":["x"]},"rootfs":{"type":"layers","diff_ids":null},"config":{"labels":{"a":"b"}}}',
+            b'{"rootfs":{"type":"layers"},"config":{"Labels":{"a":"1","a":"2"}},"config":{"Labels":{"b":"3"}}}',
+            b'{"rootfs":{"type":"layers"},"created":null,"config":null}',
+        ],
+    )
+    def test_a_config_may_be_written_in_odd_ways(self, root, config):
+        with orlop.open(root) as images:
+            image = images.image_store.create(config)
+        assert stores.fsck(root).problems == ()
+        sql(root, f"UPDATE image SET created = created + 1 WHERE id = '{image}'")
+        assert found(stores.fsck(root).problems) == [("image-wrong", str(image))]
+
     def test_a_manifest_may_have_another_kind_of_digest(self, root):
         import hashlib
 

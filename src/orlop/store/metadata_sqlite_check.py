@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import InvalidInput
 from orlop.model.digest import ChainID, DiffID, chain_id
+from orlop.store.image_facts import glimpsed_facts, image_facts
 
 if TYPE_CHECKING:
     import sqlite3
@@ -200,38 +201,17 @@ def _images(connection: sqlite3.Connection, ids: Sequence[str]) -> Iterator[RowP
             message = f"the config of the image {image} is not what its ID says; load it again"
             yield RowProblem("config-damaged", image, message)
             continue
+        recorded = (chain, created, created_ns, _read_labels(labels))
+        if recorded == glimpsed_facts(config):
+            continue
         try:
             facts = image_facts(config)
         except InvalidInput as error:
             yield RowProblem("config-unreadable", image, f"{image} is no image: {error}", harmless=True)
             continue
-        if (chain, created, created_ns, _read_labels(labels)) != facts:
+        if recorded != facts:
             message = f"the layers, time or labels that are recorded of the image {image} are not those of its config"
             yield RowProblem("image-wrong", image, message)
-
-
-class ImageFacts(NamedTuple):
-    """What is recorded of an image beside its config: top chain, seconds and nanoseconds of its time, labels."""
-
-    chain: str | None
-    created: int
-    created_ns: int
-    labels: dict[str, str] | None
-
-
-def image_facts(config: bytes) -> ImageFacts:
-    """Give what follows from a config. Raises `InvalidInput` where it is no image's."""
-    from orlop.model.image import Image  # noqa: PLC0415 - only where content is read
-
-    image = Image.from_json(config)
-    chain = image.rootfs.chain_id()
-    labels = None if image.config is None else image.config.labels
-    return ImageFacts(
-        None if chain is None else str(chain),
-        image.created.unix,
-        image.created.nanosecond,
-        None if labels is None else dict(labels),
-    )
 
 
 def _read_labels(text: str | None) -> object:

@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from orlop.model.digest import DiffID, Digest, ImageID
-from orlop.store.metadata_sqlite_check import image_facts, parent_loops
+from orlop.store.image_facts import image_facts
+from orlop.store.metadata_sqlite_check import parent_loops
 
 if TYPE_CHECKING:
     import sqlite3

@@ -1,0 +1,59 @@
+"""What rows record of an image beside its config, and which follows from the config alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from typing import NamedTuple
+
+from orlop.errors import InvalidInput
+from orlop.model.timestamp import ZERO, Timestamp
+
+
+class ImageFacts(NamedTuple):
+    """The top chain of an image, the seconds and nanoseconds of its time, and its labels."""
+
+    chain: str | None
+    created: int
+    created_ns: int
+    labels: dict[str, str] | None
+
+
+def image_facts(config: bytes) -> ImageFacts:
+    """Give what follows from a config. Raises `InvalidInput` where it is no image's."""
+    from orlop.model.image import Image  # noqa: PLC0415 - most configs are what is recorded of them
+
+    image = Image.from_json(config)
+    chain = image.rootfs.chain_id()
+    labels = None if image.config is None else image.config.labels
+    return ImageFacts(
+        None if chain is None else str(chain),
+        image.created.unix,
+        image.created.nanosecond,
+        None if labels is None else dict(labels),
+    )
+
+
+def glimpsed_facts(config: bytes) -> ImageFacts | None:
+    """Give the same of a config as most programs write it, a good deal faster, or nothing.
+
+    What it gives is right for a config that says each thing once and by its usual name. Where it is what is recorded,
+    nobody need read the config by all the rules; else somebody has to.
+    """
+    try:
+        document = json.loads(config)
+        chain = None
+        for diff_id in document["rootfs"].get("diff_ids") or ():
+            chain = diff_id if chain is None else _link(chain, diff_id)
+        created = Timestamp.parse(document["created"]) if document.get("created") else ZERO
+        labels = (document.get("config") or {}).get("Labels")
+    except (InvalidInput, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    return ImageFacts(chain, created.unix, created.nanosecond, labels)
+
+
+@lru_cache(maxsize=1 << 14)
+def _link(below: str, diff_id: str) -> str:
+    """Give a chain ID. Images share their lower layers."""
+    return f"sha256:{hashlib.sha256(f'{below} {diff_id}'.encode()).hexdigest()}"
