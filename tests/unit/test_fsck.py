@@ -142,7 +142,7 @@ class TestBlobs:
                 raise errors.PermissionDenied(f"cannot read {name}: permission denied")
             return examine(name, **options)
 
-        monkeypatch.setattr("orlop.store.fsck.examine", refused)
+        monkeypatch.setattr("orlop.store.fsck_blobs.examine", refused)
         assert found(stores.fsck(root).problems) == [("blob-unreadable", digest(path))]
 
 
@@ -460,7 +460,7 @@ class TestOthers:
                 new.rename(path)
             return exam
 
-        monkeypatch.setattr("orlop.store.fsck.examine", repaired)
+        monkeypatch.setattr("orlop.store.fsck_blobs.examine", repaired)
         assert stores.fsck(root).problems == ()
 
     def test_a_blob_that_goes_meanwhile_is_no_problem(self, root, monkeypatch):
@@ -474,7 +474,7 @@ class TestOthers:
                     gone.extend(images.remove("example/imported").deleted)
             return exam
 
-        monkeypatch.setattr("orlop.store.fsck.examine", removed)
+        monkeypatch.setattr("orlop.store.fsck_blobs.examine", removed)
         assert stores.fsck(root).problems == ()
         assert gone
 

@@ -65,14 +65,18 @@ class FilesLook:
             for name in self._names(folder):
                 if name not in known and not self._belongs(name):
                     yield partial(self._stray, name)
-        yield partial(self._again, self._set_aside, QUARANTINE)
+        if any(self._set_aside(QUARANTINE)):
+            yield partial(self._again, self._set_aside, QUARANTINE)
         for folder in ("ingest", "trash", "leases"):
             for name in self._names(folder):
                 if not self._is_file(name):
                     yield partial(self._stray, name)
         if not store.read_only:
             # Who lives is seen only by trying to lock what the owners hold.
-            yield self._leftovers
+            with store.metadata.read() as rows:
+                left = any(self._leftovers(rows))
+            if left:
+                yield self._leftovers
 
     @staticmethod
     def _again(look: Callable[[str], Iterable[Problem]], name: str, _: Rows) -> Iterable[Problem]:

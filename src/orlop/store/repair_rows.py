@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput
 from orlop.model.digest import ImageID, chain_ids
-from orlop.store.fsck import same_facts
+from orlop.store.fsck_blobs import same_facts
 from orlop.store.metadata import ChainRow
 from orlop.store.metadata_sqlite_check import manifest_type
 from orlop.store.problem import Repair
