@@ -9,6 +9,8 @@ import socket
 import tarfile
 import threading
 import time
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,8 @@ import orlop
 from tests.unit.served import served
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from tests.unit.served import Client
 
 TINY = "example/tiny:1.0"
@@ -182,3 +186,143 @@ def test_many_clients_load_and_save_at_once(client, images, archive):
         thread.join()
     assert wrong == []
     assert leftovers(images) == []
+
+
+# Imports.
+
+
+def root_tar() -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        member = tarfile.TarInfo("file")
+        member.size = 10
+        tar.addfile(member, io.BytesIO(bytes(10)))
+    return out.getvalue()
+
+
+def test_a_body_is_imported_with_changes_and_a_name(client, images):
+    query = {
+        "fromSrc": "-",
+        "repo": "made/here",
+        "tag": "2",
+        "message": "by hand",
+        "changes": ["CMD run", "ENV A=b\nEXPOSE 80"],
+        "platform": "linux/arm64",
+    }
+    answer = client.post("/images/create", query, body=root_tar())
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    (line,) = answer.lines
+    image = images.inspect("made/here:2").image
+    assert line == {"status": str(image.id)}
+    assert (image.comment, image.config.env, image.config.exposed_ports) == ("by hand", ("A=b",), {"80/tcp"})
+    assert str(image.platform) == "linux/arm64"
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "status"),
+    [
+        ({}, b"", 400),
+        ({"fromSrc": "-"}, b"junk", 400),
+        ({"fromSrc": "-", "repo": "UPPER"}, None, 400),
+        ({"fromSrc": "-", "changes": "FROB x"}, None, 400),
+        ({"fromSrc": "-", "platform": "a/b/c/d"}, None, 400),
+        ({"fromSrc": "http://127.0.0.1:9/nothing"}, b"", 502),
+        ({"fromSrc": "127.0.0.1:9/nothing"}, b"", 502),
+        ({"fromSrc": "file:///etc/passwd"}, b"", 502),
+        ({"fromImage": "alpine", "tag": "latest"}, b"", 501),
+    ],
+)
+def test_what_cannot_be_imported_is_refused(client, images, query, body, status):
+    answer = client.post("/images/create", query, body=root_tar() if body is None else body)
+    assert answer.status == status
+    assert answer.message
+    assert images.images(all=True) == []
+    assert leftovers(images) == []
+
+
+@contextmanager
+def elsewhere(chunks: Callable[[], Iterator[bytes]], length: int) -> Iterator[str]:
+    """A server elsewhere that sends something slowly, perhaps."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(length))
+            self.end_headers()
+            with suppress(OSError):
+                for chunk in chunks():
+                    self.wfile.write(chunk)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/root.tar"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_what_a_url_names_is_imported(client, images):
+    with elsewhere(lambda: iter([root_tar()]), len(root_tar())) as url:
+        answer = client.post("/images/create", {"fromSrc": url, "repo": "fetched"})
+    assert answer.lines == [{"status": str(images.inspect("fetched").image.id)}]
+    assert images.inspect("fetched").image.comment == f"Imported from {url}"
+
+
+def test_nothing_more_is_fetched_for_a_client_that_hung_up(client, images):
+    hung_up = threading.Event()
+
+    def slowly() -> Iterator[bytes]:
+        yield root_tar()[:1024]
+        hung_up.wait(30)
+        for _ in range(600):
+            yield bytes(1 << 20)
+            time.sleep(0.01)
+
+    with elsewhere(slowly, 1 << 40) as url:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(client.path)
+            connection.sendall(f"POST /images/create?fromSrc={url} HTTP/1.1\r\nHost: d\r\n\r\n".encode())
+            time.sleep(0.2)
+        hung_up.set()
+        until_over(client, "/images/create")
+    assert images.images(all=True) == []
+    assert leftovers(images) == []
+
+
+# Platforms.
+
+
+def test_an_image_of_another_platform_is_not_given(client, images, archive):
+    images.load(archive)
+    own, other = ({"platform": json.dumps({"os": "linux", "architecture": name})} for name in ("amd64", "arm64"))
+    for target in (f"/images/{TINY}/json", f"/images/{TINY}/history", f"/images/{TINY}/get"):
+        assert client.get(target, own).status == 200
+        answer = client.get(target, other)
+        assert answer.status == 404
+        assert "linux/arm64" in answer.message
+        # Versions that do not know the parameter ignore it.
+        assert client.get(f"/v1.47{target}", other).status == 200
+    assert client.get(f"/images/{TINY}/json", {"platform": "linux/amd64"}).status == 400
+
+
+def test_only_images_of_a_platform_are_loaded(client, images, archive):
+    query = {"platform": json.dumps({"os": "linux", "architecture": "arm64"})}
+    (line,) = client.post("/images/load", query, body=archive.read_bytes()).lines
+    assert "linux/arm64" in line["error"]
+    assert images.images() == []
+    assert client.post("/v1.41/images/load", query, body=archive.read_bytes()).lines[0]["stream"]
+
+
+def test_progress_is_told_if_it_is_asked_for(client, archive):
+    lines = client.post("/v1.41/images/load", {"quiet": "0"}, body=archive.read_bytes()).lines
+    layers = [line for line in lines if line.get("status") == "Loading layer"]
+    assert layers
+    assert layers[0]["progressDetail"]["current"] > 0
+    assert layers[0]["progress"].startswith("[=")
+    assert lines[-1] == {"stream": "Loaded image: example/imported:latest\n"}

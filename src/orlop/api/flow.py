@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PIECE: Final = 1 << 20
 """What is handed over at once: a thread is not woken for less, unless there is no more."""
 _CAPACITY: Final = 4 * PIECE
+_SMALL: Final = PIECE // 4
 
 
 class Upload:
@@ -124,7 +125,7 @@ class Download:
         self._loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
         self._changed = threading.Condition()
-        self._pending: list[bytes] = []
+        self._pending: deque[bytes] = deque()
         self._size = 0
         self._ended = False
         self._error: BaseException | None = None
@@ -173,23 +174,29 @@ class Download:
             self._arrived.set()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Give the bytes, as many at once as there are."""
-        while True:
+        """Give the bytes: large pieces as they came, small ones together."""
+        while not self.cancelled:
             await self._arrived.wait()
-            with self._changed:
-                data, self._pending, self._size = b"".join(self._pending), [], 0
-                self._changed.notify_all()
-                ended = self._ended
-                if not ended and not self.cancelled:
-                    self._arrived.clear()
-            if self.cancelled:
-                return
+            data = self._next()
             if data:
                 yield data
-            if ended:
+            elif self._ended and not self.cancelled:
                 if self._error is not None:
                     raise self._error
                 return
+
+    def _next(self) -> bytes:
+        with self._changed:
+            parts: list[bytes] = []
+            size = 0
+            while self._pending and (not parts or size + len(self._pending[0]) <= _SMALL):
+                parts.append(self._pending.popleft())
+                size += len(parts[-1])
+            self._size -= size
+            self._changed.notify_all()
+            if not self._pending and not self._ended and not self.cancelled:
+                self._arrived.clear()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _add(self, chunk: bytes) -> None:
         if self.cancelled:

@@ -12,7 +12,7 @@ from anyio import CapacityLimiter, to_thread
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_SHORT: Final = 16
+_SHORT: Final = 8
 _TICK: Final = 0.02
 
 P = ParamSpec("P")

@@ -62,7 +62,7 @@ def _read_limits(context: click.Context, parameter: click.Parameter, values: tup
         if not equals or name is None:
             msg = f"{value!r} sets none of the limits {', '.join(_NAMES)}"
             raise click.BadParameter(msg, context, parameter)
-        number = _number(text, is_size=name in SIZES)
+        number = read_number(text, is_size=name in SIZES)
         if number is None:
             expected = "a number of bytes, such as 64m" if name in SIZES else "a number"
             msg = f"{text!r} is no value for {option}: give {expected}, or {_NONE}"
@@ -71,8 +71,8 @@ def _read_limits(context: click.Context, parameter: click.Parameter, values: tup
     context.obj.limits = Limits(**changes)
 
 
-def _number(text: str, *, is_size: bool) -> int | None:
-    """Read a value; none where it is no valid one."""
+def read_number(text: str, *, is_size: bool) -> int | None:
+    """Read the value of a limit, a number of bytes or another; gives nothing where it is no valid one."""
     if text == _NONE:
         return Limits.UNLIMITED
     match = _VALUE.fullmatch(text)

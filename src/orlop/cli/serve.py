@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import click
 
 from orlop.cli import output
 from orlop.cli.flags import Command
+from orlop.cli.limits import archive_limit_option, read_number
 from orlop.errors import InvalidInput, NotSupported, PermissionDenied
 
 if TYPE_CHECKING:
@@ -24,18 +24,17 @@ if TYPE_CHECKING:
     from orlop.api.server import Door
     from orlop.cli.session import Session
 
+_FILES: Final = 16_384
 _NEEDED: Final = "orlop serve needs packages that are not installed; install them with: pip install 'orlop[serve]'"
-_SIZE: Final = re.compile(r"(\d{1,15})\s*([kmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
-_BITS: Final = 10
 
 
 def _read_size(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
     if text is None:
         return None
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
+    size = read_number(text, is_size=True)
+    if size is None:
         raise click.BadParameter(f"{text!r} is no size, such as 500m or 20g")
-    return int(match[1]) << _BITS * " kmgt".index(match[2].lower() or " ")
+    return size
 
 
 @click.command(cls=Command, epilog="Example: orlop serve -H unix:///run/user/1000/orlop.sock")
@@ -62,6 +61,7 @@ def _read_size(_: click.Context, __: click.Parameter, text: str | None) -> int |
 @click.option("--read-only", is_flag=True, help="Only show and save images; change nothing.")
 @click.option("--access-log", metavar="FILE", help='Write a line for each request; "-" is the standard error.')
 @click.option("--max-body", metavar="SIZE", callback=_read_size, help="Take no larger uploads. Default: no limit.")
+@archive_limit_option
 @click.option(
     "--max-requests", metavar="N", type=click.IntRange(1), default=256, show_default=True, help="Work on so many."
 )
@@ -136,6 +136,7 @@ def serve(
         options = Options(Limits(max_body, max_requests, patience), max_transfers, grace, log)
         # The event loop is told of signals, and need not be woken for them.
         signal.setitimer(signal.ITIMER_REAL, 0)
+        _allow_files()
         run(images, opened, options, ready=lambda: _announce(opened))
 
 
@@ -214,6 +215,14 @@ def _log(path: str | None) -> Iterator[AccessLog | None]:
         file = open(path, "a", encoding="ascii")  # noqa: SIM115 - closed below
     with file:
         yield AccessLog(file)
+
+
+def _allow_files() -> None:
+    """Let connections be as many as a listener takes: the usual limit is for programs that know no better way."""
+    import resource  # noqa: PLC0415 - only a server has so many
+
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(allowed, min(most, _FILES)), most))
 
 
 def _announce(opened: list[Door]) -> None:

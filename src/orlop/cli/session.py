@@ -43,21 +43,25 @@ class Session:
 
         logger = logging.getLogger("orlop")
         if not logger.handlers:
-            logger.addHandler(_handler())
+            logger.addHandler(_handler(debug=self.debug))
             logger.propagate = False
         logger.setLevel(logging.DEBUG if self.debug else logging.WARNING)
 
 
-def _handler() -> logging.Handler:
+def _handler(*, debug: bool) -> logging.Handler:
     import logging  # noqa: PLC0415 - as above
 
     from orlop.cli import output  # noqa: PLC0415 - as above
 
     class Messages(logging.Handler):
-        """Writes each record as one line for people."""
+        """Writes each record as one line for people, with ``debug`` also where an error arose."""
 
         def emit(self, record: logging.LogRecord) -> None:
             level = "Warning" if record.levelno == logging.WARNING else record.levelname.capitalize()
             output.complain(f"{level}: {record.getMessage()}")
+            if debug and record.exc_info:
+                import traceback  # noqa: PLC0415 - only where it is asked for
+
+                output.complain("".join(traceback.format_exception(record.exc_info[1])).rstrip("\n"))
 
     return Messages()

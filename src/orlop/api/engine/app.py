@@ -14,7 +14,7 @@ from orlop.api.engine.shapes.encoding import body
 from orlop.api.engine.shapes.fault import Verb, fault
 from orlop.api.engine.versions import MAXIMUM, requested
 from orlop.api.record import counted, record_of
-from orlop.errors import OrlopError, ServerBusy, Unauthorized
+from orlop.errors import OrlopError, RequestAborted, ServerBusy, Unauthorized
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -83,7 +83,8 @@ class Engine:
             await self._router(scope, receive, send)
         except OrlopError as error:
             if record.status:
-                _log.warning("%s %s ended in the midst of the answer: %s", record.method, record.target, error)
+                level = logging.DEBUG if isinstance(error, RequestAborted) else logging.WARNING
+                _log.log(level, "%s %s ended in the midst of the answer: %s", record.method, record.target, error)
                 raise Broken from error
             await _refuse(scope, send, error)
         except Exception as error:

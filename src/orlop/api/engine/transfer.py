@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from orlop.api.engine.call import Endpoint
 from orlop.api.engine.platforms import asked_platforms, require_platform
@@ -14,8 +14,9 @@ from orlop.api.engine.shapes.progress import LayerLines, error_line, status_line
 from orlop.api.engine.shapes.target import import_target
 from orlop.api.engine.versions import V1_44, V1_48
 from orlop.api.streamed import Streamed
-from orlop.errors import InvalidInput, NotSupported, OrlopError
+from orlop.errors import InvalidInput, NotSupported, OrlopError, RequestAborted
 from orlop.model.reference import parse_any
+from orlop.service.download import downloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from orlop.api.engine.call import Call
     from orlop.api.flow import Download, Upload
     from orlop.model.progress import ProgressEvent
+    from orlop.service.download import Readable
 
 _BODY: Final = "-"
 _NO_PULL: Final = "orlop does not pull from registries; load an archive that was saved where the image is"
@@ -94,13 +96,36 @@ async def _create(call: Call) -> Response:
     message, platform = query.get("message") or None, query.get("platform") or None
 
     def create(download: Download, upload: Upload) -> None:
-        content: BinaryIO | str = upload.stream()
-        if source != _BODY:
-            content = source if "://" in source else f"http://{source}"
-        image_id = call.service.import_image(content, target, changes=changes, message=message, platform=platform)
-        download.put(status_line(str(image_id)))
+        def keep(content: BinaryIO, comment: str | None) -> None:
+            image_id = call.service.import_image(content, target, changes=changes, message=comment, platform=platform)
+            download.put(status_line(str(image_id)))
+
+        if source == _BODY:
+            keep(upload.stream(), message)
+            return
+        url = source if "://" in source else f"http://{source}"
+        with downloaded(url) as body:
+            keep(_WhileWanted(body, download).stream(), message or f"Imported from {url}")
 
     return _streamed(call, create, media_type="application/json", reads=source == _BODY)
+
+
+class _WhileWanted:
+    """What is fetched from elsewhere, as long as the client waits for it."""
+
+    def __init__(self, source: Readable, download: Download) -> None:
+        self._source = source
+        self._download = download
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Give at most ``size`` bytes. Raises `RequestAborted` where the client has hung up."""
+        if self._download.cancelled:
+            raise RequestAborted("the client hung up before everything was fetched")
+        return self._source.read(size)
+
+    def stream(self) -> BinaryIO:
+        """Give it as a binary stream."""
+        return cast("BinaryIO", self)
 
 
 def _streamed(
