@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from orlop.model.descriptor import Descriptor
-    from orlop.model.digest import ChainID
+    from orlop.model.digest import ImageID
     from orlop.service.images import ImageSummary
     from orlop.service.manifests import ManifestSummary
     from orlop.store.metadata import Rows
@@ -84,7 +84,7 @@ def _batches(found: Iterator[ImageSummary]) -> Iterator[list[ImageSummary]]:
 
 
 def _described(
-    store: Store, batch: Sequence[ImageSummary], shared: Mapping[ChainID, int] | None, *, manifests: bool
+    store: Store, batch: Sequence[ImageSummary], shared: Mapping[ImageID, int] | None, *, manifests: bool
 ) -> list[ListedImage]:
     with store.metadata.read() as rows:
         labels = rows.labels([image.id for image in batch])
@@ -95,7 +95,7 @@ def _listed(
     rows: Rows,
     image: ImageSummary,
     labels: Mapping[str, str] | None,
-    shared: Mapping[ChainID, int] | None,
+    shared: Mapping[ImageID, int] | None,
     *,
     manifests: bool,
 ) -> ListedImage:
@@ -105,23 +105,20 @@ def _listed(
         image,
         labels,
         None if named is None else descriptor_of(named),
-        None if shared is None else _shared_size(rows, image, shared),
+        None if shared is None else shared.get(image.id, 0),
         summaries if manifests else None,
     )
 
 
-def _shared_size(rows: Rows, image: ImageSummary, shared: Mapping[ChainID, int]) -> int:
-    row = rows.image_row(image.id)
-    return 0 if row is None or row.chain_id is None else shared.get(row.chain_id, 0)
-
-
-def _shared_sizes(rows: Rows, stacks: Stacks, *, listed_only: bool) -> dict[ChainID, int]:
-    """Give for every layer in its place how many bytes of it, and of those below, several images have.
+def _shared_sizes(rows: Rows, stacks: Stacks, *, listed_only: bool) -> dict[ImageID, int]:
+    """Give for every image how many bytes of its layers other images have too.
 
     Args:
         rows: the store's.
         stacks: its layers.
-        listed_only: do not count the images that only serve as parents of others.
+        listed_only: leave out the images that only serve as parents of others.
     """
-    users = stacks.users(row.chain_id for row in rows.image_rows(listed_only=listed_only))
-    return {row.chain_id: size for row, size in zip(stacks.rows, stacks.shared_sizes(users), strict=True)}
+    tops = {row.id: row.chain_id for row in rows.image_rows(listed_only=listed_only)}
+    shared = stacks.shared_sizes(stacks.users(tops.values()))
+    numbers = {image: stacks.number(top) for image, top in tops.items()}
+    return {image: 0 if number is None else shared[number] for image, number in numbers.items()}

@@ -57,16 +57,20 @@ def take_snapshot(rows: Rows) -> Snapshot:
     references: dict[ImageID, list[ReferenceRow]] = {}
     for reference in rows.references():
         references.setdefault(reference.image, []).append(reference)
-    contents = rows.contents()
-    diff_ids = tuple(dict.fromkeys(diff_id for diff_id, _ in contents))
-    numbers = {diff_id: number for number, diff_id in enumerate(diff_ids)}
+    diff_ids: list[DiffID] = []
+    forms: list[tuple[int, BlobRow]] = []
+    for diff_id, blob in rows.contents():
+        if not diff_ids or diff_ids[-1] != diff_id:
+            diff_ids.append(diff_id)
+        if blob is not None:
+            forms.append((len(diff_ids) - 1, blob))
     return Snapshot(
         images=tuple(rows.image_rows(listed_only=False)),
         references=references,
         pinned=frozenset(rows.metadata_of_all(PINNED)),
         stacks=Stacks(rows.chains()),
-        diff_ids=diff_ids,
-        forms=tuple((numbers[diff_id], blob) for diff_id, blob in contents if blob is not None),
+        diff_ids=tuple(diff_ids),
+        forms=tuple(forms),
         leases=rows.protected(),
     )
 
@@ -137,9 +141,9 @@ class _Work:
     def __init__(self, found: Snapshot, held: set[str]) -> None:
         self._found = found
         self._held = held
-        numbers = {row.id: number for number, row in enumerate(found.images)}
+        numbers = {row.id.hex: number for number, row in enumerate(found.images)}
         # A parent may be missing.
-        self._parents = [None if row.parent is None else numbers.get(row.parent) for row in found.images]
+        self._parents = [None if row.parent is None else numbers.get(row.parent.hex) for row in found.images]
 
     def active(self) -> list[bool]:
         found = self._found
@@ -191,10 +195,10 @@ class _Work:
     def contents(self, chains: Sequence[Need], chain_owners: Sequence[int]) -> tuple[list[Need], list[int]]:
         """Give the needs and the owners of contents from those of the chains that they are in."""
         found = self._found
-        numbers = {diff_id: number for number, diff_id in enumerate(found.diff_ids)}
+        numbers = {diff_id.hex: number for number, diff_id in enumerate(found.diff_ids)}
         needs, owners = [Need.NOTHING] * len(numbers), [NOBODY] * len(numbers)
         for row, need, owner in zip(found.stacks.rows, chains, chain_owners, strict=True):
-            number = numbers.get(row.diff_id)
+            number = numbers.get(row.diff_id.hex)
             if number is not None:
                 needs[number] = max(needs[number], need)
                 owners[number] = joint(owners[number], owner)

@@ -16,19 +16,20 @@ _Value = TypeVar("_Value")
 class Stacks:
     """Every layer in its place, numbered from the deepest on: each comes before those that it stands on.
 
-    What is known of layers lies in lists by these numbers: hashing digests again and again would take most of the time.
+    What is known of layers lies in lists by these numbers: to hash digests again and again would take most of the time.
     """
 
     __slots__ = ("_below", "_numbers", "rows")
 
     def __init__(self, rows: Iterable[ChainRow]) -> None:
         self.rows = tuple(sorted(rows, key=lambda row: -row.depth))
-        self._numbers = {row.chain_id: number for number, row in enumerate(self.rows)}
-        self._below = [None if row.parent is None else self._numbers.get(row.parent) for row in self.rows]
+        # Their digits say enough, and are hashed much faster than digests.
+        self._numbers = {row.chain_id.hex: number for number, row in enumerate(self.rows)}
+        self._below = [self.number(row.parent) for row in self.rows]
 
     def number(self, chain_id: ChainID | None) -> int | None:
         """Give the number of a layer; nothing where it is not there."""
-        return None if chain_id is None else self._numbers.get(chain_id)
+        return None if chain_id is None else self._numbers.get(chain_id.hex)
 
     def hand_down(self, known: list[_Value], merge: Callable[[_Value, _Value], _Value]) -> None:
         """Let what is known of each layer count for all that lie below it."""

@@ -57,22 +57,22 @@ def files_below(root: str) -> Iterator[StoredFile]:
         folder = waiting.pop()
         kind = _kind(folder)
         for entry in entries_of(root, folder):
-            if entry.is_file(follow_symlinks=False):
-                if folder:
-                    yield from _file(kind, folder, entry)
-                continue
-            path = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.is_dir(follow_symlinks=path in _WAYS):
-                waiting.append(path)
-            elif folder:
-                yield from _file(kind, folder, entry)
+            if not entry.is_file(follow_symlinks=False):
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=path in _WAYS):
+                    waiting.append(path)
+                    continue
+            if folder and (file := _file(kind, folder, entry)) is not None:
+                yield file
 
 
 def files_at(root: str) -> Iterator[StoredFile]:
     """Give the files that lie beside these directories: the database, its log, and a few small ones."""
     for entry in entries_of(root, ""):
         if not entry.is_dir(follow_symlinks=entry.name in _WAYS):
-            yield from _file(DATABASE if entry.name.startswith(_DATABASE_NAME) else OTHER, "", entry)
+            kind = DATABASE if entry.name.startswith(_DATABASE_NAME) else OTHER
+            if (file := _file(kind, "", entry)) is not None:
+                yield file
 
 
 def _kind(folder: str) -> str:
@@ -80,12 +80,12 @@ def _kind(folder: str) -> str:
     return _ROOMS.get(folder) or (QUARANTINED if folder.startswith(f"{QUARANTINE}/") else OTHER)
 
 
-def _file(kind: str, folder: str, entry: os.DirEntry[str]) -> Iterator[StoredFile]:
+def _file(kind: str, folder: str, entry: os.DirEntry[str]) -> StoredFile | None:
     try:
         state = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
-        return
-    yield StoredFile(kind, folder, entry.name, state.st_size, state.st_size if state.st_nlink == 1 else 0)
+        return None
+    return StoredFile(kind, folder, entry.name, state.st_size, state.st_size if state.st_nlink == 1 else 0)
 
 
 def entries_of(root: str, folder: str) -> list[os.DirEntry[str]]:

@@ -200,7 +200,7 @@ class Rows(ABC):
 
     @abstractmethod
     def contents(self) -> list[tuple[DiffID, BlobRow | None]]:
-        """Give every layer's content, once with each stored form of it, or with nothing where it has none."""
+        """Give every layer's content, sorted, once with each stored form of it, or with nothing where it has none."""
 
     @abstractmethod
     def diff_ids(self) -> list[DiffID]:
