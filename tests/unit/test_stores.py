@@ -478,12 +478,17 @@ class TestMove:
 
     def test_to_another_file_system_it_is_copied_and_removed(self, root, tmp_path, monkeypatch):
         before = holds(root)
+        (root / "quarantine" / "folder").mkdir(parents=True)
+        (root / "quarantine" / "folder" / "bad").write_bytes(b"set aside")
+        os.mkfifo(root / "quarantine" / "pipe")
         far_away(monkeypatch, root, tmp_path / "moved")
         report = stores.move(root, tmp_path / "moved")
         assert report.added == report.size > 0
         assert [path.name for path in tmp_path.iterdir()] == ["moved"]
         assert holds(tmp_path / "moved") == before
         assert broken(tmp_path / "moved") == []
+        (folder,) = (tmp_path / "moved" / "quarantine").iterdir()
+        assert (folder / "bad").read_bytes() == b"set aside"
 
     def test_a_root_that_is_a_link_leads_to_what_is_moved(self, root, tmp_path):
         before = holds(root)

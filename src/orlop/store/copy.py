@@ -16,6 +16,7 @@ from orlop.errors import StorageError, StoreDamaged, StoreInUse, TargetExists
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
 from orlop.store.leases import EVERYTHING
 from orlop.store.new_root import new_root, part_name, remove_tree, require_free, target_of
+from orlop.store.quarantine import Quarantine
 from orlop.store.root import Store, unsafe_at
 from orlop.streams.files import SHARED, NewFile, explaining, fsync_directory
 from orlop.streams.pipeline import in_parallel
@@ -125,6 +126,8 @@ def _copied(
                 _copy_toc(store, new, diff_id)
         if mark:
             _write_mark(store, new)
+        if alone is not None:
+            Quarantine(store.root, store.modes).copy_to(new.path)
         new.complete()
         if alone is not None:
             _require_right(new)

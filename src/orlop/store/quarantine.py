@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -70,6 +69,8 @@ class Quarantine:
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove some of what is there for good; what is gone already is fine."""
+        import shutil  # noqa: PLC0415 - as above
+
         for name in names:
             path = os.path.join(self.path, name)
             with explaining("remove", path), suppress(FileNotFoundError):
@@ -78,9 +79,37 @@ class Quarantine:
                 else:
                     os.unlink(path)
 
+    def copy_to(self, root: str) -> None:
+        """Put a copy of all files and links that are there into a store in the making; pipes and sockets stay."""
+        if not self.names():
+            return
+        import shutil  # noqa: PLC0415 - few stores have anything there
+
+        target = os.path.join(root, QUARANTINE)
+        with explaining("write", target):
+            shutil.copytree(self.path, target, symlinks=True, ignore=_special, copy_function=_copy)
+            os.chmod(target, self._modes.directory)
+
     def _make(self) -> None:
         make_directory(self.path, self._modes.directory)
         if self._modes is SHARED:
             # Its mode lets what is made in it belong to the group; itself it got the group of the store.
             with suppress(PermissionError):
                 os.chown(self.path, -1, os.stat(self._root).st_gid)
+
+
+def _copy(source: str, target: str) -> None:
+    import shutil  # noqa: PLC0415 - as above
+
+    shutil.copy2(source, target)
+    descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _special(folder: str, names: list[str]) -> list[str]:
+    """Give those of some names that are neither files, directories nor links."""
+    kinds = {name: stat.S_IFMT(os.lstat(os.path.join(folder, name)).st_mode) for name in names}
+    return [name for name, kind in kinds.items() if kind not in {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}]
