@@ -128,6 +128,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 HEAVY = {
+    "anyio",
     "asyncio",
     "click",
     "inspect",
@@ -135,9 +136,11 @@ HEAVY = {
     "platformdirs",
     "rich",
     "sqlite3",
+    "starlette",
     "tarfile",
     "typing_extensions",
     "unittest",
+    "uvicorn",
 }
 
 

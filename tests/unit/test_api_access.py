@@ -18,7 +18,7 @@ import pytest
 import orlop
 from orlop import errors
 from orlop.api.doors import Certificates, Security, doors
-from orlop.api.engine.call import Limits
+from orlop.api.engine.call import Bounds
 from orlop.api.listeners import Activation, Address, Listener
 from orlop.api.server import Options
 from tests.unit.served import Client, served, serving
@@ -266,12 +266,12 @@ def test_a_store_that_cannot_be_written_says_so(images, tmp_path, data, monkeypa
         assert "read-only" in line["error"]
 
 
-# Limits.
+# Bounds.
 
 
 def test_an_upload_that_is_too_large_is_not_taken(images, tmp_path, data):
     archive = (data / "dockerd-20.10-overlay2" / "multi.tar").read_bytes()
-    options = Options(Limits(body=len(archive) - 1))
+    options = Options(Bounds(body=len(archive) - 1))
     with served(images, tmp_path, options=options) as client:
         (line,) = client.post("/images/load", body=archive).lines
         assert "more than" in line["error"]
@@ -280,7 +280,7 @@ def test_an_upload_that_is_too_large_is_not_taken(images, tmp_path, data):
 
 
 def test_a_busy_server_says_so(images, tmp_path):
-    with served(images, tmp_path, options=Options(Limits(requests=2))) as client:
+    with served(images, tmp_path, options=Options(Bounds(requests=2))) as client:
         waiting = [client.connection() for _ in range(2)]
         for connection in waiting:
             connection.request("GET", "/events")
@@ -319,7 +319,7 @@ def test_transfers_wait_for_their_turn(images, tmp_path, data):
 
 
 def test_a_client_that_stops_in_the_midst_of_an_upload_is_given_up(images, tmp_path):
-    with served(images, tmp_path, options=Options(Limits(patience=0.3))) as client:
+    with served(images, tmp_path, options=Options(Bounds(patience=0.3))) as client:
         with socket.socket(socket.AF_UNIX) as slow:
             slow.settimeout(30)
             slow.connect(client.path)
@@ -338,7 +338,7 @@ def test_a_client_that_takes_nothing_is_given_up(images, tmp_path):
         tar.addfile(member, io.BytesIO(bytes(member.size)))
     out.seek(0)
     images.import_image(out, "big")
-    options = Options(Limits(patience=0.3))
+    options = Options(Bounds(patience=0.3))
     with served(images, tmp_path, options=options) as client, socket.socket(socket.AF_UNIX) as slow:
         slow.connect(client.path)
         slow.sendall(b"GET /images/big/get HTTP/1.1\r\nHost: d\r\n\r\n")
@@ -420,3 +420,32 @@ def test_more_connections_than_allowed_are_refused(images, tmp_path, monkeypatch
         assert raw(client.path, b"").startswith(b"HTTP/1.1 503 ")
         for one in idle:
             one.close()
+
+
+def test_a_connection_in_reserve_is_closed_without_a_word(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("orlop.api.connection._HEAD_SECONDS", 0.3)
+    with served(images, tmp_path) as client:
+        assert raw(client.path, b"") == b""
+
+
+def test_a_body_is_not_taken_without_end_once_it_is_answered(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("orlop.api.connection._MOST_UNREAD", 1 << 20)
+    head = b"POST /images/load HTTP/1.1\r\nHost: d\r\nContent-Length: 1000000000\r\n\r\n"
+    with served(images, tmp_path) as client, socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(30)
+        connection.connect(client.path)
+        connection.sendall(head + b"junk" * 1000)
+        answer = b""
+        while b"\r\n0\r\n\r\n" not in answer:
+            answer += connection.recv(100000)
+        assert b"errorDetail" in answer
+        with pytest.raises(OSError, match=r"Broken pipe|reset"):
+            connection.sendall(bytes(100 << 20))
+
+
+def test_nothing_more_is_taken_from_who_is_not_let_in(images, tmp_path):
+    with served(images, tmp_path, security=Security(read_only=True)) as client:
+        head = b"POST /images/load HTTP/1.1\r\nHost: d\r\nContent-Length: 1000000000\r\n\r\n"
+        answer = raw(client.path, head + bytes(1000))
+        assert answer.startswith(b"HTTP/1.1 403 ")
+        assert b"connection: close" in answer

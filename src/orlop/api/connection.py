@@ -17,6 +17,8 @@ _LONGEST_HEAD: Final = 64 << 10
 """Bytes of a request's first line and headers; the daemon takes at most a megabyte."""
 _HEAD_SECONDS: Final = 30
 """How long a client may take for them."""
+_MOST_UNREAD: Final = 1 << 30
+"""Bytes of bodies that a client may go on sending after the answer; it is to see that, and not a broken connection."""
 _CREDENTIALS: Final = struct.Struct("iII")
 
 
@@ -29,6 +31,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._head: int | None = 0
+        self._unread = 0
         self._timer: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
@@ -70,6 +73,14 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a request's body; of one that is answered already not without end."""
+        if self.cycle.response_complete:
+            self._unread += len(body)
+            if self._unread > _MOST_UNREAD:
+                self.transport.close()
+        super().on_body(body)
+
     def _unsupported_upgrade_warning(self) -> None:
         # The request is answered as if it had not asked for it; what follows it is no HTTP.
         if self.cycle is not None:
@@ -94,7 +105,10 @@ class Connection(HttpToolsProtocol):
         self._timer = self.loop.call_later(_HEAD_SECONDS, self._time_out)
 
     def _time_out(self) -> None:
-        if not self.transport.is_closing():
+        if not self._head:
+            # Clients keep connections in reserve; an answer that nobody asked for would confuse them.
+            self.transport.close()
+        elif not self.transport.is_closing():
             self._refuse(408, f"the head of a request did not come within {_HEAD_SECONDS} seconds")
 
     def _stop_timer(self) -> None:

@@ -14,7 +14,7 @@ from uvicorn.server import Server as UvicornServer
 
 from orlop.api.connection import Connection
 from orlop.api.engine.app import Engine
-from orlop.api.engine.call import Context, Limits
+from orlop.api.engine.call import Bounds, Context
 from orlop.api.engine.watch import EventWatch
 from orlop.api.metrics import Metrics
 from orlop.api.workers import Workers
@@ -56,13 +56,13 @@ class Options:
     """How a server works.
 
     Args:
-        limits: what one client may take.
+        bounds: what one client may take.
         transfers: how many uploads and downloads are worked on at once.
         grace: for how many seconds the end waits for requests; then they are broken off, and undone.
         log: where each request gets a line.
     """
 
-    limits: Limits = field(default_factory=Limits)
+    bounds: Bounds = field(default_factory=Bounds)
     transfers: int = 8
     grace: float = 10
     log: AccessLog | None = None
@@ -82,7 +82,7 @@ class Server:
         self._ending = asyncio.Event()
         workers = Workers(options.transfers)
         watch = EventWatch(service, workers)
-        self._context = Context(service, workers, watch, Metrics(), self._ending, options.limits, options.log)
+        self._context = Context(service, workers, watch, Metrics(), self._ending, options.bounds, options.log)
         self._servers = [_Server(_config(door, self._context, options), self._ending) for door in doors]
 
     async def serve(self, ready: Callable[[], object] = lambda: None) -> None:

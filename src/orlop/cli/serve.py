@@ -118,7 +118,7 @@ def serve(
     """
     try:
         from orlop.api.doors import Security, doors  # noqa: PLC0415 - only this command serves
-        from orlop.api.engine.call import Limits  # noqa: PLC0415 - as above
+        from orlop.api.engine.call import Bounds  # noqa: PLC0415 - as above
         from orlop.api.server import Options, run  # noqa: PLC0415 - as above
         from orlop.service.stores import group_number  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
@@ -133,7 +133,7 @@ def serve(
     activation = _activation()
     with session.open() as images, _log(access_log) as log:
         opened = doors(_addresses(hosts, activation), security, activation)
-        options = Options(Limits(max_body, max_requests, patience), max_transfers, grace, log)
+        options = Options(Bounds(max_body, max_requests, patience), max_transfers, grace, log)
         # The event loop is told of signals, and need not be woken for them.
         signal.setitimer(signal.ITIMER_REAL, 0)
         _allow_files()

@@ -14,7 +14,7 @@ from orlop.api.engine.shapes.encoding import body
 from orlop.api.engine.shapes.fault import Verb, fault
 from orlop.api.engine.versions import MAXIMUM, requested
 from orlop.api.record import counted, record_of
-from orlop.errors import OrlopError, RequestAborted, ServerBusy, Unauthorized
+from orlop.errors import BodyTooLarge, OrlopError, RequestAborted, RequestRefused, ServerBusy, Unauthorized
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -40,6 +40,10 @@ ENDPOINTS: Final = (
     *images.ENDPOINTS,
 )
 """All that is served, in the order in which a request is compared with them."""
+
+
+_FINAL: Final = frozenset({BodyTooLarge, RequestAborted, RequestRefused, ServerBusy, Unauthorized})
+"""Errors after which nothing more is taken from a connection, whatever is still on its way."""
 
 
 class Broken(Exception):
@@ -101,7 +105,7 @@ class Engine:
         self._policy.check(scope["method"], headers)
         if self._context.ending.is_set():
             raise ServerBusy("the server is about to end")
-        if self._context.metrics.active > self._context.limits.requests:
+        if self._context.metrics.active > self._context.bounds.requests:
             raise ServerBusy("the server works on as many requests as it may; try again later")
         match = _VERSIONED.fullmatch(scope["path"])
         if match is not None:
@@ -127,6 +131,8 @@ async def _refuse(scope: Scope, send: Send, error: OrlopError) -> None:
     if isinstance(error, Unauthorized):
         headers.append((b"www-authenticate", b'Bearer realm="orlop"'))
     if isinstance(error, ServerBusy):
-        headers += [(b"retry-after", b"1"), (b"connection", b"close")]
+        headers.append((b"retry-after", b"1"))
+    if type(error) in _FINAL:
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": content})

@@ -32,7 +32,7 @@ _LONGEST_DOCUMENT: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Bounds:
     """What one client may take.
 
     Args:
@@ -55,7 +55,7 @@ class Context:
     watch: EventWatch
     metrics: Metrics
     ending: asyncio.Event
-    limits: Limits
+    bounds: Bounds
     log: AccessLog | None
 
 
@@ -101,7 +101,7 @@ class Call(Request):
 
     async def document(self) -> bytes:
         """Give its body, of a mebibyte at most. Raises what `chunks` raises."""
-        parts = [chunk async for chunk in chunks(self.receive, self.context.limits.patience, most=_LONGEST_DOCUMENT)]
+        parts = [chunk async for chunk in chunks(self.receive, self.context.bounds.patience, most=_LONGEST_DOCUMENT)]
         return b"".join(parts)
 
 

@@ -132,9 +132,9 @@ def _streamed(
     call: Call, work: Callable[[Download, Upload], None], *, media_type: str, reads: bool = False
 ) -> Response:
     context = call.context
-    limits = context.limits
+    bounds = context.bounds
     return Streamed(
-        work, context.workers, patience=limits.patience, reads=reads, most=limits.body, media_type=media_type
+        work, context.workers, patience=bounds.patience, reads=reads, most=bounds.body, media_type=media_type
     )
 
 
