@@ -125,11 +125,12 @@ class DiskUsage:
 
 def df(store: Store) -> DiskUsage:
     """See `orlop.service.ImageService.df`."""
-    # Files come before their rows, and owners live longer than their files: so nothing that arrives seems left over.
+    # Who lives before or after the look is at work: nothing that just comes, or is given back, seems left over.
+    living = _living(store)
     files = list(files_below(store.root))
     with store.metadata.read() as rows:
         found = take_snapshot(rows)
-    living = found.leases.keys() if store.read_only else store.leases.alive(sweep=False)
+    living |= found.leases.keys() if store.read_only else _living(store)
     needs = needs_of(found, [digest for name in found.leases.keys() & living for digest in found.leases[name]])
     look = _Look(store, found, needs, living)
     look.count([*files, *files_at(store.root)])
@@ -140,6 +141,11 @@ def df(store: Store) -> DiskUsage:
         layers=_layers(found, needs),
         files=look.sums(),
     )
+
+
+def _living(store: Store) -> set[str]:
+    """Give the leases whose owners live, which is seen only where their locks can be tried."""
+    return set() if store.read_only else store.leases.alive(sweep=False)
 
 
 class _Recorded(NamedTuple):
