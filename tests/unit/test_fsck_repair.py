@@ -14,7 +14,7 @@ import orlop
 from orlop import errors, stores
 from orlop.model.digest import ImageID
 from orlop.streams.filesystems import FileSystem
-from tests.invariants import broken
+from tests.invariants import broken, sha256
 from tests.unit.damage import (
     PACKED,
     PLAIN,
@@ -38,7 +38,7 @@ from tests.unit.damage import (
     tocs,
     truncate,
 )
-from tests.unit.layouts import everything
+from tests.unit.layouts import everything, layer_tar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,6 +132,7 @@ ROWS = {
         ["INSERT INTO image_labels SELECT id, '{}' FROM image WHERE id NOT IN (SELECT image FROM image_labels)"],
     ),
     "blob facts": ("blob-wrong", ["UPDATE blob SET size = size + 1", "UPDATE blob SET compression = 'xz'"]),
+    "blob sizes": ("blob-wrong", ["UPDATE blob SET size = size + 1"]),
     "blobs": ("database", ["DELETE FROM blob"]),
     "layer facts": ("layer-wrong", ["UPDATE diff SET size = 1, content_size = 2, entries = 3, partial = 'x'"]),
     "layers": ("database", ["DELETE FROM diff"]),
@@ -165,7 +166,7 @@ def test_rows_that_follow_from_content_are_as_they_were(whole, root, name):
     assert broken(root) == []
 
 
-@pytest.mark.parametrize("name", ["head", "sizes", "all chains", "links", "blobs", "layers"])
+@pytest.mark.parametrize("name", ["head", "sizes", "all chains", "links", "blob sizes", "blobs", "layers"])
 def test_a_quick_repair_puts_right_what_a_quick_look_finds(whole, root, name):
     sql(root, *ROWS[name][1])
     assert stores.fsck(root, quick=True, repair=True).state == "repaired"
@@ -266,6 +267,21 @@ class TestBlobs:
         assert "its layer is there as" in report.repairs[0].message
         assert ask(root, f"SELECT * FROM blob WHERE digest = '{digest(packed)}'") == []
 
+    def test_one_that_holds_what_nothing_needs_is_no_layer_any_more(self, root):
+        content_ = layer_tar("unneeded")
+        path = root / "blobs" / sha256(content_).replace(":", "/")
+        path.write_bytes(content_)
+        path.chmod(0o400)
+        sql(
+            root,
+            f"INSERT INTO blob VALUES ('{sha256(content_)}', {len(content_)}, 'none')",
+            f"INSERT INTO diff_blob VALUES ((SELECT min(id) FROM diff), '{sha256(content_)}')",
+        )
+        assert kinds(stores.fsck(root).damage) == ["form-wrong"]
+        report = repaired(root)
+        assert (report.state, kinds(report.notes)) == ("repaired", ["blob-unneeded"])
+        assert path.exists()
+
     def test_a_link_to_the_blob_becomes_the_blob(self, whole, root, tmp_path):
         path = single_form(root)
         elsewhere = tmp_path / "elsewhere"
@@ -347,7 +363,17 @@ class TestLinksBetweenImages:
         assert repaired(root).state == "repaired"
         assert content(root) == content(whole)
 
-    def test_names_are_never_removed(self, root):
+    def test_a_name_that_nobody_can_ask_for_goes_if_its_image_has_another(self, root):
+        ((image,),) = ask(root, "SELECT image FROM reference WHERE name LIKE '%/imported'")
+        sql(root, "UPDATE reference SET name = 'example.com/Imported' WHERE name LIKE '%/imported'")
+        assert kinds(repaired(root).damage) == ["name-invalid"]
+        with orlop.open(root) as images:
+            images.tag(str(image), "again:1")
+        report = repaired(root)
+        assert (report.state, report.problems) == ("repaired", ())
+        assert ask(root, f"SELECT name FROM reference WHERE image = '{image}'") == [("docker.io/library/again",)]
+
+    def test_names_that_lead_nowhere_stay(self, root):
         sql(root, f"UPDATE reference SET image = 'sha256:{'0' * 64}' WHERE name LIKE '%/plain'")
         report = repaired(root)
         assert (kinds(report.damage), report.repairs) == (["name-dangling", "name-dangling"], ())
@@ -420,6 +446,19 @@ class TestSources:
         assert report.repairs == ()
         sql(root, "DELETE FROM manifest WHERE digest = (SELECT min(digest) FROM manifest)")
         assert repaired(root, *archives(data)).state == "repaired"
+        assert content(root) == content(whole)
+
+    def test_what_only_a_repair_brings_to_light_is_repaired_with_it(self, data, whole, root):
+        sql(
+            root,
+            "UPDATE image SET config = CAST(config || ' ' AS BLOB), created = 5, chain = NULL",
+            "UPDATE diff SET entries = 1",
+            "UPDATE blob SET compression = 'xz'",
+        )
+        for path in [*blobs(root), *tocs(root)]:
+            flip(path)
+        report = repaired(root, *archives(data))
+        assert (report.state, report.damage) == ("repaired", ())
         assert content(root) == content(whole)
 
     def test_an_image_that_names_lead_to_comes_back_and_no_other(self, data, root):

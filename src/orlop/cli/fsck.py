@@ -54,7 +54,7 @@ def fsck(
 
     A repair moves bad blobs into the store's directory "quarantine", makes again what follows from other content, and
     takes what is missing from archives, which are those that orlop load reads; "-" is the standard input. It touches
-    nothing that is what its digest says, removes no name, and may be interrupted and run again.
+    nothing that is what its digest says, keeps all names that can be asked for, and may be interrupted and run again.
 
     The exit status is 0 where nothing is damaged, 8 where that is so after a repair, and 6 where something is damaged.
     Notes are about what can be made again, or is left over.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -46,6 +47,8 @@ def fsck(
         if isinstance(source, (str, os.PathLike)):
             with explaining("read", source):
                 os.stat(source)
+                if not os.access(source, os.R_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     try:
         store = Store(root, create=False, allow_network=allow_network, limits=limits or DEFAULT_LIMITS)
     except StoreDamaged as error:
@@ -69,20 +72,37 @@ class _Fsck:
         self._quick = quick
         self._progress = progress
 
-    def run(self, sources: Iterable[Source], *, repair: bool, empty_quarantine: bool) -> FsckReport:
+    def run(self, sources: Sequence[Source], *, repair: bool, empty_quarantine: bool) -> FsckReport:
         before = self._quarantined()
-        found = self._look()
-        problems = found.problems
-        repairs: tuple[Repair, ...] = ()
-        if repair and found.readable:
-            repairs, notes = self._repair(found, sources)
-            problems = (*(self._look().problems if repairs else problems), *notes)
-        if empty_quarantine and found.readable:
+        first = last = self._look()
+        repairs: list[Repair] = []
+        notes: list[Problem] = []
+        if repair:
+            last = self._repair_all(first, sources, repairs, notes)
+        problems = (*last.problems, *notes)
+        if empty_quarantine and first.can_be_trusted:
             # What this repair has set aside stays: nobody has seen it yet.
             Quarantine(self._store.root, self._store.modes).remove(before)
             paths = {os.path.join(self._store.root, "quarantine", name) for name in before}
             problems = tuple(one for one in problems if one.kind != "quarantined" or one.subject not in paths)
-        return FsckReport(self._store.root, self._quick, found.problems, repairs, problems)
+        return FsckReport(self._store.root, self._quick, first.problems, tuple(repairs), problems)
+
+    def _repair_all(
+        self, findings: Findings, sources: Sequence[Source], repairs: list[Repair], notes: list[Problem]
+    ) -> Findings:
+        """Repair, look again, and repair what only then has come to light: of a damaged config nothing can be told."""
+        seen: set[tuple[str, str]] = set()
+        while findings.can_be_trusted and not _told(findings) <= seen:
+            seen |= _told(findings)
+            done, more = self._repair(findings, sources)
+            notes += more
+            if not done:
+                break
+            repairs += done
+            findings = self._look()
+            # A stream has been read to its end.
+            sources = [source for source in sources if isinstance(source, (str, os.PathLike))]
+        return findings
 
     def _look(self) -> Findings:
         return look(self._store, quick=self._quick, progress=self._progress)
@@ -90,16 +110,14 @@ class _Fsck:
     def _quarantined(self) -> list[str]:
         return Quarantine(self._store.root, self._store.modes).names()
 
-    def _repair(self, found: Findings, sources: Iterable[Source]) -> tuple[tuple[Repair, ...], list[Problem]]:
+    def _repair(self, found: Findings, sources: Iterable[Source]) -> tuple[list[Repair], list[Problem]]:
         from orlop.store.repair import Repairer  # noqa: PLC0415 - most looks repair nothing
 
         repairer = Repairer(self._store, found, self._progress)
-        if not repairer.is_possible:
-            return (), []
         repairer.mend()
         notes = [note for source in sources for note in self._take(repairer, source)]
         repairer.finish()
-        return tuple(repairer.repairs), notes
+        return repairer.repairs, notes
 
     def _take(self, repairer: Repairer, source: Source) -> Iterator[Problem]:
         """Take from an archive what is still wanted."""
@@ -117,3 +135,11 @@ class _Fsck:
         repairer.repairs += taken.repairs
         for failure in taken.failures:
             yield Problem(NOTE, "source", name, f"a layer cannot be taken from {name}: {failure}")
+
+
+def _told(findings: Findings) -> set[tuple[str, str]]:
+    """Give what a repair may do something about; whatever is wrong with a blob, it is one thing."""
+    return {
+        (one.kind.partition("-")[0] if one.kind.startswith("blob-") else one.kind, one.subject)
+        for one in findings.problems
+    }

@@ -120,7 +120,7 @@ def fsck(
     Others may use the store meanwhile. A repair touches nothing that is what its digest says. Bad blobs are moved into
     the store's directory ``quarantine``; tables of contents, sums and whatever else follows from content is made again;
     what is missing is looked for in the quarantine, in other forms of the same layer, and in ``sources``. Each step is
-    atomic; a repair that was interrupted can be run again. Names are never removed.
+    atomic; a repair that was interrupted can be run again. Names that can be asked for are never removed.
 
     Args:
         root: the store's directory.

@@ -36,6 +36,13 @@ class Findings:
     exams: dict[Digest, Exam]
     readable: bool = True
 
+    @property
+    def can_be_trusted(self) -> bool:
+        """Whether the rows are a base for repairs: not where SQLite finds its file damaged."""
+        return self.readable and not any(
+            one.kind == "database" and one.subject == "metadata.db" for one in self.problems
+        )
+
 
 def look(store: Store, *, quick: bool = False, settled: bool = False, progress: Progress | None = None) -> Findings:
     """Look through a store and say what is wrong. Nothing is changed.

@@ -253,7 +253,7 @@ class SQLiteMetadata(Metadata):
         return list(row_problems(self._reading, verify=verify))
 
     def mender(self) -> RowMender:
-        """Give what only a repair does to the rows, inside a write of this thread."""
+        """Give what only a repair asks and does, inside a read or a write of this thread."""
         from orlop.store.metadata_sqlite_repair import RowMender  # noqa: PLC0415 - few commands repair
 
         return RowMender(self._connection())

@@ -177,16 +177,22 @@ def _chain_ids(connection: sqlite3.Connection) -> Iterator[RowProblem]:
 
 
 def _names(connection: sqlite3.Connection) -> Iterator[RowProblem]:
+    for name, suffix, image in connection.execute("SELECT name, suffix, image FROM reference ORDER BY name, suffix"):
+        if not is_name(name, suffix):
+            text = f"{name}{suffix}"
+            message = f"{text!r} is no name that anybody could ask for; give its image {image} another one"
+            yield RowProblem("name-invalid", text, message)
+
+
+def is_name(name: str, suffix: str) -> bool:
+    """Say whether the parts of a name are those of a canonical reference."""
     from orlop.model.reference import Reference  # noqa: PLC0415 - only where content is read
 
-    for name, suffix in connection.execute("SELECT name, suffix FROM reference ORDER BY name, suffix"):
-        text = f"{name}{suffix}"
-        try:
-            right = str(Reference.parse(text)) == text and suffix[:1] in {":", "@"}
-        except InvalidInput:
-            right = False
-        if not right:
-            yield RowProblem("name-invalid", text, f"the name {text!r} is none that an image can have")
+    text = f"{name}{suffix}"
+    try:
+        return suffix[:1] in {":", "@"} and str(Reference.parse(text)) == text
+    except InvalidInput:
+        return False
 
 
 def _images(connection: sqlite3.Connection, ids: Sequence[str]) -> Iterator[RowProblem]:

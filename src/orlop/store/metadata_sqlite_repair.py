@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.model.digest import DiffID, Digest, ImageID
 from orlop.store.image_facts import image_facts
-from orlop.store.metadata_sqlite_check import parent_loops
+from orlop.store.metadata_sqlite_check import is_name, parent_loops
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from orlop.model.digest import ChainID
     from orlop.store.metadata import BlobRow, ChainRow, DiffRow, ManifestRow
 
 _SUMS: Final = """WITH RECURSIVE sums (id, size, depth) AS (
@@ -33,7 +32,7 @@ _LEADING_NOWHERE: Final = (
 
 
 class RowMender:
-    """Changes that only a repair makes, inside a write; made by ``SQLiteMetadata.mender``."""
+    """Questions and changes that only a repair has, inside a read or a write; made by ``SQLiteMetadata.mender``."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._run = connection.execute
@@ -95,14 +94,17 @@ class RowMender:
             (str(row.diff_id), row.size, row.content_size, row.entries, row.partial),
         )
 
-    def set_links(self, blob: Digest, diff_id: DiffID) -> None:
-        """Record a blob as a form of one layer and of no other."""
-        self._run("DELETE FROM diff_blob WHERE blob = ? AND diff <> ?", (str(blob), str(diff_id)))
+    def unlink(self, blob: Digest) -> None:
+        """Record a blob as a form of no layer."""
+        self._run("DELETE FROM diff_blob WHERE blob = ?", (str(blob),))
+
+    def link(self, blob: Digest, diff_id: DiffID) -> None:
+        """Record a blob as a form of a layer."""
         self._run("INSERT INTO diff_blob VALUES (?, ?) ON CONFLICT DO NOTHING", (str(diff_id), str(blob)))
 
     def forget_blob(self, digest: Digest) -> None:
         """Forget a blob as a form of its layer."""
-        self._run("DELETE FROM diff_blob WHERE blob = ?", (str(digest),))
+        self.unlink(digest)
         self._run("DELETE FROM blob WHERE digest = ?", (str(digest),))
 
     def set_config(self, image: ImageID, config: bytes) -> None:
@@ -220,6 +222,16 @@ class RowMender:
                 found.append((table, count))
         return found
 
-    def chains_of(self, ids: list[ChainID]) -> set[str]:
-        """Give those of some chains that are there."""
-        return {str(one) for one in ids if self._run("SELECT 1 FROM chain WHERE id = ?", (str(one),)).fetchone()}
+    def forget_name(self, text: str) -> str | None:
+        """Forget a name, given as a whole, if its image has a tag that is none of the invalid ones; give the image."""
+        row = self._run("SELECT name, suffix, image FROM reference WHERE name || suffix = ?", (text,)).fetchone()
+        if row is None:
+            return None
+        name, suffix, image = row
+        others = self._run(
+            "SELECT name, suffix FROM reference WHERE image = ? AND suffix LIKE ':%'", (image,)
+        ).fetchall()
+        if not any(is_name(*other) for other in others):
+            return None
+        self._run("DELETE FROM reference WHERE name = ? AND suffix = ?", (name, suffix))
+        return str(image)

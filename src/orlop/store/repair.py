@@ -15,7 +15,6 @@ from orlop.store.repair_files import FilesRepair, is_whole
 from orlop.store.repair_rows import RowsRepair
 
 if TYPE_CHECKING:
-    from orlop.model.image import Image
     from orlop.model.progress import Progress
     from orlop.store.fsck import Findings
     from orlop.store.problem import Repair
@@ -65,11 +64,6 @@ class Repairer:
         self._files = FilesRepair(store, findings.problems, findings.exams, self.repairs.append, self._tell)
         self._rows = RowsRepair(store, findings.problems, self.repairs.append)
 
-    @property
-    def is_possible(self) -> bool:
-        """Whether the rows can be trusted as a base for anything: not where SQLite finds its file damaged."""
-        return not any(one.kind == "database" and one.subject == "metadata.db" for one in self._problems)
-
     def mend(self) -> None:
         """Put right what the store's own content is enough for."""
         self._files.put_directories_right()
@@ -81,49 +75,44 @@ class Repairer:
     def _record(self) -> None:
         """Let rows say what blobs hold."""
         needed = self._needed()
-        unlinked: list[Digest] = []
-        for one in self._problems:
-            if one.kind in {"blob-wrong", "form-wrong"}:
-                unlinked.append(Digest.parse(one.subject))
-            elif one.kind == "layer-wrong":
-                with self._store.metadata.read() as rows:
-                    unlinked += [form.digest for form in rows.blobs_of(DiffID.parse(one.subject))]
-        if needed:
-            with self._store.metadata.write():
-                unlinked += self._store.metadata.mender().unlinked_blobs()
-        if unlinked or needed:
-            for exam in self._files.unlinked_exams(unlinked):
+        blobs = [Digest.parse(subject) for subject in self._subjects("blob-wrong", "blob-size", "form-wrong")]
+        with self._store.metadata.read() as rows:
+            for subject in self._subjects("layer-wrong"):
+                blobs += [form.digest for form in rows.blobs_of(DiffID.parse(subject))]
+            if needed:
+                blobs += self._store.metadata.mender().unlinked_blobs()
+        if blobs or needed:
+            for exam in self._files.right_exams(blobs):
                 self._rows.record(exam, needed)
 
     def _needed(self) -> set[DiffID]:
         """Give the layers that something needs and that no row, or no link to a blob, tells of."""
-        with self._store.metadata.write() as rows:
+        broken = sorted(ImageID.parse(subject) for subject in self._subjects("layers-missing", "image-wrong"))
+        images = self._rows.images(broken)
+        with self._store.metadata.read() as rows:
             found = set(self._store.metadata.mender().bare_diffs())
-            for image in self._broken_images():
+            for image in images:
                 found |= {diff_id for diff_id in image.rootfs.diff_ids if rows.diff(diff_id) is None}
         return found
-
-    def _broken_images(self) -> list[Image]:
-        ids = {ImageID.parse(one.subject) for one in self._problems if one.kind in {"layers-missing", "image-wrong"}}
-        return self._rows.images(sorted(ids))
 
     def wanted(self) -> Wanted:
         """Say what is still missing or damaged, and may be found in an archive."""
         store, needed = self._store, self._needed()
-        with store.metadata.write() as rows:
+        with store.metadata.read() as rows:
             mender = store.metadata.mender()
             blobs = [row.digest for row in rows.blobs() if not store.blobs.has(row)]
             bare = [diff_id for diff_id in rows.diff_ids() if not is_whole(store, rows, diff_id)]
+            manifests = [*map(Digest.unchecked, self._subjects("manifest-damaged")), *mender.missing_manifests()]
             return Wanted(
                 frozenset((*needed, *bare)),
                 frozenset(blobs),
                 frozenset(mender.missing_images()),
-                frozenset(ImageID.parse(subject) for subject in self._subjects("config-damaged")),
-                frozenset((*map(Digest.unchecked, self._subjects("manifest-damaged")), *mender.missing_manifests())),
+                frozenset(map(ImageID.parse, self._subjects("config-damaged"))),
+                frozenset(manifests),
             )
 
-    def _subjects(self, kind: str) -> list[str]:
-        return [one.subject for one in self._problems if one.kind == kind]
+    def _subjects(self, *kinds: str) -> list[str]:
+        return [one.subject for one in self._problems if one.kind in kinds]
 
     def finish(self) -> None:
         """Put right what follows from all that is there now, and cut what leads to nothing."""
@@ -132,8 +121,9 @@ class Repairer:
         self._rows.forget_nowhere()
         self._rows.put_manifests_right()
         self._rows.put_sums_right()
+        self._rows.forget_invalid_names()
         self._files.make_tables()
-        self._rows.forget_lost_forms()
+        self._rows.forget_lost_forms(self._files.is_right)
         self._tell.done()
 
 

@@ -123,7 +123,7 @@ class FilesRepair:
             if os.path.islink(path) and self._bring_from_link(digest, path):
                 continue
             place = place_of(path)
-            if place is None or self._is_right(digest):
+            if place is None or self.is_right(digest):
                 continue
             with self._store.metadata.write() as rows:
                 if rows.blob(digest) is None or place_of(path) != place:
@@ -132,8 +132,8 @@ class FilesRepair:
             self._quarantine.sync()
             self._done(Repair(self._kind(subject), subject, f"{path} was set aside as {aside}"))
 
-    def _is_right(self, digest: Digest) -> bool:
-        """Say whether a file is its blob, or may be: somebody else may be able to read it."""
+    def is_right(self, digest: Digest) -> bool:
+        """Say whether a file is the blob that its name says, or may be: somebody else may be able to read it."""
         try:
             exam = self.exam(digest)
         except PermissionDenied:
@@ -259,7 +259,7 @@ class FilesRepair:
 
     # Rows that are missing beside files.
 
-    def unlinked_exams(self, digests: Iterable[Digest]) -> Iterator[Exam]:
+    def right_exams(self, digests: Iterable[Digest]) -> Iterator[Exam]:
         """Read blobs, and files named as blobs of which there is no row; give what is right of them."""
         named = [Digest("sha256", os.path.basename(path)) for path in self._unclaimed()]
         for digest in dict.fromkeys((*digests, *(one for one in named if one.is_valid))):

@@ -12,18 +12,18 @@ from orlop.store.metadata_sqlite_check import manifest_type
 from orlop.store.problem import Repair
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from orlop.model.digest import DiffID
+    from orlop.model.digest import DiffID, Digest
     from orlop.model.image import Image
     from orlop.store.fsck_content import Exam
-    from orlop.store.metadata import WritableRows
+    from orlop.store.metadata import BlobRow, DiffRow, WritableRows
     from orlop.store.metadata_sqlite_repair import RowMender
     from orlop.store.problem import Problem
     from orlop.store.root import Store
 
 _BATCH: Final = 256
-_OF_IMAGES: Final = ("layers-missing", "image-wrong", "chain-wrong", "database", "content-missing")
+_OF_IMAGES: Final = ("layers-missing", "image-wrong", "chain-wrong", "config-damaged", "content-missing", "database")
 
 
 class RowsRepair:
@@ -50,44 +50,60 @@ class RowsRepair:
     # Layers.
 
     def record(self, exam: Exam, needed: set[DiffID]) -> None:
-        """Record what a blob that was read is, and the layer that it holds, if something needs that layer."""
-        diff, blob = exam.diff, exam.blob
-        if diff is None:
+        """Record what a blob that was read is, and the layer that it holds, as far as something needs them."""
+        if exam.diff is None:
             return
-        digest, diff_id = blob.digest, diff.diff_id
-        repairs: list[Repair] = []
         with self._store.metadata.write() as rows:
-            mender = self._store.metadata.mender()
-            row, links, recorded = rows.blob(digest), rows.diffs_of(digest), rows.diff(diff_id)
-            if not self._store.blobs.has(blob) or (recorded is None and diff_id not in needed):
+            if not self._store.blobs.has(exam.blob):
                 return
-            if row is None and diff_id not in needed:
-                return
-            if recorded is None or not same_facts(recorded, diff):
-                mender.set_diff(diff)
-                message = f"what the layer {diff_id} holds was recorded again"
-                repairs.append(Repair("layer-wrong" if recorded else "content-missing", str(diff_id), message))
-            if row != blob:
-                mender.set_blob(blob)
-                message = f"the size and the compression of the blob {digest} were recorded again"
-                repairs.append(Repair("blob-wrong" if row else "content-missing", str(digest), message))
-            if links != [diff_id]:
-                mender.set_links(digest, diff_id)
-                message = f"the blob {digest} is recorded as the layer {diff_id} again"
-                repairs.append(Repair("form-wrong" if links else "content-missing", str(digest), message))
+            repairs = [*self._record_links(rows, exam.blob, exam.diff, needed)]
         self._tell(repairs)
 
-    def forget_lost_forms(self) -> None:
-        """Forget blobs that are missing, that no manifest names, and whose layer is there in another form."""
+    def _record_links(self, rows: WritableRows, blob: BlobRow, diff: DiffRow, needed: set[DiffID]) -> Iterator[Repair]:
+        mender = self._store.metadata.mender()
+        row, links, recorded = rows.blob(blob.digest), rows.diffs_of(blob.digest), rows.diff(diff.diff_id)
+        digest, diff_id = str(blob.digest), str(diff.diff_id)
+        wanted = diff.diff_id in needed
+        if row is None and not wanted:
+            return
+        if recorded is None and not wanted:
+            if links:
+                mender.unlink(blob.digest)
+                yield Repair(
+                    "form-wrong", digest, f"the blob {digest} is recorded as no layer: nothing needs {diff_id}"
+                )
+            return
+        if recorded is None or not same_facts(recorded, diff):
+            mender.set_diff(diff)
+            kind = "layer-wrong" if recorded else "content-missing"
+            yield Repair(kind, diff_id, f"what the layer {diff_id} holds was recorded again")
+        if row != blob:
+            mender.set_blob(blob)
+            kind = "blob-wrong" if row else "content-missing"
+            yield Repair(kind, digest, f"the size and the compression of the blob {digest} were recorded again")
+        if links != [diff.diff_id]:
+            mender.unlink(blob.digest)
+            mender.link(blob.digest, diff.diff_id)
+            kind = "form-wrong" if links else "content-missing"
+            yield Repair(kind, digest, f"the blob {digest} is recorded as the layer {diff_id} again")
+
+    def forget_lost_forms(self, is_right: Callable[[Digest], bool]) -> None:
+        """Forget blobs that are missing, that no manifest names, and whose layer is there in another form.
+
+        ``is_right`` says whether a blob is what its digest says.
+        """
         store = self._store
         with store.metadata.read() as rows:
             missing = [row for row in rows.blobs() if not store.blobs.has(row)]
         for row in missing:
+            with store.metadata.read() as rows:
+                forms = [form for diff_id in rows.diffs_of(row.digest) for form in rows.blobs_of(diff_id)]
+            kept = next((form for form in forms if store.blobs.has(form) and is_right(form.digest)), None)
+            if kept is None:
+                continue
             with store.metadata.write() as rows:
-                mender, links = store.metadata.mender(), rows.diffs_of(row.digest)
-                others = [form for diff_id in links for form in rows.blobs_of(diff_id) if form != row]
-                kept = next((form for form in others if store.blobs.has(form)), None)
-                if store.blobs.has(row) or kept is None or len(links) != 1 or mender.is_named(row.digest):
+                mender = store.metadata.mender()
+                if store.blobs.has(row) or not store.blobs.has(kept) or mender.is_named(row.digest):
                     continue
                 mender.forget_blob(row.digest)
             message = f"the {row.compression} form {row.digest} is lost; its layer is there as {kept.digest}"
@@ -102,8 +118,10 @@ class RowsRepair:
         with self._store.metadata.read() as rows:
             ids = list(rows.image_ids())
         for start in range(0, len(ids), _BATCH):
-            for image in self.images(ids[start : start + _BATCH]):
-                self._put_image_right(image)
+            images = self.images(ids[start : start + _BATCH])
+            with self._store.metadata.write() as rows:
+                repairs = [repair for image in images for repair in self._put_image_right(rows, image)]
+            self._tell(repairs)
 
     def images(self, ids: list[ImageID]) -> list[Image]:
         """Read configs; one that is damaged says nothing."""
@@ -121,20 +139,15 @@ class RowsRepair:
                 continue
         return images
 
-    def _put_image_right(self, image: Image) -> None:
-        repairs: list[Repair] = []
-        name = str(image.id)
-        with self._store.metadata.write() as rows:
-            if rows.image_row(image.id) is None:
-                return
-            mender = self._store.metadata.mender()
-            if self._build_chains(rows, mender, image):
-                message = f"the layers of the image {name} are in their places again"
-                repairs.append(Repair("layers-missing", name, message))
-            if mender.set_image(image.id, image.raw_json):
-                message = f"the layers and the time of the image {name} were recorded again"
-                repairs.append(Repair("image-wrong", name, message))
-        self._tell(repairs)
+    def _put_image_right(self, rows: WritableRows, image: Image) -> Iterator[Repair]:
+        name, mender = str(image.id), self._store.metadata.mender()
+        if rows.image_row(image.id) is None:
+            return
+        if self._build_chains(rows, mender, image):
+            yield Repair("layers-missing", name, f"the layers of the image {name} are in their places again")
+        if mender.set_image(image.id, image.raw_json):
+            message = f"the layers, the time and the labels of the image {name} were recorded again"
+            yield Repair("image-wrong", name, message)
 
     @staticmethod
     def _build_chains(rows: WritableRows, mender: RowMender, image: Image) -> bool:
@@ -149,15 +162,6 @@ class RowsRepair:
             below = ChainRow(chain, parent, diff_id, size + diff.content_size, depth + 1)
             changed |= mender.set_chain(below)
         return changed
-
-    def restore_config(self, image: Image) -> bool:
-        """Put the right bytes in place of an image's damaged config; say whether that was needed."""
-        with self._store.metadata.write() as rows:
-            config = rows.config(image.id)
-            if config is None or config == image.raw_json:
-                return False
-            self._store.metadata.mender().set_config(image.id, image.raw_json)
-        return True
 
     # What follows from other rows.
 
@@ -184,6 +188,17 @@ class RowsRepair:
                     continue
                 mender.set_media_type(one.subject, media_type)
             self._done(Repair(one.kind, one.subject, f"the manifest {one.subject} is recorded as {media_type} now"))
+
+    def forget_invalid_names(self) -> None:
+        """Forget names that nobody can ask for, of images that have another one."""
+        for one in self._problems:
+            if one.kind != "name-invalid":
+                continue
+            with self._store.metadata.write():
+                image = self._store.metadata.mender().forget_name(one.subject)
+            if image is not None:
+                message = f"the name {one.subject!r} was removed; its image {image} has another one"
+                self._done(Repair(one.kind, one.subject, message))
 
     # What leads nowhere.
 
