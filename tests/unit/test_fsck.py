@@ -478,6 +478,17 @@ class TestOthers:
         assert stores.fsck(root).problems == ()
         assert gone
 
+    def test_a_file_that_its_owner_takes_away_meanwhile_is_no_problem(self, root, monkeypatch):
+        path = root / "ingest" / "0123456789abcdef.0"
+        path.touch()
+
+        def ended(leases, **_):
+            path.unlink(missing_ok=True)
+            return set()
+
+        monkeypatch.setattr("orlop.store.leases.Leases.alive", ended)
+        assert stores.fsck(root).problems == ()
+
     @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
     def test_a_store_that_cannot_be_written_is_read(self, root):
         root.chmod(stat.S_IRUSR | stat.S_IXUSR)

@@ -182,7 +182,8 @@ class FilesLook:
             return  # the directory itself is wrong, which is told
         for name in ingests:
             path = self._path(name)
-            if os.path.basename(name).partition(".")[0] not in alive and self._is_file(name):
+            # An owner that has just ended has taken its files away before.
+            if os.path.basename(name).partition(".")[0] not in alive and os.path.isfile(path):
                 message = f"{path} was left by a process that died; orlop gc removes it"
                 yield Problem(NOTE, "unfinished", path, message)
         for name in leases:
