@@ -503,6 +503,7 @@ class TestOthers:
 
         monkeypatch.setattr("orlop.store.root.file_system_of", lambda _: FileSystem("nfs4", "/"))
         flip(blobs(root)[0])
+        blobs(root)[1].chmod(0o444)
         before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
         assert [kind for kind in kinds(stores.fsck(root).problems) if kind != "log"] == ["blob-damaged", "read-only"]
         assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
