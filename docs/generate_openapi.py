@@ -104,6 +104,7 @@ _MEANINGS: Final = {
     404: "There is no such image.",
     409: "The image is needed by something.",
     501: "Only an engine does this.",
+    502: "What is at the URL cannot be had.",
 }
 _PLATFORM: Final = {
     "type": "object",
@@ -258,7 +259,7 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             query("platform", text(), "What the image runs on, as `linux/arm64`."),
         ),
         takes=_TAR,
-        errors=(400, 501),
+        errors=(400, 501, 502),
     ),
     ("GET", "/distribution/{name}/json"): Operation(
         "Ask for the manifest that an image came with", {200: ref("Distribution")}, errors=(400, 404)
