@@ -6,6 +6,7 @@ import itertools
 import os
 import stat
 from abc import ABC, abstractmethod
+from collections import deque
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, final
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from orlop.store.metadata import BlobRow, Rows, WritableRows
     from orlop.streams.files import Modes
     from orlop.streams.verify import VerifyingReader
+
+
+_RESTING = 32
+"""How many files may be on their way to the disk at once."""
 
 
 class BlobStore(ABC):
@@ -69,6 +74,7 @@ class FileBlobStore(BlobStore):
         self._modes = modes
         self._leases = leases
         self._numbers = itertools.count()
+        self._resting: deque[NewFile] = deque()
 
     def path(self, digest: Digest) -> str:
         """Give where a blob lies or would lie."""
@@ -113,6 +119,17 @@ class FileBlobStore(BlobStore):
         if self._modes is not PRIVATE:
             file.set_mode(self._modes.file)
         return file
+
+    def rest(self, *files: NewFile) -> None:
+        """Let go of files that are written and wait for their names, of which there may be very many.
+
+        They go to disk in the background, a few at a time: each holds a descriptor until it is there.
+        """
+        for file in files:
+            file.rest()
+            self._resting.append(file)
+        while len(self._resting) > _RESTING:
+            self._resting.popleft().wait()
 
     def publish(self, rows: WritableRows, file: NewFile, digest: Digest) -> None:
         """Rename a synced file to its digest; the name is on disk before the rows are."""

@@ -101,8 +101,7 @@ def ingest_layer(
             measured = measure_layer(source, meter=meter, write=content.write, headers=tables.put, progress=progress)
         table.close()
         # What follows, another layer or the rows, need not wait for the disk.
-        content.start_sync()
-        toc.start_sync()
+        blobs.rest(content, toc)
         stack.pop_all()
     return IngestedLayer(measured.diff, measured.blob, content, toc, blobs)
 

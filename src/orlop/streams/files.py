@@ -161,7 +161,7 @@ class NewFile:
     block without `publish` removes the file. Not safe for use by two threads at once.
     """
 
-    __slots__ = ("_descriptor", "_failed", "_flusher", "_shown", "_unsynced", "path", "size")
+    __slots__ = ("_descriptor", "_failed", "_flusher", "_owned", "_shown", "_unsynced", "path", "size")
 
     def __init__(self, path: str, *, mode: int = 0o600, shown: str | None = None) -> None:
         """Make the file; errors are raised as `OrlopError` that name it as ``shown``."""
@@ -173,6 +173,7 @@ class NewFile:
         self._failed: OSError | None = None
         with explaining("write", self._shown):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        self._owned = True
 
     def write(self, data: bytes | memoryview) -> int:
         """Append bytes and give their number."""
@@ -215,13 +216,39 @@ class NewFile:
         except OSError as error:
             self._failed = error
 
+    def rest(self) -> None:
+        """Put everything on disk and let go of the descriptor, without waiting for it.
+
+        Nothing can be written any more. Very many files may rest until they get their names.
+        """
+        self._flusher = threading.Thread(target=self._rest, args=(self._flusher,), name="orlop-write-back")
+        self._flusher.start()
+
+    def _rest(self, before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()
+        descriptor, self._descriptor = self._descriptor, -1
+        try:
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self._failed = self._failed or error
+
+    def wait(self) -> None:
+        """Wait for what goes on in the background; `sync` says whether it went well."""
+        if self._flusher is not None:
+            self._flusher.join()
+
     def sync(self) -> None:
         """Wait until every byte is on disk."""
         self._join()
         with explaining("write", self._shown):
             if self._failed is not None:
                 raise self._failed
-            os.fsync(self._descriptor)
+            if self._descriptor >= 0:
+                os.fsync(self._descriptor)
 
     def publish(self, target: str) -> None:
         """Give the file its final name, replacing what has it; the caller syncs it before, the directory after."""
@@ -232,8 +259,12 @@ class NewFile:
 
     def set_mode(self, mode: int) -> None:
         """Give the file a mode, whatever the umask."""
+        self._join()
         with explaining("write", self._shown):
-            os.fchmod(self._descriptor, mode)
+            if self._descriptor >= 0:
+                os.fchmod(self._descriptor, mode)
+            else:
+                os.chmod(self.path, mode)
 
     def lock(self) -> bool:
         """Let others see that somebody writes the file, as long as it is open; say whether it still has its name."""
@@ -247,13 +278,14 @@ class NewFile:
     def close(self) -> None:
         """Let go of the file and leave it where it is."""
         self._join()
+        self._owned = False
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
 
     def discard(self) -> None:
         """Remove the file, if it has not been published."""
-        if self._descriptor >= 0:
+        if self._owned:
             try:
                 self.close()
             finally:
