@@ -25,7 +25,9 @@ pytestmark = pytest.mark.skipif(UNSUPPORTED, reason="the numbers of this machine
 ORLOP = Path(sys.executable).with_name("orlop")
 OCI = DATA / "other-tools" / "skopeo-oci-archive.tar"
 
-NO_SYNC = "from orlop.streams.files import NewFile\nNewFile.sync = NewFile._write_back = NewFile.rest = lambda self: None"
+NO_SYNC = (
+    "from orlop.streams.files import NewFile\nNewFile.sync = NewFile._write_back = NewFile.rest = lambda self: None"
+)
 NO_NAMES = "from orlop.store import blobs\nblobs.fsync_directory = lambda path: None"
 NO_COMMIT = """
 import sqlite3

@@ -106,7 +106,7 @@ def _is_manifest(members: Members[L]) -> bool:
         # A list of images may be long.
         return False
     document = gojson.loads(raw, allow_trailing=True)
-    return isinstance(document, dict) and "schemaversion" in {str(key).lower() for key in document}
+    return isinstance(document, dict) and any(gojson.fold(key) == "schemaversion" for key in document)
 
 
 @contextmanager

@@ -35,6 +35,7 @@ _IMAGE_NAME: Final = "io.containerd.image.name"
 _REF_NAME: Final = "org.opencontainers.image.ref.name"
 _SUBJECT: Final = "vnd.docker.reference.digest"
 _VERSION: Final = "1.0.0"
+_NAME_WEIGHT: Final = 4
 _TAG: Final = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}")
 
 
@@ -124,7 +125,8 @@ def read_images(reader: ManifestReader, tops: Iterable[Descriptor], choice: Plat
         nodes.append(node)
         names = names_of(top)
         leaves = reader.images(node)
-        reader.count(len(leaves))
+        # Each name of each image is kept.
+        reader.count(len(leaves) * (1 + _NAME_WEIGHT * len(names)))
         for leaf in leaves:
             if (said := leaf.platform) is not None and not choice.keeps(said):
                 passed[said] = None

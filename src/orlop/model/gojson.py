@@ -315,7 +315,7 @@ def _plain(value: Value, keys: Keys) -> object:
             if isinstance(item, Object):
                 members = dict[str, Any](item.members)
                 if keys is not Keys.LAST:
-                    _check_keys(item, folded=keys is Keys.FOLDED and place not in _FREE)
+                    _check_keys(item, members, folded=keys is Keys.FOLDED and place not in _FREE)
                 item.members.clear()
                 target[place] = members  # type: ignore[index]
                 work.append(members)
@@ -326,15 +326,28 @@ def _plain(value: Value, keys: Keys) -> object:
     return holder[0]
 
 
-def _check_keys(item: Object, *, folded: bool) -> None:
-    seen: set[str] = set()
-    for key, _ in item.members:
-        form = fold(key) if folded else key
-        if form in seen:
-            raise InvalidJSON(
-                f"the key {key[:64]!r} stands more than once in an object, so that it could mean two things"
-            )
-        seen.add(form)
+def _check_keys(item: Object, members: Mapping[str, Any], *, folded: bool) -> None:
+    """Raise `InvalidJSON` where a key stands twice in an object, of which these are the members."""
+    if len(members) != len(item.members):
+        seen: set[str] = set()
+        for key, _ in item.members:
+            if key in seen:
+                raise _twice(key)
+            seen.add(key)
+    if not folded:
+        return
+    forms: set[str] = set()
+    for key in members:
+        # Nearly all keys are in lower case, or in the form that has one capital.
+        form = fold(key)
+        if form != key:
+            if form in members or form in forms:
+                raise _twice(key)
+            forms.add(form)
+
+
+def _twice(key: str) -> InvalidJSON:
+    return InvalidJSON(f"the key {key[:64]!r} stands more than once in an object, so that it could mean two things")
 
 
 def _plain_number(number: Number) -> int | float:

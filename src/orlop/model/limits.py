@@ -65,7 +65,7 @@ class Limits:
     config_size: int = 4 * _MIB
     manifest_size: int = 16 * _MIB
     documents_size: int = 128 * _MIB
-    json_values: int = 500_000
+    json_values: int = 400_000
     json_values_total: int = 2_000_000
     window_size: int = 128 * _MIB
     plain_size: int = 1024 * _GIB

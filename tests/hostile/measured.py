@@ -1,0 +1,69 @@
+"""Runs a command with a stream of any length on its standard input, within bounds, and says what it took."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+CPU: Final = 90
+"""Seconds of processor time after which the system ends the command: a bound for what must end, not a measure."""
+
+_MEMORY: Final = 4 << 30
+_START: Final = """
+import os, resource, sys
+cpu, memory, files, *command = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_CPU, (int(cpu),) * 2)
+resource.setrlimit(resource.RLIMIT_AS, (int(memory),) * 2)
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(files),) * 2)
+os.execv(sys.executable, [sys.executable, "-m", "orlop", *command])
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: ``peak`` is its resident memory in bytes at the most, mapped files included."""
+
+    status: int
+    out: str
+    err: str
+    peak: int
+
+
+def measured(*command: str | Path, feed: Iterable[bytes] | None = None, files: int = 1024) -> Outcome:
+    """Run ``orlop`` and wait for it. What it does not read of the stream is never made."""
+    argv = [sys.executable, "-c", _START, str(CPU), str(_MEMORY), str(files), *map(str, command)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL if feed is None else pipe, stdout=pipe, stderr=pipe) as child:
+        writer = threading.Thread(target=_write, args=(child, feed or ()))
+        writer.start()
+        texts: dict[str, bytes] = {}
+        readers = [
+            threading.Thread(target=lambda name=name, pipe=pipe: texts.update({name: pipe.read()}))
+            for name, pipe in (("out", child.stdout), ("err", child.stderr))
+        ]
+        for reader in readers:
+            reader.start()
+        for thread in (*readers, writer):
+            thread.join()
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+    return Outcome(child.returncode, texts["out"].decode(), texts["err"].decode(), used.ru_maxrss << 10)
+
+
+def _write(child: subprocess.Popen[bytes], feed: Iterable[bytes]) -> None:
+    if child.stdin is None:
+        return
+    with suppress(BrokenPipeError):
+        for piece in feed:
+            child.stdin.write(piece)
+    with suppress(BrokenPipeError):
+        child.stdin.close()
