@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from orlop.model.progress import ProgressEvent
+
+_MOST: Final = 100
+"""How many bars there are at most, as long as layers end in their order."""
 
 
 @contextmanager
@@ -42,6 +45,11 @@ def drawn() -> Iterator[Callable[[ProgressEvent], object]]:
             tasks[layer] = bars.add_task(layer, total=None)
         if isinstance(event, LayerDone):
             bars.update(tasks[layer], total=sizes.get(layer, 0))
+            while len(tasks) > _MOST and bars.tasks[0].finished:
+                # Each bar is drawn again and again, and only the last ones are seen.
+                oldest = bars.tasks[0]
+                bars.remove_task(oldest.id)
+                tasks.pop(oldest.description, None)
         else:
             sizes[layer] = event.current
             bars.update(tasks[layer], completed=event.current, total=event.total)

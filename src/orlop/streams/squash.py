@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _WHITEOUT: Final = ".wh."
 _RESERVED: Final = ".wh..wh."
 _OPAQUE: Final = ".wh..wh..opq"
+_NO_NAMES: Final = frozenset({"", ".", ".."})
 _BLOCK: Final = 512
 
 
@@ -66,6 +67,9 @@ class Squash:
                     layer.opaque.add(folder)
                     if not self._hides(folder) and folder not in self._opaque:
                         layer.keep(entry, if_asked=self._keep_whiteouts)
+            elif name.startswith(_WHITEOUT) and name[4:] in _NO_NAMES:
+                # It names no file: what it would hide depends on who reads it.
+                layer.keep(entry, if_asked=self._keep_whiteouts and not self._hides(path))
             elif name.startswith(_WHITEOUT):
                 hidden = f"{folder}/{name[4:]}" if folder else name[4:]
                 layer.covered.add(hidden)
@@ -108,6 +112,7 @@ class _Layer:
         self._dropped: dict[str, tuple[int, TarEntry]] = {}
         self._links: list[tuple[int, str, TarEntry]] = []
         self._kept: set[str] = set()
+        self._ends: dict[str, str | None] = {}  # where chains of hidden links lead
 
     def keep(self, entry: TarEntry, *, if_asked: bool = True) -> None:
         if if_asked:
@@ -147,14 +152,25 @@ class _Layer:
 
     def _content_of(self, path: str) -> tuple[str, tuple[int, TarEntry]] | None:
         """Give the hidden file that a link leads to; nothing where it leads to one that is seen, or is not here."""
-        for _ in range(len(self._dropped) + 1):
-            found = self._dropped.get(path)
-            if found is None or path in self._kept:
-                return None
-            if found[1].type == TYPE_FILE:
-                return path, found
-            path = _clean(found[1].linkname)
-        raise InvalidTar(f"the layers cannot be made one: {path!r} is a hard link to itself")
+        way: dict[str, None] = {}
+        end: str | None = path
+        while end is not None:
+            if end in self._ends:
+                end = self._ends[end]
+                break
+            if end in way:
+                raise InvalidTar(f"the layers cannot be made one: {end!r} is a hard link to itself")
+            way[end] = None
+            found = None if end in self._kept else self._dropped.get(end)
+            if found is None:
+                end = None
+            elif found[1].type == TYPE_FILE:
+                break
+            else:
+                end = _clean(found[1].linkname)
+        # Very many links may lead along one chain.
+        self._ends |= dict.fromkeys(way, end)
+        return None if end is None else (end, self._dropped[end])
 
 
 def cut(chunks: Iterable[bytes], pieces: Iterable[Piece]) -> Iterator[bytes]:
