@@ -47,7 +47,7 @@ def load(
         report = images.load(origin, platform=platform, progress=progress)
     if verbose:
         for line in report.found():
-            output.complain(line)
+            output.complain(output.harmless(line))
     if records is not None:
         for record in _described(report):
             records.print(record)
