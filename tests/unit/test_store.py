@@ -26,6 +26,7 @@ from orlop.model.reference import Reference
 from orlop.store.backend_fs import FSStoreBackend
 from orlop.store.backend_memory import MemoryStoreBackend
 from orlop.store.images import ImageStore
+from orlop.store.metadata_sqlite_schema import lay_out
 from orlop.store.root import Store
 from orlop.streams.files import FileLock
 
@@ -595,6 +596,19 @@ class TestRoots:
             images.load(data / "dockerd-29-overlay2" / "tiny.tar")
         for path in [tmp_path / "a" / "root", *(tmp_path / "a" / "root").rglob("*")]:
             assert path.stat().st_mode & 0o077 == 0, path
+
+    def test_the_database_is_for_the_owner_alone_from_its_first_byte(self, tmp_path, monkeypatch):
+        modes: list[int] = []
+
+        def watched(connection, path, schema):
+            modes.append(Path(path).stat().st_mode & 0o777)
+            return lay_out(connection, path, schema)
+
+        monkeypatch.setattr("orlop.store.metadata_sqlite.lay_out", watched)
+        tmp_path.chmod(0o755)
+        with orlop.open(tmp_path) as images:
+            assert images.images() == []
+        assert modes == [0o600]
 
     def test_a_newer_store_is_left_alone(self, tmp_path):
         with Store(tmp_path / "root") as store:

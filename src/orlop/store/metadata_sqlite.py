@@ -191,7 +191,16 @@ class SQLiteMetadata(Metadata):
         # `close` may be called by another thread than the one that connected.
         return sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
 
+    def _make_file(self) -> None:
+        """Make a new database for those alone who may use it: SQLite would let everybody read it at first."""
+        if not os.path.exists(self._path):
+            # Another process may be faster; what cannot be made, SQLite explains.
+            with suppress(OSError):
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._modes.file)
+                os.close(descriptor)
+
     def _connect(self) -> sqlite3.Connection:
+        self._make_file()
         connection = self._opened()
         try:
             connection.execute("PRAGMA synchronous=FULL")
