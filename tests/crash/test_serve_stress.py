@@ -285,12 +285,12 @@ def test_clients_that_hang_up_in_a_save_leave_nothing(server):
     assert settled(lambda: kept(server)) == {}
     assert settled(lambda: rest(server) - before) == {}
     # Whoever takes its time gets all of it, though the image is removed meanwhile.
-    asker = client.connection()
-    asker.request("GET", "/images/big:1/get")
-    answer = asker.getresponse()
+    connection = client.connection()
+    connection.request("GET", "/images/big:1/get")
+    answer = connection.getresponse()
     begin = answer.read(1000)
     assert client.delete("/images/big:1").status == 200
     assert whole(begin + answer.read())
-    asker.close()
+    connection.close()
     assert settled(lambda: kept(server)) == {}
     assert blobs(server) == seen
