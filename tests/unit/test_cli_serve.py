@@ -225,3 +225,26 @@ def test_memory_of_a_server_stays_small(tmp_path, data):
         status = Path(f"/proc/{served.process.pid}/status").read_text()
     (peak,) = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")]
     assert peak < 100 << 10
+
+
+def test_a_server_without_descriptors_says_so_once_and_goes_on(tmp_path):
+    path = str(tmp_path / "api.sock")
+    command = [*ORLOP, "--root", str(tmp_path / "root"), "serve", "-H", f"unix://{path}"]
+    few = ["prlimit", "--nofile=40:40", *command]
+    process = subprocess.Popen(few, stderr=subprocess.PIPE, env=environment(), text=True)
+    assert process.stderr is not None
+    try:
+        assert process.stderr.readline().startswith("Listening")
+        many = [socket.socket(socket.AF_UNIX) for _ in range(60)]
+        for one in many:
+            one.connect(path)
+        assert "Too many open files" in process.stderr.readline()
+        for one in many:
+            one.close()
+        assert Client(path).get("/_ping").status == 200
+        process.terminate()
+        _, said = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, said) == (0, "")
+    finally:
+        process.kill()
+        process.communicate()

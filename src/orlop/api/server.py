@@ -7,7 +7,7 @@ import logging
 import signal
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.config import Config
 from uvicorn.server import Server as UvicornServer
@@ -36,6 +36,10 @@ _TICK: Final = 1
 _ARENA_MAX: Final = -8
 """glibc's name for how many pools there are (`mallopt`, malloc.h)."""
 _ARENAS: Final = 2
+_BACKLOG: Final = 128
+_MOST_TOLD: Final = 100
+_QUIET: Final = 60
+"""For how many seconds the same trouble is not told again."""
 _CLEANING: Final = 10
 """For how many seconds the end waits for what it broke off."""
 _IDLE: Final = 300
@@ -80,6 +84,7 @@ class Server:
     def __init__(self, service: ImageService, doors: Sequence[Door], options: Options) -> None:
         self._doors = doors
         self._ending = asyncio.Event()
+        self._told: dict[str, float] = {}
         workers = Workers(options.transfers)
         watch = EventWatch(service, workers)
         self._context = Context(service, workers, watch, Metrics(), self._ending, options.bounds, options.log)
@@ -87,6 +92,7 @@ class Server:
 
     async def serve(self, ready: Callable[[], object] = lambda: None) -> None:
         """Serve until `end` is called. ``ready`` is called once connections are accepted."""
+        asyncio.get_running_loop().set_exception_handler(self._tell)
         async with asyncio.TaskGroup() as tasks:
             for server, door in zip(self._servers, self._doors, strict=True):
                 tasks.create_task(server.serve(door.listener.sockets))
@@ -94,6 +100,14 @@ class Server:
                 await server.listening.wait()
             ready()
         await self._break_off()
+
+    def _tell(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Say what the loop can tell nobody, such as that there are no descriptors left; not the same all the time."""
+        error = context.get("exception")
+        message = context["message"] if error is None else f"{context['message']} ({error})"
+        if self._told.get(message, -_QUIET) + _QUIET <= loop.time():
+            self._told = {**self._told, message: loop.time()} if len(self._told) < _MOST_TOLD else {}
+            _log.error("%s", message, exc_info=error)
 
     async def _break_off(self) -> None:
         """End what is still at work, and wait until it has cleaned up after itself."""
@@ -172,6 +186,7 @@ def _config(door: Door, context: Context, options: Options) -> Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        backlog=_BACKLOG,
         timeout_keep_alive=_IDLE,
         timeout_graceful_shutdown=options.grace,  # type: ignore[arg-type]  # it takes fractions as well
         ssl_context_factory=None if tls is None else lambda _, __: tls,
