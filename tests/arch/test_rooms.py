@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orlop.errors import InvalidDigest
+from orlop.model.digest import DiffID, Digest
+from orlop.store.blobs import blob_name, toc_name
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -100,6 +104,48 @@ def test_only_the_command_line_reads_the_environment() -> None:
         name for name, path in MODULES.items() if uses(path, "os.environ", "os.getenv", "os.environb", "sys.argv")
     }
     assert [name for name in readers if not name.startswith("cli/")] == []
+
+
+def joined_parts(path: Path) -> set[str]:
+    """What of a digest this module puts into paths."""
+    joins = [
+        node
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"os.path.join", "posixpath.join"}
+    ]
+    parts = [each for join in joins for argument in join.args for each in ast.walk(argument)]
+    called = {each.func for each in parts if isinstance(each, ast.Call)}  # `os.urandom(8).hex()` is no digest
+    return {
+        ast.unparse(each)
+        for each in parts
+        if isinstance(each, ast.Attribute) and each.attr in {"hex", "algorithm"} and each not in called
+    }
+
+
+def test_digests_become_paths_where_they_are_checked_only() -> None:
+    # Every public method of a `StoreBackend` checks them; so do `blob_name` and `toc_name`.
+    assert {name for name, path in MODULES.items() if joined_parts(path)} == {"store/backend_fs.py"}
+    with pytest.raises(InvalidDigest):
+        blob_name(Digest.unchecked("sha256:../../x"))
+    with pytest.raises(InvalidDigest):
+        toc_name(DiffID.unchecked("../../x"))
+
+
+def test_reading_archives_writes_nothing() -> None:
+    words = (
+        "chmod chown link makedirs mkdir mkfifo mknod pwrite remove rename replace rmdir symlink truncate unlink write"
+    )
+    changing = {f"os.{word}" for word in words.split()}
+    for name, path in MODULES.items():
+        if not name.startswith("archive/"):
+            continue
+        assert uses(path, *changing) == set(), name
+        assert {*imports(path)}.isdisjoint({"shutil", "tempfile"}), name
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "open":
+                assert ast.unparse(node.args[1]) == "'rb'", name
+            if isinstance(node, ast.Attribute) and ast.unparse(node) in {"os.O_WRONLY", "os.O_RDWR", "os.O_CREAT"}:
+                raise AssertionError(name)
 
 
 def test_the_model_touches_no_file_socket_or_clock() -> None:

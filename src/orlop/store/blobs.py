@@ -66,6 +66,23 @@ class BlobStore(ABC):
         """Remove bytes once the write of the rows is durable, and keep them if it is undone."""
 
 
+def blob_name(digest: Digest) -> str:
+    """Give the path of a blob below a store's root. Raises `InvalidDigest` for what is no digest, but may be a path."""
+    return os.path.join("blobs", *_parts(digest))
+
+
+def toc_name(diff_id: DiffID) -> str:
+    """Give the path of a table of contents below a store's root. Raises `InvalidDigest`."""
+    return f"{os.path.join('toc', *_parts(diff_id))}.zst"
+
+
+def _parts(digest: Digest) -> tuple[str, str]:
+    if not digest.is_valid:
+        msg = f"{str(digest)!r} is no digest, and no file can have it as its name"
+        raise InvalidDigest(msg)
+    return digest.algorithm, digest.hex
+
+
 class FileBlobStore(BlobStore):
     """Files below a root: ``blobs/<algorithm>/<hex>``, as in an OCI image layout, and their tables of contents."""
 
@@ -77,12 +94,12 @@ class FileBlobStore(BlobStore):
         self._resting: deque[NewFile] = deque()
 
     def path(self, digest: Digest) -> str:
-        """Give where a blob lies or would lie."""
-        return os.path.join(self._root, "blobs", digest.algorithm, digest.hex)
+        """Give where a blob lies or would lie. Raises `InvalidDigest`."""
+        return os.path.join(self._root, blob_name(digest))
 
     def toc_path(self, diff_id: DiffID) -> str:
-        """Give where a layer's table of contents lies or would lie."""
-        return os.path.join(self._root, "toc", diff_id.algorithm, f"{diff_id.hex}.zst")
+        """Give where a layer's table of contents lies or would lie. Raises `InvalidDigest`."""
+        return os.path.join(self._root, toc_name(diff_id))
 
     def open_unverified(self, blob: BlobRow) -> BinaryIO:
         """Give the raw bytes, see `BlobStore.open_unverified`."""

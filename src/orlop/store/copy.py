@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import StorageError, StoreDamaged, StoreInUse, TargetExists
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
+from orlop.store.blobs import blob_name, toc_name
 from orlop.store.leases import EVERYTHING
 from orlop.store.new_root import new_root, part_name, remove_tree, require_free, target_of
 from orlop.store.quarantine import Quarantine
@@ -270,7 +271,7 @@ class _Teller:
 
 
 def _put_in(new: NewRoot, store: Store, blob: BlobRow, tell: _Teller, *, link: bool) -> int:
-    target = os.path.join(new.path, "blobs", blob.digest.algorithm, blob.digest.hex)
+    target = os.path.join(new.path, blob_name(blob.digest))
     if link and _linked(store, blob, target, new.modes.content):
         return tell.done(0)
     with NewFile(target, shown=new.target) as file:
@@ -321,7 +322,7 @@ def _fill(file: NewFile, store: Store, blob: BlobRow, tell: _Teller) -> None:
 def _copy_toc(store: Store, new: NewRoot, diff_id: DiffID) -> None:
     content = _toc(store, diff_id)
     if content is not None:
-        path = os.path.join(new.path, "toc", diff_id.algorithm, f"{diff_id.hex}.zst")
+        path = os.path.join(new.path, toc_name(diff_id))
         with NewFile(path, shown=new.target) as file:
             file.set_mode(new.modes.file)
             file.write(content)

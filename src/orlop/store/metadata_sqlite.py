@@ -189,7 +189,10 @@ class SQLiteMetadata(Metadata):
 
     def _opened(self) -> sqlite3.Connection:
         # `close` may be called by another thread than the one that connected.
-        return sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+        # What a large write may have to undo would else lie in a file outside of the store.
+        connection.execute("PRAGMA temp_store=MEMORY")
+        return connection
 
     def _make_file(self) -> None:
         """Make a new database for those alone who may use it: SQLite would let everybody read it at first."""
@@ -360,9 +363,11 @@ class SQLiteMetadata(Metadata):
                 kept = migrate(connection, self._path, self._schema)
                 if kept is not None:
                     _log.warning("the store at %s is of a newer schema now; the old database is %s", self._root, kept)
-            elif lay_out(connection, self._path, self._schema):
-                # SQLite gives what it makes beside a database the same mode.
-                os.chmod(self._path, self._modes.file)
+            else:
+                # SQLite gives what it makes beside a database the mode that this has at that moment.
+                with suppress(PermissionError):
+                    os.chmod(self._path, self._modes.file)
+                lay_out(connection, self._path, self._schema)
 
     def _connect_reading(self) -> sqlite3.Connection:
         path, options = self._path, "mode=ro&immutable=1"
