@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from orlop.service.inspect import ImageDetails
     from orlop.service.listed import ImageUsage, ListedImage
     from orlop.service.manifests import ImageManifests, ManifestKind, ManifestSummary
-    from orlop.service.prune import PruneReport
     from orlop.service.remove import RemoveReport
+    from orlop.service.verdict import ImageVerdict, LayerVerdict, PruneReport
     from orlop.store.gc import Garbage, GcReport
 
 _HOMES = {
@@ -63,6 +63,7 @@ _HOMES = {
     "ImageManifests": "orlop.service.manifests",
     "ImageService": "orlop.service.image_service",
     "ImageSummary": "orlop.service.images",
+    "ImageVerdict": "orlop.service.verdict",
     "ImageUsage": "orlop.service.listed",
     "LayerDone": "orlop.model.progress",
     "LayerExists": "orlop.model.progress",
@@ -70,6 +71,7 @@ _HOMES = {
     "LayerUsage": "orlop.service.df",
     "Limits": "orlop.model.limits",
     "ListedImage": "orlop.service.listed",
+    "LayerVerdict": "orlop.service.verdict",
     "LoadReport": "orlop.archive.report",
     "LoadedImage": "orlop.archive.report",
     "ManifestKind": "orlop.service.manifests",
@@ -78,7 +80,7 @@ _HOMES = {
     "OrlopError": "orlop.errors",
     "Platform": "orlop.model.platform",
     "ProgressEvent": "orlop.model.progress",
-    "PruneReport": "orlop.service.prune",
+    "PruneReport": "orlop.service.verdict",
     "Reference": "orlop.model.reference",
     "RemoveReport": "orlop.service.remove",
     "RootFS": "orlop.model.image",
@@ -109,10 +111,12 @@ __all__ = [
     "ImageService",
     "ImageSummary",
     "ImageUsage",
+    "ImageVerdict",
     "LayerDone",
     "LayerExists",
     "LayerProgress",
     "LayerUsage",
+    "LayerVerdict",
     "Limits",
     "ListedImage",
     "LoadReport",

@@ -228,6 +228,12 @@ class ImageInUse(Conflict):
     code = "IMAGE_IN_USE"
 
 
+class QuotaExceeded(Conflict):
+    """What must stay in a store takes more than it may."""
+
+    code = "QUOTA_EXCEEDED"
+
+
 class LayerLimitExceeded(Conflict):
     """A chain would have more layers than an image may have."""
 

@@ -64,7 +64,7 @@ def killed_everywhere(stage: Stage) -> Count:
             raise AssertionError(where) from error
         wrong = scenarios.serious(copy)
         assert wrong == [], (where, wrong)
-        assert scenarios.allowed(stage.scenario, found, before, after), (where, found)
+        assert found in (before, after), (where, found)
         count.old += found == before
         shutil.rmtree(copy)
         status, said = stage.command()

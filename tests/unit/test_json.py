@@ -73,7 +73,9 @@ def test_outputs_fit_their_schemas(lines: Callable[..., list[Any]], archive: str
     check("load", lines("load", "-q", "-i", DATA / archive, "--format", "json"))
     check("df", lines("df", "--format", "json"))
     check("df-verbose", lines("df", "-v", "--format", "json"))
-    check("prune", lines("image", "prune", "-f", "--format", "json"))
+    check("image-prune", lines("image", "prune", "-f", "--format", "json"))
+    check("prune", lines("prune", "--dry-run", "-a", "--format", "json"))
+    check("prune", lines("prune", "-f", "--format", "json"))
     for image in loaded:
         for name in image["Names"]:
             check("rmi", lines("rmi", "--format", "json", name))
@@ -99,7 +101,7 @@ def test_an_inspection_without_a_format_fits_too(
 def test_a_pruning_fits_and_is_what_it_was_without_a_format(lines: Callable[..., list[Any]]) -> None:
     lines("load", "-q", "-i", DATA / ARCHIVES[0], "--format", "json")
     (pruned,) = lines("image", "prune", "-af", "--format", "json")
-    check("prune", [pruned])
+    check("image-prune", [pruned])
     assert "example/tiny:1.0" in pruned["Untagged"]
     assert pruned["Reclaimed"] > 3000
 

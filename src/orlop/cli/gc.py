@@ -24,7 +24,7 @@ _FIELDS: Final = ("Root", "DryRun", "Garbage", "Freed")
 def gc(session: Session, *, dry_run: bool, form: str | None) -> None:
     """Remove what a crash has left, and what nothing references.
 
-    Images stay, those without a name too: `orlop image prune` removes those. Others may use the store meanwhile; what
+    Images stay, those without a name too: `orlop prune` removes those. Others may use the store meanwhile; what
     they are at work on stays.
     """
     records = _records(form) if form else None

@@ -15,7 +15,7 @@ _COMMANDS: Final = {
     "list": "images:images",
     "load": "load:load",
     "ls": "images:images",
-    "prune": "prune:prune",
+    "prune": "image_prune:image_prune",
     "pull": "registries:pull",
     "push": "registries:push",
     "remove": "rmi:rmi",

@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "inspect": "inspect:inspect",
     "load": "load:load",
     "pin": "pin:pin",
+    "prune": "prune:prune",
     "pull": "registries:pull",
     "push": "registries:push",
     "rmi": "rmi:rmi",

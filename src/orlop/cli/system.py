@@ -10,6 +10,7 @@ from orlop.cli.lazy import LazyGroup
 
 _COMMANDS: Final = {
     "df": "df:df",
+    "prune": "prune:prune",
 }
 
 

@@ -303,19 +303,40 @@ class ImageService:
 
         return remove(self._store, name, force=force, prune=prune)
 
-    def prune(self, *, all: bool = False, filters: Sequence[str] = ()) -> PruneReport:  # noqa: A002 - docker's word
-        """Remove images that dangle: that have no tag, and are no image's parent. Each removal is atomic.
+    def prune(
+        self,
+        *,
+        all: bool = False,  # noqa: A002 - docker's word
+        filters: Sequence[str] = (),
+        keep_last: int | None = None,
+        max_size: int | None = None,
+        dry_run: bool = False,
+    ) -> PruneReport:
+        """Remove images that dangle: that have no tag, and are no image's parent. Atomic: all of it, or nothing.
+
+        Pinned images stay with their names, and so does the image that one which stays is made from. What a living
+        process works with stays until that is done.
 
         Args:
             all: remove images with names too: since no containers run here, that is every image.
-            filters: only those that these leave: ``until=24h``, ``label=…``, ``label!=…``.
+            filters: touch only those that these leave: ``until=24h``, ``label=…``, ``label!=…``.
+            keep_last: take away the tags of all but this many images of each repository, those whose tags there were
+                given last; these images stay. It says with ``all`` what it says without.
+            max_size: then remove images that were not used for longest, with names or without, until the store's blobs
+                and tables of contents take no more than this many bytes. An image whose removal would free nothing
+                stays, and so does what ``keep_last`` keeps, what filters exclude, and what a process works with.
+            dry_run: change nothing; say what would be done.
+
+        Returns:
+            What went, or would go, with a verdict and its reason for every image and every layer, and the bytes.
 
         Raises:
-            InvalidFilter: a filter cannot be read.
+            InvalidFilter: a filter cannot be read. InvalidInput: a number is too small. QuotaExceeded: what must stay
+                takes more than ``max_size``; nothing was removed.
         """
         from orlop.service.prune import prune  # noqa: PLC0415 - one verb needs one verb's code
 
-        return prune(self._store, all=all, filters=filters)
+        return prune(self._store, all=all, filters=filters, keep_last=keep_last, max_size=max_size, dry_run=dry_run)
 
     def pin(self, name: str) -> ImageID:
         """Let an image stay: no pruning and no quota takes it, its names or what it is made from. Idempotent.

@@ -1,59 +1,69 @@
-"""``image prune``: images that nobody needs, removed as daemons do it."""
+"""``prune``: images that nobody needs, removed as daemons do it, or as many as it takes to keep a store small."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orlop.errors import ImageInUse, NotFound
-from orlop.service.filters import PRUNE_FILTERS, parse_filters, select
-from orlop.service.images import list_images
-from orlop.service.lookup import labels
-from orlop.service.remove import RemoveReport, remove
+from orlop.errors import InvalidInput
+from orlop.service.filters import PRUNE_FILTERS, parse_filters
+from orlop.service.inventory import take_inventory
+from orlop.service.prune_plan import Rules, make_plan
+from orlop.service.remove import Removal, StoreGround
+from orlop.service.verdict import PruneReport
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orlop.service.images import ImageSummary
+    from orlop.service.prune_plan import Plan
+    from orlop.store.metadata import Rows
     from orlop.store.root import Store
 
-
-@dataclass(frozen=True, slots=True)
-class PruneReport(RemoveReport):
-    """What went, as a `RemoveReport` says it; ``reclaimed`` is the bytes of the files in the layers among it."""
-
-    reclaimed: int
+__all__ = ["PruneReport", "prune"]
 
 
-def prune(store: Store, *, all: bool = False, filters: Sequence[str] = ()) -> PruneReport:  # noqa: A002 - docker's word
+def prune(
+    store: Store,
+    *,
+    all: bool = False,  # noqa: A002 - docker's word
+    filters: Sequence[str] = (),
+    keep_last: int | None = None,
+    max_size: int | None = None,
+    dry_run: bool = False,
+) -> PruneReport:
     """See `orlop.service.ImageService.prune`."""
     wanted = parse_filters(filters, known=PRUNE_FILTERS, now=store.now())
-    everything = all or wanted.dangling is False
-    sizes = {str(chain): layer.diff_size for chain, layer in store.layers.map().items()}
-    found = select(
-        list_images(store, None, all=False),
-        wanted if wanted.dangling is None else replace(wanted, dangling=None),
-        created=lambda _: (0, 0),
-        labels=lambda image_id: labels(store, image_id),
+    for name, number, least in (("keep_last", keep_last, 1), ("max_size", max_size, 0)):
+        if number is not None and number < least:
+            msg = f"{name} is {number}, but at least {least} makes sense; give a greater number"
+            raise InvalidInput(msg)
+    rules = Rules(all or wanted.dangling is False, wanted, keep_last, max_size)
+    if dry_run:
+        with store.metadata.read() as rows:
+            plan = _planned(store, rows, rules)
+        return _report(plan, plan.lines, dry_run=True)
+    with store.metadata.write() as rows:
+        plan = _planned(store, rows, rules)
+        removal = Removal(StoreGround(store))
+        removal.lines += [("Deleted", str(layer.chain_id)) for layer in store.leases.drop_dead(rows)]
+        for deed in plan.deeds:
+            deed.do(removal)
+        store.events.pruned(plan.reclaimed)
+    return _report(plan, removal.lines, dry_run=False)
+
+
+def _planned(store: Store, rows: Rows, rules: Rules) -> Plan:
+    inventory = take_inventory(store, rows)
+    return make_plan(inventory, rules, rows.labels(list(inventory.images)) if rules.filters.needs_config else {})
+
+
+def _report(plan: Plan, lines: Sequence[tuple[str, str]], *, dry_run: bool) -> PruneReport:
+    return PruneReport(
+        lines=tuple(lines),
+        reclaimed=plan.reclaimed,
+        freed=plan.freed,
+        stored=plan.stored,
+        left=plan.left,
+        images=plan.images,
+        layers=plan.layers,
+        dry_run=dry_run,
     )
-    lines: list[tuple[str, str]] = []
-    for image in found:
-        if everything or not image.repo_tags:
-            lines += _removed(store, image)
-    reclaimed = sum(sizes.get(text, 0) for kind, text in lines if kind == "Deleted")
-    store.events.pruned(reclaimed)
-    return PruneReport(tuple(lines), reclaimed)
-
-
-def _removed(store: Store, image: ImageSummary) -> list[tuple[str, str]]:
-    """Remove an image, if it has no other names than it had; what others need stays, and is no error."""
-    lines: list[tuple[str, str]] = []
-    with store.metadata.write():
-        if set(store.references.of_image(image.id)) != set(image.references) or store.images.is_pinned(image.id):
-            return lines
-        for name in [str(reference) for reference in image.references] or [str(image.id)]:
-            # It may have gone as the parent of another one.
-            with suppress(ImageInUse, NotFound):
-                lines += remove(store, name).lines
-    return lines

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orlop.errors import ImageInUse, ReferenceNotFound
@@ -11,9 +12,9 @@ from orlop.model.reference import Reference, parse_any
 from orlop.service.lookup import find_image, is_id_of, labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from orlop.model.digest import ImageID
+    from orlop.model.digest import ChainID, ImageID
     from orlop.store.root import Store
 
 
@@ -34,83 +35,120 @@ class RemoveReport:
         return tuple(text for kind, text in self.lines if kind == "Deleted")
 
 
-def remove(store: Store, name: str, *, force: bool = False, prune: bool = True) -> RemoveReport:
-    """See `orlop.service.ImageService.remove`."""
-    with store.metadata.write():
-        removal = _Removal(store, force=force, prune=prune)
-        removal.start(name)
-    return RemoveReport(tuple(removal.lines))
+class Ground(ABC):
+    """What a removal works on: a store inside a write, or a plan of what would become of one."""
+
+    @abstractmethod
+    def names(self, image_id: ImageID) -> Sequence[Reference]:
+        """Give an image's names, sorted."""
+
+    @abstractmethod
+    def untag(self, reference: Reference, image_id: ImageID) -> None:
+        """Take one of its names from an image."""
+
+    @abstractmethod
+    def has_children(self, image_id: ImageID) -> bool:
+        """Say whether an image is another's parent."""
+
+    @abstractmethod
+    def parent(self, image_id: ImageID) -> ImageID | None:
+        """Give an image's parent, which need not be there."""
+
+    @abstractmethod
+    def may_go_along(self, image_id: ImageID) -> bool:
+        """Say whether an image is there and may go with its last child: one that is pinned may not, unless named."""
+
+    @abstractmethod
+    def delete(self, image_id: ImageID) -> Iterable[ChainID]:
+        """Delete an image that is there, and give the layers that went with it, top first."""
 
 
-@dataclass
-class _Removal:
-    """One removal under way, inside a write."""
+class StoreGround(Ground):
+    """A store, inside a write: everything is done, and told as an event."""
 
-    store: Store
-    force: bool
-    prune: bool
-    lines: list[tuple[str, str]] = field(default_factory=list)
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
-    def start(self, name: str) -> None:
-        if self._is_dangling(name):
-            return
-        image_id = find_image(self.store, name)
-        if not is_id_of(image_id, name):
-            self._untag(self._carried(name, image_id), image_id)
-            if not self.store.references.of_image(image_id):
-                # The name is gone, which was asked for; that others need the image is no error.
-                self._delete(image_id, force=self.force, quiet=True)
-            return
-        names = self.store.references.of_image(image_id)
-        if _are_one(names):
-            self._check(image_id, active_names=False)
-            for reference in names:
-                self._untag_one(reference, image_id)
-        self._delete(image_id, force=self.force, quiet=False)
+    def names(self, image_id: ImageID) -> Sequence[Reference]:
+        """Give an image's names, sorted."""
+        return self._store.references.of_image(image_id)
 
-    def _is_dangling(self, name: str) -> bool:
-        """Take away a name whose image is gone already, and say whether it was one."""
-        parsed = parse_any(name)
-        if isinstance(parsed, Digest):
-            return False
-        reference = parsed.with_default_tag()
-        try:
-            image_id = self.store.references.get(reference)
-        except ReferenceNotFound:
-            return False
-        with self.store.metadata.read() as rows:
-            if rows.image_row(image_id) is not None:
-                return False
-        self._untag_one(reference, image_id)
-        return True
+    def untag(self, reference: Reference, image_id: ImageID) -> None:
+        """Take one of its names from an image."""
+        self._store.references.delete(reference)
+        self._store.events.image("untag", image_id, labels=labels(self._store, image_id))
 
-    def _carried(self, name: str, image_id: ImageID) -> Reference:
-        """Give the one of the image's names that the user means: of a tag and a digest, the tag."""
-        asked = Reference.parse(name).with_default_tag()
-        names = self.store.references.of_image(image_id)
-        if asked in names:
-            return asked
-        parts = [one for one in names if one.name == asked.name and (asked.tag is None or one.tag == asked.tag)]
-        return parts[0] if parts else asked
+    def has_children(self, image_id: ImageID) -> bool:
+        """Say whether an image is another's parent."""
+        return bool(self._store.images.children(image_id))
 
-    def _untag(self, reference: Reference, image_id: ImageID) -> None:
-        self._untag_one(reference, image_id)
-        left = [name for name in self.store.references.of_image(image_id) if name.name == reference.name]
+    def parent(self, image_id: ImageID) -> ImageID | None:
+        """Give an image's parent."""
+        return self._store.images.get_parent(image_id)
+
+    def may_go_along(self, image_id: ImageID) -> bool:
+        """Say whether an image is there and may go with its last child."""
+        with self._store.metadata.read() as rows:
+            return rows.image_row(image_id) is not None and not self._store.images.is_pinned(image_id)
+
+    def delete(self, image_id: ImageID) -> Iterable[ChainID]:
+        """Delete an image, and give the layers that went with it."""
+        layers = self._store.images.delete(image_id)
+        self._store.events.image("delete", image_id)
+        return [layer.chain_id for layer in layers]
+
+
+class Removal:
+    """One removal under way; ``lines`` are those of its `RemoveReport` so far.
+
+    Args:
+        ground: what it works on. parents: an image's nameless parents go with it.
+    """
+
+    def __init__(self, ground: Ground, *, parents: bool = True) -> None:
+        self._ground = ground
+        self._parents = parents
+        self.lines: list[tuple[str, str]] = []
+
+    def has_name(self, reference: Reference, image_id: ImageID) -> bool:
+        """Say whether an image still has a name."""
+        return reference in self._ground.names(image_id)
+
+    def take_name(self, reference: Reference, image_id: ImageID) -> None:
+        """Take a name from an image; once it has none, and no children, the image goes."""
+        self.untag(reference, image_id)
+        left = [name for name in self._ground.names(image_id) if name.name == reference.name]
         # Digests of a repository mean nothing once its last tag on the image is gone.
         if reference.digest is None and all(name.tag is None for name in left):
             for name in left:
-                self._untag_one(name, image_id)
+                self.untag(name, image_id)
+        if not self._ground.names(image_id):
+            # The name is gone, which was asked for; that others need the image is no error.
+            self._delete(image_id, force=False, quiet=True)
 
-    def _untag_one(self, reference: Reference, image_id: ImageID) -> None:
-        self.store.references.delete(reference)
-        self.store.events.image("untag", image_id, labels=labels(self.store, image_id))
+    def take_image(self, image_id: ImageID, *, force: bool = False) -> None:
+        """Take an image away, with its names if they are one; with all of them where that is forced.
+
+        Raises:
+            ImageInUse: it has children, or several names.
+        """
+        names = self._ground.names(image_id)
+        if _are_one(names):
+            self._check(image_id, active_names=False)
+            for reference in names:
+                self.untag(reference, image_id)
+        self._delete(image_id, force=force, quiet=False)
+
+    def untag(self, reference: Reference, image_id: ImageID) -> None:
+        """Take a name from an image, and do no more."""
+        self._ground.untag(reference, image_id)
         self.lines.append(("Untagged", reference.familiar))
 
     def _check(self, image_id: ImageID, *, active_names: bool) -> None:
         """Raise `ImageInUse` where something needs the image."""
-        if self.store.images.children(image_id):
+        if self._ground.has_children(image_id):
             raise _conflict(image_id, "cannot", "image has dependent child images")
-        if active_names and self.store.references.of_image(image_id):
+        if active_names and self._ground.names(image_id):
             raise _conflict(image_id, "must", "image is referenced in multiple repositories")
 
     def _delete(self, image_id: ImageID, *, force: bool, quiet: bool) -> None:
@@ -123,21 +161,55 @@ class _Removal:
                 if quiet:
                     return
                 raise
-            parent = self.store.images.get_parent(current)
-            for reference in self.store.references.of_image(current):
-                self._untag_one(reference, current)
-            layers = self.store.images.delete(current)
-            self.store.events.image("delete", current)
+            parent = self._ground.parent(current)
+            for reference in self._ground.names(current):
+                self.untag(reference, current)
+            layers = self._ground.delete(current)
             self.lines.append(("Deleted", str(current)))
-            self.lines += [("Deleted", str(layer.chain_id)) for layer in layers]
-            current, force, quiet = (parent if self.prune and self._may_go(parent) else None), False, True
+            self.lines += [("Deleted", str(layer)) for layer in layers]
+            # A parent may be missing; its children can be removed all the same.
+            goes_along = self._parents and parent is not None and self._ground.may_go_along(parent)
+            current, force, quiet = (parent if goes_along else None), False, True
 
-    def _may_go(self, parent: ImageID | None) -> bool:
-        # A parent may be missing; its children can be removed all the same. Nobody has named a pinned one.
-        if parent is None or self.store.images.is_pinned(parent):
-            return False
-        with self.store.metadata.read() as rows:
-            return rows.image_row(parent) is not None
+
+def remove(store: Store, name: str, *, force: bool = False, prune: bool = True) -> RemoveReport:
+    """See `orlop.service.ImageService.remove`."""
+    with store.metadata.write():
+        removal = Removal(StoreGround(store), parents=prune)
+        dangling = _dangling(store, name)
+        if dangling is not None:
+            removal.untag(*dangling)
+        else:
+            image_id = find_image(store, name)
+            if is_id_of(image_id, name):
+                removal.take_image(image_id, force=force)
+            else:
+                removal.take_name(_carried(store, name, image_id), image_id)
+    return RemoveReport(tuple(removal.lines))
+
+
+def _dangling(store: Store, name: str) -> tuple[Reference, ImageID] | None:
+    """Give a name whose image is gone already, with the ID of that, if it is one."""
+    parsed = parse_any(name)
+    if isinstance(parsed, Digest):
+        return None
+    reference = parsed.with_default_tag()
+    try:
+        image_id = store.references.get(reference)
+    except ReferenceNotFound:
+        return None
+    with store.metadata.read() as rows:
+        return None if rows.image_row(image_id) is not None else (reference, image_id)
+
+
+def _carried(store: Store, name: str, image_id: ImageID) -> Reference:
+    """Give the one of the image's names that the user means: of a tag and a digest, the tag."""
+    asked = Reference.parse(name).with_default_tag()
+    names = store.references.of_image(image_id)
+    if asked in names:
+        return asked
+    parts = [one for one in names if one.name == asked.name and (asked.tag is None or one.tag == asked.tag)]
+    return parts[0] if parts else asked
 
 
 def _are_one(names: Sequence[Reference]) -> bool:

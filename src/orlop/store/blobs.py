@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, final
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, final
 
 from orlop.errors import ContentNotFound, InvalidDigest, SizeMismatch
 from orlop.streams.files import PRIVATE, NewFile, explained, explaining, fsync_directory
@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 
 _RESTING = 32
 """How many files may be on their way to the disk at once."""
+
+
+class FileSize(NamedTuple):
+    """The bytes of a file, and those that its removal gives back: none where it has another name, as in some copies."""
+
+    size: int
+    freed: int
 
 
 class BlobStore(ABC):
@@ -128,6 +135,14 @@ class FileBlobStore(BlobStore):
             return os.stat(self.path(blob.digest)).st_size == blob.size
         except FileNotFoundError:
             return False
+
+    def size_of(self, digest: Digest) -> FileSize:
+        """Give the size of a blob's file; one that is missing has none."""
+        return _size(self.path(digest))
+
+    def toc_size_of(self, diff_id: DiffID) -> FileSize:
+        """Give the size of the file of a layer's table of contents; one that is missing has none."""
+        return _size(self.toc_path(diff_id))
 
     def new(self) -> NewFile:
         """Give a file in ``ingest/`` whose name says which lease it belongs to."""
@@ -279,6 +294,15 @@ class FileBlobStore(BlobStore):
             for name in names:
                 if name.partition(".")[0] not in alive:
                     _unlink(os.path.join(ingest, name))
+
+
+def _size(path: str) -> FileSize:
+    with explaining("read", path):
+        try:
+            state = os.stat(path, follow_symlinks=False)
+        except FileNotFoundError:
+            return FileSize(0, 0)
+    return FileSize(state.st_size, state.st_size if state.st_nlink == 1 else 0)
 
 
 def _unlink(path: str) -> None:

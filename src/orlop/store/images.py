@@ -26,11 +26,13 @@ from orlop.store.metadata import parent_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from orlop.model.digest import ChainID
     from orlop.model.image import Image
     from orlop.model.platform import Platform
     from orlop.model.timestamp import Timestamp
     from orlop.store.backend import StoreBackend
     from orlop.store.layers import Layer, LayerGetReleaser, LayerMetadata
+    from orlop.store.metadata import Metadata
 
 _log = logging.getLogger(__name__)
 _HEX = frozenset("0123456789abcdef")
@@ -55,7 +57,8 @@ class ImageStore:
         self._layers = layers
         self._now = now
         # Rows of one database retain each other; else a handle for each image does.
-        self._rows_retain = getattr(layers, "metadata", layers) is getattr(backend, "metadata", None)
+        rows: Metadata | None = getattr(layers, "metadata", None)
+        self._rows: Metadata | None = rows if rows is getattr(backend, "metadata", layers) else None
         self._has_index = isinstance(backend, ImageIndex)
         self._index: ImageIndex = backend if isinstance(backend, ImageIndex) else _walked_index(backend)
         self._retained: dict[ImageID, Layer] = {}
@@ -78,7 +81,7 @@ class ImageStore:
         from orlop.model.image import check_history  # noqa: PLC0415 - listing images reads no config
 
         if self._is_retained(image.id):
-            if self._rows_retain:
+            if self._rows is not None:
                 # The bytes that are there may be damaged; these are what the ID says.
                 self._backend.set_image(image)
             return image.id
@@ -93,12 +96,12 @@ class ImageStore:
         return image.id
 
     def _is_retained(self, image_id: ImageID) -> bool:
-        return self._has(image_id) and (self._rows_retain or image_id in self._retained)
+        return self._has(image_id) and (self._rows is not None or image_id in self._retained)
 
     def _retain(self, image_id: ImageID, layer: Layer | None) -> None:
         if layer is None:
             return
-        if self._rows_retain or not self._has(image_id):
+        if self._rows is not None or not self._has(image_id):
             self._layers.release(layer)
         else:
             self._retained[image_id] = layer
@@ -121,14 +124,7 @@ class ImageStore:
         Raises:
             ImageNotFound: there is none.
         """
-        try:
-            chain_id = _parsed(self._backend.get(image_id)).rootfs.chain_id()
-        except ContentNotFound:
-            raise not_found(str(image_id)) from None
-        except OrlopError as error:
-            # A damaged image is still one that can be deleted; its layers are then left to gc.
-            _log.warning("deleting the damaged image %s: %s", image_id, error)
-            chain_id = None
+        chain_id = self._chain_of(image_id)
         with self._backend.together():
             for child in self._index.children(image_id):
                 self._backend.delete_metadata(child, _PARENT)
@@ -146,13 +142,31 @@ class ImageStore:
             self._retained.pop(image_id, None)
             return () if layer is None else self._layers.release(layer)
 
+    def _chain_of(self, image_id: ImageID) -> ChainID | None:
+        """Give the layers that an image retains. Raises `ImageNotFound` where there is none."""
+        if self._rows is not None:
+            # The row says what is retained, even if the config is damaged.
+            with self._rows.read() as rows:
+                row = rows.image_row(image_id)
+            if row is None:
+                raise not_found(str(image_id))
+            return row.chain_id
+        try:
+            return _parsed(self._backend.get(image_id)).rootfs.chain_id()
+        except ContentNotFound:
+            raise not_found(str(image_id)) from None
+        except OrlopError as error:
+            # A damaged image is still one that can be deleted; its layers are then left to gc.
+            _log.warning("deleting the damaged image %s: %s", image_id, error)
+            return None
+
     def restore(self) -> None:
         """Retain the layers of the images that were there before this object, as daemons do when they start.
 
         Only a backend whose images are no rows of the layer store needs this, and only before layers are released. It
         reads every image; one that is damaged or has lost its layers is skipped with a warning.
         """
-        if self._rows_retain:
+        if self._rows is not None:
             return
         for image_id, image in self.map().items():
             chain_id = image.rootfs.chain_id()
