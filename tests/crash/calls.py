@@ -71,7 +71,7 @@ _ANSWER: Final = struct.Struct("<QqiI")
 _RECEIVE: Final = 0xC0502100
 _SEND: Final = 0xC0182101
 _GO_ON: Final = 1
-_PATIENCE: Final = 60
+_PATIENCE: Final = int(os.environ.get("ORLOP_PATIENCE", "60"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +219,16 @@ class _Supervisor:
     def run(self, ended: Ended, judge: Callable[[Call, int], Verdict]) -> None:
         poll = select.poll()
         poll.register(self._listener, select.POLLIN)
-        until = time.monotonic() + _PATIENCE
+        until, asked = time.monotonic() + _PATIENCE, False
         while True:
             events = poll.poll(1000)
-            if not events and time.monotonic() > until:
+            if asked and time.monotonic() > until:
                 os.kill(self._pid, signal.SIGKILL)
                 raise TimeoutError(f"the process does nothing; its last calls: {[*map(str, ended.calls[-5:])]}")
+            if not events and time.monotonic() > until:
+                # Who has registered this signal says where it waits.
+                os.kill(self._pid, signal.SIGUSR1)
+                until, asked = time.monotonic() + 2, True
             if not events:
                 continue
             if not events[0][1] & select.POLLIN:
@@ -236,7 +240,7 @@ class _Supervisor:
                 if error.errno in {errno.ENOENT, errno.EINTR}:
                     continue  # who asked is dead, or was interrupted
                 raise
-            until = time.monotonic() + _PATIENCE
+            until = until if asked else time.monotonic() + _PATIENCE
             identity, thread, _, number, _, _, *arguments = _NOTIFICATION.unpack(question)
             call = self._call(thread, self._names[number], arguments)
             verdict: Verdict = None

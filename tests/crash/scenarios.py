@@ -6,6 +6,7 @@ the children run the command line as a user does, but for a clock that stands st
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import hashlib
 import io
@@ -16,6 +17,7 @@ import sqlite3
 import sys
 import tarfile
 import tempfile
+import traceback
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,9 @@ from typing import TYPE_CHECKING, Final
 
 import orlop
 from orlop import stores
+from orlop.cli import failure
 from orlop.cli.main import run
+from orlop.errors import OrlopError
 from orlop.store.root import Store
 from tests.crash.calls import Kill, watched
 from tests.invariants import broken
@@ -40,6 +44,17 @@ OTHER: Final = DATA / "dockerd-20.10-overlay2" / "parent-child.tar"
 # In every tree, names that say nothing are replaced.
 _NAMELESS: Final = ("ingest", "trash", "leases")
 _left_open: list[ImageService] = []
+_report = failure.report
+
+
+def _report_strictly(error: Exception, *, debug: bool) -> int:
+    """Report an error as the command line does, and say where the library has not made it one of its own."""
+    if isinstance(error, OSError):
+        places = [
+            f"{place.filename.rpartition('/')[2]}:{place.lineno}" for place in traceback.extract_tb(error.__traceback__)
+        ]
+        print(f"Exception that the library lets through: {error!r} at {' '.join(places)}")
+    return _report(error, debug=debug)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +218,18 @@ class Stage:
         copy_tree(self.folder / "template", self.place)
 
     def watched(
-        self, judge: Callable[[Call, int], Verdict] = lambda _call, _number: None, *, with_data: bool = False
+        self,
+        judge: Callable[[Call, int], Verdict] = lambda _call, _number: None,
+        *,
+        with_data: bool = False,
+        closes: bool = False,
     ) -> Ended:
         """Run the command under watch."""
-        return watched(self._act_alone, [str(self.place)], judge, with_data=with_data)
+        try:
+            return watched(self._act_alone, [str(self.place)], judge, with_data=with_data, closes=closes)
+        except TimeoutError as error:
+            msg = f"{error}; it said {self.said()}"
+            raise AssertionError(msg) from error
 
     def command(self, *arguments: str) -> tuple[int, str]:
         """Run the command, or another one, undisturbed; give its exit status and what it says."""
@@ -225,15 +248,23 @@ class Stage:
         return (self.folder / "said").read_text()
 
     def _act_alone(self, *arguments: str) -> int:
+        faulthandler.register(signal.SIGUSR1, all_threads=True)
         with self._standard_streams():
             return self._act(*arguments)
 
     def _act(self, *arguments: str) -> int:
         if self.scenario.library is not None and not arguments:
-            images = orlop.open(self.place / "root")
-            self.scenario.library(images)
+            try:
+                images = orlop.open(self.place / "root")
+                self.scenario.library(images)
+            except OrlopError as error:
+                print(f"Error: {error}")
+                return error.exit_code
+            except OSError as error:
+                return _report_strictly(error, debug=False)
             _left_open.append(images)
             return 0
+        failure.report = _report_strictly
         given = [argument.replace("{}", str(self.place)) for argument in arguments or self.scenario.arguments]
         return run(["--root", str(self.place / "root"), *given])
 

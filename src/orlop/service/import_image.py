@@ -16,7 +16,7 @@ from orlop.model.reference import Reference
 from orlop.model.timestamp import Timestamp
 from orlop.service.changes import apply_changes
 from orlop.service.download import downloaded, is_url
-from orlop.streams.files import explained, open_source
+from orlop.streams.files import explained, explaining, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,8 +94,13 @@ def _opened(source: BinaryIO | str | os.PathLike[str]) -> Iterator[Readable]:
         with downloaded(source) as body:
             yield body
     elif isinstance(source, (str, os.PathLike)):
-        with open(open_source(source), "rb", buffering=0) as file:
-            yield _Explained(file, os.fspath(source))
+        name = os.fspath(source)
+        file = open(open_source(source), "rb", buffering=0)  # noqa: SIM115 - a close that fails is explained as well
+        try:
+            yield _Explained(file, name)
+        finally:
+            with explaining("read", name):
+                file.close()
     else:
         yield _Explained(source, "the stream")
 

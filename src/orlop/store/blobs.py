@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import stat
@@ -16,6 +17,8 @@ from orlop.streams.files import PRIVATE, NewFile, explained, explaining, fsync_d
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from _typeshed import WriteableBuffer
 
     from orlop.model.digest import DiffID, Digest
     from orlop.store.leases import Leases
@@ -121,7 +124,7 @@ class FileBlobStore(BlobStore):
             raise explained(error, "read", path) from error
         state = os.fstat(descriptor)
         if stat.S_ISREG(state.st_mode) and state.st_size == blob.size:
-            return open(descriptor, "rb", buffering=0)
+            return _BlobFile(path, descriptor)
         os.close(descriptor)
         if not stat.S_ISREG(state.st_mode):
             msg = f"the blob {path} is no file; load its image again"
@@ -167,7 +170,7 @@ class FileBlobStore(BlobStore):
         """Rename a synced file to its digest; the name is on disk before the rows are."""
         target = self.path(digest)
         if rows.blob(digest) is None:
-            rows.after_rollback(partial(_unlink, target))
+            rows.after_rollback(partial(_unlink, target), if_sure=True)
         file.set_mode(self._modes.content)
         file.publish(target)
         # The names of all blobs of a write go to disk together, before its rows.
@@ -177,7 +180,7 @@ class FileBlobStore(BlobStore):
         """Put a synced table of contents in its place; the name is on disk before the rows are."""
         target = self.toc_path(diff_id)
         if rows.diff(diff_id) is None:
-            rows.after_rollback(partial(_unlink, target))
+            rows.after_rollback(partial(_unlink, target), if_sure=True)
         file.publish(target)
         rows.before_commit(self._sync_toc_names)
 
@@ -303,6 +306,29 @@ def _size(path: str) -> FileSize:
         except FileNotFoundError:
             return FileSize(0, 0)
     return FileSize(state.st_size, state.st_size if state.st_nlink == 1 else 0)
+
+
+class _BlobFile(io.FileIO):
+    """A file that is read, and whose errors are explained."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self._path = path
+        super().__init__(descriptor)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Give at most ``size`` bytes."""
+        with explaining("read", self._path):
+            return super().read(size)
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill a buffer as far as possible, and say how far."""
+        with explaining("read", self._path):
+            return super().readinto(buffer)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with explaining("read", self._path):
+            super().close()
 
 
 def _unlink(path: str) -> None:

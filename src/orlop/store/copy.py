@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import StorageError, StoreDamaged, StoreInUse, TargetExists
+from orlop.errors import NotFound, StorageError, StoreDamaged, StoreInUse, TargetExists
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
 from orlop.store.blobs import blob_name, toc_name
 from orlop.store.leases import EVERYTHING
 from orlop.store.new_root import new_root, part_name, remove_tree, require_free, target_of
 from orlop.store.quarantine import Quarantine
 from orlop.store.root import Store, unsafe_at
-from orlop.streams.files import SHARED, NewFile, explaining, fsync_directory
+from orlop.streams.files import SHARED, NewFile, explaining, fsync_directory, remove_leftover
 from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:
@@ -109,10 +109,11 @@ def move_store(
 
 def backup_source(root: str) -> str | None:
     """Give the root of the store that a store is a backup of, if it is one."""
+    path = os.path.join(root, _MARK)
     try:
-        with open(os.path.join(root, _MARK), encoding="utf-8", errors="surrogateescape") as mark:
+        with explaining("read", path), open(path, encoding="utf-8", errors="surrogateescape") as mark:
             return mark.read().rstrip("\n")
-    except FileNotFoundError:
+    except NotFound:
         return None
 
 
@@ -194,8 +195,7 @@ def _refreshed(store: Store, path: str, *, link: bool, allow_network: bool, prog
                     fsync_directory(os.path.join(path, "blobs", "sha256"))
                 kept.metadata.replace(rows)
         finally:
-            with suppress(FileNotFoundError):
-                os.unlink(rows)
+            remove_leftover(rows)
         _remove_strays(kept)
     return _report(path, saved, added)
 

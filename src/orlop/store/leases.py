@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.model.digest import Digest
-from orlop.streams.files import PRIVATE, FileLock, explaining
+from orlop.streams.files import PRIVATE, FileLock, explaining, remove_leftover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -145,8 +145,7 @@ class Leases:
                     self.when_dropped(rows, held)
             self._held = Counter()
             self._generation += 1
-            with explaining("remove", lock.path):
-                os.unlink(lock.path)
+            remove_leftover(lock.path)
             lock.release()
 
     def abandon(self) -> None:

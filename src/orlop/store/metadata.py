@@ -344,8 +344,12 @@ class WritableRows(Rows):
         """Call ``action`` once the changes are durable and the write lock is free again."""
 
     @abstractmethod
-    def after_rollback(self, action: Callable[[], object]) -> None:
-        """Call ``action``, still under the write lock, if the changes are undone."""
+    def after_rollback(self, action: Callable[[], object], *, if_sure: bool = False) -> None:
+        """Call ``action``, still under the write lock, if the changes are undone.
+
+        Where a commit fails it may be open whether a crash would bring the changes back: what must not happen then, as
+        the removal of what the rows name, is only done ``if_sure``.
+        """
 
 
 class Metadata(ABC):

@@ -19,7 +19,7 @@ from orlop.store.metadata import Metadata
 from orlop.store.metadata_sqlite_errors import explain_sqlite, explaining_sqlite
 from orlop.store.metadata_sqlite_rows import SQLiteRows
 from orlop.store.metadata_sqlite_schema import CURRENT, lay_out, migrate, version_of
-from orlop.streams.files import PRIVATE, FileLock, explaining
+from orlop.streams.files import PRIVATE, FileLock, explained, explaining
 
 if TYPE_CHECKING:
     import tempfile
@@ -136,13 +136,33 @@ class SQLiteMetadata(Metadata):
                     if not durable:
                         with suppress(sqlite3.Error):
                             connection.execute("ROLLBACK")
-                        _run_all(reversed(rows.rollback_actions))
+                        sure = not committing or self._is_undone(connection, error)
+                        _run_all(action for action, if_sure in reversed(rows.rollback_actions) if sure or not if_sure)
                     raise
                 finally:
                     self._local.rows = None
         finally:
             if durable:
                 _run_all(rows.commit_actions)
+
+    def _is_undone(self, connection: sqlite3.Connection, error: BaseException) -> bool:
+        """Say whether changes whose commit failed can never come back.
+
+        What could be written to the log and not be synced is whole: who opens the database after a crash would take it
+        for committed. Another commit writes over it.
+        """
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code & 0xFF != sqlite3.SQLITE_IOERR or code == sqlite3.SQLITE_IOERR_WRITE:
+            return True
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"PRAGMA user_version={self._schema.version}")
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            return False
+        return True
 
     def close(self) -> None:
         """Close the connections of all threads; their owners must not be inside a block."""
@@ -365,7 +385,7 @@ class SQLiteMetadata(Metadata):
                     _log.warning("the store at %s is of a newer schema now; the old database is %s", self._root, kept)
             else:
                 # SQLite gives what it makes beside a database the mode that this has at that moment.
-                with suppress(PermissionError):
+                with explaining("write", self._path), suppress(PermissionError):
                     os.chmod(self._path, self._modes.file)
                 lay_out(connection, self._path, self._schema)
 
@@ -432,7 +452,8 @@ def _run_all(actions: Iterable[Callable[[], object]]) -> None:
         try:
             action()
         except OSError as error:
-            _log.warning("cleaning up in the store failed: %s", error)
+            found = explained(error, "remove or put back", error.filename or "a file of the store")
+            _log.warning("the next gc has to clean up here: %s", found)
 
 
 def _quoted(path: str) -> str:

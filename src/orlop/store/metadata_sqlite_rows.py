@@ -105,7 +105,7 @@ class SQLiteRows(WritableRows):
         self.writable = writable
         self.preparations: dict[Callable[[], object], None] = {}
         self.commit_actions: list[Callable[[], object]] = []
-        self.rollback_actions: list[Callable[[], object]] = []
+        self.rollback_actions: list[tuple[Callable[[], object], bool]] = []
 
     def before_commit(self, action: Callable[[], object]) -> None:
         """Call ``action`` once before the changes are made durable."""
@@ -115,9 +115,9 @@ class SQLiteRows(WritableRows):
         """Call ``action`` once the changes are durable."""
         self.commit_actions.append(action)
 
-    def after_rollback(self, action: Callable[[], object]) -> None:
+    def after_rollback(self, action: Callable[[], object], *, if_sure: bool = False) -> None:
         """Call ``action`` if the changes are undone."""
-        self.rollback_actions.append(action)
+        self.rollback_actions.append((action, if_sure))
 
     # Images and their metadata.
 

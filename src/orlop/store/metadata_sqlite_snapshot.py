@@ -10,6 +10,7 @@ from typing import NamedTuple
 from orlop.model.digest import DiffID, Digest
 from orlop.store.metadata import BlobRow
 from orlop.store.metadata_sqlite_errors import explaining_sqlite
+from orlop.streams.files import explaining
 
 # What only an operation at work needs is no part of a copy: it ends, and nobody would clean up in the copy.
 _TRIM = (
@@ -56,14 +57,17 @@ class Snapshot:
         """
         with explaining_sqlite(path), closing(sqlite3.connect(path, isolation_level=None)) as copy:
             self._connection.backup(copy)
-            os.chmod(path, mode)
-            copy.execute("PRAGMA journal_mode=WAL")
+            with explaining("write", path):
+                os.chmod(path, mode)
+            # As yet without a log: what fails when a log is brought to its end, as it is closed, SQLite does not say.
+            copy.execute("PRAGMA journal_mode=DELETE")
             copy.execute("PRAGMA synchronous=FULL")
             copy.execute("PRAGMA foreign_keys=ON")
             copy.execute("BEGIN IMMEDIATE")
             for statement in _TRIM:
                 copy.execute(statement)
             copy.execute("COMMIT")
+            copy.execute("PRAGMA journal_mode=WAL")
             return _needs(copy)
 
     def needs(self) -> SavedRows:

@@ -41,6 +41,9 @@ class NewRoot:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
+            for suffix in ("-wal", "-shm"):
+                with suppress(FileNotFoundError):  # what SQLite could not remove; nothing in it counts
+                    os.unlink(f"{self.rows}{suffix}")
             for name in DIRECTORIES:
                 make_directory(os.path.join(self.path, name), self.modes.directory)
             for name in reversed(DIRECTORIES):
@@ -145,7 +148,8 @@ def remove_tree(path: str) -> None:
                 shutil.rmtree(inner, ignore_errors=True)
             else:
                 os.unlink(inner)
-    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):  # closing a directory may fail as well, which this call does not ignore
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def part_name(place: str) -> str:

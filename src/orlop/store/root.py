@@ -77,7 +77,8 @@ class Store:
         self.limits = limits
         self.modes = PRIVATE
         self._refusal: Callable[[], StorageError] | None = None
-        self._prepare(create=create, group=group, allow_network=allow_network)
+        with explaining("open", self.root):
+            self._prepare(create=create, group=group, allow_network=allow_network)
         self.metadata = SQLiteMetadata(self.root, refusal=self._refusal, modes=self.modes)
         self.leases = Leases(os.path.join(self.root, "leases"), self.metadata, modes=self.modes)
         self.blobs = FileBlobStore(self.root, self.leases, modes=self.modes)
@@ -114,11 +115,10 @@ class Store:
         if os.path.isdir(self.root) and not os.access(self.root, os.R_OK | os.X_OK):
             msg = f"cannot open the store at {self.root}: permission denied; check who owns it or give another root"
             raise PermissionDenied(msg)
-        with explaining("open", self.root):
-            try:
-                state = os.stat(database)
-            except FileNotFoundError:
-                state = None
+        try:
+            state = os.stat(database)
+        except FileNotFoundError:
+            state = None
         there = state is not None and state.st_size > 0
         refusal = None if allow_network else unsafe_at(self.root)
         if state is not None and there:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import stat
 import threading
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Self
 from orlop.errors import (
     NoSpace,
     NotFound,
+    OrlopError,
     PermissionDenied,
     ReadFailed,
     ReadOnlyStore,
@@ -30,9 +32,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import BinaryIO
 
-    from orlop.errors import (
-        OrlopError,
-    )
+_log = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
 """Bytes that are moved at once: smaller items lose their time to thread switches."""
@@ -154,6 +154,16 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def remove_leftover(path: str) -> None:
+    """Remove a file that nobody needs, if it is there; one that cannot be removed is told of and stays."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        _log.warning("%s", explained(error, "remove", path))
+
+
 class NewFile:
     """A file that is being written and not yet visible under its final name.
 
@@ -254,8 +264,8 @@ class NewFile:
         """Give the file its final name, replacing what has it; the caller syncs it before, the directory after."""
         with explaining("write", self._shown):
             os.rename(self.path, target)
-        self.path = target
-        self.close()
+            self.path = target
+            self.close()
 
     def set_mode(self, mode: int) -> None:
         """Give the file a mode, whatever the umask."""
@@ -281,16 +291,15 @@ class NewFile:
         self._owned = False
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
+            with explaining("write", self._shown):
+                os.close(descriptor)
 
     def discard(self) -> None:
-        """Remove the file, if it has not been published."""
+        """Remove the file, if it has not been published; one that cannot be removed is told of and stays."""
         if self._owned:
-            try:
+            with suppress(OrlopError):  # nobody wants what was written any more
                 self.close()
-            finally:
-                with suppress(FileNotFoundError):
-                    os.unlink(self.path)
+            remove_leftover(self.path)
 
     def _join(self) -> None:
         if self._flusher is not None:
@@ -390,14 +399,16 @@ class FileLock:
         """Give the lock back; without one this does nothing."""
         if self._descriptor >= 0:
             # A child that was forked meanwhile may have a copy of the descriptor: closing ours would not unlock.
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            with suppress(OSError):  # if not even this goes well, closing is what is left
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             self.abandon()
 
     def abandon(self) -> None:
         """Let go of the descriptor and leave the lock to who else has a copy of it."""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
+            with suppress(OSError):  # nothing was written through it
+                os.close(descriptor)
 
     def __enter__(self) -> Self:
         self.acquire()

@@ -68,16 +68,15 @@ def file_system_of(path: str, *, proc: str = "/proc/self") -> FileSystem | None:
 
     Gives nothing where the kernel does not tell.
     """
-    descriptor = _open_nearest(os.path.abspath(path))
-    if descriptor < 0:
-        return None
     try:
-        mount = _mount_of(descriptor, proc)
-        return None if mount is None else _mounted(mount, proc)
+        descriptor = _open_nearest(os.path.abspath(path))
+        try:
+            mount = _mount_of(descriptor, proc)
+            return None if mount is None else _mounted(mount, proc)
+        finally:
+            os.close(descriptor)
     except OSError:
         return None
-    finally:
-        os.close(descriptor)
 
 
 def _open_nearest(path: str) -> int:
@@ -87,10 +86,8 @@ def _open_nearest(path: str) -> int:
         except (FileNotFoundError, NotADirectoryError):
             parent = os.path.dirname(path)
             if parent == path:
-                return -1
+                raise
             path = parent
-        except OSError:
-            return -1
 
 
 def _mount_of(descriptor: int, proc: str) -> bytes | None:
