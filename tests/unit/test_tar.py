@@ -550,15 +550,39 @@ def test_pax_sparse_files(records: bytes, table: bytes) -> None:
         b"1\n1\n1" + b"1" * 600,
     ],
 )
-def test_malformed_sparse_maps_are_refused_when_they_are_read(table: bytes) -> None:
-    with pytest.raises(InvalidTar, match="spars"):
-        read(PAX_SPARSE[2][0] + member(table.ljust(512 if len(table) < 512 else 1024, b"\0") + b"12345"))
+def test_malformed_sparse_maps_are_refused(table: bytes) -> None:
+    refused(PAX_SPARSE[2][0] + member(table.ljust(512 if len(table) < 512 else 1024, b"\0") + b"12345"), "spars")
 
 
 def test_a_sparse_map_must_name_exactly_the_content() -> None:
     for content, match in ((b"1234", "names more"), (b"123456", "more content")):
-        with pytest.raises(InvalidTar, match=match):
-            read(PAX_SPARSE[2][0] + member(PAX_SPARSE[2][1] + content))
+        refused(PAX_SPARSE[2][0] + member(PAX_SPARSE[2][1] + content), match)
+        refused(PAX_SPARSE[0][0] + member(content), match)
+    map_of_two = sparse_table((0, 5), (2000, 0))
+    for stored, match in ((4, "names more"), (6, "more content")):
+        head = header(b"s", b"S", stored, magic=GNU, at386=map_of_two, at483=b"%011o\0" % 2000)
+        refused(head + bytes(stored) + padding(stored), match)
+
+
+def test_malformed_maps_in_headers_are_refused() -> None:
+    facts = ((b"GNU.sparse.size", b"9"), (b"GNU.sparse.numblocks", b"2"))
+    for table in (b"0,1", b"5,1,0,1", b"0,-1,1,1", b"0,1,8,2", b"0,x,1,1", b"0,1,2,9223372036854775808"):
+        refused(pax(*facts, (b"GNU.sparse.map", table)) + member(b"ab"), "sparse map")
+    for piece in (b"99999999999\0" * 2, b"00000000005\0" * 2 + b"00000000001\0" * 2, b"\xff" * 12 + b"00000000001\0"):
+        head = header(b"s", b"S", 1, magic=GNU, at386=piece, at483=b"00000000011\0")
+        refused(head + b"x" + padding(1), "sparse map")
+
+
+def test_a_map_before_the_content_may_end_anywhere_in_a_piece_of_the_stream() -> None:
+    table = b"".join(b"%d\n" % number for number in (200, *(n for at in range(200) for n in (at * 10, 1))))
+    table = table.ljust(-(-len(table) // 512) * 512, b"\0")
+    records = [(b"GNU.sparse.major", b"1"), (b"GNU.sparse.minor", b"0"), (b"GNU.sparse.realsize", b"5000")]
+    data = pax(*records) + member(table + b"x" * 200) + header(b"next")
+    [(entry, content), (following, _)] = both(data)
+    assert (entry.size, content.count(b"x"), following.name) == (5000, 200, "next")
+    for piece in (512, 700, 1024, 3000):
+        assert scan(data, piece) == [entry, following]
+    refused(data[:2048], "ends inside its")
 
 
 def test_sparse_records_of_an_unknown_version_are_only_records() -> None:

@@ -11,25 +11,30 @@ from orlop.streams.tar_header import (
     ZERO_BLOCK,
     MalformedError,
     MemberParser,
-    integer,
     is_pax_sparse,
-    number,
+)
+from orlop.streams.tar_sparse import (
+    SparseMap,
+    check_pieces,
+    is_map_in_content,
+    pieces_in_header,
+    pieces_in_pax,
+    too_many,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
-    from orlop.errors import LimitExceeded
     from orlop.model.limits import Limits
     from orlop.streams.compression import Readable
     from orlop.streams.tar_header import Header, TarEntry
+    from orlop.streams.tar_sparse import Piece
 
 __all__ = ["EntryReader", "TarReader"]
 
 _SEEK_FROM: Final = 1 << 16
 _SEEK_CUR: Final = 1
-_Piece = tuple[int, int]
 
 
 class EntryReader:
@@ -74,7 +79,7 @@ class EntryReader:
         """Go behind the padding of an extended header's body."""
         self._take(size)
 
-    def _begin_content(self, entry: TarEntry, pieces: list[_Piece], pax: dict[bytes, bytes]) -> None:
+    def _begin_content(self, entry: TarEntry, pieces: list[Piece], pax: dict[bytes, bytes]) -> None:
         """Prepare reading the content of ``entry``; ``pieces`` is its sparse map in the old GNU format."""
 
     def _next_entry(self) -> TarEntry | None:
@@ -110,31 +115,25 @@ class EntryReader:
         if second and second != ZERO_BLOCK:
             raise self._parser.invalid("one zero block is followed by something else", offset)
 
-    def _old_sparse_map(self, header: Header, block: bytes, offset: int) -> list[_Piece]:
+    def _old_sparse_map(self, header: Header, block: bytes, offset: int) -> list[Piece]:
         """Read the sparse map that begins in ``block`` and may continue in more blocks."""
-        pieces: list[_Piece] = []
+        pieces: list[Piece] = []
         table, more = block[386:482], block[482]
+        blocks = 1
         while header.gnu:
-            for at in range(0, len(table), 24):
-                if not table[at]:
-                    break
-                try:
-                    pieces.append((number(table[at : at + 12], "map"), number(table[at + 12 : at + 24], "map")))
-                except MalformedError as error:
-                    raise self._parser.invalid(f"in its sparse map, {error}", offset) from None
+            try:
+                pieces += pieces_in_header(table)
+            except MalformedError as error:
+                raise self._parser.invalid(str(error), offset) from None
             if not more:
                 break
-            if len(pieces) > self._limits.sparse_pieces:
-                raise self._too_many_pieces(offset, len(pieces))
+            if (blocks := blocks + 1) * 21 > self._limits.sparse_pieces:
+                raise too_many(self._limits, f"tar member {self._parser.count + 1} (at byte {offset})", blocks * 21)
             block = self._take(BLOCK)
             if len(block) < BLOCK:
                 raise self._parser.invalid("the stream ends inside its sparse map", offset)
             table, more = block[:504], block[504]
         return pieces
-
-    def _too_many_pieces(self, offset: int, count: int) -> LimitExceeded:
-        where = f"tar member {self._parser.count + 1} (at byte {offset})"
-        return self._limits.exceeded("sparse_pieces", f"{where}: its sparse map has {count} pieces")
 
     def _take(self, size: int) -> bytes:
         """Read ``size`` bytes, fewer only at the end of the source."""
@@ -166,7 +165,7 @@ class TarReader(EntryReader):
         self._seek = getattr(source, "seek", None) if seekable is not None and seekable() else None
         self._stored = 0  # bytes of the entry that are still in the source
         self._logical = 0  # bytes of content already given
-        self._pieces: list[_Piece] | None = None
+        self._pieces: list[Piece] | None = None
         self._piece = 0
 
     def read(self, size: int = 1 << 20, /) -> bytes:
@@ -209,53 +208,26 @@ class TarReader(EntryReader):
             self._read_stored(entry, min(self._stored, 1 << 20))
         self._take(padding)
 
-    def _begin_content(self, entry: TarEntry, pieces: list[_Piece], pax: dict[bytes, bytes]) -> None:
+    def _begin_content(self, entry: TarEntry, pieces: list[Piece], pax: dict[bytes, bytes]) -> None:
         self._stored = entry.stored_size
         self._logical = self._piece = 0
         self._pieces = None
         if not entry.sparse:
             return
+        where = f"tar member {self._parser.count} (at byte {entry.header_offset})"
         try:
-            if is_pax_sparse(pax):
-                if pax.get(b"GNU.sparse.major") == b"1":
-                    pieces = self._sparse_map_1_0(entry)
-                else:
-                    pieces = self._sparse_map_0(entry, pax)
-            _check_pieces(pieces, entry.size)
+            if is_map_in_content(pax):
+                sparse_map = SparseMap(entry, self._limits, where)
+                while not sparse_map.take(lambda: self._read_block(entry)):
+                    pass
+                pieces = sparse_map.pieces
+            else:
+                if is_pax_sparse(pax):
+                    pieces = pieces_in_pax(pax, self._limits, where)
+                check_pieces(pieces, entry.size, entry.stored_size)
         except MalformedError as error:
             raise self._invalid(entry, str(error)) from None
         self._pieces = pieces
-
-    def _sparse_map_0(self, entry: TarEntry, pax: dict[bytes, bytes]) -> list[_Piece]:
-        count = integer(pax.get(b"GNU.sparse.numblocks", b""), "number of sparse pieces")
-        if count > self._limits.sparse_pieces:
-            raise self._too_many_pieces(entry.header_offset, count)
-        text = pax.get(b"GNU.sparse.map", b"")
-        numbers = [integer(part, "sparse map") for part in text.split(b",")] if text else []
-        if len(numbers) != 2 * count:
-            raise MalformedError("its sparse map has not as many pieces as it says")
-        return list(zip(numbers[::2], numbers[1::2], strict=True))
-
-    def _sparse_map_1_0(self, entry: TarEntry) -> list[_Piece]:
-        """Read the map before the content: decimal numbers, each with a newline, filled up to whole blocks."""
-        numbers: list[int] = []
-        rest = b""
-        wanted = 1
-        while len(numbers) < wanted:
-            if self._stored < BLOCK:
-                raise MalformedError("its sparse map is longer than its content")
-            *texts, rest = (rest + self._read_block(entry)).split(b"\n")
-            if not texts:
-                raise MalformedError("its sparse map is no list of numbers")
-            if wanted == 1:
-                count = integer(texts[0], "number of sparse pieces")
-                if count < 0:
-                    raise MalformedError("its number of sparse pieces is negative")
-                if count > self._limits.sparse_pieces:
-                    raise self._too_many_pieces(entry.header_offset, count)
-                wanted += 2 * count
-            numbers.extend(integer(text, "sparse map") for text in texts[: wanted - len(numbers)])
-        return list(zip(numbers[1::2], numbers[2::2], strict=True))
 
     def _read_block(self, entry: TarEntry) -> bytes:
         block = b""
@@ -271,7 +243,7 @@ class TarReader(EntryReader):
         self._stored -= len(data)
         return data
 
-    def _read_sparse(self, entry: TarEntry, pieces: list[_Piece], size: int) -> bytes:
+    def _read_sparse(self, entry: TarEntry, pieces: list[Piece], size: int) -> bytes:
         at = self._logical
         while self._piece < len(pieces) and at >= sum(pieces[self._piece]):
             self._piece += 1
@@ -280,23 +252,11 @@ class TarReader(EntryReader):
             data = bytes(max(0, min(size, start - at)))
         elif length:
             size = min(size, start + length - at)
-            if size > self._stored:
-                raise self._invalid(entry, "its sparse map names more content than there is")
             data = self._read_stored(entry, size) if size > 0 else b""
         else:
-            if self._stored:
-                raise self._invalid(entry, "it has more content than its sparse map names")
             return b""
         self._logical += len(data)
         return data
 
     def _invalid(self, entry: TarEntry, reason: str) -> InvalidTar:
         return InvalidTar(f"tar member {self._parser.count} (at byte {entry.header_offset}): {reason}")
-
-
-def _check_pieces(pieces: list[_Piece], size: int) -> None:
-    end = 0
-    for start, length in pieces:
-        if start < end or length < 0 or start + length > size:
-            raise MalformedError("its sparse map is out of order or exceeds its size")
-        end = start + length

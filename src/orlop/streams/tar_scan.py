@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import json
 import posixpath
-import re
 from array import array
 from dataclasses import asdict, dataclass
 from struct import Struct
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final
 from zlib import adler32
 
+from orlop.errors import InvalidTar
 from orlop.model.limits import DEFAULT_LIMITS
+from orlop.streams.tar_common import Known, Rest, checksum_of, is_common, quick_pax, rest_of, size_of
 from orlop.streams.tar_header import (
     BLOCK,
     TYPE_FILE,
     TYPE_SYMLINK,
     ZERO_BLOCK,
+    MalformedError,
     MemberParser,
+    is_pax_sparse,
+)
+from orlop.streams.tar_sparse import (
+    SparseMap,
+    check_pieces,
+    is_map_in_content,
+    pieces_in_header,
+    pieces_in_pax,
+    too_many,
 )
 
 if TYPE_CHECKING:
@@ -25,6 +36,7 @@ if TYPE_CHECKING:
 
     from orlop.model.limits import Limits
     from orlop.streams.tar_header import Header, TarEntry
+    from orlop.streams.tar_sparse import Piece
 
 __all__ = ["END_RECORD", "TarScanner", "TarSummary"]
 
@@ -39,17 +51,8 @@ _SLASH: Final = ord("/")
 _LINKS_AND_DIRS: Final = frozenset(b"125")
 _PARTS: Final = Struct("148s8s356s").unpack_from  # what the table keeps, the checksum between, what the table keeps
 _FIELDS: Final = Struct("100s24s12s12s").unpack_from  # name; mode and owners; size; time
-_NO_DEVICE: Final = frozenset((bytes(16), b"0000000\0" * 2, b"0000000 " * 2, b"000000 \0" * 2))
-_OCTAL: Final = b"01234567\0"
 _WHITEOUT: Final = b".wh."
-_PAX_TIMES: Final = frozenset((b"mtime", b"atime", b"ctime"))
-_PAX_USED: Final = frozenset((b"path", b"linkpath", b"size"))
-_PAX_UNUSED: Final = (b"SCHILY.", b"LIBARCHIVE.", b"RHT.", b"MSWINDOWS.", b"comment", b"uname", b"gname")
 _UNCLEAN: Final = frozenset((b"", b".", b".."))  # parts that a path in its one form has not
-# Matched from where the last record ended: a search for the next one would take quadratic time on hostile input.
-_RECORD: Final = re.compile(rb"([0-9]{1,7}) ([^=\n]+)=([^\n]*)\n").match
-_SPACED: Final = re.compile(rb"(?:[0-7]{6}[0-7 ][ \0]){3}|[0-7]{11}[ \0]").fullmatch  # some end numbers with spaces
-_TIME: Final = re.compile(rb"[0-9]{1,18}(?:\.[0-9]*)?").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,59 +73,6 @@ class TarSummary:
     tar_size: int
     partial: bool = False
     reason: str = ""
-
-
-V = TypeVar("V")
-
-
-class _Known(dict[bytes, V], Generic[V]):
-    """What is to be thought of the parts of headers that were met lately: nearly all have been met before."""
-
-    def __init__(self, judge: Callable[[bytes], V], most: int) -> None:
-        super().__init__()
-        self._judge = judge
-        self._most = most
-
-    def __missing__(self, part: bytes) -> V:
-        if len(self) >= self._most:
-            self.clear()
-        found = self[part] = self._judge(part)
-        return found
-
-
-def _checksum(field: bytes) -> int:
-    """Give the sum of all bytes around a checksum's field that it states; -1 where it is no number."""
-    digits = field.strip(b" \0")
-    if not digits or digits.translate(None, b"01234567"):
-        return -1
-    # The sum is made with spaces in the field itself.
-    return int(digits, 8) - sum(b"        ")
-
-
-def _size(field: bytes) -> int:
-    """Give the number in the field of a size; -1 where it is not written in the common way."""
-    return int(field[:11], 8) if _SPACED(field) else -1
-
-
-def _is_common(field: bytes) -> bool:
-    """Say whether the fields of mode and owners, or that of the time, are numbers written in a common way."""
-    return not field.translate(None, _OCTAL) or _SPACED(field) is not None
-
-
-@dataclass(frozen=True, slots=True)
-class _Rest:
-    """What follows the checksum of a header: type, link name, magic, names of owners, device, and prefix."""
-
-    kind: int  # 0 where anything in it is not common
-    sum: int
-    prefix: bytes
-
-
-def _rest(rest: bytes) -> _Rest:
-    # Adler-32 has 1 and the sum of all bytes in its low half, as long as that is below 65,521.
-    total = (adler32(rest) & 0xFFFF) - 1 if rest.isascii() else sum(rest)
-    prefix = _prefix(rest[101:])
-    return _Rest(0, total, b"") if prefix is None else _Rest(rest[0], total, prefix)
 
 
 class TarScanner:
@@ -156,11 +106,13 @@ class TarScanner:
         self._padding = 0  # how much of that is padding
         self._zero = self._ended = False
         self._sparse: Header | None = None  # an old sparse header that goes on in more blocks
-        self._sparse_blocks = 0
-        self._checksums = _Known(_checksum, 1 << 14)
-        self._file_sizes = _Known(_size, 1 << 14)
-        self._common = _Known(_is_common, 1 << 12)
-        self._rests = _Known(_rest, 1 << 6)
+        self._pieces: list[Piece] = []  # of its map
+        self._blocks = 0  # of that
+        self._map: SparseMap | None = None  # a map at the beginning of the content at hand
+        self._checksums = Known(checksum_of, 1 << 14)
+        self._file_sizes = Known(size_of, 1 << 14)
+        self._common = Known(is_common, 1 << 12)
+        self._rests = Known(rest_of, 1 << 6)
         self._seen: set[int] = set()
         self._hashes = array("q")
         self._sizes = array("q")
@@ -201,6 +153,8 @@ class TarScanner:
         if self._skip > self._padding:
             raise parser.invalid("the stream ends before its content is complete", self._fed)
         if self._sparse is not None:
+            raise parser.invalid("the stream ends inside its sparse map", self._fed)
+        if self._map is not None:
             raise parser.invalid("the stream ends inside its sparse map", self._fed)
         if self._held:
             self._close_held(bytes(self._held), offset)
@@ -247,8 +201,8 @@ class TarScanner:
         start = mark = 0  # where the PAX header before this header stands, and what the table held before it
         padding = self._padding
         counts = 0
-        known_rest, facts = b"", _Rest(0, 0, b"")
-        special = self._zero or self._sparse is not None or parser.start is not None
+        known_rest, facts = b"", Rest(0, 0, b"")
+        special = self._is_special()
         self._want = BLOCK
         while position <= last:
             head, checksum, rest = _PARTS(data, position)
@@ -279,7 +233,7 @@ class TarScanner:
                     self._want = after + BLOCK - position
                     break
                 body = data[position + BLOCK : position + BLOCK + size]
-                if (pax := _quick_pax(body)) is not None:
+                if (pax := quick_pax(body)) is not None:
                     start, mark = position, len(table)
                     table += (head, rest, body)
                     position = after
@@ -297,7 +251,7 @@ class TarScanner:
                 padding = self._padding
                 if not complete:
                     break
-                special = self._zero or self._sparse is not None or parser.start is not None
+                special = self._is_special()
                 continue
             table += (head, rest)
             if facts.prefix:
@@ -329,12 +283,11 @@ class TarScanner:
         block = data[position : position + BLOCK]
         offset = self._fed - len(data) + position
         after = position + BLOCK
+        if self._map is not None:
+            return self._go_on_with_map(self._map, block, after), True
         if self._sparse is not None:
-            self._sparse_blocks += 1
-            if (pieces := self._sparse_blocks * 21) > self._limits.sparse_pieces:
-                where = f"tar member {parser.count + 1} (at byte {parser.start})"
-                raise self._limits.exceeded("sparse_pieces", f"{where}: its sparse map has up to {pieces} pieces")
             batch.table.append(block)
+            self._add_pieces(block[:504], offset)
             if block[504]:
                 return after, True
             header, self._sparse = self._sparse, None
@@ -356,18 +309,63 @@ class TarScanner:
             batch.table += (block[:148], block[156:], data[position + BLOCK : body_end])
             return after, True
         batch.table += (block[:148], block[156:])
-        if header.is_old_sparse and header.gnu and block[482]:
-            self._sparse, self._sparse_blocks = header, 0
-            return after, True
+        if header.is_old_sparse and header.gnu:
+            self._pieces, self._blocks = [], 0
+            self._add_pieces(block[386:482], offset)
+            if block[482]:
+                self._sparse = header
+                return after, True
         return self._finish(header, after, offset + BLOCK, batch), True
+
+    def _is_special(self) -> bool:
+        """Say whether what comes next may be something else than a common header."""
+        return self._zero or self._sparse is not None or self._map is not None or self._parser.start is not None
+
+    def _add_pieces(self, table: bytes, offset: int) -> None:
+        """Take a part of an old sparse map."""
+        try:
+            self._pieces += pieces_in_header(table)
+        except MalformedError as error:
+            raise self._parser.invalid(str(error), offset) from None
+        self._blocks += 1
+        if (count := self._blocks * 21) > self._limits.sparse_pieces:
+            raise too_many(self._limits, f"tar member {self._parser.count + 1} (at byte {self._parser.start})", count)
 
     def _finish(self, header: Header, position: int, offset: int, batch: _Batch) -> int:
         """Note the entry of ``header``, whose content begins at ``position``; return where the next header begins."""
-        entry, _ = self._parser.finish(header, offset)
+        entry, pax = self._parser.finish(header, offset)
         batch.paths.append(entry.name.encode("utf-8", "surrogateescape").rstrip(b"/"))
         batch.sizes.append(_counts(entry))
+        if entry.sparse and not self._is_map_complete(entry, pax):
+            return position
         self._padding = -entry.stored_size % BLOCK
         return position + entry.stored_size + self._padding
+
+    def _is_map_complete(self, entry: TarEntry, pax: dict[bytes, bytes]) -> bool:
+        """Check the map of a sparse entry, as Go does before the content; say whether it stood in its headers."""
+        where = f"tar member {self._parser.count} (at byte {entry.header_offset})"
+        if is_map_in_content(pax):
+            self._map = SparseMap(entry, self._limits, where)
+            return False
+        try:
+            pieces = pieces_in_pax(pax, self._limits, where) if is_pax_sparse(pax) else self._pieces
+            check_pieces(pieces, entry.size, entry.stored_size)
+        except MalformedError as error:
+            raise InvalidTar(f"{where}: {error}") from None
+        return True
+
+    def _go_on_with_map(self, sparse_map: SparseMap, block: bytes, position: int) -> int:
+        """Take a block of content, which ends at ``position``, as a part of a map; return where to go on."""
+        entry = sparse_map.entry
+        try:
+            if not sparse_map.take(lambda: block):
+                return position
+        except MalformedError as error:
+            where = f"tar member {self._parser.count} (at byte {entry.header_offset})"
+            raise InvalidTar(f"{where}: {error}") from None
+        self._map = None
+        self._padding = -entry.stored_size % BLOCK
+        return position - sparse_map.size + entry.stored_size + self._padding
 
     def _work_off(self, batch: _Batch) -> None:
         """Hand on a batch's share of the table of contents, sum its sizes up and look for equal paths."""
@@ -428,43 +426,6 @@ class _Batch:
         if b"/." in together or b"//" in together:
             self.paths = [_clean(path) for path in self.paths]
             self.sizes = [0 if _is_whiteout(path) else size for path, size in zip(self.paths, self.sizes, strict=True)]
-
-
-def _prefix(tail: bytes) -> bytes | None:
-    """Judge what follows a header's link name; return what stands before its name, None where it is not common."""
-    if tail[72:88] not in _NO_DEVICE:
-        return None
-    rest = tail[88:]
-    if not rest.strip(b"\0"):
-        return b"" if tail[:8] in (b"ustar\x0000", b"ustar  \0") else None
-    if tail[:8] != b"ustar\x0000" or rest[155:].strip(b"\0"):
-        return None
-    prefix = rest[:155].partition(b"\0")[0]
-    return prefix + b"/" if prefix else b""
-
-
-def _quick_pax(body: bytes) -> dict[bytes, bytes] | None:
-    """Return the records of a PAX header that matter to the scanner, or None where it is not one of the common kind."""
-    records: dict[bytes, bytes] = {}
-    position = 0
-    while match := _RECORD(body, position):
-        length, key, value = match.groups()
-        size = len(length) + len(key) + len(value) + 3
-        if int(length) != size:
-            return None
-        position += size
-        if key in _PAX_TIMES:
-            if not _TIME(value):
-                return None
-        elif key in _PAX_USED:
-            if not value or (key == b"size" and not (value.isdigit() and len(value) <= 18)):
-                return None
-            records[key] = value
-        elif not key.startswith(_PAX_UNUSED):
-            return None
-    if position != len(body) or 0 in body:
-        return None
-    return records
 
 
 def _begin(path: bytes) -> str:
