@@ -1,0 +1,186 @@
+"""A disk that fills up in the middle of the work: one clear sentence, nothing lost, and the space is given back."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import orlop
+from orlop import errors
+from tests.interop.programs import need_root
+from tests.invariants import broken
+from tests.unit.layouts import packed, sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOP = Path(__file__).parents[2]
+MIB = 1 << 20
+SIZE = 8 * MIB
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a real file system that is small."""
+    need_root()
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.fixture
+def root(disk: Path, data: Path) -> Path:
+    with orlop.open(disk / "root") as images:
+        images.load(data / "dockerd-29-overlay2" / "multi.tar")
+    return disk / "root"
+
+
+def archive(path: Path, *sizes: int) -> Path:
+    """Write an archive of an image with a layer for each size, which no disk can make smaller."""
+    noise = random.Random(len(sizes))
+    layers = [packed({"noise": noise.randbytes(size)}) for size in sizes]
+    config = {"rootfs": {"type": "layers", "diff_ids": [sha256(layer) for layer in layers]}}
+    names = [f"{number}.tar" for number in range(len(layers))]
+    manifest = [{"Config": "config.json", "RepoTags": ["large:1"], "Layers": names}]
+    documents = {"config.json": json.dumps(config).encode(), "manifest.json": json.dumps(manifest).encode()}
+    path.write_bytes(packed(dict(zip(names, layers, strict=True)) | documents))
+    return path
+
+
+def command(root: Path, *arguments: object, source: Path | None = None) -> tuple[int, str]:
+    """Run the command in a process of its own, with a file through a pipe if one is named."""
+    feeder = None if source is None else subprocess.Popen(["cat", source], stdout=subprocess.PIPE)
+    done = subprocess.run(
+        [sys.executable, "-m", "orlop", "--root", root, *map(str, arguments)],
+        stdin=subprocess.DEVNULL if feeder is None else feeder.stdout,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=TOP,
+    )
+    if feeder is not None:
+        assert feeder.stdout is not None
+        feeder.stdout.close()
+        feeder.wait()
+    return done.returncode, done.stderr
+
+
+def free(place: Path) -> int:
+    state = os.statvfs(place)
+    return state.f_bavail * state.f_frsize
+
+
+def holds(root: Path) -> list[tuple[str, tuple[str, ...]]]:
+    with orlop.open(root, create=False) as images:
+        return [(str(image.id), tuple(map(str, image.references))) for image in images.images(all=True)]
+
+
+def refused(root: Path, disk: Path, *arguments: object, source: Path | None = None) -> None:
+    """Run a command that finds no space, and see that all is as it was before."""
+    before, space = holds(root), free(disk)
+    status, told = command(root, *arguments, source=source)
+    assert (status, len(told.splitlines())) == (7, 1), told
+    assert "no space left" in told
+    assert holds(root) == before
+    assert broken(root) == []
+    assert free(disk) == space
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_load_that_fills_the_disk_leaves_the_store_as_it_was(
+    root: Path, disk: Path, tmp_path: Path, *, piped: bool
+) -> None:
+    # The first layer fits, the second does not.
+    large = archive(tmp_path / "large.tar", 5 * MIB, 5 * MIB)
+    refused(root, disk, "load", *(() if piped else ("-i", large)), source=large if piped else None)
+    fits = archive(tmp_path / "fits.tar", 3 * MIB)
+    assert command(root, "load", "-q", "-i", fits)[0] == 0
+    assert broken(root) == []
+
+
+def test_an_import_that_fills_the_disk_leaves_the_store_as_it_was(root: Path, disk: Path, tmp_path: Path) -> None:
+    tar = tmp_path / "root.tar"
+    tar.write_bytes(packed({"noise": random.Random(3).randbytes(SIZE)}))
+    refused(root, disk, "import", tar, "large:1")
+
+
+@pytest.fixture
+def half_full(root: Path, tmp_path: Path) -> Path:
+    assert command(root, "load", "-q", "-i", archive(tmp_path / "half.tar", 5 * MIB))[0] == 0
+    return root
+
+
+def test_a_save_that_fills_the_disk_leaves_no_file_and_an_old_one(half_full: Path, disk: Path) -> None:
+    old = disk / "saved.tar"
+    old.write_bytes(b"an older archive")
+    refused(half_full, disk, "save", "-o", old, "large:1")
+    assert old.read_bytes() == b"an older archive"
+    refused(half_full, disk, "save", "-o", disk / "new.tar", "large:1")
+    assert sorted(path.name for path in disk.iterdir()) == ["root", "saved.tar"]
+
+
+def test_a_copy_or_backup_that_fills_the_disk_leaves_nothing_of_itself(half_full: Path, disk: Path) -> None:
+    for verb in ("copy", "backup"):
+        refused(half_full, disk, "store", verb, disk / "second")
+    assert [path.name for path in disk.iterdir()] == ["root"]
+
+
+def test_removals_free_the_disk_again(half_full: Path, disk: Path, tmp_path: Path) -> None:
+    space = free(disk)
+    refused(half_full, disk, "load", "-i", archive(tmp_path / "more.tar", 4 * MIB))
+    assert command(half_full, "rmi", "large:1") == (0, "")
+    assert free(disk) > space + 5 * MIB
+    assert command(half_full, "load", "-q", "-i", tmp_path / "more.tar")[0] == 0
+    assert broken(half_full) == []
+
+
+def fill(path: Path) -> None:
+    """Take every byte that the disk has left."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        while free(path.parent):
+            os.write(descriptor, bytes(4096))
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("images",), ("tag", "example/tiny:1.0", "new"), ("rmi", "example/imported"), ("gc",), ("df",)]
+)
+def test_a_disk_that_others_have_filled_is_told_and_loses_nothing(
+    root: Path, disk: Path, arguments: tuple[str, ...]
+) -> None:
+    before = holds(root)
+    fill(disk / "others")
+    status, told = command(root, *arguments)
+    assert (status, len(told.splitlines())) == (7, 1), told
+    assert "no space left" in told
+    (disk / "others").unlink()
+    assert holds(root) == before
+    assert broken(root) == []
+    assert command(root, *arguments) == (0, "")
+
+
+def test_a_store_that_is_open_is_read_on_where_others_have_filled_the_disk(root: Path, disk: Path) -> None:
+    with orlop.open(root) as images:
+        images.tag("example/tiny:1.0", "one")
+        fill(disk / "others")
+        # What SQLite needs for reading beside its database is there already.
+        assert len(images.images()) == 3
+        with pytest.raises(errors.NoSpace):
+            images.remove("example/imported")
+        assert len(images.images()) == 3
+        (disk / "others").unlink()
+        images.remove("example/imported")
+    assert broken(root) == []
