@@ -97,6 +97,15 @@ def test_relative_links_lead_somewhere(name: str) -> None:
             assert link["anchor"] in anchors(target), link[0]
 
 
+@pytest.mark.parametrize("name", [name for name, path in DOCUMENTS.items() if "`tests/" in path.read_text()])
+def test_every_test_that_a_page_names_is_there(name: str) -> None:
+    for named in re.findall(r"`(tests/[^`\s]+?)`", DOCUMENTS[name].read_text()):
+        path, _, test = named.partition("::")
+        assert (TOP / path).exists(), named
+        if test:
+            assert re.search(rf"^ *(async )?def {re.escape(test)}\(", (TOP / path).read_text(), re.MULTILINE), named
+
+
 def test_every_decision_record_is_listed() -> None:
     folder = TOP / "docs" / "adr"
     index = (folder / "README.md").read_text()
