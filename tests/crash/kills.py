@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import OrlopError
 from tests.crash import scenarios
 from tests.crash.calls import Kill
 
@@ -40,17 +39,15 @@ class Count:
 
 def killed_everywhere(stage: Stage) -> Count:
     """Kill the stage's command, look at what is left, finish; raises AssertionError where something is not right."""
-    stage.reset()
-    before = scenarios.seen(stage.place)
     count = Count()
-    chosen = moments(stage, count)
-    after = scenarios.seen(stage.place)
-    undisturbed = scenarios.tidied(stage)
+    stage.note_before()
+    chosen = moments(stage, count, status=stage.scenario.ends)
+    stage.note_after(stage.scenario.ends)
     copy = stage.folder / "copy"
     for moment in chosen:
         stage.reset()
         ended = stage.watched(partial(kill_at, moment))
-        if ended.status == 0:
+        if ended.status == stage.scenario.ends:
             # Threads take turns as they like, so that a run may have a step less.
             assert moment > count.steps - 5, moment
             continue
@@ -58,18 +55,10 @@ def killed_everywhere(stage: Stage) -> Count:
         count.kills += 1
         where = f"killed before step {moment} of {count.steps}, {ended.calls[-1]}"
         scenarios.copy_tree(stage.place, copy)
-        try:
-            found = scenarios.seen(copy, saved=count.kills % 10 == 0)
-        except OrlopError as error:
-            raise AssertionError(where) from error
-        wrong = scenarios.serious(copy)
-        assert wrong == [], (where, wrong)
-        assert found in (before, after), (where, found)
-        count.old += found == before
+        found = stage.look(copy, where, saved=count.kills % 10 == 0)
+        count.old += found == stage.before
         shutil.rmtree(copy)
-        status, said = stage.command()
-        assert status == 0 or (found == after and status == stage.scenario.again), (where, said)
-        assert scenarios.tidied(stage) == undisturbed, where
+        stage.finish(found, where)
     return count
 
 

@@ -19,7 +19,7 @@ import tarfile
 import tempfile
 import traceback
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -42,7 +42,7 @@ DATA: Final = Path(__file__).parents[1] / "data"
 MULTI: Final = DATA / "dockerd-29-overlay2" / "multi.tar"
 OTHER: Final = DATA / "dockerd-20.10-overlay2" / "parent-child.tar"
 # In every tree, names that say nothing are replaced.
-_NAMELESS: Final = ("ingest", "trash", "leases")
+_NAMELESS: Final = ("ingest", "trash", "leases", "quarantine")
 _left_open: list[ImageService] = []
 _report = failure.report
 
@@ -57,20 +57,26 @@ def _report_strictly(error: Exception, *, debug: bool) -> int:
     return _report(error, debug=debug)
 
 
+Seen = tuple[tuple[object, ...], ...]
+"""What a user sees in a place: for each store and each file its name, then what it holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """A command, and what is there before. ``{}`` in its arguments is the place that the store lies in, as ``root``.
 
-    All commands do all or nothing. Where all is done already the same command ends with ``again``. With ``library`` a
-    program does the same with a store that it leaves open, so that nothing is brought to an end beyond what the library
-    promised when its call returned.
+    All commands do all or nothing. One ends with the status ``ends``, where all is done already with ``again``. What is
+    ``damaged`` before may stay so until it has ended. With ``library`` a program does the same with a store that it
+    leaves open, so that nothing is brought to an end beyond what the library promised when its call returned.
     """
 
     name: str
     arguments: tuple[str, ...]
     prepare: Callable[[Path], None] = lambda _: None
     piped: Path | None = None
+    ends: int = 0
     again: int = 0
+    damaged: bool = False
     library: Callable[[ImageService], object] | None = None
 
     def is_of(self, words: Sequence[str]) -> bool:
@@ -115,6 +121,15 @@ def _backed_up(place: Path) -> None:
     with orlop.open(place / "root") as images:
         images.load(OTHER)
         images.remove("example/imported")
+
+
+def _damaged(place: Path) -> None:
+    _loaded(MULTI)(place)
+    blob, other = sorted((place / "root" / "blobs" / "sha256").iterdir())[:2]
+    blob.chmod(0o600)
+    blob.write_bytes(b"too short")
+    other.unlink()
+    next((place / "root" / "toc" / "sha256").iterdir()).unlink()
 
 
 def _pinned(place: Path) -> None:
@@ -167,6 +182,7 @@ def scenarios() -> dict[str, Scenario]:
         Scenario("image prune -a", ("image", "prune", "-a", "-f"), _dangling),
         Scenario("prune", ("prune", "-f", "--max-size", "35kB"), _dangling),
         Scenario("gc", ("gc",), _garbage),
+        Scenario("fsck --repair", ("fsck", "--repair", "--from", str(MULTI)), _damaged, ends=8, damaged=True),
         Scenario("pin", ("pin", "example/tiny:1.0"), loaded),
         Scenario("unpin", ("unpin", "example/tiny:1.0"), _pinned),
         Scenario("store backup", ("store", "backup", "{}/backup"), loaded),
@@ -186,12 +202,16 @@ def scenarios() -> dict[str, Scenario]:
     return {scenario.name: scenario for scenario in found}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stage:
-    """A scenario in a folder of its own."""
+    """A scenario in a folder of its own, and what a user sees ``before`` and ``after`` the command."""
 
     scenario: Scenario
     folder: Path
+    before: Seen = ()
+    after: Seen = ()
+    known: frozenset[str] = frozenset()
+    undisturbed: dict[str, object] = field(default_factory=dict)
 
     @property
     def place(self) -> Path:
@@ -211,6 +231,36 @@ class Stage:
             self._act()
         while _left_open:
             _left_open.pop().close()
+
+    def note_before(self) -> None:
+        """Begin again, and note what there is."""
+        self.reset()
+        self.before = seen(self.place, saved=not self.scenario.damaged)
+        self.known = frozenset(map(_subject, serious(self.place)))
+        self.reset()
+
+    def note_after(self, status: int) -> None:
+        """Note what the command has done when nothing disturbed it, and that it ended as it should."""
+        assert status == self.scenario.ends, self.said()
+        self.after = seen(self.place)
+        self.undisturbed = tidied(self)
+
+    def look(self, place: Path, where: str, *, saved: bool = True, done: bool = False) -> Seen:
+        """Give what a user sees: the old state or the new one, if it is ``done`` the new one; and nothing is wrong."""
+        try:
+            found = seen(place, saved=saved and not self.scenario.damaged)
+        except OrlopError as error:
+            raise AssertionError(where) from error
+        wrong = [line for line in serious(place) if done or _subject(line) not in self.known]
+        assert wrong == [], (where, wrong)
+        assert found == self.after or (found == self.before and not done), (where, found)
+        return found
+
+    def finish(self, found: Seen, where: str) -> None:
+        """Give the same command once more, after which there is what it would have done at once, and no garbage."""
+        status, said = self.command()
+        assert status == self.scenario.ends or (found == self.after and status == self.scenario.again), (where, said)
+        assert tidied(self) == self.undisturbed, where
 
     def reset(self) -> None:
         """Begin again."""
@@ -315,6 +365,11 @@ def serious(place: Path) -> list[str]:
     return [line for root in roots(place) for line in broken(root) if not any(word in line for word in allowed)]
 
 
+def _subject(line: str) -> str:
+    """Give what something is wrong with."""
+    return line.rpartition(": ")[0]
+
+
 def roots(place: Path) -> list[Path]:
     """Give the stores in a place, but for those that are about to be made."""
     found = []
@@ -324,10 +379,6 @@ def roots(place: Path) -> list[Path]:
         if path.name[0] != "." and rows.exists() and rows.stat().st_size:
             found.append(path)
     return found
-
-
-Seen = tuple[tuple[object, ...], ...]
-"""What a user sees in a place: for each store and each file its name, then what it holds."""
 
 
 def seen(place: Path, *, saved: bool = True) -> Seen:

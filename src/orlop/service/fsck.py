@@ -56,7 +56,7 @@ def fsck(
             raise
         problem = Problem(DAMAGE, "database", "metadata.db", str(error))
         return FsckReport(os.path.abspath(os.fspath(root)), quick, (problem,), (), (problem,))
-    with store:
+    with store, explaining("check or repair", store.root):
         if repair or empty_quarantine:
             store.require_writable()
         return _Fsck(store, quick=quick, progress=progress).run(
