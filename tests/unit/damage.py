@@ -6,7 +6,7 @@ import io
 import os
 import sqlite3
 import subprocess
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import orlop
@@ -15,6 +15,7 @@ from tests.unit.layouts import Layout, named
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+    from random import Random
 
     from orlop import stores
 
@@ -62,6 +63,61 @@ def parent_and_child(root: Path) -> tuple[str, str]:
     statement = "SELECT CAST(value AS TEXT), image FROM image_metadata WHERE key = 'parent' ORDER BY image DESC LIMIT 1"
     ((parent, child),) = ask(root, statement)
     return str(parent), str(child)
+
+
+COLUMNS = {
+    "image": ("id", "config", "chain", "created", "head"),
+    "image_metadata": ("image", "key", "value"),
+    "image_labels": ("image", "labels"),
+    "reference": ("name", "suffix", "image"),
+    "blob": ("digest", "size", "compression"),
+    "diff": ("id", "size", "content_size", "entries", "partial"),
+    "diff_blob": ("diff", "blob"),
+    "chain": ("id", "parent", "diff", "size", "depth"),
+    "manifest": ("digest", "media_type", "content"),
+    "image_manifest": ("image", "manifest"),
+}
+
+
+def anything(root: Path, chance: Random) -> str:
+    """Damage anything, and say what."""
+    what = chance.choice(["row", "row", "row", "file", "file", "swap", "mode", "kind"])
+    if what == "row":
+        return any_row(root, chance)
+    files = [path for path in [*blobs(root), *tocs(root)] if path.is_file() and not path.is_symlink()]
+    path, other = chance.sample(files, 2)
+    if what == "file":
+        way = chance.choice([flip, flip_first, flip_inside, truncate, empty, lengthen, delete])
+        if path.stat().st_size > 20:
+            way(path)
+        return f"{way.__name__} {path}"
+    if what == "swap":
+        swap(path, other)
+    elif what == "mode":
+        chance.choice([path, path.parent, root / "ingest"]).chmod(chance.choice([0o755, 0o700, 0o777]))
+    else:
+        path.unlink()
+        instead = chance.choice([path.mkdir, lambda: os.mkfifo(path), lambda: path.symlink_to(other)])
+        instead()
+    return f"{what} {path}"
+
+
+def any_row(root: Path, chance: Random) -> str:
+    """Delete a row, or put something else into it."""
+    table = chance.choice(list(COLUMNS))
+    key, column = COLUMNS[table][0], chance.choice(COLUMNS[table])
+    rows = ask(root, f"SELECT {key}, {column} FROM {table} ORDER BY 1, 2")
+    if not rows:
+        return "nothing"
+    row, other = chance.choice(rows), chance.choice(rows)
+    statement = f"DELETE FROM {table} WHERE {key} = ?"
+    values = [row[0]]
+    if chance.random() < 0.6:
+        statement = f"UPDATE OR IGNORE {table} SET {column} = ? WHERE {key} = ?"
+        values.insert(0, chance.choice([other[1], f"sha256:{'0' * 64}", 5, None, "../../x", b"x"]))
+    with closing(sqlite3.connect(root / "metadata.db")) as database, suppress(sqlite3.IntegrityError), database:
+        database.execute(statement, values)
+    return f"{statement} {values!r:.200}"
 
 
 def blobs(root: Path) -> list[Path]:

@@ -116,6 +116,7 @@ def two_forms(root: Path) -> tuple[Path, Path]:
 
 ROWS = {
     "head": ("head-wrong", ["UPDATE image SET head = NOT head"]),
+    "head of no kind": ("head-wrong", ["UPDATE image SET head = 5"]),
     "sizes": ("chain-wrong", ["UPDATE chain SET size = size + 5, depth = 9"]),
     "one size": ("chain-wrong", ["UPDATE chain SET size = 0 WHERE depth = 1"]),
     "parent of chain": ("chain-wrong", ["UPDATE chain SET parent = NULL WHERE depth = 3"]),
@@ -130,6 +131,34 @@ ROWS = {
     "labels of none": (
         "image-wrong",
         ["INSERT INTO image_labels SELECT id, '{}' FROM image WHERE id NOT IN (SELECT image FROM image_labels)"],
+    ),
+    "images without an ID": ("key-invalid", ["UPDATE image SET id = 'x' WHERE id LIKE 'sha256:5ffb%'"]),
+    "images under another ID": (
+        "config-damaged",
+        [f"UPDATE image SET id = 'sha256:{'2' * 64}' WHERE id LIKE 'sha256:5ffb%'"],
+    ),
+    "manifests without a digest": (
+        "key-invalid",
+        ["UPDATE manifest SET digest = 'x' WHERE digest = (SELECT min(digest) FROM manifest)"],
+    ),
+    "manifests under another digest": (
+        "manifest-damaged",
+        [f"UPDATE manifest SET digest = 'sha256:{'2' * 64}' WHERE digest = (SELECT max(digest) FROM manifest)"],
+    ),
+    "blobs without a digest": ("key-invalid", ["UPDATE blob SET digest = '../../' || digest"]),
+    "blobs under another digest": (
+        "blob-missing",
+        ["UPDATE blob SET digest = replace(digest, 'sha256:1', 'sha256:3') WHERE digest LIKE 'sha256:1%'"],
+    ),
+    "layers without a digest": ("key-invalid", ["UPDATE diff SET id = 'x' || id"]),
+    "layers under another digest": (
+        "content-missing",
+        ["UPDATE diff SET id = replace(id, 'sha256:1', 'sha256:3') WHERE id LIKE 'sha256:1%'"],
+    ),
+    "chains without a digest": ("key-invalid", ["UPDATE chain SET id = 'x' || id"]),
+    "chains under another digest": (
+        "chain-wrong",
+        ["UPDATE chain SET id = replace(id, 'sha256:1', 'sha256:3') WHERE id LIKE 'sha256:1%'"],
     ),
     "blob facts": ("blob-wrong", ["UPDATE blob SET size = size + 1", "UPDATE blob SET compression = 'xz'"]),
     "blob sizes": ("blob-wrong", ["UPDATE blob SET size = size + 1"]),

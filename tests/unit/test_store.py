@@ -14,6 +14,7 @@ import sys
 import tarfile
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,24 @@ class TestLayers:
         os.mkfifo(path) if instead == "pipe" else path.mkdir()
         with pytest.raises(errors.ContentNotFound):
             b"".join(layer.tar_chunks())
+
+    @pytest.mark.parametrize(
+        ("statement", "error"),
+        [
+            ("UPDATE blob SET compression = 'x'", errors.StoreDamaged),
+            (
+                "PRAGMA foreign_keys = OFF; UPDATE diff_blob SET blob = '../x'; UPDATE blob SET digest = '../x'",
+                errors.InvalidDigest,
+            ),
+        ],
+    )
+    def test_rows_that_hold_anything_are_an_error_and_never_a_path(self, store, statement, error):
+        layer = store.layers.register(io.BytesIO(layer_tar("a")))
+        with closing(sqlite3.connect(Path(store.root) / "metadata.db")) as connection:
+            connection.executescript(statement)
+            with pytest.raises(error):
+                b"".join(layer.tar_chunks())
+            connection.executescript("DELETE FROM diff_blob; DELETE FROM blob")
 
     def test_a_layer_on_another_counts_both(self, store):
         below = store.layers.register(io.BytesIO(ONE))

@@ -56,7 +56,7 @@ class BlobsLook:
     def problems(self) -> list[Problem]:
         """Read every blob, several at once, then the tables of contents that no blob was there to compare with."""
         with self._store.metadata.read() as rows:
-            blobs = rows.blobs()
+            blobs = [row for row in rows.blobs() if row.digest.is_valid]
         tasks = [partial(self._examine, blob) for blob in _longest_first(blobs)]
         workers = min(_WORKERS, len(os.sched_getaffinity(0)))
         found = [problem for some in in_parallel(tasks, workers=workers) for problem in some]
@@ -69,7 +69,7 @@ class BlobsLook:
         tell = _Teller(blob, self._progress, check)
         for _ in range(_AGAIN):
             with store.metadata.read() as rows:
-                toc = next(map(store.blobs.toc_path, rows.diffs_of(digest)), None)
+                toc = next((store.blobs.toc_path(one) for one in rows.diffs_of(digest) if one.is_valid), None)
             toc_place = None if toc is None else place_of(toc)
             try:
                 exam = examine(path, toc=toc, progress=tell)
@@ -97,7 +97,7 @@ class BlobsLook:
             exam.diff.diff_id for exam in self.exams.values() if exam.diff is not None and exam.toc_right is not None
         }
         with self._store.metadata.read() as rows:
-            diffs = [rows.diff(diff_id) for diff_id in rows.diff_ids() if diff_id not in compared]
+            diffs = [rows.diff(diff_id) for diff_id in rows.diff_ids() if diff_id.is_valid and diff_id not in compared]
         for diff in diffs:
             path = "" if diff is None else self._store.blobs.toc_path(diff.diff_id)
             if diff is not None and not toc_fits(path, diff):

@@ -46,7 +46,9 @@ class FilesLook:
         """Give what looks again at each thing that seems wrong, as others may just have been at work on it."""
         store = self._store
         with store.metadata.read() as rows:
-            blobs, diff_ids = rows.blobs(), rows.diff_ids()
+            # What is no digest has no file: that is told of the rows.
+            blobs = [row for row in rows.blobs() if row.digest.is_valid]
+            diff_ids = [diff_id for diff_id in rows.diff_ids() if diff_id.is_valid]
         for name in (*DIRECTORIES, QUARANTINE):
             if any(self._directory(name)):
                 yield partial(self._again, self._directory, name)

@@ -13,6 +13,7 @@ from orlop.errors import (
     LayerNotFound,
     ReadOnlyStore,
     SizeMismatch,
+    StoreDamaged,
 )
 from orlop.model.digest import ChainID, DiffID, chain_id
 from orlop.model.limits import DEFAULT_LIMITS, NO_LIMITS, option_of
@@ -299,7 +300,10 @@ class LayerStore:
         # A plain form is nearer; a missing one is no reason to fail where another is there.
         blob = next((row for row in stored if self._blobs.has(row)), None) or self._recovered(stored)
         with self._blobs.open_unverified(blob) as file:
-            compression = Compression[blob.compression.upper()]
+            compression = Compression.__members__.get(blob.compression.upper())
+            if compression is None:
+                msg = f"the blob {blob.digest} is said to be {blob.compression!r}, which nothing is; run orlop fsck"
+                raise StoreDamaged(msg)
             plain = file if compression is Compression.NONE else decompressed(file, compression, limits=NO_LIMITS)
             yield from _verified(plain, diff)
 

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import InvalidInput
-from orlop.model.digest import ChainID, DiffID, chain_id
+from orlop.model.digest import DiffID, Digest, chain_id
 from orlop.store.image_facts import glimpsed_facts, image_facts
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ _STATEMENTS: Final = (
     ),
     (
         "head-wrong",
-        """SELECT id FROM image WHERE head = EXISTS (
+        """SELECT id FROM image WHERE head <> NOT EXISTS (
             SELECT 1 FROM image_metadata AS child WHERE child.key = 'parent' AND child.value = CAST(image.id AS BLOB))
         ORDER BY 1""",
         "whether the image {} has children is recorded wrongly, so that lists may miss it",
@@ -66,6 +66,9 @@ _STATEMENTS: Final = (
         "no bytes are kept of the layer {}; load its image again",
     ),
 )
+KEYS: Final = {"image": "id", "diff": "id", "blob": "digest", "chain": "id", "manifest": "digest"}
+"""The tables whose rows are named by a digest, and the column that has it."""
+
 # The next gc, or removal of an image, takes them.
 _UNNEEDED: Final = (
     (
@@ -133,13 +136,35 @@ def _structure(connection: sqlite3.Connection, *, verify: bool) -> Iterator[RowP
     leading = ((str(table), str(parent)) for table, _, parent, _ in connection.execute("PRAGMA foreign_key_check"))
     for table, parent in sorted(set(leading)):
         yield RowProblem("database", table, f"rows of the table {table} lead to nothing in {parent}")
+    invalid = list(_invalid_keys(connection))
+    yield from invalid
+    # What else there is to say of a row without a digest says the same.
+    known = {one.subject for one in invalid}
     for kind, statement, sentence in _STATEMENTS:
         for (subject,) in connection.execute(statement):
-            yield RowProblem(kind, subject, sentence.format(subject))
+            if subject not in known:
+                yield RowProblem(kind, subject, sentence.format(subject))
     yield from _loops(connection)
     for kind, statement, sentence in _UNNEEDED:
         for (subject,) in connection.execute(statement):
-            yield RowProblem(kind, subject, sentence.format(subject), harmless=True)
+            if subject not in known:
+                yield RowProblem(kind, subject, sentence.format(subject), harmless=True)
+
+
+def _invalid_keys(connection: sqlite3.Connection) -> Iterator[RowProblem]:
+    for table, key in KEYS.items():
+        for (subject,) in connection.execute(f"SELECT {key} FROM {table} WHERE {no_digest(key)} ORDER BY 1"):  # noqa: S608 - constants
+            message = f"the table {table} has a row for {subject!r}, which is no digest"
+            yield RowProblem("key-invalid", subject, message)
+
+
+def no_digest(column: str) -> str:
+    """Give the test that a column holds no digest."""
+    lengths = " OR ".join(
+        f"{column} GLOB '{algorithm}:*' AND length({column}) = {len(algorithm) + 1 + digits}"
+        for algorithm, digits in (("sha256", 64), ("sha384", 96), ("sha512", 128))
+    )
+    return f"NOT (({lengths}) AND substr({column}, 8) NOT GLOB '*[^0-9a-f]*')"
 
 
 def _loops(connection: sqlite3.Connection) -> Iterator[RowProblem]:
@@ -170,10 +195,14 @@ def parent_loops(connection: sqlite3.Connection) -> list[list[str]]:
 
 def _chain_ids(connection: sqlite3.Connection) -> Iterator[RowProblem]:
     for chain, parent, diff in connection.execute("SELECT id, parent, diff FROM chain ORDER BY id"):
-        diff_id = DiffID.unchecked(diff)
-        made = ChainID.wrap(diff_id) if parent is None else chain_id((DiffID.unchecked(parent), diff_id))
-        if str(made) != chain:
+        if chain != chain_of(parent, diff) and Digest.unchecked(chain).is_valid:
             yield RowProblem("chain-wrong", chain, f"the chain {chain} is not what its layers make")
+
+
+def chain_of(parent: str | None, diff: str) -> str:
+    """Give the ID of the chain that a layer makes on another one."""
+    diff_id = DiffID.unchecked(diff)
+    return diff if parent is None else str(chain_id((DiffID.unchecked(parent), diff_id)))
 
 
 def _names(connection: sqlite3.Connection) -> Iterator[RowProblem]:
@@ -203,6 +232,8 @@ def _images(connection: sqlite3.Connection, ids: Sequence[str]) -> Iterator[RowP
         ids,
     )
     for image, config, chain, created, created_ns, labels in found:
+        if not Digest.unchecked(image).is_valid:
+            continue
         if digest_of(config) != image:
             message = f"the config of the image {image} is not what its ID says; load it again"
             yield RowProblem("config-damaged", image, message)
@@ -234,6 +265,8 @@ def _manifests(connection: sqlite3.Connection, digests: Sequence[str]) -> Iterat
         digests,
     )
     for digest, media_type, content in found:
+        if not Digest.unchecked(digest).is_valid:
+            continue
         if digest_of(content, digest) != digest:
             message = f"the manifest {digest} is not what its digest says; load its image again"
             yield RowProblem("manifest-damaged", digest, message)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from orlop.errors import InvalidInput
 from orlop.model.digest import DiffID, Digest, ImageID
 from orlop.store.image_facts import image_facts
-from orlop.store.metadata_sqlite_check import is_name, parent_loops
+from orlop.store.metadata_sqlite_check import KEYS, chain_of, digest_of, is_name, no_digest, parent_loops
 
 if TYPE_CHECKING:
     import sqlite3
@@ -20,9 +21,8 @@ _SUMS: Final = """WITH RECURSIVE sums (id, size, depth) AS (
         FROM sums JOIN chain ON chain.parent = sums.id JOIN diff ON diff.id = chain.diff)
     SELECT sums.size, sums.depth, sums.id FROM sums JOIN chain ON chain.id = sums.id
     WHERE chain.size <> sums.size OR chain.depth <> sums.depth ORDER BY sums.id"""
-_WRONG_HEADS: Final = """SELECT id FROM image WHERE head = EXISTS (
-    SELECT 1 FROM image_metadata AS child WHERE child.key = 'parent' AND child.value = CAST(image.id AS BLOB))
-    ORDER BY id"""
+_IS_HEAD: Final = """NOT EXISTS (
+    SELECT 1 FROM image_metadata AS child WHERE child.key = 'parent' AND child.value = CAST(image.id AS BLOB))"""
 _LEADING_NOWHERE: Final = (
     ("image_metadata", "image NOT IN (SELECT id FROM image)"),
     ("image_labels", "image NOT IN (SELECT id FROM image)"),
@@ -38,6 +38,100 @@ class RowMender:
         self._run = connection.execute
         self._connection = connection
 
+    # Rows under a wrong name.
+
+    def forget_invalid_keys(self) -> list[tuple[str, str]]:
+        """Remove rows of layers that are named by no digest; give their tables and names. Others are to be adopted."""
+        found = [
+            (table, key)
+            for table in ("chain", "diff", "blob")
+            for (key,) in self._run(f"SELECT {KEYS[table]} FROM {table} WHERE {no_digest(KEYS[table])}")  # noqa: S608 - constants
+        ]
+        bad = f"SELECT id FROM chain WHERE {no_digest('id')} OR {no_digest('diff')}"  # noqa: S608 - constants
+        self._run(f"UPDATE chain SET parent = NULL WHERE parent IN ({bad}) OR {no_digest('parent')}")  # noqa: S608 - constants
+        self._run(f"DELETE FROM chain WHERE id IN ({bad})")  # noqa: S608 - constants
+        self._run(f"DELETE FROM diff_blob WHERE {no_digest('diff')} OR {no_digest('blob')}")  # noqa: S608 - constants
+        self._run(f"DELETE FROM diff WHERE {no_digest('id')}")  # noqa: S608 - constants
+        self._run(f"DELETE FROM blob WHERE {no_digest('digest')}")  # noqa: S608 - constants
+        return found
+
+    def adopt_image(self, image: str) -> str | None:
+        """Give an image whose config has another digest the ID that it should have, and return that.
+
+        That is done only if others know it by that ID, and not by the one that it has, or if that is none: else the
+        config may be what is damaged. One that cannot be read and has no ID goes. Gives nothing where the row stays.
+        """
+        row = self._run("SELECT config, created, created_ns FROM image WHERE id = ?", (image,)).fetchone()
+        is_none = not Digest.unchecked(image).is_valid
+        if row is None or (not is_none and self._is_known(image)):
+            return None
+        right = digest_of(row[0])
+        try:
+            facts = image_facts(row[0])
+        except InvalidInput:
+            if is_none:
+                self._run("DELETE FROM image WHERE id = ?", (image,))
+            return "" if is_none else None
+        there = self._run("SELECT 1 FROM image WHERE id = ?", (right,)).fetchone()
+        if not is_none and (there or not self._is_known(right)):
+            return None
+        self._run(
+            "INSERT INTO image (id, config, chain, created, created_ns) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (right, row[0], facts.chain, facts.created, facts.created_ns),
+        )
+        for table in ("image_metadata", "image_labels", "image_manifest"):
+            self._run(f"UPDATE OR IGNORE {table} SET image = ? WHERE image = ?", (right, image))  # noqa: S608 - constants
+        self._run("UPDATE reference SET image = ? WHERE image = ?", (right, image))
+        self._run("DELETE FROM image WHERE id = ?", (image,))
+        return right
+
+    def _is_known(self, image: str) -> bool:
+        found = self._run(
+            """SELECT EXISTS (SELECT 1 FROM reference WHERE image = ?1)
+            OR EXISTS (SELECT 1 FROM image_metadata WHERE image = ?1 OR value = CAST(?1 AS BLOB))
+            OR EXISTS (SELECT 1 FROM image_manifest WHERE image = ?1)""",
+            (image,),
+        )
+        return bool(found.fetchone()[0])
+
+    def adopt_manifest(self, digest: str) -> str | None:
+        """Give a manifest whose bytes have another digest the name that it should have, and return that.
+
+        That is done only if no image came with it by the name that it has, or if that is no digest.
+        """
+        row = self._run("SELECT media_type, content FROM manifest WHERE digest = ?", (digest,)).fetchone()
+        linked = self._run("SELECT 1 FROM image_manifest WHERE manifest = ?", (digest,)).fetchone()
+        is_none = not Digest.unchecked(digest).is_valid
+        if row is None or (linked and not is_none):
+            return None
+        right = digest_of(row[1])
+        if not is_none and not self._run("SELECT 1 FROM image_manifest WHERE manifest = ?", (right,)).fetchone():
+            return None
+        self._run("INSERT INTO manifest VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (right, *row))
+        self._run("UPDATE OR IGNORE image_manifest SET manifest = ? WHERE manifest = ?", (right, digest))
+        self._run("DELETE FROM image_manifest WHERE manifest = ?", (digest,))
+        self._run("DELETE FROM manifest WHERE digest = ?", (digest,))
+        return right
+
+    def forget_loose_ends(self) -> list[tuple[str, str]]:
+        """Remove what nothing refers to: chains that are not what they are called, and layers without bytes."""
+        chains = [
+            chain
+            for chain, parent, diff in self._run(
+                """SELECT id, parent, diff FROM chain WHERE id NOT IN (SELECT chain FROM image WHERE chain IS NOT NULL)
+                AND id NOT IN (SELECT parent FROM chain WHERE parent IS NOT NULL)
+                AND id NOT IN (SELECT digest FROM lease) AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*')"""
+            ).fetchall()
+            if chain != chain_of(parent, diff)
+        ]
+        self._connection.executemany("DELETE FROM chain WHERE id = ?", [(chain,) for chain in chains])
+        diffs = self._run(
+            """DELETE FROM diff WHERE id NOT IN (SELECT diff FROM chain) AND id NOT IN (SELECT diff FROM diff_blob)
+            AND id NOT IN (SELECT digest FROM lease) AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*')
+            RETURNING id"""
+        ).fetchall()
+        return [*(("chain-wrong", chain) for chain in chains), *(("content-missing", diff) for (diff,) in diffs)]
+
     # What is missing.
 
     def unlinked_blobs(self) -> list[Digest]:
@@ -47,7 +141,7 @@ class RowMender:
                 (SELECT blob FROM diff_blob WHERE diff IN (SELECT id FROM diff))
             UNION SELECT blob FROM diff_blob WHERE blob NOT IN (SELECT digest FROM blob) ORDER BY 1"""
         )
-        return [Digest.unchecked(text) for (text,) in found]
+        return [digest for (text,) in found if (digest := Digest.unchecked(text)).is_valid]
 
     def bare_diffs(self) -> list[DiffID]:
         """Give the layers that something needs and of which there is no row, or no blob."""
@@ -57,7 +151,7 @@ class RowMender:
             UNION SELECT id FROM diff WHERE id NOT IN
                 (SELECT diff FROM diff_blob WHERE blob IN (SELECT digest FROM blob)) ORDER BY 1"""
         )
-        return [DiffID.unchecked(text) for (text,) in found]
+        return [diff_id for (text,) in found if (diff_id := DiffID.unchecked(text)).is_valid]
 
     def missing_images(self) -> list[ImageID]:
         """Give the images that names or children lead to and that are not there."""
@@ -69,7 +163,7 @@ class RowMender:
     def missing_manifests(self) -> list[Digest]:
         """Give the manifests that images came with and that are not there."""
         found = self._run("SELECT manifest FROM image_manifest WHERE manifest NOT IN (SELECT digest FROM manifest)")
-        return sorted({Digest.unchecked(text) for (text,) in found})
+        return sorted({digest for (text,) in found if (digest := Digest.unchecked(text)).is_valid})
 
     def is_named(self, digest: Digest) -> bool:
         """Say whether a manifest names some content."""
@@ -171,9 +265,9 @@ class RowMender:
 
     def mark_heads(self) -> list[str]:
         """Record which images have no children, and give those of which something else was recorded."""
-        found = [image for (image,) in self._run(_WRONG_HEADS)]
-        self._connection.executemany("UPDATE image SET head = NOT head WHERE id = ?", [(image,) for image in found])
-        return found
+        found = self._run(f"SELECT id FROM image WHERE head <> {_IS_HEAD} ORDER BY id").fetchall()  # noqa: S608 - constants
+        self._connection.executemany(f"UPDATE image SET head = {_IS_HEAD} WHERE id = ?", found)  # noqa: S608 - constants
+        return [image for (image,) in found]
 
     # What leads nowhere.
 
@@ -204,8 +298,7 @@ class RowMender:
         return opened
 
     def _steps(self, image: str) -> int:
-        from orlop.errors import InvalidInput  # noqa: PLC0415 - few stores have circles
-        from orlop.model.image import Image  # noqa: PLC0415 - as above
+        from orlop.model.image import Image  # noqa: PLC0415 - few stores have circles
 
         row = self._run("SELECT config FROM image WHERE id = ?", (image,)).fetchone()
         try:

@@ -66,6 +66,7 @@ class Repairer:
 
     def mend(self) -> None:
         """Put right what the store's own content is enough for."""
+        self._rows.put_keys_right()
         self._files.put_directories_right()
         self._files.put_modes_right()
         self._files.set_bad_blobs_aside()
@@ -79,7 +80,7 @@ class Repairer:
         with self._store.metadata.read() as rows:
             for subject in self._subjects("layer-wrong"):
                 blobs += [form.digest for form in rows.blobs_of(DiffID.parse(subject))]
-            if needed:
+            if needed or self._subjects("database"):
                 blobs += self._store.metadata.mender().unlinked_blobs()
         if blobs or needed:
             for exam in self._files.right_exams(blobs):
@@ -119,6 +120,7 @@ class Repairer:
         self._rows.put_images_right()
         self._rows.cut_parents()
         self._rows.forget_nowhere()
+        self._rows.forget_loose_ends()
         self._rows.put_manifests_right()
         self._rows.put_sums_right()
         self._rows.forget_invalid_names()

@@ -47,6 +47,48 @@ class RowsRepair:
         for repair in repairs:
             self._done(repair)
 
+    # Rows under a wrong name.
+
+    def put_keys_right(self) -> None:
+        """Give rows the digest of what they hold for a name; those of layers are made again from their content."""
+        if self._has("key-invalid"):
+            with self._store.metadata.write():
+                found = self._store.metadata.mender().forget_invalid_keys()
+            for table, key in found:
+                self._done(Repair("key-invalid", key, f"the row for {key!r} was removed from the table {table}"))
+        for one in self._problems:
+            if one.kind in {"key-invalid", "config-damaged", "manifest-damaged"}:
+                self._adopt(one)
+
+    def _adopt(self, one: Problem) -> None:
+        with self._store.metadata.write():
+            mender = self._store.metadata.mender()
+            image = None if one.kind == "manifest-damaged" else mender.adopt_image(one.subject)
+            manifest = None if one.kind == "config-damaged" else mender.adopt_manifest(one.subject)
+        if image:
+            self._done(Repair(one.kind, one.subject, f"the image {one.subject!r} is {image} again, by its config"))
+        elif image is not None:
+            self._done(Repair(one.kind, one.subject, f"the image {one.subject!r}, which cannot be read, was removed"))
+        if manifest is not None:
+            self._done(Repair(one.kind, one.subject, f"the manifest {one.subject!r} is {manifest} again, by its bytes"))
+
+    def forget_loose_ends(self) -> None:
+        """Forget rows that are wrong, or tell of lost content, and that nothing refers to."""
+        if not self._has("chain-wrong", "content-missing", "blob-missing", "database", "key-invalid"):
+            return
+        with self._store.metadata.write() as rows:
+            mender = self._store.metadata.mender()
+            ends = mender.forget_loose_ends()
+            unlinked = [row for digest in mender.unlinked_blobs() if (row := rows.blob(digest)) is not None]
+            lost = [row for row in unlinked if not rows.diffs_of(row.digest) and not self._store.blobs.has(row)]
+            for row in lost:
+                mender.forget_blob(row.digest)
+        for kind, subject in ends:
+            self._done(Repair(kind, subject, f"the row for {subject}, to which nothing referred, was removed"))
+        for row in lost:
+            message = f"the row for the blob {row.digest}, which is lost and which no layer had, was removed"
+            self._done(Repair("blob-missing", str(row.digest), message))
+
     # Layers.
 
     def record(self, exam: Exam, needed: set[DiffID]) -> None:
@@ -63,7 +105,7 @@ class RowsRepair:
         mender = self._store.metadata.mender()
         row, links, recorded = rows.blob(blob.digest), rows.diffs_of(blob.digest), rows.diff(diff.diff_id)
         digest, diff_id = str(blob.digest), str(diff.diff_id)
-        wanted = diff.diff_id in needed
+        wanted = diff.diff_id in needed or diff.diff_id in links
         if row is None and not wanted:
             return
         if recorded is None and not wanted:
