@@ -70,6 +70,7 @@ class Rules:
     max_size: float | None
 
 
+GOING = {"dangling", "all", "old", "quota", "along"}
 TIMES = st.integers(1, 6)
 SKETCHES = st.lists(
     st.builds(
@@ -210,6 +211,7 @@ def check(world: World, rules: Rules) -> None:
     assert {image.id for image in report.images} == before
     assert {image.id for image in report.images if not image.goes} == after
     assert {str(image) for image in before - after} <= set(report.deleted)
+    assert all(image.goes is (image.reason in GOING) for image in report.images)
     with world.store.metadata.read() as rows:
         left = {row.chain_id for row in rows.chains()}
     assert {one.chain_id for one in report.layers if not one.goes} == left
@@ -302,6 +304,8 @@ def test_a_quota_takes_what_was_not_used_for_longest_and_no_more_than_it_must(
         world = world_of(sketches, [], stack)
         max_size = int(world.files() * share)
         first = world.images.prune(dry_run=True)
+        # Another count says the same.
+        assert world.images.df().dangling == first.freed
         dangling = {image.id for image in first.images if image.goes}
         try:
             plan = world.images.prune(max_size=max_size, dry_run=True)

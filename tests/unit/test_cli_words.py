@@ -347,6 +347,9 @@ def test_scripts_of_shells_are_printed_and_read(orlop: Callable[..., Result], sh
         (("rmi", "example/tiny", ":", "1"), ["1.0"]),
         (("rmi", "registry.example.com", ":", "5000/te"), ["5000/team/committed:2.0"]),
         (("image", "pr"), ["prune"]),
+        (("pin", "example/t"), [TINY]),
+        (("unpin", TINY, "example/d"), [DUP]),
+        (("system", "pr"), ["prune"]),
         (("images", "--dig"), ["--digests"]),
     ],
 )

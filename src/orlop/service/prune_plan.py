@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import ImageInUse, QuotaExceeded
 from orlop.model.sizes import human_size
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from orlop.model.reference import Reference
     from orlop.service.filters import Filters
     from orlop.service.inventory import Inventory, KnownImage
+
+
+_TO_GO: Final = frozenset({"dangling", "all", "old", "quota"})
+"""Reasons for which an image is to go; it stays all the same if one that is made from it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ class _Planner:
         deeds: list[Deed] = []
         for image_id, image in self._all.images.items():
             reason, names = self._wish(image)
-            if reason in {"dangling", "all", "old"} or names:
+            if reason in _TO_GO or names:
                 refusal = self._refusal(image)
                 if refusal is None:
                     deeds.append(Deed(image_id, names))
@@ -194,8 +198,10 @@ class _Planner:
             while above is not None and above not in bound and above in self._all.images:
                 bound.add(above)
                 above = self._all.images[above].row.parent
-        self._reasons.update((image_id, "parent") for image_id in free & bound)
-        self._reasons.update((image_id, "fits") for image_id in free - bound if self._reasons[image_id] != "parent")
+        self._reasons.update((image_id, "parent") for image_id in free & bound if self._reasons[image_id] == "named")
+        for image_id in free - bound:
+            if self._reasons[image_id] == "named":
+                self._reasons[image_id] = "fits"
         return free - bound
 
     def _protection(self, image: KnownImage, ground: PlannedGround) -> str | None:
@@ -232,18 +238,17 @@ class _Planner:
         removal.lines += [("Deleted", str(chain_id)) for chain_id in dropped]
         for deed in deeds:
             deed.do(removal)
-        wanted = {deed.image_id for deed in deeds}
-        images = tuple(self._image(image, ground, wanted=wanted) for image in self._all.images.values())
+        images = tuple(self._image(image, ground) for image in self._all.images.values())
         layers = tuple(self._layers(ground, frozenset(dropped)))
         return Plan(tuple(deeds), tuple(removal.lines), self._all.stored, ground.left, ground.freed, images, layers)
 
-    def _image(self, image: KnownImage, ground: PlannedGround, *, wanted: set[ImageID]) -> ImageVerdict:
+    def _image(self, image: KnownImage, ground: PlannedGround) -> ImageVerdict:
         image_id = image.row.id
         goes = image_id not in ground
         reason = self._reasons[image_id]
-        if goes and image_id not in wanted:
+        if goes and reason not in _TO_GO:
             reason = "along"
-        elif not goes and reason != "newest" and image_id in wanted:
+        elif not goes and reason in _TO_GO:
             reason = "parent"
         left = ground.names(image_id)
         untagged = tuple(name for name in image.references if name not in left)
