@@ -58,3 +58,11 @@ def bench(session: nox.Session) -> None:
     """Memory and speed, as numbers to read: no check fails by time."""
     for script in sorted((HERE / "benchmarks").glob("bench_*.py")):
         session.run(sys.executable, str(script), *session.posargs, external=True)
+
+
+@nox.session(python=False, default=False)
+def fuzz(session: nox.Session) -> None:
+    """Every fuzz target, a minute each; arguments are options of libFuzzer. Installs atheris."""
+    session.run(sys.executable, "-m", "pip", "install", "-q", "atheris", external=True)
+    options = session.posargs or ["-max_total_time=60"]
+    session.run(sys.executable, str(HERE / "fuzz" / "run.py"), "all", "-max_len=16384", *options, external=True)

@@ -1,17 +1,24 @@
-"""Make the seeds of the tar target anew, the same bytes every time: `python fuzz/make_seeds.py`.
+"""Make the seeds of all targets anew, the same bytes every time: `python fuzz/make_seeds.py`.
 
-A few small tars of every format that layers come in; what no library writes is put together here from headers.
+A few small tars of every format that layers come in, of which what no library writes is put together here from headers;
+an archive of every format; documents; names.
 """
 
 # ruff: noqa: INP001 -- a script beside what it writes
 
 from __future__ import annotations
 
+import bz2
+import hashlib
 import io
+import json
+import struct
 import tarfile
+import zlib
 from pathlib import Path
+from typing import Any
 
-SEEDS = Path(__file__).resolve().parent / "seeds" / "tar"
+SEEDS = Path(__file__).resolve().parent / "seeds"
 END = bytes(1024)
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 
@@ -99,8 +106,8 @@ def big_number() -> bytes:
     return mended(bytes(block)) + padded(b"bytes") + END
 
 
-def seeds() -> dict[str, bytes]:
-    """Give the seeds by their names."""
+def tars() -> dict[str, bytes]:
+    """Give the tars by their names."""
     made = {name: whole(kinds(format_)) for name, format_ in FORMATS.items()}
     made |= {f"{name}-long": whole(kinds(FORMATS[name], long=True)) for name in ("gnu", "pax")}
     made["pax-times"] = whole(kinds(tarfile.PAX_FORMAT, mtime=1767225600.25))
@@ -113,11 +120,147 @@ def seeds() -> dict[str, bytes]:
     return made
 
 
+def sha256(data: bytes) -> str:
+    """Give the digest of some bytes."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def gzipped(data: bytes) -> bytes:
+    """Wrap some bytes as gzip, in one stored block: what compressors make of them differs with their versions."""
+    size = struct.pack("<HH", len(data), len(data) ^ 0xFFFF)
+    return b"\x1f\x8b\x08" + bytes(6) + b"\xff\x01" + size + data + struct.pack("<II", zlib.crc32(data), len(data))
+
+
+def compact(value: object) -> bytes:
+    """Write a document."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+LAYER = header(b"f", size=1) + padded(b"f") + header(b"d/", kind=b"5") + header(b"d/.wh.g") + END
+CONFIG: dict[str, Any] = {
+    "architecture": "amd64",
+    "config": {
+        "Cmd": ["sh"],
+        "Env": ["A=b"],
+        "ExposedPorts": {"80/tcp": {}},
+        "Labels": {"a": "b"},
+        "Volumes": {"/v": {}},
+    },
+    "created": "2026-01-01T00:00:00.5Z",
+    "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "b"}, {"comment": "c", "empty_layer": True}],
+    "os": "linux",
+    "rootfs": {"type": "layers", "diff_ids": [sha256(LAYER)]},
+}
+V1 = {"id": "a", "created": "2026-01-01T00:00:00Z", "container_config": {"Cmd": ["b"]}, "os": "linux", "Size": 1}
+_OCI = "application/vnd.oci.image."
+
+
+def descriptor(kind: str, data: bytes, **more: object) -> dict[str, Any]:
+    """Give the descriptor of some bytes."""
+    return {"mediaType": f"{_OCI}{kind}", "digest": sha256(data), "size": len(data)} | more
+
+
+def manifest(layer: bytes, kind: str = "layer.v1.tar") -> bytes:
+    """Make a manifest of the one config and a layer."""
+    parts = {"config": descriptor("config.v1+json", compact(CONFIG)), "layers": [descriptor(kind, layer)]}
+    return compact({"schemaVersion": 2, "mediaType": f"{_OCI}manifest.v1+json"} | parts)
+
+
+def index(*descriptors: object) -> bytes:
+    """Make an index."""
+    return compact({"schemaVersion": 2, "mediaType": f"{_OCI}index.v1+json", "manifests": descriptors})
+
+
+def tar(files: dict[str, bytes]) -> bytes:
+    """Make a tar of files."""
+    return b"".join(header(name.encode(), size=len(data)) + padded(data) for name, data in files.items()) + END
+
+
+def blobs(*contents: bytes) -> dict[str, bytes]:
+    """Give contents as files of a layout."""
+    return {f"blobs/{sha256(data).replace(':', '/')}": data for data in contents}
+
+
+def archives() -> dict[str, bytes]:
+    """Give an archive of every format by its name."""
+    config, packed = compact(CONFIG), gzipped(LAYER)
+    entry = {"Config": "c.json", "RepoTags": ["a/b:1"], "Layers": ["l.tar"]}
+    docker = tar({"c.json": config, "l.tar": LAYER, "manifest.json": compact([entry])})
+    image = manifest(packed, "layer.v1.tar+gzip")
+    name = {"io.containerd.image.name": "docker.io/a/b:1"}
+    nested = index(descriptor("manifest.v1+json", image, platform={"os": "linux", "architecture": "amd64"}))
+    layout = {"oci-layout": compact({"imageLayoutVersion": "1.0.0"})}
+    plain = manifest(LAYER)
+    parts = [config, LAYER]
+    listed = {"Config": f"blobs/{sha256(config).replace(':', '/')}", "RepoTags": ["a/b:1"]}
+    listed["Layers"] = [f"blobs/{sha256(LAYER).replace(':', '/')}"]
+    top = index(descriptor("manifest.v1+json", plain, annotations=name))
+    child = compact(V1 | {"id": "b", "parent": "a"})
+    folders = {"a/json": compact(V1), "a/layer.tar": LAYER, "b/json": child, "b/layer.tar": LAYER}
+    made = {
+        "docker": docker,
+        "docker-29": tar(blobs(*parts, plain) | layout | {"index.json": top, "manifest.json": compact([listed])}),
+        "oci": tar(
+            blobs(config, packed, image, nested)
+            | layout
+            | {"index.json": index(descriptor("index.v1+json", nested, annotations=name))}
+        ),
+        "dir": tar({"manifest.json": plain} | {sha256(part)[7:]: part for part in parts}),
+        "v1": tar(folders | {"repositories": compact({"a/b": {"1": "b"}})}),
+        "empty": b"",
+    }
+    made["docker-gzip"] = gzipped(docker)
+    made["docker-bzip2"] = bz2.compress(docker)
+    made["cut"] = docker[:-2000]
+    return made
+
+
+def documents() -> dict[str, bytes]:
+    """Give documents by their names."""
+    odd = b'{"Rootfs":{"diff_ids":["x"],"Diff_IDs":null},"a":[1e400,-0,1.5,"\\ud800","\\u00e9\xff",[],{}],"b":{"b":1'
+    return {
+        "config": compact(CONFIG),
+        "v1": compact(V1 | {"parent": "c", "docker_version": "1.8.2", "Config": {"Entrypoint": "text", "Shell": None}}),
+        "manifest": manifest(LAYER),
+        "index": index(
+            descriptor("manifest.v1+json", b"", platform={"os": "linux", "architecture": "arm64"}, urls=["u"])
+        ),
+        "odd": odd + b',"B":2}}',
+        "null": b" null ",
+        "cut": compact(CONFIG)[:-3],
+    }
+
+
+def names() -> dict[str, bytes]:
+    """Give names, digests and platforms by their kind."""
+    return {
+        "short": b"alpine",
+        "long": b"Registry.example.com:5000/team/sub.app__x-y:1.0_a",
+        "digest": b"user/app:1@sha256:" + b"0123456789abcdef" * 4,
+        "local": b"localhost/app",
+        "address": b"[fe80::1]:5000/app:tag",
+        "id": b"0123456789abcdef" * 4,
+        "tag": b"sha256:" + b"a" * 63,
+        "platform": b"linux/arm64/v8",
+    }
+
+
+def seeds() -> dict[str, bytes]:
+    """Give all seeds by the names of their files."""
+    kinds = {
+        "tar": (tars(), ".tar"),
+        "archive": (archives(), ".tar"),
+        "json": (documents(), ".json"),
+        "reference": (names(), ""),
+    }
+    return {f"{kind}/{name}{suffix}": data for kind, (made, suffix) in kinds.items() for name, data in made.items()}
+
+
 def main() -> None:
     """Write the seeds."""
-    SEEDS.mkdir(parents=True, exist_ok=True)
     for name, data in seeds().items():
-        (SEEDS / f"{name}.tar").write_bytes(data)
+        (SEEDS / name).parent.mkdir(parents=True, exist_ok=True)
+        (SEEDS / name).write_bytes(data)
 
 
 if __name__ == "__main__":

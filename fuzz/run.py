@@ -1,6 +1,7 @@
 """Run a fuzz target with atheris until it fails or is stopped: `python fuzz/run.py tar [OPTION OF LIBFUZZER]...`.
 
-What it finds stays in `fuzz/found/`, outside version control; seeds are read and never changed.
+`all` runs every target, one after another, so that an option such as `-max_total_time=60` is needed. What it finds
+stays in `fuzz/found/`, outside version control; seeds are read and never changed.
 """
 
 # ruff: noqa: INP001 -- a script
@@ -8,6 +9,7 @@ What it finds stays in `fuzz/found/`, outside version control; seeds are read an
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,14 @@ HERE = Path(__file__).resolve().parent
 
 def main() -> None:
     """Find the target, instrument what it tests, and hand over to atheris, which ends the process."""
-    if len(sys.argv) < 2 or not (HERE / f"fuzz_{sys.argv[1]}.py").exists():
-        names = sorted(path.stem.removeprefix("fuzz_") for path in HERE.glob("fuzz_*.py"))
-        raise SystemExit(f"usage: python fuzz/run.py {{{','.join(names)}}} [OPTION]...")
+    names = sorted(path.stem.removeprefix("fuzz_") for path in HERE.glob("fuzz_*.py"))
+    if len(sys.argv) < 2 or sys.argv[1] not in {*names, "all"}:
+        raise SystemExit(f"usage: python fuzz/run.py {{{','.join([*names, 'all'])}}} [OPTION]...")
     name = sys.argv[1]
+    if name == "all":
+        # A process of its own for each: atheris ends the one in which it runs.
+        failed = [name for name in names if subprocess.run([sys.executable, __file__, name, *sys.argv[2:]]).returncode]  # noqa: PLW1510
+        raise SystemExit(f"failed: {', '.join(failed)}" if failed else 0)
     atheris: Any = importlib.import_module("atheris")
     sys.path.insert(0, str(HERE))
     with atheris.instrument_imports(include=["orlop"]):
