@@ -125,3 +125,13 @@ def test_the_reference_of_commands_is_up_to_date() -> None:
     script = TOP / "docs" / "generate_commands.py"
     done = subprocess.run([sys.executable, script, "--check"], check=False, env={**os.environ, "COLUMNS": "50"})
     assert done.returncode == 0, f"run `python {script.relative_to(TOP)}`"
+
+
+@pytest.mark.parametrize("name", ["SECURITY.md", "docs/reliability.md"])
+def test_the_tests_that_a_page_names_are_there(name: str) -> None:
+    named = re.findall(r"`((?:tests|fuzz)/[\w/.]*)(?:::(\w+))?`", DOCUMENTS[name].read_text())
+    assert named
+    for place, test in named:
+        path = TOP / place
+        assert path.exists(), place
+        assert not test or f"def {test}(" in path.read_text(), f"{place}::{test}"
