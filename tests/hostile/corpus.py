@@ -558,6 +558,9 @@ REFUSED: dict[str, Case] = {
     "a name for nothing in version 1": Case(lambda: version_1({"a": {"1": "c" * 64}}), _ARCHIVE, "not there"),
     "a name that is a path in version 1": Case(lambda: version_1({"../a": {"1": B}}), errors.InvalidReference, ""),
     "a tag that is a path in version 1": Case(lambda: version_1({"a": {"../1": B}}), errors.InvalidReference, ""),
+    "a folder whose name is no UTF-8 in version 1": Case(
+        lambda: version_1() | {"\udcff\udcfe/json": b"{}"}, _ARCHIVE, "the layer '\\udcff"
+    ),
     "a layer that is none in version 1": Case(lambda: version_1(A_layer=b"x" * 600), _TAR, "no layer tar"),
     "a config that is missing in version 1": Case(lambda: version_1(A_json=None), _ARCHIVE, "v1 config"),
     "a layer that is missing in version 1": Case(lambda: version_1(A_layer=None), _ARCHIVE, "the layer"),

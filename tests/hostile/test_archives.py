@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from orlop.cli.main import run
 from orlop.streams.compression import Compression, detect
 from tests.hostile import tars
 from tests.hostile.corpus import HARMLESS, REFUSED
-from tests.hostile.made import content, many_folders
+from tests.hostile.made import content, docker, many_folders
 from tests.invariants import broken
 from tests.unit.layouts import everything
 
@@ -163,6 +164,25 @@ def test_the_archives_that_cases_change_are_good() -> None:
         read(io.BytesIO(content(files)))
     read(io.BytesIO(made.with_members(tars.member(b"more", b"x"))))
     read(io.BytesIO(content(made.both_lists(others=False))))
+
+
+def test_a_directory_that_is_too_deep_is_refused(place: Place, tmp_path: Path) -> None:
+    folder = unpack(docker(), tmp_path / "deep")
+    before = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(folder)
+        for _ in range(1200):
+            os.mkdir("d")  # noqa: PTH102 - from folder to folder
+            os.chdir("d")
+    finally:
+        os.chdir(before)
+        os.close(before)
+    try:
+        with orlop.open(place.root) as images, pytest.raises(errors.LimitExceeded, match="path-depth is 1000"):
+            images.load(folder)
+    finally:
+        subprocess.run(["rm", "-rf", folder], check=True)  # deeper than Python removes
+    assert place.state() == place.before
 
 
 def test_too_many_layers_in_version_1_are_refused(place: Place, tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ class LegacyExporter(Exporter):
         Layers are read, since their diff IDs are not in the archive.
         """
         reader = _Reader(members)
-        for folder in sorted({key.partition("/")[0] for key in members.names() if "/" in key}, key=str.encode):
+        folders = {key.partition("/")[0] for key in members.names() if "/" in key}
+        for folder in sorted(folders, key=lambda name: name.encode("utf-8", "surrogateescape")):
             reader.read(folder)
         references = _read_repositories(members, reader.images)
         images = (
