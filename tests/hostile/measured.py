@@ -28,6 +28,16 @@ os.execv(sys.executable, [sys.executable, "-m", "orlop", *command])
 """
 
 
+# What a process had in memory before it became another program counts as the peak of that, and tests have much in
+# memory: the command is the child of a small process, which tells its peak.
+_SMALL = """
+import os, resource, subprocess, sys
+status = subprocess.call(sys.argv[2:], close_fds=True)
+os.write(int(sys.argv[1]), b"%d" % resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+os._exit(status & 0xFF)
+"""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a command ended: ``peak`` is its resident memory in bytes at the most, mapped files included."""
@@ -40,9 +50,16 @@ class Outcome:
 
 def measured(*command: str | Path, feed: Iterable[bytes] | None = None, files: int = 1024) -> Outcome:
     """Run ``orlop`` and wait for it. What it does not read of the stream is never made."""
-    argv = [sys.executable, "-c", _START, str(CPU), str(_MEMORY), str(files), *map(str, command)]
+    told, tell = os.pipe()
+    small = [sys.executable, "-c", _SMALL, str(tell)]
+    argv = [*small, sys.executable, "-c", _START, str(CPU), str(_MEMORY), str(files), *map(str, command)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL if feed is None else pipe, stdout=pipe, stderr=pipe) as child:
+    stdin = subprocess.DEVNULL if feed is None else pipe
+    with (
+        subprocess.Popen(argv, stdin=stdin, stdout=pipe, stderr=pipe, pass_fds=[tell]) as child,
+        open(told, "rb") as peak,
+    ):
+        os.close(tell)
         writer = threading.Thread(target=_write, args=(child, feed or ()))
         writer.start()
         texts: dict[str, bytes] = {}
@@ -54,9 +71,8 @@ def measured(*command: str | Path, feed: Iterable[bytes] | None = None, files: i
             reader.start()
         for thread in (*readers, writer):
             thread.join()
-        _, status, used = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-    return Outcome(child.returncode, texts["out"].decode(), texts["err"].decode(), used.ru_maxrss << 10)
+        child.wait()
+        return Outcome(child.returncode, texts["out"].decode(), texts["err"].decode(), int(peak.read()) << 10)
 
 
 def _write(child: subprocess.Popen[bytes], feed: Iterable[bytes]) -> None:

@@ -126,6 +126,8 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("image", EVIL),
     ("pin", EVIL),
     ("unpin", EVIL),
+    ("prune", "-a", "--dry-run"),
+    ("prune", "-f", "--filter", f"label={EVIL}"),
     ("pull", EVIL),
     ("push", EVIL),
     ("serve", "--host", EVIL),
