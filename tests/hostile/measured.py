@@ -72,7 +72,9 @@ def measured(*command: str | Path, feed: Iterable[bytes] | None = None, files: i
         for thread in (*readers, writer):
             thread.join()
         child.wait()
-        return Outcome(child.returncode, texts["out"].decode(), texts["err"].decode(), int(peak.read()) << 10)
+    peak = int(os.read(told, 32)) << 10
+    os.close(told)
+    return Outcome(child.returncode, texts["out"].decode(), texts["err"].decode(), peak)
 
 
 def _write(child: subprocess.Popen[bytes], feed: Iterable[bytes]) -> None:
