@@ -55,10 +55,7 @@ def measured(*command: str | Path, feed: Iterable[bytes] | None = None, files: i
     argv = [*small, sys.executable, "-c", _START, str(CPU), str(_MEMORY), str(files), *map(str, command)]
     pipe = subprocess.PIPE
     stdin = subprocess.DEVNULL if feed is None else pipe
-    with (
-        subprocess.Popen(argv, stdin=stdin, stdout=pipe, stderr=pipe, pass_fds=[tell]) as child,
-        open(told, "rb") as peak,
-    ):
+    with subprocess.Popen(argv, stdin=stdin, stdout=pipe, stderr=pipe, pass_fds=[tell]) as child:
         os.close(tell)
         writer = threading.Thread(target=_write, args=(child, feed or ()))
         writer.start()
