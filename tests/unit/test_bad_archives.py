@@ -198,12 +198,12 @@ BAD: dict[str, tuple[Callable[[], bytes], type[orlop.OrlopError], str]] = {
     "tag without tag": (lambda: changed(manifest_json=manifest(RepoTags=["t"])), errors.InvalidReference, '"t"'),
     "tag no name": (lambda: changed(manifest_json=manifest(RepoTags=["A:B:C"])), errors.InvalidReference, "A:B:C"),
     "tag an ID": (lambda: changed(manifest_json=manifest(RepoTags=["a" * 64])), errors.InvalidReference, ""),
-    "two files for more than a disk": (
+    "sparse files of more than a disk, by a map that does not fit": (
         lambda: changed(
             layer_tar=huge_sparse(), config_json=config("sha256:" + hashlib.sha256(huge_sparse()).hexdigest())
         ),
         errors.InvalidTar,
-        "no disk",
+        "sparse map",
     ),
     "a name without end": (lambda: packed(good() | {"n" * 5000: b"x"}), errors.LimitExceeded, "4096"),
     "a link and a file of one name": (
