@@ -36,6 +36,11 @@ PATH = re.compile(r'(?:(?:AT_FDCWD|\d+)<(?P<folder>[^>]*)>, )?"(?P<path>(?:[^"\\
 BAIT = ("/etc/passwd", "/etc/shadow", "/etc/hostname", "/proc/self/environ", "/dev/zero")
 
 
+def named(text: str) -> str:
+    """Give a path that strace has written, with its bytes that are no text as the system gives them to Python."""
+    return os.fsdecode(text.encode("ascii", "surrogateescape").decode("unicode_escape").encode("latin-1"))
+
+
 def asked(trace: str) -> list[tuple[str, str, bool]]:
     """Every path that a trace names: the call, the path in full, and whether something there may be changed."""
     found = []
@@ -50,10 +55,8 @@ def asked(trace: str) -> list[tuple[str, str, bool]]:
         call, arguments = match["call"], match["arguments"]
         changes = "open" not in call or re.search("O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_TMPFILE", arguments) is not None
         for each in PATH.finditer(arguments):
-            path = each["path"].encode().decode("unicode_escape")
-            found.append(
-                (call, os.path.normpath(f"{each['folder'] or ''}/{path}" if path[:1] != "/" else path), changes)
-            )
+            folder, path = named(each["folder"] or ""), named(each["path"])
+            found.append((call, os.path.normpath(f"{folder}/{path}" if path[:1] != "/" else path), changes))
     return found
 
 
