@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import StoreDamaged, StoreTooNew
-from orlop.store.metadata_sqlite_rows import SCHEMA, SCHEMA_VERSION
+from orlop.store.metadata_sqlite_tables import SCHEMA, SCHEMA_VERSION
 from orlop.streams.files import fsync_directory
 
 if TYPE_CHECKING:

@@ -1,0 +1,73 @@
+"""The tables of the rows in SQLite, as the current version lays them out."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCHEMA_VERSION: Final = 1
+"""Kept in ``user_version``; a store of a higher one is left alone."""
+
+CHILDREN: Final = "SELECT 1 FROM image_metadata AS child WHERE child.key = 'parent' AND child.value = CAST({} AS BLOB)"
+"""Asks whether the image that a column names has children.
+
+The value is kept as the bytes that the daemon's file would hold: the parent's ID as text.
+"""
+
+_SET_HEAD: Final = f"UPDATE image SET head = NOT head WHERE id = {{0}} AND head = EXISTS ({CHILDREN.format('id')});"  # noqa: S608 - constants
+
+SCHEMA: Final = (
+    """CREATE TABLE image (
+        id TEXT PRIMARY KEY NOT NULL, config BLOB NOT NULL, chain TEXT, created INTEGER NOT NULL,
+        created_ns INTEGER NOT NULL, head INTEGER NOT NULL DEFAULT 1) STRICT""",
+    "CREATE INDEX image_newest ON image (created DESC, created_ns DESC, id, chain)",
+    "CREATE INDEX image_heads ON image (created DESC, created_ns DESC, id, chain) WHERE head",
+    "CREATE INDEX image_chain ON image (chain)",
+    """CREATE TABLE image_metadata (
+        image TEXT NOT NULL REFERENCES image (id) ON DELETE CASCADE, key TEXT NOT NULL, value BLOB NOT NULL,
+        PRIMARY KEY (image, key)) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX image_children ON image_metadata (value, image) WHERE key = 'parent'",
+    # Whether an image has children follows from the rows of its children, whoever changes them.
+    f"""CREATE TRIGGER image_put AFTER INSERT ON image BEGIN {_SET_HEAD.format("new.id")} END""",
+    f"""CREATE TRIGGER parent_put AFTER INSERT ON image_metadata WHEN new.key = 'parent' BEGIN
+        {_SET_HEAD.format("CAST(new.value AS TEXT)")} END""",
+    f"""CREATE TRIGGER parent_moved AFTER UPDATE OF value ON image_metadata WHEN new.key = 'parent' BEGIN
+        {_SET_HEAD.format("CAST(old.value AS TEXT)")} {_SET_HEAD.format("CAST(new.value AS TEXT)")} END""",
+    f"""CREATE TRIGGER parent_gone AFTER DELETE ON image_metadata WHEN old.key = 'parent' BEGIN
+        {_SET_HEAD.format("CAST(old.value AS TEXT)")} END""",
+    # What a config says, kept so that a list need not read all configs.
+    """CREATE TABLE image_labels (
+        image TEXT PRIMARY KEY NOT NULL REFERENCES image (id) ON DELETE CASCADE, labels TEXT NOT NULL)
+        STRICT, WITHOUT ROWID""",
+    """CREATE TABLE reference (
+        name TEXT NOT NULL, suffix TEXT NOT NULL, image TEXT NOT NULL, updated INTEGER NOT NULL,
+        PRIMARY KEY (name, suffix)) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX reference_image ON reference (image)",
+    """CREATE TABLE blob (
+        digest TEXT PRIMARY KEY NOT NULL, size INTEGER NOT NULL, compression TEXT NOT NULL) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE diff (
+        id TEXT PRIMARY KEY NOT NULL, size INTEGER NOT NULL, content_size INTEGER NOT NULL, entries INTEGER NOT NULL,
+        partial TEXT) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE diff_blob (
+        diff TEXT NOT NULL REFERENCES diff (id) ON DELETE CASCADE, blob TEXT NOT NULL REFERENCES blob (digest),
+        PRIMARY KEY (diff, blob)) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX diff_blob_blob ON diff_blob (blob)",
+    """CREATE TABLE chain (
+        id TEXT PRIMARY KEY NOT NULL, parent TEXT REFERENCES chain (id), diff TEXT NOT NULL REFERENCES diff (id),
+        size INTEGER NOT NULL, depth INTEGER NOT NULL, descriptor BLOB) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX chain_parent ON chain (parent)",
+    "CREATE INDEX chain_diff ON chain (diff)",
+    """CREATE TABLE manifest (
+        digest TEXT PRIMARY KEY NOT NULL, media_type TEXT NOT NULL, content BLOB NOT NULL) STRICT""",
+    """CREATE TABLE image_manifest (
+        image TEXT NOT NULL REFERENCES image (id) ON DELETE CASCADE,
+        manifest TEXT NOT NULL REFERENCES manifest (digest), PRIMARY KEY (image, manifest)) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX image_manifest_manifest ON image_manifest (manifest)",
+    """CREATE TABLE lease (
+        lease TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (lease, digest)) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX lease_digest ON lease (digest)",
+    # A number is not used again, even where all events are gone: who listens knows by it what he has heard.
+    """CREATE TABLE event (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, kind TEXT NOT NULL, action TEXT NOT NULL,
+        actor TEXT NOT NULL, attributes TEXT NOT NULL) STRICT""",
+)
+"""The statements that make all tables, in their order."""
