@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import NotFound, StorageError, StoreDamaged, StoreInUse, TargetExists
-from orlop.model.progress import LayerDone, LayerExists, LayerProgress
+from orlop.store.blob_progress import BlobProgress
 from orlop.store.blobs import blob_name, toc_name
 from orlop.store.leases import EVERYTHING
 from orlop.store.new_root import new_root, part_name, remove_tree, require_free, target_of
@@ -235,66 +235,42 @@ def _copy_all(
     """Copy blobs and give the number of bytes that came."""
 
     def task(blob: BlobRow, check: Callable[[], None]) -> int:
-        return put(store, blob, _Teller(blob, progress, check), link=link)
+        return put(store, blob, BlobProgress(blob, progress, check), link=link)
 
-    workers = min(_WORKERS, os.cpu_count() or 1)
+    workers = min(_WORKERS, len(os.sched_getaffinity(0)))
     return sum(in_parallel([partial(task, blob) for blob in saved.blobs], workers=workers))
 
 
-class _Teller:
-    """Tells how far a blob is, and ends the work where it is in vain."""
-
-    def __init__(self, blob: BlobRow, progress: Progress | None, check: Callable[[], None]) -> None:
-        self._label = blob.digest.short
-        self._total = blob.size
-        self._progress = progress
-        self._check = check
-        self._current = 0
-
-    def __call__(self, size: int) -> None:
-        self._check()
-        self._current += size
-        if self._progress is not None:
-            self._progress(LayerProgress(self._label, self._current, self._total))
-
-    def done(self, added: int) -> int:
-        """Tell that the blob is there, and give back how many bytes came for it."""
-        if self._progress is not None:
-            self._progress(LayerDone(self._label))
-        return added
-
-    def exists(self) -> int:
-        """Tell that the blob was there already."""
-        if self._progress is not None:
-            self._progress(LayerExists(self._label))
-        return 0
-
-
-def _put_in(new: NewRoot, store: Store, blob: BlobRow, tell: _Teller, *, link: bool) -> int:
+def _put_in(new: NewRoot, store: Store, blob: BlobRow, tell: BlobProgress, *, link: bool) -> int:
     target = os.path.join(new.path, blob_name(blob.digest))
     if link and _linked(store, blob, target, new.modes.content):
-        return tell.done(0)
+        tell.done()
+        return 0
     with NewFile(target, shown=new.target) as file:
         _fill(file, store, blob, tell)
         file.set_mode(new.modes.content)
         file.sync()
         file.close()
-    return tell.done(blob.size)
+    tell.done()
+    return blob.size
 
 
-def _put_beside(kept: Store, store: Store, blob: BlobRow, tell: _Teller, *, link: bool) -> int:
+def _put_beside(kept: Store, store: Store, blob: BlobRow, tell: BlobProgress, *, link: bool) -> int:
     if kept.blobs.has(blob):
-        return tell.exists()
+        tell.exists()
+        return 0
     target = kept.blobs.path(blob.digest)
     # A file of the wrong size is replaced by a rename, as a link cannot do it.
     if link and _linked(store, blob, target, kept.modes.content):
-        return tell.done(0)
+        tell.done()
+        return 0
     with kept.blobs.new() as file:
         _fill(file, store, blob, tell)
         file.sync()
         with kept.metadata.write() as rows:
             kept.blobs.publish(rows, file, blob.digest)
-    return tell.done(blob.size)
+    tell.done()
+    return blob.size
 
 
 def _linked(store: Store, blob: BlobRow, target: str, mode: int) -> bool:
@@ -308,7 +284,7 @@ def _linked(store: Store, blob: BlobRow, target: str, mode: int) -> bool:
     return False
 
 
-def _fill(file: NewFile, store: Store, blob: BlobRow, tell: _Teller) -> None:
+def _fill(file: NewFile, store: Store, blob: BlobRow, tell: BlobProgress) -> None:
     """Copy a blob's bytes, all verified before the last one is written."""
     with store.blobs.open_unverified(blob) as source:
         cloned = file.clone(source.fileno())

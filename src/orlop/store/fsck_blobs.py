@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from orlop.errors import StorageError
-from orlop.model.progress import LayerDone, LayerProgress
+from orlop.store.blob_progress import BlobProgress
 from orlop.store.fsck_content import examine, place_of, toc_fits
 from orlop.store.problem import DAMAGE, Problem
 from orlop.streams.pipeline import in_parallel
@@ -66,7 +66,7 @@ class BlobsLook:
         """Read one blob. What is not as it should be is looked at again, and read again if the file is another."""
         store, digest = self._store, blob.digest
         path = store.blobs.path(digest)
-        tell = _Teller(blob, self._progress, check)
+        tell = BlobProgress(blob, self._progress, check)
         for _ in range(_AGAIN):
             with store.metadata.read() as rows:
                 toc = next((store.blobs.toc_path(one) for one in rows.diffs_of(digest) if one.is_valid), None)
@@ -158,31 +158,6 @@ def same_facts(one: DiffRow, other: DiffRow) -> bool:
     return replace(one, partial=None) == replace(other, partial=None) and (one.partial is None) == (
         other.partial is None
     )
-
-
-class _Teller:
-    """Tells how far a blob is, and ends the work where it is in vain."""
-
-    def __init__(self, blob: BlobRow, progress: Progress | None, check: Callable[[], None]) -> None:
-        self._blob = blob
-        self._progress = progress
-        self._check = check
-        self._current = 0
-
-    def __call__(self, size: int) -> None:
-        self._check()
-        self._current += size
-        if self._progress is not None:
-            self._progress(LayerProgress(self._blob.digest.short, self._current, self._blob.size))
-
-    def again(self) -> None:
-        """Begin anew."""
-        self._current = 0
-
-    def done(self) -> None:
-        """Tell that the blob was read."""
-        if self._progress is not None:
-            self._progress(LayerDone(self._blob.digest.short))
 
 
 def _longest_first(blobs: list[BlobRow]) -> list[BlobRow]:
