@@ -1,28 +1,35 @@
 """orlop's command line, measuring itself: how long each stage took, and how much of that on a core.
 
-`python benchmarks/stages.py START WORDS...` runs `orlop WORDS...` and prints one line of JSON at its end. START is
-what ``time.perf_counter()`` said before this process began. Times are exclusive: a stage within another is not counted
+`python -c LAUNCH START WORDS...` runs `orlop WORDS...` and prints one line of JSON at its end. START is what
+``time.perf_counter()`` said before this process began. Times are exclusive: a stage within another is not counted
 twice.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import importlib
+import json
+import os
+import sys
+import threading
 import time
-
-BEGUN = time.perf_counter()  # before anything else is imported
-COMPUTED = time.process_time()
-
-import functools  # noqa: E402
-import hashlib  # noqa: E402
-import importlib  # noqa: E402
-import json  # noqa: E402
-import os  # noqa: E402
-import sys  # noqa: E402
-import threading  # noqa: E402
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self  # noqa: E402
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+LAUNCH: Final = f"""
+import time
+begun = time.perf_counter(), time.process_time()
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import stages
+stages.main(*begun)
+"""
+"""What looks at the clock before this module, and all that it imports, is imported."""
 
 
 class Spent(NamedTuple):
@@ -134,11 +141,16 @@ _MODULES = ("store.blobs", "streams.pipeline", "streams.files")
 _LOAD_MODULES = ("archive.commit", "streams.tar_scan", "streams.toc")
 
 
-def main() -> None:
-    """Run the command, and print what each stage took."""
+def main(begun: float, computed: float) -> None:
+    """Run the command, and print what each stage took.
+
+    Args:
+        begun: what ``time.perf_counter()`` said first.
+        computed: what ``time.process_time()`` said first.
+    """
     start, words = float(sys.argv[1]), sys.argv[2:]
     clock = Clock()
-    clock.add("start the interpreter", BEGUN - start, COMPUTED)
+    clock.add("start the interpreter", begun - start, computed)
     clock.timed("import modules", import_all)(words)
     time_stages(clock)
 
@@ -165,7 +177,3 @@ class StoppedError(Exception):
 def stop(status: int) -> NoReturn:
     """End in place of ``os._exit``."""
     raise StoppedError(status)
-
-
-if __name__ == "__main__":
-    main()
