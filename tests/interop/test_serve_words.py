@@ -78,7 +78,7 @@ OTHERS: Final = [
     "events --since 1 --until 2",
     "events --since 1 --until 2 --filter type=image --filter foo=bar",
 ]
-"""Asked of both with the same images; they change nothing."""
+"""Asked of both with the same images."""
 
 
 class Shown(NamedTuple):
@@ -149,16 +149,22 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def everything(served: Served) -> list[str]:
+    """Every image of the archives, as both must list them before a command is asked of them."""
+    return sorted(served.docker().lines("images", *_EVERYTHING))
+
+
 @pytest.fixture
-def filled(daemon: Daemon, served: Served) -> tuple[Docker, Docker]:
-    """Docker's command before the engine and before orlop; other tests may have emptied the engine."""
+def filled(daemon: Daemon, served: Served, everything: list[str]) -> tuple[Docker, Docker]:
+    """Docker's command before the engine and before orlop; an earlier test may have removed images of either."""
     docker, own = daemon.docker, served.docker()
-    wanted = sorted(own.lines("images", *_EVERYTHING))
-    if sorted(docker.lines("images", *_EVERYTHING)) != wanted:
-        docker.wipe()
-        for archive in ARCHIVES:
-            docker("load", "-q", "-i", archive)
-    assert sorted(docker.lines("images", *_EVERYTHING)) == wanted
+    for program in (docker, own):
+        if sorted(program.lines("images", *_EVERYTHING)) != everything:
+            program.wipe()
+            for archive in ARCHIVES:
+                program("load", "-q", "-i", archive)
+        assert sorted(program.lines("images", *_EVERYTHING)) == everything
     return docker, own
 
 
