@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -155,7 +154,7 @@ def _toc_damaged(diff_id: DiffID) -> Problem:
 
 def same_facts(one: DiffRow, other: DiffRow) -> bool:
     """Say whether two rows of a layer agree; the clause that says why a table is partial is worded for people."""
-    return replace(one, partial=None) == replace(other, partial=None) and (one.partial is None) == (
+    return one._replace(partial=None) == other._replace(partial=None) and (one.partial is None) == (
         other.partial is None
     )
 

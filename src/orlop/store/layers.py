@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orlop.errors import (
     DigestMismatch,
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from orlop.store.metadata import BlobRow, DiffRow, Metadata, Rows, WritableRows
 
 
-@dataclass(frozen=True, slots=True)
-class LayerMetadata:
+class LayerMetadata(NamedTuple):
     """What is known of a layer: ``size`` counts the whole chain, ``diff_size`` the layer alone, in bytes of files."""
 
     chain_id: ChainID

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orlop.errors import InvalidDigest
 from orlop.model.digest import ImageID
@@ -25,8 +24,7 @@ MAX_SIZE = (1 << 63) - 1
 """The largest number of bytes that a row can hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRow:
+class ImageRow(NamedTuple):
     """What a list of images needs, without the config: ``created`` in seconds and nanoseconds since 1970."""
 
     id: ImageID
@@ -36,8 +34,7 @@ class ImageRow:
     parent: ImageID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DiffRow:
+class DiffRow(NamedTuple):
     """A layer's content.
 
     ``size`` is the bytes of its tar, ``content_size`` the bytes of its files; ``partial`` says why its table of
@@ -51,8 +48,7 @@ class DiffRow:
     partial: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BlobRow:
+class BlobRow(NamedTuple):
     """Stored bytes of a layer: ``compression`` is the lower-case name of a `Compression`."""
 
     digest: Digest
@@ -60,8 +56,7 @@ class BlobRow:
     compression: str
 
 
-@dataclass(frozen=True, slots=True)
-class ChainRow:
+class ChainRow(NamedTuple):
     """A layer in its place: ``size`` is the ``content_size`` of the whole chain, ``depth`` its number of layers.
 
     ``descriptor`` is a JSON object that says where else the layer's content lives, if it does.
@@ -75,8 +70,7 @@ class ChainRow:
     descriptor: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReferenceRow:
+class ReferenceRow(NamedTuple):
     """A name of an image: ``suffix`` is ``:tag`` or ``@digest``, ``updated`` nanoseconds since 1970."""
 
     name: str
@@ -85,8 +79,7 @@ class ReferenceRow:
     updated: int
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestRow:
+class ManifestRow(NamedTuple):
     """A manifest or index, as the exact bytes that its digest names."""
 
     digest: Digest
@@ -94,8 +87,7 @@ class ManifestRow:
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """Something that happened: ``action`` was done to the ``actor``, which is of a ``kind``.
 
     ``number`` orders the events of a store and is never used again; ``time`` is in nanoseconds since 1970; the

@@ -13,8 +13,7 @@ import stat
 import threading
 import weakref
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from orlop.errors import (
     NoSpace,
@@ -41,8 +40,7 @@ _SYNC_EVERY = 8 << 20
 _FICLONE = 0x40049409
 
 
-@dataclass(frozen=True, slots=True)
-class Modes:
+class Modes(NamedTuple):
     """Who may use what is kept: the modes of directories, of files that change, and of content that never does."""
 
     directory: int

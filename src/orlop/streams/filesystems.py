@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 # Several machines, or a machine and its host, see these at once. Locks and shared memory, on which a database relies,
 # do not reach from one to the other.
@@ -46,8 +45,7 @@ _LOCAL_FUSE: Final = frozenset({"fuse.fuse-overlayfs"})
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 
-@dataclass(frozen=True, slots=True)
-class FileSystem:
+class FileSystem(NamedTuple):
     """A mounted file system: its type as in ``mount -t``, and where it is mounted."""
 
     type: str

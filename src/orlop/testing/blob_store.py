@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -216,4 +215,4 @@ class BlobStoreContract(Contract):
         row = opened.keep(b"content")
         for size in (6, 8):
             with pytest.raises(IntegrityError):
-                opened.read(replace(row, size=size))
+                opened.read(row._replace(size=size))
