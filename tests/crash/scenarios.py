@@ -204,10 +204,14 @@ def scenarios() -> dict[str, Scenario]:
 
 @dataclass(slots=True)
 class Stage:
-    """A scenario in a folder of its own, and what a user sees ``before`` and ``after`` the command."""
+    """A scenario in a folder of its own, and what a user sees ``before`` and ``after`` the command.
+
+    Two may share a folder, and so the stores in it, if what their commands say goes to different files.
+    """
 
     scenario: Scenario
     folder: Path
+    transcript: str = "said"
     before: Seen = ()
     after: Seen = ()
     known: frozenset[str] = frozenset()
@@ -219,13 +223,17 @@ class Stage:
         return self.folder / "place"
 
     def make(self) -> None:
-        """Make the template, and import what the command needs: a child would do it each time."""
+        """Make the template."""
         defaults = Store.__init__.__kwdefaults__
         assert defaults is not None
         defaults["now"] = lambda: 1_700_000_000_000_000_000
         self.place.mkdir(parents=True)
         self.scenario.prepare(self.place)
         self.place.rename(self.folder / "template")
+        self.warm()
+
+    def warm(self) -> None:
+        """Import what the command needs: a child would do it each time."""
         self.reset()
         with self._standard_streams():
             self._act()
@@ -283,6 +291,11 @@ class Stage:
 
     def command(self, *arguments: str) -> tuple[int, str]:
         """Run the command, or another one, undisturbed; give its exit status and what it says."""
+        status = os.waitstatus_to_exitcode(os.waitpid(self.begin(*arguments), 0)[1])
+        return status, self.said()
+
+    def begin(self, *arguments: str) -> int:
+        """Begin the command, or another one, in a process of its own; give its number."""
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
@@ -290,12 +303,11 @@ class Stage:
                 os._exit(self._act_alone(*(arguments or self.scenario.arguments)))
             finally:
                 os._exit(71)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        return status, self.said()
+        return pid
 
     def said(self) -> str:
         """Give what the last command wrote."""
-        return (self.folder / "said").read_text()
+        return (self.folder / self.transcript).read_text()
 
     def _act_alone(self, *arguments: str) -> int:
         faulthandler.register(signal.SIGUSR1, all_threads=True)
@@ -322,7 +334,7 @@ class Stage:
     def _standard_streams(self) -> Iterator[None]:
         """Let the command write to a file, and read from a pipe that holds what it wants."""
         streams = [os.dup(number) for number in range(3)]
-        said = os.open(self.folder / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        said = os.open(self.folder / self.transcript, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(said, 1)
         os.dup2(said, 2)
         os.close(said)

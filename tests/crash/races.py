@@ -1,0 +1,196 @@
+"""Lets a second command come before each step of a first: ``python -m tests.crash.races NAME…`` counts how often.
+
+The first stands still at a step (see `calls`) while the second runs from its beginning to its end, or until it waits
+for what the first holds; then both go on. However they meet, what each ends with, what a user sees then and what lies
+on the disk once garbage is gone has to be what they would leave one after the other, in one order or the other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tests.crash import scenarios
+from tests.crash.scenarios import MULTI, Stage
+
+if TYPE_CHECKING:
+    from tests.crash.calls import Call
+    from tests.crash.scenarios import Scenario, Seen
+
+LONG: Final = bool(os.environ.get("ORLOP_LONG"))
+#: For how long a command sleeps that waits for the other, and for how long both may take, in seconds.
+_ASLEEP: Final = 0.02
+_PATIENCE: Final = float(os.environ.get("ORLOP_PATIENCE", "60"))
+
+
+#: One of its layers is in `MULTI` too.
+SHARED: Final = scenarios.DATA / "dockerd-20.10-overlay2" / "multi.tar"
+
+
+@dataclass
+class Count:
+    """What was done: ``steps`` of the first command, ``races`` with the second, which ``waited`` in so many."""
+
+    steps: int = 0
+    races: int = 0
+    waited: int = 0
+
+
+class Outcome(NamedTuple):
+    """How two commands ended."""
+
+    first: int
+    second: int
+    seen: Seen
+    kept: dict[str, object]
+
+
+def races() -> dict[str, tuple[Scenario, Scenario]]:
+    """Give pairs of commands by name; what there is before, the first one says."""
+    known = scenarios.scenarios()
+    load, gc, piped = known["load"], known["gc"], known["load from a pipe"]
+    again, rmi = known["load again"], known["rmi"]
+    prune = replace(known["image prune -a"], prepare=load.prepare)
+    shared = replace(load, name="load with a layer that is there", arguments=("load", "-i", str(SHARED)))
+    pairs = [
+        # After a load that died: its layers are nobody's, and the next load of them takes them up again.
+        (replace(load, prepare=gc.prepare), gc),
+        (replace(piped, prepare=gc.prepare), gc),
+        (gc, load),
+        # What is loaded is there already, and goes meanwhile.
+        (again, prune),
+        (shared, prune),
+        (prune, again),
+        (again, again),
+        (replace(load, prepare=_empty), replace(load, arguments=("load", "-i", str(MULTI)))),
+        (rmi, known["tag"]),
+        (known["prune"], load),
+        (known["save"], prune),
+        (known["fsck --repair"], gc),
+    ]
+    return {f"{first.name}, {second.name}": (first, second) for first, second in pairs}
+
+
+def _empty(_: Path) -> None:
+    pass
+
+
+def raced_everywhere(first: Stage, second: Stage) -> Count:
+    """Let the two race; raises AssertionError where something is not right."""
+    count = Count()
+    possible = [_one_after_the_other(*order) for order in ((first, second), (second, first))]
+    possible[1] = possible[1]._replace(first=possible[1].second, second=possible[1].first)
+    for moment in _moments(first, count):
+        race(first, second, moment, possible, count)
+    return count
+
+
+def _moments(stage: Stage, count: Count) -> list[int]:
+    """Give the numbers of the steps before which the other may come; of pages written in a row only the first."""
+    stage.reset()
+    calls = stage.watched().calls
+    count.steps = len(calls)
+    pages = [call.name in {"pwrite64", "write"} for call in calls]
+    return [number for number, page in enumerate(pages, 1) if LONG or not (page and number > 1 and pages[number - 2])]
+
+
+def _one_after_the_other(first: Stage, second: Stage) -> Outcome:
+    first.reset()
+    return _outcome(first, first.command()[0], second.command()[0])
+
+
+def _outcome(stage: Stage, first: int, second: int) -> Outcome:
+    found = scenarios.seen(stage.place)
+    return Outcome(first, second, found, scenarios.tidied(stage))
+
+
+def race(first: Stage, second: Stage, moment: int, possible: list[Outcome], count: Count) -> None:
+    """Let the second command come before a step of the first."""
+    first.reset()
+    runner = _Runner(second)
+
+    def judge(_: Call, number: int) -> None:
+        if number == moment:
+            runner.begin()
+            count.waited += not runner.ended(asleep=_ASLEEP)
+
+    ended = first.watched(judge)
+    if not runner.begun:
+        # Threads take turns as they like, so that a run may have a step less.
+        return
+    count.races += 1
+    where = f"{second.scenario.name} before step {moment} of {first.scenario.name}, {ended.calls[moment - 1]}"
+    if not runner.ended():
+        runner.kill()
+        raise AssertionError(f"{where}: it waits without end; it said {second.said()}")
+    found = _outcome(first, ended.status, runner.status)
+    said = f"{where}: the first said {first.said()}, the second {second.said()}"
+    assert (found.first, found.second) in {(one.first, one.second) for one in possible}, said
+    assert found.seen in [one.seen for one in possible], (said, found.seen)
+    assert found in possible, (said, [_differing(found.kept, one.kept) for one in possible])
+
+
+def _differing(one: dict[str, object], other: dict[str, object]) -> list[str]:
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+class _Runner:
+    """The second command, in a process of its own."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._pid = 0
+        self.begun = False
+        self.status = 0
+
+    def begin(self) -> None:
+        self.begun = True
+        self._pid = self._stage.begin()
+
+    def ended(self, *, asleep: float = _PATIENCE) -> bool:
+        """Wait until it has ended, or has only slept for so long; say whether it has ended."""
+        until = time.monotonic() + _PATIENCE
+        awake = time.monotonic()
+        while self._pid and time.monotonic() < min(until, awake + asleep):
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                self._pid, self.status = 0, os.waitstatus_to_exitcode(status)
+            elif _works(self._pid):
+                awake = time.monotonic()
+            time.sleep(0.001)
+        return not self._pid
+
+    def kill(self) -> None:
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+
+def _works(pid: int) -> bool:
+    """Say whether one of a process's threads does something, or is just about to."""
+    states = set()
+    for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # a thread that has ended
+            states.add(thread.read_text(encoding="ascii", errors="replace").rpartition(") ")[2][:1])
+    return states != {"S"}
+
+
+def main() -> None:
+    """Do it for the pairs that are named."""
+    known = races()
+    for name in sys.argv[1:] or known:
+        one, other = known[name]
+        with scenarios.staged(one) as first:
+            second = Stage(other, first.folder, transcript="said-by-the-second")
+            second.warm()
+            print(json.dumps([name, vars(raced_everywhere(first, second))]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Two commands that meet at every step of one of them: they end as if one had come after the other."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.crash.harness import UNSUPPORTED, run
+from tests.crash.races import races
+
+pytestmark = pytest.mark.skipif(UNSUPPORTED, reason="the numbers of this machine's system calls are not known")
+
+WITHOUT_LEASES = """
+from orlop.archive.commit import _Commit
+class Unheld(set):
+    __iter__ = lambda self: iter(())
+known = _Commit._known
+_Commit._known = lambda self, layers: Unheld(known(self, layers))
+"""
+
+
+@pytest.mark.parametrize("name", races())
+def test_it_does_not_matter_where_two_commands_meet(name, record_property):
+    ((_, count),) = run("races", name, tell=record_property)
+    assert count["races"] > 20
+    assert 0 < count["waited"] < count["races"]
+
+
+def test_a_race_shows_layers_that_nobody_holds():
+    with pytest.raises(AssertionError, match="went away while the archive was loaded"):
+        run("races", "load with a layer that is there, image prune -a", patch=WITHOUT_LEASES)
