@@ -6,7 +6,6 @@ import io
 import os
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +18,8 @@ from orlop.model.progress import LayerDone, LayerExists, LayerProgress
 from orlop.store.metadata_sqlite import SQLiteMetadata
 from orlop.store.root import Store
 from orlop.streams.filesystems import FileSystem
+from tests.crash.test_processes import PROCESSES, go, join
 from tests.invariants import broken
-from tests.unit.test_store_processes import PROCESSES, WORKER
 
 
 @pytest.fixture
@@ -436,20 +435,9 @@ class TestBackup:
     def test_while_eight_processes_write(self, tmp_path):
         root = tmp_path / "root"
         stores.init(root)
-        workers = [
-            subprocess.Popen(
-                [sys.executable, "-c", WORKER, root, str(number), "8"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for number in range(PROCESSES)
-        ]
+        workers = [join(root, number, 8) for number in range(PROCESSES)]
         for worker in workers:
-            assert worker.stdin is not None
-            worker.stdin.write("go\n")
-            worker.stdin.flush()
+            go(worker)
         taken = 0
         while any(worker.poll() is None for worker in workers):
             stores.backup(root, tmp_path / "backup")
