@@ -81,8 +81,8 @@ def goals(found: Medians, table: int) -> list[Goal]:
         Goal("load from a pipe, over load from a file", found.over("orlop load, pipe", "orlop load"), 1.3),
         Goal("load of a gzip layer, over unpigz", found.over("orlop load, gzip layer", "unpigz"), 1.5),
         Goal(
-            "load of a zstd layer, over unzstd and a hash of what it gives",
-            found.over("orlop load, zstd layer", "unzstd", "hash, plain layer"),
+            "load of a zstd layer, over unzstd, a hash of what it gives and copy+sync of what is kept",
+            found.over("orlop load, zstd layer", "unzstd", "hash, plain layer", "copy+sync, zstd layer"),
             1.5,
         ),
         Goal("save, over copy+sync", found.over("orlop save", "copy+sync"), 1.8),

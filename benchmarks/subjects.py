@@ -94,6 +94,7 @@ def floors(made: dict[str, Path], work: Path, large: int) -> list[Subject]:
         copied("copy+sync, small files", "small"),
         copied("copy+sync, large layer", "large", large),
         copied("copy+sync, plain layer", "layer.tar"),
+        copied("copy+sync, zstd layer", "layer.zst"),
         Subject("unpigz", shell(f"unpigz -c {made['layer.gz']} > /dev/null")),
         Subject("unzstd", shell(f"{shlex.join(unzstd)} > /dev/null")),
         Subject("tar -tf, small files", ["tar", "-tf", str(made["small.layer"])]),
