@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import errno
 import io
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +11,7 @@ from orlop.errors import IntegrityError, TocDamaged
 from orlop.streams.compression import zstd_module
 from orlop.streams.tar import END, TarReader, TarScanner, member_header, padding
 from orlop.streams.toc import TocWriter, read_toc
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from orlop.streams.toc_compare import TocComparer
 
 LAYER = b"".join(
     member_header(
@@ -67,6 +66,25 @@ def test_the_reason_for_being_partial_is_kept() -> None:
     assert reader.summary is not None
     assert reader.summary.partial
     assert repr(name) in reader.summary.reason
+
+
+def test_a_table_that_the_disk_cannot_read_is_not_right_and_lets_the_layer_pass() -> None:
+    with Path("/proc/self/mem").open("rb", buffering=0) as unreadable:
+        comparer = TocComparer(unreadable)
+    assert not comparer.right
+
+    class Torn(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell():
+                raise OSError(errno.EIO, "torn")
+            return super().read(size)
+
+    for source, right in ((io.BytesIO(table(LAYER)), True), (Torn(table(LAYER)), False)):
+        comparer = TocComparer(source)
+        scanner = TarScanner(headers=comparer.add)
+        scanner.feed(LAYER)
+        scanner.close()
+        assert comparer.right is right
 
 
 def test_it_is_small() -> None:

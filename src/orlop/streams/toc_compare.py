@@ -25,13 +25,16 @@ class TocComparer:
     """
 
     def __init__(self, source: Readable) -> None:
-        """Compare with the table in ``source``, which stays the caller's to close. Raises nothing for a damaged one."""
+        """Compare with the table in ``source``, which stays the caller's to close.
+
+        Raises nothing for one that is damaged or cannot be read: it is not right, and the layer may be.
+        """
         self._records: DecompressingReader | None = None
         self._same = self._ended = False
         try:
             self._records = toc_records(source)
             self._same = True
-        except TocDamaged:
+        except (TocDamaged, OSError):
             pass
 
     @property
@@ -49,7 +52,7 @@ class TocComparer:
                 self._same = _summary(headers) == _summary(self._take(_TRAILER_MAX))
             else:
                 self._same = self._take(len(headers)) == headers
-        except InvalidCompression:
+        except (InvalidCompression, OSError):
             self._same = False
 
     def _take(self, size: int) -> bytes:
