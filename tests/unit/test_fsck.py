@@ -12,7 +12,7 @@ import pytest
 import orlop
 from orlop import errors, stores
 from orlop.model.progress import LayerDone, LayerProgress
-from orlop.store.fsck_content import examine
+from orlop.store.fsck_content import Unreadable, examine
 from tests.invariants import broken
 from tests.unit.damage import (
     ask,
@@ -139,7 +139,7 @@ class TestBlobs:
 
         def refused(name, **options):
             if name == str(path):
-                raise errors.PermissionDenied(f"cannot read {name}: permission denied")
+                raise Unreadable(errors.PermissionDenied(f"cannot read {name}: permission denied"))
             return examine(name, **options)
 
         monkeypatch.setattr("orlop.store.fsck_blobs.examine", refused)

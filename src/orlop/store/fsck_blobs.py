@@ -6,9 +6,8 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
-from orlop.errors import StorageError
 from orlop.store.blob_progress import BlobProgress
-from orlop.store.fsck_content import examine, place_of, toc_fits
+from orlop.store.fsck_content import Unreadable, examine, place_of, toc_fits
 from orlop.store.problem import DAMAGE, Problem
 from orlop.streams.pipeline import in_parallel
 
@@ -72,7 +71,7 @@ class BlobsLook:
             toc_place = None if toc is None else place_of(toc)
             try:
                 exam = examine(path, toc=toc, progress=tell)
-            except StorageError as error:
+            except Unreadable as error:
                 unreadable = Problem(DAMAGE, "blob-unreadable", str(digest), str(error))
                 return self._look.sure([partial(_if_kept, digest, unreadable)])
             if exam is None:

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import InvalidInput, TocDamaged
 from orlop.model.limits import NO_LIMITS
 from orlop.store.ingest import measure_layer
 from orlop.store.metadata import BlobRow
-from orlop.streams.files import CHUNK, explaining
+from orlop.streams.files import CHUNK, explained, explaining
 from orlop.streams.meter import Meter
 from orlop.streams.toc import read_toc
 from orlop.streams.toc_compare import TocComparer
 from orlop.streams.verify import HashingReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from orlop.errors import OrlopError
     from orlop.store.metadata import DiffRow
 
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+class Unreadable(Exception):
+    """A file is there and cannot be read: a fact about the file, as ``reason`` says, which ends no look and no repair.
+
+    What a process or the system has run out of is no such fact, and raised as what it is.
+    """
+
+    def __init__(self, reason: OrlopError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 class Place(NamedTuple):
@@ -51,50 +65,60 @@ class Exam:
     toc_right: bool | None = None
 
 
-def examine(path: str, *, toc: str | None = None, progress: Callable[[int], object] | None = None) -> Exam | None:
+def examine(
+    path: str,
+    *,
+    toc: str | None = None,
+    headers: Callable[[bytes], object] | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Exam | None:
     """Read a file to its end, once; only what is no layer is read a second time.
 
     Args:
         path: the file. No link is followed.
         toc: where the table of contents lies that should be the layer's.
+        headers: called with the tar headers in the layer, in the place of a comparison with a table.
         progress: called with the number of bytes read since the last call.
 
     Gives nothing where there is no regular file.
 
     Raises:
-        PermissionDenied, StorageError: it cannot be read.
+        Unreadable: it cannot be read. StorageError: nothing can be read. Exception: what the calls raise.
     """
-    with explaining("read", path), ExitStack() as stack:
-        file = _opened(path)
+    with ExitStack() as stack:
+        file = open_content(path)
         if file is None:
             return None
         stack.enter_context(file)
         comparer = None if toc is None else _comparer(toc, stack)
-        place = _place(os.fstat(file.fileno()))
         try:
-            headers = None if comparer is None else comparer.add
             # What is kept was let in under limits that somebody chose.
-            found = measure_layer(file, meter=Meter(NO_LIMITS), headers=headers, progress=progress)
+            found = measure_layer(
+                file,
+                meter=Meter(NO_LIMITS),
+                headers=headers if comparer is None else comparer.add,
+                progress=progress,
+            )
         except InvalidInput as error:
             file.seek(0)
             raw = HashingReader(file)
             while raw.read(CHUNK):
                 pass
-            return Exam(place, BlobRow(raw.digest, raw.size, ""), None, str(error))
-        return Exam(place, found.blob, found.diff, toc_right=None if comparer is None else comparer.right)
+            return Exam(file.place, BlobRow(raw.digest, raw.size, ""), None, str(error))
+        return Exam(file.place, found.blob, found.diff, toc_right=None if comparer is None else comparer.right)
 
 
 def toc_fits(path: str, diff: DiffRow) -> bool:
     """Say whether a table of contents can be read and says of its layer what is recorded; one that is missing does."""
     try:
-        file = _opened(path)
+        file = open_content(path)
         if file is None:
             return True
         with file:
             reader = read_toc(file)
             for _ in reader:
                 pass
-    except (OSError, InvalidInput, TocDamaged):
+    except (Unreadable, InvalidInput, TocDamaged):
         return False
     found = reader.summary
     return found is not None and (found.entries, found.content_size, found.tar_size) == (
@@ -106,11 +130,13 @@ def toc_fits(path: str, diff: DiffRow) -> bool:
 
 def _comparer(toc: str, stack: ExitStack) -> TocComparer | None:
     try:
-        table = _opened(toc)
-    except OSError:
+        descriptor = _opened(toc)
+    except Unreadable:
         # What cannot be read is not right, and the layer itself may be.
         return TocComparer(io.BytesIO())
-    return None if table is None else TocComparer(stack.enter_context(table))
+    if descriptor is None:
+        return None
+    return TocComparer(stack.enter_context(open(descriptor, "rb", buffering=0)))
 
 
 def place_of(path: str) -> Place | None:
@@ -124,19 +150,60 @@ def _place(state: os.stat_result) -> Place:
     return Place(state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
 
 
-def _opened(path: str) -> BinaryIO | None:
-    """Open a regular file; neither a pipe nor a link in its place makes the reader wait, or read elsewhere."""
-    if not _is_file(path):
-        return None
+class ContentFile(io.FileIO):
+    """A regular file that is read; ``place`` says which one it was when it was opened. Reading raises `Unreadable`."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self._path = path
+        super().__init__(descriptor)
+        self.place = _place(os.fstat(descriptor))
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Give at most ``size`` bytes."""
+        with _reading(self._path):
+            return super().read(size)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with explaining("read", self._path):
+            super().close()
+
+
+def open_content(path: str) -> ContentFile | None:
+    """Open a regular file; neither a pipe nor a link in its place makes the reader wait, or read elsewhere.
+
+    Gives nothing where there is none.
+
+    Raises:
+        Unreadable: it cannot be opened. StorageError: no file can be.
+    """
+    descriptor = _opened(path)
+    return None if descriptor is None else ContentFile(path, descriptor)
+
+
+def _opened(path: str) -> int | None:
+    with _reading(path):
+        if not _is_file(path):
+            return None
+        try:
+            descriptor = os.open(path, _FLAGS)
+        except FileNotFoundError:
+            return None
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+    return None
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
     try:
-        descriptor = os.open(path, _FLAGS)
-    except FileNotFoundError:
-        return None
-    file = open(descriptor, "rb", buffering=0)  # noqa: SIM115 - the caller closes it
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
-        return None
-    return file
+        yield
+    except OSError as error:
+        reason = explained(error, "read", path)
+        if error.errno in _EXHAUSTED:
+            raise reason from error
+        raise Unreadable(reason) from error
 
 
 def _is_file(path: str) -> bool:

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import IntegrityError, InvalidInput, OrlopError, PermissionDenied, StorageError
+from orlop.errors import IntegrityError, InvalidInput, PermissionDenied
 from orlop.model.digest import DiffID, Digest
 from orlop.model.limits import NO_LIMITS
-from orlop.store.fsck_content import examine, place_of
-from orlop.store.ingest import measure_layer
+from orlop.store.fsck_content import Unreadable, examine, open_content, place_of
 from orlop.store.problem import Repair
 from orlop.store.quarantine import Quarantine
 from orlop.streams.compression import Compression, decompressed
 from orlop.streams.files import CHUNK, SHARED, explaining, make_directory
-from orlop.streams.meter import Meter
 from orlop.streams.toc import TocWriter
-from orlop.streams.verify import VerifyingReader
+from orlop.streams.verify import HashingReader, VerifyingReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from orlop.store.fsck_content import Exam, Place
-    from orlop.store.ingest import Readable
     from orlop.store.metadata import BlobRow, Rows
     from orlop.store.problem import Problem
     from orlop.store.root import Store
+    from orlop.streams.files import NewFile
 
 _BAD: Final = ("blob-damaged", "blob-size", "blob-no-file", "blob-unreadable")
 
@@ -66,7 +63,7 @@ class FilesRepair:
         return next(one.kind for one in self._problems if one.subject == subject)
 
     def exam(self, digest: Digest) -> Exam | None:
-        """Read a blob, if that was not done yet; nothing where there is no file. Raises `StorageError`."""
+        """Read a blob, if that was not done yet; nothing where there is no file. Raises `Unreadable`."""
         path = self._store.blobs.path(digest)
         exam = self._exams.get(digest)
         if exam is None or exam.place != place_of(path):
@@ -123,7 +120,7 @@ class FilesRepair:
             if os.path.islink(path) and self._bring_from_link(digest, path):
                 continue
             place = place_of(path)
-            if place is None or self.is_right(digest):
+            if place is None or self._may_be_right(digest):
                 continue
             with self._store.metadata.write() as rows:
                 if rows.blob(digest) is None or place_of(path) != place:
@@ -133,13 +130,20 @@ class FilesRepair:
             self._done(Repair(self._kind(subject), subject, f"{path} was set aside as {aside}"))
 
     def is_right(self, digest: Digest) -> bool:
+        """Say whether a file was read and is the blob that its name says."""
+        with suppress(Unreadable):
+            return self._holds(digest)
+        return False
+
+    def _may_be_right(self, digest: Digest) -> bool:
         """Say whether a file is the blob that its name says, or may be: somebody else may be able to read it."""
         try:
-            exam = self.exam(digest)
-        except PermissionDenied:
-            return True
-        except StorageError:
-            return False
+            return self._holds(digest)
+        except Unreadable as error:
+            return isinstance(error.reason, PermissionDenied)
+
+    def _holds(self, digest: Digest) -> bool:
+        exam = self.exam(digest)
         return exam is not None and exam.blob.digest == digest
 
     def bring_missing_blobs_back(self) -> None:
@@ -181,36 +185,30 @@ class FilesRepair:
         """Put the bytes that a symbolic link leads to in its place, if they are the blob's."""
         with self._store.metadata.read() as rows:
             row = rows.blob(digest)
-        if row is None or not os.path.isfile(path):
+        if row is None:
             return False
-        with suppress(OSError), open(path, "rb", buffering=0) as source:
-            return self._take(row, source, "blob-no-file", f"{path} is a file now and no link any more")
-        return False
+        message = f"{path} is a file now and no link any more"
+        return self._take(row, os.path.realpath(path), Compression.NONE, "blob-no-file", message)
 
     def _unpack(self, row: BlobRow) -> None:
         """Make a plain blob, whose digest is the diff ID, from another form of the layer."""
         diff_id = DiffID.wrap(row.digest)
         with self._store.metadata.read() as rows:
-            forms = [form for form in rows.blobs_of(diff_id) if form.digest != row.digest]
+            forms = [form for form in rows.blobs_of(diff_id) if form.digest != row.digest and form.digest.is_valid]
         for form in forms:
-            with suppress(OrlopError, OSError, KeyError):
-                compression = Compression[form.compression.upper()]
-                with (
-                    self._store.blobs.open_unverified(form) as file,
-                    decompressed(file, compression, limits=NO_LIMITS) as plain,
-                ):
-                    message = f"the blob {row.digest} was made again from {form.digest}, which holds the same layer"
-                    if self._take(row, plain, "blob-missing", message):
-                        return
+            compression = Compression.__members__.get(form.compression.upper())
+            if compression is None:
+                continue
+            path = self._store.blobs.path(form.digest)
+            message = f"the blob {row.digest} was made again from {form.digest}, which holds the same layer"
+            if self._take(row, path, compression, "blob-missing", message):
+                return
 
-    def _take(self, row: BlobRow, source: Readable, kind: str, message: str) -> bool:
-        """Keep the bytes of a source if they are a blob's, in place of what has its name."""
+    def _take(self, row: BlobRow, path: str, compression: Compression, kind: str, message: str) -> bool:
+        """Keep what a file holds if that is a blob, in place of what has the blob's name."""
         target = self._store.blobs.path(row.digest)
         with self._store.blobs.new() as file:
-            try:
-                for chunk in VerifyingReader(source, digest=row.digest, size=row.size).chunks(CHUNK):
-                    file.write(chunk)
-            except (IntegrityError, InvalidInput):
+            if not _fill(file, row, path, compression):
                 return False
             file.sync()
             with self._store.metadata.write() as rows:
@@ -229,24 +227,23 @@ class FilesRepair:
             with self._store.metadata.read() as rows:
                 forms = rows.blobs_of(diff_id)
             for form in forms:
-                if self._make_table(diff_id, form):
+                if form.digest.is_valid and self._make_table(diff_id, form.digest):
                     message = f"the table of contents of the layer {diff_id} was made again"
                     self._done(Repair(self._kind(subject), subject, message))
                     break
 
-    def _make_table(self, diff_id: DiffID, form: BlobRow) -> bool:
+    def _make_table(self, diff_id: DiffID, form: Digest) -> bool:
         store = self._store
-        with suppress(InvalidInput, IntegrityError, OSError), store.blobs.new() as file:
+        with store.blobs.new() as file:
+            table = TocWriter(file)
             try:
-                source = store.blobs.open_unverified(form)
-            except OrlopError:
+                exam = examine(store.blobs.path(form), headers=table.add, progress=self._progress)
+            except Unreadable:
                 return False
-            with source:
-                table = TocWriter(file)
-                measured = measure_layer(source, meter=Meter(NO_LIMITS), headers=table.add, progress=self._progress)
-                table.close()
-            if measured.diff.diff_id != diff_id:
+            table.close()
+            if exam is None or exam.diff is None or exam.diff.diff_id != diff_id:
                 return False
+            file.sync()
             with store.metadata.write() as rows:
                 if rows.diff(diff_id) is None:
                     return False
@@ -254,8 +251,7 @@ class FilesRepair:
                 if os.path.lexists(target) and not os.path.isfile(target):
                     self._quarantine.take(target)
                 store.blobs.publish_toc(rows, file, diff_id)
-            return True
-        return False
+        return True
 
     # Rows that are missing beside files.
 
@@ -263,7 +259,7 @@ class FilesRepair:
         """Read blobs, and files named as blobs of which there is no row; give what is right of them."""
         named = [Digest("sha256", os.path.basename(path)) for path in self._unclaimed()]
         for digest in dict.fromkeys((*digests, *(one for one in named if one.is_valid))):
-            with suppress(StorageError):
+            with suppress(Unreadable):
                 exam = self.exam(digest)
                 if exam is not None and exam.blob.digest == digest and exam.diff is not None:
                     yield exam
@@ -274,16 +270,31 @@ def is_whole(store: Store, rows: Rows, diff_id: DiffID) -> bool:
     return any(store.blobs.has(form) for form in rows.blobs_of(diff_id))
 
 
+def _fill(file: NewFile, row: BlobRow, path: str, compression: Compression) -> bool:
+    """Write what another file holds, and say whether that could be read and is a blob's. Raises errors of writing."""
+    try:
+        source = open_content(path)
+        if source is None:
+            return False
+        with source, decompressed(source, compression, limits=NO_LIMITS) as content:
+            for chunk in VerifyingReader(content, digest=row.digest, size=row.size).chunks(CHUNK):
+                file.write(chunk)
+    except (Unreadable, IntegrityError, InvalidInput):
+        return False
+    return True
+
+
 def _digest_of(path: str, sizes: set[int]) -> tuple[Digest, Place] | None:
     """Give the digest of a file that may be of use by its size."""
-    with suppress(OSError):
-        state = os.lstat(path)
-        if not stat.S_ISREG(state.st_mode) or state.st_size not in sizes:
+    with suppress(Unreadable):
+        file = open_content(path)
+        if file is None:
             return None
-        place, found = place_of(path), hashlib.sha256()
-        with open(path, "rb", buffering=0) as file:
-            while chunk := file.read(CHUNK):
-                found.update(chunk)
-        if place is not None:
-            return Digest("sha256", found.hexdigest()), place
+        with file:
+            if file.place.size not in sizes:
+                return None
+            content = HashingReader(file)
+            while content.read(CHUNK):
+                pass
+            return content.digest, file.place
     return None

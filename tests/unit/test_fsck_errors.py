@@ -1,0 +1,168 @@
+"""Errors while a store is looked through or repaired: what is not the fault of a file is no damage, and is told."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orlop import errors, stores
+from orlop.store import fsck_content
+from tests.unit.damage import ask, blobs, copied, delete, digest, empty, fill, found, sql, tocs
+from tests.unit.layouts import everything
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("whole") / "root"
+    fill(root, data)
+    return root
+
+
+@pytest.fixture
+def root(whole: Path, tmp_path: Path) -> Path:
+    return copied(whole, tmp_path / "root")
+
+
+@pytest.fixture
+def fail(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, str], None]:
+    """Let a call of the system fail for files whose path holds some text."""
+
+    def failing(name: str, number: int, where: str) -> None:
+        call = getattr(os, name)
+
+        def refuse(file: str | int, *arguments: object, **options: object) -> object:
+            path = str(Path(f"/proc/self/fd/{file}").readlink()) if isinstance(file, int) else os.fspath(file)
+            if where in path:
+                raise OSError(number, os.strerror(number), path)
+            return call(file, *arguments, **options)
+
+        monkeypatch.setattr(os, name, refuse)
+
+    return failing
+
+
+def plain_of_two(root: Path) -> Path:
+    """The file of a plain blob whose layer is there in a compressed form, too."""
+    statement = """SELECT plain.blob FROM diff_blob AS plain JOIN diff_blob AS packed ON packed.diff = plain.diff
+        WHERE plain.blob = plain.diff AND packed.blob <> plain.blob"""
+    return root / "blobs" / str(ask(root, statement)[0][0]).replace(":", "/")
+
+
+@pytest.mark.parametrize("repair", [False, True])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), errors.RequestAborted("gone"), ValueError("odd")])
+def test_what_progress_raises_ends_a_look_and_harms_no_blob(root, repair, error):
+    def progress(_: object) -> None:
+        raise error
+
+    before = everything(root)
+    with pytest.raises((type(error), errors.StorageError)):
+        stores.fsck(root, repair=repair, progress=progress)
+    assert everything(root) == before
+
+
+@pytest.mark.parametrize("damage", [delete, empty])
+def test_what_progress_raises_ends_a_repair_of_tables_of_contents(root, damage):
+    told: list[object] = []
+    for path in tocs(root):
+        damage(path)
+
+    def progress(event: object) -> None:
+        told.append(event)
+        if "repair" in str(event):
+            raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(errors.StorageError):
+        stores.fsck(root, repair=True, progress=progress)
+    assert len([event for event in told if "repair" in str(event)]) == 1
+    assert not (root / "quarantine").exists()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_a_process_that_can_open_no_more_files_takes_no_blob_for_damaged(root, fail, number):
+    path = blobs(root)[0]
+    before = everything(root)
+    fail("open", number, path.name)
+    with pytest.raises(errors.StorageError, match=os.strerror(number)):
+        stores.fsck(root, repair=True)
+    assert everything(root) == before
+
+
+def test_a_blob_that_the_disk_cannot_read_is_damage(root, fail):
+    path = blobs(root)[0]
+    fail("open", errno.EIO, f"blobs/sha256/{path.name}")
+    assert found(stores.fsck(root).damage) == [("blob-unreadable", digest(path))]
+    with pytest.raises(fsck_content.Unreadable, match="Input/output error"):
+        fsck_content.examine("/proc/self/mem")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_a_table_of_contents_that_cannot_be_read_is_no_fault_of_its_blob(root, fail, number):
+    path = tocs(root)[0]
+    fail("open", number, path.name)
+    assert found(stores.fsck(root).damage) == [("toc-damaged", digest(path))]
+
+
+@pytest.mark.parametrize(("call", "number"), [("write", errno.ENOSPC), ("fsync", errno.EDQUOT)])
+@pytest.mark.parametrize("what", [plain_of_two, lambda root: tocs(root)[0]])
+def test_a_disk_that_is_full_in_a_repair_is_told_as_that(root, fail, what, call, number):
+    path = what(root)
+    path.unlink()
+    fail(call, number, "/ingest/")
+    with pytest.raises(errors.NoSpace):
+        stores.fsck(root, repair=True)
+    assert not path.exists()
+    assert list((root / "ingest").iterdir()) == []
+
+
+def test_a_link_whose_bytes_cannot_be_copied_stays_and_is_told(root, fail, tmp_path):
+    path = blobs(root)[0]
+    path.symlink_to(path.rename(tmp_path / "elsewhere"))
+    fail("write", errno.ENOSPC, "/ingest/")
+    with pytest.raises(errors.NoSpace):
+        stores.fsck(root, repair=True)
+    assert path.is_symlink()
+
+
+def test_a_form_in_an_unknown_compression_is_passed_over(root):
+    path = plain_of_two(root)
+    path.unlink()
+    sql(root, "UPDATE blob SET compression = 'lzip' WHERE compression <> 'none'")
+    stores.fsck(root, quick=True, repair=True)
+    assert not path.exists()
+
+
+def test_a_table_of_contents_is_on_disk_before_it_gets_its_name(root, monkeypatch):
+    path = tocs(root)[0]
+    path.unlink()
+    synced: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def noted(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def checked(source: str, target: str) -> None:
+        assert target != str(path) or source in synced
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(os, "rename", checked)
+    assert stores.fsck(root, repair=True).state == "repaired"
+    assert path.exists()
+
+
+def test_a_form_that_is_lost_stays_recorded_if_the_other_one_may_not_be_read(root, fail):
+    plain = plain_of_two(root)
+    ((packed,),) = ask(root, f"SELECT blob FROM diff_blob WHERE diff = '{digest(plain)}' AND blob <> '{digest(plain)}'")
+    sql(root, "DELETE FROM image_manifest", "DELETE FROM manifest")
+    (root / "blobs" / str(packed).replace(":", "/")).unlink()
+    fail("open", errno.EACCES, plain.name)
+    stores.fsck(root, repair=True)
+    assert ask(root, f"SELECT count(*) FROM blob WHERE digest = '{packed}'") == [(1,)]
