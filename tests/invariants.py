@@ -8,6 +8,8 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from orlop.streams.compression import zstd_module
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,7 +22,13 @@ def broken(root: Path) -> list[str]:
     """Say what does not hold; nothing for a store that is right and that nobody uses."""
     with closing(sqlite3.connect(root / "metadata.db")) as database:
         database.row_factory = sqlite3.Row
-        return [*_database(database), *_images(database), *_layers(database, root), *_leftovers(database, root)]
+        return [
+            *_database(database),
+            *_images(database),
+            *_layers(database, root),
+            *_tables(database, root),
+            *_leftovers(database, root),
+        ]
 
 
 def _all(database: sqlite3.Connection, statement: str) -> list[Any]:
@@ -95,6 +103,23 @@ def _layers(database: sqlite3.Connection, root: Path) -> list[str]:
             found.append(f"blob {digest}: its file is damaged")
         if not any(form["blob"] == digest for form in forms):
             found.append(f"blob {digest}: it is no layer's")
+    return found
+
+
+def _tables(database: sqlite3.Connection, root: Path) -> list[str]:
+    """Read the tables of contents that are there: each is a zstd stream with a checksum, and ends in a summary."""
+    zstd = zstd_module()
+    found = []
+    for row in _all(database, "SELECT * FROM diff"):
+        path = root / "toc" / f"{row['id'].replace(':', '/')}.zst"
+        try:
+            summary = json.loads(zstd.decompress(path.read_bytes()).rpartition(b"9" * 504)[2])
+        except FileNotFoundError:
+            continue
+        except (zstd.ZstdError, ValueError):
+            summary = {}
+        if summary.get("tar_size") != row["size"]:
+            found.append(f"table of contents of {row['id']}: it is damaged")
     return found
 
 

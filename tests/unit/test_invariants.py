@@ -68,3 +68,11 @@ def test_the_check_finds_what_is_wrong(root, statement, told):
 def test_the_check_finds_what_was_left_behind(root, place):
     (root / place / ("0" * 64)).touch()
     assert len(broken(root)) == 1
+
+
+@pytest.mark.parametrize("content", [b"", bytes(100)])
+def test_the_check_finds_a_table_of_contents_whose_bytes_are_lost(root, content):
+    (table,) = (root / "toc" / "sha256").iterdir()
+    table.write_bytes(content)
+    (told,) = broken(root)
+    assert "is damaged" in told
