@@ -91,6 +91,8 @@ class Member:
             else:
                 self.seen[work.__name__[1:]] += 1
         self._look()
+        if self._images is not None:
+            self._images.close()
 
     def _opened(self) -> AbstractContextManager[ImageService]:
         return orlop.open(self._root) if self._images is None else nullcontext(self._images)

@@ -108,7 +108,9 @@ def failing_everywhere(stage: Stage) -> Count:
         count.failed += 1
         well = ended.status == stage.scenario.ends
         count.well += well
-        if failure.must_be_told(ended.calls[failure.number - 1]):
+        # What frees space is done again with the space that is kept for it.
+        again = any(call.name == "unlink" and call.path.endswith(".reserve") for call in ended.calls)
+        if failure.must_be_told(ended.calls[failure.number - 1]) and not again:
             count.told += 1
             assert not well, f"{failure} was swallowed in {ended.calls[failure.number - 1]}"
         said = stage.said()

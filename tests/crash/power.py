@@ -12,6 +12,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from tests.crash.scenarios import IMMATERIAL
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -182,14 +184,14 @@ class Disk:
             getattr(self, f"_{call.name}")(call)
 
     def tree(self, loss: Loss) -> Tree:
-        """Give what is there when the power goes now, without the files that SQLite's processes share."""
+        """Give what is there when the power goes now, without the files whose content does not matter."""
         times = self._times(loss)
         found: Tree = {}
         waiting: list[tuple[str, File | Folder]] = [(".", self._root)]
         while waiting:
             path, node = waiting.pop()
             if isinstance(node, File):
-                if not path.endswith("-shm"):
+                if not path.endswith(IMMATERIAL):
                     found[path] = (node.mode, loss.content(node))
             else:
                 found[path] = (node.mode, None)

@@ -71,7 +71,7 @@ def races() -> dict[str, tuple[Scenario, Scenario]]:
         (again, again),
         (replace(load, prepare=_empty), replace(load, arguments=("load", "-i", str(MULTI)))),
         (rmi, known["tag"]),
-        (known["prune"], load),
+        (known["image prune -a"], load),
         (known["save"], prune),
         (known["fsck --repair"], gc),
     ]

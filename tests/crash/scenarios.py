@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 DATA: Final = Path(__file__).parents[1] / "data"
 MULTI: Final = DATA / "dockerd-29-overlay2" / "multi.tar"
 OTHER: Final = DATA / "dockerd-20.10-overlay2" / "parent-child.tar"
+#: Files in no state that matters: what SQLite's processes share is made anew, what takes up space holds nothing.
+IMMATERIAL: Final = ("-shm", ".reserve")
 # In every tree, names that say nothing are replaced.
 _NAMELESS: Final = ("ingest", "trash", "leases", "quarantine")
 _left_open: list[ImageService] = []
@@ -416,10 +418,7 @@ def _images(root: Path, *, saved: bool) -> list[object]:
 
 
 def tree(place: Path, *, nameless: bool = True) -> dict[str, bytes | None]:
-    """Give every file and directory as it lies on disk; files in passing lose names that say nothing, if wanted.
-
-    The file that SQLite's processes share is in no state that matters: who comes first makes it anew.
-    """
+    """Give every file and directory as it lies on disk; files in passing lose names that say nothing, if wanted."""
     found: dict[str, bytes | None] = {}
     passing: list[tuple[str, bytes]] = []
     for folder, folders, files in os.walk(place):
@@ -429,7 +428,7 @@ def tree(place: Path, *, nameless: bool = True) -> dict[str, bytes | None]:
             found[f"{inside}/{name}"] = None
         for name in files:
             path = Path(folder, name)
-            if name.endswith("-shm"):
+            if name.endswith(IMMATERIAL):
                 continue
             content = path.read_bytes()
             if nameless and (inside.rpartition("/")[2] in _NAMELESS or name.startswith(".orlop-")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidInput
@@ -41,6 +42,10 @@ def prune(
         with store.metadata.read() as rows:
             plan = _planned(store, rows, rules)
         return _report(plan, plan.lines, dry_run=True)
+    return store.with_reserve(partial(_pruned, store, rules))
+
+
+def _pruned(store: Store, rules: Rules) -> PruneReport:
     with store.metadata.write() as rows:
         plan = _planned(store, rows, rules)
         removal = Removal(StoreGround(store))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orlop.errors import ImageInUse, ReferenceNotFound
@@ -174,6 +175,10 @@ class Removal:
 
 def remove(store: Store, name: str, *, force: bool = False, prune: bool = True) -> RemoveReport:
     """See `orlop.service.ImageService.remove`."""
+    return store.with_reserve(partial(_removed, store, name, force=force, prune=prune))
+
+
+def _removed(store: Store, name: str, *, force: bool, prune: bool) -> RemoveReport:
     with store.metadata.write():
         removal = Removal(StoreGround(store), parents=prune)
         dangling = _dangling(store, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from orlop.archive.docker import DockerExporter
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from orlop.model.digest import ImageID
     from orlop.model.progress import Progress
+    from orlop.store.leases import Hold
     from orlop.store.root import Store
 
 _ALGORITHM: Final = "sha256"
@@ -80,7 +82,7 @@ def save_chunks(
     wanted = _resolve(store, names)
     chains = [chain for image_id in wanted if (chain := store.images.get(image_id).rootfs.chain_id()) is not None]
     # Who reads from a store that cannot be written has nobody to be protected from.
-    held = None if store.read_only else store.leases.hold(chains)
+    held = None if store.read_only else store.with_reserve(partial(store.leases.hold, chains))
     with held or nullcontext():
         items = [
             SaveItem(store.images.get(image_id), tuple(references), store.images.get_parent(image_id))
@@ -88,15 +90,19 @@ def save_chunks(
         ]
         yield from exporter.save(items, progress=progress)
         if held is not None:
-            # What was relied on is let go in the same write.
-            with store.metadata.write():
-                for item in items:
-                    config = item.image.config
-                    store.events.image("save", item.image.id, labels=None if config is None else config.labels)
-                    # It may have been removed meanwhile: its layers were held, the image was not.
-                    with suppress(ImageNotFound):
-                        store.images.set_last_used(item.image.id)
-                held.release()
+            store.with_reserve(partial(_note, store, items, held))
+
+
+def _note(store: Store, items: Sequence[SaveItem], held: Hold) -> None:
+    """Say that images were saved, and let go in the same write of what was relied on."""
+    with store.metadata.write():
+        for item in items:
+            config = item.image.config
+            store.events.image("save", item.image.id, labels=None if config is None else config.labels)
+            # It may have been removed meanwhile: its layers were held, the image was not.
+            with suppress(ImageNotFound):
+                store.images.set_last_used(item.image.id)
+        held.release()
 
 
 def _resolve(store: Store, names: Sequence[str]) -> dict[ImageID, list[Reference]]:

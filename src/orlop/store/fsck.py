@@ -7,6 +7,7 @@ write lock, so that what somebody just brings, or takes away, is no problem.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,6 @@ from orlop.store.problem import DAMAGE, NOTE, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from contextlib import AbstractContextManager
 
     from orlop.model.digest import Digest
     from orlop.model.progress import Progress
@@ -109,7 +109,10 @@ class _Look:
         with self.at_rest() as rows:
             return [problem for look in looks for problem in look(rows)]
 
-    def at_rest(self) -> AbstractContextManager[Rows]:
+    @contextmanager
+    def at_rest(self) -> Iterator[Rows]:
         """Give rows that nobody else changes, if anybody could."""
         metadata = self._store.metadata
-        return metadata.read() if self._settled else metadata.write()
+        # A write would need room on the disk.
+        with nullcontext() if self._settled else metadata.lock(), metadata.read() as rows:
+            yield rows

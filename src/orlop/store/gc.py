@@ -10,6 +10,7 @@ import os
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from orlop.store.leases import EVERYTHING
@@ -57,6 +58,10 @@ class GcReport:
 def collect_garbage(store: Store, *, dry_run: bool = False) -> GcReport:
     """See `orlop.service.ImageService.gc`."""
     store.require_writable()
+    return store.with_reserve(partial(_collected, store, dry_run=dry_run))
+
+
+def _collected(store: Store, *, dry_run: bool) -> GcReport:
     collection = _Collection(store, dry_run=dry_run)
     with suppress(_Undone), store.metadata.write() as rows:
         collection.run(rows)

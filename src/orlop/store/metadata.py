@@ -366,6 +366,10 @@ class Metadata(ABC):
         """
 
     @abstractmethod
+    def in_block(self) -> bool:
+        """Say whether this thread is inside a block of `read` or `write`."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of the database; it may be used again."""
 

@@ -14,9 +14,9 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from orlop.errors import StoreDamaged, StoreInUse, StoreMoved
+from orlop.errors import NoSpace, StoreDamaged, StoreInUse, StoreMoved
 from orlop.store.metadata import Metadata
-from orlop.store.metadata_sqlite_errors import explain_sqlite, explaining_sqlite
+from orlop.store.metadata_sqlite_errors import explaining_sqlite
 from orlop.store.metadata_sqlite_rows import SQLiteRows
 from orlop.store.metadata_sqlite_schema import CURRENT, lay_out, migrate, version_of
 from orlop.streams.files import PRIVATE, FileLock, explained, explaining
@@ -87,19 +87,29 @@ class SQLiteMetadata(Metadata):
         if outer is not None:
             yield outer
             return
-        with explaining_sqlite(self._path):
-            connection = self._connection()
-            connection.execute("BEGIN")
-        rows = SQLiteRows(connection)
-        self._local.rows = rows
         try:
-            yield rows
-        except sqlite3.Error as error:
-            raise explain_sqlite(error, self._path) from error
+            with explaining_sqlite(self._path):
+                connection, own = self._connection(), False
+        except NoSpace:
+            # Where there is no room for the file that SQLite's processes share, nobody writes either.
+            with explaining_sqlite(self._path):
+                connection, own = self._connect_reading(), True
+        rows = SQLiteRows(connection)
+        try:
+            with explaining_sqlite(self._path):
+                connection.execute("BEGIN")
+                self._local.rows = rows
+                yield rows
         finally:
             self._local.rows = None
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
+            if own:
+                connection.close()
+
+    def in_block(self) -> bool:
+        """Say whether this thread is inside a block, see `Metadata.in_block`."""
+        return self._outer() is not None
 
     @contextmanager
     def write(self) -> Iterator[WritableRows]:
@@ -288,12 +298,12 @@ class SQLiteMetadata(Metadata):
         """Give what only a repair asks and does, inside a read or a write of this thread."""
         from orlop.store.metadata_sqlite_repair import RowMender  # noqa: PLC0415 - few commands repair
 
-        return RowMender(self._connection())
+        return RowMender(self._local.rows.connection)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self.read():
-            yield self._connection()
+            yield self._local.rows.connection
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:

@@ -33,7 +33,8 @@ def explain_sqlite(error: sqlite3.Error, path: str) -> OrlopError:
         return NoSpace(f"cannot write {path}: no space left on device; free some or choose another place")
     if code == sqlite3.SQLITE_READONLY:
         return ReadOnlyStore(f"cannot write {path}: it is read-only; check the file system, its owner and its mode")
-    if code == sqlite3.SQLITE_IOERR and _is_full(path):
+    no_room = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE
+    if no_room or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
         return NoSpace(f"cannot use {path}: no space left on device; free some or choose another place")
     if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
         return PermissionDenied(f"cannot open {path}; check the owner and the mode of its directory")

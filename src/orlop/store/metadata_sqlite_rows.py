@@ -39,6 +39,7 @@ class SQLiteRows(WritableRows):
     """The rows inside one transaction of one connection."""
 
     def __init__(self, connection: sqlite3.Connection, *, writable: bool = False) -> None:
+        self.connection = connection
         self._run = connection.execute
         self.writable = writable
         self.preparations: dict[Callable[[], object], None] = {}

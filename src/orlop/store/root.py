@@ -6,9 +6,9 @@ import os
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from orlop.errors import PermissionDenied, ReadOnlyStore, StoreDamaged, StoreNotFound, UnsafeFileSystem
+from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StoreDamaged, StoreNotFound, UnsafeFileSystem
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.store.backend_sqlite import SQLiteStoreBackend
 from orlop.store.blobs import FileBlobStore
@@ -18,6 +18,7 @@ from orlop.store.layers import LayerStore
 from orlop.store.leases import Leases
 from orlop.store.metadata_sqlite import SQLiteMetadata
 from orlop.store.references import ReferenceStore
+from orlop.store.reserve import Reserve
 from orlop.streams.files import PRIVATE, SHARED, explaining, make_directories, make_directory
 from orlop.streams.filesystems import file_system_of
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from orlop.errors import StorageError
     from orlop.model.limits import Limits
+
+T = TypeVar("T")
 
 DIRECTORIES = ("blobs", "blobs/sha256", "toc", "toc/sha256", "ingest", "trash", "leases")
 """What a store has beside its database and its lock, each after what it lies in."""
@@ -86,9 +89,11 @@ class Store:
         self.images = ImageStore(SQLiteStoreBackend(self.metadata), self.layers, now=now)
         self.references = ReferenceStore(self.metadata, now)
         self.events = EventLog(self.metadata, now)
+        self._reserve = Reserve(self.root, self.modes)
         if not self.read_only:
             with explaining("open", self.root):
                 self._recover()
+            self._reserve.keep()
         if group is not None:
             with self.metadata.read():
                 pass  # the database is made for the group before anybody else makes it for himself
@@ -177,14 +182,36 @@ class Store:
 
     def _recover(self) -> None:
         if self.blobs.needs_recovery():
-            with self.metadata.write() as rows:
+            with self.metadata.read():
+                pass  # whoever makes or updates the database needs the lock for it
+            # No row changes: that would need space.
+            with self.metadata.lock(), self.metadata.read() as rows:
                 self.blobs.recover(rows)
+
+    def with_reserve(self, action: Callable[[], T]) -> T:
+        """Do what frees space or needs little, with the space that is kept for it where the disk is full.
+
+        The action is done a second time if there is no space for the first, which has to leave nothing behind.
+        """
+        if self.metadata.in_block() or self.read_only:
+            return action()
+        self._reserve.keep()
+        try:
+            return action()
+        except NoSpace:
+            with explaining("write", self.root):
+                if not self._reserve.give_up():
+                    raise
+        return action()
 
     def close(self) -> None:
         """Let go of everything; what is still held is no longer protected."""
         if not self.read_only:
             self.leases.close()
         self.metadata.close()
+        if not self.read_only:
+            # What was given up comes back, now that SQLite needs nothing beside its database any more.
+            self._reserve.keep()
 
     def __enter__(self) -> Self:
         return self

@@ -152,6 +152,39 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
+def size_of(path: str) -> int:
+    """Give how many bytes a file has; none where it is not there."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def free_space(path: str) -> int:
+    """Give how many bytes can still be written to the file system of a path."""
+    state = os.statvfs(path)
+    return state.f_bavail * state.f_frsize
+
+
+def allocate(path: str, size: int, mode: int) -> None:
+    """Give a file at least so many bytes of its own on the disk; it is made if it is not there, with a mode."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode)
+    try:
+        if mode != PRIVATE.file:
+            _give_mode(descriptor, mode)
+        os.posix_fallocate(descriptor, 0, size)
+    finally:
+        os.close(descriptor)
+
+
+def _give_mode(descriptor: int, mode: int) -> None:
+    """Give an open file a mode, whatever the umask."""
+    status = os.fstat(descriptor)
+    # Only its owner may, and only a new one needs it.
+    if stat.S_IMODE(status.st_mode) != mode and status.st_uid == os.geteuid():
+        os.fchmod(descriptor, mode)
+
+
 def remove_leftover(path: str) -> None:
     """Remove a file that nobody needs, if it is there; one that cannot be removed is told of and stays."""
     try:
@@ -370,19 +403,13 @@ class FileLock:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self._mode)
         try:
             if self._mode != PRIVATE.file:
-                self._share(descriptor)
+                _give_mode(descriptor, self._mode)
             fcntl.flock(descriptor, operation)
         except BaseException:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
         _locks.add(self)
-
-    def _share(self, descriptor: int) -> None:
-        status = os.fstat(descriptor)
-        # Only its owner may, and only a new one needs it.
-        if stat.S_IMODE(status.st_mode) != self._mode and status.st_uid == os.geteuid():
-            os.fchmod(descriptor, self._mode)
 
     def is_current(self) -> bool:
         """Say whether the locked file still has its name: who sweeps up may have removed it before it was locked."""
