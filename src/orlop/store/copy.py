@@ -19,7 +19,7 @@ from orlop.store.leases import EVERYTHING
 from orlop.store.new_root import new_root, part_name, remove_tree, require_free, target_of
 from orlop.store.quarantine import Quarantine
 from orlop.store.root import Store, unsafe_at
-from orlop.streams.files import SHARED, NewFile, explaining, fsync_directory, remove_leftover
+from orlop.streams.files import SHARED, NewFile, explained, explaining, fsync_directory, remove_leftover
 from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:
@@ -156,10 +156,11 @@ def _moved_far(store: Store, root: str, snapshot: Snapshot, path: str, progress:
     except OSError:
         # The root of a file system stays where it is; its content goes.
         aside = root
-    remove_tree(aside)
-    if os.path.exists(os.path.join(aside, "metadata.db")):
-        msg = f"the store was copied to {path}, but the old one cannot be removed; remove {aside} yourself"
-        raise StorageError(msg)
+    left = remove_tree(aside)
+    if left is not None:
+        what = explained(left, "remove", left.filename or aside)
+        msg = f"the store is at {path} now, but not all of the old one is gone; remove {aside} yourself: {what}"
+        raise StorageError(msg) from left
     return report
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidInput, TargetExists
+from orlop.errors import InvalidInput, OrlopError, TargetExists
 from orlop.store.root import DIRECTORIES, UNFINISHED
-from orlop.streams.files import PRIVATE, FileLock, explaining, fsync_directory, make_directory
+from orlop.streams.files import PRIVATE, FileLock, explained, explaining, fsync_directory, make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orlop.streams.files import Modes
+
+_log = logging.getLogger(__name__)
 
 _PREFIX: Final = ".orlop-store-"
 _SUFFIX: Final = ".part"
@@ -60,7 +63,7 @@ class NewRoot:
         try:
             with explaining("write", self.target):
                 os.rename(self.path, self.target)
-        except BaseException:
+        except OrlopError:
             require_free(self.target)
             raise
         with explaining("write", self.target):
@@ -94,8 +97,10 @@ def new_root(target: str, modes: Modes, group: int | None) -> Iterator[NewRoot]:
         yield NewRoot(path, target, modes)
     finally:
         # What was published is not there any more.
-        remove_tree(path)
+        left = remove_tree(path)
         lock.release()
+        if left is not None:
+            _log.warning("what was to become %s is left: %s", target, explained(left, "remove", path))
 
 
 def require_free(target: str) -> None:
@@ -132,10 +137,11 @@ def target_of(source: str, target: str | os.PathLike[str]) -> str:
     return path
 
 
-def remove_tree(path: str) -> None:
+def remove_tree(path: str) -> OSError | None:
     """Remove a store's directory; nobody takes it for a store from the first step on, and the lock goes last.
 
-    What cannot be removed stays, and another process may remove the rest.
+    Raises nothing: what cannot be removed stays, and another process may remove the rest. Gives the error where
+    anything is left in the end, but for the empty directory of a mount point.
     """
     import shutil  # noqa: PLC0415 - few commands remove a store
 
@@ -150,6 +156,14 @@ def remove_tree(path: str) -> None:
                 os.unlink(inner)
     with suppress(OSError):  # closing a directory may fail as well, which this call does not ignore
         shutil.rmtree(path, ignore_errors=True)
+    try:
+        if os.listdir(path):
+            shutil.rmtree(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error
+    return None
 
 
 def part_name(place: str) -> str:

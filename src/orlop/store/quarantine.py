@@ -89,6 +89,8 @@ class Quarantine:
         with explaining("write", target):
             shutil.copytree(self.path, target, symlinks=True, ignore=_special, copy_function=_copy)
             os.chmod(target, self._modes.directory)
+            for folder, _, _ in os.walk(target, onerror=_raise):
+                fsync_directory(folder)
 
     def _make(self) -> None:
         make_directory(self.path, self._modes.directory)
@@ -107,6 +109,10 @@ def _copy(source: str, target: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _special(folder: str, names: list[str]) -> list[str]:

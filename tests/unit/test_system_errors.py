@@ -1,0 +1,120 @@
+"""Errors of the system that were once lost: each is told, and what it left undone is done by who tries again."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import orlop
+from orlop import errors, stores
+from orlop.store.root import UNFINISHED
+from tests.invariants import broken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Fail = Callable[[str, int, str], list[str]]
+
+
+@pytest.fixture
+def root(data, tmp_path):
+    with orlop.open(tmp_path / "root") as images:
+        images.load(data / "dockerd-29-overlay2" / "multi.tar")
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def fail(monkeypatch: pytest.MonkeyPatch) -> Fail:
+    """Let a call of the system fail for names that end in some text, and note which did."""
+
+    def failing(name: str, number: int, end: str) -> list[str]:
+        call, failed = getattr(os, name), []
+
+        def refuse(file: str | int, *arguments: object, **options: object) -> object:
+            path = str(Path(f"/proc/self/fd/{file}").readlink()) if isinstance(file, int) else os.fspath(file)
+            if path.endswith(end):
+                failed.append(path)
+                raise OSError(number, os.strerror(number), path)
+            return call(file, *arguments, **options)
+
+        monkeypatch.setattr(os, name, refuse)
+        return failed
+
+    return failing
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """What was put on disk, in order."""
+    found: list[Path] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        found.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+    monkeypatch.setattr(os, "fsync", noted)
+    return found
+
+
+class TestCopies:
+    @pytest.fixture
+    def far(self, root, tmp_path, monkeypatch):
+        """A target on another file system."""
+        rename = os.rename
+
+        def other(source: str, target: str) -> None:
+            if str(source) == str(root) and str(target) == str(tmp_path / "moved"):
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+            rename(source, target)
+
+        monkeypatch.setattr(os, "rename", other)
+        return tmp_path / "moved"
+
+    def test_a_move_says_what_is_left_of_the_old_store(self, root, far, fail):
+        stuck = next((root / "blobs" / "sha256").iterdir()).name
+        fail("unlink", errno.EACCES, stuck)
+        with pytest.raises(errors.StorageError, match=r"remove .*part yourself: .*permission denied"):
+            stores.move(root, far)
+        assert broken(far) == []
+        (left,) = root.parent.glob(".orlop-store-*/blobs/sha256/*")
+        assert left.name == stuck
+
+    def test_a_move_leaves_a_mount_point_as_it_is(self, root, far, fail):
+        fail("rename", errno.EBUSY, root.name)
+        fail("rmdir", errno.EBUSY, root.name)
+        stores.move(root, far)
+        assert list(root.iterdir()) == []
+
+    def test_a_copy_that_failed_and_stays_is_told(self, root, tmp_path, fail, caplog):
+        fail("unlink", errno.EACCES, UNFINISHED)
+
+        def stop(_: object) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            stores.copy(root, tmp_path / "copy", progress=stop)
+        assert "permission denied" in caplog.text
+
+    def test_an_interruption_as_the_copy_gets_its_name_stays_one(self, root, tmp_path, monkeypatch):
+        rename = os.rename
+
+        def interrupted(source: str, target: str) -> None:
+            rename(source, target)
+            if str(target) == str(tmp_path / "copy"):
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stores.copy(root, tmp_path / "copy")
+        assert broken(tmp_path / "copy") == []
+
+    def test_the_folders_of_a_quarantine_are_on_disk_before_the_copy_has_its_name(self, root, far, synced):
+        (root / "quarantine" / "folder" / "inner").mkdir(parents=True)
+        stores.move(root, far)
+        inside = [str(path).partition("/quarantine")[2] for path in synced if "quarantine" in path.parts]
+        assert sorted(inside) == ["", "/folder", "/folder/inner"]
