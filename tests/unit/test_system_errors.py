@@ -11,7 +11,9 @@ import pytest
 
 import orlop
 from orlop import errors, stores
-from orlop.store.root import UNFINISHED
+from orlop.store.backend_fs import FSStoreBackend
+from orlop.store.images import ImageStore
+from orlop.store.root import UNFINISHED, Store
 from tests.invariants import broken
 
 if TYPE_CHECKING:
@@ -118,3 +120,53 @@ class TestCopies:
         stores.move(root, far)
         inside = [str(path).partition("/quarantine")[2] for path in synced if "quarantine" in path.parts]
         assert sorted(inside) == ["", "/folder", "/folder/inner"]
+
+
+class TestImagesOfADaemon:
+    @pytest.fixture
+    def backend(self, tmp_path):
+        return FSStoreBackend(tmp_path / "imagedb" / "deep")
+
+    def test_the_names_of_new_directories_are_on_disk(self, tmp_path, backend, synced):
+        digest = backend.set(b"{}")
+        top = tmp_path / "imagedb"
+        for folder in (tmp_path, top, top / "deep", top / "deep" / "content", top / "deep" / "content" / "sha256"):
+            assert folder in synced
+        backend.set_metadata(digest, "parent", b"x")
+        assert top / "deep" / "metadata" / "sha256" in synced
+        del synced[:]
+        backend.delete(digest)
+        assert synced == [top / "deep" / "metadata" / "sha256", top / "deep" / "content" / "sha256"]
+
+    def test_metadata_that_cannot_be_removed_keeps_its_image(self, backend, fail):
+        digest = backend.set(b"{}")
+        backend.set_metadata(digest, "parent", b"x")
+        fail("unlink", errno.EACCES, "parent")
+        with pytest.raises(errors.PermissionDenied):
+            backend.delete(digest)
+        assert backend.get(digest) == b"{}"
+
+    @pytest.mark.parametrize("kind", ["content", "metadata"])
+    def test_an_image_that_cannot_be_read_now_is_not_taken_for_none(self, backend, root, monkeypatch, kind):
+        with Store(root) as store:
+            images = ImageStore(backend, store.layers)
+            parent, child = (images.create(b'{"rootfs":{"type":"layers"},"author":"%d"}' % number) for number in (1, 2))
+            images.set_parent(child, parent)
+
+            def exhausted(*_: object) -> bytes:
+                raise errors.StorageError("too many open files")
+
+            name = "_get" if kind == "content" else "_get_metadata"
+            monkeypatch.setattr(backend, name, exhausted)
+            ask = (lambda: list(images.map().items())) if kind == "content" else (lambda: images.children(parent))
+            with pytest.raises(errors.StorageError, match="too many"):
+                ask()
+            if kind == "content":
+                with pytest.raises(errors.StorageError, match="too many"):
+                    images.delete(child)
+
+    def test_a_walk_that_fails_is_told(self, backend, fail):
+        backend.set(b"{}")
+        fail("listdir", errno.EMFILE, "sha256")
+        with pytest.raises(errors.StorageError, match="Too many open files"):
+            list(backend.walk())

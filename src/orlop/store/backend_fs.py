@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from orlop.errors import InvalidDigest, StoreInUse
 from orlop.model.digest import Digest
 from orlop.store.backend import StoreBackend, missing, missing_metadata
-from orlop.streams.files import FileLock, NewFile, explaining, fsync_directory
+from orlop.streams.files import FileLock, NewFile, explaining, fsync_directory, make_directories
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,10 +40,11 @@ class FSStoreBackend(StoreBackend):
 
     def _walk(self) -> Iterator[Digest]:
         base = os.path.join(self._root, "content", "sha256")
-        try:
-            names = os.listdir(base)
-        except FileNotFoundError:
-            return
+        with explaining("read", base):
+            try:
+                names = os.listdir(base)
+            except FileNotFoundError:
+                return
         for name in names:
             with suppress(InvalidDigest):
                 yield Digest.parse(f"sha256:{name}")
@@ -66,7 +67,10 @@ class FSStoreBackend(StoreBackend):
         path = self._content(digest)
         with explaining("remove", path):
             # The metadata goes first, as the content is what makes it valid.
-            shutil.rmtree(self._metadata(digest), ignore_errors=True)
+            directory = self._metadata(digest)
+            with suppress(FileNotFoundError):
+                shutil.rmtree(directory)
+                fsync_directory(os.path.dirname(directory))
             try:
                 os.unlink(path)
             except FileNotFoundError:
@@ -80,11 +84,12 @@ class FSStoreBackend(StoreBackend):
     def _get_metadata(self, digest: Digest, key: str) -> bytes:
         self.get(digest)
         path = os.path.join(self._metadata(digest), key)
-        try:
-            with open(path, "rb") as file:
-                return file.read()
-        except FileNotFoundError:
-            raise missing_metadata(digest, key) from None
+        with explaining("read", path):
+            try:
+                with open(path, "rb") as file:
+                    return file.read()
+            except FileNotFoundError:
+                raise missing_metadata(digest, key) from None
 
     def _delete_metadata(self, digest: Digest, key: str) -> None:
         self._check_alone()
@@ -120,7 +125,7 @@ class FSStoreBackend(StoreBackend):
         self._check_alone()
         directory = os.path.dirname(path)
         with explaining("write", path):
-            os.makedirs(directory, mode=0o700, exist_ok=True)
+            make_directories(directory)
             # A name that is no digest: a walk never takes it for content.
             with NewFile(os.path.join(directory, f".new-{secrets.token_hex(8)}")) as file:
                 file.write(data)

@@ -17,7 +17,6 @@ from orlop.errors import (
     IntegrityError,
     InvalidInput,
     LayerNotFound,
-    OrlopError,
 )
 from orlop.model.digest import ImageID
 from orlop.store.backend import ImageIndex
@@ -155,7 +154,7 @@ class ImageStore:
             return _parsed(self._backend.get(image_id)).rootfs.chain_id()
         except ContentNotFound:
             raise not_found(str(image_id)) from None
-        except OrlopError as error:
+        except (IntegrityError, InvalidInput) as error:
             # A damaged image is still one that can be deleted; its layers are then left to gc.
             _log.warning("deleting the damaged image %s: %s", image_id, error)
             return None
@@ -387,7 +386,7 @@ class _LazyImages(Mapping[ImageID, "Image"]):
             return self._store.get(image_id)
         except ImageNotFound:
             return None
-        except OrlopError as error:
+        except (IntegrityError, InvalidInput) as error:
             _log.warning("skipping the image %s: %s", image_id, error)
             return None
 

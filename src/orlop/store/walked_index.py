@@ -7,7 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orlop.errors import OrlopError
+from orlop.errors import ContentNotFound, IntegrityError, InvalidInput
 from orlop.model.digest import ImageID
 from orlop.store.backend import Revisioned
 from orlop.store.metadata import parent_of
@@ -71,7 +71,7 @@ class WalkedIndex:
             ids.append(str(digest))
             try:
                 parent = parent_of(self._backend.get_metadata(digest, "parent"))
-            except OrlopError:
+            except (ContentNotFound, IntegrityError, InvalidInput):
                 continue
             if parent is not None:
                 children.setdefault(parent, []).append(ImageID.wrap(digest))
