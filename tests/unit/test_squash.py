@@ -9,7 +9,7 @@ import tarfile
 
 import pytest
 
-from orlop.errors import InvalidTar
+from orlop.errors import InvalidTar, TocDamaged
 from orlop.streams.squash import Squash, cut
 from orlop.streams.tar_read import TarReader
 from orlop.streams.tar_write import END
@@ -219,3 +219,11 @@ def test_a_tar_without_its_padding_is_padded():
     merged = squash(cut_short, tar(("b", "2")))
     with tarfile.open(fileobj=io.BytesIO(merged)) as archive:
         assert archive.getnames() == ["a", "b"]
+
+
+@pytest.mark.parametrize("size", [0, 512, 1024])
+def test_a_layer_that_ends_before_its_table_of_contents_does_is_told(size):
+    layer = tar(("a", "1"), ("b", "2"))
+    pieces = Squash(keep_whiteouts=False).add(TarReader(io.BytesIO(layer)))
+    with pytest.raises(TocDamaged, match=f"in a layer of {size}"):
+        list(cut([layer[:size]], pieces))

@@ -36,7 +36,8 @@ def merged_chunks(
         keep_whiteouts: whether whiteouts may hide something of a layer below.
 
     Raises:
-        InvalidTar: a layer is too odd to be merged. Beside it, what ``chunks`` raises.
+        InvalidTar: a layer is too odd to be merged. TocDamaged: a table of contents is not that of its layer. Beside
+            them, what ``chunks`` raises.
     """
     squash = Squash(keep_whiteouts=keep_whiteouts)
     plans = [_plan(squash, diff_id, chunks, toc_path) for diff_id in reversed(diff_ids)]

@@ -10,7 +10,7 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidTar
+from orlop.errors import InvalidTar, TocDamaged
 from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_HARDLINK
 from orlop.streams.tar_write import entry_header, padding
 
@@ -174,7 +174,10 @@ class _Layer:
 
 
 def cut(chunks: Iterable[bytes], pieces: Iterable[Piece]) -> Iterator[bytes]:
-    """Give the pieces of a layer's tar, which comes in chunks; all of these are taken, so that they are verified."""
+    """Give the pieces of a layer's tar, which comes in chunks; all of these are taken, so that they are verified.
+
+    Raises TocDamaged at the end where the layer ends before a piece does.
+    """
     wanted = iter(pieces)
     piece = next(wanted, None)
     position = given = 0
@@ -195,6 +198,8 @@ def cut(chunks: Iterable[bytes], pieces: Iterable[Piece]) -> Iterator[bytes]:
             piece = next(wanted, None)
         position = end
     # The last member of a tar may end before its block does.
+    if piece is not None and (piece.header or piece.end - position >= _BLOCK):
+        raise TocDamaged(f"a table of contents tells of bytes until {piece.end} in a layer of {position}; run a repair")
     if rest := padding(given):
         yield rest
 
