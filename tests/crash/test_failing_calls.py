@@ -48,6 +48,28 @@ def test_an_error_that_is_swallowed_shows():
         run("failures", "load, left open", patch=SWALLOWED)
 
 
+def test_a_close_that_fails_tells_that_the_standard_output_is_not_whole(tmp_path):
+    out, said = tmp_path / "out" / "images.tar", tmp_path / "said"
+    out.parent.mkdir()
+    with orlop.open(tmp_path / "root") as images:
+        images.load(MULTI)
+
+    def judge(call: Call, _: int) -> Verdict:
+        return Fail(errno.EDQUOT) if call.name == "close" else None
+
+    def act() -> int:
+        for number, path in ((1, out), (2, said)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
+        save = ("--root", str(tmp_path / "root"), "save", "example/tiny:1.0")
+        os.execv(sys.executable, [sys.executable, "-m", "orlop", *save])
+
+    ended = watched(act, [str(out.parent)], judge, closes=True)
+    assert ended.status == 7
+    assert said.read_text() == (
+        "Error: cannot write the standard output: the disk quota is used up; free some space or choose another place\n"
+    )
+
+
 LOAD_AND_DIE = """
 import os, signal, sys
 import orlop

@@ -226,6 +226,17 @@ def test_a_full_disk_under_the_output_is_one_sentence(
     assert b"no space left" in result.stderr
 
 
+def test_output_that_is_lost_is_told_also_after_another_error(
+    run: Callable[..., subprocess.CompletedProcess[bytes]], tiny: Path
+) -> None:
+    run("load", "-i", tiny)
+    with Path("/dev/full").open("wb") as full:
+        result = run("pin", TINY, "missing", stdout=full)
+    assert b"No such image: missing" in result.stderr
+    assert b"no space left" in result.stderr
+    assert result.returncode == 7
+
+
 @pytest.mark.parametrize(
     ("command", "redirection", "status"),
     [

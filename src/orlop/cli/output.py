@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -74,12 +75,13 @@ def binary() -> BinaryIO:
 
 
 def flush() -> None:
-    """Hand everything to the system. Raises what `write` raises."""
+    """Hand everything to the system, and hear whether it has taken all of it. Raises what `write` raises."""
     stream = _stdout()
     if stream is None:
         return
     try:
         stream.flush()
+        _close_copy(stream)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -114,8 +116,14 @@ def abandon() -> None:
 
 
 def complain(text: str) -> None:
-    """Write a line, or several, to the standard error, after what the standard output has got so far."""
-    settle()
+    """Write a line, or several, to the standard error, after what the standard output has got so far.
+
+    What the standard output does not take stays in its buffer, so that the last `flush` raises the error.
+    """
+    with suppress(OSError):
+        stream = _stdout()
+        if stream is not None:
+            stream.flush()
     with suppress(OSError, AttributeError):
         if sys.stderr.isatty():
             text = _UNSAFE_BUT_NEWLINE.sub("\ufffd", text)
@@ -126,6 +134,15 @@ def complain(text: str) -> None:
 def _stdout() -> BinaryIO | None:
     stream = sys.stdout
     return None if stream is None else stream.buffer
+
+
+def _close_copy(stream: BinaryIO) -> None:
+    """Close a copy of the descriptor: NFS, CIFS and many file systems of FUSE tell only then what they did not take."""
+    try:
+        descriptor = stream.fileno()
+    except io.UnsupportedOperation:
+        return  # a stream in memory
+    os.close(os.dup(descriptor))
 
 
 def _explained(error: OSError) -> OrlopError:
