@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import json
@@ -17,11 +18,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 import orlop
+from orlop.api.streamed import Streamed
+from orlop.api.workers import Workers
+from orlop.errors import NoSpace, RequestAborted
 from tests.unit.served import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from starlette.types import Message
+
+    from orlop.api.flow import Download, Upload
     from tests.unit.served import Client
 
 TINY = "example/tiny:1.0"
@@ -82,6 +89,35 @@ def test_what_is_no_archive_ends_with_an_error_in_the_stream(client, images, con
     (line,) = answer.lines
     assert line["errorDetail"] == {"message": line["error"]}
     assert images.images() == []
+
+
+def test_a_load_that_fails_is_logged_since_no_status_tells_of_it(client, caplog):
+    client.post("/images/load", body=b"junk")
+    assert [record.message for record in caplog.records if record.message.startswith("a load failed: ")]
+
+
+def test_what_fails_after_the_client_has_hung_up_is_logged(caplog):
+    begun = threading.Event()
+
+    def work(download: Download, _: Upload) -> None:
+        begun.set()
+        while not download.cancelled:
+            time.sleep(0.01)
+        raise NoSpace("the disk is full")
+
+    async def receive() -> Message:
+        await asyncio.to_thread(begun.wait)
+        return {"type": "http.disconnect"}
+
+    async def send(_: Message) -> None:
+        pytest.fail("nobody is there")
+
+    async def ask() -> None:
+        await Streamed(work, Workers(1), patience=60, media_type="x/y")({}, receive, send)
+
+    with pytest.raises(RequestAborted):
+        asyncio.run(ask())
+    assert "the disk is full" in caplog.text
 
 
 @pytest.mark.parametrize(("version", "form"), [("1.41", "docker-20.10"), ("1.43", "docker-20.10"), ("1.44", "docker")])

@@ -166,6 +166,10 @@ class Download:
             self._ended = True
             self._wake()
 
+    def unheard(self) -> BaseException | None:
+        """Give the error that came too late for whoever goes through it, if there is one."""
+        return self._error
+
     def cancel(self) -> None:
         """Say that nobody takes any more: the writer is told when it writes again."""
         with self._changed:
@@ -181,8 +185,9 @@ class Download:
             if data:
                 yield data
             elif self._ended and not self.cancelled:
-                if self._error is not None:
-                    raise self._error
+                error, self._error = self._error, None
+                if error is not None:
+                    raise error
                 return
 
     def _next(self) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import anyio
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from orlop.api.workers import Workers
+
+_log = logging.getLogger(__name__)
 
 
 async def chunks(receive: Receive, patience: float, *, most: int | None) -> AsyncIterator[bytes]:
@@ -59,7 +62,7 @@ class Streamed(Response):
 
     What goes wrong before the first byte is raised, so that it can be answered; what goes wrong later is raised too,
     and must break the connection, so that no client takes a part for the whole. When the client hangs up, the work is
-    told at its next byte; but what has got all of a body is finished.
+    told at its next byte; but what has got all of a body is finished. What goes wrong after that is logged.
 
     Args:
         work: makes the body in a thread: it writes to the one flow and, if the request has a body, reads the other.
@@ -92,6 +95,12 @@ class Streamed(Response):
         """Do the work, and send what it makes."""
         del scope
         download, upload = Download(), Upload()
+        try:
+            await self._serve(download, upload, receive, send)
+        finally:
+            _tell(download.unheard())
+
+    async def _serve(self, download: Download, upload: Upload, receive: Receive, send: Send) -> None:
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
             if self._reads:
@@ -155,3 +164,11 @@ class Streamed(Response):
 
     async def _begin(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+
+
+def _tell(error: BaseException | None) -> None:
+    """Log an error that no client hears of any more, unless it only says that there is none."""
+    if error is None or isinstance(error, (RequestAborted, ServerBusy)):
+        return
+    unexpected = None if isinstance(error, OrlopError) else error
+    _log.warning("what a client asked for failed after it had hung up: %s", error, exc_info=unexpected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 from typing import TYPE_CHECKING, Final, cast
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from orlop.api.flow import Download, Upload
     from orlop.model.progress import ProgressEvent
     from orlop.service.download import Readable
+
+_log = logging.getLogger(__name__)
 
 _BODY: Final = "-"
 _NO_PULL: Final = "orlop does not pull from registries; load an archive that was saved where the image is"
@@ -76,6 +79,9 @@ async def _load(call: Call) -> Response:
             platform = platforms[0] if platforms else None
             report = call.service.load(upload.stream(), platform=platform, progress=tell)
         except OrlopError as error:
+            # No status will say it, and the client may have hung up.
+            level = logging.DEBUG if isinstance(error, RequestAborted) else logging.WARNING
+            _log.log(level, "a load failed: %s", error)
             # The daemon answers so, too, whatever is wrong.
             download.put(error_line(str(error)))
         else:
