@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.streams.pipeline import Fanout, prefetch
+from orlop.streams.pipeline import Fanout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,71 +151,3 @@ def test_an_interrupt_while_put_waits_ends_everything() -> None:
 def test_depth_must_be_positive() -> None:
     with pytest.raises(ValueError, match="depth"):
         Fanout(depth=0)
-    with pytest.raises(ValueError, match="depth"):
-        prefetch([], depth=0)
-
-
-def test_prefetch_yields_everything_in_order() -> None:
-    assert list(prefetch(range(1000), depth=3)) == list(range(1000))
-    assert list(prefetch([])) == []
-
-
-def test_prefetch_produces_in_a_thread_and_not_further_ahead_than_its_depth() -> None:
-    produced: list[str] = []
-
-    def source() -> Iterator[int]:
-        for number in range(10):
-            produced.append(threading.current_thread().name)
-            yield number
-
-    ahead = prefetch(source(), depth=2)
-    assert next(ahead) == 0
-    time.sleep(0.02)
-    assert len(produced) <= 4
-    assert list(ahead) == list(range(1, 10))
-    assert set(produced) == {"orlop-prefetch"}
-
-
-def test_prefetch_raises_the_source_error_after_the_items_before_it() -> None:
-    def source() -> Iterator[int]:
-        yield 1
-        yield 2
-        raise Broken
-
-    got = []
-    with pytest.raises(Broken):  # noqa: PT012 - what came before counts too
-        for item in prefetch(source()):
-            got.append(item)  # noqa: PERF402
-    assert got == [1, 2]
-    assert threads() == []
-
-
-def test_closing_prefetch_stops_and_closes_the_source_in_its_thread() -> None:
-    closed: list[str] = []
-
-    def source() -> Iterator[int]:
-        try:
-            while True:
-                yield 1
-        finally:
-            closed.append(threading.current_thread().name)
-
-    ahead = prefetch(source(), depth=1)
-    assert next(ahead) == 1
-    ahead.close()
-    assert closed == ["orlop-prefetch"]
-    assert threads() == []
-
-
-def test_prefetch_leaves_files_open(tmp_path) -> None:
-    path = tmp_path / "lines"
-    path.write_bytes(b"a\nb\n")
-    with path.open("rb") as file:
-        assert list(prefetch(file)) == [b"a\n", b"b\n"]
-        assert not file.closed
-
-
-def test_a_prefetch_that_was_never_asked_starts_no_thread() -> None:
-    ahead = prefetch([1])
-    assert threads() == []
-    ahead.close()

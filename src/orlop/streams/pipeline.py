@@ -1,10 +1,9 @@
-"""Overlapping work in a few threads: chunks to several consumers, chunks produced ahead, tasks run at once.
+"""Overlapping work in a few threads: chunks to several consumers, tasks run at once.
 
 Hashing, (de)compression and file input and output release the interpreter lock, so that one thread for each of them
-makes a load as fast as its slowest stage. The first two hand chunks over through short bounded queues, so that memory
-stays at ``depth`` chunks for each consumer, and all promise the same about ends: when a stage fails or the user
-interrupts, every thread ends before the error leaves this module. Chunks of 1 MiB or more are fast; any size is
-correct.
+makes a load as fast as its slowest stage. Chunks are handed over through short bounded queues, so that memory stays at
+``depth`` chunks for each consumer, and both promise the same about ends: when a stage fails or the user interrupts,
+every thread ends before the error leaves this module. Chunks of 1 MiB or more are fast; any size is correct.
 
 The queues are pairs of :class:`queue.SimpleQueue`: one carries chunks, the other the free places. Their methods are
 single calls in C, so that an interrupt at any instant leaves no lock behind.
@@ -15,15 +14,14 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from queue import SimpleQueue
-from types import GeneratorType
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Self
 
-__all__ = ["Cancelled", "Fanout", "in_parallel", "prefetch"]
+__all__ = ["Cancelled", "Fanout", "in_parallel"]
 
 T = TypeVar("T")
 
@@ -159,55 +157,6 @@ class Fanout:
             # The producer may wait for a place in any lane: wake it, it looks for errors first.
             for other in self._lanes:
                 other.places.put(None)
-
-
-def prefetch(chunks: Iterable[T], depth: int = 4) -> Generator[T, None, None]:
-    """Yield the items of ``chunks``, which a thread produces up to ``depth`` items ahead.
-
-    The thread starts with the first item that is asked for. An error of ``chunks`` is raised here after the items
-    before it. Closing the generator (or an error in its user's loop, once it is collected or closed) stops the thread
-    after the item at hand; where ``chunks`` is a generator it is closed too, in the thread that ran it. Waits for a
-    blocked read of the source to return.
-    """
-    if depth < 1:
-        raise ValueError(f"depth is {depth}, but must be at least 1")
-    return _prefetch(chunks, depth)
-
-
-def _prefetch(chunks: Iterable[T], depth: int) -> Generator[T, None, None]:
-    lane: _Lane[T] = _Lane(depth)
-    cancelled = threading.Event()
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            iterator = iter(chunks)
-            try:
-                for item in iterator:
-                    lane.places.get()
-                    if cancelled.is_set():
-                        break
-                    lane.items.put((item,))
-            finally:
-                if isinstance(iterator, GeneratorType):
-                    iterator.close()
-        except BaseException as error:  # noqa: BLE001 - it is raised again by the generator
-            errors.append(error)
-        lane.items.put(_END)
-
-    thread = threading.Thread(target=run, name="orlop-prefetch", daemon=False)
-    thread.start()
-    try:
-        while (item := lane.items.get()) is not _END:
-            yield item[0]
-            del item
-            lane.places.put(None)
-    finally:
-        cancelled.set()
-        lane.places.put(None)
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 class Cancelled(Exception):
