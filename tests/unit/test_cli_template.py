@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import orlop
-from orlop.cli.template import Template
+from orlop.cli.template import _FUNCTIONS, Template
 from orlop.cli.template_image import fill
 from orlop.cli.template_values import Duration, float_text, printf, quoted, text_of
 from orlop.errors import InvalidTemplate
@@ -178,3 +178,12 @@ def test_printf_prints_as_go_does(form: str, values: tuple[object, ...], text: s
 
 def test_texts_are_quoted_as_go_quotes_them() -> None:
     assert quoted('a"\\\n\x00é\u200b☃\U000e0001') == '"a\\"\\\\\\n\\x00é\\u200b☃\\U000e0001"'
+
+
+def test_a_function_that_goes_wrong_by_itself_is_not_told_as_called_wrongly(monkeypatch):
+    def broken(value: object) -> object:
+        return value + 1  # type: ignore[operator]
+
+    monkeypatch.setitem(_FUNCTIONS, "upper", broken)
+    with pytest.raises(TypeError):
+        Template("{{upper `a`}}").fill({})

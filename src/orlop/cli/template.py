@@ -178,7 +178,9 @@ class _Filling:
             return self._functions[function.name](*arguments)
         except ValueError as error:
             refuse(function.start, str(error))
-        except TypeError:
+        except TypeError as error:
+            if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+                raise  # the function was called rightly, and went wrong by itself
             refuse(function.start, f"{function.name} takes another number of arguments than {len(arguments)}")
 
     def _operand(self, operand: Operand, dot: object) -> object:
