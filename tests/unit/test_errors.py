@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+import orlop
 from orlop import errors
+from orlop.model.digest import Digest
+from orlop.store.metadata import BlobRow
+from orlop.store.root import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 def every(kind: type[errors.OrlopError] = errors.OrlopError) -> Iterator[type[errors.OrlopError]]:
@@ -40,3 +46,24 @@ def test_the_text_of_an_error_is_one_short_line_that_controls_no_terminal():
     assert long.endswith(" end")
     assert len(long) == 600
     assert str(errors.InvalidReference("größe 好")) == "größe 好"
+
+
+def test_a_file_that_cannot_be_read_is_an_error_of_orlops_own(tmp_path):
+    with orlop.open(tmp_path / "root") as images, pytest.raises(errors.StorageError):
+        images.load("/proc/self/mem")  # a regular file, whose beginning cannot be read
+
+
+def test_a_place_that_cannot_be_swept_is_an_error_of_orlops_own(tmp_path, data):
+    with orlop.open(tmp_path / "root") as images:
+        (tmp_path / "root" / "ingest").rmdir()
+        (tmp_path / "root" / "ingest").touch()
+        with pytest.raises(errors.StorageError):
+            images.load(data / "dockerd-29-overlay2" / "tiny.tar")
+
+
+def test_a_blob_that_cannot_be_looked_at_is_an_error_of_orlops_own(tmp_path):
+    blob = BlobRow(Digest.of(b"content"), 7, "none")
+    with Store(tmp_path / "root") as store:
+        Path(store.blobs.path(blob.digest)).symlink_to(blob.digest.hex)  # to itself
+        with pytest.raises(errors.StorageError):
+            store.blobs.has(blob)

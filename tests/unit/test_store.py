@@ -129,6 +129,15 @@ class TestLayers:
         assert blobs_of(store) == set()
         assert not leftovers(store)
 
+    def test_layers_are_merged_without_their_tables_of_contents(self, store):
+        below = store.layers.register(io.BytesIO(ONE))
+        above = store.layers.register(io.BytesIO(TWO), below.chain_id)
+        expected = b"".join(above.tar_chunks_from(None))
+        table = Path(store.blobs.toc_path(below.diff_id))
+        table.unlink()
+        table.mkdir()
+        assert b"".join(above.tar_chunks_from(None)) == expected
+
     def test_one_content_under_two_chains_stays_for_the_other(self, store):
         below = store.layers.register(io.BytesIO(ONE))
         again = store.layers.register(io.BytesIO(ONE), below.chain_id)

@@ -14,7 +14,7 @@ from orlop.archive.streamed import StreamedMembers
 from orlop.errors import InvalidArchive, InvalidTar
 from orlop.model import gojson
 from orlop.streams.compression import Compression, decompressed, detect
-from orlop.streams.files import CHUNK, explained, open_source, widen_pipe
+from orlop.streams.files import CHUNK, explained, explaining, open_source, widen_pipe
 from orlop.streams.meter import Meter
 
 if TYPE_CHECKING:
@@ -118,8 +118,9 @@ def _members_of(
         with _streamed(_Prefixed(meter.counted(source), name), take, meter, progress) as members:
             yield members
         return
-    descriptor, start = source.fileno(), source.tell()
-    prefix = os.pread(descriptor, _PREFIX, start)
+    with explaining("read", name):
+        descriptor, start = source.fileno(), source.tell()
+        prefix = os.pread(descriptor, _PREFIX, start)
     compression = detect(prefix)
     _check_prefix(prefix, name)
     if compression is Compression.NONE:

@@ -134,10 +134,12 @@ class FileBlobStore(BlobStore):
 
     def has(self, blob: BlobRow) -> bool:
         """Say whether the bytes are there, by their size."""
-        try:
-            return os.stat(self.path(blob.digest)).st_size == blob.size
-        except FileNotFoundError:
-            return False
+        path = self.path(blob.digest)
+        with explaining("read", path):
+            try:
+                return os.stat(path).st_size == blob.size
+            except FileNotFoundError:
+                return False
 
     def size_of(self, digest: Digest) -> FileSize:
         """Give the size of a blob's file; one that is missing has none."""
@@ -291,9 +293,9 @@ class FileBlobStore(BlobStore):
         """Remove unfinished files whose owner has ended."""
         ingest = os.path.join(self._root, "ingest")
         # The files are listed before the owners: an owner that begins now is not taken for a dead one.
-        names = os.listdir(ingest)
-        if names:
-            alive = self._leases.alive()
+        with explaining("write", ingest):
+            names = os.listdir(ingest)
+            alive = self._leases.alive() if names else set()
             for name in names:
                 if name.partition(".")[0] not in alive:
                     _unlink(os.path.join(ingest, name))

@@ -54,8 +54,8 @@ def _plan(squash: Squash, diff_id: DiffID, chunks: Chunks, toc_path: Callable[[D
             if table.summary is not None and table.summary.partial:
                 raise InvalidTar(f"the layer {diff_id} cannot be merged with others: {table.summary.reason}")
             return pieces
-    except (FileNotFoundError, TocDamaged):
-        # A table of contents can be made anew at any time; the layer itself says the same.
+    except (OSError, TocDamaged):
+        # A table of contents can be made anew at any time; the layer itself, which is verified, says the same.
         with closing(_Reader(chunks(diff_id))) as reader:
             tar = TarReader(reader, limits=NO_LIMITS)
             pieces = squash.add(tar)
