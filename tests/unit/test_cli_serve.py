@@ -188,6 +188,15 @@ def test_requests_are_logged(tmp_path, data):
     assert f' {client} "GET /images/%1b%22%20/json" 400 0 ' in second
 
 
+def test_a_full_disk_under_the_access_log_is_told_once_and_no_reason_to_fail(tmp_path):
+    with serve(tmp_path, "--access-log", "/dev/full") as served:
+        for _ in range(2):
+            assert served.client.get("/_ping").body == b"OK"
+        status, said = served.end()
+    assert (status, said.count("\n")) == (0, 1)
+    assert "access log" in said
+
+
 def test_what_would_be_open_to_all_is_refused(tmp_path):
     token = tmp_path / "token"
     token.write_text("sesame")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -213,8 +213,8 @@ def _log(path: str | None) -> Iterator[AccessLog | None]:
         return
     with explaining("write", path):
         file = open(path, "a", encoding="ascii")  # noqa: SIM115 - closed below
-    with file:
-        yield AccessLog(file)
+    with closing(AccessLog(file)) as log:
+        yield log
 
 
 def _allow_files() -> None:
