@@ -124,6 +124,19 @@ class TestRetaining:
         assert images.delete(one) == ()
         assert len(images.delete(other)) == 1
 
+    def test_a_layer_that_cannot_be_given_back_does_not_hide_an_interrupt(self, store, tmp_path):
+        root, moved = tmp_path / "root", tmp_path / "moved"
+
+        class Interrupted(MemoryStoreBackend):
+            def _set(self, digest, data):
+                root.rename(moved)  # every write fails from now on
+                raise KeyboardInterrupt
+
+        layer = store.layers.register(io.BytesIO(layer_tar("one")))
+        with pytest.raises(KeyboardInterrupt):
+            ImageStore(Interrupted(), store.layers).create(config(layer.diff_id))
+        moved.rename(root)
+
     def test_what_was_there_before_is_retained_again(self, images, store, backend):
         layer = store.layers.register(io.BytesIO(layer_tar("a")))
         image = images.create(config(layer.diff_id))

@@ -17,6 +17,8 @@ from orlop.errors import DownloadFailed, InvalidCompression, InvalidInstruction,
 from orlop.model.container import ContainerConfig
 from orlop.model.dialect import Dialect
 from orlop.service.changes import apply_changes
+from orlop.service.import_image import import_image
+from orlop.store.root import Store
 from orlop.streams.tar_write import END, member_header, padding
 
 if TYPE_CHECKING:
@@ -116,6 +118,19 @@ def test_what_is_wrong_leaves_nothing_behind(images: orlop.ImageService, tmp_pat
         images.import_image(io.BytesIO(gzip.compress(ROOT)[:-4]))
     assert images.images(all=True) == []
     assert images.layer_store.map() == {}
+
+
+def test_a_layer_that_cannot_be_given_back_does_not_hide_an_interrupt(tmp_path: Path) -> None:
+    root, moved = tmp_path / "root", tmp_path / "moved"
+
+    def interrupt() -> int:
+        root.rename(moved)  # every write fails from now on
+        raise KeyboardInterrupt
+
+    with Store(root, now=interrupt) as store:
+        with pytest.raises(KeyboardInterrupt):
+            import_image(store, io.BytesIO(ROOT))
+        moved.rename(root)
 
 
 class _Server(BaseHTTPRequestHandler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -107,6 +108,19 @@ def test_a_device_is_written_as_it_is():
     assert Path("/dev/null").is_char_device()
     with pytest.raises(OrlopError, match="no space left"):
         put("/dev/full")
+
+
+def test_a_close_that_fails_does_not_hide_what_went_wrong_before(monkeypatch):
+    def failing(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def interrupt() -> None:
+        with Output("/dev/null"):
+            monkeypatch.setattr("orlop.streams.output.os.close", failing)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
 
 
 def test_a_terminal_is_refused():

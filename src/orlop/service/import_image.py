@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from orlop.archive.platforms import host_platform
@@ -16,7 +17,7 @@ from orlop.model.reference import Reference
 from orlop.model.timestamp import Timestamp
 from orlop.service.changes import apply_changes
 from orlop.service.download import downloaded, is_url
-from orlop.streams.files import explained, explaining, open_source
+from orlop.streams.files import afterwards, explained, explaining, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,7 +50,7 @@ def import_image(
     comment = message or f"Imported from {source if isinstance(source, str) and is_url(source) else '-'}"
     with _opened(source) as stream:
         layer = store.layers.register(stream, limits=limits)
-    try:
+    with afterwards(partial(store.layers.release, layer)):
         created = Timestamp.from_unix(*divmod(store.now(), _SECOND))
         raw = _image(layer.diff_id, config, wanted, created, comment).to_json(Dialect.ENGINE_20_10)
         image = Image.from_json(raw)
@@ -60,8 +61,6 @@ def import_image(
                 store.references.set(name, image_id)
                 store.events.image("tag", image_id, name=name.familiar, labels=config.labels)
             store.events.image("import", image_id, labels=config.labels)
-    finally:
-        store.layers.release(layer)
     return image_id
 
 

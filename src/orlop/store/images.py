@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import ItemsView, Mapping, ValuesView
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orlop.errors import (
@@ -21,6 +22,7 @@ from orlop.errors import (
 from orlop.model.digest import ImageID
 from orlop.store.backend import ImageIndex
 from orlop.store.metadata import parent_of
+from orlop.streams.files import afterwards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -88,10 +90,8 @@ class ImageStore:
         chain_id = image.rootfs.chain_id()
         with self._backend.together():
             layer = None if chain_id is None else self._layers.get(chain_id)
-            try:
+            with afterwards(partial(self._retain, image.id, layer)):
                 self._backend.set_image(image)
-            finally:
-                self._retain(image.id, layer)
         return image.id
 
     def _is_retained(self, image_id: ImageID) -> bool:

@@ -80,17 +80,25 @@ class Leases:
                 rows.put_lease(name, wanted)
         return Hold(self, wanted, self._generation)
 
-    def drop(self, digests: list[Digest], generation: int) -> tuple[LayerMetadata, ...]:
-        """Stop protecting what a hold protected, as far as no other hold does; give the layers that went for it."""
-        if generation != self._generation:
+    def drop(self, hold: Hold) -> tuple[LayerMetadata, ...]:
+        """Stop protecting what a hold protects, as far as no other hold does; give the layers that went for it.
+
+        Where the write is undone the hold protects on, and can be dropped again.
+        """
+        if hold.generation != self._generation or not hold.digests:
             # The lease ended since, or belongs to the process that this one was forked from.
             return ()
         with self._metadata.write() as rows:
+            digests, hold.digests = hold.digests, []
             self._held.subtract(digests)
-            rows.after_rollback(partial(self._held.update, digests))
+            rows.after_rollback(partial(self._protect_on, hold, digests))
             free = [digest for digest in digests if self._held[digest] <= 0]
             rows.delete_lease(self._name, free)
             return (*self.drop_dead(rows), *self.when_dropped(rows, free))
+
+    def _protect_on(self, hold: Hold, digests: list[Digest]) -> None:
+        hold.digests = digests
+        self._held.update(digests)
 
     def alive(self, *, sweep: bool = True) -> set[str]:
         """Give the names of all leases whose owners live, and sweep up, if wanted, what dead ones left."""
@@ -114,10 +122,12 @@ class Leases:
         except PermissionError:  # another user is just making it
             return False
         if free:
-            if sweep:
-                with suppress(FileNotFoundError):
-                    os.unlink(lock.path)
-            lock.release()
+            try:
+                if sweep:
+                    with suppress(FileNotFoundError):
+                        os.unlink(lock.path)
+            finally:
+                lock.release()
         return free
 
     def drop_dead(self, rows: WritableRows) -> tuple[LayerMetadata, ...]:
@@ -134,19 +144,25 @@ class Leases:
         return tuple(gone)
 
     def close(self) -> None:
-        """End the lease."""
+        """End the lease. Where its rows cannot be deleted it is dead all the same, and others sweep them up."""
         with self._guard:
             lock, self._lock = self._lock, None
-        if lock is not None:
-            held = [digest for digest, count in self._held.items() if count > 0]
-            if held:
-                with self._metadata.write() as rows:
-                    rows.delete_lease(self._name)
-                    self.when_dropped(rows, held)
+        if lock is None:
+            return
+        try:
+            self._delete_rows()
+        finally:
             self._held = Counter()
             self._generation += 1
             remove_leftover(lock.path)
             lock.release()
+
+    def _delete_rows(self) -> None:
+        held = [digest for digest, count in self._held.items() if count > 0]
+        if held:
+            with self._metadata.write() as rows:
+                rows.delete_lease(self._name)
+                self.when_dropped(rows, held)
 
     def abandon(self) -> None:
         """Let go, in a forked child, of what belongs to its parent."""
@@ -165,19 +181,27 @@ def _keep(_: WritableRows, __: Iterable[Digest]) -> tuple[LayerMetadata, ...]:
 
 
 class Hold:
-    """Content that is protected from the garbage collector; also a context manager."""
+    """Content that is protected from the garbage collector; also a context manager.
 
-    __slots__ = ("_digests", "_generation", "_leases")
+    Args:
+        leases: whose it is.
+        digests: what is protected, until it is released.
+        generation: of the lease.
+    """
+
+    __slots__ = ("_leases", "digests", "generation")
 
     def __init__(self, leases: Leases, digests: list[Digest], generation: int) -> None:
         self._leases = leases
-        self._generation = generation
-        self._digests = digests
+        self.generation = generation
+        self.digests = digests
 
     def release(self) -> tuple[LayerMetadata, ...]:
-        """Protect no more, and give the layers that went for it, top first; a second call does nothing."""
-        digests, self._digests = self._digests, []
-        return self._leases.drop(digests, self._generation) if digests else ()
+        """Protect no more, and give the layers that went for it, top first; a second call does nothing.
+
+        One that fails changes nothing, and may be repeated.
+        """
+        return self._leases.drop(self)
 
     def __enter__(self) -> Self:
         return self
@@ -185,7 +209,11 @@ class Hold:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.release()
+        if kind is None:
+            self.release()
+        else:
+            with suppress(Exception):  # the first error is the one to show
+                self.release()
 
 
 _open_leases: weakref.WeakSet[Leases] = weakref.WeakSet()

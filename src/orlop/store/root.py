@@ -206,9 +206,11 @@ class Store:
 
     def close(self) -> None:
         """Let go of everything; what is still held is no longer protected."""
-        if not self.read_only:
-            self.leases.close()
-        self.metadata.close()
+        try:
+            if not self.read_only:
+                self.leases.close()
+        finally:
+            self.metadata.close()
         if not self.read_only:
             # What was given up comes back, now that SQLite needs nothing beside its database any more.
             self._reserve.keep()

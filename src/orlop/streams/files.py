@@ -27,7 +27,7 @@ from orlop.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import BinaryIO
 
@@ -85,6 +85,18 @@ def explaining(doing: str, path: str | os.PathLike[str]) -> Iterator[None]:
         raise
     except OSError as error:
         raise explained(error, doing, path) from error
+
+
+@contextmanager
+def afterwards(clean_up: Callable[[], object]) -> Iterator[None]:
+    """Clean up at the end of a block; an error of that is raised unless the block has one, which is the one to show."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            clean_up()
+        raise
+    clean_up()
 
 
 def open_source(path: str | os.PathLike[str]) -> int:

@@ -93,7 +93,8 @@ class Output:
             self._new.discard()
         elif self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
+            with explaining("write", self._shown):
+                os.close(descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +102,11 @@ class Output:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.discard()
+        if kind is None:
+            self.discard()
+        else:
+            with suppress(Exception):  # the first error is the one to show
+                self.discard()
 
 
 def _new_part(folder: str, shown: str) -> NewFile:

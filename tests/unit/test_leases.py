@@ -1,0 +1,107 @@
+"""Leases that cannot be given back: what goes wrong is told once, and nothing counts as held that nobody holds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from orlop.errors import PermissionDenied, StoreMoved
+from orlop.model.digest import Digest
+from orlop.store.root import Store
+from orlop.streams.files import FileLock
+
+CONTENT = Digest.of(b"content")
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "root") as store:
+        yield store
+        # Closing it writes.
+        moved = tmp_path / "root-moved"
+        if moved.exists():
+            moved.rename(store.root)
+
+
+def move(store: Store) -> Path:
+    """Let every write fail: the store is no longer where it was opened. Gives where it is."""
+    return Path(store.root).rename(f"{store.root}-moved")
+
+
+def kept(store: Store) -> list[str]:
+    with store.metadata.read() as rows:
+        return [str(digest) for name in rows.leases() for digest in rows.lease_digests(name)]
+
+
+def test_a_release_that_fails_does_not_hide_what_went_wrong_before(store):
+    def interrupt() -> None:
+        with store.leases.hold([CONTENT]):
+            move(store)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+
+
+def test_a_release_that_fails_at_the_end_of_a_block_is_told(store):
+    with pytest.raises(StoreMoved), store.leases.hold([CONTENT]):
+        moved = move(store)
+    moved.rename(store.root)
+
+
+def test_a_release_that_failed_can_be_repeated(store):
+    hold = store.leases.hold([CONTENT])
+    moved = move(store)
+    with pytest.raises(StoreMoved):
+        hold.release()
+    moved.rename(store.root)
+    assert kept(store) == [str(CONTENT)]
+    hold.release()
+    assert kept(store) == []
+
+
+def test_a_release_that_was_undone_with_the_write_around_it_can_be_repeated(store):
+    hold = store.leases.hold([CONTENT])
+
+    def undo() -> None:
+        with store.metadata.write():
+            hold.release()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        undo()
+    assert kept(store) == [str(CONTENT)]
+    hold.release()
+    assert kept(store) == []
+
+
+def test_a_store_that_cannot_delete_its_lease_is_closed_all_the_same(store):
+    store.leases.hold([CONTENT])
+    name = store.leases.name()
+    moved = move(store)
+    with pytest.raises(StoreMoved):
+        store.close()
+    lock = FileLock(str(moved / "leases" / name))
+    assert lock.try_acquire()
+    lock.release()
+    opened = [os.path.realpath(descriptor) for descriptor in Path("/proc/self/fd").iterdir()]
+    assert not [path for path in opened if path.startswith(str(moved))]
+    moved.rename(store.root)
+    with Store(store.root) as again:
+        assert again.leases.alive() == set()
+
+
+def test_the_lock_of_a_dead_lease_that_cannot_be_removed_is_not_kept(store, monkeypatch):
+    dead = Path(store.root) / "leases" / "dead"
+    dead.touch()
+
+    def refused(path: str) -> None:
+        raise PermissionError(1, "Operation not permitted", path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", refused)
+        with pytest.raises(PermissionDenied):
+            store.leases.alive()
+    assert "dead" not in store.leases.alive()
