@@ -255,8 +255,18 @@ class NewFile:
         if self._flusher is not None and self._flusher.is_alive():
             return
         self._unsynced = 0
-        self._flusher = threading.Thread(target=self._write_back, name="orlop-write-back")
-        self._flusher.start()
+        # Without another thread the final `sync` does all of the work.
+        self._start(threading.Thread(target=self._write_back, name="orlop-write-back"))
+
+    def _start(self, flusher: threading.Thread) -> bool:
+        """Start a thread and say whether the system has one to give."""
+        before, self._flusher = self._flusher, flusher
+        try:
+            flusher.start()
+        except RuntimeError:
+            self._flusher = before
+            return False
+        return True
 
     def _write_back(self) -> None:
         # Linux reports a failed write-back once per descriptor: an error that this early call eats must be kept.
@@ -270,12 +280,13 @@ class NewFile:
             self._failed = error
 
     def rest(self) -> None:
-        """Put everything on disk and let go of the descriptor, without waiting for it.
+        """Put everything on disk and let go of the descriptor, without waiting for it where a thread can be had.
 
         Nothing can be written any more. Very many files may rest until they get their names.
         """
-        self._flusher = threading.Thread(target=self._rest, args=(self._flusher,), name="orlop-write-back")
-        self._flusher.start()
+        before = self._flusher
+        if not self._start(threading.Thread(target=self._rest, args=(before,), name="orlop-write-back")):
+            self._rest(before)
 
     def _rest(self, before: threading.Thread | None) -> None:
         if before is not None:
@@ -291,21 +302,26 @@ class NewFile:
 
     def wait(self) -> None:
         """Wait for what goes on in the background; `sync` says whether it went well."""
-        if self._flusher is not None:
-            self._flusher.join()
+        flusher = self._flusher  # another thread may have waited meanwhile, and forgotten it
+        if flusher is not None:
+            flusher.join()
 
     def sync(self) -> None:
         """Wait until every byte is on disk."""
         self._join()
         with explaining("write", self._shown):
-            if self._failed is not None:
-                raise self._failed
+            self._raise_failure()
             if self._descriptor >= 0:
                 os.fsync(self._descriptor)
 
     def publish(self, target: str) -> None:
-        """Give the file its final name, replacing what has it; the caller syncs it before, the directory after."""
+        """Give the file its final name, replacing what has it; the caller syncs it before, the directory after.
+
+        One that could not be written back gets no name.
+        """
+        self._join()
         with explaining("write", self._shown):
+            self._raise_failure()
             os.rename(self.path, target)
             self.path = target
             self.close()
@@ -343,6 +359,10 @@ class NewFile:
             with suppress(OrlopError):  # nobody wants what was written any more
                 self.close()
             remove_leftover(self.path)
+
+    def _raise_failure(self) -> None:
+        if self._failed is not None:
+            raise self._failed
 
     def _join(self) -> None:
         if self._flusher is not None:

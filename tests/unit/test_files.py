@@ -1,0 +1,68 @@
+"""Files that are being written: errors of what goes on in the background, and a system that has no thread to give."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+
+import pytest
+
+from orlop.errors import StorageError
+from orlop.streams.files import NewFile
+
+MANY = b"x" * (9 << 20)
+
+
+@pytest.fixture
+def no_threads():
+    """Let no thread start: there is no room for a stack of that size."""
+    usual = threading.stack_size(1 << 50)
+    yield
+    threading.stack_size(usual)
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_a_file_is_written_without_a_thread_to_write_it_back(tmp_path):
+    with NewFile(str(tmp_path / "part")) as file:
+        file.write(MANY)
+        file.write(MANY)
+        file.sync()
+        file.publish(str(tmp_path / "file"))
+    assert (tmp_path / "file").stat().st_size == 2 * len(MANY)
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_a_file_rests_without_a_thread(tmp_path):
+    with NewFile(str(tmp_path / "part")) as file:
+        file.write(b"data")
+        file.rest()
+        file.wait()
+        file.sync()
+        file.publish(str(tmp_path / "file"))
+    assert (tmp_path / "file").read_bytes() == b"data"
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_a_file_that_is_given_up_goes_without_a_thread(tmp_path):
+    def give_up() -> None:
+        with NewFile(str(tmp_path / "part")) as file:
+            file.write(MANY)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        give_up()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_could_not_be_written_back_gets_no_name(tmp_path, monkeypatch):
+    def failing(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with NewFile(str(tmp_path / "part")) as file:
+        file.write(b"data")
+        monkeypatch.setattr("orlop.streams.files.os.fsync", failing)
+        file.rest()
+        with pytest.raises(StorageError):
+            file.publish(str(tmp_path / "file"))
+    assert not list(tmp_path.iterdir())
