@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop.errors import NotFound, OrlopError, WriteFailed
+from orlop.errors import NotFound, OrlopError, PermissionDenied, StorageError, WriteFailed
 from orlop.streams.output import Output
 
 
@@ -131,3 +132,58 @@ def test_a_terminal_is_refused():
     finally:
         os.close(controller)
         os.close(terminal)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_system_that_syncs_no_directory_takes_files_all_the_same(tmp_path, monkeypatch, number):
+    fsync = os.fsync
+
+    def unable(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr("orlop.streams.files.os.fsync", unable)
+    put(tmp_path / "new")
+    assert (tmp_path / "new").read_bytes() == b"data"
+
+
+def test_a_directory_that_may_only_be_written_takes_files(tmp_path, monkeypatch):
+    opened = os.open
+
+    def refused(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_DIRECTORY:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr("orlop.streams.files.os.open", refused)
+    put(tmp_path / "new")
+    assert (tmp_path / "new").read_bytes() == b"data"
+
+
+def test_a_file_that_cannot_get_its_mode_leaves_nothing(tmp_path, monkeypatch):
+    def refused(_: int, __: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("orlop.streams.files.os.fchmod", refused)
+    before = descriptors()
+    with pytest.raises(PermissionDenied):
+        put(tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+    assert descriptors() == before
+
+
+def descriptors() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+def test_a_disk_is_written_to_the_end_before_that_is_success(tmp_path, monkeypatch):
+    with (tmp_path / "disk").open("wb") as disk:
+        monkeypatch.setattr("orlop.streams.output.stat.S_ISBLK", lambda _: True)
+
+        def failing(_: int) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr("orlop.streams.output.os.fsync", failing)
+        with pytest.raises(StorageError):
+            put(f"/dev/fd/{disk.fileno()}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -173,3 +174,18 @@ def test_no_store_is_made_where_none_was_to_be(tmp_path):
     with orlop.open(tmp_path / "root") as images:
         images.images()
     orlop.open(tmp_path / "root", create=False).close()
+
+
+def test_a_file_that_cannot_be_shared_leaves_nothing(tmp_path, monkeypatch):
+    def refused(_: int, __: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    with Store(tmp_path / "root", group=os.getgid()) as store:
+        store.leases.name()
+        before = list(Path("/proc/self/fd").iterdir())
+        monkeypatch.setattr("orlop.streams.files.os.fchmod", refused)
+        with pytest.raises(errors.PermissionDenied):
+            store.blobs.new()
+        monkeypatch.undo()
+        assert list(Path("/proc/self/fd").iterdir()) == before
+        assert not list((tmp_path / "root" / "ingest").iterdir())

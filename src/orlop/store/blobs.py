@@ -154,7 +154,11 @@ class FileBlobStore(BlobStore):
         path = os.path.join(self._root, "ingest", f"{self._leases.name()}.{next(self._numbers)}")
         file = NewFile(path)
         if self._modes is not PRIVATE:
-            file.set_mode(self._modes.file)
+            try:
+                file.set_mode(self._modes.file)
+            except BaseException:
+                file.discard()
+                raise
         return file
 
     def rest(self, *files: NewFile) -> None:

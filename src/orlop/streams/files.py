@@ -126,10 +126,14 @@ def widen_pipe(file: BinaryIO) -> None:
 
 
 def fsync_directory(path: str) -> None:
-    """Put the names in a directory on disk."""
+    """Put the names in a directory on disk, as far as its file system knows of that."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # 9p, vboxsf and some versions of CIFS sync no directory: names are there as soon as a server has them.
+        if error.errno not in {errno.EINVAL, errno.EOPNOTSUPP}:
+            raise
     finally:
         os.close(descriptor)
 

@@ -64,7 +64,11 @@ class Output:
             folder = os.path.dirname(self._path)
             _sweep(folder)
             self._new = _new_part(folder, self._shown)
-            self._new.set_mode(stat.S_IMODE(mode))
+            try:
+                self._new.set_mode(stat.S_IMODE(mode))
+            except BaseException:
+                self._new.discard()
+                raise
         else:
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
 
@@ -82,10 +86,15 @@ class Output:
             if self._new is not None:
                 self._new.sync()
                 self._new.publish(self._path)
-                fsync_directory(os.path.dirname(self._path))
+                with suppress(PermissionError):  # where one may only put files, nobody can be asked to sync the name
+                    fsync_directory(os.path.dirname(self._path))
             else:
                 descriptor, self._descriptor = self._descriptor, -1
-                os.close(descriptor)
+                try:
+                    if stat.S_ISBLK(os.fstat(descriptor).st_mode):
+                        os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
 
     def discard(self) -> None:
         """Leave nothing behind of what has not been finished."""
