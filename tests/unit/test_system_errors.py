@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,12 @@ import orlop
 from orlop import errors, stores
 from orlop.store.backend_fs import FSStoreBackend
 from orlop.store.images import ImageStore
+from orlop.store.metadata_sqlite import SQLiteMetadata
 from orlop.store.root import UNFINISHED, Store
 from tests.invariants import broken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Fail = Callable[[str, int, str], list[str]]
 
@@ -120,6 +122,70 @@ class TestCopies:
         stores.move(root, far)
         inside = [str(path).partition("/quarantine")[2] for path in synced if "quarantine" in path.parts]
         assert sorted(inside) == ["", "/folder", "/folder/inner"]
+
+
+class TestRowsThatAreOnlyRead:
+    """A log beside the database makes each reader take a copy of both."""
+
+    @pytest.fixture
+    def writer(self, root) -> Iterator[Store]:
+        with Store(root) as store, store.metadata.write() as rows:
+            del rows
+        with Store(root) as store:
+            yield store
+
+    @pytest.fixture
+    def change(self, writer) -> Callable[[], None]:
+        def change() -> None:
+            writer.images.create(b'{"rootfs":{"type":"layers"},"author":"%d"}' % len(list(writer.images.ids())))
+
+        return change
+
+    @pytest.fixture
+    def reader(self, root):
+        reader = SQLiteMetadata(str(root), refusal=errors.ReadOnlyStore)
+        yield reader
+        reader.close()
+
+    @staticmethod
+    def images(reader: SQLiteMetadata) -> int:
+        with reader.read() as rows:
+            return len(list(rows.image_ids()))
+
+    def test_a_copy_that_failed_once_is_made_again(self, change, reader, monkeypatch):
+        copyfile, failures = shutil.copyfile, [1, 1]
+
+        def full(source: str, target: str) -> None:
+            if source.endswith("-wal") and failures:
+                failures.pop()
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            copyfile(source, target)
+
+        change()
+        monkeypatch.setattr(shutil, "copyfile", full)
+        for _ in range(2):
+            with pytest.raises(errors.NoSpace):
+                self.images(reader)
+        assert self.images(reader) == 4
+        change()
+        failures.append(1)
+        with pytest.raises(errors.NoSpace):
+            self.images(reader)
+        assert self.images(reader) == 5
+
+    def test_a_child_that_closes_leaves_its_parent_the_copy(self, change, reader):
+        change()
+        assert self.images(reader) == 4
+        for close in (reader.close, lambda: self.images(reader)):
+            child = os.fork()
+            if child == 0:
+                try:
+                    close()
+                finally:
+                    os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+            reader._local.connection = None
+            assert self.images(reader) == 4
 
 
 class TestImagesOfADaemon:

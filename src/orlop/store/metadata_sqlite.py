@@ -11,6 +11,7 @@ import logging
 import os
 import sqlite3
 import threading
+import weakref
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,6 @@ from orlop.store.metadata_sqlite_schema import CURRENT, lay_out, migrate, versio
 from orlop.streams.files import PRIVATE, FileLock, explained, explaining
 
 if TYPE_CHECKING:
-    import tempfile
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from threading import Thread
 
@@ -72,7 +72,7 @@ class SQLiteMetadata(Metadata):
         self._guard = threading.Lock()
         self._connections: dict[Thread, sqlite3.Connection] = {}
         self._pid = os.getpid()
-        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        self._copy: _PrivateCopy | None = None
         self._copy_stamp: tuple[int, ...] = ()
 
     def facts(self) -> Mapping[str, str]:
@@ -176,16 +176,14 @@ class SQLiteMetadata(Metadata):
 
     def close(self) -> None:
         """Close the connections of all threads; their owners must not be inside a block."""
+        self._after_fork()
         with self._guard:
-            if self._pid == os.getpid():
-                for connection in self._connections.values():
-                    connection.close()
+            for connection in self._connections.values():
+                connection.close()
             self._connections = {}
             self._local = threading.local()
             self._place = None
-            if self._copy is not None:
-                self._copy.cleanup()
-                self._copy = None
+            self._drop_copy()
 
     def _outer(self) -> SQLiteRows | None:
         self._after_fork()
@@ -197,6 +195,7 @@ class SQLiteMetadata(Metadata):
             self._connections = {}
             self._local = threading.local()
             self._guard = threading.Lock()
+            self._copy = None
             self._pid = os.getpid()
 
     def _connection(self) -> sqlite3.Connection:
@@ -204,6 +203,7 @@ class SQLiteMetadata(Metadata):
         if self._refusal is not None:
             stamp = self._stamp()
             if connection is not None and self._local.stamp != stamp:
+                self._local.connection = None
                 connection.close()
                 connection = None
             self._local.stamp = stamp
@@ -431,18 +431,17 @@ class SQLiteMetadata(Metadata):
         return copy
 
     def _private_copy(self) -> str:
-        import shutil  # noqa: PLC0415 - only beside a log
-        import tempfile  # noqa: PLC0415 - only beside a log
-
         with self._guard, FileLock(os.path.join(self._root, "write.lock"), shared=True):
             stamp = self._stamp()
             if self._copy is None or self._copy_stamp != stamp:
-                if self._copy is not None:
-                    self._copy.cleanup()
-                self._copy, self._copy_stamp = tempfile.TemporaryDirectory(prefix="orlop-"), stamp
-                for suffix in ("", "-wal"):
-                    shutil.copyfile(f"{self._path}{suffix}", os.path.join(self._copy.name, f"metadata.db{suffix}"))
-            return os.path.join(self._copy.name, "metadata.db")
+                self._drop_copy()
+                self._copy, self._copy_stamp = _PrivateCopy(self._path), stamp
+            return self._copy.path
+
+    def _drop_copy(self) -> None:
+        copy, self._copy = self._copy, None
+        if copy is not None:
+            copy.remove()
 
     def _stamp(self) -> tuple[int, ...]:
         """Give what changes when somebody who may write here does, through another mount."""
@@ -454,6 +453,36 @@ class SQLiteMetadata(Metadata):
                 continue
             stamp += [state.st_ino, state.st_size, state.st_mtime_ns]
         return tuple(stamp)
+
+
+class _PrivateCopy:
+    """A copy of a database and of its log, in a directory of its own; it goes with the process that made it."""
+
+    def __init__(self, database: str) -> None:
+        import shutil  # noqa: PLC0415 - only beside a log
+        import tempfile  # noqa: PLC0415 - only beside a log
+
+        with explaining("copy", database):
+            folder = tempfile.mkdtemp(prefix="orlop-")
+            self.path = os.path.join(folder, "metadata.db")
+            self.remove = weakref.finalize(self, _remove_folder, folder, os.getpid())
+            try:
+                for suffix in ("", "-wal"):
+                    shutil.copyfile(f"{database}{suffix}", f"{self.path}{suffix}")
+            except BaseException:
+                self.remove()
+                raise
+
+
+def _remove_folder(folder: str, owner: int) -> None:
+    """Remove a private copy, but not in a child that was forked from its owner."""
+    import shutil  # noqa: PLC0415 - as above
+
+    if os.getpid() == owner:
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            _log.warning("%s", explained(error, "remove", folder))
 
 
 def _run_all(actions: Iterable[Callable[[], object]]) -> None:
