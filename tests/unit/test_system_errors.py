@@ -16,6 +16,7 @@ from orlop.store.backend_fs import FSStoreBackend
 from orlop.store.images import ImageStore
 from orlop.store.metadata_sqlite import SQLiteMetadata
 from orlop.store.root import UNFINISHED, Store
+from orlop.streams.files import make_directory
 from tests.invariants import broken
 
 if TYPE_CHECKING:
@@ -236,3 +237,20 @@ class TestImagesOfADaemon:
         fail("listdir", errno.EMFILE, "sha256")
         with pytest.raises(errors.StorageError, match="Too many open files"):
             list(backend.walk())
+
+
+def test_a_directory_whose_name_could_not_be_put_on_disk_is_made_again(tmp_path, monkeypatch):
+    fsync, calls = os.fsync, []
+
+    def once(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", once)
+    with pytest.raises(OSError, match="Input/output"):
+        make_directory(str(tmp_path / "new"))
+    for _ in range(2):
+        make_directory(str(tmp_path / "new"))
+    assert len(calls) == 2

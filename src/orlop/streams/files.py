@@ -140,11 +140,19 @@ def fsync_directory(path: str) -> None:
 
 def make_directory(path: str, mode: int = PRIVATE.directory) -> None:
     """Make a directory of a mode, whatever the umask, and put its name on disk; one that is there stays as it is."""
-    with suppress(FileExistsError):
+    try:
         os.mkdir(path, PRIVATE.directory)
+    except FileExistsError:
+        return
+    try:
         if mode != PRIVATE.directory:
             os.chmod(path, mode)
         fsync_directory(os.path.dirname(path) or ".")
+    except OSError:
+        # Who tries again would find it there, and take it for finished.
+        with suppress(OSError):
+            os.rmdir(path)
+        raise
 
 
 def make_directories(path: str, mode: int = PRIVATE.directory) -> None:
