@@ -93,7 +93,7 @@ class TestCopies:
         fail("rename", errno.EBUSY, root.name)
         fail("rmdir", errno.EBUSY, root.name)
         stores.move(root, far)
-        assert list(root.iterdir()) == []
+        assert {path.name for path in root.iterdir()} <= {"metadata.db.reserve"}
 
     def test_a_copy_that_failed_and_stays_is_told(self, root, tmp_path, fail, caplog):
         fail("unlink", errno.EACCES, UNFINISHED)
@@ -156,21 +156,21 @@ class TestRowsThatAreOnlyRead:
     def test_a_copy_that_failed_once_is_made_again(self, change, reader, monkeypatch):
         copyfile, failures = shutil.copyfile, [1, 1]
 
-        def full(source: str, target: str) -> None:
+        def torn(source: str, target: str) -> None:
             if source.endswith("-wal") and failures:
                 failures.pop()
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
             copyfile(source, target)
 
         change()
-        monkeypatch.setattr(shutil, "copyfile", full)
+        monkeypatch.setattr(shutil, "copyfile", torn)
         for _ in range(2):
-            with pytest.raises(errors.NoSpace):
+            with pytest.raises(errors.StorageError):
                 self.images(reader)
         assert self.images(reader) == 4
         change()
         failures.append(1)
-        with pytest.raises(errors.NoSpace):
+        with pytest.raises(errors.StorageError):
             self.images(reader)
         assert self.images(reader) == 5
 
