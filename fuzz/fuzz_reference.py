@@ -11,7 +11,7 @@ from orlop.errors import InvalidDigest, InvalidPlatform, InvalidReference
 from orlop.model.dialect import Dialect
 from orlop.model.digest import Digest
 from orlop.model.platform import Platform
-from orlop.model.reference import Reference, parse_any
+from orlop.model.reference import DEFAULT_DOMAIN, Reference, parse_any, split_domain
 
 _DIALECTS = (Dialect.REFERENCE, Dialect.ENGINE_29)
 
@@ -37,7 +37,10 @@ def _check_name(text: str, dialect: Dialect) -> bool:
         _assert(str(error).isprintable() and len(str(error)) < 1000, error)
         return False
     _assert(Reference.parse(str(name), dialect=dialect) == name, name)
-    _assert(Reference.parse(name.familiar, dialect=dialect) == name, name)
+    # As in docker, a path on docker.io that begins like a registry does not lead back from what people write.
+    short, later = name.path.partition("/")[0], dialect is Dialect.ENGINE_29
+    if name.domain != DEFAULT_DOMAIN or split_domain(f"{short}/x", upper_case_is_domain=later)[0] == DEFAULT_DOMAIN:
+        _assert(Reference.parse(name.familiar, dialect=dialect) == name, name)
     _assert(str(name).isascii() and "//" not in str(name) and ".." not in name.path.split("/"), name)
     _assert(name.with_default_tag().is_name_only is False, name)
     found = parse_any(text, dialect=dialect)

@@ -238,6 +238,7 @@ def names() -> dict[str, bytes]:
         "long": b"Registry.example.com:5000/team/sub.app__x-y:1.0_a",
         "digest": b"user/app:1@sha256:" + b"0123456789abcdef" * 4,
         "local": b"localhost/app",
+        "path-like-a-registry": b"docker.io/localhost/app",
         "address": b"[fe80::1]:5000/app:tag",
         "id": b"0123456789abcdef" * 4,
         "tag": b"sha256:" + b"a" * 63,

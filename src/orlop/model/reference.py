@@ -96,7 +96,11 @@ class Reference:
 
     @property
     def familiar(self) -> str:
-        """The whole reference as people write it."""
+        """The whole reference as people write it.
+
+        As in docker, a path on docker.io that begins like a registry, as ``docker.io/localhost/x``, is written in a way
+        that is read as another name.
+        """
         return self.familiar_name + self._suffix
 
     @property
