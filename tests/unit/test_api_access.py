@@ -17,10 +17,11 @@ import pytest
 
 import orlop
 from orlop import errors
-from orlop.api.doors import Certificates, Security, doors
+from orlop.api.doors import Security, doors
 from orlop.api.engine.call import Bounds
 from orlop.api.listeners import Activation, Address, Listener
 from orlop.api.server import Options
+from orlop.api.tls import Certificates
 from tests.unit.served import Client, served, serving
 
 if TYPE_CHECKING:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -186,6 +188,41 @@ def test_requests_are_logged(tmp_path, data):
     client = f"uid={os.getuid()},pid={os.getpid()}"
     assert f' {client} "POST /v1.41/images/load?quiet=1" 200 {len(archive)} ' in first
     assert f' {client} "GET /images/%1b%22%20/json" 400 0 ' in second
+
+
+def certify(folder: Path, name: str) -> str:
+    """Put a new certificate and its key in the place of the old ones, and give the certificate."""
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}"]
+    files = ["-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(["openssl", "req", "-x509", *kind, *files], cwd=folder, check=True, capture_output=True)
+    return (folder / "cert.pem").read_text()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+def test_certificates_are_read_again_when_asked_and_stay_where_they_cannot_be_used(tmp_path):
+    old = certify(tmp_path, "old")
+    options = ["-H", "tcp://127.0.0.1:0", "--tls", "--token-file", str(tmp_path / "token")]
+    with serve(tmp_path, *options, DOCKER_CERT_PATH=str(tmp_path)) as served:
+        assert served.process.stderr is not None
+        host, _, port = served.first.rpartition("tcp://")[2].strip().partition(":")
+
+        def shown() -> str:
+            return ssl.get_server_certificate((host, int(port)), timeout=PATIENCE)
+
+        assert shown() == old
+        new = certify(tmp_path, "new")
+        served.process.send_signal(signal.SIGHUP)
+        for _ in range(500):
+            if shown() != old:
+                break
+            time.sleep(0.02)
+        assert shown() == new
+        certify(tmp_path, "newest")
+        (tmp_path / "key.pem").write_text("no key")
+        served.process.send_signal(signal.SIGHUP)
+        assert "the certificates stay what they were" in served.process.stderr.readline()
+        assert shown() == new
+        assert served.end() == (0, "")
 
 
 def test_a_full_disk_under_the_access_log_is_told_once_and_no_reason_to_fail(tmp_path):

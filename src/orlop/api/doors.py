@@ -3,50 +3,22 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.api.access import Policy
 from orlop.api.listeners import Address, Listener
 from orlop.api.server import Door
-from orlop.errors import InvalidAddress, ListenFailed
+from orlop.api.tls import RenewableContext
+from orlop.errors import InvalidAddress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orlop.api.listeners import Activation
+    from orlop.api.tls import Certificates
 
 _OPEN: Final = "give --tlsverify, so that clients show a certificate, or --token-file, or --allow-anonymous"
-
-
-@dataclass(frozen=True, slots=True)
-class Certificates:
-    """Files in PEM for TLS: the server's certificate and key, and that of the authority for clients' certificates.
-
-    With ``authority`` only clients are let in that show a certificate which it has signed.
-    """
-
-    certificate: str
-    key: str
-    authority: str | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """Read the files.
-
-        Raises:
-            ListenFailed: one cannot be read, or does not fit.
-        """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            context.load_cert_chain(self.certificate, self.key)
-            if self.authority is not None:
-                context.load_verify_locations(self.authority)
-                context.verify_mode = ssl.CERT_REQUIRED
-        except OSError as error:
-            files = ", ".join(filter(None, (self.certificate, self.key, self.authority)))
-            raise ListenFailed(f"cannot use the files for TLS ({files}): {error.strerror or error}") from error
-        return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +49,7 @@ def doors(addresses: Sequence[Address], security: Security, activation: Activati
     Raises:
         InvalidAddress: an address may not be served so. ListenFailed: it cannot be listened there.
     """
-    tls = None if security.certificates is None else security.certificates.context()
+    tls = None if security.certificates is None else RenewableContext(security.certificates)
     for address in addresses:
         if address.kind == "tcp":
             _check(str(address), security, is_local=address.is_local)
@@ -94,7 +66,7 @@ def doors(addresses: Sequence[Address], security: Security, activation: Activati
     return opened
 
 
-def _door(listener: Listener, security: Security, tls: ssl.SSLContext | None) -> Door:
+def _door(listener: Listener, security: Security, tls: RenewableContext | None) -> Door:
     if all(one.family == socket.AF_UNIX for one in listener.sockets):
         return Door(listener, Policy(read_only=security.read_only))
     if listener.address.kind == "fd":

@@ -7,6 +7,7 @@ import logging
 import signal
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.config import Config
@@ -18,16 +19,17 @@ from orlop.api.engine.call import Bounds, Context
 from orlop.api.engine.watch import EventWatch
 from orlop.api.metrics import Metrics
 from orlop.api.workers import Workers
+from orlop.errors import ListenFailed
 
 if TYPE_CHECKING:
     import socket
-    import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
     from orlop.api.access import Policy
     from orlop.api.listeners import Listener
     from orlop.api.log import AccessLog
+    from orlop.api.tls import RenewableContext
     from orlop.service.image_service import ImageService
 
 _log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ class Door:
 
     listener: Listener
     policy: Policy
-    tls: ssl.SSLContext | None = None
+    tls: RenewableContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,9 @@ class Server:
 def run(
     service: ImageService, doors: Sequence[Door], options: Options, *, ready: Callable[[], object] = lambda: None
 ) -> None:
-    """Serve until a signal (SIGTERM, SIGINT, SIGHUP) asks for the end; a second one does not wait any more.
+    """Serve until a signal (SIGTERM, SIGINT) asks for the end; a second one does not wait any more.
+
+    SIGHUP lets the certificates for TLS be read again; where there are none it asks for the end as well.
 
     Args:
         service: the store. It is not closed.
@@ -147,10 +151,12 @@ def run(
     async def serve() -> None:
         server = Server(service, doors, options)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        contexts = {door.tls for door in doors if door.tls is not None}
+        hang_up = partial(_renew, contexts) if contexts else server.end
+        for number, answer in ((signal.SIGTERM, server.end), (signal.SIGINT, server.end), (signal.SIGHUP, hang_up)):
             # `nohup` ignores one of them on purpose.
             if signal.getsignal(number) != signal.SIG_IGN:
-                loop.add_signal_handler(number, server.end)
+                loop.add_signal_handler(number, answer)
         await server.serve(ready)
 
     _share_arenas()
@@ -159,6 +165,14 @@ def run(
     finally:
         for door in doors:
             door.listener.close()
+
+
+def _renew(contexts: Iterable[RenewableContext]) -> None:
+    for context in contexts:
+        try:
+            context.renew()
+        except ListenFailed as error:
+            _log.error("the certificates stay what they were: %s", error)
 
 
 def _share_arenas() -> None:

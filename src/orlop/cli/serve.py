@@ -18,10 +18,10 @@ from orlop.errors import InvalidInput, NotSupported, PermissionDenied
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orlop.api.doors import Certificates
     from orlop.api.listeners import Activation, Address
     from orlop.api.log import AccessLog
     from orlop.api.server import Door
+    from orlop.api.tls import Certificates
     from orlop.cli.session import Session
 
 _FILES: Final = 16_384
@@ -165,7 +165,7 @@ def _activation() -> Activation:
 
 
 def _certificates(certificate: str | None, key: str | None, authority: str | None, *, verify: bool) -> Certificates:
-    from orlop.api.doors import Certificates  # noqa: PLC0415 - as above
+    from orlop.api.tls import Certificates  # noqa: PLC0415 - as above
 
     folder = os.environ.get("DOCKER_CERT_PATH") or os.path.expanduser("~/.docker")
     return Certificates(
