@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -184,6 +185,20 @@ def test_a_file_that_is_nobodys_goes(root: Path, place: str) -> None:
     report = collected(root)
     assert [(one.subject, one.size) for one in report.garbage] == [(str(root / place), 5)]
     assert files(root) == before
+
+
+def test_a_file_that_cannot_be_looked_at_is_an_error_of_orlops_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_owner(root)
+
+    def failing(path: str) -> os.stat_result:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    with orlop.open(root) as images:
+        monkeypatch.setattr("orlop.store.gc.os.lstat", failing)
+        with pytest.raises(errors.StorageError):
+            images.gc()
+        monkeypatch.undo()
+        assert kinds(images.gc()).count("blob") == 2
 
 
 def test_a_link_goes_and_what_it_leads_to_stays(root: Path, tmp_path: Path) -> None:

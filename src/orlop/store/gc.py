@@ -170,8 +170,9 @@ class _Collection:
 
 def _freed_by(path: str) -> int:
     """Give the bytes that come free with a file; a copy of the store may have it by another name."""
-    try:
-        state = os.lstat(path)
-    except FileNotFoundError:
-        return 0
+    with explaining("read", path):
+        try:
+            state = os.lstat(path)
+        except FileNotFoundError:
+            return 0
     return state.st_size if state.st_nlink == 1 and not stat.S_ISDIR(state.st_mode) else 0
