@@ -105,7 +105,7 @@ class Leases:
         names: set[str] = set()
         with explaining("read", self._directory):
             for name in os.listdir(self._directory):
-                lock = FileLock(os.path.join(self._directory, name), mode=self._mode)
+                lock = FileLock(os.path.join(self._directory, name), mode=self._mode, create=False)
                 if not self._is_free(lock, sweep=sweep):
                     names.add(name)
         return names
@@ -119,6 +119,8 @@ class Leases:
         """Say whether nobody holds a lease, and remove such a one, if wanted."""
         try:
             free = lock.try_acquire()
+        except FileNotFoundError:  # its owner has just ended it
+            return True
         except PermissionError:  # another user is just making it
             return False
         if free:

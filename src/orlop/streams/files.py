@@ -405,15 +405,17 @@ class FileLock:
     """An exclusive ``flock`` on a file; it ends with its holder's process, however that ends.
 
     Each object has an open file description of its own, so it also excludes other threads of one process. The file is
-    made where it is not there, with ``mode`` whatever the umask. A ``shared`` one lets others share and nobody exclude,
-    and needs no right to write; where the file is not there, nobody excludes.
+    made where it is not there, with ``mode`` whatever the umask, unless nothing is to be made: then taking it raises
+    FileNotFoundError. A ``shared`` one lets others share and nobody exclude, and needs no right to write; where the
+    file is not there, nobody excludes.
     """
 
-    __slots__ = ("__weakref__", "_descriptor", "_mode", "_shared", "path")
+    __slots__ = ("__weakref__", "_create", "_descriptor", "_mode", "_shared", "path")
 
-    def __init__(self, path: str, *, mode: int = PRIVATE.file, shared: bool = False) -> None:
+    def __init__(self, path: str, *, mode: int = PRIVATE.file, shared: bool = False, create: bool = True) -> None:
         self.path = path
         self._shared = shared
+        self._create = os.O_CREAT if create else 0
         self._mode = mode
         self._descriptor = -1
 
@@ -444,7 +446,7 @@ class FileLock:
         return True
 
     def _take(self, operation: int) -> None:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self._mode)
+        descriptor = os.open(self.path, os.O_RDWR | self._create | os.O_CLOEXEC, self._mode)
         try:
             if self._mode != PRIVATE.file:
                 _give_mode(descriptor, self._mode)
