@@ -91,21 +91,40 @@ def examine(
             return None
         stack.enter_context(file)
         comparer = None if toc is None else _comparer(toc, stack)
+        listener = _Listener(progress)
         try:
             # What is kept was let in under limits that somebody chose.
             found = measure_layer(
                 file,
                 meter=Meter(NO_LIMITS),
                 headers=headers if comparer is None else comparer.add,
-                progress=progress,
+                progress=listener,
             )
         except InvalidInput as error:
+            if listener.raised:
+                raise
             file.seek(0)
             raw = HashingReader(file)
             while raw.read(CHUNK):
                 pass
             return Exam(file.place, BlobRow(raw.digest, raw.size, ""), None, str(error))
         return Exam(file.place, found.blob, found.diff, toc_right=None if comparer is None else comparer.right)
+
+
+class _Listener:
+    """Passes on how much was read, and knows whether it is the listener who has ended the reading."""
+
+    def __init__(self, progress: Callable[[int], object] | None) -> None:
+        self._progress = progress
+        self.raised = False
+
+    def __call__(self, size: int) -> None:
+        if self._progress is not None:
+            try:
+                self._progress(size)
+            except BaseException:
+                self.raised = True
+                raise
 
 
 def toc_fits(path: str, diff: DiffRow) -> bool:
