@@ -96,6 +96,12 @@ def test_a_load_that_fails_is_logged_since_no_status_tells_of_it(client, caplog)
     assert [record.message for record in caplog.records if record.message.startswith("a load failed: ")]
 
 
+def test_a_store_that_cannot_be_used_is_logged_where_somebody_can_help(client, images, caplog):
+    (Path(images.root) / "metadata.db").write_bytes(1000 * b"no database")
+    assert client.get("/images/json").status == 500
+    assert "GET /images/json failed: " in caplog.text
+
+
 def test_what_fails_after_the_client_has_hung_up_is_logged(caplog):
     begun = threading.Event()
 

@@ -14,7 +14,15 @@ from orlop.api.engine.shapes.encoding import body
 from orlop.api.engine.shapes.fault import Verb, fault
 from orlop.api.engine.versions import MAXIMUM, requested
 from orlop.api.record import counted, record_of
-from orlop.errors import BodyTooLarge, OrlopError, RequestAborted, RequestRefused, ServerBusy, Unauthorized
+from orlop.errors import (
+    BodyTooLarge,
+    OrlopError,
+    RequestAborted,
+    RequestRefused,
+    ServerBusy,
+    StorageError,
+    Unauthorized,
+)
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _VERSIONED: Final = re.compile(r"/v([0-9.]+)(/.*)", re.DOTALL)
+_SERVERS: Final = range(500, 600)
 _HEADERS: Final = (
     (b"api-version", str(MAXIMUM).encode()),
     (b"docker-experimental", b"false"),
@@ -90,6 +99,9 @@ class Engine:
                 level = logging.DEBUG if isinstance(error, RequestAborted) else logging.WARNING
                 _log.log(level, "%s %s ended in the midst of the answer: %s", record.method, record.target, error)
                 raise Broken from error
+            if isinstance(error, StorageError) and error.http_status in _SERVERS:
+                # Whoever runs the server can help, the client cannot, and may have hung up.
+                _log.warning("%s %s failed: %s", record.method, record.target, error)
             await _refuse(scope, send, error)
         except Exception as error:
             _log.exception("%s %s failed", record.method, record.target)
