@@ -31,10 +31,10 @@ class Reserve:
         self._given_up = False
 
     def keep(self) -> None:
-        """Take the space that is right for the database, unless there is little left for others, or none."""
+        """Take the space that is right for the database, if there is one, unless little or none is left for others."""
         # Whoever needs it finds out then: nothing depends on it before.
         with suppress(OSError):
-            wanted = min(max(2 * size_of(self._database), _LEAST), _MOST)
+            wanted = min(max(2 * os.stat(self._database).st_size, _LEAST), _MOST)
             missing = wanted - size_of(self._path)
             # What was given up here is taken back, whatever is left.
             if missing > 0 and (self._given_up or missing <= free_space(self._root) // _SHARE):
