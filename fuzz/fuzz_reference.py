@@ -38,8 +38,9 @@ def _check_name(text: str, dialect: Dialect) -> bool:
         return False
     _assert(Reference.parse(str(name), dialect=dialect) == name, name)
     # As in docker, a path on docker.io that begins like a registry does not lead back from what people write.
-    short, later = name.path.partition("/")[0], dialect is Dialect.ENGINE_29
-    if name.domain != DEFAULT_DOMAIN or split_domain(f"{short}/x", upper_case_is_domain=later)[0] == DEFAULT_DOMAIN:
+    like, later = f"{name.path.partition('/')[0]}/x", dialect is Dialect.ENGINE_29
+    is_plain = split_domain(like, upper_case_is_domain=later) == (DEFAULT_DOMAIN, like)
+    if name.domain != DEFAULT_DOMAIN or is_plain:
         _assert(Reference.parse(name.familiar, dialect=dialect) == name, name)
     _assert(str(name).isascii() and "//" not in str(name) and ".." not in name.path.split("/"), name)
     _assert(name.with_default_tag().is_name_only is False, name)

@@ -239,6 +239,7 @@ def names() -> dict[str, bytes]:
         "digest": b"user/app:1@sha256:" + b"0123456789abcdef" * 4,
         "local": b"localhost/app",
         "path-like-a-registry": b"docker.io/localhost/app",
+        "path-like-the-registry": b"docker.io/docker.io/app",
         "address": b"[fe80::1]:5000/app:tag",
         "id": b"0123456789abcdef" * 4,
         "tag": b"sha256:" + b"a" * 63,
