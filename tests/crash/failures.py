@@ -1,7 +1,7 @@
 """Lets a command's system calls fail: ``python -m tests.crash.failures NAME…`` prints how many there were.
 
 One call fails once, as on a disk that hiccups, or it and all that change the disk after it, as on one that is full or
-dies. Calls of one kind on one kind of file are tried the first and the last time with one error each, another one in
+dies. Of the calls of one kind on one kind of file the first or the last is tried, with one error, another one in
 another place; ``ORLOP_LONG=1`` tries every call with every error.
 """
 
@@ -133,14 +133,14 @@ def _failures(calls: list[Call]) -> Iterator[_Failure]:
     places: dict[tuple[str, ...], list[int]] = {}
     for number, call in enumerate(calls, 1):
         places.setdefault(_kind(call), []).append(number)
+    tried = {same[-(index % 2)] for index, same in enumerate(places.values())}
     turn = 0
     for number, call in enumerate(calls, 1):
         errors = _ERRORS.get(call.name, _OTHERS)
-        same = places[_kind(call)]
         if LONG:
             yield from (_Failure(number, error) for error in errors)
             yield from (_Failure(number, error, on=True) for error in _OTHERS)
-        elif number in {same[0], same[-1]}:
+        elif number in tried:
             turn += 1
             yield _Failure(number, errors[turn % len(errors)])
             if turn % 4 == 0:

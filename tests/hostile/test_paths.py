@@ -24,7 +24,7 @@ CALLS = (
 DIGEST = "[0-9a-f]{64}"
 MINE = re.compile(
     rf"""
-    | metadata\.db(-wal|-shm|-journal)? | rows\.db(-wal|-shm|-journal)? | write\.lock
+    | metadata\.db(-wal|-shm|-journal|\.reserve)? | rows\.db(-wal|-shm|-journal)? | write\.lock
     | blobs | blobs/sha256 | toc | toc/sha256 | ingest | trash | leases
     | blobs/sha256/{DIGEST} | toc/sha256/{DIGEST}\.zst
     | ingest/[0-9a-f]+\.[0-9]+ | leases/[0-9a-f]+ | trash/(toc-)?sha256-{DIGEST}\.[0-9a-f]+

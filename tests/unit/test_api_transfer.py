@@ -91,8 +91,13 @@ def test_what_is_no_archive_ends_with_an_error_in_the_stream(client, images, con
     assert images.images() == []
 
 
-def test_a_load_that_fails_is_logged_since_no_status_tells_of_it(client, caplog):
+def test_a_load_that_fails_by_the_store_is_logged_since_no_status_tells_of_it(client, images, archive, caplog):
     client.post("/images/load", body=b"junk")
+    assert caplog.records == []
+    ingest = Path(images.root, "ingest")
+    ingest.rmdir()
+    ingest.touch()
+    client.post("/images/load", body=archive.read_bytes())
     assert [record.message for record in caplog.records if record.message.startswith("a load failed: ")]
 
 

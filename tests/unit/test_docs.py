@@ -135,3 +135,21 @@ def test_the_tests_that_a_page_names_are_there(name: str) -> None:
         path = TOP / place
         assert path.exists(), place
         assert not test or f"def {test}(" in path.read_text(), f"{place}::{test}"
+
+
+SUBJECTS: Final = {
+    "load": ("orlop load", "skopeo → dir", "podman load", "Engine load"),
+    "load, already there": ("orlop load, already there", "Engine load, already there"),
+    "save": ("orlop save", "skopeo dir → archive", "podman save", "Engine save"),
+}
+
+
+def test_the_seconds_in_the_readme_are_those_that_were_measured():
+    readme = (TOP / "README.md").read_text()
+    measured = (TOP / "docs" / "benchmarks" / "peers.md").read_text()
+    seconds = dict(re.findall(r"^\| ([^|]+) \| (\d+\.\d\d) \| \d+\.\d\d \| \d+ \|$", measured, re.MULTILINE))
+    for work, subjects in SUBJECTS.items():
+        row = re.search(rf"^\| {work} \| ([^a-z]+) \|$", readme, re.MULTILINE)
+        assert row is not None
+        assert re.findall(r"[\d.]+", row[1]) == [seconds[subject] for subject in subjects]
+    assert f"takes {seconds['copy+sync']} s" in readme

@@ -15,7 +15,7 @@ from orlop.api.engine.shapes.progress import LayerLines, error_line, status_line
 from orlop.api.engine.shapes.target import import_target
 from orlop.api.engine.versions import V1_44, V1_48
 from orlop.api.streamed import Streamed
-from orlop.errors import InvalidInput, NotSupported, OrlopError, RequestAborted
+from orlop.errors import InvalidInput, NotSupported, OrlopError, RequestAborted, StorageError
 from orlop.model.reference import parse_any
 from orlop.service.download import downloaded
 
@@ -79,8 +79,8 @@ async def _load(call: Call) -> Response:
             platform = platforms[0] if platforms else None
             report = call.service.load(upload.stream(), platform=platform, progress=tell)
         except OrlopError as error:
-            # No status will say it, and the client may have hung up.
-            level = logging.DEBUG if isinstance(error, RequestAborted) else logging.WARNING
+            # No status will say it. What is wrong with an archive is its client's business, the store is the server's.
+            level = logging.WARNING if isinstance(error, StorageError) else logging.DEBUG
             _log.log(level, "a load failed: %s", error)
             # The daemon answers so, too, whatever is wrong.
             download.put(error_line(str(error)))
