@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import orlop
+from tests.interop.programs import need
 from tests.unit.served import Client
 
 if TYPE_CHECKING:
@@ -194,11 +194,10 @@ def certify(folder: Path, name: str) -> str:
     """Put a new certificate and its key in the place of the old ones, and give the certificate."""
     kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}"]
     files = ["-keyout", "key.pem", "-out", "cert.pem"]
-    subprocess.run(["openssl", "req", "-x509", *kind, *files], cwd=folder, check=True, capture_output=True)
+    subprocess.run([need("openssl"), "req", "-x509", *kind, *files], cwd=folder, check=True, capture_output=True)
     return (folder / "cert.pem").read_text()
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 def test_certificates_are_read_again_when_asked_and_stay_where_they_cannot_be_used(tmp_path):
     old = certify(tmp_path, "old")
     options = ["-H", "tcp://127.0.0.1:0", "--tls", "--token-file", str(tmp_path / "token")]

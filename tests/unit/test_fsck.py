@@ -41,13 +41,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="module")
-def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("whole") / "root"
-    fill(root, data)
-    return root
-
-
 @pytest.fixture
 def root(whole: Path, tmp_path: Path) -> Path:
     return copied(whole, tmp_path / "root")

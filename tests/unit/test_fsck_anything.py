@@ -14,20 +14,13 @@ import pytest
 import orlop
 from orlop import errors, stores
 from orlop.model.digest import ImageID
-from tests.unit.damage import PACKED, PLAIN, anything, copied, fill, found, layout
+from tests.unit.damage import PACKED, PLAIN, anything, copied, found, layout
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
 SEEDS = 2_000 if os.environ.get("ORLOP_LONG") else 10
-
-
-@pytest.fixture(scope="module")
-def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("whole") / "root"
-    fill(root, data)
-    return root
 
 
 def archives(data: Path) -> list[Path | BinaryIO]:

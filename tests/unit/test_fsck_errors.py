@@ -11,18 +11,11 @@ import pytest
 
 from orlop import errors, stores
 from orlop.store import fsck_content
-from tests.unit.damage import ask, blobs, copied, delete, digest, empty, fill, found, sql, tocs
+from tests.unit.damage import ask, blobs, copied, delete, digest, empty, found, sql, tocs
 from tests.unit.layouts import everything
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-@pytest.fixture(scope="module")
-def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("whole") / "root"
-    fill(root, data)
-    return root
 
 
 @pytest.fixture

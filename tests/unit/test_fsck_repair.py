@@ -24,7 +24,6 @@ from tests.unit.damage import (
     delete,
     digest,
     empty,
-    fill,
     flip,
     flip_first,
     found,
@@ -43,13 +42,6 @@ from tests.unit.layouts import everything, layer_tar
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
-
-
-@pytest.fixture(scope="module")
-def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("whole") / "root"
-    fill(root, data)
-    return root
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from orlop.streams.files import allocate, free_space, size_of
+from orlop.streams.files import allocate
 
 if TYPE_CHECKING:
     from orlop.streams.files import Modes
@@ -35,9 +35,9 @@ class Reserve:
         # Whoever needs it finds out then: nothing depends on it before.
         with suppress(OSError):
             wanted = min(max(2 * os.stat(self._database).st_size, _LEAST), _MOST)
-            missing = wanted - size_of(self._path)
+            missing = wanted - _size_of(self._path)
             # What was given up here is taken back, whatever is left.
-            if missing > 0 and (self._given_up or missing <= free_space(self._root) // _SHARE):
+            if missing > 0 and (self._given_up or missing <= _free_space(self._root) // _SHARE):
                 try:
                     allocate(self._path, wanted, self._modes.file)
                 except OSError:
@@ -51,3 +51,16 @@ class Reserve:
             return False
         self._given_up = True
         return True
+
+
+def _size_of(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _free_space(path: str) -> int:
+    """Give how many bytes can still be written to the file system of a path."""
+    state = os.statvfs(path)
+    return state.f_bavail * state.f_frsize

@@ -176,20 +176,6 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def size_of(path: str) -> int:
-    """Give how many bytes a file has; none where it is not there."""
-    try:
-        return os.stat(path).st_size
-    except FileNotFoundError:
-        return 0
-
-
-def free_space(path: str) -> int:
-    """Give how many bytes can still be written to the file system of a path."""
-    state = os.statvfs(path)
-    return state.f_bavail * state.f_frsize
-
-
 def allocate(path: str, size: int, mode: int) -> None:
     """Give a file at least so many bytes of its own on the disk; it is made if it is not there, with a mode."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode)
