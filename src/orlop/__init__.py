@@ -18,6 +18,7 @@ from orlop._version import __version__
 if TYPE_CHECKING:
     import os
 
+    from orlop import errors
     from orlop.archive.reader import Archive, ArchivedImage, ArchivedLayer
     from orlop.archive.report import LoadedImage, LoadReport, MovedReference
     from orlop.errors import OrlopError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from orlop.model.limits import Limits
     from orlop.model.platform import Platform
     from orlop.model.progress import LayerDone, LayerExists, LayerProgress, ProgressEvent
+    from orlop.model.proxies import Proxies
     from orlop.model.reference import Reference
     from orlop.service import stores
     from orlop.service.archive import ArchiveService
@@ -80,13 +82,18 @@ _HOMES = {
     "OrlopError": "orlop.errors",
     "Platform": "orlop.model.platform",
     "ProgressEvent": "orlop.model.progress",
+    "Proxies": "orlop.model.proxies",
     "PruneReport": "orlop.service.verdict",
     "Reference": "orlop.model.reference",
     "RemoveReport": "orlop.service.remove",
     "RootFS": "orlop.model.image",
     "V1Image": "orlop.model.image",
-    "stores": "orlop.service.stores",
 }
+_MODULES = {
+    "errors": "orlop.errors",
+    "stores": "orlop.service.stores",
+} | {room: f"orlop.{room}" for room in ("api", "archive", "cli", "model", "service", "store", "streams", "testing")}
+"""What is there as ``orlop.…`` from the start, whichever names were used before."""
 
 __all__ = [
     "Archive",
@@ -127,6 +134,7 @@ __all__ = [
     "OrlopError",
     "Platform",
     "ProgressEvent",
+    "Proxies",
     "PruneReport",
     "Reference",
     "RemoveReport",
@@ -134,6 +142,7 @@ __all__ = [
     "V1Image",
     "__version__",
     "default_root",
+    "errors",
     "open",
     "stores",
 ]
@@ -145,6 +154,7 @@ def open(  # noqa: A001 - orlop.open reads as what it does
     create: bool = True,
     allow_network: bool = False,
     limits: Limits | None = None,
+    proxies: Proxies | None = None,
 ) -> ImageService:
     """Open the store at a directory, or make one there.
 
@@ -154,6 +164,8 @@ def open(  # noqa: A001 - orlop.open reads as what it does
         allow_network: write on network and FUSE file systems too; else a store there is opened for reading. That is
             safe if only one machine at a time uses the store.
         limits: what archives and layers may ask for that come in; else the defaults of `Limits`.
+        proxies: what URLs are downloaded through; else nothing. The environment is not asked:
+            ``Proxies.from_variables(os.environ)`` does that.
 
     Raises:
         StoreNotFound: there is no store, and none was to be made.
@@ -163,7 +175,9 @@ def open(  # noqa: A001 - orlop.open reads as what it does
     from orlop.model.limits import DEFAULT_LIMITS  # noqa: PLC0415 - importing orlop is light
     from orlop.service.image_service import open_service  # noqa: PLC0415 - as above
 
-    return open_service(root, create=create, allow_network=allow_network, limits=limits or DEFAULT_LIMITS)
+    return open_service(
+        root, create=create, allow_network=allow_network, limits=limits or DEFAULT_LIMITS, proxies=proxies
+    )
 
 
 def default_root() -> str:
@@ -174,12 +188,13 @@ def default_root() -> str:
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
+    if name in _MODULES:
+        value: object = import_module(_MODULES[name])
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
         msg = f"module 'orlop' has no attribute {name!r}"
         raise AttributeError(msg)
-    module = import_module(home)
-    value = module if name == "stores" else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -145,11 +148,11 @@ class _Server(BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", "file:///etc/hostname")
             self.end_headers()
-        elif self.path in {"/root.tar", "/short"}:
+        elif self.path.endswith("/root.tar") or self.path == "/short":
             self.send_response(200)
             self.send_header("Content-Length", str(len(ROOT)))
             self.end_headers()
-            self.wfile.write(ROOT if self.path == "/root.tar" else ROOT[:700])
+            self.wfile.write(ROOT[:700] if self.path == "/short" else ROOT)
         else:
             self.send_error(404)
 
@@ -159,7 +162,8 @@ class _Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    # A library goes through the proxies that it is given, and not through those of the environment.
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with HTTPServer(("127.0.0.1", 0), _Server) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -189,3 +193,26 @@ def test_a_server_that_is_not_there_is_told(images: orlop.ImageService, server: 
         images.import_image("http://127.0.0.1:1/root.tar")
     with pytest.raises(DownloadFailed, match="cannot download"):
         images.import_image("http://user:password@127.0.0.1:nope/")
+
+
+def test_a_program_names_the_proxies(tmp_path: Path, server: str) -> None:
+    nowhere = orlop.Proxies({"http": "http://127.0.0.1:1"})
+    with orlop.open(tmp_path / "store", proxies=nowhere) as images, pytest.raises(DownloadFailed, match="refused"):
+        images.import_image(f"{server}/root.tar")
+    with orlop.open(tmp_path / "store", proxies=orlop.Proxies({"http": server})) as images:
+        images.import_image("http://far.example/root.tar", "a")
+        assert images.inspect("a").size == 3
+
+
+def test_the_command_takes_the_proxies_of_the_environment(tmp_path: Path, server: str) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "orlop",
+        "--root",
+        str(tmp_path / "store"),
+        "import",
+        "http://far.example/root.tar",
+    ]
+    done = subprocess.run(command, env=os.environ | {"http_proxy": server}, check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("sha256:")

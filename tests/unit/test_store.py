@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import pkgutil
 import signal
 import sqlite3
 import subprocess
@@ -702,6 +703,15 @@ def test_importing_orlop_is_light():
     heavy = {"click", "rich", "sqlite3", "hashlib", "tarfile", "asyncio", "platformdirs"}
     script = f"import sys, orlop; print(sorted(set(sys.modules) & {heavy!r}))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "name", sorted(found.name for found in pkgutil.iter_modules(orlop.__path__) if found.name[0] != "_")
+)
+def test_a_module_is_there_from_the_start(name):
+    script = f"import orlop; print(orlop.{name}.__name__)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == f"orlop.{name}\n"
 
 
 def test_every_public_name_is_there():

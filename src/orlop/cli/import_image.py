@@ -48,6 +48,6 @@ def import_image(
     and WORKDIR.
     """
     origin = source_of(source, option="FILE")
-    with session.open() as images:
+    with session.open(downloads=True) as images:
         image_id = images.import_image(origin, reference, changes=changes, message=message, platform=platform)
     output.write(f"{image_id}\n")

@@ -131,7 +131,7 @@ def serve(
         group=None if group is None else group_number(group),
     )
     activation = _activation()
-    with session.open() as images, _log(access_log) as log:
+    with session.open(downloads=True) as images, _log(access_log) as log:
         opened = doors(_addresses(hosts, activation), security, activation)
         options = Options(Bounds(max_body, max_requests, patience), max_transfers, grace, log)
         # The event loop is told of signals, and need not be woken for them.

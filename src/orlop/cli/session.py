@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,15 +21,19 @@ class Session:
         self.limits: Limits | None = None
         self.debug = debug
 
-    def open(self) -> ImageService:
+    def open(self, *, downloads: bool = False) -> ImageService:
         """Open the store, or make one where there is none; use it as a context manager.
+
+        Args:
+            downloads: URLs may be downloaded, through the proxies that the environment names.
 
         Raises:
             StorageError: it can be neither opened nor made.
         """
         import orlop  # noqa: PLC0415 - help and errors of usage need no store
 
-        return orlop.open(self.place(), allow_network=self.allow_network, limits=self.limits)
+        proxies = orlop.Proxies.from_variables(os.environ) if downloads else None
+        return orlop.open(self.place(), allow_network=self.allow_network, limits=self.limits, proxies=proxies)
 
     def place(self) -> str:
         """Give the store's directory, for what opens the store by itself."""

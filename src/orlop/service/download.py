@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from contextlib import contextmanager
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import unquote, urlsplit
 
 from orlop._version import __version__
 from orlop.errors import DownloadFailed
@@ -14,6 +16,8 @@ from orlop.errors import DownloadFailed
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from http.client import HTTPResponse
+
+    from orlop.model.proxies import Proxies
 
 _SCHEMES: Final = ("http://", "https://")
 _PATIENCE: Final = 60
@@ -33,8 +37,8 @@ def is_url(text: str) -> bool:
 
 
 @contextmanager
-def downloaded(url: str) -> Iterator[Readable]:
-    """Open a URL of ``http`` or ``https``, through the proxies that the environment names.
+def downloaded(url: str, proxies: Proxies) -> Iterator[Readable]:
+    """Open a URL of ``http`` or ``https`` for a block, and yield its body. Nothing is read from the environment.
 
     Reading raises `DownloadFailed` where the body ends too early. No redirection leads to another scheme.
 
@@ -43,7 +47,7 @@ def downloaded(url: str) -> Iterator[Readable]:
     """
     try:
         request = urllib.request.Request(url, headers={"User-Agent": f"orlop/{__version__}"})  # noqa: S310 - see _opener
-        response = _opener().open(request, timeout=_PATIENCE)
+        response = _opener(proxies).open(request, timeout=_PATIENCE)
     except urllib.error.HTTPError as error:
         error.close()
         msg = f"cannot download {url}: the server answers {error.code} {error.reason}"
@@ -56,11 +60,11 @@ def downloaded(url: str) -> Iterator[Readable]:
         yield _Body(response, url)
 
 
-def _opener() -> urllib.request.OpenerDirector:
+def _opener(proxies: Proxies) -> urllib.request.OpenerDirector:
     # The usual one also reads files and FTP, to which a server might redirect.
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.ProxyHandler(),
+        _ThroughProxies(proxies),
         urllib.request.UnknownHandler(),
         urllib.request.HTTPHandler(),
         urllib.request.HTTPSHandler(),
@@ -70,6 +74,32 @@ def _opener() -> urllib.request.OpenerDirector:
     ):
         opener.add_handler(handler)
     return opener
+
+
+class _ThroughProxies(urllib.request.ProxyHandler):
+    """Sends each request, also one after a redirection, through the proxy for its host.
+
+    The base class asks the environment which hosts need no proxy.
+    """
+
+    def __init__(self, proxies: Proxies) -> None:
+        self._proxies = proxies
+        super().__init__(dict(proxies.by_scheme))
+
+    def proxy_open(self, req: urllib.request.Request, proxy: str, type: str) -> None:  # noqa: A002, ARG002 - the base class's names
+        """Set the proxy of a request, which another handler then opens."""
+        place = urlsplit(req.full_url)
+        url = self._proxies.for_host(type, place.hostname or "", place.port)
+        if url is None:
+            return
+        through = urlsplit(url if "://" in url else f"http://{url}")
+        if through.scheme != "http" or not through.hostname:
+            raise urllib.error.URLError(f"the proxy for {type} is not an http:// URL")
+        if through.username is not None:
+            pair = f"{unquote(through.username)}:{unquote(through.password or '')}"
+            # A redirection must not carry it to somebody else.
+            req.add_unredirected_header("Proxy-Authorization", f"Basic {b64encode(pair.encode()).decode()}")
+        req.set_proxy(through.netloc.rpartition("@")[2], through.scheme)
 
 
 class _Body:

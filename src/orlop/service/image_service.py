@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from orlop.model.limits import Limits
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
+    from orlop.model.proxies import Proxies
     from orlop.service.df import DiskUsage
     from orlop.service.history import HistoryEntry
     from orlop.service.images import ImageSummary
@@ -42,8 +43,9 @@ class ImageService:
     before the fork belong to the parent.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, proxies: Proxies | None = None) -> None:
         self._store = store
+        self._proxies = proxies
 
     @property
     def root(self) -> str:
@@ -114,7 +116,8 @@ class ImageService:
         Its config is the one that ``docker import`` makes, without a version of docker. The layer keeps its bytes.
 
         Args:
-            source: a path, a URL (``http://…``, ``https://…``), or a binary stream, which is read to its end.
+            source: a path, a URL (``http://…``, ``https://…``, downloaded through the proxies of `orlop.open`), or a
+                binary stream, which is read to its end.
             reference: the image's name; one that belongs to another image moves. Without a tag it gets ``latest``.
             changes: Dockerfile instructions, such as ``CMD ["/bin/sh"]``, that change the config.
             message: the comment; else it says where the image was imported from.
@@ -129,7 +132,14 @@ class ImageService:
         from orlop.service.import_image import import_image  # noqa: PLC0415 - listing images needs no archives
 
         return import_image(
-            self._store, source, reference, changes=changes, message=message, platform=platform, limits=limits
+            self._store,
+            source,
+            reference,
+            changes=changes,
+            message=message,
+            platform=platform,
+            limits=limits,
+            proxies=self._proxies,
         )
 
     def save(
@@ -417,6 +427,7 @@ def open_service(
     create: bool = True,
     allow_network: bool = False,
     limits: Limits = DEFAULT_LIMITS,
+    proxies: Proxies | None = None,
 ) -> ImageService:
     """Open the store at a directory, or make one there, see `orlop.open`."""
-    return ImageService(Store(root, create=create, allow_network=allow_network, limits=limits))
+    return ImageService(Store(root, create=create, allow_network=allow_network, limits=limits), proxies=proxies)

@@ -13,6 +13,7 @@ from orlop.model.container import ContainerConfig
 from orlop.model.dialect import Dialect
 from orlop.model.image import History, Image, RootFS, V1Image
 from orlop.model.platform import Platform
+from orlop.model.proxies import NO_PROXIES
 from orlop.model.reference import Reference
 from orlop.model.timestamp import Timestamp
 from orlop.service.changes import apply_changes
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from orlop.model.digest import DiffID, ImageID
     from orlop.model.limits import Limits
+    from orlop.model.proxies import Proxies
     from orlop.service.download import Readable
     from orlop.store.root import Store
 
@@ -39,6 +41,7 @@ def import_image(
     message: str | None = None,
     platform: Platform | str | None = None,
     limits: Limits | None = None,
+    proxies: Proxies | None = None,
 ) -> ImageID:
     """See `orlop.service.ImageService.import_image`."""
     store.require_writable()
@@ -48,7 +51,7 @@ def import_image(
     host = host_platform()
     wanted = Platform.parse(platform, default=host) if isinstance(platform, str) else platform or host
     comment = message or f"Imported from {source if isinstance(source, str) and is_url(source) else '-'}"
-    with _opened(source) as stream:
+    with _opened(source, proxies or NO_PROXIES) as stream:
         layer = store.layers.register(stream, limits=limits)
     with afterwards(partial(store.layers.release, layer)):
         created = Timestamp.from_unix(*divmod(store.now(), _SECOND))
@@ -88,9 +91,9 @@ def _image(diff_id: DiffID, config: ContainerConfig, platform: Platform, created
 
 
 @contextmanager
-def _opened(source: BinaryIO | str | os.PathLike[str]) -> Iterator[Readable]:
+def _opened(source: BinaryIO | str | os.PathLike[str], proxies: Proxies) -> Iterator[Readable]:
     if isinstance(source, str) and is_url(source):
-        with downloaded(source) as body:
+        with downloaded(source, proxies) as body:
             yield body
     elif isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
