@@ -149,11 +149,11 @@ def test_removals_free_the_disk_again(half_full: Path, disk: Path, tmp_path: Pat
     assert broken(half_full) == []
 
 
-def fill(path: Path) -> None:
-    """Take every byte that the disk has left."""
+def fill(path: Path, *, leave: int = 0) -> None:
+    """Take every byte that the disk has left, but for some."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
     try:
-        while free(path.parent):
+        while free(path.parent) > leave:
             os.write(descriptor, bytes(4096))
     finally:
         os.close(descriptor)
@@ -243,3 +243,15 @@ def test_a_store_that_is_open_is_read_and_cleared_where_others_have_filled_the_d
         images.remove("example/imported")
         assert len(images.images()) == 2
     assert broken(root) == []
+
+
+@pytest.mark.parametrize("pages", [0, 2, 9])
+def test_a_store_that_cannot_be_made_on_a_full_disk_is_told_so_and_made_later(disk: Path, pages: int) -> None:
+    filling = disk / "filling"
+    fill(filling, leave=pages * os.sysconf("SC_PAGE_SIZE"))
+    for _ in range(2):
+        status, told = command(disk / "root", "images")
+        assert status == 0 or (status == errors.NoSpace.exit_code and "no space left on device" in told)
+    filling.unlink()
+    assert command(disk / "root", "images") == (0, "")
+    assert command(disk / "root", "fsck") == (0, "")

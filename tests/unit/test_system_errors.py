@@ -254,3 +254,28 @@ def test_a_directory_whose_name_could_not_be_put_on_disk_is_made_again(tmp_path,
     for _ in range(2):
         make_directory(str(tmp_path / "new"))
     assert len(calls) == 2
+
+
+def test_a_root_whose_path_is_too_long_for_the_database_is_told_so(tmp_path):
+    folder = tmp_path.joinpath(*["folder"] * ((600 - len(str(tmp_path))) // 7))
+    with pytest.raises(errors.StorageError, match=r"and SQLite takes 504; use a shorter root") as raised:
+        orlop.open(folder).images()
+    assert raised.type is errors.StorageError
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    with pytest.raises(errors.StorageError, match=r"and SQLite takes 504"):
+        orlop.open(link).images()
+
+
+@pytest.mark.parametrize(("size", "fits"), [(504, True), (505, False)])
+def test_the_longest_path_of_a_database_is_known(tmp_path, size, fits):
+    room = size - len(os.fsencode(tmp_path)) - len("//metadata.db")
+    folders = [200, 200, 200, 200][: room // 201]
+    folders.append(room - sum(folders) - len(folders))
+    root = tmp_path.joinpath(*("a" * length for length in folders))
+    assert len(os.fsencode(root / "metadata.db")) == size
+    if fits:
+        assert orlop.open(root).images() == []
+    else:
+        with pytest.raises(errors.StorageError, match="505 bytes"):
+            orlop.open(root).images()

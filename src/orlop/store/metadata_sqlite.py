@@ -90,10 +90,14 @@ class SQLiteMetadata(Metadata):
         try:
             with explaining_sqlite(self._path):
                 connection, own = self._connection(), False
-        except NoSpace:
+        except NoSpace as full:
             # Where there is no room for the file that SQLite's processes share, nobody writes either.
-            with explaining_sqlite(self._path):
-                connection, own = self._connect_reading(), True
+            try:
+                with explaining_sqlite(self._path):
+                    connection, own = self._connect_reading(), True
+            except StoreDamaged:
+                # A store that could not be laid out holds nothing because the disk is full.
+                raise full from None
         rows = SQLiteRows(connection)
         try:
             with explaining_sqlite(self._path):

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from orlop.errors import OrlopError
 
 _LITTLE_SPACE: Final = 64 << 10
+_LONGEST_PATH: Final = 512 - len("-journal")
+"""The bytes of a path, links resolved, to which SQLite can add the names of the files beside a database."""
 
 
 @contextmanager
@@ -36,6 +38,9 @@ def explain_sqlite(error: sqlite3.Error, path: str) -> OrlopError:
     no_room = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_IOERR_SHMSIZE
     if no_room or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
         return NoSpace(f"cannot use {path}: no space left on device; free some or choose another place")
+    if code == sqlite3.SQLITE_CANTOPEN and (length := len(os.fsencode(os.path.realpath(path)))) > _LONGEST_PATH:
+        msg = f"cannot open {path}: its path has {length} bytes, and SQLite takes {_LONGEST_PATH}; use a shorter root"
+        return StorageError(msg)
     if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
         return PermissionDenied(f"cannot open {path}; check the owner and the mode of its directory")
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
