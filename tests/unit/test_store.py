@@ -364,6 +364,82 @@ class TestLeases:
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
         assert done.stdout == "parent wrote\n", done.stderr
 
+    def test_a_child_that_is_forked_while_a_thread_writes_can_write(self, store):
+        script = FORKED_BESIDE_WRITES.format(root=store.root)
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+        assert done.stdout == "{0: 12}\n", done.stderr
+
+    def test_a_child_that_cuts_off_a_write_is_told_that_it_cannot_write(self, store):
+        script = FORKED_INSIDE_A_WRITE.format(root=store.root)
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+        assert done.stdout == "child read 0\nSTORE_IN_USE\nparent wrote 2\n", done.stderr
+
+    def test_a_child_holds_locks_of_its_own(self, store):
+        script = FORKED_LOCKS.format(root=store.root)
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+        assert done.stdout == "True\n", done.stderr
+
+
+FORKED_BESIDE_WRITES = """
+import os, threading
+from collections import Counter
+from orlop.store.root import Store
+store = Store({root!r})
+store.images.create(b'{{"rootfs":{{}}}}')  # Python's own locks of imports do not survive a fork
+ended = threading.Event()
+def work():
+    number = 0
+    while not ended.is_set():
+        store.images.create(b'{{"rootfs":{{}},"author":"%d"}}' % number)
+        number += 1
+writer = threading.Thread(target=work)
+writer.start()
+statuses = Counter()
+for number in range(12):
+    pid = os.fork()
+    if pid == 0:
+        store.images.create(b'{{"rootfs":{{}},"author":"child %d"}}' % number)
+        os._exit(0)
+    statuses[os.waitpid(pid, 0)[1]] += 1
+ended.set()
+writer.join()
+print(dict(statuses), flush=True)
+"""
+
+FORKED_INSIDE_A_WRITE = """
+import os
+from orlop import errors
+from orlop.store.root import Store
+store = Store({root!r})
+with store.metadata.write():
+    store.images.create(b'{{"rootfs":{{}}}}')
+    pid = os.fork()
+    if pid == 0:
+        print("child read", len(store.images.map()), flush=True)
+        try:
+            store.images.create(b'{{"rootfs":{{}},"author":"child"}}')
+        except errors.StoreInUse as error:
+            print(error.code, flush=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+store.images.create(b'{{"rootfs":{{}},"author":"parent"}}')
+print("parent wrote", len(store.images.map()), flush=True)
+"""
+
+FORKED_LOCKS = """
+import os
+from orlop.store.root import Store
+store = Store({root!r})
+store.images.create(b'{{"rootfs":{{}}}}')
+if os.fork() == 0:
+    with store.metadata.read() as rows:
+        inode = os.stat(os.path.join({root!r}, "metadata.db")).st_ino
+        with open("/proc/locks", encoding="ascii") as locks:
+            held = [line.split() for line in locks if f":{{inode}} " in line]
+        print(any(int(line[4]) == os.getpid() for line in held), flush=True)
+    os._exit(0)
+os.wait()
+"""
 
 FORKED_HOLD = """
 import os

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from orlop._version import __version__
 from orlop.errors import DownloadFailed
+from orlop.model.proxies import NO_PROXIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +38,7 @@ def is_url(text: str) -> bool:
 
 
 @contextmanager
-def downloaded(url: str, proxies: Proxies) -> Iterator[Readable]:
+def downloaded(url: str, proxies: Proxies | None = None) -> Iterator[Readable]:
     """Open a URL of ``http`` or ``https`` for a block, and yield its body. Nothing is read from the environment.
 
     Reading raises `DownloadFailed` where the body ends too early. No redirection leads to another scheme.
@@ -47,7 +48,7 @@ def downloaded(url: str, proxies: Proxies) -> Iterator[Readable]:
     """
     try:
         request = urllib.request.Request(url, headers={"User-Agent": f"orlop/{__version__}"})  # noqa: S310 - see _opener
-        response = _opener(proxies).open(request, timeout=_PATIENCE)
+        response = _opener(proxies or NO_PROXIES).open(request, timeout=_PATIENCE)
     except urllib.error.HTTPError as error:
         error.close()
         msg = f"cannot download {url}: the server answers {error.code} {error.reason}"

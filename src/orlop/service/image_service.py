@@ -45,7 +45,8 @@ class ImageService:
 
     def __init__(self, store: Store, *, proxies: Proxies | None = None) -> None:
         self._store = store
-        self._proxies = proxies
+        self.proxies = proxies
+        """What URLs are downloaded through; None where they are fetched directly."""
 
     @property
     def root(self) -> str:
@@ -139,7 +140,7 @@ class ImageService:
             message=message,
             platform=platform,
             limits=limits,
-            proxies=self._proxies,
+            proxies=self.proxies,
         )
 
     def save(

@@ -13,7 +13,6 @@ from orlop.model.container import ContainerConfig
 from orlop.model.dialect import Dialect
 from orlop.model.image import History, Image, RootFS, V1Image
 from orlop.model.platform import Platform
-from orlop.model.proxies import NO_PROXIES
 from orlop.model.reference import Reference
 from orlop.model.timestamp import Timestamp
 from orlop.service.changes import apply_changes
@@ -51,7 +50,7 @@ def import_image(
     host = host_platform()
     wanted = Platform.parse(platform, default=host) if isinstance(platform, str) else platform or host
     comment = message or f"Imported from {source if isinstance(source, str) and is_url(source) else '-'}"
-    with _opened(source, proxies or NO_PROXIES) as stream:
+    with _opened(source, proxies) as stream:
         layer = store.layers.register(stream, limits=limits)
     with afterwards(partial(store.layers.release, layer)):
         created = Timestamp.from_unix(*divmod(store.now(), _SECOND))
@@ -91,7 +90,7 @@ def _image(diff_id: DiffID, config: ContainerConfig, platform: Platform, created
 
 
 @contextmanager
-def _opened(source: BinaryIO | str | os.PathLike[str], proxies: Proxies) -> Iterator[Readable]:
+def _opened(source: BinaryIO | str | os.PathLike[str], proxies: Proxies | None) -> Iterator[Readable]:
     if isinstance(source, str) and is_url(source):
         with downloaded(source, proxies) as body:
             yield body

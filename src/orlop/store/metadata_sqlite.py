@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from orlop.errors import NoSpace, StoreDamaged, StoreInUse, StoreMoved
 from orlop.store.metadata import Metadata
 from orlop.store.metadata_sqlite_errors import explaining_sqlite
+from orlop.store.metadata_sqlite_forks import BLOCKS
 from orlop.store.metadata_sqlite_rows import SQLiteRows
 from orlop.store.metadata_sqlite_schema import CURRENT, lay_out, migrate, version_of
 from orlop.streams.files import PRIVATE, FileLock, explained, explaining
@@ -74,6 +75,7 @@ class SQLiteMetadata(Metadata):
         self._pid = os.getpid()
         self._copy: _PrivateCopy | None = None
         self._copy_stamp: tuple[int, ...] = ()
+        BLOCKS.add(self)
 
     def facts(self) -> Mapping[str, str]:
         """Say what kind of database this is."""
@@ -87,6 +89,10 @@ class SQLiteMetadata(Metadata):
         if outer is not None:
             yield outer
             return
+        with BLOCKS.block():
+            yield from self._read()
+
+    def _read(self) -> Iterator[Rows]:
         try:
             with explaining_sqlite(self._path):
                 connection, own = self._connection(), False
@@ -127,6 +133,10 @@ class SQLiteMetadata(Metadata):
             return
         if self._refusal is not None:
             raise self._refusal()
+        with BLOCKS.block():
+            yield from self._write()
+
+    def _write(self) -> Iterator[WritableRows]:
         with explaining_sqlite(self._path):
             connection = self._connection()
         rows = SQLiteRows(connection, writable=True)
@@ -202,8 +212,17 @@ class SQLiteMetadata(Metadata):
             self._copy = None
             self._pid = os.getpid()
 
+    def close_idle(self, busy: set[int]) -> None:
+        """Close the connections that are in no block, before a fork."""
+        if self._pid == os.getpid():
+            with self._guard:
+                for thread in [thread for thread in self._connections if thread.ident not in busy]:
+                    self._connections.pop(thread).close()
+
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if threading.current_thread() not in self._connections:
+            connection = None  # a fork has closed it
         if self._refusal is not None:
             stamp = self._stamp()
             if connection is not None and self._local.stamp != stamp:
@@ -261,6 +280,11 @@ class SQLiteMetadata(Metadata):
         Raises:
             StoreMoved: the store is no longer where it was opened.
         """
+        if BLOCKS.cut_off:
+            raise StoreInUse(
+                f"cannot write in {self._root}: this process was forked while its parent was writing;"
+                " fork before or after a write, or start the process anew (as multiprocessing's spawn does)"
+            )
         lock = FileLock(os.path.join(self._root, "write.lock"), mode=self._modes.file)
         try:
             with explaining("lock", self._root):
@@ -270,7 +294,8 @@ class SQLiteMetadata(Metadata):
                     raise self._moved()
                 if self._place is not None:
                     self._require_place()
-            yield
+            with BLOCKS.block(writing=True):
+                yield
         finally:
             lock.release()
 
@@ -317,7 +342,7 @@ class SQLiteMetadata(Metadata):
         """
         from orlop.store.metadata_sqlite_snapshot import Snapshot  # noqa: PLC0415 - few processes copy a store
 
-        with explaining_sqlite(self._path):
+        with BLOCKS.block(), explaining_sqlite(self._path):
             connection = self._opened() if self._refusal is None else self._connect_reading()
             try:
                 yield Snapshot(connection)
@@ -328,7 +353,7 @@ class SQLiteMetadata(Metadata):
         """Let the rows of another database, which lies at ``path``, take the place of all rows. Atomic, durable."""
         if self._refusal is not None:
             raise self._refusal()
-        with explaining_sqlite(self._path):
+        with BLOCKS.block(), explaining_sqlite(self._path):
             connection = self._connection()
             source = sqlite3.connect(path)
             try:
@@ -379,7 +404,7 @@ class SQLiteMetadata(Metadata):
         """
         if self._refusal is not None:
             raise self._refusal()
-        with explaining_sqlite(self._path):
+        with BLOCKS.block(), explaining_sqlite(self._path):
             connection = sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None)
             try:
                 connection.execute("PRAGMA synchronous=FULL")

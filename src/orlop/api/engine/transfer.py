@@ -110,7 +110,7 @@ async def _create(call: Call) -> Response:
             keep(upload.stream(), message)
             return
         url = source if "://" in source else f"http://{source}"
-        with downloaded(url) as body:
+        with downloaded(url, call.service.proxies) as body:
             keep(_WhileWanted(body, download).stream(), message or f"Imported from {url}")
 
     return _streamed(call, create, media_type="application/json", reads=source == _BODY)
