@@ -75,6 +75,13 @@ def root(made, tmp_path) -> Path:
     return copied(made, tmp_path / "root")
 
 
+def remove(root: Path, image: str) -> None:
+    """Forget an image, and nothing of its layers."""
+    gone = [f"DELETE FROM {table} WHERE image = '{image}'" for table in ("image_metadata", "image_labels", "reference")]
+    links = f"DELETE FROM image_manifest WHERE image = '{image}'"
+    sql(root, *gone, links, f"DELETE FROM image WHERE id = '{image}'")
+
+
 def write(path: Path, size: int) -> Path:
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(bytes(size))
@@ -230,7 +237,7 @@ def test_collecting_garbage_frees_what_was_said(root):
     write(root / "ingest" / "0123456789abcdef.0", 17)
     write(root / "blobs" / "sha256" / ("0" * 64), 5)
     image = max(look(root).images, key=lambda one: one.freed).summary.id
-    sql(root, f"DELETE FROM reference WHERE image = '{image}'", f"DELETE FROM image WHERE id = '{image}'")
+    remove(root, str(image))
     said = look(root).garbage
     before = content(root)
     with orlop.open(root) as images:
@@ -267,7 +274,7 @@ def test_what_a_dead_owner_protected_comes_free(root):
 def test_layers_that_no_image_has_are_garbage(root):
     said = {one.summary.id: one.freed for one in look(root).images}
     image = max(said, key=said.__getitem__)
-    sql(root, f"DELETE FROM reference WHERE image = '{image}'", f"DELETE FROM image WHERE id = '{image}'")
+    remove(root, str(image))
     usage = look(root)
     assert usage.garbage == said[image] > 0
     assert usage.layers.size - usage.layers.image_size > 0

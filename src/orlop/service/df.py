@@ -12,6 +12,7 @@ from orlop.model.digest import DiffID, Digest
 from orlop.service.images import ImageSummary
 from orlop.service.needs import NOBODY, Need, joint, needs_of, take_snapshot
 from orlop.store.disk import BLOB, DATABASE, OTHER, QUARANTINED, TOC, TRASH, UNFINISHED, files_at, files_below
+from orlop.store.leases import LEFT
 from orlop.store.references import reference_of
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def df(store: Store) -> DiskUsage:
     files = list(files_below(store.root))
     with store.metadata.read() as rows:
         found = take_snapshot(rows)
-    living |= found.leases.keys() if store.read_only else _living(store)
+    living |= found.leases.keys() - {LEFT} if store.read_only else _living(store)
     needs = needs_of(found, [digest for name in found.leases.keys() & living for digest in found.leases[name]])
     look = _Look(store, found, needs, living)
     look.count([*files, *files_at(store.root)])

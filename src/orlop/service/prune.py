@@ -39,6 +39,7 @@ def prune(
             raise InvalidInput(msg)
     rules = Rules(all or wanted.dangling is False, wanted, keep_last, max_size)
     if dry_run:
+        store.metadata.require_sound()
         with store.metadata.read() as rows:
             plan = _planned(store, rows, rules)
         return _report(plan, plan.lines, dry_run=True)
@@ -46,10 +47,12 @@ def prune(
 
 
 def _pruned(store: Store, rules: Rules) -> PruneReport:
+    store.metadata.require_sound()
     with store.metadata.write() as rows:
         plan = _planned(store, rows, rules)
+        store.blobs.sweep_trash(rows)
         removal = Removal(StoreGround(store))
-        removal.lines += [("Deleted", str(layer.chain_id)) for layer in store.leases.drop_dead(rows)]
+        removal.lines += [("Deleted", str(layer.chain_id)) for layer in store.layers.prune_dead(rows)]
         for deed in plan.deeds:
             deed.do(removal)
         store.events.pruned(plan.reclaimed)

@@ -16,6 +16,7 @@ from orlop.errors import NotFound, StorageError, StoreDamaged, StoreInUse, Targe
 from orlop.store.blob_progress import BlobProgress
 from orlop.store.blobs import blob_name, toc_name
 from orlop.store.leases import EVERYTHING
+from orlop.store.metadata_sqlite_snapshot import finish_rows
 from orlop.store.new_root import new_root, part_name, remove_tree, require_free, target_of
 from orlop.store.quarantine import Quarantine
 from orlop.store.root import Store, unsafe_at
@@ -96,6 +97,7 @@ def move_store(
             msg = f"the store at {store.root} is in use by another program; wait until it ends"
             raise StoreInUse(msg)
         require_free(path)
+        snapshot.require_sound(os.path.join(store.root, "metadata.db"))
         try:
             os.rename(root, path)
         except OSError:
@@ -168,7 +170,7 @@ def _require_right(new: NewRoot) -> None:
     from orlop.store.fsck import look  # noqa: PLC0415 - only where a store is moved
     from orlop.store.problem import DAMAGE  # noqa: PLC0415 - as above
 
-    with Store(new.path, create=False, allow_network=True) as copy:
+    with Store(new.path, create=False, allow_network=True, wary=False) as copy:
         damage = [problem for problem in look(copy, settled=True).problems if problem.level == DAMAGE]
     if damage:
         msg = f"the copy at {new.target} is not right, and the store stays where it is: {damage[0].message}"
@@ -187,14 +189,19 @@ def _refreshed(store: Store, path: str, *, link: bool, allow_network: bool, prog
         kept.leases.alive()
         kept.blobs.sweep_ingests()
         rows = os.path.join(path, "ingest", f"{kept.leases.name()}.rows")
+        brought: list[str] = []
         try:
             with kept.leases.hold([EVERYTHING]), _kept_rows(store, rows, None) as saved:
-                added = _copy_all(store, saved, partial(_put_beside, kept), link=link, progress=progress)
+                added = _copy_all(store, saved, partial(_put_beside, kept, brought), link=link, progress=progress)
                 for diff_id in saved.diffs:
-                    _refresh_toc(store, kept, diff_id)
+                    _refresh_toc(store, kept, brought, diff_id)
                 with explaining("write", path):
                     fsync_directory(os.path.join(path, "blobs", "sha256"))
                 kept.metadata.replace(rows)
+        except BaseException:
+            with suppress(Exception):  # the first error is the one to show
+                _take_back(kept, brought)
+            raise
         finally:
             remove_leftover(rows)
         _remove_strays(kept)
@@ -203,16 +210,22 @@ def _refreshed(store: Store, path: str, *, link: bool, allow_network: bool, prog
 
 @contextmanager
 def _kept_rows(store: Store, path: str, alone: Snapshot | None) -> Iterator[SavedRows]:
-    """Save all rows of one moment, and keep what they name for a block."""
+    """Save all rows of one moment, verified, and keep what they name for a block.
+
+    Raises:
+        DatabaseDamaged: they are damaged, or contradict each other or what is hashed.
+    """
     mode = store.modes.file
+    database = os.path.join(store.root, "metadata.db")
     if alone is not None:
-        yield alone.save(path, mode=mode)
+        alone.write(path, mode=mode)
+        yield finish_rows(path, database)
         return
     if store.read_only:
         # Who reads from a store that cannot be written has nobody to be protected from.
         with store.metadata.snapshot() as snapshot:
-            saved = snapshot.save(path, mode=mode)
-        yield saved
+            snapshot.write(path, mode=mode)
+        yield finish_rows(path, database)
         return
     store.leases.alive()  # sweeps up what dead processes left
     with ExitStack() as view:
@@ -220,9 +233,10 @@ def _kept_rows(store: Store, path: str, alone: Snapshot | None) -> Iterator[Save
             hold = store.leases.hold([EVERYTHING])
             snapshot = view.enter_context(store.metadata.snapshot())
         with hold:
-            saved = snapshot.save(path, mode=mode)
+            snapshot.write(path, mode=mode)
+            # The log grows as long as anybody looks at this moment.
             view.close()
-            yield saved
+            yield finish_rows(path, database)
 
 
 def _copy_all(
@@ -256,11 +270,13 @@ def _put_in(new: NewRoot, store: Store, blob: BlobRow, tell: BlobProgress, *, li
     return blob.size
 
 
-def _put_beside(kept: Store, store: Store, blob: BlobRow, tell: BlobProgress, *, link: bool) -> int:
+def _put_beside(kept: Store, brought: list[str], store: Store, blob: BlobRow, tell: BlobProgress, *, link: bool) -> int:
     if kept.blobs.has(blob):
         tell.exists()
         return 0
     target = kept.blobs.path(blob.digest)
+    if not os.path.lexists(target):
+        brought.append(target)
     # A file of the wrong size is replaced by a rename, as a link cannot do it.
     if link and _linked(store, blob, target, kept.modes.content):
         tell.done()
@@ -307,11 +323,12 @@ def _copy_toc(store: Store, new: NewRoot, diff_id: DiffID) -> None:
             file.close()
 
 
-def _refresh_toc(store: Store, kept: Store, diff_id: DiffID) -> None:
+def _refresh_toc(store: Store, kept: Store, brought: list[str], diff_id: DiffID) -> None:
     if os.path.exists(kept.blobs.toc_path(diff_id)):
         return
     content = _toc(store, diff_id)
     if content is not None:
+        brought.append(kept.blobs.toc_path(diff_id))
         with kept.blobs.new() as file:
             file.write(content)
             file.sync()
@@ -335,6 +352,16 @@ def _write_mark(store: Store, new: NewRoot) -> None:
         mark.close()
 
 
+def _take_back(kept: Store, brought: list[str]) -> None:
+    """Let a backup be what it was before an attempt that failed, unless somebody else may rely on what came."""
+    with kept.metadata.lock(), kept.metadata.read() as rows:
+        if not kept.leases.others():
+            strays, tocs, _ = kept.blobs.strays(rows)
+            unnamed = {*map(kept.blobs.path, strays), *map(kept.blobs.toc_path, tocs)}
+            for path in unnamed.intersection(brought):
+                remove_leftover(path)
+
+
 def _remove_strays(kept: Store) -> None:
     """Remove the files that no row names any more, now that the rows are others."""
     with kept.metadata.read() as rows:
@@ -342,6 +369,7 @@ def _remove_strays(kept: Store) -> None:
     if found:
         with kept.metadata.write() as rows:
             blobs, tocs, _ = kept.blobs.strays(rows)
+            rows.will_go(blobs=blobs, contents=tocs)
             kept.blobs.remove(rows, blobs)
             kept.blobs.remove_tocs(rows, tocs)
 
