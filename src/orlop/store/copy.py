@@ -6,29 +6,31 @@ the rows name stays until its bytes are copied, whoever removes images meanwhile
 
 from __future__ import annotations
 
+import io
 import os
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import NotFound, StorageError, StoreDamaged, StoreInUse, TargetExists
+from orlop.errors import InvalidInput, NotFound, StorageError, StoreDamaged, StoreInUse, TargetExists, TocDamaged
 from orlop.store.blob_progress import BlobProgress
 from orlop.store.blobs import blob_name, toc_name
 from orlop.store.leases import EVERYTHING
+from orlop.store.metadata_sqlite_errors import damaged
 from orlop.store.metadata_sqlite_snapshot import finish_rows
 from orlop.store.new_root import new_root, part_name, remove_tree, require_free, target_of
 from orlop.store.quarantine import Quarantine
 from orlop.store.root import Store, unsafe_at
 from orlop.streams.files import SHARED, NewFile, explained, explaining, fsync_directory, remove_leftover
 from orlop.streams.pipeline import in_parallel
+from orlop.streams.toc import read_toc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from orlop.model.digest import DiffID
     from orlop.model.progress import Progress
-    from orlop.store.metadata import BlobRow
+    from orlop.store.metadata import BlobRow, DiffRow
     from orlop.store.metadata_sqlite_snapshot import SavedRows, Snapshot
     from orlop.store.new_root import NewRoot
 
@@ -126,8 +128,8 @@ def _copied(
     with new_root(path, store.modes, _group(store)) as new:
         with _kept_rows(store, new.rows, alone) as saved:
             copied = _copy_all(store, saved, partial(_put_in, new), link=link, progress=progress)
-            for diff_id in saved.diffs:
-                _copy_toc(store, new, diff_id)
+            for diff in saved.diffs:
+                _copy_toc(store, new, diff)
         if mark:
             _write_mark(store, new)
         if alone is not None:
@@ -193,8 +195,8 @@ def _refreshed(store: Store, path: str, *, link: bool, allow_network: bool, prog
         try:
             with kept.leases.hold([EVERYTHING]), _kept_rows(store, rows, None) as saved:
                 added = _copy_all(store, saved, partial(_put_beside, kept, brought), link=link, progress=progress)
-                for diff_id in saved.diffs:
-                    _refresh_toc(store, kept, brought, diff_id)
+                for diff in saved.diffs:
+                    _refresh_toc(store, kept, brought, diff)
                 with explaining("write", path):
                     fsync_directory(os.path.join(path, "blobs", "sha256"))
                 kept.metadata.replace(rows)
@@ -312,10 +314,10 @@ def _fill(file: NewFile, store: Store, blob: BlobRow, tell: BlobProgress) -> Non
             tell(len(chunk))
 
 
-def _copy_toc(store: Store, new: NewRoot, diff_id: DiffID) -> None:
-    content = _toc(store, diff_id)
+def _copy_toc(store: Store, new: NewRoot, diff: DiffRow) -> None:
+    content = _toc(store, diff)
     if content is not None:
-        path = os.path.join(new.path, toc_name(diff_id))
+        path = os.path.join(new.path, toc_name(diff.diff_id))
         with NewFile(path, shown=new.target) as file:
             file.set_mode(new.modes.file)
             file.write(content)
@@ -323,25 +325,45 @@ def _copy_toc(store: Store, new: NewRoot, diff_id: DiffID) -> None:
             file.close()
 
 
-def _refresh_toc(store: Store, kept: Store, brought: list[str], diff_id: DiffID) -> None:
-    if os.path.exists(kept.blobs.toc_path(diff_id)):
-        return
-    content = _toc(store, diff_id)
-    if content is not None:
-        brought.append(kept.blobs.toc_path(diff_id))
+def _refresh_toc(store: Store, kept: Store, brought: list[str], diff: DiffRow) -> None:
+    content = _toc(store, diff)
+    path = kept.blobs.toc_path(diff.diff_id)
+    if content is not None and not os.path.exists(path):
+        brought.append(path)
         with kept.blobs.new() as file:
             file.write(content)
             file.sync()
             with kept.metadata.write() as rows:
-                kept.blobs.publish_toc(rows, file, diff_id)
+                kept.blobs.publish_toc(rows, file, diff.diff_id)
 
 
-def _toc(store: Store, diff_id: DiffID) -> bytes | None:
-    """Read a table of contents; one that is missing can be made again."""
-    path = store.blobs.toc_path(diff_id)
+def _toc(store: Store, diff: DiffRow) -> bytes | None:
+    """Read a table of contents, by which the layer's row is verified; one that is missing can be made again."""
+    path = store.blobs.toc_path(diff.diff_id)
+    content = None
     with explaining("read", path), suppress(FileNotFoundError), open(path, "rb") as file:
-        return file.read()
-    return None
+        content = file.read()
+    if content is not None:
+        _require_fitting(store, diff, content)
+    return content
+
+
+def _require_fitting(store: Store, diff: DiffRow, content: bytes) -> None:
+    """Raise `DatabaseDamaged` where a layer's row and its table of contents, if that is whole, disagree."""
+    reader = read_toc(io.BytesIO(content))
+    try:
+        for _ in reader:
+            pass
+    except (InvalidInput, TocDamaged):
+        return
+    found = reader.summary
+    if found is not None and (found.entries, found.content_size, found.tar_size) != (
+        diff.entries,
+        diff.content_size,
+        diff.size,
+    ):
+        what = f"what it says of the layer {diff.diff_id} is not what its table of contents says"
+        raise damaged(os.path.join(store.root, "metadata.db"), what)
 
 
 def _write_mark(store: Store, new: NewRoot) -> None:

@@ -42,9 +42,11 @@ def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRE
     """Give the version of a database, 0 for an empty one.
 
     Raises:
-        StoreTooNew: a newer orlop wrote it.
+        StoreTooNew: a newer orlop wrote it. DatabaseDamaged: it has a version that none has.
     """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version < 0:
+        raise damaged(path, f"it says that its schema is {version}")
     if version > schema.version:
         msg = f"{path} was written by a newer orlop (schema {version}, this one knows {schema.version}); upgrade orlop"
         raise StoreTooNew(msg)

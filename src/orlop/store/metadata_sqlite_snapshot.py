@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing, nullcontext
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from orlop.model.digest import DiffID, Digest
-from orlop.store.metadata import BlobRow
 from orlop.store.metadata_sqlite_doubts import look_through
 from orlop.store.metadata_sqlite_errors import damaged, explaining_sqlite
+from orlop.store.metadata_sqlite_schema import version_of
+from orlop.store.metadata_sqlite_values import blob_row, diff_row
 from orlop.streams.files import explaining
+
+if TYPE_CHECKING:
+    from orlop.store.metadata import BlobRow, DiffRow
 
 # What only an operation at work needs is no part of a copy: it ends, and nobody would clean up in the copy.
 _TRIM = (
@@ -31,7 +34,7 @@ class SavedRows(NamedTuple):
 
     images: int
     blobs: list[BlobRow]
-    diffs: list[DiffID]
+    diffs: list[DiffRow]
 
 
 class Snapshot:
@@ -64,8 +67,12 @@ class Snapshot:
             copy.execute("PRAGMA journal_mode=DELETE")
 
     def require_sound(self, path: str) -> None:
-        """Raise `DatabaseDamaged` where anything is wrong with the rows; ``path`` is where they lie."""
+        """Raise `DatabaseDamaged` where anything is wrong with the rows; ``path`` is where they lie.
+
+        Raises `StoreTooNew` where a newer orlop wrote them: nothing is known of what is right then.
+        """
         with explaining_sqlite(path):
+            version_of(self._connection, path)
             look_through(lambda: nullcontext(self._connection), path).require_none()
 
     def needs(self) -> SavedRows:
@@ -110,11 +117,6 @@ def _counted(connection: sqlite3.Connection) -> list[int]:
 
 def _needs(connection: sqlite3.Connection) -> SavedRows:
     images = int(connection.execute("SELECT count(*) FROM image").fetchone()[0])
-    blobs = [
-        BlobRow(Digest.unchecked(digest), size, compression)
-        for digest, size, compression in connection.execute(
-            "SELECT digest, size, compression FROM blob ORDER BY digest"
-        )
-    ]
-    diffs = [DiffID.unchecked(text) for (text,) in connection.execute("SELECT id FROM diff ORDER BY id")]
+    blobs = [blob_row(row) for row in connection.execute("SELECT * FROM blob ORDER BY digest")]
+    diffs = [diff_row(row) for row in connection.execute("SELECT * FROM diff ORDER BY id")]
     return SavedRows(images, blobs, diffs)
