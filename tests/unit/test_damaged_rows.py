@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import orlop
-from orlop import stores
+from orlop import errors, stores
 from orlop.cli.main import run
 from orlop.store import metadata_sqlite_doubts
-from tests.unit.damage import ask, blobs, found, sql, tocs
+from tests.unit.damage import ask, blobs, flip, found, sql, tocs
 from tests.unit.layouts import Layout, named
 
 if TYPE_CHECKING:
@@ -184,3 +184,71 @@ def test_what_an_intact_config_names_is_needed_whatever_the_rows_between_say(pla
     assert state(root).keys() == before
     sql(root, "PRAGMA user_version")
     assert found(stores.fsck(root).damage)
+
+
+def test_a_backup_that_fails_late_leaves_the_older_one_as_it_was(place, capsys):
+    layout = Layout()
+    layout.top(layout.image("new", "newer", **named("example.com/new:1")))
+    with orlop.open(place / "root") as images:
+        images.load(io.BytesIO(layout.pack()))
+        (damaged, *_) = (path for path in blobs(place / "root") if path not in blobs(place / "backup"))
+    # One blob of the new image comes, the other cannot.
+    names = {path.name for path in blobs(place / "backup")}
+    damaged = max(path for path in blobs(place / "root") if path.name not in names)
+    flip(damaged)
+    kept = state(place / "backup")
+    status, said = command(place, "store", "backup", "{}/backup", capsys=capsys)
+    assert status == 6, said
+    assert state(place / "backup") == kept
+    assert not list((place / "backup" / "ingest").iterdir())
+
+
+def test_a_row_of_a_layer_that_contradicts_its_table_of_contents_is_not_copied(place, capsys):
+    sql(place / "root", "UPDATE diff SET entries = entries + 1")
+    kept = state(place / "backup")
+    for verb, target in (("copy", "copy"), ("backup", "fresh"), ("backup", "backup")):
+        status, said = command(place, "store", verb, f"{{}}/{target}", capsys=capsys)
+        assert (status, "orlop fsck --repair" in said) == (6, True), said
+    assert state(place / "backup") == kept
+    assert {path.name for path in place.iterdir()} == {"root", "backup"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "refused", "allowed"),
+    [
+        ("UPDATE image SET created = 5 WHERE id = '{}'", ["images", "df"], ["save", "rmi other"]),
+        ("INSERT INTO image_labels VALUES ('{}', '{{}}')", ["images"], ["rmi other"]),
+        ("UPDATE image SET head = 0", ["images"], ["save"]),
+        ("UPDATE chain SET size = size + 1", ["images", "df"], []),
+    ],
+)
+def test_an_answer_that_would_show_a_wrong_row_is_refused(place, statement, refused, allowed, capsys):
+    root = place / "root"
+    ((image,),) = ask(root, "SELECT image FROM reference WHERE suffix = ':a'")
+    sql(root, statement.format(image))
+    assert stores.fsck(root).damage
+    words = {**COMMANDS, "rmi other": ["rmi", B]}
+    for name in refused:
+        assert command(place, *words[name], capsys=capsys)[0] == 6
+    for name in allowed:
+        assert command(place, *words[name], capsys=capsys)[0] == 0, name
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("value", ["CAST(x'ff00fe' AS TEXT)", "CAST(x'c328' AS TEXT)"])
+@pytest.mark.parametrize(("table", "column"), [("reference", "name"), ("image_labels", "labels"), ("event", "actor")])
+def test_text_that_is_not_utf_8_is_damage(place, table, column, value, capsys):
+    root = place / "root"
+    sql(root, "INSERT OR IGNORE INTO image_labels SELECT id, '{}' FROM image LIMIT 1")
+    sql(root, f"UPDATE OR IGNORE {table} SET {column} = {value}")
+    for name in ("images", "df", "gc"):
+        status, said = command(place, *COMMANDS[name], capsys=capsys)
+        assert status in {0, 6}, said
+    with orlop.open(root) as images, pytest.raises(errors.DatabaseDamaged, match="UTF-8"):
+        images.events() if table == "event" else list(images.listed_images())
+
+
+def test_events_that_are_no_json_are_damage(place):
+    sql(place / "root", "UPDATE event SET attributes = '{'")
+    with orlop.open(place / "root") as images, pytest.raises(errors.DatabaseDamaged):
+        images.events()

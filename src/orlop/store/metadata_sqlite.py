@@ -261,16 +261,11 @@ class SQLiteMetadata(Metadata):
                 with self.lock():
                     connection.execute("PRAGMA journal_mode=WAL")
             self._require_place()
-            self._look_first(connection)
+            self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
         except BaseException:
             connection.close()
             raise
         return connection
-
-    def _look_first(self, connection: sqlite3.Connection) -> None:
-        """Look through a small database, and refuse one that is damaged, unless damage is looked for."""
-        self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
-        self._local.doubts.require_usable()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -430,7 +425,7 @@ class SQLiteMetadata(Metadata):
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         try:
             connection = self._readable(connection)
-            self._look_first(connection)
+            self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
         except BaseException:
             connection.close()
             raise

@@ -88,6 +88,7 @@ class Doubts:
         for kind in ("head-wrong", "name-dangling", "name-invalid") if heads else ():
             self._require(kind)
         self._require("layers-missing")
+        self._require("chain-wrong")
         for row in rows:
             self.require_image(row)
 
@@ -147,7 +148,7 @@ def look_through(
 
 
 def first_look(connection: sqlite3.Connection, path: str) -> Doubts:
-    """Look through a database that is begun to be used, if it is small."""
+    """Look through a database that is begun to be used, if it is small, and refuse one that is damaged itself."""
     (pages,), (size,) = (connection.execute(f"PRAGMA {word}").fetchone() for word in ("page_count", "page_size"))
     if pages * size > SMALL:
         return NO_DOUBTS
@@ -157,6 +158,7 @@ def first_look(connection: sqlite3.Connection, path: str) -> Doubts:
         doubts.moment = moment_of(connection)
     finally:
         connection.execute("ROLLBACK")
+    doubts.require_usable()
     return doubts
 
 
