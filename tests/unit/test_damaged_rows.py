@@ -252,3 +252,11 @@ def test_events_that_are_no_json_are_damage(place):
     sql(place / "root", "UPDATE event SET attributes = '{'")
     with orlop.open(place / "root") as images, pytest.raises(errors.DatabaseDamaged):
         images.events()
+
+
+@pytest.mark.parametrize(
+    ("statement", "name"), [("UPDATE blob SET size = size + 1", "info"), ("UPDATE blob SET compression = 'gzyp'", "df")]
+)
+def test_an_answer_about_a_blob_that_its_file_contradicts_is_refused(place, statement, name, capsys):
+    sql(place / "root", statement)
+    assert command(place, *COMMANDS[name], capsys=capsys)[0] == 6

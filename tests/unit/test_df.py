@@ -50,7 +50,8 @@ def look(root: Path) -> DiskUsage:
     with orlop.open(root) as images:
         usage = images.df()
         assert usage.size == on_disk(root)
-        assert usage.garbage == images.gc(dry_run=True).freed
+        with suppress(errors.DatabaseDamaged):  # nothing is collected because of rows that contradict each other
+            assert usage.garbage == images.gc(dry_run=True).freed
         return usage
 
 

@@ -12,6 +12,7 @@ from orlop.model.digest import DiffID, Digest
 from orlop.service.images import ImageSummary
 from orlop.service.needs import NOBODY, Need, joint, needs_of, take_snapshot
 from orlop.store.disk import BLOB, DATABASE, OTHER, QUARANTINED, TOC, TRASH, UNFINISHED, files_at, files_below
+from orlop.store.layers import compression_of
 from orlop.store.leases import LEFT
 from orlop.store.references import reference_of
 
@@ -197,6 +198,7 @@ class _Look:
             known = self._blobs.get(name)
             if known is not None and known.need is not None:
                 need, owner = max(need, known.need), joint(owner, known.owner)
+            compression_of(blob)
             self._blobs[name] = _Recorded(need, owner, blob.compression)
         self._tocs = {
             f"{diff_id.hex}{_TOC_SUFFIX}": _Recorded(need, owner)

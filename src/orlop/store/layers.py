@@ -6,13 +6,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orlop.errors import (
+    DatabaseDamaged,
     DigestMismatch,
     InvalidInput,
     LayerLimitExceeded,
     LayerNotFound,
     ReadOnlyStore,
     SizeMismatch,
-    StoreDamaged,
 )
 from orlop.model.digest import ChainID, DiffID, chain_id
 from orlop.model.limits import DEFAULT_LIMITS, NO_LIMITS, option_of
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orlop.store.ingest import Readable
     from orlop.store.leases import Hold, Leases
     from orlop.store.metadata import BlobRow, DiffRow, Metadata, Rows, WritableRows
+    from orlop.streams.compression import Compression
 
 
 class LayerMetadata(NamedTuple):
@@ -303,10 +304,7 @@ class LayerStore:
         # A plain form is nearer; a missing one is no reason to fail where another is there.
         blob = next((row for row in stored if self._blobs.has(row)), None) or self._recovered(stored)
         with self._blobs.open_unverified(blob) as file:
-            compression = Compression.__members__.get(blob.compression.upper())
-            if compression is None:
-                msg = f"the blob {blob.digest} is said to be {blob.compression!r}, which nothing is; run orlop fsck"
-                raise StoreDamaged(msg)
+            compression = compression_of(blob)
             plain = file if compression is Compression.NONE else decompressed(file, compression, limits=NO_LIMITS)
             yield from _verified(plain, diff)
 
@@ -316,6 +314,17 @@ class LayerStore:
             with suppress(ReadOnlyStore), self.metadata.write() as rows:
                 self._blobs.put_back(rows)
         return next((row for row in stored if self._blobs.has(row)), stored[0])
+
+
+def compression_of(blob: BlobRow) -> Compression:
+    """Return how a blob is compressed. Raises `DatabaseDamaged` where its row says what nothing is."""
+    from orlop.streams.compression import Compression  # noqa: PLC0415 - as in `register`
+
+    compression = Compression.__members__.get(blob.compression.upper())
+    if compression is None:
+        msg = f"the blob {blob.digest} is said to be {blob.compression!r}, which nothing is; run `orlop fsck --repair`"
+        raise DatabaseDamaged(msg)
+    return compression
 
 
 def _chain_above(rows: Rows, chain: ChainID, lower: ChainID | None) -> list[ChainRow]:

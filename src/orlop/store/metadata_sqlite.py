@@ -223,15 +223,16 @@ class SQLiteMetadata(Metadata):
                 self._connections[threading.current_thread()] = connection
         return connection
 
-    def require_sound(self) -> None:
+    def require_sound(self, *, but: Iterable[str] = ()) -> None:
         """Look through all rows before something is done because of all of them, with nothing locked meanwhile.
 
-        What was looked through already, and has not changed since, is not again. Raises `DatabaseDamaged`.
+        What was looked through already, and has not changed since, is not again. Raises `DatabaseDamaged` for whatever
+        is wrong ``but`` for problems of some kinds.
         """
         with self._reading() as connection:
             known: Doubts = self._local.doubts
             is_current = known.moment == moment_of(connection)
-        (known if is_current else look_through(self._reading, self._path)).require_none()
+        (known if is_current else look_through(self._reading, self._path)).require_none(but=but)
 
     def _opened(self) -> sqlite3.Connection:
         # `close` may be called by another thread than the one that connected.

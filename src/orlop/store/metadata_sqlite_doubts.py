@@ -67,10 +67,11 @@ class Doubts:
     def __bool__(self) -> bool:
         return bool(self._problems)
 
-    def require_none(self) -> None:
-        """Refuse where anything is wrong."""
-        if self._problems:
-            raise self._refusal(self._problems[0], len(self._problems) - 1)
+    def require_none(self, *, but: Iterable[str] = ()) -> None:
+        """Refuse where anything is wrong ``but`` problems of some kinds."""
+        wrong = [one for one in self._problems if one.kind not in but]
+        if wrong:
+            raise self._refusal(wrong[0], len(wrong) - 1)
 
     def require_usable(self) -> None:
         """Refuse where the database itself is damaged."""

@@ -43,11 +43,10 @@ class _Link(NamedTuple):
 _LINKS: Final = (
     _Link("chains", "layer", "chain", "parent"),
     _Link("chains", "layer", "chain", "id"),
-    _Link("chains", "layer", "lease", "digest"),
     _Link("contents", "content", "chain", "diff"),
     _Link("contents", "content", "diff_blob", "diff"),
     _Link("contents", "content", "diff", "id"),
-    _Link("contents", "content", "lease", "digest"),
+    _Link("leased", "layer", "lease", "digest"),
     _Link("blobs", "blob", "diff_blob", "blob"),
     _Link("blobs", "blob", "blob", "digest"),
     _Link("manifests", "manifest", "image_manifest", "manifest"),
@@ -80,6 +79,8 @@ class Going:
     contents: set[str] = field(default_factory=set)
     blobs: set[str] = field(default_factory=set)
     manifests: set[str] = field(default_factory=set)
+    leased: set[str] = field(default_factory=set)
+    """The layers and contents whose rows were deleted. Of what has only a file left, a lease is no sign of need."""
 
     def require_unneeded(self, connection: sqlite3.Connection) -> None:
         """Raise `DatabaseDamaged` where a row still needs something of it, inside the transaction of a connection."""

@@ -90,6 +90,7 @@ class SQLiteRows(WritableRows):
         if self._gone is not None:
             for kind, digest in digests.items():
                 getattr(self._gone, kind).discard(str(digest))
+                self._gone.leased.discard(str(digest))
 
     def require_unneeded(self) -> None:
         """Raise `DatabaseDamaged` where a row still needs something that goes with this write."""
@@ -338,6 +339,7 @@ class SQLiteRows(WritableRows):
                 break
             self._run("DELETE FROM chain WHERE id = ?", (str(current),))
             self._going().chains.add(str(current))
+            self._going().leased.add(str(current))
             gone.append(row)
             freed = self.prune_diff(row.diff_id)
             if freed is not None:
@@ -369,6 +371,7 @@ class SQLiteRows(WritableRows):
         unneeded = "DELETE FROM blob WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM diff_blob WHERE blob = ?1)"
         freed = [blob for blob in blobs if self._run(unneeded, (str(blob),)).rowcount > 0]
         self.will_go(blobs=freed, contents=[diff_id])
+        self._going().leased.add(str(diff_id))
         return freed
 
     def prune_blobs(self) -> list[Digest]:
