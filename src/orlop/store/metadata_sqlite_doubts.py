@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orlop.store.metadata import ChainRow, ImageRow, ManifestRow
     from orlop.store.metadata_sqlite_check import RowProblem
 
-SMALL: Final = 1 << 20
+SMALL: Final = 256 << 10
 """The size in bytes up to which a database is looked through before it is first used."""
 
 # What a problem of these kinds is about can be named, and everything else is right.
