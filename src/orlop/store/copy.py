@@ -387,9 +387,10 @@ def _take_back(kept: Store, brought: list[str]) -> None:
 def _remove_strays(kept: Store) -> None:
     """Remove the files that no row names any more, now that the rows are others."""
     with kept.metadata.read() as rows:
-        found = any(kept.blobs.strays(rows)[:2])
+        found = kept.blobs.needs_recovery() or any(kept.blobs.strays(rows)[:2])
     if found:
         with kept.metadata.write() as rows:
+            kept.blobs.sweep_trash(rows)
             blobs, tocs, _ = kept.blobs.strays(rows)
             rows.will_go(blobs=blobs, contents=tocs)
             kept.blobs.remove(rows, blobs)

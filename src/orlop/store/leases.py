@@ -97,6 +97,9 @@ class Leases:
             self._held.subtract(digests)
             rows.after_rollback(partial(self._protect_on, hold, digests))
             _let_go(rows, self._name, [digest for digest in digests if self._held[digest] <= 0])
+            for name in self._dead(rows):
+                if name != LEFT:
+                    _let_go(rows, name, rows.lease_digests(name))
 
     def _protect_on(self, hold: Hold, digests: list[Digest]) -> None:
         hold.digests = digests
@@ -140,14 +143,15 @@ class Leases:
         Only what removes things does this, and then takes what nothing else needs.
         """
         free: list[Digest] = []
-        others = [name for name in rows.leases() if name != self._name]
-        if others:
-            alive = self.alive()
-            for name in others:
-                if name not in alive:
-                    free += rows.lease_digests(name)
-                    rows.delete_lease(name)
+        for name in self._dead(rows):
+            free += rows.lease_digests(name)
+            rows.delete_lease(name)
         return free
+
+    def _dead(self, rows: WritableRows) -> list[str]:
+        others = [name for name in rows.leases() if name != self._name]
+        alive = self.alive() if others else set()
+        return [name for name in others if name not in alive]
 
     def close(self) -> None:
         """End the lease. Where its rows cannot be deleted it is dead all the same, and others sweep them up."""
