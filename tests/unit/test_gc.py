@@ -20,6 +20,7 @@ import pytest
 import orlop
 from orlop import errors, stores
 from orlop.cli.main import run
+from orlop.model.digest import Digest
 from orlop.store.leases import EVERYTHING
 from orlop.store.root import Store
 from tests.invariants import broken
@@ -34,6 +35,7 @@ TOP = Path(__file__).parents[2]
 # A process that works with layers until it is told to end, or is killed.
 OWNER = """
 import io, sys
+from orlop.model.digest import Digest
 from orlop.model.limits import Limits
 from orlop.store.ingest import ingest_layer
 from orlop.store.root import Store
@@ -241,7 +243,7 @@ def test_what_was_on_its_way_out_goes_and_what_was_to_come_back_comes_back(root:
 
 def test_rows_that_lead_to_nothing_go(root: Path) -> None:
     with closing(sqlite3.connect(root / "metadata.db")) as database:
-        database.execute("INSERT INTO manifest VALUES (?, 'x', x'7b7d')", (f"sha256:{'e' * 64}",))
+        database.execute("INSERT INTO manifest VALUES (?, 'x', x'7b7d')", (str(Digest.of(b"{}")),))
         database.execute("INSERT INTO blob VALUES (?, 5, 'none')", (f"sha256:{'f' * 64}",))
         database.commit()
     (root / "blobs/sha256" / ("f" * 64)).write_bytes(b"12345")

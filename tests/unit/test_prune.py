@@ -12,7 +12,7 @@ import pytest
 
 from orlop import errors, stores
 from orlop.cli.main import run
-from orlop.model.digest import ImageID
+from orlop.model.digest import DiffID, ImageID, chain_id
 from orlop.model.reference import Reference
 from orlop.service.image_service import ImageService
 from orlop.store.root import Store
@@ -294,7 +294,7 @@ class TestLayers:
 def _chain_on(rows: Any) -> tuple[Any, ...]:
     """A layer on the only one there is, which no image stands on."""
     (row,) = rows.chains()
-    chain = type(row.chain_id).parse("sha256:" + 64 * "1")
+    chain = chain_id((DiffID.wrap(row.chain_id), row.diff_id))
     return chain, row.chain_id, row.diff_id, row.size * 2, 2
 
 

@@ -315,7 +315,7 @@ class TestReferences:
 
 
 class TestLeases:
-    def test_what_went_during_a_save_goes_with_its_end(self, data, tmp_path):
+    def test_what_was_removed_during_a_save_goes_with_the_next_removal(self, data, tmp_path):
         with orlop.open(tmp_path / "root") as images:
             archive = data / "dockerd-29-overlay2" / "tiny.tar"
             images.load(archive)
@@ -323,6 +323,9 @@ class TestLeases:
             first = next(saving)
             assert not any(line.startswith("sha256:") for line in images.remove("example/tiny:1.0").deleted[1:])
             assert first + b"".join(saving) == archive.read_bytes()
+            # A command that reads removes nothing.
+            assert images.layer_store.map() != {}
+            images.prune()
             assert images.layer_store.map() == {}
             assert not list((tmp_path / "root" / "blobs" / "sha256").iterdir())
             assert not list((tmp_path / "root" / "toc" / "sha256").iterdir())
@@ -651,6 +654,12 @@ class TestCrashes:
             blob = tmp_path / "root" / "blobs" / "sha256" / diff_id(ONE).hex
             blob.write_bytes(ONE) if not row_is_there else None
             blob.rename(tmp_path / "root" / "trash" / f"sha256-{diff_id(ONE).hex}")
+        with Store(tmp_path / "root") as store:
+            # Who only opens a store removes nothing.
+            assert bool(leftovers(store)) is not row_is_there
+            assert blob.exists() is row_is_there
+        with orlop.open(tmp_path / "root") as images:
+            images.gc()
         with Store(tmp_path / "root") as store:
             assert not leftovers(store)
             assert blob.exists() is row_is_there

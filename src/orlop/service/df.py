@@ -12,6 +12,8 @@ from orlop.model.digest import DiffID, Digest
 from orlop.service.images import ImageSummary
 from orlop.service.needs import NOBODY, Need, joint, needs_of, take_snapshot
 from orlop.store.disk import BLOB, DATABASE, OTHER, QUARANTINED, TOC, TRASH, UNFINISHED, files_at, files_below
+from orlop.store.layers import compression_of
+from orlop.store.leases import LEFT
 from orlop.store.references import reference_of
 
 if TYPE_CHECKING:
@@ -130,7 +132,7 @@ def df(store: Store) -> DiskUsage:
     files = list(files_below(store.root))
     with store.metadata.read() as rows:
         found = take_snapshot(rows)
-    living |= found.leases.keys() if store.read_only else _living(store)
+    living |= found.leases.keys() - {LEFT} if store.read_only else _living(store)
     needs = needs_of(found, [digest for name in found.leases.keys() & living for digest in found.leases[name]])
     look = _Look(store, found, needs, living)
     look.count([*files, *files_at(store.root)])
@@ -196,6 +198,7 @@ class _Look:
             known = self._blobs.get(name)
             if known is not None and known.need is not None:
                 need, owner = max(need, known.need), joint(owner, known.owner)
+            compression_of(blob)
             self._blobs[name] = _Recorded(need, owner, blob.compression)
         self._tocs = {
             f"{diff_id.hex}{_TOC_SUFFIX}": _Recorded(need, owner)

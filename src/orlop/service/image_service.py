@@ -308,7 +308,8 @@ class ImageService:
             prune: its nameless parents too.
 
         Raises:
-            ImageNotFound: there is no such image. ImageInUse: it has children, or several names.
+            ImageNotFound: there is no such image. ImageInUse: it has children, or several names. DatabaseDamaged: a
+                row still needs what was to go; nothing was removed.
         """
         from orlop.service.remove import remove  # noqa: PLC0415 - one verb needs one verb's code
 
@@ -343,7 +344,8 @@ class ImageService:
 
         Raises:
             InvalidFilter: a filter cannot be read. InvalidInput: a number is too small. QuotaExceeded: what must stay
-                takes more than ``max_size``; nothing was removed.
+                takes more than ``max_size``; nothing was removed. DatabaseDamaged: rows contradict each other or what
+                is hashed; nothing was removed.
         """
         from orlop.service.prune import prune  # noqa: PLC0415 - one verb needs one verb's code
 
@@ -403,6 +405,7 @@ class ImageService:
             dry_run: only say what would go; nothing is changed.
 
         Raises:
+            DatabaseDamaged: rows contradict each other or what is hashed; nothing was removed.
             ReadOnlyStore, StorageError: the store cannot be written.
         """
         from orlop.store.gc import collect_garbage  # noqa: PLC0415 - one verb needs one verb's code

@@ -10,7 +10,7 @@ from orlop.errors import InvalidTimestamp
 from orlop.model.digest import ChainID, DiffID
 from orlop.service.remove import Ground
 from orlop.store.images import PINNED, USED
-from orlop.store.leases import EVERYTHING
+from orlop.store.leases import EVERYTHING, LEFT
 from orlop.store.references import reference_of
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _leases(store: Store, rows: Rows) -> tuple[Counter[str], list[list[Digest]]]
     # Where nothing can be written nobody else's locks can be tried; then all count as those of the living.
     alive = held.keys() if store.read_only or not held else store.leases.alive(sweep=False)
     counts = Counter(str(digest) for digests in held.values() for digest in digests)
-    return counts, [digests for name, digests in held.items() if name not in alive]
+    return counts, [digests for name, digests in held.items() if name == LEFT or name not in alive]
 
 
 class PlannedGround(Ground):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput
 from orlop.service.filters import PRUNE_FILTERS, parse_filters
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from orlop.store.root import Store
 
 __all__ = ["PruneReport", "prune"]
+
+_FORGIVEN: Final = ("config-damaged", "name-dangling")
+"""What is wrong with an image or a name that may go, and says nothing of what others need."""
 
 
 def prune(
@@ -39,6 +42,7 @@ def prune(
             raise InvalidInput(msg)
     rules = Rules(all or wanted.dangling is False, wanted, keep_last, max_size)
     if dry_run:
+        store.metadata.require_sound(but=_FORGIVEN)
         with store.metadata.read() as rows:
             plan = _planned(store, rows, rules)
         return _report(plan, plan.lines, dry_run=True)
@@ -46,10 +50,12 @@ def prune(
 
 
 def _pruned(store: Store, rules: Rules) -> PruneReport:
+    store.metadata.require_sound(but=_FORGIVEN)
     with store.metadata.write() as rows:
         plan = _planned(store, rows, rules)
+        store.blobs.sweep_trash(rows)
         removal = Removal(StoreGround(store))
-        removal.lines += [("Deleted", str(layer.chain_id)) for layer in store.leases.drop_dead(rows)]
+        removal.lines += [("Deleted", str(layer.chain_id)) for layer in store.layers.prune_dead(rows)]
         for deed in plan.deeds:
             deed.do(removal)
         store.events.pruned(plan.reclaimed)

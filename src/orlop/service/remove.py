@@ -179,7 +179,8 @@ def remove(store: Store, name: str, *, force: bool = False, prune: bool = True) 
 
 
 def _removed(store: Store, name: str, *, force: bool, prune: bool) -> RemoveReport:
-    with store.metadata.write():
+    with store.metadata.write() as rows:
+        store.blobs.sweep_trash(rows)
         removal = Removal(StoreGround(store), parents=prune)
         dangling = _dangling(store, name)
         if dangling is not None:

@@ -245,16 +245,28 @@ class FileBlobStore(BlobStore):
 
     def remove_stray(self, rows: WritableRows, path: str) -> None:
         """Remove a file that no row names in the same way; one in ``trash/`` is there already."""
-        if os.path.dirname(path) == os.path.join(self._root, "trash"):
+        folder, name = os.path.split(path)
+        if folder == os.path.join(self._root, "trash"):
+            digest = _set_aside_as(name)
+            # What came back meanwhile, under its own name, is needed; this file is not.
+            if digest is not None and self._home(rows, digest) is None:
+                _will_go(rows, digest)
             rows.after_commit(partial(_unlink, path))
-        else:
-            self._set_aside(rows, path, "stray")
+            return
+        digest = _stray_as(os.path.relpath(path, self._root))
+        if digest is not None:
+            _will_go(rows, digest)
+        self._set_aside(rows, path, "stray")
 
-    def recover(self, rows: Rows) -> None:
-        """Finish, inside a write, what a crash interrupted: what a row names goes back, anything else goes."""
-        self.put_back(rows)
-        for aside, _ in self.trash(rows):
-            _unlink(aside)
+    def sweep_trash(self, rows: WritableRows) -> None:
+        """Finish, inside a write, what a crash interrupted: what a row names goes back, anything else goes.
+
+        Only what removes things does this. A command that reads puts back, and leaves the rest.
+        """
+        if self.needs_recovery():
+            self.put_back(rows)
+            for aside, _ in self.trash(rows):
+                self.remove_stray(rows, aside)
 
     def put_back(self, rows: Rows) -> None:
         """Put back, inside a write, what is in ``trash/`` and has a row: its removal was undone."""
@@ -269,20 +281,16 @@ class FileBlobStore(BlobStore):
         with explaining("read", directory):
             names = sorted(os.listdir(directory))
         for name in names:
-            home = self._home(rows, name.partition(".")[0])
+            digest = _set_aside_as(name)
+            home = None if digest is None else self._home(rows, digest)
             yield os.path.join(directory, name), None if home is None or os.path.exists(home) else home
 
-    def _home(self, rows: Rows, name: str) -> str | None:
-        """Give where a file lay that was set aside under a name, if a row still names it."""
-        from orlop.model.digest import DiffID, Digest  # noqa: PLC0415 - only after a crash
+    def _home(self, rows: Rows, digest: Digest) -> str | None:
+        """Return where content lies, if a row still names it."""
+        from orlop.model.digest import DiffID  # noqa: PLC0415 - only after a crash
 
-        try:
-            digest = Digest.parse(name.removeprefix("toc-").replace("-", ":", 1))
-        except InvalidDigest:
-            return None
-        if name.startswith("toc-"):
-            diff_id = DiffID.wrap(digest)
-            return None if rows.diff(diff_id) is None else self.toc_path(diff_id)
+        if isinstance(digest, DiffID):
+            return None if rows.diff(digest) is None else self.toc_path(digest)
         return None if rows.blob(digest) is None else self.path(digest)
 
     def needs_recovery(self) -> bool:
@@ -303,6 +311,36 @@ class FileBlobStore(BlobStore):
             for name in names:
                 if name.partition(".")[0] not in alive:
                     _unlink(os.path.join(ingest, name))
+
+
+def _set_aside_as(name: str) -> Digest | None:
+    """Return what a file in ``trash/`` was by its name: a blob, or as a diff ID a table of contents."""
+    kind = name.partition(".")[0]
+    return _digest_of(kind.removeprefix("toc-").replace("-", ":", 1), toc=kind.startswith("toc-"))
+
+
+def _stray_as(path: str) -> Digest | None:
+    """Return what a file is by its path below the root, in the same way."""
+    folder, algorithm, name = (*path.split(os.sep), "", "")[:3]
+    return _digest_of(f"{algorithm}:{name.removesuffix('.zst')}", toc=folder == "toc")
+
+
+def _digest_of(text: str, *, toc: bool) -> Digest | None:
+    from orlop.model.digest import DiffID, Digest  # noqa: PLC0415 - only where a store is looked through
+
+    try:
+        return DiffID.parse(text) if toc else Digest.parse(text)
+    except InvalidDigest:
+        return None
+
+
+def _will_go(rows: WritableRows, digest: Digest) -> None:
+    from orlop.model.digest import DiffID  # noqa: PLC0415 - as above
+
+    if isinstance(digest, DiffID):
+        rows.will_go(contents=[digest])
+    else:
+        rows.will_go(blobs=[digest])
 
 
 def _size(path: str) -> FileSize:

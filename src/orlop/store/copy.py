@@ -6,28 +6,31 @@ the rows name stays until its bytes are copied, whoever removes images meanwhile
 
 from __future__ import annotations
 
+import io
 import os
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import NotFound, StorageError, StoreDamaged, StoreInUse, TargetExists
+from orlop.errors import InvalidInput, NotFound, StorageError, StoreDamaged, StoreInUse, TargetExists, TocDamaged
 from orlop.store.blob_progress import BlobProgress
 from orlop.store.blobs import blob_name, toc_name
 from orlop.store.leases import EVERYTHING
+from orlop.store.metadata_sqlite_errors import damaged
+from orlop.store.metadata_sqlite_snapshot import finish_rows
 from orlop.store.new_root import new_root, part_name, remove_tree, require_free, target_of
 from orlop.store.quarantine import Quarantine
 from orlop.store.root import Store, unsafe_at
 from orlop.streams.files import SHARED, NewFile, explained, explaining, fsync_directory, remove_leftover
 from orlop.streams.pipeline import in_parallel
+from orlop.streams.toc import read_toc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from orlop.model.digest import DiffID
     from orlop.model.progress import Progress
-    from orlop.store.metadata import BlobRow
+    from orlop.store.metadata import BlobRow, DiffRow
     from orlop.store.metadata_sqlite_snapshot import SavedRows, Snapshot
     from orlop.store.new_root import NewRoot
 
@@ -96,6 +99,7 @@ def move_store(
             msg = f"the store at {store.root} is in use by another program; wait until it ends"
             raise StoreInUse(msg)
         require_free(path)
+        snapshot.require_sound(os.path.join(store.root, "metadata.db"))
         try:
             os.rename(root, path)
         except OSError:
@@ -124,8 +128,8 @@ def _copied(
     with new_root(path, store.modes, _group(store)) as new:
         with _kept_rows(store, new.rows, alone) as saved:
             copied = _copy_all(store, saved, partial(_put_in, new), link=link, progress=progress)
-            for diff_id in saved.diffs:
-                _copy_toc(store, new, diff_id)
+            for diff in saved.diffs:
+                _copy_toc(store, new, diff)
         if mark:
             _write_mark(store, new)
         if alone is not None:
@@ -168,7 +172,7 @@ def _require_right(new: NewRoot) -> None:
     from orlop.store.fsck import look  # noqa: PLC0415 - only where a store is moved
     from orlop.store.problem import DAMAGE  # noqa: PLC0415 - as above
 
-    with Store(new.path, create=False, allow_network=True) as copy:
+    with Store(new.path, create=False, allow_network=True, wary=False) as copy:
         damage = [problem for problem in look(copy, settled=True).problems if problem.level == DAMAGE]
     if damage:
         msg = f"the copy at {new.target} is not right, and the store stays where it is: {damage[0].message}"
@@ -187,14 +191,19 @@ def _refreshed(store: Store, path: str, *, link: bool, allow_network: bool, prog
         kept.leases.alive()
         kept.blobs.sweep_ingests()
         rows = os.path.join(path, "ingest", f"{kept.leases.name()}.rows")
+        brought: list[str] = []
         try:
             with kept.leases.hold([EVERYTHING]), _kept_rows(store, rows, None) as saved:
-                added = _copy_all(store, saved, partial(_put_beside, kept), link=link, progress=progress)
-                for diff_id in saved.diffs:
-                    _refresh_toc(store, kept, diff_id)
+                added = _copy_all(store, saved, partial(_put_beside, kept, brought), link=link, progress=progress)
+                for diff in saved.diffs:
+                    _refresh_toc(store, kept, brought, diff)
                 with explaining("write", path):
                     fsync_directory(os.path.join(path, "blobs", "sha256"))
                 kept.metadata.replace(rows)
+        except BaseException:
+            with suppress(Exception):  # the first error is the one to show
+                _take_back(kept, brought)
+            raise
         finally:
             remove_leftover(rows)
         _remove_strays(kept)
@@ -203,16 +212,22 @@ def _refreshed(store: Store, path: str, *, link: bool, allow_network: bool, prog
 
 @contextmanager
 def _kept_rows(store: Store, path: str, alone: Snapshot | None) -> Iterator[SavedRows]:
-    """Save all rows of one moment, and keep what they name for a block."""
+    """Save all rows of one moment, verified, and keep what they name for a block.
+
+    Raises:
+        DatabaseDamaged: they are damaged, or contradict each other or what is hashed.
+    """
     mode = store.modes.file
+    database = os.path.join(store.root, "metadata.db")
     if alone is not None:
-        yield alone.save(path, mode=mode)
+        alone.write(path, mode=mode)
+        yield finish_rows(path, database)
         return
     if store.read_only:
         # Who reads from a store that cannot be written has nobody to be protected from.
         with store.metadata.snapshot() as snapshot:
-            saved = snapshot.save(path, mode=mode)
-        yield saved
+            snapshot.write(path, mode=mode)
+        yield finish_rows(path, database)
         return
     store.leases.alive()  # sweeps up what dead processes left
     with ExitStack() as view:
@@ -220,9 +235,10 @@ def _kept_rows(store: Store, path: str, alone: Snapshot | None) -> Iterator[Save
             hold = store.leases.hold([EVERYTHING])
             snapshot = view.enter_context(store.metadata.snapshot())
         with hold:
-            saved = snapshot.save(path, mode=mode)
+            snapshot.write(path, mode=mode)
+            # The log grows as long as anybody looks at this moment.
             view.close()
-            yield saved
+            yield finish_rows(path, database)
 
 
 def _copy_all(
@@ -256,11 +272,13 @@ def _put_in(new: NewRoot, store: Store, blob: BlobRow, tell: BlobProgress, *, li
     return blob.size
 
 
-def _put_beside(kept: Store, store: Store, blob: BlobRow, tell: BlobProgress, *, link: bool) -> int:
+def _put_beside(kept: Store, brought: list[str], store: Store, blob: BlobRow, tell: BlobProgress, *, link: bool) -> int:
     if kept.blobs.has(blob):
         tell.exists()
         return 0
     target = kept.blobs.path(blob.digest)
+    if not os.path.lexists(target):
+        brought.append(target)
     # A file of the wrong size is replaced by a rename, as a link cannot do it.
     if link and _linked(store, blob, target, kept.modes.content):
         tell.done()
@@ -296,10 +314,10 @@ def _fill(file: NewFile, store: Store, blob: BlobRow, tell: BlobProgress) -> Non
             tell(len(chunk))
 
 
-def _copy_toc(store: Store, new: NewRoot, diff_id: DiffID) -> None:
-    content = _toc(store, diff_id)
+def _copy_toc(store: Store, new: NewRoot, diff: DiffRow) -> None:
+    content = _toc(store, diff)
     if content is not None:
-        path = os.path.join(new.path, toc_name(diff_id))
+        path = os.path.join(new.path, toc_name(diff.diff_id))
         with NewFile(path, shown=new.target) as file:
             file.set_mode(new.modes.file)
             file.write(content)
@@ -307,24 +325,45 @@ def _copy_toc(store: Store, new: NewRoot, diff_id: DiffID) -> None:
             file.close()
 
 
-def _refresh_toc(store: Store, kept: Store, diff_id: DiffID) -> None:
-    if os.path.exists(kept.blobs.toc_path(diff_id)):
-        return
-    content = _toc(store, diff_id)
-    if content is not None:
+def _refresh_toc(store: Store, kept: Store, brought: list[str], diff: DiffRow) -> None:
+    content = _toc(store, diff)
+    path = kept.blobs.toc_path(diff.diff_id)
+    if content is not None and not os.path.exists(path):
+        brought.append(path)
         with kept.blobs.new() as file:
             file.write(content)
             file.sync()
             with kept.metadata.write() as rows:
-                kept.blobs.publish_toc(rows, file, diff_id)
+                kept.blobs.publish_toc(rows, file, diff.diff_id)
 
 
-def _toc(store: Store, diff_id: DiffID) -> bytes | None:
-    """Read a table of contents; one that is missing can be made again."""
-    path = store.blobs.toc_path(diff_id)
+def _toc(store: Store, diff: DiffRow) -> bytes | None:
+    """Read a table of contents, by which the layer's row is verified; one that is missing can be made again."""
+    path = store.blobs.toc_path(diff.diff_id)
+    content = None
     with explaining("read", path), suppress(FileNotFoundError), open(path, "rb") as file:
-        return file.read()
-    return None
+        content = file.read()
+    if content is not None:
+        _require_fitting(store, diff, content)
+    return content
+
+
+def _require_fitting(store: Store, diff: DiffRow, content: bytes) -> None:
+    """Raise `DatabaseDamaged` where a layer's row and its table of contents, if that is whole, disagree."""
+    reader = read_toc(io.BytesIO(content))
+    try:
+        for _ in reader:
+            pass
+    except (InvalidInput, TocDamaged):
+        return
+    found = reader.summary
+    if found is not None and (found.entries, found.content_size, found.tar_size) != (
+        diff.entries,
+        diff.content_size,
+        diff.size,
+    ):
+        what = f"what it says of the layer {diff.diff_id} is not what its table of contents says"
+        raise damaged(os.path.join(store.root, "metadata.db"), what)
 
 
 def _write_mark(store: Store, new: NewRoot) -> None:
@@ -335,13 +374,25 @@ def _write_mark(store: Store, new: NewRoot) -> None:
         mark.close()
 
 
+def _take_back(kept: Store, brought: list[str]) -> None:
+    """Let a backup be what it was before an attempt that failed, unless somebody else may rely on what came."""
+    with kept.metadata.lock(), kept.metadata.read() as rows:
+        if not kept.leases.others():
+            strays, tocs, _ = kept.blobs.strays(rows)
+            unnamed = {*map(kept.blobs.path, strays), *map(kept.blobs.toc_path, tocs)}
+            for path in unnamed.intersection(brought):
+                remove_leftover(path)
+
+
 def _remove_strays(kept: Store) -> None:
     """Remove the files that no row names any more, now that the rows are others."""
     with kept.metadata.read() as rows:
-        found = any(kept.blobs.strays(rows)[:2])
+        found = kept.blobs.needs_recovery() or any(kept.blobs.strays(rows)[:2])
     if found:
         with kept.metadata.write() as rows:
+            kept.blobs.sweep_trash(rows)
             blobs, tocs, _ = kept.blobs.strays(rows)
+            rows.will_go(blobs=blobs, contents=tocs)
             kept.blobs.remove(rows, blobs)
             kept.blobs.remove_tocs(rows, tocs)
 

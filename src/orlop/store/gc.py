@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from orlop.store.leases import EVERYTHING
+from orlop.store.leases import EVERYTHING, LEFT
 from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def collect_garbage(store: Store, *, dry_run: bool = False) -> GcReport:
 
 
 def _collected(store: Store, *, dry_run: bool) -> GcReport:
+    # Nothing is garbage because of a row that is wrong.
+    store.metadata.require_sound()
     collection = _Collection(store, dry_run=dry_run)
     with suppress(_Undone), store.metadata.write() as rows:
         collection.run(rows)
@@ -104,7 +106,8 @@ class _Collection:
         for name in rows.leases():
             if name not in alive:
                 rows.delete_lease(name)
-                self._tell("lease", name, "its owner has died")
+                if name != LEFT:
+                    self._tell("lease", name, "its owner has died")
 
     def _layers(self, rows: WritableRows) -> None:
         for top in rows.loose_chains():

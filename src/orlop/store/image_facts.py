@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from orlop.errors import InvalidInput
 from orlop.model.timestamp import ZERO, Timestamp
+
+if TYPE_CHECKING:
+    from orlop.model.digest import DiffID
 
 
 class ImageFacts(NamedTuple):
@@ -33,6 +36,13 @@ def image_facts(config: bytes) -> ImageFacts:
         image.created.nanosecond,
         None if labels is None else dict(labels),
     )
+
+
+def diff_ids_of(config: bytes) -> tuple[DiffID, ...]:
+    """Return the layers' contents that a config names. Raises `InvalidInput` where it is not an image's."""
+    from orlop.model.image import Image  # noqa: PLC0415 - as above
+
+    return Image.from_json(config).rootfs.diff_ids
 
 
 def glimpsed_facts(config: bytes) -> ImageFacts | None:

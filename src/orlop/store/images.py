@@ -21,6 +21,7 @@ from orlop.errors import (
 )
 from orlop.model.digest import ImageID
 from orlop.store.backend import ImageIndex
+from orlop.store.layers import required
 from orlop.store.metadata import parent_of
 from orlop.streams.files import afterwards
 
@@ -88,6 +89,13 @@ class ImageStore:
             return image.id
         check_history(image)
         chain_id = image.rootfs.chain_id()
+        if self._rows is not None:
+            # The image's row retains the layer from the moment at which it is written.
+            with self._rows.write() as rows:
+                if chain_id is not None:
+                    required(rows, chain_id)
+                self._backend.set_image(image)
+            return image.id
         with self._backend.together():
             layer = None if chain_id is None else self._layers.get(chain_id)
             with afterwards(partial(self._retain, image.id, layer)):
@@ -100,7 +108,7 @@ class ImageStore:
     def _retain(self, image_id: ImageID, layer: Layer | None) -> None:
         if layer is None:
             return
-        if self._rows is not None or not self._has(image_id):
+        if not self._has(image_id):
             self._layers.release(layer)
         else:
             self._retained[image_id] = layer

@@ -7,14 +7,16 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orlop.errors import SizeMismatch
 from orlop.store.copy import backup_source
 from orlop.store.disk import entries_of
 from orlop.streams.files import SHARED, explaining
 from orlop.streams.filesystems import file_system_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from orlop.store.metadata import BlobRow
     from orlop.store.root import Store
 
 
@@ -58,6 +60,8 @@ def store_info(store: Store) -> StoreInfo:
     found = file_system_of(store.root)
     with store.metadata.read() as rows:
         counts = rows.counts()
+        blobs = rows.blobs()
+    _require_sizes(store, blobs)
     with explaining("read", store.root):
         return StoreInfo(
             root=store.root,
@@ -72,6 +76,15 @@ def store_info(store: Store) -> StoreInfo:
             ingests=len(os.listdir(os.path.join(store.root, "ingest"))),
             trash=len(os.listdir(os.path.join(store.root, "trash"))),
         )
+
+
+def _require_sizes(store: Store, blobs: Iterable[BlobRow]) -> None:
+    """Raise `SizeMismatch` where a file has another size than is counted; one that is missing is not looked at."""
+    for blob in blobs:
+        size = store.blobs.size_of(blob.digest).size
+        if size not in {0, blob.size}:
+            msg = f"the blob {blob.digest} has {size} bytes instead of {blob.size}; run `orlop fsck`"
+            raise SizeMismatch(msg)
 
 
 def _sizes(root: str, folder: str = "") -> Iterator[int]:

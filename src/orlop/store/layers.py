@@ -6,13 +6,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orlop.errors import (
+    DatabaseDamaged,
     DigestMismatch,
     InvalidInput,
     LayerLimitExceeded,
     LayerNotFound,
     ReadOnlyStore,
     SizeMismatch,
-    StoreDamaged,
 )
 from orlop.model.digest import ChainID, DiffID, chain_id
 from orlop.model.limits import DEFAULT_LIMITS, NO_LIMITS, option_of
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orlop.store.ingest import Readable
     from orlop.store.leases import Hold, Leases
     from orlop.store.metadata import BlobRow, DiffRow, Metadata, Rows, WritableRows
+    from orlop.streams.compression import Compression
 
 
 class LayerMetadata(NamedTuple):
@@ -147,9 +148,9 @@ class StoredLayer:
         """Give one tar of all layers above a lower chain, see `LayerStore.tar_chunks_from`."""
         return self._store.tar_chunks_from(self.chain_id, lower)
 
-    def let_go(self) -> tuple[LayerMetadata, ...]:
-        """Stop protecting the layer, and give the layers that went away with it, top first."""
-        return self._hold.release()
+    def let_go(self) -> None:
+        """Stop protecting the layer. It stays where it is; `LayerStore.release` also takes what nothing needs."""
+        self._hold.release()
 
 
 class LayerStore:
@@ -163,7 +164,6 @@ class LayerStore:
         """The rows: an image that is one of them retains its layers, and nobody need hold a handle for it."""
         self._blobs = blobs
         self._leases = leases
-        leases.when_dropped = self._remove_unneeded
 
     def register(
         self,
@@ -210,18 +210,24 @@ class LayerStore:
         """
         # Inside the caller's write this costs no lock; else the hold and the look are one short write.
         with self.metadata.write() as rows:
-            row, diff = _required(rows, chain_id)
+            row, diff = required(rows, chain_id)
             hold = self._leases.hold([chain_id])
         return StoredLayer(self, row, diff, hold)
 
     def release(self, layer: Layer, /) -> tuple[LayerMetadata, ...]:
         """Give a layer back; what nothing needs any more goes, with its parents, and is returned, top first."""
         with self.metadata.write() as rows:
-            return layer.let_go() if isinstance(layer, StoredLayer) else self.prune(rows, layer.chain_id)
+            if isinstance(layer, StoredLayer):
+                layer.let_go()
+            return self.prune(rows, layer.chain_id)
 
     def prune(self, rows: WritableRows, chain_id: ChainID) -> tuple[LayerMetadata, ...]:
-        """Drop a chain inside a write, from its top, as far as nothing refers to it."""
-        return (*self._leases.drop_dead(rows), *self._prune(rows, chain_id))
+        """Drop a chain inside a write, from its top, as far as nothing refers to it, and what `prune_dead` drops."""
+        return (*self.prune_dead(rows), *self._prune(rows, chain_id))
+
+    def prune_dead(self, rows: WritableRows) -> tuple[LayerMetadata, ...]:
+        """Drop, inside a write, what only leases of ended processes and holds that were released have kept."""
+        return self._remove_unneeded(rows, self._leases.drop_dead(rows))
 
     def _prune(self, rows: WritableRows, chain_id: ChainID) -> tuple[LayerMetadata, ...]:
         gone, blobs, diffs = rows.prune_chain(chain_id)
@@ -298,10 +304,7 @@ class LayerStore:
         # A plain form is nearer; a missing one is no reason to fail where another is there.
         blob = next((row for row in stored if self._blobs.has(row)), None) or self._recovered(stored)
         with self._blobs.open_unverified(blob) as file:
-            compression = Compression.__members__.get(blob.compression.upper())
-            if compression is None:
-                msg = f"the blob {blob.digest} is said to be {blob.compression!r}, which nothing is; run orlop fsck"
-                raise StoreDamaged(msg)
+            compression = compression_of(blob)
             plain = file if compression is Compression.NONE else decompressed(file, compression, limits=NO_LIMITS)
             yield from _verified(plain, diff)
 
@@ -309,16 +312,27 @@ class LayerStore:
         """Look where a process that died while it removed layers may have left their bytes."""
         if self._blobs.needs_recovery():
             with suppress(ReadOnlyStore), self.metadata.write() as rows:
-                self._blobs.recover(rows)
+                self._blobs.put_back(rows)
         return next((row for row in stored if self._blobs.has(row)), stored[0])
+
+
+def compression_of(blob: BlobRow) -> Compression:
+    """Return how a blob is compressed. Raises `DatabaseDamaged` where its row says what nothing is."""
+    from orlop.streams.compression import Compression  # noqa: PLC0415 - as in `register`
+
+    compression = Compression.__members__.get(blob.compression.upper())
+    if compression is None:
+        msg = f"the blob {blob.digest} is said to be {blob.compression!r}, which nothing is; run `orlop fsck --repair`"
+        raise DatabaseDamaged(msg)
+    return compression
 
 
 def _chain_above(rows: Rows, chain: ChainID, lower: ChainID | None) -> list[ChainRow]:
     """Give the layers of a chain, bottom first, down to a lower chain that is not among them."""
-    row, _ = _required(rows, chain)
+    row, _ = required(rows, chain)
     found = [row]
     while row.parent is not None and row.parent != lower:
-        row, _ = _required(rows, row.parent)
+        row, _ = required(rows, row.parent)
         found.append(row)
     if row.parent != lower:
         raise InvalidInput(f"the chain {lower} does not lie below {chain}; name a chain that does")
@@ -343,7 +357,7 @@ def add_chain(
     if parent is None:
         row = ChainRow(ChainID.wrap(diff.diff_id), None, diff.diff_id, diff.content_size, 1, elsewhere)
     else:
-        below, _ = _required(rows, parent)
+        below, _ = required(rows, parent)
         top = chain_id((DiffID.wrap(parent), diff.diff_id))
         if top is None:  # pragma: no cover - two layers always have a chain ID
             raise AssertionError
@@ -363,7 +377,8 @@ def _described(row: ChainRow, below: ChainRow | None) -> LayerMetadata:
     return LayerMetadata(row.chain_id, row.diff_id, row.size, row.size - (0 if below is None else below.size))
 
 
-def _required(rows: Rows, chain_id: ChainID) -> tuple[ChainRow, DiffRow]:
+def required(rows: Rows, chain_id: ChainID) -> tuple[ChainRow, DiffRow]:
+    """Return a layer in its place with its content. Raises `LayerNotFound`."""
     row = rows.chain(chain_id)
     diff = None if row is None else rows.diff(row.diff_id)
     if row is None or diff is None:

@@ -2,6 +2,10 @@
 
 A lease is a file ``leases/<name>`` that its owner holds locked, and rows that say what it protects. When the owner
 ends, however it ends, the lock is free and the rows count for nothing.
+
+Who lets go of content deletes nothing but rows of leases, whatever the rows say of who else needs it: readers hold
+leases, too. What nothing but a lease has kept until then, since its image went meanwhile, is noted under a name that no
+owner has, `LEFT`. The next command that removes anything takes it, as it takes what dead owners held.
 """
 
 from __future__ import annotations
@@ -18,15 +22,17 @@ from orlop.model.digest import Digest
 from orlop.streams.files import PRIVATE, FileLock, explaining, remove_leftover
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
-    from orlop.store.layers import LayerMetadata
     from orlop.store.metadata import Metadata, WritableRows
     from orlop.streams.files import Modes
 
 EVERYTHING: Final = Digest.unchecked("*")
 """Who holds it protects all content: for a copy of the whole store."""
+
+LEFT: Final = "left"
+"""The name under which stands what was let go of and only a removal takes."""
 
 
 class Leases:
@@ -44,8 +50,6 @@ class Leases:
         self._name = ""
         self._held: Counter[Digest] = Counter()
         self._generation = 0
-        self.when_dropped: Callable[[WritableRows, Iterable[Digest]], tuple[LayerMetadata, ...]] = _keep
-        """Called inside a write with what a lease protects no more; the layer store removes what nothing needs."""
         _open_leases.add(self)
 
     def name(self) -> str:
@@ -80,21 +84,22 @@ class Leases:
                 rows.put_lease(name, wanted)
         return Hold(self, wanted, self._generation)
 
-    def drop(self, hold: Hold) -> tuple[LayerMetadata, ...]:
-        """Stop protecting what a hold protects, as far as no other hold does; give the layers that went for it.
+    def drop(self, hold: Hold) -> None:
+        """Stop protecting what a hold protects, as far as no other hold does. Nothing goes but rows of leases.
 
         Where the write is undone the hold protects on, and can be dropped again.
         """
         if hold.generation != self._generation or not hold.digests:
             # The lease ended since, or belongs to the process that this one was forked from.
-            return ()
+            return
         with self._metadata.write() as rows:
             digests, hold.digests = hold.digests, []
             self._held.subtract(digests)
             rows.after_rollback(partial(self._protect_on, hold, digests))
-            free = [digest for digest in digests if self._held[digest] <= 0]
-            rows.delete_lease(self._name, free)
-            return (*self.drop_dead(rows), *self.when_dropped(rows, free))
+            _let_go(rows, self._name, [digest for digest in digests if self._held[digest] <= 0])
+            for name in self._dead(rows):
+                if name != LEFT:
+                    _let_go(rows, name, rows.lease_digests(name))
 
     def _protect_on(self, hold: Hold, digests: list[Digest]) -> None:
         hold.digests = digests
@@ -132,18 +137,21 @@ class Leases:
                 lock.release()
         return free
 
-    def drop_dead(self, rows: WritableRows) -> tuple[LayerMetadata, ...]:
-        """Let the leases of ended processes protect nothing any more, inside a write; give the layers that went."""
-        gone: list[LayerMetadata] = []
+    def drop_dead(self, rows: WritableRows) -> list[Digest]:
+        """Let the leases of ended processes protect nothing any more, inside a write, and return what they protected.
+
+        Only what removes things does this, and then takes what nothing else needs.
+        """
+        free: list[Digest] = []
+        for name in self._dead(rows):
+            free += rows.lease_digests(name)
+            rows.delete_lease(name)
+        return free
+
+    def _dead(self, rows: WritableRows) -> list[str]:
         others = [name for name in rows.leases() if name != self._name]
-        if others:
-            alive = self.alive()
-            for name in others:
-                if name not in alive:
-                    protected = rows.lease_digests(name)
-                    rows.delete_lease(name)
-                    gone += self.when_dropped(rows, protected)
-        return tuple(gone)
+        alive = self.alive() if others else set()
+        return [name for name in others if name not in alive]
 
     def close(self) -> None:
         """End the lease. Where its rows cannot be deleted it is dead all the same, and others sweep them up."""
@@ -163,8 +171,7 @@ class Leases:
         held = [digest for digest, count in self._held.items() if count > 0]
         if held:
             with self._metadata.write() as rows:
-                rows.delete_lease(self._name)
-                self.when_dropped(rows, held)
+                _let_go(rows, self._name, held)
 
     def abandon(self) -> None:
         """Let go, in a forked child, of what belongs to its parent."""
@@ -177,9 +184,9 @@ class Leases:
         self._held = Counter()
 
 
-def _keep(_: WritableRows, __: Iterable[Digest]) -> tuple[LayerMetadata, ...]:
-    """Remove nothing: what leases do where no layer store cares."""
-    return ()
+def _let_go(rows: WritableRows, name: str, digests: Sequence[Digest]) -> None:
+    rows.delete_lease(name, digests)
+    rows.put_lease(LEFT, rows.loose_of(digests))
 
 
 class Hold:
@@ -198,12 +205,9 @@ class Hold:
         self.generation = generation
         self.digests = digests
 
-    def release(self) -> tuple[LayerMetadata, ...]:
-        """Protect no more, and give the layers that went for it, top first; a second call does nothing.
-
-        One that fails changes nothing, and may be repeated.
-        """
-        return self._leases.drop(self)
+    def release(self) -> None:
+        """Protect no more; a second call does nothing. One that fails changes nothing, and may be repeated."""
+        self._leases.drop(self)
 
     def __enter__(self) -> Self:
         return self

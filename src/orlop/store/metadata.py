@@ -203,6 +203,10 @@ class Rows(ABC):
         """Give the layers in their place that no image and no other layer stands on."""
 
     @abstractmethod
+    def loose_of(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Return those of these layers and contents that only leases keep; with `EVERYTHING`, all such."""
+
+    @abstractmethod
     def loose_diffs(self) -> list[DiffID]:
         """Give the layers' contents that are in no chain."""
 
@@ -324,6 +328,14 @@ class WritableRows(Rows):
         """Take content, or all, from a lease."""
 
     @abstractmethod
+    def will_go(self, *, blobs: Iterable[Digest] = (), contents: Iterable[DiffID] = ()) -> None:
+        """Note that files of stored bytes and of tables of contents go when this write is durable.
+
+        Before it commits, the rows themselves are asked whether one of them needs what goes, here or with rows that
+        were deleted; if one does, the write raises `DatabaseDamaged` and is undone.
+        """
+
+    @abstractmethod
     def prune_diff(self, diff_id: DiffID) -> list[Digest] | None:
         """Drop a layer's content if no chain and no lease needs it; gives its blobs, or nothing where it stays."""
 
@@ -390,7 +402,7 @@ def labels_of(text: str) -> dict[str, str] | None:
     """Give the labels that are kept as JSON; nothing for what is no object of texts."""
     try:
         labels = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
         return None

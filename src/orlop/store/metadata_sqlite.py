@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import NoSpace, StoreDamaged, StoreInUse, StoreMoved
 from orlop.store.metadata import Metadata
+from orlop.store.metadata_sqlite_doubts import NO_DOUBTS, first_look, look_through, moment_of
 from orlop.store.metadata_sqlite_errors import explaining_sqlite
 from orlop.store.metadata_sqlite_forks import BLOCKS
 from orlop.store.metadata_sqlite_rows import SQLiteRows
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from orlop.errors import StorageError
     from orlop.store.metadata import Rows, WritableRows
     from orlop.store.metadata_sqlite_check import RowProblem
+    from orlop.store.metadata_sqlite_doubts import Doubts
     from orlop.store.metadata_sqlite_repair import RowMender
     from orlop.store.metadata_sqlite_schema import Schema
     from orlop.store.metadata_sqlite_snapshot import Snapshot
@@ -53,6 +55,7 @@ class SQLiteMetadata(Metadata):
             database.
         modes: who may use the database.
         schema: the shape of the rows; an older database is brought to it as soon as it is used.
+        wary: refuse a database that is damaged: everybody is but who looks for damage.
     """
 
     def __init__(
@@ -62,7 +65,9 @@ class SQLiteMetadata(Metadata):
         refusal: Callable[[], StorageError] | None = None,
         modes: Modes = PRIVATE,
         schema: Schema = CURRENT,
+        wary: bool = True,
     ) -> None:
+        self._wary = wary
         self._root = root
         self._path = os.path.join(root, "metadata.db")
         self._refusal = refusal
@@ -104,7 +109,7 @@ class SQLiteMetadata(Metadata):
             except StoreDamaged:
                 # A store that could not be laid out holds nothing because the disk is full.
                 raise full from None
-        rows = SQLiteRows(connection)
+        rows = SQLiteRows(connection, doubts=self._local.doubts)
         try:
             with explaining_sqlite(self._path):
                 connection.execute("BEGIN")
@@ -139,7 +144,7 @@ class SQLiteMetadata(Metadata):
     def _write(self) -> Iterator[WritableRows]:
         with explaining_sqlite(self._path):
             connection = self._connection()
-        rows = SQLiteRows(connection, writable=True)
+        rows = SQLiteRows(connection, writable=True, doubts=self._local.doubts)
         committing = durable = False
         try:
             with self.lock(), explaining_sqlite(self._path):
@@ -149,6 +154,7 @@ class SQLiteMetadata(Metadata):
                     version_of(connection, self._path, self._schema)
                     self._local.rows = rows
                     yield rows
+                    rows.require_unneeded()
                     for action in rows.preparations:
                         action()
                     committing = True
@@ -240,6 +246,17 @@ class SQLiteMetadata(Metadata):
                 self._connections[threading.current_thread()] = connection
         return connection
 
+    def require_sound(self, *, but: Iterable[str] = ()) -> None:
+        """Look through all rows before something is done because of all of them, with nothing locked meanwhile.
+
+        What was looked through already, and has not changed since, is not again. Raises `DatabaseDamaged` for whatever
+        is wrong ``but`` for problems of some kinds.
+        """
+        with self._reading() as connection:
+            known: Doubts = self._local.doubts
+            is_current = known.moment == moment_of(connection)
+        (known if is_current else look_through(self._reading, self._path)).require_none(but=but)
+
     def _opened(self) -> sqlite3.Connection:
         # `close` may be called by another thread than the one that connected.
         connection = sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
@@ -268,6 +285,7 @@ class SQLiteMetadata(Metadata):
                 with self.lock():
                     connection.execute("PRAGMA journal_mode=WAL")
             self._require_place()
+            self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
         except BaseException:
             connection.close()
             raise
@@ -331,7 +349,7 @@ class SQLiteMetadata(Metadata):
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self.read():
+        with self.read(), explaining_sqlite(self._path):
             yield self._local.rows.connection
 
     @contextmanager
@@ -436,10 +454,12 @@ class SQLiteMetadata(Metadata):
         uri = f"file:{_quoted(path)}?{options}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         try:
-            return self._readable(connection)
+            connection = self._readable(connection)
+            self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
         except BaseException:
             connection.close()
             raise
+        return connection
 
     def _readable(self, connection: sqlite3.Connection) -> sqlite3.Connection:
         """Give a connection to rows of this schema: an older database may not be changed, so take a copy in memory."""

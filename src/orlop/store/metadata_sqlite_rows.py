@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
 from orlop.store.leases import EVERYTHING
-from orlop.store.metadata import (
-    BlobRow,
-    ChainRow,
-    DiffRow,
-    Event,
-    ImageRow,
-    ManifestRow,
-    ReferenceRow,
-    WritableRows,
-    labels_of,
-    parent_of,
-)
+from orlop.store.metadata import WritableRows
+from orlop.store.metadata_sqlite_doubts import NO_DOUBTS
 from orlop.store.metadata_sqlite_tables import CHILDREN
+from orlop.store.metadata_sqlite_values import (
+    blob_row,
+    chain_row,
+    content,
+    diff_row,
+    event,
+    image_row,
+    labels,
+    manifest_row,
+    reference_row,
+    text,
+)
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from orlop.store.metadata import BlobRow, ChainRow, DiffRow, Event, ImageRow, ManifestRow, ReferenceRow
+    from orlop.store.metadata_sqlite_doubts import Doubts
+    from orlop.store.metadata_sqlite_going import Going
+
+D = TypeVar("D", bound=Digest)
 
 _BATCH = 500
 """How many values one statement takes."""
@@ -38,10 +46,12 @@ _NAMED_PARENTS = f"image.id IN (SELECT image FROM reference WHERE EXISTS ({CHILD
 class SQLiteRows(WritableRows):
     """The rows inside one transaction of one connection."""
 
-    def __init__(self, connection: sqlite3.Connection, *, writable: bool = False) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, writable: bool = False, doubts: Doubts = NO_DOUBTS) -> None:
         self.connection = connection
         self._run = connection.execute
         self.writable = writable
+        self._doubts = doubts
+        self._gone: Going | None = None
         self.preparations: dict[Callable[[], object], None] = {}
         self.commit_actions: list[Callable[[], object]] = []
         self.rollback_actions: list[tuple[Callable[[], object], bool]] = []
@@ -58,11 +68,40 @@ class SQLiteRows(WritableRows):
         """Call ``action`` if the changes are undone."""
         self.rollback_actions.append((action, if_sure))
 
+    def will_go(self, *, blobs: Iterable[Digest] = (), contents: Iterable[DiffID] = ()) -> None:
+        """Note that files of stored bytes and of tables of contents go when this write is durable."""
+        going = self._going()
+        going.blobs.update(map(str, blobs))
+        going.contents.update(map(str, contents))
+
+    def _forget_manifests(self, gone: Iterable[str]) -> None:
+        if digests := set(gone):
+            self._going().manifests.update(digests)
+
+    def _going(self) -> Going:
+        from orlop.store.metadata_sqlite_going import Going  # noqa: PLC0415 - few commands remove anything
+
+        if self._gone is None:
+            self._gone = Going()
+        return self._gone
+
+    def _came(self, **digests: Digest) -> None:
+        """Note what is put: if it went earlier in this write, it does not go."""
+        if self._gone is not None:
+            for kind, digest in digests.items():
+                getattr(self._gone, kind).discard(str(digest))
+                self._gone.leased.discard(str(digest))
+
+    def require_unneeded(self) -> None:
+        """Raise `DatabaseDamaged` where a row still needs something that goes with this write."""
+        if self._gone is not None:
+            self._gone.require_unneeded(self.connection)
+
     # Images and their metadata.
 
     def image_ids(self) -> Iterator[ImageID]:
         """Give the IDs of all images."""
-        return (ImageID.unchecked(text) for (text,) in self._run("SELECT id FROM image ORDER BY id").fetchall())
+        return iter(_digests(ImageID, self._run("SELECT id FROM image ORDER BY id")))
 
     def image_ids_with_prefix(self, prefix: str, limit: int | None) -> list[ImageID]:
         """Give at most ``limit`` IDs that start with ``prefix``."""
@@ -70,62 +109,69 @@ class SQLiteRows(WritableRows):
             "SELECT id FROM image WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
             (prefix, f"{prefix}\x7f", -1 if limit is None else limit),
         )
-        return [ImageID.unchecked(text) for (text,) in found]
+        return _digests(ImageID, found)
 
     def config(self, image: Digest) -> bytes | None:
         """Give the exact config."""
-        config: bytes | None = self._value("SELECT config FROM image WHERE id = ?", str(image))
-        return config
+        found = self._value("SELECT config FROM image WHERE id = ?", str(image))
+        return None if found is None else content("image", found)
 
     def image_rows(self, *, listed_only: bool) -> Iterator[ImageRow]:
         """Give all images, or those that are listed, newest first."""
         if not listed_only:
-            return map(_image_row, self._run(_IMAGE_ROW + _NEWEST_FIRST).fetchall())
+            return self._listed(self._run(_IMAGE_ROW + _NEWEST_FIRST).fetchall(), heads=False)
         found = self._run(f"{_IMAGE_ROW} WHERE image.head{_NEWEST_FIRST}").fetchall()
         if others := self._run(f"{_IMAGE_ROW} WHERE {_NAMED_PARENTS}").fetchall():
             found = sorted((*found, *others), key=lambda row: (-row[2], -row[3], row[0]))
-        return map(_image_row, found)
+        return self._listed(found, heads=True)
+
+    def _listed(self, found: Sequence[Sequence[object]], *, heads: bool) -> Iterator[ImageRow]:
+        if self._doubts:
+            self._doubts.require_list(map(image_row, found), heads=heads)
+        return map(image_row, found)
 
     def image_row(self, image: Digest) -> ImageRow | None:
         """Give one image's row."""
-        row = self._run(f"{_IMAGE_ROW} WHERE image.id = ?", (str(image),)).fetchone()
-        return None if row is None else _image_row(row)
+        found = self._run(f"{_IMAGE_ROW} WHERE image.id = ?", (str(image),)).fetchone()
+        row = None if found is None else image_row(found)
+        if row is not None:
+            self._doubts.require_image(row)
+        return row
 
     def labels(self, images: Sequence[Digest]) -> dict[ImageID, Mapping[str, str]]:
         """Give the labels of some images, without those whose config has none."""
+        self._doubts.require_labels(images)
         found: dict[ImageID, Mapping[str, str]] = {}
         for start in range(0, len(images), _BATCH):
             batch = [str(image) for image in images[start : start + _BATCH]]
             marks = ", ".join("?" * len(batch))
             rows = self._run(f"SELECT image, labels FROM image_labels WHERE image IN ({marks})", batch)  # noqa: S608 - marks
-            found |= {
-                ImageID.unchecked(image): labels for image, text in rows if (labels := labels_of(text)) is not None
-            }
+            found |= {ImageID.unchecked(text("image_labels", image)): labels(kept) for image, kept in rows}
         return found
 
     def heads(self) -> Iterator[ImageID]:
         """Give the images that are nobody's parent."""
-        found = self._run("SELECT id FROM image WHERE head").fetchall()
-        return (ImageID.unchecked(text) for (text,) in found)
+        self._doubts.require_list((), heads=True)
+        return iter(_digests(ImageID, self._run("SELECT id FROM image WHERE head")))
 
     def children(self, image: Digest) -> list[ImageID]:
         """Give the images whose parent this is."""
         found = self._run(
             "SELECT image FROM image_metadata WHERE key = 'parent' AND value = ? ORDER BY image", (str(image).encode(),)
         )
-        return [ImageID.unchecked(text) for (text,) in found]
+        return _digests(ImageID, found)
 
     def metadata(self, image: Digest, key: str) -> bytes | None:
         """Give one value of an image's metadata."""
-        value: bytes | None = self._value(
-            "SELECT value FROM image_metadata WHERE image = ? AND key = ?", str(image), key
-        )
-        return value
+        found = self._value("SELECT value FROM image_metadata WHERE image = ? AND key = ?", str(image), key)
+        return None if found is None else content("image_metadata", found)
 
     def metadata_of_all(self, key: str) -> dict[ImageID, bytes]:
         """Give the values that images have under one key."""
         found = self._run("SELECT image, value FROM image_metadata WHERE key = ?", (key,))
-        return {ImageID.unchecked(image): value for image, value in found}
+        return {
+            ImageID.unchecked(text("image_metadata", image)): content("image_metadata", value) for image, value in found
+        }
 
     def put_image(
         self,
@@ -139,9 +185,10 @@ class SQLiteRows(WritableRows):
         """Keep a config with what lists tell of it; one that is there already stays, unless it is damaged."""
         self._run(
             """INSERT INTO image (id, config, chain, created, created_ns) VALUES (?, ?, ?, ?, ?)
-            ON CONFLICT DO UPDATE SET config = excluded.config WHERE config <> excluded.config""",
+            ON CONFLICT DO UPDATE SET config = excluded.config WHERE config <> excluded.config AND id = excluded.id""",
             (str(image), config, _text(chain_id), *created),
         )
+        self._came(images=image)
         if labels is not None:
             self._run(
                 "INSERT INTO image_labels VALUES (?, ?) ON CONFLICT DO NOTHING", (str(image), json.dumps(dict(labels)))
@@ -151,12 +198,11 @@ class SQLiteRows(WritableRows):
         """Forget a config with its metadata and its links to manifests."""
         came = self._run("SELECT manifest FROM image_manifest WHERE image = ?", (str(image),)).fetchall()
         gone = self._run("DELETE FROM image WHERE id = ?", (str(image),)).rowcount > 0
-        for manifest in came:
-            self._run(
-                """DELETE FROM manifest WHERE digest = ?1
-                AND NOT EXISTS (SELECT 1 FROM image_manifest WHERE manifest = ?1)""",
-                manifest,
-            )
+        if gone:
+            self._going().images.add(str(image))
+        unneeded = """DELETE FROM manifest WHERE digest = ?1
+            AND NOT EXISTS (SELECT 1 FROM image_manifest WHERE manifest = ?1)"""
+        self._forget_manifests(manifest for (manifest,) in came if self._run(unneeded, (manifest,)).rowcount)
         return gone
 
     def set_metadata(self, image: Digest, key: str, value: bytes) -> None:
@@ -176,7 +222,7 @@ class SQLiteRows(WritableRows):
     def reference(self, name: str, suffix: str) -> ReferenceRow | None:
         """Give what a name points to."""
         row = self._run("SELECT * FROM reference WHERE name = ? AND suffix = ?", (name, suffix)).fetchone()
-        return None if row is None else _reference_row(row)
+        return None if row is None else reference_row(row)
 
     def references(self, image: Digest | None = None, name: str | None = None) -> list[ReferenceRow]:
         """Give all references, or those of an image or of a repository, sorted."""
@@ -189,7 +235,7 @@ class SQLiteRows(WritableRows):
             values.append(name)
         where = f" WHERE {' AND '.join(tests)}" if tests else ""
         found = self._run(f"SELECT * FROM reference{where} ORDER BY name, suffix", values)  # noqa: S608 - constants
-        return [_reference_row(row) for row in found]
+        return [reference_row(row) for row in found]
 
     def put_reference(self, row: ReferenceRow) -> None:
         """Let a name point to an image."""
@@ -207,17 +253,21 @@ class SQLiteRows(WritableRows):
 
     def chain(self, chain_id: ChainID) -> ChainRow | None:
         """Give one layer in its place."""
-        row = self._run(f"{_CHAIN_ROW} WHERE id = ?", (str(chain_id),)).fetchone()
-        return None if row is None else _chain_row(row)
+        return next(iter(self._chains(f"{_CHAIN_ROW} WHERE id = ?", str(chain_id))), None)
 
     def chains(self) -> list[ChainRow]:
         """Give every layer in its place."""
-        return [_chain_row(row) for row in self._run(f"{_CHAIN_ROW} ORDER BY id")]
+        return self._chains(f"{_CHAIN_ROW} ORDER BY id")
+
+    def _chains(self, statement: str, *values: str) -> list[ChainRow]:
+        rows = [chain_row(row) for row in self._run(statement, values)]
+        self._doubts.require_chains(rows)
+        return rows
 
     def diff(self, diff_id: DiffID) -> DiffRow | None:
         """Give what is known of a layer's content."""
         row = self._run("SELECT * FROM diff WHERE id = ?", (str(diff_id),)).fetchone()
-        return None if row is None else DiffRow(DiffID.unchecked(row[0]), *row[1:])
+        return None if row is None else diff_row(row)
 
     def blobs_of(self, diff_id: DiffID) -> list[BlobRow]:
         """Give the stored forms of a layer's content, plain ones first."""
@@ -226,21 +276,21 @@ class SQLiteRows(WritableRows):
             WHERE diff_blob.diff = ? ORDER BY blob.compression <> 'none', blob.size, blob.digest""",
             (str(diff_id),),
         )
-        return [_blob_row(row) for row in found]
+        return [blob_row(row) for row in found]
 
     def blob(self, digest: Digest) -> BlobRow | None:
         """Give what is known of stored bytes."""
         row = self._run("SELECT * FROM blob WHERE digest = ?", (str(digest),)).fetchone()
-        return None if row is None else _blob_row(row)
+        return None if row is None else blob_row(row)
 
     def blobs(self) -> list[BlobRow]:
         """Give what is known of all stored bytes."""
-        return [_blob_row(row) for row in self._run("SELECT * FROM blob ORDER BY digest")]
+        return [blob_row(row) for row in self._run("SELECT * FROM blob ORDER BY digest")]
 
     def diffs_of(self, blob: Digest) -> list[DiffID]:
         """Give the layers' contents of which a blob is recorded as a stored form."""
         found = self._run("SELECT diff FROM diff_blob WHERE blob = ? ORDER BY diff", (str(blob),))
-        return [DiffID.unchecked(text) for (text,) in found]
+        return _digests(DiffID, found)
 
     def contents(self) -> list[tuple[DiffID, BlobRow | None]]:
         """Give every layer's content, once with each stored form of it."""
@@ -249,14 +299,17 @@ class SQLiteRows(WritableRows):
             LEFT JOIN diff_blob ON diff_blob.diff = diff.id LEFT JOIN blob ON blob.digest = diff_blob.blob
             ORDER BY diff.id, blob.digest"""
         )
-        return [(DiffID.unchecked(row[0]), None if row[1] is None else _blob_row(row[1:])) for row in found]
+        return [
+            (DiffID.unchecked(text("diff", diff)), None if form[0] is None else blob_row(form)) for diff, *form in found
+        ]
 
     def diff_ids(self) -> list[DiffID]:
         """Give all layers' contents."""
-        return [DiffID.unchecked(text) for (text,) in self._run("SELECT id FROM diff ORDER BY id")]
+        return _digests(DiffID, self._run("SELECT id FROM diff ORDER BY id"))
 
     def put_diff(self, row: DiffRow, blob: BlobRow) -> None:
         """Keep a layer's content and one stored form of it; what is there already stays."""
+        self._came(contents=row.diff_id, blobs=blob.digest)
         self._run(
             "INSERT INTO diff VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (str(row.diff_id), row.size, row.content_size, row.entries, row.partial),
@@ -268,6 +321,7 @@ class SQLiteRows(WritableRows):
 
     def put_chain(self, row: ChainRow) -> None:
         """Keep a layer in its place; one that is there already stays."""
+        self._came(chains=row.chain_id)
         self._run(
             "INSERT INTO chain VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (str(row.chain_id), _text(row.parent), str(row.diff_id), row.size, row.depth, row.descriptor),
@@ -284,6 +338,8 @@ class SQLiteRows(WritableRows):
             if row is None or self._chain_is_needed(current):
                 break
             self._run("DELETE FROM chain WHERE id = ?", (str(current),))
+            self._going().chains.add(str(current))
+            self._going().leased.add(str(current))
             gone.append(row)
             freed = self.prune_diff(row.diff_id)
             if freed is not None:
@@ -313,12 +369,17 @@ class SQLiteRows(WritableRows):
         if self._run("DELETE FROM diff WHERE id = ?", (str(diff_id),)).rowcount == 0:
             return None
         unneeded = "DELETE FROM blob WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM diff_blob WHERE blob = ?1)"
-        return [blob for blob in blobs if self._run(unneeded, (str(blob),)).rowcount > 0]
+        freed = [blob for blob in blobs if self._run(unneeded, (str(blob),)).rowcount > 0]
+        self.will_go(blobs=freed, contents=[diff_id])
+        self._going().leased.add(str(diff_id))
+        return freed
 
     def prune_blobs(self) -> list[Digest]:
         """Forget the stored bytes that are no layer's content."""
         found = self._run("DELETE FROM blob WHERE digest NOT IN (SELECT blob FROM diff_blob) RETURNING digest")
-        return sorted(Digest.unchecked(text) for (text,) in found.fetchall())
+        freed = sorted(_digests(Digest, found.fetchall()))
+        self.will_go(blobs=freed)
+        return freed
 
     def loose_chains(self) -> list[ChainID]:
         """Give the layers in their place that no image and no other layer stands on."""
@@ -326,12 +387,25 @@ class SQLiteRows(WritableRows):
             """SELECT id FROM chain WHERE NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
             AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = chain.id) ORDER BY id"""
         )
-        return [ChainID.unchecked(text) for (text,) in found]
+        return _digests(ChainID, found)
+
+    def loose_of(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Return those layers and contents that only leases keep."""
+        loose = """SELECT 1 FROM chain WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM image WHERE chain = ?1)
+            AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = ?1)
+            UNION ALL SELECT 1 FROM diff WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM chain WHERE diff = ?1)"""
+        found: list[Digest] = []
+        for digest in digests:
+            if digest == EVERYTHING:
+                found += [*self.loose_chains(), *self.loose_diffs()]
+            elif self._run(loose, (str(digest),)).fetchone() is not None:
+                found.append(digest)
+        return found
 
     def loose_diffs(self) -> list[DiffID]:
         """Give the layers' contents that are in no chain."""
         found = self._run("SELECT id FROM diff WHERE id NOT IN (SELECT diff FROM chain) ORDER BY id")
-        return [DiffID.unchecked(text) for (text,) in found]
+        return _digests(DiffID, found)
 
     def counts(self) -> Mapping[str, int]:
         """Give how many rows there are of each kind."""
@@ -347,31 +421,37 @@ class SQLiteRows(WritableRows):
 
     def manifests(self, image: Digest) -> list[ManifestRow]:
         """Give the manifests and indexes that came with an image."""
-        found = self._run(
-            """SELECT manifest.digest, manifest.media_type, manifest.content FROM image_manifest
-            JOIN manifest ON manifest.digest = image_manifest.manifest WHERE image_manifest.image = ?
-            ORDER BY manifest.digest""",
-            (str(image),),
+        return self._manifests(
+            """SELECT manifest.* FROM image_manifest JOIN manifest ON manifest.digest = image_manifest.manifest
+            WHERE image_manifest.image = ? ORDER BY manifest.digest""",
+            image,
         )
-        return [ManifestRow(Digest.unchecked(row[0]), row[1], row[2]) for row in found]
 
     def manifest(self, digest: Digest) -> ManifestRow | None:
         """Give one manifest or index."""
-        row = self._run("SELECT digest, media_type, content FROM manifest WHERE digest = ?", (str(digest),)).fetchone()
-        return None if row is None else ManifestRow(Digest.unchecked(row[0]), row[1], row[2])
+        return next(iter(self._manifests("SELECT * FROM manifest WHERE digest = ?", digest)), None)
+
+    def _manifests(self, statement: str, digest: Digest) -> list[ManifestRow]:
+        rows = [manifest_row(row) for row in self._run(statement, (str(digest),))]
+        self._doubts.require_manifests(rows)
+        return rows
 
     def prune_manifests(self) -> list[Digest]:
         """Forget the manifests that are linked to no image."""
         found = self._run(
             "DELETE FROM manifest WHERE digest NOT IN (SELECT manifest FROM image_manifest) RETURNING digest"
         )
-        return sorted(Digest.unchecked(text) for (text,) in found.fetchall())
+        freed = sorted(_digests(Digest, found.fetchall()))
+        self._forget_manifests(map(str, freed))
+        return freed
 
     def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
         """Keep a manifest or index and link it to images."""
+        self._came(manifests=row.digest)
         self._run(
             """INSERT INTO manifest VALUES (?, ?, ?)
-            ON CONFLICT DO UPDATE SET content = excluded.content WHERE content <> excluded.content""",
+            ON CONFLICT DO UPDATE SET content = excluded.content
+            WHERE content <> excluded.content AND digest = excluded.digest""",
             (str(row.digest), row.media_type, row.raw),
         )
         for image in images:
@@ -382,7 +462,7 @@ class SQLiteRows(WritableRows):
     def events(self, after: int) -> list[Event]:
         """Give the events after the one with a number."""
         found = self._run("SELECT * FROM event WHERE number > ? ORDER BY number", (after,))
-        return [_event(row) for row in found]
+        return [event(row) for row in found]
 
     def last_event(self) -> int:
         """Give the number of the newest event."""
@@ -413,17 +493,17 @@ class SQLiteRows(WritableRows):
 
     def lease_digests(self, lease: str) -> list[Digest]:
         """Give what a lease protects."""
-        return [Digest.unchecked(text) for (text,) in self._run("SELECT digest FROM lease WHERE lease = ?", (lease,))]
+        return _digests(Digest, self._run("SELECT digest FROM lease WHERE lease = ?", (lease,)))
 
     def leases(self) -> list[str]:
         """Give the names of all leases that protect something."""
-        return [name for (name,) in self._run("SELECT DISTINCT lease FROM lease ORDER BY lease")]
+        return [text("lease", name) for (name,) in self._run("SELECT DISTINCT lease FROM lease ORDER BY lease")]
 
     def protected(self) -> dict[str, list[Digest]]:
         """Give what each lease protects."""
         found: dict[str, list[Digest]] = {}
-        for name, text in self._run("SELECT lease, digest FROM lease ORDER BY lease, digest"):
-            found.setdefault(name, []).append(Digest.unchecked(text))
+        for name, digest in self._run("SELECT lease, digest FROM lease ORDER BY lease, digest"):
+            found.setdefault(text("lease", name), []).append(Digest.unchecked(text("lease", digest)))
         return found
 
     def _value(self, statement: str, *values: object) -> Any:  # a column of any type
@@ -431,29 +511,9 @@ class SQLiteRows(WritableRows):
         return None if row is None else row[0]
 
 
+def _digests(kind: type[D], found: Iterable[tuple[object]]) -> list[D]:
+    return [kind.unchecked(text("digest", value)) for (value,) in found]
+
+
 def _text(digest: Digest | None) -> str | None:
     return None if digest is None else str(digest)
-
-
-def _image_row(row: tuple[str, str | None, int, int, int, bytes | None]) -> ImageRow:
-    identifier, chain, created, created_ns, size, parent = row
-    chain_id = None if chain is None else ChainID.unchecked(chain)
-    return ImageRow(ImageID.unchecked(identifier), chain_id, (created, created_ns), size, parent_of(parent))
-
-
-def _reference_row(row: tuple[str, str, str, int]) -> ReferenceRow:
-    return ReferenceRow(row[0], row[1], ImageID.unchecked(row[2]), row[3])
-
-
-def _chain_row(row: tuple[str, str | None, str, int, int, bytes | None]) -> ChainRow:
-    identifier, parent, diff, size, depth, descriptor = row
-    below = None if parent is None else ChainID.unchecked(parent)
-    return ChainRow(ChainID.unchecked(identifier), below, DiffID.unchecked(diff), size, depth, descriptor)
-
-
-def _event(row: tuple[int, int, str, str, str, str]) -> Event:
-    return Event(row[0], row[1], row[2], row[3], row[4], json.loads(row[5]))
-
-
-def _blob_row(row: tuple[str, int, str]) -> BlobRow:
-    return BlobRow(Digest.unchecked(row[0]), row[1], row[2])

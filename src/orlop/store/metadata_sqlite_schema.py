@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import StoreDamaged, StoreTooNew
+from orlop.store.metadata_sqlite_errors import damaged
 from orlop.store.metadata_sqlite_tables import SCHEMA, SCHEMA_VERSION
 from orlop.streams.files import fsync_directory
 
@@ -41,9 +42,11 @@ def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRE
     """Give the version of a database, 0 for an empty one.
 
     Raises:
-        StoreTooNew: a newer orlop wrote it.
+        StoreTooNew: a newer orlop wrote it. DatabaseDamaged: it has a version that none has.
     """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version < 0:
+        raise damaged(path, f"it says that its schema is {version}")
     if version > schema.version:
         msg = f"{path} was written by a newer orlop (schema {version}, this one knows {schema.version}); upgrade orlop"
         raise StoreTooNew(msg)
@@ -89,6 +92,9 @@ def migrate(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT,
     if not all(number in schema.steps for number in range(version, schema.version)):
         msg = f"{path} has the schema {version}, from which this orlop knows no way; use the orlop that wrote it"
         raise StoreDamaged(msg)
+    found = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    if found != "ok":
+        raise damaged(path, f"{found}; it stays at schema {version}")
     kept = _kept(connection, path, version) if keep else None
     # Inside a transaction this setting has no effect.
     connection.execute("PRAGMA foreign_keys=OFF")

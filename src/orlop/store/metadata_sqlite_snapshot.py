@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
-from typing import NamedTuple
+from contextlib import closing, nullcontext
+from typing import TYPE_CHECKING, NamedTuple
 
-from orlop.model.digest import DiffID, Digest
-from orlop.store.metadata import BlobRow
-from orlop.store.metadata_sqlite_errors import explaining_sqlite
+from orlop.store.metadata_sqlite_doubts import look_through
+from orlop.store.metadata_sqlite_errors import damaged, explaining_sqlite
+from orlop.store.metadata_sqlite_schema import version_of
+from orlop.store.metadata_sqlite_values import blob_row, diff_row
 from orlop.streams.files import explaining
+
+if TYPE_CHECKING:
+    from orlop.store.metadata import BlobRow, DiffRow
 
 # What only an operation at work needs is no part of a copy: it ends, and nobody would clean up in the copy.
 _TRIM = (
@@ -30,7 +34,7 @@ class SavedRows(NamedTuple):
 
     images: int
     blobs: list[BlobRow]
-    diffs: list[DiffID]
+    diffs: list[DiffRow]
 
 
 class Snapshot:
@@ -45,8 +49,8 @@ class Snapshot:
         # Only the first look fixes what a transaction sees.
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
 
-    def save(self, path: str, *, mode: int) -> SavedRows:
-        """Write what images need to a new database, durably, and say what that is.
+    def write(self, path: str, *, mode: int) -> None:
+        """Write all rows to a new database, page by page: `finish_rows` makes it what a copy of the store holds.
 
         Args:
             path: where; nothing is there.
@@ -61,27 +65,58 @@ class Snapshot:
                 os.chmod(path, mode)
             # As yet without a log: what fails when a log is brought to its end, as it is closed, SQLite does not say.
             copy.execute("PRAGMA journal_mode=DELETE")
-            copy.execute("PRAGMA synchronous=FULL")
-            copy.execute("PRAGMA foreign_keys=ON")
-            copy.execute("BEGIN IMMEDIATE")
-            for statement in _TRIM:
-                copy.execute(statement)
-            copy.execute("COMMIT")
-            copy.execute("PRAGMA journal_mode=WAL")
-            return _needs(copy)
+
+    def require_sound(self, path: str) -> None:
+        """Raise `DatabaseDamaged` where anything is wrong with the rows; ``path`` is where they lie.
+
+        Raises `StoreTooNew` where a newer orlop wrote them: nothing is known of what is right then.
+        """
+        with explaining_sqlite(path):
+            version_of(self._connection, path)
+            look_through(lambda: nullcontext(self._connection), path).require_none()
 
     def needs(self) -> SavedRows:
         """Say what the rows need, without writing them."""
         return _needs(self._connection)
 
 
+def finish_rows(path: str, source: str) -> SavedRows:
+    """Make the rows that a snapshot wrote those of a copy, durably, and return what they need.
+
+    They are looked through first, wholly: a copy of damaged rows would lose what they fail to name. What only an
+    operation at work needs is then taken out, and that this lost no image, name or layer is verified as well.
+
+    Args:
+        path: where the rows were written.
+        source: the database that they were copied from, for messages.
+
+    Raises:
+        DatabaseDamaged: something is wrong with them. NoSpace, PermissionDenied, StorageError: they cannot be written.
+    """
+    with explaining_sqlite(path), closing(sqlite3.connect(path, isolation_level=None)) as copy:
+        copy.execute("PRAGMA synchronous=FULL")
+        copy.execute("PRAGMA foreign_keys=ON")
+        look_through(lambda: nullcontext(copy), source).require_none()
+        before = _counted(copy)
+        copy.execute("BEGIN IMMEDIATE")
+        for statement in _TRIM:
+            copy.execute(statement)
+        copy.execute("COMMIT")
+        look_through(lambda: nullcontext(copy), source, verify=False).require_none()
+        if _counted(copy) != before:
+            raise damaged(source, "a copy of its rows does not hold all of them")
+        copy.execute("PRAGMA journal_mode=WAL")
+        return _needs(copy)
+
+
+def _counted(connection: sqlite3.Connection) -> list[int]:
+    """Count what a copy must hold, in the tables themselves."""
+    tables = ("image", "image_metadata", "image_labels", "reference", "image_manifest", "event")
+    return [connection.execute(f"SELECT count(*) FROM {table} NOT INDEXED").fetchone()[0] for table in tables]  # noqa: S608 - constants
+
+
 def _needs(connection: sqlite3.Connection) -> SavedRows:
     images = int(connection.execute("SELECT count(*) FROM image").fetchone()[0])
-    blobs = [
-        BlobRow(Digest.unchecked(digest), size, compression)
-        for digest, size, compression in connection.execute(
-            "SELECT digest, size, compression FROM blob ORDER BY digest"
-        )
-    ]
-    diffs = [DiffID.unchecked(text) for (text,) in connection.execute("SELECT id FROM diff ORDER BY id")]
+    blobs = [blob_row(row) for row in connection.execute("SELECT * FROM blob ORDER BY digest")]
+    diffs = [diff_row(row) for row in connection.execute("SELECT * FROM diff ORDER BY id")]
     return SavedRows(images, blobs, diffs)

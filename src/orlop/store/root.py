@@ -58,6 +58,7 @@ class Store:
         allow_network: bool = False,
         limits: Limits = DEFAULT_LIMITS,
         now: Callable[[], int] = time.time_ns,
+        wary: bool = True,
     ) -> None:
         """Open a store, or make one.
 
@@ -69,6 +70,7 @@ class Store:
             allow_network: write on network and FUSE file systems too: safe if one machine at a time uses it.
             limits: what an archive or a layer may ask for that comes in.
             now: the clock, in nanoseconds since 1970.
+            wary: refuse to use a database that is seen to be damaged, see `SQLiteMetadata`.
 
         Raises:
             StoreNotFound: there is no store, and none was to be made.
@@ -82,7 +84,7 @@ class Store:
         self._refusal: Callable[[], StorageError] | None = None
         with explaining("open", self.root):
             self._prepare(create=create, group=group, allow_network=allow_network)
-        self.metadata = SQLiteMetadata(self.root, refusal=self._refusal, modes=self.modes)
+        self.metadata = SQLiteMetadata(self.root, refusal=self._refusal, modes=self.modes, wary=wary)
         self.leases = Leases(os.path.join(self.root, "leases"), self.metadata, modes=self.modes)
         self.blobs = FileBlobStore(self.root, self.leases, modes=self.modes)
         self.layers = LayerStore(self.metadata, self.blobs, self.leases, limits=limits)
@@ -186,7 +188,7 @@ class Store:
                 pass  # whoever makes or updates the database needs the lock for it
             # No row changes: that would need space.
             with self.metadata.lock(), self.metadata.read() as rows:
-                self.blobs.recover(rows)
+                self.blobs.put_back(rows)
 
     def with_reserve(self, action: Callable[[], T]) -> T:
         """Do what frees space or needs little, with the space that is kept for it where the disk is full.

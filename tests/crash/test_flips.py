@@ -1,0 +1,18 @@
+"""A bit flips in the database: nothing is lost, no answer is wrong. `ORLOP_LONG=1` flips one in every part of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.crash.harness import LONG, run
+
+STEPS = {"database": 1 if LONG else 150, "log": 1 if LONG else 150}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", STEPS)
+def test_a_flipped_bit_loses_no_blob_and_makes_no_answer_wrong(kind, record_property):
+    ((_, counted),) = run("flips", f"{kind}:{STEPS[kind]}:1", tell=record_property)
+    assert counted["flips"] > (1000 if LONG else 4)
+    assert counted["known to fsck"] > counted["flips"] // 3
+    assert counted["refused"] > counted["done"] > 0

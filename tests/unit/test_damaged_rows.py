@@ -1,0 +1,262 @@
+"""Rows that are damaged: who reads deletes nothing, and nothing is removed, copied or backed up because of them."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+import orlop
+from orlop import errors, stores
+from orlop.cli.main import run
+from orlop.store import metadata_sqlite_doubts
+from tests.unit.damage import ask, blobs, flip, found, sql, tocs
+from tests.unit.layouts import Layout, named
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+A, B = "example.com/shared:a", "example.com/shared:b"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of two images on one lower layer, with names, manifests and a backup of it."""
+    place = tmp_path_factory.mktemp("made")
+    layout = Layout()
+    layout.top(layout.image("below", "one", **named(A)), layout.image("below", "two", **named(B)))
+    with orlop.open(place / "root") as images:
+        images.load(io.BytesIO(layout.pack()))
+    stores.backup(place / "root", place / "backup")
+    with closing(sqlite3.connect(place / "root" / "metadata.db")) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return place
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path) -> Path:
+    """A copy of its own; the backup is of the store where this lies."""
+    place = tmp_path / "place"
+    shutil.copytree(made, place)
+    (place / "backup" / "backup").write_text(f"{place / 'root'}\n")
+    return place
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take every database for one that is too large to be looked through before it is used."""
+    monkeypatch.setattr(metadata_sqlite_doubts, "SMALL", 0)
+
+
+def lie(root: Path, index: str, key: str | None = None) -> None:
+    """Change a key in an index, so that its entry is not found: what a flipped bit does."""
+    with closing(sqlite3.connect(root / "metadata.db")) as database:
+        ((page,),) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (index,)).fetchall()
+        ((size,),) = database.execute("PRAGMA page_size").fetchall()
+    path = root / "metadata.db"
+    content = bytearray(path.read_bytes())
+    start = (page - 1) * size
+    part = bytes(content[start : start + size])
+    wanted = (key or "sha256:").encode()
+    where = part.find(wanted)
+    while where >= 0:
+        # A digit of the key, or the last one of all keys.
+        content[start + where + len(wanted) - 1] ^= 4
+        where = part.find(wanted, where + 1)
+    path.write_bytes(bytes(content))
+
+
+def state(root: Path) -> dict[str, object]:
+    """What a store holds: rows, as their tables have them, blobs, tables of contents."""
+    held: dict[str, object] = {path.name: path.read_bytes() for path in [*blobs(root), *tocs(root)]}
+    tables = ("image", "image_metadata", "reference", "chain", "diff", "blob", "diff_blob", "image_manifest")
+    return held | {table: ask(root, f"SELECT * FROM {table} NOT INDEXED") for table in tables}
+
+
+def chain_of(root: Path, name: str) -> str:
+    suffix = name.rpartition(":")[2]
+    ((chain,),) = ask(root, f"SELECT chain FROM image JOIN reference ON image = id WHERE suffix = ':{suffix}'")
+    return str(chain)
+
+
+COMMANDS = {
+    "images": ["images"],
+    "save": ["save", "-o", "{}/saved.tar", B],
+    "tag": ["tag", B, "new:1"],
+    "rmi": ["rmi", A],
+    "gc": ["gc"],
+    "gc dry": ["gc", "--dry-run"],
+    "prune": ["prune", "-f"],
+    "prune dry": ["prune", "--dry-run"],
+    "image prune": ["image", "prune", "-f"],
+    "df": ["df"],
+    "info": ["store", "info"],
+    "copy": ["store", "copy", "{}/copy"],
+    "backup": ["store", "backup", "{}/fresh"],
+    "refresh": ["store", "backup", "{}/backup"],
+    "move": ["store", "move", "{}/moved"],
+}
+OF_ALL = ("gc", "gc dry", "prune", "prune dry", "image prune", "copy", "backup", "refresh", "move")
+"""The commands that act on all rows at once: a database of any size is looked through for them."""
+
+
+def command(place: Path, *words: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    status = run(["--root", str(place / "root"), *(word.replace("{}", str(place)) for word in words)])
+    return status, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_lying_index_is_noticed_and_nothing_goes(place, name, capsys):
+    lie(place / "root", "image_chain", chain_of(place / "root", B))
+    before, kept = state(place / "root"), state(place / "backup")
+    status, said = command(place, *COMMANDS[name], capsys=capsys)
+    assert (status, said.count("\n")) == (6, 1), said
+    assert "orlop fsck --repair" in said
+    assert "backup" in said
+    assert state(place / "root") == before
+    assert state(place / "backup") == kept
+    assert {path.name for path in place.iterdir()} == {"root", "backup"}
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("name", OF_ALL)
+def test_what_acts_on_all_rows_looks_through_a_database_of_any_size(place, name, capsys):
+    lie(place / "root", "image_chain", chain_of(place / "root", B))
+    before, kept = state(place / "root"), state(place / "backup")
+    status, said = command(place, *COMMANDS[name], capsys=capsys)
+    assert (status, said.count("\n")) == (6, 1), said
+    assert state(place / "root") == before
+    assert state(place / "backup") == kept
+    assert {path.name for path in place.iterdir()} == {"root", "backup"}
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("verb", ["save", "load", "images"])
+def test_who_reads_deletes_nothing_whatever_an_index_says(place, verb, capsys):
+    lie(place / "root", "image_chain")
+    before = {path.name for path in blobs(place / "root")}
+    words = {"save": ["save", "-o", "{}/saved.tar", B], "load": ["load", "-i", "{}/saved.tar"], "images": ["images"]}
+    if verb == "load":
+        assert command(place, *words["save"], capsys=capsys)[0] == 0
+    assert command(place, *words[verb], capsys=capsys)[0] == 0
+    assert {path.name for path in blobs(place / "root")} >= before
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize(
+    "index",
+    ["image_chain", "chain_parent", "chain_diff", "diff_blob_blob", "reference_image", "image_manifest_manifest"],
+)
+def test_a_removal_asks_the_rows_themselves(place, index, capsys):
+    root = place / "root"
+    # One that shares its lower layer, all of its layers, its manifest, and has a second name.
+    assert command(place, "tag", A, "example.com/second:1", capsys=capsys)[0] == 0
+    with closing(sqlite3.connect(root / "metadata.db")) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    lie(root, index)
+    needed = {path.name for path in blobs(root)}
+    before = state(root)
+    for name in (A, "example.com/second:1"):
+        status, said = command(place, "rmi", name, capsys=capsys)
+        assert status in {0, 6}, said
+        if status == 6:
+            assert state(root).keys() == before.keys()
+    sql(root, "REINDEX")
+    with orlop.open(root) as images:
+        out = io.BytesIO()
+        for image in images.images():
+            images.save([str(image.id)], out)
+    assert {path.name for path in blobs(root)} <= needed
+
+
+@pytest.mark.usefixtures("large")
+def test_what_an_intact_config_names_is_needed_whatever_the_rows_between_say(place, capsys):
+    root = place / "root"
+    # The upper layer of one image no longer stands on the lower one: that is the other's alone now.
+    sql(root, f"UPDATE chain SET parent = NULL WHERE id = '{chain_of(root, B)}'")
+    before = state(root).keys()
+    status, said = command(place, "rmi", A, capsys=capsys)
+    assert status == 6, said
+    assert state(root).keys() == before
+    sql(root, "PRAGMA user_version")
+    assert found(stores.fsck(root).damage)
+
+
+def test_a_backup_that_fails_late_leaves_the_older_one_as_it_was(place, capsys):
+    layout = Layout()
+    layout.top(layout.image("new", "newer", **named("example.com/new:1")))
+    with orlop.open(place / "root") as images:
+        images.load(io.BytesIO(layout.pack()))
+        (damaged, *_) = (path for path in blobs(place / "root") if path not in blobs(place / "backup"))
+    # One blob of the new image comes, the other cannot.
+    names = {path.name for path in blobs(place / "backup")}
+    damaged = max(path for path in blobs(place / "root") if path.name not in names)
+    flip(damaged)
+    kept = state(place / "backup")
+    status, said = command(place, "store", "backup", "{}/backup", capsys=capsys)
+    assert status == 6, said
+    assert state(place / "backup") == kept
+    assert not list((place / "backup" / "ingest").iterdir())
+
+
+def test_a_row_of_a_layer_that_contradicts_its_table_of_contents_is_not_copied(place, capsys):
+    sql(place / "root", "UPDATE diff SET entries = entries + 1")
+    kept = state(place / "backup")
+    for verb, target in (("copy", "copy"), ("backup", "fresh"), ("backup", "backup")):
+        status, said = command(place, "store", verb, f"{{}}/{target}", capsys=capsys)
+        assert (status, "orlop fsck --repair" in said) == (6, True), said
+    assert state(place / "backup") == kept
+    assert {path.name for path in place.iterdir()} == {"root", "backup"}
+
+
+@pytest.mark.parametrize(
+    ("statement", "refused", "allowed"),
+    [
+        ("UPDATE image SET created = 5 WHERE id = '{}'", ["images", "df"], ["save", "rmi other"]),
+        ("INSERT INTO image_labels VALUES ('{}', '{{}}')", ["images"], ["rmi other"]),
+        ("UPDATE image SET head = 0", ["images"], ["save"]),
+        ("UPDATE chain SET size = size + 1", ["images", "df"], []),
+    ],
+)
+def test_an_answer_that_would_show_a_wrong_row_is_refused(place, statement, refused, allowed, capsys):
+    root = place / "root"
+    ((image,),) = ask(root, "SELECT image FROM reference WHERE suffix = ':a'")
+    sql(root, statement.format(image))
+    assert stores.fsck(root).damage
+    words = {**COMMANDS, "rmi other": ["rmi", B]}
+    for name in refused:
+        assert command(place, *words[name], capsys=capsys)[0] == 6
+    for name in allowed:
+        assert command(place, *words[name], capsys=capsys)[0] == 0, name
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("value", ["CAST(x'ff00fe' AS TEXT)", "CAST(x'c328' AS TEXT)"])
+@pytest.mark.parametrize(("table", "column"), [("reference", "name"), ("image_labels", "labels"), ("event", "actor")])
+def test_text_that_is_not_utf_8_is_damage(place, table, column, value, capsys):
+    root = place / "root"
+    sql(root, "INSERT OR IGNORE INTO image_labels SELECT id, '{}' FROM image LIMIT 1")
+    sql(root, f"UPDATE OR IGNORE {table} SET {column} = {value}")
+    for name in ("images", "df", "gc"):
+        status, said = command(place, *COMMANDS[name], capsys=capsys)
+        assert status in {0, 6}, said
+    with orlop.open(root) as images, pytest.raises(errors.DatabaseDamaged, match="UTF-8"):
+        images.events() if table == "event" else list(images.listed_images())
+
+
+def test_events_that_are_no_json_are_damage(place):
+    sql(place / "root", "UPDATE event SET attributes = '{'")
+    with orlop.open(place / "root") as images, pytest.raises(errors.DatabaseDamaged):
+        images.events()
+
+
+@pytest.mark.parametrize(
+    ("statement", "name"), [("UPDATE blob SET size = size + 1", "info"), ("UPDATE blob SET compression = 'gzyp'", "df")]
+)
+def test_an_answer_about_a_blob_that_its_file_contradicts_is_refused(place, statement, name, capsys):
+    sql(place / "root", statement)
+    assert command(place, *COMMANDS[name], capsys=capsys)[0] == 6
