@@ -10,7 +10,7 @@ what the command line ends with, the HTTP status what a front door answers.
 | 3 | what was given is no valid reference, archive, config or digest |
 | 4 | there is no such image, layer or content |
 | 5 | the request conflicts with what is there |
-| 6 | content is not what its digest says |
+| 6 | content is not what its digest says, or the database is damaged |
 | 7 | the store's place cannot be used: no space, no permission, read-only, too new |
 | 130 | interrupted by the user |
 """
@@ -312,9 +312,16 @@ class StoreTooNew(StorageError):
 
 
 class StoreDamaged(StorageError):
-    """The database of the store cannot be read."""
+    """The store cannot be used as it is: its database, or what should be its directory, is not what it should be."""
 
     code = "STORE_DAMAGED"
+
+
+class DatabaseDamaged(StoreDamaged):
+    """The database of the store is damaged, or its rows contradict each other: nothing is done because of them."""
+
+    code = "DATABASE_DAMAGED"
+    exit_code = 6
 
 
 class StoreInUse(StorageError):

@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreDamaged
+from orlop.errors import DatabaseDamaged, NoSpace, PermissionDenied, ReadOnlyStore, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from orlop.errors import OrlopError
 
 _LITTLE_SPACE: Final = 64 << 10
+_DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH})
+_UNDECODABLE: Final = "Could not decode to UTF-8"
 
 
 @contextmanager
@@ -38,9 +40,19 @@ def explain_sqlite(error: sqlite3.Error, path: str) -> OrlopError:
         return NoSpace(f"cannot use {path}: no space left on device; free some or choose another place")
     if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
         return PermissionDenied(f"cannot open {path}; check the owner and the mode of its directory")
-    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        return StoreDamaged(f"{path} is damaged ({error}); restore it from a backup")
+    if code in _DAMAGE or _is_undecodable(error):
+        return damaged(path, str(error))
     return StorageError(f"the database {path} failed: {error}")
+
+
+def damaged(path: str, what: str) -> DatabaseDamaged:
+    """Make the error for a database that is found damaged; ``what`` was found is part of a sentence."""
+    return DatabaseDamaged(f"{path} is damaged ({what}); run `orlop fsck --repair`, or restore it from a backup")
+
+
+def _is_undecodable(error: sqlite3.Error) -> bool:
+    # Python's module raises this by itself, for text that is not UTF-8, and gives no code of SQLite's with it.
+    return not hasattr(error, "sqlite_errorcode") and str(error).startswith(_UNDECODABLE)
 
 
 def _is_full(path: str) -> bool:
