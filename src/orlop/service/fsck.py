@@ -50,7 +50,7 @@ def fsck(
                 if not os.access(source, os.R_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     try:
-        store = Store(root, create=False, allow_network=allow_network, limits=limits or DEFAULT_LIMITS)
+        store = Store(root, create=False, allow_network=allow_network, limits=limits or DEFAULT_LIMITS, wary=False)
     except StoreDamaged as error:
         if not os.path.isdir(root):
             raise

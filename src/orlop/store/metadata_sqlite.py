@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 from orlop.errors import NoSpace, StoreDamaged, StoreInUse, StoreMoved
 from orlop.store.metadata import Metadata
 from orlop.store.metadata_sqlite_errors import explaining_sqlite
-from orlop.store.metadata_sqlite_log import BESIDE, opening, require_whole_log
+from orlop.store.metadata_sqlite_log import BESIDE, journal_fault, log_fault, opening, require_whole_log
 from orlop.store.metadata_sqlite_rows import SQLiteRows
 from orlop.store.metadata_sqlite_schema import CURRENT, lay_out, migrate, version_of
+from orlop.store.metadata_sqlite_shape import moment_of_shape, require_shape
 from orlop.streams.files import PRIVATE, FileLock, explained, explaining
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class SQLiteMetadata(Metadata):
             database.
         modes: who may use the database.
         schema: the shape of the rows; an older database is brought to it as soon as it is used.
+        wary: refuse a database that is damaged: everybody is but who looks for damage.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class SQLiteMetadata(Metadata):
         refusal: Callable[[], StorageError] | None = None,
         modes: Modes = PRIVATE,
         schema: Schema = CURRENT,
+        wary: bool = True,
     ) -> None:
+        self._wary = wary
         self._root = root
         self._path = os.path.join(root, "metadata.db")
         self._refusal = refusal
@@ -99,6 +103,7 @@ class SQLiteMetadata(Metadata):
         try:
             with explaining_sqlite(self._path):
                 connection.execute("BEGIN")
+                self._require_shape(connection)
                 self._local.rows = rows
                 yield rows
         finally:
@@ -134,6 +139,7 @@ class SQLiteMetadata(Metadata):
                     connection.execute("BEGIN IMMEDIATE")
                     # Another process may be of a newer orlop.
                     version_of(connection, self._path, self._schema)
+                    self._require_shape(connection)
                     self._local.rows = rows
                     yield rows
                     for action in rows.preparations:
@@ -230,6 +236,18 @@ class SQLiteMetadata(Metadata):
                 connection.close()
                 raise
             return connection
+
+    def _require_shape(self, connection: sqlite3.Connection) -> None:
+        """Check, whenever it may have changed, that the database has the tables and triggers of its version alone."""
+        moment = (connection, moment_of_shape(connection))
+        if self._wary and getattr(self._local, "shape", None) != moment:
+            require_shape(connection, self._path)
+            self._local.shape = moment
+
+    def log_fault(self) -> str | None:
+        """Return what is wrong with the log, or with the journal, beside the database, as a clause, or nothing."""
+        with explaining("read", self._path):
+            return log_fault(self._path) or journal_fault(self._path)
 
     def _make_file(self) -> None:
         """Make a new database for those alone who may use it: SQLite would let everybody read it at first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -58,6 +58,7 @@ class Store:
         allow_network: bool = False,
         limits: Limits = DEFAULT_LIMITS,
         now: Callable[[], int] = time.time_ns,
+        wary: bool = True,
     ) -> None:
         """Open a store, or make one.
 
@@ -69,6 +70,7 @@ class Store:
             allow_network: write on network and FUSE file systems too: safe if one machine at a time uses it.
             limits: what an archive or a layer may ask for that comes in.
             now: the clock, in nanoseconds since 1970.
+            wary: refuse to use a database that is seen to be damaged, see `SQLiteMetadata`.
 
         Raises:
             StoreNotFound: there is no store, and none was to be made.
@@ -82,7 +84,7 @@ class Store:
         self._refusal: Callable[[], StorageError] | None = None
         with explaining("open", self.root):
             self._prepare(create=create, group=group, allow_network=allow_network)
-        self.metadata = SQLiteMetadata(self.root, refusal=self._refusal, modes=self.modes)
+        self.metadata = SQLiteMetadata(self.root, refusal=self._refusal, modes=self.modes, wary=wary)
         self.leases = Leases(os.path.join(self.root, "leases"), self.metadata, modes=self.modes)
         self.blobs = FileBlobStore(self.root, self.leases, modes=self.modes)
         self.layers = LayerStore(self.metadata, self.blobs, self.leases, limits=limits)
@@ -91,7 +93,8 @@ class Store:
         self.events = EventLog(self.metadata, now)
         self._reserve = Reserve(self.root, self.modes)
         if not self.read_only:
-            with explaining("open", self.root):
+            # What looks for damage finds it later.
+            with explaining("open", self.root), nullcontext() if wary else suppress(StoreDamaged):
                 self._recover()
             self._reserve.keep()
         if group is not None:
