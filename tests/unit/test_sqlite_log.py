@@ -230,8 +230,8 @@ class TestWhatIsNoCut:
         # The same process, whose locks reading and closing the file would end.
         monkeypatch.setattr(metadata_sqlite_log, "_read", lambda *given: pytest.fail(f"read {given}"))
         assert log_fault(str(path)) is None
-        script = "import sys\nfrom orlop.store.metadata_sqlite_log import log_fault, _is_open\n"
-        script += "assert _is_open(sys.argv[1])\nassert log_fault(sys.argv[1]) is None"
+        script = "import sys\nfrom orlop.store.metadata_sqlite_log import log_fault, is_open\n"
+        script += "assert is_open(sys.argv[1])\nassert log_fault(sys.argv[1]) is None"
         subprocess.run([sys.executable, "-c", script, path], check=True, timeout=60)
 
     def test_an_index_that_an_exclusive_process_left_beside_no_log(self, database):

@@ -281,11 +281,11 @@ def log_fault(path: str) -> str | None:
     """
     while True:
         before = _stamp(path)
-        if before == () or _is_open(path):
+        if before == () or is_open(path):
             return None
         fault = _fault(path)
         # Somebody may have opened the database meanwhile, and may write.
-        if fault is None or (_stamp(path) == before and not _is_open(path)):
+        if fault is None or (_stamp(path) == before and not is_open(path)):
             return fault
 
 
@@ -394,7 +394,7 @@ def _stamp(path: str) -> tuple[int, ...]:
     return tuple(stamp)
 
 
-def _is_open(path: str) -> bool:
+def is_open(path: str) -> bool:
     """Return whether any process has the database open, this one included."""
     try:
         state = os.stat(f"{path}-shm")
