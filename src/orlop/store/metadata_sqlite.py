@@ -21,7 +21,7 @@ from orlop.store.metadata_sqlite_errors import explaining_sqlite
 from orlop.store.metadata_sqlite_log import BESIDE, journal_fault, log_fault, opening, require_whole_log
 from orlop.store.metadata_sqlite_rows import SQLiteRows
 from orlop.store.metadata_sqlite_schema import CURRENT, lay_out, migrate, version_of
-from orlop.store.metadata_sqlite_shape import moment_of_shape, require_shape
+from orlop.store.metadata_sqlite_shape import moment_of_shape, reading_schema, require_shape
 from orlop.streams.files import PRIVATE, FileLock, explained, explaining
 
 if TYPE_CHECKING:
@@ -225,13 +225,13 @@ class SQLiteMetadata(Metadata):
         return connection
 
     def _opened(self, wait: float = _WAIT_SECONDS) -> sqlite3.Connection:
-        with opening(self._path):
+        with opening(self._path), reading_schema(self._path):
             # `close` may be called by another thread than the one that connected.
             connection = sqlite3.connect(self._path, timeout=wait, isolation_level=None, check_same_thread=False)
             try:
                 # What a large write may have to undo would else lie in a file outside of the store.
                 connection.execute("PRAGMA temp_store=MEMORY")
-                connection.execute("PRAGMA schema_version")
+                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
             except BaseException:
                 connection.close()
                 raise
@@ -433,7 +433,8 @@ class SQLiteMetadata(Metadata):
         uri = f"file:{_quoted(path)}?{options}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         try:
-            return self._readable(connection)
+            with reading_schema(self._path):
+                return self._readable(connection)
         except BaseException:
             connection.close()
             raise

@@ -146,7 +146,7 @@ def _readable(problems: Iterator[RowProblem]) -> Iterator[RowProblem]:
     """Yield problems; where the database cannot be read any further that is one, and the last."""
     try:
         yield from problems
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF not in _DAMAGE:
             raise
         yield RowProblem("database", DATABASE, f"the database is damaged ({error}); repair it, or restore it from a backup")

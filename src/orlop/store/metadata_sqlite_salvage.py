@@ -17,7 +17,6 @@ What must not happen: a row in the new database that the old one neither held no
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 import os
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from orlop.errors import InvalidInput
 from orlop.model.digest import Digest
 from orlop.store.image_facts import image_facts
+from orlop.store.corrected import corrected
 from orlop.store.metadata_sqlite_carve import carved
 from orlop.store.metadata_sqlite_check import chain_of, digest_of, is_name, manifest_type
 from orlop.store.metadata_sqlite_columns import COLUMNS, is_valid, raw
@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PAGE: Final = 4096
-_LONGEST: Final = 16 << 10
-"""The largest document in which a wrong bit is looked for: each bit is tried."""
+
+# An object whose name is not UTF-8 cannot even be named in an error.
+_UNREADABLE: Final = (sqlite3.Error, UnicodeDecodeError)
 
 Row = tuple[Any, ...]
 
@@ -76,7 +77,7 @@ def salvage(source: str, target: str) -> list[Loss]:
 
 def _make_readable(path: str) -> None:
     """Give a database whose schema is damaged the pages of one that is not; roots are where they always are."""
-    with suppress(sqlite3.Error), closing(_opened(path)) as connection:
+    with suppress(*_UNREADABLE), closing(_opened(path)) as connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         faults = shape_faults(connection)
         if version in LAID_OUT and not any(one.type == "table" and one.what != "foreign" for one in faults):
@@ -136,7 +137,7 @@ class _Found:
         """Yield rows from both ends, as far as they can be read from there."""
         for direction in ("ASC", "DESC"):
             words = ", ".join(f"{word} {direction}" for word in order.split(", "))
-            with suppress(sqlite3.Error):
+            with suppress(*_UNREADABLE):
                 yield from self._connection.execute(f"{statement} ORDER BY {words}")
 
     def _table(self, table: str) -> dict[Row, Row]:
@@ -241,7 +242,7 @@ class _Found:
 
     def _value(self, statement: str, key: str) -> object:
         """Return a value by its key, which takes another way through the database than all of them."""
-        with suppress(sqlite3.Error):
+        with suppress(*_UNREADABLE):
             row = self._connection.execute(statement, (key,)).fetchone()
             return None if row is None else row[0]
         return None
@@ -255,7 +256,7 @@ class _Found:
             if digest_of(one, digest) == digest:
                 return one
             damaged.append(one)
-        return next((right for one in damaged if (right := _corrected(one, digest)) is not None), None)
+        return next((right for one in damaged if (right := corrected(one, digest)) is not None), None)
 
     # The rest.
 
@@ -270,7 +271,7 @@ class _Found:
 
     def _last_event(self) -> int:
         numbers = [key[0] for key in self.tables["event"]]
-        with suppress(sqlite3.Error):
+        with suppress(*_UNREADABLE):
             numbers += [row[0] for row in self._connection.execute("SELECT seq FROM sqlite_sequence")]
         return max((number for number in numbers if isinstance(number, int) and 0 < number < 1 << 53), default=0)
 
@@ -335,22 +336,3 @@ def _stands(row: Row | None, chains: dict[str, Row], diffs: dict[str, Row]) -> b
             return True
         row = chains.get(row[1])
     return False
-
-
-def _corrected(content: bytes, digest: str) -> bytes | None:
-    """Return bytes with the one bit put right that keeps them from having a digest, if there is such a bit."""
-    algorithm, _, wanted = digest.partition(":")
-    if algorithm not in {"sha256", "sha384", "sha512"} or len(content) > _LONGEST:
-        return None
-    target = bytes.fromhex(wanted)
-    before = hashlib.new(algorithm)
-    for at, byte in enumerate(content):
-        rest = content[at + 1 :]
-        for bit in range(8):
-            changed = before.copy()
-            changed.update(bytes((byte ^ 1 << bit,)))
-            changed.update(rest)
-            if changed.digest() == target:
-                return content[:at] + bytes((byte ^ 1 << bit,)) + rest
-        before.update(content[at : at + 1])
-    return None

@@ -12,7 +12,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import StoreDamaged, StoreTooNew
+from orlop.errors import DatabaseDamaged, StoreDamaged, StoreTooNew
 from orlop.store.metadata_sqlite_tables import SCHEMA, SCHEMA_VERSION
 from orlop.streams.files import fsync_directory
 
@@ -33,6 +33,8 @@ class Schema:
     steps: Mapping[int, Callable[[sqlite3.Connection], object]] = field(default_factory=dict)
 
 
+_NO_VERSION: Final = 1 << 16
+
 CURRENT: Final = Schema(SCHEMA_VERSION, SCHEMA)
 """What this orlop writes. Version 1 is the first."""
 
@@ -41,13 +43,20 @@ def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRE
     """Give the version of a database, 0 for an empty one.
 
     Raises:
-        StoreTooNew: a newer orlop wrote it.
+        StoreTooNew: a newer orlop wrote it. DatabaseDamaged: this is no version of any.
     """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if not 0 <= version < _NO_VERSION or (version == 0 and _has_tables(connection)):
+        msg = f"{path} is damaged (it says that it is of schema {version}); run `orlop fsck --repair`, or restore it from a backup"
+        raise DatabaseDamaged(msg)
     if version > schema.version:
         msg = f"{path} was written by a newer orlop (schema {version}, this one knows {schema.version}); upgrade orlop"
         raise StoreTooNew(msg)
     return version
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is not None
 
 
 def lay_out(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT) -> bool:

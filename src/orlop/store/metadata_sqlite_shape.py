@@ -7,6 +7,7 @@ in a table's place answers for it. What is missing makes answers slow, or wrong.
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import DatabaseDamaged
@@ -14,7 +15,7 @@ from orlop.store.metadata_sqlite_tables import SCHEMA, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _MADE: Final = re.compile(r"CREATE (TABLE|INDEX|TRIGGER|VIEW) (\w+)(?:.*? ON (\w+))?", re.DOTALL)
 _BY_SQLITE: Final = {("table", "sqlite_sequence"): b"CREATE TABLE sqlite_sequence(name,seq)"}
@@ -79,6 +80,16 @@ def shape_faults(connection: sqlite3.Connection) -> list[ShapeFault]:
         elif not _is_of_sqlite(*one, sql):
             faults.append(ShapeFault("foreign", *one))
     return faults
+
+
+@contextmanager
+def reading_schema(path: str) -> Iterator[None]:
+    """Turn the one error that Python's module raises as none of SQLite's into `DatabaseDamaged`."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        msg = f"{path} is damaged ({error.reason} in its schema); run `orlop fsck --repair`, or restore it from a backup"
+        raise DatabaseDamaged(msg) from error
 
 
 def require_shape(connection: sqlite3.Connection, path: str) -> None:

@@ -20,7 +20,7 @@ import sqlite3
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import StoreDamaged, StoreInUse
+from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreInUse
 from orlop.store.metadata_sqlite_check import row_problems
 from orlop.store.metadata_sqlite_errors import explaining_sqlite
 from orlop.store.metadata_sqlite_log import is_open, journal_fault, log_fault, read_log, read_witness
@@ -152,7 +152,9 @@ class DatabaseRepair:
                 done = [Repair("schema", name, message) for name, message in mender.put_shape_right()]
                 if mender.has_damaged_rows():
                     raise _NotEnough
-        except (_NotEnough, StoreDamaged, sqlite3.Error):
+        except (_NotEnough, StorageError, sqlite3.Error, UnicodeDecodeError) as error:
+            if isinstance(error, (NoSpace, PermissionDenied, ReadOnlyStore)):
+                raise
             return False
         self.repairs += done
         return True
@@ -268,5 +270,5 @@ def _count_of(path: str) -> int:
                 lines = connection.execute("PRAGMA integrity_check").fetchall()
                 return worst // 2 + len(lines) + len(problems)
             return len(problems)
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return worst
