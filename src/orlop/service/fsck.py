@@ -6,7 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from orlop.errors import IntegrityError, InvalidInput, NotFound, ReadFailed, StoreDamaged
+from orlop.errors import DatabaseDamaged, IntegrityError, InvalidInput, NotFound, ReadFailed, StoreDamaged
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.store.fsck import look
 from orlop.store.problem import DAMAGE, NOTE, FsckReport, Problem
@@ -78,14 +78,28 @@ class _Fsck:
         repairs: list[Repair] = []
         notes: list[Problem] = []
         if repair:
-            last = self._repair_all(first, sources, repairs, notes)
+            if not first.can_be_trusted:
+                self._repair_database(repairs, notes)
+                last = self._look()
+            last = self._repair_all(last, sources, repairs, notes)
         problems = (*last.problems, *notes)
-        if empty_quarantine and first.can_be_trusted:
+        if empty_quarantine and last.can_be_trusted:
             # What this repair has set aside stays: nobody has seen it yet.
             Quarantine(self._store.root, self._store.modes).remove(before)
             paths = {os.path.join(self._store.root, "quarantine", name) for name in before}
             problems = tuple(one for one in problems if one.kind != "quarantined" or one.subject not in paths)
         return FsckReport(self._store.root, self._quick, first.problems, tuple(repairs), problems)
+
+    def _repair_database(self, repairs: list[Repair], notes: list[Problem]) -> None:
+        from orlop.store.repair_database import DatabaseRepair  # noqa: PLC0415 - most databases are whole
+
+        repair = DatabaseRepair(self._store, Quarantine(self._store.root, self._store.modes))
+        try:
+            repair.run()
+        except DatabaseDamaged as error:
+            notes.append(Problem(NOTE, "lost", "metadata.db", str(error)))
+        repairs += repair.repairs
+        notes += repair.losses
 
     def _repair_all(
         self, findings: Findings, sources: Sequence[Source], repairs: list[Repair], notes: list[Problem]

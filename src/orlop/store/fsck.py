@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import StoreDamaged
 from orlop.store.fsck_files import FilesLook
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from orlop.store.root import Store
 
 
+_OF_DATABASE: Final = frozenset(("log-cut", "schema", "value-invalid"))
+
+
 @dataclass(frozen=True, slots=True)
 class Findings:
     """What one look found: the ``problems``, and what each blob holds that was read.
@@ -38,9 +41,10 @@ class Findings:
 
     @property
     def can_be_trusted(self) -> bool:
-        """Whether the rows are a base for repairs: not where SQLite finds its file damaged."""
+        """Whether the rows are a base for repairs: not where the database itself is damaged."""
         return self.readable and not any(
-            one.kind == "database" and one.subject == "metadata.db" for one in self.problems
+            one.kind in _OF_DATABASE or (one.kind == "database" and one.subject == "metadata.db")
+            for one in self.problems
         )
 
 
@@ -69,6 +73,11 @@ class _Look:
 
     def run(self, *, quick: bool) -> Findings:
         problems = list(self._place())
+        fault = self._store.metadata.log_fault()
+        if fault is not None:
+            # As soon as SQLite reads it, what is behind the bad place is lost.
+            problems.append(Problem(DAMAGE, "log-cut", "metadata.db-wal", f"{fault}; repair it before anything else"))
+            return Findings(tuple(problems), {}, readable=False)
         try:
             rows = self._store.metadata.problems(verify=not quick)
         except StoreDamaged as error:
@@ -76,6 +85,8 @@ class _Look:
             problems.append(Problem(DAMAGE, "database", "metadata.db", str(error)))
             return Findings(tuple(problems), {}, readable=False)
         problems += [Problem(NOTE if one.harmless else DAMAGE, one.kind, one.subject, one.message) for one in rows]
+        if not Findings(tuple(problems), {}).can_be_trusted:
+            return Findings(tuple(dict.fromkeys(problems)), {}, readable=False)
         files = self.sure(FilesLook(self._store).suspects())
         exams: dict[Digest, Exam] = {}
         if not quick:

@@ -20,8 +20,10 @@ from orlop.store.metadata import Metadata
 from orlop.store.metadata_sqlite_doubts import NO_DOUBTS, first_look, look_through, moment_of
 from orlop.store.metadata_sqlite_errors import explaining_sqlite
 from orlop.store.metadata_sqlite_forks import BLOCKS
+from orlop.store.metadata_sqlite_log import BESIDE, journal_fault, log_fault, opening, require_whole_log
 from orlop.store.metadata_sqlite_rows import SQLiteRows
 from orlop.store.metadata_sqlite_schema import CURRENT, lay_out, migrate, version_of
+from orlop.store.metadata_sqlite_shape import moment_of_shape, reading_schema, require_shape
 from orlop.streams.files import PRIVATE, FileLock, explained, explaining
 
 if TYPE_CHECKING:
@@ -113,6 +115,7 @@ class SQLiteMetadata(Metadata):
         try:
             with explaining_sqlite(self._path):
                 connection.execute("BEGIN")
+                self._require_shape(connection)
                 self._local.rows = rows
                 yield rows
         finally:
@@ -152,6 +155,7 @@ class SQLiteMetadata(Metadata):
                     connection.execute("BEGIN IMMEDIATE")
                     # Another process may be of a newer orlop.
                     version_of(connection, self._path, self._schema)
+                    self._require_shape(connection)
                     self._local.rows = rows
                     yield rows
                     rows.require_unneeded()
@@ -257,12 +261,30 @@ class SQLiteMetadata(Metadata):
             is_current = known.moment == moment_of(connection)
         (known if is_current else look_through(self._reading, self._path)).require_none(but=but)
 
-    def _opened(self) -> sqlite3.Connection:
-        # `close` may be called by another thread than the one that connected.
-        connection = sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
-        # What a large write may have to undo would else lie in a file outside of the store.
-        connection.execute("PRAGMA temp_store=MEMORY")
-        return connection
+    def _opened(self, wait: float = _WAIT_SECONDS) -> sqlite3.Connection:
+        with opening(self._path), reading_schema(self._path):
+            # `close` may be called by another thread than the one that connected.
+            connection = sqlite3.connect(self._path, timeout=wait, isolation_level=None, check_same_thread=False)
+            try:
+                # What a large write may have to undo would else lie in a file outside of the store.
+                connection.execute("PRAGMA temp_store=MEMORY")
+                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+    def _require_shape(self, connection: sqlite3.Connection) -> None:
+        """Check, whenever it may have changed, that the database has the tables and triggers of its version alone."""
+        moment = (connection, moment_of_shape(connection))
+        if self._wary and getattr(self._local, "shape", None) != moment:
+            require_shape(connection, self._path)
+            self._local.shape = moment
+
+    def log_fault(self) -> str | None:
+        """Return what is wrong with the log, or with the journal, beside the database, as a clause, or nothing."""
+        with explaining("read", self._path):
+            return log_fault(self._path) or journal_fault(self._path)
 
     def _make_file(self) -> None:
         """Make a new database for those alone who may use it: SQLite would let everybody read it at first."""
@@ -395,7 +417,7 @@ class SQLiteMetadata(Metadata):
             raise self._refusal()
         self.close()
         with self.lock(), explaining_sqlite(self._path):
-            connection = sqlite3.connect(self._path, timeout=_WAIT_FOR_OTHERS, isolation_level=None)
+            connection = self._opened(_WAIT_FOR_OTHERS)
             try:
                 connection.execute("PRAGMA locking_mode=EXCLUSIVE")
                 try:
@@ -423,7 +445,7 @@ class SQLiteMetadata(Metadata):
         if self._refusal is not None:
             raise self._refusal()
         with BLOCKS.block(), explaining_sqlite(self._path):
-            connection = sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None)
+            connection = self._opened()
             try:
                 connection.execute("PRAGMA synchronous=FULL")
                 connection.execute("PRAGMA foreign_keys=ON")
@@ -447,14 +469,16 @@ class SQLiteMetadata(Metadata):
                 lay_out(connection, self._path, self._schema)
 
     def _connect_reading(self) -> sqlite3.Connection:
+        require_whole_log(self._path)
         path, options = self._path, "mode=ro&immutable=1"
-        if os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal"):
+        if any(_has_content(f"{path}{suffix}") for suffix in BESIDE):
             # A log cannot be read without writing beside it: read a private copy of both.
             path, options = self._private_copy(), "mode=rw"
         uri = f"file:{_quoted(path)}?{options}"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
         try:
-            connection = self._readable(connection)
+            with reading_schema(self._path):
+                connection = self._readable(connection)
             self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
         except BaseException:
             connection.close()
@@ -484,7 +508,10 @@ class SQLiteMetadata(Metadata):
             stamp = self._stamp()
             if self._copy is None or self._copy_stamp != stamp:
                 self._drop_copy()
-                self._copy, self._copy_stamp = _PrivateCopy(self._path), stamp
+                copy = _PrivateCopy(self._path)
+                # Of a log that somebody works with nobody else asks whether it is whole.
+                require_whole_log(copy.path, self._path)
+                self._copy, self._copy_stamp = copy, stamp
             return self._copy.path
 
     def _drop_copy(self) -> None:
@@ -495,7 +522,7 @@ class SQLiteMetadata(Metadata):
     def _stamp(self) -> tuple[int, ...]:
         """Give what changes when somebody who may write here does, through another mount."""
         stamp: list[int] = []
-        for suffix in ("", "-wal"):
+        for suffix in ("", *BESIDE):
             try:
                 state = os.stat(f"{self._path}{suffix}")
             except FileNotFoundError:
@@ -516,8 +543,9 @@ class _PrivateCopy:
             self.path = os.path.join(folder, "metadata.db")
             self.remove = weakref.finalize(self, _remove_folder, folder, os.getpid())
             try:
-                for suffix in ("", "-wal"):
-                    shutil.copyfile(f"{database}{suffix}", f"{self.path}{suffix}")
+                for suffix in ("", *BESIDE):
+                    with suppress(FileNotFoundError):
+                        shutil.copyfile(f"{database}{suffix}", f"{self.path}{suffix}")
             except BaseException:
                 self.remove()
                 raise
@@ -542,6 +570,12 @@ def _run_all(actions: Iterable[Callable[[], object]]) -> None:
         except OSError as error:
             found = explained(error, "remove or put back", error.filename or "a file of the store")
             _log.warning("the next gc has to clean up here: %s", found)
+
+
+def _has_content(path: str) -> bool:
+    with suppress(FileNotFoundError):
+        return os.path.getsize(path) > 0
+    return False
 
 
 def _quoted(path: str) -> str:

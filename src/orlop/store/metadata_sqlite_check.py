@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import InvalidInput
 from orlop.model.digest import DiffID, Digest, chain_id
 from orlop.store.image_facts import glimpsed_facts, image_facts
+from orlop.store.metadata_sqlite_columns import invalid_values
+from orlop.store.metadata_sqlite_shape import shape_faults
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+DATABASE: Final = "metadata.db"
+"""The subject of problems with the database as a whole."""
+_UNKNOWN: Final = frozenset(("schema", "value-invalid"))
+# Nothing else can be wrong with what is only read.
+_DAMAGE: Final = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_ERROR))
 _BATCH: Final = 256
 """Rows whose content is read in one transaction: logs grow as long as one lasts."""
 
@@ -111,28 +118,67 @@ def row_problems(
         sqlite3.Error: the database cannot be read.
     """
     with reading() as connection:
-        yield from _structure(connection, verify=verify)
+        database = list(_database(connection, verify=verify))
+        yield from database
+        if any(one.kind in _UNKNOWN for one in database):
+            return
+        yield from _readable(_structure(connection))
         if verify:
-            yield from _chain_ids(connection)
-            yield from _names(connection)
+            yield from _readable(_chain_ids(connection))
+            yield from _readable(_names(connection))
     if verify:
-        for statement, look in (
-            ("SELECT id FROM image ORDER BY id", _images),
-            ("SELECT digest FROM manifest ORDER BY digest", _manifests),
-        ):
+        yield from _readable(_contents(reading))
+
+
+def _contents(reading: Callable[[], AbstractContextManager[sqlite3.Connection]]) -> Iterator[RowProblem]:
+    for statement, look in (
+        ("SELECT id FROM image ORDER BY id", _images),
+        ("SELECT digest FROM manifest ORDER BY digest", _manifests),
+    ):
+        with reading() as connection:
+            keys = [key for (key,) in connection.execute(statement)]
+        for start in range(0, len(keys), _BATCH):
             with reading() as connection:
-                keys = [key for (key,) in connection.execute(statement)]
-            for start in range(0, len(keys), _BATCH):
-                with reading() as connection:
-                    yield from look(connection, keys[start : start + _BATCH])
+                yield from look(connection, keys[start : start + _BATCH])
 
 
-def _structure(connection: sqlite3.Connection, *, verify: bool) -> Iterator[RowProblem]:
+def _readable(problems: Iterator[RowProblem]) -> Iterator[RowProblem]:
+    """Yield problems; where the database cannot be read any further that is one, and the last."""
+    try:
+        yield from problems
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF not in _DAMAGE:
+            raise
+        yield RowProblem("database", DATABASE, f"the database is damaged ({error}); repair it, or restore it from a backup")
+
+
+def _database(connection: sqlite3.Connection, *, verify: bool) -> Iterator[RowProblem]:
+    """Look at what there must be before rows can be compared with each other."""
+    yield from _readable(_integrity(connection, verify=verify))
+    yield from _readable(_shape(connection))
+    yield from _readable(_values(connection))
+
+
+def _integrity(connection: sqlite3.Connection, *, verify: bool) -> Iterator[RowProblem]:
     lines = [line for (line,) in connection.execute("PRAGMA integrity_check" if verify else "PRAGMA quick_check")]
     if lines != ["ok"]:
         more = f", and {len(lines) - 1} more" if len(lines) > 1 else ""
-        message = f"the database is damaged ({lines[0]}{more}); restore it from a backup"
-        yield RowProblem("database", "metadata.db", message)
+        message = f"the database is damaged ({lines[0]}{more}); repair it, or restore it from a backup"
+        yield RowProblem("database", DATABASE, message)
+
+
+def _shape(connection: sqlite3.Connection) -> Iterator[RowProblem]:
+    for fault in shape_faults(connection):
+        yield RowProblem("schema", fault.name, f"{fault.message}; a repair puts that right")
+
+
+def _values(connection: sqlite3.Connection) -> Iterator[RowProblem]:
+    for table, column, key in invalid_values(connection):
+        message = f"the row {key} of the table {table} holds something in {column} that it cannot hold"
+        yield RowProblem("value-invalid", f"{table} {key}", message)
+
+
+def _structure(connection: sqlite3.Connection) -> Iterator[RowProblem]:
     leading = ((str(table), str(parent)) for table, _, parent, _ in connection.execute("PRAGMA foreign_key_check"))
     for table, parent in sorted(set(leading)):
         yield RowProblem("database", table, f"rows of the table {table} lead to nothing in {parent}")

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidInput
+from orlop.errors import InvalidInput, StoreDamaged
 from orlop.model.digest import DiffID, Digest, ImageID
 from orlop.store.image_facts import image_facts
-from orlop.store.metadata_sqlite_check import KEYS, chain_of, digest_of, is_name, no_digest, parent_loops
+from orlop.store.metadata_sqlite_check import (
+    KEYS,
+    chain_of,
+    digest_of,
+    is_name,
+    no_digest,
+    parent_loops,
+    row_problems,
+)
+from orlop.store.metadata_sqlite_shape import LAID_OUT, shape_faults
 
 if TYPE_CHECKING:
     import sqlite3
@@ -23,6 +33,7 @@ _SUMS: Final = """WITH RECURSIVE sums (id, size, depth) AS (
     WHERE chain.size <> sums.size OR chain.depth <> sums.depth ORDER BY sums.id"""
 _IS_HEAD: Final = """NOT EXISTS (
     SELECT 1 FROM image_metadata AS child WHERE child.key = 'parent' AND child.value = CAST(image.id AS BLOB))"""
+_DERIVED: Final = frozenset(("head-wrong", "manifest-wrong"))
 _LEADING_NOWHERE: Final = (
     ("image_metadata", "image NOT IN (SELECT id FROM image)"),
     ("image_labels", "image NOT IN (SELECT id FROM image)"),
@@ -37,6 +48,40 @@ class RowMender:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._run = connection.execute
         self._connection = connection
+
+    # What is not rows.
+
+    def put_shape_right(self) -> list[tuple[str, str]]:
+        """Remove triggers, views and indexes that are not of this version, and make those that are again.
+
+        Returns what each repair is about, and a sentence.
+
+        Raises:
+            StoreDamaged: a table is not what it should be.
+        """
+        (version,) = self._run("PRAGMA user_version").fetchone()
+        done: list[tuple[str, str]] = []
+        for what, kind, name in shape_faults(self._connection):
+            if kind == "table":
+                msg = f"the table {name} is {what}"
+                raise StoreDamaged(msg)
+            if what != "missing":
+                quoted = name.replace('"', '""')
+                self._run(f'DROP {kind.upper()} "{quoted}"')
+            if what != "foreign":
+                self._run(LAID_OUT[version][kind, name].decode())
+            word = {"missing": "was made again", "changed": "was made again", "foreign": "was removed"}[what]
+            done.append((name, f"the {kind} {name!r} {word}"))
+        lines = [line for (line,) in self._run("PRAGMA integrity_check")]
+        if lines != ["ok"]:
+            self._run("REINDEX")
+            done.append(("metadata.db", f"all indexes were made again from their tables ({lines[0]})"))
+        return done
+
+    def has_damaged_rows(self) -> bool:
+        """Say whether anything is wrong with rows but what a repair of rows puts right without a guess."""
+        found = row_problems(lambda: nullcontext(self._connection), verify=True)
+        return any(not one.harmless and one.kind not in _DERIVED for one in found)
 
     # Rows under a wrong name.
 
@@ -204,6 +249,12 @@ class RowMender:
     def set_config(self, image: ImageID, config: bytes) -> None:
         """Put the right bytes in place of a damaged config."""
         self._run("UPDATE image SET config = ? WHERE id = ?", (config, str(image)))
+
+    def correct(self, digest: str, damaged: bytes, right: bytes) -> bool:
+        """Put the right bytes in place of those that are damaged of a config or a manifest; say whether they were."""
+        image = self._run("UPDATE image SET config = ? WHERE id = ? AND config = ?", (right, digest, damaged))
+        manifest = self._run("UPDATE manifest SET content = ? WHERE digest = ? AND content = ?", (right, digest, damaged))
+        return image.rowcount + manifest.rowcount > 0
 
     def set_manifest(self, row: ManifestRow) -> None:
         """Put the right bytes in place of a damaged or missing manifest."""

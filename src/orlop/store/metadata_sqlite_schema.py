@@ -34,6 +34,8 @@ class Schema:
     steps: Mapping[int, Callable[[sqlite3.Connection], object]] = field(default_factory=dict)
 
 
+_NO_VERSION: Final = 1 << 16
+
 CURRENT: Final = Schema(SCHEMA_VERSION, SCHEMA)
 """What this orlop writes. Version 1 is the first."""
 
@@ -45,12 +47,16 @@ def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRE
         StoreTooNew: a newer orlop wrote it. DatabaseDamaged: it has a version that none has.
     """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version < 0:
+    if not 0 <= version < _NO_VERSION or (version == 0 and _has_tables(connection)):
         raise damaged(path, f"it says that its schema is {version}")
     if version > schema.version:
         msg = f"{path} was written by a newer orlop (schema {version}, this one knows {schema.version}); upgrade orlop"
         raise StoreTooNew(msg)
     return version
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is not None
 
 
 def lay_out(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT) -> bool:

@@ -41,6 +41,33 @@ class Quarantine:
         self._touched |= {self.path, os.path.dirname(path)}
         return target
 
+    def keep(self, path: str, descriptor: int | None = None) -> str:
+        """Put a copy of a file into the quarantine, on disk, and return its path there; the file stays.
+
+        Where the caller has it open as ``descriptor`` it is read by that alone: closing another one would end locks.
+        """
+        with explaining("keep a copy of", path):
+            self._make()
+            target = os.path.join(self.path, f"{os.path.basename(path)[:_LONGEST]}.{os.urandom(4).hex()}")
+            source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC) if descriptor is None else descriptor
+            made = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._modes.file)
+            try:
+                with open(made, "wb") as file:
+                    at = 0
+                    while chunk := os.pread(source, 1 << 20, at):
+                        file.write(chunk)
+                        at += len(chunk)
+                    file.flush()
+                    os.fsync(made)
+            except BaseException:
+                os.unlink(target)
+                raise
+            finally:
+                if descriptor is None:
+                    os.close(source)
+        self._touched |= {self.path, self._root}
+        return target
+
     def give_back(self, path: str, target: str) -> None:
         """Put a file where content lies, from the quarantine or from elsewhere in the store; its bytes are on disk."""
         with explaining("move", path):

@@ -66,6 +66,7 @@ class Repairer:
 
     def mend(self) -> None:
         """Put right what the store's own content is enough for."""
+        self._rows.correct_documents()
         self._rows.put_keys_right()
         self._files.put_directories_right()
         self._files.put_modes_right()

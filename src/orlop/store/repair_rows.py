@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput
-from orlop.model.digest import ImageID, chain_ids
+from orlop.model.digest import Digest, ImageID, chain_ids
+from orlop.store.corrected import corrected
 from orlop.store.fsck_blobs import same_facts
 from orlop.store.metadata import ChainRow
 from orlop.store.metadata_sqlite_check import manifest_type
@@ -14,7 +15,7 @@ from orlop.store.problem import Repair
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from orlop.model.digest import DiffID, Digest
+    from orlop.model.digest import DiffID
     from orlop.model.image import Image
     from orlop.store.fsck_content import Exam
     from orlop.store.metadata import BlobRow, DiffRow, WritableRows
@@ -59,6 +60,26 @@ class RowsRepair:
         for one in self._problems:
             if one.kind in {"key-invalid", "config-damaged", "manifest-damaged"}:
                 self._adopt(one)
+
+    def correct_documents(self) -> None:
+        """Put right the configs and manifests in which a single bit is wrong: their digests tell which."""
+        for one in self._problems:
+            if one.kind not in {"config-damaged", "manifest-damaged"}:
+                continue
+            with self._store.metadata.read() as rows:
+                digest = Digest.unchecked(one.subject)
+                content = rows.config(digest) if one.kind == "config-damaged" else self._manifest(one.subject)
+            right = None if content is None else corrected(content, one.subject)
+            if right is None:
+                continue
+            with self._store.metadata.write():
+                mender = self._store.metadata.mender()
+                changed = mender.correct(one.subject, content, right)
+            if changed:
+                self._done(Repair(one.kind, one.subject, f"one wrong bit of {one.subject} was put right by its digest"))
+
+    def _manifest(self, digest: str) -> bytes | None:
+        return self._store.metadata.mender().manifest(digest)
 
     def _adopt(self, one: Problem) -> None:
         with self._store.metadata.write():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -93,7 +93,8 @@ class Store:
         self.events = EventLog(self.metadata, now)
         self._reserve = Reserve(self.root, self.modes)
         if not self.read_only:
-            with explaining("open", self.root):
+            # What looks for damage finds it later.
+            with explaining("open", self.root), nullcontext() if wary else suppress(StoreDamaged):
                 self._recover()
             self._reserve.keep()
         if group is not None:
