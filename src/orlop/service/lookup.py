@@ -61,9 +61,7 @@ def _by_digest(store: Store, reference: Reference) -> ImageID:
         named = rows.references(name=reference.name)
         carriers = [row.image for row in named if row.suffix == f"@{reference.digest}"]
         carriers += [
-            image
-            for image in sorted({row.image for row in named})
-            if reference.digest in rows.manifest_digests(image)
+            image for image in sorted({row.image for row in named}) if reference.digest in rows.manifest_digests(image)
         ]
         tagged = {row.image for row in named if reference.tag is None or row.suffix == f":{reference.tag}"}
         for image in carriers:

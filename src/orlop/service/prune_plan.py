@@ -214,7 +214,8 @@ class _Planner:
         """Return whether an image's removal freed nothing, nor that of what it is made from and went as well.
 
         Args:
-            image_id: the image. ground: what is left.
+            image_id: the image.
+            ground: what is left.
             known: what was found of images before: many may be made from one.
         """
         way: list[ImageID] = []

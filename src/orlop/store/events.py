@@ -1,9 +1,9 @@
 """Events: what happened to images, kept in the store so that whoever asks may hear of it, in whichever process.
 
 They are rows like all others: written in the transaction of what they tell of, so that there is neither an event
-without its deed nor a deed without its event. Only the newest are kept, and each has a bounded size, so that all of them
-together have: an event tells an image's labels only where these are short. Readers take events in batches, since an
-older orlop may have kept longer ones.
+without its deed nor a deed without its event. Only the newest are kept, and each has a bounded size: an event tells the
+labels of an image only where these are short. Readers take events in batches, since an older orlop may have kept longer
+ones.
 """
 
 from __future__ import annotations
