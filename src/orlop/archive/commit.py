@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from orlop.archive.content import ArchiveContent, ArchiveLayer
     from orlop.archive.members import L, LayerTaker, Members
-    from orlop.model.digest import ChainID, DiffID
+    from orlop.model.digest import ChainID, DiffID, ImageID
+    from orlop.model.image import Image
     from orlop.store.ingest import IngestedLayer, Readable
     from orlop.store.metadata import DiffRow, WritableRows
     from orlop.store.root import Store
@@ -148,6 +149,8 @@ class _Commit:
     def _write(self, rows: WritableRows, form: str) -> LoadReport:
         store = self._store
         published: set[int] = set()
+        kept_images: set[ImageID] = set()
+        parents: dict[ImageID, ImageID] = {}
         loaded: list[LoadedImage] = []
         moved: list[MovedReference] = []
         ids = {entry.image.id for entry in self._content.images}
@@ -167,9 +170,12 @@ class _Commit:
                 if link not in chains:
                     chains[link] = add_chain(rows, chain, kept[layer.diff_id], limits=self._members.limits).chain_id
                 chain = chains[link]
-            created = rows.image_row(entry.image.id) is None
-            image_id = store.images.keep(entry.image)
-            store.images.set_last_used(image_id)
+            image_id = entry.image.id
+            created = image_id not in kept_images and rows.image_row(image_id) is None
+            # An archive may list one image any number of times, and its config may be large.
+            if image_id not in kept_images:
+                self._keep(entry.image)
+                kept_images.add(image_id)
             for reference in entry.references:
                 old = store.references.set(reference, image_id)
                 if old is not None:
@@ -177,16 +183,20 @@ class _Commit:
             for reference in entry.digests:
                 store.references.set(reference, image_id)
             parent = entry.parent if entry.parent in ids else None
+            if parent is not None:
+                parents[image_id] = parent
             loaded.append(LoadedImage(image_id, entry.references, created, entry.digests, parent, entry.platform))
         for manifest in self._content.manifests:
             rows.put_manifest(manifest.row, manifest.images)
-        for image in loaded:
-            if image.parent is not None:
-                store.images.set_parent(image.id, image.parent)
-        for entry in self._content.images:
-            config = entry.image.config
-            store.events.image("load", entry.image.id, labels=None if config is None else config.labels)
+        store.images.set_parents(parents)
+        for image in {entry.image.id: entry.image for entry in self._content.images}.values():
+            labels = None if image.config is None else image.config.labels
+            store.events.image("load", image.id, labels=labels)
         return LoadReport(tuple(loaded), tuple(moved), form)
+
+    def _keep(self, image: Image) -> None:
+        image_id = self._store.images.keep(image)
+        self._store.images.set_last_used(image_id)
 
     def _kept(self, rows: WritableRows, diff_id: DiffID) -> DiffRow:
         """Look again, under the lock, at what is relied on."""

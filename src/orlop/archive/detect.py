@@ -18,13 +18,14 @@ from orlop.streams.files import CHUNK, explained, explaining, open_source, widen
 from orlop.streams.meter import Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from orlop.archive.exporter import Exporter
     from orlop.archive.members import L, LayerTaker, Members
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
     from orlop.store.ingest import Readable
+    from orlop.streams.files import NewFile
 
 _PREFIX = 512
 
@@ -36,6 +37,7 @@ def open_members(
     *,
     limits: Limits,
     progress: Progress | None = None,
+    scratch: Callable[[], NewFile] | None = None,
 ) -> Iterator[Members[L]]:
     """Open an archive, plain or compressed, in a file or a pipe, or unpacked in a directory, and give its members.
 
@@ -44,6 +46,7 @@ def open_members(
         take: makes a layer of a member's bytes.
         limits: what the archive may ask for.
         progress: told of every layer's bytes.
+        scratch: makes a file for what may wait on the disk; without it nothing is written.
 
     Raises:
         NotFound, PermissionDenied, ReadFailed: the path cannot be read. InvalidArchive: what it holds is no archive.
@@ -60,11 +63,11 @@ def open_members(
             return
         with (
             open(open_source(source), "rb", buffering=CHUNK) as file,
-            _members_of(file, name, take, meter, progress) as members,
+            _members_of(file, name, take, meter, progress, scratch=scratch) as members,
         ):
             yield members
         return
-    with _members_of(source, "the input", take, meter, progress) as members:
+    with _members_of(source, "the input", take, meter, progress, scratch=scratch) as members:
         yield members
 
 
@@ -111,11 +114,18 @@ def _is_manifest(members: Members[L]) -> bool:
 
 @contextmanager
 def _members_of(
-    source: BinaryIO, name: str, take: LayerTaker[L], meter: Meter, progress: Progress | None
+    source: BinaryIO,
+    name: str,
+    take: LayerTaker[L],
+    meter: Meter,
+    progress: Progress | None,
+    *,
+    scratch: Callable[[], NewFile] | None,
 ) -> Iterator[Members[L]]:
     if not _is_regular_file(source):
         widen_pipe(source)
-        with _streamed(_Prefixed(meter.counted(source), name), take, meter, progress) as members:
+        prefixed = _Prefixed(meter.counted(source), name)
+        with _streamed(prefixed, take, meter, progress, scratch=scratch) as members:
             yield members
         return
     with explaining("read", name):
@@ -136,21 +146,31 @@ def _members_of(
         finally:
             plain.close()
 
-    with again() as plain, StreamedMembers(plain, take, meter, progress, again=again) as members:
+    with (
+        again() as plain,
+        StreamedMembers(plain, take, meter, progress, again=again, scratch=scratch) as members,
+    ):
         yield members
 
 
 @contextmanager
-def _streamed(source: _Prefixed, take: LayerTaker[L], meter: Meter, progress: Progress | None) -> Iterator[Members[L]]:
+def _streamed(
+    source: _Prefixed,
+    take: LayerTaker[L],
+    meter: Meter,
+    progress: Progress | None,
+    *,
+    scratch: Callable[[], NewFile] | None,
+) -> Iterator[Members[L]]:
     compression = detect(source.prefix)
     _check_prefix(source.prefix, source.name)
     if compression is Compression.NONE:
-        with StreamedMembers(source, take, meter, progress) as members:
+        with StreamedMembers(source, take, meter, progress, scratch=scratch) as members:
             yield members
         return
     plain = _Unpacked(source, compression, meter)
     try:
-        with StreamedMembers(plain, take, meter, progress) as members:
+        with StreamedMembers(plain, take, meter, progress, scratch=scratch) as members:
             yield members
     finally:
         plain.close()

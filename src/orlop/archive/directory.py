@@ -67,6 +67,8 @@ class DirectoryMembers(Members[L]):
         seen = 0
         while folders:
             folder = folders.pop()
+            # Each folder on the way to it is opened.
+            self.count_values(folder.count("/"))
             descriptor = self._open_below(folder, _DIRECTORY) if folder else os.dup(self._root)
             try:
                 with os.scandir(descriptor) as entries:
@@ -75,6 +77,7 @@ class DirectoryMembers(Members[L]):
                         self._check_count(seen)
                         name = self._key(posixpath.join(folder, entry.name))
                         if entry.is_dir(follow_symlinks=False):
+                            self.count_bytes(len(name))
                             folders.append(name)
                         elif entry.is_symlink():
                             self._note_link(name, os.readlink(entry.name, dir_fd=descriptor))
@@ -88,6 +91,7 @@ class DirectoryMembers(Members[L]):
         path = posixpath.normpath(posixpath.join("/", posixpath.dirname(name), target))
         climbs = posixpath.normpath(posixpath.join(posixpath.dirname(name), target)).split("/")[0] == ".."
         if target.startswith("/") or climbs:
+            self.count_bytes(len(name) + len(target))
             self._outside[name] = target
         else:
             self._add(name, Member(target=path.lstrip("/")), lambda _: True)

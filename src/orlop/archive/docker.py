@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from orlop.archive.exporter import SaveItem
     from orlop.archive.members import L, Members
     from orlop.archive.platforms import PlatformChoice
-    from orlop.model.image import Image
+    from orlop.model.image import History, Image
     from orlop.model.progress import Progress
     from orlop.store.root import Store
 
@@ -72,19 +72,43 @@ def _check_parents(images: list[ArchiveImage]) -> None:
     """Check the parent links that the archive names, as far as the parents are in it."""
     by_id = {entry.image.id: entry.image for entry in images}
     parents: dict[ImageID, ImageID] = {}
+    histories = _Histories()
     for entry in images:
         child, parent = entry.image, None if entry.parent is None else by_id.get(entry.parent)
         if parent is None or parents.get(child.id) == parent.id:
             continue
         parents[child.id] = parent.id
-        history, above = child.history, parent.history
-        if (history or above) and (len(history) != len(above) + 1 or history[:-1] != above):
+        if not histories.go_on(child, parent):
             msg = (
                 f"the archive names {parent.id} as the parent of {child.id}, but the history of one does not continue"
                 " the other's; the archive is refused"
             )
             raise InvalidArchive(msg)
     _check_circles(parents)
+
+
+class _Histories:
+    """The histories of an archive's images, numbered: each is read once, however many pairs of images are compared."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[History, ...], int] = {}
+        self._known: dict[ImageID, tuple[int, int]] = {}
+
+    def go_on(self, child: Image, parent: Image) -> bool:
+        """Return whether the history of one has one step more than the other's, or neither has any."""
+        if not child.history and not parent.history:
+            return True
+        below, _ = self._of(child)
+        _, whole = self._of(parent)
+        return bool(child.history) and below == whole
+
+    def _of(self, image: Image) -> tuple[int, int]:
+        """Return the number of a history without its last step, and that of all of it."""
+        if image.id not in self._known:
+            history = image.history
+            below, whole = (self._numbers.setdefault(each, len(self._numbers)) for each in (history[:-1], history))
+            self._known[image.id] = below, whole
+        return self._known[image.id]
 
 
 def _check_circles(parents: dict[ImageID, ImageID]) -> None:

@@ -86,6 +86,11 @@ class _Reader:
             (*history, history_from_config(raw, empty_layer=False, dialect=_DIALECT)),
             dialect=_DIALECT,
         )
+        # It repeats what its parents say: a short one may become long, and so may each of very many.
+        limits = self._members.limits
+        if len(config) > limits.config_size:
+            raise limits.exceeded("config_size", f"the config of the image {folder!r} would have {len(config)} bytes")
+        self._members.count_bytes(len(config))
         image = Image.from_json(config, dialect=_DIALECT)
         check_depth(image.id, len(image.rootfs.diff_ids), self._members.limits)
         layers = (*(() if parent is None else parent.layers), ArchiveLayer(name, diff_id))

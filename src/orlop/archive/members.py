@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
+    from orlop.archive.scratch import Held
     from orlop.errors import OrlopError
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress, ProgressEvent
@@ -78,7 +79,8 @@ LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Met
 class Member(Generic[L]):
     """One entry of the table: a link's ``target`` is a key; of a file, one of the others says where its bytes are.
 
-    Of a ``sparse`` one ``stored`` says how many bytes are there without its holes.
+    A document is there as ``data``; what is ``held`` is no document, and small. Of a ``sparse`` one ``stored`` says how
+    many bytes are there without its holes.
     """
 
     size: int = 0
@@ -87,6 +89,7 @@ class Member(Generic[L]):
     sparse: bool = False
     stored: int = 0
     data: bytes | None = None
+    held: Held | None = None
     layer: L | None = None
     failure: OrlopError | None = None
 
@@ -204,12 +207,12 @@ class Members(ABC, Generic[L]):
     def _reading(self, member: Member[L], key: str) -> AbstractContextManager[Readable]: ...
 
     def _read(self, member: Member[L], key: str) -> bytes:
-        self._count_document(member.size)
+        self.count_bytes(member.size)
         with self._reading(member, key) as source:
             return read_exactly(source, member.size, key)
 
-    def _count_document(self, size: int) -> None:
-        """Note the bytes of a document that is kept in memory. Raises `LimitExceeded`."""
+    def count_bytes(self, size: int) -> None:
+        """Note the bytes of a document or a name that is kept in memory. Raises `LimitExceeded`."""
         self._document_bytes += size
         if self._document_bytes > self.limits.documents_size:
             found = f"the archive's documents and names have {self._document_bytes} bytes"
@@ -239,7 +242,7 @@ class Members(ABC, Generic[L]):
     def _add(self, name: str, member: Member[L], same: Callable[[Member[L]], bool]) -> None:
         key = self._key(name)
         # Names stay in memory as documents do.
-        self._count_document(len(key) + len(member.target or ""))
+        self.count_bytes(len(key) + len(member.target or ""))
         before = self._table.get(key)
         if before is not None and not (before.target == member.target and same(before)):
             msg = f"the archive has two different members of the name {key!r}; it is refused"

@@ -314,7 +314,8 @@ class _Listed:
 
 
 def _is_made_up(node: Node, entry: ArchiveImage) -> bool:
-    document = node.document
-    return isinstance(document, Manifest) and [str(layer.digest) for layer in document.layers] == [
-        str(diff_id) for diff_id in entry.image.rootfs.diff_ids
-    ]
+    document, diff_ids = node.document, entry.image.rootfs.diff_ids
+    # A manifest may list very many, and any number of descriptors may name it.
+    if not isinstance(document, Manifest) or len(document.layers) != len(diff_ids):
+        return False
+    return [str(layer.digest) for layer in document.layers] == [str(diff_id) for diff_id in diff_ids]

@@ -52,7 +52,9 @@ def salvage(
         InvalidInput, IntegrityError, NotFound, PlatformNotFound: the archive is refused. StorageError: it cannot be
         read, or nothing can be kept. The store is then as it was.
     """
-    with open_members(source, layer_taker(store), limits=store.limits, progress=progress) as members:
+    with open_members(
+        source, layer_taker(store), limits=store.limits, progress=progress, scratch=store.blobs.new
+    ) as members:
         content = exporter_of(members).read(members, chosen(None))
         return _Salvage(store, members, content, wanted).run()
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orlop.archive.members import L, Member, Members, refused
+from orlop.archive.scratch import SMALL, Scratch
 from orlop.errors import InvalidArchive, InvalidInput, ReadFailed
 from orlop.streams.files import CHUNK
 from orlop.streams.tar import TarReader
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from orlop.archive.members import LayerTaker
     from orlop.model.progress import Progress
     from orlop.store.ingest import Readable
+    from orlop.streams.files import NewFile
     from orlop.streams.meter import Meter
     from orlop.streams.tar import TarEntry
 
@@ -26,9 +28,10 @@ _BLOCK = 512
 
 
 class StreamedMembers(Members[L]):
-    """The members of a tar that comes once: documents wait in memory, all else is taken as a possible layer.
+    """The members of a tar that comes once: documents and small members wait, all else is taken as a possible layer.
 
     Where the archive can be had again (``again``), members can be read later, each by going through it once more.
+    ``scratch`` makes a file for small members, where there is a store for it.
     """
 
     def __init__(
@@ -39,9 +42,11 @@ class StreamedMembers(Members[L]):
         progress: Progress | None = None,
         *,
         again: Callable[[], AbstractContextManager[Readable]] | None = None,
+        scratch: Callable[[], NewFile] | None = None,
     ) -> None:
         super().__init__(take, meter, progress)
         self._again = again
+        self._scratch = Scratch(scratch)
         try:
             reader = TarReader(source, limits=self.limits)
             for count, entry in enumerate(reader, 1):
@@ -72,29 +77,49 @@ class StreamedMembers(Members[L]):
             first += data
         most = max(self.limits.config_size, self.limits.manifest_size)
         if entry.size < _BLOCK or (entry.size <= most and first.lstrip()[:1] in {b"{", b"["}):
-            self._count_document(entry.size)
+            self.count_bytes(entry.size)
             return Member(size=entry.size, data=first + b"".join(reader.chunks()))
-        label = _label(entry.name)
         member = Member[L](size=entry.size, offset=entry.offset)
+        if entry.sparse:
+            self.meter.claimed(entry.size, entry.stored_size)
+        content: Readable = _Continued(first, reader)
+        if entry.size < SMALL:
+            self.meter.unpacked(max(0, entry.size - entry.stored_size))
+            data = first + b"".join(reader.chunks())
+            member.held = self._scratch.put(data)
+            if member.held is not None:
+                return member
+            content = io.BytesIO(data)
+        self._take_layer_of(member, content, entry)
+        return member
+
+    def _take_layer_of(self, member: Member[L], content: Readable, entry: TarEntry) -> None:
+        """Take a member as a layer, whether it is one or not."""
+        label = _label(entry.name)
         try:
-            if entry.sparse:
-                self.meter.claimed(entry.size, entry.stored_size)
-            content = _Continued(first, reader)
             member.layer = self._take_layer(content, self._watcher(label, entry.size), self.meter)
             self._finished(label)
         except InvalidInput as error:
             # Only what the manifest names has to be a layer.
             member.failure = refused(error, "the member", entry.name)
-        return member
+
+    @contextmanager
+    def reading(self, name: str, *, what: str) -> Iterator[Readable]:
+        """Return a reader of a member's bytes, see `Members.reading`; of a pipe they are gone, small ones too."""
+        key = self.key_of(name, what=what)
+        if self._table[key].held is not None and self._again is None:
+            raise _gone(key)
+        with super().reading(name, what=what) as source:
+            yield source
 
     @contextmanager
     def _reading(self, member: Member[L], key: str) -> Iterator[Readable]:
-        if member.data is not None:
-            yield io.BytesIO(member.data)
+        data = member.data if member.held is None else member.held()
+        if data is not None:
+            yield io.BytesIO(data)
             return
         if self._again is None:
-            msg = f"the archive came through a pipe, and its member {key!r} is gone; name a file instead"
-            raise ReadFailed(msg)
+            raise _gone(key)
         with self._again() as source:
             reader = TarReader(source, limits=self.limits)
             if not any(entry.offset == member.offset for entry in reader):
@@ -108,12 +133,23 @@ class StreamedMembers(Members[L]):
             raise InvalidArchive(msg)
         return member.data
 
+    def close(self) -> None:
+        """Discard every layer that has not been published, and what waits to be one."""
+        super().close()
+        self._scratch.close()
+
+
+def _gone(key: str) -> ReadFailed:
+    return ReadFailed(f"the archive came through a pipe, and its member {key!r} is gone; name a file instead")
+
 
 def _equal(new: Member[L], before: Member[L]) -> bool:
     """Compare a member with the one that has its name; the new one's layer, if any, is not needed either way."""
     if new.layer is not None:
         new.layer.discard()
         return before.layer is not None and before.layer.blob.digest == new.layer.blob.digest
+    if new.held is not None:
+        return before.held is not None and before.size == new.size and before.held() == new.held()
     return new.data is not None and new.data == before.data
 
 

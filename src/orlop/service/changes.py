@@ -23,6 +23,7 @@ _FLAG: Final = re.compile(r"--(?P<name>[^\s=]*)(?:=(?P<value>\S*))?(?:\s+|$)")
 _SHELL: Final = ("/bin/sh", "-c")
 _MILLISECOND: Final = 1_000_000
 _MAX_PORT: Final = 65_535
+_LARGEST: Final = 4 << 20
 _PORTS: Final = re.compile(r"(\d{1,9})(?:-(\d{1,9}))?", re.ASCII)
 _PROTOCOLS: Final = frozenset({"tcp", "udp", "sctp"})
 _SIGNAL: Final = re.compile(r"(?:SIG)?(RTM(?:IN|AX)(?:[+-]\d{1,2})?|[A-Z][A-Z0-9]+)", re.ASCII)
@@ -36,6 +37,50 @@ class _Change(NamedTuple):
     word: str
     flags: tuple[tuple[str, str | None], ...]
     rest: str
+
+
+class _Draft:
+    """A config that is being changed. What instructions add to is kept apart, since there may be very many of them."""
+
+    def __init__(self, config: ContainerConfig) -> None:
+        self.config = config
+        """All else of it."""
+        pairs = (text.partition("=") for text in config.env or ())
+        self.env = {name: value for name, _, value in pairs}
+        self.labels = dict(config.labels or {})
+        self.ports = set(config.exposed_ports or ())
+        self.volumes = set(config.volumes or ())
+        self.triggers = list(config.on_build or ())
+        self._room = _LARGEST
+
+    def set(self, **fields: object) -> None:
+        """Set fields that hold one thing each."""
+        self.config = replace(self.config, **fields)  # type: ignore[arg-type]
+
+    def add(self, change: _Change, size: int) -> None:
+        """Note so many characters that an instruction adds: variables and ranges stand for very many in few."""
+        self._room -= size
+        if self._room < 0:
+            _refuse(change, f"the config would have more than {_LARGEST} bytes")
+
+    def expanded(self, change: _Change, text: str) -> str:
+        """Return a text of an instruction with the values of variables."""
+        found = expand(text, self.env)
+        self.add(change, len(found))
+        return found
+
+    def finished(self) -> ContainerConfig:
+        """Return the config as the instructions have changed it."""
+        before = self.config
+        env = tuple(f"{name}={value}" for name, value in self.env.items())
+        return replace(
+            before,
+            env=env or before.env,
+            labels=self.labels or before.labels,
+            exposed_ports=frozenset(self.ports) or before.exposed_ports,
+            volumes=frozenset(self.volumes) or before.volumes,
+            on_build=tuple(self.triggers) or before.on_build,
+        )
 
 
 def apply_changes(config: ContainerConfig, changes: Sequence[str]) -> ContainerConfig:
@@ -55,6 +100,7 @@ def apply_changes(config: ContainerConfig, changes: Sequence[str]) -> ContainerC
     if not read:
         msg = "a change has no instruction; give one such as 'ENV NAME=value'"
         raise InvalidInstruction(msg)
+    draft = _Draft(config)
     for change in read:
         apply = _WORDS.get(change.word)
         if apply is None:
@@ -63,46 +109,45 @@ def apply_changes(config: ContainerConfig, changes: Sequence[str]) -> ContainerC
             raise InvalidInstruction(msg)
         if change.flags and change.word != "HEALTHCHECK":
             _refuse(change, f"there is no flag --{change.flags[0][0]}")
-        config = apply(config, change)
-    return config
+        apply(draft, change)
+    return draft.finished()
 
 
 def _instructions(text: str) -> Iterator[_Change]:
-    line = ""
+    parts: list[str] = []
     for part in text.split("\n"):
         if part.lstrip().startswith("#"):
             continue
-        line += part
-        if _CONTINUED.search(line):
-            line = _CONTINUED.sub("", line)
-            continue
-        if line.strip():
-            yield _change(line.strip())
-        line = ""
-    if line.strip():
-        yield _change(line.strip())
+        whole = _CONTINUED.sub("", part)
+        parts.append(whole)
+        if whole == part:
+            yield from _whole("".join(parts))
+            parts.clear()
+    yield from _whole("".join(parts))
+
+
+def _whole(line: str) -> Iterator[_Change]:
+    """Read the instruction of a line, if there is one."""
+    if line := line.strip():
+        yield _change(line)
 
 
 def _change(line: str) -> _Change:
     word, *rest = re.split(r"[\t\v\f\r ]+", line, maxsplit=1)
     text = rest[0].strip() if rest else ""
     flags: list[tuple[str, str | None]] = []
-    while (flag := _FLAG.match(text)) is not None:
-        text = text[flag.end() :]
+    start = 0
+    while (flag := _FLAG.match(text, start)) is not None:
+        start = flag.end()
         if not flag["name"]:
             break
         flags.append((flag["name"], flag["value"]))
-    return _Change(word.upper(), tuple(flags), text)
+    return _Change(word.upper(), tuple(flags), text[start:])
 
 
 def _refuse(change: _Change, why: str) -> NoReturn:
     msg = f"{change.word} {change.rest[:200]}".rstrip() + f": {why}"
     raise InvalidInstruction(msg)
-
-
-def _values(config: ContainerConfig) -> dict[str, str]:
-    pairs = (text.partition("=") for text in config.env or ())
-    return {name: value for name, _, value in pairs}
 
 
 def _json_words(change: _Change, text: str) -> list[str] | None:
@@ -118,29 +163,30 @@ def _json_words(change: _Change, text: str) -> list[str] | None:
     return words
 
 
-def _command(config: ContainerConfig, change: _Change) -> tuple[str, ...]:
+def _command(draft: _Draft, change: _Change) -> tuple[str, ...]:
     words = _json_words(change, change.rest)
     if words is not None:
         return tuple(words)
-    return (*(config.shell or _SHELL), *([change.rest] if change.rest else []))
+    return (*(draft.config.shell or _SHELL), *([change.rest] if change.rest else []))
 
 
-def _cmd(config: ContainerConfig, change: _Change) -> ContainerConfig:
-    return replace(config, cmd=_command(config, change))
+def _cmd(draft: _Draft, change: _Change) -> None:
+    draft.set(cmd=_command(draft, change))
 
 
-def _entrypoint(config: ContainerConfig, change: _Change) -> ContainerConfig:
+def _entrypoint(draft: _Draft, change: _Change) -> None:
     words = _json_words(change, change.rest)
     if words == [] or not change.rest:
-        return replace(config, entrypoint=None)
-    return replace(config, entrypoint=_command(config, change))
+        draft.set(entrypoint=None)
+    else:
+        draft.set(entrypoint=_command(draft, change))
 
 
-def _shell(config: ContainerConfig, change: _Change) -> ContainerConfig:
+def _shell(draft: _Draft, change: _Change) -> None:
     words = _json_words(change, change.rest)
     if not words:
         _refuse(change, "it takes an array in JSON with at least one text")
-    return replace(config, shell=tuple(words))
+    draft.set(shell=tuple(words))
 
 
 def _pairs(change: _Change) -> list[tuple[str, str]]:
@@ -162,36 +208,30 @@ def _pairs(change: _Change) -> list[tuple[str, str]]:
     return [(name, value) for name, _, value in pairs]
 
 
-def _expanded_pairs(config: ContainerConfig, change: _Change) -> list[tuple[str, str]]:
-    values = _values(config)
-    expanded = [(expand(name, values), expand(value, values)) for name, value in _pairs(change)]
+def _expanded_pairs(draft: _Draft, change: _Change) -> list[tuple[str, str]]:
+    expanded = [(draft.expanded(change, name), draft.expanded(change, value)) for name, value in _pairs(change)]
     if not all(name for name, _ in expanded):
         _refuse(change, "a name is empty")
     return expanded
 
 
-def _env(config: ContainerConfig, change: _Change) -> ContainerConfig:
-    env = list(config.env or ())
-    for name, value in _expanded_pairs(config, change):
-        places = [number for number, text in enumerate(env) if text.partition("=")[0] == name]
-        if places:
-            env[places[0]] = f"{name}={value}"
-        else:
-            env.append(f"{name}={value}")
-    return replace(config, env=tuple(env))
+def _env(draft: _Draft, change: _Change) -> None:
+    draft.env.update(_expanded_pairs(draft, change))
 
 
-def _label(config: ContainerConfig, change: _Change) -> ContainerConfig:
-    return replace(config, labels={**(config.labels or {}), **dict(_expanded_pairs(config, change))})
+def _label(draft: _Draft, change: _Change) -> None:
+    draft.labels.update(_expanded_pairs(draft, change))
 
 
-def _expose(config: ContainerConfig, change: _Change) -> ContainerConfig:
+def _expose(draft: _Draft, change: _Change) -> None:
     if not change.rest:
         _refuse(change, "it needs at least one port")
-    values = _values(config)
-    specs = [spec for word in change.rest.split() for spec in expand_words(word, values)]
-    ports = {port for spec in specs for port in _ports(change, spec)}
-    return replace(config, exposed_ports=(config.exposed_ports or frozenset()) | ports)
+    for word in change.rest.split():
+        for spec in expand_words(word, draft.env):
+            draft.add(change, len(spec))
+            for port in _ports(change, spec):
+                draft.add(change, len(port))
+                draft.ports.add(port)
 
 
 def _ports(change: _Change, spec: str) -> Iterator[str]:
@@ -217,38 +257,38 @@ def _port_range(change: _Change, text: str) -> tuple[int, int]:
     return first, last
 
 
-def _single(config: ContainerConfig, change: _Change) -> str:
+def _single(draft: _Draft, change: _Change) -> str:
     if not change.rest:
         _refuse(change, "it needs an argument")
-    return expand(change.rest, _values(config))
+    return draft.expanded(change, change.rest)
 
 
-def _user(config: ContainerConfig, change: _Change) -> ContainerConfig:
-    return replace(config, user=_single(config, change))
+def _user(draft: _Draft, change: _Change) -> None:
+    draft.set(user=_single(draft, change))
 
 
-def _volume(config: ContainerConfig, change: _Change) -> ContainerConfig:
+def _volume(draft: _Draft, change: _Change) -> None:
     words = _json_words(change, change.rest)
-    values = _values(config)
-    paths = [expand(word, values).strip() for word in (change.rest.split() if words is None else words)]
+    paths = [draft.expanded(change, word).strip() for word in (change.rest.split() if words is None else words)]
     if not paths or not all(paths):
         _refuse(change, "it needs at least one path, and none may be empty")
-    return replace(config, volumes=(config.volumes or frozenset()) | set(paths))
+    draft.volumes.update(paths)
 
 
-def _workdir(config: ContainerConfig, change: _Change) -> ContainerConfig:
-    path = _single(config, change)
+def _workdir(draft: _Draft, change: _Change) -> None:
+    path = _single(draft, change)
     if not path:
         _refuse(change, "the path is empty")
     if not path.startswith("/"):
-        path = posixpath.normpath(f"/{config.working_dir}/{path}")
+        path = posixpath.normpath(f"/{draft.config.working_dir}/{path}")
         # Two leading slashes mean something else in POSIX than one, three do not.
         path = "/" + path.lstrip("/")
-    return replace(config, working_dir=path)
+        draft.add(change, len(path))
+    draft.set(working_dir=path)
 
 
-def _stop_signal(config: ContainerConfig, change: _Change) -> ContainerConfig:
-    name = _single(config, change)
+def _stop_signal(draft: _Draft, change: _Change) -> None:
+    name = _single(draft, change)
     if name.isdecimal() and name.isascii():
         known = 0 < int(name[:4]) <= _MAX_SIGNAL
     else:
@@ -256,7 +296,7 @@ def _stop_signal(config: ContainerConfig, change: _Change) -> ContainerConfig:
         known = found is not None and (found[1].startswith("RTM") or _is_signal(found[1]))
     if not known:
         _refuse(change, f"{name!r} is no signal, such as SIGTERM or 15")
-    return replace(config, stop_signal=name)
+    draft.set(stop_signal=name)
 
 
 def _is_signal(name: str) -> bool:
@@ -265,7 +305,7 @@ def _is_signal(name: str) -> bool:
     return f"SIG{name}" in Signals.__members__
 
 
-def _on_build(config: ContainerConfig, change: _Change) -> ContainerConfig:
+def _on_build(draft: _Draft, change: _Change) -> None:
     if not change.rest:
         _refuse(change, "it needs an instruction")
     trigger = _change(change.rest)
@@ -273,16 +313,17 @@ def _on_build(config: ContainerConfig, change: _Change) -> ContainerConfig:
         _refuse(change, f"{trigger.word} cannot be triggered")
     if trigger.word in {"ENV", "LABEL"}:
         _pairs(trigger)
-    return replace(config, on_build=(*(config.on_build or ()), change.rest))
+    draft.triggers.append(change.rest)
 
 
-def _healthcheck(config: ContainerConfig, change: _Change) -> ContainerConfig:
+def _healthcheck(draft: _Draft, change: _Change) -> None:
     kind, *rest = re.split(r"\s+", change.rest, maxsplit=1)
     kind = kind.upper()
     if kind == "NONE":
         if rest:
             _refuse(change, "NONE takes no arguments")
-        return replace(config, healthcheck=HealthConfig(test=("NONE",)))
+        draft.set(healthcheck=HealthConfig(test=("NONE",)))
+        return
     if kind != "CMD":
         _refuse(change, "it is followed by NONE, or by CMD and a command")
     text = rest[0] if rest else ""
@@ -290,7 +331,7 @@ def _healthcheck(config: ContainerConfig, change: _Change) -> ContainerConfig:
     if not (words or (words is None and text)):
         _refuse(change, "a command is missing after CMD")
     test = ("CMD", *words) if words else ("CMD-SHELL", text)
-    return replace(config, healthcheck=_health_flags(change, HealthConfig(test=test)))
+    draft.set(healthcheck=_health_flags(change, HealthConfig(test=test)))
 
 
 def _health_flags(change: _Change, health: HealthConfig) -> HealthConfig:
@@ -334,7 +375,7 @@ def _retries(change: _Change, value: str) -> int:
     return int(value)
 
 
-_WORDS: Final[dict[str, Callable[[ContainerConfig, _Change], ContainerConfig]]] = {
+_WORDS: Final[dict[str, Callable[[_Draft, _Change], None]]] = {
     "CMD": _cmd,
     "ENTRYPOINT": _entrypoint,
     "ENV": _env,

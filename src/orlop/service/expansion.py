@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 _ESCAPE: Final = "\\"
 _SPECIAL: Final = frozenset("0123456789@*#?-!$")
+_MOST: Final = 1 << 20  # characters that variables may add to one text: each may hold several of the one before it
+
+_MAX_NESTING: Final = 100
 
 
 def split_words(text: str) -> list[str]:
@@ -48,17 +51,19 @@ def expand(text: str, values: Mapping[str, str]) -> str:
 
 def expand_words(text: str, values: Mapping[str, str]) -> list[str]:
     """Do what `expand` does, and cut the result at white space that was not quoted. Raises what `expand` raises."""
-    words: list[str] = [""]
+    words: list[str] = []
+    word: list[str] = []
     present = False
     for part, quoted in _Expansion(text, values).run():
         for character in part:
             if not quoted and character.isspace():
-                words += [""] if words[-1] or present else []
+                words += ["".join(word)] if word or present else []
+                word.clear()
                 present = False
             else:
-                words[-1] += character
+                word.append(character)
         present = present or quoted
-    return words if words[-1] or present else words[:-1]
+    return [*words, "".join(word)] if word or present else words
 
 
 class _Expansion:
@@ -68,10 +73,14 @@ class _Expansion:
         self._text = text
         self._values = values
         self._at = 0
+        self._added = self._depth = 0
 
     def run(self, stop: str = "") -> list[tuple[str, bool]]:
         """Give the parts up to the end, or to the character that stops it, which is passed over."""
         parts: list[tuple[str, bool]] = []
+        self._depth += 1
+        if self._depth > _MAX_NESTING:
+            self._refuse(f"substitutions nest more than {_MAX_NESTING} deep")
         while (character := self._next()) != stop:
             if not character:
                 self._refuse(f"there is no {stop}")
@@ -85,6 +94,7 @@ class _Expansion:
                 parts.append((self._next(), True))
             else:
                 parts.append((character, False))
+        self._depth -= 1
         return parts
 
     def _next(self) -> str:
@@ -119,13 +129,13 @@ class _Expansion:
         """Give what stands for a variable, whose dollar sign was passed over."""
         if self._peek() != "{":
             name = self._name()
-            return self._values.get(name, "") if name else "$"
+            return self._value(name) if name else "$"
         self._at += 1
         name = self._name()
         following = self._next()
         if not name or not following:
             self._refuse("${ needs a name and a }")
-        value = self._values.get(name, "")
+        value = self._value(name)
         if following == "}":
             return value
         modifier = self._next()
@@ -139,6 +149,13 @@ class _Expansion:
         if modifier == "+":
             return word if value else ""
         return value or word
+
+    def _value(self, name: str) -> str:
+        value = self._values.get(name, "")
+        self._added += len(value)
+        if self._added > _MOST:
+            self._refuse(f"variables add more than {_MOST} characters to it")
+        return value
 
     def _name(self) -> str:
         start = self._at

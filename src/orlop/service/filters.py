@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidFilter
+from orlop.model.pattern import Pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -55,9 +55,9 @@ class Filters:
     def match_reference(self, reference: Reference) -> bool:
         """Say whether one of the patterns fits a name, with its tag or digest or without."""
         return any(
-            _pattern(pattern).fullmatch(text)
-            for pattern in self.references
+            pattern.matches(text)
             for text in (reference.familiar, reference.familiar_name)
+            for pattern in _patterns(self.references)
         )
 
 
@@ -124,13 +124,13 @@ def parse_filters(texts: Iterable[str], *, known: frozenset[str] = LIST_FILTERS,
             msg = f"{text!r} is no filter; filters are NAME=VALUE, where NAME is one of {known_names}"
             raise InvalidFilter(msg)
         values.setdefault(name, []).append(value.strip())
-    for pattern in values.get("reference", ()):
-        _pattern(pattern)
+    references = tuple(values.get("reference", ()))
+    _patterns(references)
     return Filters(
         dangling=_boolean(values.get("dangling", [])),
         labels=_labels(values.get("label", [])),
         no_labels=_labels(values.get("label!", [])),
-        references=tuple(values.get("reference", ())),
+        references=references,
         before=tuple(values.get("before", ())),
         since=tuple(values.get("since", ())),
         until=_until(values.get("until", []), now),
@@ -170,59 +170,7 @@ def _until(values: list[str], now: int) -> int | None:
         raise InvalidFilter(msg) from error
 
 
-@lru_cache(maxsize=64)
-def _pattern(pattern: str) -> re.Pattern[str]:
-    """Give the regular expression of a shell pattern by the rules of Go's ``path.Match``.
-
-    ``*`` and ``?`` stand for anything but a slash, ``[a-z]`` and ``[^a-z]`` for classes, a backslash for what follows.
-    """
-    out = ""
-    at = 0
-    while at < len(pattern):
-        character = pattern[at]
-        at += 1
-        if character == "*":
-            out += "[^/]*"
-        elif character == "?":
-            out += "[^/]"
-        elif character == "[":
-            piece, at = _class(pattern, at)
-            out += piece
-        else:
-            if character == "\\":
-                character, at = _escaped(pattern, at)
-            out += re.escape(character)
-    return re.compile(out, re.DOTALL)
-
-
-def _class(pattern: str, at: int) -> tuple[str, int]:
-    negated = pattern[at : at + 1] == "^"
-    at += negated
-    ranges: list[str] = []
-    while not ranges or pattern[at : at + 1] != "]":
-        low, at = _member(pattern, at)
-        high = low
-        if pattern[at : at + 1] == "-":
-            high, at = _member(pattern, at + 1)
-        # A range from high to low holds nothing, and is no error.
-        ranges.append(f"[{re.escape(low)}-{re.escape(high)}]" if low <= high else "(?!)")
-    # Unlike the wildcards, a class may hold a slash.
-    choice = "|".join(ranges)
-    return (f"(?!{choice})." if negated else f"(?:{choice})"), at + 1
-
-
-def _member(pattern: str, at: int) -> tuple[str, int]:
-    character = pattern[at : at + 1]
-    if not character or character in "-]":
-        raise _bad(pattern)
-    return _escaped(pattern, at + 1) if character == "\\" else (character, at + 1)
-
-
-def _escaped(pattern: str, at: int) -> tuple[str, int]:
-    if at >= len(pattern):
-        raise _bad(pattern)
-    return pattern[at], at + 1
-
-
-def _bad(pattern: str) -> InvalidFilter:
-    return InvalidFilter(f"{pattern!r} is no pattern of names: a class in brackets or a backslash has no end")
+@lru_cache(maxsize=8)
+def _patterns(texts: tuple[str, ...]) -> tuple[Pattern, ...]:
+    """Read the patterns of one list once, and not again for each of its names."""
+    return tuple(map(Pattern.parse, texts))

@@ -376,7 +376,7 @@ class ImageService:
 
         return pinned(self._store)
 
-    def events(self, after: int = 0) -> tuple[Event, ...]:
+    def events(self, after: int = 0, *, most: int | None = None) -> tuple[Event, ...]:
         """Give what happened to images, oldest first, as far as the store still knows it: about the last thousand.
 
         Loads, imports, saves, tags and removals of all processes are there, each as soon as it is done. Who asks again
@@ -384,8 +384,9 @@ class ImageService:
 
         Args:
             after: the number of an event; only those after it are given.
+            most: about how many bytes of them to read, and one event at least; by default all.
         """
-        return self._store.events.since(after)
+        return self._store.events.since(after, most=most)
 
     def last_event(self) -> int:
         """Give the number of the newest event, 0 where there was none."""

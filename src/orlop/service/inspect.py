@@ -52,7 +52,7 @@ def inspect(store: Store, name: str) -> ImageDetails:
             tuple(reference_of(name) for name in names),
             0 if row is None else row.size,
             max((name.updated for name in names), default=None),
-            tuple(str(manifest.digest) for manifest in rows.manifests(image_id)),
+            tuple(map(str, rows.manifest_digests(image_id))),
         )
 
 

@@ -136,7 +136,7 @@ class PlannedGround(Ground):
 
     def __init__(self, inventory: Inventory) -> None:
         self._all = inventory
-        self._names = {image_id: list(image.references) for image_id, image in inventory.images.items()}
+        self._names = {image_id: dict.fromkeys(image.references) for image_id, image in inventory.images.items()}
         self._parents = {image_id: image.row.parent for image_id, image in inventory.images.items()}
         self._children = Counter(parent for parent in self._parents.values() if parent is not None)
         self._leases = Counter(inventory.leases)
@@ -163,12 +163,12 @@ class PlannedGround(Ground):
 
     def names(self, image_id: ImageID) -> Sequence[Reference]:
         """Give the names that an image would have."""
-        return self._names.get(image_id, ())
+        # They may go while the caller goes through them.
+        return tuple(self._names.get(image_id, ()))
 
     def untag(self, reference: Reference, image_id: ImageID) -> None:
         """Take one of its names from an image."""
-        # The list may be the one that the caller goes through.
-        self._names[image_id] = [name for name in self._names[image_id] if name != reference]
+        self._names[image_id].pop(reference, None)
 
     def has_children(self, image_id: ImageID) -> bool:
         """Say whether an image would be another's parent."""

@@ -30,5 +30,7 @@ def load(
     store.require_writable()
     choice = chosen(platform)
     store.blobs.sweep_ingests()
-    with open_members(source, layer_taker(store), limits=limits or store.limits, progress=progress) as members:
+    with open_members(
+        source, layer_taker(store), limits=limits or store.limits, progress=progress, scratch=store.blobs.new
+    ) as members:
         return exporter_of(members)(store).load(members, choice)

@@ -49,10 +49,10 @@ def _known(store: Store, image_id: ImageID, name: str) -> ImageID:
     return image_id
 
 
-def labels(store: Store, image_id: ImageID) -> Mapping[str, str] | None:
-    """Give an image's labels; one whose config has none, or that is not there, has none."""
+def labels(store: Store, image_id: ImageID, *, most: int | None = None) -> Mapping[str, str] | None:
+    """Return an image's labels; one whose config has none, or more than ``most`` bytes, or that is gone, has none."""
     with store.metadata.read() as rows:
-        return rows.labels([image_id]).get(image_id)
+        return rows.labels([image_id], most=most).get(image_id)
 
 
 def _by_digest(store: Store, reference: Reference) -> ImageID:
@@ -61,9 +61,7 @@ def _by_digest(store: Store, reference: Reference) -> ImageID:
         named = rows.references(name=reference.name)
         carriers = [row.image for row in named if row.suffix == f"@{reference.digest}"]
         carriers += [
-            image
-            for image in sorted({row.image for row in named})
-            if any(manifest.digest == reference.digest for manifest in rows.manifests(image))
+            image for image in sorted({row.image for row in named}) if reference.digest in rows.manifest_digests(image)
         ]
         tagged = {row.image for row in named if reference.tag is None or row.suffix == f":{reference.tag}"}
         for image in carriers:

@@ -75,8 +75,9 @@ def target(rows: Rows, image: ImageID, names: Sequence[Reference]) -> ManifestRo
     digests = {name.digest: None for name in names if name.digest is not None}
     if not digests:
         return None
-    kept = {row.digest: row for row in rows.manifests(image)}
-    return next((kept[digest] for digest in digests if digest in kept), None)
+    kept = {*rows.manifest_digests(image)}
+    found = next((digest for digest in digests if digest in kept), None)
+    return None if found is None else rows.manifest(found)
 
 
 def descriptor_of(row: ManifestRow) -> Descriptor:

@@ -50,10 +50,7 @@ class Deed:
             with suppress(ImageInUse):
                 removal.take_image(self.image_id)
             return
-        for reference in self.untagged:
-            # A digest may have gone with the last tag of its repository.
-            if removal.has_name(reference, self.image_id):
-                removal.take_name(reference, self.image_id)
+        removal.take_names(self.untagged, self.image_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +168,8 @@ class _Planner:
         left = ground.left
         if left > max_size:
             raise _too_much(left, max_size)
-        useful = [deed for deed in chosen if not self._is_vain(deed.image_id, ground)]
+        vain: dict[ImageID, bool] = {}
+        useful = [deed for deed in chosen if not self._is_vain(deed.image_id, ground, vain)]
         self._reasons.update((deed.image_id, "quota") for deed in useful)
         return useful
 
@@ -212,21 +210,39 @@ class _Planner:
             return "in-use"
         return refusal
 
-    def _is_vain(self, image_id: ImageID, ground: PlannedGround) -> bool:
-        """Say whether an image's removal freed nothing, nor that of what it is made from and went as well."""
+    def _is_vain(self, image_id: ImageID, ground: PlannedGround, known: dict[ImageID, bool]) -> bool:
+        """Return whether an image's removal freed nothing, nor that of what it is made from and went as well.
+
+        Args:
+            image_id: the image.
+            ground: what is left.
+            known: what was found of images before: many may be made from one.
+        """
+        way: list[ImageID] = []
+        vain = True
         current: ImageID | None = image_id
-        seen: set[ImageID] = set()
-        while current is not None and current in self._all.images and current not in ground and current not in seen:
-            seen.add(current)
-            chain_id = self._all.images[current].row.chain_id
-            while chain_id is not None and chain_id in self._all.chains and chain_id not in ground.chains:
-                row = self._all.chains[chain_id]
-                if row.diff_id not in ground.diffs:
-                    return False
-                chain_id = row.parent
+        while vain and current is not None and current in self._all.images and current not in ground:
+            if current in known:
+                vain = known[current]
+                break
+            # Parents may go round in a circle.
+            known[current] = True
+            way.append(current)
+            vain = not self._freed_layers(self._all.images[current].row.chain_id, ground)
             current = self._all.images[current].row.parent
-        self._reasons[image_id] = "shared"
-        return True
+        known.update(dict.fromkeys(way, vain))
+        if vain:
+            self._reasons[image_id] = "shared"
+        return vain
+
+    def _freed_layers(self, chain_id: ChainID | None, ground: PlannedGround) -> bool:
+        """Return whether the content of any layer of a chain went."""
+        while chain_id is not None and chain_id in self._all.chains and chain_id not in ground.chains:
+            row = self._all.chains[chain_id]
+            if row.diff_id not in ground.diffs:
+                return True
+            chain_id = row.parent
+        return False
 
     # What becomes of everything.
 
@@ -250,7 +266,7 @@ class _Planner:
             reason = "along"
         elif not goes and reason in _TO_GO:
             reason = "parent"
-        left = ground.names(image_id)
+        left = {*ground.names(image_id)}
         untagged = tuple(name for name in image.references if name not in left)
         return ImageVerdict(image_id, goes, reason, image.references, untagged, image.row.size, image.used)
 

@@ -11,9 +11,10 @@ from orlop.errors import ImageInUse, ReferenceNotFound
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference, parse_any
 from orlop.service.lookup import find_image, is_id_of, labels
+from orlop.store.events import LABELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orlop.model.digest import ChainID, ImageID
     from orlop.store.root import Store
@@ -69,6 +70,7 @@ class StoreGround(Ground):
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._told: tuple[ImageID, Mapping[str, str] | None] | None = None
 
     def names(self, image_id: ImageID) -> Sequence[Reference]:
         """Give an image's names, sorted."""
@@ -77,11 +79,18 @@ class StoreGround(Ground):
     def untag(self, reference: Reference, image_id: ImageID) -> None:
         """Take one of its names from an image."""
         self._store.references.delete(reference)
-        self._store.events.image("untag", image_id, labels=labels(self._store, image_id))
+        self._store.events.image("untag", image_id, labels=self._labels(image_id))
+
+    def _labels(self, image_id: ImageID) -> Mapping[str, str] | None:
+        """Return an image's labels as events tell them, read once for all of its names."""
+        if self._told is None or self._told[0] != image_id:
+            self._told = (image_id, labels(self._store, image_id, most=LABELS))
+        return self._told[1]
 
     def has_children(self, image_id: ImageID) -> bool:
         """Say whether an image is another's parent."""
-        return bool(self._store.images.children(image_id))
+        with self._store.metadata.read() as rows:
+            return rows.has_children(image_id)
 
     def parent(self, image_id: ImageID) -> ImageID | None:
         """Give an image's parent."""
@@ -111,21 +120,47 @@ class Removal:
         self._parents = parents
         self.lines: list[tuple[str, str]] = []
 
-    def has_name(self, reference: Reference, image_id: ImageID) -> bool:
-        """Say whether an image still has a name."""
-        return reference in self._ground.names(image_id)
-
     def take_name(self, reference: Reference, image_id: ImageID) -> None:
         """Take a name from an image; once it has none, and no children, the image goes."""
-        self.untag(reference, image_id)
-        left = [name for name in self._ground.names(image_id) if name.name == reference.name]
-        # Digests of a repository mean nothing once its last tag on the image is gone.
-        if reference.digest is None and all(name.tag is None for name in left):
-            for name in left:
-                self.untag(name, image_id)
-        if not self._ground.names(image_id):
+        left = dict.fromkeys(self._ground.names(image_id))
+        self._take(reference, image_id, left, _by_repository(left))
+        if not left:
             # The name is gone, which was asked for; that others need the image is no error.
             self._delete(image_id, force=False, quiet=True)
+
+    def take_names(self, references: Iterable[Reference], image_id: ImageID) -> None:
+        """Do what `take_name` does for each of some names that an image still has, in as many steps as it has names."""
+        left = dict.fromkeys(self._ground.names(image_id))
+        repositories = _by_repository(left)
+        for reference in references:
+            # A digest may have gone with the last tag of its repository.
+            if reference in left:
+                self._take(reference, image_id, left, repositories)
+        if not left:
+            self._delete(image_id, force=False, quiet=True)
+
+    def _take(
+        self,
+        reference: Reference,
+        image_id: ImageID,
+        left: dict[Reference, None],
+        repositories: Mapping[str, _Repository],
+    ) -> None:
+        """Take one name from an image, and from what is known of the names that are left."""
+        self.untag(reference, image_id)
+        left.pop(reference, None)
+        if reference.digest is not None:
+            return
+        # Digests of a repository mean nothing once its last tag on the image is gone.
+        repository = repositories.get(reference.name)
+        if repository is None:
+            return
+        repository.tags -= 1
+        if repository.tags == 0:
+            for name in repository.digests:
+                if name in left:
+                    self.untag(name, image_id)
+                    del left[name]
 
     def take_image(self, image_id: ImageID, *, force: bool = False) -> None:
         """Take an image away, with its names if they are one; with all of them where that is forced.
@@ -216,6 +251,25 @@ def _carried(store: Store, name: str, image_id: ImageID) -> Reference:
         return asked
     parts = [one for one in names if one.name == asked.name and (asked.tag is None or one.tag == asked.tag)]
     return parts[0] if parts else asked
+
+
+@dataclass(slots=True)
+class _Repository:
+    """What an image is called in one repository: how many tags it has there, and its digests, sorted."""
+
+    tags: int
+    digests: list[Reference]
+
+
+def _by_repository(names: Iterable[Reference]) -> dict[str, _Repository]:
+    found: dict[str, _Repository] = {}
+    for name in names:
+        repository = found.setdefault(name.name, _Repository(0, []))
+        if name.tag is not None:
+            repository.tags += 1
+        if name.digest is not None:
+            repository.digests.append(name)
+    return found
 
 
 def _are_one(names: Sequence[Reference]) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from orlop.errors import InvalidReference
 from orlop.model.reference import Reference
 from orlop.service.lookup import find_image, labels
+from orlop.store.events import LABELS
 
 if TYPE_CHECKING:
     from orlop.store.root import Store
@@ -23,4 +24,4 @@ def tag(store: Store, source: str, target: str) -> None:
         image_id = find_image(store, source)
         store.references.set(named, image_id)
         store.images.set_last_used(image_id)
-        store.events.image("tag", image_id, name=named.familiar, labels=labels(store, image_id))
+        store.events.image("tag", image_id, name=named.familiar, labels=labels(store, image_id, most=LABELS))

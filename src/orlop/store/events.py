@@ -1,11 +1,14 @@
 """Events: what happened to images, kept in the store so that whoever asks may hear of it, in whichever process.
 
 They are rows like all others: written in the transaction of what they tell of, so that there is neither an event
-without its deed nor a deed without its event. Only the newest are kept.
+without its deed nor a deed without its event. Only the newest are kept, and each has a bounded size: an event tells the
+labels of an image only where these are short. Readers take events in batches, since an older orlop may have kept longer
+ones.
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 
 from orlop.store.metadata import Event
@@ -16,10 +19,14 @@ if TYPE_CHECKING:
     from orlop.model.digest import ImageID
     from orlop.store.metadata import Metadata
 
-__all__ = ["KEPT", "Event", "EventLog"]
+__all__ = ["BATCH", "KEPT", "LABELS", "Event", "EventLog"]
 
 KEPT: Final = 1000
 """How many events a store keeps."""
+LABELS: Final = 32 << 10
+"""How many bytes the labels of an image may have, as JSON, that its events tell; of one with more they tell none."""
+BATCH: Final = 64 << 10
+"""About how many bytes of events are read at once."""
 
 
 class EventLog:
@@ -42,18 +49,24 @@ class EventLog:
             action: docker's word, such as ``tag``.
             image: the image.
             name: what it is called; else its ID.
-            labels: its own, as far as it is still there.
+            labels: its own, as far as it is still there. They are left out where they have more than `LABELS` bytes.
         """
-        self._put("image", action, str(image), {**(labels or {}), "name": name or str(image)})
+        told = labels if labels and _are_short(labels) else {}
+        self._put("image", action, str(image), {**told, "name": name or str(image)})
 
     def pruned(self, reclaimed: int) -> None:
         """Tell that images were pruned, and how many bytes that freed."""
         self._put("image", "prune", "", {"reclaimed": str(reclaimed)})
 
-    def since(self, number: int = 0) -> tuple[Event, ...]:
-        """Give the events after the one with a number, as far as they are kept; nothing is locked for it."""
+    def since(self, number: int = 0, *, most: int | None = None) -> tuple[Event, ...]:
+        """Return the events after the one with a number, as far as they are kept; nothing is locked for it.
+
+        Args:
+            number: that of an event.
+            most: about how many bytes of them to read, and one event at least; by default all.
+        """
         with self._metadata.read() as rows:
-            return tuple(rows.events(number))
+            return tuple(rows.events(number, most=most))
 
     def last(self) -> int:
         """Give the number of the newest event, 0 where there was none."""
@@ -63,3 +76,10 @@ class EventLog:
     def _put(self, kind: str, action: str, actor: str, attributes: Mapping[str, str]) -> None:
         with self._metadata.write() as rows:
             rows.put_event(Event(0, self._now(), kind, action, actor, attributes), keep=KEPT)
+
+
+def _are_short(labels: Mapping[str, str]) -> bool:
+    """Return whether labels have few bytes as JSON, without writing out long ones."""
+    if sum(len(name) + len(value) for name, value in labels.items()) > LABELS:
+        return False
+    return len(json.dumps(dict(labels))) <= LABELS

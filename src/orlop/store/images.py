@@ -207,23 +207,36 @@ class ImageStore:
         Raises:
             ImageNotFound: one of the two is not there. InvalidInput: the image would be its own ancestor.
         """
-        with self._backend.together():
-            if not self._has(parent):
-                raise not_found(str(parent))
-            # Only an image with children can be anybody's ancestor.
-            if image_id == parent or (self._index.children(image_id) and self._descends(parent, image_id)):
-                msg = f"{parent} cannot be the parent of {image_id}: it descends from it"
-                raise InvalidInput(msg)
-            self._set(image_id, _PARENT, str(parent).encode())
+        self.set_parents({image_id: parent})
 
-    def _descends(self, image_id: ImageID, ancestor: ImageID) -> bool:
-        above, seen = self.get_parent(image_id), {image_id}
-        while above is not None and above not in seen:
-            if above == ancestor:
-                return True
-            seen.add(above)
-            above = self.get_parent(above)
-        return False
+    def set_parents(self, parents: Mapping[ImageID, ImageID]) -> None:
+        """Do what `set_parent` does for several images at once: all or, where it raises, none.
+
+        Each ancestor is looked at once, however many descend from it.
+        """
+        with self._backend.together():
+            for parent in dict.fromkeys(parents.values()):
+                if not self._has(parent):
+                    raise not_found(str(parent))
+            self._check_descent(parents)
+            for image_id, parent in parents.items():
+                self._set(image_id, _PARENT, str(parent).encode())
+
+    def _check_descent(self, parents: Mapping[ImageID, ImageID]) -> None:
+        """Raise `InvalidInput` where an image with a new parent would be its own ancestor."""
+        clear: set[ImageID] = set()
+        for image_id, parent in parents.items():
+            way = {image_id}
+            above: ImageID | None = parent
+            while above is not None and above not in clear:
+                if above == image_id:
+                    msg = f"{parent} cannot be the parent of {image_id}: it descends from it"
+                    raise InvalidInput(msg)
+                if above in way:
+                    break
+                way.add(above)
+                above = parents.get(above) or self.get_parent(above)
+            clear |= way
 
     def get_parent(self, image_id: ImageID) -> ImageID | None:
         """Give an image's parent, if it has one."""

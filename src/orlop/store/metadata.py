@@ -131,8 +131,13 @@ class Rows(ABC):
         """Give one image's row."""
 
     @abstractmethod
-    def labels(self, images: Sequence[Digest]) -> dict[ImageID, Mapping[str, str]]:
-        """Give the labels of some images, without those whose config has none."""
+    def labels(self, images: Sequence[Digest], *, most: int | None = None) -> dict[ImageID, Mapping[str, str]]:
+        """Return the labels of some images, without those whose config has none.
+
+        Args:
+            images: which.
+            most: leave out those that have more bytes as JSON, too; they are not even parsed.
+        """
 
     @abstractmethod
     def heads(self) -> Iterator[ImageID]:
@@ -141,6 +146,10 @@ class Rows(ABC):
     @abstractmethod
     def children(self, image: Digest) -> list[ImageID]:
         """Give the images whose parent this is."""
+
+    @abstractmethod
+    def has_children(self, image: Digest) -> bool:
+        """Return whether this is any image's parent."""
 
     @abstractmethod
     def metadata(self, image: Digest, key: str) -> bytes | None:
@@ -239,14 +248,23 @@ class Rows(ABC):
         """Give the manifests and indexes that came with an image."""
 
     @abstractmethod
+    def manifest_digests(self, image: Digest) -> list[Digest]:
+        """Return the digests of the manifests and indexes that came with an image, sorted, without reading any."""
+
+    @abstractmethod
     def manifest(self, digest: Digest) -> ManifestRow | None:
         """Give one manifest or index."""
 
     # Events.
 
     @abstractmethod
-    def events(self, after: int) -> list[Event]:
-        """Give the events that are kept and came after the one with a number, oldest first."""
+    def events(self, after: int, *, most: int | None = None) -> list[Event]:
+        """Return the events that are kept and came after the one with a number, oldest first.
+
+        Args:
+            after: that number.
+            most: about how many bytes of them to read, and one event at least; by default all.
+        """
 
     @abstractmethod
     def last_event(self) -> int:

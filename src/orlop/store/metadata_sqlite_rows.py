@@ -138,14 +138,15 @@ class SQLiteRows(WritableRows):
             self._doubts.require_image(row)
         return row
 
-    def labels(self, images: Sequence[Digest]) -> dict[ImageID, Mapping[str, str]]:
-        """Give the labels of some images, without those whose config has none."""
+    def labels(self, images: Sequence[Digest], *, most: int | None = None) -> dict[ImageID, Mapping[str, str]]:
+        """Return the labels of some images, without those whose config has none, or more than so many bytes."""
         self._doubts.require_labels(images)
         found: dict[ImageID, Mapping[str, str]] = {}
         for start in range(0, len(images), _BATCH):
             batch = [str(image) for image in images[start : start + _BATCH]]
             marks = ", ".join("?" * len(batch))
-            rows = self._run(f"SELECT image, labels FROM image_labels WHERE image IN ({marks})", batch)  # noqa: S608 - marks
+            short = "" if most is None else f" AND length(labels) <= {most:d}"
+            rows = self._run(f"SELECT image, labels FROM image_labels WHERE image IN ({marks}){short}", batch)  # noqa: S608 - marks
             found |= {ImageID.unchecked(text("image_labels", image)): labels(kept) for image, kept in rows}
         return found
 
@@ -160,6 +161,10 @@ class SQLiteRows(WritableRows):
             "SELECT image FROM image_metadata WHERE key = 'parent' AND value = ? ORDER BY image", (str(image).encode(),)
         )
         return _digests(ImageID, found)
+
+    def has_children(self, image: Digest) -> bool:
+        """Return whether this is any image's parent."""
+        return bool(self._value(f"SELECT EXISTS ({CHILDREN.format('?')})", str(image)))
 
     def metadata(self, image: Digest, key: str) -> bytes | None:
         """Give one value of an image's metadata."""
@@ -427,6 +432,11 @@ class SQLiteRows(WritableRows):
             image,
         )
 
+    def manifest_digests(self, image: Digest) -> list[Digest]:
+        """Return the digests of the manifests and indexes that came with an image."""
+        found = self._run("SELECT manifest FROM image_manifest WHERE image = ? ORDER BY manifest", (str(image),))
+        return [Digest.unchecked(text) for (text,) in found]
+
     def manifest(self, digest: Digest) -> ManifestRow | None:
         """Give one manifest or index."""
         return next(iter(self._manifests("SELECT * FROM manifest WHERE digest = ?", digest)), None)
@@ -459,10 +469,16 @@ class SQLiteRows(WritableRows):
 
     # Events.
 
-    def events(self, after: int) -> list[Event]:
-        """Give the events after the one with a number."""
-        found = self._run("SELECT * FROM event WHERE number > ? ORDER BY number", (after,))
-        return [event(row) for row in found]
+    def events(self, after: int, *, most: int | None = None) -> list[Event]:
+        """Return the events after the one with a number, or the first of them, of about so many bytes."""
+        events: list[Event] = []
+        size = 0
+        for row in self._run("SELECT * FROM event WHERE number > ? ORDER BY number", (after,)):
+            events.append(event(row))
+            size += len(row[-1])
+            if most is not None and size >= most:
+                break
+        return events
 
     def last_event(self) -> int:
         """Give the number of the newest event."""
@@ -496,8 +512,13 @@ class SQLiteRows(WritableRows):
         return _digests(Digest, self._run("SELECT digest FROM lease WHERE lease = ?", (lease,)))
 
     def leases(self) -> list[str]:
-        """Give the names of all leases that protect something."""
-        return [text("lease", name) for (name,) in self._run("SELECT DISTINCT lease FROM lease ORDER BY lease")]
+        """Return the names of all leases that protect something, from one to the next: each may protect very much."""
+        found = self._run(
+            """WITH RECURSIVE each (name) AS (SELECT min(lease) FROM lease
+            UNION ALL SELECT (SELECT min(lease) FROM lease WHERE lease > name) FROM each WHERE name IS NOT NULL)
+            SELECT name FROM each WHERE name IS NOT NULL"""
+        )
+        return [text("lease", name) for (name,) in found]
 
     def protected(self) -> dict[str, list[Digest]]:
         """Give what each lease protects."""

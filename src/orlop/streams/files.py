@@ -226,6 +226,11 @@ class NewFile:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         self._owned = True
 
+    @property
+    def descriptor(self) -> int:
+        """The open file, for a writer of what need not get to the disk."""
+        return self._descriptor
+
     def write(self, data: bytes | memoryview) -> int:
         """Append bytes and give their number."""
         with explaining("write", self._shown):

@@ -17,7 +17,7 @@ from orlop.api.streamed import hung_up
 from orlop.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     from starlette.types import Receive, Scope, Send
 
@@ -88,18 +88,26 @@ class _Stream(Response):
         context = self._call.context
         async with context.watch.listening() as newest:
             if self._since is not None or self._until is not None:
-                before = await context.workers.run(context.service.events)
-                await self._tell(send, [event for event in before if event.number <= newest])
+                last: int | None = 0
+                while last is not None and last < newest:
+                    last = await self._tell(send, await context.watch.read(last), newest)
             last = newest
-            while not self._only_past:
-                events = await context.watch.after(last)
-                last = events[-1].number
-                await self._tell(send, events)
+            while last is not None and not self._only_past:
+                last = await self._tell(send, await context.watch.after(last))
 
-    async def _tell(self, send: Send, events: Sequence[Event]) -> None:
-        lines = [event_line(event, self._call.version) for event in events if self._is_asked_for(event)]
-        if lines:
-            await send({"type": "http.response.body", "body": b"".join(lines), "more_body": True})
+    async def _tell(self, send: Send, events: list[Event], newest: int | None = None) -> int | None:
+        """Send events up to the newest that is wanted, if there is one, and return the number of the last, if any."""
+        last = events[-1].number if events else None
+        lines = [
+            event_line(event, self._call.version)
+            for event in events
+            if (newest is None or event.number <= newest) and self._is_asked_for(event)
+        ]
+        # A client may be slow, and lines take much less memory.
+        events.clear()
+        for line in lines:
+            await send({"type": "http.response.body", "body": line, "more_body": True})
+        return last
 
     def _is_asked_for(self, event: Event) -> bool:
         if self._since is not None and event.time < self._since:

@@ -7,7 +7,7 @@ from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from orlop.store.events import KEPT
+from orlop.store.events import BATCH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 INTERVAL: Final = 0.1
 """Seconds between two looks; one costs some dozen microseconds."""
+
+_RECENT: Final = 64
+"""How many events are kept for those who listen; who has heard fewer reads the others from the store."""
 
 
 class EventWatch:
@@ -32,7 +35,7 @@ class EventWatch:
         self.listeners = 0
         """How many listen."""
         self._task: asyncio.Task[None] | None = None
-        self._recent: deque[Event] = deque(maxlen=KEPT)
+        self._recent: deque[Event] = deque(maxlen=_RECENT)
         self._news = asyncio.Event()
         self._failure: Exception | None = None
 
@@ -54,7 +57,7 @@ class EventWatch:
                 self._recent.clear()
 
     async def after(self, number: int) -> list[Event]:
-        """Wait for events after the one with a number, and give them. Only for who listens.
+        """Wait for events after the one with a number, and return the first of them. Only for who listens.
 
         Raises:
             StorageError: the store cannot be read any more.
@@ -62,15 +65,20 @@ class EventWatch:
         while True:
             if self._failure is not None:
                 raise self._failure
-            found = [event for event in self._recent if event.number > number]
-            if found:
-                return found
+            if self._recent and number + 1 < self._recent[0].number and (missed := await self.read(number)):
+                return missed
+            if found := next((event for event in self._recent if event.number > number), None):
+                return [found]
             await self._news.wait()
+
+    async def read(self, number: int) -> list[Event]:
+        """Return the first events after the one with a number, one batch of them, from the store."""
+        return [*await self._workers.run(self._service.events, number, most=BATCH)]
 
     async def _look(self, last: int) -> None:
         while True:
             try:
-                events = await self._workers.run(self._service.events, last)
+                events = await self.read(last)
             except Exception as error:  # noqa: BLE001 - told to all who listen
                 self._failure = error
                 self._tell()

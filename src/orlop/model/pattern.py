@@ -1,0 +1,163 @@
+"""Patterns of names, as Go's ``path.Match`` reads them: ``*``, ``?``, classes in brackets, and backslashes.
+
+A pattern is cut at its stars into pieces. Every part of a piece stands for exactly one character, so that a piece has a
+fixed length. A piece before which no star stands has to be where the one before it ended. One after a star is taken
+where it fits first, without a slash in between, and the last of them where it ends the text. Nothing is tried again
+after that, as in Go: to match takes at most the length of the text times that of the pattern, and a regular expression,
+which would try all ways to share a text among several stars, is never made of a stranger's pattern.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from orlop.errors import InvalidFilter
+
+__all__ = ["Pattern"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Class:
+    """One character of some ranges, or of none of them."""
+
+    ranges: tuple[tuple[str, str], ...]
+    negated: bool
+
+    def __contains__(self, character: str) -> bool:
+        # Unlike the wildcards, a class may hold a slash. A range from high to low holds nothing, and is no error.
+        return any(low <= character <= high for low, high in self.ranges) is not self.negated
+
+
+@dataclass(frozen=True, slots=True)
+class _AnyButSlash:
+    """One character that is not a slash."""
+
+    def __contains__(self, character: str) -> bool:
+        return character != "/"
+
+
+_Part = str | _Class | _AnyButSlash
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Parts that stand for one character each, and whether a star stands before them; ``text`` where all are plain."""
+
+    star: bool
+    parts: tuple[_Part, ...]
+    text: str | None
+
+    def fits(self, text: str, at: int) -> bool:
+        """Return whether the piece fits at a position, where the text is long enough for it."""
+        if self.text is not None:
+            return text.startswith(self.text, at)
+        return all(text[at + number] in part for number, part in enumerate(self.parts))
+
+    def find(self, text: str, start: int) -> int:
+        """Return the first position at which the piece fits and to which a star reaches, -1 where there is none."""
+        slash = text.find("/", start)
+        last = min(len(text) - len(self.parts), len(text) if slash < 0 else slash)
+        if self.text is not None:
+            return text.find(self.text, start, max(0, last + len(self.parts)))
+        return next((at for at in range(start, last + 1) if self.fits(text, at)), -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A pattern of names. Make one with `parse`. Immutable."""
+
+    _pieces: tuple[_Piece, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a pattern.
+
+        Raises:
+            InvalidFilter: a class in brackets or a backslash has no end.
+        """
+        return cls(tuple(_Reader(text).pieces()))
+
+    def matches(self, text: str) -> bool:
+        """Return whether the whole of a text fits the pattern."""
+        at = 0
+        *pieces, last = self._pieces
+        for piece in pieces:
+            size = len(piece.parts)
+            if piece.star:
+                at = piece.find(text, at)
+            elif len(text) - at < size or not piece.fits(text, at):
+                at = -1
+            if at < 0:
+                return False
+            at += size
+        end = len(text) - len(last.parts)
+        if end < at or not last.fits(text, end):
+            return False
+        return text.find("/", at, end) < 0 if last.star else end == at
+
+
+class _Reader:
+    """One pattern under reading."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+
+    def pieces(self) -> list[_Piece]:
+        """Read all pieces, one at least."""
+        found: list[_Piece] = []
+        star = False
+        while True:
+            parts: list[_Part] = []
+            while self._at < len(self._text) and self._text[self._at] != "*":
+                parts.append(self._part())
+            if parts or not found or self._at == len(self._text):
+                plain = [part for part in parts if isinstance(part, str)]
+                found.append(_Piece(star, tuple(parts), "".join(plain) if len(plain) == len(parts) else None))
+            if self._at == len(self._text):
+                return found
+            star = True
+            self._at += 1
+
+    def _part(self) -> _Part:
+        character = self._take()
+        if character == "?":
+            return _AnyButSlash()
+        if character == "[":
+            return self._class()
+        return self._escaped() if character == "\\" else character
+
+    def _class(self) -> _Class:
+        negated = self._text.startswith("^", self._at)
+        self._at += negated
+        ranges: list[tuple[str, str]] = []
+        while not ranges or not self._text.startswith("]", self._at):
+            low = high = self._member()
+            if self._text.startswith("-", self._at):
+                self._at += 1
+                high = self._member()
+            ranges.append((low, high))
+        self._at += 1
+        return _Class(tuple(ranges), negated)
+
+    def _member(self) -> str:
+        character = self._take()
+        if character in {"-", "]"}:
+            raise self._bad()
+        return self._escaped() if character == "\\" else character
+
+    def _escaped(self) -> str:
+        return self._take()
+
+    def _take(self) -> str:
+        """Return the next character, without which the pattern has no end."""
+        if self._at == len(self._text):
+            raise self._bad()
+        self._at += 1
+        return self._text[self._at - 1]
+
+    def _bad(self) -> InvalidFilter:
+        return InvalidFilter(
+            f"{self._text!r} is not a valid pattern of names: a class in brackets or a backslash has no end"
+        )
