@@ -58,6 +58,7 @@ class StreamedMembers(Members[L]):
                         if member.layer is not None:
                             member.layer.discard()
                         raise
+            self._check_places()
             # What follows the end of an archive is read, so that who writes it does not meet a closed pipe. What has
             # no member is no archive, and may never end.
             while self._table and source.read(CHUNK):
