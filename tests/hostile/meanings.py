@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.hostile import tars
 from tests.hostile.made import BODY, OTHER, A, B, config, docker, docker_of, entry, hardlink, symlink, version_1
-from tests.unit.layouts import INDEX, MANIFEST, NAME, REF, Layout, sha256
+from tests.unit.layouts import MANIFEST, NAME, REF, Layout, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -322,5 +322,3 @@ HARMLESS: dict[str, Callable[[], Files | bytes]] = {
     ),
 }
 """What has one meaning, and is loaded."""
-
-__all__ = ["HARMLESS", "INDEX", "REFUSED"]
