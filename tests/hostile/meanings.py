@@ -60,6 +60,13 @@ def exchanged(
     return both(layout, [listed(layout, one, "app:1")], {k: v for k, v in other.items() if v is not None})
 
 
+def with_layers(media_type: str) -> dict[str, Any]:
+    """What `disguised` changes so that the layers have another type."""
+    layout = Layout()
+    layers = parts(layout, layout.image("other", compress=False))["layers"]
+    return {"layers": [layer | {"mediaType": media_type} for layer in layers]}
+
+
 def in_an_index(*, first: Descriptor, second: Descriptor, architecture: str = "amd64") -> Files:
     """manifest.json lists the second of two images that an index has under one name."""
     layout = Layout()
@@ -163,6 +170,18 @@ REFUSED: dict[str, tuple[Callable[[], Files | bytes], str]] = {
     "a subject": (
         lambda: exchanged(manifest={"subject": {"mediaType": MANIFEST, "digest": f"sha256:{A}", "size": 2}}),
         "another image",
+    ),
+    "layers of an unknown type": (lambda: exchanged({}, manifest=with_layers("application/x")), "does not list"),
+    "layers of the type of a statement": (
+        lambda: exchanged({}, manifest=with_layers("application/vnd.in-toto+json")),
+        "does not list",
+    ),
+    "layers without a type": (lambda: exchanged({}, manifest=with_layers("")), "does not list"),
+    "a layer of an unknown type in the manifest": (
+        lambda: other_layers(
+            lambda layout, layers: [layout.blob(OTHER, "application/x"), layers[1] | {"mediaType": "application/x"}]
+        ),
+        "which its manifest.json does not",
     ),
     "a name by the second annotation only": (lambda: exchanged({REF: APP}), "another image"),
     "a name in its short form": (lambda: exchanged({REF: "app:1"}), "another image"),

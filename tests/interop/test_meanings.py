@@ -9,7 +9,7 @@ import pytest
 
 from tests.hostile import tars
 from tests.hostile.made import BODY, both_lists, config, docker_of, entry, symlink
-from tests.hostile.meanings import APP, NAMES, exchanged, two_of
+from tests.hostile.meanings import APP, NAMES, exchanged, two_of, with_layers
 from tests.unit.layouts import NAME, REF, layer_tar, packed, sha256
 
 if TYPE_CHECKING:
@@ -68,6 +68,15 @@ def test_marks_keep_nobody_from_reading_another_image(
 
 def test_podman_reads_the_layout_first(podman: Program, orlop: Orlop, archive: Path) -> None:
     files = both_lists("b:1", others=True)
+    archive.write_bytes(packed(files))
+    podman("load", "-q", "-i", archive)
+    (found,) = podman.json("images", "--format", "json")
+    assert f"sha256:{found['Id']}" == config_in_layout(files, 0) != config_listed(files, 0)
+    assert orlop.run("load", "-i", archive).returncode == 3
+
+
+def test_podman_unpacks_layers_of_any_type(podman: Program, orlop: Orlop, archive: Path) -> None:
+    files = exchanged({}, manifest=with_layers("application/vnd.in-toto+json"))
     archive.write_bytes(packed(files))
     podman("load", "-q", "-i", archive)
     (found,) = podman.json("images", "--format", "json")

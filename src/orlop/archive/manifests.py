@@ -60,7 +60,8 @@ class Placing(Protocol):
 class Node:
     """A manifest or index where it stands: under the descriptor that names it, with what it names itself.
 
-    ``height`` is how deep indexes lie in it.
+    ``height`` is how deep indexes lie in it; ``is_image`` says that it is the manifest of an image, see
+    `ManifestReader`.
     """
 
     descriptor: Descriptor
@@ -68,6 +69,7 @@ class Node:
     row: ManifestRow
     children: tuple[Node, ...] = ()
     height: int = 0
+    is_image: bool = False
 
     @property
     def digest(self) -> Digest:
@@ -90,25 +92,13 @@ class Node:
             return None
         return platform
 
-    @property
-    def is_image(self) -> bool:
-        """Whether this is the manifest of an image: no index, no attestation, signature or other artifact.
-
-        Its config and layers decide, as other programs go by them: an artifact type, an annotation or the platform
-        ``unknown/unknown`` keep none of these from reading an image.
-        """
-        document = self.document
-        if isinstance(document, Index):
-            return False
-        known = document.config.media_type in _CONFIG_TYPES
-        if not document.layers:
-            return known and not document.artifact_type
-        layers = any(layer.media_type.startswith(_LAYER_PREFIXES) for layer in document.layers)
-        return layers and (known or document.config.media_type in _DEFAULT_TYPES)
-
 
 class ManifestReader:
     """Reads the manifests of one archive, each once.
+
+    A manifest is an image's where its config is, and a layer is one of an image: by its type, or by its bytes, since
+    podman unpacks layers of any type. Attestations and signatures are not tars, and so no images. What else is said of
+    it, such as an artifact type, an annotation or the platform ``unknown/unknown``, makes no difference to others.
 
     Args:
         members: the archive's.
@@ -164,10 +154,21 @@ class ManifestReader:
             raise InvalidManifest(msg)
         implied = OCI_INDEX if isinstance(document, Index) else OCI_MANIFEST
         row = ManifestRow(descriptor.digest, document.media_type or descriptor.media_type or implied, document.raw)
-        node = Node(descriptor, document, row, below, height)
+        node = Node(descriptor, document, row, below, height, self._is_image(document))
         if isinstance(document, Manifest) and not node.is_image:
             self._pass(document)
         return node
+
+    def _is_image(self, document: Manifest | Index) -> bool:
+        if isinstance(document, Index):
+            return False
+        known = document.config.media_type in _CONFIG_TYPES
+        if not document.layers:
+            return known and not document.artifact_type
+        if any(layer.media_type.startswith(_LAYER_PREFIXES) for layer in document.layers):
+            return known or document.config.media_type in _DEFAULT_TYPES
+        names = (self._place(layer.digest, manifest=False) for layer in document.layers)
+        return known and any(self._members.could_be_layer(name) for name in names)
 
     def _pass(self, document: Manifest) -> None:
         """Note what is not an image, for the error where nothing is."""

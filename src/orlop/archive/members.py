@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, Self, TypeAlias, 
 
 from orlop.errors import InvalidArchive, InvalidInput, LimitExceeded
 from orlop.model.progress import LayerDone, LayerProgress
+from orlop.streams.compression import Compression, detect
+from orlop.streams.tar_header import BLOCK, ZERO_BLOCK, MalformedError, verify_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,7 +81,8 @@ LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Met
 class Member(Generic[L]):
     """One entry of the table: a link's ``target`` is a key; of a file, one of the others says where its bytes are.
 
-    Of a ``sparse`` one ``stored`` says how many bytes are there without its holes.
+    Of a ``sparse`` one ``stored`` says how many bytes are there without its holes. Of one that is gone, as it is not a
+    layer (``failure``), ``is_tar_like`` keeps what its first bytes looked like.
     """
 
     size: int = 0
@@ -90,6 +93,7 @@ class Member(Generic[L]):
     data: bytes | None = None
     layer: L | None = None
     failure: OrlopError | None = None
+    is_tar_like: bool = False
 
 
 class Members(ABC, Generic[L]):
@@ -195,6 +199,17 @@ class Members(ABC, Generic[L]):
                 raise refused(error, "the layer", name) from error
             self._finished(label)
         return member.layer
+
+    def could_be_layer(self, name: str) -> bool:
+        """Return whether a member is there and begins like a tar, plain or compressed."""
+        key = self._find(name)
+        if key is None:
+            return False
+        member = self._table[key]
+        if member.layer is not None or member.failure is not None:
+            return member.layer is not None or member.is_tar_like
+        with self._reading(member, key) as source:
+            return begins_like_layer(source.read(BLOCK))
 
     @contextmanager
     def reading(self, name: str, *, what: str) -> Iterator[Readable]:
@@ -339,6 +354,20 @@ class Members(ABC, Generic[L]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def begins_like_layer(first: bytes) -> bool:
+    """Return whether these first bytes are those of a compressed stream, of a tar, or of nothing at all."""
+    if not first or detect(first) is not Compression.NONE:
+        return True
+    if len(first) < BLOCK:
+        return False
+    try:
+        if first != ZERO_BLOCK:
+            verify_checksum(first)
+    except MalformedError:
+        return False
+    return True
 
 
 def read_exactly(source: Readable, size: int, name: str) -> bytes:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orlop.archive.members import L, Member, Members, refused
+from orlop.archive.members import L, Member, Members, begins_like_layer, refused
 from orlop.errors import InvalidArchive, InvalidInput, ReadFailed
 from orlop.streams.files import CHUNK
 from orlop.streams.tar import TarReader
@@ -86,6 +86,7 @@ class StreamedMembers(Members[L]):
         except InvalidInput as error:
             # Only what the manifest names has to be a layer.
             member.failure = refused(error, "the member", entry.name)
+            member.is_tar_like = begins_like_layer(first)
         return member
 
     @contextmanager
