@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import subprocess
 import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import orlop
 from orlop import errors
-from tests.unit.exporters import HEX, ID, LAYERS, MAKERS, Made, bare, engine_tests, list_of
+from orlop.archive.members import Members
+from tests.unit.exporters import HEX, ID, LAYERS, MAKERS, Made, bare, beside, engine_tests, list_of
 from tests.unit.layouts import CONFIG, LAYER, MANIFEST, NAME, Layout
+from tests.unit.layouts import packed as packed_members
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,3 +103,29 @@ def test_the_index_of_a_name_and_one_of_its_images_are_two(tmp_path: Path) -> No
     data = layout.top(layout.index(one, two, **name), two | name).pack()
     with orlop.open(tmp_path / "root") as images, pytest.raises(errors.InvalidArchive, match="to two images"):
         images.load(io.BytesIO(data))
+
+
+def test_names_of_one_image_are_compared_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice the names of an image are about twice the look-ups of members, whatever its number of layers."""
+    counts: list[int] = []
+    find = Members._find
+
+    def counted(self: Members[Any], name: str) -> str | None:
+        counts[-1] += 1
+        return find(self, name)
+
+    monkeypatch.setattr(Members, "_find", counted)
+    for names in (100, 200, 400):
+        layout = Layout()
+        top = layout.image(*map(str, range(50)))
+        tags = [f"a:{number}" for number in range(names)]
+        files = layout.top(*(top | {"annotations": {NAME: tag}} for tag in tags)).files
+        (listed,) = json.loads(beside(top, layout, tags=tags))
+        manifest = json.loads(layout.files["blobs/" + top["digest"].replace(":", "/")])
+        listed["Config"] = "blobs/" + manifest["config"]["digest"].replace(":", "/")
+        files["manifest.json"] = json.dumps([listed]).encode()
+        counts.append(0)
+        with orlop.Archive(io.BytesIO(packed_members(files))) as archive:
+            assert len(archive.images[0].references) == names
+    assert counts[2] - counts[1] <= 2 * (counts[1] - counts[0])
+    assert counts[2] - counts[1] <= 200 * 3

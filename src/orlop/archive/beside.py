@@ -40,6 +40,7 @@ class Beside:
         self._owners = owners_of(images)
         self._kept: dict[Digest, ImageID] = {}
         self._digests: dict[ImageID, dict[Reference, None]] = {}
+        self._described: dict[Digest, bool] = {}
         self._unlisted: list[Descriptor] = []
         claimed: set[Reference] = set()
         nodes: list[Node] = []
@@ -67,7 +68,9 @@ class Beside:
             self._unlisted.append(top)
         for leaf, entry in found:
             self._kept[leaf.digest] = entry.image.id
-            for name in said.name if self._describes(leaf, entry) else ():
+            if leaf.digest not in self._described:
+                self._described[leaf.digest] = self._describes(leaf, entry)
+            for name in said.name if self._described[leaf.digest] else ():
                 if self._owners.get(name) is entry:
                     by_digest = Reference(name.domain, name.path, None, top.digest)
                     self._digests.setdefault(entry.image.id, {})[by_digest] = None
