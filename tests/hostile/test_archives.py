@@ -143,14 +143,15 @@ def test_what_is_odd_is_loaded_and_nothing_else_happens(tmp_path: Path, name: st
         around.mkdir()
         with orlop.open(around / "root") as images:
             images.load(source())
-            (image,) = images.images()
+            ids = [str(image.id) for image in images.images()]
             out = io.BytesIO()
-            images.save([str(image.id)], out)
+            images.save(ids, out)
             # What was loaded is saved, and loaded again, as the same.
             with orlop.open(tmp_path / f"again-{number}") as others:
-                assert [one.id for one in others.load(io.BytesIO(out.getvalue())).images] == [image.id]
-            images.history(str(image.id))
-            images.inspect(str(image.id))
+                assert [str(one.id) for one in others.load(io.BytesIO(out.getvalue())).images] == ids
+            for each in ids:
+                images.history(each)
+                images.inspect(each)
         read(source())
         assert [path.name for path in around.iterdir()] == ["root"]
         if name != "JSON that nests deep":  # deeper than Python's own reader of JSON goes

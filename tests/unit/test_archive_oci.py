@@ -56,6 +56,9 @@ def names(images: orlop.ImageService, image: object) -> list[str]:
         ({NAME: "docker.io/library/app:1.0", REF: "1.0"}, "app:1.0"),
         ({NAME: "docker.io/library/app", REF: "latest"}, "app:latest"),
         ({NAME: "app:2", REF: "other:1"}, "app:2"),
+        ({NAME: "ocidir://app:1", REF: "1"}, None),
+        ({NAME: "A:B:C", REF: "example/app:1"}, "example/app:1"),
+        ({NAME: "sha256:" + "a" * 64, REF: "a" * 64}, None),
         # A tag alone names nothing, and the specification allows any other text.
         ({REF: "1.0"}, None),
         ({REF: "latest"}, None),
@@ -155,15 +158,6 @@ def test_a_platform_can_be_asked_of_every_format(images, data):
         assert images.load(data / archive, platform="linux/amd64").images
         with pytest.raises(errors.PlatformNotFound, match="linux/amd64"):
             images.load(data / archive, platform="linux/arm64")
-
-
-def test_platforms_beside_one_another_may_share_a_name(images):
-    layout = Layout()
-    amd64 = layout.image("one", platform=True, **named("app:1"))
-    arm64 = layout.image("two", architecture="arm64", platform=True, **named("app:1"))
-    first, second = load(images, layout.top(amd64, arm64)).images
-    assert names(images, first.id) == [f"app@{amd64['digest']}"]
-    assert names(images, second.id) == ["app:1", f"app@{arm64['digest']}"]
 
 
 def test_what_an_index_names_and_the_archive_lacks_is_passed_over(images):

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orlop.archive.report import LoadedImage, LoadReport, MovedReference
-from orlop.errors import ContentNotFound, DigestMismatch, SizeMismatch
+from orlop.errors import ContentNotFound, DigestMismatch, InvalidArchive, SizeMismatch
 from orlop.model.progress import LayerExists
 from orlop.store.ingest import ingest_layer
 from orlop.store.layers import add_chain
@@ -65,6 +65,7 @@ def verified_layer(members: Members[L], layer: ArchiveLayer, *, check: Callable[
         DigestMismatch, SizeMismatch: they have not. InvalidArchive, InvalidTar, …: it is not there, or no layer.
     """
     name = layer.name
+    check_presence(members, layer)
     if layer.size is not None and (size := members.size_of(name, what="the layer")) != layer.size:
         msg = f"the archive's layer {name!r} has {size} bytes, but its manifest says {layer.size}; it is damaged"
         raise SizeMismatch(msg)
@@ -77,6 +78,17 @@ def verified_layer(members: Members[L], layer: ArchiveLayer, *, check: Callable[
         msg = f"the layer {name!r} has the diff ID {taken.diff.diff_id}, but its image's config says {layer.diff_id}"
         raise DigestMismatch(msg)
     return taken
+
+
+def check_presence(members: Members[L], layer: ArchiveLayer) -> None:
+    """Check that an archive has a layer. Raises `InvalidArchive`, which says where else it is, if that is known."""
+    if layer.urls and not members.has(layer.name):
+        msg = (
+            f"the archive does not carry the layer {layer.digest}, which is at {layer.urls[0]!r}; orlop does not fetch"
+            " it: save the image on a machine that has this layer"
+        )
+        raise InvalidArchive(msg)
+    members.key_of(layer.name, what="the layer")
 
 
 class _Commit:
@@ -122,13 +134,13 @@ class _Commit:
         """Take every layer that the store has not, or that is not held; several at once where the archive allows it."""
         new: dict[str, list[ArchiveLayer]] = {}
         for layer in needed:
-            key = self._members.key_of(layer.name, what="the layer")
             if layer.diff_id in known and self._is_kept(layer):
                 self._layers[layer] = None
                 if self._members.progress is not None:
                     self._members.progress(LayerExists(layer.diff_id.short))
             else:
-                new.setdefault(key, []).append(layer)
+                check_presence(self._members, layer)
+                new.setdefault(self._members.key_of(layer.name, what="the layer"), []).append(layer)
         workers = max(1, len(os.sched_getaffinity(0)) // _CORES) if self._members.parallel else 1
         in_parallel([partial(self._take, layers) for layers in new.values()], workers=min(workers, _WORKERS))
 

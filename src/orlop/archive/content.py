@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 class ArchiveLayer:
     """A layer of an image in an archive: the member ``name`` becomes ``diff_id``.
 
-    ``digest`` and ``size`` are what the archive says of the member's bytes as they are, where it does.
+    ``digest`` and ``size`` are what the archive says of the member's bytes as they are, where it does; ``urls`` are
+    other places to have them from. The member may be absent: who takes the layer raises, unless it is there already.
     """
 
     name: str
     diff_id: DiffID
     digest: Digest | None = None
     size: int | None = None
+    urls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,11 @@ class ArchiveManifest:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveContent:
-    """All that an archive holds, in its order."""
+    """All that an archive holds, in its order; ``form`` is the format that decided, where it is not the reader's."""
 
     images: tuple[ArchiveImage, ...]
     manifests: tuple[ArchiveManifest, ...] = ()
+    form: str = ""
 
     def only(self, choice: PlatformChoice) -> ArchiveContent:
         """Give the content without the images of platforms that were not asked for. Raises `PlatformNotFound`."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from orlop.streams.files import NewFile
 
 _PREFIX = 512
+_DOCUMENT_KEYS = frozenset({"schemaversion", "mediatype", "config", "manifests"})
 
 
 @contextmanager
@@ -88,6 +89,14 @@ def exporter_of(members: Members[L]) -> type[Exporter]:
 
         return DirExporter
     if has_index:
+        if members.has("repositories") and any(
+            name.endswith("/json") and name.count("/") == 1 for name in members.names()
+        ):
+            msg = (
+                "the archive is an OCI image layout and an archive of version 1 at once: Docker 20.10 would read the"
+                " latter, skopeo and containerd the former; it is refused"
+            )
+            raise InvalidArchive(msg)
         from orlop.archive.oci import OCIExporter  # noqa: PLC0415 - as above
 
         return OCIExporter
@@ -109,7 +118,7 @@ def _is_manifest(members: Members[L]) -> bool:
         # A list of images may be long.
         return False
     document = gojson.loads(raw, allow_trailing=True)
-    return isinstance(document, dict) and any(gojson.fold(key) == "schemaversion" for key in document)
+    return isinstance(document, dict) and not _DOCUMENT_KEYS.isdisjoint(map(gojson.fold, document))
 
 
 @contextmanager

@@ -96,6 +96,9 @@ class DirectoryMembers(Members[L]):
         else:
             self._add(name, Member(target=path.lstrip("/")), lambda _: True)
 
+    def _target(self, key: str) -> str | None:
+        return self._outside.get(key) or super()._target(key)
+
     def _missing(self, name: str, what: str) -> InvalidArchive:
         target = self._outside.get(self._key(name))
         if target is None:

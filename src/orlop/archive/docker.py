@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orlop.archive.content import ArchiveContent, ArchiveImage, ArchiveLayer, check_layers, platform_of, read_config
 from orlop.archive.exporter import Exporter
+from orlop.archive.meaning import owners_of
 from orlop.errors import DigestMismatch, InvalidArchive, InvalidDigest, InvalidReference
 from orlop.model import gojson
 from orlop.model.digest import Digest, ImageID
@@ -52,13 +53,19 @@ class DockerExporter(Exporter):
                 has not the digest that its name says. PlatformNotFound: there is no image for the wanted platform.
         """
         images = _read_manifest(members)
+        owners_of(images)
         _check_parents(images)
         manifests: tuple[ArchiveManifest, ...] = ()
         if members.has("index.json"):
-            from orlop.archive.oci import attached_manifests  # noqa: PLC0415 - older engines write no OCI layout beside
+            from orlop.archive.beside import Beside  # noqa: PLC0415 - older engines write no OCI layout beside
 
-            manifests, digests = attached_manifests(members, images)
-            images = [replace(entry, digests=digests.get(entry.image.id, ())) for entry in images]
+            beside = Beside(members, images)
+            if beside.decides:
+                from orlop.archive.oci import OCIExporter  # noqa: PLC0415 - as above
+
+                return replace(OCIExporter.read(members, choice), form=OCIExporter.form)
+            manifests = beside.manifests
+            images = [replace(entry, digests=beside.digests.get(entry.image.id, ())) for entry in images]
         return ArchiveContent(tuple(images), manifests).only(choice)
 
     def save(self, items: Sequence[SaveItem], *, progress: Progress | None = None) -> Iterator[bytes]:
@@ -177,7 +184,8 @@ def _read_entry(members: Members[L], entry: object, number: int, configs: _Confi
         ArchiveLayer(name, diff_id, _named_digest(members, name))
         for name, diff_id in zip(names, image.rootfs.diff_ids, strict=True)
     )
-    references = tuple(dict.fromkeys(_read_tag(text) for text in _texts(fields.get("repotags"), "RepoTags", number)))
+    tags = (_read_tag(text) for text in _texts(fields.get("repotags"), "RepoTags", number))
+    references = tuple(dict.fromkeys(tag for tag in tags if tag is not None))
     parent = _text(fields.get("parent") or "", "Parent", number)
     try:
         # Daemons look a parent up among the archive's images and forget what they do not find.
@@ -188,13 +196,19 @@ def _read_entry(members: Members[L], entry: object, number: int, configs: _Confi
 
 
 def _named_digest(members: Members[L], name: str) -> Digest | None:
-    """Give the digest that a layer's name in an OCI layout stands for."""
-    named = _BLOB_NAME.match(members.key_of(name, what="the layer"))
+    """Return the digest that a layer's name in an OCI layout stands for."""
+    named = _BLOB_NAME.match(members.place_of(name))
     return None if named is None else Digest("sha256", named[1])
 
 
-def _read_tag(text: str) -> Reference:
+def _read_tag(text: str) -> Reference | None:
+    """Return the tag that a text gives, or nothing where it could be an image ID, or is a name by digest.
+
+    containerd keeps images under such names, too, and lists them here; engines set none of them.
+    """
     reference = Reference.parse(text)
+    if reference.is_id_like or (reference.tag is None and reference.digest is not None):
+        return None
     if reference.tag is None:
         msg = f'invalid tag "{text}": the archive names an image without a tag; it is refused'
         raise InvalidReference(msg)

@@ -66,7 +66,8 @@ class Exporter(ABC):
         """
         from orlop.archive.commit import commit  # noqa: PLC0415 - saving needs nothing of what takes layers in
 
-        return commit(self._store, members, self.read(members, choice), form=self.form)
+        content = self.read(members, choice)
+        return commit(self._store, members, content, form=content.form or self.form)
 
     def save(self, items: Sequence[SaveItem], *, progress: Progress | None = None) -> Iterator[bytes]:
         """Give the bytes of an archive; a damaged layer raises before its last byte is given.

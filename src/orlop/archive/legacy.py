@@ -106,6 +106,7 @@ def _read_repositories(members: Members[L], images: dict[str, ArchiveImage]) -> 
         msg = "the archive's repositories is no object; the archive is refused"
         raise InvalidArchive(msg)
     references: dict[str, list[Reference]] = {}
+    owners: dict[Reference, str] = {}
     for name, tags in document.items():
         if not isinstance(tags, dict):
             msg = f"the tags of {name!r} in the archive's repositories are no object; the archive is refused"
@@ -115,5 +116,12 @@ def _read_repositories(members: Members[L], images: dict[str, ArchiveImage]) -> 
             if not isinstance(folder, str) or folder not in images:
                 msg = f"the archive's repositories names the image {folder!r} as {name}:{tag}, but it is not there"
                 raise InvalidArchive(msg)
-            references.setdefault(folder, []).append(repository.with_tag(tag))
+            tagged = repository.with_tag(tag)
+            if owners.setdefault(tagged, folder) != folder:
+                msg = (
+                    f"the archive's repositories gives the name {tagged.familiar} to two images, {owners[tagged]!r} and"
+                    f" {folder!r}: Docker would take one of them by chance; it is refused"
+                )
+                raise InvalidArchive(msg)
+            references.setdefault(folder, []).append(tagged)
     return {folder: sorted(names) for folder, names in references.items()}

@@ -41,6 +41,7 @@ class LocatedMembers(Members[L]):
                 place = entry.header_offset if entry.sparse else entry.offset
                 member = Member[L](entry.size, None, start + place, entry.sparse, entry.stored_size)
                 self._add(entry.name, member, partial(self._same, member))
+        self._check_places()
 
     def _same(self, one: Member[L], other: Member[L]) -> bool:
         if one.size != other.size:

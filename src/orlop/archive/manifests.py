@@ -10,12 +10,14 @@ from orlop.archive.content import ArchiveImage, ArchiveLayer, check_layers, plat
 from orlop.errors import DigestMismatch, InvalidArchive, InvalidManifest, SizeMismatch
 from orlop.model.manifest import (
     DOCKER_CONFIG,
-    DOCKER_FOREIGN_LAYER_GZIP,
+    DOCKER_FOREIGN_LAYER,
     DOCKER_LAYER,
     INDEX_TYPES,
     MANIFEST_TYPES,
     OCI_CONFIG,
+    OCI_INDEX,
     OCI_LAYER,
+    OCI_MANIFEST,
     Index,
     Manifest,
     parse_manifest,
@@ -24,6 +26,7 @@ from orlop.store.metadata import ManifestRow
 
 if TYPE_CHECKING:
     from orlop.archive.members import Members
+    from orlop.errors import InvalidInput
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.image import Image
@@ -33,14 +36,17 @@ MAX_NESTING: Final = 8
 """How deep indexes may lie in one another."""
 
 _CONFIG_TYPES: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+_DEFAULT_TYPES: Final = frozenset({"", "application/octet-stream", "application/json", "text/html"})
+"""What registries and clients have called a config that they did not know; engines take it for an image's."""
 _NONDISTRIBUTABLE: Final = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 _SUFFIXES: Final = ("", "+gzip", "+zstd", ".gzip", ".zstd")
 _LAYER_TYPES: Final = frozenset(
-    {f"{kind}{suffix}" for kind in (OCI_LAYER, _NONDISTRIBUTABLE, DOCKER_LAYER) for suffix in _SUFFIXES}
-    | {DOCKER_FOREIGN_LAYER_GZIP}
+    f"{kind}{suffix}"
+    for kind in (OCI_LAYER, _NONDISTRIBUTABLE, DOCKER_LAYER, DOCKER_FOREIGN_LAYER)
+    for suffix in _SUFFIXES
 )
+_LAYER_PREFIXES: Final = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
 _UNKNOWN: Final = "unknown"
-_REFERENCE_TYPE: Final = "vnd.docker.reference.type"
 
 
 class Placing(Protocol):
@@ -54,7 +60,8 @@ class Placing(Protocol):
 class Node:
     """A manifest or index where it stands: under the descriptor that names it, with what it names itself.
 
-    ``height`` is how deep indexes lie in it.
+    ``height`` is how deep indexes lie in it; ``is_image`` says that it is the manifest of an image, see
+    `ManifestReader`.
     """
 
     descriptor: Descriptor
@@ -62,6 +69,7 @@ class Node:
     row: ManifestRow
     children: tuple[Node, ...] = ()
     height: int = 0
+    is_image: bool = False
 
     @property
     def digest(self) -> Digest:
@@ -80,21 +88,17 @@ class Node:
     def platform(self) -> Platform | None:
         """The platform that the descriptor names, if it names one."""
         platform = self.descriptor.platform
-        return platform if platform is not None and platform.os and platform.architecture else None
-
-    @property
-    def is_image(self) -> bool:
-        """Whether this is the manifest of an image: no index, no attestation and no other artifact."""
-        document = self.document
-        if isinstance(document, Index) or document.artifact_type or document.config.media_type not in _CONFIG_TYPES:
-            return False
-        platform = self.descriptor.platform
-        unknown = platform is not None and platform.os == platform.architecture == _UNKNOWN
-        return not unknown and _REFERENCE_TYPE not in self.descriptor.annotations
+        if platform is None or platform.os in {"", _UNKNOWN} or platform.architecture in {"", _UNKNOWN}:
+            return None
+        return platform
 
 
 class ManifestReader:
     """Reads the manifests of one archive, each once.
+
+    A manifest is an image's where its config is, and a layer is one of an image: by its type, or by its bytes, since
+    podman unpacks layers of any type. Attestations and signatures are not tars, and so no images. What else is said of
+    it, such as an artifact type, an annotation or the platform ``unknown/unknown``, makes no difference to others.
 
     Args:
         members: the archive's.
@@ -108,6 +112,8 @@ class ManifestReader:
         self._may_lack = may_lack
         self._read: dict[tuple[Digest, int], tuple[Manifest | Index, tuple[Node, ...]]] = {}
         self._passed: set[str] = set()
+        self._lacks_children = False
+        self._strange: Descriptor | None = None
         self._images: dict[tuple[Digest, int], Image] = {}
         self._below: dict[Digest, tuple[Node, ...]] = {}
 
@@ -121,12 +127,14 @@ class ManifestReader:
         return self._node(descriptor, 0)
 
     def _node(self, descriptor: Descriptor, depth: int) -> Node | None:
-        # The specification asks readers of an index to pass over types that they do not know.
-        if descriptor.media_type not in MANIFEST_TYPES | INDEX_TYPES:
+        # The specification asks readers of an index to pass over types that they do not know. Where there is no type,
+        # some go by the content.
+        if descriptor.media_type and descriptor.media_type not in MANIFEST_TYPES | INDEX_TYPES:
             self._passed.add(descriptor.media_type)
             return None
         name = self._place(descriptor.digest, manifest=True)
         if (depth or self._may_lack) and not self._members.has(name):
+            self._lacks_children = True
             return None
         self._check_depth(depth)
         key = (descriptor.digest, descriptor.size)
@@ -141,27 +149,58 @@ class ManifestReader:
         height = max((child.height + 1 for child in below), default=0)
         # An index that was read before may lie deeper here.
         self._check_depth(depth + height)
-        if (descriptor.media_type in INDEX_TYPES) != isinstance(document, Index):
+        if descriptor.media_type and (descriptor.media_type in INDEX_TYPES) != isinstance(document, Index):
             msg = f"invalid manifest: {descriptor.digest} is not the {descriptor.media_type} that its descriptor says"
             raise InvalidManifest(msg)
-        if isinstance(document, Manifest) and document.config.media_type not in _CONFIG_TYPES:
-            self._passed.add(document.artifact_type or document.config.media_type)
-        row = ManifestRow(descriptor.digest, document.media_type or descriptor.media_type, document.raw)
-        return Node(descriptor, document, row, below, height)
+        implied = OCI_INDEX if isinstance(document, Index) else OCI_MANIFEST
+        row = ManifestRow(descriptor.digest, document.media_type or descriptor.media_type or implied, document.raw)
+        node = Node(descriptor, document, row, below, height, self._is_image(document))
+        if isinstance(document, Manifest) and not node.is_image:
+            self._pass(document)
+        return node
+
+    def _is_image(self, document: Manifest | Index) -> bool:
+        if isinstance(document, Index):
+            return False
+        known = document.config.media_type in _CONFIG_TYPES
+        if not document.layers:
+            return known and not document.artifact_type
+        if any(layer.media_type.startswith(_LAYER_PREFIXES) for layer in document.layers):
+            return known or document.config.media_type in _DEFAULT_TYPES
+        names = (self._place(layer.digest, manifest=False) for layer in document.layers)
+        return known and any(self._members.could_be_layer(name) for name in names)
+
+    def _pass(self, document: Manifest) -> None:
+        """Note what is not an image, for the error where nothing is."""
+        if document.config.media_type in _CONFIG_TYPES and document.layers:
+            self._strange = self._strange or document.layers[0]
+        self._passed.add(document.artifact_type or document.config.media_type)
 
     def images(self, node: Node) -> tuple[Node, ...]:
-        """Give every image manifest at or below a node, once, in order. Raises `LimitExceeded`."""
+        """Return every image manifest at or below a node, once. Raises `LimitExceeded`.
+
+        They stand in the order in which programs look for their platform: those whose descriptor names one first.
+        """
         if not node.children:
             return (node,) if node.is_image else ()
         if node.digest not in self._below:
             found: dict[Digest, Node] = {}
-            for child in node.children:
+            for child in sorted(node.children, key=lambda child: child.platform is None):
                 below = self.images(child)
                 self.count(len(below))
                 for leaf in below:
                     found.setdefault(leaf.digest, leaf)
             self._below[node.digest] = tuple(found.values())
         return self._below[node.digest]
+
+    def carried(self, node: Node) -> tuple[Node, ...]:
+        """Return the `images` of a node that the archive carries: of an index it may have some without their config."""
+        leaves = self.images(node)
+        if not node.children:
+            return leaves
+        found = tuple(leaf for leaf in leaves if self._members.has(self._place(leaf.config.digest, manifest=False)))
+        self._lacks_children |= len(found) < len(leaves)
+        return found
 
     def count(self, references: int) -> None:
         """Note how often documents refer to images: a few may do it a great many times. Raises `LimitExceeded`."""
@@ -198,19 +237,21 @@ class ManifestReader:
 
     def _layer(self, descriptor: Descriptor, layer: ArchiveLayer) -> ArchiveLayer:
         if descriptor.media_type not in _LAYER_TYPES:
-            msg = f"the layer {descriptor.digest} is of the type {descriptor.media_type!r}, which orlop does not know"
-            raise InvalidManifest(msg)
+            raise _unknown_layer(descriptor)
         if descriptor.digest.algorithm != "sha256":
             msg = f"the layer {descriptor.digest} has no sha256 digest; orlop keeps layers under those only"
             raise InvalidManifest(msg)
         name = self._place(descriptor.digest, manifest=False)
-        self._members.key_of(name, what="the layer")
-        return ArchiveLayer(name, layer.diff_id, descriptor.digest, descriptor.size)
+        return ArchiveLayer(name, layer.diff_id, descriptor.digest, descriptor.size, descriptor.urls)
 
-    def no_image(self) -> InvalidArchive:
-        """Make the error for an archive in which nothing is an image."""
+    def no_image(self) -> InvalidInput:
+        """Return the error for an archive in which nothing is an image."""
+        if self._strange is not None:
+            return _unknown_layer(self._strange)
         types = ", ".join(sorted(repr(kind) for kind in self._passed))
         held = f", only content of the type {types}" if types else ""
+        if self._lacks_children:
+            held += ", only an index of images that are elsewhere" if not held else " and an index of images elsewhere"
         return InvalidArchive(f"the archive holds no image{held}; there is nothing to load")
 
     def _document(self, descriptor: Descriptor, name: str, what: str, limit: str) -> bytes:
@@ -227,3 +268,7 @@ class ManifestReader:
             )
             raise DigestMismatch(msg)
         return raw
+
+
+def _unknown_layer(layer: Descriptor) -> InvalidManifest:
+    return InvalidManifest(f"the layer {layer.digest} is of the type {layer.media_type!r}, which orlop does not know")

@@ -11,10 +11,13 @@ import threading
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from orlop.errors import InvalidArchive, InvalidInput, LimitExceeded
 from orlop.model.progress import LayerDone, LayerProgress
+from orlop.streams.compression import Compression, detect
+from orlop.streams.tar_header import BLOCK, ZERO_BLOCK, MalformedError, verify_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,7 +83,8 @@ class Member(Generic[L]):
     """One entry of the table: a link's ``target`` is a key; of a file, one of the others says where its bytes are.
 
     A document is there as ``data``; what is ``held`` is no document, and small. Of a ``sparse`` one ``stored`` says how
-    many bytes are there without its holes.
+    many bytes are there without its holes. Of one that is gone, as it is not a layer (``failure``), ``is_tar_like``
+    keeps what its first bytes looked like.
     """
 
     size: int = 0
@@ -92,6 +96,7 @@ class Member(Generic[L]):
     held: Held | None = None
     layer: L | None = None
     failure: OrlopError | None = None
+    is_tar_like: bool = False
 
 
 class Members(ABC, Generic[L]):
@@ -113,6 +118,7 @@ class Members(ABC, Generic[L]):
         self.progress = None if progress is None else _one_at_a_time(progress)
         self._take_layer = take
         self._table: dict[str, Member[L]] = {}
+        self._absolute: list[tuple[str, str, str]] = []
         self._document_bytes = self._values = 0
         self._last: tuple[str, bytes] = ("", b"")
 
@@ -164,6 +170,10 @@ class Members(ABC, Generic[L]):
             raise self._missing(name, what)
         return found
 
+    def place_of(self, name: str) -> str:
+        """Return the key that a name leads to when all links are followed, or its own where nothing is there."""
+        return self._find(name) or self._key(name)
+
     def size_of(self, name: str, *, what: str) -> int:
         """Give how many bytes a member has, as it stands in the archive. Raises `InvalidArchive`."""
         return self._required(name, what).size
@@ -192,6 +202,17 @@ class Members(ABC, Generic[L]):
                 raise refused(error, "the layer", name) from error
             self._finished(label)
         return member.layer
+
+    def could_be_layer(self, name: str) -> bool:
+        """Return whether a member is there and begins like a tar, plain or compressed."""
+        key = self._find(name)
+        if key is None:
+            return False
+        member = self._table[key]
+        if member.layer is not None or member.failure is not None:
+            return member.layer is not None or member.is_tar_like
+        with self._reading(member, key) as source:
+            return begins_like_layer(source.read(BLOCK))
 
     @contextmanager
     def reading(self, name: str, *, what: str) -> Iterator[Readable]:
@@ -222,7 +243,22 @@ class Members(ABC, Generic[L]):
         return self._table[self.key_of(name, what=what)]
 
     def _missing(self, name: str, what: str) -> InvalidArchive:
+        key = self._key(name)
+        above = [key[:end] for end, letter in enumerate(key) if letter == "/"]
+        for folder in above:
+            if (target := self._target(folder)) is not None:
+                kind = f"a link to {target or '.'!r}; links to folders are not followed"
+            elif folder in self._table:
+                kind = "a file, perhaps a link that was copied as one; links to folders are not followed"
+            else:
+                continue
+            return InvalidArchive(f"the archive names {what} {name!r}, but {folder!r} is {kind}")
         return InvalidArchive(f"the archive names {what} {name!r}, but has no such member; it is incomplete")
+
+    def _target(self, key: str) -> str | None:
+        """Return where a key leads, if it is a link."""
+        member = self._table.get(key)
+        return None if member is None else member.target
 
     def _find(self, name: str) -> str | None:
         key = self._key(name)
@@ -256,11 +292,36 @@ class Members(ABC, Generic[L]):
             raise self.limits.exceeded("members", f"the archive has {count} members or more")
 
     def _add_link(self, name: str, linkname: str, *, hard: bool) -> None:
-        if hard or linkname.startswith("/"):
-            target = self._key(linkname)
-        else:
-            target = self._key(posixpath.join(posixpath.dirname(self._key(name)), linkname))
+        below = posixpath.dirname(self._key(name))
+        rooted = hard or linkname.startswith("/")
+        target = self._key(linkname if rooted else posixpath.join(below, linkname))
         self._add(name, Member(target=target), lambda _: True)
+        if linkname.startswith("/") and below and not hard:
+            self._absolute.append((name, target, self._key(f"{below}/{linkname}")))
+
+    def _check_places(self) -> None:
+        """Check that no name leads engines, which unpack an archive, and others, which do not, to two members.
+
+        Raises:
+            InvalidArchive: a member is a folder of others, too, so that unpacking moves or removes them; or a link with
+                an absolute target has one inside of the archive and one beside the link.
+        """
+        keys = sorted(key.replace("/", "\0") for key in self._table)
+        for one, other in pairwise(keys):
+            if other.startswith(f"{one}\0"):
+                above, below = one.replace("\0", "/"), other.replace("\0", "/")
+                msg = (
+                    f"the archive's member {above!r} is the folder of {below!r} at once: Docker, which unpacks the"
+                    " archive, and skopeo, which does not, would read two things; it is refused"
+                )
+                raise InvalidArchive(msg)
+        for name, target, beside in self._absolute:
+            if target in self._table and beside in self._table and beside not in {target, self._key(name)}:
+                msg = (
+                    f"the archive's link {name!r} leads to {target!r} for Docker and to {beside!r} for skopeo and"
+                    " containerd; it is refused"
+                )
+                raise InvalidArchive(msg)
 
     def _watcher(
         self, label: str, total: int | None, check: Callable[[], None] | None = None
@@ -296,6 +357,20 @@ class Members(ABC, Generic[L]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def begins_like_layer(first: bytes) -> bool:
+    """Return whether these first bytes are those of a compressed stream, of a tar, or of nothing at all."""
+    if not first or detect(first) is not Compression.NONE:
+        return True
+    if len(first) < BLOCK:
+        return False
+    try:
+        if first != ZERO_BLOCK:
+            verify_checksum(first)
+    except MalformedError:
+        return False
+    return True
 
 
 def read_exactly(source: Readable, size: int, name: str) -> bytes:

@@ -37,11 +37,15 @@ class PlatformChoice:
         return self.asked is None or matches(self.asked, platform)
 
     def first(self, platforms: Sequence[Platform]) -> int:
-        """Give the number of the one that a name of all of them stands for: the host's, else the first."""
-        for number, platform in enumerate(platforms):
-            if matches(self.host, platform):
-                return number
-        return 0
+        """Return the number of the one that a name of all of them stands for: the host's, else the first.
+
+        One of just the host's variant goes before others, as other programs take no other.
+        """
+        host = plain(self.host)
+        fitting = [number for number, platform in enumerate(platforms) if matches(self.host, platform)]
+        return next(
+            (number for number in fitting if plain(platforms[number]).variant == host.variant), (*fitting, 0)[0]
+        )
 
     def nothing(self, platforms: Iterable[Platform]) -> PlatformNotFound:
         """Make the error for an archive that holds none that was asked for."""
@@ -54,7 +58,7 @@ def matches(wanted: Platform, found: Platform) -> bool:
 
     A variant or a version of the operating system counts only where it is wanted.
     """
-    wanted, found = _plain(wanted), _plain(found)
+    wanted, found = plain(wanted), plain(found)
     if found.architecture == "arm" and not found.variant:
         found = replace(found, variant="v7")
     return (
@@ -78,7 +82,8 @@ def host_platform() -> Platform:
     return Platform("linux", _ARCHITECTURES.get(machine, machine))
 
 
-def _plain(platform: Platform) -> Platform:
+def plain(platform: Platform) -> Platform:
+    """Return a platform in the one form that it has to other programs, so that two can be compared."""
     architecture = _ARCHITECTURES.get(platform.architecture.lower(), platform.architecture.lower())
     variant = platform.variant.lower()
     if (architecture, variant) in _PLAIN:

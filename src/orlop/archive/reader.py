@@ -168,7 +168,7 @@ class Archive:
             exporter = exporter_of(members)
             content = exporter.read(members, choice)
             self._stack = stack.pop_all()
-        self.format = exporter.form
+        self.format = content.form or exporter.form
         """One of ``docker``, ``docker-v1``, ``oci`` and ``dir``."""
         manifests: dict[ImageID, list[Digest]] = {}
         for manifest in content.manifests:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orlop.archive.members import L, Member, Members, refused
+from orlop.archive.members import L, Member, Members, begins_like_layer, refused
 from orlop.archive.scratch import SMALL, Scratch
 from orlop.errors import InvalidArchive, InvalidInput, ReadFailed
 from orlop.streams.files import CHUNK
@@ -63,6 +63,7 @@ class StreamedMembers(Members[L]):
                         if member.layer is not None:
                             member.layer.discard()
                         raise
+            self._check_places()
             # What follows the end of an archive is read, so that who writes it does not meet a closed pipe. What has
             # no member is no archive, and may never end.
             while self._table and source.read(CHUNK):
@@ -90,10 +91,10 @@ class StreamedMembers(Members[L]):
             if member.held is not None:
                 return member
             content = io.BytesIO(data)
-        self._take_layer_of(member, content, entry)
+        self._take_layer_of(member, content, entry, first)
         return member
 
-    def _take_layer_of(self, member: Member[L], content: Readable, entry: TarEntry) -> None:
+    def _take_layer_of(self, member: Member[L], content: Readable, entry: TarEntry, first: bytes) -> None:
         """Take a member as a layer, whether it is one or not."""
         label = _label(entry.name)
         try:
@@ -102,6 +103,7 @@ class StreamedMembers(Members[L]):
         except InvalidInput as error:
             # Only what the manifest names has to be a layer.
             member.failure = refused(error, "the member", entry.name)
+            member.is_tar_like = begins_like_layer(first)
 
     @contextmanager
     def reading(self, name: str, *, what: str) -> Iterator[Readable]:

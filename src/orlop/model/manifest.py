@@ -30,7 +30,8 @@ DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER: Final = "application/vnd.docker.image.rootfs.diff.tar"
 DOCKER_LAYER_GZIP: Final = f"{DOCKER_LAYER}.gzip"
-DOCKER_FOREIGN_LAYER_GZIP: Final = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+DOCKER_FOREIGN_LAYER: Final = "application/vnd.docker.image.rootfs.foreign.diff.tar"
+DOCKER_FOREIGN_LAYER_GZIP: Final = f"{DOCKER_FOREIGN_LAYER}.gzip"
 
 MANIFEST_TYPES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 """What a manifest may call itself."""
@@ -143,6 +144,10 @@ class _Members:
         """Give any member; None where it is absent or null."""
         return self._members.get(gojson.fold(name))
 
+    def has(self, name: str) -> bool:
+        """Return whether there is such a member, even null."""
+        return gojson.fold(name) in self._members
+
     def text(self, name: str) -> str:
         """Give a string, empty where it is absent."""
         value = self.get(name)
@@ -210,15 +215,17 @@ def _read(raw: bytes) -> _Members:
     except InvalidJSON as error:
         raise InvalidManifest(f"invalid manifest: {error}") from error
     version = document.get("schemaVersion")
-    if version != _SCHEMA_VERSION or not isinstance(version, int):
+    # Programs that write Go's own structures may leave it out or leave it at zero; readers go by the shape then.
+    if version is not None and (type(version) is not int or version not in {0, _SCHEMA_VERSION}):
         raise InvalidManifest(f"invalid manifest: expected schemaVersion {_SCHEMA_VERSION}")
     return document
 
 
 def _is_index(document: _Members) -> bool:
     """Say which of the two a document is; raises `InvalidManifest` where it is both, neither, or not what it says."""
-    is_index = document.get("manifests") is not None
     is_manifest = any(document.get(name) is not None for name in ("config", "layers", "fsLayers"))
+    # Go writes an empty list as null.
+    is_index = document.get("manifests") is not None or (not is_manifest and document.has("manifests"))
     if is_index == is_manifest:
         what = "a manifest and an index at once" if is_index else "neither a manifest nor an index"
         raise InvalidManifest(f"invalid manifest: it is {what}")

@@ -108,6 +108,11 @@ class Reference:
         """Whether there is neither a tag nor a digest."""
         return self.tag is None and self.digest is None
 
+    @property
+    def is_id_like(self) -> bool:
+        """Whether the name could be taken for an image ID: engines refuse ``sha256:TAG``."""
+        return (self.domain, self.path) == (DEFAULT_DOMAIN, f"{_OFFICIAL}/sha256")
+
     def with_default_tag(self) -> Self:
         """Give the reference with the tag ``latest`` where it has neither tag nor digest, else itself."""
         return replace(self, tag=DEFAULT_TAG) if self.is_name_only else self

@@ -33,7 +33,7 @@ class ReferenceStore:
         Raises:
             InvalidReference: the name has neither tag nor digest, or could be taken for an ID.
         """
-        if reference.domain == "docker.io" and reference.path == "library/sha256":
+        if reference.is_id_like:
             msg = f"{reference.familiar!r} cannot be a name: it could be taken for an image ID"
             raise InvalidReference(msg)
         suffix = _suffix(reference)

@@ -1,0 +1,122 @@
+"""An ``index.json`` beside a ``manifest.json``: the manifests that come along, and whether both say the same."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orlop.archive.manifests import ManifestReader
+from orlop.archive.meaning import IndexMeaning, check_owner, owners_of
+from orlop.archive.names import said_of
+from orlop.archive.oci import blob_name, kept_manifests
+from orlop.errors import InvalidArchive
+from orlop.model.digest import ImageID
+from orlop.model.manifest import Index, Manifest
+from orlop.model.reference import Reference
+
+if TYPE_CHECKING:
+    from orlop.archive.content import ArchiveImage, ArchiveManifest
+    from orlop.archive.manifests import Node
+    from orlop.archive.members import L, Members
+    from orlop.archive.names import Said
+    from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import Digest
+
+
+class Beside:
+    """What lies beside a ``manifest.json``.
+
+    ``manifests`` belong to its images; ``digests`` are their names by digest. ``decides`` says that ``index.json``
+    holds all that ``manifest.json`` lists, and images that it does not: containerd lists there what fits the machine.
+
+    Raises:
+        InvalidManifest: a document is not a manifest. DigestMismatch, SizeMismatch: it is not what its descriptor says.
+        InvalidArchive: another program would read another image than ``manifest.json`` names.
+    """
+
+    def __init__(self, members: Members[L], images: list[ArchiveImage]) -> None:
+        self._members = members
+        self._reader = ManifestReader(members, blob_name, may_lack=True)
+        self._images = {entry.image.id: entry for entry in images}
+        self._owners = owners_of(images)
+        self._kept: dict[Digest, ImageID] = {}
+        self._digests: dict[ImageID, dict[Reference, None]] = {}
+        self._described: dict[Digest, bool] = {}
+        self._unlisted: list[Descriptor] = []
+        claimed: set[Reference] = set()
+        nodes: list[Node] = []
+        meaning = IndexMeaning()
+        index = Index.from_json(members.document("index.json", what="the document"))
+        for top in index.manifests:
+            said, node = said_of(top), self._reader.node(top)
+            claimed.update(said.names)
+            meaning.add(top, node, said)
+            for name in said.names:
+                if (owner := self._owners.get(name)) is not None:
+                    check_owner(self._reader, name, owner, top, node)
+            if node is not None:
+                nodes.append(node)
+                self._add(top, node, said)
+        self.decides = self._is_whole(claimed)
+        self.manifests: tuple[ArchiveManifest, ...] = kept_manifests(self._reader, nodes, self._kept)
+        self.digests = {image: tuple(names) for image, names in self._digests.items()}
+
+    def _add(self, top: Descriptor, node: Node, said: Said) -> None:
+        leaves = self._reader.images(node)
+        self._reader.count(len(leaves))
+        found = [(leaf, entry) for leaf in leaves if (entry := self._listed(leaf)) is not None]
+        if leaves and not found:
+            self._unlisted.append(top)
+        for leaf, entry in found:
+            self._kept[leaf.digest] = entry.image.id
+            if leaf.digest not in self._described:
+                self._described[leaf.digest] = self._describes(leaf, entry)
+            for name in said.name if self._described[leaf.digest] else ():
+                if self._owners.get(name) is entry:
+                    by_digest = Reference(name.domain, name.path, None, top.digest)
+                    self._digests.setdefault(entry.image.id, {})[by_digest] = None
+
+    def _listed(self, leaf: Node) -> ArchiveImage | None:
+        return self._images.get(ImageID.wrap(leaf.config.digest))
+
+    def _is_whole(self, claimed: set[Reference]) -> bool:
+        """Return whether ``index.json`` holds more than ``manifest.json``. Raises `InvalidArchive` where each does."""
+        if not self._unlisted:
+            return False
+        if set(self._kept.values()) == self._images.keys() and self._owners.keys() <= claimed:
+            return True
+        msg = (
+            f"the archive's index.json leads by {self._unlisted[0].digest} to an image that its manifest.json does not"
+            " list: skopeo and Docker with containerd storage would read it, Docker with graph drivers another one; it"
+            " is refused"
+        )
+        raise InvalidArchive(msg)
+
+    def _describes(self, leaf: Node, entry: ArchiveImage) -> bool:
+        """Return whether a registry may know a manifest of an image.
+
+        Engines make manifests up when they save, of the plain layers, and some versions forget layers or exchange them.
+
+        Raises:
+            InvalidArchive: it has a layer that is another than any of the image, so that a reader of it would read
+                other files under the same image ID.
+        """
+        document = leaf.document
+        if not isinstance(document, Manifest):
+            return False
+        places = [self._members.place_of(layer.name) for layer in entry.layers]
+        diff_ids = [str(layer.diff_id) for layer in entry.layers]
+        given = [self._members.place_of(blob_name(layer.digest, manifest=False)) for layer in document.layers]
+        for place, layer in zip(given, document.layers, strict=True):
+            if place not in places and str(layer.digest) not in diff_ids and self._members.has(place):
+                msg = (
+                    f"the archive's manifest {leaf.digest} gives the image {entry.image.id} the layer {layer.digest},"
+                    " which its manifest.json does not: skopeo would read the one, Docker with graph drivers the other;"
+                    " it is refused"
+                )
+                raise InvalidArchive(msg)
+        whole = all(
+            layer.size == self._members.size_of(place, what="the layer")
+            for place, layer in zip(given, document.layers, strict=True)
+            if self._members.has(place)
+        )
+        return given == places and whole and [str(layer.digest) for layer in document.layers] != diff_ids

@@ -1,0 +1,74 @@
+"""What a descriptor of ``index.json`` is called, and by which programs.
+
+Two annotations give names. containerd, and so Docker with containerd storage, reads ``io.containerd.image.name``, and
+``org.opencontainers.image.ref.name`` only where that is absent. skopeo, podman and buildah read the second alone, and
+compare its whole text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import InvalidArchive, InvalidReference
+from orlop.model.reference import Reference
+
+if TYPE_CHECKING:
+    from orlop.model.descriptor import Descriptor
+
+IMAGE_NAME: Final = "io.containerd.image.name"
+REF_NAME: Final = "org.opencontainers.image.ref.name"
+_TAG: Final = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the annotations of one descriptor say.
+
+    ``names`` are the names that both readings give; the first of them is the one that an image gets. ``text`` is the
+    whole second annotation; ``alone`` says that there is no first one, so that containerd reads this text, too.
+    """
+
+    names: tuple[Reference, ...]
+    text: str
+    alone: bool
+
+    @property
+    def name(self) -> tuple[Reference, ...]:
+        """The name that an image gets, if there is one."""
+        return self.names[:1]
+
+
+def said_of(descriptor: Descriptor) -> Said:
+    """Return what a descriptor is called, with the tag ``latest`` where a name has neither tag nor digest.
+
+    A tag alone is not a name: none is invented for it. Neither is any other text that is not a reference, nor what
+    could be taken for an image ID, such as ``sha256:HEX``: containerd keeps images under such texts, too.
+
+    Raises:
+        InvalidArchive: a name has the digest of something else.
+    """
+    first = descriptor.annotations.get(IMAGE_NAME, "")
+    text = descriptor.annotations.get(REF_NAME, "")
+    found = [_name(first, descriptor)]
+    if not _TAG.fullmatch(text):
+        found.append(_name(text, descriptor))
+    return Said(tuple(dict.fromkeys(name for name in found if name is not None)), text, not first)
+
+
+def _name(text: str, descriptor: Descriptor) -> Reference | None:
+    if not text:
+        return None
+    try:
+        reference = Reference.parse(text)
+    except InvalidReference:
+        return None
+    if reference.is_id_like:
+        return None
+    if reference.digest is not None and reference.digest != descriptor.digest:
+        msg = f"the archive names {descriptor.digest} as {text!r}; it is refused"
+        raise InvalidArchive(msg)
+    if reference.tag is not None:
+        reference = replace(reference, digest=None)
+    return reference.with_default_tag()

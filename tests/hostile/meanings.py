@@ -1,0 +1,343 @@
+"""Archives that two programs would read as two images, and others that only look so.
+
+What each program reads is told in `docs/formats.md`; `tests/interop/test_meanings.py` asks the programs themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tests.hostile import tars
+from tests.hostile.made import BODY, OTHER, A, B, config, docker, docker_of, entry, hardlink, symlink, version_1
+from tests.unit.layouts import MANIFEST, NAME, REF, Layout, sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.hostile.made import Files
+
+Descriptor = dict[str, Any]
+APP = "docker.io/library/app:1"
+NAMES = {NAME: APP, REF: "1"}
+
+
+def blob(digest: str) -> str:
+    return "blobs/" + digest.replace(":", "/")
+
+
+def parts(layout: Layout, image: Descriptor) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(layout.files[blob(image["digest"])])
+    return document
+
+
+def listed(layout: Layout, image: Descriptor, *names: str, **changes: Any) -> dict[str, Any]:
+    """The entry of manifest.json for an image of a layout."""
+    document = parts(layout, image)
+    layers = [blob(layer["digest"]) for layer in document["layers"]]
+    return {"Config": blob(document["config"]["digest"]), "RepoTags": list(names) or None, "Layers": layers} | changes
+
+
+def both(layout: Layout, entries: list[dict[str, Any]], *tops: Descriptor) -> Files:
+    return layout.top(*tops).files | {"manifest.json": json.dumps(entries).encode()}
+
+
+def disguised(layout: Layout, **manifest: Any) -> Descriptor:
+    """Another image, whose manifest is changed as it is said."""
+    image = layout.image("other", compress=False)
+    document = parts(layout, image) | manifest
+    del layout.files[blob(image["digest"])]
+    return layout.document({key: value for key, value in document.items() if value is not None}, MANIFEST)
+
+
+def exchanged(
+    annotations: dict[str, str] | None = None, *, manifest: dict[str, Any] | None = None, **top: Any
+) -> Files:
+    """manifest.json gives a name to one image, index.json to another one that may be marked as no image."""
+    layout = Layout()
+    one, other = layout.image("one", compress=False), disguised(layout, **(manifest or {}))
+    other |= {"annotations": NAMES if annotations is None else annotations} | top
+    return both(layout, [listed(layout, one, "app:1")], {k: v for k, v in other.items() if v is not None})
+
+
+def with_layers(media_type: str) -> dict[str, Any]:
+    """What `disguised` changes so that the layers have another type."""
+    layout = Layout()
+    layers = parts(layout, layout.image("other", compress=False))["layers"]
+    return {"layers": [layer | {"mediaType": media_type} for layer in layers]}
+
+
+def in_an_index(*, first: Descriptor, second: Descriptor, architecture: str = "amd64") -> Files:
+    """manifest.json lists the second of two images that an index has under one name."""
+    layout = Layout()
+    one = layout.image("one") | first
+    two = layout.image("two", architecture=architecture) | second
+    return both(layout, [listed(layout, two, "app:1")], layout.index(one, two, annotations=NAMES))
+
+
+def platform(architecture: str, **more: str) -> Descriptor:
+    return {"platform": {"os": "linux", "architecture": architecture} | more}
+
+
+def two_of(first: dict[str, str], second: dict[str, str], **more: Any) -> Files:
+    """A layout of two images whose descriptors have these annotations."""
+    layout = Layout()
+    one = layout.image("one", annotations=first)
+    two = layout.image("two", annotations=second, **more)
+    return layout.top(one, two).files
+
+
+def other_layers(change: Callable[[Layout, list[Descriptor]], list[Descriptor]]) -> Files:
+    """An image in both lists, whose manifest in index.json has other layers than manifest.json gives it."""
+    layout = Layout()
+    image = layout.image("one", "two")
+    document = parts(layout, image)
+    entries = [listed(layout, image, "app:1")]
+    document["layers"] = change(layout, document["layers"])
+    return both(layout, entries, layout.document(document, MANIFEST, annotations=NAMES))
+
+
+def evil_layer(layout: Layout, layers: list[Descriptor]) -> list[Descriptor]:
+    return [layers[0], layout.blob(OTHER, layers[1]["mediaType"])]
+
+
+def tops_of(*names: dict[str, str], nested: bool = False) -> Files:
+    """Images that manifest.json does not list, beside one that it does."""
+    layout = Layout()
+    one = layout.image("one", annotations=names[0])
+    more = [layout.image(f"more-{number}", annotations=each) for number, each in enumerate(names[1:])]
+    if nested:
+        more = [layout.index(layout.index(*more))]
+    return both(layout, [listed(layout, one, "app:1")], one, *more)
+
+
+def unlisted_alone() -> Files:
+    """index.json leads to an image without a name, manifest.json names another one."""
+    layout = Layout()
+    return both(layout, [listed(layout, layout.image("one"), "app:1")], layout.image("other"))
+
+
+def swapped_folder(link: bytes = b"d") -> bytes:
+    """A config that unpacking replaces: its folder becomes a link to another one, in which the name comes again."""
+    first, second = config(sha256(BODY)), config(sha256(OTHER))
+    return tars.tar(
+        tars.files({"manifest.json": json.dumps([entry(Config="d/c.json")]).encode(), "l.tar": BODY}),
+        tars.member(b"d/c.json", first),
+        symlink(link, b"e"),
+        tars.member(b"e/c.json", second),
+    )
+
+
+def absolute_link() -> bytes:
+    """A link whose absolute target is there twice: from the archive's root, and from the link's own folder."""
+    return tars.tar(
+        tars.files({"manifest.json": json.dumps([entry(Config="d/c.json", Layers=["d/l.tar"])]).encode()}),
+        tars.files({"x.json": config(author="a"), "d/x.json": config(author="b"), "d/l.tar": BODY}),
+        symlink(b"d/c.json", b"/x.json"),
+    )
+
+
+REFUSED: dict[str, tuple[Callable[[], Files | bytes], str]] = {
+    # manifest.json against index.json: who reads which, and what marks do not count.
+    "an artifact type in the other image's manifest": (
+        lambda: exchanged(manifest={"artifactType": "application/x"}),
+        "another image",
+    ),
+    "an artifact type in the other image's descriptor": (lambda: exchanged(artifactType="application/x"), "another"),
+    "an annotation of an attestation": (
+        lambda: exchanged(NAMES | {"vnd.docker.reference.type": "attestation-manifest"}),
+        "another image",
+    ),
+    "an annotation of a referrer": (
+        lambda: exchanged(NAMES | {"io.containerd.manifest.subject": f"sha256:{A}"}),
+        "another image",
+    ),
+    "the platform unknown/unknown": (lambda: exchanged(**platform("unknown", os="unknown")), "another image"),
+    "no media type": (lambda: exchanged(mediaType=None), "another image"),
+    "an empty media type": (lambda: exchanged(mediaType=""), "another image"),
+    "an unknown media type": (lambda: exchanged(mediaType="application/x"), "another image"),
+    "no media type, and no name": (lambda: exchanged({}, mediaType=None), "does not list"),
+    "no schema version": (lambda: exchanged(manifest={"schemaVersion": None}), "another image"),
+    "a config of an odd type": (
+        lambda: exchanged(
+            manifest={
+                "config": parts(layout := Layout(), layout.image("other", compress=False))["config"]
+                | {"mediaType": "application/octet-stream"}
+            }
+        ),
+        "another image",
+    ),
+    "a subject": (
+        lambda: exchanged(manifest={"subject": {"mediaType": MANIFEST, "digest": f"sha256:{A}", "size": 2}}),
+        "another image",
+    ),
+    "layers of an unknown type": (lambda: exchanged({}, manifest=with_layers("application/x")), "does not list"),
+    "layers of the type of a statement": (
+        lambda: exchanged({}, manifest=with_layers("application/vnd.in-toto+json")),
+        "does not list",
+    ),
+    "layers without a type": (lambda: exchanged({}, manifest=with_layers("")), "does not list"),
+    "a layer of an unknown type in the manifest": (
+        lambda: other_layers(
+            lambda layout, layers: [layout.blob(OTHER, "application/x"), layers[1] | {"mediaType": "application/x"}]
+        ),
+        "which its manifest.json does not",
+    ),
+    "a name by the second annotation only": (lambda: exchanged({REF: APP}), "another image"),
+    "a name in its short form": (lambda: exchanged({REF: "app:1"}), "another image"),
+    "a name behind one that is no name": (lambda: exchanged({NAME: "ocidir://x", REF: "app:1"}), "another image"),
+    "a name behind another name": (lambda: exchanged({NAME: "other:1", REF: "app:1"}), "another image"),
+    "an artifact type, and no name": (lambda: exchanged({}, manifest={"artifactType": "application/x"}), "not list"),
+    "an image without a name that manifest.json does not list": (unlisted_alone, "does not list"),
+    "an image that manifest.json does not list, beside none that it does": (
+        lambda: exchanged({NAME: "other:1"}),
+        "does not list",
+    ),
+    # An index, of which manifest.json lists one image.
+    "two images of one platform, of which the second is listed": (
+        lambda: in_an_index(first=platform("amd64"), second=platform("amd64")),
+        "another image",
+    ),
+    "two images of one platform in two spellings": (
+        lambda: in_an_index(first=platform("arm64", variant="v8"), second=platform("arm64"), architecture="arm64"),
+        "another image",
+    ),
+    "an image that is listed, under a platform that it is not for": (
+        lambda: in_an_index(first=platform("amd64"), second=platform("arm64")),
+        "another image",
+    ),
+    "an image that is listed, under no platform": (
+        lambda: in_an_index(first=platform("amd64"), second={}),
+        "another image",
+    ),
+    # One name twice.
+    "a name twice in manifest.json": (
+        lambda: docker_of(
+            entry(), entry(Config="d.json", Layers=["m.tar"]), d__json=config(sha256(OTHER)), m__tar=OTHER
+        ),
+        "to two images",
+    ),
+    "a name twice in manifest.json, in two spellings": (
+        lambda: docker_of(
+            entry(RepoTags=["a:latest"]),
+            entry(Config="d.json", Layers=["m.tar"], RepoTags=["index.docker.io/library/a:latest"]),
+            d__json=config(sha256(OTHER)),
+            m__tar=OTHER,
+        ),
+        "to two images",
+    ),
+    "a name twice in index.json": (lambda: two_of(NAMES, NAMES), "two images"),
+    "a name twice in index.json, in two spellings": (
+        lambda: two_of({NAME: "app"}, {NAME: "docker.io/library/app:latest"}),
+        "two images",
+    ),
+    "a name for images of two platforms": (
+        lambda: two_of(NAMES, NAMES, architecture="arm64", platform=True),
+        "two images",
+    ),
+    "a name for an image whose descriptor has another platform": (
+        lambda: two_of(NAMES, NAMES, **platform("arm64")),
+        "two images",
+    ),
+    "a name for an image that is marked as an attestation": (
+        lambda: two_of(NAMES, NAMES | {"vnd.docker.reference.type": "x"}),
+        "two images",
+    ),
+    "a name for an image and an artifact": (
+        lambda: two_of(NAMES, NAMES, changes={"config": Layout().document({}, "application/x")}),
+        "two images",
+    ),
+    "names that are exchanged between the annotations": (
+        lambda: two_of({NAME: "a:1", REF: "b:1"}, {NAME: "b:1", REF: "a:1"}),
+        "two images",
+    ),
+    "a name by one annotation each": (lambda: two_of({NAME: "a:1"}, {REF: "docker.io/library/a:1"}), "two images"),
+    "a tag alone twice": (lambda: two_of({REF: "1"}, {REF: "1"}), "two images"),
+    "a tag alone, and as that of a name": (lambda: two_of({REF: "1"}, NAMES), "two images"),
+    "a tag of a name, and alone": (lambda: two_of(NAMES, {REF: "1"}), "two images"),
+    "a text that is no name twice": (lambda: two_of({REF: "Some Text"}, {REF: "Some Text"}), "two images"),
+    "a name twice in repositories, in two spellings": (
+        lambda: version_1({"a": {"1": A}, "docker.io/library/a": {"1": B}}),
+        "two images",
+    ),
+    # Other layers under one image ID.
+    "another layer in the manifest": (lambda: other_layers(evil_layer), "which its manifest.json does not"),
+    "one more layer in the manifest": (
+        lambda: other_layers(lambda layout, layers: [*layers, layout.blob(OTHER, layers[0]["mediaType"])]),
+        "which its manifest.json does not",
+    ),
+    # Two formats at once.
+    "a layout that is an archive of version 1": (
+        lambda: Layout().files | (top := Layout()).top(top.image("one")).files | version_1(),
+        "at once",
+    ),
+    # Names that unpacking changes.
+    "a folder that becomes a link": (swapped_folder, "at once"),
+    "a file that is a folder": (
+        lambda: tars.tar(tars.files(docker()), tars.member(b"l.tar/x", b"x"), tars.member(b"y", b"x")),
+        "at once",
+    ),
+    "a hard link that is a folder": (
+        lambda: tars.tar(tars.files(docker()), hardlink(b"d", b"c.json"), tars.member(b"d/x/y", b"x")),
+        "at once",
+    ),
+    "a link with an absolute target that is there twice": (absolute_link, "for Docker and to"),
+}
+"""What is refused, with a part of the sentence: it names both readings."""
+
+
+def nested_and_named() -> Files:
+    layout = Layout()
+    one = layout.image("one", **platform("amd64"))
+    index = layout.index(one, layout.image("two", architecture="arm64", **platform("arm64")), annotations=NAMES)
+    return both(layout, [listed(layout, one, "app:1")], index)
+
+
+def same_twice(**more: Any) -> Files:
+    layout = Layout()
+    one, plain = layout.image("one", annotations=NAMES), layout.image("one", compress=False, annotations=NAMES)
+    return layout.top(one, one, plain | more).files
+
+
+def signed() -> Files:
+    """An image in both lists, and what was made of it: under its own name in index.json only."""
+    layout = Layout()
+    one = layout.image("one", annotations=NAMES)
+    payload = layout.blob(b'{"critical":{}}', "application/vnd.dev.cosign.simplesigning.v1+json")
+    signature = {
+        "schemaVersion": 2,
+        "config": layout.document({"rootfs": {"type": "layers", "diff_ids": [payload["digest"]]}}, OCI_CONFIG),
+        "layers": [payload],
+    }
+    top = layout.document(signature, MANIFEST, annotations={NAME: f"app:{one['digest'].replace(':', '-')}.sig"})
+    return both(layout, [listed(layout, one, "app:1")], one, top)
+
+
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+
+HARMLESS: dict[str, Callable[[], Files | bytes]] = {
+    "an index of which manifest.json lists one image": nested_and_named,
+    "a name twice for one image in two forms": same_twice,
+    "a name twice in manifest.json for one image": lambda: docker_of(entry(), entry()),
+    "two names of one tag": lambda: two_of({NAME: "a:1", REF: "1"}, {NAME: "b:1", REF: "1"}),
+    "a signature that only index.json lists": signed,
+    "an index.json that lists more": lambda: tops_of(NAMES, {NAME: "other:1", REF: "1"}),
+    "a manifest.json that lists more": lambda: both(
+        layout := Layout(),
+        [listed(layout, one := layout.image("one"), "app:1"), listed(layout, layout.image("two"), "b:1")],
+        one | {"annotations": NAMES},
+    ),
+    "layers in another order in the manifest": lambda: other_layers(lambda _, layers: layers[::-1]),
+    "no layers in the manifest": lambda: other_layers(lambda *_: []),
+    "layers in the manifest that the archive lacks": lambda: other_layers(
+        lambda _, layers: [layers[0] | {"digest": f"sha256:{A}", "urls": ["https://example.com/layer"]}, layers[1]]
+    ),
+    "an index that is empty": lambda: both(layout := Layout(), [listed(layout, layout.image("one"), "app:1")]),
+    "a layout beside repositories": lambda: (
+        (layout := Layout()).top(layout.image("one")).files | {"repositories": b"{}"}
+    ),
+    "an absolute link that leads to one member": lambda: tars.tar(
+        tars.files(docker_of(entry(Layers=["d/l.tar"]))), symlink(b"d/l.tar", b"/l.tar")
+    ),
+}
+"""What has one meaning, and is loaded."""
