@@ -21,6 +21,7 @@ _ARCHITECTURES: Final = {
     "x86_64": "amd64",
     "x86-64": "amd64",
 }
+_SYSTEMS: Final = {"macos": "darwin"}
 # A variant that is the same as none.
 _PLAIN: Final = {("amd64", "v1"), ("arm64", "8"), ("arm64", "v8")}
 
@@ -76,6 +77,12 @@ def host_platform() -> Platform:
     if machine.startswith("armv"):
         return Platform("linux", "arm", machine[3:5])
     return Platform("linux", _ARCHITECTURES.get(machine, machine))
+
+
+def spelled(word: str) -> str:
+    """Return an operating system or a processor as Go spells it; other words only get lower case."""
+    word = word.lower()
+    return _SYSTEMS.get(word) or _ARCHITECTURES.get(word, word)
 
 
 def _plain(platform: Platform) -> Platform:

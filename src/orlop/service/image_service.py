@@ -138,6 +138,7 @@ class ImageService:
         target: BinaryIO | str | os.PathLike[str],
         *,
         format: str = "docker",  # noqa: A002 - the word that users know
+        platform: Platform | str | None = None,
         progress: Progress | None = None,
     ) -> None:
         """Write images to an archive; equal images give equal bytes.
@@ -146,21 +147,23 @@ class ImageService:
             names: what to save, in order. A repository's bare name saves all its tags; an ID saves no tag.
             target: a path, or a binary stream. A regular file appears whole, on disk, or not at all.
             format: ``docker`` (the layout of Engine 25 and later) or ``docker-20.10``.
+            platform: the one that every image must be for, such as ``linux/arm64``.
             progress: called with one event at a time, by the thread that does the work.
 
         Raises:
-            ImageNotFound, ReferenceNotFound: a name is not there. IntegrityError: a layer is damaged.
-            StorageError: the target cannot be written.
+            ImageNotFound, ReferenceNotFound: a name is not there. PlatformNotFound: an image is for another platform.
+            IntegrityError: a layer is damaged. StorageError: the target cannot be written.
         """
         from orlop.service.save import save  # noqa: PLC0415 - listing images needs no archives
 
-        save(self._store, names, target, format=format, progress=progress)
+        save(self._store, names, target, format=format, platform=platform, progress=progress)
 
     def save_chunks(
         self,
         names: Sequence[str],
         *,
         format: str = "docker",  # noqa: A002 - the word that users know
+        platform: Platform | str | None = None,
         progress: Progress | None = None,
     ) -> Generator[bytes]:
         """Give the bytes that `save` writes, for a pipe or a socket; a damaged layer raises before its last byte.
@@ -169,7 +172,7 @@ class ImageService:
         """
         from orlop.service.save import save_chunks  # noqa: PLC0415 - listing images needs no archives
 
-        return save_chunks(self._store, names, format=format, progress=progress)
+        return save_chunks(self._store, names, format=format, platform=platform, progress=progress)
 
     def images(
         self,
@@ -212,6 +215,7 @@ class ImageService:
         filters: Sequence[str] = (),
         shared_size: bool = False,
         manifests: bool = False,
+        canonical_names: bool = True,
     ) -> Iterator[ListedImage]:
         """Give what `iter_images` gives, each with its labels and more: what answers of the Engine API tell.
 
@@ -220,10 +224,18 @@ class ImageService:
             filters: as `images` has them.
             shared_size: say how much each image shares with others.
             manifests: say which manifests each has, and which of them are here.
+            canonical_names: let patterns fit names with ``docker.io/``, too, not only familiar ones.
         """
         from orlop.service.listed import listed_images  # noqa: PLC0415 - one verb needs one verb's code
 
-        return listed_images(self._store, all=all, filters=filters, shared_size=shared_size, manifests=manifests)
+        return listed_images(
+            self._store,
+            all=all,
+            filters=filters,
+            shared_size=shared_size,
+            manifests=manifests,
+            canonical_names=canonical_names,
+        )
 
     def image_usage(self, *, listed_only: bool = False) -> ImageUsage:
         """Say how much of the disk the images take, and how much of that each shares with others.
@@ -256,15 +268,20 @@ class ImageService:
 
         return df(self._store)
 
-    def inspect(self, name: str) -> ImageDetails:
+    def inspect(self, name: str, *, platform: Platform | str | None = None) -> ImageDetails:
         """Give everything that is known of an image.
+
+        Args:
+            name: the image.
+            platform: the one that it must be for, such as ``linux/arm64``.
 
         Raises:
             ImageNotFound, AmbiguousID, InvalidReference: the name leads to no image. DigestMismatch: it is damaged.
+            PlatformNotFound: it is for another platform.
         """
         from orlop.service.inspect import inspect  # noqa: PLC0415 - one verb needs one verb's code
 
-        return inspect(self._store, name)
+        return inspect(self._store, name, platform=platform)
 
     def raw_config(self, name: str) -> bytes:
         """Give the exact bytes of an image's config, verified. Raises what `inspect` raises."""
@@ -272,11 +289,11 @@ class ImageService:
 
         return raw_config(self._store, name)
 
-    def history(self, name: str) -> list[HistoryEntry]:
+    def history(self, name: str, *, platform: Platform | str | None = None) -> list[HistoryEntry]:
         """Give the steps by which an image was made, newest first. Raises what `inspect` raises."""
         from orlop.service.history import history  # noqa: PLC0415 - one verb needs one verb's code
 
-        return history(self._store, name)
+        return history(self._store, name, platform=platform)
 
     def tag(self, source: str, target: str) -> None:
         """Give an image one more name; a name that pointed elsewhere moves. Atomic, idempotent.
@@ -288,20 +305,24 @@ class ImageService:
 
         tag(self._store, source, target)
 
-    def remove(self, name: str, *, force: bool = False, prune: bool = True) -> RemoveReport:
+    def remove(
+        self, name: str, *, force: bool = False, prune: bool = True, platform: Platform | str | None = None
+    ) -> RemoveReport:
         """Remove a name, and the image with its layers once nothing needs it. Atomic.
 
         Args:
             name: a reference takes that name away; an ID takes the image away with its one name.
             force: take an image away that has names in several repositories.
             prune: its nameless parents too.
+            platform: the one that the image must be for, such as ``linux/arm64``; else nothing is removed.
 
         Raises:
-            ImageNotFound: there is no such image. ImageInUse: it has children, or several names.
+            ImageNotFound: there is no such image. PlatformNotFound: it is for another platform. ImageInUse: it has
+                children, or several names.
         """
         from orlop.service.remove import remove  # noqa: PLC0415 - one verb needs one verb's code
 
-        return remove(self._store, name, force=force, prune=prune)
+        return remove(self._store, name, force=force, prune=prune, platform=platform)
 
     def prune(
         self,
