@@ -70,6 +70,12 @@ class InvalidInput(OrlopError):
     exit_code = 3
 
 
+class WrongType(InvalidInput, TypeError):
+    """A value has a type that cannot be taken there."""
+
+    code = "WRONG_TYPE"
+
+
 class InvalidDigest(InvalidInput):
     """A text that should be a digest is none."""
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import PlatformNotFound
+from orlop.errors import PlatformNotFound, WrongType
 from orlop.model.platform import Platform
 
 if TYPE_CHECKING:
@@ -68,7 +68,11 @@ def matches(wanted: Platform, found: Platform) -> bool:
 def chosen(asked: Platform | str | None) -> PlatformChoice:
     """Give the choice of one platform, or of all; this machine's completes a word alone. Raises `InvalidPlatform`."""
     host = host_platform()
-    return PlatformChoice(Platform.parse(asked, default=host) if isinstance(asked, str) else asked, host)
+    if isinstance(asked, str):
+        asked = Platform.parse(asked, default=host)
+    elif not isinstance(asked, Platform | None):
+        raise WrongType(f"a platform is a str, such as linux/arm64, or a Platform, not {asked!r}")
+    return PlatformChoice(asked, host)
 
 
 def host_platform() -> Platform:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from orlop.model.limits import DEFAULT_LIMITS
+from orlop.model.names import name_text, name_texts
 from orlop.store.root import Store
+from orlop.streams.given import path_text
 
 if TYPE_CHECKING:
     import os
@@ -15,8 +17,10 @@ if TYPE_CHECKING:
     from orlop.archive.report import LoadReport
     from orlop.model.digest import ImageID
     from orlop.model.limits import Limits
+    from orlop.model.names import Name
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
+    from orlop.model.reference import Reference
     from orlop.service.df import DiskUsage
     from orlop.service.history import HistoryEntry
     from orlop.service.images import ImageSummary
@@ -35,7 +39,8 @@ if TYPE_CHECKING:
 class ImageService:
     """An open store with Docker's verbs. Made by `orlop.open`; a context manager that closes the store.
 
-    A *name* is everywhere a reference (``alpine``, ``user/app:1.0``), an image ID, or a unique prefix of one.
+    A *name* is everywhere a reference (``alpine``, ``user/app:1.0``), an image ID, or a unique prefix of one: a text,
+    or a `Reference`, `ImageID` or `Digest` as the library gives it. A value of another type raises `WrongType`.
 
     Threads may share one service and call anything at once. After a fork the child may go on with the same object:
     it gets its own connection and lease, and does not protect what its parent protects. Iterators that were begun
@@ -102,7 +107,7 @@ class ImageService:
     def import_image(
         self,
         source: BinaryIO | str | os.PathLike[str],
-        reference: str | None = None,
+        reference: str | Reference | None = None,
         *,
         changes: Sequence[str] = (),
         message: str | None = None,
@@ -128,13 +133,14 @@ class ImageService:
         """
         from orlop.service.import_image import import_image  # noqa: PLC0415 - listing images needs no archives
 
+        named = None if reference is None else name_text(reference)
         return import_image(
-            self._store, source, reference, changes=changes, message=message, platform=platform, limits=limits
+            self._store, source, named, changes=changes, message=message, platform=platform, limits=limits
         )
 
     def save(
         self,
-        names: Sequence[str],
+        names: Sequence[Name],
         target: BinaryIO | str | os.PathLike[str],
         *,
         format: str = "docker",  # noqa: A002 - the word that users know
@@ -156,11 +162,11 @@ class ImageService:
         """
         from orlop.service.save import save  # noqa: PLC0415 - listing images needs no archives
 
-        save(self._store, names, target, format=format, platform=platform, progress=progress)
+        save(self._store, name_texts(names), target, format=format, platform=platform, progress=progress)
 
     def save_chunks(
         self,
-        names: Sequence[str],
+        names: Sequence[Name],
         *,
         format: str = "docker",  # noqa: A002 - the word that users know
         platform: Platform | str | None = None,
@@ -172,11 +178,11 @@ class ImageService:
         """
         from orlop.service.save import save_chunks  # noqa: PLC0415 - listing images needs no archives
 
-        return save_chunks(self._store, names, format=format, platform=platform, progress=progress)
+        return save_chunks(self._store, name_texts(names), format=format, platform=platform, progress=progress)
 
     def images(
         self,
-        name: str | None = None,
+        name: Name | None = None,
         *,
         all: bool = False,  # noqa: A002 - docker's word
         filters: Sequence[str] = (),
@@ -198,7 +204,7 @@ class ImageService:
 
     def iter_images(
         self,
-        name: str | None = None,
+        name: Name | None = None,
         *,
         all: bool = False,  # noqa: A002 - as above
         filters: Sequence[str] = (),
@@ -206,7 +212,7 @@ class ImageService:
         """Give what `images` lists, of the moment of the call, one at a time: for a store of very many images."""
         from orlop.service.images import images  # noqa: PLC0415 - one verb needs one verb's code
 
-        return images(self._store, name, all=all, filters=filters)
+        return images(self._store, None if name is None else name_text(name), all=all, filters=filters)
 
     def listed_images(
         self,
@@ -247,14 +253,14 @@ class ImageService:
 
         return image_usage(self._store, listed_only=listed_only)
 
-    def manifests(self, name: str) -> ImageManifests | None:
+    def manifests(self, name: Name) -> ImageManifests | None:
         """Give the manifest or index after which an image is named, and which manifests it has.
 
         Gives nothing for an image that came without one. Raises what `inspect` raises.
         """
         from orlop.service.manifests import image_manifests  # noqa: PLC0415 - one verb needs one verb's code
 
-        return image_manifests(self._store, name)
+        return image_manifests(self._store, name_text(name))
 
     def df(self) -> DiskUsage:
         """Say what the disk of the store is used for, file by file, and what collecting garbage or pruning would free.
@@ -268,7 +274,7 @@ class ImageService:
 
         return df(self._store)
 
-    def inspect(self, name: str, *, platform: Platform | str | None = None) -> ImageDetails:
+    def inspect(self, name: Name, *, platform: Platform | str | None = None) -> ImageDetails:
         """Give everything that is known of an image.
 
         Args:
@@ -281,21 +287,21 @@ class ImageService:
         """
         from orlop.service.inspect import inspect  # noqa: PLC0415 - one verb needs one verb's code
 
-        return inspect(self._store, name, platform=platform)
+        return inspect(self._store, name_text(name), platform=platform)
 
-    def raw_config(self, name: str) -> bytes:
+    def raw_config(self, name: Name) -> bytes:
         """Give the exact bytes of an image's config, verified. Raises what `inspect` raises."""
         from orlop.service.inspect import raw_config  # noqa: PLC0415 - one verb needs one verb's code
 
-        return raw_config(self._store, name)
+        return raw_config(self._store, name_text(name))
 
-    def history(self, name: str, *, platform: Platform | str | None = None) -> list[HistoryEntry]:
+    def history(self, name: Name, *, platform: Platform | str | None = None) -> list[HistoryEntry]:
         """Give the steps by which an image was made, newest first. Raises what `inspect` raises."""
         from orlop.service.history import history  # noqa: PLC0415 - one verb needs one verb's code
 
-        return history(self._store, name, platform=platform)
+        return history(self._store, name_text(name), platform=platform)
 
-    def tag(self, source: str, target: str) -> None:
+    def tag(self, source: Name, target: str | Reference) -> None:
         """Give an image one more name; a name that pointed elsewhere moves. Atomic, idempotent.
 
         Raises:
@@ -303,10 +309,10 @@ class ImageService:
         """
         from orlop.service.tag import tag  # noqa: PLC0415 - one verb needs one verb's code
 
-        tag(self._store, source, target)
+        tag(self._store, name_text(source), name_text(target))
 
     def remove(
-        self, name: str, *, force: bool = False, prune: bool = True, platform: Platform | str | None = None
+        self, name: Name, *, force: bool = False, prune: bool = True, platform: Platform | str | None = None
     ) -> RemoveReport:
         """Remove a name, and the image with its layers once nothing needs it. Atomic.
 
@@ -322,7 +328,7 @@ class ImageService:
         """
         from orlop.service.remove import remove  # noqa: PLC0415 - one verb needs one verb's code
 
-        return remove(self._store, name, force=force, prune=prune, platform=platform)
+        return remove(self._store, name_text(name), force=force, prune=prune, platform=platform)
 
     def prune(
         self,
@@ -359,7 +365,7 @@ class ImageService:
 
         return prune(self._store, all=all, filters=filters, keep_last=keep_last, max_size=max_size, dry_run=dry_run)
 
-    def pin(self, name: str) -> ImageID:
+    def pin(self, name: Name) -> ImageID:
         """Let an image stay: no pruning and no quota takes it, its names or what it is made from. Idempotent.
 
         The image is pinned, not the name: where that moves on to another image, the pin stays with this one. Who
@@ -370,13 +376,13 @@ class ImageService:
         """
         from orlop.service.pins import pin  # noqa: PLC0415 - one verb needs one verb's code
 
-        return pin(self._store, name)
+        return pin(self._store, name_text(name))
 
-    def unpin(self, name: str) -> ImageID:
+    def unpin(self, name: Name) -> ImageID:
         """Let a pinned image go again, as others do; one that is not pinned stays so. Raises what `pin` raises."""
         from orlop.service.pins import unpin  # noqa: PLC0415 - one verb needs one verb's code
 
-        return unpin(self._store, name)
+        return unpin(self._store, name_text(name))
 
     def pinned(self) -> list[ImageSummary]:
         """List the pinned images, newest first."""
@@ -440,4 +446,6 @@ def open_service(
     limits: Limits = DEFAULT_LIMITS,
 ) -> ImageService:
     """Open the store at a directory, or make one there, see `orlop.open`."""
-    return ImageService(Store(root, create=create, allow_network=allow_network, limits=limits))
+    return ImageService(
+        Store(path_text(root, "the root of a store"), create=create, allow_network=allow_network, limits=limits)
+    )

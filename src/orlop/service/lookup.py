@@ -52,8 +52,8 @@ def _known(store: Store, image_id: ImageID, name: str) -> ImageID:
 
 def platform_of(asked: Platform | str | None) -> Platform | None:
     """Return the platform that a caller asks for; raise `InvalidPlatform` for a text that is not one."""
-    if not isinstance(asked, str):
-        return asked
+    if asked is None:
+        return None
     from orlop.archive.platforms import chosen  # noqa: PLC0415 - few ask for one
 
     return chosen(asked).asked

@@ -16,6 +16,7 @@ from orlop.model.reference import Reference, parse_any
 from orlop.service.lookup import check_platform, find_image, platform_of
 from orlop.store.images import not_found
 from orlop.store.references import unknown
+from orlop.streams.given import check_file
 from orlop.streams.output import Output
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def save(
     progress: Progress | None = None,
 ) -> None:
     """See `orlop.service.ImageService.save`."""
+    check_file(target, "the target of a save", "write")
     # Closed here, while the store is open: the error of a failed write would keep the chunks, and so the lease, alive.
     with closing(save_chunks(store, names, format=format, platform=platform, progress=progress)) as chunks:
         if not isinstance(target, (str, os.PathLike)):
@@ -75,9 +77,6 @@ def save_chunks(
     progress: Progress | None = None,
 ) -> Generator[bytes]:
     """See `orlop.service.ImageService.save_chunks`."""
-    if isinstance(names, str):
-        msg = f"the names to save are a text, {names!r}; give a list of names"
-        raise InvalidInput(msg)
     if not names:
         msg = "no image was named; name at least one"
         raise InvalidInput(msg)
