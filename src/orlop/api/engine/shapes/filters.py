@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.api.engine.versions import V1_41, V1_42
 from orlop.errors import InvalidFilter, InvalidJSON
 from orlop.model import gojson
+from orlop.service.filters import LIST_FILTERS, PRUNE_FILTERS
 from orlop.service.filters import parse_filters as read_filters
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from orlop.api.engine.versions import ApiVersion
 
-_PRUNE_KEYS: Final = frozenset({"label", "label!", "until"})
-_LIST_KEYS: Final = frozenset({"dangling", "label", "before", "since", "reference", "until"})
 _NO_NAME: Final = ""
 _TRUE: Final = frozenset({"1", "true"})
 _FALSE: Final = frozenset({"0", "false"})
@@ -61,7 +60,7 @@ def list_filters(values: Mapping[str, Collection[str]], version: ApiVersion, pat
     """
     if pattern and version < V1_41 and "reference" not in values:
         values = {**values, "reference": (pattern,)}
-    return _filters(values, _LIST_KEYS, version)
+    return _filters(values, LIST_FILTERS, version)
 
 
 def prune_filters(values: Mapping[str, Collection[str]], version: ApiVersion) -> tuple[list[str], bool]:
@@ -75,7 +74,7 @@ def prune_filters(values: Mapping[str, Collection[str]], version: ApiVersion) ->
         InvalidFilter: as for `list_filters`, or there are several times.
     """
     check_until(values)
-    filters = _filters({name: given for name, given in values.items() if name != "dangling"}, _PRUNE_KEYS, version)
+    filters = _filters({name: given for name, given in values.items() if name != "dangling"}, PRUNE_FILTERS, version)
     dangling = values.get("dangling")
     return filters, dangling is not None and not _dangling(dangling, version)
 
