@@ -31,8 +31,12 @@ differs between versions, and from engines, `docs/engine-api.md` says.
 The name of an image may have slashes, which are written as they are. Parameters that are true or false are true for
 every value but an empty one, `0`, `no`, `false` and `none`.
 
+Of a parameter that is given twice the first counts. Those of POST may also be a form in the body, of the type
+`application/x-www-form-urlencoded`; they come before those of the query.
+
 Whatever else a Docker client asks for, of containers, networks, volumes, plugins or swarms, is answered with 404, where
-it names one that is not there, 503 about swarms, and 501 with a sentence, where it would make or run something.
+it names one that is not there, 503 about swarms, and 501 with a sentence, where it would make or run something. A path
+with empty parts is answered with 301 and the path without them.
 """
 
 
@@ -103,17 +107,19 @@ _MEANINGS: Final = {
     400: "The request is not valid.",
     404: "There is no such image.",
     409: "The image is needed by something.",
+    401: "The other server asks for a token.",
+    403: "It may not be had, or not be removed.",
+    500: "It failed.",
     501: "Only an engine does this.",
-    502: "What is at the URL cannot be had.",
 }
 _PLATFORM: Final = {
     "type": "object",
     "properties": {"os": text(), "architecture": text(), "variant": text(), "os.version": text()},
     "required": ["os", "architecture"],
 }
-_PLATFORMS: Final = query(
-    "platform", text(), 'The platform that the image must have, as `{"os":"linux","architecture":"arm64"}`.'
-)
+_PLATFORM_TEXT: Final = 'The platform that the image must have, in JSON, as `{"os":"linux","architecture":"arm64"}`'
+_PLATFORMS: Final = query("platform", text(), f"{_PLATFORM_TEXT}.")
+_NO_FILTERS: Final = query("filters", text(), "Filters, in JSON, which are checked and leave nothing out.")
 _BOOLEAN: Final = text(enum=["1", "0", "true", "false"])
 _MOMENT: Final = text("A time in RFC 3339 or in seconds since 1970, or a duration before now, such as `24h`.")
 _EMPTY: Final = array(text(), maxItems=0)
@@ -179,13 +185,14 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             query("shared-size", _BOOLEAN, "Say how much each shares with others."),
             query("digests", _BOOLEAN, "Without effect: digests are always there."),
             query("manifests", _BOOLEAN, "Say which manifests each has."),
+            query("identity", _BOOLEAN, "Without effect, and refused without `manifests`."),
         ),
         errors=(400, 404),
     ),
     ("GET", "/images/{name}/json"): Operation(
         "Ask for all that is known of an image",
         {200: ref("Image")},
-        (query("manifests", _BOOLEAN, "Say which manifests it has."), _PLATFORMS),
+        (query("manifests", _BOOLEAN, "Say which manifests it has; not with `platform`."), _PLATFORMS),
         errors=(400, 404),
     ),
     ("GET", "/images/{name}/history"): Operation(
@@ -209,6 +216,7 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         (
             query("force", _BOOLEAN, "Remove an image by its ID that has names in several repositories."),
             query("noprune", _BOOLEAN, "Keep its nameless parents."),
+            query("platforms", array(text()), f"{_PLATFORM_TEXT}; else nothing is removed. Several are refused."),
         ),
         errors=(400, 404, 409),
     ),
@@ -259,41 +267,74 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
             query("platform", text(), "What the image runs on, as `linux/arm64`."),
         ),
         takes=_TAR,
-        errors=(400, 501, 502),
+        description=(
+            "What another server answers to the request for a URL (400, 401, 403, 404) is passed on. Once the download"
+            " has begun the status is 200; an import that fails then says so in its last line."
+        ),
+        errors=(400, 401, 403, 404, 500, 501),
     ),
     ("GET", "/distribution/{name}/json"): Operation(
         "Ask for the manifest that an image came with", {200: ref("Distribution")}, errors=(400, 404)
     ),
     ("GET", "/images/search"): Operation(
-        "Refuse to search a registry", {}, (query("term", text(), "What to search for."),), errors=(501,)
+        "Refuse to search a registry", {}, (query("term", text(), "What to search for."),), errors=(400, 501)
     ),
     ("POST", "/images/{name}/push"): Operation(
-        "Refuse to push to a registry", {}, (query("tag", text(), "What to push."),), errors=(501,)
+        "Refuse to push to a registry", {}, (query("tag", text(), "What to push."), _PLATFORMS), errors=(400, 501)
     ),
     ("POST", "/commit"): Operation(
         "Refuse to commit a container, as there is none",
         {},
         (query("container", text(), "The container."),),
         takes=_JSON,
-        errors=(404,),
+        errors=(400, 404),
     ),
-    ("GET", "/containers/json"): Operation("List containers: none", {200: _EMPTY}),
-    ("GET", "/networks"): Operation("List networks: none", {200: _EMPTY}),
+    ("GET", "/containers/json"): Operation(
+        "List containers: none",
+        {200: _EMPTY},
+        (query("limit", number(), "Without effect."), _NO_FILTERS),
+        errors=(400,),
+    ),
+    ("GET", "/networks"): Operation(
+        "List networks: the default one, to which nothing is connected",
+        {200: array(ref("Network"), maxItems=1)},
+        (
+            filters(
+                "List it only if it is so.",
+                **dict.fromkeys(("dangling", "driver", "id", "label", "name", "scope", "type"), text()),
+            ),
+        ),
+        errors=(400,),
+    ),
+    ("GET", "/networks/{name}"): Operation("Ask for the default network", {200: ref("Network")}, errors=(400, 404)),
+    ("DELETE", "/networks/{name}"): Operation("Refuse to remove the default network", {}, errors=(403, 404)),
     ("GET", "/volumes"): Operation(
-        "List volumes: none", {200: record({"Volumes": _EMPTY, "Warnings": {"type": "null"}})}
+        "List volumes: none",
+        {200: record({"Volumes": _EMPTY, "Warnings": {"type": "null"}})},
+        (_NO_FILTERS,),
+        errors=(400,),
     ),
-    ("GET", "/plugins"): Operation("List plugins: none", {200: _EMPTY}),
+    ("GET", "/plugins"): Operation("List plugins: none", {200: _EMPTY}, (_NO_FILTERS,), errors=(400,)),
     ("POST", "/containers/prune"): Operation(
         "Remove no containers",
         {200: record({"ContainersDeleted": {"type": "null"}, "SpaceReclaimed": number(maximum=0)})},
+        (_NO_FILTERS,),
+        errors=(400,),
     ),
-    ("POST", "/networks/prune"): Operation("Remove no networks", {200: record({"NetworksDeleted": {"type": "null"}})}),
+    ("POST", "/networks/prune"): Operation(
+        "Remove no networks", {200: record({"NetworksDeleted": {"type": "null"}})}, (_NO_FILTERS,), errors=(400,)
+    ),
     ("POST", "/volumes/prune"): Operation(
-        "Remove no volumes", {200: record({"VolumesDeleted": _EMPTY, "SpaceReclaimed": number(maximum=0)})}
+        "Remove no volumes",
+        {200: record({"VolumesDeleted": _EMPTY, "SpaceReclaimed": number(maximum=0)})},
+        (_NO_FILTERS,),
+        errors=(400,),
     ),
     ("POST", "/build/prune"): Operation(
         "Remove no build cache",
         {200: record({"CachesDeleted": {"type": "null"}, "SpaceReclaimed": number(maximum=0)})},
+        (_NO_FILTERS,),
+        errors=(400,),
     ),
 }
 

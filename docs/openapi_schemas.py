@@ -222,6 +222,33 @@ SCHEMAS: Final[dict[str, Schema]] = {
         },
         "A step of an image's build.",
     ),
+    "Network": record(
+        {
+            "Name": text(const="bridge"),
+            "Id": text(pattern=r"^[0-9a-f]{64}$"),
+            "Created": text(pattern=_TIME),
+            "Scope": text(const="local"),
+            "Driver": text(const="bridge"),
+            "EnableIPv4": flag(),
+            "EnableIPv6": flag(),
+            "IPAM": record(
+                {
+                    "Driver": text(),
+                    "Options": {"type": "null"},
+                    "Config": array(record({}), "Ranges of addresses, of which it has none.", maxItems=0),
+                }
+            ),
+            "Internal": flag(),
+            "Attachable": flag(),
+            "Ingress": flag(),
+            "ConfigFrom": record({"Network": text()}),
+            "ConfigOnly": flag(),
+            "Containers": _EMPTY_OBJECTS,
+            "Options": _EMPTY_OBJECTS,
+            "Labels": _EMPTY_OBJECTS,
+        },
+        "The default network.",
+    ),
     "Removed": {
         "oneOf": [
             record({"Untagged": text("A name that went.")}),

@@ -50,10 +50,13 @@ class NotSupported(OrlopError):
 
 
 class DownloadFailed(OrlopError):
-    """What a URL names could not be fetched."""
+    """What a URL names could not be fetched. ``answered`` is the status of the server's answer, if there was one."""
 
     code = "DOWNLOAD_FAILED"
-    http_status = 502
+
+    def __init__(self, message: str = "", *, answered: int | None = None) -> None:
+        super().__init__(message)
+        self.answered = answered
 
 
 # What was given cannot be understood.
@@ -65,6 +68,12 @@ class InvalidInput(OrlopError):
     code = "INVALID_INPUT"
     http_status = 400
     exit_code = 3
+
+
+class WrongType(InvalidInput, TypeError):
+    """A value has a type that cannot be taken there."""
+
+    code = "WRONG_TYPE"
 
 
 class InvalidDigest(InvalidInput):
@@ -181,7 +190,7 @@ class ReferenceNotFound(NotFound):
 
 
 class PlatformNotFound(NotFound):
-    """An archive holds no image for the platform that was asked for."""
+    """No image of that name is for the platform that was asked for."""
 
     code = "PLATFORM_NOT_FOUND"
 

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from orlop.api.doors import Security, doors
 from orlop.api.listeners import Address
 from orlop.api.server import Options, Server
+from tests.unit.statuses import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -85,6 +86,7 @@ class Client:
             connection.request(method, full, body=body, headers=dict(headers or {}))
             response = connection.getresponse()
             answered = {name.lower(): value for name, value in response.getheaders()}
+            assert response.status in listed(method, target), (method, target, response.status)
             return Answer(response.status, answered, response.read())
         finally:
             connection.close()

@@ -19,7 +19,6 @@ def client(tmp_path_factory):
     ("method", "path", "answer"),
     [
         ("GET", "/containers/json", []),
-        ("GET", "/networks", []),
         ("GET", "/volumes", {"Volumes": [], "Warnings": None}),
         ("GET", "/plugins", []),
         ("POST", "/containers/prune", {"ContainersDeleted": None, "SpaceReclaimed": 0}),
@@ -49,7 +48,7 @@ def test_there_is_nothing_of_what_only_engines_have(client, method, path, answer
         ("GET", "/nosuch", "page not found"),
         ("PUT", "/images/json", "page not found"),
         ("GET", "/", "page not found"),
-        ("GET", "*", "page not found"),
+        ("DELETE", "/networks/x", "network x not found"),
     ],
 )
 def test_what_is_not_there_is_not_found(client, method, path, message):
@@ -92,3 +91,60 @@ def test_there_is_no_swarm(client, path):
     answer = client.get(path)
     assert answer.status == 503
     assert answer.message.startswith("This node is not a swarm manager.")
+
+
+def test_a_test_framework_in_a_container_hears_of_the_default_network_and_that_it_has_no_gateway(client):
+    (network,) = client.get("/networks").json
+    assert (network["Name"], network["Driver"], network["IPAM"]["Config"]) == ("bridge", "bridge", [])
+    for name in ("bridge", network["Id"], network["Id"][:12]):
+        for version, has_ipv4 in (("/v1.41", False), ("/v1.47", False), ("/v1.48", True), ("", True)):
+            shown = client.get(f"{version}/networks/{name}").json
+            assert {key: value for key, value in shown.items() if key != "EnableIPv4"} | {"EnableIPv4": True} == network
+            assert ("EnableIPv4" in shown) == has_ipv4
+    refused = client.delete("/networks/bridge")
+    assert (refused.status, refused.message) == (403, "bridge is a pre-defined network and cannot be removed")
+
+
+@pytest.mark.parametrize(
+    ("filters", "count"),
+    [
+        ('{"name":["bri"]}', 1),
+        ('{"name":["x","bri"]}', 1),
+        ('{"name":["x"]}', 0),
+        ('{"driver":["bridge"],"scope":["local"]}', 1),
+        ('{"type":["custom"]}', 0),
+        ('{"dangling":["true"]}', 0),
+        ('{"label":["x"]}', 0),
+        ('{"label":[]}', 1),
+    ],
+)
+def test_networks_are_filtered(client, filters, count):
+    assert len(client.get("/networks", {"filters": filters}).json) == count
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "filters"),
+    [
+        ("GET", "/containers/json", '{"status":["x"],"label":["y"]}'),
+        ("GET", "/volumes", '{"dangling":["1"]}'),
+        ("GET", "/plugins", '{"enabled":["1"]}'),
+        ("GET", "/networks", '{"id":["x"]}'),
+        ("POST", "/containers/prune", '{"until":["24h"],"label!":["x"]}'),
+        ("POST", "/networks/prune", '{"until":["24h"]}'),
+        ("POST", "/volumes/prune", '{"all":["1"]}'),
+        ("POST", "/build/prune", '{"unused-for":["24h"]}'),
+    ],
+)
+def test_filters_of_what_is_not_here_are_checked(client, method, path, filters):
+    assert client.ask(method, path, {"filters": filters}).status == 200
+    for bad in ("{", "[]", '{"nosuch":["x"]}'):
+        assert client.ask(method, path, {"filters": bad}).status == 400
+    if "until" in filters:
+        for bad in ('{"until":["x"]}', '{"until":["1h","2h"]}'):
+            assert client.ask(method, path, {"filters": bad}).status == 400
+
+
+def test_numbers_are_checked(client):
+    for path in ("/containers/json", "/images/search"):
+        assert client.get(path, {"limit": "x"}).message == 'strconv.Atoi: parsing "x": invalid syntax'
+    assert client.get("/containers/json", {"limit": "-1"}).json == []

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import orlop
+from orlop.api.engine.form import Form
 from orlop.api.engine.shapes.encoding import body
 from orlop.api.engine.shapes.event import event, event_line, is_wanted
 from orlop.api.engine.shapes.fault import Verb, fault
 from orlop.api.engine.shapes.filters import list_filters, parse_filters, prune_filters
 from orlop.api.engine.shapes.load import loaded_lines
-from orlop.api.engine.shapes.parameters import boolean
 from orlop.api.engine.shapes.platform import parse_platform
 from orlop.api.engine.shapes.progress import LayerLines, bar, error_line, status_line
 from orlop.api.engine.shapes.system import State, info_document, version_document
@@ -315,12 +315,12 @@ class TestNames:
 class TestParameters:
     @pytest.mark.parametrize("text", ["", "0", "no", "false", "none", " FALSE "])
     def test_words_for_false(self, text: str):
-        assert not boolean(text, default=True)
+        assert not Form({"x": [text]}).boolean("x", default=True)
 
     @pytest.mark.parametrize("text", ["1", "true", "yes", "maybe"])
     def test_all_other_words_are_true(self, text: str):
-        assert boolean(text)
-        assert boolean(None, default=True)
+        assert Form({"x": [text, ""]}).boolean("x")
+        assert Form({}).boolean("x", default=True)
 
     def test_a_platform_is_a_json_object(self):
         text = '{"os":"linux","architecture":"arm64","variant":"v8","os.features":["x"],"OS.version":"1"}'

@@ -273,9 +273,9 @@ def test_a_body_is_imported_with_changes_and_a_name(client, images):
         ({"fromSrc": "-", "repo": "UPPER"}, None, 400),
         ({"fromSrc": "-", "changes": "FROB x"}, None, 400),
         ({"fromSrc": "-", "platform": "a/b/c/d"}, None, 400),
-        ({"fromSrc": "http://127.0.0.1:9/nothing"}, b"", 502),
-        ({"fromSrc": "127.0.0.1:9/nothing"}, b"", 502),
-        ({"fromSrc": "file:///etc/passwd"}, b"", 502),
+        ({"fromSrc": "http://127.0.0.1:9/nothing"}, b"", 500),
+        ({"fromSrc": "127.0.0.1:9/nothing"}, b"", 500),
+        ({"fromSrc": "file:///etc/passwd"}, b"", 500),
         ({"fromImage": "alpine", "tag": "latest"}, b"", 501),
     ],
 )
@@ -317,8 +317,9 @@ def elsewhere(chunks: Callable[[], Iterator[bytes]], length: int) -> Iterator[st
 def test_what_a_url_names_is_imported(client, images):
     with elsewhere(lambda: iter([root_tar()]), len(root_tar())) as url:
         answer = client.post("/images/create", {"fromSrc": url, "repo": "fetched"})
-    assert answer.lines == [{"status": str(images.inspect("fetched").image.id)}]
-    assert images.inspect("fetched").image.comment == f"Imported from {url}"
+    image = images.inspect("fetched").image
+    assert answer.lines == [{"status": f"Downloading from {url}"}, {"status": str(image.id)}]
+    assert image.comment == f"Imported from {url}"
 
 
 def test_nothing_more_is_fetched_for_a_client_that_hung_up(client, images):

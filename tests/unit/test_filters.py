@@ -62,7 +62,10 @@ def named(found: Sequence[orlop.ImageSummary]) -> list[str]:
         (["reference=*/*:1.0"], [TINY]),
         (["reference=*"], []),
         (["reference=x", "reference=example/*"], [DUP, IMPORTED, TINY]),
-        (["reference=docker.io/example/tiny"], []),
+        # To Engine 20.10 names that are canonical fit nothing.
+        (["reference=docker.io/example/tiny"], [TINY]),
+        (["reference=docker.io/example/*:1.0"], [TINY]),
+        (["reference=docker.io/*"], []),
         (["reference=registry*/*/*"], [COMMITTED]),
         ([f"before={TINY}"], []),
         ([f"since={TINY}"], [DUP, IMPORTED, COMMITTED]),

@@ -114,6 +114,8 @@ def test_every_schema_is_one_and_is_used() -> None:
         ("/images/search", "", {"term": "x"}),
         ("/containers/json", "", {}),
         ("/networks", "", {}),
+        ("/networks/{name}", "bridge", {}),
+        ("/networks/{name}", "nosuch", {}),
         ("/volumes", "", {}),
         ("/plugins", "", {}),
     ],

@@ -470,7 +470,7 @@ def test_sizes_are_bytes_or_have_a_unit(
     assert asked == [size]
 
 
-@pytest.mark.parametrize("text", ["", "x", "-1", "1.5", "1.5B", "20g", "500M", "1iB", "1e3", "1 000"])
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.5", "1.5B", "20gg", "1iB", "1e3", "1 000"])
 def test_what_is_no_size_is_refused(call: Callable[..., Result], text: str) -> None:
     result = call("prune", "--dry-run", "--max-size", text)
     assert (result.status, result.out) == (2, "")

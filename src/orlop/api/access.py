@@ -12,7 +12,7 @@ from orlop.errors import InvalidInput, RequestRefused, Unauthorized
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_READING: Final = frozenset({"GET", "HEAD"})
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FROM_NOWHERE: Final = "none"
 
 

@@ -15,6 +15,7 @@ from orlop.errors import InvalidArchive, InvalidTar
 from orlop.model import gojson
 from orlop.streams.compression import Compression, decompressed, detect
 from orlop.streams.files import CHUNK, explained, explaining, open_source, widen_pipe
+from orlop.streams.given import check_file
 from orlop.streams.meter import Meter
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def open_members(
         NotFound, PermissionDenied, ReadFailed: the path cannot be read. InvalidArchive: what it holds is no archive.
         LimitExceeded: it asks for too much.
     """
+    check_file(source, "an archive")
     meter = Meter(limits)
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)

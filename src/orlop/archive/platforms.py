@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import PlatformNotFound
+from orlop.errors import PlatformNotFound, WrongType
 from orlop.model.platform import Platform
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _ARCHITECTURES: Final = {
     "x86_64": "amd64",
     "x86-64": "amd64",
 }
+_SYSTEMS: Final = {"macos": "darwin"}
 # A variant that is the same as none.
 _PLAIN: Final = {("amd64", "v1"), ("arm64", "8"), ("arm64", "v8")}
 
@@ -71,7 +72,11 @@ def matches(wanted: Platform, found: Platform) -> bool:
 def chosen(asked: Platform | str | None) -> PlatformChoice:
     """Give the choice of one platform, or of all; this machine's completes a word alone. Raises `InvalidPlatform`."""
     host = host_platform()
-    return PlatformChoice(Platform.parse(asked, default=host) if isinstance(asked, str) else asked, host)
+    if isinstance(asked, str):
+        asked = Platform.parse(asked, default=host)
+    elif not isinstance(asked, Platform | None):
+        raise WrongType(f"a platform is a str, such as linux/arm64, or a Platform, not {asked!r}")
+    return PlatformChoice(asked, host)
 
 
 def host_platform() -> Platform:
@@ -80,6 +85,12 @@ def host_platform() -> Platform:
     if machine.startswith("armv"):
         return Platform("linux", "arm", machine[3:5])
     return Platform("linux", _ARCHITECTURES.get(machine, machine))
+
+
+def spelled(word: str) -> str:
+    """Return an operating system or a processor as Go spells it; other words only get lower case."""
+    word = word.lower()
+    return _SYSTEMS.get(word) or _ARCHITECTURES.get(word, word)
 
 
 def plain(platform: Platform) -> Platform:

@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from orlop.errors import InvalidInput
 from orlop.model.limits import SIZES, Limits, option_of
+from orlop.model.sizes import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NONE: Final = "none"
 _UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_VALUE: Final = re.compile(r"(?P<number>[0-9]{1,18})(?P<unit>[kmgt]?)(?P<bytes>i?b)?", re.IGNORECASE | re.ASCII)
+_COUNT: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 _NAMES: Final = {option_of(field.name): field.name for field in fields(Limits)}
 
 
 def limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command that reads archives ``--limit``, which changes the session's limits."""
     defaults = ", ".join(f"{option}={_shown(name)}" for option, name in _NAMES.items())
-    text = f"Let it ask for more, or less. Sizes take k, m, g or t; none lifts a limit. Default: {defaults}."
+    text = f"Let it ask for more, or less. Sizes are such as 64m or 500MB; none lifts a limit. Default: {defaults}."
     return _option(text)(command)
 
 
@@ -75,7 +77,9 @@ def read_number(text: str, *, is_size: bool) -> int | None:
     """Read the value of a limit, a number of bytes or another; gives nothing where it is no valid one."""
     if text == _NONE:
         return Limits.UNLIMITED
-    match = _VALUE.fullmatch(text)
-    if match is None or ((match["unit"] or match["bytes"]) and not is_size):
+    if not is_size:
+        return min(int(text), Limits.UNLIMITED) if _COUNT.fullmatch(text) else None
+    try:
+        return min(parse_size(text), Limits.UNLIMITED)
+    except InvalidInput:
         return None
-    return min(int(match["number"]) * _UNITS[match["unit"].lower()], Limits.UNLIMITED)

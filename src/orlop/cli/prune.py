@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -10,7 +9,8 @@ import click
 from orlop.cli import output
 from orlop.cli.flags import Command
 from orlop.cli.image_prune import ALL, DANGLING, confirmed, print_removed
-from orlop.model.sizes import human_size
+from orlop.errors import InvalidInput
+from orlop.model.sizes import human_size, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,25 +21,16 @@ if TYPE_CHECKING:
     from orlop.service.verdict import ImageVerdict, LayerVerdict
 
 _FIELDS: Final = ("DryRun", "Untagged", "Deleted", "Reclaimed", "Freed", "Stored", "Left", "Images", "Layers")
-_SIZE: Final = re.compile(
-    r"(?P<whole>\d{1,18})(?:\.(?P<part>\d{1,9}))? ?(?:(?P<unit>[kmgtp]?)(?P<binary>i?)b)?", re.IGNORECASE
-)
-_UNITS: Final[dict[str, tuple[int, int]]] = {
-    letter: (int(1000**power), 1 << 10 * power) for power, letter in enumerate(("", "k", "m", "g", "t", "p"))
-}
 
 
 def _read_size(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
-    """Read a size: bytes, or with a decimal (MB) or a binary (MiB) unit."""
+    """Read a size; what is not one is an error of usage."""
     if text is None:
         return None
-    match = _SIZE.fullmatch(text.strip())
-    if match is None or (match["part"] and not match["unit"]) or (match["binary"] and not match["unit"]):
-        raise click.BadParameter(f"{text!r} is no size; give one such as 500MB or 1.5GiB, or a number of bytes")
-    decimal, binary = _UNITS[(match["unit"] or "").lower()]
-    unit = binary if match["binary"] else decimal
-    part = match["part"] or "0"
-    return int(match["whole"]) * unit + int(part) * unit // int(10 ** len(part))
+    try:
+        return parse_size(text)
+    except InvalidInput as error:
+        raise click.BadParameter(str(error)) from error
 
 
 @click.command(cls=Command, epilog="Example: orlop prune --keep-last 3 --max-size 20GB --dry-run")

@@ -9,11 +9,13 @@ import click
 from orlop.cli import output
 from orlop.cli.completion import complete_names
 from orlop.cli.flags import Command
+from orlop.cli.source import read_platform
 from orlop.errors import ImageNotFound, OrlopError, ReferenceNotFound
 
 if TYPE_CHECKING:
     from orlop.cli.records import Records
     from orlop.cli.session import Session
+    from orlop.model.platform import Platform
 
 _FIELDS: Final = ("Untagged", "Deleted")
 
@@ -21,10 +23,21 @@ _FIELDS: Final = ("Untagged", "Deleted")
 @click.command(cls=Command, epilog="Example: orlop rmi user/app:1.0")
 @click.option("-f", "--force", is_flag=True, help="Remove an image that has names in several repositories.")
 @click.option("--no-prune", is_flag=True, help="Keep parents that have no name.")
+@click.option(
+    "--platform", callback=read_platform, metavar="OS/ARCH", help="Remove only images of this platform; else refuse."
+)
 @click.option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Deleted}}.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 @click.pass_context
-def rmi(context: click.Context, names: tuple[str, ...], *, force: bool, no_prune: bool, form: str | None) -> None:
+def rmi(
+    context: click.Context,
+    names: tuple[str, ...],
+    *,
+    force: bool,
+    no_prune: bool,
+    platform: Platform | None,
+    form: str | None,
+) -> None:
     """Remove names, and images that have none left.
 
     With a name that is not there the command goes on to the next one, and ends with an error, but not with --force.
@@ -35,7 +48,7 @@ def rmi(context: click.Context, names: tuple[str, ...], *, force: bool, no_prune
     with session.open() as images:
         for name in names:
             try:
-                report = images.remove(name, force=force, prune=not no_prune)
+                report = images.remove(name, force=force, prune=not no_prune, platform=platform)
             except OrlopError as error:
                 output.complain(f"Error: {error}")
                 # As with docker: who forces wants it gone, and it is.

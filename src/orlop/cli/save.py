@@ -10,9 +10,11 @@ import click
 from orlop.cli import output
 from orlop.cli.completion import complete_names
 from orlop.cli.flags import Command
+from orlop.cli.source import read_platform
 
 if TYPE_CHECKING:
     from orlop.cli.session import Session
+    from orlop.model.platform import Platform
 
 
 @click.command(cls=Command, epilog="Example: orlop save -o images.tar alpine user/app:1.0")
@@ -25,9 +27,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="The layout: of Docker Engine 25 and later, or of 20.10. Both load anywhere.",
 )
+@click.option(
+    "--platform", callback=read_platform, metavar="OS/ARCH", help="Save only images of this platform; else refuse."
+)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 @click.pass_obj
-def save(session: Session, names: tuple[str, ...], target: str | None, form: str) -> None:
+def save(session: Session, names: tuple[str, ...], target: str | None, form: str, platform: Platform | None) -> None:
     """Write images to an archive.
 
     docker load and others read it. A bare name saves all tags of its repository, an ID saves the image without a name.
@@ -40,9 +45,9 @@ def save(session: Session, names: tuple[str, ...], target: str | None, form: str
         raise click.UsageError(msg)
     with session.open() as images:
         if target is not None:
-            images.save(names, target, format=form)
+            images.save(names, target, format=form, platform=platform)
             return
-        with closing(images.save_chunks(names, format=form)) as chunks:
+        with closing(images.save_chunks(names, format=form, platform=platform)) as chunks:
             for chunk in chunks:
                 output.write(chunk)
         output.flush()

@@ -1,11 +1,19 @@
-"""Sizes as Docker's programs print them."""
+"""Sizes: as Docker's programs print them, and as users write them."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
+
+from orlop.errors import InvalidInput
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 _STEP: Final = 1000
+_LETTERS: Final = "kmgtp"
+_WRITTEN: Final = re.compile(
+    r"(?P<whole>[0-9]{1,18})(?:\.(?P<part>[0-9]{1,9}))? ?(?P<letter>[kmgtp]?)(?P<binary>i?)(?P<bytes>b?)",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 def human_size(size: int, precision: int = 3) -> str:
@@ -16,3 +24,22 @@ def human_size(size: int, precision: int = 3) -> str:
         value /= _STEP
         unit += 1
     return f"{value:.{precision}g}{_UNITS[unit]}"
+
+
+def parse_size(text: str) -> int:
+    """Read a number of bytes, wherever one is given.
+
+    ``10MB`` is decimal, as such sizes are printed; ``10MiB``, ``10Mi`` and a letter alone (``10m``) are binary. Case
+    does not count, and a point may stand before a unit: ``1.5GiB``.
+
+    Raises:
+        InvalidInput: it is not a size.
+    """
+    match = _WRITTEN.fullmatch(text.strip())
+    is_decimal = match is not None and bool(match["bytes"]) and not match["binary"]
+    if match is None or (not match["letter"] and (match["binary"] or match["part"])):
+        raise InvalidInput(f"{text!r} is no size; give one such as 500MB or 1.5GiB, or a number of bytes")
+    power = _LETTERS.index(match["letter"].lower()) + 1 if match["letter"] else 0
+    unit = int(_STEP**power) if is_decimal else 1 << 10 * power
+    part = match["part"] or ""
+    return int(match["whole"]) * unit + int(part or "0") * unit // int(10 ** len(part))

@@ -9,6 +9,7 @@ from orlop.archive.reader import Archive
 from orlop.errors import AmbiguousID
 from orlop.model.digest import Digest, ImageID
 from orlop.model.limits import DEFAULT_LIMITS
+from orlop.model.names import name_text
 from orlop.model.reference import parse_any
 from orlop.service.history import steps
 from orlop.service.images import ImageSummary, is_pattern
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from orlop.archive.reader import ArchivedImage
     from orlop.model.limits import Limits
+    from orlop.model.names import Name
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.model.reference import Reference
@@ -54,7 +56,7 @@ class ArchiveService:
 
     def images(
         self,
-        name: str | None = None,
+        name: Name | None = None,
         *,
         all: bool = False,  # noqa: A002 - docker's word
         filters: Sequence[str] = (),
@@ -68,12 +70,13 @@ class ArchiveService:
 
     def iter_images(
         self,
-        name: str | None = None,
+        name: Name | None = None,
         *,
         all: bool = False,  # noqa: A002 - as above
         filters: Sequence[str] = (),
     ) -> Iterator[ImageSummary]:
         """Give what `images` gives, one by one."""
+        name = None if name is None else name_text(name)
         if not filters and not is_pattern(name):
             return self._images(name, all=all)
         from orlop.service.filters import parse_filters, select  # noqa: PLC0415 - most lists have none
@@ -113,7 +116,7 @@ class ArchiveService:
             created = image.config.created
             yield ImageSummary(image.id, references, created.unix, image.size, image.config.parent, created.nanosecond)
 
-    def inspect(self, name: str | None = None) -> ImageDetails:
+    def inspect(self, name: Name | None = None) -> ImageDetails:
         """Give everything that the archive says of an image.
 
         Raises:
@@ -123,11 +126,11 @@ class ArchiveService:
         image = self._find(name)
         return ImageDetails(image.config, self._names_of(image), image.size, None, tuple(map(str, image.manifests)))
 
-    def raw_config(self, name: str | None = None) -> bytes:
+    def raw_config(self, name: Name | None = None) -> bytes:
         """Give the exact bytes of an image's config. Raises what `inspect` raises of names."""
         return self._find(name).raw_config
 
-    def history(self, name: str | None = None) -> list[HistoryEntry]:
+    def history(self, name: Name | None = None) -> list[HistoryEntry]:
         """Give the steps by which an image was made, newest first. Raises what `inspect` raises."""
         image = self._find(name)
         return steps(image.config, (layer.size for layer in image.layers), self._lineage(image))
@@ -150,7 +153,8 @@ class ArchiveService:
     ) -> None:
         self.close()
 
-    def _find(self, name: str | None) -> ArchivedImage:
+    def _find(self, name: Name | None) -> ArchivedImage:
+        name = None if name is None else name_text(name)
         found = list(self._by_id.values()) if name is None else self._matching(name, whole=True)
         if len(found) == 1:
             return found[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.error
 import urllib.request
 from base64 import b64encode
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from orlop._version import __version__
-from orlop.errors import DownloadFailed
+from orlop.errors import DownloadFailed, InvalidInput
 from orlop.model.proxies import NO_PROXIES
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 _SCHEMES: Final = ("http://", "https://")
 _PATIENCE: Final = 60
 """Seconds without a byte after which a download is given up."""
+_LONGEST_REASON: Final = 256
+_PARTS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?(?P<host>[^/?#]*)(?P<path>[^?#]*)", re.DOTALL)
+_PORT: Final = re.compile(r"(?:\[.*\]|[^:]*)(?P<port>:.*)?", re.DOTALL)
+_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}")
 
 
 class Readable(Protocol):
@@ -50,15 +55,40 @@ def downloaded(url: str, proxies: Proxies | None = None) -> Iterator[Readable]:
         request = urllib.request.Request(url, headers={"User-Agent": f"orlop/{__version__}"})  # noqa: S310 - see _opener
         response = _opener(proxies or NO_PROXIES).open(request, timeout=_PATIENCE)
     except urllib.error.HTTPError as error:
-        error.close()
-        msg = f"cannot download {url}: the server answers {error.code} {error.reason}"
-        raise DownloadFailed(msg) from error
+        raise _refused(url, error) from error
     except (OSError, HTTPException, ValueError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         msg = f"cannot download {url}: {reason}"
         raise DownloadFailed(msg) from error
     with response:
         yield _Body(response, url)
+
+
+def check_url(url: str) -> None:
+    """Raise `InvalidInput` for a URL that Go's ``net/url`` would not read."""
+    parts = _PARTS.match(url)
+    why = ""
+    if not all(character.isprintable() for character in url):
+        why = "net/url: invalid control character in URL"
+    elif parts is None:
+        why = "missing protocol scheme"
+    elif bad := _BAD_ESCAPE.search(parts["host"] + parts["path"]):
+        why = f'invalid URL escape "{bad[0]}"'
+    elif bad := re.search(r"[ \\^`{|}]", parts["host"]):
+        why = f'invalid character "{bad[0]}" in host name'
+    elif (port := (_PORT.match(parts["host"]) or {"port": None})["port"]) and not re.fullmatch(":[0-9]*", port):
+        why = f'invalid port "{port}" after host'
+    if why:
+        raise InvalidInput(f'parse "{url}": {why}')
+
+
+def _refused(url: str, error: urllib.error.HTTPError) -> DownloadFailed:
+    with error:
+        try:
+            reason = error.read(_LONGEST_REASON).decode(errors="replace").strip()
+        except (OSError, HTTPException):
+            reason = "error reading body"
+    return DownloadFailed(f"failed to GET {url} with status {error.code} {error.reason}: {reason}", answered=error.code)
 
 
 def _opener(proxies: Proxies) -> urllib.request.OpenerDirector:

@@ -22,9 +22,10 @@ def filtered_images(
     filters: Sequence[str],
     *,
     all: bool,  # noqa: A002 - docker's word
+    canonical_names: bool = True,
 ) -> Iterator[ImageSummary]:
     """See `orlop.service.ImageService.iter_images`; a name with wildcards is a filter too."""
-    wanted = parse_filters(filters, now=store.now())
+    wanted = replace(parse_filters(filters, now=store.now()), canonical_names=canonical_names)
     if name is not None and is_pattern(name):
         wanted = replace(wanted, references=parse_filters([f"reference={name}"], now=0).references + wanted.references)
         name = None

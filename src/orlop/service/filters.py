@@ -29,8 +29,8 @@ class Filters:
     """Which images are wanted; several filters of one kind: all must hold, but of ``references`` one.
 
     ``dangling`` images have no tag. ``labels`` are names with values, or without one where any will do. ``references``
-    are patterns of familiar names. ``before`` and ``since`` are names of images, by whose time of creation others are
-    taken; ``until`` is such a time, in nanoseconds since 1970.
+    are patterns of names, familiar or (with ``canonical_names``) whole. ``before`` and ``since`` are names of images,
+    by whose time of creation others are taken; ``until`` is such a time, in nanoseconds since 1970.
     """
 
     dangling: bool | None = None
@@ -40,6 +40,7 @@ class Filters:
     before: tuple[str, ...] = ()
     since: tuple[str, ...] = ()
     until: int | None = None
+    canonical_names: bool = True
 
     @property
     def needs_config(self) -> bool:
@@ -55,10 +56,13 @@ class Filters:
     def match_reference(self, reference: Reference) -> bool:
         """Say whether one of the patterns fits a name, with its tag or digest or without."""
         return any(
-            pattern.matches(text)
-            for text in (reference.familiar, reference.familiar_name)
-            for pattern in _patterns(self.references)
+            pattern.matches(text) for text in self._texts(reference) for pattern in _patterns(self.references)
         )
+
+    def _texts(self, reference: Reference) -> tuple[str, ...]:
+        """Return what a pattern may fit."""
+        familiar = (reference.familiar, reference.familiar_name)
+        return (*familiar, str(reference), reference.name) if self.canonical_names else familiar
 
 
 def select(

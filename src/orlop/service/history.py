@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidImage
 from orlop.model.digest import chain_ids
-from orlop.service.lookup import find_image
+from orlop.service.lookup import check_platform, find_image, platform_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orlop.model.digest import ChainID, ImageID
     from orlop.model.image import Image
+    from orlop.model.platform import Platform
     from orlop.model.reference import Reference
     from orlop.model.timestamp import Timestamp
     from orlop.store.metadata import Rows
@@ -32,10 +33,13 @@ class HistoryEntry:
     references: tuple[Reference, ...]
 
 
-def history(store: Store, name: str) -> list[HistoryEntry]:
+def history(store: Store, name: str, *, platform: Platform | str | None = None) -> list[HistoryEntry]:
     """See `orlop.service.ImageService.history`."""
+    wanted = platform_of(platform)
     with store.metadata.read() as rows:
-        image = store.images.get(find_image(store, name))
+        image_id = find_image(store, name)
+        check_platform(store, name, image_id, wanted)
+        image = store.images.get(image_id)
         sizes = (_diff_size(rows, chain) for chain in chain_ids(image.rootfs.diff_ids))
         return steps(image, sizes, _lineage(store, rows, image.id))
 

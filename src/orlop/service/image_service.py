@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from orlop.model.limits import DEFAULT_LIMITS
+from orlop.model.names import name_text, name_texts
 from orlop.store.root import Store
+from orlop.streams.given import path_text
 
 if TYPE_CHECKING:
     import os
@@ -15,9 +17,11 @@ if TYPE_CHECKING:
     from orlop.archive.report import LoadReport
     from orlop.model.digest import ImageID
     from orlop.model.limits import Limits
+    from orlop.model.names import Name
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.model.proxies import Proxies
+    from orlop.model.reference import Reference
     from orlop.service.df import DiskUsage
     from orlop.service.history import HistoryEntry
     from orlop.service.images import ImageSummary
@@ -36,7 +40,8 @@ if TYPE_CHECKING:
 class ImageService:
     """An open store with Docker's verbs. Made by `orlop.open`; a context manager that closes the store.
 
-    A *name* is everywhere a reference (``alpine``, ``user/app:1.0``), an image ID, or a unique prefix of one.
+    A *name* is everywhere a reference (``alpine``, ``user/app:1.0``), an image ID, or a unique prefix of one: a text,
+    or a `Reference`, `ImageID` or `Digest` as the library gives it. A value of another type raises `WrongType`.
 
     Threads may share one service and call anything at once. After a fork the child may go on with the same object:
     it gets its own connection and lease, and does not protect what its parent protects. Iterators that were begun
@@ -105,7 +110,7 @@ class ImageService:
     def import_image(
         self,
         source: BinaryIO | str | os.PathLike[str],
-        reference: str | None = None,
+        reference: str | Reference | None = None,
         *,
         changes: Sequence[str] = (),
         message: str | None = None,
@@ -132,10 +137,11 @@ class ImageService:
         """
         from orlop.service.import_image import import_image  # noqa: PLC0415 - listing images needs no archives
 
+        named = None if reference is None else name_text(reference)
         return import_image(
             self._store,
             source,
-            reference,
+            named,
             changes=changes,
             message=message,
             platform=platform,
@@ -145,10 +151,11 @@ class ImageService:
 
     def save(
         self,
-        names: Sequence[str],
+        names: Sequence[Name],
         target: BinaryIO | str | os.PathLike[str],
         *,
         format: str = "docker",  # noqa: A002 - the word that users know
+        platform: Platform | str | None = None,
         progress: Progress | None = None,
     ) -> None:
         """Write images to an archive; equal images give equal bytes.
@@ -157,21 +164,23 @@ class ImageService:
             names: what to save, in order. A repository's bare name saves all its tags; an ID saves no tag.
             target: a path, or a binary stream. A regular file appears whole, on disk, or not at all.
             format: ``docker`` (the layout of Engine 25 and later) or ``docker-20.10``.
+            platform: the one that every image must be for, such as ``linux/arm64``.
             progress: called with one event at a time, by the thread that does the work.
 
         Raises:
-            ImageNotFound, ReferenceNotFound: a name is not there. IntegrityError: a layer is damaged.
-            StorageError: the target cannot be written.
+            ImageNotFound, ReferenceNotFound: a name is not there. PlatformNotFound: an image is for another platform.
+            IntegrityError: a layer is damaged. StorageError: the target cannot be written.
         """
         from orlop.service.save import save  # noqa: PLC0415 - listing images needs no archives
 
-        save(self._store, names, target, format=format, progress=progress)
+        save(self._store, name_texts(names), target, format=format, platform=platform, progress=progress)
 
     def save_chunks(
         self,
-        names: Sequence[str],
+        names: Sequence[Name],
         *,
         format: str = "docker",  # noqa: A002 - the word that users know
+        platform: Platform | str | None = None,
         progress: Progress | None = None,
     ) -> Generator[bytes]:
         """Give the bytes that `save` writes, for a pipe or a socket; a damaged layer raises before its last byte.
@@ -180,11 +189,11 @@ class ImageService:
         """
         from orlop.service.save import save_chunks  # noqa: PLC0415 - listing images needs no archives
 
-        return save_chunks(self._store, names, format=format, progress=progress)
+        return save_chunks(self._store, name_texts(names), format=format, platform=platform, progress=progress)
 
     def images(
         self,
-        name: str | None = None,
+        name: Name | None = None,
         *,
         all: bool = False,  # noqa: A002 - docker's word
         filters: Sequence[str] = (),
@@ -206,7 +215,7 @@ class ImageService:
 
     def iter_images(
         self,
-        name: str | None = None,
+        name: Name | None = None,
         *,
         all: bool = False,  # noqa: A002 - as above
         filters: Sequence[str] = (),
@@ -214,7 +223,7 @@ class ImageService:
         """Give what `images` lists, of the moment of the call, one at a time: for a store of very many images."""
         from orlop.service.images import images  # noqa: PLC0415 - one verb needs one verb's code
 
-        return images(self._store, name, all=all, filters=filters)
+        return images(self._store, None if name is None else name_text(name), all=all, filters=filters)
 
     def listed_images(
         self,
@@ -223,6 +232,7 @@ class ImageService:
         filters: Sequence[str] = (),
         shared_size: bool = False,
         manifests: bool = False,
+        canonical_names: bool = True,
     ) -> Iterator[ListedImage]:
         """Give what `iter_images` gives, each with its labels and more: what answers of the Engine API tell.
 
@@ -231,10 +241,18 @@ class ImageService:
             filters: as `images` has them.
             shared_size: say how much each image shares with others.
             manifests: say which manifests each has, and which of them are here.
+            canonical_names: let patterns fit names with ``docker.io/``, too, not only familiar ones.
         """
         from orlop.service.listed import listed_images  # noqa: PLC0415 - one verb needs one verb's code
 
-        return listed_images(self._store, all=all, filters=filters, shared_size=shared_size, manifests=manifests)
+        return listed_images(
+            self._store,
+            all=all,
+            filters=filters,
+            shared_size=shared_size,
+            manifests=manifests,
+            canonical_names=canonical_names,
+        )
 
     def image_usage(self, *, listed_only: bool = False) -> ImageUsage:
         """Say how much of the disk the images take, and how much of that each shares with others.
@@ -246,14 +264,14 @@ class ImageService:
 
         return image_usage(self._store, listed_only=listed_only)
 
-    def manifests(self, name: str) -> ImageManifests | None:
+    def manifests(self, name: Name) -> ImageManifests | None:
         """Give the manifest or index after which an image is named, and which manifests it has.
 
         Gives nothing for an image that came without one. Raises what `inspect` raises.
         """
         from orlop.service.manifests import image_manifests  # noqa: PLC0415 - one verb needs one verb's code
 
-        return image_manifests(self._store, name)
+        return image_manifests(self._store, name_text(name))
 
     def df(self) -> DiskUsage:
         """Say what the disk of the store is used for, file by file, and what collecting garbage or pruning would free.
@@ -267,29 +285,34 @@ class ImageService:
 
         return df(self._store)
 
-    def inspect(self, name: str) -> ImageDetails:
+    def inspect(self, name: Name, *, platform: Platform | str | None = None) -> ImageDetails:
         """Give everything that is known of an image.
+
+        Args:
+            name: the image.
+            platform: the one that it must be for, such as ``linux/arm64``.
 
         Raises:
             ImageNotFound, AmbiguousID, InvalidReference: the name leads to no image. DigestMismatch: it is damaged.
+            PlatformNotFound: it is for another platform.
         """
         from orlop.service.inspect import inspect  # noqa: PLC0415 - one verb needs one verb's code
 
-        return inspect(self._store, name)
+        return inspect(self._store, name_text(name), platform=platform)
 
-    def raw_config(self, name: str) -> bytes:
+    def raw_config(self, name: Name) -> bytes:
         """Give the exact bytes of an image's config, verified. Raises what `inspect` raises."""
         from orlop.service.inspect import raw_config  # noqa: PLC0415 - one verb needs one verb's code
 
-        return raw_config(self._store, name)
+        return raw_config(self._store, name_text(name))
 
-    def history(self, name: str) -> list[HistoryEntry]:
+    def history(self, name: Name, *, platform: Platform | str | None = None) -> list[HistoryEntry]:
         """Give the steps by which an image was made, newest first. Raises what `inspect` raises."""
         from orlop.service.history import history  # noqa: PLC0415 - one verb needs one verb's code
 
-        return history(self._store, name)
+        return history(self._store, name_text(name), platform=platform)
 
-    def tag(self, source: str, target: str) -> None:
+    def tag(self, source: Name, target: str | Reference) -> None:
         """Give an image one more name; a name that pointed elsewhere moves. Atomic, idempotent.
 
         Raises:
@@ -297,23 +320,26 @@ class ImageService:
         """
         from orlop.service.tag import tag  # noqa: PLC0415 - one verb needs one verb's code
 
-        tag(self._store, source, target)
+        tag(self._store, name_text(source), name_text(target))
 
-    def remove(self, name: str, *, force: bool = False, prune: bool = True) -> RemoveReport:
+    def remove(
+        self, name: Name, *, force: bool = False, prune: bool = True, platform: Platform | str | None = None
+    ) -> RemoveReport:
         """Remove a name, and the image with its layers once nothing needs it. Atomic.
 
         Args:
             name: a reference takes that name away; an ID takes the image away with its one name.
             force: take an image away that has names in several repositories.
             prune: its nameless parents too.
+            platform: the one that the image must be for, such as ``linux/arm64``; else nothing is removed.
 
         Raises:
-            ImageNotFound: there is no such image. ImageInUse: it has children, or several names. DatabaseDamaged: a
-                row still needs what was to go; nothing was removed.
+            ImageNotFound: there is no such image. PlatformNotFound: it is for another platform. ImageInUse: it has
+                children, or several names. DatabaseDamaged: a row still needs what was to go; nothing was removed.
         """
         from orlop.service.remove import remove  # noqa: PLC0415 - one verb needs one verb's code
 
-        return remove(self._store, name, force=force, prune=prune)
+        return remove(self._store, name_text(name), force=force, prune=prune, platform=platform)
 
     def prune(
         self,
@@ -351,7 +377,7 @@ class ImageService:
 
         return prune(self._store, all=all, filters=filters, keep_last=keep_last, max_size=max_size, dry_run=dry_run)
 
-    def pin(self, name: str) -> ImageID:
+    def pin(self, name: Name) -> ImageID:
         """Let an image stay: no pruning and no quota takes it, its names or what it is made from. Idempotent.
 
         The image is pinned, not the name: where that moves on to another image, the pin stays with this one. Who
@@ -362,13 +388,13 @@ class ImageService:
         """
         from orlop.service.pins import pin  # noqa: PLC0415 - one verb needs one verb's code
 
-        return pin(self._store, name)
+        return pin(self._store, name_text(name))
 
-    def unpin(self, name: str) -> ImageID:
+    def unpin(self, name: Name) -> ImageID:
         """Let a pinned image go again, as others do; one that is not pinned stays so. Raises what `pin` raises."""
         from orlop.service.pins import unpin  # noqa: PLC0415 - one verb needs one verb's code
 
-        return unpin(self._store, name)
+        return unpin(self._store, name_text(name))
 
     def pinned(self) -> list[ImageSummary]:
         """List the pinned images, newest first."""
@@ -435,4 +461,5 @@ def open_service(
     proxies: Proxies | None = None,
 ) -> ImageService:
     """Open the store at a directory, or make one there, see `orlop.open`."""
-    return ImageService(Store(root, create=create, allow_network=allow_network, limits=limits), proxies=proxies)
+    path = path_text(root, "the root of a store")
+    return ImageService(Store(path, create=create, allow_network=allow_network, limits=limits), proxies=proxies)

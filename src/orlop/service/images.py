@@ -51,13 +51,14 @@ def images(
     *,
     all: bool = False,  # noqa: A002 - docker's word
     filters: Sequence[str] = (),
+    canonical_names: bool = True,
 ) -> Iterator[ImageSummary]:
-    """See `orlop.service.ImageService.iter_images`."""
+    """See `orlop.service.ImageService.iter_images`, and for ``canonical_names`` its ``listed_images``."""
     if not filters and not is_pattern(name):
         return list_images(store, name, all=all)
     from orlop.service.filtered import filtered_images  # noqa: PLC0415 - most lists have none
 
-    return filtered_images(store, name, filters, all=all)
+    return filtered_images(store, name, filters, all=all, canonical_names=canonical_names)
 
 
 def is_pattern(name: str | None) -> bool:

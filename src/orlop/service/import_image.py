@@ -12,18 +12,20 @@ from orlop.errors import InvalidReference
 from orlop.model.container import ContainerConfig
 from orlop.model.dialect import Dialect
 from orlop.model.image import History, Image, RootFS, V1Image
-from orlop.model.platform import Platform
 from orlop.model.reference import Reference
 from orlop.model.timestamp import Timestamp
 from orlop.service.changes import apply_changes
 from orlop.service.download import downloaded, is_url
+from orlop.service.lookup import platform_of
 from orlop.streams.files import afterwards, explained, explaining, open_source
+from orlop.streams.given import check_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from orlop.model.digest import DiffID, ImageID
     from orlop.model.limits import Limits
+    from orlop.model.platform import Platform
     from orlop.model.proxies import Proxies
     from orlop.service.download import Readable
     from orlop.store.root import Store
@@ -43,12 +45,13 @@ def import_image(
     proxies: Proxies | None = None,
 ) -> ImageID:
     """See `orlop.service.ImageService.import_image`."""
+    check_file(source, "what is imported")
     store.require_writable()
     # Everything that may be wrong is looked at before a byte is read.
     name = None if reference is None else _name(reference)
     config = apply_changes(ContainerConfig(), changes)
     host = host_platform()
-    wanted = Platform.parse(platform, default=host) if isinstance(platform, str) else platform or host
+    wanted = platform_of(platform) or host
     comment = message or f"Imported from {source if isinstance(source, str) and is_url(source) else '-'}"
     with _opened(source, proxies) as stream:
         layer = store.layers.register(stream, limits=limits)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orlop.service.lookup import find_image
+from orlop.service.lookup import check_platform, find_image, platform_of
 from orlop.store.references import reference_of
 
 if TYPE_CHECKING:
     from orlop.model.image import Image
+    from orlop.model.platform import Platform
     from orlop.model.reference import Reference
     from orlop.store.root import Store
 
@@ -40,10 +41,12 @@ class ImageDetails:
         return tuple(reference for reference in self.references if reference.digest is not None)
 
 
-def inspect(store: Store, name: str) -> ImageDetails:
+def inspect(store: Store, name: str, *, platform: Platform | str | None = None) -> ImageDetails:
     """See `orlop.service.ImageService.inspect`."""
+    wanted = platform_of(platform)
     with store.metadata.read() as rows:
         image_id = find_image(store, name)
+        check_platform(store, name, image_id, wanted)
         image = store.images.get(image_id)
         names = rows.references(image=image_id)
         row = rows.image_row(image_id)

@@ -59,9 +59,10 @@ def listed_images(
     filters: Sequence[str] = (),
     shared_size: bool = False,
     manifests: bool = False,
+    canonical_names: bool = True,
 ) -> Iterator[ListedImage]:
     """See `orlop.service.ImageService.listed_images`."""
-    found = images(store, all=all, filters=filters)
+    found = images(store, all=all, filters=filters, canonical_names=canonical_names)
     shared = None
     if shared_size:
         with store.metadata.read() as rows:

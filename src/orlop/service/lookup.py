@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orlop.errors import ImageNotFound, ReferenceNotFound
+from orlop.errors import ImageNotFound, PlatformNotFound, ReferenceNotFound
 from orlop.model.digest import Digest, ImageID
 from orlop.model.reference import parse_any
 from orlop.store.images import not_found
@@ -12,6 +12,7 @@ from orlop.store.images import not_found
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orlop.model.platform import Platform
     from orlop.model.reference import Reference
     from orlop.store.root import Store
 
@@ -47,6 +48,40 @@ def _known(store: Store, image_id: ImageID, name: str) -> ImageID:
         if rows.image_row(image_id) is None:
             raise not_found(name)
     return image_id
+
+
+def platform_of(asked: Platform | str | None) -> Platform | None:
+    """Return the platform that a caller asks for; raise `InvalidPlatform` for a text that is not one."""
+    if asked is None:
+        return None
+    from orlop.archive.platforms import chosen  # noqa: PLC0415 - few ask for one
+
+    return chosen(asked).asked
+
+
+def check_platform(store: Store, name: str, image_id: ImageID, wanted: Platform | None) -> None:
+    """Check that an image is for a platform, if one is wanted.
+
+    Args:
+        store: where it is.
+        name: what the user calls it, for the error.
+        image_id: the image.
+        wanted: the platform; its variant and version count only where it has any.
+
+    Raises:
+        PlatformNotFound: the image is for another.
+    """
+    if wanted is None:
+        return
+    from orlop.archive.platforms import matches  # noqa: PLC0415 - few ask for one
+
+    found = store.images.get(image_id).platform
+    if not matches(wanted, found):
+        msg = (
+            f"image with reference {name} was found but its platform ({found}) does not match"
+            f" the specified platform ({wanted})"
+        )
+        raise PlatformNotFound(msg)
 
 
 def labels(store: Store, image_id: ImageID, *, most: int | None = None) -> Mapping[str, str] | None:

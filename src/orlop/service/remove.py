@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from orlop.errors import ImageInUse, ReferenceNotFound
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference, parse_any
-from orlop.service.lookup import find_image, is_id_of, labels
+from orlop.service.lookup import check_platform, find_image, is_id_of, labels, platform_of
 from orlop.store.events import LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from orlop.model.digest import ChainID, ImageID
+    from orlop.model.platform import Platform
     from orlop.store.root import Store
 
 
@@ -208,20 +209,25 @@ class Removal:
             current, force, quiet = (parent if goes_along else None), False, True
 
 
-def remove(store: Store, name: str, *, force: bool = False, prune: bool = True) -> RemoveReport:
+def remove(
+    store: Store, name: str, *, force: bool = False, prune: bool = True, platform: Platform | str | None = None
+) -> RemoveReport:
     """See `orlop.service.ImageService.remove`."""
-    return store.with_reserve(partial(_removed, store, name, force=force, prune=prune))
+    wanted = platform_of(platform)
+    return store.with_reserve(partial(_removed, store, name, force=force, prune=prune, wanted=wanted))
 
 
-def _removed(store: Store, name: str, *, force: bool, prune: bool) -> RemoveReport:
+def _removed(store: Store, name: str, *, force: bool, prune: bool, wanted: Platform | None) -> RemoveReport:
     with store.metadata.write() as rows:
         store.blobs.sweep_trash(rows)
         removal = Removal(StoreGround(store), parents=prune)
-        dangling = _dangling(store, name)
+        # Of an image that is gone nobody knows the platform.
+        dangling = _dangling(store, name) if wanted is None else None
         if dangling is not None:
             removal.untag(*dangling)
         else:
             image_id = find_image(store, name)
+            check_platform(store, name, image_id, wanted)
             if is_id_of(image_id, name):
                 removal.take_image(image_id, force=force)
             else:

@@ -13,15 +13,17 @@ from orlop.archive.exporter import SaveItem
 from orlop.errors import ImageNotFound, InvalidInput, WriteFailed
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference, parse_any
-from orlop.service.lookup import find_image
+from orlop.service.lookup import check_platform, find_image, platform_of
 from orlop.store.images import not_found
 from orlop.store.references import unknown
+from orlop.streams.given import check_file
 from orlop.streams.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from orlop.model.digest import ImageID
+    from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.store.leases import Hold
     from orlop.store.root import Store
@@ -35,11 +37,13 @@ def save(
     target: BinaryIO | str | os.PathLike[str],
     *,
     format: str = "docker",  # noqa: A002 - the word that users know
+    platform: Platform | str | None = None,
     progress: Progress | None = None,
 ) -> None:
     """See `orlop.service.ImageService.save`."""
+    check_file(target, "the target of a save", "write")
     # Closed here, while the store is open: the error of a failed write would keep the chunks, and so the lease, alive.
-    with closing(save_chunks(store, names, format=format, progress=progress)) as chunks:
+    with closing(save_chunks(store, names, format=format, platform=platform, progress=progress)) as chunks:
         if not isinstance(target, (str, os.PathLike)):
             for chunk in chunks:
                 _write_whole(target, chunk)
@@ -69,17 +73,15 @@ def save_chunks(
     names: Sequence[str],
     *,
     format: str = "docker",  # noqa: A002 - the word that users know
+    platform: Platform | str | None = None,
     progress: Progress | None = None,
 ) -> Generator[bytes]:
     """See `orlop.service.ImageService.save_chunks`."""
-    if isinstance(names, str):
-        msg = f"the names to save are a text, {names!r}; give a list of names"
-        raise InvalidInput(msg)
     if not names:
         msg = "no image was named; name at least one"
         raise InvalidInput(msg)
     exporter = DockerExporter(store, layout(format))
-    wanted = _resolve(store, names)
+    wanted = _resolve(store, names, platform_of(platform))
     chains = [chain for image_id in wanted if (chain := store.images.get(image_id).rootfs.chain_id()) is not None]
     # Who reads from a store that cannot be written has nobody to be protected from.
     held = None if store.read_only else store.with_reserve(partial(store.leases.hold, chains))
@@ -105,11 +107,12 @@ def _note(store: Store, items: Sequence[SaveItem], held: Hold) -> None:
         held.release()
 
 
-def _resolve(store: Store, names: Sequence[str]) -> dict[ImageID, list[Reference]]:
+def _resolve(store: Store, names: Sequence[str], platform: Platform | None) -> dict[ImageID, list[Reference]]:
     """Give the images in order of first mention, each with its tags in order of request."""
     wanted: dict[ImageID, list[Reference]] = {}
     for name in names:
         for image_id, reference in _named(store, name):
+            check_platform(store, name, image_id, platform)
             tags = wanted.setdefault(image_id, [])
             if reference is not None and reference not in tags:
                 tags.append(reference)

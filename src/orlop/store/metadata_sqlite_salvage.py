@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from orlop.errors import InvalidInput
 from orlop.model.digest import Digest
-from orlop.store.image_facts import image_facts
 from orlop.store.corrected import corrected
+from orlop.store.image_facts import image_facts
 from orlop.store.metadata_sqlite_carve import carved
 from orlop.store.metadata_sqlite_check import chain_of, digest_of, is_name, manifest_type
 from orlop.store.metadata_sqlite_columns import COLUMNS, is_valid, raw

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Final
 from starlette.routing import Router
 
 from orlop._version import __version__
-from orlop.api.engine import elsewhere, events, images, system, transfer
+from orlop.api.engine import elsewhere, events, images, networks, system, transfer
+from orlop.api.engine.form import check_escapes
+from orlop.api.engine.paths import cleaned, location
 from orlop.api.engine.shapes.encoding import body
 from orlop.api.engine.shapes.fault import Verb, fault
-from orlop.api.engine.versions import MAXIMUM, requested
+from orlop.api.engine.versions import MAXIMUM, MINIMUM, ApiVersion
 from orlop.api.record import counted, record_of
 from orlop.errors import (
     BodyTooLarge,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _VERSIONED: Final = re.compile(r"/v([0-9.]+)(/.*)", re.DOTALL)
+_OF_SERVER: Final = ("OPTIONS", "*")
 _SERVERS: Final = range(500, 600)
 _HEADERS: Final = (
     (b"api-version", str(MAXIMUM).encode()),
@@ -45,6 +48,7 @@ ENDPOINTS: Final = (
     *system.ENDPOINTS,
     *events.ENDPOINTS,
     *elsewhere.ENDPOINTS,
+    *networks.ENDPOINTS,
     *transfer.ENDPOINTS,
     *images.ENDPOINTS,
 )
@@ -90,9 +94,18 @@ class Engine:
     async def _answer(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
         scope["orlop.context"] = self._context
         scope["orlop.policy"] = self._policy
-        scope["orlop.version"] = MAXIMUM
+        scope["orlop.version"], scope["orlop.version_text"] = MAXIMUM, str(MAXIMUM)
         try:
             self._admit(scope)
+            check_escapes(scope["raw_path"])
+            path = cleaned(scope["path"])
+            if path != scope["path"] and (scope["method"], scope["path"]) != _OF_SERVER:
+                await _redirect(location(path, scope["query_string"]), send)
+                return
+            match = _VERSIONED.fullmatch(path)
+            if match is not None:
+                scope["orlop.version"], scope["orlop.version_text"] = ApiVersion.parse(match[1]), match[1]
+                scope["path"] = match[2]
             await self._router(scope, receive, send)
         except OrlopError as error:
             if record.status:
@@ -119,10 +132,6 @@ class Engine:
             raise ServerBusy("the server is about to end")
         if self._context.metrics.active > self._context.bounds.requests:
             raise ServerBusy("the server works on as many requests as it may; try again later")
-        match = _VERSIONED.fullmatch(scope["path"])
-        if match is not None:
-            scope["orlop.version"] = requested(match[1])
-            scope["path"] = match[2]
 
 
 def _with_headers(send: Send) -> Send:
@@ -134,12 +143,21 @@ def _with_headers(send: Send) -> Send:
     return sending
 
 
+async def _redirect(target: bytes, send: Send) -> None:
+    headers = [(b"location", target), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 301, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
 async def _refuse(scope: Scope, send: Send, error: OrlopError) -> None:
     """Answer a request with an error, in docker's words where docker has some."""
-    name = scope.get("orlop.name") or scope.get("path_params", {}).get("name")
+    name = scope.get("orlop.name", scope.get("path_params", {}).get("name"))
     answer = fault(error, scope["orlop.version"], scope.get("orlop.verb", Verb.OTHER), name)
-    content = body(answer.document)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    content, kind = body(answer.document), b"application/json"
+    if scope["orlop.version"] < MINIMUM:
+        # Clients of such an age show a body as it is.
+        content, kind = f"{answer.message}\n".encode(), b"text/plain; charset=utf-8"
+    headers = [(b"content-type", kind), (b"content-length", str(len(content)).encode())]
     if isinstance(error, Unauthorized):
         headers.append((b"www-authenticate", b'Bearer realm="orlop"'))
     if isinstance(error, ServerBusy):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
+from orlop.api.engine.form import LONGEST, Form, has_form
 from orlop.api.engine.shapes.encoding import body
-from orlop.api.engine.shapes.fault import NO_NAME, Verb
+from orlop.api.engine.shapes.fault import Verb
+from orlop.api.engine.versions import MINIMUM, check_version
 from orlop.api.streamed import chunks
-from orlop.errors import InvalidInput
 
 if TYPE_CHECKING:
     import asyncio
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from orlop.api.metrics import Metrics
     from orlop.api.workers import Workers
     from orlop.service.image_service import ImageService
-
-_LONGEST_DOCUMENT: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +85,12 @@ class Call(Request):
         return version
 
     @property
+    def parameters(self) -> Form:
+        """Its parameters, if its endpoint reads any in its version."""
+        form: Form = self.scope["orlop.form"]
+        return form
+
+    @property
     def name(self) -> str:
         """The name in its path."""
         name: str = self.path_params["name"]
@@ -99,10 +104,25 @@ class Call(Request):
         """Say what it wants from now on, where that is not its endpoint's verb: errors tell it."""
         self.scope["orlop.verb"] = verb
 
-    async def document(self) -> bytes:
-        """Give its body, of a mebibyte at most. Raises what `chunks` raises."""
-        parts = [chunk async for chunk in chunks(self.receive, self.context.bounds.patience, most=_LONGEST_DOCUMENT)]
-        return b"".join(parts)
+    @property
+    def has_archive(self) -> bool:
+        """Whether its body was left to be read as an archive, and not read as a form."""
+        return "orlop.read" not in self.scope
+
+    async def read_form(self, is_archive: Callable[[Form], bool] | None) -> Form:
+        """Read its query, and its body if that is a form.
+
+        Raises:
+            InvalidInput: they cannot be read. RequestAborted, BodyTooLarge: as `chunks` raises them.
+        """
+        query = self.scope["query_string"]
+        if not has_form(self.method, self.headers.get("content-type", "")):
+            return Form.read(query)
+        if is_archive is not None and is_archive(form := Form.read(query)):
+            return form
+        self.scope["orlop.read"] = True
+        parts = [chunk async for chunk in chunks(self.receive, self.context.bounds.patience, most=LONGEST)]
+        return Form.read(query, b"".join(parts))
 
 
 class Endpoint(Route):
@@ -113,16 +133,28 @@ class Endpoint(Route):
         path: a pattern of Starlette's, without the version.
         serve: makes the answer.
         verb: what the requests want, for the errors.
+        asks_since: the version from which on engines read the parameters of such a request, or nothing if none does.
+            Before, whatever the query is, it is no error.
+        is_archive: tells by its query whether the body of a request is an archive, even if it has the type of a form.
     """
 
     def __init__(
-        self, method: str, path: str, serve: Callable[[Call], Awaitable[Response]], verb: Verb = Verb.OTHER
+        self,
+        method: str,
+        path: str,
+        serve: Callable[[Call], Awaitable[Response]],
+        verb: Verb = Verb.OTHER,
+        *,
+        asks_since: ApiVersion | None = MINIMUM,
+        is_archive: Callable[[Form], bool] | None = None,
     ) -> None:
         super().__init__(path, serve, methods=[method])
         self.methods = {method}
         self.app = self._answered
         self._serve = serve
         self._verb = verb
+        self._asks_since = asks_since
+        self._is_archive = is_archive
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Say whether a request is for this endpoint; one of another method is not."""
@@ -132,14 +164,21 @@ class Endpoint(Route):
     async def _answered(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["orlop.verb"] = self._verb
         scope["orlop.route"] = self.path.replace(":path", "")
-        if scope["path_params"].get("name") == "":
-            raise InvalidInput(NO_NAME.message)
-        response = await self._serve(Call(scope, receive, send))
+        check_version(scope["orlop.version"], scope["orlop.version_text"])
+        call = Call(scope, receive, send)
+        asks = self._asks_since is not None and call.version >= self._asks_since
+        scope["orlop.form"] = await call.read_form(self._is_archive) if asks else Form({})
+        response = await self._serve(call)
         await response(scope, receive, send)
 
 
 def documents(
-    method: str, path: str, give: Callable[[Call], object], verb: Verb = Verb.OTHER, *, status: int = 200
+    method: str,
+    path: str,
+    give: Callable[[Call], object],
+    verb: Verb = Verb.OTHER,
+    *,
+    asks_since: ApiVersion | None = MINIMUM,
 ) -> Endpoint:
     """Make an endpoint whose answers are JSON documents, which are made and written in a thread."""
 
@@ -147,6 +186,6 @@ def documents(
         return body(give(call))
 
     async def serve(call: Call) -> Response:
-        return Response(await call.context.workers.run(written, call), status, media_type="application/json")
+        return Response(await call.context.workers.run(written, call), media_type="application/json")
 
-    return Endpoint(method, path, serve, verb)
+    return Endpoint(method, path, serve, verb, asks_since=asks_since)

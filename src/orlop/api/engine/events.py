@@ -24,26 +24,26 @@ if TYPE_CHECKING:
     from orlop.api.engine.call import Call
     from orlop.store.events import Event
 
-_TIME: Final = re.compile(r"(\d{1,12})(?:\.(\d{1,9})\d*)?", re.ASCII)
+_TIME: Final = re.compile(r"([-+]?\d{1,12})(?:\.(\d{1,9})\d*)?", re.ASCII)
 _SECOND: Final = 1_000_000_000
 
 
 async def _events(call: Call) -> Response:
-    query = call.query_params
-    since, until = _time(query.get("since")), _time(query.get("until"))
+    since_text, until_text = call.parameters.get("since"), call.parameters.get("until")
+    since, until = _time(since_text), _time(until_text)
     if since is not None and until is not None and until < since:
-        raise InvalidInput(f"`since` time ({query['since']}) cannot be after `until` time ({query['until']})")
-    filters = parse_filters(query.get("filters"))
+        raise InvalidInput(f"`since` time ({since_text}) cannot be after `until` time ({until_text})")
+    filters = parse_filters(call.parameters.get("filters"))
     return _Stream(call, since, until, filters)
 
 
-def _time(text: str | None) -> int | None:
+def _time(text: str) -> int | None:
     """Read seconds since 1970, perhaps with a fraction, as nanoseconds."""
     if not text:
         return None
     match = _TIME.fullmatch(text)
     if match is None:
-        raise InvalidInput(f"{text!r} is no time in seconds since 1970")
+        raise InvalidInput(f"{text!r} is not a time in seconds since 1970")
     return int(match[1]) * _SECOND + int((match[2] or "").ljust(9, "0"))
 
 

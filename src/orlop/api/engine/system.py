@@ -47,8 +47,8 @@ def _info(call: Call) -> object:
 
 
 def _usage(call: Call) -> object:
-    types = usage_types(call.query_params.getlist("type"), call.version)
-    verbose = is_verbose(call.query_params.get("verbose"), call.version)
+    types = usage_types(call.parameters.all("type"), call.version)
+    verbose = is_verbose(call.parameters.get("verbose"), call.version)
     images = call.service.image_usage(listed_only=call.version < V1_42) if "image" in types else None
     return usage(images, call.version, types, verbose=verbose)
 
@@ -60,10 +60,10 @@ async def _metrics(call: Call) -> Response:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/_ping", _ping),
-    Endpoint("HEAD", "/_ping", _ping),
-    documents("GET", "/version", _version),
-    documents("GET", "/info", _info),
-    documents("GET", "/system/df", _usage),
-    Endpoint("GET", "/metrics", _metrics),
+    Endpoint("GET", "/_ping", _ping, asks_since=None),
+    Endpoint("HEAD", "/_ping", _ping, asks_since=None),
+    documents("GET", "/version", _version, asks_since=None),
+    documents("GET", "/info", _info, asks_since=None),
+    documents("GET", "/system/df", _usage, asks_since=V1_42),
+    Endpoint("GET", "/metrics", _metrics, asks_since=None),
 )

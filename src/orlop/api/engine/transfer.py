@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 from contextlib import closing
+from io import BytesIO
 from typing import TYPE_CHECKING, Final, cast
 
 from orlop.api.engine.call import Endpoint
-from orlop.api.engine.platforms import asked_platforms, require_platform
+from orlop.api.engine.platforms import only_platform, transferred_platforms
 from orlop.api.engine.shapes.fault import Verb
 from orlop.api.engine.shapes.load import loaded_lines
-from orlop.api.engine.shapes.parameters import boolean
+from orlop.api.engine.shapes.platform import parse_words
 from orlop.api.engine.shapes.progress import LayerLines, error_line, status_line
-from orlop.api.engine.shapes.target import import_target
-from orlop.api.engine.versions import V1_44, V1_48
+from orlop.api.engine.shapes.target import check_pulled, import_target
+from orlop.api.engine.versions import V1_32, V1_42, V1_44, V1_48
 from orlop.api.streamed import Streamed
 from orlop.errors import InvalidInput, NotSupported, OrlopError, RequestAborted, StorageError
 from orlop.model.reference import parse_any
-from orlop.service.download import downloaded
+from orlop.service.download import check_url, downloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +38,7 @@ _NO_PULL: Final = "orlop does not pull from registries; load an archive that was
 
 
 async def _get(call: Call) -> Response:
-    return _saved(call, call.query_params.getlist("names"))
+    return _saved(call, call.parameters.all("names"))
 
 
 async def _get_one(call: Call) -> Response:
@@ -47,14 +48,13 @@ async def _get_one(call: Call) -> Response:
 def _saved(call: Call, names: Sequence[str]) -> Response:
     # Engine 25, whose API is 1.44, came with the newer layout.
     form = "docker" if call.version >= V1_44 else "docker-20.10"
-    wanted = asked_platforms(call, V1_48)
+    wanted = only_platform(transferred_platforms(call, V1_48))
 
     def save(download: Download, _: Upload) -> None:
         for name in names:
             call.about(name)
             parse_any(name)
-            require_platform(call.service, name, wanted)
-        with closing(call.service.save_chunks(names, format=form)) as chunks:
+        with closing(call.service.save_chunks(names, format=form, platform=wanted)) as chunks:
             for chunk in chunks:
                 download.put(chunk)
 
@@ -62,10 +62,8 @@ def _saved(call: Call, names: Sequence[str]) -> Response:
 
 
 async def _load(call: Call) -> Response:
-    quiet = boolean(call.query_params.get("quiet"), default=True)
-    platforms = asked_platforms(call, V1_48)
-    if len(platforms) > 1:
-        raise InvalidInput("only one platform can be loaded at once; name one, or none for all")
+    platforms = transferred_platforms(call, V1_48)
+    quiet = call.parameters.boolean("quiet", default=True)
 
     def load(download: Download, upload: Upload) -> None:
         layers = LayerLines(call.version)
@@ -76,8 +74,7 @@ async def _load(call: Call) -> Response:
                 download.offer(line)
 
         try:
-            platform = platforms[0] if platforms else None
-            report = call.service.load(upload.stream(), platform=platform, progress=tell)
+            report = call.service.load(upload.stream(), platform=only_platform(platforms), progress=tell)
         except OrlopError as error:
             # No status will say it. What is wrong with an archive is its client's business, the store is the server's.
             level = logging.WARNING if isinstance(error, StorageError) else logging.DEBUG
@@ -91,29 +88,44 @@ async def _load(call: Call) -> Response:
 
 
 async def _create(call: Call) -> Response:
-    query = call.query_params
-    if query.get("fromImage"):
+    asked = call.parameters
+    image, repository, tag, message = (asked.get(name) for name in ("fromImage", "repo", "tag", "message"))
+    words = asked.get("platform") if call.version >= V1_32 else ""
+    platform = parse_words(words, call.version) if words else None
+    if image:
+        check_pulled(image, tag, call.version)
         raise NotSupported(_NO_PULL)
-    source = query.get("fromSrc", "")
+    source = asked.get("fromSrc")
     if not source:
         raise InvalidInput("the parameter fromSrc is missing: give - for the body of the request, or a URL")
-    target = import_target(query.get("repo"), query.get("tag"), call.version)
-    changes = [line for change in query.getlist("changes") for line in change.split("\n") if line.strip()]
-    message, platform = query.get("message") or None, query.get("platform") or None
+    target = import_target(repository, tag, call.version)
+    changes = [line for change in asked.all("changes") for line in change.split("\n") if line.strip()]
+    reads = source == _BODY and call.has_archive
+    url = source if "://" in source else f"http://{source}"
+    if source != _BODY:
+        check_url(url)
+
+    def keep(content: BinaryIO, download: Download, comment: str) -> None:
+        image_id = call.service.import_image(content, target, changes=changes, message=comment, platform=platform)
+        download.put(status_line(str(image_id)))
 
     def create(download: Download, upload: Upload) -> None:
-        def keep(content: BinaryIO, comment: str | None) -> None:
-            image_id = call.service.import_image(content, target, changes=changes, message=comment, platform=platform)
-            download.put(status_line(str(image_id)))
-
         if source == _BODY:
-            keep(upload.stream(), message)
+            content = upload.stream() if reads else BytesIO()
+            keep(content, download, message or f"Imported from {_BODY}")
             return
-        url = source if "://" in source else f"http://{source}"
         with downloaded(url, call.service.proxies) as body:
-            keep(_WhileWanted(body, download).stream(), message or f"Imported from {url}")
+            download.put(status_line(f"Downloading from {url}"))
+            try:
+                comment = message or f"Imported from {url if call.version < V1_42 else source}"
+                keep(_WhileWanted(body, download).stream(), download, comment)
+            except RequestAborted:
+                raise
+            except OrlopError as error:
+                # The status is on its way.
+                download.put(error_line(str(error)))
 
-    return _streamed(call, create, media_type="application/json", reads=source == _BODY)
+    return _streamed(call, create, media_type="application/json", reads=reads)
 
 
 class _WhileWanted:
@@ -145,8 +157,8 @@ def _streamed(
 
 
 ENDPOINTS = (
-    Endpoint("POST", "/images/load", _load),
-    Endpoint("POST", "/images/create", _create),
+    Endpoint("POST", "/images/load", _load, is_archive=lambda _: True),
+    Endpoint("POST", "/images/create", _create, is_archive=lambda query: query.get("fromSrc") == _BODY),
     Endpoint("GET", "/images/get", _get, Verb.SAVE),
     Endpoint("GET", "/images/{name:path}/get", _get_one, Verb.SAVE),
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.api.engine.shapes.reference_words import reference_words
 from orlop.api.engine.versions import V1_42
-from orlop.errors import AmbiguousID, InvalidReference, NotFound, ReferenceNotFound
+from orlop.errors import AmbiguousID, DownloadFailed, InvalidReference, NotFound, ReferenceNotFound
 from orlop.model.reference import Reference
 from orlop.store.images import not_found
 
@@ -45,12 +45,12 @@ class Fault:
         return {"message": self.message}
 
 
-PAGE_NOT_FOUND: Final = Fault(404, "page not found")
-"""The answer where a path, or a method of it, is none of the API."""
-NO_NAME: Final = Fault(400, "image name cannot be blank")
-"""The answer where an image should be named and is not."""
+NO_NAME: Final = "image name cannot be blank"
+"""What is said where an image should be named and is not."""
 _NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
+_PASSED_ON: Final = frozenset({400, 401, 403, 404})
+"""What another server answers when it is asked for an archive, and its client is answered, too."""
 
 
 def fault(error: OrlopError, version: ApiVersion, verb: Verb = Verb.OTHER, name: str | None = None) -> Fault:
@@ -69,6 +69,8 @@ def fault(error: OrlopError, version: ApiVersion, verb: Verb = Verb.OTHER, name:
             message = reference_words(name, version)
         if early and verb in {Verb.SAVE, Verb.TAG_TARGET}:
             status = _SERVER_ERROR
+    elif isinstance(error, DownloadFailed) and error.answered in _PASSED_ON:
+        status = error.answered
     elif isinstance(error, ReferenceNotFound):
         message = "reference does not exist"
     elif isinstance(error, AmbiguousID) and name is not None:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Final
 from orlop.api.engine.versions import V1_41, V1_42
 from orlop.errors import InvalidFilter, InvalidJSON
 from orlop.model import gojson
+from orlop.service.filters import LIST_FILTERS, PRUNE_FILTERS
+from orlop.service.filters import parse_filters as read_filters
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from orlop.api.engine.versions import ApiVersion
 
-_PRUNE_KEYS: Final = frozenset({"label", "label!", "until"})
-_LIST_KEYS: Final = frozenset({"dangling", "label", "before", "since", "reference", "until"})
+_NO_NAME: Final = ""
 _TRUE: Final = frozenset({"1", "true"})
 _FALSE: Final = frozenset({"0", "false"})
 
@@ -59,7 +60,7 @@ def list_filters(values: Mapping[str, Collection[str]], version: ApiVersion, pat
     """
     if pattern and version < V1_41 and "reference" not in values:
         values = {**values, "reference": (pattern,)}
-    return _filters(values, _LIST_KEYS, version)
+    return _filters(values, LIST_FILTERS, version)
 
 
 def prune_filters(values: Mapping[str, Collection[str]], version: ApiVersion) -> tuple[list[str], bool]:
@@ -72,19 +73,36 @@ def prune_filters(values: Mapping[str, Collection[str]], version: ApiVersion) ->
     Raises:
         InvalidFilter: as for `list_filters`, or there are several times.
     """
-    if len(values.get("until", ())) > 1:
-        raise InvalidFilter("more than one until filter specified")
-    filters = _filters({name: given for name, given in values.items() if name != "dangling"}, _PRUNE_KEYS, version)
+    check_until(values)
+    filters = _filters({name: given for name, given in values.items() if name != "dangling"}, PRUNE_FILTERS, version)
     dangling = values.get("dangling")
     return filters, dangling is not None and not _dangling(dangling, version)
 
 
-def _filters(values: Mapping[str, Collection[str]], known: Collection[str], version: ApiVersion) -> list[str]:
+def check_filters(values: Mapping[str, Collection[str]], known: Collection[str], version: ApiVersion) -> None:
+    """Check the filters of something of which there is nothing. Raises `InvalidFilter` where a name is not known."""
     for name in sorted(values):
         if name not in known:
             raise InvalidFilter(f"{_invalid(version)} '{name}'")
+
+
+def check_until(values: Mapping[str, Collection[str]]) -> None:
+    """Raise `InvalidFilter` where there is more than one time, or one that cannot be read."""
+    times = values.get("until", ())
+    if len(times) > 1:
+        raise InvalidFilter("more than one until filter specified")
+    read_filters([f"until={time}" for time in times], now=0)
+
+
+def _filters(values: Mapping[str, Collection[str]], known: Collection[str], version: ApiVersion) -> list[str]:
+    check_filters(values, known, version)
     if "dangling" in values:
-        values = {**values, "dangling": (str(_dangling(values["dangling"], version)).lower(),)}
+        # To Engine 20.10 no value is every value.
+        dangling = (not values["dangling"] and version < V1_42) or _dangling(values["dangling"], version)
+        values = {**values, "dangling": (str(dangling).lower(),)}
+    if not values.get("reference", (_NO_NAME,)):
+        # No pattern fits any name; an empty one fits none, either.
+        values = {**values, "reference": (_NO_NAME,)}
     return [f"{name}={value}" for name, given in values.items() for value in given]
 
 

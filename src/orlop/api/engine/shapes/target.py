@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.api.engine.shapes.reference_words import INVALID, reference_words
 from orlop.api.engine.versions import V1_42
-from orlop.errors import InvalidInput, InvalidReference
+from orlop.errors import InvalidDigest, InvalidInput, InvalidReference
+from orlop.model.digest import Digest
 from orlop.model.reference import Reference
 
 if TYPE_CHECKING:
@@ -39,6 +40,21 @@ def import_target(repo: str | None, tag: str | None, version: ApiVersion) -> str
     Takes and raises what `tag_target` does.
     """
     return _target(repo, tag, version, _NO_DIGEST)
+
+
+def check_pulled(image: str, tag: str, version: ApiVersion) -> None:
+    """Check the name of an image to pull. Raises `InvalidReference` where it, or its tag or digest, is not valid."""
+    try:
+        reference = Reference.parse(image.removesuffix(":"))
+    except InvalidReference as error:
+        raise InvalidReference(reference_words(image, version)) from error
+    try:
+        if tag and ":" in tag:
+            Digest.parse(tag)
+        elif tag:
+            reference.with_tag(tag)
+    except (InvalidDigest, InvalidReference) as error:
+        raise InvalidReference("invalid tag format") from error
 
 
 def _target(repo: str | None, tag: str | None, version: ApiVersion, no_digest: str) -> str | None:

@@ -1,0 +1,360 @@
+"""The same raw requests to `orlop serve` and to Engine 20.10: status, message and target are the same.
+
+Where they are not, a table in `docs/engine-api.md` says so; a row that is not needed fails too. Requests that change
+images change the same ones in both.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import socket
+import tarfile
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote
+
+import pytest
+
+from tests.interop.programs import PATIENCE
+from tests.interop.served import serve
+from tests.interop.test_words import ARCHIVES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.interop.programs import Daemon
+
+pytestmark = pytest.mark.interop
+
+TABLE: Final = Path(__file__).parents[2] / "docs" / "engine-api.md"
+_HEAD: Final = "| request | engine | orlop | why |"
+_V: Final = "/v1.41"
+_TINY: Final = f"{_V}/images/example/tiny:1.0"
+_FORM: Final = "application/x-www-form-urlencoded"
+
+
+class Request(NamedTuple):
+    """What is sent."""
+
+    method: str
+    target: str
+    body: bytes = b""
+    kind: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the table calls it."""
+        return f"{self.method} {self.target.removeprefix(_V)}" + f" ({self.kind})" * bool(self.kind)
+
+    def raw(self) -> bytes:
+        """Return its bytes."""
+        lines = [f"{self.method} {self.target} HTTP/1.1", "Host: docker", "Connection: close"]
+        if self.body or self.method == "POST":
+            lines.append(f"Content-Length: {len(self.body)}")
+        if self.kind:
+            lines.append(f"Content-Type: {self.kind}")
+        return "\r\n".join([*lines, "", ""]).encode() + self.body
+
+
+class Said(NamedTuple):
+    """The part of an answer that is compared."""
+
+    status: int
+    message: str
+
+
+def filtered(path: str, *filters: str) -> list[Request]:
+    """Return requests of a list, or a pruning, with filters."""
+    method = "POST" if path.endswith("prune") else "GET"
+    return [Request(method, f"{_V}{path}?filters={quote(text)}") for text in filters]
+
+
+def imported(*platforms: str) -> list[Request]:
+    """Return imports for platforms."""
+    out = io.BytesIO()
+    tarfile.open(fileobj=out, mode="w").close()
+    return [
+        Request("POST", f"{_V}/images/create?fromSrc=-&platform={quote(text, safe='')}", out.getvalue())
+        for text in platforms
+    ]
+
+
+UNREADABLE: Final = [
+    *(
+        Request(method, f"{_V}{path}?{query}")
+        for method, path in [
+            ("GET", "/_ping"),
+            ("GET", "/version"),
+            ("GET", "/info"),
+            ("GET", "/events"),
+            ("GET", "/system/df"),
+            ("GET", "/images/json"),
+            ("GET", "/images/get"),
+            ("GET", "/images/search"),
+            ("GET", "/images/example/tiny:1.0/json"),
+            ("GET", "/images/example/tiny:1.0/history"),
+            ("GET", "/images/example/tiny:1.0/get"),
+            ("POST", "/images/example/tiny:1.0/tag"),
+            ("POST", "/images/example/tiny:1.0/push"),
+            ("POST", "/images/load"),
+            ("POST", "/images/create"),
+            ("POST", "/images/prune"),
+            ("DELETE", "/images/example/tiny:1.0"),
+            ("GET", "/distribution/example/tiny/json"),
+            ("POST", "/commit"),
+            ("GET", "/containers/json"),
+            ("GET", "/networks"),
+            ("GET", "/volumes"),
+            ("GET", "/plugins"),
+            ("POST", "/containers/prune"),
+            ("POST", "/networks/prune"),
+            ("POST", "/volumes/prune"),
+            ("POST", "/build/prune"),
+        ]
+        for query in ("a;b", "a=%zz")
+    ),
+    Request("GET", f"{_V}/images/json?a=%"),
+    Request("GET", f"{_V}/images/json?%z=1"),
+    Request("GET", f"{_V}/images/json?a=%zz&b;c"),
+    Request("GET", f"{_V}/images/%zz/json"),
+]
+PATHS: Final = [
+    Request(method, target)
+    for method, target in [
+        ("GET", f"{_V}/images//json?all=1&x=%20"),
+        ("GET", "//version"),
+        ("POST", f"{_V}/images/./prune"),
+        ("GET", f"{_V}/images/a//b/json"),
+        ("GET", f"{_V}/images/a%2F%2Fb%20c/json"),
+        ("GET", f"{_V}/images/../json"),
+        ("POST", f"{_V}/images//tag?repo=x"),
+        ("GET", "*"),
+        ("OPTIONS", "*"),
+        ("OPTIONS", f"{_V}/images/json"),
+        ("GET", f"{_V}/images/json/"),
+        ("GET", f"{_V}/images/"),
+        ("POST", f"{_V}/images/"),
+        ("DELETE", f"{_V}/images/"),
+        ("DELETE", f"{_V}/images/%20"),
+        ("DELETE", f"{_V}/images/foo/"),
+        ("HEAD", f"{_V}/images/json"),
+        ("PUT", f"{_V}/images/json"),
+        ("POST", f"{_V}/_ping"),
+        ("HEAD", f"{_V}/_ping"),
+        ("GET", "/v1.41"),
+        ("GET", "/v1.41/"),
+        ("GET", "/v/images/json"),
+        ("GET", "/v1.99/nosuch"),
+        ("GET", "/v1/images/json"),
+        ("GET", "/v1..41/images/json"),
+        ("GET", "/v1.041/_ping"),
+        ("GET", "/v1.41.0/_ping"),
+        ("GET", f"/v1.{10**30}/_ping"),
+    ]
+]
+FILTERS: Final = [
+    *(
+        request
+        for path in ("/images/json", "/containers/json", "/networks", "/volumes", "/plugins")
+        for request in filtered(path, "{", "[]", '"x"', '{"nosuch":["x"]}', '{"label":{"a":true},"name":["x"]}')
+    ),
+    *filtered(
+        "/images/json",
+        "null",
+        '{"label":[]}',
+        '{"reference":[]}',
+        '{"reference":[null]}',
+        '{"reference":["["]}',
+        '{"reference":["docker.io/example/tiny"]}',
+        '{"dangling":[]}',
+        '{"dangling":["maybe"]}',
+        '{"dangling":["1"]}',
+        '{"dangling":{"true":false}}',
+        '{"dangling":["true","false"]}',
+        '{"before":[]}',
+        '{"since":["nosuch"]}',
+        '{"before":["UPPER"]}',
+    ),
+    *(
+        request
+        for path in ("/images/prune", "/containers/prune", "/networks/prune")
+        for request in filtered(path, "{", '{"nosuch":["x"]}', '{"until":["x"]}', '{"until":["1h","2h"]}')
+    ),
+    *filtered("/images/prune", '{"dangling":["maybe"]}'),
+    *filtered("/volumes/prune", "{", '{"until":["1h"]}'),
+    *filtered("/build/prune", "{", '{"nosuch":["x"]}', '{"label":["x"]}'),
+    *filtered("/events", "{"),
+]
+PARAMETERS: Final = [
+    Request("GET", f"{_V}/containers/json?limit=x"),
+    Request("GET", f"{_V}/containers/json?limit=-1&all=maybe"),
+    Request("GET", f"{_V}/images/json?all=1&all=0"),
+    Request("GET", f"{_V}/images/json?all=0&all=1"),
+    Request("GET", f"{_V}/images/json?all=no"),
+    Request("GET", f"{_V}/images/json?filter=nosuch"),
+    Request("GET", f"{_V}/images/json", b"all=1", _FORM),
+    Request("GET", f"{_V}/images/get?names="),
+    Request("GET", f"{_V}/images/get?names=UPPER&names=nosuch"),
+    Request("GET", f"{_V}/images/get?names=nosuch&names=UPPER"),
+    Request("GET", f"{_V}/images/get"),
+    Request("GET", f"{_V}/events?since=x"),
+    Request("GET", f"{_V}/events?since=2&until=1"),
+    Request("GET", f"{_V}/events?since=-5&until=1.5"),
+    Request("GET", f"{_V}/system/df?type=nosuch"),
+    Request("GET", f"{_V}/networks/nosuch"),
+    Request("GET", f"{_V}/networks/bridge"),
+    Request("GET", f"{_V}/distribution/UPPER/json"),
+    Request("POST", f"{_TINY}/tag"),
+    Request("POST", f"{_TINY}/tag?repo=UPPER"),
+    Request("POST", f"{_TINY}/tag?repo=a@sha256:{'0' * 64}"),
+    Request("POST", f"{_TINY}/tag?repo=sha256"),
+    Request("POST", f"{_TINY}/tag?repo=x&tag=%20"),
+    Request("POST", f"{_V}/images/nosuch/tag?repo=UPPER"),
+    Request("POST", f"{_TINY}/tag?repo=twice&tag=1&tag=2&repo=other"),
+    Request("DELETE", f"{_V}/images/twice:1"),
+    Request("POST", f"{_TINY}/tag?repo=query&tag=q", b"repo=form&tag=v1", _FORM),
+    Request("DELETE", f"{_V}/images/form:v1", b"force=1", _FORM),
+    Request("POST", f"{_TINY}/tag?tag=q", b"repo=form", f"{_FORM.upper()}; charset=utf-8"),
+    Request("DELETE", f"{_V}/images/form:q"),
+    Request("POST", f"{_TINY}/tag", b"repo=form", f"{_FORM}; x"),
+    Request("DELETE", f"{_V}/images/form"),
+    Request("POST", f"{_TINY}/tag", b"repo=form"),
+    Request(
+        "POST",
+        f"{_TINY}/tag",
+        b'--X\r\nContent-Disposition: form-data; name="repo"\r\n\r\nform\r\n--X--\r\n',
+        "multipart/form-data; boundary=X",
+    ),
+    Request("POST", f"{_TINY}/tag", b"repo=%zz", _FORM),
+    Request("POST", f"{_TINY}/tag?a;b", b"repo=%zz", _FORM),
+    Request("POST", f"{_TINY}/tag", b"a;b", _FORM),
+    Request("POST", f"{_V}/images/prune", b"filters=%7B%22nosuch%22:%5B%5D%7D", _FORM),
+    Request("POST", f"{_V}/images/load", b"junk=%zz", _FORM),
+]
+IMPORTS: Final = [
+    *imported(
+        "  ",
+        "/",
+        "/linux",
+        "linux/",
+        "linux/\u00e9",
+        "a/b/c/d",
+        "linux/*",
+        "nintendo64",
+        "linux",
+        "LINUX",
+        "amd64",
+        "linux/x86_64",
+        "linux/sparc64",
+        "linux/arm64/v8",
+        "macos",
+        "windows/amd64",
+    ),
+    *(
+        Request("POST", f"{_V}/images/create{query}")
+        for query in [
+            "",
+            "?fromSrc=-",
+            "?fromSrc=-&repo=UPPER",
+            "?fromSrc=-&repo=x&tag=%20",
+            "?fromSrc=-&changes=FROB%20x",
+            "?fromSrc=http://127.0.0.1:9/x",
+            "?fromSrc=127.0.0.1:9/x",
+            "?fromSrc=%2Fdata%2Ffile.tar",
+            "?fromSrc=ftp://x/y",
+            "?fromSrc=://",
+            "?fromSrc=http://127.0.0.1:bad/x",
+            "?fromSrc=http://a%20b/",
+            "?fromSrc=%25zz",
+            "?fromImage=x&platform=nintendo64",
+            "?fromImage=UPPER",
+            "?fromImage=x&tag=%20",
+        ]
+    ),
+    Request("POST", "/v1.31/images/create?fromImage=UPPER&platform=nintendo64"),
+    Request("POST", f"{_V}/images/create", b"fromSrc=-&repo=form", _FORM),
+    Request("DELETE", f"{_V}/images/form"),
+]
+REQUESTS: Final = [*UNREADABLE, *PATHS, *FILTERS, *PARAMETERS, *IMPORTS]
+
+
+def said(path: Path, request: Request) -> Said:
+    """Send a request, and return what is answered: of a failure the sentence, of a redirection the target."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PATIENCE)
+        connection.connect(str(path))
+        connection.sendall(request.raw())
+        answer = b""
+        try:
+            while chunk := connection.recv(1 << 16):
+                answer += chunk
+        except ConnectionResetError:
+            # Go's server does not wait for the rest of a body that it will not read.
+            pass
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = int(head.split(None, 2)[1]) if head else 0
+    if found := re.search(rb"(?im)^location: (\S+)", head):
+        return Said(status, found[1].decode())
+    return Said(status, "" if status < 300 else message(body))
+
+
+def message(body: bytes) -> str:
+    """Return the sentence of an error, or a body that is none as it is."""
+    try:
+        document: Any = json.JSONDecoder().raw_decode(body.decode())[0]
+    except ValueError:
+        return body.decode().strip()
+    return str(document["message"]) if isinstance(document, dict) else ""
+
+
+def differences() -> list[tuple[str, Said, Said]]:
+    """Read the table: a pattern of requests, and patterns of what each answers."""
+    table = TABLE.read_text().partition(_HEAD)[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(.+?)` \| (\d+) `(.*?)` \| (\d+) `(.*?)` \| [^|]+ \|$", table, flags=re.MULTILINE)
+    return [(key, Said(int(one), theirs), Said(int(other), ours)) for key, one, theirs, other, ours in rows]
+
+
+def fits(pattern: Said, found: Said) -> bool:
+    """Return whether an answer is as a row of the table says."""
+    escaped = pattern.message.replace("[", "[[]")
+    return pattern.status == found.status and fnmatchcase(found.message, escaped)
+
+
+def row_of(request: Request, theirs: Said, ours: Said) -> str | None:
+    """Return the row that explains a difference."""
+    for key, one, other in differences():
+        if fnmatchcase(request.key, key.replace("[", "[[]")) and fits(one, theirs) and fits(other, ours):
+            return f"{key} {one} {other}"
+    return None
+
+
+@pytest.fixture(scope="module")
+def answers(daemon: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Request, Said, Said]]]:
+    """What both answered, in the order in which they were asked."""
+    daemon.docker.wipe()
+    with serve(tmp_path_factory.mktemp("requests") / "root") as server:
+        for archive in ARCHIVES:
+            server.orlop("load", "-q", "-i", archive)
+            daemon.docker("load", "-q", "-i", archive)
+        engine = daemon.folder / "docker.sock"
+        yield [(request, said(engine, request), said(server.socket, request)) for request in REQUESTS]
+    daemon.docker.wipe()
+
+
+def test_requests_are_answered_as_by_an_engine(answers: list[tuple[Request, Said, Said]]) -> None:
+    unexplained = [
+        f"{request.key}\n  engine: {theirs.status} {theirs.message}\n  orlop:  {ours.status} {ours.message}"
+        for request, theirs, ours in answers
+        if theirs != ours and row_of(request, theirs, ours) is None
+    ]
+    if unexplained:
+        pytest.fail("\n".join(unexplained), pytrace=False)
+
+
+def test_every_listed_difference_is_one(answers: list[tuple[Request, Said, Said]]) -> None:
+    needed = {row_of(request, theirs, ours) for request, theirs, ours in answers if theirs != ours}
+    assert differences()
+    assert [row for row in differences() if f"{row[0]} {row[1]} {row[2]}" not in needed] == []
