@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import needs
 
 #: Files that real daemons and tools wrote; `tests/data/README.md` says which program wrote what.
 DATA = Path(__file__).parent / "data"
@@ -22,6 +25,17 @@ settings.load_profile("orlop")
 def data() -> Path:
     """The folder of test data."""
     return DATA
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what cannot run here, see `tests.needs`."""
+    for mark in item.iter_markers("needs"):
+        needs.need_all(*mark.args)
+
+
+def pytest_configure() -> None:
+    """Let no test start a program that it did not ask for: it would fail on the machine of somebody else."""
+    sys.addaudithook(needs.check_programs)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orlop.errors import LayerNotFound
 from orlop.store.backend_fs import FSStoreBackend
 from orlop.store.images import ImageStore
+from tests.unpacked import unpack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,7 @@ def unpack_images(data: Path, engine: str, folder: Path) -> Path:
     """Unpack `image/` of an engine's data root, and give the folder of its driver."""
     with tarfile.open(data / engine / "data-root.tar") as archive:
         members = [member for member in archive if member.name.removeprefix("./").startswith("image/")]
-        archive.extractall(folder, members, filter="tar")
+        unpack(archive, folder, members)
     return folder / "image" / DRIVERS[engine]
 
 

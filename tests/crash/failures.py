@@ -2,21 +2,21 @@
 
 One call fails once, as on a disk that hiccups, or it and all that change the disk after it, as on one that is full or
 dies. Of the calls of one kind on one kind of file the first or the last is tried, with one error, another one in
-another place; ``ORLOP_LONG=1`` tries every call with every error.
+another place, and of all these a share (see `pace`); ``ORLOP_LONG=1`` tries every call with every error.
 """
 
 from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tests.crash import scenarios
+from tests.crash import pace, scenarios
 from tests.crash.calls import Fail, Short
+from tests.crash.pace import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tests.crash.calls import Call, Verdict
     from tests.crash.scenarios import Stage
 
-LONG: Final = bool(os.environ.get("ORLOP_LONG"))
 _SHORT: Final = "short"
 _GROWING: Final = {"write", "pwrite64", "openat", "mkdir", "ftruncate", "fallocate", "link"}
 _ERRORS: Final[dict[str, tuple[int | str, ...]]] = {
@@ -99,7 +98,7 @@ def failing_everywhere(stage: Stage) -> Count:
     ended = stage.watched(closes=True)
     stage.note_after(ended.status)
     count = Count(len(ended.calls), len({_kind(call) for call in ended.calls}))
-    for failure in _failures(ended.calls):
+    for failure in pace.share(list(_failures(ended.calls)), stage.scenario.name):
         stage.reset()
         ended = stage.watched(failure.judge, closes=True)
         if len(ended.calls) < failure.number:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.crash.calls import supported
+from tests.crash.pace import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 TOP: Final = Path(__file__).parents[2]
-LONG: Final = bool(os.environ.get("ORLOP_LONG"))
 IN_CI: Final = bool(os.environ.get("CI"))
 # What CI runs on is known; elsewhere only Linux on these machines has been seen.
 UNSUPPORTED: Final = not supported() and not IN_CI
@@ -30,13 +30,13 @@ def run(
         module: its name in this folder.
         names: of the scenarios.
         tell: pytest's ``record_property``: what is told is shown when all tests have ended.
-        patch: Python that is run before, to make the code wrong.
+        patch: Python that is run before, to make the code wrong; then all moments are tried.
     """
     script = f"{patch}\nimport sys\nfrom tests.crash import {module}\n{module}.main()"
     done = subprocess.run(
         [sys.executable, "-c", script, *names],
         cwd=TOP,
-        env=os.environ | {"PYTHONPATH": str(TOP)},
+        env=os.environ | {"PYTHONPATH": str(TOP)} | ({"ORLOP_PACE": "1"} if patch else {}),
         capture_output=True,
         text=True,
         check=False,

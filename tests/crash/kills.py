@@ -3,27 +3,26 @@
 A step is a system call that changes something on disk, or may; the harness counts them itself. SIGKILL takes nothing
 from the disk, so that of steps before which the disk is the same one is enough. Between the pages of a database that
 SQLite writes one after the other only some moments are tried, since power losses go through these states as well.
-``ORLOP_LONG=1`` kills before every single step.
+Of all these a share is tried (see `pace`); ``ORLOP_LONG=1`` kills before every single step.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from tests.crash import scenarios
+from tests.crash import pace, scenarios
 from tests.crash.calls import Kill
+from tests.crash.pace import LONG
 
 if TYPE_CHECKING:
     from tests.crash.calls import Call, Verdict
     from tests.crash.scenarios import Stage
 
-LONG: Final = bool(os.environ.get("ORLOP_LONG"))
 _PAGES: Final = 1 if LONG else 8
 
 
@@ -88,7 +87,7 @@ def moments(stage: Stage, count: Count, *, status: int = 0) -> list[int]:
     ended = stage.watched(note)
     assert ended.status == status, stage.said()
     count.steps, count.states = len(ended.calls), len(known)
-    return found
+    return pace.share(found, stage.scenario.name)
 
 
 def main() -> None:

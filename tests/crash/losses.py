@@ -2,8 +2,8 @@
 
 A command runs once, under watch. Then each beginning of what it did is done once more to a disk that forgets what was
 not synced, in several ways (see `tests.crash.power`). Of the states that a disk may be in between the pages that SQLite
-writes a part is looked at, and a part of all states is also the start of the same command; ``ORLOP_LONG=1`` leaves
-nothing out, and tears more writes at random (``ORLOP_SEED``).
+writes a part is looked at, of all of these a share (see `pace`), and a part of them is also the start of the same
+command; ``ORLOP_LONG=1`` leaves nothing out, and tears more writes at random (``ORLOP_SEED``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from tests.crash import scenarios
+from tests.crash import pace, scenarios
+from tests.crash.pace import LONG
 from tests.crash.power import Disk, Loss, LostData, LostNames, NoLoss, RandomLoss, ZeroData, put_on_disk
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from tests.crash.power import Tree
     from tests.crash.scenarios import Stage
 
-LONG: Final = bool(os.environ.get("ORLOP_LONG"))
 _RANDOM: Final = 40 if LONG else 1
 _PAGES: Final = 1 if LONG else 5
 _AGAIN: Final = 1 if LONG else 7
@@ -99,6 +99,7 @@ def _states(stage: Stage, calls: list[Call], chance: Random, count: Count) -> It
     disk = Disk(stage.place)
     losses = [Loss(), NoLoss(), LostData(), ZeroData(), LostNames(), *[RandomLoss(chance)] * _RANDOM]
     known: set[str] = set()
+    different = 0
     for number, call in enumerate(calls, 1):
         disk.apply(call)
         for loss in losses:
@@ -109,7 +110,9 @@ def _states(stage: Stage, calls: list[Call], chance: Random, count: Count) -> It
             count.states += mark not in known
             known.add(mark)
             if call.name != "pwrite64" or count.states % _PAGES == 0:
-                yield _Step(number, len(calls), call, loss), tree
+                different += 1
+                if number == len(calls) or pace.turn(different - 1, stage.scenario.name):
+                    yield _Step(number, len(calls), call, loss), tree
 
 
 def _contents(tree: Tree) -> dict[str, bytes | None]:

@@ -17,16 +17,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tests.crash import scenarios
+from tests.crash import pace, scenarios
+from tests.crash.pace import LONG
 from tests.crash.scenarios import MULTI, Stage
 
 if TYPE_CHECKING:
     from tests.crash.calls import Call
     from tests.crash.scenarios import Scenario, Seen
 
-LONG: Final = bool(os.environ.get("ORLOP_LONG"))
-#: For how long a command sleeps that waits for the other, and for how long both may take, in seconds.
-_ASLEEP: Final = 0.02
+#: How often, a thousandth of a second apart, a command is seen asleep before it counts as one that waits for the other.
+_ASLEEP: Final = 20
+#: For how long both may take, in seconds.
 _PATIENCE: Final = float(os.environ.get("ORLOP_PATIENCE", "60"))
 
 
@@ -88,8 +89,8 @@ def raced_everywhere(first: Stage, second: Stage) -> Count:
     possible = [_one_after_the_other(*order) for order in ((first, second), (second, first))]
     possible[1] = possible[1]._replace(first=possible[1].second, second=possible[1].first)
     # Whether garbage is told from what is on its way in is asked at every step, the rest at every other one.
-    pace = 1 if LONG or "gc" in {first.scenario.name, second.scenario.name} else 2
-    for moment in _moments(first, count)[::pace]:
+    step = 1 if LONG or "gc" in {first.scenario.name, second.scenario.name} else 2
+    for moment in pace.share(_moments(first, count)[::step], f"{first.scenario.name}, {second.scenario.name}"):
         race(first, second, moment, possible, count)
     return count
 
@@ -156,16 +157,15 @@ class _Runner:
         self.begun = True
         self._pid = self._stage.begin()
 
-    def ended(self, *, asleep: float = _PATIENCE) -> bool:
-        """Wait until it has ended, or has only slept for so long; say whether it has ended."""
+    def ended(self, *, asleep: int = 0) -> bool:
+        """Wait until it has ended, or was seen asleep so often in a row; return whether it has ended."""
         until = time.monotonic() + _PATIENCE
-        awake = time.monotonic()
-        while self._pid and time.monotonic() < min(until, awake + asleep):
+        seen = 0
+        while self._pid and time.monotonic() < until and not 0 < asleep <= seen:
             pid, status = os.waitpid(self._pid, os.WNOHANG)
             if pid:
                 self._pid, self.status = 0, os.waitstatus_to_exitcode(status)
-            elif _works(self._pid):
-                awake = time.monotonic()
+            seen = seen + 1 if self._pid and not _works(self._pid) else 0
             time.sleep(0.001)
         return not self._pid
 

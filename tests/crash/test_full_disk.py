@@ -15,8 +15,8 @@ import pytest
 
 import orlop
 from orlop import errors
-from tests.interop.programs import need_root
 from tests.invariants import broken
+from tests.needs import need_mounts
 from tests.unit.layouts import packed, sha256
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ SIZE = 8 * MIB
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """Give a real file system that is small."""
-    need_root()
+    need_mounts()
     place = tmp_path / "disk"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "tmpfs", place], check=True)

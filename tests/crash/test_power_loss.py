@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.crash.calls import Call, watched
-from tests.crash.harness import IN_CI, UNSUPPORTED, run
+from tests.crash.harness import UNSUPPORTED, run
 from tests.crash.power import Disk, Loss, LostData, LostNames, NoLoss
 from tests.crash.scenarios import DATA, scenarios
+from tests.needs import need_tracing
 
 if TYPE_CHECKING:
     from tests.crash.power import Tree
@@ -58,15 +59,11 @@ def test_a_loss_of_power_shows_what_is_not_synced(patch, told):
 
 def traced(tmp_path: Path, calls: str, *arguments: object) -> list[tuple[str, list[str]]]:
     """Run orlop under strace; give each call that went well, in the order of their beginnings, with its paths."""
+    need_tracing()
     log = tmp_path / "trace"
-    try:
-        command = ["strace", "-f", "-y", "-s", "4096", "-e", f"trace={calls}", "-o", str(log), str(ORLOP)]
-        given = ["--root", str(tmp_path / "root"), *map(str, arguments)]
-        subprocess.run([*command, *given], check=True, capture_output=True)
-    except FileNotFoundError:
-        if IN_CI:
-            raise
-        pytest.skip("strace is not installed")
+    command = ["strace", "-f", "-y", "-s", "4096", "-e", f"trace={calls}", "-o", str(log), str(ORLOP)]
+    given = ["--root", str(tmp_path / "root"), *map(str, arguments)]
+    subprocess.run([*command, *given], check=True, capture_output=True)
     found = []
     for line in log.read_text().splitlines():
         begun = re.match(r"[0-9]+ +([a-z0-9_]+)\((.*)", line)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import orlop
 from tests.hostile.corpus import HARMLESS, REFUSED
 from tests.hostile.made import content
+from tests.needs import need_tracing
 
 PROGRAM = Path(__file__).with_name("load_corpus.py")
 # Everything by which a process changes what is in a directory, or a file through its name.
@@ -62,8 +62,7 @@ def asked(trace: str) -> list[tuple[str, str, bool]]:
 
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
-    if shutil.which("strace") is None and not os.environ.get("CI"):
-        pytest.skip("strace is not installed")
+    need_tracing()
     place = tmp_path_factory.mktemp("paths")
     folder, root = place / "corpus", place / "root"
     folder.mkdir()
@@ -78,8 +77,6 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     strace = ["strace", "-f", "-y", "-s", "6000", "-e", f"trace={CALLS}", "-o", str(place / "trace")]
     command = [sys.executable, str(PROGRAM), str(root), str(folder)]
     done = subprocess.run([*strace, *command], capture_output=True, text=True, check=False, cwd=place)
-    if "PTRACE" in done.stderr and not os.environ.get("CI"):
-        pytest.skip("processes cannot be traced here")
     assert done.returncode == 0, done.stderr
     loaded, refused = map(int, done.stdout.split())
     assert loaded >= len(HARMLESS)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+pytestmark = pytest.mark.needs("terminals")
+
 # What rich draws bars with: it moves the cursor, hides it, erases lines and colours text, and nothing else.
 _DRAWING = re.compile(r"\x1b\[(?:\?25[lh]|[0-9;]*[mKAGF]|[0-9]*J)")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")

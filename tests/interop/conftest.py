@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.interop.programs import Daemon, Orlop, Program, need, need_root
+from tests.interop.programs import Daemon, Orlop, Program
+from tests.needs import need, need_root
+from tests.unpacked import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,5 +64,5 @@ def context(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The build contexts of the example images: `tiny/` and `dup/`."""
     folder = tmp_path_factory.mktemp("context")
     with tarfile.open(data / "source" / "context.tar") as archive:
-        archive.extractall(folder, filter="fully_trusted")
+        unpack(archive, folder)
     return folder

@@ -12,39 +12,17 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+
+from tests.needs import PATH, missing, need, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-#: Distributions install here; a newer client elsewhere on PATH speaks another dialect.
-PATH: Final = os.pathsep.join(["/usr/sbin", "/usr/bin", "/sbin", "/bin", os.environ.get("PATH", "")])
-
 #: Long enough for a busy machine; nothing here is measured.
 PATIENCE: Final = 120
-
-
-def missing(reason: str) -> NoReturn:
-    """Skip the test on a machine that cannot run it; fail it where every program must be there, as in CI."""
-    if os.environ.get("ORLOP_REQUIRE_INTEROP") or os.environ.get("CI"):
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
-
-
-def need(program: str) -> str:
-    """Return the path of an installed program."""
-    path = shutil.which(program, path=PATH)
-    if path is None:
-        missing(f"{program} is not installed")
-    return path
-
-
-def need_root() -> None:
-    """Go on only as root."""
-    if os.geteuid() != 0:
-        missing("this needs root")
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.interop.programs import PATIENCE, Docker, Orlop, environment, need
+from tests.interop.programs import PATIENCE, Docker, Orlop, environment
+from tests.needs import need
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.interop.programs import PATIENCE, Orlop, missing
+from tests.interop.programs import PATIENCE, Orlop
+from tests.needs import missing
 
 if TYPE_CHECKING:
     from pathlib import Path

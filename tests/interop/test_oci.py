@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.interop.programs import Program, need, need_root
+from tests.interop.programs import Program
+from tests.needs import need, need_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

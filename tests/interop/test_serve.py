@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.interop.programs import PATIENCE, Program, environment, need
+from tests.interop.programs import PATIENCE, Program, environment
+from tests.needs import need
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ from docker.errors import APIError, ImageLoadError, ImageNotFound
 from python_on_whales import DockerClient
 from python_on_whales.exceptions import NoSuchImage
 
-from tests.interop.programs import need
 from tests.interop.served import serve
+from tests.needs import need
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -75,7 +75,7 @@ LISTS: Final = [
     "images --filter since=example/tiny:1.0",
     "images --filter since=example/tiny:1.0 --filter label=x",
     "images --filter before=nobody",
-    "images --filter until=24h",
+    "images --filter until=2020-01-01",
     "images --filter foo=bar",
     "images --filter dangling",
     "images --filter dangling=true example/tiny",

@@ -174,7 +174,7 @@ def delete(path: Path) -> None:
 
 def truncate(path: Path) -> None:
     """Take a file's end away."""
-    os.truncate(path, path.stat().st_size - 7)
+    overwrite(path, path.read_bytes()[:-7])
 
 
 def swap(one: Path, other: Path) -> None:

@@ -19,6 +19,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
+from tests.needs import need_terminals
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -76,6 +78,8 @@ def close(stream: IO[bytes] | None) -> None:
 @pytest.fixture
 def terminal(env: dict[str, str]) -> Callable[..., tuple[int, str]]:
     """Give what runs orlop on a terminal and returns its status and what the terminal got."""
+
+    need_terminals()
 
     def call(*arguments: object) -> tuple[int, str]:
         ours, theirs = pty.openpty()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import orlop
-from tests.interop.programs import need
+from tests.needs import need
 from tests.unit.served import Client
 
 if TYPE_CHECKING:

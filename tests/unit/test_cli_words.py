@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from orlop.cli.main import run
 from orlop.cli.output import harmless_text
 from orlop.cli.root import root
 from orlop.streams.tar_write import END, member_header, padding
+from tests.needs import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -331,12 +331,14 @@ def test_a_shell_that_is_not_known_gets_nothing(orlop: Callable[..., Result], mo
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_scripts_of_shells_are_printed_and_read(orlop: Callable[..., Result], shell: str, tmp_path: Path) -> None:
-    script = orlop("completion", shell).out
-    assert f"_ORLOP_COMPLETE={shell}_complete" in script
-    if (program := shutil.which(shell)) is not None:
-        (tmp_path / "script").write_text(script)
-        subprocess.run([program, "-n", tmp_path / "script"], check=True)
+def test_scripts_of_shells_are_printed(orlop: Callable[..., Result], shell: str) -> None:
+    assert f"_ORLOP_COMPLETE={shell}_complete" in orlop("completion", shell).out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_scripts_of_shells_are_read_by_them(orlop: Callable[..., Result], shell: str, tmp_path: Path) -> None:
+    (tmp_path / "script").write_text(orlop("completion", shell).out)
+    subprocess.run([need(shell), "-n", tmp_path / "script"], check=True)
 
 
 @pytest.mark.parametrize(
@@ -356,9 +358,7 @@ def test_scripts_of_shells_are_printed_and_read(orlop: Callable[..., Result], sh
 def test_bash_completes_names_that_it_cuts_at_colons(
     loaded: Callable[..., Result], words: tuple[str, ...], answers: list[str], tmp_path: Path
 ) -> None:
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("bash is not installed")
+    bash = need("bash")
     script = loaded("completion", "bash").out + '\nCOMP_WORDS=("$@")\nCOMP_CWORD=$(($# - 1))\n'
     program = tmp_path / "orlop"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m orlop "$@"\n')

@@ -49,6 +49,7 @@ def test_where_the_kernel_does_not_tell_nothing_is_said(proc, tmp_path, change):
     assert file_system_of(str(tmp_path), proc=str(proc)) is None
 
 
+@pytest.mark.needs("a mounted root")
 def test_this_machine_tells(tmp_path):
     found = file_system_of(str(tmp_path))
     assert found is not None

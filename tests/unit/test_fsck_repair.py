@@ -39,6 +39,7 @@ from tests.unit.damage import (
     truncate,
 )
 from tests.unit.layouts import everything, layer_tar
+from tests.unpacked import unpack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -430,7 +431,7 @@ class TestSources:
         path = single_form(root)
         archives = [(data / name).read_bytes() for name in DATA]
         for number, archive in enumerate(archives):
-            unpack(archive, tmp_path / str(number))
+            unpacked(archive, tmp_path / str(number))
         for sources in ([tmp_path / "0", tmp_path / "1"], archives):
             path.unlink()
             report = repaired(root, *(piped(one) if isinstance(one, bytes) else one for one in sources))
@@ -529,9 +530,9 @@ class TestSources:
         assert content(root) == before
 
 
-def unpack(archive: bytes, target: Path) -> None:
+def unpacked(archive: bytes, target: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(target, filter="data")
+        unpack(tar, target)
 
 
 def piped(content: bytes) -> BinaryIO:

@@ -124,6 +124,7 @@ def test_a_close_that_fails_does_not_hide_what_went_wrong_before(monkeypatch):
         interrupt()
 
 
+@pytest.mark.needs("terminals")
 def test_a_terminal_is_refused():
     controller, terminal = os.openpty()
     try:

@@ -76,10 +76,7 @@ def place(tmp_path):
     return public
 
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="becoming other users needs root")
-
-
-@needs_root
+@pytest.mark.needs("root")
 @pytest.mark.parametrize("umask", [0o077, 0o000])
 def test_members_of_a_group_share_a_store(place, umask):
     root = place / "root"
@@ -111,7 +108,7 @@ with orlop.open(root) as images:
         assert (stat.S_IMODE(state.st_mode), state.st_gid) == (wanted, GROUP), path
 
 
-@needs_root
+@pytest.mark.needs("root")
 def test_nobody_else_gets_in(place):
     root = place / "root"
     run(ONE, root, f"Store(root, group={GROUP}).close()")
@@ -120,7 +117,7 @@ def test_nobody_else_gets_in(place):
     assert str(root) in answer
 
 
-@needs_root
+@pytest.mark.needs("root")
 def test_both_work_while_the_other_has_the_store_open(place):
     root = place / "root"
     run(ONE, root, f"Store(root, group={GROUP}).close()")
@@ -136,7 +133,7 @@ def test_both_work_while_the_other_has_the_store_open(place):
     assert broken(root) == []
 
 
-@needs_root
+@pytest.mark.needs("root")
 def test_what_lies_beside_a_store_may_be_shut(place):
     root = place / "root"
     run(ONE, root, f"Store(root, group={GROUP}).close()")
@@ -149,7 +146,7 @@ def test_what_lies_beside_a_store_may_be_shut(place):
     assert run(ONE, root, "orlop.open(root).df()").startswith("PERMISSION_DENIED")
 
 
-@needs_root
+@pytest.mark.needs("root")
 def test_a_group_that_one_is_no_member_of_is_refused(place):
     assert run(ONE, place / "root", "Store(root, group=0)", groups=(ONE,)).startswith("PERMISSION_DENIED")
 

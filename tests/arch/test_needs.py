@@ -1,0 +1,54 @@
+"""Tests say what they need beyond the README: `tests/needs.py` is the one place that looks for it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import needs
+
+TESTS = Path(__file__).parents[1]
+ELSEWHERE = sorted(
+    path for path in TESTS.rglob("*.py") if path != TESTS / "needs.py" and TESTS / "data" not in path.parents
+)
+
+
+def looking(path: Path) -> list[str]:
+    """Return each place of a test that looks by itself for what may be missing, and skips."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            skips = called.endswith("mark.skipif") and "geteuid" in ast.unparse(node)
+            if skips or called in {"pytest.skip", "pytest.importorskip", "shutil.which"}:
+                found.append(f"{path.relative_to(TESTS)}:{node.lineno}: {called}")
+    return found
+
+
+def test_one_place_says_what_is_missing() -> None:
+    assert [line for path in ELSEWHERE for line in looking(path)] == []
+
+
+def test_a_program_that_a_test_did_not_ask_for_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "asked", set())
+    with pytest.raises(AssertionError, match="did not say that it needs it"):
+        subprocess.run(["mount", "--version"], check=True)
+    needs.asked.add("true")
+    subprocess.run(["true"], check=True)
+    subprocess.run([sys.executable, "-c", ""], check=True)
+
+
+@pytest.mark.parametrize(
+    ("ci", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)], ids=["elsewhere", "in CI"]
+)
+def test_what_is_missing_is_skipped_and_fails_in_ci(
+    monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setenv("ORLOP_REQUIRE_INTEROP", "")
+    with pytest.raises(outcome, match="orlop-no-such-program is not installed"):
+        needs.need_all("orlop-no-such-program")

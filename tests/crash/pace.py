@@ -1,0 +1,31 @@
+"""How many of its moments a harness tries: each harness knows which ones differ, and takes a share of them.
+
+`./dev test` takes every other one, ``ORLOP_PACE=16`` every sixteenth (so `.ci/bare`), ``ORLOP_PACE=1`` all of them;
+``ORLOP_LONG=1`` also those that hardly differ. Which ones a command gets follows from its name, so that together they
+cover more than each alone, and a run finds what the one before it found.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, TypeVar
+from zlib import crc32
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_T = TypeVar("_T")
+
+LONG: Final = bool(os.environ.get("ORLOP_LONG"))
+PACE: Final = 1 if LONG else int(os.environ.get("ORLOP_PACE", "2"))
+
+
+def turn(number: int, name: str) -> bool:
+    """Return whether the moment with a number, counted from 0, belongs to the share of a command, as the first does."""
+    return number == 0 or (number + crc32(name.encode())) % PACE == 0
+
+
+def share(moments: Sequence[_T], name: str) -> list[_T]:
+    """Return the share of a command's moments, with the first and the last of them."""
+    last = len(moments) - 1
+    return [moment for number, moment in enumerate(moments) if number == last or turn(number, name)]
