@@ -47,7 +47,8 @@ def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRE
     """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if not 0 <= version < _NO_VERSION or (version == 0 and _has_tables(connection)):
-        msg = f"{path} is damaged (it says that it is of schema {version}); run `orlop fsck --repair`, or restore it from a backup"
+        what = f"{path} is damaged (it says that it is of schema {version})"
+        msg = f"{what}; run `orlop fsck --repair`, or restore it from a backup"
         raise DatabaseDamaged(msg)
     if version > schema.version:
         msg = f"{path} was written by a newer orlop (schema {version}, this one knows {schema.version}); upgrade orlop"
