@@ -10,14 +10,18 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import orlop
 from orlop import errors
 from orlop.store import metadata_sqlite_log
-from orlop.store.metadata_sqlite_log import Log, Witness, journal_fault, log_fault, read_log, read_witness
+from orlop.store.metadata_sqlite_log import Log, journal_fault, log_fault, read_log, read_witness
 from tests.unit.damage import copied
+
+if TYPE_CHECKING:
+    from orlop.store.metadata_sqlite_log import Witness
 
 LEAVE = """
 import os, sys, orlop
@@ -57,7 +61,11 @@ def flipped(root: Path, at: int, bit: int = 4) -> None:
 
 
 def files(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".reserve"}
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and path.suffix != ".reserve"
+    }
 
 
 def log_of(root: Path) -> tuple[Log, Witness]:

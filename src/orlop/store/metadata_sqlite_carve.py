@@ -1,7 +1,7 @@
 """Documents found by their digest in the bytes of a database, whatever the pages around them say.
 
-A row that holds a document begins with its digest as a text of 71 bytes. Before it lie the sizes of its columns, after it
-the rest of the row; what does not fit on the page goes on in others, each of which names the next.
+A row that holds a document begins with its digest as a text of 71 bytes. Before it lie the sizes of its columns, after
+it the rest of the row; what does not fit on the page goes on in others, each of which names the next.
 """
 
 from __future__ import annotations

@@ -21,7 +21,9 @@ DATABASE: Final = "metadata.db"
 """The subject of problems with the database as a whole."""
 _UNKNOWN: Final = frozenset(("schema", "value-invalid"))
 # Nothing else can be wrong with what is only read.
-_DAMAGE: Final = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_ERROR))
+_DAMAGE: Final = frozenset(
+    (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_ERROR)
+)
 _BATCH: Final = 256
 """Rows whose content is read in one transaction: logs grow as long as one lasts."""
 
@@ -149,7 +151,9 @@ def _readable(problems: Iterator[RowProblem]) -> Iterator[RowProblem]:
     except (sqlite3.Error, UnicodeDecodeError) as error:
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF not in _DAMAGE:
             raise
-        yield RowProblem("database", DATABASE, f"the database is damaged ({error}); repair it, or restore it from a backup")
+        yield RowProblem(
+            "database", DATABASE, f"the database is damaged ({error}); repair it, or restore it from a backup"
+        )
 
 
 def _database(connection: sqlite3.Connection, *, verify: bool) -> Iterator[RowProblem]:

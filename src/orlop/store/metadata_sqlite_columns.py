@@ -1,8 +1,8 @@
 """What each column of each table must hold, and who looks at it.
 
 The tables are strict, but SQLite enforces that only as it writes: a damaged page returns anything. `COLUMNS` names for
-every column the kind of its values, which is checked here for every row, and what else must hold of it, with the kind of
-the problem by which a look at the rows or at the blobs names it.
+every column the kind of its values, which is checked here for every row, and what else must hold of it, with the
+kind of the problem by which a look at the rows or at the blobs names it.
 
 | table | column | beside its kind | found as |
 |---|---|---|---|
@@ -64,7 +64,12 @@ COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
     ),
     "image_metadata": (Column("image", "text"), Column("key", "text"), Column("value", "bytes")),
     "image_labels": (Column("image", "text"), Column("labels", "text")),
-    "reference": (Column("name", "text"), Column("suffix", "text"), Column("image", "text"), Column("updated", "number")),
+    "reference": (
+        Column("name", "text"),
+        Column("suffix", "text"),
+        Column("image", "text"),
+        Column("updated", "number"),
+    ),
     "blob": (Column("digest", "text"), Column("size", "number"), Column("compression", "text")),
     "diff": (
         Column("id", "text"),

@@ -24,9 +24,9 @@ What must never happen: SQLite opens a log that is cut. What must not be taken f
 or a failed commit leaves. One case stays open: damage of the very last transaction, without the witness, looks like the
 loss of power that may have been its cause.
 
-While some process has the database open, nobody recovers, and nothing is asked. Whether one has, the lock says that each
-of them holds on a byte of ``metadata.db-shm``. Closing a file ends all locks that a process has on it: where this process
-has the database open itself, the files must not be touched at all.
+While some process has the database open, nobody recovers, and nothing is asked. Whether one has, the lock says that
+each of them holds on a byte of ``metadata.db-shm``. Closing a file ends all locks that a process has on it: where this
+process has the database open itself, the files must not be touched at all.
 """
 
 from __future__ import annotations
@@ -324,9 +324,7 @@ def _fault(path: str) -> str | None:
         return None
     if not log.has_header:
         return f"the header of the log {path}-wal is damaged, and with it {lost} frames are lost"
-    return (
-        f"the log {path}-wal is damaged at frame {log.valid + 1}, and committed changes up to frame {lost} are behind it"
-    )
+    return f"the log {path}-wal is damaged at frame {log.valid + 1}, and committed changes up to frame {lost} are behind it"
 
 
 def _gone(path: str, witness: Witness | None) -> str | None:
@@ -342,8 +340,8 @@ def _gone(path: str, witness: Witness | None) -> str | None:
 def journal_fault(path: str) -> str | None:
     """Return what is wrong with the journal of the database at ``path``, as a clause, or nothing.
 
-    A database that is not in WAL mode, as one that was moved, undoes what was interrupted by its journal. SQLite stops at
-    the first record with a wrong checksum here, too. Records are on disk before the header counts them.
+    A database that is not in WAL mode, as one that was moved, undoes what was interrupted by its journal. SQLite stops
+    at the first record with a wrong checksum here, too. Records are on disk before the header counts them.
 
     Raises:
         OSError: it cannot be read.

@@ -253,7 +253,9 @@ class RowMender:
     def correct(self, digest: str, damaged: bytes, right: bytes) -> bool:
         """Put the right bytes in place of those that are damaged of a config or a manifest; say whether they were."""
         image = self._run("UPDATE image SET config = ? WHERE id = ? AND config = ?", (right, digest, damaged))
-        manifest = self._run("UPDATE manifest SET content = ? WHERE digest = ? AND content = ?", (right, digest, damaged))
+        manifest = self._run(
+            "UPDATE manifest SET content = ? WHERE digest = ? AND content = ?", (right, digest, damaged)
+        )
         return image.rowcount + manifest.rowcount > 0
 
     def set_manifest(self, row: ManifestRow) -> None:

@@ -2,8 +2,8 @@
 
 The old database is read from a copy, and nothing in it is believed:
 
-- its schema is compared with what its version lays out; where it differs, the pages that hold it are replaced by those of
-  a new database, in which every table begins at the same page;
+- its schema is compared with what its version lays out; where it differs, the pages that hold it are replaced by those
+  of a new database, in which every table begins at the same page;
 - each table is read from both ends, and each index that holds whole rows too, so that one bad page hides only the rows
   between; what the two say is put together, and where they differ the one that leads to something is taken;
 - configs and manifests are named by their digests. One that the table does not give, although an index or another row
@@ -79,8 +79,9 @@ def _make_readable(path: str) -> None:
     """Give a database whose schema is damaged the pages of one that is not; roots are where they always are."""
     with suppress(*_UNREADABLE), closing(_opened(path)) as connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        faults = shape_faults(connection)
-        if version in LAID_OUT and not any(one.type == "table" and one.what != "foreign" for one in faults):
+        faults = [one for one in shape_faults(connection) if one.type == "table" and one.what != "foreign"]
+        whole = connection.execute("PRAGMA integrity_check(sqlite_schema)").fetchall() == [("ok",)]
+        if version in LAID_OUT and whole and not faults:
             return
     fresh = f"{path}.part"
     with suppress(FileNotFoundError):
@@ -109,7 +110,6 @@ def _opened(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
     # Else one object that cannot be understood hides all others.
     connection.execute("PRAGMA writable_schema=ON")
-    connection.execute("PRAGMA cell_size_check=ON")
     return connection
 
 
@@ -262,7 +262,11 @@ class _Found:
 
     def _metadata(self) -> dict[tuple[str, str], bytes]:
         found = {key: row[2] for key, row in self.tables["image_metadata"].items() if key[1] != "parent"}
-        parents = {(row[0], row[2].decode("ascii", "replace")) for row in self.tables["image_metadata"].values() if row[1] == "parent"}
+        parents = {
+            (row[0], row[2].decode("ascii", "replace"))
+            for row in self.tables["image_metadata"].values()
+            if row[1] == "parent"
+        }
         parents |= self._index("image_metadata", "image_children", "image", "value", where="WHERE key = 'parent'")
         for image, parent in sorted(parents, key=lambda one: (self._is_image(one[1]), one)):
             if Digest.unchecked(parent).is_valid:
@@ -290,7 +294,8 @@ def _fill(connection: sqlite3.Connection, found: _Found) -> None:
             facts = None
         row = found.tables["image"].get((image,), (None, None, None, 0, 0))
         chain, created, created_ns = (facts.chain, facts.created, facts.created_ns) if facts else row[2:5]
-        put("INSERT INTO image (id, config, chain, created, created_ns) VALUES (?, ?, ?, ?, ?)", (image, config, chain, created, created_ns))  # fmt: skip
+        values = (image, config, chain, created, created_ns)
+        put("INSERT INTO image (id, config, chain, created, created_ns) VALUES (?, ?, ?, ?, ?)", values)
         if facts is not None and facts.labels is not None:
             put("INSERT INTO image_labels VALUES (?, ?)", (image, json.dumps(facts.labels)))
     for (image, key), value in found.metadata.items():

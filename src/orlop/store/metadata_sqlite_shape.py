@@ -1,7 +1,7 @@
 """Whether a database has the tables, indexes and triggers that its version lays out, and nothing else.
 
-What somebody puts into a database acts with the rights of whoever opens it: a trigger changes rows behind a write, a view
-in a table's place answers for it. What is missing makes answers slow, or wrong.
+What somebody puts into a database acts with the rights of whoever opens it: a trigger changes rows behind a write, a
+view in a table's place answers for it. What is missing makes answers slow, or wrong.
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ def reading_schema(path: str) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        msg = f"{path} is damaged ({error.reason} in its schema); run `orlop fsck --repair`, or restore it from a backup"
+        msg = (
+            f"{path} is damaged ({error.reason} in its schema); run `orlop fsck --repair`, or restore it from a backup"
+        )
         raise DatabaseDamaged(msg) from error
 
 

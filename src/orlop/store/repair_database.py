@@ -1,11 +1,11 @@
-"""A damaged database put right: its log, its indexes and triggers, and where that is not enough, a new one from its rows.
+"""A damaged database put right: its log, its indexes and triggers, or else a new one made of its rows.
 
 The steps, each of which is whole or undone, so that a repair that was killed can be run again:
 
 1. A log that is cut is made whole and takes the name of the old one. Nobody may have the database open meanwhile: it is
    locked as SQLite locks it, and is not opened before the log is whole.
-2. Triggers, views and indexes that are not of this version go, those of this version are made again, in one transaction.
-   It is undone where anything is still wrong with a row then: an index may know what the table has lost.
+2. Triggers, views and indexes that are not of this version go, those of this version are made again, in one
+   transaction. It is undone where anything is still wrong with a row then: an index may know what the table has lost.
 3. A new database is made beside the old one from what can be read (`metadata_sqlite_salvage`). The old one's log is
    carried into it, so that it is one file, and goes; then the new one takes its name, in one step.
 
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreInUse
 from orlop.store.metadata_sqlite_check import row_problems
 from orlop.store.metadata_sqlite_errors import explaining_sqlite
-from orlop.store.metadata_sqlite_log import is_open, journal_fault, log_fault, read_log, read_witness
+from orlop.store.metadata_sqlite_log import BESIDE, is_open, journal_fault, log_fault, read_log, read_witness
 from orlop.store.problem import NOTE, Problem, Repair
 from orlop.streams.files import CHUNK, explaining, fsync_directory
 
@@ -150,8 +150,7 @@ class DatabaseRepair:
             with self._store.metadata.write():
                 mender = self._store.metadata.mender()
                 done = [Repair("schema", name, message) for name, message in mender.put_shape_right()]
-                if mender.has_damaged_rows():
-                    raise _NotEnough
+                _require(not mender.has_damaged_rows())
         except (_NotEnough, StorageError, sqlite3.Error, UnicodeDecodeError) as error:
             if isinstance(error, (NoSpace, PermissionDenied, ReadOnlyStore)):
                 raise
@@ -213,9 +212,8 @@ class DatabaseRepair:
     def _keep(self, database: int) -> list[str]:
         """Put copies of the database and of what belongs to it into the quarantine."""
         kept = [self._quarantine.keep(self._path, database)]
-        for suffix in ("-wal", "-journal"):
-            if os.path.lexists(f"{self._path}{suffix}"):
-                kept.append(self._quarantine.keep(f"{self._path}{suffix}"))
+        beside = [f"{self._path}{suffix}" for suffix in BESIDE]
+        kept += [self._quarantine.keep(path) for path in beside if os.path.lexists(path)]
         self._quarantine.sync()
         return kept
 
@@ -247,6 +245,11 @@ class DatabaseRepair:
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         os.rename(part, path)
+
+
+def _require(enough: bool) -> None:  # noqa: FBT001 - it is what is required
+    if not enough:
+        raise _NotEnough
 
 
 def _write(path: str, content: bytes, mode: int) -> None:

@@ -1,0 +1,246 @@
+"""A damaged database: fsck finds it, a repair brings back what is not hit, and what it cannot bring back it says."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+import orlop
+from orlop import errors, stores
+from orlop.store.corrected import corrected
+from orlop.store.metadata_sqlite_check import digest_of
+from orlop.store.metadata_sqlite_columns import COLUMNS
+from tests.crash.harness import LONG
+from tests.unit.damage import ask, copied, kinds, sql
+from tests.unit.test_sqlite_log import LEAVE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_FLIPS = 4096 * 8 if LONG else 1
+
+
+@pytest.fixture
+def root(whole: Path, tmp_path: Path) -> Path:
+    return copied(whole, tmp_path / "root")
+
+
+def images(root: Path) -> dict[str, tuple[list[str], bytes]]:
+    """Every image, with its names and as it is saved."""
+    found = {}
+    with orlop.open(root) as store:
+        for image in list(store.image_store.ids()):
+            out = io.BytesIO()
+            store.save([str(image)], out)
+            found[str(image)] = ([], out.getvalue())
+        for listed in store.images(all=True):
+            found[str(listed.id)][0].extend(sorted(map(str, listed.references)))
+    return found
+
+
+def rows(root: Path) -> dict[str, list[str]]:
+    """All rows of a store but what is told of the past."""
+    return {
+        table: sorted(map(repr, ask(root, f"SELECT * FROM {table}")))
+        for table in COLUMNS
+        if table not in {"event", "lease"}
+    }
+
+
+def flip_bit(path: Path, at: int, bit: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        (byte,) = file.read(1)
+        file.seek(at)
+        file.write(bytes((byte ^ 1 << bit,)))
+
+
+class TestWhatDoesNotBelongThere:
+    TRIGGER = "CREATE TRIGGER evil AFTER UPDATE ON reference BEGIN UPDATE reference SET image = old.image; END"
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            TRIGGER,
+            "CREATE VIEW reference_view AS SELECT * FROM reference",
+            "CREATE INDEX more ON reference (updated)",
+            "DROP INDEX image_chain",
+            "DROP TRIGGER parent_gone",
+            "CREATE TABLE notes (text)",
+        ],
+    )
+    def test_every_command_refuses_and_a_repair_removes_it(self, whole, root, statement):
+        before = rows(root)
+        sql(root, statement)
+        with pytest.raises(errors.DatabaseDamaged, match="fsck --repair"), orlop.open(root) as store:
+            store.images()
+        report = stores.fsck(root)
+        assert "schema" in kinds(report.damage)
+        report = stores.fsck(root, repair=True)
+        assert report.state == "repaired"
+        assert stores.fsck(root).damage == ()
+        assert rows(root) == before
+
+    def test_one_that_comes_while_a_program_works_stops_its_next_step(self, root):
+        with orlop.open(root) as store:
+            name = str(store.images()[0].references[0])
+            sql(root, self.TRIGGER)
+            for act in (store.images, lambda: store.tag(name, "other:name")):
+                with pytest.raises(errors.DatabaseDamaged, match="evil"):
+                    act()
+            sql(root, "DROP TRIGGER evil")
+            store.tag(name, "other:name")
+
+    def test_a_table_of_somebody_else_is_kept_aside(self, root):
+        sql(root, "CREATE TABLE notes (text)", "INSERT INTO notes VALUES ('mine')")
+        stores.fsck(root, repair=True)
+        (kept,) = (root / "quarantine").iterdir()
+        with closing(sqlite3.connect(kept)) as database:
+            assert database.execute("SELECT text FROM notes").fetchone() == ("mine",)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE reference SET name = CAST(x'646f636b6572ff' AS TEXT) WHERE suffix = ':1.0'",
+        "UPDATE image_metadata SET key = CAST(x'ff' AS TEXT) WHERE key = 'parent'",
+        "INSERT INTO event (time, kind, action, actor, attributes) VALUES (1, 'image', 'tag', 'x', 'no document')",
+        "INSERT INTO event (time, kind, action, actor, attributes) VALUES (1, CAST(x'c3' AS TEXT), '', '', '{}')",
+        "UPDATE image SET config = substr(config, 2)",
+        "UPDATE manifest SET media_type = CAST(x'ff41' AS TEXT)",
+        "INSERT INTO lease VALUES (CAST(x'ff' AS TEXT), 'sha256:')",
+    ],
+)
+def test_what_a_column_cannot_hold_is_found_and_ends_no_look(root, statement):
+    sql(root, statement)
+    for quick in (True, False):
+        report = stores.fsck(root, quick=quick)
+        if not quick or "config" not in statement:
+            assert report.damage, statement
+    stores.fsck(root, repair=True)
+    assert "value-invalid" not in kinds(stores.fsck(root).damage)
+
+
+def test_an_index_that_misses_an_entry_is_made_again_in_place(whole, root):
+    before = rows(root)
+    with closing(sqlite3.connect(root / "metadata.db")) as database, database:
+        database.execute("PRAGMA writable_schema=ON")
+        database.execute("UPDATE sqlite_schema SET sql = replace(sql, '(chain)', '(head)') WHERE name = 'image_chain'")
+    with closing(sqlite3.connect(root / "metadata.db")) as database, database:
+        database.execute("REINDEX image_chain")
+        database.execute("PRAGMA writable_schema=ON")
+        database.execute("UPDATE sqlite_schema SET sql = replace(sql, '(head)', '(chain)') WHERE name = 'image_chain'")
+    assert kinds(stores.fsck(root).damage) == ["database"]
+    report = stores.fsck(root, repair=True)
+    assert report.state == "repaired"
+    assert "all indexes were made again" in report.repairs[0].message
+    assert rows(root) == before
+    assert not (root / "quarantine").exists()
+
+
+def test_a_wrong_bit_of_a_document_is_put_right_by_its_digest(root):
+    before = rows(root)
+    with closing(sqlite3.connect(root / "metadata.db")) as database, database:
+        for table, key, column in (("image", "id", "config"), ("manifest", "digest", "content")):
+            for name, content in database.execute(f"SELECT {key}, {column} FROM {table}").fetchall():
+                damaged = content[:40] + bytes((content[40] ^ 16,)) + content[41:]
+                database.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (damaged, name))
+                assert corrected(damaged, name) == content
+    assert {"config-damaged", "manifest-damaged"} <= set(kinds(stores.fsck(root).damage))
+    assert stores.fsck(root, repair=True).state == "repaired"
+    assert rows(root) == before
+    assert corrected(b"some document", digest_of(b"some documents")) is None
+
+
+def test_one_that_somebody_has_open_is_not_replaced(root):
+    flip_bit(root / "metadata.db", 4096 * 9, 3)
+    with closing(sqlite3.connect(root / "metadata.db")) as database:
+        database.execute("PRAGMA user_version").fetchone()
+        database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        script = "import sys\nfrom orlop import stores, errors\ntry: stores.fsck(sys.argv[1], repair=True)\n"
+        script += "except errors.StoreInUse: sys.exit(5)"
+        done = subprocess.run([sys.executable, "-c", script, root], check=False, timeout=60)
+    assert done.returncode == 5
+
+
+def pages(path: Path, chance: Random, flips: int, page: int = 4096, first: int = 0) -> list[tuple[int, int]]:
+    """Places in every page of a file: some in its head, where all of the page depends on it, some anywhere."""
+    found = []
+    for start in range(first, path.stat().st_size - page + 1, page):
+        if flips > page:
+            found += [(start + at, bit) for at in range(page) for bit in range(8)]
+            continue
+        found += [(start + chance.randrange(40), chance.randrange(8)) for _ in range(flips)]
+        found += [(start + chance.randrange(page), chance.randrange(8)) for _ in range(flips)]
+    return found
+
+
+@pytest.fixture(scope="module")
+def store(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small store, with nobody at work in it."""
+    root = tmp_path_factory.mktemp("small") / "root"
+    with orlop.open(root) as images:
+        images.load(data / "dockerd-20.10-overlay2" / "parent-child.tar")
+        images.load(data / "other-tools" / "skopeo-oci-archive.tar")
+    return root
+
+
+def brought_back(
+    base: Path, place: Path, name: str, flips: list[tuple[int, int]], tell: Callable[[str, object], None]
+) -> None:
+    """Flip each bit in a copy; see that what is not found changes nothing, and that a repair brings back everything."""
+    target = place / "flipped"
+    before = images(copied(base, place / "before"))
+    count = {"flips": 0, "found": 0, "the same again": 0}
+    lost: list[str] = []
+    for at, bit in flips:
+        shutil.rmtree(target, ignore_errors=True)
+        copied(base, target)
+        flip_bit(target / name, at, bit)
+        count["flips"] += 1
+        try:
+            damage = stores.fsck(target).damage
+        except errors.StoreTooNew:
+            continue  # no command does anything with it
+        if damage:
+            count["found"] += 1
+            report = stores.fsck(target, repair=True)
+            assert report.damage == (), (at, bit, report)
+            assert stores.fsck(target).damage == (), (at, bit)
+            lost += [one.message for one in report.problems if one.kind == "lost"]
+        after = images(target)
+        assert {image: saved for image, (_, saved) in after.items() if image in before} == {
+            image: saved for image, (_, saved) in before.items()
+        }, (at, bit, damage)
+        count["the same again"] += after == before
+        for image, (names, _) in before.items():
+            # A name may be lost, or be another one, only where its bytes were hit.
+            assert len(set(names) - set(after[image][0])) <= bool(damage), (at, bit, damage)
+    print(name, count, lost)
+    tell("counted", f"flips: {name}: " + ", ".join(f"{word} {number}" for word, number in count.items()))
+    assert count["found"] > len(flips) // 20
+
+
+def test_after_a_flip_in_any_page_of_the_database_everything_comes_back(store, tmp_path, record_property):
+    flips = pages(store / "metadata.db", Random(os.environ.get("ORLOP_SEED", "1")), _FLIPS)
+    brought_back(store, tmp_path, "metadata.db", flips[:: 1 if LONG else 2], record_property)
+
+
+def test_after_a_flip_in_any_frame_of_the_log_everything_comes_back(data, tmp_path, record_property):
+    root = tmp_path / "root"
+    archive = data / "dockerd-20.10-overlay2" / "parent-child.tar"
+    subprocess.run([sys.executable, "-c", LEAVE, root, archive], check=True, timeout=60)
+    chance = Random(os.environ.get("ORLOP_SEED", "1"))
+    log = root / "metadata.db-wal"
+    flips = pages(log, chance, _FLIPS, 4120, 32)
+    brought_back(root, tmp_path, "metadata.db-wal", flips[:: 1 if LONG else 3], record_property)
