@@ -37,7 +37,7 @@ def root(whole: Path, tmp_path: Path) -> Path:
 
 def images(root: Path) -> dict[str, tuple[list[str], bytes]]:
     """Every image, with its names and as it is saved."""
-    found = {}
+    found: dict[str, tuple[list[str], bytes]] = {}
     with orlop.open(root) as store:
         for image in list(store.image_store.ids()):
             out = io.BytesIO()
