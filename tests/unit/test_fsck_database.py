@@ -37,7 +37,7 @@ def root(whole: Path, tmp_path: Path) -> Path:
 
 def images(root: Path) -> dict[str, tuple[list[str], bytes]]:
     """Every image, with its names and as it is saved."""
-    found = {}
+    found: dict[str, tuple[list[str], bytes]] = {}
     with orlop.open(root) as store:
         for image in list(store.image_store.ids()):
             out = io.BytesIO()
@@ -112,7 +112,7 @@ class TestWhatDoesNotBelongThere:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE reference SET name = CAST(x'646f636b6572ff' AS TEXT) WHERE suffix = ':1.0'",
+        "INSERT INTO reference VALUES (CAST(x'646f636b6572ff' AS TEXT), ':1', 'sha256:', 1)",
         "UPDATE image_metadata SET key = CAST(x'ff' AS TEXT) WHERE key = 'parent'",
         "INSERT INTO event (time, kind, action, actor, attributes) VALUES (1, 'image', 'tag', 'x', 'no document')",
         "INSERT INTO event (time, kind, action, actor, attributes) VALUES (1, CAST(x'c3' AS TEXT), '', '', '{}')",

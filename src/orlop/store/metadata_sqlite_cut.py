@@ -3,9 +3,9 @@
 Each frame has the checksum of everything before it, so that a bad frame hides all later ones although their bytes are
 right. They are taken up again by summing anew. Of the bad frame itself its own checksum tells which bit may be wrong:
 the sum is linear, so that a flipped bit changes it by an amount of its own. In the upper eight bits of a word several
-places share one amount: the more likely ones are those where the page had another value before. Where no bit fits, the log is
-tried with the frame as it is, and without it, and at last as SQLite would read it; the caller decides by what the
-database is worth with each.
+places share one amount: the more likely ones are those where the page had another value before. Where no bit fits, the
+log is tried with the frame as it is, and without it, and at last as SQLite would read it; the caller decides by what
+the database is worth with each.
 """
 
 from __future__ import annotations

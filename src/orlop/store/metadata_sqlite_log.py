@@ -324,7 +324,8 @@ def _fault(path: str) -> str | None:
         return None
     if not log.has_header:
         return f"the header of the log {path}-wal is damaged, and with it {lost} frames are lost"
-    return f"the log {path}-wal is damaged at frame {log.valid + 1}, and committed changes up to frame {lost} are behind it"
+    where = f"the log {path}-wal is damaged at frame {log.valid + 1}"
+    return f"{where}, and committed changes up to frame {lost} are behind it"
 
 
 def _gone(path: str, witness: Witness | None) -> str | None:
@@ -349,7 +350,7 @@ def journal_fault(path: str) -> str | None:
     data = _read(f"{path}-journal")
     if not data or data[0] == 0:
         return None
-    at, page = 0, 0
+    at, page, step = 0, 0, 0
     while at == 0 or data[at : at + 8] == _JOURNAL_MAGIC:
         if data[at : at + 8] != _JOURNAL_MAGIC or len(data) < at + _JOURNAL.size:
             return f"the header of the journal {path}-journal is damaged"

@@ -70,7 +70,7 @@ class RowsRepair:
                 digest = Digest.unchecked(one.subject)
                 content = rows.config(digest) if one.kind == "config-damaged" else self._manifest(one.subject)
             right = None if content is None else corrected(content, one.subject)
-            if right is None:
+            if content is None or right is None:
                 continue
             with self._store.metadata.write():
                 mender = self._store.metadata.mender()
