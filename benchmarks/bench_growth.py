@@ -15,6 +15,8 @@ import sys
 
 from measure import ENVIRONMENT, MIB, ROOT
 
+AGAIN = 4
+SUSPICIOUS = 2.5
 PAGE = ROOT / "docs" / "reliability.md"
 _NAMES = "from tests.hostile.lists import LISTS; print(*(f'{one.count} {one.name}' for one in LISTS), sep='\\n')"
 
@@ -27,16 +29,22 @@ def measured(*arguments: str) -> str:
 
 
 def row(name: str, count: int, turns: int) -> str:
-    found = json.loads(measured("-m", "tests.hostile.growth", name, str(count), str(turns)))
-    once, twice = found["once"], found["twice"]
-    peak = -(-found["peak"] // MIB)
+    once = twice = float("inf")
+    peak = 0
+    # Other programs on the machine only ever add to a time: what seems to grow fast is measured again.
+    for _ in range(AGAIN):
+        found = json.loads(measured("-m", "tests.hostile.growth", name, str(count), str(turns)))
+        once, twice = min(once, found["once"]), min(twice, found["twice"])
+        peak = max(peak, -(-found["peak"] // MIB))
+        if twice < SUSPICIOUS * once:
+            break
     print(f"{name}: {twice / once:.1f}", file=sys.stderr)
     return f"| {name} | {count:,} | {once:.2f} | {twice:.2f} | {twice / once:.1f} | {peak} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--turns", type=int, default=3, help="of which the least counts")
+    parser.add_argument("--turns", type=int, default=1, help="in a process, of which the least counts")
     parser.add_argument("--times", type=int, default=1, help="how many times as long as in the tests the lists are")
     options = parser.parse_args()
     rows = []
