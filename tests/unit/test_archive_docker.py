@@ -16,11 +16,15 @@ import pytest
 
 import orlop
 from orlop.errors import ImageNotFound, ReferenceNotFound
+from orlop.model import gojson
 from orlop.model.digest import Digest, ImageID
 from orlop.streams.compression import Compression, detect
+from tests.hostile import made
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from orlop.model.image import Image
 
 ENGINES = ("dockerd-20.10-overlay2", "dockerd-20.10-vfs", "dockerd-29-overlay2", "dockerd-29-containerd")
 ARCHIVES = ("tiny", "dup", "dup-by-id", "multi", "parent-child")
@@ -353,3 +357,33 @@ def test_a_missing_layer_is_mended_by_loading_again(images, data, tmp_path):
     images.load(archive)
     images.save(["example/tiny:1.0"], tmp_path / "out.tar")
     assert (tmp_path / "out.tar").read_bytes() == archive.read_bytes()
+
+
+def test_the_write_of_a_load_parses_no_document(images, data, monkeypatch):
+    parsed = []
+    read = gojson._read
+
+    def noted(raw: bytes) -> Any:
+        parsed.append(images._store.metadata.in_block())
+        return read(raw)
+
+    monkeypatch.setattr(gojson, "_read", noted)
+    images.load(data / "dockerd-29-overlay2" / "multi.tar")
+    assert len(parsed) > 3
+    assert not any(parsed)
+
+
+def test_one_image_may_be_listed_any_number_of_times(images, monkeypatch):
+    kept = []
+    keep = images.image_store.keep
+
+    def noted(image: Image) -> ImageID:
+        kept.append(image.id)
+        image_id: ImageID = keep(image)
+        return image_id
+
+    monkeypatch.setattr(images._store.images, "keep", noted)
+    listed = [made.entry(RepoTags=[f"a:{number}"]) for number in range(50)]
+    report = images.load(io.BytesIO(made.content(made.docker(manifest__json=json.dumps(listed).encode()))))
+    assert len(report.images) == 50
+    assert kept == [report.images[0].id]

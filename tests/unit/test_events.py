@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 import tarfile
@@ -11,7 +12,8 @@ import pytest
 
 import orlop
 from orlop import errors
-from orlop.store.events import KEPT
+from orlop.store.events import KEPT, LABELS
+from tests.hostile.made import config, content, docker, entry
 
 TINY = "sha256:8126e24b2462f21d011c30e61cf0a955bed4bdaf1731e35ef3add4927267f3b2"
 
@@ -120,3 +122,48 @@ def test_a_name_whose_image_is_gone_can_still_be_removed_and_is_told(images, cap
     images.remove("example/tiny:1.0")
     assert told(images, start) == [("untag", TINY, TINY)]
     assert not caplog.records
+
+
+def labelled(size: int, times: int = 1) -> io.BytesIO:
+    """An archive that lists one image of a long label some times."""
+    listed = [entry(RepoTags=[f"a:{number}"]) for number in range(times)]
+    raw = config(config={"Labels": {"long": "x" * size, "short": "y"}})
+    return io.BytesIO(content(docker(c__json=raw, manifest__json=json.dumps(listed).encode())))
+
+
+def test_an_image_is_told_once_for_each_load(images):
+    start = images.last_event()
+    report = images.load(labelled(100, 80))
+    image = str(report.images[0].id)
+    assert len(report.images) == 80
+    assert [loaded.created for loaded in report.images] == [True] + [False] * 79
+    assert told(images, start) == [("load", image, image)]
+
+
+def test_long_labels_are_not_told(images):
+    start = images.last_event()
+    images.load(labelled(LABELS))
+    images.tag("a:0", "b")
+    images.remove("b")
+    b"".join(images.save_chunks(["a:0"]))
+    events = images.events(start)
+    assert [event.action for event in events] == ["load", "tag", "untag", "save"]
+    assert [[*event.attributes] for event in events] == [["name"]] * 4
+
+
+def test_labels_that_are_just_short_enough_are_told(images):
+    images.load(labelled(LABELS - 40))
+    assert images.events()[-1].attributes["short"] == "y"
+
+
+def test_events_are_read_in_batches(images):
+    start = images.last_event()
+    images.load(labelled(LABELS - 40))
+    for number in range(10):
+        images.tag("a:0", f"b:{number}")
+    batches = []
+    while batch := images.events(start, most=3 * LABELS):
+        batches.append(len(batch))
+        start = batch[-1].number
+    assert sum(batches) == 11
+    assert max(batches) <= 4

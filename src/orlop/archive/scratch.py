@@ -2,8 +2,8 @@
 
 An archive that comes through a pipe may name its layers at its end. Until then any member may be one, and to treat it
 as a layer takes much more than to read it: threads, files, a table of contents, syncs. So small members are kept as
-they came. Together they take a bounded amount of memory; what exceeds that is appended to one file of the store, without
-a sync, where there is a store. Without one nothing may be written, and `Scratch.put` declines.
+they came. Together they take a bounded amount of memory; what exceeds that is appended to one file of the store, where
+there is a store, without a sync. Without a store nothing may be written, and `Scratch.put` declines.
 """
 
 from __future__ import annotations

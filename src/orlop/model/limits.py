@@ -31,7 +31,7 @@ class Limits:
     `UNLIMITED` in place of a number lifts a limit. Immutable; raises `ValueError` for a negative number.
 
     Attributes:
-        members: files and links in an archive, or in a directory that is read as one.
+        members: files and links in an archive, or in a directory that is read as one, and its folders.
         name_length: bytes of the name of a member, of an archive or a layer, and of a link's target in an archive.
         path_depth: folders in such a name.
         extension_size: bytes of one extended header of a tar (PAX, GNU long names).
@@ -41,9 +41,11 @@ class Limits:
         layers: layers of one image. Docker allows 125, so that an image of more can be kept, but not run.
         config_size: bytes of one image config.
         manifest_size: bytes of one manifest or index, ``manifest.json`` and ``index.json`` among them.
-        documents_size: bytes of all these documents; from a pipe, of everything that could be one.
+        documents_size: bytes of all these documents, of the names of members, folders and links, and of configs that
+            are made of archives of version 1; from a pipe, of everything that could be a document.
         json_values: values in one document, counted by the brackets and commas in it.
-        json_values_total: values in all documents that are read.
+        json_values_total: values in all documents that are read, references between them that are followed, and
+            folders that are opened on the way to others.
         window_size: bytes that a zstd stream may look back, which decompressing it takes of memory; xz gets half as
             much again.
         plain_size: bytes of all layers that are read, uncompressed.

@@ -1,0 +1,63 @@
+"""Patterns of names: those of Go's `path.Match`, without its way back or anybody else's."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orlop.errors import InvalidFilter
+from orlop.model.pattern import Pattern
+
+PARTS = ("*", "?", "a", "b", "/", "[ab]", "[^a]", "\\*")
+
+
+def go_match(pattern: tuple[str, ...], text: str) -> bool:
+    """What each part stands for, tried in every way; a class that holds a slash is left out, as Go does not try all."""
+    if not pattern:
+        return not text
+    part, rest = pattern[0], pattern[1:]
+    if part == "*":
+        ends = [at for at in range(len(text) + 1) if "/" not in text[:at]]
+        return any(go_match(rest, text[at:]) for at in ends)
+    if not text:
+        return False
+    first = text[0]
+    fits = {"?": first != "/", "[ab]": first in "ab", "[^b/]": first not in "b/", "\\*": first == "*"}
+    return fits.get(part, first == part) and go_match(rest, text[1:])
+
+
+@given(
+    st.lists(st.sampled_from([part if part != "[^a]" else "[^b/]" for part in PARTS]), max_size=8),
+    st.text("ab/*", max_size=8),
+)
+def test_a_pattern_fits_what_its_parts_stand_for(parts: list[str], text: str) -> None:
+    assert Pattern.parse("".join(parts)).matches(text) is go_match(tuple(parts), text)
+
+
+@pytest.mark.parametrize("text", ["[", "[a", "[]", "[]a]", "[a-]", "[-a]", "a\\", "[\\", "*[", "a[^]"])
+def test_what_has_no_end_is_no_pattern(text: str) -> None:
+    with pytest.raises(InvalidFilter, match="is not a valid pattern of names"):
+        Pattern.parse(text)
+
+
+class Counted(str):
+    """A text that counts how often one of its characters is looked at."""
+
+    looks = 0
+    __slots__ = ()
+
+    def __getitem__(self, key: object) -> str:
+        Counted.looks += 1
+        return str.__getitem__(self, key)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("piece", ["*?", "*[ab]", "*a?", "?*"])
+def test_a_pattern_of_many_stars_looks_at_each_character_a_few_times(piece: str) -> None:
+    looks = []
+    for stars in (10, 20, 40):
+        Counted.looks = 0
+        assert not Pattern.parse(piece * stars + "!").matches(Counted("a" * 255))
+        looks.append(Counted.looks)
+    assert looks[2] <= 4 * max(looks[0], 1)
+    assert looks[2] <= 255 * 2 * 40
