@@ -86,7 +86,6 @@ def test_some_modules_are_imported_in_one_place_only(module: str, allowed: set[s
         ("asyncio", "api/"),
         ("anyio", "api/"),
         ("starlette", "api/"),
-        ("uvicorn", "api/"),
     ],
 )
 def test_some_libraries_are_imported_in_one_room_only(module: str, place: str) -> None:
@@ -186,7 +185,6 @@ HEAVY = {
     "tarfile",
     "typing_extensions",
     "unittest",
-    "uvicorn",
 }
 
 

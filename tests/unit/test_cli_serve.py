@@ -254,7 +254,7 @@ def test_what_would_be_open_to_all_is_refused(tmp_path):
 
 
 def test_a_missing_extra_is_named(tmp_path):
-    code = "import sys; sys.modules['uvicorn'] = None; from orlop.cli.main import main; main()"
+    code = "import sys; sys.modules['starlette'] = None; from orlop.cli.main import main; main()"
     command = [sys.executable, "-c", code, "--root", str(tmp_path / "root"), "serve", "-H", "fd://"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     assert done.returncode == 1

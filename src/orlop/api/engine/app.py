@@ -117,7 +117,7 @@ class Engine:
         self._policy.check(scope["method"], headers)
         if self._context.ending.is_set():
             raise ServerBusy("the server is about to end")
-        if self._context.metrics.active > self._context.bounds.requests:
+        if self._context.metrics.active - self._context.watch.followers > self._context.bounds.requests:
             raise ServerBusy("the server works on as many requests as it may; try again later")
         match = _VERSIONED.fullmatch(scope["path"])
         if match is not None:

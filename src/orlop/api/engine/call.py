@@ -39,11 +39,15 @@ class Bounds:
         body: the bytes of an upload, if they are bounded.
         requests: how many are worked on at once; more are told to come again.
         patience: for how many seconds a client may send nothing, or take nothing, in the midst of a request.
+        rate: how many bytes a second are as good as nothing.
+        followers: how many streams of events may be open at once, beside the requests.
     """
 
     body: int | None = None
     requests: int = 256
     patience: float = 600
+    rate: float = 1024
+    followers: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ class Call(Request):
 
     async def document(self) -> bytes:
         """Give its body, of a mebibyte at most. Raises what `chunks` raises."""
-        parts = [chunk async for chunk in chunks(self.receive, self.context.bounds.patience, most=_LONGEST_DOCUMENT)]
+        parts = [chunk async for chunk in chunks(self.receive, most=_LONGEST_DOCUMENT)]
         return b"".join(parts)
 
 
