@@ -301,12 +301,29 @@ def until(is_so: Callable[[], bool]) -> None:
     pytest.fail("it never comes to that")
 
 
+def is_active(client: Client, requests: int) -> bool:
+    return f"orlop_http_requests_active {requests}\n" in client.get("/metrics").body.decode()
+
+
 def test_a_busy_server_says_so(images, tmp_path):
-    with served(images, tmp_path, options=Options(Bounds(requests=2))) as client:
-        with stalled(client, 2):
-            until(lambda: client.get("/_ping").status == 503)
-            assert client.get("/_ping").headers["retry-after"] == "1"
-        until(lambda: client.get("/_ping").status == 200)
+    options = Options(Bounds(requests=2))
+    with served(images, tmp_path, options=options) as client, ExitStack() as stack:
+        with images._store.metadata.write():
+            # They wait for the store, which somebody else writes.
+            stack.enter_context(closing(client.connection())).request("POST", "/images/prune")
+            until(lambda: is_active(client, 2))
+            stack.enter_context(closing(client.connection())).request("POST", "/images/prune")
+            until(lambda: client.get("/images/json").status == 503)
+            assert client.get("/images/json").headers["retry-after"] == "1"
+            assert client.get("/_ping").status == 200
+        until(lambda: client.get("/images/json").status == 200)
+
+
+def test_transfers_and_slow_clients_keep_nobody_from_asking(images, tmp_path):
+    with served(images, tmp_path, options=Options(Bounds(requests=3), transfers=1)) as client, stalled(client, 3):
+        answer = client.post("/images/load", body=b"")
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        until(lambda: client.get("/images/json").status == 200)
 
 
 def test_who_follows_events_keeps_nobody_out(images, tmp_path):
@@ -438,12 +455,12 @@ def test_a_head_that_never_comes_is_given_up(images, tmp_path, monkeypatch):
 
 def test_the_oldest_connection_that_waits_makes_room_for_a_new_one(images, tmp_path):
     with (
-        served(images, tmp_path, options=Options(connections=8)) as client,
+        served(images, tmp_path, options=Options(connections=12)) as client,
         stalled(client, 2) as working,
         ExitStack() as stack,
     ):
-        until(lambda: "orlop_http_requests_active 3\n" in client.get("/metrics").body.decode())
-        idle = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(6)]
+        until(lambda: is_active(client, 3))
+        idle = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(10)]
         for one in idle:
             one.settimeout(60)
             one.connect(client.path)

@@ -194,10 +194,8 @@ class Connection(asyncio.BufferedProtocol):
         self._begin(head, rest)
 
     def _begin(self, head: Head, rest: bytes) -> None:
-        if self._lobby.owes_too_much():
-            raise Refused(503, "too many clients do not take their answers; try again later")
         self._stop_timer()
-        self._lobby.work(self)
+        self._lobby.ask(self)
         exchange = Exchange(self, head, self._lobby.rate)
         self._exchange, self._framing = exchange, framing(head.length)
         if self._is_whole():
@@ -269,6 +267,20 @@ class Connection(asyncio.BufferedProtocol):
             self._is_paused = False
             self._transport.resume_reading()
 
+    def waits(self, *, for_client: bool) -> None:
+        """Note whether the server waits for the client."""
+        if self._is_closing:
+            return
+        if for_client:
+            self._lobby.rest(self)
+        else:
+            self._lobby.work(self)
+
+    def keep(self) -> None:
+        """Note that the request at work may take long."""
+        if not self._is_closing:
+            self._lobby.keep(self)
+
     def moved(self) -> int:
         """Return how many bytes the client has sent and taken so far."""
         return self._received + self._written - self.owed() - self._in_kernel()
@@ -299,6 +311,7 @@ class Connection(asyncio.BufferedProtocol):
     def answered(self) -> None:
         """Go on after an answer."""
         exchange, self._exchange = self._exchange, None
+        self._lobby.answered(self)
         if exchange is None or self._is_closing:
             return
         is_whole = self._is_whole()
@@ -362,6 +375,7 @@ class Connection(asyncio.BufferedProtocol):
     def _refuse(self, status: int, why: str) -> None:
         """Answer what cannot be a request, and end."""
         exchange, self._exchange = self._exchange, None
+        self._lobby.answered(self)
         if exchange is not None:
             # The application is in the midst of it: it hears that nobody is there.
             exchange.lose()

@@ -50,6 +50,12 @@ class Line(Protocol):
     def resume(self) -> None:
         """Read on."""
 
+    def waits(self, *, for_client: bool) -> None:
+        """Note whether the server waits for the client."""
+
+    def keep(self) -> None:
+        """Note that the request may take long."""
+
     def moved(self) -> int:
         """Return how many bytes the client has sent and taken so far."""
 
@@ -82,6 +88,7 @@ class Exchange:
         self._arrived = asyncio.Event()
         self._is_whole = False
         self._is_told = False
+        self._is_kept = False
         self._is_cut = False
         self._is_lost = False
         self._error: OrlopError | None = None
@@ -134,6 +141,11 @@ class Exchange:
         self._arrived.set()
 
     # The application's side
+
+    def keep(self) -> None:
+        """Keep the connection while the request lasts: the application has bounds for requests of its kind."""
+        self._is_kept = True
+        self._line.keep()
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
         """Let the application answer. What it leaves incomplete breaks the connection."""
@@ -212,6 +224,8 @@ class Exchange:
         self.behind()
         self._awaited += change
         self.behind()
+        if not self._is_kept:
+            self._line.waits(for_client=self._awaited > 0)
 
     def _flush(self, data: bytes) -> None:
         begin, self._begin = self._begin, b""

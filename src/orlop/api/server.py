@@ -96,11 +96,11 @@ class Server:
         self._now = asyncio.Event()
         self._told: dict[str, float] = {}
         bounds = _within(options.bounds, options.connections)
-        self._workers = Workers(options.transfers)
-        watch = EventWatch(service, self._workers)
-        context = Context(service, self._workers, watch, Metrics(), self._ending, bounds, options.log)
-        self._apps = [Engine(context, door.policy) for door in doors]
+        self._workers = Workers(options.transfers, bounds.requests)
         self._lobbies = [Lobby(options.connections, patience=bounds.patience, rate=bounds.rate) for _ in doors]
+        watch = EventWatch(service, self._workers)
+        context = Context(service, self._workers, watch, Metrics(), self._ending, self._working, bounds, options.log)
+        self._apps = [Engine(context, door.policy) for door in doors]
 
     async def serve(self, ready: Callable[[], object] = lambda: None) -> bool:
         """Serve until `end` is called, and return whether all work has ended too.
@@ -168,6 +168,9 @@ class Server:
             _log.warning("the server ended before all work was undone; the store undoes the rest when it is used again")
         return has_settled
 
+    def _working(self) -> int:
+        return sum(lobby.working for lobby in self._lobbies)
+
     def _is_idle(self) -> bool:
         return self._workers.is_idle and not any(lobby.has_tasks for lobby in self._lobbies)
 
@@ -179,10 +182,10 @@ class Server:
 
 
 def _within(bounds: Bounds, connections: int) -> Bounds:
-    """Return bounds under which requests, and streams that stay, leave room for others to connect."""
+    """Return bounds under which requests, transfers, and streams leave room for others to connect."""
     return replace(
         bounds,
-        requests=max(1, min(bounds.requests, connections // 2)),
+        requests=max(1, min(bounds.requests, connections // 3)),
         followers=max(1, min(bounds.followers, connections // 4)),
     )
 

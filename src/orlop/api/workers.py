@@ -13,7 +13,7 @@ import math
 import threading
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, ParamSpec, Protocol, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _SHORT: Final = 8
 _HURRY: Final = 30
 """For how many seconds a client at work may do nothing while others wait for their turn."""
+
+_BUSY: Final = "the server works on as many transfers as it may; try again later"
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,6 +41,9 @@ class Client(Protocol):
     def behind(self) -> float:
         """Return for how many seconds it has kept the server waiting."""
 
+    def keep(self) -> None:
+        """Keep its connection while the transfer lasts."""
+
     def give_up(self, seconds: float) -> None:
         """Wait no longer for it, as it is behind by some seconds."""
 
@@ -48,12 +53,14 @@ class Workers:
 
     Args:
         transfers: how many uploads and downloads are worked on at once; the others wait.
+        most: how many there may be with those that wait.
     """
 
-    def __init__(self, transfers: int) -> None:
+    def __init__(self, transfers: int, most: int = 256) -> None:
         self._short = CapacityLimiter(_SHORT)
         self._long = CapacityLimiter(math.inf)
         self._turns = asyncio.Semaphore(transfers)
+        self._most = most
         self._waiting = 0
         self._clients: set[Client] = set()
         self._guard = threading.Lock()
@@ -70,8 +77,12 @@ class Workers:
         """Wait for a turn, and have it for a block, which may `transfer`.
 
         Raises:
-            ServerBusy: the client has closed its half of the connection, or is gone, while it waited.
+            ServerBusy: too many wait already; or the client has closed its half of the connection, or is gone.
         """
+        if self._waiting + len(self._clients) >= self._most:
+            raise ServerBusy(_BUSY)
+        if client is not None:
+            client.keep()
         await self._wait(client)
         try:
             if client is not None:
@@ -98,9 +109,9 @@ class Workers:
             leaves.cancel()
         if not mine.done():
             self._renounce(mine)
-            raise ServerBusy("the server works on as many transfers as it may; try again later")
+            raise ServerBusy(_BUSY)
 
-    def _renounce(self, turn: asyncio.Future[bool]) -> None:
+    def _renounce(self, turn: asyncio.Task[Literal[True]]) -> None:
         if not turn.cancel() and not turn.cancelled():
             self._turns.release()
 

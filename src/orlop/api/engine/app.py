@@ -117,12 +117,13 @@ class Engine:
         self._policy.check(scope["method"], headers)
         if self._context.ending.is_set():
             raise ServerBusy("the server is about to end")
-        if self._context.metrics.active - self._context.watch.followers > self._context.bounds.requests:
-            raise ServerBusy("the server works on as many requests as it may; try again later")
         match = _VERSIONED.fullmatch(scope["path"])
         if match is not None:
             scope["orlop.version"] = requested(match[1])
             scope["path"] = match[2]
+        # Whether a server lives is asked of busy ones, and costs nothing.
+        if scope["path"] != "/_ping" and self._context.working() > self._context.bounds.requests:
+            raise ServerBusy("the server works on as many requests as it may; try again later")
 
 
 def _with_headers(send: Send) -> Send:

@@ -37,7 +37,8 @@ class Bounds:
 
     Args:
         body: the bytes of an upload, if they are bounded.
-        requests: how many are worked on at once; more are told to come again.
+        requests: how many are worked on at once, and how many transfers there are with those that wait for their turn;
+            more are told to come again.
         patience: for how many seconds a client may send nothing, or take nothing, in the midst of a request.
         rate: how many bytes a second are as good as nothing.
         followers: how many streams of events may be open at once, beside the requests.
@@ -59,6 +60,8 @@ class Context:
     watch: EventWatch
     metrics: Metrics
     ending: asyncio.Event
+    working: Callable[[], int]
+    """Returns how many requests are worked on, transfers and streams aside."""
     bounds: Bounds
     log: AccessLog | None
 

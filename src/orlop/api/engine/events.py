@@ -63,7 +63,8 @@ class _Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
-        with self._call.context.watch.seat(self._call.context.bounds.followers):
+        context = self._call.context
+        with context.watch.seat(scope["orlop.client"], context.bounds.followers):
             await self._follow(scope, receive, send)
 
     async def _follow(self, scope: Scope, receive: Receive, send: Send) -> None:

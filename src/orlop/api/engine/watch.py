@@ -13,7 +13,7 @@ from orlop.store.events import KEPT
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from orlop.api.workers import Workers
+    from orlop.api.workers import Client, Workers
     from orlop.service.image_service import ImageService
     from orlop.store.events import Event
 
@@ -32,27 +32,27 @@ class EventWatch:
         self._workers = workers
         self.listeners = 0
         """How many listen."""
-        self.followers = 0
-        """How many streams there are."""
+        self._followers = 0
         self._task: asyncio.Task[None] | None = None
         self._recent: deque[Event] = deque(maxlen=KEPT)
         self._news = asyncio.Event()
         self._failure: Exception | None = None
 
     @contextmanager
-    def seat(self, most: int) -> Iterator[None]:
-        """Take one of a number of seats, for a block.
+    def seat(self, client: Client, most: int) -> Iterator[None]:
+        """Take one of a number of seats for a client, for a block.
 
         Raises:
             ServerBusy: all are taken.
         """
-        if self.followers >= most:
+        if self._followers >= most:
             raise ServerBusy(f"{most} clients follow the events already, which is as many as may; try again later")
-        self.followers += 1
+        client.keep()
+        self._followers += 1
         try:
             yield
         finally:
-            self.followers -= 1
+            self._followers -= 1
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[int]:
