@@ -320,10 +320,14 @@ def test_a_busy_server_says_so(images, tmp_path):
 
 
 def test_transfers_and_slow_clients_keep_nobody_from_asking(images, tmp_path):
-    with served(images, tmp_path, options=Options(Bounds(requests=3), transfers=1)) as client, stalled(client, 3):
-        answer = client.post("/images/load", body=b"")
-        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-        until(lambda: client.get("/images/json").status == 200)
+    options = Options(Bounds(requests=4), transfers=1)
+    with served(images, tmp_path, options=options) as client, stalled(client, 3):
+        until(lambda: is_active(client, 4))
+        with stalled(client, 1):
+            until(lambda: is_active(client, 5))
+            answer = client.post("/images/load", body=b"")
+            assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+            assert client.get("/images/json").status == 200
 
 
 def test_who_follows_events_keeps_nobody_out(images, tmp_path):

@@ -114,7 +114,7 @@ class Connection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where to put what arrives: all connections use one buffer, which holds nothing between two calls."""
         del sizehint
-        return self._lobby.buffer
+        return self._lobby.buffer if self._framing is None else self._lobby.buffer[: self._framing.appetite]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what has arrived."""

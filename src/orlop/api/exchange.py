@@ -136,6 +136,7 @@ class Exchange:
             self._line.abort()
             return
         # It may still take the answer that says so.
+        self.keep_alive = False
         self._pace = Pace(self._rate)
         self._error = RequestAborted(f"the client sent nothing for {seconds:g} seconds, or next to nothing")
         self._arrived.set()

@@ -12,6 +12,9 @@ from typing import Final, Protocol
 
 from orlop.api.head import Refused
 
+_MUCH: Final = 64 << 10
+_LITTLE: Final = 4 << 10
+_TINY: Final = 128
 _LONGEST_LINE: Final = 4096
 _MOST_BESIDE: Final = 16 << 10
 _FREE: Final = 16
@@ -24,6 +27,8 @@ class Framing(Protocol):
 
     complete: bool
     """Whether all of it has come."""
+    appetite: int
+    """How many bytes to give at once."""
 
     def take(self, data: bytes) -> tuple[bytes, bytes]:
         """Return what of the next bytes is the body's, and what follows the body.
@@ -35,6 +40,8 @@ class Framing(Protocol):
 
 class Sized:
     """A body whose length was said."""
+
+    appetite = _MUCH
 
     def __init__(self, length: int) -> None:
         self._left = length
@@ -54,6 +61,7 @@ class Chunked:
 
     def __init__(self) -> None:
         self.complete = False
+        self.appetite = _MUCH
         self._left = 0
         self._line = b""
         self._beside = 0
@@ -81,6 +89,8 @@ class Chunked:
             if self._line.endswith(b"\n"):
                 line, self._line = self._line, b""
                 self._read(line)
+        # Tiny chunks take time that others wait for.
+        self.appetite = _LITTLE if len(parts) * _TINY > at else _MUCH
         return parts[0] if len(parts) == 1 else b"".join(parts), data[at:]
 
     def _size(self, line: bytes) -> None:

@@ -45,6 +45,7 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
         self._outgoing = ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None
         self._is_open = False
+        self._is_dry = False
         self._has_ended = False
         self._is_paused = False
         self._is_closed = False
@@ -63,8 +64,7 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where to put what arrives."""
-        del sizehint
-        return self._lobby.buffer
+        return self._connection.get_buffer(sizehint)
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what has arrived."""
@@ -77,7 +77,8 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
         """Note that no more arrives."""
         if not self._is_open:
             return False
-        self._incoming.write_eof()
+        # OpenSSL is not told: it would take the missing close_notify for a reason not to send any more.
+        self._is_dry = True
         if not self._is_paused:
             self._work()
         return True
@@ -113,17 +114,20 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
 
     def _read(self) -> None:
         assert self._tls is not None
-        with suppress(ssl.SSLWantReadError):
-            while not self._is_paused and not self._is_closed and not self._has_ended:
-                try:
-                    data = self._tls.read(_READING)
-                except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                    data = b""
-                if data:
-                    self._connection.received(data)
-                    continue
-                self._has_ended = True
-                self._connection.eof_received()
+        while not self._is_paused and not self._is_closed and not self._has_ended:
+            try:
+                data = self._tls.read(_READING)
+            except ssl.SSLZeroReturnError:
+                data = b""
+            except ssl.SSLWantReadError:
+                if not self._is_dry:
+                    return
+                data = b""
+            if data:
+                self._connection.received(data)
+                continue
+            self._has_ended = True
+            self._connection.eof_received()
 
     def _flush(self) -> None:
         if self._outgoing.pending and not self._below.is_closing():

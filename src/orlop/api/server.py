@@ -42,7 +42,7 @@ _STEP: Final = 0.05
 _ARENA_MAX: Final = -8
 """glibc's name for how many pools there are (`mallopt`, malloc.h)."""
 _ARENAS: Final = 2
-_BACKLOG: Final = 128
+_BACKLOG: Final = 1024
 _MOST_TOLD: Final = 100
 _QUIET: Final = 60
 """For how many seconds the same trouble is not told again."""
