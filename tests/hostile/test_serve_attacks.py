@@ -1,7 +1,7 @@
 """A server under attack answers others, stays small, is as before when it is over, and ends when asked to.
 
-Each attack is a number of connections that one stranger can hold or flood; all of it stays on this machine. While it lasts
-another client asks as it always does. Bounds of memory and files are those of `docs/reliability.md`.
+Each attack is a number of connections that one stranger can hold or flood; all of it stays on this machine. While it
+lasts another client asks as it always does. `ORLOP_LONG` makes as many connections as the machine allows.
 """
 
 from __future__ import annotations

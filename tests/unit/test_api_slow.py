@@ -133,11 +133,14 @@ def test_a_client_that_keeps_up_is_waited_for_however_long_it_takes(images, tmp_
 
 def test_whoever_drips_loses_the_turn_while_others_wait(images, tmp_path, monkeypatch):
     monkeypatch.setattr("orlop.api.workers._HURRY", 1)
-    with served(images, tmp_path, options=Options(transfers=1)) as client, asking(client.path, UPLOAD) as slow:
-        with dripping(lambda: slow.sendall(b"x")):
-            until(lambda: is_active(client, 2))
-            assert client.post("/images/load", body=b"junk").status == 200
-            assert b"sent nothing for 1 seconds" in everything(slow)
+    with (
+        served(images, tmp_path, options=Options(transfers=1)) as client,
+        asking(client.path, UPLOAD) as slow,
+        dripping(lambda: slow.sendall(b"x")),
+    ):
+        until(lambda: is_active(client, 2))
+        assert client.post("/images/load", body=b"junk").status == 200
+        assert b"sent nothing for 1 seconds" in everything(slow)
 
 
 def test_turns_come_in_the_order_of_coming(images, tmp_path):
@@ -181,11 +184,11 @@ def test_a_client_that_takes_no_list_is_given_up(images, tmp_path):
     for number in range(300):
         images.tag("a:1", f"registry.example.com/{'x' * 200}:{number}")
     listing = b"GET /images/json HTTP/1.1\r\n" + HOST + b"\r\n"
-    with served(images, tmp_path, options=Options(Bounds(patience=1))) as client:
-        with asking(client.path, listing * 20) as slow:
-            until(lambda: is_active(client, 1))
-            # It ends with what the kernel had for it.
-            assert len(everything(slow)) < 20 * 300 * 200
+    options = Options(Bounds(patience=1))
+    with served(images, tmp_path, options=options) as client, asking(client.path, listing * 20) as slow:
+        until(lambda: is_active(client, 1))
+        # It ends with what the kernel had for it.
+        assert len(everything(slow)) < 20 * 300 * 200
 
 
 def empty_tar() -> bytes:
@@ -271,27 +274,29 @@ def test_close_notify_closes_a_half_too(images, tmp_path):
     context = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
-    with serving(images, "tcp://127.0.0.1:0", security=security) as (where,):
-        with socket.create_connection(("127.0.0.1", int(where.rpartition(":")[2]))) as client:
-            client.settimeout(30)
+    with (
+        serving(images, "tcp://127.0.0.1:0", security=security) as (where,),
+        socket.create_connection(("127.0.0.1", int(where.rpartition(":")[2]))) as client,
+    ):
+        client.settimeout(30)
 
-            def step(work: Callable[[], object]) -> object:
-                while True:
-                    try:
-                        return work()
-                    except ssl.SSLWantReadError:
-                        client.sendall(outgoing.read())
-                        if not (data := client.recv(1 << 16)):
-                            return b""
-                        incoming.write(data)
+        def step(work: Callable[[], object]) -> object:
+            while True:
+                try:
+                    return work()
+                except ssl.SSLWantReadError:
+                    client.sendall(outgoing.read())
+                    if not (data := client.recv(1 << 16)):
+                        return b""
+                    incoming.write(data)
 
-            step(tls.do_handshake)
-            tls.write(PING)
-            with suppress(ssl.SSLWantReadError):
-                tls.unwrap()
-            client.sendall(outgoing.read())
-            answer = b""
-            with suppress(ssl.SSLError):
-                while data := step(lambda: tls.read(1 << 16)):
-                    answer += data
-            assert answer.endswith(b"OK")
+        step(tls.do_handshake)
+        tls.write(PING)
+        with suppress(ssl.SSLWantReadError):
+            tls.unwrap()
+        client.sendall(outgoing.read())
+        answer = b""
+        with suppress(ssl.SSLError):
+            while data := step(lambda: tls.read(1 << 16)):
+                answer += data
+        assert answer.endswith(b"OK")
