@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import socket
 import ssl
@@ -19,6 +20,7 @@ from orlop.api.doors import Security
 from orlop.api.engine.call import Bounds
 from orlop.api.server import Options
 from orlop.api.tls import Certificates
+from orlop.api.workers import Workers
 from tests.interop.programs import need
 from tests.unit.served import served, serving
 
@@ -143,25 +145,21 @@ def test_whoever_drips_loses_the_turn_while_others_wait(images, tmp_path, monkey
         assert b"sent nothing for 1 seconds" in everything(slow)
 
 
-def test_turns_come_in_the_order_of_coming(images, tmp_path):
-    with served(images, tmp_path, options=Options(transfers=1)) as client, ExitStack() as stack:
-        first = stack.enter_context(asking(client.path, UPLOAD))
-        until(lambda: is_active(client, 2))
-        order: list[int] = []
+def test_turns_come_in_the_order_of_coming():
+    async def come() -> list[int]:
+        workers, order = Workers(1), list[int]()
 
-        def load(number: int) -> None:
-            client.post("/images/load", body=b"junk")
-            order.append(number)
+        async def load(number: int) -> None:
+            async with workers.turn(None):
+                order.append(number)
+                await asyncio.sleep(0)
 
-        threads = [threading.Thread(target=load, args=(number,)) for number in range(3)]
-        for number, thread in enumerate(threads):
-            thread.start()
-            until(lambda number=number: is_active(client, 3 + number))
-        assert order == []
-        first.close()
-        for thread in threads:
-            thread.join()
-        assert order == [0, 1, 2]
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(5):
+                tasks.create_task(load(number))
+        return order
+
+    assert asyncio.run(come()) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("request_", [UPLOAD + bytes(200_000), SAVE], ids=["upload", "download"])
@@ -280,7 +278,7 @@ def test_close_notify_closes_a_half_too(images, tmp_path):
     ):
         client.settimeout(30)
 
-        def step(work: Callable[[], object]) -> object:
+        def step(work: Callable[[], bytes | None]) -> bytes | None:
             while True:
                 try:
                     return work()
