@@ -11,6 +11,7 @@ import stat
 import tarfile
 import threading
 import time
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +26,7 @@ from orlop.api.tls import Certificates
 from tests.unit.served import Client, served, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 ANYBODY = Security(anonymous=True)
@@ -280,22 +281,67 @@ def test_an_upload_that_is_too_large_is_not_taken(images, tmp_path, data):
     assert images.images() == []
 
 
+@contextmanager
+def stalled(client: Client, count: int) -> Iterator[list[socket.socket]]:
+    """Uploads that have begun and do not go on."""
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(count)]
+        for one in waiting:
+            one.settimeout(60)
+            one.connect(client.path)
+            one.sendall(b"POST /images/load HTTP/1.1\r\nHost: d\r\nContent-Length: 100000\r\n\r\nabc")
+        yield waiting
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if is_so():
+            return
+        time.sleep(0.02)
+    pytest.fail("it never comes to that")
+
+
+def is_active(client: Client, requests: int) -> bool:
+    return f"orlop_http_requests_active {requests}\n" in client.get("/metrics").body.decode()
+
+
 def test_a_busy_server_says_so(images, tmp_path):
-    with served(images, tmp_path, options=Options(Bounds(requests=2))) as client:
-        waiting = [client.connection() for _ in range(2)]
-        for connection in waiting:
+    options = Options(Bounds(requests=2))
+    with served(images, tmp_path, options=options) as client, ExitStack() as stack:
+        with images._store.metadata.write():
+            # They wait for the store, which somebody else writes.
+            stack.enter_context(closing(client.connection())).request("POST", "/images/prune")
+            until(lambda: is_active(client, 2))
+            stack.enter_context(closing(client.connection())).request("POST", "/images/prune")
+            until(lambda: client.get("/images/json").status == 503)
+            assert client.get("/images/json").headers["retry-after"] == "1"
+            assert client.get("/_ping").status == 200
+        until(lambda: client.get("/images/json").status == 200)
+
+
+def test_transfers_and_slow_clients_keep_nobody_from_asking(images, tmp_path):
+    options = Options(Bounds(requests=4), transfers=1)
+    with served(images, tmp_path, options=options) as client, stalled(client, 3):
+        until(lambda: is_active(client, 4))
+        with stalled(client, 1):
+            until(lambda: is_active(client, 5))
+            answer = client.post("/images/load", body=b"")
+            assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+            assert client.get("/images/json").status == 200
+
+
+def test_who_follows_events_keeps_nobody_out(images, tmp_path):
+    with served(images, tmp_path, options=Options(Bounds(requests=2, followers=3))) as client, ExitStack() as stack:
+        for _ in range(3):
+            connection = stack.enter_context(closing(client.connection()))
             connection.request("GET", "/events")
             assert connection.getresponse().status == 200
-        answer = client.get("/_ping")
-        assert answer.status == 503
-        assert answer.headers["retry-after"] == "1"
-        for connection in waiting:
-            connection.close()
-        for _ in range(200):
-            if client.get("/_ping").status == 200:
-                break
-            time.sleep(0.02)
+        answer = client.get("/events")
+        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+        assert "3 clients follow the events already" in answer.message
         assert client.get("/_ping").status == 200
+        stack.close()
+        until(lambda: client.get("/events?until=1").status == 200)
 
 
 def test_transfers_wait_for_their_turn(images, tmp_path, data):
@@ -374,7 +420,7 @@ def raw(path: Path | str, content: bytes) -> bytes:
     [
         (b"nonsense\r\n\r\n", 400),
         (b"GET\r\n\r\n", 400),
-        (b"GET /_ping HTTP/9.9\r\n\r\n", 400),
+        (b"GET /_ping HTTP/9.9\r\n\r\n", 505),
         (b"GET /\xff HTTP/1.1\r\nHost: d\r\n\r\n", 400),
         (b"GET /_ping HTTP/1.1\r\nHost: d\r\nContent-Length: x\r\n\r\n", 400),
         (b"GET /_ping HTTP/1.1\r\nHost: d\r\nContent-Length: -1\r\n\r\n", 400),
@@ -411,16 +457,24 @@ def test_a_head_that_never_comes_is_given_up(images, tmp_path, monkeypatch):
         assert raw(client.path, b"GET /_ping HTTP/1.1\r\n").startswith(b"HTTP/1.1 408 ")
 
 
-def test_more_connections_than_allowed_are_refused(images, tmp_path, monkeypatch):
-    monkeypatch.setattr("orlop.api.connection.Connection.most", 2)
-    with served(images, tmp_path) as client:
-        idle = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+def test_the_oldest_connection_that_waits_makes_room_for_a_new_one(images, tmp_path):
+    with (
+        served(images, tmp_path, options=Options(connections=12)) as client,
+        stalled(client, 2) as working,
+        ExitStack() as stack,
+    ):
+        until(lambda: is_active(client, 3))
+        idle = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(10)]
         for one in idle:
+            one.settimeout(60)
             one.connect(client.path)
-        time.sleep(0.1)
-        assert raw(client.path, b"").startswith(b"HTTP/1.1 503 ")
-        for one in idle:
-            one.close()
+        assert client.get("/_ping").status == 200
+        # The first had to go, the last is still there, and so is who works.
+        assert idle[0].recv(1) == b""
+        idle[-1].sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+        assert idle[-1].recv(100).startswith(b"HTTP/1.0 200 OK\r\n")
+        working[0].sendall(bytes(100000 - 3))
+        assert working[0].recv(100).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 def test_a_connection_in_reserve_is_closed_without_a_word(images, tmp_path, monkeypatch):

@@ -124,7 +124,7 @@ def test_what_fails_after_the_client_has_hung_up_is_logged(caplog):
         pytest.fail("nobody is there")
 
     async def ask() -> None:
-        await Streamed(work, Workers(1), patience=60, media_type="x/y")({}, receive, send)
+        await Streamed(work, Workers(1), media_type="x/y")({}, receive, send)
 
     with pytest.raises(RequestAborted):
         asyncio.run(ask())

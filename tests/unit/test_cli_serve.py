@@ -128,6 +128,31 @@ def test_an_upload_that_does_not_come_to_its_end_is_undone(tmp_path, data, twice
         assert list((tmp_path / "root" / "ingest").iterdir()) == []
 
 
+@pytest.mark.parametrize("twice", [False, True])
+def test_a_thread_that_is_stuck_does_not_keep_the_process(tmp_path, twice):
+    """It waits for a server elsewhere, which takes a minute to be given up."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        serve(tmp_path, "--grace", "600" if twice else "0.2") as served,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        source = f"http://127.0.0.1:{silent.getsockname()[1]}/root.tar"
+        client.connect(served.client.path)
+        client.sendall(f"POST /images/create?fromSrc={source} HTTP/1.1\r\nHost: d\r\n\r\n".encode())
+        accepted, _ = silent.accept()
+        with accepted:
+            begin = time.monotonic()
+            served.process.terminate()
+            if twice:
+                time.sleep(0.3)
+                served.process.terminate()
+            _, said = served.process.communicate(timeout=PATIENCE)
+            # The thread alone would take until the minute is over.
+            assert time.monotonic() - begin < 40
+    assert served.process.returncode == 0
+    assert "the server ended before all work was undone" in said
+
+
 def test_the_socket_is_in_the_users_directory_where_no_place_is_named(tmp_path):
     with serve(tmp_path, XDG_RUNTIME_DIR=str(tmp_path)) as served:
         assert served.first == f"Listening on unix://{tmp_path}/orlop.sock\n"
@@ -254,7 +279,7 @@ def test_what_would_be_open_to_all_is_refused(tmp_path):
 
 
 def test_a_missing_extra_is_named(tmp_path):
-    code = "import sys; sys.modules['uvicorn'] = None; from orlop.cli.main import main; main()"
+    code = "import sys; sys.modules['starlette'] = None; from orlop.cli.main import main; main()"
     command = [sys.executable, "-c", code, "--root", str(tmp_path / "root"), "serve", "-H", "fd://"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     assert done.returncode == 1

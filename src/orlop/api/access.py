@@ -40,16 +40,17 @@ class Policy:
         # Browsers send these, the clients of the API never do: whatever a page wants here, it is no good.
         if "origin" in headers or headers.get("sec-fetch-site", _FROM_NOWHERE) != _FROM_NOWHERE:
             raise RequestRefused("requests of web pages are not answered")
-        if self.hosts is not None:
-            self._check_host(headers.get("host"))
+        # Clients of HTTP/1.0 may name no host; browsers always do.
+        if self.hosts is not None and "host" in headers:
+            self._check_host(headers["host"])
         if self.token is not None:
             self._check_token(headers.get("authorization", ""))
         if self.read_only and method not in _READING:
             raise RequestRefused("this server only shows images, and changes nothing")
 
-    def _check_host(self, host: str | None) -> None:
+    def _check_host(self, host: str) -> None:
         if not host:
-            raise InvalidInput("the request has no Host header")
+            raise InvalidInput("the request has an empty Host header")
         name = _without_port(host).lower()
         if name not in (self.hosts or ()) and not _is_address(name):
             raise RequestRefused(f"this server is not {name!r}; ask it by its address, or as localhost")

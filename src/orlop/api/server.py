@@ -1,30 +1,33 @@
-"""A server: listeners, each with one uvicorn of its own, all in one event loop, from start to a graceful end."""
+"""A server: listeners, each with a lobby of its own, all in one event loop, from start to a graceful end.
+
+The end is bounded, whatever clients and threads do. When it is asked for, nothing more is accepted, connections
+without a request end at once, and requests have the grace. Then they are broken off, and what they did is undone, for
+which there are a few seconds more; then all connections are cut. A thread that even then is stuck is left behind:
+`run` says so, and the process should end without it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import signal
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
-
-from uvicorn.config import Config
-from uvicorn.server import Server as UvicornServer
 
 from orlop.api.connection import Connection
 from orlop.api.engine.app import Engine
 from orlop.api.engine.call import Bounds, Context
 from orlop.api.engine.watch import EventWatch
+from orlop.api.lobby import Lobby
 from orlop.api.metrics import Metrics
+from orlop.api.secure import Secured
 from orlop.api.workers import Workers
 from orlop.errors import ListenFailed
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterable, Sequence
-    from contextlib import AbstractContextManager
 
     from orlop.api.access import Policy
     from orlop.api.listeners import Listener
@@ -35,17 +38,18 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _TICK: Final = 1
+_STEP: Final = 0.05
 _ARENA_MAX: Final = -8
 """glibc's name for how many pools there are (`mallopt`, malloc.h)."""
 _ARENAS: Final = 2
-_BACKLOG: Final = 128
+_BACKLOG: Final = 1024
 _MOST_TOLD: Final = 100
 _QUIET: Final = 60
 """For how many seconds the same trouble is not told again."""
-_CLEANING: Final = 10
+_CLEANING: Final = 5
 """For how many seconds the end waits for what it broke off."""
-_IDLE: Final = 300
-"""For how many seconds a connection is kept open between requests."""
+_MOMENT: Final = 1
+"""For how many seconds it does where it was asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +68,14 @@ class Options:
     Args:
         bounds: what one client may take.
         transfers: how many uploads and downloads are worked on at once.
+        connections: how many connections a listener has at once.
         grace: for how many seconds the end waits for requests; then they are broken off, and undone.
         log: where each request gets a line.
     """
 
     bounds: Bounds = field(default_factory=Bounds)
     transfers: int = 8
+    connections: int = 1000
     grace: float = 10
     log: AccessLog | None = None
 
@@ -85,23 +91,63 @@ class Server:
 
     def __init__(self, service: ImageService, doors: Sequence[Door], options: Options) -> None:
         self._doors = doors
+        self._grace = options.grace
         self._ending = asyncio.Event()
+        self._now = asyncio.Event()
         self._told: dict[str, float] = {}
-        workers = Workers(options.transfers)
-        watch = EventWatch(service, workers)
-        self._context = Context(service, workers, watch, Metrics(), self._ending, options.bounds, options.log)
-        self._servers = [_Server(_config(door, self._context, options), self._ending) for door in doors]
+        bounds = _within(options.bounds, options.connections)
+        self._workers = Workers(options.transfers, bounds.requests)
+        self._lobbies = [Lobby(options.connections, patience=bounds.patience, rate=bounds.rate) for _ in doors]
+        watch = EventWatch(service, self._workers)
+        context = Context(service, self._workers, watch, Metrics(), self._ending, self._working, bounds, options.log)
+        self._apps = [Engine(context, door.policy) for door in doors]
 
-    async def serve(self, ready: Callable[[], object] = lambda: None) -> None:
-        """Serve until `end` is called. ``ready`` is called once connections are accepted."""
-        asyncio.get_running_loop().set_exception_handler(self._tell)
-        async with asyncio.TaskGroup() as tasks:
-            for server, door in zip(self._servers, self._doors, strict=True):
-                tasks.create_task(server.serve(door.listener.sockets))
-            for server in self._servers:
-                await server.listening.wait()
-            ready()
-        await self._break_off()
+    async def serve(self, ready: Callable[[], object] = lambda: None) -> bool:
+        """Serve until `end` is called, and return whether all work has ended too.
+
+        Args:
+            ready: called once connections are accepted.
+        """
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._tell)
+        accepting = [
+            await loop.create_server(partial(_accept, door, app, lobby), sock=one, backlog=_BACKLOG)
+            for door, app, lobby in zip(self._doors, self._apps, self._lobbies, strict=True)
+            for one in door.listener.sockets
+        ]
+        ready()
+        while not await _within_seconds(self._ending, _TICK):
+            self._look()
+        for server in accepting:
+            server.close()
+        for lobby in self._lobbies:
+            lobby.end()
+        await self._until(lambda: not any(lobby.is_at_work for lobby in self._lobbies), self._grace, moment=0)
+        return await self._break_off()
+
+    def _look(self) -> None:
+        for lobby in self._lobbies:
+            lobby.look()
+        self._workers.look()
+
+    async def _until(self, is_over: Callable[[], bool], seconds: float, *, moment: float) -> bool:
+        """Wait until something is over, and return whether it came to that in time.
+
+        Args:
+            is_over: whether it is.
+            seconds: how long to wait at most.
+            moment: how long, once the end was asked for again.
+        """
+        clock = asyncio.get_running_loop().time
+        until, is_patient = clock() + seconds, True
+        while not is_over():
+            if is_patient and self._now.is_set():
+                until, is_patient = min(until, clock() + moment), False
+            if clock() >= until:
+                return False
+            self._look()
+            await asyncio.sleep(min(_STEP, until - clock()))
+        return True
 
     def _tell(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Say what the loop can tell nobody, such as that there are no descriptors left; not the same all the time."""
@@ -111,33 +157,59 @@ class Server:
             self._told = {**self._told, message: loop.time()} if len(self._told) < _MOST_TOLD else {}
             _log.error("%s", message, exc_info=error)
 
-    async def _break_off(self) -> None:
-        """End what is still at work, and wait until it has cleaned up after itself."""
-        requests = [task for server in self._servers for task in server.server_state.tasks]
-        for task in requests:
-            # One who cleans up already is left to it.
-            if not task.cancelling():
-                task.cancel()
-        if requests:
-            await asyncio.wait(requests, timeout=_CLEANING)
-        if not await self._context.workers.settled(_CLEANING):
+    async def _break_off(self) -> bool:
+        """End what is still at work, and return whether it has cleaned up after itself."""
+        for lobby in self._lobbies:
+            lobby.cancel()
+        has_settled = await self._until(self._is_idle, _CLEANING, moment=_MOMENT)
+        for lobby in self._lobbies:
+            lobby.abort()
+        if not has_settled:
             _log.warning("the server ended before all work was undone; the store undoes the rest when it is used again")
+        return has_settled
+
+    def _working(self) -> int:
+        return sum(lobby.working for lobby in self._lobbies)
+
+    def _is_idle(self) -> bool:
+        return self._workers.is_idle and not any(lobby.has_tasks for lobby in self._lobbies)
 
     def end(self) -> None:
         """Accept nothing more, and end when all requests are answered or the grace is over; called again, end now."""
-        for server in self._servers:
-            server.should_exit = True
-            if self._ending.is_set():
-                server.force_exit = True
-                for connection in list(server.server_state.connections):
-                    connection.transport.abort()
+        if self._ending.is_set():
+            self._now.set()
         self._ending.set()
+
+
+def _within(bounds: Bounds, connections: int) -> Bounds:
+    """Return bounds under which requests, transfers, and streams leave room for others to connect."""
+    return replace(
+        bounds,
+        requests=max(1, min(bounds.requests, connections // 3)),
+        followers=max(1, min(bounds.followers, connections // 4)),
+    )
+
+
+def _accept(door: Door, app: Engine, lobby: Lobby) -> Connection | Secured:
+    connection = Connection(app, lobby)
+    return connection if door.tls is None else Secured(connection, door.tls, lobby)
+
+
+async def _within_seconds(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event, and return whether it came in time."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return False
+    return True
 
 
 def run(
     service: ImageService, doors: Sequence[Door], options: Options, *, ready: Callable[[], object] = lambda: None
-) -> None:
+) -> bool:
     """Serve until a signal (SIGTERM, SIGINT) asks for the end; a second one does not wait any more.
+
+    Return whether all work has ended: where not, a thread is stuck, and the interpreter would wait for it.
 
     SIGHUP lets the certificates for TLS be read again; where there are none it asks for the end as well.
 
@@ -148,7 +220,7 @@ def run(
         ready: called once connections are accepted.
     """
 
-    async def serve() -> None:
+    async def serve() -> bool:
         server = Server(service, doors, options)
         loop = asyncio.get_running_loop()
         contexts = {door.tls for door in doors if door.tls is not None}
@@ -157,11 +229,16 @@ def run(
             # `nohup` ignores one of them on purpose.
             if signal.getsignal(number) != signal.SIG_IGN:
                 loop.add_signal_handler(number, answer)
-        await server.serve(ready)
+        return await server.serve(ready)
 
     _share_arenas()
+    runner = asyncio.Runner()
     try:
-        asyncio.run(serve())
+        has_ended = runner.run(serve())
+        if has_ended:
+            # It would wait for what is stuck.
+            runner.close()
+        return has_ended
     finally:
         for door in doors:
             door.listener.close()
@@ -181,53 +258,3 @@ def _share_arenas() -> None:
 
     with suppress(AttributeError):  # other C libraries have no pools for threads
         ctypes.CDLL(None).mallopt(_ARENA_MAX, _ARENAS)
-
-
-def _config(door: Door, context: Context, options: Options) -> Config:
-    tls = door.tls
-    # What uvicorn would say is said by the application, or not worth a line.
-    quiet = logging.getLogger("uvicorn.error")
-    quiet.addHandler(logging.NullHandler())
-    quiet.propagate = False
-    return Config(
-        Engine(context, door.policy),
-        http=Connection,
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        loop="asyncio",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=_IDLE,
-        timeout_graceful_shutdown=options.grace,  # type: ignore[arg-type]  # it takes fractions as well
-        ssl_context_factory=None if tls is None else lambda _, __: tls,
-    )
-
-
-class _Server(UvicornServer):
-    """One of several servers in a loop, whose signals are not its own."""
-
-    def __init__(self, config: Config, ending: asyncio.Event) -> None:
-        super().__init__(config)
-        self._ending = ending
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept connections."""
-        await super().startup(sockets)
-        self.listening.set()
-
-    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
-        """Leave signals alone."""
-        return nullcontext()
-
-    async def main_loop(self) -> None:
-        """Keep the time of the Date header, without waking up ten times a second, until the end."""
-        while not await self.on_tick(0):
-            try:
-                await asyncio.wait_for(self._ending.wait(), _TICK)
-            except TimeoutError:
-                continue

@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-async def chunks(receive: Receive, patience: float, *, most: int | None) -> AsyncIterator[bytes]:
-    """Give a request's body as it comes.
+async def chunks(receive: Receive, *, most: int | None) -> AsyncIterator[bytes]:
+    """Yield a request's body as it comes.
 
     Args:
         receive: the request's.
-        patience: for how many seconds the client may send nothing.
         most: how many bytes the body may have, if they are bounded.
 
     Raises:
@@ -34,11 +33,7 @@ async def chunks(receive: Receive, patience: float, *, most: int | None) -> Asyn
     """
     more, size = True, 0
     while more:
-        try:
-            with anyio.fail_after(patience):
-                message = await receive()
-        except TimeoutError:
-            raise RequestAborted(f"the client sent nothing for {patience:g} seconds") from None
+        message = await receive()
         if message["type"] == "http.disconnect":
             raise RequestAborted("the client hung up before it had sent everything")
         more = message.get("more_body", False)
@@ -67,7 +62,6 @@ class Streamed(Response):
     Args:
         work: makes the body in a thread: it writes to the one flow and, if the request has a body, reads the other.
         workers: whose threads they are.
-        patience: for how many seconds the client may send or take nothing.
         reads: whether the request's body is read.
         most: how many bytes that may have, if they are bounded.
         media_type: of the answer.
@@ -78,7 +72,6 @@ class Streamed(Response):
         work: Callable[[Download, Upload], None],
         workers: Workers,
         *,
-        patience: float,
         reads: bool = False,
         most: int | None = None,
         media_type: str,
@@ -87,18 +80,18 @@ class Streamed(Response):
         del self.headers["content-length"]
         self._work = work
         self._workers = workers
-        self._patience = patience
         self._reads = reads
         self._most = most
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Do the work, and send what it makes."""
-        del scope
-        download, upload = Download(), Upload()
-        try:
-            await self._serve(download, upload, receive, send)
-        finally:
-            _tell(download.unheard())
+        # Nothing is read from a client that waits: it would only fill the memory.
+        async with self._workers.turn(scope.get("orlop.client")):
+            download, upload = Download(), Upload()
+            try:
+                await self._serve(download, upload, receive, send)
+            finally:
+                _tell(download.unheard())
 
     async def _serve(self, download: Download, upload: Upload, receive: Receive, send: Send) -> None:
         failure: Exception | None = None
@@ -133,7 +126,7 @@ class Streamed(Response):
 
     async def _feed(self, receive: Receive, upload: Upload) -> None:
         try:
-            async for chunk in chunks(receive, self._patience, most=self._most):
+            async for chunk in chunks(receive, most=self._most):
                 await upload.put(chunk)
         except OrlopError as error:
             upload.fail(error)
@@ -151,11 +144,7 @@ class Streamed(Response):
             if not started:
                 started = True
                 await self._begin(send)
-            try:
-                with anyio.fail_after(self._patience):
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
-            except TimeoutError:
-                raise RequestAborted(f"the client took nothing for {self._patience:g} seconds") from None
+            await send({"type": "http.response.body", "body": data, "more_body": True})
         if download.cancelled:
             raise RequestAborted("the client hung up before it had everything")
         if not started:

@@ -1,22 +1,51 @@
-"""The threads in which the store is worked with, a bounded number of each kind."""
+"""The threads in which the store is worked with, a bounded number of each kind, and the turns of those who wait.
+
+What moves content takes long, and how long is up to its client: so there are a few turns, and others wait in the
+order in which they came. Nothing is read from a client that waits, so that it keeps nothing; one that is gone, or has
+closed its half of the connection, waits no longer. While somebody waits, those at work are given up when they are as
+slow as if they did nothing for half a minute: alone they may take as long as the server's patience.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import math
 import threading
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, ParamSpec, Protocol, TypeVar
 
-import anyio
 from anyio import CapacityLimiter, to_thread
 
+from orlop.errors import ServerBusy
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 _SHORT: Final = 8
-_TICK: Final = 0.02
+_HURRY: Final = 30
+"""For how many seconds a client at work may do nothing while others wait for their turn."""
+
+_BUSY: Final = "the server works on as many transfers as it may; try again later"
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class Client(Protocol):
+    """The client of a transfer."""
+
+    left: asyncio.Event
+    """Set once it sends no more."""
+
+    def behind(self) -> float:
+        """Return for how many seconds it has kept the server waiting."""
+
+    def keep(self) -> None:
+        """Keep its connection while the transfer lasts."""
+
+    def give_up(self, seconds: float) -> None:
+        """Wait no longer for it, as it is behind by some seconds."""
 
 
 class Workers:
@@ -24,11 +53,16 @@ class Workers:
 
     Args:
         transfers: how many uploads and downloads are worked on at once; the others wait.
+        most: how many there may be with those that wait.
     """
 
-    def __init__(self, transfers: int) -> None:
+    def __init__(self, transfers: int, most: int = 256) -> None:
         self._short = CapacityLimiter(_SHORT)
-        self._long = CapacityLimiter(transfers)
+        self._long = CapacityLimiter(math.inf)
+        self._turns = asyncio.Semaphore(transfers)
+        self._most = most
+        self._waiting = 0
+        self._clients: set[Client] = set()
         self._guard = threading.Lock()
         self._running = 0
 
@@ -38,17 +72,65 @@ class Workers:
             partial(self._counted, partial(function, *args, **options)), limiter=self._short
         )
 
+    @asynccontextmanager
+    async def turn(self, client: Client | None) -> AsyncIterator[None]:
+        """Wait for a turn, and have it for a block, which may `transfer`.
+
+        Raises:
+            ServerBusy: too many wait already; or the client has closed its half of the connection, or is gone.
+        """
+        if self._waiting + len(self._clients) >= self._most:
+            raise ServerBusy(_BUSY)
+        if client is not None:
+            client.keep()
+        await self._wait(client)
+        try:
+            if client is not None:
+                self._clients.add(client)
+            yield
+        finally:
+            if client is not None:
+                self._clients.discard(client)
+            self._turns.release()
+
+    async def _wait(self, client: Client | None) -> None:
+        if client is None or not self._turns.locked():
+            await self._turns.acquire()
+            return
+        mine, leaves = asyncio.ensure_future(self._turns.acquire()), asyncio.ensure_future(client.left.wait())
+        self._waiting += 1
+        try:
+            await asyncio.wait([mine, leaves], return_when=asyncio.FIRST_COMPLETED)
+        except BaseException:
+            self._renounce(mine)
+            raise
+        finally:
+            self._waiting -= 1
+            leaves.cancel()
+        if not mine.done():
+            self._renounce(mine)
+            raise ServerBusy(_BUSY)
+
+    def _renounce(self, turn: asyncio.Task[Literal[True]]) -> None:
+        if not turn.cancel() and not turn.cancelled():
+            self._turns.release()
+
     async def transfer(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-        """Run what moves content; it may wait for its turn. Whoever cancels it must also end what it waits for."""
+        """Run what moves content, within a `turn`. Whoever cancels it must also end what it waits for."""
         return await to_thread.run_sync(partial(self._counted, partial(function, *args, **options)), limiter=self._long)
 
-    async def settled(self, seconds: float) -> bool:
-        """Wait until nothing runs any more, also of what nobody waits for, and say whether that came in time."""
-        for _ in range(max(1, round(seconds / _TICK))):
-            if not self._running:
-                return True
-            await anyio.sleep(_TICK)
-        return False
+    def look(self) -> None:
+        """See who is too slow while others wait; to be called every second."""
+        if not self._waiting:
+            return
+        for client in list(self._clients):
+            if client.behind() > _HURRY:
+                client.give_up(_HURRY)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs, also of what nobody waits for."""
+        return not self._running
 
     def _counted(self, function: Callable[[], T]) -> T:
         with self._guard:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from orlop.cli.session import Session
 
 _FILES: Final = 16_384
+_OWN_FILES: Final = 256
+"""Files that a server may have open beside its connections: databases, blobs."""
+_FEWEST: Final = 8
 _NEEDED: Final = "orlop serve needs packages that are not installed; install them with: pip install 'orlop[serve]'"
 
 
@@ -74,12 +77,36 @@ def _read_size(_: click.Context, __: click.Parameter, text: str | None) -> int |
     help="Of these, load and save so many at once; others wait.",
 )
 @click.option(
+    "--max-followers",
+    metavar="N",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="Beside these, let so many clients follow events.",
+)
+@click.option(
+    "--max-connections",
+    metavar="N",
+    type=click.IntRange(8),
+    default=1000,
+    show_default=True,
+    help="Keep so many connections for each address; idle ones make room for new ones.",
+)
+@click.option(
     "--patience",
     metavar="SECONDS",
     type=click.FloatRange(0, min_open=True),
     default=600.0,
     show_default=True,
     help="Give up on a client that sends or takes nothing for so long.",
+)
+@click.option(
+    "--min-rate",
+    metavar="SIZE",
+    callback=_read_size,
+    default="1k",
+    show_default=True,
+    help="Count less than this in a second as nothing.",
 )
 @click.option(
     "--grace",
@@ -107,7 +134,10 @@ def serve(
     max_body: int | None,
     max_requests: int,
     max_transfers: int,
+    max_followers: int,
+    max_connections: int,
     patience: float,
+    min_rate: int,
     grace: float,
 ) -> None:
     """Answer the clients of Docker over HTTP.
@@ -133,11 +163,15 @@ def serve(
     activation = _activation()
     with session.open(downloads=True) as images, _log(access_log) as log:
         opened = doors(_addresses(hosts, activation), security, activation)
-        options = Options(Bounds(max_body, max_requests, patience), max_transfers, grace, log)
+        bounds = Bounds(max_body, max_requests, patience, min_rate, max_followers)
+        connections = min(max_connections, _connections(len(opened)))
+        options = Options(bounds, max_transfers, connections, grace, log)
         # The event loop is told of signals, and need not be woken for them.
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _allow_files()
-        run(images, opened, options, ready=lambda: _announce(opened))
+        if not run(images, opened, options, ready=lambda: _announce(opened)):
+            # A thread that is stuck would keep the process for ever.
+            sys.stderr.flush()
+            os._exit(0)
 
 
 def _addresses(hosts: tuple[str, ...], activation: Activation) -> list[Address]:
@@ -217,12 +251,15 @@ def _log(path: str | None) -> Iterator[AccessLog | None]:
         yield log
 
 
-def _allow_files() -> None:
-    """Let connections be as many as a listener takes: the usual limit is for programs that know no better way."""
+def _connections(listeners: int) -> int:
+    """Return how many connections each listener may have by what the system allows, which is asked for."""
     import resource  # noqa: PLC0415 - only a server has so many
 
+    # The usual limit is for programs that know no better way.
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(allowed, min(most, _FILES)), most))
+    allowed = max(allowed, min(most, _FILES))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    return max(_FEWEST, (allowed - _OWN_FILES) // max(1, listeners))
 
 
 def _announce(opened: list[Door]) -> None:

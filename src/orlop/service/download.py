@@ -143,7 +143,8 @@ class _Body:
     def read(self, n: int, /) -> bytes:
         """Give at most ``n`` bytes."""
         try:
-            data = self._response.read(n)
+            # What is there, and not all of it: whoever fetches may have to stop.
+            data = self._response.read1(n)
         except (OSError, HTTPException) as error:
             msg = f"cannot download {self._url}: {error}"
             raise DownloadFailed(msg) from error

@@ -130,7 +130,9 @@ class Engine:
         self._policy.check(scope["method"], headers)
         if self._context.ending.is_set():
             raise ServerBusy("the server is about to end")
-        if self._context.metrics.active > self._context.bounds.requests:
+        # Whether a server lives is asked of busy ones, and costs nothing.
+        is_ping = scope["path"].endswith("/_ping")
+        if not is_ping and self._context.working() > self._context.bounds.requests:
             raise ServerBusy("the server works on as many requests as it may; try again later")
 
 

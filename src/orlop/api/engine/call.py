@@ -36,13 +36,18 @@ class Bounds:
 
     Args:
         body: the bytes of an upload, if they are bounded.
-        requests: how many are worked on at once; more are told to come again.
+        requests: how many are worked on at once, and how many transfers there are with those that wait for their turn;
+            more are told to come again.
         patience: for how many seconds a client may send nothing, or take nothing, in the midst of a request.
+        rate: how many bytes a second are as good as nothing.
+        followers: how many streams of events may be open at once, beside the requests.
     """
 
     body: int | None = None
     requests: int = 256
     patience: float = 600
+    rate: float = 1024
+    followers: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class Context:
     watch: EventWatch
     metrics: Metrics
     ending: asyncio.Event
+    working: Callable[[], int]
+    """Returns how many requests are worked on, transfers and streams aside."""
     bounds: Bounds
     log: AccessLog | None
 
@@ -121,7 +128,7 @@ class Call(Request):
         if is_archive is not None and is_archive(form := Form.read(query)):
             return form
         self.scope["orlop.read"] = True
-        parts = [chunk async for chunk in chunks(self.receive, self.context.bounds.patience, most=LONGEST)]
+        parts = [chunk async for chunk in chunks(self.receive, most=LONGEST)]
         return Form.read(query, b"".join(parts))
 
 

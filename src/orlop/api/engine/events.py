@@ -63,11 +63,17 @@ class _Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
-        del scope
+        context = self._call.context
+        with context.watch.seat(scope["orlop.client"], context.bounds.followers):
+            await self._follow(scope, receive, send)
+
+    async def _follow(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The head shall be seen at once, although nothing may happen for long.
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         work = asyncio.ensure_future(self._send_all(send))
-        ends = [asyncio.ensure_future(hung_up(receive)), asyncio.ensure_future(self._call.context.ending.wait())]
+        # Whoever closes its half of the connection listens no more: engines end the stream then, too.
+        signs = [hung_up(receive), scope["orlop.client"].left.wait(), self._call.context.ending.wait()]
+        ends = [asyncio.ensure_future(sign) for sign in signs]
         # What happens just before the end of the time is heard of a moment later.
         patience = None if self._only_past or self._left is None else self._left + 2 * INTERVAL
         try:

@@ -150,10 +150,7 @@ def _streamed(
     call: Call, work: Callable[[Download, Upload], None], *, media_type: str, reads: bool = False
 ) -> Response:
     context = call.context
-    bounds = context.bounds
-    return Streamed(
-        work, context.workers, patience=bounds.patience, reads=reads, most=bounds.body, media_type=media_type
-    )
+    return Streamed(work, context.workers, reads=reads, most=context.bounds.body, media_type=media_type)
 
 
 ENDPOINTS = (

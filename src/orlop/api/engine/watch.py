@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
+from orlop.errors import ServerBusy
 from orlop.store.events import BATCH
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
-    from orlop.api.workers import Workers
+    from orlop.api.workers import Client, Workers
     from orlop.service.image_service import ImageService
     from orlop.store.events import Event
 
@@ -34,10 +35,27 @@ class EventWatch:
         self._workers = workers
         self.listeners = 0
         """How many listen."""
+        self._followers = 0
         self._task: asyncio.Task[None] | None = None
         self._recent: deque[Event] = deque(maxlen=_RECENT)
         self._news = asyncio.Event()
         self._failure: Exception | None = None
+
+    @contextmanager
+    def seat(self, client: Client, most: int) -> Iterator[None]:
+        """Take one of a number of seats for a client, for a block.
+
+        Raises:
+            ServerBusy: all are taken.
+        """
+        if self._followers >= most:
+            raise ServerBusy(f"{most} clients follow the events already, which is as many as may; try again later")
+        client.keep()
+        self._followers += 1
+        try:
+            yield
+        finally:
+            self._followers -= 1
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[int]:
