@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.crash.harness import LONG, run
+from tests.crash.harness import run
+from tests.crash.pace import LONG
 
 STEPS = {"database": 1 if LONG else 150, "log": 1 if LONG else 150}
 

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.interop.programs import PATIENCE, environment, need
+from tests.interop.programs import PATIENCE, environment
+from tests.needs import need
 from tests.unit.served import Client
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from orlop.api.engine.call import Bounds
 from orlop.api.server import Options
 from orlop.api.tls import Certificates
 from orlop.api.workers import Workers
-from tests.interop.programs import need
+from tests.needs import need
 from tests.unit.served import served, serving
 
 if TYPE_CHECKING:

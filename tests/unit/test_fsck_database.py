@@ -19,7 +19,7 @@ from orlop import errors, stores
 from orlop.store.corrected import corrected
 from orlop.store.metadata_sqlite_check import digest_of
 from orlop.store.metadata_sqlite_columns import COLUMNS
-from tests.crash.harness import LONG
+from tests.crash.pace import LONG
 from tests.unit.damage import ask, copied, kinds, sql
 from tests.unit.test_sqlite_log import LEAVE
 
