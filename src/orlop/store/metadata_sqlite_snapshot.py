@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from contextlib import closing
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from orlop.model.digest import DiffID, Digest
 from orlop.store.metadata import BlobRow
 from orlop.store.metadata_sqlite_errors import explaining_sqlite
+from orlop.store.metadata_sqlite_open import connect, make
 from orlop.streams.files import explaining
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from orlop.streams.directory import Entry
 
 # What only an operation at work needs is no part of a copy: it ends, and nobody would clean up in the copy.
 _TRIM = (
@@ -45,20 +49,20 @@ class Snapshot:
         # Only the first look fixes what a transaction sees.
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
 
-    def save(self, path: str, *, mode: int) -> SavedRows:
+    def save(self, file: Entry, *, mode: int) -> SavedRows:
         """Write what images need to a new database, durably, and say what that is.
 
         Args:
-            path: where; nothing is there.
+            file: where; nothing is there.
             mode: of the new file.
 
         Raises:
             NoSpace, PermissionDenied, StorageError: it cannot be written.
         """
-        with explaining_sqlite(path), closing(sqlite3.connect(path, isolation_level=None)) as copy:
+        with explaining("write", file.path):
+            make(file, mode)
+        with explaining_sqlite(file.path), closing(connect(file)) as copy:
             self._connection.backup(copy)
-            with explaining("write", path):
-                os.chmod(path, mode)
             # As yet without a log: what fails when a log is brought to its end, as it is closed, SQLite does not say.
             copy.execute("PRAGMA journal_mode=DELETE")
             copy.execute("PRAGMA synchronous=FULL")
