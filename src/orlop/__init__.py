@@ -144,6 +144,7 @@ def open(  # noqa: A001 - orlop.open reads as what it does
     *,
     create: bool = True,
     allow_network: bool = False,
+    allow_foreign: bool = False,
     limits: Limits | None = None,
 ) -> ImageService:
     """Open the store at a directory, or make one there.
@@ -153,6 +154,9 @@ def open(  # noqa: A001 - orlop.open reads as what it does
         create: make a store where there is none.
         allow_network: write on network and FUSE file systems too; else a store there is opened for reading. That is
             safe if only one machine at a time uses the store.
+        allow_foreign: write also where the store, or a part of it, belongs to another user than oneself, root or, in a
+            store for a group that one is in, its members, or may be written by everybody; else it is opened for
+            reading. That is safe if one trusts those users.
         limits: what archives and layers may ask for that come in; else the defaults of `Limits`.
 
     Raises:
@@ -163,7 +167,9 @@ def open(  # noqa: A001 - orlop.open reads as what it does
     from orlop.model.limits import DEFAULT_LIMITS  # noqa: PLC0415 - importing orlop is light
     from orlop.service.image_service import open_service  # noqa: PLC0415 - as above
 
-    return open_service(root, create=create, allow_network=allow_network, limits=limits or DEFAULT_LIMITS)
+    return open_service(
+        root, create=create, allow_network=allow_network, allow_foreign=allow_foreign, limits=limits or DEFAULT_LIMITS
+    )
 
 
 def default_root() -> str:

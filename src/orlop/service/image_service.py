@@ -416,7 +416,10 @@ def open_service(
     *,
     create: bool = True,
     allow_network: bool = False,
+    allow_foreign: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> ImageService:
     """Open the store at a directory, or make one there, see `orlop.open`."""
-    return ImageService(Store(root, create=create, allow_network=allow_network, limits=limits))
+    return ImageService(
+        Store(root, create=create, allow_network=allow_network, allow_foreign=allow_foreign, limits=limits)
+    )

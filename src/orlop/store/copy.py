@@ -77,13 +77,15 @@ def back_up_store(
     *,
     link: bool = False,
     allow_network: bool = False,
+    allow_foreign: bool = False,
     progress: Progress | None = None,
 ) -> CopyReport:
     """See `orlop.stores.backup`."""
     path = target_of(store.root, target)
     _require_safe(path, allow_network=allow_network)
     if Directory(path).is_there(DATABASE):
-        return _refreshed(store, path, link=link, allow_network=allow_network, progress=progress)
+        kept = partial(Store, path, create=False, allow_network=allow_network, allow_foreign=allow_foreign)
+        return _refreshed(store, path, kept, link=link, progress=progress)
     return _copied(store, path, link=link, progress=progress, mark=True)
 
 
@@ -191,7 +193,9 @@ def _require_right(new: NewRoot) -> None:
         raise StoreDamaged(msg)
 
 
-def _refreshed(store: Store, path: str, *, link: bool, allow_network: bool, progress: Progress | None) -> CopyReport:
+def _refreshed(
+    store: Store, path: str, opened: Callable[[], Store], *, link: bool, progress: Progress | None
+) -> CopyReport:
     """Bring an earlier backup up to date: blobs come, the rows change at once, blobs go."""
     with Directory(path) as directory:
         source = backup_source(directory)
@@ -199,7 +203,7 @@ def _refreshed(store: Store, path: str, *, link: bool, allow_network: bool, prog
         what = "a store, but no backup" if source is None else f"the backup of {source}"
         msg = f"{path} holds {what}; name a new directory, or the backup of {store.root}"
         raise TargetExists(msg)
-    with Store(path, create=False, allow_network=allow_network) as kept:
+    with opened() as kept:
         kept.require_writable()
         kept.leases.alive()
         kept.blobs.sweep_ingests()
