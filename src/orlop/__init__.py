@@ -153,6 +153,7 @@ def open(  # noqa: A001 - orlop.open reads as what it does
     *,
     create: bool = True,
     allow_network: bool = False,
+    allow_foreign: bool = False,
     limits: Limits | None = None,
     proxies: Proxies | None = None,
 ) -> ImageService:
@@ -163,6 +164,9 @@ def open(  # noqa: A001 - orlop.open reads as what it does
         create: make a store where there is none.
         allow_network: write on network and FUSE file systems too; else a store there is opened for reading. That is
             safe if only one machine at a time uses the store.
+        allow_foreign: write also where the store, or a part of it, belongs to another user than oneself, root or, in a
+            store for a group that one is in, its members, or may be written by everybody; else it is opened for
+            reading. That is safe if one trusts those users.
         limits: what archives and layers may ask for that come in; else the defaults of `Limits`.
         proxies: what URLs are downloaded through; else nothing. The environment is not asked:
             ``Proxies.from_variables(os.environ)`` does that.
@@ -176,7 +180,12 @@ def open(  # noqa: A001 - orlop.open reads as what it does
     from orlop.service.image_service import open_service  # noqa: PLC0415 - as above
 
     return open_service(
-        root, create=create, allow_network=allow_network, limits=limits or DEFAULT_LIMITS, proxies=proxies
+        root,
+        create=create,
+        allow_network=allow_network,
+        allow_foreign=allow_foreign,
+        limits=limits or DEFAULT_LIMITS,
+        proxies=proxies,
     )
 
 

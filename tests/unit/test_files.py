@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from orlop.errors import StorageError
+from orlop.streams.directory import outside
 from orlop.streams.files import NewFile
 
 MANY = b"x" * (9 << 20)
@@ -24,29 +25,29 @@ def no_threads():
 
 @pytest.mark.usefixtures("no_threads")
 def test_a_file_is_written_without_a_thread_to_write_it_back(tmp_path):
-    with NewFile(str(tmp_path / "part")) as file:
+    with NewFile(outside(str(tmp_path / "part"))) as file:
         file.write(MANY)
         file.write(MANY)
         file.sync()
-        file.publish(str(tmp_path / "file"))
+        file.publish(outside(str(tmp_path / "file")))
     assert (tmp_path / "file").stat().st_size == 2 * len(MANY)
 
 
 @pytest.mark.usefixtures("no_threads")
 def test_a_file_rests_without_a_thread(tmp_path):
-    with NewFile(str(tmp_path / "part")) as file:
+    with NewFile(outside(str(tmp_path / "part"))) as file:
         file.write(b"data")
         file.rest()
         file.wait()
         file.sync()
-        file.publish(str(tmp_path / "file"))
+        file.publish(outside(str(tmp_path / "file")))
     assert (tmp_path / "file").read_bytes() == b"data"
 
 
 @pytest.mark.usefixtures("no_threads")
 def test_a_file_that_is_given_up_goes_without_a_thread(tmp_path):
     def give_up() -> None:
-        with NewFile(str(tmp_path / "part")) as file:
+        with NewFile(outside(str(tmp_path / "part"))) as file:
             file.write(MANY)
             raise KeyboardInterrupt
 
@@ -59,10 +60,10 @@ def test_a_file_that_could_not_be_written_back_gets_no_name(tmp_path, monkeypatc
     def failing(_: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    with NewFile(str(tmp_path / "part")) as file:
+    with NewFile(outside(str(tmp_path / "part"))) as file:
         file.write(b"data")
         monkeypatch.setattr("orlop.streams.files.os.fsync", failing)
         file.rest()
         with pytest.raises(StorageError):
-            file.publish(str(tmp_path / "file"))
+            file.publish(outside(str(tmp_path / "file")))
     assert not list(tmp_path.iterdir())

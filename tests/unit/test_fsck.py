@@ -131,8 +131,8 @@ class TestBlobs:
         path = blobs(root)[0]
 
         def refused(name, **options):
-            if name == str(path):
-                raise Unreadable(errors.PermissionDenied(f"cannot read {name}: permission denied"))
+            if name.path == str(path):
+                raise Unreadable(errors.PermissionDenied(f"cannot read {name.path}: permission denied"))
             return examine(name, **options)
 
         monkeypatch.setattr("orlop.store.fsck_blobs.examine", refused)
@@ -209,10 +209,14 @@ class TestFiles:
         report = stores.fsck(root, quick=True)
         assert found(report.damage) == [("directory-missing", str(root / name))]
 
-    def test_a_link_in_place_of_a_directory_is_followed_and_noted(self, root, tmp_path):
+    def test_a_link_in_place_of_a_directory_is_not_followed(self, root, tmp_path):
         (root / "toc").rename(tmp_path / "elsewhere")
         (root / "toc").symlink_to(tmp_path / "elsewhere")
-        assert found(stores.fsck(root).problems) == [("link", str(root / "toc"))]
+        missing = [("directory-missing", str(root / name)) for name in ("toc", "toc/sha256")]
+        assert found(stores.fsck(root).damage) == missing
+        assert stores.fsck(root, repair=True).state == "repaired"
+        assert not (root / "toc").is_symlink()
+        assert (tmp_path / "elsewhere" / "sha256").is_dir()
 
     def test_what_belongs_to_nothing(self, root):
         paths = [
@@ -446,7 +450,7 @@ class TestOthers:
 
         def repaired(name, **options):
             exam = examine(name, **options)
-            if name == str(path) and path.read_bytes() != good:
+            if name.path == str(path) and path.read_bytes() != good:
                 new = root / "ingest" / "new"
                 new.write_bytes(good)
                 new.chmod(0o400)
@@ -462,7 +466,7 @@ class TestOthers:
 
         def removed(name, **options):
             exam = examine(name, **options)
-            if not gone and name == str(path):
+            if not gone and name.path == str(path):
                 with orlop.open(root) as images:
                     gone.extend(images.remove("example/imported").deleted)
             return exam

@@ -306,14 +306,13 @@ class TestBlobs:
         assert (report.state, kinds(report.notes)) == ("repaired", ["blob-unneeded"])
         assert path.exists()
 
-    def test_a_link_to_the_blob_becomes_the_blob(self, whole, root, tmp_path):
+    def test_a_link_to_the_blob_goes_aside_and_is_not_followed(self, root, tmp_path):
         path = single_form(root)
         elsewhere = tmp_path / "elsewhere"
         shutil.move(path, elsewhere)
         path.symlink_to(elsewhere)
-        assert repaired(root).state == "repaired"
-        assert content(root) == content(whole)
-        assert not path.is_symlink()
+        assert found(repaired(root).damage) == [("blob-missing", digest(path))]
+        assert not os.path.lexists(path)
         assert elsewhere.exists()
 
     @pytest.mark.parametrize("instead", ["directory", "link", "pipe"])

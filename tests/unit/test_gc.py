@@ -24,6 +24,7 @@ from orlop.model.digest import Digest
 from orlop.store.leases import EVERYTHING
 from orlop.store.root import Store
 from tests.invariants import broken
+from tests.named import named
 from tests.unit.layouts import layer_tar
 from tests.unit.test_json import check
 
@@ -192,11 +193,15 @@ def test_a_file_that_is_nobodys_goes(root: Path, place: str) -> None:
 def test_a_file_that_cannot_be_looked_at_is_an_error_of_orlops_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed_owner(root)
 
-    def failing(path: str) -> os.stat_result:
-        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+    look = os.stat
+
+    def failing(path: str | int, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
+        if "/ingest/" in named(path, dir_fd):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return look(path, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
 
     with orlop.open(root) as images:
-        monkeypatch.setattr("orlop.store.gc.os.lstat", failing)
+        monkeypatch.setattr(os, "stat", failing)
         with pytest.raises(errors.StorageError):
             images.gc()
         monkeypatch.undo()

@@ -10,6 +10,7 @@ import pytest
 from orlop.errors import PermissionDenied, StoreMoved
 from orlop.model.digest import Digest
 from orlop.store.root import Store
+from orlop.streams.directory import outside
 from orlop.streams.files import FileLock
 
 CONTENT = Digest.of(b"content")
@@ -83,7 +84,7 @@ def test_a_store_that_cannot_delete_its_lease_is_closed_all_the_same(store):
     moved = move(store)
     with pytest.raises(StoreMoved):
         store.close()
-    lock = FileLock(str(moved / "leases" / name))
+    lock = FileLock(outside(str(moved / "leases" / name)))
     assert lock.try_acquire()
     lock.release()
     opened = [os.path.realpath(descriptor) for descriptor in Path("/proc/self/fd").iterdir()]
@@ -97,7 +98,7 @@ def test_the_lock_of_a_dead_lease_that_cannot_be_removed_is_not_kept(store, monk
     dead = Path(store.root) / "leases" / "dead"
     dead.touch()
 
-    def refused(path: str) -> None:
+    def refused(path: str, **_: int) -> None:
         raise PermissionError(1, "Operation not permitted", path)
 
     with monkeypatch.context() as patched:

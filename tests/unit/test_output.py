@@ -152,12 +152,12 @@ def test_a_file_system_that_syncs_no_directory_takes_files_all_the_same(tmp_path
 def test_a_directory_that_may_only_be_written_takes_files(tmp_path, monkeypatch):
     opened = os.open
 
-    def refused(path: str, flags: int, mode: int = 0o777) -> int:
+    def refused(path: str, flags: int, mode: int = 0o777, **options: int) -> int:
         if flags & os.O_DIRECTORY:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-        return opened(path, flags, mode)
+        return opened(path, flags, mode, **options)
 
-    monkeypatch.setattr("orlop.streams.files.os.open", refused)
+    monkeypatch.setattr(os, "open", refused)
     put(tmp_path / "new")
     assert (tmp_path / "new").read_bytes() == b"data"
 

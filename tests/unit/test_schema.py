@@ -19,6 +19,7 @@ from orlop.store.metadata_sqlite import SQLiteMetadata
 from orlop.store.metadata_sqlite_rows import SQLiteRows
 from orlop.store.metadata_sqlite_schema import CURRENT, Schema
 from orlop.store.root import Store
+from orlop.streams.directory import Directory
 
 SCHEMAS = Path(__file__).parents[1] / "data" / "schemas"
 RELEASED = sorted(SCHEMAS.glob("*.sql"))
@@ -54,7 +55,9 @@ def root(tmp_path):
 @pytest.fixture
 def rows_of():
     def read(root, schema=LATER, *, read_only=False):
-        metadata = SQLiteMetadata(str(root), refusal=errors.ReadOnlyStore if read_only else None, schema=schema)
+        metadata = SQLiteMetadata(
+            Directory(str(root)), refusal=errors.ReadOnlyStore if read_only else None, schema=schema
+        )
         try:
             with metadata.read() as rows:
                 return sorted(rows.image_rows(listed_only=False), key=lambda row: row.id)
@@ -81,7 +84,7 @@ def test_an_older_database_is_brought_up_to_date_and_kept_beside(root, rows_of, 
 
 
 def test_update_says_what_it_did(root):
-    metadata = SQLiteMetadata(str(root), schema=LATER)
+    metadata = SQLiteMetadata(Directory(str(root)), schema=LATER)
     assert metadata.update() == (CURRENT.version, str(root / f"metadata.db.schema-{CURRENT.version}"))
     assert metadata.update() == (CURRENT.version + 2, None)
     metadata.close()
@@ -120,16 +123,16 @@ def test_an_older_database_that_may_not_be_written_is_read(root, rows_of):
     before = (root / "metadata.db").read_bytes()
     assert rows_of(root, read_only=True) == rows_of(root, CURRENT)
     assert (root / "metadata.db").read_bytes() == before
-    metadata = SQLiteMetadata(str(root), refusal=errors.ReadOnlyStore, schema=LATER)
+    metadata = SQLiteMetadata(Directory(str(root)), refusal=errors.ReadOnlyStore, schema=LATER)
     with pytest.raises(errors.ReadOnlyStore):
         metadata.update()
 
 
 def test_a_program_that_was_there_before_writes_no_more(root):
-    metadata = SQLiteMetadata(str(root))
+    metadata = SQLiteMetadata(Directory(str(root)))
     with metadata.write():
         pass
-    newer = SQLiteMetadata(str(root), schema=LATER)
+    newer = SQLiteMetadata(Directory(str(root)), schema=LATER)
     newer.update()
     newer.close()
     with pytest.raises(errors.StoreTooNew, match="upgrade"), metadata.write():
@@ -146,7 +149,7 @@ def test_several_at_once_take_each_step_once(root):
         more(connection)
 
     def work() -> None:
-        metadata = SQLiteMetadata(str(root), schema=schema)
+        metadata = SQLiteMetadata(Directory(str(root)), schema=schema)
         started.wait()
         with metadata.read() as rows:
             assert isinstance(rows, SQLiteRows)

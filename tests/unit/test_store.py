@@ -30,6 +30,7 @@ from orlop.store.backend_memory import MemoryStoreBackend
 from orlop.store.images import ImageStore
 from orlop.store.metadata_sqlite_schema import lay_out
 from orlop.store.root import Store
+from orlop.streams.directory import outside
 from orlop.streams.files import FileLock
 
 
@@ -134,7 +135,7 @@ class TestLayers:
         below = store.layers.register(io.BytesIO(ONE))
         above = store.layers.register(io.BytesIO(TWO), below.chain_id)
         expected = b"".join(above.tar_chunks_from(None))
-        table = Path(store.blobs.toc_path(below.diff_id))
+        table = Path(store.blobs.toc_file(below.diff_id).path)
         table.unlink()
         table.mkdir()
         assert b"".join(above.tar_chunks_from(None)) == expected
@@ -772,7 +773,7 @@ class TestRoots:
         (tmp_path / "volumes" / "metadata.db").touch()
         backend = FSStoreBackend(tmp_path / "image" / "overlay2" / "imagedb")
         digest = backend.set(b"x")
-        with FileLock(str(tmp_path / "volumes" / "metadata.db")):
+        with FileLock(outside(str(tmp_path / "volumes" / "metadata.db"))):
             for write in (
                 lambda: backend.set(b"y"),
                 lambda: backend.delete(digest),

@@ -20,6 +20,7 @@ from orlop.store.root import Store
 from orlop.streams.filesystems import FileSystem
 from tests.crash.test_processes import PROCESSES, go, join
 from tests.invariants import broken
+from tests.named import named
 
 
 @pytest.fixture
@@ -554,10 +555,10 @@ def far_away(monkeypatch: pytest.MonkeyPatch, root: Path, target: Path) -> None:
     """Let a target be on another file system."""
     rename = os.rename
 
-    def other(source: str, goal: str) -> None:
-        if (str(source), str(goal)) == (str(root), str(target)):
+    def other(source: str, goal: str, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
+        if (named(source, src_dir_fd), named(goal, dst_dir_fd)) == (str(root), str(target)):
             raise OSError(18, "Invalid cross-device link")
-        rename(source, goal)
+        rename(source, goal, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
     monkeypatch.setattr(os, "rename", other)
 

@@ -16,11 +16,13 @@ from orlop.store.backend_fs import FSStoreBackend
 from orlop.store.images import ImageStore
 from orlop.store.metadata_sqlite import SQLiteMetadata
 from orlop.store.root import UNFINISHED, Store
-from orlop.streams.files import make_directory
+from orlop.streams.directory import Directory
 from tests.invariants import broken
+from tests.named import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import BinaryIO
 
     Fail = Callable[[str, int, str], list[str]]
 
@@ -39,8 +41,8 @@ def fail(monkeypatch: pytest.MonkeyPatch) -> Fail:
     def failing(name: str, number: int, end: str) -> list[str]:
         call, failed = getattr(os, name), []
 
-        def refuse(file: str | int, *arguments: object, **options: object) -> object:
-            path = str(Path(f"/proc/self/fd/{file}").readlink()) if isinstance(file, int) else os.fspath(file)
+        def refuse(file: str | int, *arguments: object, **options: int) -> object:
+            path = named(file, options.get("dir_fd", options.get("src_dir_fd")))
             if path.endswith(end):
                 failed.append(path)
                 raise OSError(number, os.strerror(number), path)
@@ -72,10 +74,10 @@ class TestCopies:
         """A target on another file system."""
         rename = os.rename
 
-        def other(source: str, target: str) -> None:
-            if str(source) == str(root) and str(target) == str(tmp_path / "moved"):
+        def other(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+            if (named(source, src_dir_fd), named(target, dst_dir_fd)) == (str(root), str(tmp_path / "moved")):
                 raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-            rename(source, target)
+            rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
         monkeypatch.setattr(os, "rename", other)
         return tmp_path / "moved"
@@ -108,9 +110,9 @@ class TestCopies:
     def test_an_interruption_as_the_copy_gets_its_name_stays_one(self, root, tmp_path, monkeypatch):
         rename = os.rename
 
-        def interrupted(source: str, target: str) -> None:
-            rename(source, target)
-            if str(target) == str(tmp_path / "copy"):
+        def interrupted(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+            rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+            if named(target, dst_dir_fd) == str(tmp_path / "copy"):
                 raise KeyboardInterrupt
 
         monkeypatch.setattr(os, "rename", interrupted)
@@ -122,7 +124,7 @@ class TestCopies:
         (root / "quarantine" / "folder" / "inner").mkdir(parents=True)
         stores.move(root, far)
         inside = [str(path).partition("/quarantine")[2] for path in synced if "quarantine" in path.parts]
-        assert sorted(inside) == ["", "/folder", "/folder/inner"]
+        assert set(inside) == {"", "/folder", "/folder/inner"}
 
 
 class TestRowsThatAreOnlyRead:
@@ -144,7 +146,7 @@ class TestRowsThatAreOnlyRead:
 
     @pytest.fixture
     def reader(self, root):
-        reader = SQLiteMetadata(str(root), refusal=errors.ReadOnlyStore)
+        reader = SQLiteMetadata(Directory(str(root)), refusal=errors.ReadOnlyStore)
         yield reader
         reader.close()
 
@@ -154,16 +156,16 @@ class TestRowsThatAreOnlyRead:
             return len(list(rows.image_ids()))
 
     def test_a_copy_that_failed_once_is_made_again(self, change, reader, monkeypatch):
-        copyfile, failures = shutil.copyfile, [1, 1]
+        copy, failures = shutil.copyfileobj, [1, 1]
 
-        def torn(source: str, target: str) -> None:
-            if source.endswith("-wal") and failures:
+        def torn(source: BinaryIO, target: BinaryIO) -> None:
+            if named(source.fileno()).endswith("-wal") and failures:
                 failures.pop()
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
-            copyfile(source, target)
+            copy(source, target)
 
         change()
-        monkeypatch.setattr(shutil, "copyfile", torn)
+        monkeypatch.setattr(shutil, "copyfileobj", torn)
         for _ in range(2):
             with pytest.raises(errors.StorageError):
                 self.images(reader)
@@ -250,9 +252,9 @@ def test_a_directory_whose_name_could_not_be_put_on_disk_is_made_again(tmp_path,
 
     monkeypatch.setattr(os, "fsync", once)
     with pytest.raises(OSError, match="Input/output"):
-        make_directory(str(tmp_path / "new"))
+        Directory(str(tmp_path)).make("new", 0o700)
     for _ in range(2):
-        make_directory(str(tmp_path / "new"))
+        Directory(str(tmp_path)).make("new", 0o700)
     assert len(calls) == 2
 
 

@@ -54,14 +54,14 @@ class Scratch:
             return None
         if self._file is None:
             self._file = self._new()
-        with explaining("write", self._file.path):
+        with explaining("write", self._file.entry.path):
             write_all(self._file.descriptor, data)
         start, self._end = self._end, self._end + len(data)
         return partial(self._read, self._file, start, len(data))
 
     @staticmethod
     def _read(file: NewFile, start: int, size: int) -> bytes:
-        with explaining("read", file.path):
+        with explaining("read", file.entry.path):
             return os.pread(file.descriptor, size, start)
 
     def close(self) -> None:

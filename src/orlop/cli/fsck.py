@@ -74,6 +74,7 @@ def fsck(
             sources=origins,
             empty_quarantine=empty_quarantine,
             allow_network=session.allow_network,
+            allow_foreign=session.allow_foreign,
             limits=session.limits,
             progress=progress,
         )

@@ -57,10 +57,15 @@ _COMMANDS: Final = {
     envvar="ORLOP_ALLOW_NETWORK_FS",
     help="Write on network and FUSE file systems too: safe if one machine at a time uses the store.",
 )
+@click.option(
+    "--allow-foreign-owner",
+    is_flag=True,
+    help="Write also to a store that another user owns, or in which everybody may write; see $ORLOP_SAFE_DIRECTORY.",
+)
 @click.option("--debug", is_flag=True, help="Log to the standard error, and show tracebacks of errors.")
 @click.version_option(__version__, prog_name="orlop", message="%(prog)s %(version)s")
 @click.pass_obj
-def root(session: Session, root: str | None, *, allow_network_fs: bool, debug: bool) -> None:
+def root(session: Session, root: str | None, *, allow_network_fs: bool, allow_foreign_owner: bool, debug: bool) -> None:
     """Keep container images without a daemon, by the words of docker.
 
     Wherever a NAME is asked for it is a reference (alpine, user/app:1.0), an image ID, or the first digits of one.
@@ -69,6 +74,7 @@ def root(session: Session, root: str | None, *, allow_network_fs: bool, debug: b
         raise click.BadParameter("a directory is needed", param_hint="'--root'")
     session.root = root
     session.allow_network = allow_network_fs
+    session.allow_foreign = allow_foreign_owner
     session.debug = debug
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Mapping
 
     from orlop.model.limits import Limits
     from orlop.service.image_service import ImageService
@@ -18,6 +19,7 @@ class Session:
     def __init__(self, *, debug: bool = False) -> None:
         self.root: str | None = None
         self.allow_network = False
+        self.allow_foreign = False
         self.limits: Limits | None = None
         self.debug = debug
 
@@ -32,15 +34,22 @@ class Session:
         """
         import orlop  # noqa: PLC0415 - help and errors of usage need no store
 
-        proxies = orlop.Proxies.from_variables(os.environ) if downloads else None
-        return orlop.open(self.place(), allow_network=self.allow_network, limits=self.limits, proxies=proxies)
+        return orlop.open(
+            self.place(),
+            allow_network=self.allow_network,
+            allow_foreign=self.allow_foreign,
+            limits=self.limits,
+            proxies=orlop.Proxies.from_variables(os.environ) if downloads else None,
+        )
 
     def place(self) -> str:
-        """Give the store's directory, for what opens the store by itself."""
+        """Return the store's directory, for what opens the store by itself."""
         import orlop  # noqa: PLC0415 - as above
 
         self._log()
-        return orlop.default_root() if self.root is None else self.root
+        root = orlop.default_root() if self.root is None else self.root
+        self.allow_foreign = self.allow_foreign or _is_safe(root, os.environ)
+        return root
 
     def _log(self) -> None:
         """Let warnings reach the user, with ``--debug`` everything."""
@@ -51,6 +60,24 @@ class Session:
             logger.addHandler(_handler(debug=self.debug))
             logger.propagate = False
         logger.setLevel(logging.DEBUG if self.debug else logging.WARNING)
+
+
+def _is_safe(root: str, environment: Mapping[str, str]) -> bool:
+    """Return whether the environment vouches for whoever owns a store's directory.
+
+    That is, as with git, where ``ORLOP_SAFE_DIRECTORY`` lists it, or has ``*``, and where root is at work for the user
+    who owns it (``SUDO_UID``).
+    """
+    listed = environment.get("ORLOP_SAFE_DIRECTORY", "").split(":")
+    if "*" in listed or os.path.realpath(root) in {os.path.realpath(path) for path in listed if path}:
+        return True
+    caller = environment.get("SUDO_UID", "")
+    if os.geteuid() != 0 or not caller.isdecimal():
+        return False
+    try:
+        return os.stat(root).st_uid == int(caller)
+    except OSError:
+        return False
 
 
 def _handler(*, debug: bool) -> logging.Handler:

@@ -42,7 +42,12 @@ def copy(session: Session, target: str, *, link: bool, quiet: bool, form: str | 
 
     _run(
         lambda progress: copy(
-            session.place(), target, link=link, allow_network=session.allow_network, progress=progress
+            session.place(),
+            target,
+            link=link,
+            allow_network=session.allow_network,
+            allow_foreign=session.allow_foreign,
+            progress=progress,
         ),
         "Copied",
         form,
@@ -67,7 +72,12 @@ def backup(session: Session, target: str, *, link: bool, quiet: bool, form: str 
 
     _run(
         lambda progress: backup(
-            session.place(), target, link=link, allow_network=session.allow_network, progress=progress
+            session.place(),
+            target,
+            link=link,
+            allow_network=session.allow_network,
+            allow_foreign=session.allow_foreign,
+            progress=progress,
         ),
         "Backed up",
         form,
@@ -89,7 +99,13 @@ def move(session: Session, target: str, *, quiet: bool, form: str | None) -> Non
     from orlop.service.stores import move  # noqa: PLC0415 - help needs no store
 
     _run(
-        lambda progress: move(session.place(), target, allow_network=session.allow_network, progress=progress),
+        lambda progress: move(
+            session.place(),
+            target,
+            allow_network=session.allow_network,
+            allow_foreign=session.allow_foreign,
+            progress=progress,
+        ),
         "Moved",
         form,
         quiet=quiet,

@@ -97,7 +97,7 @@ def init(session: Session, *, group: str | None) -> None:
     """
     from orlop.service.stores import init  # noqa: PLC0415 - help needs no store
 
-    found = init(session.place(), group=group, allow_network=session.allow_network)
+    found = init(session.place(), group=group, allow_network=session.allow_network, allow_foreign=session.allow_foreign)
     whose = "for you alone" if found.group is None else f"for the group {_group_name(found.group)}"
     _write(f"The store at {found.root} is {whose}\n")
 
@@ -115,7 +115,7 @@ def migrate(session: Session, *, form: str | None) -> None:
     from orlop.service.stores import migrate  # noqa: PLC0415 - help needs no store
 
     place = session.place()
-    report = migrate(place, allow_network=session.allow_network)
+    report = migrate(place, allow_network=session.allow_network, allow_foreign=session.allow_foreign)
     if records is not None:
         records.print({"Root": place, "Old": report.old, "New": report.new, "Kept": report.kept or ""})
     elif report.kept is None:

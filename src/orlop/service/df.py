@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -129,13 +128,13 @@ def df(store: Store) -> DiskUsage:
     """See `orlop.service.ImageService.df`."""
     # Who lives before or after the look is at work: nothing that just comes, or is given back, seems left over.
     living = _living(store)
-    files = list(files_below(store.root))
+    files = list(files_below(store.directory))
     with store.metadata.read() as rows:
         found = take_snapshot(rows)
     living |= found.leases.keys() - {LEFT} if store.read_only else _living(store)
     needs = needs_of(found, [digest for name in found.leases.keys() & living for digest in found.leases[name]])
     look = _Look(store, found, needs, living)
-    look.count([*files, *files_at(store.root)])
+    look.count([*files, *files_at(store.directory)])
     return DiskUsage(
         root=store.root,
         images=tuple(_images(found, needs, look.freed)),
@@ -285,7 +284,7 @@ class _Look:
             else:
                 stays = rows.diff(_diff_id(file)) is not None
             # What went meanwhile is not counted.
-            if os.path.lexists(os.path.join(self._store.root, file.folder, file.name)):
+            if self._store.blobs.is_there(file.folder, file.name):
                 need = Need.ACTIVE if stays or self._everything else Need.NOTHING
                 yield file, _Recorded(need, compression=compression)
 

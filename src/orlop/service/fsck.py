@@ -37,6 +37,7 @@ def fsck(
     sources: Sequence[Source] = (),
     empty_quarantine: bool = False,
     allow_network: bool = False,
+    allow_foreign: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> FsckReport:
@@ -50,7 +51,14 @@ def fsck(
                 if not os.access(source, os.R_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     try:
-        store = Store(root, create=False, allow_network=allow_network, limits=limits or DEFAULT_LIMITS, wary=False)
+        store = Store(
+            root,
+            create=False,
+            allow_network=allow_network,
+            allow_foreign=allow_foreign,
+            limits=limits or DEFAULT_LIMITS,
+            mending=True,
+        )
     except StoreDamaged as error:
         if not os.path.isdir(root):
             raise
@@ -85,7 +93,7 @@ class _Fsck:
         problems = (*last.problems, *notes)
         if empty_quarantine and last.can_be_trusted:
             # What this repair has set aside stays: nobody has seen it yet.
-            Quarantine(self._store.root, self._store.modes).remove(before)
+            Quarantine(self._store.directory, self._store.modes).remove(before)
             paths = {os.path.join(self._store.root, "quarantine", name) for name in before}
             problems = tuple(one for one in problems if one.kind != "quarantined" or one.subject not in paths)
         return FsckReport(self._store.root, self._quick, first.problems, tuple(repairs), problems)
@@ -93,7 +101,7 @@ class _Fsck:
     def _repair_database(self, repairs: list[Repair], notes: list[Problem]) -> None:
         from orlop.store.repair_database import DatabaseRepair  # noqa: PLC0415 - most databases are whole
 
-        repair = DatabaseRepair(self._store, Quarantine(self._store.root, self._store.modes))
+        repair = DatabaseRepair(self._store, Quarantine(self._store.directory, self._store.modes))
         try:
             repair.run()
         except DatabaseDamaged as error:
@@ -122,7 +130,7 @@ class _Fsck:
         return look(self._store, quick=self._quick, progress=self._progress)
 
     def _quarantined(self) -> list[str]:
-        return Quarantine(self._store.root, self._store.modes).names()
+        return Quarantine(self._store.directory, self._store.modes).names()
 
     def _repair(self, found: Findings, sources: Iterable[Source]) -> tuple[list[Repair], list[Problem]]:
         from orlop.store.repair import Repairer  # noqa: PLC0415 - most looks repair nothing

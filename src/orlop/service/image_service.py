@@ -457,9 +457,16 @@ def open_service(
     *,
     create: bool = True,
     allow_network: bool = False,
+    allow_foreign: bool = False,
     limits: Limits = DEFAULT_LIMITS,
     proxies: Proxies | None = None,
 ) -> ImageService:
     """Open the store at a directory, or make one there, see `orlop.open`."""
-    path = path_text(root, "the root of a store")
-    return ImageService(Store(path, create=create, allow_network=allow_network, limits=limits), proxies=proxies)
+    store = Store(
+        path_text(root, "the root of a store"),
+        create=create,
+        allow_network=allow_network,
+        allow_foreign=allow_foreign,
+        limits=limits,
+    )
+    return ImageService(store, proxies=proxies)

@@ -56,7 +56,9 @@ class MigrateReport:
     kept: str | None
 
 
-def init(root: Root, *, group: int | str | None = None, allow_network: bool = False) -> StoreInfo:
+def init(
+    root: Root, *, group: int | str | None = None, allow_network: bool = False, allow_foreign: bool = False
+) -> StoreInfo:
     """Make an empty store. One that is there already, for the same users, is success.
 
     Args:
@@ -64,6 +66,7 @@ def init(root: Root, *, group: int | str | None = None, allow_network: bool = Fa
         group: a name or number of a group whose members may do everything in it. Its directories get the mode 2770, its
             files 0660 or 0440, whatever the umask. Without one it is for its owner alone.
         allow_network: make it on a network or FUSE file system too, see `orlop.open`.
+        allow_foreign: write also to a store of another user, see `orlop.open`.
 
     Raises:
         InvalidInput: there is no such group. TargetExists: there is a store for other users.
@@ -71,7 +74,7 @@ def init(root: Root, *, group: int | str | None = None, allow_network: bool = Fa
         cannot be made.
     """
     number = None if group is None else group_number(group)
-    with Store(root, group=number, allow_network=allow_network) as store:
+    with Store(root, group=number, allow_network=allow_network, allow_foreign=allow_foreign) as store:
         found = store_info(store)
     if found.group != number:
         whose = "for its owner alone" if found.group is None else f"shared by the group {found.group}"
@@ -112,6 +115,7 @@ def fsck(
     sources: Sequence[BinaryIO | str | os.PathLike[str]] = (),
     empty_quarantine: bool = False,
     allow_network: bool = False,
+    allow_foreign: bool = False,
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> FsckReport:
@@ -131,6 +135,7 @@ def fsck(
             binary files or streams. One that is damaged itself is a note in the report.
         empty_quarantine: remove for good what earlier repairs have set aside.
         allow_network: repair on a network or FUSE file system too, see `orlop.open`.
+        allow_foreign: write also to a store of another user, see `orlop.open`.
         limits: what archives may ask for; else `orlop.Limits` with its defaults.
         progress: called with events, by threads of the look; its layers are blobs.
 
@@ -150,13 +155,20 @@ def fsck(
         sources=sources,
         empty_quarantine=empty_quarantine,
         allow_network=allow_network,
+        allow_foreign=allow_foreign,
         limits=limits,
         progress=progress,
     )
 
 
 def copy(
-    root: Root, target: Root, *, link: bool = False, allow_network: bool = False, progress: Progress | None = None
+    root: Root,
+    target: Root,
+    *,
+    link: bool = False,
+    allow_network: bool = False,
+    allow_foreign: bool = False,
+    progress: Progress | None = None,
 ) -> CopyReport:
     """Make a second store that holds what one holds at this moment, while others may write to it.
 
@@ -168,6 +180,7 @@ def copy(
         link: give the content's files one more name instead of copying them, where the file system can; then it is not
             read, and damage of a file is damage in both stores.
         allow_network: write on a network or FUSE file system too, see `orlop.open`.
+        allow_foreign: write also to a store of another user, see `orlop.open`.
         progress: called with events, by threads of the copy; its layers are blobs.
 
     Raises:
@@ -178,12 +191,18 @@ def copy(
     """
     from orlop.store.copy import copy_store  # noqa: PLC0415 - one verb needs one verb's code
 
-    with Store(root, create=False) as store:
+    with Store(root, create=False, allow_foreign=allow_foreign) as store:
         return copy_store(store, target, link=link, allow_network=allow_network, progress=progress)
 
 
 def backup(
-    root: Root, target: Root, *, link: bool = False, allow_network: bool = False, progress: Progress | None = None
+    root: Root,
+    target: Root,
+    *,
+    link: bool = False,
+    allow_network: bool = False,
+    allow_foreign: bool = False,
+    progress: Progress | None = None,
 ) -> CopyReport:
     """Make a copy as `copy` does, or bring an earlier backup of the same store up to date: only what is new is copied.
 
@@ -193,11 +212,20 @@ def backup(
     """
     from orlop.store.copy import back_up_store  # noqa: PLC0415 - one verb needs one verb's code
 
-    with Store(root, create=False) as store:
-        return back_up_store(store, target, link=link, allow_network=allow_network, progress=progress)
+    with Store(root, create=False, allow_foreign=allow_foreign) as store:
+        return back_up_store(
+            store, target, link=link, allow_network=allow_network, allow_foreign=allow_foreign, progress=progress
+        )
 
 
-def move(root: Root, target: Root, *, allow_network: bool = False, progress: Progress | None = None) -> CopyReport:
+def move(
+    root: Root,
+    target: Root,
+    *,
+    allow_network: bool = False,
+    allow_foreign: bool = False,
+    progress: Progress | None = None,
+) -> CopyReport:
     """Move a store to another directory.
 
     Within a file system that is one step. To another one it is copied, the copy is verified, and the old one is removed
@@ -208,6 +236,7 @@ def move(root: Root, target: Root, *, allow_network: bool = False, progress: Pro
         root: the store's directory.
         target: nothing, or an empty directory.
         allow_network: write on a network or FUSE file system too, see `orlop.open`.
+        allow_foreign: write also to a store of another user, see `orlop.open`.
         progress: called with events, by threads of the copy.
 
     Raises:
@@ -216,11 +245,11 @@ def move(root: Root, target: Root, *, allow_network: bool = False, progress: Pro
     """
     from orlop.store.copy import move_store  # noqa: PLC0415 - one verb needs one verb's code
 
-    with Store(root, create=False, allow_network=allow_network) as store:
+    with Store(root, create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
         return move_store(store, target, allow_network=allow_network, progress=progress)
 
 
-def migrate(root: Root, *, allow_network: bool = False) -> MigrateReport:
+def migrate(root: Root, *, allow_network: bool = False, allow_foreign: bool = False) -> MigrateReport:
     """Bring a store that an older orlop made up to date, and keep a copy of its old database beside it. Idempotent.
 
     That happens by itself when such a store is used; here it is done at a moment of one's choice. Programs with an
@@ -230,7 +259,7 @@ def migrate(root: Root, *, allow_network: bool = False) -> MigrateReport:
         StoreNotFound: there is none. StoreTooNew: a newer orlop made it. ReadOnlyStore, StorageError: it cannot be
         written.
     """
-    with Store(root, create=False, allow_network=allow_network) as store:
+    with Store(root, create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
         old, kept = store.metadata.update()
         return MigrateReport(old, int(store.metadata.facts()["schema"]), kept)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from orlop.errors import InvalidDigest, StoreInUse
 from orlop.model.digest import Digest
 from orlop.store.backend import StoreBackend, missing, missing_metadata
+from orlop.streams.directory import outside
 from orlop.streams.files import FileLock, NewFile, explaining, fsync_directory, make_directories
 
 if TYPE_CHECKING:
@@ -127,10 +128,10 @@ class FSStoreBackend(StoreBackend):
         with explaining("write", path):
             make_directories(directory)
             # A name that is no digest: a walk never takes it for content.
-            with NewFile(os.path.join(directory, f".new-{secrets.token_hex(8)}")) as file:
+            with NewFile(outside(os.path.join(directory, f".new-{secrets.token_hex(8)}"))) as file:
                 file.write(data)
                 file.sync()
-                file.publish(path)
+                file.publish(outside(path))
             fsync_directory(directory)
 
     def _check_alone(self) -> None:
@@ -139,7 +140,7 @@ class FSStoreBackend(StoreBackend):
             path = os.path.join(data_root, name)
             if not os.path.exists(path):
                 continue
-            lock = FileLock(path)
+            lock = FileLock(outside(path))
             with explaining("lock", path):
                 free = lock.try_acquire()
             lock.release()

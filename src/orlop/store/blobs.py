@@ -13,7 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, final
 
 from orlop.errors import ContentNotFound, InvalidDigest, SizeMismatch
-from orlop.streams.files import PRIVATE, NewFile, explained, explaining, fsync_directory
+from orlop.streams.directory import ForeignFile
+from orlop.streams.files import PRIVATE, NewFile, explained, explaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from orlop.model.digest import DiffID, Digest
     from orlop.store.leases import Leases
     from orlop.store.metadata import BlobRow, Rows, WritableRows
+    from orlop.streams.directory import Directory, Entry
     from orlop.streams.files import Modes
     from orlop.streams.verify import VerifyingReader
 
@@ -77,13 +79,13 @@ class BlobStore(ABC):
 
 
 def blob_name(digest: Digest) -> str:
-    """Give the path of a blob below a store's root. Raises `InvalidDigest` for what is no digest, but may be a path."""
-    return os.path.join("blobs", *_parts(digest))
+    """Return the path of a blob below a store's root. Raises `InvalidDigest` for what is not one, but may be a path."""
+    return "/".join(("blobs", *_parts(digest)))
 
 
 def toc_name(diff_id: DiffID) -> str:
-    """Give the path of a table of contents below a store's root. Raises `InvalidDigest`."""
-    return f"{os.path.join('toc', *_parts(diff_id))}.zst"
+    """Return the path of a table of contents below a store's root. Raises `InvalidDigest`."""
+    return f"{'/'.join(('toc', *_parts(diff_id)))}.zst"
 
 
 def _parts(digest: Digest) -> tuple[str, str]:
@@ -96,63 +98,70 @@ def _parts(digest: Digest) -> tuple[str, str]:
 class FileBlobStore(BlobStore):
     """Files below a root: ``blobs/<algorithm>/<hex>``, as in an OCI image layout, and their tables of contents."""
 
-    def __init__(self, root: str, leases: Leases, *, modes: Modes = PRIVATE) -> None:
+    def __init__(self, root: Directory, leases: Leases, *, modes: Modes = PRIVATE) -> None:
         self._root = root
         self._modes = modes
         self._leases = leases
         self._numbers = itertools.count()
         self._resting: deque[NewFile] = deque()
 
-    def path(self, digest: Digest) -> str:
-        """Give where a blob lies or would lie. Raises `InvalidDigest`."""
-        return os.path.join(self._root, blob_name(digest))
+    def file(self, digest: Digest) -> Entry:
+        """Return where a blob lies or would lie. Raises `InvalidDigest`."""
+        return self._root.place(blob_name(digest))
 
-    def toc_path(self, diff_id: DiffID) -> str:
-        """Give where a layer's table of contents lies or would lie. Raises `InvalidDigest`."""
-        return os.path.join(self._root, toc_name(diff_id))
+    def toc_file(self, diff_id: DiffID) -> Entry:
+        """Return where a layer's table of contents lies or would lie. Raises `InvalidDigest`."""
+        return self._root.place(toc_name(diff_id))
+
+    def path(self, digest: Digest) -> str:
+        """Return the path of `file`, for messages."""
+        return self.file(digest).path
 
     def open_unverified(self, blob: BlobRow) -> BinaryIO:
         """Give the raw bytes, see `BlobStore.open_unverified`."""
-        path = self.path(blob.digest)
+        file = self.file(blob.digest)
+        path = file.path
         try:
-            # Whoever opens a pipe waits for its other end.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = file.open()
+        except ForeignFile as error:
+            msg = f"{error}, and load its image again"
+            raise ContentNotFound(msg) from error
         except FileNotFoundError as error:
             msg = f"the blob {blob.digest} is missing from {path}; load its image again"
             raise ContentNotFound(msg) from error
         except OSError as error:
             raise explained(error, "read", path) from error
-        state = os.fstat(descriptor)
-        if stat.S_ISREG(state.st_mode) and state.st_size == blob.size:
+        size = os.fstat(descriptor).st_size
+        if size == blob.size:
             return _BlobFile(path, descriptor)
         os.close(descriptor)
-        if not stat.S_ISREG(state.st_mode):
-            msg = f"the blob {path} is no file; load its image again"
-            raise ContentNotFound(msg)
-        msg = f"the blob {path} has {state.st_size} bytes instead of {blob.size}; load its image again"
+        msg = f"the blob {path} has {size} bytes instead of {blob.size}; load its image again"
         raise SizeMismatch(msg)
 
     def has(self, blob: BlobRow) -> bool:
         """Say whether the bytes are there, by their size."""
-        path = self.path(blob.digest)
-        with explaining("read", path):
-            try:
-                return os.stat(path).st_size == blob.size
-            except FileNotFoundError:
-                return False
+        file = self.file(blob.digest)
+        with explaining("read", file.path):
+            state = file.state()
+        return state is not None and stat.S_ISREG(state.st_mode) and state.st_size == blob.size
+
+    def is_there(self, folder: str, name: str) -> bool:
+        """Return whether anything has a name in a folder below the root."""
+        file = self._root.place(f"{folder}/{name}")
+        with explaining("read", file.path):
+            return file.state() is not None
 
     def size_of(self, digest: Digest) -> FileSize:
         """Give the size of a blob's file; one that is missing has none."""
-        return _size(self.path(digest))
+        return _size(self.file(digest))
 
     def toc_size_of(self, diff_id: DiffID) -> FileSize:
         """Give the size of the file of a layer's table of contents; one that is missing has none."""
-        return _size(self.toc_path(diff_id))
+        return _size(self.toc_file(diff_id))
 
     def new(self) -> NewFile:
         """Give a file in ``ingest/`` whose name says which lease it belongs to."""
-        path = os.path.join(self._root, "ingest", f"{self._leases.name()}.{next(self._numbers)}")
-        file = NewFile(path)
+        file = NewFile(self._root.place(f"ingest/{self._leases.name()}.{next(self._numbers)}"))
         if self._modes is not PRIVATE:
             try:
                 file.set_mode(self._modes.file)
@@ -174,7 +183,7 @@ class FileBlobStore(BlobStore):
 
     def publish(self, rows: WritableRows, file: NewFile, digest: Digest) -> None:
         """Rename a synced file to its digest; the name is on disk before the rows are."""
-        target = self.path(digest)
+        target = self.file(digest)
         if rows.blob(digest) is None:
             rows.after_rollback(partial(_unlink, target), if_sure=True)
         file.set_mode(self._modes.content)
@@ -184,7 +193,7 @@ class FileBlobStore(BlobStore):
 
     def publish_toc(self, rows: WritableRows, file: NewFile, diff_id: DiffID) -> None:
         """Put a synced table of contents in its place; the name is on disk before the rows are."""
-        target = self.toc_path(diff_id)
+        target = self.toc_file(diff_id)
         if rows.diff(diff_id) is None:
             rows.after_rollback(partial(_unlink, target), if_sure=True)
         file.publish(target)
@@ -197,66 +206,67 @@ class FileBlobStore(BlobStore):
         self._sync_names("toc")
 
     def _sync_names(self, folder: str) -> None:
-        directory = os.path.join(self._root, folder, "sha256")
-        with explaining("write", directory):
-            fsync_directory(directory)
+        with explaining("write", os.path.join(self._root.path, folder, "sha256")):
+            self._root.room(f"{folder}/sha256").sync()
 
     def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
         """Move files aside at once, then unlink or restore them as the write of the rows ends."""
         for digest in digests:
-            self._set_aside(rows, self.path(digest), f"{digest.algorithm}-{digest.hex}")
+            self._set_aside(rows, self.file(digest), f"{digest.algorithm}-{digest.hex}")
 
     def remove_tocs(self, rows: WritableRows, diff_ids: Iterable[DiffID]) -> None:
         """Remove tables of contents in the same way."""
         for diff_id in diff_ids:
-            self._set_aside(rows, self.toc_path(diff_id), f"toc-{diff_id.algorithm}-{diff_id.hex}")
+            self._set_aside(rows, self.toc_file(diff_id), f"toc-{diff_id.algorithm}-{diff_id.hex}")
 
-    def _set_aside(self, rows: WritableRows, path: str, kind: str) -> None:
+    def _set_aside(self, rows: WritableRows, file: Entry, kind: str) -> None:
         # A name of its own: the same content may come and go again before this file is unlinked.
-        aside = os.path.join(self._root, "trash", f"{kind}.{os.urandom(8).hex()}")
-        with explaining("remove", path):
+        aside = self._root.place(f"trash/{kind}.{os.urandom(8).hex()}")
+        with explaining("remove", file.path):
+            state = file.state()
+            if state is None or stat.S_ISDIR(state.st_mode):
+                return  # a directory is none of the store's files
             try:
-                os.rename(path, aside)
+                file.rename(aside)
             except FileNotFoundError:
                 return
-        rows.after_rollback(partial(os.rename, aside, path))
+        rows.after_rollback(partial(aside.rename, file))
         rows.after_commit(partial(_unlink, aside))
 
-    def strays(self, rows: Rows) -> tuple[list[Digest], list[DiffID], list[str]]:
-        """Give the blobs and the tables of contents that have no row, and the paths of files that are neither."""
+    def strays(self, rows: Rows) -> tuple[list[Digest], list[DiffID], list[Entry]]:
+        """Give the blobs and the tables of contents that have no row, and the files that are neither."""
         from orlop.model.digest import DiffID, Digest  # noqa: PLC0415 - only where a store is looked through
 
         digests: list[Digest] = []
         diff_ids: list[DiffID] = []
-        others: list[str] = []
+        others: list[Entry] = []
         for folder, suffix in (("blobs", ""), ("toc", ".zst")):
-            directory = os.path.join(self._root, folder, "sha256")
-            with explaining("read", directory):
-                names = os.listdir(directory)
+            with explaining("read", os.path.join(self._root.path, folder, "sha256")):
+                directory = self._root.room(f"{folder}/sha256")
+                names = directory.names()
             for name in names:
                 digest = Digest("sha256", name.removesuffix(suffix))
                 if not digest.is_valid or not name.endswith(suffix):
-                    others.append(os.path.join(directory, name))
+                    others.append(self._root.place(f"{folder}/sha256/{name}"))
                 elif folder == "blobs" and rows.blob(digest) is None:
                     digests.append(digest)
                 elif folder == "toc" and rows.diff(DiffID.wrap(digest)) is None:
                     diff_ids.append(DiffID.wrap(digest))
         return digests, diff_ids, others
 
-    def remove_stray(self, rows: WritableRows, path: str) -> None:
+    def remove_stray(self, rows: WritableRows, file: Entry) -> None:
         """Remove a file that no row names in the same way; one in ``trash/`` is there already."""
-        folder, name = os.path.split(path)
-        if folder == os.path.join(self._root, "trash"):
-            digest = _set_aside_as(name)
+        if file.folder == "trash":
+            digest = _set_aside_as(file.name)
             # What came back meanwhile, under its own name, is needed; this file is not.
             if digest is not None and self._home(rows, digest) is None:
                 _will_go(rows, digest)
-            rows.after_commit(partial(_unlink, path))
+            rows.after_commit(partial(_unlink, file))
             return
-        digest = _stray_as(os.path.relpath(path, self._root))
+        digest = _stray_as(f"{file.folder}/{file.name}")
         if digest is not None:
             _will_go(rows, digest)
-        self._set_aside(rows, path, "stray")
+        self._set_aside(rows, file, "stray")
 
     def sweep_trash(self, rows: WritableRows) -> None:
         """Finish, inside a write, what a crash interrupted: what a row names goes back, anything else goes.
@@ -273,44 +283,44 @@ class FileBlobStore(BlobStore):
         for aside, home in self.trash(rows):
             if home is not None:
                 with suppress(FileNotFoundError):
-                    os.rename(aside, home)
+                    aside.rename(home)
 
-    def trash(self, rows: Rows) -> Iterator[tuple[str, str | None]]:
-        """Give the path of each file in ``trash/``, and where it has to go back to, if it has."""
-        directory = os.path.join(self._root, "trash")
-        with explaining("read", directory):
-            names = sorted(os.listdir(directory))
+    def trash(self, rows: Rows) -> Iterator[tuple[Entry, Entry | None]]:
+        """Yield each file in ``trash/``, and where it has to go back to, if it has."""
+        with explaining("read", os.path.join(self._root.path, "trash")):
+            names = (self._root / "trash").names()
         for name in names:
+            aside = self._root.place(f"trash/{name}")
             digest = _set_aside_as(name)
-            home = None if digest is None else self._home(rows, digest)
-            yield os.path.join(directory, name), None if home is None or os.path.exists(home) else home
+            with explaining("read", aside.path):
+                home = self._home(rows, digest) if digest is not None and aside.is_file() else None
+                is_free = home is not None and home.state() is None
+            yield aside, home if is_free else None
 
-    def _home(self, rows: Rows, digest: Digest) -> str | None:
+    def _home(self, rows: Rows, digest: Digest) -> Entry | None:
         """Return where content lies, if a row still names it."""
         from orlop.model.digest import DiffID  # noqa: PLC0415 - only after a crash
 
         if isinstance(digest, DiffID):
-            return None if rows.diff(digest) is None else self.toc_path(digest)
-        return None if rows.blob(digest) is None else self.path(digest)
+            return None if rows.diff(digest) is None else self.toc_file(digest)
+        return None if rows.blob(digest) is None else self.file(digest)
 
     def needs_recovery(self) -> bool:
         """Say whether ``trash/`` holds anything: the work of a process at this moment, or what a crash left."""
         try:
-            with os.scandir(os.path.join(self._root, "trash")) as entries:
-                return next(entries, None) is not None
-        except (FileNotFoundError, NotADirectoryError):
+            return not (self._root / "trash").is_empty()
+        except FileNotFoundError:
             return False  # fsck tells what is wrong
 
     def sweep_ingests(self) -> None:
         """Remove unfinished files whose owner has ended."""
-        ingest = os.path.join(self._root, "ingest")
         # The files are listed before the owners: an owner that begins now is not taken for a dead one.
-        with explaining("write", ingest):
-            names = os.listdir(ingest)
+        with explaining("write", os.path.join(self._root.path, "ingest")):
+            names = (self._root / "ingest").names()
             alive = self._leases.alive() if names else set()
             for name in names:
                 if name.partition(".")[0] not in alive:
-                    _unlink(os.path.join(ingest, name))
+                    _unlink(self._root.place(f"ingest/{name}"))
 
 
 def _set_aside_as(name: str) -> Digest | None:
@@ -343,12 +353,11 @@ def _will_go(rows: WritableRows, digest: Digest) -> None:
         rows.will_go(blobs=[digest])
 
 
-def _size(path: str) -> FileSize:
-    with explaining("read", path):
-        try:
-            state = os.stat(path, follow_symlinks=False)
-        except FileNotFoundError:
-            return FileSize(0, 0)
+def _size(file: Entry) -> FileSize:
+    with explaining("read", file.path):
+        state = file.state()
+    if state is None:
+        return FileSize(0, 0)
     return FileSize(state.st_size, state.st_size if state.st_nlink == 1 else 0)
 
 
@@ -375,6 +384,7 @@ class _BlobFile(io.FileIO):
             super().close()
 
 
-def _unlink(path: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)
+def _unlink(entry: Entry) -> None:
+    """Remove a file; a directory is none of the store's, and stays."""
+    with suppress(FileNotFoundError, IsADirectoryError):
+        entry.unlink()

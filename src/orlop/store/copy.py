@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidInput, NotFound, StorageError, StoreDamaged, StoreInUse, TargetExists, TocDamaged
+from orlop.errors import InvalidInput, StorageError, StoreDamaged, StoreInUse, TargetExists, TocDamaged
 from orlop.store.blob_progress import BlobProgress
 from orlop.store.blobs import blob_name, toc_name
 from orlop.store.leases import EVERYTHING
 from orlop.store.metadata_sqlite_errors import damaged
+from orlop.store.metadata_sqlite_open import beside
 from orlop.store.metadata_sqlite_snapshot import finish_rows
 from orlop.store.new_root import new_root, part_name, remove_tree, require_free, target_of
 from orlop.store.quarantine import Quarantine
 from orlop.store.root import Store, unsafe_at
-from orlop.streams.files import SHARED, NewFile, explained, explaining, fsync_directory, remove_leftover
+from orlop.store.trust import DATABASE
+from orlop.streams.directory import Directory, ForeignFile
+from orlop.streams.files import SHARED, NewFile, explained, explaining, remove_leftover
 from orlop.streams.pipeline import in_parallel
 from orlop.streams.toc import read_toc
 
@@ -33,10 +37,13 @@ if TYPE_CHECKING:
     from orlop.store.metadata import BlobRow, DiffRow
     from orlop.store.metadata_sqlite_snapshot import SavedRows, Snapshot
     from orlop.store.new_root import NewRoot
+    from orlop.streams.directory import Entry
 
 _WORKERS: Final = 4
 _MARK: Final = "backup"
 """A file in a store that says whose backup it is."""
+
+_LONGEST_MARK: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +80,15 @@ def back_up_store(
     *,
     link: bool = False,
     allow_network: bool = False,
+    allow_foreign: bool = False,
     progress: Progress | None = None,
 ) -> CopyReport:
     """See `orlop.stores.backup`."""
     path = target_of(store.root, target)
     _require_safe(path, allow_network=allow_network)
-    if os.path.exists(os.path.join(path, "metadata.db")):
-        return _refreshed(store, path, link=link, allow_network=allow_network, progress=progress)
+    if Directory(path).is_there(DATABASE):
+        kept = partial(Store, path, create=False, allow_network=allow_network, allow_foreign=allow_foreign)
+        return _refreshed(store, path, kept, link=link, progress=progress)
     return _copied(store, path, link=link, progress=progress, mark=True)
 
 
@@ -101,24 +110,32 @@ def move_store(
         require_free(path)
         snapshot.require_sound(os.path.join(store.root, "metadata.db"))
         try:
-            os.rename(root, path)
+            old, new = _named(root), _named(path)
+            old.rename(new)
         except OSError:
             # Mostly because it is another file system; what else is wrong shows when it is copied.
             return _moved_far(store, root, snapshot, path, progress)
         with explaining("write", path):
-            fsync_directory(os.path.dirname(path))
-            fsync_directory(os.path.dirname(root))
+            new.directory.sync()
+            old.directory.sync()
         return _report(path, snapshot.needs(), 0)
 
 
-def backup_source(root: str) -> str | None:
-    """Give the root of the store that a store is a backup of, if it is one."""
-    path = os.path.join(root, _MARK)
-    try:
-        with explaining("read", path), open(path, encoding="utf-8", errors="surrogateescape") as mark:
-            return mark.read().rstrip("\n")
-    except NotFound:
-        return None
+def _named(path: str) -> Entry:
+    """Return a store's directory as a name in the one above."""
+    return Directory(os.path.dirname(path)).at(os.path.basename(path))
+
+
+def backup_source(root: Directory) -> str | None:
+    """Return the root of the store that a store is a backup of, if it is one."""
+    mark = root.at(_MARK)
+    with explaining("read", mark.path):
+        try:
+            descriptor = mark.open()
+        except FileNotFoundError:
+            return None
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            return os.fsdecode(file.read(_LONGEST_MARK)).rstrip("\n")
 
 
 def _copied(
@@ -133,7 +150,7 @@ def _copied(
         if mark:
             _write_mark(store, new)
         if alone is not None:
-            Quarantine(store.root, store.modes).copy_to(new.path)
+            Quarantine(store.directory, store.modes).copy_to(new.directory)
         new.complete()
         if alone is not None:
             _require_right(new)
@@ -154,16 +171,17 @@ def _require_safe(path: str, *, allow_network: bool) -> None:
 def _moved_far(store: Store, root: str, snapshot: Snapshot, path: str, progress: Progress | None) -> CopyReport:
     """Move to another file system: copy, verify, then remove, all while nobody else can use the store."""
     report = _copied(store, path, link=False, progress=progress, alone=snapshot)
-    aside = part_name(os.path.dirname(root))
+    old = _named(root)
+    aside = old.named(part_name())
     try:
-        os.rename(root, aside)
+        old.rename(aside)
     except OSError:
         # The root of a file system stays where it is; its content goes.
-        aside = root
+        aside = old
     left = remove_tree(aside)
     if left is not None:
-        what = explained(left, "remove", left.filename or aside)
-        msg = f"the store is at {path} now, but not all of the old one is gone; remove {aside} yourself: {what}"
+        what = explained(left, "remove", left.filename or aside.path)
+        msg = f"the store is at {path} now, but not all of the old one is gone; remove {aside.path} yourself: {what}"
         raise StorageError(msg) from left
     return report
 
@@ -172,46 +190,51 @@ def _require_right(new: NewRoot) -> None:
     from orlop.store.fsck import look  # noqa: PLC0415 - only where a store is moved
     from orlop.store.problem import DAMAGE  # noqa: PLC0415 - as above
 
-    with Store(new.path, create=False, allow_network=True, wary=False) as copy:
+    with Store(new.path, create=False, allow_network=True, mending=True) as copy:
         damage = [problem for problem in look(copy, settled=True).problems if problem.level == DAMAGE]
     if damage:
-        msg = f"the copy at {new.target} is not right, and the store stays where it is: {damage[0].message}"
+        msg = f"the copy at {new.target.path} is not right, and the store stays where it is: {damage[0].message}"
         raise StoreDamaged(msg)
 
 
-def _refreshed(store: Store, path: str, *, link: bool, allow_network: bool, progress: Progress | None) -> CopyReport:
+def _refreshed(
+    store: Store, path: str, opened: Callable[[], Store], *, link: bool, progress: Progress | None
+) -> CopyReport:
     """Bring an earlier backup up to date: blobs come, the rows change at once, blobs go."""
-    source = backup_source(path)
+    with Directory(path) as directory:
+        source = backup_source(directory)
     if source != os.path.realpath(store.root):
         what = "a store, but no backup" if source is None else f"the backup of {source}"
         msg = f"{path} holds {what}; name a new directory, or the backup of {store.root}"
         raise TargetExists(msg)
-    with Store(path, create=False, allow_network=allow_network) as kept:
+    with opened() as kept:
         kept.require_writable()
         kept.leases.alive()
         kept.blobs.sweep_ingests()
-        rows = os.path.join(path, "ingest", f"{kept.leases.name()}.rows")
-        brought: list[str] = []
+        # Not in a directory below: SQLite finds the files that it makes beside it by their paths.
+        rows = kept.directory.at(f"metadata.db.{kept.leases.name()}.part")
+        brought: list[Entry] = []
         try:
             with kept.leases.hold([EVERYTHING]), _kept_rows(store, rows, None) as saved:
                 added = _copy_all(store, saved, partial(_put_beside, kept, brought), link=link, progress=progress)
                 for diff in saved.diffs:
                     _refresh_toc(store, kept, brought, diff)
                 with explaining("write", path):
-                    fsync_directory(os.path.join(path, "blobs", "sha256"))
+                    kept.directory.room("blobs/sha256").sync()
                 kept.metadata.replace(rows)
         except BaseException:
             with suppress(Exception):  # the first error is the one to show
                 _take_back(kept, brought)
             raise
         finally:
-            remove_leftover(rows)
+            for leftover in (rows, *beside(rows)):
+                remove_leftover(leftover)
         _remove_strays(kept)
     return _report(path, saved, added)
 
 
 @contextmanager
-def _kept_rows(store: Store, path: str, alone: Snapshot | None) -> Iterator[SavedRows]:
+def _kept_rows(store: Store, file: Entry, alone: Snapshot | None) -> Iterator[SavedRows]:
     """Save all rows of one moment, verified, and keep what they name for a block.
 
     Raises:
@@ -220,14 +243,14 @@ def _kept_rows(store: Store, path: str, alone: Snapshot | None) -> Iterator[Save
     mode = store.modes.file
     database = os.path.join(store.root, "metadata.db")
     if alone is not None:
-        alone.write(path, mode=mode)
-        yield finish_rows(path, database)
+        alone.write(file, mode=mode)
+        yield finish_rows(file, database)
         return
     if store.read_only:
         # Who reads from a store that cannot be written has nobody to be protected from.
         with store.metadata.snapshot() as snapshot:
-            snapshot.write(path, mode=mode)
-        yield finish_rows(path, database)
+            snapshot.write(file, mode=mode)
+        yield finish_rows(file, database)
         return
     store.leases.alive()  # sweeps up what dead processes left
     with ExitStack() as view:
@@ -235,10 +258,10 @@ def _kept_rows(store: Store, path: str, alone: Snapshot | None) -> Iterator[Save
             hold = store.leases.hold([EVERYTHING])
             snapshot = view.enter_context(store.metadata.snapshot())
         with hold:
-            snapshot.write(path, mode=mode)
+            snapshot.write(file, mode=mode)
             # The log grows as long as anybody looks at this moment.
             view.close()
-            yield finish_rows(path, database)
+            yield finish_rows(file, database)
 
 
 def _copy_all(
@@ -259,11 +282,11 @@ def _copy_all(
 
 
 def _put_in(new: NewRoot, store: Store, blob: BlobRow, tell: BlobProgress, *, link: bool) -> int:
-    target = os.path.join(new.path, blob_name(blob.digest))
+    target = new.directory.place(blob_name(blob.digest))
     if link and _linked(store, blob, target, new.modes.content):
         tell.done()
         return 0
-    with NewFile(target, shown=new.target) as file:
+    with NewFile(target, shown=new.target.path) as file:
         _fill(file, store, blob, tell)
         file.set_mode(new.modes.content)
         file.sync()
@@ -272,13 +295,16 @@ def _put_in(new: NewRoot, store: Store, blob: BlobRow, tell: BlobProgress, *, li
     return blob.size
 
 
-def _put_beside(kept: Store, brought: list[str], store: Store, blob: BlobRow, tell: BlobProgress, *, link: bool) -> int:
+def _put_beside(
+    kept: Store, brought: list[Entry], store: Store, blob: BlobRow, tell: BlobProgress, *, link: bool
+) -> int:
     if kept.blobs.has(blob):
         tell.exists()
         return 0
-    target = kept.blobs.path(blob.digest)
-    if not os.path.lexists(target):
-        brought.append(target)
+    target = kept.blobs.file(blob.digest)
+    with explaining("read", target.path):
+        if target.state() is None:
+            brought.append(target)
     # A file of the wrong size is replaced by a rename, as a link cannot do it.
     if link and _linked(store, blob, target, kept.modes.content):
         tell.done()
@@ -292,15 +318,26 @@ def _put_beside(kept: Store, brought: list[str], store: Store, blob: BlobRow, te
     return blob.size
 
 
-def _linked(store: Store, blob: BlobRow, target: str, mode: int) -> bool:
+def _linked(store: Store, blob: BlobRow, target: Entry, mode: int) -> bool:
     """Give a blob's file one more name, if it may have one and is what it should be by its size and mode."""
-    source = store.blobs.path(blob.digest)
+    source = store.blobs.file(blob.digest)
     with suppress(OSError):
-        state = os.stat(source)
-        if state.st_size == blob.size and state.st_mode & 0o777 == mode:
-            os.link(source, target)
-            return True
+        state = source.state()
+        if _is_blob(state, blob, mode):
+            source.link(target)
+            if _is_blob(target.state(), blob, mode):
+                return True
+            target.unlink()
     return False
+
+
+def _is_blob(state: os.stat_result | None, blob: BlobRow, mode: int) -> bool:
+    return (
+        state is not None
+        and stat.S_ISREG(state.st_mode)
+        and state.st_size == blob.size
+        and stat.S_IMODE(state.st_mode) == mode
+    )
 
 
 def _fill(file: NewFile, store: Store, blob: BlobRow, tell: BlobProgress) -> None:
@@ -317,19 +354,20 @@ def _fill(file: NewFile, store: Store, blob: BlobRow, tell: BlobProgress) -> Non
 def _copy_toc(store: Store, new: NewRoot, diff: DiffRow) -> None:
     content = _toc(store, diff)
     if content is not None:
-        path = os.path.join(new.path, toc_name(diff.diff_id))
-        with NewFile(path, shown=new.target) as file:
+        with NewFile(new.directory.place(toc_name(diff.diff_id)), shown=new.target.path) as file:
             file.set_mode(new.modes.file)
             file.write(content)
             file.sync()
             file.close()
 
 
-def _refresh_toc(store: Store, kept: Store, brought: list[str], diff: DiffRow) -> None:
+def _refresh_toc(store: Store, kept: Store, brought: list[Entry], diff: DiffRow) -> None:
     content = _toc(store, diff)
-    path = kept.blobs.toc_path(diff.diff_id)
-    if content is not None and not os.path.exists(path):
-        brought.append(path)
+    toc = kept.blobs.toc_file(diff.diff_id)
+    with explaining("read", kept.root):
+        is_there = toc.is_file()
+    if content is not None and not is_there:
+        brought.append(toc)
         with kept.blobs.new() as file:
             file.write(content)
             file.sync()
@@ -339,9 +377,9 @@ def _refresh_toc(store: Store, kept: Store, brought: list[str], diff: DiffRow) -
 
 def _toc(store: Store, diff: DiffRow) -> bytes | None:
     """Read a table of contents, by which the layer's row is verified; one that is missing can be made again."""
-    path = store.blobs.toc_path(diff.diff_id)
+    toc = store.blobs.toc_file(diff.diff_id)
     content = None
-    with explaining("read", path), suppress(FileNotFoundError), open(path, "rb") as file:
+    with explaining("read", toc.path), suppress(FileNotFoundError, ForeignFile), os.fdopen(toc.open(), "rb") as file:
         content = file.read()
     if content is not None:
         _require_fitting(store, diff, content)
@@ -367,21 +405,21 @@ def _require_fitting(store: Store, diff: DiffRow, content: bytes) -> None:
 
 
 def _write_mark(store: Store, new: NewRoot) -> None:
-    with NewFile(os.path.join(new.path, _MARK), shown=new.target) as mark:
+    with NewFile(new.directory.at(_MARK), shown=new.target.path) as mark:
         mark.set_mode(new.modes.file)
         mark.write(f"{os.path.realpath(store.root)}\n".encode("utf-8", "surrogateescape"))
         mark.sync()
         mark.close()
 
 
-def _take_back(kept: Store, brought: list[str]) -> None:
+def _take_back(kept: Store, brought: list[Entry]) -> None:
     """Let a backup be what it was before an attempt that failed, unless somebody else may rely on what came."""
     with kept.metadata.lock(), kept.metadata.read() as rows:
         if not kept.leases.others():
             strays, tocs, _ = kept.blobs.strays(rows)
-            unnamed = {*map(kept.blobs.path, strays), *map(kept.blobs.toc_path, tocs)}
-            for path in unnamed.intersection(brought):
-                remove_leftover(path)
+            unnamed = {*map(kept.blobs.file, strays), *map(kept.blobs.toc_file, tocs)}
+            for file in unnamed.intersection(brought):
+                remove_leftover(file)
 
 
 def _remove_strays(kept: Store) -> None:
@@ -398,4 +436,4 @@ def _remove_strays(kept: Store) -> None:
 
 
 def _group(store: Store) -> int | None:
-    return os.stat(store.root).st_gid if store.modes is SHARED else None
+    return store.directory.state().st_gid if store.modes is SHARED else None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orlop.store.root import QUARANTINE
+from orlop.store.trust import QUARANTINE
+from orlop.streams.directory import ForeignFile
 from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from orlop.streams.directory import Directory
 
 BLOB: Final = "blob"
 TOC: Final = "toc"
@@ -43,11 +47,11 @@ class StoredFile(NamedTuple):
     freed: int
 
 
-def files_below(root: str) -> Iterator[StoredFile]:
-    """Give what lies in the directories of a store; what goes meanwhile may be missed.
+def files_below(root: Directory) -> Iterator[StoredFile]:
+    """Yield what lies in the directories of a store; what goes meanwhile may be missed.
 
     Everything that is no directory is a file, as long as the system says, which is what its bytes are, not the blocks
-    that they fill. A link is what it says itself, but a part of the store that lies elsewhere belongs to it.
+    that they fill. A link is what it says itself.
 
     Raises:
         StorageError: a part of the store cannot be read.
@@ -56,23 +60,18 @@ def files_below(root: str) -> Iterator[StoredFile]:
     while waiting:
         folder = waiting.pop()
         kind = _kind(folder)
-        for entry in entries_of(root, folder):
-            if not entry.is_file(follow_symlinks=False):
-                path = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.is_dir(follow_symlinks=path in _WAYS):
-                    waiting.append(path)
-                    continue
-            if folder and (file := _file(kind, folder, entry)) is not None:
-                yield file
+        for name, state in states_of(root, folder):
+            if stat.S_ISDIR(state.st_mode):
+                waiting.append(f"{folder}/{name}" if folder else name)
+            elif folder:
+                yield _file(kind, folder, name, state)
 
 
-def files_at(root: str) -> Iterator[StoredFile]:
-    """Give the files that lie beside these directories: the database, its log, and a few small ones."""
-    for entry in entries_of(root, ""):
-        if not entry.is_dir(follow_symlinks=entry.name in _WAYS):
-            kind = DATABASE if entry.name.startswith(_DATABASE_NAME) else OTHER
-            if (file := _file(kind, "", entry)) is not None:
-                yield file
+def files_at(root: Directory) -> Iterator[StoredFile]:
+    """Yield the files that lie beside these directories: the database, its log, and a few small ones."""
+    for name, state in states_of(root, ""):
+        if not stat.S_ISDIR(state.st_mode):
+            yield _file(DATABASE if name.startswith(_DATABASE_NAME) else OTHER, "", name, state)
 
 
 def _kind(folder: str) -> str:
@@ -80,29 +79,31 @@ def _kind(folder: str) -> str:
     return _ROOMS.get(folder) or (QUARANTINED if folder.startswith(f"{QUARANTINE}/") else OTHER)
 
 
-def _file(kind: str, folder: str, entry: os.DirEntry[str]) -> StoredFile | None:
-    try:
-        state = entry.stat(follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    return StoredFile(kind, folder, entry.name, state.st_size, state.st_size if state.st_nlink == 1 else 0)
+def _file(kind: str, folder: str, name: str, state: os.stat_result) -> StoredFile:
+    return StoredFile(kind, folder, name, state.st_size, state.st_size if state.st_nlink == 1 else 0)
 
 
-def entries_of(root: str, folder: str) -> list[os.DirEntry[str]]:
-    """Give what lies in a directory of a store; nothing where it is not there, or is no part of the store and shut.
+def states_of(root: Directory, folder: str) -> list[tuple[str, os.stat_result]]:
+    """Return what lies in a directory of a store; nothing where it is not there, or is no part of the store and shut.
 
     Raises:
         StorageError: a part of the store cannot be read.
     """
-    directory = os.path.join(root, folder)
-    with explaining("read", directory):
+    with explaining("read", os.path.join(root.path, folder)):
         try:
-            with os.scandir(directory) as entries:
-                return list(entries)
-        except (FileNotFoundError, NotADirectoryError):
+            return list(_below(root, folder).states())
+        except (FileNotFoundError, ForeignFile):
             return []
         except PermissionError:
             # What is no part of the store may stay shut: lost+found, where the root is a file system of its own.
             if not folder or folder in _WAYS:
                 raise
             return []
+
+
+def _below(root: Directory, folder: str) -> Directory:
+    """Open a directory for the moment: what is no part of the store may be deep, and is not kept open."""
+    found = root
+    for name in folder.split("/") if folder else ():
+        found = found.below(name)
+    return found

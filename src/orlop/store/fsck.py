@@ -106,8 +106,9 @@ class _Look:
         store = self._store
         if store.read_only:
             yield Problem(NOTE, "read-only", store.root, store.why_read_only())
-        log = os.path.join(store.root, "metadata.db-wal")
-        if store.read_only and os.path.exists(log) and os.path.getsize(log):
+        state = store.directory.at("metadata.db-wal").state()
+        if store.read_only and state is not None and state.st_size:
+            log = os.path.join(store.root, "metadata.db-wal")
             yield Problem(
                 NOTE, "log", log, f"{log} holds changes that cannot be merged here: each command reads a private copy"
             )

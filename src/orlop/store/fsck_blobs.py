@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orlop.store.fsck_content import Exam
     from orlop.store.metadata import BlobRow, DiffRow, Rows
     from orlop.store.root import Store
+    from orlop.streams.directory import Entry
 
 _WORKERS: Final = 4
 _AGAIN: Final = 5
@@ -63,14 +64,15 @@ class BlobsLook:
     def _examine(self, blob: BlobRow, check: Callable[[], None]) -> list[Problem]:
         """Read one blob. What is not as it should be is looked at again, and read again if the file is another."""
         store, digest = self._store, blob.digest
-        path = store.blobs.path(digest)
+        file = store.blobs.file(digest)
+        path = file.path
         tell = BlobProgress(blob, self._progress, check)
         for _ in range(_AGAIN):
             with store.metadata.read() as rows:
-                toc = next((store.blobs.toc_path(one) for one in rows.diffs_of(digest) if one.is_valid), None)
+                toc = next((store.blobs.toc_file(one) for one in rows.diffs_of(digest) if one.is_valid), None)
             toc_place = None if toc is None else place_of(toc)
             try:
-                exam = examine(path, toc=toc, progress=tell)
+                exam = examine(file, toc=toc, progress=tell)
             except Unreadable as error:
                 unreadable = Problem(DAMAGE, "blob-unreadable", str(digest), str(error))
                 return self._look.sure([partial(_if_kept, digest, unreadable)])
@@ -80,7 +82,7 @@ class BlobsLook:
                 found = list(_compared(exam, digest, path, rows))
             if found:
                 with self._look.at_rest() as rows:
-                    if place_of(path) != exam.place or (toc is not None and place_of(toc) != toc_place):
+                    if place_of(file) != exam.place or (toc is not None and place_of(toc) != toc_place):
                         tell.again()
                         continue
                     found = list(_compared(exam, digest, path, rows))
@@ -97,13 +99,14 @@ class BlobsLook:
         with self._store.metadata.read() as rows:
             diffs = [rows.diff(diff_id) for diff_id in rows.diff_ids() if diff_id.is_valid and diff_id not in compared]
         for diff in diffs:
-            path = "" if diff is None else self._store.blobs.toc_path(diff.diff_id)
-            if diff is not None and not toc_fits(path, diff):
-                yield partial(_toc_again, path, diff)
+            if diff is not None:
+                toc = self._store.blobs.toc_file(diff.diff_id)
+                if not toc_fits(toc, diff):
+                    yield partial(_toc_again, toc, diff)
 
 
-def _toc_again(path: str, diff: DiffRow, rows: Rows) -> list[Problem]:
-    return [] if rows.diff(diff.diff_id) is None or toc_fits(path, diff) else [_toc_damaged(diff.diff_id)]
+def _toc_again(toc: Entry, diff: DiffRow, rows: Rows) -> list[Problem]:
+    return [] if rows.diff(diff.diff_id) is None or toc_fits(toc, diff) else [_toc_damaged(diff.diff_id)]
 
 
 def _if_kept(digest: Digest, problem: Problem, rows: Rows) -> list[Problem]:

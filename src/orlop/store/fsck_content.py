@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import stat
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -14,6 +13,7 @@ from orlop.errors import InvalidInput, TocDamaged
 from orlop.model.limits import NO_LIMITS
 from orlop.store.ingest import measure_layer
 from orlop.store.metadata import BlobRow
+from orlop.streams.directory import ForeignFile
 from orlop.streams.files import CHUNK, explained, explaining
 from orlop.streams.meter import Meter
 from orlop.streams.toc import read_toc
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from orlop.errors import OrlopError
     from orlop.store.metadata import DiffRow
+    from orlop.streams.directory import Entry
 
-_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
@@ -66,16 +66,16 @@ class Exam:
 
 
 def examine(
-    path: str,
+    file: Entry,
     *,
-    toc: str | None = None,
+    toc: Entry | None = None,
     headers: Callable[[bytes], object] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Exam | None:
     """Read a file to its end, once; only what is no layer is read a second time.
 
     Args:
-        path: the file. No link is followed.
+        file: the file. No link is followed.
         toc: where the table of contents lies that should be the layer's.
         headers: called with the tar headers in the layer, in the place of a comparison with a table.
         progress: called with the number of bytes read since the last call.
@@ -86,16 +86,16 @@ def examine(
         Unreadable: it cannot be read. StorageError: nothing can be read. Exception: what the calls raise.
     """
     with ExitStack() as stack:
-        file = open_content(path)
-        if file is None:
+        content = open_content(file)
+        if content is None:
             return None
-        stack.enter_context(file)
+        stack.enter_context(content)
         comparer = None if toc is None else _comparer(toc, stack)
         listener = _Listener(progress)
         try:
             # What is kept was let in under limits that somebody chose.
             found = measure_layer(
-                file,
+                content,
                 meter=Meter(NO_LIMITS),
                 headers=headers if comparer is None else comparer.add,
                 progress=listener,
@@ -103,12 +103,12 @@ def examine(
         except InvalidInput as error:
             if listener.raised:
                 raise
-            file.seek(0)
-            raw = HashingReader(file)
+            content.seek(0)
+            raw = HashingReader(content)
             while raw.read(CHUNK):
                 pass
-            return Exam(file.place, BlobRow(raw.digest, raw.size, ""), None, str(error))
-        return Exam(file.place, found.blob, found.diff, toc_right=None if comparer is None else comparer.right)
+            return Exam(content.place, BlobRow(raw.digest, raw.size, ""), None, str(error))
+        return Exam(content.place, found.blob, found.diff, toc_right=None if comparer is None else comparer.right)
 
 
 class _Listener:
@@ -127,10 +127,10 @@ class _Listener:
                 raise
 
 
-def toc_fits(path: str, diff: DiffRow) -> bool:
+def toc_fits(toc: Entry, diff: DiffRow) -> bool:
     """Say whether a table of contents can be read and says of its layer what is recorded; one that is missing does."""
     try:
-        file = open_content(path)
+        file = open_content(toc)
         if file is None:
             return True
         with file:
@@ -147,7 +147,7 @@ def toc_fits(path: str, diff: DiffRow) -> bool:
     )
 
 
-def _comparer(toc: str, stack: ExitStack) -> TocComparer | None:
+def _comparer(toc: Entry, stack: ExitStack) -> TocComparer | None:
     try:
         descriptor = _opened(toc)
     except Unreadable:
@@ -158,10 +158,11 @@ def _comparer(toc: str, stack: ExitStack) -> TocComparer | None:
     return TocComparer(stack.enter_context(open(descriptor, "rb", buffering=0)))
 
 
-def place_of(path: str) -> Place | None:
-    """Give which file has a name, links not followed; nothing where there is none."""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        return _place(os.lstat(path))
+def place_of(file: Entry) -> Place | None:
+    """Return which file has a name, links not followed; nothing where there is none."""
+    with suppress(ForeignFile):
+        state = file.state()
+        return None if state is None else _place(state)
     return None
 
 
@@ -188,7 +189,7 @@ class ContentFile(io.FileIO):
             super().close()
 
 
-def open_content(path: str) -> ContentFile | None:
+def open_content(file: Entry) -> ContentFile | None:
     """Open a regular file; neither a pipe nor a link in its place makes the reader wait, or read elsewhere.
 
     Gives nothing where there is none.
@@ -196,22 +197,16 @@ def open_content(path: str) -> ContentFile | None:
     Raises:
         Unreadable: it cannot be opened. StorageError: no file can be.
     """
-    descriptor = _opened(path)
-    return None if descriptor is None else ContentFile(path, descriptor)
+    descriptor = _opened(file)
+    return None if descriptor is None else ContentFile(file.path, descriptor)
 
 
-def _opened(path: str) -> int | None:
-    with _reading(path):
-        if not _is_file(path):
-            return None
+def _opened(file: Entry) -> int | None:
+    with _reading(file.path):
         try:
-            descriptor = os.open(path, _FLAGS)
-        except FileNotFoundError:
+            return file.open()
+        except (FileNotFoundError, ForeignFile):
             return None
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return descriptor
-        os.close(descriptor)
-    return None
 
 
 @contextmanager
@@ -223,10 +218,3 @@ def _reading(path: str) -> Iterator[None]:
         if error.errno in _EXHAUSTED:
             raise reason from error
         raise Unreadable(reason) from error
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False

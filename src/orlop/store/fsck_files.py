@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import OrlopError
 from orlop.model.digest import DiffID, Digest
+from orlop.store.blobs import blob_name, toc_name
 from orlop.store.leases import EVERYTHING
 from orlop.store.problem import DAMAGE, NOTE, Problem
-from orlop.store.root import DIRECTORIES, QUARANTINE
+from orlop.store.trust import DIRECTORIES, QUARANTINE
+from orlop.streams.directory import ForeignFile, kind_of
 from orlop.streams.files import SHARED, explaining
 
 if TYPE_CHECKING:
@@ -26,11 +28,6 @@ _ROOM: Final = {*DIRECTORIES, QUARANTINE}
 _FILES: Final = ("write.lock", "backup", "lost+found")
 _DATABASE: Final = "metadata.db"
 _BITS: Final = 0o7777
-_KINDS: Final = (
-    (stat.S_ISLNK, "a symbolic link"),
-    (stat.S_ISDIR, "a directory"),
-    (stat.S_ISREG, "a file"),
-)
 
 
 class FilesLook:
@@ -40,7 +37,7 @@ class FilesLook:
         self._store = store
         self._modes = store.modes
         # What is shared belongs to the group of the store's directory.
-        self._group = os.stat(store.root).st_gid if store.modes is SHARED else None
+        self._group = store.directory.state().st_gid if store.modes is SHARED else None
 
     def suspects(self) -> Iterator[Look]:
         """Give what looks again at each thing that seems wrong, as others may just have been at work on it."""
@@ -87,23 +84,17 @@ class FilesLook:
     # Directories.
 
     def _directory(self, name: str) -> Iterator[Problem]:
-        path = self._path(name)
-        state = self._state(path)
+        path, state = self._path(name), self._state(name)
         if state is None:
             if name != QUARANTINE:
                 yield Problem(DAMAGE, "directory-missing", path, f"the directory {path} is missing")
-        elif stat.S_ISLNK(state.st_mode) and os.path.isdir(path):
-            yield Problem(
-                NOTE, "link", path, f"{path} is a symbolic link; the store is whole only with what it leads to"
-            )
         elif not stat.S_ISDIR(state.st_mode):
-            yield Problem(DAMAGE, "directory-missing", path, f"{path} is {_kind(state)}, not a directory")
+            yield Problem(DAMAGE, "directory-missing", path, f"{path} is {kind_of(state)}, not a directory")
         else:
             yield from self._mode(path, state, self._modes.directory)
 
     def _own_file(self, name: str) -> Iterator[Problem]:
-        path = self._path(name)
-        state = self._state(path)
+        path, state = self._path(name), self._state(name)
         if state is not None and stat.S_ISREG(state.st_mode):
             yield from self._mode(path, state, self._modes.file)
 
@@ -115,13 +106,12 @@ class FilesLook:
             yield from self._blob_file(digest, row.size)
 
     def _blob_file(self, digest: Digest, size: int) -> Iterator[Problem]:
-        path = self._store.blobs.path(digest)
-        state = self._state(path)
+        path, state = self._store.blobs.path(digest), self._state(blob_name(digest))
         if state is None:
             message = f"the blob {digest} is missing from {path}; load its image again"
             yield Problem(DAMAGE, "blob-missing", str(digest), message)
         elif not stat.S_ISREG(state.st_mode):
-            message = f"the blob {path} is {_kind(state)}, not a file; load its image again"
+            message = f"the blob {path} is {kind_of(state)}, not a file; load its image again"
             yield Problem(DAMAGE, "blob-no-file", str(digest), message)
         else:
             if state.st_size != size:
@@ -134,13 +124,14 @@ class FilesLook:
             yield from self._toc_file(diff_id)
 
     def _toc_file(self, diff_id: DiffID) -> Iterator[Problem]:
-        path = self._store.blobs.toc_path(diff_id)
-        state = self._state(path)
+        path, state = self._store.blobs.toc_file(diff_id).path, self._state(toc_name(diff_id))
         if state is None:
             message = f"the table of contents of the layer {diff_id} is missing; it can be made again from the layer"
             yield Problem(NOTE, "toc-missing", str(diff_id), message)
         elif not stat.S_ISREG(state.st_mode):
-            message = f"the table of contents {path} is {_kind(state)}, not a file; it can be made again from the layer"
+            message = (
+                f"the table of contents {path} is {kind_of(state)}, not a file; it can be made again from the layer"
+            )
             yield Problem(DAMAGE, "toc-damaged", str(diff_id), message)
         else:
             yield from self._mode(path, state, self._modes.file)
@@ -156,7 +147,7 @@ class FilesLook:
     def _stray(self, name: str, rows: Rows) -> Iterator[Problem]:
         path = self._path(name)
         folder, _, base = name.rpartition("/")
-        if self._state(path) is None:
+        if self._state(name) is None:
             return
         if folder == "blobs/sha256" and rows.blob(Digest("sha256", base)) is not None:
             return
@@ -185,7 +176,7 @@ class FilesLook:
         for name in ingests:
             path = self._path(name)
             # An owner that has just ended has taken its files away before.
-            if os.path.basename(name).partition(".")[0] not in alive and os.path.isfile(path):
+            if os.path.basename(name).partition(".")[0] not in alive and self._is_file(name):
                 message = f"{path} was left by a process that died; orlop gc removes it"
                 yield Problem(NOTE, "unfinished", path, message)
         for name in leases:
@@ -198,27 +189,27 @@ class FilesLook:
     def _path(self, name: str) -> str:
         return os.path.join(self._store.root, name)
 
-    @staticmethod
-    def _state(path: str) -> os.stat_result | None:
-        with explaining("read", path):
+    def _state(self, name: str) -> os.stat_result | None:
+        with explaining("read", self._path(name)):
             try:
-                return os.lstat(path)
-            except (FileNotFoundError, NotADirectoryError):
+                return self._store.directory.place(name).state()
+            except ForeignFile:
                 return None
 
     def _is_file(self, name: str) -> bool:
-        state = self._state(self._path(name))
+        state = self._state(name)
         # What went meanwhile is nobody's problem.
         return state is None or stat.S_ISREG(state.st_mode)
 
     def _names(self, folder: str) -> list[str]:
         """Give the names in a directory, from the root on, sorted; none where there is no such directory."""
-        path = self._path(folder)
-        with explaining("read", path):
+        root = self._store.directory
+        with explaining("read", self._path(folder)):
             try:
-                return sorted(f"{folder}/{name}" if folder else name for name in os.listdir(path))
-            except (FileNotFoundError, NotADirectoryError):
+                names = (root.room(folder) if folder else root).names()
+            except (FileNotFoundError, ForeignFile):
                 return []
+        return [f"{folder}/{name}" if folder else name for name in names]
 
     def _mode(self, path: str, state: os.stat_result, mode: int) -> Iterator[Problem]:
         found = stat.S_IMODE(state.st_mode)
@@ -230,7 +221,3 @@ class FilesLook:
         elif self._group is not None and state.st_gid != self._group:
             message = f"{path} belongs to the group {state.st_gid} instead of {self._group}, which shares the store"
             yield Problem(NOTE, "mode-wrong", path, message)
-
-
-def _kind(state: os.stat_result) -> str:
-    return next((kind for test, kind in _KINDS if test(state.st_mode)), "a special file")

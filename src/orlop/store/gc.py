@@ -11,6 +11,7 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from orlop.store.leases import EVERYTHING, LEFT
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from orlop.model.digest import DiffID, Digest
     from orlop.store.metadata import WritableRows
     from orlop.store.root import Store
+    from orlop.streams.directory import Entry
 
-_UNFINISHED: Final = (".part", ".part-journal")
+_UNFINISHED: Final = (".part", ".part-journal", ".part-wal", ".part-shm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +93,10 @@ class _Collection:
         self._leases(rows, alive)
         # What is left is looked at before more of it is made.
         self._trash(rows)
-        for path in unfinished:
-            if os.path.basename(path).partition(".")[0] not in alive:
-                self._file(rows, "unfinished", path, "the process that wrote it has died")
-        self._database(rows)
+        for entry in unfinished:
+            if entry.name.partition(".")[0] not in alive:
+                self._file(rows, "unfinished", entry, "the process that wrote it has died")
+        self._database(rows, alive)
         # Who holds everything may bring files before their rows, as a backup does.
         if not any(EVERYTHING in rows.lease_digests(name) for name in rows.leases()):
             self._strays(rows)
@@ -124,9 +126,9 @@ class _Collection:
     def _content(self, rows: WritableRows, blobs: Sequence[Digest], diffs: Sequence[DiffID]) -> None:
         files = self._store.blobs
         for digest in blobs:
-            self._tell("blob", str(digest), "no layer needs it", size=_freed_by(files.path(digest)))
+            self._tell("blob", str(digest), "no layer needs it", size=files.size_of(digest).freed)
         for diff_id in diffs:
-            self._tell("toc", str(diff_id), "its layer goes", size=_freed_by(files.toc_path(diff_id)))
+            self._tell("toc", str(diff_id), "its layer goes", size=files.toc_size_of(diff_id).freed)
         if not self._dry_run:
             files.remove(rows, blobs)
             files.remove_tocs(rows, diffs)
@@ -146,36 +148,30 @@ class _Collection:
     def _strays(self, rows: WritableRows) -> None:
         files = self._store.blobs
         blobs, tocs, others = files.strays(rows)
-        for path in sorted([*map(files.path, blobs), *map(files.toc_path, tocs), *others]):
-            self._file(rows, "stray", path, "no row names it")
+        for entry in sorted([*map(files.file, blobs), *map(files.toc_file, tocs), *others], key=attrgetter("path")):
+            self._file(rows, "stray", entry, "no row names it")
 
-    def _database(self, rows: WritableRows) -> None:
-        # Copies of the database are made under the write lock: here nobody is at it.
-        for path in self._files(""):
-            if os.path.basename(path).startswith("metadata.db.") and path.endswith(_UNFINISHED):
-                self._file(rows, "unfinished", path, "the process that wrote it has died")
+    def _database(self, rows: WritableRows, alive: set[str]) -> None:
+        # Copies are made under the write lock, so that nobody is at one, or have the lease of who makes them as a name.
+        for entry in self._files(""):
+            is_part = entry.name.startswith("metadata.db.") and entry.name.endswith(_UNFINISHED)
+            if is_part and alive.isdisjoint(entry.name.split(".")):
+                self._file(rows, "unfinished", entry, "the process that wrote it has died")
 
-    def _files(self, folder: str) -> list[str]:
-        directory = os.path.join(self._store.root, folder)
-        with explaining("read", directory):
-            return [os.path.join(directory, name) for name in sorted(os.listdir(directory))]
+    def _files(self, folder: str) -> list[Entry]:
+        root = self._store.directory
+        with explaining("read", os.path.join(root.path, folder)):
+            names = (root / folder if folder else root).names()
+        return [root.place(f"{folder}/{name}" if folder else name) for name in names]
 
-    def _file(self, rows: WritableRows, kind: str, path: str, reason: str) -> None:
-        """Take a file that no row names; what is no file, or went meanwhile, is left alone."""
-        if os.path.lexists(path) and (os.path.islink(path) or not os.path.isdir(path)):
-            self._tell(kind, path, reason, size=_freed_by(path))
+    def _file(self, rows: WritableRows, kind: str, entry: Entry, reason: str) -> None:
+        """Take a file that no row names; what is a directory, or went meanwhile, is left alone."""
+        with explaining("read", entry.path):
+            state = entry.state()
+        if state is not None and not stat.S_ISDIR(state.st_mode):
+            self._tell(kind, entry.path, reason, size=state.st_size if state.st_nlink == 1 else 0)
             if not self._dry_run:
-                self._store.blobs.remove_stray(rows, path)
+                self._store.blobs.remove_stray(rows, entry)
 
     def _tell(self, kind: str, subject: str, reason: str, *, size: int = 0) -> None:
         self.found.append(Garbage(kind, subject, size, reason))
-
-
-def _freed_by(path: str) -> int:
-    """Give the bytes that come free with a file; a copy of the store may have it by another name."""
-    with explaining("read", path):
-        try:
-            state = os.lstat(path)
-        except FileNotFoundError:
-            return 0
-    return state.st_size if state.st_nlink == 1 and not stat.S_ISDIR(state.st_mode) else 0

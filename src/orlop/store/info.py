@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orlop.errors import SizeMismatch
 from orlop.store.copy import backup_source
-from orlop.store.disk import entries_of
+from orlop.store.disk import states_of
 from orlop.streams.files import SHARED, explaining
 from orlop.streams.filesystems import file_system_of
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from orlop.store.metadata import BlobRow
     from orlop.store.root import Store
+    from orlop.streams.directory import Directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,13 @@ def store_info(store: Store) -> StoreInfo:
             schema=int(store.metadata.facts()["schema"]),
             file_system=None if found is None else found.type,
             read_only=store.why_read_only() or None,
-            group=os.stat(store.root).st_gid if store.modes is SHARED else None,
-            backup_of=backup_source(store.root),
+            group=store.directory.state().st_gid if store.modes is SHARED else None,
+            backup_of=backup_source(store.directory),
             **counts,
-            disk_bytes=sum(_sizes(store.root)),
+            disk_bytes=sum(_sizes(store.directory)),
             leases=None if store.read_only else len(store.leases.others()),
-            ingests=len(os.listdir(os.path.join(store.root, "ingest"))),
-            trash=len(os.listdir(os.path.join(store.root, "trash"))),
+            ingests=len((store.directory / "ingest").names()),
+            trash=len((store.directory / "trash").names()),
         )
 
 
@@ -87,13 +87,9 @@ def _require_sizes(store: Store, blobs: Iterable[BlobRow]) -> None:
             raise SizeMismatch(msg)
 
 
-def _sizes(root: str, folder: str = "") -> Iterator[int]:
-    """Give the bytes that each file and directory fills on disk; what goes meanwhile is not counted."""
-    for entry in entries_of(root, folder):
-        try:
-            state = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            continue
+def _sizes(root: Directory, folder: str = "") -> Iterator[int]:
+    """Yield the bytes that each file and directory fills on disk; what goes meanwhile is not counted."""
+    for name, state in states_of(root, folder):
         yield state.st_blocks * 512
         if stat.S_ISDIR(state.st_mode):
-            yield from _sizes(root, f"{folder}/{entry.name}" if folder else entry.name)
+            yield from _sizes(root, f"{folder}/{name}" if folder else name)

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from orlop.model.digest import DiffID
+    from orlop.streams.directory import Entry
     from orlop.streams.squash import Piece
 
     Chunks = Callable[[DiffID], Iterator[bytes]]
 
 
 def merged_chunks(
-    diff_ids: Sequence[DiffID], chunks: Chunks, toc_path: Callable[[DiffID], str], *, keep_whiteouts: bool
+    diff_ids: Sequence[DiffID], chunks: Chunks, toc_file: Callable[[DiffID], Entry], *, keep_whiteouts: bool
 ) -> Iterator[bytes]:
     """Give one tar that does what all layers do, one after another.
 
@@ -32,7 +33,7 @@ def merged_chunks(
     Args:
         diff_ids: the layers, bottom first.
         chunks: gives the verified bytes of a layer's tar.
-        toc_path: gives where a layer's table of contents lies, if it is there.
+        toc_file: gives where a layer's table of contents lies, if it is there.
         keep_whiteouts: whether whiteouts may hide something of a layer below.
 
     Raises:
@@ -40,15 +41,15 @@ def merged_chunks(
             them, what ``chunks`` raises.
     """
     squash = Squash(keep_whiteouts=keep_whiteouts)
-    plans = [_plan(squash, diff_id, chunks, toc_path) for diff_id in reversed(diff_ids)]
+    plans = [_plan(squash, diff_id, chunks, toc_file) for diff_id in reversed(diff_ids)]
     for diff_id in diff_ids:
         yield from cut(chunks(diff_id), plans.pop())
     yield END
 
 
-def _plan(squash: Squash, diff_id: DiffID, chunks: Chunks, toc_path: Callable[[DiffID], str]) -> list[Piece]:
+def _plan(squash: Squash, diff_id: DiffID, chunks: Chunks, toc_file: Callable[[DiffID], Entry]) -> list[Piece]:
     try:
-        with open(toc_path(diff_id), "rb") as file:
+        with open(toc_file(diff_id).open(), "rb") as file:
             table = read_toc(file)
             pieces = squash.add(table)
             if table.summary is not None and table.summary.partial:

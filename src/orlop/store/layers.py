@@ -282,7 +282,7 @@ class LayerStore:
             diff_ids = [row.diff_id for row in _chain_above(rows, chain, lower)]
         if len(diff_ids) == 1:
             return self.tar_chunks(diff_ids[0])
-        return merged_chunks(diff_ids, self.tar_chunks, self._blobs.toc_path, keep_whiteouts=lower is not None)
+        return merged_chunks(diff_ids, self.tar_chunks, self._blobs.toc_file, keep_whiteouts=lower is not None)
 
     def tar_chunks(self, diff_id: DiffID) -> Iterator[bytes]:
         """Give exactly the bytes of a layer's uncompressed tar, from whichever form is stored.

@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.model.digest import Digest
+from orlop.streams.directory import ForeignFile
 from orlop.streams.files import PRIVATE, FileLock, explaining, remove_leftover
 
 if TYPE_CHECKING:
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from orlop.store.metadata import Metadata, WritableRows
+    from orlop.streams.directory import Directory
     from orlop.streams.files import Modes
 
+_NAME: Final = "leases"
 EVERYTHING: Final = Digest.unchecked("*")
 """Who holds it protects all content: for a copy of the whole store."""
 
@@ -41,8 +44,9 @@ class Leases:
     Safe to share between threads. A forked child starts with a lease of its own and protects nothing it inherited.
     """
 
-    def __init__(self, directory: str, metadata: Metadata, *, modes: Modes = PRIVATE) -> None:
-        self._directory = directory
+    def __init__(self, root: Directory, metadata: Metadata, *, modes: Modes = PRIVATE) -> None:
+        self._root = root
+        self._path = os.path.join(root.path, _NAME)
         self._metadata = metadata
         self._mode = modes.file
         self._guard = threading.Lock()
@@ -56,14 +60,14 @@ class Leases:
         """Give the lease's name: hex digits, good as the first part of a file name. Making it takes its lock."""
         with self._guard:
             if self._lock is None:
-                with explaining("write", self._directory):
+                with explaining("write", self._path):
                     self._lock = self._new_lock()
-                self._name = os.path.basename(self._lock.path)
+                self._name = self._lock.entry.name
             return self._name
 
     def _new_lock(self) -> FileLock:
         while True:
-            lock = FileLock(os.path.join(self._directory, os.urandom(8).hex()), mode=self._mode)
+            lock = FileLock(self._root.place(f"{_NAME}/{os.urandom(8).hex()}"), mode=self._mode)
             lock.acquire()
             if lock.is_current():
                 return lock
@@ -108,9 +112,9 @@ class Leases:
     def alive(self, *, sweep: bool = True) -> set[str]:
         """Give the names of all leases whose owners live, and sweep up, if wanted, what dead ones left."""
         names: set[str] = set()
-        with explaining("read", self._directory):
-            for name in os.listdir(self._directory):
-                lock = FileLock(os.path.join(self._directory, name), mode=self._mode, create=False)
+        with explaining("read", self._path):
+            for name in (self._root / _NAME).names():
+                lock = FileLock(self._root.place(f"{_NAME}/{name}"), mode=self._mode, create=False)
                 if not self._is_free(lock, sweep=sweep):
                     names.add(name)
         return names
@@ -124,7 +128,7 @@ class Leases:
         """Say whether nobody holds a lease, and remove such a one, if wanted."""
         try:
             free = lock.try_acquire()
-        except FileNotFoundError:  # its owner has just ended it
+        except (FileNotFoundError, ForeignFile):  # its owner has just ended it, or it is nobody's
             return True
         except PermissionError:  # another user is just making it
             return False
@@ -132,7 +136,7 @@ class Leases:
             try:
                 if sweep:
                     with suppress(FileNotFoundError):
-                        os.unlink(lock.path)
+                        lock.entry.unlink()
             finally:
                 lock.release()
         return free
@@ -164,7 +168,7 @@ class Leases:
         finally:
             self._held = Counter()
             self._generation += 1
-            remove_leftover(lock.path)
+            remove_leftover(lock.entry)
             lock.release()
 
     def _delete_rows(self) -> None:

@@ -11,7 +11,6 @@ import logging
 import os
 import sqlite3
 import threading
-import weakref
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from orlop.store.metadata_sqlite_doubts import NO_DOUBTS, first_look, look_throu
 from orlop.store.metadata_sqlite_errors import explaining_sqlite
 from orlop.store.metadata_sqlite_forks import BLOCKS
 from orlop.store.metadata_sqlite_log import BESIDE, journal_fault, log_fault, opening, require_whole_log
+from orlop.store.metadata_sqlite_open import PrivateCopy, connect, connect_reading, make
 from orlop.store.metadata_sqlite_rows import SQLiteRows
 from orlop.store.metadata_sqlite_schema import CURRENT, lay_out, migrate, version_of
 from orlop.store.metadata_sqlite_shape import moment_of_shape, reading_schema, require_shape
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from orlop.store.metadata_sqlite_repair import RowMender
     from orlop.store.metadata_sqlite_schema import Schema
     from orlop.store.metadata_sqlite_snapshot import Snapshot
+    from orlop.streams.directory import Directory, Entry
     from orlop.streams.files import Modes
 
 _log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class SQLiteMetadata(Metadata):
 
     def __init__(
         self,
-        root: str,
+        root: Directory,
         *,
         refusal: Callable[[], StorageError] | None = None,
         modes: Modes = PRIVATE,
@@ -71,7 +72,8 @@ class SQLiteMetadata(Metadata):
     ) -> None:
         self._wary = wary
         self._root = root
-        self._path = os.path.join(root, "metadata.db")
+        self._file = root.at("metadata.db")
+        self._path = self._file.path
         self._refusal = refusal
         self._modes = modes
         self._schema = schema
@@ -80,7 +82,7 @@ class SQLiteMetadata(Metadata):
         self._guard = threading.Lock()
         self._connections: dict[Thread, sqlite3.Connection] = {}
         self._pid = os.getpid()
-        self._copy: _PrivateCopy | None = None
+        self._copy: PrivateCopy | None = None
         self._copy_stamp: tuple[int, ...] = ()
         BLOCKS.add(self)
 
@@ -263,8 +265,7 @@ class SQLiteMetadata(Metadata):
 
     def _opened(self, wait: float = _WAIT_SECONDS) -> sqlite3.Connection:
         with opening(self._path), reading_schema(self._path):
-            # `close` may be called by another thread than the one that connected.
-            connection = sqlite3.connect(self._path, timeout=wait, isolation_level=None, check_same_thread=False)
+            connection = connect(self._file, timeout=wait)
             try:
                 # What a large write may have to undo would else lie in a file outside of the store.
                 connection.execute("PRAGMA temp_store=MEMORY")
@@ -288,11 +289,10 @@ class SQLiteMetadata(Metadata):
 
     def _make_file(self) -> None:
         """Make a new database for those alone who may use it: SQLite would let everybody read it at first."""
-        if not os.path.exists(self._path):
+        if self._file.state() is None:
             # Another process may be faster; what cannot be made, SQLite explains.
             with suppress(OSError):
-                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._modes.file)
-                os.close(descriptor)
+                make(self._file, self._modes.file)
 
     def _connect(self) -> sqlite3.Connection:
         self._make_file()
@@ -325,33 +325,46 @@ class SQLiteMetadata(Metadata):
                 f"cannot write in {self._root}: this process was forked while its parent was writing;"
                 " fork before or after a write, or start the process anew (as multiprocessing's spawn does)"
             )
-        lock = FileLock(os.path.join(self._root, "write.lock"), mode=self._modes.file)
+        lock = FileLock(self._root.at("write.lock"), mode=self._modes.file)
         try:
-            with explaining("lock", self._root):
+            with explaining("lock", self._root.path):
                 with suppress(FileNotFoundError):
                     lock.acquire()
                 if not lock.is_current():
                     raise self._moved()
                 if self._place is not None:
                     self._require_place()
+                else:
+                    self._require_root()
             with BLOCKS.block(writing=True):
                 yield
         finally:
             lock.release()
 
     def _require_place(self) -> None:
-        """See that all connections are to what has the database's name now."""
-        try:
-            state = os.stat(self._path)
-        except FileNotFoundError:
-            raise self._moved() from None
+        """Check that all connections are to what has the database's name now."""
+        self._require_root()
+        state = self._file.state()
+        if state is None:
+            raise self._moved()
         if self._place is None:
             self._place = (state.st_dev, state.st_ino)
         elif self._place != (state.st_dev, state.st_ino):
             raise self._moved()
 
+    def _require_root(self) -> None:
+        """Check that the store's directory is still the one that has its path."""
+        try:
+            state = os.stat(self._root.path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._moved() from None
+        if not os.path.samestat(state, self._root.state()):
+            raise self._moved()
+
     def _moved(self) -> StoreMoved:
-        return StoreMoved(f"the store at {self._root} was moved or removed while it was open; open it where it is now")
+        return StoreMoved(
+            f"the store at {self._root.path} was moved or removed while it was open; open it where it is now"
+        )
 
     def problems(self, *, verify: bool) -> list[RowProblem]:
         """Look through all rows for what is wrong; with ``verify`` hash also what is named by its digest.
@@ -389,13 +402,13 @@ class SQLiteMetadata(Metadata):
             finally:
                 connection.close()
 
-    def replace(self, path: str) -> None:
-        """Let the rows of another database, which lies at ``path``, take the place of all rows. Atomic, durable."""
+    def replace(self, file: Entry) -> None:
+        """Let the rows of another database take the place of all rows. Atomic, durable."""
         if self._refusal is not None:
             raise self._refusal()
         with BLOCKS.block(), explaining_sqlite(self._path):
             connection = self._connection()
-            source = sqlite3.connect(path)
+            source = connect(file)
             try:
                 with self.lock():
                     source.backup(connection)
@@ -428,7 +441,7 @@ class SQLiteMetadata(Metadata):
                 except sqlite3.OperationalError as error:
                     if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                         raise
-                    msg = f"the store at {self._root} is open in another program; end that first"
+                    msg = f"the store at {self._root.path} is open in another program; end that first"
                     raise StoreInUse(msg) from error
                 yield Snapshot(connection)
             finally:
@@ -451,7 +464,7 @@ class SQLiteMetadata(Metadata):
                 connection.execute("PRAGMA foreign_keys=ON")
                 with self.lock():
                     version = version_of(connection, self._path, self._schema)
-                    return version, migrate(connection, self._path, self._schema)
+                    return version, migrate(connection, self._file, self._schema)
             finally:
                 connection.close()
 
@@ -459,24 +472,23 @@ class SQLiteMetadata(Metadata):
         """Lay out an empty database, or bring an older one up to date; nobody calls this with the write lock."""
         with self.lock():
             if version_of(connection, self._path, self._schema) != 0:
-                kept = migrate(connection, self._path, self._schema)
+                kept = migrate(connection, self._file, self._schema)
                 if kept is not None:
-                    _log.warning("the store at %s is of a newer schema now; the old database is %s", self._root, kept)
+                    what = "the store at %s is of a newer schema now; the old database is %s"
+                    _log.warning(what, self._root.path, kept)
             else:
                 # SQLite gives what it makes beside a database the mode that this has at that moment.
                 with explaining("write", self._path), suppress(PermissionError):
-                    os.chmod(self._path, self._modes.file)
+                    self._file.set_mode(self._modes.file)
                 lay_out(connection, self._path, self._schema)
 
     def _connect_reading(self) -> sqlite3.Connection:
         require_whole_log(self._path)
-        path, options = self._path, "mode=ro&immutable=1"
-        if any(_has_content(f"{path}{suffix}") for suffix in BESIDE):
-            # A log cannot be read without writing beside it: read a private copy of both.
-            path, options = self._private_copy(), "mode=rw"
-        uri = f"file:{_quoted(path)}?{options}"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        # A log cannot be read without writing beside it: read a private copy of both.
+        is_alone = not any(_has_content(self._root.at(f"metadata.db{suffix}")) for suffix in BESIDE)
+        connection = connect_reading(self._file) if is_alone else connect(self._private_copy())
         try:
+            self._require_root()
             with reading_schema(self._path):
                 connection = self._readable(connection)
             self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
@@ -496,23 +508,23 @@ class SQLiteMetadata(Metadata):
         copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         try:
             connection.backup(copy)
-            migrate(copy, self._path, self._schema, keep=False)
+            migrate(copy, self._file, self._schema, keep=False)
         except BaseException:
             copy.close()
             raise
         connection.close()
         return copy
 
-    def _private_copy(self) -> str:
-        with self._guard, FileLock(os.path.join(self._root, "write.lock"), shared=True):
+    def _private_copy(self) -> Entry:
+        with explaining("lock", self._root.path), self._guard, FileLock(self._root.at("write.lock"), shared=True):
             stamp = self._stamp()
             if self._copy is None or self._copy_stamp != stamp:
                 self._drop_copy()
-                copy = _PrivateCopy(self._path)
+                copy = PrivateCopy(self._file)
                 # Of a log that somebody works with nobody else asks whether it is whole.
-                require_whole_log(copy.path, self._path)
+                require_whole_log(copy.file.path, self._path)
                 self._copy, self._copy_stamp = copy, stamp
-            return self._copy.path
+            return self._copy.file
 
     def _drop_copy(self) -> None:
         copy, self._copy = self._copy, None
@@ -523,43 +535,11 @@ class SQLiteMetadata(Metadata):
         """Give what changes when somebody who may write here does, through another mount."""
         stamp: list[int] = []
         for suffix in ("", *BESIDE):
-            try:
-                state = os.stat(f"{self._path}{suffix}")
-            except FileNotFoundError:
+            state = self._root.at(f"metadata.db{suffix}").state()
+            if state is None:
                 continue
             stamp += [state.st_ino, state.st_size, state.st_mtime_ns]
         return tuple(stamp)
-
-
-class _PrivateCopy:
-    """A copy of a database and of its log, in a directory of its own; it goes with the process that made it."""
-
-    def __init__(self, database: str) -> None:
-        import shutil  # noqa: PLC0415 - only beside a log
-        import tempfile  # noqa: PLC0415 - only beside a log
-
-        with explaining("copy", database):
-            folder = tempfile.mkdtemp(prefix="orlop-")
-            self.path = os.path.join(folder, "metadata.db")
-            self.remove = weakref.finalize(self, _remove_folder, folder, os.getpid())
-            try:
-                for suffix in ("", *BESIDE):
-                    with suppress(FileNotFoundError):
-                        shutil.copyfile(f"{database}{suffix}", f"{self.path}{suffix}")
-            except BaseException:
-                self.remove()
-                raise
-
-
-def _remove_folder(folder: str, owner: int) -> None:
-    """Remove a private copy, but not in a child that was forked from its owner."""
-    import shutil  # noqa: PLC0415 - as above
-
-    if os.getpid() == owner:
-        try:
-            shutil.rmtree(folder)
-        except OSError as error:
-            _log.warning("%s", explained(error, "remove", folder))
 
 
 def _run_all(actions: Iterable[Callable[[], object]]) -> None:
@@ -572,11 +552,6 @@ def _run_all(actions: Iterable[Callable[[], object]]) -> None:
             _log.warning("the next gc has to clean up here: %s", found)
 
 
-def _has_content(path: str) -> bool:
-    with suppress(FileNotFoundError):
-        return os.path.getsize(path) > 0
-    return False
-
-
-def _quoted(path: str) -> str:
-    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+def _has_content(file: Entry) -> bool:
+    state = file.state()
+    return state is not None and state.st_size > 0

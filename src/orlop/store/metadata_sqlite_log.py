@@ -71,6 +71,9 @@ _JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")
 _HIGH_BIT: Final = (1 << 31).to_bytes(4, sys.byteorder)
 _OTHER_BITS: Final = ((1 << 31) - 1).to_bytes(4, sys.byteorder)
 
+# Neither a link is followed nor a pipe waited for.
+_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
 _guard = threading.Lock()
 
 
@@ -376,7 +379,7 @@ def journal_fault(path: str) -> str | None:
 def _read(path: str, size: int = -1) -> bytes | None:
     """Return what is in a regular file, or its first bytes; nothing where there is none."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, _FLAGS)
     except FileNotFoundError:
         return None
     with open(descriptor, "rb") as file:
@@ -388,7 +391,7 @@ def _stamp(path: str) -> tuple[int, ...]:
     stamp: list[int] = []
     for suffix in ("-wal", "-shm"):
         with suppress(FileNotFoundError):
-            state = os.stat(f"{path}{suffix}")
+            state = os.stat(f"{path}{suffix}", follow_symlinks=False)
             stamp += [state.st_ino, state.st_size, state.st_mtime_ns if suffix == "-wal" else 0]
     return tuple(stamp)
 
@@ -396,12 +399,14 @@ def _stamp(path: str) -> tuple[int, ...]:
 def is_open(path: str) -> bool:
     """Return whether any process has the database open, this one included."""
     try:
-        state = os.stat(f"{path}-shm")
+        state = os.stat(f"{path}-shm", follow_symlinks=False)
     except FileNotFoundError:
         return False
     if _is_open_here(state):
         return True
-    with open(f"{path}-shm", "rb") as file:
+    if not stat.S_ISREG(state.st_mode):
+        return False
+    with open(os.open(f"{path}-shm", _FLAGS), "rb") as file:
         asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _OPEN_LOCK, 1, 0)
         kind, *_ = _FLOCK.unpack(fcntl.fcntl(file, fcntl.F_GETLK, asked))
     return bool(kind != fcntl.F_UNLCK)

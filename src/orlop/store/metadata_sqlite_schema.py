@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import StoreDamaged, StoreTooNew
 from orlop.store.metadata_sqlite_errors import damaged
+from orlop.store.metadata_sqlite_open import connect, make
 from orlop.store.metadata_sqlite_tables import SCHEMA, SCHEMA_VERSION
-from orlop.streams.files import fsync_directory
+from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from orlop.streams.directory import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +81,12 @@ def lay_out(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT)
     return empty
 
 
-def migrate(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT, *, keep: bool = True) -> str | None:
+def migrate(connection: sqlite3.Connection, file: Entry, schema: Schema = CURRENT, *, keep: bool = True) -> str | None:
     """Bring an older database to a schema, under the write lock: wholly, durably, or not at all.
 
     Args:
         connection: to the database, outside a transaction.
-        path: where it lies.
+        file: where it lies.
         schema: what it shall become.
         keep: put a copy of the old one beside it first, as ``<path>.schema-<old version>``.
 
@@ -92,6 +95,7 @@ def migrate(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT,
     Raises:
         StoreTooNew: the database is newer. StoreDamaged: it cannot be brought there; it is as it was.
     """
+    path = file.path
     version = version_of(connection, path, schema)
     if version in {0, schema.version}:
         return None
@@ -101,7 +105,7 @@ def migrate(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT,
     found = connection.execute("PRAGMA integrity_check").fetchone()[0]
     if found != "ok":
         raise damaged(path, f"{found}; it stays at schema {version}")
-    kept = _kept(connection, path, version) if keep else None
+    kept = _kept(connection, file, version) if keep else None
     # Inside a transaction this setting has no effect.
     connection.execute("PRAGMA foreign_keys=OFF")
     try:
@@ -126,22 +130,24 @@ def _take_steps(connection: sqlite3.Connection, path: str, schema: Schema, versi
         raise StoreDamaged(msg)
 
 
-def _kept(connection: sqlite3.Connection, path: str, version: int) -> str:
-    kept = f"{path}.schema-{version}"
-    part = f"{kept}.part"
-    with suppress(FileNotFoundError):
-        os.unlink(part)
-    mode = os.stat(path).st_mode & 0o777
-    with closing(sqlite3.connect(part, isolation_level=None)) as copy:
+def _kept(connection: sqlite3.Connection, file: Entry, version: int) -> str:
+    kept = file.named(f"{file.name}.schema-{version}")
+    part = file.named(f"{kept.name}.part")
+    state = file.state()
+    with explaining("write", kept.path):
+        with suppress(FileNotFoundError):
+            part.unlink()
+        make(part, 0o600 if state is None else state.st_mode & 0o777)
+    with closing(connect(part)) as copy:
         connection.backup(copy)
         # A single file, without a log beside it.
         copy.execute("PRAGMA journal_mode=DELETE")
-    os.chmod(part, mode)
-    descriptor = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.rename(part, kept)
-    fsync_directory(os.path.dirname(path))
-    return kept
+    with explaining("write", kept.path):
+        descriptor = part.open()
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        part.rename(kept)
+        kept.directory.sync()
+    return kept.path

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
 from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from orlop.store.metadata_sqlite_doubts import look_through
 from orlop.store.metadata_sqlite_errors import damaged, explaining_sqlite
+from orlop.store.metadata_sqlite_open import connect, make
 from orlop.store.metadata_sqlite_schema import version_of
 from orlop.store.metadata_sqlite_values import blob_row, diff_row
 from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from orlop.store.metadata import BlobRow, DiffRow
+    from orlop.streams.directory import Entry
 
 # What only an operation at work needs is no part of a copy: it ends, and nobody would clean up in the copy.
 _TRIM = (
@@ -49,20 +51,20 @@ class Snapshot:
         # Only the first look fixes what a transaction sees.
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
 
-    def write(self, path: str, *, mode: int) -> None:
+    def write(self, file: Entry, *, mode: int) -> None:
         """Write all rows to a new database, page by page: `finish_rows` makes it what a copy of the store holds.
 
         Args:
-            path: where; nothing is there.
+            file: where; nothing is there.
             mode: of the new file.
 
         Raises:
             NoSpace, PermissionDenied, StorageError: it cannot be written.
         """
-        with explaining_sqlite(path), closing(sqlite3.connect(path, isolation_level=None)) as copy:
+        with explaining("write", file.path):
+            make(file, mode)
+        with explaining_sqlite(file.path), closing(connect(file)) as copy:
             self._connection.backup(copy)
-            with explaining("write", path):
-                os.chmod(path, mode)
             # As yet without a log: what fails when a log is brought to its end, as it is closed, SQLite does not say.
             copy.execute("PRAGMA journal_mode=DELETE")
 
@@ -80,20 +82,20 @@ class Snapshot:
         return _needs(self._connection)
 
 
-def finish_rows(path: str, source: str) -> SavedRows:
+def finish_rows(file: Entry, source: str) -> SavedRows:
     """Make the rows that a snapshot wrote those of a copy, durably, and return what they need.
 
     They are looked through first, wholly: a copy of damaged rows would lose what they fail to name. What only an
     operation at work needs is then taken out, and that this lost no image, name or layer is verified as well.
 
     Args:
-        path: where the rows were written.
+        file: where the rows were written.
         source: the database that they were copied from, for messages.
 
     Raises:
         DatabaseDamaged: something is wrong with them. NoSpace, PermissionDenied, StorageError: they cannot be written.
     """
-    with explaining_sqlite(path), closing(sqlite3.connect(path, isolation_level=None)) as copy:
+    with explaining_sqlite(file.path), closing(connect(file)) as copy:
         copy.execute("PRAGMA synchronous=FULL")
         copy.execute("PRAGMA foreign_keys=ON")
         look_through(lambda: nullcontext(copy), source).require_none()

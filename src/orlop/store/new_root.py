@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, OrlopError, TargetExists
-from orlop.store.root import DIRECTORIES, UNFINISHED
-from orlop.streams.files import PRIVATE, FileLock, explained, explaining, fsync_directory, make_directory
+from orlop.store.metadata_sqlite_open import beside
+from orlop.store.root import UNFINISHED
+from orlop.store.trust import DATABASE, DIRECTORIES
+from orlop.streams.directory import Directory
+from orlop.streams.files import PRIVATE, FileLock, explained, explaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orlop.streams.directory import Entry
     from orlop.streams.files import Modes
 
 _log = logging.getLogger(__name__)
@@ -27,32 +32,38 @@ _SUFFIX: Final = ".part"
 class NewRoot:
     """The directory of a store to come. Its rows get their own name last, so that none takes it for a store before."""
 
-    path: str
-    target: str
+    directory: Directory
+    place: Entry
+    target: Entry
     modes: Modes
 
     @property
-    def rows(self) -> str:
+    def path(self) -> str:
+        """Where it is until then."""
+        return self.directory.path
+
+    @property
+    def rows(self) -> Entry:
         """Where the database is to be made."""
-        return os.path.join(self.path, UNFINISHED)
+        return self.directory.at(UNFINISHED)
 
     def complete(self) -> None:
         """Put everything on disk, as a store that can be opened where it is now."""
-        with explaining("write", self.target):
-            descriptor = os.open(self.rows, os.O_RDONLY | os.O_CLOEXEC)
+        with explaining("write", self.target.path):
+            descriptor = self.rows.open()
             try:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            for suffix in ("-wal", "-shm"):
+            for leftover in beside(self.rows)[1:]:
                 with suppress(FileNotFoundError):  # what SQLite could not remove; nothing in it counts
-                    os.unlink(f"{self.rows}{suffix}")
+                    leftover.unlink()
             for name in DIRECTORIES:
-                make_directory(os.path.join(self.path, name), self.modes.directory)
+                self.directory.make_room(name, self.modes.directory)
             for name in reversed(DIRECTORIES):
-                fsync_directory(os.path.join(self.path, name))
-            os.rename(self.rows, os.path.join(self.path, "metadata.db"))
-            fsync_directory(self.path)
+                self.directory.room(name).sync()
+            self.rows.rename(self.directory.at(DATABASE))
+            self.directory.sync()
 
     def publish(self) -> None:
         """Give the complete store its name.
@@ -61,13 +72,13 @@ class NewRoot:
             TargetExists: something has got it meanwhile.
         """
         try:
-            with explaining("write", self.target):
-                os.rename(self.path, self.target)
+            with explaining("write", self.target.path):
+                self.place.rename(self.target)
         except OrlopError:
-            require_free(self.target)
+            require_free(self.target.path)
             raise
-        with explaining("write", self.target):
-            fsync_directory(os.path.dirname(self.target))
+        with explaining("write", self.target.path):
+            self.target.directory.sync()
 
 
 @contextmanager
@@ -84,23 +95,24 @@ def new_root(target: str, modes: Modes, group: int | None) -> Iterator[NewRoot]:
         PermissionDenied, ReadOnlyStore, NoSpace, StorageError: it cannot be written.
     """
     require_free(target)
-    place = os.path.dirname(target)
-    with explaining("write", target):
-        for name in os.listdir(place):
-            if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
-                _sweep(os.path.join(place, name))
-        path, lock = _made(place, modes, group)
-    try:
+    with Directory(os.path.dirname(target)) as above:
         with explaining("write", target):
-            for name in ("blobs", "blobs/sha256", "toc", "toc/sha256"):
-                make_directory(os.path.join(path, name), modes.directory)
-        yield NewRoot(path, target, modes)
-    finally:
-        # What was published is not there any more.
-        left = remove_tree(path)
-        lock.release()
-        if left is not None:
-            _log.warning("what was to become %s is left: %s", target, explained(left, "remove", path))
+            for name in above.names():
+                if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
+                    _sweep(above.at(name))
+            directory, lock = _made(above, modes, group)
+        place = above.at(os.path.basename(directory.path))
+        try:
+            with explaining("write", target):
+                for name in ("blobs", "blobs/sha256", "toc", "toc/sha256"):
+                    directory.make_room(name, modes.directory)
+            yield NewRoot(directory, place, above.at(os.path.basename(target)), modes)
+        finally:
+            # What was published is not there any more.
+            left = remove_tree(place)
+            lock.release()
+            if left is not None:
+                _log.warning("what was to become %s is left: %s", target, explained(left, "remove", place.path))
 
 
 def require_free(target: str) -> None:
@@ -137,7 +149,7 @@ def target_of(source: str, target: str | os.PathLike[str]) -> str:
     return path
 
 
-def remove_tree(path: str) -> OSError | None:
+def remove_tree(place: Entry) -> OSError | None:
     """Remove a store's directory; nobody takes it for a store from the first step on, and the lock goes last.
 
     Raises nothing: what cannot be removed stays, and another process may remove the rest. Gives the error where
@@ -145,20 +157,26 @@ def remove_tree(path: str) -> OSError | None:
     """
     import shutil  # noqa: PLC0415 - few commands remove a store
 
-    with suppress(OSError):
-        os.rename(os.path.join(path, "metadata.db"), os.path.join(path, UNFINISHED))
-    with suppress(OSError):
-        for name in set(os.listdir(path)) - {UNFINISHED, "write.lock"}:
-            inner = os.path.join(path, name)
-            if os.path.isdir(inner) and not os.path.islink(inner):
-                shutil.rmtree(inner, ignore_errors=True)
-            else:
-                os.unlink(inner)
-    with suppress(OSError):  # closing a directory may fail as well, which this call does not ignore
-        shutil.rmtree(path, ignore_errors=True)
     try:
-        if os.listdir(path):
-            shutil.rmtree(path)
+        above = place.directory
+        directory = above.below(place.name)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return error
+    with suppress(OSError):
+        directory.at(DATABASE).rename(directory.at(UNFINISHED))
+    with suppress(OSError):
+        for name, state in list(directory.states()):
+            if stat.S_ISDIR(state.st_mode):
+                shutil.rmtree(name, ignore_errors=True, dir_fd=directory.descriptor)
+            elif name not in {UNFINISHED, "write.lock"}:
+                directory.at(name).unlink()
+    with suppress(OSError):  # closing a directory may fail as well, which this call does not ignore
+        shutil.rmtree(place.name, ignore_errors=True, dir_fd=above.descriptor)
+    try:
+        if above.below(place.name).names():
+            shutil.rmtree(place.name, dir_fd=above.descriptor)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -166,33 +184,35 @@ def remove_tree(path: str) -> OSError | None:
     return None
 
 
-def part_name(place: str) -> str:
-    """Give a name that nobody has for what comes or goes in a directory."""
-    return os.path.join(place, f"{_PREFIX}{os.urandom(6).hex()}{_SUFFIX}")
+def part_name() -> str:
+    """Return a name that nobody has for what comes or goes in a directory."""
+    return f"{_PREFIX}{os.urandom(6).hex()}{_SUFFIX}"
 
 
-def _made(place: str, modes: Modes, group: int | None) -> tuple[str, FileLock]:
+def _made(above: Directory, modes: Modes, group: int | None) -> tuple[Directory, FileLock]:
     while True:
-        path = part_name(place)
-        lock = FileLock(os.path.join(path, "write.lock"), mode=modes.file)
-        os.mkdir(path, PRIVATE.directory)
+        name = part_name()
+        os.mkdir(name, PRIVATE.directory, dir_fd=above.descriptor)
         # Until it is locked, somebody may take it for what a dead process left.
         with suppress(FileNotFoundError):
+            directory = above.below(name)
+            lock = FileLock(directory.at("write.lock"), mode=modes.file)
             if group is not None:
-                os.chown(path, -1, group)
-                os.chmod(path, modes.directory)
+                os.fchown(directory.descriptor, -1, group)
+                os.fchmod(directory.descriptor, modes.directory)
             lock.acquire()
-        if lock.is_current():
-            return path, lock
-        lock.release()
+            if lock.is_current() and above.at(name).state() is not None:
+                return directory, lock
+            lock.release()
 
 
-def _sweep(path: str) -> None:
+def _sweep(place: Entry) -> None:
     """Remove what a process left that ended before its work was done."""
-    lock = FileLock(os.path.join(path, "write.lock"))
     with suppress(OSError):
-        if not os.path.exists(lock.path):
-            os.rmdir(path)
+        directory = place.directory.below(place.name)
+        lock = FileLock(directory.at("write.lock"), create=False)
+        if lock.entry.state() is None:
+            place.rmdir()
         elif lock.try_acquire():
-            remove_tree(path)
+            remove_tree(place)
             lock.release()

@@ -7,15 +7,17 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from orlop.store.root import QUARANTINE
-from orlop.streams.files import SHARED, explaining, fsync_directory, make_directory
+from orlop.store.trust import QUARANTINE
+from orlop.streams.files import CHUNK, SHARED, explaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from orlop.streams.directory import Directory, Entry
     from orlop.streams.files import Modes
 
 _LONGEST: Final = 100
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
 class Quarantine:
@@ -25,124 +27,127 @@ class Quarantine:
     write lock while it takes or gives back.
     """
 
-    def __init__(self, root: str, modes: Modes) -> None:
-        self.path = os.path.join(root, QUARANTINE)
+    def __init__(self, root: Directory, modes: Modes) -> None:
         self._root = root
+        self._path = root.at(QUARANTINE).path
         self._modes = modes
         self._touched: set[str] = set()
 
-    def take(self, path: str) -> str:
-        """Move a file, or whatever is there, into the quarantine, and give its path there."""
-        with explaining("move aside", path):
+    def take(self, file: Entry) -> str:
+        """Move a file, or whatever is there, into the quarantine, and return its path there."""
+        with explaining("move aside", file.path):
             self._make()
-            name = os.path.relpath(path, self._root).replace("/", "-")[:_LONGEST]
-            target = os.path.join(self.path, f"{name}.{os.urandom(4).hex()}")
-            os.rename(path, target)
-        self._touched |= {self.path, os.path.dirname(path)}
-        return target
+            name = (f"{file.folder}/{file.name}" if file.folder else file.name).replace("/", "-")[:_LONGEST]
+            target = self._root.place(f"{QUARANTINE}/{name}.{os.urandom(4).hex()}")
+            file.rename(target)
+        self._touched |= {QUARANTINE, file.folder}
+        return target.path
 
-    def keep(self, path: str, descriptor: int | None = None) -> str:
+    def keep(self, file: Entry, descriptor: int | None = None) -> str:
         """Put a copy of a file into the quarantine, on disk, and return its path there; the file stays.
 
         Where the caller has it open as ``descriptor`` it is read by that alone: closing another one would end locks.
         """
-        with explaining("keep a copy of", path):
+        with explaining("keep a copy of", file.path):
             self._make()
-            target = os.path.join(self.path, f"{os.path.basename(path)[:_LONGEST]}.{os.urandom(4).hex()}")
-            source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC) if descriptor is None else descriptor
-            made = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._modes.file)
+            target = self._root.place(f"{QUARANTINE}/{file.name[:_LONGEST]}.{os.urandom(4).hex()}")
+            source = file.open() if descriptor is None else descriptor
+            made = target.open(_NEW, self._modes.file)
             try:
-                with open(made, "wb") as file:
+                with open(made, "wb") as copy:
                     at = 0
-                    while chunk := os.pread(source, 1 << 20, at):
-                        file.write(chunk)
+                    while chunk := os.pread(source, CHUNK, at):
+                        copy.write(chunk)
                         at += len(chunk)
-                    file.flush()
+                    copy.flush()
                     os.fsync(made)
             except BaseException:
-                os.unlink(target)
+                target.unlink()
                 raise
             finally:
                 if descriptor is None:
                     os.close(source)
-        self._touched |= {self.path, self._root}
-        return target
+        self._touched |= {QUARANTINE, file.folder}
+        return target.path
 
-    def give_back(self, path: str, target: str) -> None:
+    def give_back(self, file: Entry, target: Entry) -> None:
         """Put a file where content lies, from the quarantine or from elsewhere in the store; its bytes are on disk."""
-        with explaining("move", path):
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with explaining("move", file.path):
+            file.set_mode(self._modes.content)
+            descriptor = file.open()
             try:
-                os.fchmod(descriptor, self._modes.content)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            os.rename(path, target)
-            self._touched |= {os.path.dirname(path), os.path.dirname(target)}
+            file.rename(target)
+            self._touched |= {file.folder, target.folder}
             self.sync()
 
     def sync(self) -> None:
         """Put the names of what was moved on disk."""
         touched, self._touched = self._touched, set()
-        for directory in touched:
-            with explaining("write", directory), suppress(FileNotFoundError):
-                fsync_directory(directory)
+        for folder in touched:
+            with explaining("write", os.path.join(self._root.path, folder)), suppress(FileNotFoundError):
+                (self._root.room(folder) if folder else self._root).sync()
 
     def names(self) -> list[str]:
-        """Give the names of what is there, sorted."""
-        with explaining("read", self.path), suppress(FileNotFoundError, NotADirectoryError):
-            return sorted(os.listdir(self.path))
+        """Return the names of what is there, sorted."""
+        with explaining("read", self._path), suppress(FileNotFoundError):
+            return (self._root / QUARANTINE).names()
         return []
+
+    def files(self) -> list[Entry]:
+        """Return what is there, sorted by its names."""
+        return [self._root.place(f"{QUARANTINE}/{name}") for name in self.names()]
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove some of what is there for good; what is gone already is fine."""
-        import shutil  # noqa: PLC0415 - as above
+        import shutil  # noqa: PLC0415 - few looks remove anything
 
         for name in names:
-            path = os.path.join(self.path, name)
-            with explaining("remove", path), suppress(FileNotFoundError):
-                if stat.S_ISDIR(os.lstat(path).st_mode):
-                    shutil.rmtree(path)
+            file = self._root.place(f"{QUARANTINE}/{name}")
+            with explaining("remove", file.path), suppress(FileNotFoundError):
+                state = file.state()
+                if state is not None and stat.S_ISDIR(state.st_mode):
+                    directory = file.directory
+                    shutil.rmtree(name, dir_fd=directory.descriptor)
                 else:
-                    os.unlink(path)
+                    file.unlink()
 
-    def copy_to(self, root: str) -> None:
+    def copy_to(self, root: Directory) -> None:
         """Put a copy of all files and links that are there into a store in the making; pipes and sockets stay."""
         if not self.names():
             return
-        import shutil  # noqa: PLC0415 - few stores have anything there
-
-        target = os.path.join(root, QUARANTINE)
-        with explaining("write", target):
-            shutil.copytree(self.path, target, symlinks=True, ignore=_special, copy_function=_copy)
-            os.chmod(target, self._modes.directory)
-            for folder, _, _ in os.walk(target, onerror=_raise):
-                fsync_directory(folder)
+        with explaining("write", root.at(QUARANTINE).path):
+            waiting = [(self._root / QUARANTINE, root.make(QUARANTINE, self._modes.directory))]
+            while waiting:
+                source, target = waiting.pop()
+                for name, state in source.states():
+                    if stat.S_ISDIR(state.st_mode):
+                        target.make(name, stat.S_IMODE(state.st_mode))
+                        waiting.append((source.below(name), target.below(name)))
+                    elif stat.S_ISREG(state.st_mode):
+                        _copy(source.at(name), target.at(name))
+                    elif stat.S_ISLNK(state.st_mode):
+                        os.symlink(os.readlink(name, dir_fd=source.descriptor), name, dir_fd=target.descriptor)
+                target.sync()
 
     def _make(self) -> None:
-        make_directory(self.path, self._modes.directory)
+        made = self._root.make(QUARANTINE, self._modes.directory)
         if self._modes is SHARED:
             # Its mode lets what is made in it belong to the group; itself it got the group of the store.
             with suppress(PermissionError):
-                os.chown(self.path, -1, os.stat(self._root).st_gid)
+                os.fchown(made.descriptor, -1, self._root.state().st_gid)
 
 
-def _copy(source: str, target: str) -> None:
-    import shutil  # noqa: PLC0415 - as above
+def _copy(source: Entry, target: Entry) -> None:
+    """Copy a file with its mode and its times, durably."""
+    import shutil  # noqa: PLC0415 - few stores have anything there
 
-    shutil.copy2(source, target)
-    descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _special(folder: str, names: list[str]) -> list[str]:
-    """Give those of some names that are neither files, directories nor links."""
-    kinds = {name: stat.S_IFMT(os.lstat(os.path.join(folder, name)).st_mode) for name in names}
-    return [name for name, kind in kinds.items() if kind not in {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}]
+    with os.fdopen(source.open(), "rb") as read, os.fdopen(target.open(_NEW), "wb") as written:
+        shutil.copyfileobj(read, written)
+        written.flush()
+        state = os.fstat(read.fileno())
+        os.fchmod(written.fileno(), stat.S_IMODE(state.st_mode))
+        os.utime(written.fileno(), ns=(state.st_atime_ns, state.st_mtime_ns))
+        os.fsync(written.fileno())

@@ -61,7 +61,8 @@ class DatabaseRepair:
         self._store = store
         self._quarantine = quarantine
         self._root = store.root
-        self._path = os.path.join(store.root, "metadata.db")
+        self._file = store.directory.at("metadata.db")
+        self._path = self._file.path
         self._mode = store.modes.file
         self.repairs: list[Repair] = []
         self.losses: list[Problem] = []
@@ -193,7 +194,7 @@ class DatabaseRepair:
 
     def _fold(self, path: str) -> None:
         """Carry the log of the database into a copy of it."""
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             self._fold_into(descriptor)
         finally:
@@ -211,9 +212,9 @@ class DatabaseRepair:
 
     def _keep(self, database: int) -> list[str]:
         """Put copies of the database and of what belongs to it into the quarantine."""
-        kept = [self._quarantine.keep(self._path, database)]
-        beside = [f"{self._path}{suffix}" for suffix in BESIDE]
-        kept += [self._quarantine.keep(path) for path in beside if os.path.lexists(path)]
+        kept = [self._quarantine.keep(self._file, database)]
+        beside = [self._file.named(f"{self._file.name}{suffix}") for suffix in BESIDE]
+        kept += [self._quarantine.keep(file) for file in beside if file.state() is not None]
         self._quarantine.sync()
         return kept
 
@@ -253,7 +254,7 @@ def _require(enough: bool) -> None:  # noqa: FBT001 - it is what is required
 
 
 def _write(path: str, content: bytes, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with open(descriptor, "wb") as file:
         file.write(content)
 

@@ -14,7 +14,8 @@ from orlop.store.fsck_content import Unreadable, examine, open_content, place_of
 from orlop.store.problem import Repair
 from orlop.store.quarantine import Quarantine
 from orlop.streams.compression import Compression, decompressed
-from orlop.streams.files import CHUNK, SHARED, explaining, make_directory
+from orlop.streams.directory import ForeignFile
+from orlop.streams.files import CHUNK, SHARED, explaining
 from orlop.streams.toc import TocWriter
 from orlop.streams.verify import HashingReader, VerifyingReader
 
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from orlop.store.metadata import BlobRow, Rows
     from orlop.store.problem import Problem
     from orlop.store.root import Store
+    from orlop.streams.directory import Entry
     from orlop.streams.files import NewFile
 
+_BLOBS: Final = "blobs/sha256"
 _BAD: Final = ("blob-damaged", "blob-size", "blob-no-file", "blob-unreadable")
 
 
@@ -54,7 +57,7 @@ class FilesRepair:
         self._exams = dict(exams)
         self._done = done
         self._progress = progress
-        self._quarantine = Quarantine(store.root, store.modes)
+        self._quarantine = Quarantine(store.directory, store.modes)
 
     def _subjects(self, *kinds: str) -> list[str]:
         return list(dict.fromkeys(one.subject for one in self._problems if one.kind in kinds))
@@ -64,10 +67,10 @@ class FilesRepair:
 
     def exam(self, digest: Digest) -> Exam | None:
         """Read a blob, if that was not done yet; nothing where there is no file. Raises `Unreadable`."""
-        path = self._store.blobs.path(digest)
+        file = self._store.blobs.file(digest)
         exam = self._exams.get(digest)
-        if exam is None or exam.place != place_of(path):
-            exam = examine(path, progress=self._progress)
+        if exam is None or exam.place != place_of(file):
+            exam = examine(file, progress=self._progress)
             if exam is not None:
                 self._exams[digest] = exam
         return exam
@@ -77,38 +80,40 @@ class FilesRepair:
     def put_directories_right(self) -> None:
         """Make missing directories; what is in the place of one is set aside."""
         for path in self._subjects("directory-missing"):
-            with self._store.metadata.write():
-                if os.path.lexists(path) and not os.path.isdir(path):
-                    self._quarantine.take(path)
-                with explaining("write", path):
-                    make_directory(path, self._store.modes.directory)
-                    self._give_group(path)
+            place = self._place(path)
+            with self._store.metadata.write(), explaining("write", path):
+                state = place.state()
+                if state is not None and not stat.S_ISDIR(state.st_mode):
+                    self._quarantine.take(place)
+                place.directory.make(place.name, self._store.modes.directory)
+                self._give_group(place)
             self._done(Repair("directory-missing", path, f"the directory {path} was made"))
 
     def put_modes_right(self) -> None:
         """Let files and directories be used by those only who should."""
         for path in self._subjects("mode-wrong"):
             # What belongs to another user is his to change.
-            with suppress(FileNotFoundError, PermissionError):
-                kind = stat.S_IFMT(os.lstat(path).st_mode)
-                mode = self._mode_of(path, kind)
-                if kind in {stat.S_IFDIR, stat.S_IFREG}:
-                    self._give_group(path)
-                    os.chmod(path, mode)
+            with suppress(FileNotFoundError, PermissionError, ForeignFile):
+                place = self._place(path)
+                state = place.state()
+                if state is not None:
+                    mode = self._mode_of(place, state)
+                    self._give_group(place)
+                    place.set_mode(mode)
                     self._done(Repair("mode-wrong", path, f"{path} got the mode {mode:04o}"))
 
-    def _mode_of(self, path: str, kind: int) -> int:
+    def _place(self, path: str) -> Entry:
+        return self._store.directory.place(os.path.relpath(path, self._store.root))
+
+    def _mode_of(self, place: Entry, state: os.stat_result) -> int:
         modes = self._store.modes
-        if kind == stat.S_IFDIR:
+        if stat.S_ISDIR(state.st_mode):
             return modes.directory
-        return modes.content if os.path.dirname(path) == self._blobs_folder() else modes.file
+        return modes.content if place.folder == _BLOBS else modes.file
 
-    def _give_group(self, path: str) -> None:
+    def _give_group(self, place: Entry) -> None:
         if self._store.modes is SHARED:
-            os.chown(path, -1, os.stat(self._store.root).st_gid)
-
-    def _blobs_folder(self) -> str:
-        return os.path.join(self._store.root, "blobs", "sha256")
+            place.set_group(self._store.directory.state().st_gid)
 
     # Blobs.
 
@@ -116,18 +121,16 @@ class FilesRepair:
         """Move what is not the blob that its name says into the quarantine; a load then brings the blob back."""
         for subject in self._subjects(*_BAD):
             digest = Digest.parse(subject)
-            path = self._store.blobs.path(digest)
-            if os.path.islink(path) and self._bring_from_link(digest, path):
-                continue
-            place = place_of(path)
+            file = self._store.blobs.file(digest)
+            place = place_of(file)
             if place is None or self._may_be_right(digest):
                 continue
             with self._store.metadata.write() as rows:
-                if rows.blob(digest) is None or place_of(path) != place:
+                if rows.blob(digest) is None or place_of(file) != place:
                     continue  # it went, or somebody has brought another one
-                aside = self._quarantine.take(path)
+                aside = self._quarantine.take(file)
             self._quarantine.sync()
-            self._done(Repair(self._kind(subject), subject, f"{path} was set aside as {aside}"))
+            self._done(Repair(self._kind(subject), subject, f"{file.path} was set aside as {aside}"))
 
     def is_right(self, digest: Digest) -> bool:
         """Say whether a file was read and is the blob that its name says."""
@@ -152,43 +155,36 @@ class FilesRepair:
         if not missing:
             return
         sizes = {row.size for row in missing.values()}
-        for path in self._unclaimed():
-            if (found := _digest_of(path, sizes)) is not None and found[0] in missing:
-                self._put_back(*found, path)
+        for file in self._unclaimed():
+            if (found := _digest_of(file, sizes)) is not None and found[0] in missing:
+                self._put_back(*found, file)
         for row in self._missing():
             self._unpack(row)
 
     def _missing(self) -> list[BlobRow]:
         with self._store.metadata.read() as rows:
-            return [row for row in rows.blobs() if not os.path.lexists(self._store.blobs.path(row.digest))]
+            files = [(row, self._store.blobs.file(row.digest)) for row in rows.blobs()]
+        with explaining("read", self._store.root):
+            return [row for row, file in files if file.state() is None]
 
-    def _unclaimed(self) -> Iterator[str]:
-        """Give the files that may be missing blobs: those that have no row under their name."""
-        for name in self._quarantine.names():
-            yield os.path.join(self._quarantine.path, name)
+    def _unclaimed(self) -> Iterator[Entry]:
+        """Yield the files that may be missing blobs: those that have no row under their name."""
+        yield from self._quarantine.files()
         with self._store.metadata.read() as rows:
-            known = {self._store.blobs.path(row.digest) for row in rows.blobs()}
-        for folder in (os.path.dirname(self._blobs_folder()), self._blobs_folder()):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                paths = (os.path.join(folder, name) for name in sorted(os.listdir(folder)))
-                yield from (path for path in paths if path not in known)
+            known = {self._store.blobs.file(row.digest).path for row in rows.blobs()}
+        root = self._store.directory
+        for folder in (os.path.dirname(_BLOBS), _BLOBS):
+            with suppress(FileNotFoundError, ForeignFile):
+                files = [root.place(f"{folder}/{name}") for name in root.room(folder).names()]
+                yield from (file for file in files if file.path not in known)
 
-    def _put_back(self, digest: Digest, place: Place, path: str) -> None:
-        target = self._store.blobs.path(digest)
-        with self._store.metadata.write() as rows:
-            if rows.blob(digest) is None or os.path.lexists(target) or place_of(path) != place:
+    def _put_back(self, digest: Digest, place: Place, file: Entry) -> None:
+        target = self._store.blobs.file(digest)
+        with self._store.metadata.write() as rows, explaining("move", file.path):
+            if rows.blob(digest) is None or target.state() is not None or place_of(file) != place:
                 return
-            self._quarantine.give_back(path, target)
-        self._done(Repair("blob-missing", str(digest), f"the blob {digest} was found as {path} and put back"))
-
-    def _bring_from_link(self, digest: Digest, path: str) -> bool:
-        """Put the bytes that a symbolic link leads to in its place, if they are the blob's."""
-        with self._store.metadata.read() as rows:
-            row = rows.blob(digest)
-        if row is None:
-            return False
-        message = f"{path} is a file now and no link any more"
-        return self._take(row, os.path.realpath(path), Compression.NONE, "blob-no-file", message)
+            self._quarantine.give_back(file, target)
+        self._done(Repair("blob-missing", str(digest), f"the blob {digest} was found as {file.path} and put back"))
 
     def _unpack(self, row: BlobRow) -> None:
         """Make a plain blob, whose digest is the diff ID, from another form of the layer."""
@@ -199,23 +195,23 @@ class FilesRepair:
             compression = Compression.__members__.get(form.compression.upper())
             if compression is None:
                 continue
-            path = self._store.blobs.path(form.digest)
+            source = self._store.blobs.file(form.digest)
             message = f"the blob {row.digest} was made again from {form.digest}, which holds the same layer"
-            if self._take(row, path, compression, "blob-missing", message):
+            if self._take(row, source, compression, message):
                 return
 
-    def _take(self, row: BlobRow, path: str, compression: Compression, kind: str, message: str) -> bool:
-        """Keep what a file holds if that is a blob, in place of what has the blob's name."""
-        target = self._store.blobs.path(row.digest)
+    def _take(self, row: BlobRow, source: Entry, compression: Compression, message: str) -> bool:
+        """Keep what a file holds if that is a blob, where nothing has the blob's name."""
+        target = self._store.blobs.file(row.digest)
         with self._store.blobs.new() as file:
-            if not _fill(file, row, path, compression):
+            if not _fill(file, row, source, compression):
                 return False
             file.sync()
-            with self._store.metadata.write() as rows:
-                if rows.blob(row.digest) is None or (os.path.lexists(target) and not os.path.islink(target)):
+            with self._store.metadata.write() as rows, explaining("read", target.path):
+                if rows.blob(row.digest) is None or target.state() is not None:
                     return False
                 self._store.blobs.publish(rows, file, row.digest)
-        self._done(Repair(kind, str(row.digest), message))
+        self._done(Repair("blob-missing", str(row.digest), message))
         return True
 
     # Tables of contents.
@@ -237,7 +233,7 @@ class FilesRepair:
         with store.blobs.new() as file:
             table = TocWriter(file)
             try:
-                exam = examine(store.blobs.path(form), headers=table.add, progress=self._progress)
+                exam = examine(store.blobs.file(form), headers=table.add, progress=self._progress)
             except Unreadable:
                 return False
             table.close()
@@ -247,9 +243,10 @@ class FilesRepair:
             with store.metadata.write() as rows:
                 if rows.diff(diff_id) is None:
                     return False
-                target = store.blobs.toc_path(diff_id)
-                if os.path.lexists(target) and not os.path.isfile(target):
-                    self._quarantine.take(target)
+                target = store.blobs.toc_file(diff_id)
+                with explaining("write", target.path):
+                    if target.state() is not None and not target.is_file():
+                        self._quarantine.take(target)
                 store.blobs.publish_toc(rows, file, diff_id)
         return True
 
@@ -257,7 +254,7 @@ class FilesRepair:
 
     def right_exams(self, digests: Iterable[Digest]) -> Iterator[Exam]:
         """Read blobs, and files named as blobs of which there is no row; give what is right of them."""
-        named = [Digest("sha256", os.path.basename(path)) for path in self._unclaimed()]
+        named = [Digest("sha256", file.name) for file in self._unclaimed()]
         for digest in dict.fromkeys((*digests, *(one for one in named if one.is_valid))):
             with suppress(Unreadable):
                 exam = self.exam(digest)
@@ -270,13 +267,13 @@ def is_whole(store: Store, rows: Rows, diff_id: DiffID) -> bool:
     return any(store.blobs.has(form) for form in rows.blobs_of(diff_id))
 
 
-def _fill(file: NewFile, row: BlobRow, path: str, compression: Compression) -> bool:
+def _fill(file: NewFile, row: BlobRow, source: Entry, compression: Compression) -> bool:
     """Write what another file holds, and say whether that could be read and is a blob's. Raises errors of writing."""
     try:
-        source = open_content(path)
-        if source is None:
+        opened = open_content(source)
+        if opened is None:
             return False
-        with source, decompressed(source, compression, limits=NO_LIMITS) as content:
+        with opened, decompressed(opened, compression, limits=NO_LIMITS) as content:
             for chunk in VerifyingReader(content, digest=row.digest, size=row.size).chunks(CHUNK):
                 file.write(chunk)
     except (Unreadable, IntegrityError, InvalidInput):
@@ -284,10 +281,10 @@ def _fill(file: NewFile, row: BlobRow, path: str, compression: Compression) -> b
     return True
 
 
-def _digest_of(path: str, sizes: set[int]) -> tuple[Digest, Place] | None:
+def _digest_of(named: Entry, sizes: set[int]) -> tuple[Digest, Place] | None:
     """Give the digest of a file that may be of use by its size."""
     with suppress(Unreadable):
-        file = open_content(path)
+        file = open_content(named)
         if file is None:
             return None
         with file:

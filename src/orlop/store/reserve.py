@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.streams.files import allocate
 
 if TYPE_CHECKING:
+    from orlop.streams.directory import Directory, Entry
     from orlop.streams.files import Modes
 
 NAME: Final = "metadata.db.reserve"
@@ -23,10 +24,10 @@ class Reserve:
     A removal changes no more pages than the database has, each of which its log holds once or, as it grows, twice.
     """
 
-    def __init__(self, root: str, modes: Modes) -> None:
+    def __init__(self, root: Directory, modes: Modes) -> None:
         self._root = root
-        self._path = os.path.join(root, NAME)
-        self._database = os.path.join(root, "metadata.db")
+        self._file = root.at(NAME)
+        self._database = root.at("metadata.db")
         self._modes = modes
         self._given_up = False
 
@@ -34,33 +35,34 @@ class Reserve:
         """Take the space that is right for the database, if there is one, unless little or none is left for others."""
         # Whoever needs it finds out then: nothing depends on it before.
         with suppress(OSError):
-            wanted = min(max(2 * os.stat(self._database).st_size, _LEAST), _MOST)
-            missing = wanted - _size_of(self._path)
+            database = self._database.state()
+            if database is None:
+                return
+            wanted = min(max(2 * database.st_size, _LEAST), _MOST)
+            missing = wanted - _size_of(self._file)
             # What was given up here is taken back, whatever is left.
             if missing > 0 and (self._given_up or missing <= _free_space(self._root) // _SHARE):
                 try:
-                    allocate(self._path, wanted, self._modes.file)
+                    allocate(self._file, wanted, self._modes.file)
                 except OSError:
                     self.give_up()
 
     def give_up(self) -> bool:
         """Give the space back, and say whether there was any; raises OSError where it cannot be given back."""
         try:
-            os.unlink(self._path)
+            self._file.unlink()
         except FileNotFoundError:
             return False
         self._given_up = True
         return True
 
 
-def _size_of(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except FileNotFoundError:
-        return 0
+def _size_of(file: Entry) -> int:
+    state = file.state()
+    return 0 if state is None else state.st_size
 
 
-def _free_space(path: str) -> int:
-    """Give how many bytes can still be written to the file system of a path."""
-    state = os.statvfs(path)
+def _free_space(root: Directory) -> int:
+    """Return how many bytes can still be written to the file system of a directory."""
+    state = os.fstatvfs(root.descriptor)
     return state.f_bavail * state.f_frsize

@@ -19,23 +19,20 @@ from orlop.store.leases import Leases
 from orlop.store.metadata_sqlite import SQLiteMetadata
 from orlop.store.references import ReferenceStore
 from orlop.store.reserve import Reserve
-from orlop.streams.files import PRIVATE, SHARED, explaining, make_directories, make_directory
+from orlop.store.trust import DATABASE, DIRECTORIES, distrust, second_name, survey
+from orlop.streams.directory import Directory, ForeignFile
+from orlop.streams.files import PRIVATE, SHARED, explaining, make_directories
 from orlop.streams.filesystems import file_system_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
     from orlop.errors import StorageError
     from orlop.model.limits import Limits
+    from orlop.streams.directory import Entry
 
 T = TypeVar("T")
-
-DIRECTORIES = ("blobs", "blobs/sha256", "toc", "toc/sha256", "ingest", "trash", "leases")
-"""What a store has beside its database and its lock, each after what it lies in."""
-
-QUARANTINE = "quarantine"
-"""A directory that a store has once a repair has set something aside."""
 
 UNFINISHED = "rows.db"
 """What the database is called in a store that is not yet whole, or no longer."""
@@ -56,9 +53,10 @@ class Store:
         create: bool = True,
         group: int | None = None,
         allow_network: bool = False,
+        allow_foreign: bool = False,
+        mending: bool = False,
         limits: Limits = DEFAULT_LIMITS,
         now: Callable[[], int] = time.time_ns,
-        wary: bool = True,
     ) -> None:
         """Open a store, or make one.
 
@@ -68,9 +66,11 @@ class Store:
             group: the number of a group whose members may do everything in a store that is made here. Without one it is
                 for its owner alone. One that is there stays as it is.
             allow_network: write on network and FUSE file systems too: safe if one machine at a time uses it.
+            allow_foreign: write also where another user owns the store, or everybody may write in it.
+            mending: open also a store that has something else in the place of a directory, or whose database is seen to be
+                damaged, which fsck tells of.
             limits: what an archive or a layer may ask for that comes in.
             now: the clock, in nanoseconds since 1970.
-            wary: refuse to use a database that is seen to be damaged, see `SQLiteMetadata`.
 
         Raises:
             StoreNotFound: there is no store, and none was to be made.
@@ -78,23 +78,26 @@ class Store:
             PermissionDenied, ReadOnlyStore, NoSpace, StorageError: it can be neither opened nor made.
         """
         self.root = os.path.abspath(os.fspath(root))
+        self.directory = Directory(self.root)
         self.now = now
         self.limits = limits
         self.modes = PRIVATE
         self._refusal: Callable[[], StorageError] | None = None
         with explaining("open", self.root):
-            self._prepare(create=create, group=group, allow_network=allow_network)
-        self.metadata = SQLiteMetadata(self.root, refusal=self._refusal, modes=self.modes, wary=wary)
-        self.leases = Leases(os.path.join(self.root, "leases"), self.metadata, modes=self.modes)
-        self.blobs = FileBlobStore(self.root, self.leases, modes=self.modes)
+            self._prepare(
+                create=create, group=group, allow_network=allow_network, allow_foreign=allow_foreign, mending=mending
+            )
+        self.metadata = SQLiteMetadata(self.directory, refusal=self._refusal, modes=self.modes, wary=not mending)
+        self.leases = Leases(self.directory, self.metadata, modes=self.modes)
+        self.blobs = FileBlobStore(self.directory, self.leases, modes=self.modes)
         self.layers = LayerStore(self.metadata, self.blobs, self.leases, limits=limits)
         self.images = ImageStore(SQLiteStoreBackend(self.metadata), self.layers, now=now)
         self.references = ReferenceStore(self.metadata, now)
         self.events = EventLog(self.metadata, now)
-        self._reserve = Reserve(self.root, self.modes)
+        self._reserve = Reserve(self.directory, self.modes)
         if not self.read_only:
             # What looks for damage finds it later.
-            with explaining("open", self.root), nullcontext() if wary else suppress(StoreDamaged):
+            with explaining("open", self.root), suppress(ForeignFile, StoreDamaged) if mending else nullcontext():
                 self._recover()
             self._reserve.keep()
         if group is not None:
@@ -115,70 +118,77 @@ class Store:
         if self._refusal is not None:
             raise self._refusal()
 
-    def _prepare(self, *, create: bool, group: int | None, allow_network: bool) -> None:
-        database = os.path.join(self.root, "metadata.db")
+    def _prepare(
+        self, *, create: bool, group: int | None, allow_network: bool, allow_foreign: bool, mending: bool
+    ) -> None:
         if os.path.lexists(self.root) and not os.path.isdir(self.root):
             msg = f"{self.root} is no directory; give another root"
             raise StoreDamaged(msg)
-        if os.path.isdir(self.root) and not os.access(self.root, os.R_OK | os.X_OK):
+        is_there = os.path.isdir(self.root)
+        if is_there and not os.access(self.root, os.R_OK | os.X_OK):
             msg = f"cannot open the store at {self.root}: permission denied; check who owns it or give another root"
             raise PermissionDenied(msg)
-        try:
-            state = os.stat(database)
-        except FileNotFoundError:
-            state = None
-        there = state is not None and state.st_size > 0
+        found = survey(self.directory, directories=not mending) if is_there else {}
+        state = found.get(DATABASE)
         refusal = None if allow_network else unsafe_at(self.root)
-        if state is not None and there:
+        if state is not None and state.st_size > 0:
             # What the database allows its group, everything does.
             self.modes = SHARED if state.st_mode & 0o020 else PRIVATE
-            if not (os.access(self.root, os.W_OK) and os.access(database, os.W_OK)):
-                msg = f"cannot change the store at {self.root}: it is read-only; use a root that can be written"
-                refusal = partial(ReadOnlyStore, msg)
-            self._refusal = refusal
-        elif self._has_lost_its_database():
+            self._refusal = self._refusal_of(found, allow_foreign=allow_foreign, mending=mending) or refusal
+        elif is_there and self._has_lost_its_database():
             # With a new one, everything would be garbage.
             what = "missing" if state is None else "empty"
-            msg = f"{database} is {what}, but its blobs are there; restore it from a backup, or give another root"
-            raise StoreDamaged(msg)
+            msg = f"{self._path(DATABASE)} is {what}, but its blobs are there"
+            raise StoreDamaged(f"{msg}; restore it from a backup, or give another root")
         elif not create:
             msg = f"there is no store at {self.root}; check the root that was given"
             raise StoreNotFound(msg)
         elif refusal is not None:
             raise refusal()
+        elif is_there and not allow_foreign and (why := distrust(self.directory, found, shared=group is not None)):
+            raise ReadOnlyStore(why)
         else:
             with explaining("make a store at", self.root):
                 self._make(group)
 
+    def _refusal_of(
+        self, found: Mapping[str, os.stat_result], *, allow_foreign: bool, mending: bool
+    ) -> Callable[[], StorageError] | None:
+        """Return what makes the error of writing to a store that is there, if it is not to be written."""
+        why = second_name(self.directory, found)
+        if why is None and not allow_foreign:
+            why = distrust(self.directory, found, shared=self.modes is SHARED, mending=mending)
+        if not (os.access(self.root, os.W_OK) and os.access(self._path(DATABASE), os.W_OK)):
+            why = f"cannot change the store at {self.root}: it is read-only; use a root that can be written"
+        return None if why is None else partial(ReadOnlyStore, why)
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.root, name)
+
     def _has_lost_its_database(self) -> bool:
-        """Say whether there is content, and nothing that says what it is. A store in the making is none yet."""
-        if os.path.lexists(os.path.join(self.root, UNFINISHED)):
+        """Return whether there is content, and nothing that says what it is. A store in the making is none yet."""
+        if self.directory.at(UNFINISHED).state() is not None:
             return False
         with explaining("open", self.root):
             # Blobs come after the rows, also where somebody is just making the store.
-            return _has_files(os.path.join(self.root, "blobs", "sha256")) and not _has_content(
-                os.path.join(self.root, "metadata.db")
-            )
+            return _has_files(self.directory) and not _has_content(self.directory.at(DATABASE))
 
     def _make(self, group: int | None) -> None:
         make_directories(self.root)
-        names = os.listdir(self.root)
+        names = self.directory.names()
         if names and ("ingest" not in names or UNFINISHED in names):
             self._refuse_foreign()
         if group is not None:
             self.modes = SHARED
-            os.chown(self.root, -1, group)
-            os.chmod(self.root, SHARED.directory)
+            _share(self.directory, group)
         for name in DIRECTORIES:
-            path = os.path.join(self.root, name)
-            make_directory(path, self.modes.directory)
+            made = self.directory.make_room(name, self.modes.directory)
             if group is not None:
                 # What an interrupted attempt left may be another's.
-                os.chown(path, -1, group)
-                os.chmod(path, SHARED.directory)
+                _share(made, group)
 
     def _refuse_foreign(self) -> None:
-        if set(os.listdir(self.root)) <= {"lost+found", "write.lock", "blobs", "toc", "metadata.db"}:
+        if set(self.directory.names()) <= {"lost+found", "write.lock", "blobs", "toc", DATABASE}:
             return
         msg = f"{self.root} is not empty and holds no store; give an empty or a new directory"
         raise StoreDamaged(msg)
@@ -214,9 +224,12 @@ class Store:
                 self.leases.close()
         finally:
             self.metadata.close()
+            # A file on its way in opens it again, if that is left.
+            self.directory.close()
         if not self.read_only:
             # What was given up comes back, now that SQLite needs nothing beside its database any more.
             self._reserve.keep()
+            self.directory.close()
 
     def __enter__(self) -> Self:
         return self
@@ -243,13 +256,17 @@ def unsafe_at(path: str) -> Callable[[], StorageError] | None:
     return partial(UnsafeFileSystem, msg)
 
 
-def _has_files(directory: str) -> bool:
-    with suppress(FileNotFoundError, NotADirectoryError):
-        return bool(os.listdir(directory))
+def _share(directory: Directory, group: int) -> None:
+    os.fchown(directory.descriptor, -1, group)
+    os.fchmod(directory.descriptor, SHARED.directory)
+
+
+def _has_files(root: Directory) -> bool:
+    with suppress(FileNotFoundError, ForeignFile):
+        return not root.room("blobs/sha256").is_empty()
     return False
 
 
-def _has_content(path: str) -> bool:
-    with suppress(FileNotFoundError):
-        return os.stat(path).st_size > 0
-    return False
+def _has_content(file: Entry) -> bool:
+    state = file.state()
+    return state is not None and state.st_size > 0

@@ -23,13 +23,17 @@ from orlop.errors import (
     ReadFailed,
     ReadOnlyStore,
     StorageError,
+    StoreDamaged,
     WriteFailed,
 )
+from orlop.streams.directory import Directory, ForeignFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import BinaryIO
+
+    from orlop.streams.directory import Entry
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +74,8 @@ def explained(error: OSError, doing: str, path: str | os.PathLike[str]) -> Orlop
 
     A closed pipe stays what it is: who reads the output decides when it ends.
     """
+    if isinstance(error, ForeignFile):
+        return StoreDamaged(str(error))
     found = _CLASSES.get(error.errno or 0)
     if found is not None:
         return found[0](f"cannot {doing} {os.fspath(path)}: {found[1]}")
@@ -126,33 +132,9 @@ def widen_pipe(file: BinaryIO) -> None:
 
 
 def fsync_directory(path: str) -> None:
-    """Put the names in a directory on disk, as far as its file system knows of that."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # 9p, vboxsf and some versions of CIFS sync no directory: names are there as soon as a server has them.
-        if error.errno not in {errno.EINVAL, errno.EOPNOTSUPP}:
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def make_directory(path: str, mode: int = PRIVATE.directory) -> None:
-    """Make a directory of a mode, whatever the umask, and put its name on disk; one that is there stays as it is."""
-    try:
-        os.mkdir(path, PRIVATE.directory)
-    except FileExistsError:
-        return
-    try:
-        if mode != PRIVATE.directory:
-            os.chmod(path, mode)
-        fsync_directory(os.path.dirname(path) or ".")
-    except OSError:
-        # Who tries again would find it there, and take it for finished.
-        with suppress(OSError):
-            os.rmdir(path)
-        raise
+    """Put the names in a directory that the user named on disk, as far as its file system knows of that."""
+    with Directory(path) as directory:
+        directory.sync()
 
 
 def make_directories(path: str, mode: int = PRIVATE.directory) -> None:
@@ -176,9 +158,9 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def allocate(path: str, size: int, mode: int) -> None:
+def allocate(entry: Entry, size: int, mode: int) -> None:
     """Give a file at least so many bytes of its own on the disk; it is made if it is not there, with a mode."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, mode)
+    descriptor = entry.open(os.O_WRONLY | os.O_CREAT, mode)
     try:
         if mode != PRIVATE.file:
             _give_mode(descriptor, mode)
@@ -195,14 +177,14 @@ def _give_mode(descriptor: int, mode: int) -> None:
         os.fchmod(descriptor, mode)
 
 
-def remove_leftover(path: str) -> None:
+def remove_leftover(entry: Entry) -> None:
     """Remove a file that nobody needs, if it is there; one that cannot be removed is told of and stays."""
     try:
-        os.unlink(path)
+        entry.unlink()
     except FileNotFoundError:
         pass
     except OSError as error:
-        _log.warning("%s", explained(error, "remove", path))
+        _log.warning("%s", explained(error, "remove", entry.path))
 
 
 class NewFile:
@@ -212,18 +194,18 @@ class NewFile:
     block without `publish` removes the file. Not safe for use by two threads at once.
     """
 
-    __slots__ = ("_descriptor", "_failed", "_flusher", "_owned", "_shown", "_unsynced", "path", "size")
+    __slots__ = ("_descriptor", "_failed", "_flusher", "_owned", "_shown", "_unsynced", "entry", "size")
 
-    def __init__(self, path: str, *, mode: int = 0o600, shown: str | None = None) -> None:
+    def __init__(self, entry: Entry, *, mode: int = 0o600, shown: str | None = None) -> None:
         """Make the file; errors are raised as `OrlopError` that name it as ``shown``."""
-        self.path = path
-        self._shown = path if shown is None else shown
+        self.entry = entry
+        self._shown = entry.path if shown is None else shown
         self.size = 0
         self._unsynced = 0
         self._flusher: threading.Thread | None = None
         self._failed: OSError | None = None
         with explaining("write", self._shown):
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            self._descriptor = entry.open(os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
         self._owned = True
 
     @property
@@ -317,7 +299,7 @@ class NewFile:
             if self._descriptor >= 0:
                 os.fsync(self._descriptor)
 
-    def publish(self, target: str) -> None:
+    def publish(self, target: Entry) -> None:
         """Give the file its final name, replacing what has it; the caller syncs it before, the directory after.
 
         One that could not be written back gets no name.
@@ -325,8 +307,8 @@ class NewFile:
         self._join()
         with explaining("write", self._shown):
             self._raise_failure()
-            os.rename(self.path, target)
-            self.path = target
+            self.entry.rename(target)
+            self.entry = target
             self.close()
 
     def set_mode(self, mode: int) -> None:
@@ -336,16 +318,13 @@ class NewFile:
             if self._descriptor >= 0:
                 os.fchmod(self._descriptor, mode)
             else:
-                os.chmod(self.path, mode)
+                self.entry.set_mode(mode)
 
     def lock(self) -> bool:
         """Let others see that somebody writes the file, as long as it is open; say whether it still has its name."""
         with explaining("write", self._shown):
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-            try:
-                return os.path.samestat(os.fstat(self._descriptor), os.stat(self.path))
-            except FileNotFoundError:
-                return False
+            return _has_name(self._descriptor, self.entry)
 
     def close(self) -> None:
         """Let go of the file and leave it where it is."""
@@ -361,7 +340,7 @@ class NewFile:
         if self._owned:
             with suppress(OrlopError):  # nobody wants what was written any more
                 self.close()
-            remove_leftover(self.path)
+            remove_leftover(self.entry)
 
     def _raise_failure(self) -> None:
         if self._failed is not None:
@@ -381,13 +360,19 @@ class NewFile:
         self.discard()
 
 
-def remove_unlocked(path: str) -> None:
+def _has_name(descriptor: int, entry: Entry) -> bool:
+    """Return whether an open file still has its name."""
+    state = entry.state()
+    return state is not None and os.path.samestat(os.fstat(descriptor), state)
+
+
+def remove_unlocked(entry: Entry) -> None:
     """Remove a file that nobody has locked any more (see `NewFile.lock`), if that is possible."""
     with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = entry.open()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(path)
+            entry.unlink()
         finally:
             os.close(descriptor)
 
@@ -401,10 +386,10 @@ class FileLock:
     file is not there, nobody excludes.
     """
 
-    __slots__ = ("__weakref__", "_create", "_descriptor", "_mode", "_shared", "path")
+    __slots__ = ("__weakref__", "_create", "_descriptor", "_mode", "_shared", "entry")
 
-    def __init__(self, path: str, *, mode: int = PRIVATE.file, shared: bool = False, create: bool = True) -> None:
-        self.path = path
+    def __init__(self, entry: Entry, *, mode: int = PRIVATE.file, shared: bool = False, create: bool = True) -> None:
+        self.entry = entry
         self._shared = shared
         self._create = os.O_CREAT if create else 0
         self._mode = mode
@@ -419,7 +404,7 @@ class FileLock:
             self._take(fcntl.LOCK_EX)
 
     def _take_shared(self) -> None:
-        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = self.entry.open()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
         except BaseException:
@@ -437,7 +422,7 @@ class FileLock:
         return True
 
     def _take(self, operation: int) -> None:
-        descriptor = os.open(self.path, os.O_RDWR | self._create | os.O_CLOEXEC, self._mode)
+        descriptor = self.entry.open(os.O_RDWR | self._create, self._mode)
         try:
             if self._mode != PRIVATE.file:
                 _give_mode(descriptor, self._mode)
@@ -450,12 +435,7 @@ class FileLock:
 
     def is_current(self) -> bool:
         """Say whether the locked file still has its name: who sweeps up may have removed it before it was locked."""
-        if self._descriptor < 0:
-            return False
-        try:
-            return os.path.samestat(os.fstat(self._descriptor), os.stat(self.path))
-        except FileNotFoundError:
-            return False
+        return self._descriptor >= 0 and _has_name(self._descriptor, self.entry)
 
     def release(self) -> None:
         """Give the lock back; without one this does nothing."""

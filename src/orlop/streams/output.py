@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import StorageError, WriteFailed
+from orlop.streams.directory import outside
 from orlop.streams.files import NewFile, explaining, fsync_directory, remove_unlocked, write_all
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Output:
         with explaining("write", self._shown):
             if self._new is not None:
                 self._new.sync()
-                self._new.publish(self._path)
+                self._new.publish(outside(self._path))
                 with suppress(PermissionError):  # where one may only put files, nobody can be asked to sync the name
                     fsync_directory(os.path.dirname(self._path))
             else:
@@ -122,7 +123,7 @@ def _new_part(folder: str, shown: str) -> NewFile:
     """Make a file that nobody else takes for what a killed process left."""
     while True:
         # The target's name may be as long as a name can be: the temporary one has to be short.
-        part = NewFile(os.path.join(folder, f"{_PREFIX}{os.urandom(6).hex()}{_SUFFIX}"), shown=shown)
+        part = NewFile(outside(os.path.join(folder, f"{_PREFIX}{os.urandom(6).hex()}{_SUFFIX}")), shown=shown)
         try:
             if part.lock():
                 return part
@@ -141,7 +142,7 @@ def _sweep(folder: str) -> None:
         for entry in entries:
             name = entry.name
             if name.startswith(_PREFIX) and name.endswith(_SUFFIX) and entry.is_file(follow_symlinks=False):
-                remove_unlocked(entry.path)
+                remove_unlocked(outside(entry.path))
 
 
 def _descriptor_named(path: str) -> int | None:

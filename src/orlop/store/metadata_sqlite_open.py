@@ -1,0 +1,156 @@
+"""Opening a database whose directory others may write in.
+
+SQLite finds its files by their paths, and follows links as it does. What keeps it inside of the store:
+
+- The database, its log, its shared memory and its journal are regular files with one name, or are not there. A pipe or
+  a device is never opened.
+- SQLite makes no database: the file is there already, made by its directory's descriptor.
+- SQLite says which path it resolved the database to. Where that is another one, it followed a link that came between
+  the look and the opening; nothing was read or written by then. The last name of a path it opens without following.
+- A journal that a crash left may name a "super-journal", which SQLite removes, wherever it lies. Only transactions over
+  several databases have one, which orlop never begins: such a journal was put there by somebody else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from orlop.streams.directory import Directory, ForeignFile
+from orlop.streams.files import explained, explaining
+
+if TYPE_CHECKING:
+    from orlop.streams.directory import Entry
+
+_log = logging.getLogger(__name__)
+
+BESIDE: Final = ("-journal", "-wal", "-shm")
+"""What SQLite makes beside a database, by the ends of the names."""
+
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+_JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")
+
+
+def connect(file: Entry, *, timeout: float = 5.0) -> sqlite3.Connection:
+    """Open a database to be read and written; it is there already.
+
+    Args:
+        file: the database.
+        timeout: how many seconds to wait for others who have it locked.
+
+    Raises:
+        StoreDamaged: it, or a file beside it, is not a regular file of its directory. sqlite3.Error: SQLite refuses.
+    """
+    with explaining("open", file.path):
+        _require_own(file)
+    return _opened(file, "mode=rw", timeout)
+
+
+def connect_reading(file: Entry) -> sqlite3.Connection:
+    """Open a database that nobody changes, to be read without writing beside it. Raises as `connect` does."""
+    with explaining("open", file.path):
+        # Closing a descriptor of the database would end the locks that other connections of this process have.
+        file.require_own(os.O_RDONLY)
+    return _opened(file, "mode=ro&immutable=1", 0)
+
+
+def make(file: Entry, mode: int) -> None:
+    """Make an empty database of a mode. Raises FileExistsError where something has the name."""
+    descriptor = file.open(os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+
+
+def beside(file: Entry) -> list[Entry]:
+    """Return the names that SQLite uses beside a database."""
+    return [_named(file, suffix) for suffix in BESIDE]
+
+
+def _named(file: Entry, suffix: str) -> Entry:
+    return file.named(f"{file.name}{suffix}")
+
+
+def _require_own(file: Entry) -> None:
+    for one in (file, *beside(file)):
+        one.require_own()
+    journal = beside(file)[0]
+    if journal.is_file() and _names_another(journal):
+        raise ForeignFile(journal.path, "a journal that names a file elsewhere", "a journal")
+
+
+def _names_another(journal: Entry) -> bool:
+    with os.fdopen(journal.open(), "rb", buffering=0) as file:
+        file.seek(-min(len(_JOURNAL_MAGIC), os.fstat(file.fileno()).st_size), os.SEEK_END)
+        return file.read() == _JOURNAL_MAGIC
+
+
+def _opened(file: Entry, options: str, timeout: float) -> sqlite3.Connection:
+    path = real_path(file)
+    # `close` may be called by another thread than the one that connected.
+    connection = sqlite3.connect(
+        f"file://{_quoted(path)}?{options}", uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.text_factory = bytes
+        found = connection.execute("PRAGMA database_list").fetchone()[2]
+        connection.text_factory = str
+    except BaseException:
+        connection.close()
+        raise
+    if found != os.fsencode(path):
+        connection.close()
+        raise explained(ForeignFile(file.path, "changing", "a file"), "open", file.path)
+    return connection
+
+
+class PrivateCopy:
+    """A copy of a database and of its log, in a directory of its own; it goes with the process that made it."""
+
+    def __init__(self, database: Entry) -> None:
+        import tempfile  # noqa: PLC0415 - only beside a log
+
+        with explaining("copy", database.path):
+            folder = tempfile.mkdtemp(prefix="orlop-")
+            self.file = Directory(folder).at("metadata.db")
+            self.remove = weakref.finalize(self, _remove_folder, folder, os.getpid())
+            try:
+                _copy(database, self.file)
+                for suffix in ("-wal", "-journal"):
+                    with suppress(FileNotFoundError):
+                        _copy(_named(database, suffix), _named(self.file, suffix))
+            except BaseException:
+                self.remove()
+                raise
+
+
+def _copy(source: Entry, target: Entry) -> None:
+    import shutil  # noqa: PLC0415 - only beside a log
+
+    with os.fdopen(source.open(), "rb") as read, os.fdopen(target.open(_NEW), "wb") as written:
+        shutil.copyfileobj(read, written)
+
+
+def _remove_folder(folder: str, owner: int) -> None:
+    """Remove a private copy, but not in a child that was forked from its owner."""
+    import shutil  # noqa: PLC0415 - as above
+
+    if os.getpid() == owner:
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            _log.warning("%s", explained(error, "remove", folder))
+
+
+def real_path(file: Entry) -> str:
+    """Return the path of a file without links on the way to its directory."""
+    return f"/{os.path.join(os.path.realpath(os.path.dirname(file.path)), file.name).lstrip('/')}"
+
+
+def _quoted(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")

@@ -1,0 +1,362 @@
+"""Directories that are held by a descriptor, and the names in them.
+
+Whoever may write in a directory may put a link, a pipe or a device in place of what a program expects there, also
+between a check and a use. So nothing here is found by a path of several parts:
+
+- A `Directory` is a descriptor. The first one is opened by a path, which its user vouches for, links included. Those
+  below it are opened one name at a time, and are real directories (``O_NOFOLLOW | O_DIRECTORY``).
+- An `Entry` is one name in such a directory. All that is done to it goes by the descriptor and that name (``openat(2)``
+  and its kin), and so to that directory, whatever becomes of its path meanwhile.
+- What is opened is a regular file, as ``fstat`` says it, and what is opened to be written, or gets another mode, has no
+  second name by which somebody else may know it. Neither a pipe nor a device is waited for, or opened.
+
+Anything else raises `ForeignFile`, which `orlop.streams.files.explained` turns into one sentence.
+
+A directory below another one is kept open until that is closed, and looked up again each time: where another directory
+has its name by now, as after a restore, that one is opened, and the old one is closed when its last user lets go of it.
+Descriptors are never read from, but for copies that are opened for a list, so that threads and forked children share
+them without harm.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_WRITING: Final = os.O_WRONLY | os.O_RDWR
+_KINDS: Final = (
+    (stat.S_ISLNK, "a symbolic link"),
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISREG, "a file"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
+# 9p, vboxsf and some versions of CIFS sync no directory: names are there as soon as a server has them.
+_UNSYNCED: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
+
+
+class ForeignFile(OSError):
+    """What has a name is not what belongs there; the text is one sentence for people."""
+
+    def __init__(self, path: str, what: str, wanted: str) -> None:
+        advice = "move it away, then run orlop fsck --repair" if wanted == "a directory" else "move it away"
+        self.sentence = f"{path} is {what}, not {wanted} of the store, and is left alone; {advice}"
+        super().__init__(errno.ELOOP, self.sentence, path)
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def kind_of(state: os.stat_result) -> str:
+    """Return what people call a file of this kind."""
+    return next((kind for test, kind in _KINDS if test(state.st_mode)), "a device")
+
+
+class Directory:
+    """A directory, held open. ``path`` is what its user calls it, for messages only.
+
+    Safe to share between threads and across a fork.
+    """
+
+    __slots__ = ("__weakref__", "_children", "_descriptor", "_follow", "_identity", "path")
+
+    def __init__(self, path: str, descriptor: int = -1) -> None:
+        """Hold a descriptor, or open a path that the user named, following links, as soon as it is needed."""
+        self.path = path
+        self._descriptor = descriptor
+        self._follow = descriptor < 0
+        self._identity = () if self._follow else _identity(os.fstat(descriptor))
+        self._children: dict[str, Directory] = {}
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor; it belongs to this object. Raises OSError where the directory cannot be opened."""
+        if self._descriptor < 0:
+            if not self._follow:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF), self.path)
+            self._descriptor = os.open(self.path, _DIRECTORY)
+        return self._descriptor
+
+    def __truediv__(self, name: str) -> Directory:
+        """Return the directory of a name. Raises `ForeignFile` for what is none, FileNotFoundError where nothing is."""
+        state = os.stat(_single(name), dir_fd=self.descriptor, follow_symlinks=False)
+        held = self._children.get(name)
+        if held is None or held._identity != _identity(state):
+            held = self._children[name] = self.below(name)
+        return held
+
+    def below(self, name: str) -> Directory:
+        """Return the directory of a name as ``/`` does, open as long as somebody has it."""
+        entry = self.at(name)
+        state = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        if not stat.S_ISDIR(state.st_mode):
+            raise ForeignFile(entry.path, kind_of(state), "a directory")
+        with _foreign(entry, "a directory"):
+            return Directory(entry.path, os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.descriptor))
+
+    def room(self, path: str) -> Directory:
+        """Return a directory some names below this one, each a real directory. Raises as ``/`` does."""
+        found = self
+        for name in path.split("/"):
+            found /= name
+        return found
+
+    def place(self, path: str) -> Entry:
+        """Return a name in a directory some names below this one, whether or not anything has it."""
+        folder, _, name = path.rpartition("/")
+        return Entry(self, folder, _single(name))
+
+    def at(self, name: str) -> Entry:
+        """Return a name in this directory, whether or not anything has it."""
+        return Entry(self, "", _single(name))
+
+    def is_there(self, name: str) -> bool:
+        """Return whether anything has a name in the directory, which need not be there itself."""
+        try:
+            return self.at(name).state() is not None
+        except NotADirectoryError:
+            return False
+
+    def state(self) -> os.stat_result:
+        """Return what the system says of the directory itself."""
+        return os.fstat(self.descriptor)
+
+    def names(self) -> list[str]:
+        """Return the names of all that is there, sorted."""
+        with self._listed() as descriptor:
+            return sorted(os.listdir(descriptor))
+
+    def is_empty(self) -> bool:
+        """Return whether nothing is there."""
+        with self._listed() as descriptor, os.scandir(descriptor) as entries:
+            return next(entries, None) is None
+
+    def states(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield names with what each is, links not followed; what goes meanwhile is left out."""
+        with self._listed() as descriptor, os.scandir(descriptor) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    yield entry.name, entry.stat(follow_symlinks=False)
+
+    @contextmanager
+    def _listed(self) -> Iterator[int]:
+        # Who lists moves the position of the open directory, which threads and children would share.
+        descriptor = os.open(".", _DIRECTORY, dir_fd=self.descriptor)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def make_room(self, path: str, mode: int) -> Directory:
+        """Make a directory some names below this one, in one that is there, see `make`."""
+        folder, _, name = path.rpartition("/")
+        return (self.room(folder) if folder else self).make(name, mode)
+
+    def make(self, name: str, mode: int) -> Directory:
+        """Make a directory of a mode, whatever the umask, and put its name on disk; one that is there stays as is."""
+        try:
+            os.mkdir(name, 0o700, dir_fd=self.descriptor)
+        except FileExistsError:
+            return self / name
+        try:
+            made = self / name
+            if mode != 0o700:
+                os.fchmod(made.descriptor, mode)
+            self.sync()
+        except OSError:
+            # Who tries again would find it there, and take it for finished.
+            with suppress(OSError):
+                self.at(name).rmdir()
+            raise
+        return made
+
+    def sync(self) -> None:
+        """Put the names in the directory on disk, as far as its file system knows of that."""
+        try:
+            os.fsync(self.descriptor)
+        except OSError as error:
+            if error.errno not in _UNSYNCED:
+                raise
+
+    def close(self) -> None:
+        """Let go of the descriptor and of the directories below; the one that a user named opens again on demand."""
+        self._children = {}
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Entry(NamedTuple):
+    """A name in a directory, which is ``folder`` below another one and looked up each time.
+
+    Whatever is done to it raises as `Directory.room` does. Without a ``base`` the name is a path that the user named,
+    as for an archive that is written.
+    """
+
+    base: Directory | None
+    folder: str
+    name: str
+
+    @property
+    def path(self) -> str:
+        """The path for messages."""
+        return self.name if self.base is None else os.path.join(self.base.path, self.folder, self.name)
+
+    @property
+    def directory(self) -> Directory:
+        """The directory that it is in."""
+        if self.base is None:
+            return Directory(os.path.dirname(self.name) or ".")
+        return self.base.room(self.folder) if self.folder else self.base
+
+    @contextmanager
+    def _at(self) -> Iterator[int | None]:
+        """Hold the directory while something is done in it."""
+        directory = None if self.base is None else self.directory
+        yield None if directory is None else directory.descriptor
+
+    def named(self, name: str) -> Entry:
+        """Return another name in the same directory."""
+        return self._replace(name=_single(name))
+
+    def state(self) -> os.stat_result | None:
+        """Return what has the name, links not followed; nothing where there is nothing, or no such directory."""
+        try:
+            with self._at() as at:
+                return os.stat(self.name, dir_fd=at, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def is_file(self) -> bool:
+        """Return whether a regular file has the name."""
+        state = self.state()
+        return state is not None and stat.S_ISREG(state.st_mode)
+
+    def open(self, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
+        """Open a regular file, or make one where the flags say so, and return the descriptor.
+
+        Raises:
+            ForeignFile: it is none, or it is to be written and has another name too.
+        """
+        self.require_own(flags)
+        with self._at() as at, _foreign(self, "a file"):
+            descriptor = os.open(self.name, flags | _FILE, mode, dir_fd=at)
+        try:
+            self._require_own(os.fstat(descriptor), flags)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def require_own(self, flags: int = os.O_RDWR) -> None:
+        """Raise `ForeignFile` where something has the name that `open` would refuse."""
+        state = self.state()
+        if state is not None:
+            self._require_own(state, flags)
+
+    def _require_own(self, state: os.stat_result, flags: int) -> None:
+        if not stat.S_ISREG(state.st_mode):
+            raise ForeignFile(self.path, kind_of(state), "a file")
+        if flags & _WRITING and state.st_nlink > 1:
+            raise ForeignFile(self.path, "a file with another name elsewhere", "a file")
+
+    def unlink(self) -> None:
+        """Remove the name of what is no directory. Raises FileNotFoundError where there is nothing."""
+        with self._at() as at, self._told():
+            os.unlink(self.name, dir_fd=at)
+
+    def rmdir(self) -> None:
+        """Remove an empty directory."""
+        with self._at() as at, self._told():
+            os.rmdir(self.name, dir_fd=at)
+
+    def rename(self, other: Entry) -> None:
+        """Give what has the name another one instead, replacing a file that has that."""
+        with self._at() as at, other._at() as to, self._told():
+            os.rename(self.name, other.name, src_dir_fd=at, dst_dir_fd=to)
+
+    def link(self, other: Entry) -> None:
+        """Give a file one more name. Raises FileExistsError where something has that."""
+        with self._at() as at, other._at() as to, self._told():
+            os.link(self.name, other.name, src_dir_fd=at, dst_dir_fd=to, follow_symlinks=False)
+
+    def set_mode(self, mode: int) -> None:
+        """Give a file that has no other name, or a directory, a mode, whatever the umask.
+
+        Raises:
+            ForeignFile: it is neither.
+        """
+        with self._held() as path:
+            # Only so does a file get a mode that its owner may not open, and no lock on it ends with the descriptor.
+            os.chmod(path, mode)
+
+    def set_group(self, group: int) -> None:
+        """Give a file that has no other name, or a directory, to a group. Raises `ForeignFile`."""
+        with self._held() as path:
+            os.chown(path, -1, group)
+
+    @contextmanager
+    def _held(self) -> Iterator[str]:
+        with self._at() as at:
+            descriptor = os.open(self.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+        try:
+            state = os.fstat(descriptor)
+            if not stat.S_ISDIR(state.st_mode):
+                self._require_own(state, os.O_RDWR)
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Let errors carry the whole path, for those that are told of only later."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = self.path
+            raise
+
+
+def outside(path: str) -> Entry:
+    """Return a path that the user named, links on the way included."""
+    return Entry(None, "", path)
+
+
+def _single(name: str) -> str:
+    if "/" in name or name in {"", ".", ".."}:
+        msg = f"{name!r} is not one name"
+        raise ValueError(msg)
+    return name
+
+
+def _identity(state: os.stat_result) -> tuple[int, ...]:
+    return state.st_dev, state.st_ino
+
+
+@contextmanager
+def _foreign(entry: Entry, wanted: str) -> Iterator[None]:
+    """Explain what the kernel says where a name leads to another kind of thing than it did when it was looked at."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO}:
+            raise
+        state = entry.state()
+        raise ForeignFile(entry.path, "changing" if state is None else kind_of(state), wanted) from error
