@@ -63,8 +63,14 @@ def test_every_room_is_in_the_contract_of_layers() -> None:
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
-        # What is Linux-only stays in two places: files, and sockets.
-        ("fcntl", {"streams/files.py", "api/connection.py"}),
+        # What is Linux-only stays in few places: files, sockets, and the locks that are SQLite's own.
+        (
+            "fcntl",
+            {
+                *("streams/files.py", "api/connection.py"),
+                *("store/metadata_sqlite_log.py", "store/metadata_sqlite_rebuild.py"),
+            },
+        ),
         # Lenient, slow, and not to the byte: layers and archives have a scanner of their own.
         ("tarfile", set()),
         ("concurrent", set()),
@@ -110,7 +116,7 @@ def test_only_the_command_line_reads_the_environment() -> None:
     readers = {(name, use) for name, path in MODULES.items() for use in uses(path, *READ_THE_ENVIRONMENT)}
     # Where there is no other place to write, the system's temporary directory is asked for.
     assert {(name, use) for name, use in readers if not name.startswith("cli/")} <= {
-        ("store/metadata_sqlite.py", "tempfile.mkdtemp")
+        ("store/metadata_sqlite_open.py", "tempfile.mkdtemp")
     }
     # The façade says which directory the command line takes.
     assert importers("platformdirs") == {"__init__.py"}

@@ -99,7 +99,7 @@ class _Fsck:
         return FsckReport(self._store.root, self._quick, first.problems, tuple(repairs), problems)
 
     def _repair_database(self, repairs: list[Repair], notes: list[Problem]) -> None:
-        from orlop.store.repair_database import DatabaseRepair  # noqa: PLC0415 - most databases are whole
+        from orlop.store.metadata_sqlite_rebuild import DatabaseRepair  # noqa: PLC0415 - most databases are whole
 
         repair = DatabaseRepair(self._store, Quarantine(self._store.directory, self._store.modes))
         try:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
 from orlop.store.leases import EVERYTHING
-from orlop.store.metadata import WritableRows
 from orlop.store.metadata_sqlite_doubts import NO_DOUBTS
+from orlop.store.metadata_sqlite_passing import PassingRows, digests_of
 from orlop.store.metadata_sqlite_tables import CHILDREN
 from orlop.store.metadata_sqlite_values import (
     blob_row,
     chain_row,
     content,
     diff_row,
-    event,
     image_row,
     labels,
     manifest_row,
@@ -27,11 +26,10 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from orlop.store.metadata import BlobRow, ChainRow, DiffRow, Event, ImageRow, ManifestRow, ReferenceRow
+    from orlop.store.metadata import BlobRow, ChainRow, DiffRow, ImageRow, ManifestRow, ReferenceRow
     from orlop.store.metadata_sqlite_doubts import Doubts
     from orlop.store.metadata_sqlite_going import Going
 
-D = TypeVar("D", bound=Digest)
 
 _BATCH = 500
 """How many values one statement takes."""
@@ -43,12 +41,11 @@ _NEWEST_FIRST = " ORDER BY image.created DESC, image.created_ns DESC, image.id"
 _NAMED_PARENTS = f"image.id IN (SELECT image FROM reference WHERE EXISTS ({CHILDREN.format('reference.image')}))"  # noqa: S608 - constants
 
 
-class SQLiteRows(WritableRows):
+class SQLiteRows(PassingRows):
     """The rows inside one transaction of one connection."""
 
     def __init__(self, connection: sqlite3.Connection, *, writable: bool = False, doubts: Doubts = NO_DOUBTS) -> None:
-        self.connection = connection
-        self._run = connection.execute
+        super().__init__(connection)
         self.writable = writable
         self._doubts = doubts
         self._gone: Going | None = None
@@ -101,7 +98,7 @@ class SQLiteRows(WritableRows):
 
     def image_ids(self) -> Iterator[ImageID]:
         """Give the IDs of all images."""
-        return iter(_digests(ImageID, self._run("SELECT id FROM image ORDER BY id")))
+        return iter(digests_of(ImageID, self._run("SELECT id FROM image ORDER BY id")))
 
     def image_ids_with_prefix(self, prefix: str, limit: int | None) -> list[ImageID]:
         """Give at most ``limit`` IDs that start with ``prefix``."""
@@ -109,7 +106,7 @@ class SQLiteRows(WritableRows):
             "SELECT id FROM image WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
             (prefix, f"{prefix}\x7f", -1 if limit is None else limit),
         )
-        return _digests(ImageID, found)
+        return digests_of(ImageID, found)
 
     def config(self, image: Digest) -> bytes | None:
         """Give the exact config."""
@@ -153,14 +150,14 @@ class SQLiteRows(WritableRows):
     def heads(self) -> Iterator[ImageID]:
         """Give the images that are nobody's parent."""
         self._doubts.require_list((), heads=True)
-        return iter(_digests(ImageID, self._run("SELECT id FROM image WHERE head")))
+        return iter(digests_of(ImageID, self._run("SELECT id FROM image WHERE head")))
 
     def children(self, image: Digest) -> list[ImageID]:
         """Give the images whose parent this is."""
         found = self._run(
             "SELECT image FROM image_metadata WHERE key = 'parent' AND value = ? ORDER BY image", (str(image).encode(),)
         )
-        return _digests(ImageID, found)
+        return digests_of(ImageID, found)
 
     def has_children(self, image: Digest) -> bool:
         """Return whether this is any image's parent."""
@@ -295,7 +292,7 @@ class SQLiteRows(WritableRows):
     def diffs_of(self, blob: Digest) -> list[DiffID]:
         """Give the layers' contents of which a blob is recorded as a stored form."""
         found = self._run("SELECT diff FROM diff_blob WHERE blob = ? ORDER BY diff", (str(blob),))
-        return _digests(DiffID, found)
+        return digests_of(DiffID, found)
 
     def contents(self) -> list[tuple[DiffID, BlobRow | None]]:
         """Give every layer's content, once with each stored form of it."""
@@ -310,7 +307,7 @@ class SQLiteRows(WritableRows):
 
     def diff_ids(self) -> list[DiffID]:
         """Give all layers' contents."""
-        return _digests(DiffID, self._run("SELECT id FROM diff ORDER BY id"))
+        return digests_of(DiffID, self._run("SELECT id FROM diff ORDER BY id"))
 
     def put_diff(self, row: DiffRow, blob: BlobRow) -> None:
         """Keep a layer's content and one stored form of it; what is there already stays."""
@@ -382,7 +379,7 @@ class SQLiteRows(WritableRows):
     def prune_blobs(self) -> list[Digest]:
         """Forget the stored bytes that are no layer's content."""
         found = self._run("DELETE FROM blob WHERE digest NOT IN (SELECT blob FROM diff_blob) RETURNING digest")
-        freed = sorted(_digests(Digest, found.fetchall()))
+        freed = sorted(digests_of(Digest, found.fetchall()))
         self.will_go(blobs=freed)
         return freed
 
@@ -392,7 +389,7 @@ class SQLiteRows(WritableRows):
             """SELECT id FROM chain WHERE NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
             AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = chain.id) ORDER BY id"""
         )
-        return _digests(ChainID, found)
+        return digests_of(ChainID, found)
 
     def loose_of(self, digests: Iterable[Digest]) -> list[Digest]:
         """Return those layers and contents that only leases keep."""
@@ -410,7 +407,7 @@ class SQLiteRows(WritableRows):
     def loose_diffs(self) -> list[DiffID]:
         """Give the layers' contents that are in no chain."""
         found = self._run("SELECT id FROM diff WHERE id NOT IN (SELECT diff FROM chain) ORDER BY id")
-        return _digests(DiffID, found)
+        return digests_of(DiffID, found)
 
     def counts(self) -> Mapping[str, int]:
         """Give how many rows there are of each kind."""
@@ -451,7 +448,7 @@ class SQLiteRows(WritableRows):
         found = self._run(
             "DELETE FROM manifest WHERE digest NOT IN (SELECT manifest FROM image_manifest) RETURNING digest"
         )
-        freed = sorted(_digests(Digest, found.fetchall()))
+        freed = sorted(digests_of(Digest, found.fetchall()))
         self._forget_manifests(map(str, freed))
         return freed
 
@@ -466,74 +463,6 @@ class SQLiteRows(WritableRows):
         )
         for image in images:
             self._run("INSERT INTO image_manifest VALUES (?, ?) ON CONFLICT DO NOTHING", (str(image), str(row.digest)))
-
-    # Events.
-
-    def events(self, after: int, *, most: int | None = None) -> list[Event]:
-        """Return the events after the one with a number, or the first of them, of about so many bytes."""
-        events: list[Event] = []
-        size = 0
-        for row in self._run("SELECT * FROM event WHERE number > ? ORDER BY number", (after,)):
-            events.append(event(row))
-            size += len(row[-1])
-            if most is not None and size >= most:
-                break
-        return events
-
-    def last_event(self) -> int:
-        """Give the number of the newest event."""
-        return int(self._value("SELECT seq FROM sqlite_sequence WHERE name = 'event'") or 0)
-
-    def put_event(self, event: Event, *, keep: int) -> None:
-        """Add an event and forget the oldest."""
-        added = self._run(
-            "INSERT INTO event (time, kind, action, actor, attributes) VALUES (?, ?, ?, ?, ?)",
-            (event.time, event.kind, event.action, event.actor, json.dumps(dict(event.attributes))),
-        )
-        self._run("DELETE FROM event WHERE number <= ?", ((added.lastrowid or 0) - keep,))
-
-    # Leases.
-
-    def put_lease(self, lease: str, digests: Iterable[Digest]) -> None:
-        """Let a lease protect content."""
-        for digest in digests:
-            self._run("INSERT INTO lease VALUES (?, ?) ON CONFLICT DO NOTHING", (lease, str(digest)))
-
-    def delete_lease(self, lease: str, digests: Iterable[Digest] | None = None) -> None:
-        """Take content, or all, from a lease."""
-        if digests is None:
-            self._run("DELETE FROM lease WHERE lease = ?", (lease,))
-            return
-        for digest in digests:
-            self._run("DELETE FROM lease WHERE lease = ? AND digest = ?", (lease, str(digest)))
-
-    def lease_digests(self, lease: str) -> list[Digest]:
-        """Give what a lease protects."""
-        return _digests(Digest, self._run("SELECT digest FROM lease WHERE lease = ?", (lease,)))
-
-    def leases(self) -> list[str]:
-        """Return the names of all leases that protect something, from one to the next: each may protect very much."""
-        found = self._run(
-            """WITH RECURSIVE each (name) AS (SELECT min(lease) FROM lease
-            UNION ALL SELECT (SELECT min(lease) FROM lease WHERE lease > name) FROM each WHERE name IS NOT NULL)
-            SELECT name FROM each WHERE name IS NOT NULL"""
-        )
-        return [text("lease", name) for (name,) in found]
-
-    def protected(self) -> dict[str, list[Digest]]:
-        """Give what each lease protects."""
-        found: dict[str, list[Digest]] = {}
-        for name, digest in self._run("SELECT lease, digest FROM lease ORDER BY lease, digest"):
-            found.setdefault(text("lease", name), []).append(Digest.unchecked(text("lease", digest)))
-        return found
-
-    def _value(self, statement: str, *values: object) -> Any:  # a column of any type
-        row = self._run(statement, values).fetchone()
-        return None if row is None else row[0]
-
-
-def _digests(kind: type[D], found: Iterable[tuple[object]]) -> list[D]:
-    return [kind.unchecked(text("digest", value)) for (value,) in found]
 
 
 def _text(digest: Digest | None) -> str | None:

@@ -67,8 +67,8 @@ class Store:
                 for its owner alone. One that is there stays as it is.
             allow_network: write on network and FUSE file systems too: safe if one machine at a time uses it.
             allow_foreign: write also where another user owns the store, or everybody may write in it.
-            mending: open also a store that has something else in the place of a directory, or whose database is seen to be
-                damaged, which fsck tells of.
+            mending: open also a store that has something else in the place of a directory, or a damaged database, as
+                fsck does.
             limits: what an archive or a layer may ask for that comes in.
             now: the clock, in nanoseconds since 1970.
 
