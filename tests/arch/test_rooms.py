@@ -116,7 +116,7 @@ def test_only_the_command_line_reads_the_environment() -> None:
     readers = {(name, use) for name, path in MODULES.items() for use in uses(path, *READ_THE_ENVIRONMENT)}
     # Where there is no other place to write, the system's temporary directory is asked for.
     assert {(name, use) for name, use in readers if not name.startswith("cli/")} <= {
-        ("store/metadata_sqlite_open.py", "tempfile.mkdtemp")
+        ("store/metadata_sqlite_copy.py", "tempfile.mkdtemp")
     }
     # The façade says which directory the command line takes.
     assert importers("platformdirs") == {"__init__.py"}

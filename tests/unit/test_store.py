@@ -33,7 +33,7 @@ from orlop.store.metadata_sqlite_schema import lay_out
 from orlop.store.root import Store
 from orlop.streams.directory import outside
 from orlop.streams.files import FileLock
-from tests.unit.layouts import packed
+from tests.unit.layouts import packed, sha256
 
 
 def layer_tar(name: str) -> bytes:
@@ -679,7 +679,10 @@ class TestCrashes:
             images.load(data / "dockerd-29-overlay2" / "tiny.tar")
             before = images.images(all=True)
         # Small members wait in memory until something names them.
-        archive = packed({"0.tar": packed({"noise": random.randbytes(4 << 20)}), "manifest.json": b"[]"})
+        layer = packed({"noise": random.randbytes(4 << 20)})
+        config = json.dumps({"rootfs": {"type": "layers", "diff_ids": [sha256(layer)]}}).encode()
+        manifest = json.dumps([{"Config": "config.json", "RepoTags": ["a:1"], "Layers": ["0.tar"]}]).encode()
+        archive = packed({"0.tar": layer, "config.json": config, "manifest.json": manifest})
         victim = subprocess.Popen(
             [
                 sys.executable,

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import NoSpace, StoreDamaged, StoreInUse, StoreMoved
 from orlop.store.metadata import Metadata
+from orlop.store.metadata_sqlite_copy import CurrentCopy
 from orlop.store.metadata_sqlite_doubts import NO_DOUBTS, first_look, look_through, moment_of
 from orlop.store.metadata_sqlite_errors import explaining_sqlite
 from orlop.store.metadata_sqlite_forks import BLOCKS
-from orlop.store.metadata_sqlite_log import BESIDE, journal_fault, log_fault, opening, require_whole_log
-from orlop.store.metadata_sqlite_open import PrivateCopy, connect, connect_reading, make
+from orlop.store.metadata_sqlite_log import journal_fault, log_fault, opening, require_whole_log
+from orlop.store.metadata_sqlite_open import connect, connect_reading, make
 from orlop.store.metadata_sqlite_rows import SQLiteRows
-from orlop.store.metadata_sqlite_schema import CURRENT, lay_out, migrate, version_of
+from orlop.store.metadata_sqlite_schema import CURRENT, lay_out, migrate, of_schema, version_of
 from orlop.store.metadata_sqlite_shape import moment_of_shape, reading_schema, require_shape
 from orlop.streams.files import PRIVATE, FileLock, explained, explaining
 
@@ -82,8 +83,7 @@ class SQLiteMetadata(Metadata):
         self._guard = threading.Lock()
         self._connections: dict[Thread, sqlite3.Connection] = {}
         self._pid = os.getpid()
-        self._copy: PrivateCopy | None = None
-        self._copy_stamp: tuple[int, ...] = ()
+        self._copy = CurrentCopy(root)
         BLOCKS.add(self)
 
     def facts(self) -> Mapping[str, str]:
@@ -209,7 +209,7 @@ class SQLiteMetadata(Metadata):
             self._connections = {}
             self._local = threading.local()
             self._place = None
-            self._drop_copy()
+            self._copy.drop()
 
     def _outer(self) -> SQLiteRows | None:
         self._after_fork()
@@ -221,7 +221,7 @@ class SQLiteMetadata(Metadata):
             self._connections = {}
             self._local = threading.local()
             self._guard = threading.Lock()
-            self._copy = None
+            self._copy.forget()
             self._pid = os.getpid()
 
     def close_idle(self, busy: set[int]) -> None:
@@ -236,7 +236,7 @@ class SQLiteMetadata(Metadata):
         if threading.current_thread() not in self._connections:
             connection = None  # a fork has closed it
         if self._refusal is not None:
-            stamp = self._stamp()
+            stamp = self._copy.moment()
             if connection is not None and self._local.stamp != stamp:
                 self._local.connection = None
                 connection.close()
@@ -484,62 +484,16 @@ class SQLiteMetadata(Metadata):
 
     def _connect_reading(self) -> sqlite3.Connection:
         require_whole_log(self._path)
-        # A log cannot be read without writing beside it: read a private copy of both.
-        is_alone = not any(_has_content(self._root.at(f"metadata.db{suffix}")) for suffix in BESIDE)
-        connection = connect_reading(self._file) if is_alone else connect(self._private_copy())
+        connection = connect(self._copy.file()) if self._copy.is_needed() else connect_reading(self._file)
         try:
             self._require_root()
             with reading_schema(self._path):
-                connection = self._readable(connection)
+                connection = of_schema(connection, self._file, self._schema)
             self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
         except BaseException:
             connection.close()
             raise
         return connection
-
-    def _readable(self, connection: sqlite3.Connection) -> sqlite3.Connection:
-        """Give a connection to rows of this schema: an older database may not be changed, so take a copy in memory."""
-        version = version_of(connection, self._path, self._schema)
-        if version == self._schema.version:
-            return connection
-        if version == 0:
-            msg = f"{self._path} holds no store; check the root that was given"
-            raise StoreDamaged(msg)
-        copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        try:
-            connection.backup(copy)
-            migrate(copy, self._file, self._schema, keep=False)
-        except BaseException:
-            copy.close()
-            raise
-        connection.close()
-        return copy
-
-    def _private_copy(self) -> Entry:
-        with explaining("lock", self._root.path), self._guard, FileLock(self._root.at("write.lock"), shared=True):
-            stamp = self._stamp()
-            if self._copy is None or self._copy_stamp != stamp:
-                self._drop_copy()
-                copy = PrivateCopy(self._file)
-                # Of a log that somebody works with nobody else asks whether it is whole.
-                require_whole_log(copy.file.path, self._path)
-                self._copy, self._copy_stamp = copy, stamp
-            return self._copy.file
-
-    def _drop_copy(self) -> None:
-        copy, self._copy = self._copy, None
-        if copy is not None:
-            copy.remove()
-
-    def _stamp(self) -> tuple[int, ...]:
-        """Give what changes when somebody who may write here does, through another mount."""
-        stamp: list[int] = []
-        for suffix in ("", *BESIDE):
-            state = self._root.at(f"metadata.db{suffix}").state()
-            if state is None:
-                continue
-            stamp += [state.st_ino, state.st_size, state.st_mtime_ns]
-        return tuple(stamp)
 
 
 def _run_all(actions: Iterable[Callable[[], object]]) -> None:
@@ -550,8 +504,3 @@ def _run_all(actions: Iterable[Callable[[], object]]) -> None:
         except OSError as error:
             found = explained(error, "remove or put back", error.filename or "a file of the store")
             _log.warning("the next gc has to clean up here: %s", found)
-
-
-def _has_content(file: Entry) -> bool:
-    state = file.state()
-    return state is not None and state.st_size > 0

@@ -13,25 +13,19 @@ SQLite finds its files by their paths, and follows links as it does. What keeps 
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
-import weakref
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from orlop.streams.directory import Directory, ForeignFile
+from orlop.streams.directory import ForeignFile
 from orlop.streams.files import explained, explaining
 
 if TYPE_CHECKING:
     from orlop.streams.directory import Entry
 
-_log = logging.getLogger(__name__)
-
 BESIDE: Final = ("-journal", "-wal", "-shm")
 """What SQLite makes beside a database, by the ends of the names."""
 
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 _JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")
 
 
@@ -107,44 +101,6 @@ def _opened(file: Entry, options: str, timeout: float) -> sqlite3.Connection:
         connection.close()
         raise explained(ForeignFile(file.path, "changing", "a file"), "open", file.path)
     return connection
-
-
-class PrivateCopy:
-    """A copy of a database and of its log, in a directory of its own; it goes with the process that made it."""
-
-    def __init__(self, database: Entry) -> None:
-        import tempfile  # noqa: PLC0415 - only beside a log
-
-        with explaining("copy", database.path):
-            folder = tempfile.mkdtemp(prefix="orlop-")
-            self.file = Directory(folder).at("metadata.db")
-            self.remove = weakref.finalize(self, _remove_folder, folder, os.getpid())
-            try:
-                _copy(database, self.file)
-                for suffix in ("-wal", "-journal"):
-                    with suppress(FileNotFoundError):
-                        _copy(_named(database, suffix), _named(self.file, suffix))
-            except BaseException:
-                self.remove()
-                raise
-
-
-def _copy(source: Entry, target: Entry) -> None:
-    import shutil  # noqa: PLC0415 - only beside a log
-
-    with os.fdopen(source.open(), "rb") as read, os.fdopen(target.open(_NEW), "wb") as written:
-        shutil.copyfileobj(read, written)
-
-
-def _remove_folder(folder: str, owner: int) -> None:
-    """Remove a private copy, but not in a child that was forked from its owner."""
-    import shutil  # noqa: PLC0415 - as above
-
-    if os.getpid() == owner:
-        try:
-            shutil.rmtree(folder)
-        except OSError as error:
-            _log.warning("%s", explained(error, "remove", folder))
 
 
 def real_path(file: Entry) -> str:

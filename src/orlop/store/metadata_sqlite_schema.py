@@ -122,6 +122,29 @@ def migrate(connection: sqlite3.Connection, file: Entry, schema: Schema = CURREN
     return kept
 
 
+def of_schema(connection: sqlite3.Connection, file: Entry, schema: Schema) -> sqlite3.Connection:
+    """Return a connection to rows of a schema: an older database may not be changed, so that is copied into memory.
+
+    Raises:
+        StoreTooNew: the database is newer. StoreDamaged: it holds nothing.
+    """
+    version = version_of(connection, file.path, schema)
+    if version == schema.version:
+        return connection
+    if version == 0:
+        msg = f"{file.path} holds no store; check the root that was given"
+        raise StoreDamaged(msg)
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        connection.backup(copy)
+        migrate(copy, file, schema, keep=False)
+    except BaseException:
+        copy.close()
+        raise
+    connection.close()
+    return copy
+
+
 def _take_steps(connection: sqlite3.Connection, path: str, schema: Schema, version: int) -> None:
     for number in range(version, schema.version):
         schema.steps[number](connection)
