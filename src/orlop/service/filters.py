@@ -55,9 +55,7 @@ class Filters:
 
     def match_reference(self, reference: Reference) -> bool:
         """Say whether one of the patterns fits a name, with its tag or digest or without."""
-        return any(
-            pattern.matches(text) for text in self._texts(reference) for pattern in _patterns(self.references)
-        )
+        return any(pattern.matches(text) for text in self._texts(reference) for pattern in _patterns(self.references))
 
     def _texts(self, reference: Reference) -> tuple[str, ...]:
         """Return what a pattern may fit."""
