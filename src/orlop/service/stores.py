@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, TargetExists
 from orlop.store.copy import CopyReport
 from orlop.store.info import StoreInfo, store_info
 from orlop.store.problem import CheckReport, FsckReport, Problem, Repair
 from orlop.store.root import Store
+from orlop.streams.given import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,9 @@ __all__ = [
 ]
 
 Root = str | os.PathLike[str]
+
+_ROOT: Final = "the root of a store"
+_TARGET: Final = "the target"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def init(root: Root, *, group: int | str | None = None, allow_network: bool = Fa
         cannot be made.
     """
     number = None if group is None else group_number(group)
-    with Store(root, group=number, allow_network=allow_network) as store:
+    with Store(path_text(root, _ROOT), group=number, allow_network=allow_network) as store:
         found = store_info(store)
     if found.group != number:
         whose = "for its owner alone" if found.group is None else f"shared by the group {found.group}"
@@ -86,7 +90,7 @@ def info(root: Root) -> StoreInfo:
     Raises:
         StoreNotFound: there is none. StoreTooNew, StoreDamaged, StorageError: it cannot be read.
     """
-    with Store(root, create=False) as store:
+    with Store(path_text(root, _ROOT), create=False) as store:
         return store_info(store)
 
 
@@ -144,7 +148,7 @@ def fsck(
     from orlop.service.fsck import fsck  # noqa: PLC0415 - one verb needs one verb's code
 
     return fsck(
-        root,
+        path_text(root, _ROOT),
         quick=quick,
         repair=repair,
         sources=sources,
@@ -178,8 +182,8 @@ def copy(
     """
     from orlop.store.copy import copy_store  # noqa: PLC0415 - one verb needs one verb's code
 
-    with Store(root, create=False) as store:
-        return copy_store(store, target, link=link, allow_network=allow_network, progress=progress)
+    with Store(path_text(root, _ROOT), create=False) as store:
+        return copy_store(store, path_text(target, _TARGET), link=link, allow_network=allow_network, progress=progress)
 
 
 def backup(
@@ -193,8 +197,10 @@ def backup(
     """
     from orlop.store.copy import back_up_store  # noqa: PLC0415 - one verb needs one verb's code
 
-    with Store(root, create=False) as store:
-        return back_up_store(store, target, link=link, allow_network=allow_network, progress=progress)
+    with Store(path_text(root, _ROOT), create=False) as store:
+        return back_up_store(
+            store, path_text(target, _TARGET), link=link, allow_network=allow_network, progress=progress
+        )
 
 
 def move(root: Root, target: Root, *, allow_network: bool = False, progress: Progress | None = None) -> CopyReport:
@@ -216,8 +222,8 @@ def move(root: Root, target: Root, *, allow_network: bool = False, progress: Pro
     """
     from orlop.store.copy import move_store  # noqa: PLC0415 - one verb needs one verb's code
 
-    with Store(root, create=False, allow_network=allow_network) as store:
-        return move_store(store, target, allow_network=allow_network, progress=progress)
+    with Store(path_text(root, _ROOT), create=False, allow_network=allow_network) as store:
+        return move_store(store, path_text(target, _TARGET), allow_network=allow_network, progress=progress)
 
 
 def migrate(root: Root, *, allow_network: bool = False) -> MigrateReport:
@@ -230,7 +236,7 @@ def migrate(root: Root, *, allow_network: bool = False) -> MigrateReport:
         StoreNotFound: there is none. StoreTooNew: a newer orlop made it. ReadOnlyStore, StorageError: it cannot be
         written.
     """
-    with Store(root, create=False, allow_network=allow_network) as store:
+    with Store(path_text(root, _ROOT), create=False, allow_network=allow_network) as store:
         old, kept = store.metadata.update()
         return MigrateReport(old, int(store.metadata.facts()["schema"]), kept)
 
