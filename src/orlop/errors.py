@@ -1,7 +1,9 @@
 """Every error that orlop raises: one root, with facts that do not change.
 
-Programs match the class or its ``code``; the text is for people and may be improved at any time. The exit status is
-what the command line ends with, the HTTP status what a front door answers.
+Each is also what a Python program expects: `ValueError` for input, `LookupError` for what is not there, `OSError` with
+its ``errno`` and ``filename`` for the place, `TypeError` for an argument of a wrong type. Programs match the class or
+its ``code``; the text is for people and may be improved at any time. The exit status is what the command line ends
+with, the HTTP status what a front door answers.
 
 | exit status | meaning |
 |---|---|
@@ -17,6 +19,7 @@ what the command line ends with, the HTTP status what a front door answers.
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar, Final
 
 _LONGEST: Final = 600
@@ -34,7 +37,8 @@ class OrlopError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __str__(self) -> str:
-        text = super().__str__()
+        # Classes of Python that are bases as well have texts of their own.
+        text = str(self.args[0]) if self.args else ""
         if len(text) > _LONGEST:
             text = f"{text[: _LONGEST // 3]}…{text[1 - 2 * _LONGEST // 3 :]}"
         if text.isprintable():
@@ -62,7 +66,7 @@ class DownloadFailed(OrlopError):
 # What was given cannot be understood.
 
 
-class InvalidInput(OrlopError):
+class InvalidInput(OrlopError, ValueError):
     """What was given is not valid."""
 
     code = "INVALID_INPUT"
@@ -169,12 +173,16 @@ class LimitExceeded(InvalidInput):
 # Nothing is there under that name.
 
 
-class NotFound(OrlopError):
+class NotFound(OrlopError, LookupError):
     """Nothing is there under that name."""
 
     code = "NOT_FOUND"
     http_status = 404
     exit_code = 4
+
+
+class FileNotThere(NotFound, FileNotFoundError):
+    """A file or directory that was named is not there: a `NotFound` that is also Python's, with the same code."""
 
 
 class ImageNotFound(NotFound):
@@ -286,24 +294,33 @@ class TocDamaged(IntegrityError):
 # The place where the store lies cannot be used.
 
 
-class StorageError(OrlopError):
+class StorageError(OrlopError, OSError):
     """The store's place cannot be used."""
 
     code = "STORAGE"
     exit_code = 7
+    _usual_errno: ClassVar[int | None] = None
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        # What SQLite or a look at the place says has no number of its own.
+        if self._usual_errno is not None:
+            self.errno = self._usual_errno
 
 
 class NoSpace(StorageError):
     """The file system (or the quota) is full."""
 
     code = "NO_SPACE"
+    _usual_errno = errno.ENOSPC
     http_status = 507
 
 
-class PermissionDenied(StorageError):
+class PermissionDenied(StorageError, PermissionError):
     """The store, or a file that was named, may not be read or written by this user."""
 
     code = "PERMISSION_DENIED"
+    _usual_errno = errno.EACCES
     http_status = 403
 
 
@@ -311,6 +328,7 @@ class ReadOnlyStore(StorageError):
     """The store lies on a read-only file system, or was opened for reading."""
 
     code = "READ_ONLY_STORE"
+    _usual_errno = errno.EROFS
     http_status = 403
 
 
@@ -338,6 +356,13 @@ class StoreInUse(StorageError):
 
     code = "STORE_IN_USE"
     http_status = 409
+
+
+class StoreClosed(StorageError, ValueError):
+    """The store, or the archive, was closed, and is used all the same."""
+
+    code = "STORE_CLOSED"
+    http_status = 503
 
 
 class StoreMoved(StorageError):

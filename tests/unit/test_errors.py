@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import errno
+import pickle
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +14,7 @@ from orlop import errors
 from orlop.model.digest import Digest
 from orlop.store.metadata import BlobRow
 from orlop.store.root import Store
+from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +28,8 @@ def every(kind: type[errors.OrlopError] = errors.OrlopError) -> Iterator[type[er
 
 
 def test_every_error_has_a_code_of_its_own():
-    codes = [kind.code for kind in every()]
+    # What is only Python's as well has the code of what it is.
+    codes = [kind.code for kind in every() if kind is not errors.FileNotThere]
     assert len(codes) == len(set(codes))
 
 
@@ -69,3 +74,70 @@ def test_a_blob_that_cannot_be_looked_at_is_an_error_of_orlops_own(tmp_path):
         folder.symlink_to("sha256")  # to itself
         with pytest.raises(errors.StorageError):
             store.blobs.has(blob)
+
+
+PYTHONS: dict[type[Exception], type[Exception]] = {
+    errors.InvalidInput: ValueError,
+    errors.WrongType: TypeError,
+    errors.NotFound: LookupError,
+    errors.FileNotThere: FileNotFoundError,
+    errors.StorageError: OSError,
+    errors.PermissionDenied: PermissionError,
+    errors.StoreClosed: ValueError,
+}
+"""The second table of the reference."""
+
+
+@pytest.mark.parametrize("kind", list(every()), ids=lambda kind: kind.__name__)
+def test_an_error_is_also_pythons_own(kind: type[Exception]):
+    expected = {python for ours, python in PYTHONS.items() if issubclass(kind, ours)}
+    if FileNotFoundError in expected:
+        expected.add(OSError)
+    assert {python for python in {*PYTHONS.values()} if issubclass(kind, python)} == expected
+
+
+@pytest.mark.parametrize("kind", list(every()), ids=lambda kind: kind.__name__)
+def test_an_error_can_be_copied_and_sent_to_another_process(kind: type[errors.OrlopError]):
+    error = kind("cannot do it: no")
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(again) is kind
+        assert (str(again), again.args) == ("cannot do it: no", ("cannot do it: no",))
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "python"),
+    [
+        (errno.ENOENT, errors.FileNotThere, FileNotFoundError),
+        (errno.EACCES, errors.PermissionDenied, PermissionError),
+        (errno.ENOSPC, errors.NoSpace, OSError),
+        (errno.EROFS, errors.ReadOnlyStore, OSError),
+        (errno.EIO, errors.StorageError, OSError),
+    ],
+)
+def test_an_error_of_the_system_keeps_its_number_and_its_file(
+    number: int, kind: type[Exception], python: type[OSError]
+):
+    with pytest.raises(python) as raised, explaining("read", "a/file"):
+        raise OSError(number, "words of the system")
+    assert raised.type is kind
+    assert (raised.value.errno, raised.value.filename) == (number, "a/file")
+    assert str(raised.value).startswith("cannot read a/file: ")
+
+
+def test_an_error_that_is_explained_already_stays_as_it_is():
+    first = errors.NoSpace("no space is left")
+    with pytest.raises(errors.NoSpace) as raised, explaining("read", "a/file"):
+        raise first
+    assert raised.value is first
+    assert first.errno == errno.ENOSPC
+
+
+def test_a_program_catches_what_python_raises(tmp_path):
+    with orlop.open(tmp_path / "root") as images:
+        with pytest.raises(LookupError):
+            images.inspect("nothing")
+        with pytest.raises(ValueError, match="UPPER"):
+            images.inspect("UPPER")
+        with pytest.raises(FileNotFoundError) as raised:
+            images.load(tmp_path / "nothing.tar")
+    assert raised.value.filename == str(tmp_path / "nothing.tar")

@@ -135,3 +135,21 @@ def test_what_is_not_a_platform_is_refused(images: orlop.ImageService, archive: 
 def test_what_is_not_a_path_is_refused_as_a_root(wrong: Any):
     with pytest.raises(WrongType, match="the root of a store is a path"):
         orlop.open(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, object()])
+@pytest.mark.parametrize("verb", ["init", "info", "check", "fsck", "migrate"])
+def test_what_is_not_a_path_is_refused_as_the_root_of_a_store(verb: str, wrong: Any):
+    with pytest.raises(WrongType, match=r"the root of a store is a path, a str or an os.PathLike, not "):
+        getattr(orlop.stores, verb)(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, object()])
+@pytest.mark.parametrize("verb", ["copy", "backup", "move"])
+def test_what_is_not_a_path_is_refused_as_the_place_of_a_copy(images: orlop.ImageService, verb: str, wrong: Any):
+    root = images.root
+    images.close()
+    with pytest.raises(WrongType, match=r"the root of a store is a path, a str or an os.PathLike, not "):
+        getattr(orlop.stores, verb)(wrong, root)
+    with pytest.raises(WrongType, match=r"the target is a path, a str or an os.PathLike, not "):
+        getattr(orlop.stores, verb)(root, wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -10,13 +11,17 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
 _PLAIN: Final = frozenset(range(0x21, 0x7F)) - frozenset(b'"\\')
+_CREDENTIALS: Final = re.compile(
+    r"((?::|%3A)(?:/|%2F){2}|[?&]fromSrc=)(?:(?!%2F|%3F|%23)[^/?#&])*(?:@|%40)", re.IGNORECASE
+)
 
 
 @dataclass(slots=True)
 class Record:
     """A request: whose, what it asked for, what it got.
 
-    ``target`` is its path and query as they came; ``route`` the endpoint, such as ``/images/{name}/json``, or empty
+    ``target`` is its path and query as they came, but for names and
+    passwords of URLs in them; ``route`` the endpoint, such as ``/images/{name}/json``, or empty
     where there is none; ``status`` 0 until an answer begins; ``received`` and ``sent`` are bytes of bodies.
     """
 
@@ -39,7 +44,7 @@ def record_of(scope: Scope) -> Record:
     """Begin the record of a request."""
     client = scope.get("client")
     target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
-    return Record(_client(client), scope["method"], _printable(target))
+    return Record(_client(client), scope["method"], _CREDENTIALS.sub(r"\1", _printable(target)))
 
 
 def _client(client: tuple[str, int] | None) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
 
-from orlop.errors import InvalidArchive, InvalidInput, LimitExceeded
+from orlop.errors import InvalidArchive, InvalidInput, LimitExceeded, StoreClosed
 from orlop.model.progress import LayerDone, LayerProgress
 from orlop.streams.compression import Compression, detect
 from orlop.streams.tar_header import BLOCK, ZERO_BLOCK, MalformedError, verify_checksum
@@ -121,6 +121,7 @@ class Members(ABC, Generic[L]):
         self._absolute: list[tuple[str, str, str]] = []
         self._document_bytes = self._values = 0
         self._last: tuple[str, bytes] = ("", b"")
+        self._is_closed = False
 
     def names(self) -> Iterator[str]:
         """Give the keys of all files and links."""
@@ -240,6 +241,8 @@ class Members(ABC, Generic[L]):
             raise self.limits.exceeded("documents_size", found)
 
     def _required(self, name: str, what: str) -> Member[L]:
+        if self._is_closed:
+            raise StoreClosed("the archive was closed; open it again")
         return self._table[self.key_of(name, what=what)]
 
     def _missing(self, name: str, what: str) -> InvalidArchive:
@@ -345,7 +348,8 @@ class Members(ABC, Generic[L]):
             self.progress(LayerDone(label))
 
     def close(self) -> None:
-        """Discard every layer that has not been published."""
+        """Discard every layer that has not been published; nothing can be read any more."""
+        self._is_closed = True
         for member in self._table.values():
             if member.layer is not None:
                 member.layer.discard()

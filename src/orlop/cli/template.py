@@ -22,6 +22,7 @@ from orlop.cli.template_values import (
     printf,
     text_of,
 )
+from orlop.errors import OrlopError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -176,6 +177,8 @@ class _Filling:
     def _call(self, function: Function, arguments: list[object]) -> object:
         try:
             return self._functions[function.name](*arguments)
+        except OrlopError:
+            raise
         except ValueError as error:
             refuse(function.start, str(error))
         except TypeError as error:

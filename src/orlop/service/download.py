@@ -27,6 +27,7 @@ _PATIENCE: Final = 60
 _LONGEST_REASON: Final = 256
 _PARTS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?(?P<host>[^/?#]*)(?P<path>[^?#]*)", re.DOTALL)
 _PORT: Final = re.compile(r"(?:\[.*\]|[^:]*)(?P<port>:.*)?", re.DOTALL)
+_CREDENTIALS: Final = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*://)?)[^/?#]*@", re.DOTALL)
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}")
 
 
@@ -42,18 +43,25 @@ def is_url(text: str) -> bool:
     return text.startswith(_SCHEMES)
 
 
+def without_credentials(url: str) -> str:
+    """Return a URL, with or without its scheme, without the name and password before its host: what may be shown."""
+    return _CREDENTIALS.sub(r"\1", url, count=1) if _CREDENTIALS.match(url) else url
+
+
 @contextmanager
 def downloaded(url: str, proxies: Proxies | None = None) -> Iterator[Readable]:
     """Open a URL of ``http`` or ``https`` for a block, and yield its body. Nothing is read from the environment.
 
-    Reading raises `DownloadFailed` where the body ends too early. No redirection leads to another scheme.
+    Reading raises `DownloadFailed` where the body ends too early. A name and password in the URL are sent to its own
+    scheme, host and port alone, as Basic authorization, and are part of no error.
 
     Raises:
         DownloadFailed: there is no answer, or one that is no success.
     """
+    whole, url = url, without_credentials(url)
     try:
         request = urllib.request.Request(url, headers={"User-Agent": f"orlop/{__version__}"})  # noqa: S310 - see _opener
-        response = _opener(proxies or NO_PROXIES).open(request, timeout=_PATIENCE)
+        response = _opener(proxies or NO_PROXIES, _Authorization(whole)).open(request, timeout=_PATIENCE)
     except urllib.error.HTTPError as error:
         raise _refused(url, error) from error
     except (OSError, HTTPException, ValueError) as error:
@@ -79,7 +87,7 @@ def check_url(url: str) -> None:
     elif (port := (_PORT.match(parts["host"]) or {"port": None})["port"]) and not re.fullmatch(":[0-9]*", port):
         why = f'invalid port "{port}" after host'
     if why:
-        raise InvalidInput(f'parse "{url}": {why}')
+        raise InvalidInput(f'parse "{without_credentials(url)}": {why}')
 
 
 def _refused(url: str, error: urllib.error.HTTPError) -> DownloadFailed:
@@ -91,10 +99,11 @@ def _refused(url: str, error: urllib.error.HTTPError) -> DownloadFailed:
     return DownloadFailed(f"failed to GET {url} with status {error.code} {error.reason}: {reason}", answered=error.code)
 
 
-def _opener(proxies: Proxies) -> urllib.request.OpenerDirector:
+def _opener(proxies: Proxies, authorization: _Authorization) -> urllib.request.OpenerDirector:
     # The usual one also reads files and FTP, to which a server might redirect.
     opener = urllib.request.OpenerDirector()
     for handler in (
+        authorization,
         _ThroughProxies(proxies),
         urllib.request.UnknownHandler(),
         urllib.request.HTTPHandler(),
@@ -105,6 +114,32 @@ def _opener(proxies: Proxies) -> urllib.request.OpenerDirector:
     ):
         opener.add_handler(handler)
     return opener
+
+
+class _Authorization(urllib.request.BaseHandler):
+    """Adds the name and password of a URL to each request for its own server, also one after a redirection."""
+
+    def __init__(self, url: str) -> None:
+        self._whole = url
+
+    def http_request(self, req: urllib.request.Request) -> urllib.request.Request:
+        """Return a request with the header that it needs."""
+        place = urlsplit(self._whole)
+        if place.username is not None and _server(req.full_url) == _server(self._whole):
+            req.add_unredirected_header("Authorization", _basic(place.username, place.password))
+        return req
+
+    https_request = http_request
+
+
+def _server(url: str) -> tuple[str, str | None, int]:
+    place = urlsplit(url)
+    return place.scheme, place.hostname, place.port or (443 if place.scheme == "https" else 80)
+
+
+def _basic(name: str, password: str | None) -> str:
+    pair = f"{unquote(name)}:{unquote(password or '')}"
+    return f"Basic {b64encode(pair.encode()).decode()}"
 
 
 class _ThroughProxies(urllib.request.ProxyHandler):
@@ -127,9 +162,8 @@ class _ThroughProxies(urllib.request.ProxyHandler):
         if through.scheme != "http" or not through.hostname:
             raise urllib.error.URLError(f"the proxy for {type} is not an http:// URL")
         if through.username is not None:
-            pair = f"{unquote(through.username)}:{unquote(through.password or '')}"
             # A redirection must not carry it to somebody else.
-            req.add_unredirected_header("Proxy-Authorization", f"Basic {b64encode(pair.encode()).decode()}")
+            req.add_unredirected_header("Proxy-Authorization", _basic(through.username, through.password))
         req.set_proxy(through.netloc.rpartition("@")[2], through.scheme)
 
 

@@ -15,7 +15,7 @@ from orlop.model.image import History, Image, RootFS, V1Image
 from orlop.model.reference import Reference
 from orlop.model.timestamp import Timestamp
 from orlop.service.changes import apply_changes
-from orlop.service.download import downloaded, is_url
+from orlop.service.download import downloaded, is_url, without_credentials
 from orlop.service.lookup import platform_of
 from orlop.streams.files import afterwards, explained, explaining, open_source
 from orlop.streams.given import check_file
@@ -52,7 +52,9 @@ def import_image(
     config = apply_changes(ContainerConfig(), changes)
     host = host_platform()
     wanted = platform_of(platform) or host
-    comment = message or f"Imported from {source if isinstance(source, str) and is_url(source) else '-'}"
+    comment = (
+        message or f"Imported from {without_credentials(source) if isinstance(source, str) and is_url(source) else '-'}"
+    )
     with _opened(source, proxies) as stream:
         layer = store.layers.register(stream, limits=limits)
     with afterwards(partial(store.layers.release, layer)):

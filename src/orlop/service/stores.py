@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, TargetExists
 from orlop.store.copy import CopyReport
 from orlop.store.info import StoreInfo, store_info
 from orlop.store.problem import CheckReport, FsckReport, Problem, Repair
 from orlop.store.root import Store
+from orlop.streams.given import path_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,9 @@ __all__ = [
 ]
 
 Root = str | os.PathLike[str]
+
+_ROOT: Final = "the root of a store"
+_TARGET: Final = "the target"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ def init(
         cannot be made.
     """
     number = None if group is None else group_number(group)
-    with Store(root, group=number, allow_network=allow_network, allow_foreign=allow_foreign) as store:
+    with Store(path_text(root, _ROOT), group=number, allow_network=allow_network, allow_foreign=allow_foreign) as store:
         found = store_info(store)
     if found.group != number:
         whose = "for its owner alone" if found.group is None else f"shared by the group {found.group}"
@@ -89,7 +93,7 @@ def info(root: Root) -> StoreInfo:
     Raises:
         StoreNotFound: there is none. StoreTooNew, StoreDamaged, StorageError: it cannot be read.
     """
-    with Store(root, create=False) as store:
+    with Store(path_text(root, _ROOT), create=False) as store:
         return store_info(store)
 
 
@@ -149,7 +153,7 @@ def fsck(
     from orlop.service.fsck import fsck  # noqa: PLC0415 - one verb needs one verb's code
 
     return fsck(
-        root,
+        path_text(root, _ROOT),
         quick=quick,
         repair=repair,
         sources=sources,
@@ -191,8 +195,8 @@ def copy(
     """
     from orlop.store.copy import copy_store  # noqa: PLC0415 - one verb needs one verb's code
 
-    with Store(root, create=False, allow_foreign=allow_foreign) as store:
-        return copy_store(store, target, link=link, allow_network=allow_network, progress=progress)
+    with Store(path_text(root, _ROOT), create=False, allow_foreign=allow_foreign) as store:
+        return copy_store(store, path_text(target, _TARGET), link=link, allow_network=allow_network, progress=progress)
 
 
 def backup(
@@ -212,9 +216,14 @@ def backup(
     """
     from orlop.store.copy import back_up_store  # noqa: PLC0415 - one verb needs one verb's code
 
-    with Store(root, create=False, allow_foreign=allow_foreign) as store:
+    with Store(path_text(root, _ROOT), create=False, allow_foreign=allow_foreign) as store:
         return back_up_store(
-            store, target, link=link, allow_network=allow_network, allow_foreign=allow_foreign, progress=progress
+            store,
+            path_text(target, _TARGET),
+            link=link,
+            allow_network=allow_network,
+            allow_foreign=allow_foreign,
+            progress=progress,
         )
 
 
@@ -245,8 +254,8 @@ def move(
     """
     from orlop.store.copy import move_store  # noqa: PLC0415 - one verb needs one verb's code
 
-    with Store(root, create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
-        return move_store(store, target, allow_network=allow_network, progress=progress)
+    with Store(path_text(root, _ROOT), create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
+        return move_store(store, path_text(target, _TARGET), allow_network=allow_network, progress=progress)
 
 
 def migrate(root: Root, *, allow_network: bool = False, allow_foreign: bool = False) -> MigrateReport:
@@ -259,7 +268,7 @@ def migrate(root: Root, *, allow_network: bool = False, allow_foreign: bool = Fa
         StoreNotFound: there is none. StoreTooNew: a newer orlop made it. ReadOnlyStore, StorageError: it cannot be
         written.
     """
-    with Store(root, create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
+    with Store(path_text(root, _ROOT), create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
         old, kept = store.metadata.update()
         return MigrateReport(old, int(store.metadata.facts()["schema"]), kept)
 

@@ -58,6 +58,7 @@ class Leases:
 
     def name(self) -> str:
         """Give the lease's name: hex digits, good as the first part of a file name. Making it takes its lock."""
+        self._metadata.require_open()
         with self._guard:
             if self._lock is None:
                 with explaining("write", self._path):

@@ -404,6 +404,14 @@ class Metadata(ABC):
         """Let go of the database; it may be used again."""
 
     @abstractmethod
+    def end(self) -> None:
+        """Let go of the database for good. Idempotent."""
+
+    @abstractmethod
+    def require_open(self) -> None:
+        """Raise `StoreClosed` after `end`."""
+
+    @abstractmethod
     def facts(self) -> Mapping[str, str]:
         """Say what kind of database this is, for people."""
 

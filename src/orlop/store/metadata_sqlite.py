@@ -14,7 +14,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from orlop.errors import NoSpace, StoreDamaged, StoreInUse, StoreMoved
+from orlop.errors import NoSpace, StoreClosed, StoreDamaged, StoreInUse, StoreMoved
 from orlop.store.metadata import Metadata
 from orlop.store.metadata_sqlite_copy import CurrentCopy
 from orlop.store.metadata_sqlite_doubts import NO_DOUBTS, first_look, look_through, moment_of
@@ -84,6 +84,7 @@ class SQLiteMetadata(Metadata):
         self._connections: dict[Thread, sqlite3.Connection] = {}
         self._pid = os.getpid()
         self._copy = CurrentCopy(root)
+        self._has_ended = False
         BLOCKS.add(self)
 
     def facts(self) -> Mapping[str, str]:
@@ -98,8 +99,11 @@ class SQLiteMetadata(Metadata):
         if outer is not None:
             yield outer
             return
-        with BLOCKS.block():
-            yield from self._read()
+        try:
+            with BLOCKS.block():
+                yield from self._read()
+        finally:
+            self._leave()
 
     def _read(self) -> Iterator[Rows]:
         try:
@@ -143,8 +147,11 @@ class SQLiteMetadata(Metadata):
             return
         if self._refusal is not None:
             raise self._refusal()
-        with BLOCKS.block():
-            yield from self._write()
+        try:
+            with BLOCKS.block():
+                yield from self._write()
+        finally:
+            self._leave()
 
     def _write(self) -> Iterator[WritableRows]:
         with explaining_sqlite(self._path):
@@ -211,6 +218,22 @@ class SQLiteMetadata(Metadata):
             self._place = None
             self._copy.drop()
 
+    def end(self) -> None:
+        """Close everything for good; what is in a block in another thread ends with that block. Idempotent."""
+        self._after_fork()
+        self._has_ended = True
+        self.close_idle(BLOCKS.others())
+        self._copy.drop()
+
+    def require_open(self) -> None:
+        """Raise `StoreClosed` after `end`."""
+        if self._has_ended:
+            raise StoreClosed(f"the store at {self._root.path} was closed; open it again")
+
+    def _leave(self) -> None:
+        if self._has_ended:
+            self.close_idle(BLOCKS.others())
+
     def _outer(self) -> SQLiteRows | None:
         self._after_fork()
         return getattr(self._local, "rows", None)
@@ -232,6 +255,7 @@ class SQLiteMetadata(Metadata):
                     self._connections.pop(thread).close()
 
     def _connection(self) -> sqlite3.Connection:
+        self.require_open()
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if threading.current_thread() not in self._connections:
             connection = None  # a fork has closed it
@@ -320,6 +344,7 @@ class SQLiteMetadata(Metadata):
         Raises:
             StoreMoved: the store is no longer where it was opened.
         """
+        self.require_open()
         if BLOCKS.cut_off:
             raise StoreInUse(
                 f"cannot write in {self._root}: this process was forked while its parent was writing;"
@@ -395,6 +420,7 @@ class SQLiteMetadata(Metadata):
         """
         from orlop.store.metadata_sqlite_snapshot import Snapshot  # noqa: PLC0415 - few processes copy a store
 
+        self.require_open()
         with BLOCKS.block(), explaining_sqlite(self._path):
             connection = self._opened() if self._refusal is None else self._connect_reading()
             try:

@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import DatabaseDamaged, NoSpace, PermissionDenied, ReadOnlyStore, StorageError
+from orlop.errors import DatabaseDamaged, NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreClosed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,8 @@ def explaining_sqlite(path: str) -> Iterator[None]:
 
 def explain_sqlite(error: sqlite3.Error, path: str) -> OrlopError:
     """Give the error of orlop's own that says what SQLite's means for the database at ``path``, and what to do."""
+    if isinstance(error, sqlite3.ProgrammingError) and "closed database" in str(error):
+        return StoreClosed(f"{path} was closed; open the store again")
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
         return NoSpace(f"cannot write {path}: no space left on device; free some or choose another place")

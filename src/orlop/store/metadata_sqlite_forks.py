@@ -79,6 +79,11 @@ class Blocks:
                 if self._forks:
                     self._turn.notify_all()
 
+    def others(self) -> set[int]:
+        """Return the identifiers of the other threads that are in blocks."""
+        with self._turn:
+            return set(self._inside) - {threading.get_ident()}
+
     def before_fork(self) -> None:
         """Bring SQLite to rest, as far as possible, and let no block begin."""
         self._turn.acquire()

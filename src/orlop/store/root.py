@@ -114,7 +114,8 @@ class Store:
         return "" if self._refusal is None else str(self._refusal())
 
     def require_writable(self) -> None:
-        """Raise `ReadOnlyStore` or `UnsafeFileSystem` where nothing can be changed."""
+        """Raise `ReadOnlyStore` or `UnsafeFileSystem` where nothing can be changed, `StoreClosed` after `close`."""
+        self.metadata.require_open()
         if self._refusal is not None:
             raise self._refusal()
 
@@ -223,7 +224,7 @@ class Store:
             if not self.read_only:
                 self.leases.close()
         finally:
-            self.metadata.close()
+            self.metadata.end()
             # A file on its way in opens it again, if that is left.
             self.directory.close()
         if not self.read_only:

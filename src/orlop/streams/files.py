@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from orlop.errors import (
+    FileNotThere,
     NoSpace,
-    NotFound,
     OrlopError,
     PermissionDenied,
     ReadFailed,
@@ -61,7 +61,7 @@ SHARED: Final = Modes(0o2770, 0o660, 0o440)
 _CLASSES: dict[int, tuple[type[OrlopError], str]] = {
     errno.ENOSPC: (NoSpace, "no space left on device; free some or choose another place"),
     errno.EDQUOT: (NoSpace, "the disk quota is used up; free some space or choose another place"),
-    errno.ENOENT: (NotFound, "no such file or directory; check the path"),
+    errno.ENOENT: (FileNotThere, "no such file or directory; check the path"),
     errno.EISDIR: (WriteFailed, "it is a directory; name a file"),
     errno.EROFS: (ReadOnlyStore, "the file system is read-only; choose a place that can be written"),
     errno.EACCES: (PermissionDenied, "permission denied; check who owns it and its mode"),
@@ -72,14 +72,19 @@ _CLASSES: dict[int, tuple[type[OrlopError], str]] = {
 def explained(error: OSError, doing: str, path: str | os.PathLike[str]) -> OrlopError:
     """Give the error of orlop's own that says what the system's ``error`` means, where it happened and what to do.
 
-    A closed pipe stays what it is: who reads the output decides when it ends.
+    A closed pipe stays what it is: who reads the output decides when it ends. An error of orlop's own, which may be an
+    ``OSError`` too, is explained already.
     """
+    if isinstance(error, OrlopError):
+        return error
     if isinstance(error, ForeignFile):
         return StoreDamaged(str(error))
-    found = _CLASSES.get(error.errno or 0)
-    if found is not None:
-        return found[0](f"cannot {doing} {os.fspath(path)}: {found[1]}")
-    return StorageError(f"cannot {doing} {os.fspath(path)}: {os.strerror(error.errno) if error.errno else error}")
+    kind, why = _CLASSES.get(error.errno or 0, (StorageError, ""))
+    why = why or (os.strerror(error.errno) if error.errno else str(error))
+    found = kind(f"cannot {doing} {os.fspath(path)}: {why}")
+    if isinstance(found, OSError):
+        found.errno, found.strerror, found.filename = error.errno, error.strerror, os.fspath(path)
+    return found
 
 
 @contextmanager
@@ -87,7 +92,7 @@ def explaining(doing: str, path: str | os.PathLike[str]) -> Iterator[None]:
     """Turn every ``OSError`` of the block, but for a broken pipe, into one clear `OrlopError`."""
     try:
         yield
-    except BrokenPipeError:
+    except (BrokenPipeError, OrlopError):
         raise
     except OSError as error:
         raise explained(error, doing, path) from error

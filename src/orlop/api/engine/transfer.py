@@ -18,7 +18,7 @@ from orlop.api.engine.versions import V1_32, V1_42, V1_44, V1_48
 from orlop.api.streamed import Streamed
 from orlop.errors import InvalidInput, NotSupported, OrlopError, RequestAborted, StorageError
 from orlop.model.reference import parse_any
-from orlop.service.download import check_url, downloaded
+from orlop.service.download import check_url, downloaded, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -115,9 +115,9 @@ async def _create(call: Call) -> Response:
             keep(content, download, message or f"Imported from {_BODY}")
             return
         with downloaded(url, call.service.proxies) as body:
-            download.put(status_line(f"Downloading from {url}"))
+            download.put(status_line(f"Downloading from {without_credentials(url)}"))
             try:
-                comment = message or f"Imported from {url if call.version < V1_42 else source}"
+                comment = message or f"Imported from {without_credentials(url if call.version < V1_42 else source)}"
                 keep(_WhileWanted(body, download).stream(), download, comment)
             except RequestAborted:
                 raise
