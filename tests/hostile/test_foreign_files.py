@@ -1,8 +1,8 @@
 """A member of a group puts something else in the place of what a store has; the others lose nothing by it.
 
 Each name of a store is replaced by each kind of thing, and commands are run by another member of the group. A tree
-the commands on each; ``ORLOP_LONG=1`` tries all of them.
-the commands on each; ``ORLOP_LONG=1`` tries all of them.
+beside the store, which only the victim may change, has to stay as it is: content, modes, owners, times. CI tries some
+of the commands on each; ``ORLOP_LONG=1`` tries all of them.
 """
 
 from __future__ import annotations
