@@ -336,6 +336,9 @@ class _Supervisor:
             relative = ctypes.c_int(arguments[place - 1] & 0xFFFFFFFF).value if at else -100
             base = f"/proc/{thread}/cwd" if relative == -100 else f"/proc/{thread}/fd/{relative}"
             text = f"{Path(base).readlink()}/{text}"
+        if text.startswith("/proc/self/fd/"):
+            # A mode or an owner is given to a file by a descriptor that only names it.
+            return str(Path(text.replace("self", str(thread), 1)).readlink())
         # Only the last part may be a link, which is then what the call is about.
         path = Path(os.path.normpath(text))
         return str(path.parent.resolve() / path.name)

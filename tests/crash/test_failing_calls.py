@@ -26,14 +26,11 @@ pytestmark = pytest.mark.skipif(UNSUPPORTED, reason="the numbers of this machine
 SWALLOWED = """
 import os
 from contextlib import suppress
-from orlop.streams import files
-def careless(path):
-    descriptor = os.open(path, os.O_RDONLY)
+from orlop.streams.directory import Directory
+def careless(directory):
     with suppress(OSError):
-        os.fsync(descriptor)
-    os.close(descriptor)
-from orlop.store import blobs
-blobs.fsync_directory = careless
+        os.fsync(directory.descriptor)
+Directory.sync = careless
 """
 
 

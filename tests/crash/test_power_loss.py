@@ -29,7 +29,7 @@ OCI = DATA / "other-tools" / "skopeo-oci-archive.tar"
 NO_SYNC = (
     "from orlop.streams.files import NewFile\nNewFile.sync = NewFile._write_back = NewFile.rest = lambda self: None"
 )
-NO_NAMES = "from orlop.store import blobs\nblobs.fsync_directory = lambda path: None"
+NO_NAMES = "from orlop.streams.directory import Directory\nDirectory.sync = lambda self: None"
 NO_COMMIT = """
 import sqlite3
 from orlop.store.metadata_sqlite import SQLiteMetadata

@@ -191,7 +191,8 @@ class Directory:
         self._children = {}
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            with suppress(OSError):  # nothing was written through it
+                os.close(descriptor)
 
     def __enter__(self) -> Self:
         return self
