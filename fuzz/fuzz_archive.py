@@ -97,7 +97,7 @@ def _found(images: Sequence[ArchivedImage]) -> _Found:
 @cache
 def _store() -> orlop.ImageService:
     """Give a store in memory, where the system has such a place."""
-    place = tempfile.mkdtemp(prefix="orlop-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None)  # noqa: S108
+    place = tempfile.mkdtemp(prefix="orlop-fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)  # noqa: S108
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     return open_service(Path(place) / "root")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,7 +29,7 @@ class TestSQLite(StoreBackendContract):
             yield SQLiteStoreBackend(store.metadata)
 
     def damage(self, folder: Path, digest: Digest) -> None:
-        with sqlite3.connect(folder / "root" / "metadata.db") as connection:
+        with closing(sqlite3.connect(folder / "root" / "metadata.db")) as connection, connection:
             connection.execute("UPDATE image SET config = ? WHERE id = ?", (b"other", str(digest)))
         connection.close()
 

@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,7 @@ def hang_up(path: str, archive: bytes, part: float) -> None:
 
 def leases(root: Path) -> list[Any]:
     """Give what leases protect."""
-    with sqlite3.connect(root / "metadata.db") as database:
+    with closing(sqlite3.connect(root / "metadata.db")) as database, database:
         found = database.execute("SELECT lease, digest FROM lease").fetchall()
     database.close()
     return found

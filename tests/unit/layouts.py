@@ -8,6 +8,7 @@ import io
 import json
 import sqlite3
 import tarfile
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,7 @@ def everything(root: Path) -> dict[str, bytes]:
         for path in (root / folder).rglob("*")
         if path.is_file()
     }
-    with sqlite3.connect(root / "metadata.db") as connection:
+    with closing(sqlite3.connect(root / "metadata.db")) as connection, connection:
         found["rows"] = "\n".join(connection.iterdump()).encode()
     connection.close()
     return found

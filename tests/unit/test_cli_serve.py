@@ -300,7 +300,7 @@ def test_memory_of_a_server_stays_small(tmp_path, data):
 def test_a_server_without_descriptors_says_so_once_and_goes_on(tmp_path):
     path = str(tmp_path / "api.sock")
     command = [*ORLOP, "--root", str(tmp_path / "root"), "serve", "-H", f"unix://{path}"]
-    few = ["prlimit", "--nofile=40:40", *command]
+    few = [need("prlimit"), "--nofile=40:40", *command]
     process = subprocess.Popen(few, stderr=subprocess.PIPE, env=environment(), text=True)
     assert process.stderr is not None
     try:

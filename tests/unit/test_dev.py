@@ -57,6 +57,12 @@ def test_a_missing_venv_module_names_its_package(tmp_path: Path) -> None:
     assert f"python{sys.version_info[0]}.{sys.version_info[1]}-venv" in done.stderr
 
 
+def test_the_bare_machines_are_named_where_another_is_asked_for() -> None:
+    done = subprocess.run([TOP / ".ci" / "bare", "nowhere"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == ".ci/bare: there is no machine nowhere; there are bookworm trixie forky\n"
+
+
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "venv").mkdir()
     (tmp_path / "venv" / "mine").touch()

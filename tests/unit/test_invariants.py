@@ -6,6 +6,7 @@ import io
 import json
 import sqlite3
 import tarfile
+from contextlib import closing
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_a_store_at_rest_is_right(root):
     ],
 )
 def test_the_check_finds_what_is_wrong(root, statement, told):
-    with sqlite3.connect(root / "metadata.db") as database:
+    with closing(sqlite3.connect(root / "metadata.db")) as database, database:
         database.execute(statement)
     database.close()
     assert [line for line in broken(root) if told in line]

@@ -277,7 +277,7 @@ class TestImages:
 
     def test_a_damaged_image_harms_only_itself(self, store, caplog):
         good, bad = (store.images.create(config(author=name)) for name in "ab")
-        with sqlite3.connect(Path(store.root) / "metadata.db") as connection:
+        with closing(sqlite3.connect(Path(store.root) / "metadata.db")) as connection, connection:
             connection.execute("UPDATE image SET config = x'78' WHERE id = ?", (str(bad),))
         connection.close()
         with pytest.raises(errors.DigestMismatch):
@@ -735,7 +735,7 @@ class TestRoots:
         with Store(tmp_path / "root") as store:
             store.images.create(config())
         database = tmp_path / "root" / "metadata.db"
-        with sqlite3.connect(database) as connection:
+        with closing(sqlite3.connect(database)) as connection, connection:
             connection.execute("PRAGMA user_version = 99")
         connection.close()
         before = database.read_bytes()

@@ -22,6 +22,9 @@ from tests.crash.test_processes import PROCESSES, go, join
 from tests.invariants import broken
 from tests.named import named
 
+# What something is mounted on everywhere, empty where that can be had.
+MOUNT = next(Path(path) for path in ("/dev/shm", "/proc") if os.path.ismount(path))
+
 
 @pytest.fixture
 def root(data, tmp_path):
@@ -296,7 +299,7 @@ class TestCopy:
     @pytest.mark.parametrize("verb", [stores.copy, stores.backup, stores.move])
     @pytest.mark.parametrize("there", ["file", "link", "full", "store", "inside", "nowhere", "mount"])
     def test_a_target_that_cannot_be(self, root, tmp_path, verb, there):
-        target = {"inside": root / "x", "nowhere": tmp_path / "no" / "x", "mount": Path("/dev/shm")}.get(there)
+        target = {"inside": root / "x", "nowhere": tmp_path / "no" / "x", "mount": MOUNT}.get(there)
         target = target or tmp_path / "target"
         if there == "file":
             target.touch()
