@@ -27,6 +27,7 @@ from orlop.api.engine.versions import MAXIMUM, MINIMUM, V1_41, V1_42, V1_51, V1_
 from orlop.archive.report import LoadedImage, LoadReport
 from orlop.errors import (
     AmbiguousID,
+    DatabaseDamaged,
     ImageInUse,
     ImageNotFound,
     InvalidFilter,

@@ -82,7 +82,11 @@ class StreamedMembers(Members[L]):
             return Member(size=entry.size, data=first + b"".join(reader.chunks()))
         member = Member[L](size=entry.size, offset=entry.offset)
         if entry.sparse:
-            self.meter.claimed(entry.size, entry.stored_size)
+            try:
+                self.meter.claimed(entry.size, entry.stored_size)
+            except InvalidInput as error:
+                self._fail(member, error, entry, first)
+                return member
         content: Readable = _Continued(first, reader)
         if entry.size < SMALL:
             self.meter.unpacked(max(0, entry.size - entry.stored_size))
@@ -101,9 +105,13 @@ class StreamedMembers(Members[L]):
             member.layer = self._take_layer(content, self._watcher(label, entry.size), self.meter)
             self._finished(label)
         except InvalidInput as error:
-            # Only what the manifest names has to be a layer.
-            member.failure = refused(error, "the member", entry.name)
-            member.is_tar_like = begins_like_layer(first)
+            self._fail(member, error, entry, first)
+
+    @staticmethod
+    def _fail(member: Member[L], error: InvalidInput, entry: TarEntry, first: bytes) -> None:
+        """Note why a member is not a layer: only what the manifest names has to be one."""
+        member.failure = refused(error, "the member", entry.name)
+        member.is_tar_like = begins_like_layer(first)
 
     @contextmanager
     def reading(self, name: str, *, what: str) -> Iterator[Readable]:
