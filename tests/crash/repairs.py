@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 import orlop
 from orlop import stores
 from orlop.errors import OrlopError
+from orlop.service.image_service import ImageService
+from orlop.store.root import Store
 from tests.crash import kills, scenarios
 from tests.crash.scenarios import MULTI, OTHER, Scenario
 from tests.unit.damage import ask, blobs, digest, flip, sql, swap, tocs
@@ -61,7 +63,8 @@ def _usable(root: Path) -> dict[str, bytes]:
     copy = root.with_name("looked-at")
     scenarios.copy_tree(root, copy)
     found: dict[str, bytes] = {}
-    with orlop.open(copy) as images:
+    # A store that is to be mended is used as it is.
+    with ImageService(Store(copy, mending=True)) as images:
         for image in list(images.image_store.ids()):
             out = io.BytesIO()
             try:

@@ -23,9 +23,8 @@ FIRST_SCHEMA = {"store migrate"}
 """There is no older schema yet: nothing to do."""
 
 BYTES_FIRST = """
-import os
 from orlop.store.blobs import FileBlobStore
-FileBlobStore._set_aside = lambda self, rows, path, kind: os.unlink(path)
+FileBlobStore._set_aside = lambda self, rows, file, kind: file.unlink()
 """
 
 

@@ -88,8 +88,9 @@ def test_only_the_store_is_written_and_only_under_digests_and_names_of_leases(tr
     root, _, text = trace
     written = {path for _, path, changes in asked(text) if changes and path != "/dev/null"}
     outside = {path for path in written if path != str(root) and not path.startswith(f"{root}/")}
-    # The interpreter writes what it has compiled beside its modules.
-    assert {path for path in outside if "__pycache__" not in path} == set()
+    # The interpreter writes what it has compiled beside its modules. What is open already has no path.
+    known = ("__pycache__", "/proc/self/fd/")
+    assert {path for path in outside if not any(part in path for part in known)} == set()
     inside = {path[len(str(root)) + 1 :] for path in written - outside}
     assert {path for path in inside if not MINE.fullmatch(path)} == set()
     assert any(path.startswith("blobs/sha256/") for path in inside)

@@ -144,7 +144,17 @@ def test_a_round_trip_through_the_engine_changes_nothing(
 
 def pipe(command: str, docker: Docker, orlop: Orlop, *args: str | Path) -> None:
     """Run a real shell pipe: $0 is the client, $1 Python, $2 orlop's root, the rest arguments."""
-    argv = ["bash", "-o", "pipefail", "-ec", command, docker.argv[0], orlop.argv[0], str(orlop.root), *map(str, args)]
+    argv = [
+        need("bash"),
+        "-o",
+        "pipefail",
+        "-ec",
+        command,
+        docker.argv[0],
+        orlop.argv[0],
+        str(orlop.root),
+        *map(str, args),
+    ]
     done = subprocess.run(
         argv, env=docker.env, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=PATIENCE
     )

@@ -414,7 +414,7 @@ import os, signal
 from orlop.cli.main import main
 from orlop.streams.files import NewFile
 def publish(self, target):
-    assert os.path.getsize(self.path)
+    assert self.entry.state().st_size
     os.kill(os.getpid(), signal.SIGTERM)
 NewFile.publish = publish
 main()
@@ -429,7 +429,7 @@ def test_a_hang_up_that_is_ignored_stays_ignored(
     archive = tiny.read_bytes()
     process.stdin.write(archive[:-512])
     process.stdin.flush()
-    wait_for(lambda: bool(listed(root / "leases")))
+    wait_for((root / "leases").exists)
     process.send_signal(signal.SIGHUP)
     out, _ = process.communicate(archive[-512:], PATIENCE)
     assert (process.returncode, out) == (0, f"Loaded image: {TINY}\n".encode())
