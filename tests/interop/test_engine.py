@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.interop.programs import PATIENCE, Orlop
-from tests.needs import missing
+from tests.needs import missing, need
 
 if TYPE_CHECKING:
     from pathlib import Path
