@@ -65,6 +65,12 @@ _BY_PATH: Final = {
     "renameat2": (1, 3), "openat2": (1, None), "openat": (1, None),
 }  # fmt: skip
 
+_PLAIN: Final = {
+    "renameat": "rename", "renameat2": "rename", "mkdirat": "mkdir", "linkat": "link", "symlinkat": "symlink",
+    "fchmodat": "chmod", "fchownat": "chown", "mknodat": "mknod",
+}  # fmt: skip
+_AT_REMOVEDIR: Final = 0x200
+
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _NOTIFICATION: Final = struct.Struct("<QIIiIQ6Q")
 _ANSWER: Final = struct.Struct("<QqiI")
@@ -77,6 +83,8 @@ _PATIENCE: Final = int(os.environ.get("ORLOP_PATIENCE", "60"))
 @dataclass(frozen=True, slots=True)
 class Call:
     """A system call that is about to happen: ``path`` is what it is about, ``other`` the second name of a rename.
+
+    ``name`` is that of the plain call, also where the file is found below a directory that is held (``renameat``).
 
     ``flags`` are those of an open or an unlink, ``position`` and ``size`` say which bytes a write touches, or what size
     a file is given; ``data`` is what a write writes, where that was asked for.
@@ -124,6 +132,11 @@ class Ended:
 
     status: int = 0
     calls: list[Call] = field(default_factory=list)
+
+
+def plain(name: str, *, of_directory: bool = False) -> str:
+    """Return the plain name of a call, whether it finds its file by a path or below a directory that is held."""
+    return ("rmdir" if of_directory else "unlink") if name == "unlinkat" else _PLAIN.get(name, name)
 
 
 def supported() -> bool:
@@ -291,7 +304,7 @@ class _Supervisor:
         flags = {"openat": 2, "open": 1, "unlinkat": 2, "renameat2": 4}.get(name)
         mode = {"openat": 3, "open": 2, "mkdir": 1, "mkdirat": 2, "chmod": 1, "fchmodat": 2}.get(name)
         return Call(
-            name,
+            plain(name, of_directory=name == "unlinkat" and bool(arguments[2] & _AT_REMOVEDIR)),
             path,
             other,
             flags=0 if flags is None else arguments[flags] & 0xFFFFFFFF,

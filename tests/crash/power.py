@@ -275,12 +275,6 @@ class Disk:
         if isinstance(self._find(call.path), File):
             self._remove(call.path)
 
-    def _unlinkat(self, call: Call) -> None:
-        if call.flags & 0x200:  # AT_REMOVEDIR
-            self._rmdir(call)
-        else:
-            self._unlink(call)
-
     def _link(self, call: Call) -> None:
         node = self._find(call.path)
         if isinstance(node, File) and self._find(call.other) is None:

@@ -23,6 +23,7 @@ from pathlib import Path
 import orlop
 from orlop import errors, stores
 from tests.invariants import broken
+from tests.named import named
 
 verb, place, step, data = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
 root, target = place / "root", place / "target"
@@ -52,10 +53,10 @@ def holds(place):
 def act():
     if verb == "move far":
         rename = os.rename
-        def far(source, goal):
-            if (str(source), str(goal)) == (str(root), str(target)):
+        def far(source, goal, **folders):
+            if (named(source, folders["src_dir_fd"]), named(goal, folders["dst_dir_fd"])) == (str(root), str(target)):
                 raise OSError(18, "Invalid cross-device link")
-            rename(source, goal)
+            rename(source, goal, **folders)
         os.rename = far
     {"copy": stores.copy, "backup": stores.backup, "refresh": stores.backup}.get(verb, stores.move)(root, target)
 

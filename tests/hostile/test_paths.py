@@ -87,6 +87,8 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
 def test_only_the_store_is_written_and_only_under_digests_and_names_of_leases(trace: tuple[Path, Path, str]) -> None:
     root, _, text = trace
     written = {path for _, path, changes in asked(text) if changes and path != "/dev/null"}
+    # A mode is given by a descriptor that only names a file.
+    written = {path for path in written if re.fullmatch(r"/proc/self/fd/[0-9]+", path) is None}
     outside = {path for path in written if path != str(root) and not path.startswith(f"{root}/")}
     # The interpreter writes what it has compiled beside its modules. What is open already has no path.
     known = ("__pycache__", "/proc/self/fd/")

@@ -145,7 +145,8 @@ def test_a_file_that_its_owner_may_not_open_gets_a_mode(held, tmp_path):
 def test_threads_list_one_directory_at_once(held, tmp_path):
     for number in range(500):
         (tmp_path / "root" / "inner" / str(number)).touch()
-    inner, wrong = held / "inner", []
+    inner = held / "inner"
+    wrong: list[int] = []
 
     def look() -> None:
         wrong.extend(1 for _ in range(50) if len(inner.names()) != 501)
