@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Work = "Callable[[], object]"
 
-BOUND: Final = 3.0
+BOUND: Final = 3.5
 """How many times as long twice a list may take: a square would take four times as long, a sort a little over two."""
 
 
@@ -53,7 +53,7 @@ class Growth:
         return self.twice / max(self.once, 1e-9)
 
 
-def grown(growing: Growing, folder: Path, *, count: int, turns: int = 2, most: int = 6) -> Growth:
+def grown(growing: Growing, folder: Path, *, count: int, turns: int = 2, most: int = 10) -> Growth:
     """Measure a list; where it seems to grow too fast, more turns than ``turns`` tell whether it does."""
     times: tuple[list[float], list[float]] = ([], [])
     peak = turn = 0

@@ -90,14 +90,12 @@ def images(
     hold, but of several patterns one. TIME is a duration before now (24h) or a date.
     """
     listing = ImageListing(form, quiet=quiet, digests=digests, no_trunc=no_trunc)
-    found: Iterable[ImageSummary]
     if archive is not None:
         with opened(session, archive) as looked_into:
-            found = looked_into.images(name, all=intermediate, filters=filters)
+            listing.print(looked_into.images(name, all=intermediate, filters=filters))
     else:
         with session.open() as service:
-            found = service.iter_images(name, all=intermediate, filters=filters)
-    listing.print(found)
+            listing.print(service.iter_images(name, all=intermediate, filters=filters))
 
 
 class ImageListing:
