@@ -37,7 +37,7 @@ LONG = bool(os.environ.get("ORLOP_LONG"))
 VICTIM, ATTACKER, GROUP = 64001, 64002, 64100
 PATIENCE = 30
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becoming other users needs root")
+pytestmark = pytest.mark.needs("root")
 
 DIRECTORIES = ("blobs", "blobs/sha256", "toc", "toc/sha256", "ingest", "trash", "leases", "quarantine")
 FILES = (

@@ -18,14 +18,14 @@ from orlop.errors import NoSpace, StoreClosed, StoreDamaged, StoreInUse, StoreMo
 from orlop.store.metadata import Metadata
 from orlop.store.metadata_sqlite_copy import CurrentCopy
 from orlop.store.metadata_sqlite_doubts import NO_DOUBTS, first_look, look_through, moment_of
-from orlop.store.metadata_sqlite_errors import explaining_sqlite
+from orlop.store.metadata_sqlite_errors import explaining_sqlite, run_all
 from orlop.store.metadata_sqlite_forks import BLOCKS
 from orlop.store.metadata_sqlite_log import journal_fault, log_fault, opening, require_whole_log
 from orlop.store.metadata_sqlite_open import connect, connect_reading, make
 from orlop.store.metadata_sqlite_rows import SQLiteRows
 from orlop.store.metadata_sqlite_schema import CURRENT, lay_out, migrate, of_schema, version_of
 from orlop.store.metadata_sqlite_shape import moment_of_shape, reading_schema, require_shape
-from orlop.streams.files import PRIVATE, FileLock, explained, explaining
+from orlop.streams.files import PRIVATE, FileLock, explaining
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -180,13 +180,13 @@ class SQLiteMetadata(Metadata):
                         with suppress(sqlite3.Error):
                             connection.execute("ROLLBACK")
                         sure = not committing or self._is_undone(connection, error)
-                        _run_all(action for action, if_sure in reversed(rows.rollback_actions) if sure or not if_sure)
+                        run_all(action for action, if_sure in reversed(rows.rollback_actions) if sure or not if_sure)
                     raise
                 finally:
                     self._local.rows = None
         finally:
             if durable:
-                _run_all(rows.commit_actions)
+                run_all(rows.commit_actions)
 
     def _is_undone(self, connection: sqlite3.Connection, error: BaseException) -> bool:
         """Say whether changes whose commit failed can never come back.
@@ -346,10 +346,8 @@ class SQLiteMetadata(Metadata):
         """
         self.require_open()
         if BLOCKS.cut_off:
-            raise StoreInUse(
-                f"cannot write in {self._root}: this process was forked while its parent was writing;"
-                " fork before or after a write, or start the process anew (as multiprocessing's spawn does)"
-            )
+            why = "this process was forked while its parent was writing; fork at another time, or start it anew"
+            raise StoreInUse(f"cannot write in {self._root.path}: {why}")
         lock = FileLock(self._root.at("write.lock"), mode=self._modes.file)
         try:
             with explaining("lock", self._root.path):
@@ -520,13 +518,3 @@ class SQLiteMetadata(Metadata):
             connection.close()
             raise
         return connection
-
-
-def _run_all(actions: Iterable[Callable[[], object]]) -> None:
-    """Run every action; one that fails leaves garbage that is found later, and must not hide the others."""
-    for action in actions:
-        try:
-            action()
-        except OSError as error:
-            found = explained(error, "remove or put back", error.filename or "a file of the store")
-            _log.warning("the next gc has to clean up here: %s", found)
