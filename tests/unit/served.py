@@ -7,10 +7,13 @@ import http.client
 import json
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
+
+import pytest
 
 from orlop.api.doors import Security, doors
 from orlop.api.listeners import Address
@@ -18,7 +21,7 @@ from orlop.api.server import Options, Server
 from tests.unit.statuses import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     import orlop
@@ -142,3 +145,17 @@ def served(images: orlop.ImageService, folder: Path, **how: Any) -> Iterator[Cli
     path = str(folder / "api.sock")
     with serving(images, f"unix://{path}", **how):
         yield Client(path)
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait, patiently, until something is so."""
+    for _ in range(1500):
+        if is_so():
+            return
+        time.sleep(0.02)
+    pytest.fail("it never comes to that")
+
+
+def is_active(client: Client, requests: int) -> bool:
+    """Whether a server works on so many requests."""
+    return f"orlop_http_requests_active {requests}\n" in client.get("/metrics").body.decode()

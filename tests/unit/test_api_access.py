@@ -23,10 +23,10 @@ from orlop.api.engine.call import Bounds
 from orlop.api.listeners import Activation, Address, Listener
 from orlop.api.server import Options
 from orlop.api.tls import Certificates
-from tests.unit.served import Client, served, serving
+from tests.unit.served import Client, is_active, served, serving, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 ANYBODY = Security(anonymous=True)
@@ -291,18 +291,6 @@ def stalled(client: Client, count: int) -> Iterator[list[socket.socket]]:
             one.connect(client.path)
             one.sendall(b"POST /images/load HTTP/1.1\r\nHost: d\r\nContent-Length: 100000\r\n\r\nabc")
         yield waiting
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if is_so():
-            return
-        time.sleep(0.02)
-    pytest.fail("it never comes to that")
-
-
-def is_active(client: Client, requests: int) -> bool:
-    return f"orlop_http_requests_active {requests}\n" in client.get("/metrics").body.decode()
 
 
 def test_a_busy_server_says_so(images, tmp_path):

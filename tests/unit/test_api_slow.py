@@ -22,13 +22,12 @@ from orlop.api.server import Options
 from orlop.api.tls import Certificates
 from orlop.api.workers import Workers
 from tests.needs import need
-from tests.unit.served import served, serving
+from tests.unit.served import is_active, served, serving, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.unit.served import Client
 
 HOST = b"Host: localhost\r\n"
 PING = b"GET /_ping HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -50,18 +49,6 @@ def big(images: orlop.ImageService, size: int = 24 << 20) -> None:
         tar.addfile(member, io.BytesIO(bytes(size)))
     out.seek(0)
     images.import_image(out, "big:1")
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    for _ in range(1500):
-        if is_so():
-            return
-        time.sleep(0.02)
-    pytest.fail("it never comes to that")
-
-
-def is_active(client: Client, requests: int) -> bool:
-    return f"orlop_http_requests_active {requests}\n" in client.get("/metrics").body.decode()
 
 
 @contextmanager

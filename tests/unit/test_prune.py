@@ -474,7 +474,7 @@ def test_sizes_are_bytes_or_have_a_unit(
 def test_what_is_no_size_is_refused(call: Callable[..., Result], text: str) -> None:
     result = call("prune", "--dry-run", "--max-size", text)
     assert (result.status, result.out) == (2, "")
-    assert "is no size; give one such as 500MB or 1.5GiB" in result.err
+    assert "is not a size; give one such as 500MB or 1.5GiB" in result.err
 
 
 def test_a_quota_that_cannot_be_kept_is_a_conflict(shop: Shop, call: Callable[..., Result]) -> None:

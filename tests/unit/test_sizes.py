@@ -64,9 +64,9 @@ def test_a_size_is_the_same_wherever_it_is_given(text: str, size: int):
 
 @pytest.mark.parametrize("text", WRONG)
 def test_what_is_not_a_size_is_refused_everywhere(text: str):
-    with pytest.raises(InvalidInput, match="is no size; give one such as 500MB"):
+    with pytest.raises(InvalidInput, match="is not a size; give one such as 500MB"):
         parse_size(text)
-    with pytest.raises(click.BadParameter, match="is no size"):
+    with pytest.raises(click.BadParameter, match="is not a size"):
         max_size(text)
     assert read_number(text, is_size=True) is None
 

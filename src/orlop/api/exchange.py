@@ -3,7 +3,7 @@
 The connection feeds the request's body, and learns of the answer's end. The application waits in `receive` for the
 body, and in `send` until the client has taken enough. Three things may come in between, and they are told apart:
 
-- *closed*: the client will send no more. With the body complete that is no reason not to answer: clients that close
+- *closed*: the client will send no more. With the body complete it is answered all the same: clients that close
   their writing half after the request are waiting for the answer. In the midst of a body the rest is missing, and the
   application hears of a disconnect, but may still answer.
 - *lost*: nobody is there. The application hears of a disconnect, and what it sends is dropped.
@@ -149,7 +149,7 @@ class Exchange:
         self._line.keep()
 
     async def run(self, app: ASGIApp, scope: Scope) -> None:
-        """Let the application answer. What it leaves incomplete breaks the connection."""
+        """Run the application. An answer that it leaves incomplete breaks the connection."""
         try:
             await app(scope, self.receive, self.send)
         except Exception:  # noqa: BLE001 - the application has told what it was

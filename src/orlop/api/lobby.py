@@ -8,9 +8,9 @@ There is room for a number of connections, and each is one of these:
 - *kept*: a transfer, or a stream that may be silent for long. Both are counted elsewhere, and have bounds of their
   own.
 
-Where there is no more room, a new connection takes the place of the one that waits longest, and so it is where
-clients leave too much of their answers untaken. A crowd that only holds connections holds none of them for long, and
-never keeps anybody out.
+A new connection that finds no room takes the place of the one that has waited longest. The same happens where clients
+leave too much of their answers untaken. A crowd that only holds connections holds none of them for long, and keeps
+nobody out.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Lobby:
             guest.look(self._patience)
 
     def end(self) -> None:
-        """Let no connection outlive the request that it works on."""
+        """End each connection with the request that it works on."""
         self.is_ending = True
         for guest in self._all():
             guest.end()

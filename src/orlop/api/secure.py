@@ -150,7 +150,7 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
         return True
 
     def write_eof(self) -> None:
-        """Tell the client that nothing more comes."""
+        """Close the writing half."""
         if self._is_open and self._tls is not None and not self._is_closed:
             # It need not answer.
             with suppress(ssl.SSLError):
@@ -159,7 +159,7 @@ class Secured(asyncio.Transport, asyncio.BufferedProtocol):
         self._below.write_eof()
 
     def close(self) -> None:
-        """Tell the client that nothing more comes, and end once it has taken all."""
+        """Close the writing half, and end once the client has taken all."""
         if not self._below.is_closing():
             with suppress(OSError):
                 self.write_eof()

@@ -65,6 +65,6 @@ class Scratch:
             return os.pread(file.descriptor, size, start)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Discard what is kept."""
         if self._file is not None:
             self._file.discard()

@@ -36,7 +36,7 @@ def _read_size(_: click.Context, __: click.Parameter, text: str | None) -> int |
         return None
     size = read_number(text, is_size=True)
     if size is None:
-        raise click.BadParameter(f"{text!r} is no size, such as 500m or 20g")
+        raise click.BadParameter(f"{text!r} is not a size, such as 500m or 20g")
     return size
 
 

@@ -34,7 +34,7 @@ def name_texts(names: Iterable[Name]) -> list[str]:
     """Return what several images are called by as texts.
 
     Raises:
-        WrongType: they are no such list, or one of them is something else.
+        WrongType: they are not such a list, or one of them is something else.
     """
     if isinstance(names, str | bytes | Reference | Digest):
         raise WrongType(f"the names to save are {shown(names)}; give a list of names")

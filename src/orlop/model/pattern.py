@@ -25,7 +25,7 @@ class _Class:
     negated: bool
 
     def __contains__(self, character: str) -> bool:
-        # Unlike the wildcards, a class may hold a slash. A range from high to low holds nothing, and is no error.
+        # Unlike the wildcards, a class may hold a slash. A range from high to low holds nothing; it is not an error.
         return any(low <= character <= high for low, high in self.ranges) is not self.negated
 
 

@@ -38,7 +38,7 @@ def parse_size(text: str) -> int:
     match = _WRITTEN.fullmatch(text.strip())
     is_decimal = match is not None and bool(match["bytes"]) and not match["binary"]
     if match is None or (not match["letter"] and (match["binary"] or match["part"])):
-        raise InvalidInput(f"{text!r} is no size; give one such as 500MB or 1.5GiB, or a number of bytes")
+        raise InvalidInput(f"{text!r} is not a size; give one such as 500MB or 1.5GiB, or a number of bytes")
     power = _LETTERS.index(match["letter"].lower()) + 1 if match["letter"] else 0
     unit = int(_STEP**power) if is_decimal else 1 << 10 * power
     part = match["part"] or ""

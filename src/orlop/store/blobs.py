@@ -234,7 +234,7 @@ class FileBlobStore(BlobStore):
         rows.after_commit(partial(_unlink, aside))
 
     def strays(self, rows: Rows) -> tuple[list[Digest], list[DiffID], list[Entry]]:
-        """Give the blobs and the tables of contents that have no row, and the files that are neither."""
+        """Return the blobs and the tables of contents that have no row, and the files that are neither."""
         from orlop.model.digest import DiffID, Digest  # noqa: PLC0415 - only where a store is looked through
 
         digests: list[Digest] = []

@@ -413,7 +413,7 @@ def _write_mark(store: Store, new: NewRoot) -> None:
 
 
 def _take_back(kept: Store, brought: list[Entry]) -> None:
-    """Let a backup be what it was before an attempt that failed, unless somebody else may rely on what came."""
+    """Remove what a failed attempt brought to a backup, unless somebody else may rely on it."""
     with kept.metadata.lock(), kept.metadata.read() as rows:
         if not kept.leases.others():
             strays, tocs, _ = kept.blobs.strays(rows)

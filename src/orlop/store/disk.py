@@ -84,7 +84,7 @@ def _file(kind: str, folder: str, name: str, state: os.stat_result) -> StoredFil
 
 
 def states_of(root: Directory, folder: str) -> list[tuple[str, os.stat_result]]:
-    """Return what lies in a directory of a store; nothing where it is not there, or is no part of the store and shut.
+    """Return what lies in a directory of a store; nothing where it is not there, or is not part of the store and shut.
 
     Raises:
         StorageError: a part of the store cannot be read.
@@ -102,7 +102,7 @@ def states_of(root: Directory, folder: str) -> list[tuple[str, os.stat_result]]:
 
 
 def _below(root: Directory, folder: str) -> Directory:
-    """Open a directory for the moment: what is no part of the store may be deep, and is not kept open."""
+    """Open a directory for the moment: what is not part of the store may be deep, and is not kept open."""
     found = root
     for name in folder.split("/") if folder else ():
         found = found.below(name)

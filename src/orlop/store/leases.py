@@ -143,7 +143,7 @@ class Leases:
         return free
 
     def drop_dead(self, rows: WritableRows) -> list[Digest]:
-        """Let the leases of ended processes protect nothing any more, inside a write, and return what they protected.
+        """End the leases of processes that have ended, inside a write, and return what they protected.
 
         Only what removes things does this, and then takes what nothing else needs.
         """

@@ -235,7 +235,7 @@ class Rows(ABC):
 
     @abstractmethod
     def lease_digests(self, lease: str) -> list[Digest]:
-        """Give what a lease protects."""
+        """Return what a lease protects."""
 
     @abstractmethod
     def protected(self) -> dict[str, list[Digest]]:
@@ -339,7 +339,7 @@ class WritableRows(Rows):
 
     @abstractmethod
     def put_lease(self, lease: str, digests: Iterable[Digest]) -> None:
-        """Let a lease protect content."""
+        """Add content to what a lease protects."""
 
     @abstractmethod
     def delete_lease(self, lease: str, digests: Iterable[Digest] | None = None) -> None:
@@ -405,7 +405,7 @@ class Metadata(ABC):
 
     @abstractmethod
     def end(self) -> None:
-        """Let go of the database for good. Idempotent."""
+        """Close the database for good. Idempotent."""
 
     @abstractmethod
     def require_open(self) -> None:

@@ -427,7 +427,7 @@ class SQLiteMetadata(Metadata):
                 connection.close()
 
     def replace(self, file: Entry) -> None:
-        """Let the rows of another database take the place of all rows. Atomic, durable."""
+        """Replace all rows by those of another database. Atomic, durable."""
         if self._refusal is not None:
             raise self._refusal()
         with BLOCKS.block(), explaining_sqlite(self._path):

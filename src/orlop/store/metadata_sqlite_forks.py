@@ -56,7 +56,7 @@ class Blocks:
         """Whether this process was forked in the middle of a write, and cannot write for that."""
 
     def add(self, member: Forking) -> None:
-        """Tell an object of forks from now on, as long as it lives."""
+        """Register an object that has connections, as long as it lives."""
         self._members.add(member)
 
     @contextmanager
@@ -95,7 +95,7 @@ class Blocks:
             member.close_idle(busy)
 
     def after_fork_in_parent(self) -> None:
-        """Let blocks begin again."""
+        """Allow blocks to begin again."""
         self._forks -= 1
         self._turn.notify_all()
         self._turn.release()

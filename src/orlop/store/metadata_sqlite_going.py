@@ -80,7 +80,7 @@ class Going:
     blobs: set[str] = field(default_factory=set)
     manifests: set[str] = field(default_factory=set)
     leased: set[str] = field(default_factory=set)
-    """The layers and contents whose rows were deleted. Of what has only a file left, a lease is no sign of need."""
+    """The layers and contents whose rows were deleted. A lease says nothing of what has only a file left."""
 
     def require_unneeded(self, connection: sqlite3.Connection) -> None:
         """Raise `DatabaseDamaged` where a row still needs something of it, inside the transaction of a connection."""

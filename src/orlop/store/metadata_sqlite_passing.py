@@ -39,7 +39,7 @@ class PassingRows(WritableRows):
         return events
 
     def last_event(self) -> int:
-        """Give the number of the newest event."""
+        """Return the number of the newest event."""
         return int(self._value("SELECT seq FROM sqlite_sequence WHERE name = 'event'") or 0)
 
     def put_event(self, event: Event, *, keep: int) -> None:
@@ -53,7 +53,7 @@ class PassingRows(WritableRows):
     # Leases.
 
     def put_lease(self, lease: str, digests: Iterable[Digest]) -> None:
-        """Let a lease protect content."""
+        """Add content to what a lease protects."""
         for digest in digests:
             self._run("INSERT INTO lease VALUES (?, ?) ON CONFLICT DO NOTHING", (lease, str(digest)))
 
@@ -66,7 +66,7 @@ class PassingRows(WritableRows):
             self._run("DELETE FROM lease WHERE lease = ? AND digest = ?", (lease, str(digest)))
 
     def lease_digests(self, lease: str) -> list[Digest]:
-        """Give what a lease protects."""
+        """Return what a lease protects."""
         return digests_of(Digest, self._run("SELECT digest FROM lease WHERE lease = ?", (lease,)))
 
     def leases(self) -> list[str]:
@@ -79,7 +79,7 @@ class PassingRows(WritableRows):
         return [text("lease", name) for (name,) in found]
 
     def protected(self) -> dict[str, list[Digest]]:
-        """Give what each lease protects."""
+        """Return what each lease protects."""
         found: dict[str, list[Digest]] = {}
         for name, digest in self._run("SELECT lease, digest FROM lease ORDER BY lease, digest"):
             found.setdefault(text("lease", name), []).append(Digest.unchecked(text("lease", digest)))

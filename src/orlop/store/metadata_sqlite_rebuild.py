@@ -238,7 +238,7 @@ class DatabaseRepair:
                 at += len(chunk)
 
     def _place(self, path: str, content: bytes) -> None:
-        """Give a file other content, in one step."""
+        """Replace the content of a file, in one step."""
         part = f"{path}.part"
         with suppress(FileNotFoundError):
             os.unlink(part)

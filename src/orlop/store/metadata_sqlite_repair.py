@@ -79,7 +79,7 @@ class RowMender:
         return done
 
     def has_damaged_rows(self) -> bool:
-        """Say whether anything is wrong with rows but what a repair of rows puts right without a guess."""
+        """Return whether anything is wrong with rows that a repair of rows could only guess at."""
         found = row_problems(lambda: nullcontext(self._connection), verify=True)
         return any(not one.harmless and one.kind not in _DERIVED for one in found)
 

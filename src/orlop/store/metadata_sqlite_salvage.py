@@ -76,7 +76,7 @@ def salvage(source: str, target: str) -> list[Loss]:
 
 
 def _make_readable(path: str) -> None:
-    """Give a database whose schema is damaged the pages of one that is not; roots are where they always are."""
+    """Replace the damaged schema of a database by the pages of a sound one; roots are where they always are."""
     with suppress(*_UNREADABLE), closing(_opened(path)) as connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         faults = [one for one in shape_faults(connection) if one.type == "table" and one.what != "foreign"]

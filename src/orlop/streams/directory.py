@@ -187,7 +187,7 @@ class Directory:
                 raise
 
     def close(self) -> None:
-        """Let go of the descriptor and of the directories below; the one that a user named opens again on demand."""
+        """Close the descriptor and the directories below; the one that a user named opens again on demand."""
         self._children = {}
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
@@ -279,7 +279,7 @@ class Entry(NamedTuple):
             raise ForeignFile(self.path, "a file with another name elsewhere", "a file")
 
     def unlink(self) -> None:
-        """Remove the name of what is no directory. Raises FileNotFoundError where there is nothing."""
+        """Remove the name of what is not a directory. Raises FileNotFoundError where there is nothing."""
         with self._at() as at, self._told():
             os.unlink(self.name, dir_fd=at)
 
@@ -289,12 +289,12 @@ class Entry(NamedTuple):
             os.rmdir(self.name, dir_fd=at)
 
     def rename(self, other: Entry) -> None:
-        """Give what has the name another one instead, replacing a file that has that."""
+        """Rename what has the name, replacing a file that has the other one."""
         with self._at() as at, other._at() as to, self._told():
             os.rename(self.name, other.name, src_dir_fd=at, dst_dir_fd=to)
 
     def link(self, other: Entry) -> None:
-        """Give a file one more name. Raises FileExistsError where something has that."""
+        """Link a file under one more name. Raises FileExistsError where something has that."""
         with self._at() as at, other._at() as to, self._told():
             os.link(self.name, other.name, src_dir_fd=at, dst_dir_fd=to, follow_symlinks=False)
 

@@ -141,7 +141,7 @@ class Endpoint(Route):
         serve: makes the answer.
         verb: what the requests want, for the errors.
         asks_since: the version from which on engines read the parameters of such a request, or nothing if none does.
-            Before, whatever the query is, it is no error.
+            In an older version the query is ignored.
         is_archive: tells by its query whether the body of a request is an archive, even if it has the type of a form.
     """
 

@@ -1,6 +1,6 @@
 """What engines do and orlop does not: answers that are true, and errors that say so.
 
-There are no containers, volumes, plugins and swarms here, so lists of them are empty, one that is named is not there,
+There are no containers, volumes, plugins and swarms here, so lists of them are empty, what is named is not there,
 and to prune them takes nothing away. Whatever would make or run one is refused with a sentence.
 """
 
