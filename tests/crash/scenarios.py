@@ -51,7 +51,7 @@ _report = failure.report
 
 def _report_strictly(error: Exception, *, debug: bool) -> int:
     """Report an error as the command line does, and say where the library has not made it one of its own."""
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, OrlopError):
         places = [
             f"{place.filename.rpartition('/')[2]}:{place.lineno}" for place in traceback.extract_tb(error.__traceback__)
         ]

@@ -157,5 +157,5 @@ def until(is_so: Callable[[], bool]) -> None:
 
 
 def is_active(client: Client, requests: int) -> bool:
-    """Whether a server works on so many requests."""
+    """Whether a server works on so many requests, the one that asks for it included."""
     return f"orlop_http_requests_active {requests}\n" in client.get("/metrics").body.decode()

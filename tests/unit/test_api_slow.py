@@ -171,6 +171,7 @@ def test_a_client_that_takes_no_list_is_given_up(images, tmp_path):
     listing = b"GET /images/json HTTP/1.1\r\n" + HOST + b"\r\n"
     options = Options(Bounds(patience=1))
     with served(images, tmp_path, options=options) as client, asking(client.path, listing * 20) as slow:
+        until(lambda: is_active(client, 2))
         until(lambda: is_active(client, 1))
         # It ends with what the kernel had for it.
         assert len(everything(slow)) < 20 * 300 * 200
