@@ -297,10 +297,9 @@ def test_a_busy_server_says_so(images, tmp_path):
     options = Options(Bounds(requests=2))
     with served(images, tmp_path, options=options) as client, ExitStack() as stack:
         with images._store.metadata.write():
-            # They wait for the store, which somebody else writes.
-            stack.enter_context(closing(client.connection())).request("POST", "/images/prune")
-            until(lambda: is_active(client, 2))
-            stack.enter_context(closing(client.connection())).request("POST", "/images/prune")
+            # They wait for the store, which somebody else writes. Of those that come at once the first are let in.
+            for _ in range(5):
+                stack.enter_context(closing(client.connection())).request("POST", "/images/prune")
             until(lambda: client.get("/images/json").status == 503)
             assert client.get("/images/json").headers["retry-after"] == "1"
             assert client.get("/_ping").status == 200

@@ -132,7 +132,9 @@ class Engine:
             raise ServerBusy("the server is about to end")
         # Whether a server lives is asked of busy ones, and costs nothing.
         is_ping = scope["path"].endswith("/_ping")
-        if not is_ping and self._context.working() > self._context.bounds.requests:
+        # What waits for a turn is active and not worked on; of a crowd that comes at once most are not active yet.
+        busy = min(self._context.metrics.active, self._context.working())
+        if not is_ping and busy > self._context.bounds.requests:
             raise ServerBusy("the server works on as many requests as it may; try again later")
 
 
