@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PruneReport", "prune"]
 
-_FORGIVEN: Final = ("config-damaged", "name-dangling")
+_FORGIVEN: Final = ("config-damaged",)
 """What is wrong with an image or a name that may go, and says nothing of what others need."""
 
 

@@ -7,6 +7,9 @@ where a command takes some hundred. A large one is looked through before somethi
 What is found is of two kinds. Where the database itself is damaged no answer can be trusted, and none is given. Where a
 row contradicts what it is about, the answers that would show it are refused, and others are given: a bad object harms
 only itself.
+
+A name whose image is gone is neither: a program that deletes images by themselves leaves such names, as the Go package
+has it, and a bit that flips in a name shows in its index as well.
 """
 
 from __future__ import annotations
@@ -39,7 +42,6 @@ _SINGLE: Final = frozenset(
         "layers-missing",
         "manifest-damaged",
         "manifest-wrong",
-        "name-dangling",
         "name-invalid",
         "parent-loop",
         "parent-missing",
@@ -86,7 +88,7 @@ class Doubts:
 
     def require_list(self, rows: Iterable[ImageRow], *, heads: bool) -> None:
         """Refuse a list of images with such a one, and one of ``heads`` that would miss an image, or a name."""
-        for kind in ("head-wrong", "name-dangling", "name-invalid") if heads else ():
+        for kind in ("head-wrong", "name-invalid") if heads else ():
             self._require(kind)
         self._require("layers-missing")
         self._require("chain-wrong")
@@ -141,7 +143,7 @@ def look_through(
 
     found: list[RowProblem] = []
     for one in row_problems(reading, verify=verify):
-        if not one.harmless:
+        if not one.harmless and one.kind != "name-dangling":
             found.append(one)
             if one.kind not in _SINGLE:
                 break
