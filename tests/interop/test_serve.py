@@ -132,7 +132,8 @@ def test_docker_imports_prunes_and_counts(client):
 def test_docker_says_what_it_speaks_to(client):
     assert client("version", "--format", "{{.Server.APIVersion}} {{.Server.MinAPIVersion}}").split() == ["1.55", "1.24"]
     assert "orlop keeps images; it runs no containers" in client.run("info").stderr.decode()
-    assert client.lines("ps", "-aq") == client.lines("volume", "ls", "-q") == client.lines("network", "ls", "-q") == []
+    assert client.lines("ps", "-aq") == client.lines("volume", "ls", "-q") == []
+    assert client.lines("network", "ls", "--format", "{{.Name}}") == ["bridge"]
 
 
 @pytest.mark.parametrize(

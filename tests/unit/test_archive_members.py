@@ -79,7 +79,7 @@ def test_an_archive_that_is_closed_is_not_read(folder):
     for source in (packed, folder):
         with orlop.Archive(source) as archive:
             (layer,) = archive.images[0].layers
-        with pytest.raises(errors.StorageError, match="cannot read"):
+        with pytest.raises(errors.StoreClosed):
             layer.verify()
 
 
@@ -92,9 +92,9 @@ def test_members_that_nothing_names_are_neither_files_nor_synced(tmp_path, monke
     work = []
 
     def noted(name: str, call: Callable[..., None]) -> Callable[..., None]:
-        def run(*args: object) -> None:
+        def run(*args: object, **options: object) -> None:
             work.append(name)
-            call(*args)
+            call(*args, **options)
 
         return run
 

@@ -27,7 +27,6 @@ _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST: Final = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])")
 _FIELD: Final = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 _ABSOLUTE: Final = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
-_BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _HOST: Final = re.compile(rb"[!$&'()*+,;=:\[\]_.~%0-9A-Za-z\x80-\xff-]*")
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 
@@ -90,7 +89,7 @@ def parse_head(data: bytes) -> Head:
     method, target, major, minor = request.groups()
     if major != b"1":
         raise Refused(505, "this server does not speak that version of HTTP")
-    path, query = _split(target, method)
+    path, query = _split(target)
     headers = tuple(_fields(lines[1:-2]))
     tokens = {token.strip().lower() for value in _values(headers, b"connection") for token in value.split(b",")}
     is_old = minor == b"0"
@@ -107,17 +106,15 @@ def parse_head(data: bytes) -> Head:
     )
 
 
-def _split(target: bytes, method: bytes) -> tuple[bytes, bytes]:
+def _split(target: bytes) -> tuple[bytes, bytes]:
     """Return the path and the query of a target."""
     absolute = _ABSOLUTE.match(target)
     if absolute is not None:
         target = target[absolute.end() :]
         target = target if target.startswith(b"/") else b"/" + target
     path, _, query = target.partition(b"?")
-    if not path.startswith(b"/") and (method, path) != (b"OPTIONS", b"*"):
+    if not path.startswith(b"/") and path != b"*":
         raise Refused(400, "the request does not name a path")
-    if _BAD_ESCAPE.search(path):
-        raise Refused(400, "the path of the request has an invalid escape")
     return path, query
 
 
