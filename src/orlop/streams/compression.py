@@ -175,7 +175,8 @@ class DecompressingReader:
         self.close()
 
     def _next(self, size: int) -> bytes:
-        parts: list[bytes] = []
+        # Pieces are copied together at once: each comes in a buffer that is much larger than a small piece.
+        small = bytearray()
         while size and not self._finished:
             decoder = self._decoder
             if decoder is None or decoder.eof:
@@ -190,13 +191,13 @@ class DecompressingReader:
                     raise self._limits.exceeded("window_size", found) from error
                 raise self._damaged(str(error)) from error
             if content:
-                parts.append(content)
                 size -= len(content)
                 self._empty = 0
                 # Many small streams give many small pieces: those that are at hand go together.
                 if len(content) >= _ENOUGH or self._at == len(self._block):
-                    break
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+                    return b"".join((small, content)) if small else content
+                small += content
+        return bytes(small)
 
     def _take(self) -> bytes:
         """Give the decoder its next input: little at first, since what a small stream leaves over is copied."""
