@@ -17,7 +17,7 @@ import pytest
 from orlop import errors
 from orlop.store.metadata_sqlite import SQLiteMetadata
 from orlop.store.metadata_sqlite_rows import SQLiteRows
-from orlop.store.metadata_sqlite_schema import CURRENT, Schema
+from orlop.store.metadata_sqlite_schema import CURRENT, Schema, lay_out, version_of
 from orlop.store.root import Store
 from orlop.streams.directory import Directory
 
@@ -194,3 +194,20 @@ def test_versions_have_steps_between_them():
     assert sorted(CURRENT.steps) == list(range(1, CURRENT.version))
     assert {int(path.stem) for path in RELEASED} <= set(range(1, CURRENT.version + 1))
     assert os.access(SCHEMAS / "dump.py", os.R_OK)
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_a_database_that_is_laid_out_meanwhile_is_no_damage(tmp_path, moment):
+    path = tmp_path / "metadata.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as first, closing(sqlite3.connect(path)) as second:
+        first.execute("PRAGMA journal_mode=WAL")
+        said: list[str] = []
+
+        def lay_out_then(statement: str) -> None:
+            said.append(statement)
+            if len(said) == moment + 1:
+                lay_out(second, str(path))
+
+        first.set_trace_callback(lay_out_then)
+        assert version_of(first, str(path)) in {0, CURRENT.version}
+        first.set_trace_callback(None)

@@ -38,6 +38,7 @@ class Schema:
 
 
 _NO_VERSION: Final = 1 << 16
+_VERSION: Final = "SELECT user_version, EXISTS(SELECT 1 FROM sqlite_schema) FROM pragma_user_version"
 
 CURRENT: Final = Schema(SCHEMA_VERSION, SCHEMA)
 """What this orlop writes. Version 1 is the first."""
@@ -49,17 +50,15 @@ def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRE
     Raises:
         StoreTooNew: a newer orlop wrote it. DatabaseDamaged: it has a version that none has.
     """
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if not 0 <= version < _NO_VERSION or (version == 0 and _has_tables(connection)):
+    # In one statement, as another process may lay the database out between two.
+    version: int
+    version, has_tables = connection.execute(_VERSION).fetchone()
+    if not 0 <= version < _NO_VERSION or (version == 0 and has_tables):
         raise damaged(path, f"it says that its schema is {version}")
     if version > schema.version:
         msg = f"{path} was written by a newer orlop (schema {version}, this one knows {schema.version}); upgrade orlop"
         raise StoreTooNew(msg)
     return version
-
-
-def _has_tables(connection: sqlite3.Connection) -> bool:
-    return connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() is not None
 
 
 def lay_out(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT) -> bool:
