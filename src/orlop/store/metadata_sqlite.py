@@ -25,6 +25,7 @@ from orlop.store.metadata_sqlite_open import connect, connect_reading, make
 from orlop.store.metadata_sqlite_rows import SQLiteRows
 from orlop.store.metadata_sqlite_schema import CURRENT, lay_out, migrate, of_schema, version_of
 from orlop.store.metadata_sqlite_shape import moment_of_shape, reading_schema, require_shape
+from orlop.store.metadata_sqlite_sound import Soundness
 from orlop.streams.files import PRIVATE, FileLock, explaining
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ class SQLiteMetadata(Metadata):
         with explaining_sqlite(self._path):
             connection = self._connection()
         rows = SQLiteRows(connection, writable=True, doubts=self._local.doubts)
+        sound: Soundness = self._local.sound
         committing = durable = False
         try:
             with self.lock(), explaining_sqlite(self._path):
@@ -165,14 +167,17 @@ class SQLiteMetadata(Metadata):
                     # Another process may be of a newer orlop.
                     version_of(connection, self._path, self._schema)
                     self._require_shape(connection)
+                    sound.begin()
                     self._local.rows = rows
                     yield rows
-                    rows.require_unneeded()
+                    if rows.gone is not None:
+                        sound.require_unneeded(rows.gone)
                     for action in rows.preparations:
                         action()
                     committing = True
                     connection.execute("COMMIT")
                     durable = True
+                    sound.committed()
                 except BaseException as error:
                     # A signal may interrupt just as COMMIT returns: then only the connection knows that it is done.
                     durable = committing and not isinstance(error, sqlite3.Error) and not connection.in_transaction
@@ -187,6 +192,7 @@ class SQLiteMetadata(Metadata):
         finally:
             if durable:
                 run_all(rows.commit_actions)
+        sound.look()
 
     def _is_undone(self, connection: sqlite3.Connection, error: BaseException) -> bool:
         """Say whether changes whose commit failed can never come back.
@@ -332,6 +338,7 @@ class SQLiteMetadata(Metadata):
                     connection.execute("PRAGMA journal_mode=WAL")
             self._require_place()
             self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
+            self._local.sound = Soundness(connection, self._path)
         except BaseException:
             connection.close()
             raise

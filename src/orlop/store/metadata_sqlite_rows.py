@@ -48,7 +48,8 @@ class SQLiteRows(PassingRows):
         super().__init__(connection)
         self.writable = writable
         self._doubts = doubts
-        self._gone: Going | None = None
+        self.gone: Going | None = None
+        """What goes with this write, if anything does."""
         self.preparations: dict[Callable[[], object], None] = {}
         self.commit_actions: list[Callable[[], object]] = []
         self.rollback_actions: list[tuple[Callable[[], object], bool]] = []
@@ -78,21 +79,16 @@ class SQLiteRows(PassingRows):
     def _going(self) -> Going:
         from orlop.store.metadata_sqlite_going import Going  # noqa: PLC0415 - few commands remove anything
 
-        if self._gone is None:
-            self._gone = Going()
-        return self._gone
+        if self.gone is None:
+            self.gone = Going()
+        return self.gone
 
     def _came(self, **digests: Digest) -> None:
         """Note what is put: if it went earlier in this write, it does not go."""
-        if self._gone is not None:
+        if self.gone is not None:
             for kind, digest in digests.items():
-                getattr(self._gone, kind).discard(str(digest))
-                self._gone.leased.discard(str(digest))
-
-    def require_unneeded(self) -> None:
-        """Raise `DatabaseDamaged` where a row still needs something that goes with this write."""
-        if self._gone is not None:
-            self._gone.require_unneeded(self.connection)
+                getattr(self.gone, kind).discard(str(digest))
+                self.gone.leased.discard(str(digest))
 
     # Images and their metadata.
 
