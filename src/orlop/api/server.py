@@ -152,6 +152,9 @@ class Server:
     def _tell(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Say what the loop can tell nobody, such as that there are no descriptors left; not the same all the time."""
         error = context.get("exception")
+        if self._ending.is_set() and isinstance(error, ValueError):
+            # A second after it could not accept, asyncio would do so again, though nobody listens any more.
+            return
         message = context["message"] if error is None else f"{context['message']} ({error})"
         if self._told.get(message, -_QUIET) + _QUIET <= loop.time():
             self._told = {**self._told, message: loop.time()} if len(self._told) < _MOST_TOLD else {}
