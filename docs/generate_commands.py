@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from orlop.cli.root import root
+from orlop.cli.root import orlop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,7 @@ statuses](errors.md) and the [differences to docker](differences.md) have pages 
 
 def document() -> str:
     """Give the whole reference."""
+    root = orlop.command()
     context = click.Context(root, info_name="orlop", terminal_width=_WIDTH, **root.context_settings)
     return "\n".join([_INTRODUCTION, *_described(context, {})])
 

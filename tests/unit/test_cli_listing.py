@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import click
 import pytest
 
+from orlop.cli.declared import WrongUsage
 from orlop.cli.listing import Field, parse_format, table
 from orlop.errors import InvalidTemplate
 
@@ -60,7 +60,7 @@ def test_templates_of_more_than_fields(text: str, lines: str, capsysbinary: pyte
 
 @pytest.mark.parametrize("text", ["{{.ID}} {{", "{{nope .ID}}", "{{if .ID}}", "{{.ID 1}}"])
 def test_what_is_outside_the_subset_is_refused_with_its_place(text: str) -> None:
-    with pytest.raises(click.BadParameter, match=r"the template cannot be used \(character \d+\)"):
+    with pytest.raises(WrongUsage, match=r"the template cannot be used \(character \d+\)"):
         parse_format(text, FIELDS, DEFAULT)
 
 
@@ -81,6 +81,6 @@ def test_json_is_an_object_a_line_escaped_as_docker_does(text: str, capsysbinary
     ["", "raw", "{{.Nope}}", "{{.ID | lower}} {{.Nope}}", "{{if .Nope}}x{{end}}", "{{range .ID}}{{$.Nope}}{{end}}"],
 )
 def test_anything_else_is_refused_with_the_fields_there_are(text: str) -> None:
-    with pytest.raises(click.BadParameter) as caught:
+    with pytest.raises(WrongUsage) as caught:
         parse_format(text, FIELDS, DEFAULT)
-    assert "{{.ID}} and {{.Tag}}" in caught.value.message
+    assert "{{.ID}} and {{.Tag}}" in caught.value.args[0]

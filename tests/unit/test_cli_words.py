@@ -14,7 +14,7 @@ import pytest
 
 from orlop.cli.main import run
 from orlop.cli.output import harmless_text
-from orlop.cli.root import root
+from orlop.cli.root import orlop as declared
 from orlop.streams.tar_write import END, member_header, padding
 from tests.needs import need
 
@@ -384,4 +384,4 @@ def test_every_command_has_a_help_for_each_option() -> None:
         for parameter in command.params:  # type: ignore[attr-defined]
             assert not isinstance(parameter, Option) or parameter.help, f"{name} {parameter.name}"
 
-    walk(root, "orlop")
+    walk(declared.command(), "orlop")

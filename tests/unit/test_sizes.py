@@ -51,7 +51,7 @@ WRONG = [
 
 
 def max_size(text: str) -> int:
-    context = prune.make_context("prune", ["--max-size", text])
+    context = prune.command().make_context("prune", ["--max-size", text])
     found = context.params["max_size"]
     assert isinstance(found, int)
     return found

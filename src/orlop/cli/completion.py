@@ -63,8 +63,8 @@ def answer(instruction: str) -> int:
     from click.shell_completion import add_completion_class, shell_complete  # noqa: PLC0415 - only shells ask for it
 
     from orlop.cli.completion_bash import Bash  # noqa: PLC0415 - as above
-    from orlop.cli.root import root  # noqa: PLC0415 - as above
+    from orlop.cli.root import orlop  # noqa: PLC0415 - as above
     from orlop.cli.session import Session  # noqa: PLC0415 - as above
 
     add_completion_class(Bash)
-    return shell_complete(root, {"obj": Session()}, "orlop", VARIABLE, instruction)
+    return shell_complete(orlop.command(), {"obj": Session()}, "orlop", VARIABLE, instruction)

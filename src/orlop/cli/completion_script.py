@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from orlop.cli.flags import Command
+from orlop.cli.declared import argument, command
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
 
 
-@click.command(cls=Command, epilog="Example: orlop completion bash >~/.local/share/bash-completion/completions/orlop")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@click.pass_context
-def completion(context: click.Context, shell: str) -> None:
+@command(epilog="Example: orlop completion bash >~/.local/share/bash-completion/completions/orlop")
+@argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(session: Session, shell: str) -> int:
     """Print a script that teaches a shell the commands, the options and the names of images."""
     from orlop.cli.completion import answer  # noqa: PLC0415 - only here
 
-    context.exit(answer(f"{shell}_source"))
+    del session
+    return answer(f"{shell}_source")

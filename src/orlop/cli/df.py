@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import click
-
 from orlop.cli import output
-from orlop.cli.flags import Command
+from orlop.cli.declared import command, option
 from orlop.cli.listing import Field, parse_format, table
 from orlop.cli.units import ZERO_TIME, go_time, human_age, human_size
 
@@ -95,10 +93,9 @@ _IMAGE_FIELDS: Final[dict[str, Field[_ImageRow]]] = {
 }
 
 
-@click.command(cls=Command, epilog="Example: orlop df -v")
-@click.option("-v", "--verbose", is_flag=True, help="List every image, and every kind of files.")
-@click.option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.Type}}: {{.Size}}.")
-@click.pass_obj
+@command(epilog="Example: orlop df -v")
+@option("-v", "--verbose", is_flag=True, help="List every image, and every kind of files.")
+@option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.Type}}: {{.Size}}.")
 def df(session: Session, *, verbose: bool, form: str | None) -> None:
     """Say what the disk is used for, and what would come free.
 

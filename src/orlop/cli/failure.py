@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import click
+import sys
 
 from orlop.cli import output
 from orlop.errors import OrlopError
@@ -17,8 +17,9 @@ def report(error: Exception, *, debug: bool) -> int:
 
         for line in traceback.format_exception(error):
             output.complain(line.rstrip("\n"))
-    if isinstance(error, click.ClickException):
-        return _usage(error)
+    # An error of usage comes from click, which is there then.
+    if "click" in sys.modules and (status := _usage(error)) is not None:
+        return status
     if isinstance(error, OSError):
         from orlop.streams.files import explained  # noqa: PLC0415 - only where something fails
 
@@ -32,7 +33,11 @@ def report(error: Exception, *, debug: bool) -> int:
     return _UNEXPECTED
 
 
-def _usage(error: click.ClickException) -> int:
+def _usage(error: Exception) -> int | None:
+    import click  # noqa: PLC0415 - there already
+
+    if not isinstance(error, click.ClickException):
+        return None
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         output.complain(error.format_message())
         return error.exit_code

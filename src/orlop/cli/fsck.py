@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from orlop.cli import output
-from orlop.cli.flags import Command
+from orlop.cli.declared import WrongUsage, command, option
 from orlop.cli.limits import archive_limit_option
 from orlop.cli.source import source_of
 
@@ -22,23 +20,22 @@ _FIELDS: Final = ("Root", "Quick", "State", "Found", "Repairs", "Problems")
 _STATUS: Final = {"clean": 0, "repaired": 8, "damaged": 6}
 
 
-@click.command(cls=Command, epilog="Examples: orlop fsck --quick; orlop fsck --repair --from images.tar")
-@click.option("--quick", is_flag=True, help="Compare rows and the sizes of files only, and read no content.")
-@click.option("--repair", is_flag=True, help="Put right what can be put right, and set aside what is bad.")
-@click.option(
+@command(epilog="Examples: orlop fsck --quick; orlop fsck --repair --from images.tar")
+@option("--quick", is_flag=True, help="Compare rows and the sizes of files only, and read no content.")
+@option("--repair", is_flag=True, help="Put right what can be put right, and set aside what is bad.")
+@option(
     "--from",
     "sources",
     metavar="FILE",
     multiple=True,
     help="An archive to take missing or damaged content from; may be given several times.",
 )
-@click.option("--empty-quarantine", is_flag=True, help="Remove for good what earlier repairs have set aside.")
+@option("--empty-quarantine", is_flag=True, help="Remove for good what earlier repairs have set aside.")
 @archive_limit_option
-@click.option("-q", "--quiet", is_flag=True, help="Draw no progress.")
-@click.option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.State}}.")
-@click.pass_context
+@option("-q", "--quiet", is_flag=True, help="Draw no progress.")
+@option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.State}}.")
 def fsck(
-    context: click.Context,
+    session: Session,
     sources: tuple[str, ...],
     *,
     quick: bool,
@@ -46,7 +43,7 @@ def fsck(
     empty_quarantine: bool,
     quiet: bool,
     form: str | None,
-) -> None:
+) -> int:
     """Look through the store for everything that is wrong, and repair it if that is asked for.
 
     Every blob is read and compared with its digest, with the layer that it should hold and with that layer's table of
@@ -59,10 +56,9 @@ def fsck(
     The exit status is 0 where nothing is damaged, 8 where that is so after a repair, and 6 where something is damaged.
     Notes are about what can be made again, or is left over.
     """
-    session: Session = context.obj
     records = _records(form) if form else None
     if sources and not repair:
-        raise click.UsageError("archives are read in a repair only; add --repair, or leave --from out")
+        raise WrongUsage("archives are read in a repair only; add --repair, or leave --from out")
     origins = [source_of(source, option="--from") for source in sources]
     from orlop.service.stores import fsck  # noqa: PLC0415 - help needs no store
 
@@ -83,7 +79,7 @@ def fsck(
     else:
         text = "".join(f"{line}\n" for line in _lines(report))
         output.write(output.harmless_text(text) if output.is_terminal() else text)
-    context.exit(_STATUS[report.state])
+    return _STATUS[report.state]
 
 
 def _lines(report: FsckReport) -> list[str]:

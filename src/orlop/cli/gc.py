@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from orlop.cli import output
-from orlop.cli.flags import Command
+from orlop.cli.declared import command, option
 from orlop.cli.units import human_size
 
 if TYPE_CHECKING:
@@ -17,10 +15,9 @@ if TYPE_CHECKING:
 _FIELDS: Final = ("Root", "DryRun", "Garbage", "Freed")
 
 
-@click.command(cls=Command, epilog="Example: orlop gc --dry-run")
-@click.option("-n", "--dry-run", is_flag=True, help="Only say what would go.")
-@click.option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Freed}}.")
-@click.pass_obj
+@command(epilog="Example: orlop gc --dry-run")
+@option("-n", "--dry-run", is_flag=True, help="Only say what would go.")
+@option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Freed}}.")
 def gc(session: Session, *, dry_run: bool, form: str | None) -> None:
     """Remove what a crash has left, and what nothing references.
 

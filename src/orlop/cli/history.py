@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import click
-
 from orlop.cli.completion import complete_names
-from orlop.cli.flags import Command
+from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.listing import Field, Template, parse_format, table
 from orlop.cli.source import archive_option, opened
 from orlop.cli.units import ZERO_TIME, human_age, human_size, rfc3339
@@ -73,16 +71,15 @@ _FIELDS: Final[dict[str, Field[_Row]]] = {
 }
 
 
-@click.command(cls=Command, epilog="Example: orlop history --no-trunc user/app:1.0")
-@click.option(
+@command(epilog="Example: orlop history --no-trunc user/app:1.0")
+@option(
     "-H/ ", "--human/--no-human", default=True, help="Print ages and rounded sizes (the default), or times and bytes."
 )
-@click.option("-q", "--quiet", is_flag=True, help="Print only IDs.")
-@click.option("--no-trunc", is_flag=True, help="Print IDs and commands whole.")
-@click.option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.CreatedBy}}.")
+@option("-q", "--quiet", is_flag=True, help="Print only IDs.")
+@option("--no-trunc", is_flag=True, help="Print IDs and commands whole.")
+@option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.CreatedBy}}.")
 @archive_option
-@click.argument("name", metavar="NAME", required=False, shell_complete=complete_names)
-@click.pass_obj
+@argument("name", metavar="NAME", required=False, shell_complete=complete_names)
 def history(
     session: Session,
     name: str | None,
@@ -109,6 +106,6 @@ def history(
         with session.open() as images:
             entries = images.history(name)
     else:
-        raise click.UsageError("Missing argument 'NAME'.")
+        raise WrongUsage("Missing argument 'NAME'.")
     now = time.time()
     chosen.print(_Row(entry, now, no_trunc, human) for entry in entries)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import click
+from orlop.cli.declared import group
 
-from orlop.cli.lazy import LazyGroup
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
 
 _COMMANDS: Final = {
     "history": "history:history",
@@ -25,11 +26,11 @@ _COMMANDS: Final = {
 }
 
 
-@click.group(
-    cls=LazyGroup,
-    commands=_COMMANDS,
+@group(
+    _COMMANDS,
     hidden=("list", "remove", "pull", "push"),
     epilog="Example: orlop image ls --filter dangling=true",
 )
-def image() -> None:
+def image(session: Session) -> None:
     """The commands about images, and prune, under docker's newer names."""
+    del session

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from orlop.cli import output
-from orlop.cli.flags import Command
+from orlop.cli.declared import WrongUsage, command, option
 from orlop.cli.units import human_size
 
 if TYPE_CHECKING:
@@ -22,12 +20,11 @@ ALL: Final = "WARNING! This will remove all images without at least one containe
 _QUESTION: Final = "Are you sure you want to continue? [y/N] "
 
 
-@click.command("prune", cls=Command, epilog="Example: orlop image prune -f --filter until=240h")
-@click.option("-a", "--all", "everything", is_flag=True, help="Remove every image: no containers use any here.")
-@click.option("-f", "--force", is_flag=True, help="Ask nothing.")
-@click.option("--filter", "filters", metavar="FILTER", multiple=True, help="Only these, such as until=240h.")
-@click.option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Reclaimed}}; with -f only.")
-@click.pass_obj
+@command("prune", epilog="Example: orlop image prune -f --filter until=240h")
+@option("-a", "--all", "everything", is_flag=True, help="Remove every image: no containers use any here.")
+@option("-f", "--force", is_flag=True, help="Ask nothing.")
+@option("--filter", "filters", metavar="FILTER", multiple=True, help="Only these, such as until=240h.")
+@option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Reclaimed}}; with -f only.")
 def image_prune(session: Session, *, everything: bool, force: bool, filters: tuple[str, ...], form: str | None) -> None:
     """Remove images that dangle: that have no tag, and are no parent of another one.
 
@@ -35,7 +32,7 @@ def image_prune(session: Session, *, everything: bool, force: bool, filters: tup
     """
     records = _records(form) if form else None
     if records is not None and not force:
-        raise click.UsageError("--format is for programs, which are not asked; give -f with it")
+        raise WrongUsage("--format is for programs, which are not asked; give -f with it")
     if not force and not confirmed(ALL if everything else DANGLING):
         return
     with session.open() as images:

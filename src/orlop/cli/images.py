@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import click
-
 from orlop.cli.completion import complete_names
-from orlop.cli.flags import Command
+from orlop.cli.declared import argument, command, option
 from orlop.cli.listing import Field, Template, parse_format, table
 from orlop.cli.source import archive_option, opened
 from orlop.cli.units import ZERO_TIME, go_time, human_age, human_size
@@ -57,18 +55,15 @@ _NAMES: Final = (_FIELDS["Repository"], _FIELDS["Tag"])
 _REST: Final = (_ID, Field[_Row]("CREATED", lambda row: _age(row) or _UNKNOWN), _FIELDS["Size"])
 
 
-@click.command(cls=Command, epilog="Example: orlop images --format '{{.Repository}}:{{.Tag}} {{.Size}}' user/app")
-@click.option("-a", "--all", "intermediate", is_flag=True, help="List intermediate images too.")
-@click.option("-q", "--quiet", is_flag=True, help="Print only IDs.")
-@click.option("--no-trunc", is_flag=True, help="Print IDs whole.")
-@click.option("--digests", is_flag=True, help="Print the digests of manifests that came with images.")
-@click.option(
-    "-f", "--filter", "filters", metavar="FILTER", multiple=True, help="Only these, such as label=stage=test."
-)
-@click.option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.ID}}.")
+@command(epilog="Example: orlop images --format '{{.Repository}}:{{.Tag}} {{.Size}}' user/app")
+@option("-a", "--all", "intermediate", is_flag=True, help="List intermediate images too.")
+@option("-q", "--quiet", is_flag=True, help="Print only IDs.")
+@option("--no-trunc", is_flag=True, help="Print IDs whole.")
+@option("--digests", is_flag=True, help="Print the digests of manifests that came with images.")
+@option("-f", "--filter", "filters", metavar="FILTER", multiple=True, help="Only these, such as label=stage=test.")
+@option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.ID}}.")
 @archive_option
-@click.argument("name", metavar="[NAME]", required=False, shell_complete=complete_names)
-@click.pass_obj
+@argument("name", metavar="[NAME]", required=False, shell_complete=complete_names)
 def images(
     session: Session,
     name: str | None,

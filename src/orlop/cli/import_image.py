@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from orlop.cli import output
 from orlop.cli.completion import complete_names
-from orlop.cli.flags import Command
+from orlop.cli.declared import argument, command, option
 from orlop.cli.limits import limit_option
 from orlop.cli.source import read_platform, source_of
 
@@ -17,20 +15,13 @@ if TYPE_CHECKING:
     from orlop.model.platform import Platform
 
 
-@click.command(
-    "import", cls=Command, epilog="""Example: tar -C rootfs -c . | orlop import -c 'CMD ["/bin/sh"]' - user/base:1.0"""
-)
-@click.option(
-    "-c", "--change", "changes", metavar="INSTRUCTION", multiple=True, help="Apply an instruction of a Dockerfile."
-)
-@click.option("-m", "--message", metavar="TEXT", help="The comment of the image.")
-@click.option(
-    "--platform", callback=read_platform, metavar="OS/ARCH", help="What the image runs on. Default: this machine's."
-)
+@command("import", epilog="""Example: tar -C rootfs -c . | orlop import -c 'CMD ["/bin/sh"]' - user/base:1.0""")
+@option("-c", "--change", "changes", metavar="INSTRUCTION", multiple=True, help="Apply an instruction of a Dockerfile.")
+@option("-m", "--message", metavar="TEXT", help="The comment of the image.")
+@option("--platform", read=read_platform, metavar="OS/ARCH", help="What the image runs on. Default: this machine's.")
 @limit_option
-@click.argument("source", metavar="FILE|URL|-")
-@click.argument("reference", metavar="[NAME]", required=False, shell_complete=complete_names)
-@click.pass_obj
+@argument("source", metavar="FILE|URL|-")
+@argument("reference", metavar="[NAME]", required=False, shell_complete=complete_names)
 def import_image(
     session: Session,
     source: str,

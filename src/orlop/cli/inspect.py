@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from orlop.cli import output
 from orlop.cli.completion import complete_names
-from orlop.cli.flags import Command
+from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.source import archive_option, opened
 from orlop.errors import InvalidTemplate, OrlopError
 
@@ -20,15 +18,12 @@ if TYPE_CHECKING:
     from orlop.service.image_service import ImageService
 
 
-@click.command(cls=Command, epilog="Example: orlop inspect user/app:1.0")
-@click.option("--raw", is_flag=True, help="Print the config of one image, byte for byte as it was loaded.")
-@click.option("-f", "--format", "form", metavar="FORMAT", help="json, or a template such as {{.Config.Env}}.")
+@command(epilog="Example: orlop inspect user/app:1.0")
+@option("--raw", is_flag=True, help="Print the config of one image, byte for byte as it was loaded.")
+@option("-f", "--format", "form", metavar="FORMAT", help="json, or a template such as {{.Config.Env}}.")
 @archive_option
-@click.argument("names", metavar="NAME...", nargs=-1, shell_complete=complete_names)
-@click.pass_context
-def inspect(
-    context: click.Context, names: tuple[str, ...], *, archive: str | None, raw: bool, form: str | None
-) -> None:
+@argument("names", metavar="NAME...", nargs=-1, shell_complete=complete_names)
+def inspect(session: Session, names: tuple[str, ...], *, archive: str | None, raw: bool, form: str | None) -> int:
     """Print all that is known of images, as JSON.
 
     It is an array, with the keys of the Docker Engine API; with a format, a
@@ -36,14 +31,13 @@ def inspect(
     ends with an error. Of an archive, all images are printed where none is
     named.
     """
-    session: Session = context.obj
     if not names and archive is None:
-        raise click.UsageError("Missing argument 'NAME...'.")
+        raise WrongUsage("Missing argument 'NAME...'.")
     if raw:
         if form:
-            raise click.UsageError("--raw and --format exclude each other")
+            raise WrongUsage("--raw and --format exclude each other")
         if len(names) > 1:
-            raise click.UsageError("--raw prints the config of one image; name one only")
+            raise WrongUsage("--raw prints the config of one image; name one only")
         if archive is not None:
             with opened(session, archive) as looked_into:
                 config = looked_into.raw_config(*names)
@@ -53,7 +47,7 @@ def inspect(
         if output.is_terminal():
             config = output.harmless_json(config.decode("utf-8", "replace")).encode()
         output.write(config)
-        return
+        return 0
     from orlop.cli.inspect_json import array  # noqa: PLC0415 - the raw bytes need none
     from orlop.service.image_document import image_document  # noqa: PLC0415 - as above
 
@@ -73,7 +67,7 @@ def inspect(
             write(document)
     for missing in errors:
         output.complain(f"Error: {missing}")
-    context.exit(errors[0].exit_code if errors else 0)
+    return errors[0].exit_code if errors else 0
 
 
 def _parsed(form: str) -> Callable[[dict[str, Any]], None]:
@@ -84,7 +78,7 @@ def _parsed(form: str) -> Callable[[dict[str, Any]], None]:
     try:
         template = Template("{{json .}}" if form == "json" else form)
     except InvalidTemplate as error:
-        raise click.BadParameter(str(error), param_hint="'--format'") from error
+        raise WrongUsage(str(error), "--format") from error
 
     def write(document: dict[str, Any]) -> None:
         text = fill(template, document)

@@ -6,8 +6,7 @@ import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
+from orlop.cli.declared import WrongUsage, option
 from orlop.errors import InvalidInput
 from orlop.model.limits import SIZES, Limits, option_of
 from orlop.model.sizes import parse_size
@@ -34,12 +33,12 @@ def archive_limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return click.option(
+    return option(
         "--limit",
         metavar="NAME=NUMBER",
         multiple=True,
-        expose_value=False,
-        callback=_read_limits,
+        read=_read_limits,
+        into="limits",
         help=text,
     )
 
@@ -54,23 +53,21 @@ def _shown(name: str) -> str:
     return str(value)
 
 
-def _read_limits(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> None:
-    if not values:
-        return
+def _read_limits(values: tuple[str, ...]) -> Limits:
     changes: dict[str, int] = {}
     for value in values:
         option, equals, text = value.partition("=")
         name = _NAMES.get(option)
         if not equals or name is None:
             msg = f"{value!r} sets none of the limits {', '.join(_NAMES)}"
-            raise click.BadParameter(msg, context, parameter)
+            raise WrongUsage(msg)
         number = read_number(text, is_size=name in SIZES)
         if number is None:
             expected = "a number of bytes, such as 64m" if name in SIZES else "a number"
             msg = f"{text!r} is no value for {option}: give {expected}, or {_NONE}"
-            raise click.BadParameter(msg, context, parameter)
+            raise WrongUsage(msg)
         changes[name] = number
-    context.obj.limits = Limits(**changes)
+    return Limits(**changes)
 
 
 def read_number(text: str, *, is_size: bool) -> int | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
-import click
-
 from orlop.cli import output
+from orlop.cli.declared import WrongUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -86,7 +85,7 @@ def parse_format(
         default: what ``table`` alone stands for.
 
     Raises:
-        click.BadParameter: it has no field, one that is not there, or what is outside the subset of templates.
+        WrongUsage: it has no field, one that is not there, or what is outside the subset of templates.
     """
     text = text.strip()
     if text == _TABLE:
@@ -120,17 +119,17 @@ def _filled(text: str, fields: Mapping[str, Field[Row]], *, table: bool) -> Fill
     try:
         filled = Filled(text, fields, table=table)
     except InvalidTemplate as error:
-        raise click.BadParameter(str(error), param_hint="'--format'") from error
+        raise WrongUsage(str(error), "--format") from error
     unknown = filled.unknown()
     if unknown is not None:
         raise _refusal(f"there is no field {unknown!r}", fields)
     return filled
 
 
-def _refusal(why: str, fields: Mapping[str, object]) -> click.BadParameter:
+def _refusal(why: str, fields: Mapping[str, object]) -> WrongUsage:
     known = _enumerated([f"{{{{.{name}}}}}" for name in sorted(fields)])
     message = f"{why}: a format is 'table', 'json', or text with fields, which are {known}."
-    return click.BadParameter(message, param_hint="'--format'")
+    return WrongUsage(message, "--format")
 
 
 def _enumerated(names: Sequence[str]) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from orlop.cli import output
-from orlop.cli.flags import Command
+from orlop.cli.declared import command, option
 from orlop.cli.limits import limit_option
 from orlop.cli.source import read_platform, source_of
 
@@ -22,16 +20,13 @@ if TYPE_CHECKING:
 _FIELDS: Final = ("ID", "Names", "Digests", "Platform", "Parent", "New", "Moved", "Format")
 
 
-@click.command(cls=Command, epilog="Examples: orlop load -i images.tar.gz; docker save alpine | orlop load")
-@click.option("-i", "--input", "source", metavar="FILE", help="What to read, instead of the standard input.")
-@click.option(
-    "--platform", callback=read_platform, metavar="OS/ARCH", help="Load only the images of this platform, not all."
-)
+@command(epilog="Examples: orlop load -i images.tar.gz; docker save alpine | orlop load")
+@option("-i", "--input", "source", metavar="FILE", help="What to read, instead of the standard input.")
+@option("--platform", read=read_platform, metavar="OS/ARCH", help="Load only the images of this platform, not all.")
 @limit_option
-@click.option("-q", "--quiet", is_flag=True, help="Draw no progress.")
-@click.option("-v", "--verbose", is_flag=True, help="Say what was found, on the standard error.")
-@click.option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.ID}}.")
-@click.pass_obj
+@option("-q", "--quiet", is_flag=True, help="Draw no progress.")
+@option("-v", "--verbose", is_flag=True, help="Say what was found, on the standard error.")
+@option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.ID}}.")
 def load(
     session: Session, source: str | None, *, platform: Platform | None, quiet: bool, verbose: bool, form: str | None
 ) -> None:

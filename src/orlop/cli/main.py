@@ -94,7 +94,7 @@ def _dispatch(session: Session, arguments: Sequence[str]) -> int:
         return answer(os.environ["_ORLOP_COMPLETE"])
     from orlop.cli.root import invoke  # noqa: PLC0415 - `--version` needs none of it
 
-    return invoke(session, arguments)
+    return invoke(session, arguments, os.environ)
 
 
 def _terminate(number: int, _: FrameType | None) -> NoReturn:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from orlop.cli import output
 from orlop.cli.completion import complete_names
-from orlop.cli.flags import Command
+from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.errors import OrlopError
 
 if TYPE_CHECKING:
@@ -19,39 +17,37 @@ if TYPE_CHECKING:
     from orlop.service.image_service import ImageService
 
 
-@click.command(cls=Command, epilog="Example: orlop pin user/app:1.0")
-@click.option("-q", "--quiet", is_flag=True, help="Print only IDs of the list.")
-@click.option("--no-trunc", is_flag=True, help="Print IDs of the list whole.")
-@click.option("--format", "form", metavar="FORMAT", help="Of the list: table, json, or a template such as {{.ID}}.")
-@click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=complete_names)
-@click.pass_context
-def pin(context: click.Context, names: tuple[str, ...], *, quiet: bool, no_trunc: bool, form: str | None) -> None:
+@command(epilog="Example: orlop pin user/app:1.0")
+@option("-q", "--quiet", is_flag=True, help="Print only IDs of the list.")
+@option("--no-trunc", is_flag=True, help="Print IDs of the list whole.")
+@option("--format", "form", metavar="FORMAT", help="Of the list: table, json, or a template such as {{.ID}}.")
+@argument("names", metavar="[NAME...]", nargs=-1, shell_complete=complete_names)
+def pin(session: Session, names: tuple[str, ...], *, quiet: bool, no_trunc: bool, form: str | None) -> int:
     """Let images stay whatever is pruned; without a NAME list those that are pinned.
 
     The image is pinned, not its name: if that moves on to another image, this one still stays. The ID of each image is
     printed. Who names a pinned image to rmi removes it.
     """
-    session: Session = context.obj
     if names:
         if form is not None or quiet or no_trunc:
-            raise click.UsageError("--format, --quiet and --no-trunc are about the list; leave the names away")
-        context.exit(_each(session, names, lambda images, name: images.pin(name)))
+            raise WrongUsage("--format, --quiet and --no-trunc are about the list; leave the names away")
+        return _each(session, names, lambda images, name: images.pin(name))
     from orlop.cli.images import ImageListing  # noqa: PLC0415 - only the list needs it
 
     listing = ImageListing(form, quiet=quiet, no_trunc=no_trunc)
     with session.open() as images:
         listing.print(images.pinned())
+    return 0
 
 
-@click.command(cls=Command, epilog="Example: orlop unpin user/app:1.0")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
-@click.pass_context
-def unpin(context: click.Context, names: tuple[str, ...]) -> None:
+@command(epilog="Example: orlop unpin user/app:1.0")
+@argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
+def unpin(session: Session, names: tuple[str, ...]) -> int:
     """Let pinned images go again when they are pruned.
 
     The ID of each image is printed, whether it was pinned or not.
     """
-    context.exit(_each(context.obj, names, lambda images, name: images.unpin(name)))
+    return _each(session, names, lambda images, name: images.unpin(name))
 
 
 def _each(session: Session, names: tuple[str, ...], verb: Callable[[ImageService, str], ImageID]) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from orlop.cli import output
-from orlop.cli.flags import Command
+from orlop.cli.declared import WrongUsage, command, option
 from orlop.cli.image_prune import ALL, DANGLING, confirmed, print_removed
 from orlop.errors import InvalidInput
 from orlop.model.sizes import human_size, parse_size
@@ -23,37 +23,32 @@ if TYPE_CHECKING:
 _FIELDS: Final = ("DryRun", "Untagged", "Deleted", "Reclaimed", "Freed", "Stored", "Left", "Images", "Layers")
 
 
-def _read_size(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
+def _read_size(text: str) -> int:
     """Read a size; what is not one is an error of usage."""
-    if text is None:
-        return None
     try:
         return parse_size(text)
     except InvalidInput as error:
-        raise click.BadParameter(str(error)) from error
+        raise WrongUsage(str(error)) from error
 
 
-@click.command(cls=Command, epilog="Example: orlop prune --keep-last 3 --max-size 20GB --dry-run")
-@click.option("-a", "--all", "everything", is_flag=True, help="Remove every image that is not pinned.")
-@click.option("--filter", "filters", metavar="FILTER", multiple=True, help="Touch only these, such as until=240h.")
-@click.option(
+@command(epilog="Example: orlop prune --keep-last 3 --max-size 20GB --dry-run")
+@option("-a", "--all", "everything", is_flag=True, help="Remove every image that is not pinned.")
+@option("--filter", "filters", metavar="FILTER", multiple=True, help="Touch only these, such as until=240h.")
+@option(
     "--keep-last",
     metavar="N",
     type=click.IntRange(min=1),
     help="Of each repository keep the tags of the N newest images, and remove the others.",
 )
-@click.option(
+@option(
     "--max-size",
     metavar="SIZE",
-    callback=_read_size,
+    read=_read_size,
     help="Remove images that were not used for longest until the store takes no more than this, such as 20GB.",
 )
-@click.option("-n", "--dry-run", is_flag=True, help="Remove nothing; say what would go and what stays, and why.")
-@click.option("-f", "--force", is_flag=True, help="Ask nothing.")
-@click.option(
-    "--format", "form", metavar="FORMAT", help="json, or a template such as {{.Freed}}; with -f or --dry-run only."
-)
-@click.pass_obj
+@option("-n", "--dry-run", is_flag=True, help="Remove nothing; say what would go and what stays, and why.")
+@option("-f", "--force", is_flag=True, help="Ask nothing.")
+@option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Freed}}; with -f or --dry-run only.")
 def prune(
     session: Session,
     *,
@@ -74,7 +69,7 @@ def prune(
     """
     records = _records(form) if form else None
     if records is not None and not (force or dry_run):
-        raise click.UsageError("--format is for programs, which are not asked; give -f or --dry-run with it")
+        raise WrongUsage("--format is for programs, which are not asked; give -f or --dry-run with it")
     if not force and not dry_run and not confirmed(_warning(keep_last, max_size, everything=everything)):
         return
     with session.open() as images:

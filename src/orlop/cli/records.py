@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from orlop.cli import output
+from orlop.cli.declared import WrongUsage
 from orlop.cli.template_values import Map, Struct
 from orlop.errors import InvalidTemplate
 from orlop.model.gojson import dumps
@@ -25,7 +24,7 @@ class Records:
         fields: the names that every record has.
 
     Raises:
-        click.BadParameter: it is neither, or has a field that is not there.
+        WrongUsage: it is neither, or has a field that is not there.
     """
 
     def __init__(self, form: str, fields: Sequence[str]) -> None:
@@ -35,17 +34,17 @@ class Records:
             return
         if "{{" not in text:
             msg = f"{text!r} is neither 'json' nor a template with fields, which are {', '.join(fields)}."
-            raise click.BadParameter(msg, param_hint="'--format'")
+            raise WrongUsage(msg, "--format")
         from orlop.cli.template import Template  # noqa: PLC0415 - JSON needs none
 
         try:
             self._template = Template(text.replace(r"\t", "\t").replace(r"\n", "\n"))
         except InvalidTemplate as error:
-            raise click.BadParameter(str(error), param_hint="'--format'") from error
+            raise WrongUsage(str(error), "--format") from error
         for name, _ in sorted(self._template.root_fields()):
             if name not in fields:
                 msg = f"there is no field {name!r}; there are {', '.join(fields)}."
-                raise click.BadParameter(msg, param_hint="'--format'")
+                raise WrongUsage(msg, "--format")
 
     def print(self, record: Mapping[str, object]) -> None:
         """Print one record: texts, integers, booleans, and lists of texts or of such records.

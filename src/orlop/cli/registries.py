@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from orlop.cli.declared import argument, command
 from orlop.errors import NotSupported
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
 
 _ANYTHING = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
@@ -13,13 +19,14 @@ def _named(words: tuple[str, ...]) -> str:
     return next((word for word in reversed(words) if not word.startswith("-")), "NAME")
 
 
-@click.command(
+@command(
     context_settings=_ANYTHING,
     epilog="Example: skopeo copy -q docker://alpine docker-archive:/dev/stdout:alpine | orlop load",
 )
-@click.argument("words", metavar="NAME", nargs=-1, type=click.UNPROCESSED)
-def pull(words: tuple[str, ...]) -> None:
+@argument("words", metavar="NAME", nargs=-1, type=click.UNPROCESSED)
+def pull(session: Session, words: tuple[str, ...]) -> None:
     """Say how to fetch an image from a registry: orlop does not talk to one yet."""
+    del session
     name = _named(words)
     # An archive has no name for a digest.
     reference = "" if "@" in name else f":{name}"
@@ -30,13 +37,14 @@ def pull(words: tuple[str, ...]) -> None:
     raise NotSupported(msg)
 
 
-@click.command(
+@command(
     context_settings=_ANYTHING,
     epilog="Example: orlop save -o app.tar user/app:1 && skopeo copy docker-archive:app.tar docker://user/app:1",
 )
-@click.argument("words", metavar="NAME", nargs=-1, type=click.UNPROCESSED)
-def push(words: tuple[str, ...]) -> None:
+@argument("words", metavar="NAME", nargs=-1, type=click.UNPROCESSED)
+def push(session: Session, words: tuple[str, ...]) -> None:
     """Say how to send an image to a registry: orlop does not talk to one yet."""
+    del session
     name = _named(words)
     msg = (
         f"orlop does not talk to registries yet; let skopeo send the image:"

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from orlop.cli import output
 from orlop.cli.completion import complete_names
-from orlop.cli.flags import Command
+from orlop.cli.declared import argument, command, option
 from orlop.cli.source import read_platform
 from orlop.errors import ImageNotFound, OrlopError, ReferenceNotFound
 
@@ -20,29 +18,25 @@ if TYPE_CHECKING:
 _FIELDS: Final = ("Untagged", "Deleted")
 
 
-@click.command(cls=Command, epilog="Example: orlop rmi user/app:1.0")
-@click.option("-f", "--force", is_flag=True, help="Remove an image that has names in several repositories.")
-@click.option("--no-prune", is_flag=True, help="Keep parents that have no name.")
-@click.option(
-    "--platform", callback=read_platform, metavar="OS/ARCH", help="Remove only images of this platform; else refuse."
-)
-@click.option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Deleted}}.")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
-@click.pass_context
+@command(epilog="Example: orlop rmi user/app:1.0")
+@option("-f", "--force", is_flag=True, help="Remove an image that has names in several repositories.")
+@option("--no-prune", is_flag=True, help="Keep parents that have no name.")
+@option("--platform", read=read_platform, metavar="OS/ARCH", help="Remove only images of this platform; else refuse.")
+@option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Deleted}}.")
+@argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 def rmi(
-    context: click.Context,
+    session: Session,
     names: tuple[str, ...],
     *,
     force: bool,
     no_prune: bool,
     platform: Platform | None,
     form: str | None,
-) -> None:
+) -> int:
     """Remove names, and images that have none left.
 
     With a name that is not there the command goes on to the next one, and ends with an error, but not with --force.
     """
-    session: Session = context.obj
     records = _records(form) if form else None
     status = 0
     with session.open() as images:
@@ -62,7 +56,7 @@ def rmi(
                     records.print({name: text if name == kind else "" for name in _FIELDS})
             # What is gone is told, however the command goes on.
             output.flush()
-    context.exit(status)
+    return status
 
 
 def _records(form: str) -> Records:

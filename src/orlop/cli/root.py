@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from orlop._version import __version__
-from orlop.cli.lazy import LazyGroup
+from orlop.cli import plain
+from orlop.cli.declared import WrongUsage, group, option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from orlop.cli.session import Session
 
@@ -39,55 +38,64 @@ _COMMANDS: Final = {
 }
 
 
-@click.group(
-    cls=LazyGroup,
-    commands=_COMMANDS,
+def _read_root(text: str) -> str:
+    if not text:
+        raise WrongUsage("a directory is needed")
+    return text
+
+
+@group(
+    _COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: orlop load -i images.tar && orlop images",
+    version=__version__,
 )
-@click.option(
+@option(
     "--root",
     metavar="DIR",
     envvar="ORLOP_ROOT",
+    read=_read_root,
+    into="root",
     help="Where the images are kept. Default: $ORLOP_ROOT, else a directory of your own, such as ~/.local/share/orlop.",
 )
-@click.option(
+@option(
     "--allow-network-fs",
     is_flag=True,
     envvar="ORLOP_ALLOW_NETWORK_FS",
+    into="allow_network",
     help="Write on network and FUSE file systems too: safe if one machine at a time uses the store.",
 )
-@click.option(
+@option(
     "--allow-foreign-owner",
     is_flag=True,
+    into="allow_foreign",
     help="Write also to a store that another user owns, or in which everybody may write; see $ORLOP_SAFE_DIRECTORY.",
 )
-@click.option("--debug", is_flag=True, help="Log to the standard error, and show tracebacks of errors.")
-@click.version_option(__version__, prog_name="orlop", message="%(prog)s %(version)s")
-@click.pass_obj
-def root(session: Session, root: str | None, *, allow_network_fs: bool, allow_foreign_owner: bool, debug: bool) -> None:
+@option("--debug", is_flag=True, into="debug", help="Log to the standard error, and show tracebacks of errors.")
+def orlop(session: Session) -> None:
     """Keep container images without a daemon, by the words of docker.
 
     Wherever a NAME is asked for it is a reference (alpine, user/app:1.0), an image ID, or the first digits of one.
     """
-    if root == "":
-        raise click.BadParameter("a directory is needed", param_hint="'--root'")
-    session.root = root
-    session.allow_network = allow_network_fs
-    session.allow_foreign = allow_foreign_owner
-    session.debug = debug
+    del session
 
 
-def invoke(session: Session, arguments: Sequence[str]) -> int:
-    """Run the command that the arguments name and give its exit status.
+def invoke(session: Session, arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run the command that the arguments name and return its exit status.
 
     Raises:
         click.ClickException: the arguments are wrong. Beside it, what the command itself raises.
     """
-    # Not `root.main`: it has statuses of its own for closed pipes and interrupts.
+    status = plain.run(session, orlop, arguments, environment)
+    if status is not None:
+        return status
+    import click  # noqa: PLC0415 - what is plain needs no parser
+
+    # Not `main`: it has statuses of its own for closed pipes and interrupts.
+    command = orlop.command()
     try:
-        with root.make_context("orlop", list(arguments), obj=session) as context:
-            root.invoke(context)
+        with command.make_context("orlop", list(arguments), obj=session) as context:
+            command.invoke(context)
     except click.exceptions.Exit as end:
         return end.exit_code
     return 0

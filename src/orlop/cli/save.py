@@ -9,7 +9,7 @@ import click
 
 from orlop.cli import output
 from orlop.cli.completion import complete_names
-from orlop.cli.flags import Command
+from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.source import read_platform
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from orlop.model.platform import Platform
 
 
-@click.command(cls=Command, epilog="Example: orlop save -o images.tar alpine user/app:1.0")
-@click.option("-o", "--output", "target", metavar="FILE", help="Where to write, instead of the standard output.")
-@click.option(
+@command(epilog="Example: orlop save -o images.tar alpine user/app:1.0")
+@option("-o", "--output", "target", metavar="FILE", help="Where to write, instead of the standard output.")
+@option(
     "--format",
     "form",
     type=click.Choice(["docker", "docker-20.10"]),
@@ -27,11 +27,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="The layout: of Docker Engine 25 and later, or of 20.10. Both load anywhere.",
 )
-@click.option(
-    "--platform", callback=read_platform, metavar="OS/ARCH", help="Save only images of this platform; else refuse."
-)
-@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
-@click.pass_obj
+@option("--platform", read=read_platform, metavar="OS/ARCH", help="Save only images of this platform; else refuse.")
+@argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 def save(session: Session, names: tuple[str, ...], target: str | None, form: str, platform: Platform | None) -> None:
     """Write images to an archive.
 
@@ -42,7 +39,7 @@ def save(session: Session, names: tuple[str, ...], target: str | None, form: str
         target = None
     if target is None and output.is_terminal():
         msg = "an archive is not for a terminal; name a file with -o, or redirect the output"
-        raise click.UsageError(msg)
+        raise WrongUsage(msg)
     with session.open() as images:
         if target is not None:
             images.save(names, target, format=form, platform=platform)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from orlop.cli import output
-from orlop.cli.flags import Command
+from orlop.cli.declared import WrongUsage, command, option
 from orlop.cli.limits import archive_limit_option, read_number
 from orlop.errors import InvalidInput, NotSupported, PermissionDenied
 
@@ -31,17 +31,15 @@ _FEWEST: Final = 8
 _NEEDED: Final = "orlop serve needs packages that are not installed; install them with: pip install 'orlop[serve]'"
 
 
-def _read_size(_: click.Context, __: click.Parameter, text: str | None) -> int | None:
-    if text is None:
-        return None
+def _read_size(text: str) -> int:
     size = read_number(text, is_size=True)
     if size is None:
-        raise click.BadParameter(f"{text!r} is not a size, such as 500m or 20g")
+        raise WrongUsage(f"{text!r} is not a size, such as 500m or 20g")
     return size
 
 
-@click.command(cls=Command, epilog="Example: orlop serve -H unix:///run/user/1000/orlop.sock")
-@click.option(
+@command(epilog="Example: orlop serve -H unix:///run/user/1000/orlop.sock")
+@option(
     "-H",
     "--host",
     "hosts",
@@ -49,26 +47,24 @@ def _read_size(_: click.Context, __: click.Parameter, text: str | None) -> int |
     multiple=True,
     help="Where to listen: unix:///path, tcp://host:port or fd:// (what systemd hands over). May be repeated.",
 )
-@click.option("-G", "--group", metavar="GROUP", help="Let the members of this group use Unix sockets too.")
-@click.option("--tls", is_flag=True, help="Encrypt connections over TCP.")
-@click.option("--tlsverify", is_flag=True, help="As --tls, and ask clients for a certificate.")
-@click.option("--tlscacert", metavar="FILE", help="Who must have signed that. Default: ~/.docker/ca.pem.")
-@click.option("--tlscert", metavar="FILE", help="The server's certificate. Default: ~/.docker/cert.pem.")
-@click.option("--tlskey", metavar="FILE", help="The server's key. Default: ~/.docker/key.pem.")
-@click.option(
+@option("-G", "--group", metavar="GROUP", help="Let the members of this group use Unix sockets too.")
+@option("--tls", is_flag=True, help="Encrypt connections over TCP.")
+@option("--tlsverify", is_flag=True, help="As --tls, and ask clients for a certificate.")
+@option("--tlscacert", metavar="FILE", help="Who must have signed that. Default: ~/.docker/ca.pem.")
+@option("--tlscert", metavar="FILE", help="The server's certificate. Default: ~/.docker/cert.pem.")
+@option("--tlskey", metavar="FILE", help="The server's key. Default: ~/.docker/key.pem.")
+@option(
     "--token-file",
     metavar="FILE",
     help="Ask clients on TCP for the token in this file, which is made with a new one where there is none.",
 )
-@click.option("--allow-anonymous", is_flag=True, help="Let anybody in on TCP: whoever reaches it can do everything.")
-@click.option("--read-only", is_flag=True, help="Only show and save images; change nothing.")
-@click.option("--access-log", metavar="FILE", help='Write a line for each request; "-" is the standard error.')
-@click.option("--max-body", metavar="SIZE", callback=_read_size, help="Take no larger uploads. Default: no limit.")
+@option("--allow-anonymous", is_flag=True, help="Let anybody in on TCP: whoever reaches it can do everything.")
+@option("--read-only", is_flag=True, help="Only show and save images; change nothing.")
+@option("--access-log", metavar="FILE", help='Write a line for each request; "-" is the standard error.')
+@option("--max-body", metavar="SIZE", read=_read_size, help="Take no larger uploads. Default: no limit.")
 @archive_limit_option
-@click.option(
-    "--max-requests", metavar="N", type=click.IntRange(1), default=256, show_default=True, help="Work on so many."
-)
-@click.option(
+@option("--max-requests", metavar="N", type=click.IntRange(1), default=256, show_default=True, help="Work on so many.")
+@option(
     "--max-transfers",
     metavar="N",
     type=click.IntRange(1, 64),
@@ -76,7 +72,7 @@ def _read_size(_: click.Context, __: click.Parameter, text: str | None) -> int |
     show_default=True,
     help="Of these, load and save so many at once; others wait.",
 )
-@click.option(
+@option(
     "--max-followers",
     metavar="N",
     type=click.IntRange(1),
@@ -84,7 +80,7 @@ def _read_size(_: click.Context, __: click.Parameter, text: str | None) -> int |
     show_default=True,
     help="Beside these, let so many clients follow events.",
 )
-@click.option(
+@option(
     "--max-connections",
     metavar="N",
     type=click.IntRange(8),
@@ -92,7 +88,7 @@ def _read_size(_: click.Context, __: click.Parameter, text: str | None) -> int |
     show_default=True,
     help="Keep so many connections for each address; idle ones make room for new ones.",
 )
-@click.option(
+@option(
     "--patience",
     metavar="SECONDS",
     type=click.FloatRange(0, min_open=True),
@@ -100,15 +96,15 @@ def _read_size(_: click.Context, __: click.Parameter, text: str | None) -> int |
     show_default=True,
     help="Give up on a client that sends or takes nothing for so long.",
 )
-@click.option(
+@option(
     "--min-rate",
     metavar="SIZE",
-    callback=_read_size,
+    read=_read_size,
     default="1k",
     show_default=True,
     help="Count less than this in a second as nothing.",
 )
-@click.option(
+@option(
     "--grace",
     metavar="SECONDS",
     type=click.FloatRange(0),
@@ -116,7 +112,6 @@ def _read_size(_: click.Context, __: click.Parameter, text: str | None) -> int |
     show_default=True,
     help="Wait so long for running requests when asked to end; then they are undone.",
 )
-@click.pass_obj
 def serve(
     session: Session,
     *,
@@ -183,7 +178,7 @@ def _addresses(hosts: tuple[str, ...], activation: Activation) -> list[Address]:
         return [Address("fd", "")]
     folder = os.environ.get("XDG_RUNTIME_DIR") or ("/run" if os.geteuid() == 0 else None)
     if folder is None:
-        raise click.UsageError("there is no $XDG_RUNTIME_DIR for a socket; name an address with --host")
+        raise WrongUsage("there is no $XDG_RUNTIME_DIR for a socket; name an address with --host")
     return [Address.parse(f"unix://{os.path.abspath(folder)}/orlop.sock")]
 
 

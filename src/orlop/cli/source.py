@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import click
-
+from orlop.cli.declared import WrongUsage, option
 from orlop.cli.limits import archive_limit_option
 
 if TYPE_CHECKING:
@@ -19,15 +18,17 @@ if TYPE_CHECKING:
 
 def archive_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``--archive``, which names an archive to look into instead of the store, and its limits."""
-    return click.option("--archive", metavar="FILE", help="Look into this archive instead; no store is needed.")(
+    return option("--archive", metavar="FILE", help="Look into this archive instead; no store is needed.")(
         archive_limit_option(command)
     )
 
 
-def read_platform(context: click.Context, parameter: click.Parameter, value: str | None) -> Platform | None:
-    """Read what ``--platform`` says; what is no platform is an error of usage."""
-    if value is None:
-        return None
+def read_platform(value: str) -> Platform:
+    """Return the platform that ``--platform`` names.
+
+    Raises:
+        WrongUsage: it is not a valid one.
+    """
     from orlop.archive.platforms import host_platform  # noqa: PLC0415 - only where the option is given
     from orlop.errors import InvalidPlatform  # noqa: PLC0415 - as above
     from orlop.model.platform import Platform  # noqa: PLC0415 - as above
@@ -35,7 +36,7 @@ def read_platform(context: click.Context, parameter: click.Parameter, value: str
     try:
         return Platform.parse(value, default=host_platform())
     except InvalidPlatform as error:
-        raise click.BadParameter(str(error), context, parameter) from error
+        raise WrongUsage(str(error)) from error
 
 
 def opened(session: Session, archive: str) -> ArchiveService:
@@ -54,14 +55,14 @@ def source_of(name: str | None, *, option: str) -> BinaryIO | str:
     """Give what a command is to read: the standard input where it names ``-`` or nothing.
 
     Raises:
-        click.UsageError: that is closed, or a terminal; ``option`` is what names a file instead.
+        WrongUsage: that is closed, or a terminal; ``option`` is what names a file instead.
     """
     if name is not None and name != "-":
         return name
     if sys.stdin is None:
         msg = f"the standard input is closed; name an archive with {option}, or redirect one into the command"
-        raise click.UsageError(msg)
+        raise WrongUsage(msg)
     if sys.stdin.isatty():
         msg = f"an archive does not come from a terminal; name a file with {option}, or redirect one into the command"
-        raise click.UsageError(msg)
+        raise WrongUsage(msg)
     return sys.stdin.buffer

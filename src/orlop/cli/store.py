@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import click
+from orlop.cli.declared import group
 
-from orlop.cli.lazy import LazyGroup
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
 
 _COMMANDS: Final = {
     "backup": "store_copies:backup",
@@ -19,6 +20,7 @@ _COMMANDS: Final = {
 }
 
 
-@click.group(cls=LazyGroup, commands=_COMMANDS, epilog="Example: orlop store backup /mnt/backup/images")
-def store() -> None:
+@group(_COMMANDS, epilog="Example: orlop store backup /mnt/backup/images")
+def store(session: Session) -> None:
     """The commands about the store itself: what it holds, whether it is whole, copies of it."""
+    del session

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from orlop.cli import output
-from orlop.cli.flags import Command
+from orlop.cli.declared import argument, command, option
 from orlop.cli.units import human_size
 
 if TYPE_CHECKING:
@@ -18,20 +16,19 @@ if TYPE_CHECKING:
     from orlop.service.stores import CopyReport
 
 _FIELDS: Final = ("Root", "Images", "Blobs", "Size", "Added")
-_QUIET: Final = click.option("-q", "--quiet", is_flag=True, help="Draw no progress.")
-_LINK: Final = click.option(
+_QUIET: Final = option("-q", "--quiet", is_flag=True, help="Draw no progress.")
+_LINK: Final = option(
     "--link", is_flag=True, help="Share the files of layers where the file system can, by hard links."
 )
-_FORMAT: Final = click.option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Size}}.")
-_TARGET: Final = click.argument("target", metavar="TARGET")
+_FORMAT: Final = option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Size}}.")
+_TARGET: Final = argument("target", metavar="TARGET")
 
 
-@click.command(cls=Command, epilog="Example: orlop store copy /srv/images")
+@command(epilog="Example: orlop store copy /srv/images")
 @_LINK
 @_QUIET
 @_FORMAT
 @_TARGET
-@click.pass_obj
 def copy(session: Session, target: str, *, link: bool, quiet: bool, form: str | None) -> None:
     """Copy the store to a new directory.
 
@@ -55,12 +52,11 @@ def copy(session: Session, target: str, *, link: bool, quiet: bool, form: str | 
     )
 
 
-@click.command(cls=Command, epilog="Example: orlop store backup /mnt/backup/images")
+@command(epilog="Example: orlop store backup /mnt/backup/images")
 @_LINK
 @_QUIET
 @_FORMAT
 @_TARGET
-@click.pass_obj
 def backup(session: Session, target: str, *, link: bool, quiet: bool, form: str | None) -> None:
     """Copy the store, or bring an earlier backup up to date.
 
@@ -85,11 +81,10 @@ def backup(session: Session, target: str, *, link: bool, quiet: bool, form: str 
     )
 
 
-@click.command(cls=Command, epilog="Example: orlop store move /srv/images")
+@command(epilog="Example: orlop store move /srv/images")
 @_QUIET
 @_FORMAT
 @_TARGET
-@click.pass_obj
 def move(session: Session, target: str, *, quiet: bool, form: str | None) -> None:
     """Move the store to a new directory.
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import click
-
 from orlop.cli import output
-from orlop.cli.flags import Command
+from orlop.cli.declared import command, option
 from orlop.cli.units import human_size
 
 if TYPE_CHECKING:
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
     from orlop.cli.session import Session
     from orlop.service.stores import StoreInfo
 
-_FORMAT: Final = click.option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Root}}.")
+_FORMAT: Final = option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Root}}.")
 _DAMAGED: Final = 6
 _INFO: Final = (
     "Root",
@@ -38,9 +36,8 @@ _INFO: Final = (
 )
 
 
-@click.command(cls=Command, epilog="Example: orlop store info --format '{{.Images}} {{.DiskBytes}}'")
+@command(epilog="Example: orlop store info --format '{{.Images}} {{.DiskBytes}}'")
 @_FORMAT
-@click.pass_obj
 def info(session: Session, *, form: str | None) -> None:
     """Say where the store is and how much it holds."""
     records = _records(form, _INFO) if form else None
@@ -53,17 +50,15 @@ def info(session: Session, *, form: str | None) -> None:
     _write("".join(f"{f'{name}:':<14}{value}\n" for name, value in _shown(found)))
 
 
-@click.command(cls=Command, epilog="Example: orlop store check --verify")
-@click.option("--verify", is_flag=True, help="Read everything and compare it with its digest.")
+@command(epilog="Example: orlop store check --verify")
+@option("--verify", is_flag=True, help="Read everything and compare it with its digest.")
 @_FORMAT
-@click.pass_context
-def check(context: click.Context, *, verify: bool, form: str | None) -> None:
+def check(session: Session, *, verify: bool, form: str | None) -> int:
     """Look for what is missing or damaged in the store.
 
     Rows are compared with each other, and with the files by their sizes. Others may use the store meanwhile. Nothing is
     repaired. The exit status is 6 where something is damaged; notes are about what can be made again, or is left over.
     """
-    session: Session = context.obj
     records = _records(form, ("Root", "Verified", "Damaged", "Problems")) if form else None
     from orlop.cli.fsck import described  # noqa: PLC0415 - one of five commands needs it
     from orlop.service.stores import check  # noqa: PLC0415 - help needs no store
@@ -83,12 +78,11 @@ def check(context: click.Context, *, verify: bool, form: str | None) -> None:
         count = len(report.damage)
         lines.append(f"{report.root}: {f'{count} damaged' if count else 'nothing is damaged'}")
         _write("".join(f"{line}\n" for line in lines))
-    context.exit(_DAMAGED if report.damage else 0)
+    return _DAMAGED if report.damage else 0
 
 
-@click.command(cls=Command, epilog="Example: orlop --root /srv/images store init --group builders")
-@click.option("--group", metavar="GROUP", help="Let the members of this group do everything in it.")
-@click.pass_obj
+@command(epilog="Example: orlop --root /srv/images store init --group builders")
+@option("--group", metavar="GROUP", help="Let the members of this group do everything in it.")
 def init(session: Session, *, group: str | None) -> None:
     """Make an empty store.
 
@@ -102,9 +96,8 @@ def init(session: Session, *, group: str | None) -> None:
     _write(f"The store at {found.root} is {whose}\n")
 
 
-@click.command(cls=Command, epilog="Example: orlop store migrate")
+@command(epilog="Example: orlop store migrate")
 @_FORMAT
-@click.pass_obj
 def migrate(session: Session, *, form: str | None) -> None:
     """Bring a store that an older orlop made up to date.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import click
+from orlop.cli.declared import group
 
-from orlop.cli.lazy import LazyGroup
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
 
 _COMMANDS: Final = {
     "df": "df:df",
@@ -14,6 +15,7 @@ _COMMANDS: Final = {
 }
 
 
-@click.group(cls=LazyGroup, commands=_COMMANDS, epilog="Example: orlop system df -v")
-def system() -> None:
+@group(_COMMANDS, epilog="Example: orlop system df -v")
+def system(session: Session) -> None:
     """The commands about the whole store, under docker's names."""
+    del session

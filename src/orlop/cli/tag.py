@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from orlop.cli.completion import complete_names
-from orlop.cli.flags import Command
+from orlop.cli.declared import argument, command
 
 if TYPE_CHECKING:
     from orlop.cli.session import Session
 
 
-@click.command(cls=Command, epilog="Example: orlop tag alpine registry.example.com/mirror/alpine:3.20")
-@click.argument("source", metavar="SOURCE", shell_complete=complete_names)
-@click.argument("target", metavar="TARGET")
-@click.pass_obj
+@command(epilog="Example: orlop tag alpine registry.example.com/mirror/alpine:3.20")
+@argument("source", metavar="SOURCE", shell_complete=complete_names)
+@argument("target", metavar="TARGET")
 def tag(session: Session, source: str, target: str) -> None:
     """Give an image one more name.
 

@@ -1,0 +1,118 @@
+"""Declared commands as click's, which read everything that people may write; see `declared`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from orlop.cli.declared import DeclaredGroup, WrongUsage
+from orlop.cli.plain import call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orlop.cli.declared import Declared, Parameter
+
+# What Go's strconv.ParseBool takes.
+_WORDS: Final = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
+
+
+class Command(click.Command):
+    """A command whose flags may be given with a value: ``--human=false`` and ``--no-trunc=true`` mean what they say."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the flag without a value, or none, in place of each that has one; then parse."""
+        flags = {name: option for option in self.params for name in option.opts if _is_flag(option)}
+        end = args.index("--") if "--" in args else len(args)
+        plain = (_without_value(arg, flags) for arg in args[:end])
+        return super().parse_args(ctx, [arg for arg in plain if arg is not None] + args[end:])
+
+
+class Group(click.Group):
+    """A group that imports a command's module when the command is asked for."""
+
+    def __init__(self, *args: Any, declared: DeclaredGroup, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._declared = declared
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names of the commands that help lists, sorted."""
+        return sorted(self._declared.places.keys() - self._declared.hidden)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """Return one command, or nothing where there is none of that name."""
+        found = self._declared.find(cmd_name)
+        return None if found is None else found.command()
+
+
+def build(declared: Declared) -> click.Command:
+    """Return a command of click that takes what is declared, and does the same."""
+    settings = dict(declared.settings)
+    version = settings.pop("version", None)
+    run = _callback(declared)
+    if version is not None:
+        click.version_option(version, prog_name=declared.name, message="%(prog)s %(version)s")(run)
+    for one in reversed(declared.parameters):
+        _decorator(one)(run)
+    if isinstance(declared, DeclaredGroup):
+        return click.group(declared.name, cls=Group, declared=declared, **settings)(run)
+    return click.command(declared.name, cls=Command, **settings)(run)
+
+
+def _callback(declared: Declared) -> Callable[..., None]:
+    def run(**values: Any) -> None:
+        context = click.get_current_context()
+        try:
+            status = call(declared, context.obj, values)
+        except WrongUsage as wrong:
+            if wrong.option is None:
+                raise click.UsageError(str(wrong)) from wrong
+            raise click.BadParameter(str(wrong), param_hint=f"'{wrong.option}'") from wrong
+        if status:
+            context.exit(status)
+
+    run.__doc__ = declared.run.__doc__
+    return run
+
+
+def _decorator(one: Parameter) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    settings = dict(one.settings)
+    if one.read is not None:
+        settings["callback"] = _reading(one)
+    if one.kind == "argument":
+        return click.argument(*one.names, **settings)
+    return click.option(*one.names, **settings)
+
+
+def _reading(one: Parameter) -> Callable[[click.Context, click.Parameter, Any], object]:
+    read = one.read
+
+    def reading(context: click.Context, parameter: click.Parameter, value: Any) -> object:
+        if read is None or value is None or value == ():
+            return one.default
+        try:
+            return read(value)
+        except WrongUsage as wrong:
+            raise click.BadParameter(str(wrong), context, parameter) from wrong
+
+    return reading
+
+
+def _is_flag(parameter: click.Parameter) -> bool:
+    return isinstance(parameter, click.Option) and parameter.is_flag
+
+
+def _without_value(arg: str, flags: dict[str, click.Parameter]) -> str | None:
+    name, equals, word = arg.partition("=")
+    if not equals or name not in flags:
+        return arg
+    if word not in _WORDS:
+        raise click.BadParameter(f"{word!r} is neither true nor false", param_hint=f"'{name}'")
+    if _WORDS[word]:
+        return name
+    # A flag that is set by default has a second name that takes it away.
+    return next(iter(flags[name].secondary_opts), None)

@@ -1,0 +1,156 @@
+"""What is read without a parser is what click reads, and runs the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orlop.cli import plain
+from orlop.cli.declared import DeclaredGroup, WrongUsage
+from orlop.cli.root import orlop
+from tests.interop.programs import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from orlop.cli.declared import Declared
+
+
+def commands(group: DeclaredGroup, *above: str) -> Iterator[tuple[str, Declared]]:
+    for name in group.places:
+        found = group.find(name)
+        assert found is not None
+        words = (*above, name)
+        yield " ".join(words), found
+        if isinstance(found, DeclaredGroup):
+            yield from commands(found, *words)
+
+
+ALL = {"": orlop, **dict(commands(orlop))}
+VALUES = [
+    "",
+    "-",
+    "a",
+    "a/b:1",
+    "table",
+    "json",
+    "{{.ID}}",
+    "10GB",
+    "1",
+    "0",
+    "linux/arm64",
+    "members=3",
+    "é",
+    "--",
+    "x=y",
+]
+
+
+def words_of(declared: Declared) -> st.SearchStrategy[list[str]]:
+    """Words of a command, most of which fit."""
+    options = [word for one in declared.parameters for word in one.words]
+    odd = [
+        "--nope",
+        "-x",
+        "-qa",
+        "--quiet=true",
+        "--format=json",
+        "--filter=a=b",
+        "-fjson",
+        "--help",
+        "-h",
+        "--root=/a",
+    ]
+    several = st.sampled_from([*options, *VALUES, *odd])
+    pairs = st.tuples(st.sampled_from(options or ["-q"]), st.sampled_from(VALUES)).map(list)
+    return st.lists(st.one_of(several.map(lambda word: [word]), pairs), max_size=6).map(lambda many: [*chain(*many)])
+
+
+def clicked(declared: Declared, words: list[str], variables: Mapping[str, str]) -> dict[str, object] | None:
+    """The values that click gives to a command's parameters, or nothing where it refuses the words or ends."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("ORLOP_ROOT", "ORLOP_ALLOW_NETWORK_FS"):
+            patch.delenv(name, raising=False)
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        try:
+            with declared.command().make_context("x", list(words)) as context:
+                return {one.dest: context.params[one.dest] for one in declared.parameters}
+        except (click.ClickException, click.exceptions.Exit):
+            return None
+
+
+@pytest.mark.parametrize("name", ALL)
+@given(data=st.data())
+def test_plain_words_mean_what_click_reads(name, data):
+    declared = ALL[name]
+    words = data.draw(words_of(declared))
+    variables = data.draw(
+        st.sampled_from([{}, {"ORLOP_ROOT": "/r"}, {"ORLOP_ROOT": ""}, {"ORLOP_ALLOW_NETWORK_FS": "1"}])
+    )
+    rest = list(words)
+    try:
+        read = plain.read(declared, rest, variables)
+    except WrongUsage:
+        read = None
+    if isinstance(declared, DeclaredGroup) and (not rest or rest[0] not in declared.places):
+        # Then there is no command to run, and click explains it.
+        return
+    if read is not None:
+        assert read == clicked(declared, words, variables)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_command_without_words_is_plain_where_it_may_be(name):
+    declared = ALL[name]
+    if not isinstance(declared, DeclaredGroup):
+        assert plain.read(declared, [], {}) in (None, clicked(declared, [], {}))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["images"],
+        ["images", "-a", "--no-trunc", "--filter", "dangling=true", "--format", "{{.ID}}"],
+        ["image", "ls", "-q"],
+        ["inspect", "a", "b", "--format", "{{.Id}}"],
+        ["history", "-q", "a"],
+        ["tag", "a", "b"],
+        ["rmi", "-f", "a", "b"],
+    ],
+)
+def test_what_people_write_often_is_plain(words):
+    declared: Declared = orlop
+    rest = ["--root", "/r", *words]
+    while isinstance(declared, DeclaredGroup):
+        assert plain.read(declared, rest, {}) is not None
+        found = declared.find(rest.pop(0))
+        assert found is not None
+        declared = found
+    assert plain.read(declared, rest, {}) is not None
+
+
+_RUN = """
+import sys
+from orlop.cli.main import run
+
+status = run(sys.argv[1:])
+sys.exit("click was imported" if "click" in sys.modules else 0)
+"""
+
+
+@pytest.mark.parametrize("words", ["images", "tag a:1 b:1", "history a:1", "inspect a:1", "--version"])
+def test_a_plain_command_imports_no_parser(tmp_path: Path, words: str) -> None:
+    argv = [sys.executable, "-c", _RUN, *words.split()]
+    done = subprocess.run(
+        argv, env=environment(ORLOP_ROOT=str(tmp_path / "root")), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
