@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -34,8 +35,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_configure() -> None:
-    """Let no test start a program that it did not ask for: it would fail on the machine of somebody else."""
+    """Let tests do the same everywhere: start no program that they did not ask for, and be interrupted by Ctrl-C."""
     sys.addaudithook(needs.check_programs)
+    # A shell lets what it runs in the background ignore Ctrl-C, and whatever that starts ignores it too.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -28,7 +28,7 @@ def tar_of(made: Made) -> bytes:
         for name, content in made.members:
             member = tarfile.TarInfo(name)
             if content is None:
-                member.type = tarfile.DIRTYPE
+                member.type, member.mode = tarfile.DIRTYPE, 0o755
             elif isinstance(content, str):
                 member.type, member.linkname = tarfile.SYMTYPE, content
             else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import OrlopError
 from orlop.model.digest import DiffID, Digest
 from orlop.store.blobs import blob_name, toc_name
-from orlop.store.leases import EVERYTHING
+from orlop.store.leases import EVERYTHING, LEFT
 from orlop.store.problem import DAMAGE, NOTE, Problem
 from orlop.store.trust import DIRECTORIES, QUARANTINE
 from orlop.streams.directory import ForeignFile, kind_of
@@ -180,7 +180,8 @@ class FilesLook:
                 message = f"{path} was left by a process that died; orlop gc removes it"
                 yield Problem(NOTE, "unfinished", path, message)
         for name in leases:
-            if name not in alive:
+            # What has become loose while it was held has no owner, and waits for the next removal.
+            if name not in alive and name != LEFT:
                 message = f"the lease {name} was left by a process that died; orlop gc removes it"
                 yield Problem(NOTE, "lease-dead", name, message)
 
