@@ -14,7 +14,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from orlop.errors import NoSpace, StoreClosed, StoreDamaged, StoreInUse, StoreMoved
+from orlop.errors import NoSpace, StoreClosed, StoreDamaged, StoreInUse
 from orlop.store.metadata import Metadata
 from orlop.store.metadata_sqlite_copy import CurrentCopy
 from orlop.store.metadata_sqlite_doubts import NO_DOUBTS, first_look, look_through, moment_of
@@ -22,6 +22,7 @@ from orlop.store.metadata_sqlite_errors import explaining_sqlite, run_all
 from orlop.store.metadata_sqlite_forks import BLOCKS
 from orlop.store.metadata_sqlite_log import journal_fault, log_fault, opening, require_whole_log
 from orlop.store.metadata_sqlite_open import connect, connect_reading, make
+from orlop.store.metadata_sqlite_place import Place
 from orlop.store.metadata_sqlite_rows import SQLiteRows
 from orlop.store.metadata_sqlite_schema import CURRENT, lay_out, migrate, of_schema, version_of
 from orlop.store.metadata_sqlite_shape import moment_of_shape, reading_schema, require_shape
@@ -79,7 +80,7 @@ class SQLiteMetadata(Metadata):
         self._refusal = refusal
         self._modes = modes
         self._schema = schema
-        self._place: tuple[int, int] | None = None
+        self._place = Place(root, self._file)
         self._local = threading.local()
         self._guard = threading.Lock()
         self._connections: dict[Thread, sqlite3.Connection] = {}
@@ -221,7 +222,7 @@ class SQLiteMetadata(Metadata):
                 connection.close()
             self._connections = {}
             self._local = threading.local()
-            self._place = None
+            self._place.forget()
             self._copy.drop()
 
     def end(self) -> None:
@@ -336,7 +337,7 @@ class SQLiteMetadata(Metadata):
                 # Who moves a store, and some tools that copy databases, end the log.
                 with self.lock():
                     connection.execute("PRAGMA journal_mode=WAL")
-            self._require_place()
+            self._place.require_database()
             self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
             self._local.sound = Soundness(connection, self._path)
         except BaseException:
@@ -361,40 +362,12 @@ class SQLiteMetadata(Metadata):
                 with suppress(FileNotFoundError):
                     lock.acquire()
                 if not lock.is_current():
-                    raise self._moved()
-                if self._place is not None:
-                    self._require_place()
-                else:
-                    self._require_root()
+                    raise self._place.moved()
+                self._place.require()
             with BLOCKS.block(writing=True):
                 yield
         finally:
             lock.release()
-
-    def _require_place(self) -> None:
-        """Check that all connections are to what has the database's name now."""
-        self._require_root()
-        state = self._file.state()
-        if state is None:
-            raise self._moved()
-        if self._place is None:
-            self._place = (state.st_dev, state.st_ino)
-        elif self._place != (state.st_dev, state.st_ino):
-            raise self._moved()
-
-    def _require_root(self) -> None:
-        """Check that the store's directory is still the one that has its path."""
-        try:
-            state = os.stat(self._root.path)
-        except (FileNotFoundError, NotADirectoryError):
-            raise self._moved() from None
-        if not os.path.samestat(state, self._root.state()):
-            raise self._moved()
-
-    def _moved(self) -> StoreMoved:
-        return StoreMoved(
-            f"the store at {self._root.path} was moved or removed while it was open; open it where it is now"
-        )
 
     def problems(self, *, verify: bool) -> list[RowProblem]:
         """Look through all rows for what is wrong; with ``verify`` hash also what is named by its digest.
@@ -517,7 +490,7 @@ class SQLiteMetadata(Metadata):
         require_whole_log(self._path)
         connection = connect(self._copy.file()) if self._copy.is_needed() else connect_reading(self._file)
         try:
-            self._require_root()
+            self._place.require_root()
             with reading_schema(self._path):
                 connection = of_schema(connection, self._file, self._schema)
             self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
