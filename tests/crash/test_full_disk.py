@@ -15,6 +15,7 @@ import pytest
 
 import orlop
 from orlop import errors
+from tests.crash.repairs import spoil_table
 from tests.invariants import broken
 from tests.needs import need_mounts
 from tests.unit.layouts import packed, sha256
@@ -255,3 +256,21 @@ def test_a_store_that_cannot_be_made_on_a_full_disk_is_told_so_and_made_later(di
     filling.unlink()
     assert command(disk / "root", "images") == (0, "")
     assert command(disk / "root", "fsck") == (0, "")
+
+
+@pytest.mark.parametrize("leave", [0, 64 << 10, 160 << 10])
+def test_a_database_is_not_repaired_on_a_full_disk_and_is_as_it_was(root: Path, disk: Path, leave: int) -> None:
+    before = holds(root)
+    spoil_table(root)
+    content = (root / "metadata.db").read_bytes()
+    fill(disk / "others", leave=leave)
+    status, told = command(root, "fsck", "--repair")
+    assert (status, len(told.splitlines())) == (7, 1), told
+    assert "no space left" in told
+    assert (root / "metadata.db").read_bytes() == content
+    status, told = command(root, "images")
+    assert status == 6, told
+    (disk / "others").unlink()
+    assert command(root, "fsck", "--repair")[0] in {0, 8}
+    assert holds(root) == before
+    assert broken(root) == []

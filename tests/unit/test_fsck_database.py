@@ -244,3 +244,14 @@ def test_after_a_flip_in_any_frame_of_the_log_everything_comes_back(data, tmp_pa
     log = root / "metadata.db-wal"
     flips = pages(log, chance, _FLIPS, 4120, 32)
     brought_back(root, tmp_path, "metadata.db-wal", flips[:: 1 if LONG else 3], record_property)
+
+
+@pytest.mark.parametrize("bit", [0, 1, 4, 15, 16, 31])
+def test_a_bit_that_flips_in_the_version_makes_no_database_newer(whole, root, bit):
+    before = rows(whole)
+    version = (1 ^ (1 << bit)) - (1 << 32 if bit == 31 else 0)
+    sql(root, f"PRAGMA user_version = {version}")
+    with pytest.raises(errors.DatabaseDamaged), orlop.open(root) as store:
+        store.images()
+    assert stores.fsck(root, repair=True).damage == ()
+    assert rows(root) == before

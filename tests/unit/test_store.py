@@ -737,6 +737,7 @@ class TestRoots:
         database = tmp_path / "root" / "metadata.db"
         with closing(sqlite3.connect(database)) as connection, connection:
             connection.execute("PRAGMA user_version = 99")
+            connection.execute("CREATE TABLE later (id)")
         connection.close()
         before = database.read_bytes()
         with pytest.raises(errors.StoreTooNew, match="upgrade"), orlop.open(tmp_path / "root") as images:

@@ -14,7 +14,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from orlop.errors import NoSpace, StoreClosed, StoreDamaged, StoreInUse
+from orlop.errors import DatabaseDamaged, NoSpace, StoreClosed, StoreDamaged, StoreInUse
 from orlop.store.metadata import Metadata
 from orlop.store.metadata_sqlite_copy import CurrentCopy
 from orlop.store.metadata_sqlite_doubts import NO_DOUBTS, first_look, look_through, moment_of
@@ -116,6 +116,8 @@ class SQLiteMetadata(Metadata):
             try:
                 with explaining_sqlite(self._path):
                     connection, own = self._connect_reading(), True
+            except DatabaseDamaged:
+                raise
             except StoreDamaged:
                 # A store that could not be laid out holds nothing because the disk is full.
                 raise full from None

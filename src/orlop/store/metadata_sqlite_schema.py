@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import StoreDamaged, StoreTooNew
 from orlop.store.metadata_sqlite_errors import damaged
 from orlop.store.metadata_sqlite_open import connect, make
+from orlop.store.metadata_sqlite_shape import LAID_OUT, shape_faults
 from orlop.store.metadata_sqlite_tables import SCHEMA, SCHEMA_VERSION
 from orlop.streams.files import explaining
 
@@ -48,7 +49,8 @@ def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRE
     """Give the version of a database, 0 for an empty one.
 
     Raises:
-        StoreTooNew: a newer orlop wrote it. DatabaseDamaged: it has a version that none has.
+        StoreTooNew: a newer orlop wrote it. DatabaseDamaged: it has a version that none has, or says that it is newer
+            and has the shape of this one: a bit has flipped.
     """
     # In one statement, as another process may lay the database out between two.
     version: int
@@ -56,6 +58,8 @@ def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRE
     if not 0 <= version < _NO_VERSION or (version == 0 and has_tables):
         raise damaged(path, f"it says that its schema is {version}")
     if version > schema.version:
+        if schema.version in LAID_OUT and not shape_faults(connection, schema.version):
+            raise damaged(path, f"it says that its schema is {version}, and has that of {schema.version}")
         msg = f"{path} was written by a newer orlop (schema {version}, this one knows {schema.version}); upgrade orlop"
         raise StoreTooNew(msg)
     return version

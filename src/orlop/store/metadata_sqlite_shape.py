@@ -55,13 +55,19 @@ class ShapeFault(NamedTuple):
         return f"the {self.type} {self.name!r} is not of this version"
 
 
-def shape_faults(connection: sqlite3.Connection) -> list[ShapeFault]:
+def shape_faults(connection: sqlite3.Connection, version: int | None = None) -> list[ShapeFault]:
     """Return what is wrong with the shape of a database; nothing is known of a version that this orlop does not have.
+
+    Args:
+        connection: to the database.
+        version: the one whose shape is expected; by default the one that the database says it has.
 
     Raises:
         sqlite3.Error: the schema cannot be read.
     """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version is None:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        assert version is not None
     expected = LAID_OUT.get(version)
     if expected is None:
         return []
