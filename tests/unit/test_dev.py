@@ -70,3 +70,22 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "made by something else" in done.stderr
     assert (tmp_path / "venv" / "mine").exists()
+
+
+def test_two_at_once_make_one_environment(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    pip = f'echo "pip begins" >>{said}; sleep 0.2; echo "pip ends" >>{said}'
+    fake = f"""
+case "$1 $2" in
+"-m venv") mkdir "$3/bin" && cp "$0" "$3/bin/python" && echo venv >>{said} ;;
+"-m pip") {pip} ;;
+*) exec {sys.executable} "$@" ;;
+esac"""
+    env = {**os.environ, "PYTHON": script(tmp_path / "python3", fake), "ORLOP_DEV_VENV": str(tmp_path / "venv")}
+    both = [
+        subprocess.Popen([TOP / "dev", "run", "true"], env=env, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    errors = [one.communicate(timeout=60)[1] for one in both]
+    assert [one.returncode for one in both] == [0, 0], errors
+    assert said.read_text().split("\n")[:-1] == ["venv", *["pip begins", "pip ends"] * 2]
+    assert sum("making" in text for text in errors) == 1
