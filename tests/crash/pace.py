@@ -2,7 +2,8 @@
 
 `./dev test` takes every fourth one, ``ORLOP_PACE=16`` every sixteenth (so `.ci/bare`), ``ORLOP_PACE=1`` all of them;
 ``ORLOP_LONG=1`` also those that hardly differ. Which ones a command gets follows from its name, so that together they
-cover more than each alone, and a run finds what the one before it found.
+cover more than each alone, and a run finds what the one before it found. From 16 on, three of four of the tests that
+take long are left out as well (`tests/conftest.py`).
 """
 
 from __future__ import annotations
