@@ -10,11 +10,12 @@ import click
 from orlop.cli.completion import complete_names
 from orlop.cli.flags import Command
 from orlop.cli.listing import Field, Template, parse_format, table
-from orlop.cli.source import archive_option, opened
+from orlop.cli.source import archive_option, opened, platform_option
 from orlop.cli.units import ZERO_TIME, human_age, human_size, rfc3339
 
 if TYPE_CHECKING:
     from orlop.cli.session import Session
+    from orlop.model.platform import Platform
     from orlop.service.history import HistoryEntry
 
 _CREATED_BY_COLUMNS: Final = 45
@@ -80,6 +81,7 @@ _FIELDS: Final[dict[str, Field[_Row]]] = {
 @click.option("-q", "--quiet", is_flag=True, help="Print only IDs.")
 @click.option("--no-trunc", is_flag=True, help="Print IDs and commands whole.")
 @click.option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.CreatedBy}}.")
+@platform_option("Show the history of the image of this platform; else refuse.")
 @archive_option
 @click.argument("name", metavar="NAME", required=False, shell_complete=complete_names)
 @click.pass_obj
@@ -87,6 +89,7 @@ def history(
     session: Session,
     name: str | None,
     *,
+    platform: Platform | None,
     archive: str | None,
     human: bool,
     quiet: bool,
@@ -103,11 +106,11 @@ def history(
         template = Template((_FIELDS["ID"],), table=False)
     chosen = parse_format(form, _FIELDS, template) if form else template
     if archive is not None:
-        with opened(session, archive) as looked_into:
+        with opened(session, archive, platform) as looked_into:
             entries = looked_into.history(name)
     elif name is not None:
         with session.open() as images:
-            entries = images.history(name)
+            entries = images.history(name, platform=platform)
     else:
         raise click.UsageError("Missing argument 'NAME'.")
     now = time.time()

@@ -10,7 +10,7 @@ from orlop.cli import output
 from orlop.cli.completion import complete_names
 from orlop.cli.flags import Command
 from orlop.cli.limits import limit_option
-from orlop.cli.source import read_platform, source_of
+from orlop.cli.source import platform_option, source_of
 
 if TYPE_CHECKING:
     from orlop.cli.session import Session
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     "-c", "--change", "changes", metavar="INSTRUCTION", multiple=True, help="Apply an instruction of a Dockerfile."
 )
 @click.option("-m", "--message", metavar="TEXT", help="The comment of the image.")
-@click.option(
-    "--platform", callback=read_platform, metavar="OS/ARCH", help="What the image runs on. Default: this machine's."
-)
+@platform_option("What the image runs on. Default: this machine's.")
 @limit_option
 @click.argument("source", metavar="FILE|URL|-")
 @click.argument("reference", metavar="[NAME]", required=False, shell_complete=complete_names)

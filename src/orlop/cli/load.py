@@ -9,7 +9,7 @@ import click
 from orlop.cli import output
 from orlop.cli.flags import Command
 from orlop.cli.limits import limit_option
-from orlop.cli.source import read_platform, source_of
+from orlop.cli.source import platform_option, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +24,7 @@ _FIELDS: Final = ("ID", "Names", "Digests", "Platform", "Parent", "New", "Moved"
 
 @click.command(cls=Command, epilog="Examples: orlop load -i images.tar.gz; docker save alpine | orlop load")
 @click.option("-i", "--input", "source", metavar="FILE", help="What to read, instead of the standard input.")
-@click.option(
-    "--platform", callback=read_platform, metavar="OS/ARCH", help="Load only the images of this platform, not all."
-)
+@platform_option("Load only the images of this platform, not all.")
 @limit_option
 @click.option("-q", "--quiet", is_flag=True, help="Draw no progress.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what was found, on the standard error.")

@@ -9,7 +9,7 @@ import click
 from orlop.cli import output
 from orlop.cli.completion import complete_names
 from orlop.cli.flags import Command
-from orlop.cli.source import read_platform
+from orlop.cli.source import platform_option
 from orlop.errors import ImageNotFound, OrlopError, ReferenceNotFound
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ _FIELDS: Final = ("Untagged", "Deleted")
 @click.command(cls=Command, epilog="Example: orlop rmi user/app:1.0")
 @click.option("-f", "--force", is_flag=True, help="Remove an image that has names in several repositories.")
 @click.option("--no-prune", is_flag=True, help="Keep parents that have no name.")
-@click.option(
-    "--platform", callback=read_platform, metavar="OS/ARCH", help="Remove only images of this platform; else refuse."
-)
+@platform_option("Remove only images of this platform; else refuse.")
 @click.option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Deleted}}.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 @click.pass_context

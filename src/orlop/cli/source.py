@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from orlop.cli.completion import complete_platforms
 from orlop.cli.limits import archive_limit_option
 
 if TYPE_CHECKING:
@@ -24,7 +25,14 @@ def archive_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-def read_platform(context: click.Context, parameter: click.Parameter, value: str | None) -> Platform | None:
+def platform_option(help_: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what gives a command ``--platform``, a platform or None."""
+    return click.option(
+        "--platform", callback=_read_platform, metavar="OS/ARCH", help=help_, shell_complete=complete_platforms
+    )
+
+
+def _read_platform(context: click.Context, parameter: click.Parameter, value: str | None) -> Platform | None:
     """Read what ``--platform`` says; what is no platform is an error of usage."""
     if value is None:
         return None
@@ -38,8 +46,10 @@ def read_platform(context: click.Context, parameter: click.Parameter, value: str
         raise click.BadParameter(str(error), context, parameter) from error
 
 
-def opened(session: Session, archive: str) -> ArchiveService:
+def opened(session: Session, archive: str, platform: Platform | None = None) -> ArchiveService:
     """Open an archive to look into, with the session's limits; use it as a context manager.
+
+    With a platform there are only the images of that one.
 
     Raises:
         InvalidInput, IntegrityError, NotFound, StorageError: see `orlop.Archive`.
@@ -47,7 +57,7 @@ def opened(session: Session, archive: str) -> ArchiveService:
     import orlop  # noqa: PLC0415 - as for stores
 
     source = source_of(archive, option="--archive")
-    return orlop.ArchiveService(source, limits=session.limits or orlop.Limits())
+    return orlop.ArchiveService(source, platform=platform, limits=session.limits or orlop.Limits())
 
 
 def source_of(name: str | None, *, option: str) -> BinaryIO | str:
