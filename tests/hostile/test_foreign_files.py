@@ -298,6 +298,20 @@ def test_nothing_outside_changes_whatever_has_the_place_of_a_stores_own(place, n
             assert "symbolic link" in said
 
 
+@pytest.mark.parametrize("name", [name for name in DIRECTORIES if name != "quarantine"])
+def test_a_repair_sets_aside_what_has_the_place_of_a_directory(place, name):
+    replace(place / "root" / name, "link", place / "outside")
+    before = everything(place / "outside")
+    status, said = tried(place, ("tag", NAME, "new:1"))
+    assert (status, said.count("\n"), "symbolic link" in said) == (7, 1, True)
+    status, said = tried(place, ("fsck", "--repair"))
+    assert status in {6, 8}, said
+    assert not (place / "root" / name).is_symlink()
+    assert tried(place, ("load", "-i", "TAR"))[0] == 0
+    assert tried(place, ("fsck",))[0] == 0
+    assert everything(place / "outside") == before
+
+
 def test_a_journal_that_names_a_file_elsewhere_removes_nothing(place):
     # SQLite removes the "super-journal" that a journal names, once it has rolled the journal back.
     target = place / "outside" / "file"
