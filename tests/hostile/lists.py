@@ -370,6 +370,17 @@ def platforms(count: int, **more: Any) -> Files:
     return layout.top(layout.index(*found, **more)).files
 
 
+def one_name(count: int) -> Files:
+    """Images for very many processors, side by side under one name."""
+    layout = Layout()
+    tops = []
+    for number in range(count):
+        kept = layout.document({"architecture": f"a{number}", "os": "linux", "rootfs": {"type": "layers"}}, CONFIG)
+        top = layout.document({"schemaVersion": 2, "mediaType": MANIFEST, "config": kept, "layers": []}, MANIFEST)
+        tops.append(top | {"annotations": {NAME: "a:1", "org.opencontainers.image.ref.name": "1"}})
+    return layout.top(*tops).files
+
+
 def attested(count: int) -> Files:
     """An image with very many artifacts that speak of it."""
     layout = Layout()
@@ -470,6 +481,7 @@ ARCHIVES = (
         ),
     ),
     Growing("platforms of an index", 300, loaded(platforms)),
+    Growing("platforms of a name in a layout", 300, loaded(one_name)),
     Growing("artifacts about an image", 500, loaded(attested)),
     Growing("descriptors of one manifest", 1500, loaded(same_manifest)),
     Growing("folders of version 1", 60, loaded(folders)),

@@ -79,12 +79,22 @@ def platform(architecture: str, **more: str) -> Descriptor:
     return {"platform": {"os": "linux", "architecture": architecture} | more}
 
 
-def two_of(first: dict[str, str], second: dict[str, str], **more: Any) -> Files:
-    """A layout of two images whose descriptors have these annotations."""
+def two_of(first: dict[str, str], second: dict[str, str], *, says: Descriptor | None = None, **more: Any) -> Files:
+    """A layout of two images whose descriptors have these annotations; that of the second also says something else."""
     layout = Layout()
     one = layout.image("one", annotations=first)
-    two = layout.image("two", annotations=second, **more)
+    two = layout.image("two", annotations=second, **more) | (says or {})
     return layout.top(one, two).files
+
+
+def flat(*architectures: str, names: dict[str, str] = NAMES) -> Files:
+    """A layout of images whose descriptors have one name and, all but the first, a platform."""
+    layout = Layout()
+    images = [
+        layout.image(str(number), architecture=each, platform=bool(number), annotations=names)
+        for number, each in enumerate(architectures)
+    ]
+    return layout.top(*images).files
 
 
 def other_layers(change: Callable[[Layout, list[Descriptor]], list[Descriptor]]) -> Files:
@@ -231,12 +241,63 @@ REFUSED: dict[str, tuple[Callable[[], Files | bytes], str]] = {
         lambda: two_of({NAME: "app"}, {NAME: "docker.io/library/app:latest"}),
         "two images",
     ),
-    "a name for images of two platforms": (
-        lambda: two_of(NAMES, NAMES, architecture="arm64", platform=True),
+    "a name for an image whose descriptor has another platform": (
+        lambda: two_of(NAMES, NAMES, says=platform("arm64")),
         "two images",
     ),
-    "a name for an image whose descriptor has another platform": (
-        lambda: two_of(NAMES, NAMES, **platform("arm64")),
+    "a name for an image whose config has another platform": (
+        lambda: two_of(NAMES, NAMES, architecture="arm64", says=platform("amd64")),
+        "two images",
+    ),
+    "a name for an image of another platform that is marked as of none": (
+        lambda: two_of(NAMES, NAMES, architecture="arm64", says=platform("unknown", os="unknown")),
+        "two images",
+    ),
+    "a name for images of two variants of a processor": (
+        lambda: two_of(NAMES, NAMES, variant="v2", platform=True),
+        "two images",
+    ),
+    "a name for images of one platform in two spellings": (
+        lambda: two_of(NAMES, NAMES, architecture="x86_64", platform=True),
+        "two images",
+    ),
+    "a name for images of which one is for no platform": (
+        lambda: two_of(NAMES, NAMES, architecture=""),
+        "two images",
+    ),
+    "a name for images of two platforms, and one of the first again": (lambda: flat("amd64", "arm64", "amd64"), "two"),
+    "a name for images of two platforms, and one of the second again": (lambda: flat("amd64", "arm64", "arm64"), "two"),
+    "a name for images of two platforms, and an index": (
+        lambda: (
+            (layout := Layout())
+            .top(
+                layout.image("one", annotations=NAMES),
+                layout.image("two", architecture="arm64", annotations=NAMES),
+                layout.index(layout.image("three", architecture="s390x"), annotations=NAMES),
+            )
+            .files
+        ),
+        "two images",
+    ),
+    "a name for images of two platforms, of which manifest.json lists one": (
+        lambda: both(
+            layout := Layout(),
+            [listed(layout, one := layout.image("one"), "app:1")],
+            one | {"annotations": NAMES},
+            layout.image("two", architecture="arm64", annotations=NAMES),
+        ),
+        "another image",
+    ),
+    "a tag alone for an image twice under two platforms, and for another one": (
+        lambda: (
+            (layout := Layout())
+            .top(
+                (one := layout.image("one", architecture="arm64", annotations={REF: "1"})) | platform("arm64"),
+                one | platform("amd64"),
+                layout.image("two", annotations={REF: "1"}),
+            )
+            .files
+        ),
         "two images",
     ),
     "a name for an image that is marked as an attestation": (
@@ -319,6 +380,9 @@ HARMLESS: dict[str, Callable[[], Files | bytes]] = {
     "an index of which manifest.json lists one image": nested_and_named,
     "a name twice for one image in two forms": same_twice,
     "a name twice in manifest.json for one image": lambda: docker_of(entry(), entry()),
+    "a name for images of three platforms": lambda: flat("amd64", "arm64", "s390x"),
+    "a tag alone for images of two platforms": lambda: flat("arm64", "amd64", names={REF: "1"}),
+    "a tag alone, and as that of a name for another platform": lambda: two_of({REF: "1"}, NAMES, architecture="arm64"),
     "two names of one tag": lambda: two_of({NAME: "a:1", REF: "1"}, {NAME: "b:1", REF: "1"}),
     "a signature that only index.json lists": signed,
     "an index.json that lists more": lambda: tops_of(NAMES, {NAME: "other:1", REF: "1"}),

@@ -107,6 +107,72 @@ def test_a_download_that_drips_ends_when_patience_does(images, tmp_path):
         assert client.post("/images/load", body=b"junk").status == 200
 
 
+ANSWER = b"HTTP/1.1 200 OK\r\n"
+SOURCES = {
+    "in its headers": ANSWER + b"X: ",
+    "in its body": ANSWER + b"Content-Length: 100000000\r\n\r\n",
+    "in the length of a chunk": ANSWER + b"Transfer-Encoding: chunked\r\n\r\n1;",
+    "in what it says of an error": b"HTTP/1.1 404 Not Found\r\nContent-Length: 200\r\n\r\n",
+}
+
+
+@contextmanager
+def source(first: bytes, drop: bytes) -> Iterator[str]:
+    """A server that answers with the first bytes, and then drips until its client is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with suppress(OSError), listener.accept()[0] as connection:
+                connection.recv(1 << 16)
+                connection.sendall(first)
+                connection.settimeout(0.05)
+                while True:
+                    try:
+                        if not connection.recv(1 << 16):
+                            return
+                    except TimeoutError:
+                        connection.sendall(drop)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}/root.tar"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize("drop", [b"x", b""], ids=["drips", "is silent"])
+@pytest.mark.parametrize("where", SOURCES)
+def test_an_import_whose_source_drips_ends_when_patience_does(images, tmp_path, where, drop):
+    options = Options(Bounds(patience=1), transfers=1)
+    with served(images, tmp_path, options=options) as client, source(SOURCES[where], drop) as url:
+        answer = client.post("/images/create", {"fromSrc": url})
+        assert b"error reading body" in answer.body or b"it was too slow for 1 seconds" in answer.body
+        assert client.post("/images/load", body=b"junk").status == 200
+    assert images.images(all=True) == []
+
+
+@pytest.mark.parametrize("where", SOURCES)
+def test_an_import_whose_source_drips_ends_with_its_client(images, tmp_path, where):
+    options = Options(transfers=1)
+    with served(images, tmp_path, options=options) as client, source(SOURCES[where], b"x") as url:
+        request = f"POST /images/create?fromSrc={url} HTTP/1.1\r\n".encode() + HOST + b"\r\n"
+        with asking(client.path, request):
+            until(lambda: is_active(client, 2))
+        assert client.post("/images/load", body=b"junk").status == 200
+
+
+def test_an_import_whose_source_drips_loses_its_turn_while_others_wait(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("orlop.api.workers._HURRY", 1)
+    options = Options(transfers=1)
+    with served(images, tmp_path, options=options) as client, source(SOURCES["in its body"], b"x") as url:
+        request = f"POST /images/create?fromSrc={url} HTTP/1.1\r\n".encode() + HOST + b"\r\n"
+        with asking(client.path, request):
+            until(lambda: is_active(client, 2))
+            assert client.post("/images/load", body=b"junk").status == 200
+
+
 def test_a_client_that_keeps_up_is_waited_for_however_long_it_takes(images, tmp_path):
     big(images, 3 << 20)
     options = Options(Bounds(patience=1, rate=10_000))

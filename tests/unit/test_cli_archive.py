@@ -73,6 +73,11 @@ def test_an_archive_is_inspected_as_a_store_would_be(data, tmp_path, nowhere):
         (["history"], 2, "Missing argument"),
         (["inspect"], 2, "Missing argument"),
         (["load", "--platform", "x/", "-i", "ARCHIVE"], 2, "invalid platform"),
+        (["inspect", "--platform", "x/", "a"], 2, "invalid platform"),
+        (["history", "--platform", "x/", "a"], 2, "invalid platform"),
+        (["inspect", "--platform", "linux/mips", "--archive", "ARCHIVE"], 4, "it holds linux/amd64"),
+        (["inspect", "--raw", "--platform", "linux/mips", "--archive", "ARCHIVE"], 4, "it holds linux/amd64"),
+        (["history", "--platform", "linux/mips", "--archive", "ARCHIVE"], 4, "it holds linux/amd64"),
         (["load", "--platform", "linux/mips", "-i", "ARCHIVE"], 4, "it holds linux/amd64"),
     ],
 )
@@ -98,3 +103,27 @@ def test_load_of_one_platform_from_a_directory_says_what_it_found(tmp_path):
     first, second = done.stderr.decode().splitlines()
     assert first == "found an OCI image layout with 1 image"
     assert second.endswith(f"(linux/arm64, new): app:1, app@{top['digest']}")
+
+
+@pytest.mark.parametrize("platform", ["linux/amd64", "linux/arm64"])
+def test_an_image_of_one_platform_is_looked_at(tmp_path, platform):
+    layout = Layout()
+    top = layout.index(
+        layout.image("a", platform=True), layout.image("b", architecture="arm64", platform=True), **named("app:1")
+    )
+    archive, root = tmp_path / "layout.tar", tmp_path / "root"
+    archive.write_bytes(layout.top(top).pack())
+    assert orlop(root, "load", "--platform", platform, "-i", archive).returncode == 0
+    other = {"linux/amd64": "linux/arm64", "linux/arm64": "linux/amd64"}[platform]
+    for words in (["inspect", "-f", "{{.ID}} {{.Architecture}}"], ["inspect", "--raw"], ["history", "-q"]):
+        found = printed(root, *words, "--platform", platform, "app:1")
+        assert found == printed(root, *words, "app:1")
+        assert found == printed(tmp_path / "none", *words, "--platform", platform, "--archive", archive, "app:1")
+        assert found != printed(tmp_path / "none", *words, "--platform", other, "--archive", archive, "app:1") or (
+            words[0] == "history"
+        )
+        refused = orlop(root, *words, "--platform", other, "app:1")
+        assert (refused.returncode, refused.stdout.replace(b"[]\n", b"")) == (4, b"")
+        assert f"its platform ({platform}) does not match the specified platform ({other})" in refused.stderr.decode()
+    listed = printed(tmp_path / "none", "inspect", "-f", "{{.Architecture}}", "--platform", other, "--archive", archive)
+    assert listed == f"{other.partition('/')[2]}\n"

@@ -20,7 +20,7 @@ import pytest
 
 import orlop
 from tests.needs import need
-from tests.unit.served import Client
+from tests.unit.served import Client, is_active, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,25 +130,25 @@ def test_an_upload_that_does_not_come_to_its_end_is_undone(tmp_path, data, twice
 
 @pytest.mark.parametrize("twice", [False, True])
 def test_a_thread_that_is_stuck_does_not_keep_the_process(tmp_path, twice):
-    """It waits for a server elsewhere, which takes a minute to be given up."""
+    """It waits for a server elsewhere to take its connection, which takes a minute to be given up."""
     with (
-        socket.create_server(("127.0.0.1", 0)) as silent,
+        socket.create_server(("127.0.0.1", 0), backlog=0) as busy,
+        socket.create_connection(busy.getsockname()),
         serve(tmp_path, "--grace", "600" if twice else "0.2") as served,
         socket.socket(socket.AF_UNIX) as client,
     ):
-        source = f"http://127.0.0.1:{silent.getsockname()[1]}/root.tar"
+        source = f"http://127.0.0.1:{busy.getsockname()[1]}/root.tar"
         client.connect(served.client.path)
         client.sendall(f"POST /images/create?fromSrc={source} HTTP/1.1\r\nHost: d\r\n\r\n".encode())
-        accepted, _ = silent.accept()
-        with accepted:
-            begin = time.monotonic()
+        until(lambda: is_active(served.client, 2))
+        begin = time.monotonic()
+        served.process.terminate()
+        if twice:
+            time.sleep(0.3)
             served.process.terminate()
-            if twice:
-                time.sleep(0.3)
-                served.process.terminate()
-            _, said = served.process.communicate(timeout=PATIENCE)
-            # The thread alone would take until the minute is over.
-            assert time.monotonic() - begin < 40
+        _, said = served.process.communicate(timeout=PATIENCE)
+        # The thread alone would take until the minute is over.
+        assert time.monotonic() - begin < 40
     assert served.process.returncode == 0
     assert "the server ended before all work was undone" in said
 

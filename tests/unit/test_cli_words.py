@@ -318,6 +318,13 @@ def test_names_of_images_are_completed(loaded: Callable[..., Result], monkeypatc
     assert complete(loaded, monkeypatch, "orlop", "image", "pr") == ["prune"]
 
 
+@pytest.mark.parametrize("command", ["inspect", "history", "load", "save", "rmi", "import"])
+def test_platforms_are_completed(orlop: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    assert "linux/arm64" in complete(orlop, monkeypatch, "orlop", command, "--platform", "linux/arm")
+    assert "linux/amd64" not in complete(orlop, monkeypatch, "orlop", command, "--platform", "linux/arm")
+    assert "--platform" in complete(orlop, monkeypatch, "orlop", command, "--plat")
+
+
 def test_a_shell_that_asks_makes_no_store(
     orlop: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

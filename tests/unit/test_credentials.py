@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import threading
+import traceback
 from base64 import b64encode
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
 
 import orlop
+from orlop.api.engine.shapes.fault import fault
+from orlop.api.engine.shapes.progress import error_line
+from orlop.api.engine.versions import ApiVersion
 from orlop.api.record import record_of
-from orlop.errors import DownloadFailed, InvalidInput
-from orlop.service.download import check_url, without_credentials
+from orlop.cli import output
+from orlop.cli.main import run
+from orlop.errors import DownloadFailed, InvalidInput, NotSupported
+from orlop.model.proxies import Proxies
+from orlop.model.urls import is_torn, scrubbed, without_credentials
+from orlop.service.download import check_url
 from orlop.streams.tar_write import END
 
 if TYPE_CHECKING:
@@ -39,7 +49,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.seen.append(self.headers["Authorization"])
-        places = {"/own": "/root.tar", "/away": self.server.elsewhere}
+        port = self.server.server_port
+        places = {
+            "/own": "/root.tar",
+            "/away": self.server.elsewhere,
+            "/known": f"http://else:wh%2Fere@127.0.0.1:{port}/root.tar",
+            "/torn": f"http://user:s3/kr1pt@127.0.0.1:{port}/root.tar",
+            "/ftp": f"ftp://user:s3kr1pt@127.0.0.1:{port}/root.tar",
+            "/port": "http://user:s3kr1pt@127.0.0.1:nope/root.tar",
+        }
         if self.path in places:
             self.send_response(302)
             self.send_header("Location", places[self.path])
@@ -93,9 +111,111 @@ def test_no_error_shows_a_password(tmp_path: Path, servers: tuple[Server, Server
     assert str(refused.value) == 'parse "http://h:nope/": invalid port ":nope" after host'
 
 
+def test_a_redirection_s_password_goes_to_its_server(tmp_path: Path, servers: tuple[Server, Server]) -> None:
+    first, _ = servers
+    with orlop.open(tmp_path / "root") as images:
+        images.import_image(f"http://127.0.0.1:{first.server_port}/known")
+    assert first.seen == [None, f"Basic {b64encode(b'else:wh/ere').decode()}"]
+
+
+def everything_of(error: BaseException | None) -> str:
+    """All that a traceback shows of an error and its causes."""
+    return "" if error is None else "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "http://user:s3/kr1pt@127.0.0.1:1/",
+            "http://user:s3?kr1pt@127.0.0.1:1/",
+            "http://user:s3#kr1pt@127.0.0.1:1/",
+        ),
+        *("http://user:s3@kr1pt@127.0.0.1:1/", "http://user:s3\u2100kr1pt@127.0.0.1:1/", "http://user:s3kr1pt@[::1/"),
+        *("http://user:s3kr1pt@127.0.0.1:nope/", "http://user:s3%zzkr1pt@127.0.0.1:1/", "http://s3kr1pt@127.0.0.1:1/"),
+        *("http://user:s3kr1pt@/", "http://user:s3 kr1pt@127.0.0.1:1/", "http://user:s3\nkr1pt@127.0.0.1:1/"),
+        *(
+            "HTTP://user:s3kr1pt@127.0.0.1:1/",
+            "ftp://user:s3kr1pt@127.0.0.1/x",
+            "http://user:s3\udcffkr1pt@127.0.0.1:1/",
+        ),
+    ],
+)
+def test_no_url_is_shown_with_its_password(tmp_path: Path, capfd: pytest.CaptureFixture[str], url: str) -> None:
+    status = run(["--debug", "--root", str(tmp_path / "root"), "import", url])
+    shown = "".join(capfd.readouterr())
+    assert status != 0
+    assert shown.count("Error: ") >= 1
+    for part in ("s3", "kr1pt"):
+        assert part not in shown
+    with pytest.raises(InvalidInput) if is_torn(url) else suppress(InvalidInput) as refused:
+        check_url(url)
+    assert refused is None or "s3" not in str(refused.value)
+
+
+@pytest.mark.parametrize("path", ["/torn", "/ftp", "/port"])
+def test_no_redirection_is_shown_with_its_password(tmp_path: Path, servers: tuple[Server, Server], path: str) -> None:
+    url = f"http://127.0.0.1:{servers[0].server_port}{path}"
+    with orlop.open(tmp_path / "root") as images, pytest.raises(DownloadFailed) as failed:
+        images.import_image(url)
+    shown = str(failed.value) if path == "/ftp" else everything_of(failed.value)
+    assert "s3" not in shown
+    assert "kr1pt" not in shown
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        *("http://user:s3/kr1pt@127.0.0.1:1", "http://user:s3@kr1pt@127.0.0.1:1", "user:s3kr1pt@127.0.0.1:1"),
+        *("https://user:s3kr1pt@127.0.0.1:1", "http://user:s3kr1pt@127.0.0.1:nope", "http://user:s3\u2100kr1pt@[x"),
+        "http://user:s3kr1pt@",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_no_proxy_is_shown_with_its_password(tmp_path: Path, scheme: str, proxy: str) -> None:
+    proxies = Proxies({"http": proxy, "https": proxy})
+    with (
+        orlop.open(tmp_path / "root", proxies=proxies) as images,
+        pytest.raises(DownloadFailed) as failed,
+    ):
+        images.import_image(f"{scheme}://example.invalid/root.tar")
+    shown = everything_of(failed.value)
+    assert "s3" not in shown
+    assert "kr1pt" not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("no URL: a@b", "no URL: a@b"),
+        ("at 'https://u:p@h/x', which", "at 'https://h/x', which"),
+        ("a://u:p@h b://q:r@i/j@k", "a://h b://i/j@k"),
+        ("x://a,b://u:p@h", "x://h"),
+        ("http://u:p/q@h/", "http://h/"),
+    ],
+)
+def test_texts_lose_the_passwords_of_their_urls(text: str, shown: str) -> None:
+    assert scrubbed(text) == shown
+
+
+def test_answers_and_logs_have_no_password(capfd: pytest.CaptureFixture[str]) -> None:
+    error = NotSupported("https://user:s3kr1pt@example.com/layer is elsewhere")
+    bodies = (json.dumps(fault(error, ApiVersion(1, 50)).document), error_line(str(error)).decode())
+    output.complain(f"Warning: {error}")
+    for shown in (*bodies, capfd.readouterr().err):
+        assert "https://example.com/layer" in shown
+        assert "s3kr1pt" not in shown
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
+        ("http://u:p/q@host/", "http://host/"),
+        ("http://u:p?q@host/a@b", "http://b"),
+        ("http://host:8/a@b", "http://host:8/a@b"),
+        ("http://[::1]:8/a@b", "http://[::1]:8/a@b"),
+        ("u:p/q@host", "host"),
+        ("host/a?b=c://u:p@d", "host/a?b=c://u:p@d"),
         ("https://u:p@host:8/a@b?c=d@e", "https://host:8/a@b?c=d@e"),
         ("https://token@host", "https://host"),
         ("u:p@host/x", "host/x"),
@@ -116,6 +236,10 @@ def test_a_url_without_credentials_is_otherwise_the_same(url: str, shown: str) -
         (b"repo=a&fromSrc=u%3Ap%40host", "repo=a&fromSrc=host"),
         (b"fromSrc=http://host/a@b", "fromSrc=http://host/a@b"),
         (b"filters=a@b", "filters=a@b"),
+        (b"fromSrc=http://u:p/q@host/x&tag=1", "fromSrc=http://host/x&tag=1"),
+        (b"fromSrc=http%3A%2F%2Fu%3Ap%2Fq%40host%2Fx%26y", "fromSrc=http%3A%2F%2Fhost%2Fx%26y"),
+        (b"fromSrc=u%3Ap%2Fq%40host&repo=a%20b", "fromSrc=host&repo=a%20b"),
+        (b"a=http://u:p@host/x", "a=http://host/x"),
     ],
 )
 def test_the_record_of_a_request_has_no_password(query: bytes, kept: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 import orlop
 from orlop import errors
 from orlop.archive.members import Members
-from tests.unit.exporters import HEX, ID, LAYERS, MAKERS, Made, bare, beside, engine_tests, list_of
+from tests.unit.exporters import HEX, ID, LAYERS, MAKERS, Made, bare, beside, engine_tests, list_of, pack
 from tests.unit.layouts import CONFIG, LAYER, MANIFEST, NAME, Layout
 from tests.unit.layouts import packed as packed_members
 
@@ -49,14 +49,57 @@ def test_what_a_program_writes_is_loaded(tmp_path: Path, name: str, way: str) ->
     else:
         path.write_bytes(gzip.compress(data) if way == "compressed" else data)
     with orlop.open(tmp_path / "root") as images:
+        loaded = {str(image.id): image for image in images.load(io.BytesIO(data) if way == "stream" else path).images}
+        assert {known: tuple(name.familiar for name in image.references) for known, image in loaded.items()} == {
+            ID: made.tags,
+            **dict(made.more),
+        }
+        assert bool(loaded[ID].digests) == made.by_digest
+        assert {images.inspect(known).size for known in loaded} == {sum(len(b"abc") for _ in LAYERS)}
+    with orlop.Archive(path) as archive:
+        for read in archive.images:
+            image = loaded[str(read.id)]
+            assert (read.references, read.digests) == (image.references, image.digests)
+        assert len(archive.images) == len(loaded)
+
+
+@pytest.fixture(autouse=True)
+def host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is the same everywhere."""
+    amd64 = orlop.Platform("linux", "amd64")
+    monkeypatch.setattr("orlop.archive.platforms.host_platform", lambda: amd64)
+
+
+@pytest.mark.parametrize("way", ["file", "stream"])
+def test_layers_that_the_store_has_may_be_blank(tmp_path: Path, way: str) -> None:
+    """Buildpacks give an engine empty files in their place; without the layers it is refused, as engines do."""
+    data = tar_of(pack(blank=1))
+    path = tmp_path / "archive.tar"
+    path.write_bytes(data)
+    with orlop.open(tmp_path / "root") as images:
+        with pytest.raises(errors.DigestMismatch):
+            images.load(io.BytesIO(data) if way == "stream" else path)
+        images.load(io.BytesIO(tar_of(MAKERS["nix"]())))
         (image,) = images.load(io.BytesIO(data) if way == "stream" else path).images
         assert str(image.id) == ID
-        assert tuple(name.familiar for name in image.references) == made.tags
-        assert bool(image.digests) == made.by_digest
-        assert images.inspect(ID).size == sum(len(b"abc") for _ in LAYERS)
-    with orlop.Archive(path) as archive:
-        (read,) = archive.images
-        assert (read.id, read.references, read.digests) == (image.id, image.references, image.digests)
+
+
+def test_an_artifact_is_passed_over_only_where_nobody_sees_an_image_in_it(tmp_path: Path) -> None:
+    """Graph drivers would load what has the config of an image, whatever index.json says of it."""
+    made = MAKERS["containerd, an image and a chart"]()
+    members = dict(made.members)
+    plain = b'{"rootfs":{"type":"layers","type":"layers","diff_ids":[]},"os":1}'
+    index, lists = (json.loads(members[name] or b"") for name in ("index.json", "manifest.json"))
+    top = next(top for top in index["manifests"] if top["annotations"][NAME].endswith("chart:1"))
+    manifest = json.loads(members["blobs/" + top["digest"].replace(":", "/")] or b"")
+    layout = Layout()
+    manifest["config"] = layout.blob(plain, manifest["config"]["mediaType"])
+    top |= layout.document(manifest, MANIFEST)
+    lists[0]["Config"] = f"blobs/sha256/{bare(plain)}"
+    members |= layout.files
+    members |= {"index.json": json.dumps(index).encode(), "manifest.json": json.dumps(lists).encode()}
+    with orlop.open(tmp_path / "root") as images, pytest.raises(errors.InvalidImage):
+        images.load(io.BytesIO(tar_of(Made(list(members.items())))))
 
 
 def test_a_layer_that_is_elsewhere_is_named_with_its_place() -> None:

@@ -24,6 +24,9 @@ BASE = "sha256:8b32ce635c7081a5ad81aaf318d15edf4dccec9907a16ebd16ae2b21749c9f2a"
 APP = "sha256:c10ebdc5932bb674d486585e3da9a95c8d35e8d80b4855442e7135ba0b038fff"
 MULTI_AMD64 = "sha256:fa7a958c1605129e0e7937638b81a8c9bd8577a3917de5193f6fde8940f64794"
 MULTI_ARM64 = "sha256:12ddaff7b05c912fe1e6cc77211e60971595d4af6e85ecb1468a437fa86fe5fa"
+SHOP = "sha256:f0bfd4631e4c303c5842ac7963ad948024dae27526f838552e937ea63a205db7"
+SHOP_ARM64 = "sha256:0c04b853a9c44e49963e7d4064831a666e301cb623dd12e7a9d3fd29ba5fecd6"
+INCREMENT = "sha256:7f3baf6a6bce0f995cbccf78c21d864558ec4009cc0959ec7f3eb09f29f05e0c"
 
 
 class Image(NamedTuple):
@@ -54,7 +57,30 @@ EXPECTED: dict[str, tuple[Image, ...]] = {
     "30c-dir-foreign-plain": (Image(BASE),),
     "32-artifact-type-with-image-config.tar": (Image(BASE, ("ex.io/app:1",), ("ex.io/app",)),),
     "41h-id.tar": (Image(BASE),),
+    # One digest under many texts; two bare tags, each of two images for different processors.
+    "names": (
+        Image(
+            SHOP,
+            ("example/shop:1.0", "registry.example:5000/example/shop:1.1"),
+            ("example/shop", "registry.example:5000/example/shop"),
+        ),
+        Image(SHOP_ARM64, ("example/shop:both", "example/shop:c"), ("example/shop",)),
+    ),
+    "incremental-base": (Image(INCREMENT, ("reg.example/example/shop:base",), ("reg.example/example/shop",)),),
 }
+# Of the files in each of their layers.
+SIZES = {5, 6, 753, 5750}
+NEW_MANIFEST = "sha256:7d74d057395b6c74892b02db899a93909af23058f0740c41be1bcd844eb4badc"
+
+REFUSED = [
+    ("data-only", errors.InvalidArchive, r"holds no image, only content of the type 'application/vnd\.example\.data'"),
+    (
+        "engine29-artifact.tar",
+        errors.InvalidArchive,
+        r"holds no image, only content of the type '.*helm.*compose",
+    ),
+    ("digests-and-data", errors.InvalidManifest, "has no sha256 digest; orlop keeps layers under those only"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +171,7 @@ def test_an_archive_without_a_store_says_the_same(images, data, tmp_path, name):
     archive = data / "foreign-archives" / name
     with orlop.Archive(archive) as read:
         assert said(read) == EXPECTED[name]
-        assert {layer.size for image in read.images for layer in image.layers} <= {5, 6}
+        assert {layer.size for image in read.images for layer in image.layers} <= SIZES
         form = read.format
     assert images.load(archive).format == form
     images.close()
@@ -176,6 +202,31 @@ def test_an_archive_that_lacks_a_layer_is_refused_where_the_store_lacks_it_too(i
         source_of(data / "foreign-archives" / INCOMPLETE, way, tmp_path) as source,
         pytest.raises(errors.InvalidArchive, match=r"7a1832e7.*/layer\.tar', but has no such member; it is incomplete"),
     ):
+        images.load(source)
+    assert images.images(all=True) == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_layout_of_what_is_new_is_loaded_where_the_rest_is(images, data, tmp_path, way):
+    archive = data / "foreign-archives" / "incremental-new"
+    with (
+        source_of(archive, way, tmp_path) as source,
+        pytest.raises(errors.InvalidArchive, match="has no such member; it is incomplete"),
+    ):
+        images.load(source)
+    assert images.images(all=True) == []
+    images.load(data / "foreign-archives" / "incremental-base")
+    with source_of(archive, way, tmp_path) as source:
+        (image,) = images.load(source).images
+    assert [name.familiar for name in image.references] == ["reg.example/example/shop:new"]
+    assert str(image.digests[0]).endswith(NEW_MANIFEST)
+    assert images.inspect(f"reg.example/example/shop@{NEW_MANIFEST}").image.id == image.id
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("name", "kind", "why"), REFUSED)
+def test_what_cannot_be_kept_yet_is_refused_for_its_reason(images, data, tmp_path, name, kind, why, way):
+    with source_of(data / "foreign-archives" / name, way, tmp_path) as source, pytest.raises(kind, match=why):
         images.load(source)
     assert images.images(all=True) == []
 

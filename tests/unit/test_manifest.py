@@ -123,6 +123,27 @@ def test_what_is_neither_or_both_or_malformed_is_refused(document):
         parse_manifest(raw(document))
 
 
+@pytest.mark.parametrize(
+    ("data", "fits"),
+    [
+        *(("e30=", True), ("e3\r\n0=\n", True), ("", True), (None, True)),
+        *(("e3x=", False), ("e30gIA==", False), ("e30", False), ("e3 0=", False)),
+        *(("?", False), ("é", False), (1, False)),
+    ],
+)
+@pytest.mark.parametrize("place", ["manifests", "config", "layers", "subject"])
+def test_content_that_a_descriptor_carries_is_what_it_names(data: object, place: str, *, fits: bool):
+    """Some programs read it, others the blob."""
+    empty = {"mediaType": OCI_CONFIG, "digest": str(Digest.of(b"{}")), "size": 2, "data": data}
+    document = INDEX if place == "manifests" else MANIFEST
+    document = {**document, place: [empty] if place in {"manifests", "layers"} else empty}
+    if fits:
+        parse_manifest(raw(document))
+    else:
+        with pytest.raises(InvalidManifest, match="invalid manifest: data of"):
+            parse_manifest(raw(document))
+
+
 def test_bytes_that_are_no_json_are_refused():
     with pytest.raises(InvalidManifest):
         parse_manifest(b"{} x")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import re
+import string
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, unquote
+
+from orlop.model.urls import scrubbed, without_credentials
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import Message, Receive, Scope, Send
 
 _PLAIN: Final = frozenset(range(0x21, 0x7F)) - frozenset(b'"\\')
-_CREDENTIALS: Final = re.compile(
-    r"((?::|%3A)(?:/|%2F){2}|[?&]fromSrc=)(?:(?!%2F|%3F|%23)[^/?#&])*(?:@|%40)", re.IGNORECASE
-)
+_SOURCE: Final = "fromSrc"
 
 
 @dataclass(slots=True)
@@ -44,7 +47,25 @@ def record_of(scope: Scope) -> Record:
     """Begin the record of a request."""
     client = scope.get("client")
     target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
-    return Record(_client(client), scope["method"], _CREDENTIALS.sub(r"\1", _printable(target)))
+    return Record(_client(client), scope["method"], _without_credentials(_printable(target)))
+
+
+def _without_credentials(target: str) -> str:
+    """Return a target without the names and passwords of URLs in its path and in its parameters."""
+    path, mark, query = target.partition("?")
+    path = _bare(path, scrubbed)
+    parameters = []
+    for parameter in query.split("&"):
+        name, sign, value = parameter.partition("=")
+        parameters.append(name + sign + _bare(value, without_credentials if name == _SOURCE else scrubbed))
+    return path + mark + "&".join(parameters)
+
+
+def _bare(text: str, change: Callable[[str], str]) -> str:
+    """Change what an escaped text stands for, and escape what was escaped in it."""
+    plain = unquote(text)
+    bare = change(plain)
+    return text if bare == plain else quote(bare, safe="".join(set(text) & set(string.punctuation)))
 
 
 def _client(client: tuple[str, int] | None) -> str:

@@ -127,6 +127,10 @@ class Workers:
             if client.behind() > _HURRY:
                 client.give_up(_HURRY)
 
+    def patience(self, usual: float) -> float:
+        """Return for how many seconds a transfer may be waited for, of as many as usual, which others may shorten."""
+        return min(usual, _HURRY) if self._waiting else usual
+
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs, also of what nobody waits for."""

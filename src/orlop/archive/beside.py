@@ -1,4 +1,7 @@
-"""An ``index.json`` beside a ``manifest.json``: the manifests that come along, and whether both say the same."""
+"""An ``index.json`` beside a ``manifest.json``: the manifests that come along, and whether both say the same.
+
+Docker with containerd storage lists whatever it saves in both, images or not.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from orlop.archive.manifests import ManifestReader
 from orlop.archive.meaning import IndexMeaning, check_owner, owners_of
 from orlop.archive.names import said_of
 from orlop.archive.oci import blob_name, kept_manifests
-from orlop.errors import InvalidArchive
+from orlop.errors import InvalidArchive, InvalidJSON
+from orlop.model import gojson
 from orlop.model.digest import ImageID
 from orlop.model.manifest import Index, Manifest
 from orlop.model.reference import Reference
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from orlop.archive.manifests import Node
     from orlop.archive.members import L, Members
     from orlop.archive.names import Said
+    from orlop.errors import InvalidInput
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
 
@@ -44,7 +49,7 @@ class Beside:
         self._unlisted: list[Descriptor] = []
         claimed: set[Reference] = set()
         nodes: list[Node] = []
-        meaning = IndexMeaning()
+        meaning = IndexMeaning(self._reader)
         index = Index.from_json(members.document("index.json", what="the document"))
         for top in index.manifests:
             said, node = said_of(top), self._reader.node(top)
@@ -120,3 +125,45 @@ class Beside:
             if self._members.has(place)
         )
         return given == places and whole and [str(layer.digest) for layer in document.layers] != diff_ids
+
+
+class Artifacts:
+    """The artifacts of an ``index.json``, by the places of their configs. Raises what `Beside` raises of documents."""
+
+    def __init__(self, members: Members[L]) -> None:
+        self._members = members
+        self._reader = ManifestReader(members, blob_name, may_lack=True)
+        self._places: set[str] = set()
+        self._seen: set[Digest] = set()
+        index = Index.from_json(members.document("index.json", what="the document"))
+        for top in index.manifests:
+            if (node := self._reader.node(top)) is not None:
+                self._collect(node)
+
+    def _collect(self, node: Node) -> None:
+        if node.digest in self._seen:
+            return
+        self._seen.add(node.digest)
+        if isinstance(node.document, Manifest) and not node.is_image:
+            self._places.add(self._members.place_of(blob_name(node.config.digest, manifest=False)))
+        for child in node.children:
+            self._collect(child)
+
+    def has(self, config: str) -> bool:
+        """Return whether a config is that of an artifact, and of no image to those who do not read ``index.json``."""
+        return self._members.place_of(config) in self._places and not _names_layers(
+            self._members.document(config, what="the config", limit="config_size")
+        )
+
+    def nothing(self) -> InvalidInput:
+        """Return the error for an archive that has artifacts only."""
+        return self._reader.no_image()
+
+
+def _names_layers(raw: bytes) -> bool:
+    """Return whether an engine would look for layers in a config."""
+    try:
+        document = gojson.loads(raw)
+    except InvalidJSON:
+        return False
+    return isinstance(document, dict) and any(gojson.fold(key) == "rootfs" for key in document)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orlop.archive.content import ArchiveContent, ArchiveImage, ArchiveLayer, check_layers, platform_of, read_config
 from orlop.archive.exporter import Exporter
 from orlop.archive.meaning import owners_of
-from orlop.errors import DigestMismatch, InvalidArchive, InvalidDigest, InvalidReference
+from orlop.errors import DigestMismatch, InvalidArchive, InvalidDigest, InvalidImage, InvalidJSON, InvalidReference
 from orlop.model import gojson
 from orlop.model.digest import Digest, ImageID
 from orlop.model.reference import Reference
@@ -20,6 +20,7 @@ from orlop.model.reference import Reference
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from orlop.archive.beside import Artifacts
     from orlop.archive.content import ArchiveManifest
     from orlop.archive.docker_save import Layout
     from orlop.archive.exporter import SaveItem
@@ -146,8 +147,27 @@ def _read_manifest(members: Members[L]) -> list[ArchiveImage]:
     if not entries:
         msg = "the archive's manifest.json names no image; there is nothing to load"
         raise InvalidArchive(msg)
+    return _read_entries(members, entries)
+
+
+def _read_entries(members: Members[L], entries: list[object]) -> list[ArchiveImage]:
+    """Read the images of ``manifest.json``; artifacts that are listed beside them are passed over."""
     configs = _Configs(members)
-    return [_read_entry(members, entry, number, configs) for number, entry in enumerate(entries)]
+    images: list[ArchiveImage] = []
+    artifacts: Artifacts | None = None
+    for number, entry in enumerate(entries):
+        try:
+            images.append(_read_entry(members, entry, number, configs))
+        except (InvalidImage, InvalidJSON):
+            if artifacts is None and members.has("index.json"):
+                from orlop.archive.beside import Artifacts  # noqa: PLC0415 - few archives have any
+
+                artifacts = Artifacts(members)
+            if artifacts is None or not artifacts.has(_config_of(entry, number)):
+                raise
+    if not images and artifacts is not None:
+        raise artifacts.nothing()
+    return images
 
 
 class _Configs:
@@ -171,13 +191,20 @@ class _Configs:
         return self._read[key]
 
 
-def _read_entry(members: Members[L], entry: object, number: int, configs: _Configs) -> ArchiveImage:
+def _fields(entry: object, number: int) -> dict[str, object]:
     if not isinstance(entry, dict):
         msg = f"entry {number} of the archive's manifest.json is no object; the archive is refused"
         raise InvalidArchive(msg)
-    fields = gojson.folded(entry)
-    config = _text(fields.get("config"), "Config", number)
-    image = configs.read(config)
+    return gojson.folded(entry)
+
+
+def _config_of(entry: object, number: int) -> str:
+    return _text(_fields(entry, number).get("config"), "Config", number)
+
+
+def _read_entry(members: Members[L], entry: object, number: int, configs: _Configs) -> ArchiveImage:
+    fields = _fields(entry, number)
+    image = configs.read(_config_of(entry, number))
     names = _texts(fields.get("layers"), "Layers", number)
     check_layers(image, len(names))
     layers = tuple(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from orlop.archive.content import ArchiveImage, ArchiveLayer, check_layers, platform_of, read_config
+from orlop.archive.platforms import plain
 from orlop.errors import DigestMismatch, InvalidArchive, InvalidManifest, SizeMismatch
 from orlop.model.manifest import (
     DOCKER_CONFIG,
@@ -222,18 +223,35 @@ class ManifestReader:
         if isinstance(document, Index):
             msg = "an index is no image"
             raise TypeError(msg)
-        config = document.config
-        key = (config.digest, config.size)
-        if key not in self._images:
-            raw = self._document(config, self._place(config.digest, manifest=False), "the config", "config_size")
-            self._images[key] = read_config(raw, self._members.limits)
-        image = self._images[key]
+        image = self._config(document.config)
         check_layers(image, len(document.layers))
         layers = tuple(
             self._layer(descriptor, ArchiveLayer("", diff_id))
             for descriptor, diff_id in zip(document.layers, image.rootfs.diff_ids, strict=True)
         )
         return ArchiveImage(image, layers, node.platform or platform_of(image), manifest=node.digest)
+
+    def machine(self, node: Node | None) -> tuple[str, str] | None:
+        """Return the operating system and the processor that an image is for, as its config says them.
+
+        Nothing where this is not an image, where its config is not there or does not say it, and where the descriptor
+        says something else. Raises what `image` raises of configs.
+        """
+        if node is None or not node.is_image or not self._members.has(self._place(node.config.digest, manifest=False)):
+            return None
+        own, said = plain(platform_of(self._config(node.config))), node.descriptor.platform
+        machine = own.os, own.architecture
+        if said is not None and (plain(said).os, plain(said).architecture) != machine:
+            return None
+        return machine if all(machine) else None
+
+    def _config(self, descriptor: Descriptor) -> Image:
+        key = (descriptor.digest, descriptor.size)
+        if key not in self._images:
+            name = self._place(descriptor.digest, manifest=False)
+            raw = self._document(descriptor, name, "the config", "config_size")
+            self._images[key] = read_config(raw, self._members.limits)
+        return self._images[key]
 
     def _layer(self, descriptor: Descriptor, layer: ArchiveLayer) -> ArchiveLayer:
         if descriptor.media_type not in _LAYER_TYPES:

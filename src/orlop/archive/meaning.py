@@ -16,14 +16,19 @@ the image ID, and names the layers by their content. What a descriptor says abou
 type, an annotation, the platform ``unknown/unknown``, no media type) does not keep those programs from reading an image
 there, and so does not count here.
 
+One thing is more than one image and yet has one meaning: entries of one name whose images are for different operating
+systems or processors. Programs that take one entry then say that it is not for the machine, where it is not. Variants
+of one processor do not count, since a machine may run either. Such a name counts as an index without a document of its
+own; an entry whose descriptor contradicts its config, and one that is not an image, takes no part in it.
+
 What must never happen: that a name is given to an image of ``manifest.json`` or of the first entry, without a look at
 where the other readings lead. Each of them is one step for each entry and each name: nothing is compared pairwise.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orlop.archive.content import platform_of
 from orlop.archive.platforms import plain
@@ -40,61 +45,93 @@ if TYPE_CHECKING:
     from orlop.model.reference import Reference
 
 _Identity: TypeAlias = "ImageID | Digest"
+_Machine: TypeAlias = "tuple[str, str]"
+_ENOUGH: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An entry of ``index.json``: its digest, and what makes it the same as another one."""
+    """An entry of ``index.json``: its digest, what makes it the same as another one, and where it leads."""
 
     digest: Digest
     identity: _Identity
+    node: Node | None
+
+    @property
+    def kind(self) -> tuple[_Identity, Platform | None]:
+        """What two entries have in common of which one need not be looked at."""
+        return self.identity, None if self.node is None else self.node.descriptor.platform
 
 
-@dataclass(slots=True)
-class _Text:
-    """The first entries with one text as their second annotation.
+class _Entries:
+    """The entries that are called the same, by the machine that their image is for."""
 
-    ``named`` have a first annotation, too, under which containerd knows them; of two that differ, both are kept.
-    """
+    def __init__(self, reader: ManifestReader) -> None:
+        self._reader = reader
+        self._kinds: dict[tuple[_Identity, Platform | None], None] = {}
+        # Of any number of images, two are enough to find one that is not a given image.
+        self._some: dict[_Identity, _Entry] = {}
+        self._waiting: list[_Entry] = []
+        self._by_machine: dict[_Machine | None, dict[_Identity, _Entry]] = {}
 
-    alone: _Entry | None = None
-    named: list[_Entry] = field(default_factory=list)
+    def add(self, entry: _Entry) -> None:
+        """Note an entry."""
+        if entry.kind not in self._kinds:
+            self._kinds[entry.kind] = None
+            self._waiting.append(entry)
+            _keep(self._some, entry)
+
+    def rival(self, entry: _Entry) -> _Entry | None:
+        """Return an entry that leads somewhere else than another one, where programs may take either of them."""
+        if all(identity == entry.identity for identity in self._some):
+            return None
+        # Only now does it matter for which machine they are, which is in their configs.
+        while self._waiting:
+            waiting = self._waiting.pop()
+            _keep(self._by_machine.setdefault(self._reader.machine(waiting.node), {}), waiting)
+        machine = self._reader.machine(entry.node)
+        groups = [self._some] if machine is None else [self._by_machine.get(each, {}) for each in (machine, None)]
+        return next((other for group in groups for other in group.values() if other.identity != entry.identity), None)
+
+
+def _keep(group: dict[_Identity, _Entry], entry: _Entry) -> None:
+    if len(group) < _ENOUGH:
+        group.setdefault(entry.identity, entry)
 
 
 class IndexMeaning:
     """The names of one ``index.json``, entry by entry."""
 
-    def __init__(self) -> None:
-        self._names: dict[Reference, _Entry] = {}
-        self._texts: dict[str, _Text] = {}
+    def __init__(self, reader: ManifestReader) -> None:
+        self._reader = reader
+        self._names: dict[Reference, _Entries] = {}
+        # By the second annotation: entries without a first one, which containerd knows under this text, and others.
+        self._alone: dict[str, _Entries] = {}
+        self._beside: dict[str, _Entries] = {}
 
     def add(self, top: Descriptor, node: Node | None, said: Said) -> None:
         """Note an entry, with what it leads to, if that is known and there.
 
         Raises:
-            InvalidArchive: an entry before it gives one of its names to another image.
+            InvalidArchive: an entry before it gives one of its names to another image. InvalidImage, DigestMismatch, …:
+                it gives it to another document, which would have to be a config, and is not.
         """
-        entry = _Entry(top.digest, _identity(top, node))
+        entry = _Entry(top.digest, _identity(top, node), node)
         for name in said.names:
-            before = self._names.setdefault(name, entry)
-            if before.identity != entry.identity:
-                raise _two(name.familiar, before, entry)
+            entries = self._names.setdefault(name, _Entries(self._reader))
+            self._check(name.familiar, entry, entries)
+            entries.add(entry)
         if said.text:
-            self._add_text(said, entry)
+            alone = self._alone.setdefault(said.text, _Entries(self._reader))
+            beside = self._beside.setdefault(said.text, _Entries(self._reader))
+            self._check(said.text, entry, alone)
+            if said.alone:
+                self._check(said.text, entry, beside)
+            (alone if said.alone else beside).add(entry)
 
-    def _add_text(self, said: Said, entry: _Entry) -> None:
-        """Compare an entry with those of the same text, where containerd goes by that text in one of the two."""
-        text = self._texts.setdefault(said.text, _Text())
-        others = [text.alone] if text.alone is not None else []
-        if said.alone:
-            others += text.named
-        for other in others:
-            if other.identity != entry.identity:
-                raise _two(said.text, other, entry)
-        if said.alone:
-            text.alone = entry
-        elif not text.named or (len(text.named) == 1 and text.named[0].identity != entry.identity):
-            text.named.append(entry)
+    def _check(self, name: str, entry: _Entry, before: _Entries) -> None:
+        if (rival := before.rival(entry)) is not None:
+            raise _two(name, rival, entry)
 
 
 def _identity(top: Descriptor, node: Node | None) -> _Identity:

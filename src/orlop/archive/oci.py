@@ -100,7 +100,7 @@ def read_images(reader: ManifestReader, tops: Iterable[Descriptor], choice: Plat
     claims: dict[Reference, dict[Digest, _Claim]] = {}
     nodes: list[Node] = []
     passed: dict[Platform, None] = {}
-    meaning = IndexMeaning()
+    meaning = IndexMeaning(reader)
     for top in tops:
         node, said = reader.node(top), said_of(top)
         meaning.add(top, node, said)

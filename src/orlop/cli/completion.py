@@ -16,6 +16,21 @@ VARIABLE: Final = "_ORLOP_COMPLETE"
 """The variable of the environment by which a shell asks for completions."""
 
 _MOST: Final = 1000
+_PLATFORMS: Final = (
+    "linux/386",
+    "linux/amd64",
+    "linux/arm/v5",
+    "linux/arm/v6",
+    "linux/arm/v7",
+    "linux/arm64",
+    "linux/loong64",
+    "linux/mips64le",
+    "linux/ppc64le",
+    "linux/riscv64",
+    "linux/s390x",
+    "windows/amd64",
+)
+"""Those that images are published for; others are taken, too."""
 
 
 def complete_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -29,6 +44,12 @@ def complete_names(context: click.Context, parameter: click.Parameter, incomplet
     except (OrlopError, OSError):
         return []
     return list(dict.fromkeys(found))[:_MOST]
+
+
+def complete_platforms(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the usual platforms that begin so."""
+    del context, parameter
+    return [platform for platform in _PLATFORMS if platform.startswith(incomplete)]
 
 
 def _names(context: click.Context, incomplete: str) -> Iterator[str]:

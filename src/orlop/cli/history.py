@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from orlop.cli.completion import complete_names
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.listing import Field, Template, parse_format, table
-from orlop.cli.source import archive_option, opened
+from orlop.cli.source import archive_option, opened, platform_option
 from orlop.cli.units import ZERO_TIME, human_age, human_size, rfc3339
 
 if TYPE_CHECKING:
     from orlop.cli.session import Session
+    from orlop.model.platform import Platform
     from orlop.service.history import HistoryEntry
 
 _CREATED_BY_COLUMNS: Final = 45
@@ -78,12 +79,14 @@ _FIELDS: Final[dict[str, Field[_Row]]] = {
 @option("-q", "--quiet", is_flag=True, help="Print only IDs.")
 @option("--no-trunc", is_flag=True, help="Print IDs and commands whole.")
 @option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.CreatedBy}}.")
+@platform_option("Show the history of the image of this platform; else refuse.")
 @archive_option
 @argument("name", metavar="NAME", required=False, shell_complete=complete_names)
 def history(
     session: Session,
     name: str | None,
     *,
+    platform: Platform | None,
     archive: str | None,
     human: bool,
     quiet: bool,
@@ -100,11 +103,11 @@ def history(
         template = Template((_FIELDS["ID"],), table=False)
     chosen = parse_format(form, _FIELDS, template) if form else template
     if archive is not None:
-        with opened(session, archive) as looked_into:
+        with opened(session, archive, platform) as looked_into:
             entries = looked_into.history(name)
     elif name is not None:
         with session.open() as images:
-            entries = images.history(name)
+            entries = images.history(name, platform=platform)
     else:
         raise WrongUsage("Missing argument 'NAME'.")
     now = time.time()

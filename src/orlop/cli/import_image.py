@@ -8,7 +8,7 @@ from orlop.cli import output
 from orlop.cli.completion import complete_names
 from orlop.cli.declared import argument, command, option
 from orlop.cli.limits import limit_option
-from orlop.cli.source import read_platform, source_of
+from orlop.cli.source import platform_option, source_of
 
 if TYPE_CHECKING:
     from orlop.cli.session import Session
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @command("import", epilog="""Example: tar -C rootfs -c . | orlop import -c 'CMD ["/bin/sh"]' - user/base:1.0""")
 @option("-c", "--change", "changes", metavar="INSTRUCTION", multiple=True, help="Apply an instruction of a Dockerfile.")
 @option("-m", "--message", metavar="TEXT", help="The comment of the image.")
-@option("--platform", read=read_platform, metavar="OS/ARCH", help="What the image runs on. Default: this machine's.")
+@platform_option("What the image runs on. Default: this machine's.")
 @limit_option
 @argument("source", metavar="FILE|URL|-")
 @argument("reference", metavar="[NAME]", required=False, shell_complete=complete_names)

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orlop.cli import output
 from orlop.cli.completion import complete_names
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.source import archive_option, opened
+from orlop.cli.source import archive_option, opened, platform_option
 from orlop.errors import InvalidTemplate, OrlopError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from orlop.cli.session import Session
-    from orlop.service.archive import ArchiveService
-    from orlop.service.image_service import ImageService
+    from orlop.model.platform import Platform
+    from orlop.service.inspect import ImageDetails
 
 
 @command(epilog="Example: orlop inspect user/app:1.0")
 @option("--raw", is_flag=True, help="Print the config of one image, byte for byte as it was loaded.")
 @option("-f", "--format", "form", metavar="FORMAT", help="json, or a template such as {{.Config.Env}}.")
+@platform_option("Print images of this platform only; else refuse.")
 @archive_option
 @argument("names", metavar="NAME...", nargs=-1, shell_complete=complete_names)
-def inspect(session: Session, names: tuple[str, ...], *, archive: str | None, raw: bool, form: str | None) -> int:
+def inspect(
+    session: Session,
+    names: tuple[str, ...],
+    *,
+    platform: Platform | None,
+    archive: str | None,
+    raw: bool,
+    form: str | None,
+) -> int:
     """Print all that is known of images, as JSON.
 
     It is an array, with the keys of the Docker Engine API; with a format, a
@@ -39,11 +50,11 @@ def inspect(session: Session, names: tuple[str, ...], *, archive: str | None, ra
         if len(names) > 1:
             raise WrongUsage("--raw prints the config of one image; name one only")
         if archive is not None:
-            with opened(session, archive) as looked_into:
+            with opened(session, archive, platform) as looked_into:
                 config = looked_into.raw_config(*names)
         else:
             with session.open() as images:
-                config = images.raw_config(*names)
+                config = images.raw_config(*names, platform=platform)
         if output.is_terminal():
             config = output.harmless_json(config.decode("utf-8", "replace")).encode()
         output.write(config)
@@ -53,10 +64,10 @@ def inspect(session: Session, names: tuple[str, ...], *, archive: str | None, ra
 
     write = _parsed(form) if form else None
     found, errors = [], []
-    with _opened(session, archive) as looked_at:
-        for name in names or _all(looked_at):
+    with _looking(session, archive, platform) as (look, every):
+        for name in names or every():
             try:
-                found.append(image_document(looked_at.inspect(name)))
+                found.append(image_document(look(name)))
             except OrlopError as error:
                 errors.append(error)
     if write is None:
@@ -87,9 +98,14 @@ def _parsed(form: str) -> Callable[[dict[str, Any]], None]:
     return write
 
 
-def _opened(session: Session, archive: str | None) -> ArchiveService | ImageService:
-    return session.open() if archive is None else opened(session, archive)
-
-
-def _all(images: ArchiveService | ImageService) -> list[str]:
-    return [str(image.id) for image in images.images(all=True)]
+@contextmanager
+def _looking(
+    session: Session, archive: str | None, platform: Platform | None
+) -> Iterator[tuple[Callable[[str], ImageDetails], Callable[[], list[str]]]]:
+    """Open what is looked into; yield what inspects one image in it, and what lists all of an archive."""
+    if archive is None:
+        with session.open() as images:
+            yield partial(images.inspect, platform=platform), list
+    else:
+        with opened(session, archive, platform) as looked_into:
+            yield looked_into.inspect, lambda: [str(image.id) for image in looked_into.images(all=True)]

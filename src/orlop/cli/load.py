@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.cli import output
 from orlop.cli.declared import command, option
 from orlop.cli.limits import limit_option
-from orlop.cli.source import read_platform, source_of
+from orlop.cli.source import platform_option, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ _FIELDS: Final = ("ID", "Names", "Digests", "Platform", "Parent", "New", "Moved"
 
 @command(epilog="Examples: orlop load -i images.tar.gz; docker save alpine | orlop load")
 @option("-i", "--input", "source", metavar="FILE", help="What to read, instead of the standard input.")
-@option("--platform", read=read_platform, metavar="OS/ARCH", help="Load only the images of this platform, not all.")
+@platform_option("Load only the images of this platform, not all.")
 @limit_option
 @option("-q", "--quiet", is_flag=True, help="Draw no progress.")
 @option("-v", "--verbose", is_flag=True, help="Say what was found, on the standard error.")

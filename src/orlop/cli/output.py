@@ -118,8 +118,13 @@ def abandon() -> None:
 def complain(text: str) -> None:
     """Write a line, or several, to the standard error, after what the standard output has got so far.
 
-    What the standard output does not take stays in its buffer, so that the last `flush` raises the error.
+    URLs in it lose their names and passwords. What the standard output does not take stays in its buffer, so that the
+    last `flush` raises the error.
     """
+    if "@" in text:
+        from orlop.model.urls import scrubbed  # noqa: PLC0415 - few lines have one
+
+        text = scrubbed(text)
     with suppress(OSError):
         stream = _stdout()
         if stream is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.cli import output
 from orlop.cli.completion import complete_names
 from orlop.cli.declared import argument, command, option
-from orlop.cli.source import read_platform
+from orlop.cli.source import platform_option
 from orlop.errors import ImageNotFound, OrlopError, ReferenceNotFound
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _FIELDS: Final = ("Untagged", "Deleted")
 @command(epilog="Example: orlop rmi user/app:1.0")
 @option("-f", "--force", is_flag=True, help="Remove an image that has names in several repositories.")
 @option("--no-prune", is_flag=True, help="Keep parents that have no name.")
-@option("--platform", read=read_platform, metavar="OS/ARCH", help="Remove only images of this platform; else refuse.")
+@platform_option("Remove only images of this platform; else refuse.")
 @option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Deleted}}.")
 @argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 def rmi(

@@ -10,7 +10,7 @@ import click
 from orlop.cli import output
 from orlop.cli.completion import complete_names
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.source import read_platform
+from orlop.cli.source import platform_option
 
 if TYPE_CHECKING:
     from orlop.cli.session import Session
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="The layout: of Docker Engine 25 and later, or of 20.10. Both load anywhere.",
 )
-@option("--platform", read=read_platform, metavar="OS/ARCH", help="Save only images of this platform; else refuse.")
+@platform_option("Save only images of this platform; else refuse.")
 @argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 def save(session: Session, names: tuple[str, ...], target: str | None, form: str, platform: Platform | None) -> None:
     """Write images to an archive.

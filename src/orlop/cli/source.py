@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from orlop.cli.completion import complete_platforms
 from orlop.cli.declared import WrongUsage, option
 from orlop.cli.limits import archive_limit_option
 
@@ -23,12 +24,13 @@ def archive_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-def read_platform(value: str) -> Platform:
-    """Return the platform that ``--platform`` names.
+def platform_option(help_: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return what gives a command ``--platform``, a platform or None."""
+    return option("--platform", read=_read_platform, metavar="OS/ARCH", help=help_, shell_complete=complete_platforms)
 
-    Raises:
-        WrongUsage: it is not a valid one.
-    """
+
+def _read_platform(value: str) -> Platform:
+    """Return the platform that ``--platform`` names; raise `WrongUsage` where it is not a valid one."""
     from orlop.archive.platforms import host_platform  # noqa: PLC0415 - only where the option is given
     from orlop.errors import InvalidPlatform  # noqa: PLC0415 - as above
     from orlop.model.platform import Platform  # noqa: PLC0415 - as above
@@ -39,8 +41,10 @@ def read_platform(value: str) -> Platform:
         raise WrongUsage(str(error)) from error
 
 
-def opened(session: Session, archive: str) -> ArchiveService:
+def opened(session: Session, archive: str, platform: Platform | None = None) -> ArchiveService:
     """Open an archive to look into, with the session's limits; use it as a context manager.
+
+    With a platform there are only the images of that one.
 
     Raises:
         InvalidInput, IntegrityError, NotFound, StorageError: see `orlop.Archive`.
@@ -48,7 +52,7 @@ def opened(session: Session, archive: str) -> ArchiveService:
     import orlop  # noqa: PLC0415 - as for stores
 
     source = source_of(archive, option="--archive")
-    return orlop.ArchiveService(source, limits=session.limits or orlop.Limits())
+    return orlop.ArchiveService(source, platform=platform, limits=session.limits or orlop.Limits())
 
 
 def source_of(name: str | None, *, option: str) -> BinaryIO | str:

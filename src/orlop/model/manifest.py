@@ -6,6 +6,8 @@ have the same shape under other media types.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -38,6 +40,8 @@ MANIFEST_TYPES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_INDEX})
 """What an index may call itself."""
 _SCHEMA_VERSION: Final = 2
+# Go reads base64 over line breaks.
+_LINE_BREAKS: Final = {ord("\r"): None, ord("\n"): None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +208,19 @@ class _Members:
         """Give an array of descriptors, empty where it is absent."""
         return tuple(_descriptor(value, f"{name}[{index}]") for index, value in enumerate(self.array(name)))
 
+    def check_data(self) -> None:
+        """Check that content which a descriptor carries with it is what it names: others read it in its place."""
+        text = self.text("data")
+        if not text:
+            return
+        try:
+            content = base64.b64decode(text.translate(_LINE_BREAKS), validate=True)
+        except ValueError as error:
+            raise self._error("data", "no base64") from error
+        digest = self.digest("digest")
+        if len(content) != self.size("size") or hashlib.new(digest.algorithm, content).hexdigest() != digest.hex:
+            raise self._error("data", f"it is not the content of {digest}, which others read in its place")
+
     def _error(self, name: str, what: str) -> InvalidManifest:
         return InvalidManifest(f"invalid manifest: {name} of {self._where}: {what}")
 
@@ -248,6 +265,7 @@ def _shared(document: _Members) -> dict[str, Any]:
 def _descriptor(value: object, where: str) -> Descriptor:
     members = _Members(value, where)
     platform = members.get("platform")
+    members.check_data()
     return Descriptor(
         media_type=members.text("mediaType"),
         digest=members.digest("digest"),

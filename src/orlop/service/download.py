@@ -8,18 +8,21 @@ import urllib.request
 from base64 import b64encode
 from contextlib import contextmanager
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import IO, TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from orlop._version import __version__
 from orlop.errors import DownloadFailed, InvalidInput
 from orlop.model.proxies import NO_PROXIES
+from orlop.model.urls import credentials, is_torn, scrubbed, without_credentials
+from orlop.service.awaited import AwaitedHTTP, AwaitedHTTPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from http.client import HTTPResponse
+    from http.client import HTTPMessage, HTTPResponse
 
     from orlop.model.proxies import Proxies
+    from orlop.service.awaited import Patience
 
 _SCHEMES: Final = ("http://", "https://")
 _PATIENCE: Final = 60
@@ -27,7 +30,7 @@ _PATIENCE: Final = 60
 _LONGEST_REASON: Final = 256
 _PARTS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?(?P<host>[^/?#]*)(?P<path>[^?#]*)", re.DOTALL)
 _PORT: Final = re.compile(r"(?:\[.*\]|[^:]*)(?P<port>:.*)?", re.DOTALL)
-_CREDENTIALS: Final = re.compile(r"((?:[A-Za-z][A-Za-z0-9+.-]*://)?)[^/?#]*@", re.DOTALL)
+_TORN: Final = "write the characters /, ?, # and @ of a password as %2F, %3F, %23 and %40"
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2}).{0,2}")
 
 
@@ -43,30 +46,35 @@ def is_url(text: str) -> bool:
     return text.startswith(_SCHEMES)
 
 
-def without_credentials(url: str) -> str:
-    """Return a URL, with or without its scheme, without the name and password before its host: what may be shown."""
-    return _CREDENTIALS.sub(r"\1", url, count=1) if _CREDENTIALS.match(url) else url
-
-
 @contextmanager
-def downloaded(url: str, proxies: Proxies | None = None) -> Iterator[Readable]:
+def downloaded(url: str, proxies: Proxies | None = None, patience: Patience | None = None) -> Iterator[Readable]:
     """Open a URL of ``http`` or ``https`` for a block, and yield its body. Nothing is read from the environment.
 
     Reading raises `DownloadFailed` where the body ends too early. A name and password in the URL are sent to its own
     scheme, host and port alone, as Basic authorization, and are part of no error.
 
+    Args:
+        url: what is fetched.
+        proxies: through which it may be.
+        patience: asked while the server is waited for. Without it, a server that sends nothing for a minute is given
+            up; one that sends a little now and then may take as long as it likes.
+
     Raises:
-        DownloadFailed: there is no answer, or one that is no success.
+        DownloadFailed: there is no answer, or one that is no success. What ``patience`` raises.
     """
     whole, url = url, without_credentials(url)
+    if is_torn(whole):
+        msg = f"cannot download {url}: {_TORN}"
+        raise DownloadFailed(msg)
     try:
         request = urllib.request.Request(url, headers={"User-Agent": f"orlop/{__version__}"})  # noqa: S310 - see _opener
-        response = _opener(proxies or NO_PROXIES, _Authorization(whole)).open(request, timeout=_PATIENCE)
+        opener = _opener(proxies or NO_PROXIES, _Authorization(whole), patience)
+        response = opener.open(request, timeout=_PATIENCE)
     except urllib.error.HTTPError as error:
         raise _refused(url, error) from error
     except (OSError, HTTPException, ValueError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        msg = f"cannot download {url}: {reason}"
+        msg = scrubbed(f"cannot download {url}: {reason}")
         raise DownloadFailed(msg) from error
     with response:
         yield _Body(response, url)
@@ -80,6 +88,8 @@ def check_url(url: str) -> None:
         why = "net/url: invalid control character in URL"
     elif parts is None:
         why = "missing protocol scheme"
+    elif is_torn(url):
+        why = f"invalid port after host: {_TORN}"
     elif bad := _BAD_ESCAPE.search(parts["host"] + parts["path"]):
         why = f'invalid URL escape "{bad[0]}"'
     elif bad := re.search(r"[ \\^`{|}]", parts["host"]):
@@ -96,20 +106,23 @@ def _refused(url: str, error: urllib.error.HTTPError) -> DownloadFailed:
             reason = error.read(_LONGEST_REASON).decode(errors="replace").strip()
         except (OSError, HTTPException):
             reason = "error reading body"
-    return DownloadFailed(f"failed to GET {url} with status {error.code} {error.reason}: {reason}", answered=error.code)
+    msg = scrubbed(f"failed to GET {url} with status {error.code} {error.reason}: {reason}")
+    return DownloadFailed(msg, answered=error.code)
 
 
-def _opener(proxies: Proxies, authorization: _Authorization) -> urllib.request.OpenerDirector:
+def _opener(
+    proxies: Proxies, authorization: _Authorization, patience: Patience | None
+) -> urllib.request.OpenerDirector:
     # The usual one also reads files and FTP, to which a server might redirect.
     opener = urllib.request.OpenerDirector()
     for handler in (
         authorization,
         _ThroughProxies(proxies),
         urllib.request.UnknownHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
+        AwaitedHTTP(patience),
+        AwaitedHTTPS(patience),
         urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPRedirectHandler(),
+        _Redirections(authorization),
         urllib.request.HTTPErrorProcessor(),
     ):
         opener.add_handler(handler)
@@ -120,16 +133,50 @@ class _Authorization(urllib.request.BaseHandler):
     """Adds the name and password of a URL to each request for its own server, also one after a redirection."""
 
     def __init__(self, url: str) -> None:
-        self._whole = url
+        self._headers: dict[tuple[str, str | None, int], str] = {}
+        self.learn(url)
+
+    def learn(self, url: str) -> None:
+        """Note the name and password of a URL, if it has them, for its own server."""
+        secret = credentials(url)
+        if secret is not None:
+            self._headers[_server(without_credentials(url))] = _basic(secret)
 
     def http_request(self, req: urllib.request.Request) -> urllib.request.Request:
         """Return a request with the header that it needs."""
-        place = urlsplit(self._whole)
-        if place.username is not None and _server(req.full_url) == _server(self._whole):
-            req.add_unredirected_header("Authorization", _basic(place.username, place.password))
+        header = self._headers.get(_server(req.full_url))
+        if header is not None:
+            req.add_unredirected_header("Authorization", header)
         return req
 
     https_request = http_request
+
+
+class _Redirections(urllib.request.HTTPRedirectHandler):
+    """Follows redirections; what is secret in their addresses is in no request but the one to their server."""
+
+    def __init__(self, authorization: _Authorization) -> None:
+        self._authorization = authorization
+
+    def redirect_request(  # noqa: PLR0917 - the base class's arguments
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """Return the request for the next address."""
+        bare = without_credentials(newurl)
+        try:
+            if is_torn(newurl):
+                raise urllib.error.URLError(f"it leads to {bare}: {_TORN}")
+            self._authorization.learn(newurl)
+        except (OSError, ValueError):
+            fp.close()
+            raise
+        return super().redirect_request(req, fp, code, msg, headers, bare)
 
 
 def _server(url: str) -> tuple[str, str | None, int]:
@@ -137,8 +184,9 @@ def _server(url: str) -> tuple[str, str | None, int]:
     return place.scheme, place.hostname, place.port or (443 if place.scheme == "https" else 80)
 
 
-def _basic(name: str, password: str | None) -> str:
-    pair = f"{unquote(name)}:{unquote(password or '')}"
+def _basic(secret: str) -> str:
+    name, _, password = secret.partition(":")
+    pair = f"{unquote(name)}:{unquote(password)}"
     return f"Basic {b64encode(pair.encode()).decode()}"
 
 
@@ -158,13 +206,16 @@ class _ThroughProxies(urllib.request.ProxyHandler):
         url = self._proxies.for_host(type, place.hostname or "", place.port)
         if url is None:
             return
-        through = urlsplit(url if "://" in url else f"http://{url}")
+        url = url if "://" in url else f"http://{url}"
+        if is_torn(url):
+            raise urllib.error.URLError(f"the URL of the proxy for {type} cannot be read: {_TORN}")
+        through, secret = urlsplit(without_credentials(url)), credentials(url)
         if through.scheme != "http" or not through.hostname:
             raise urllib.error.URLError(f"the proxy for {type} is not an http:// URL")
-        if through.username is not None:
+        if secret is not None:
             # A redirection must not carry it to somebody else.
-            req.add_unredirected_header("Proxy-Authorization", _basic(through.username, through.password))
-        req.set_proxy(through.netloc.rpartition("@")[2], through.scheme)
+            req.add_unredirected_header("Proxy-Authorization", _basic(secret))
+        req.set_proxy(through.netloc, through.scheme)
 
 
 class _Body:
@@ -180,7 +231,7 @@ class _Body:
             # What is there, and not all of it: whoever fetches may have to stop.
             data = self._response.read1(n)
         except (OSError, HTTPException) as error:
-            msg = f"cannot download {self._url}: {error}"
+            msg = scrubbed(f"cannot download {self._url}: {error}")
             raise DownloadFailed(msg) from error
         if not data and self._response.length:
             msg = f"cannot download {self._url}: it ends {self._response.length} bytes too early"

@@ -300,11 +300,11 @@ class ImageService:
 
         return inspect(self._store, name_text(name), platform=platform)
 
-    def raw_config(self, name: Name) -> bytes:
-        """Give the exact bytes of an image's config, verified. Raises what `inspect` raises."""
+    def raw_config(self, name: Name, *, platform: Platform | str | None = None) -> bytes:
+        """Return the exact bytes of an image's config, verified; takes and raises what `inspect` does."""
         from orlop.service.inspect import raw_config  # noqa: PLC0415 - one verb needs one verb's code
 
-        return raw_config(self._store, name_text(name))
+        return raw_config(self._store, name_text(name), platform=platform)
 
     def history(self, name: Name, *, platform: Platform | str | None = None) -> list[HistoryEntry]:
         """Give the steps by which an image was made, newest first. Raises what `inspect` raises."""

@@ -14,8 +14,9 @@ from orlop.model.dialect import Dialect
 from orlop.model.image import History, Image, RootFS, V1Image
 from orlop.model.reference import Reference
 from orlop.model.timestamp import Timestamp
+from orlop.model.urls import without_credentials
 from orlop.service.changes import apply_changes
-from orlop.service.download import downloaded, is_url, without_credentials
+from orlop.service.download import downloaded, is_url
 from orlop.service.lookup import platform_of
 from orlop.streams.files import afterwards, explained, explaining, open_source
 from orlop.streams.given import check_file

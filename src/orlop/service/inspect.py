@@ -59,6 +59,9 @@ def inspect(store: Store, name: str, *, platform: Platform | str | None = None) 
         )
 
 
-def raw_config(store: Store, name: str) -> bytes:
+def raw_config(store: Store, name: str, *, platform: Platform | str | None = None) -> bytes:
     """See `orlop.service.ImageService.raw_config`."""
-    return store.images.get(find_image(store, name)).raw_json
+    wanted = platform_of(platform)
+    image_id = find_image(store, name)
+    check_platform(store, name, image_id, wanted)
+    return store.images.get(image_id).raw_json

@@ -14,11 +14,13 @@ from orlop.api.engine.shapes.load import loaded_lines
 from orlop.api.engine.shapes.platform import parse_words
 from orlop.api.engine.shapes.progress import LayerLines, error_line, status_line
 from orlop.api.engine.shapes.target import check_pulled, import_target
+from orlop.api.engine.source import SourcePatience
 from orlop.api.engine.versions import V1_32, V1_42, V1_44, V1_48
 from orlop.api.streamed import Streamed
 from orlop.errors import InvalidInput, NotSupported, OrlopError, RequestAborted, StorageError
 from orlop.model.reference import parse_any
-from orlop.service.download import check_url, downloaded, without_credentials
+from orlop.model.urls import without_credentials
+from orlop.service.download import check_url, downloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from orlop.api.engine.call import Call
     from orlop.api.flow import Download, Upload
     from orlop.model.progress import ProgressEvent
-    from orlop.service.download import Readable
 
 _log = logging.getLogger(__name__)
 
@@ -114,11 +115,12 @@ async def _create(call: Call) -> Response:
             content = upload.stream() if reads else BytesIO()
             keep(content, download, message or f"Imported from {_BODY}")
             return
-        with downloaded(url, call.service.proxies) as body:
+        patience = SourcePatience(download, call.context)
+        with downloaded(url, call.service.proxies, patience) as body:
             download.put(status_line(f"Downloading from {without_credentials(url)}"))
             try:
                 comment = message or f"Imported from {without_credentials(url if call.version < V1_42 else source)}"
-                keep(_WhileWanted(body, download).stream(), download, comment)
+                keep(cast("BinaryIO", body), download, comment)
             except RequestAborted:
                 raise
             except OrlopError as error:
@@ -126,24 +128,6 @@ async def _create(call: Call) -> Response:
                 download.put(error_line(str(error)))
 
     return _streamed(call, create, media_type="application/json", reads=reads)
-
-
-class _WhileWanted:
-    """What is fetched from elsewhere, as long as the client waits for it."""
-
-    def __init__(self, source: Readable, download: Download) -> None:
-        self._source = source
-        self._download = download
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Give at most ``size`` bytes. Raises `RequestAborted` where the client has hung up."""
-        if self._download.cancelled:
-            raise RequestAborted("the client hung up before everything was fetched")
-        return self._source.read(size)
-
-    def stream(self) -> BinaryIO:
-        """Give it as a binary stream."""
-        return cast("BinaryIO", self)
 
 
 def _streamed(

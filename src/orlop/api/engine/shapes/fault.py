@@ -14,6 +14,7 @@ from orlop.api.engine.shapes.reference_words import reference_words
 from orlop.api.engine.versions import V1_42
 from orlop.errors import AmbiguousID, DownloadFailed, InvalidReference, NotFound, ReferenceNotFound
 from orlop.model.reference import Reference
+from orlop.model.urls import scrubbed
 from orlop.store.images import not_found
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Fault:
     @property
     def document(self) -> Document:
         """The body of the answer."""
-        return {"message": self.message}
+        return {"message": scrubbed(self.message)}
 
 
 NO_NAME: Final = "image name cannot be blank"

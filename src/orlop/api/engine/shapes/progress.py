@@ -8,6 +8,7 @@ from orlop.api.engine.shapes.encoding import stream_line
 from orlop.api.engine.versions import V1_52
 from orlop.model.progress import LayerProgress
 from orlop.model.sizes import human_size
+from orlop.model.urls import scrubbed
 
 if TYPE_CHECKING:
     from orlop.api.engine.shapes.encoding import Document
@@ -31,6 +32,7 @@ def status_line(text: str) -> bytes:
 
 def error_line(text: str) -> bytes:
     """Write the line with which a stream ends where the work failed after the answer had begun."""
+    text = scrubbed(text)
     return stream_line({"errorDetail": {"message": text}, "error": text})
 
 

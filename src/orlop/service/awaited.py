@@ -1,0 +1,111 @@
+"""Connections to servers that are waited for with bounded patience.
+
+A socket's own time-out begins anew with each byte, so that a server which sends one now and then keeps its client for
+ever: in the headers, in the body, or between the chunks. Here whoever waits is asked again every second.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import urllib.request
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
+
+if TYPE_CHECKING:
+    import socket
+
+_TICK: Final = 1.0
+"""Seconds after which the patience is asked again."""
+
+
+class Patience(Protocol):
+    """How long a server may take."""
+
+    def look(self, moved: int, *, is_awaited: bool) -> None:
+        """Raise an error where the server has been waited for too long; `TimeoutError` becomes a failed download.
+
+        Args:
+            moved: how many bytes it has sent so far.
+            is_awaited: whether it is waited for from now on.
+        """
+
+
+class AwaitedHTTP(urllib.request.HTTPHandler):
+    """Opens ``http``."""
+
+    def __init__(self, patience: Patience | None) -> None:
+        super().__init__()
+        self._patience = patience
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        """Return the answer to a request."""
+        return self.do_open(partial(_connection, http.client.HTTPConnection, self._patience), req)
+
+
+class AwaitedHTTPS(urllib.request.HTTPSHandler):
+    """Opens ``https``."""
+
+    def __init__(self, patience: Patience | None) -> None:
+        super().__init__()
+        self._patience = patience
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        """Return the answer to a request."""
+        return self.do_open(partial(_connection, http.client.HTTPSConnection, self._patience), req)
+
+
+def _connection(
+    kind: type[http.client.HTTPConnection], patience: Patience | None, host: str, **options: Any
+) -> http.client.HTTPConnection:
+    connection = kind(host, **options)
+    if patience is not None:
+        # Proxies are asked for a tunnel through the same class.
+        connection.response_class = partial(_response, patience)  # type: ignore[assignment]
+    return connection
+
+
+def _response(patience: Patience, sock: socket.socket, *args: Any, **options: Any) -> http.client.HTTPResponse:
+    return http.client.HTTPResponse(_Awaited(sock, patience), *args, **options)  # type: ignore[arg-type]
+
+
+class _Awaited:
+    """What an answer needs of a socket."""
+
+    def __init__(self, sock: socket.socket, patience: Patience) -> None:
+        self._sock = sock
+        self._patience = patience
+
+    def makefile(self, mode: str) -> BinaryIO:
+        """Return the socket as a stream, which keeps it open."""
+        del mode
+        return io.BufferedReader(_Stream(self._sock, self._patience))
+
+
+class _Stream(io.RawIOBase):
+    def __init__(self, sock: socket.socket, patience: Patience) -> None:
+        self._sock = sock
+        # A socket closes once its last file does.
+        self._file = sock.makefile("rb", buffering=0)
+        self._patience = patience
+        self._moved = 0
+        sock.settimeout(_TICK)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what is there, and wait for a byte at least."""
+        while True:
+            self._patience.look(self._moved, is_awaited=True)
+            try:
+                count = self._sock.recv_into(buffer)
+            except TimeoutError:
+                continue
+            self._moved += count
+            self._patience.look(self._moved, is_awaited=False)
+            return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
