@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.crash import pace, scenarios
+from tests.crash.damaged import DATA, MULTI
 from tests.crash.pace import LONG
-from tests.crash.scenarios import MULTI, Stage
+from tests.crash.scenarios import Stage
 
 if TYPE_CHECKING:
     from tests.crash.calls import Call
@@ -32,7 +33,7 @@ _PATIENCE: Final = float(os.environ.get("ORLOP_PATIENCE", "60"))
 
 
 #: One of its layers is in `MULTI` too.
-SHARED: Final = scenarios.DATA / "dockerd-20.10-overlay2" / "multi.tar"
+SHARED: Final = DATA / "dockerd-20.10-overlay2" / "multi.tar"
 
 
 @dataclass

@@ -18,7 +18,7 @@ import sys
 import tarfile
 import tempfile
 import traceback
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,9 +27,12 @@ import orlop
 from orlop import stores
 from orlop.cli import failure
 from orlop.cli.main import run
-from orlop.errors import OrlopError
+from orlop.errors import DatabaseDamaged, OrlopError
+from orlop.store.metadata_sqlite_log import log_fault
 from orlop.store.root import Store
+from tests.crash import damaged
 from tests.crash.calls import Kill, watched
+from tests.crash.damaged import DATA, MULTI, OTHER
 from tests.invariants import broken
 
 if TYPE_CHECKING:
@@ -38,13 +41,11 @@ if TYPE_CHECKING:
     from orlop.service.image_service import ImageService
     from tests.crash.calls import Call, Ended, Verdict
 
-DATA: Final = Path(__file__).parents[1] / "data"
-MULTI: Final = DATA / "dockerd-29-overlay2" / "multi.tar"
-OTHER: Final = DATA / "dockerd-20.10-overlay2" / "parent-child.tar"
 #: Files in no state that matters: what SQLite's processes share is made anew, what takes up space holds nothing.
 IMMATERIAL: Final = ("-shm", ".reserve")
 # In every tree, names that say nothing are replaced.
 _NAMELESS: Final = ("ingest", "trash", "leases", "quarantine")
+_DAMAGED: Final = "a damaged database"
 _left_open: list[ImageService] = []
 _report = failure.report
 
@@ -125,15 +126,6 @@ def _backed_up(place: Path) -> None:
         images.remove("example/imported")
 
 
-def _damaged(place: Path) -> None:
-    _loaded(MULTI)(place)
-    blob, other = sorted((place / "root" / "blobs" / "sha256").iterdir())[:2]
-    blob.chmod(0o600)
-    blob.write_bytes(b"too short")
-    other.unlink()
-    next((place / "root" / "toc" / "sha256").iterdir()).unlink()
-
-
 def _pinned(place: Path) -> None:
     _loaded(MULTI)(place)
     with orlop.open(place / "root") as images:
@@ -184,7 +176,10 @@ def scenarios() -> dict[str, Scenario]:
         Scenario("image prune -a", ("image", "prune", "-a", "-f"), _dangling),
         Scenario("prune", ("prune", "-f", "--max-size", "35kB"), _dangling),
         Scenario("gc", ("gc",), _garbage),
-        Scenario("fsck --repair", ("fsck", "--repair", "--from", str(MULTI)), _damaged, ends=8, damaged=True),
+        Scenario("fsck --repair", ("fsck", "--repair", "--from", str(MULTI)), damaged.files, ends=8, damaged=True),
+        Scenario("fsck --repair of a database", ("fsck", "--repair"), damaged.database, ends=8, damaged=True),
+        Scenario("fsck --repair of a shape", ("fsck", "--repair"), damaged.shape, ends=8, damaged=True),
+        Scenario("fsck --repair of a log", ("fsck", "--repair"), damaged.log, ends=8, damaged=True),
         Scenario("pin", ("pin", "example/tiny:1.0"), loaded),
         Scenario("unpin", ("unpin", "example/tiny:1.0"), _pinned),
         Scenario("store backup", ("store", "backup", "{}/backup"), loaded),
@@ -264,13 +259,19 @@ class Stage:
         wrong = [line for line in serious(place) if done or _subject(line) not in self.known]
         assert wrong == [], (where, wrong)
         assert found == self.after or (found == self.before and not done), (where, found)
+        if self.scenario.damaged:
+            before = damaged.contents_of_blobs(self.folder / "template" / "root")
+            assert before <= damaged.contents_of_blobs(place / "root"), where
         return found
 
     def finish(self, found: Seen, where: str) -> None:
         """Give the same command once more, after which there is what it would have done at once, and no garbage."""
         status, said = self.command()
         assert status == self.scenario.ends or (found == self.after and status == self.scenario.again), (where, said)
-        assert tidied(self) == self.undisturbed, where
+        left = tidied(self)
+        assert _used(left) == _used(self.undisturbed), where
+        # What a repair that was disturbed has set aside already may be there twice.
+        assert _aside(self.undisturbed) <= _aside(left) if self.scenario.damaged else left == self.undisturbed, where
 
     def reset(self) -> None:
         """Begin again."""
@@ -376,7 +377,15 @@ def serious(place: Path) -> list[str]:
     """Say what is wrong with the stores in a place, but for what the next operations clean up."""
     # Layers that only the lease of a dead process keeps are garbage as well.
     allowed = ("left behind", "no row", "nothing needs it")
-    return [line for root in roots(place) for line in broken(root) if not any(word in line for word in allowed)]
+    return [line for root in roots(place) for line in _broken(root) if not any(word in line for word in allowed)]
+
+
+def _broken(root: Path) -> list[str]:
+    """Say what is wrong with a store, or with its database alone where that is damaged itself."""
+    if log_fault(str(root / "metadata.db")) is None:
+        with suppress(sqlite3.DatabaseError):
+            return broken(root)
+    return [f"{_DAMAGED}: nothing else is known"]
 
 
 def _subject(line: str) -> str:
@@ -400,7 +409,10 @@ def seen(place: Path, *, saved: bool = True) -> Seen:
     files = [path for path in sorted(place.iterdir()) if path.is_file() and not path.name.startswith(".orlop-")]
     found: list[tuple[object, ...]] = [(path.name, path.read_bytes()) for path in files]
     for root in roots(place):
-        images = _images(root, saved=saved)
+        try:
+            images = _images(root, saved=saved)
+        except DatabaseDamaged:
+            images = [_DAMAGED]
         if images:
             found.append((root.name, *images))
     return tuple(found)
@@ -468,6 +480,14 @@ def tidied(stage: Stage) -> dict[str, object]:
         wrong = broken(path)
         assert wrong == [], wrong
     return settled(stage.place)
+
+
+def _used(left: dict[str, object]) -> dict[str, object]:
+    return {name: content for name, content in left.items() if "/quarantine" not in name}
+
+
+def _aside(left: dict[str, object]) -> set[object]:
+    return {content for name, content in left.items() if "/quarantine/" in name}
 
 
 def _rows(path: Path) -> list[str]:

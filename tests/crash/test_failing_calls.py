@@ -13,9 +13,10 @@ import pytest
 
 import orlop
 from tests.crash.calls import Fail, watched
+from tests.crash.damaged import MULTI, OTHER
 from tests.crash.harness import UNSUPPORTED, run
 from tests.crash.pace import PACE
-from tests.crash.scenarios import MULTI, OTHER, scenarios
+from tests.crash.scenarios import scenarios
 from tests.invariants import broken, sha256
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import pytest
 
 import orlop
 from orlop import errors
-from tests.crash.repairs import spoil_table
+from tests.crash.damaged import spoil_table
 from tests.invariants import broken
 from tests.needs import need_mounts
 from tests.unit.layouts import packed, sha256

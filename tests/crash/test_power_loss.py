@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.crash.calls import Call, plain, watched
+from tests.crash.damaged import DATA
 from tests.crash.harness import UNSUPPORTED, run
 from tests.crash.power import Disk, Loss, LostData, LostNames, NoLoss
-from tests.crash.scenarios import DATA, scenarios
+from tests.crash.scenarios import scenarios
 from tests.needs import need_tracing
 
 if TYPE_CHECKING:

@@ -198,3 +198,15 @@ def found(problems: Iterable[stores.Problem]) -> list[tuple[str, str]]:
 def kinds(problems: Iterable[stores.Problem]) -> list[str]:
     """Kinds, sorted."""
     return sorted(one.kind for one in problems)
+
+
+def images_of(root: Path) -> list[object]:
+    """All that a list of all images has."""
+    with orlop.open(root, create=False) as images:
+        return [(image.id, image.references, image.created) for image in images.images(all=True)]
+
+
+def rows_of(root: Path) -> list[str]:
+    """The statements that make the rows of a store, sorted."""
+    with closing(sqlite3.connect(root / "metadata.db")) as database:
+        return sorted(database.iterdump())

@@ -75,6 +75,7 @@ class TestInfo:
 
     def test_a_newer_store_is_left_alone(self, root):
         with closing(sqlite3.connect(root / "metadata.db")) as database:
+            database.execute("CREATE TABLE later (id)")
             database.execute("PRAGMA user_version = 99")
             database.execute("CREATE TABLE later (id)")
         before = (root / "metadata.db").read_bytes()

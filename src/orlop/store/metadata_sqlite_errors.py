@@ -23,6 +23,8 @@ _LONGEST_PATH: Final = 512 - len("-journal")
 """The bytes of a path, links resolved, to which SQLite can add the names of the files beside a database."""
 _DAMAGE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH})
 _UNDECODABLE: Final = "Could not decode to UTF-8"
+_UNKNOWN_FORMAT: Final = "unsupported file format"
+"""What SQLite says, with no code of its own, of a header with a format of schemas that no SQLite writes."""
 
 
 @contextmanager
@@ -51,7 +53,7 @@ def explain_sqlite(error: sqlite3.Error, path: str) -> OrlopError:
         return StorageError(msg)
     if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
         return PermissionDenied(f"cannot open {path}; check the owner and the mode of its directory")
-    if code in _DAMAGE or _is_undecodable(error):
+    if code in _DAMAGE or _is_undecodable(error) or str(error) == _UNKNOWN_FORMAT:
         return damaged(path, str(error))
     return StorageError(f"the database {path} failed: {error}")
 

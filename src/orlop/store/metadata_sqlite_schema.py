@@ -1,7 +1,8 @@
 """Versions of the rows' shape in SQLite, and the steps from each released one to the next.
 
 A database says its version in ``user_version``. A step that is released never changes; a new shape is a new version,
-with a step that leads to it. ``tests/data/schemas`` keeps a database of every released version.
+with a step that leads to it, and a new version has a new shape: a number that the shape contradicts is damage.
+``tests/data/schemas`` keeps a database of every released version.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import StoreDamaged, StoreTooNew
 from orlop.store.metadata_sqlite_errors import damaged
 from orlop.store.metadata_sqlite_open import connect, make
-from orlop.store.metadata_sqlite_shape import LAID_OUT, shape_faults
+from orlop.store.metadata_sqlite_shape import version_by_shape
 from orlop.store.metadata_sqlite_tables import SCHEMA, SCHEMA_VERSION
 from orlop.streams.files import explaining
 
@@ -49,8 +50,8 @@ def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRE
     """Give the version of a database, 0 for an empty one.
 
     Raises:
-        StoreTooNew: a newer orlop wrote it. DatabaseDamaged: it has a version that none has, or says that it is newer
-            and has the shape of this one: a bit has flipped.
+        StoreTooNew: a newer orlop wrote it. DatabaseDamaged: it has a version that none has, or one that its shape
+        contradicts.
     """
     # In one statement, as another process may lay the database out between two.
     version: int
@@ -58,8 +59,9 @@ def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRE
     if not 0 <= version < _NO_VERSION or (version == 0 and has_tables):
         raise damaged(path, f"it says that its schema is {version}")
     if version > schema.version:
-        if schema.version in LAID_OUT and not shape_faults(connection, schema.version):
-            raise damaged(path, f"it says that its schema is {version}, and has that of {schema.version}")
+        # One wrong bit makes a higher number, which no newer orlop would write beside the shape of an older version.
+        if (shape := version_by_shape(connection)) is not None:
+            raise damaged(path, f"it says that its schema is {version}, and has the tables of {shape}")
         msg = f"{path} was written by a newer orlop (schema {version}, this one knows {schema.version}); upgrade orlop"
         raise StoreTooNew(msg)
     return version

@@ -55,29 +55,40 @@ class ShapeFault(NamedTuple):
         return f"the {self.type} {self.name!r} is not of this version"
 
 
-def shape_faults(connection: sqlite3.Connection, version: int | None = None) -> list[ShapeFault]:
+def shape_faults(connection: sqlite3.Connection) -> list[ShapeFault]:
     """Return what is wrong with the shape of a database; nothing is known of a version that this orlop does not have.
-
-    Args:
-        connection: to the database.
-        version: the one whose shape is expected; by default the one that the database says it has.
 
     Raises:
         sqlite3.Error: the schema cannot be read.
     """
-    if version is None:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        assert version is not None
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     expected = LAID_OUT.get(version)
-    if expected is None:
-        return []
+    return [] if expected is None else _differences(_objects(connection), expected)
+
+
+def version_by_shape(connection: sqlite3.Connection) -> int | None:
+    """Return the version whose shape a database has, whatever number it states, or nothing if it is no known one.
+
+    No two versions have one shape, so that this decides where the number and the shape disagree.
+
+    Raises:
+        sqlite3.Error: the schema cannot be read.
+    """
+    found = _objects(connection)
+    return next((version for version, expected in LAID_OUT.items() if not _differences(found, expected)), None)
+
+
+def _objects(connection: sqlite3.Connection) -> dict[Object, bytes | None]:
     # A text that is not UTF-8 must not keep the others from being compared.
-    found = {
+    return {
         (_text(kind), _text(name)): sql
         for kind, name, sql in connection.execute(
             "SELECT CAST(type AS BLOB), CAST(name AS BLOB), CAST(sql AS BLOB) FROM sqlite_schema"
         )
     }
+
+
+def _differences(found: Mapping[Object, bytes | None], expected: Mapping[Object, bytes]) -> list[ShapeFault]:
     faults = [ShapeFault("missing", *one) for one in expected if one not in found]
     for one, sql in found.items():
         if one in expected or one in _BY_SQLITE:
