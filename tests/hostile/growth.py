@@ -19,8 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import orlop
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from orlop import ImageService
 
 Work = "Callable[[], object]"
 
@@ -51,6 +55,16 @@ class Growth:
     def ratio(self) -> float:
         """How many times as long the longer list took."""
         return self.twice / max(self.once, 1e-9)
+
+
+_OPEN: Final[list[ImageService]] = []
+
+
+def opened(folder: Path) -> ImageService:
+    """Open a store to work with; it is closed when the work is measured."""
+    images = orlop.open(folder / "root")
+    _OPEN.append(images)
+    return images
 
 
 def grown(growing: Growing, folder: Path, *, count: int, turns: int = 2, most: int = 10) -> Growth:
@@ -84,6 +98,8 @@ def _turn(growing: Growing, folder: Path, count: int) -> tuple[float, int]:
         seconds = time.process_time() - start
     finally:
         gc.enable()
+        while _OPEN:
+            _OPEN.pop().close()
     peak = _memory("VmHWM") - before
     shutil.rmtree(folder)
     return seconds, max(0, peak)

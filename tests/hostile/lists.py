@@ -32,7 +32,7 @@ from orlop.streams.compression import decompressed, detect
 from orlop.streams.tar import TarReader
 from orlop.streams.tar_scan import TarScanner
 from tests.hostile import tars
-from tests.hostile.growth import Growing
+from tests.hostile.growth import Growing, opened
 from tests.hostile.made import BODY, DIFF, config, docker, entry, version_1, zstd
 from tests.unit.layouts import CONFIG, INDEX, MANIFEST, NAME, Layout, layer_tar, sha256, unpacked
 
@@ -279,7 +279,7 @@ def loaded(
             with suppress(orlop.errors.LimitExceeded):
                 images.load(io.BytesIO(source.read_bytes()) if way == "pipe" else source)
 
-        images = orlop.open(folder / "root")
+        images = opened(folder)
         if before:
             run()
         return run
@@ -499,7 +499,7 @@ def kept(
     """Work with a store that has an archive's images."""
 
     def prepare(count: int, folder: Path) -> Callable[[], object]:
-        images = orlop.open(folder / "root")
+        images = opened(folder)
         images.load(io.BytesIO(tars.tar(tars.files(make(count)))))
         return partial(work, images)
 
@@ -550,7 +550,7 @@ def littered(folder: str) -> Callable[[int, Path], Callable[[], object]]:
     """Collect files that nobody names in a folder of a store."""
 
     def prepare(count: int, base: Path) -> Callable[[], object]:
-        images = orlop.open(base / "root")
+        images = opened(base)
         images.load(io.BytesIO(tars.tar(tars.files(docker()))))
         for number in range(count):
             name = hashlib.sha256(b"%d" % number).hexdigest()
@@ -568,7 +568,7 @@ def littered(folder: str) -> Callable[[int, Path], Callable[[], object]]:
 
 
 def dead(count: int, folder: Path) -> Callable[[], object]:
-    images = orlop.open(folder / "root")
+    images = opened(folder)
     images.load(io.BytesIO(tars.tar(tars.files(docker()))))
     ended(images, count)
     return images.gc
@@ -576,7 +576,7 @@ def dead(count: int, folder: Path) -> Callable[[], object]:
 
 def filtered(count: int, folder: Path) -> Callable[[], object]:
     """List some images with very many patterns."""
-    images = orlop.open(folder / "root")
+    images = opened(folder)
     images.load(io.BytesIO(tars.tar(tars.files(configs(many(20))))))
     return partial(images.images, filters=[f"reference=*b*{number}" for number in range(count)])
 
@@ -589,7 +589,7 @@ def pinned(images: orlop.ImageService) -> None:
 
 def told(count: int, folder: Path) -> Callable[[], object]:
     """Events of an image of many labels: what is kept of them is bounded."""
-    images = orlop.open(folder / "root")
+    images = opened(folder)
     images.load(io.BytesIO(tars.tar(tars.files(docker(c__json=config(config={"Labels": {"a": "x" * 30_000}}))))))
 
     def run() -> None:

@@ -10,7 +10,6 @@ import json
 import os
 import pty
 import re
-import shlex
 import subprocess
 import tarfile
 import threading
@@ -18,6 +17,7 @@ import time
 from collections import Counter
 from fnmatch import fnmatchcase
 from pathlib import Path
+from shlex import quote, split
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
@@ -143,7 +143,7 @@ def tell(found: list[str]) -> None:
 
 def shown(docker: Docker, command: str, stdin: bytes = b"") -> Shown:
     """Run a command of docker."""
-    done = docker.run(*shlex.split(command), stdin=stdin)
+    done = docker.run(*split(command), stdin=stdin)
     # The folders of a graph driver, which not every driver tells.
     out = re.sub(r'"Data": \{[^}]*\}', '"Data": null', done.stdout.decode())
     return Shown(done.returncode, out, done.stderr.decode())
@@ -223,20 +223,24 @@ def tar_of(**files: bytes) -> bytes:
 
 
 MULTI, BY_ID, FAMILY = ARCHIVES
+_MULTI, _BY_ID, _FAMILY = (quote(str(archive)) for archive in ARCHIVES)
 STEPS: Final = {
     "loads": [
-        Step(f"load -i {MULTI}"),
-        Step(f"load -i {MULTI}"),
-        Step(f"load -q -i {BY_ID}"),
+        Step(f"load -i {_MULTI}"),
+        Step(f"load -i {_MULTI}"),
+        Step(f"load -q -i {_BY_ID}"),
         Step("load", FAMILY.read_bytes()),
         Step("load -q", FAMILY.read_bytes()),
         Step("load", b"junk"),
         Step("load", b""),
         Step("load", MULTI.read_bytes()[:20000]),
     ],
-    "a load on a terminal": [Step(f"load -i {MULTI}", terminal=True), Step(f"load --input {MULTI}", terminal=True)],
+    "a load on a terminal": [
+        Step(f"load -i {_MULTI}", terminal=True),
+        Step(f"load --input {_MULTI}", terminal=True),
+    ],
     "names": [
-        Step(f"load -q -i {MULTI}"),
+        Step(f"load -q -i {_MULTI}"),
         Step(f"tag {TINY} other:1"),
         Step(f"tag {TINY} other"),
         Step("tag 8126e24b2462 registry.example.com:5000/x/y:z"),
@@ -249,9 +253,9 @@ STEPS: Final = {
         Step(f"rmi {TINY} other:2 registry.example.com:5000/x/y:z"),
     ],
     "removals": [
-        Step(f"load -q -i {MULTI}"),
-        Step(f"load -q -i {FAMILY}"),
-        Step(f"load -q -i {BY_ID}"),
+        Step(f"load -q -i {_MULTI}"),
+        Step(f"load -q -i {_FAMILY}"),
+        Step(f"load -q -i {_BY_ID}"),
         Step(f"tag {IMPORTED} second:name"),
         Step("rmi 8126e24b2462"),
         Step("rmi bd11a92cebbc"),
@@ -265,9 +269,9 @@ STEPS: Final = {
         Step("system df"),
     ],
     "prunes": [
-        Step(f"load -q -i {MULTI}"),
-        Step(f"load -q -i {FAMILY}"),
-        Step(f"load -q -i {BY_ID}"),
+        Step(f"load -q -i {_MULTI}"),
+        Step(f"load -q -i {_FAMILY}"),
+        Step(f"load -q -i {_BY_ID}"),
         Step("image prune", b"n\n"),
         Step("image prune", b"y\n"),
         Step("image prune -f"),
@@ -301,7 +305,7 @@ def show(docker: Docker, step: Step) -> Shown:
         return shown(docker, step.command, step.stdin)
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        [*docker.argv, *shlex.split(step.command)], env=docker.env, stdin=follower, stdout=follower, stderr=follower
+        [*docker.argv, *split(step.command)], env=docker.env, stdin=follower, stdout=follower, stderr=follower
     )
     os.close(follower)
     out = b""
@@ -359,7 +363,10 @@ def unnamed(answer: Shown, ids: list[str]) -> Shown:
 
 def step_key(name: str, number: int, step: Step) -> str:
     """Say which step it is, in the words of the table."""
-    command = re.sub(r"/\S+/(\w)", r"\1", step.command)
+    command = step.command
+    for archive in ARCHIVES:
+        command = command.replace(quote(str(archive)), archive.name)
+    command = re.sub(r"/\S+/(\w)", r"\1", command)
     return f"{name}, {number}: {command}"
 
 

@@ -140,7 +140,6 @@ def test_migrate(orlop, root):
     document = read(orlop("store", "migrate", "--format", "json"), "store-migrate")
     assert document == {"Root": str(root), "Old": 1, "New": 1, "Kept": ""}
     with closing(sqlite3.connect(root / "metadata.db")) as database:
-        database.execute("CREATE TABLE later (id)")
         database.execute("PRAGMA user_version = 99")
         database.execute("CREATE TABLE later (id)")
     assert orlop("store", "migrate").status == 7

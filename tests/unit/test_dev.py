@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 
 TOP = Path(__file__).parents[2]
 
@@ -50,7 +51,7 @@ def test_no_python_gets_a_clear_sentence(tmp_path: Path) -> None:
 
 def test_a_missing_venv_module_names_its_package(tmp_path: Path) -> None:
     (tmp_path / "ensurepip.py").write_text("raise ImportError")
-    bare = script(tmp_path / "python3", f'PYTHONPATH={tmp_path} exec {sys.executable} "$@"')
+    bare = script(tmp_path / "python3", f'PYTHONPATH={quote(str(tmp_path))} exec {quote(sys.executable)} "$@"')
     done = dev("demo", cwd=tmp_path, PYTHON=bare, ORLOP_DEV_VENV=str(tmp_path / "venv"))
     assert done.returncode != 0
     assert "has no venv module" in done.stderr
@@ -79,7 +80,7 @@ def test_two_at_once_make_one_environment(tmp_path: Path) -> None:
 case "$1 $2" in
 "-m venv") mkdir "$3/bin" && cp "$0" "$3/bin/python" && echo venv >>{said} ;;
 "-m pip") {pip} ;;
-*) exec {sys.executable} "$@" ;;
+*) exec {quote(sys.executable)} "$@" ;;
 esac"""
     env = {**os.environ, "PYTHON": script(tmp_path / "python3", fake), "ORLOP_DEV_VENV": str(tmp_path / "venv")}
     both = [

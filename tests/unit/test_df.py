@@ -404,6 +404,7 @@ def test_a_store_that_cannot_be_written_is_looked_at(root):
     store = Store(root)
     store._refusal = lambda: errors.ReadOnlyStore("no")
     usage = df(store)
+    store.close()
     assert usage.images == said.images
     # Who lives cannot be seen there.
     assert usage.garbage == 5

@@ -736,7 +736,6 @@ class TestRoots:
             store.images.create(config())
         database = tmp_path / "root" / "metadata.db"
         with closing(sqlite3.connect(database)) as connection, connection:
-            connection.execute("CREATE TABLE later (id)")
             connection.execute("PRAGMA user_version = 99")
             connection.execute("CREATE TABLE later (id)")
         connection.close()

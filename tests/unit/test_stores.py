@@ -75,7 +75,6 @@ class TestInfo:
 
     def test_a_newer_store_is_left_alone(self, root):
         with closing(sqlite3.connect(root / "metadata.db")) as database:
-            database.execute("CREATE TABLE later (id)")
             database.execute("PRAGMA user_version = 99")
             database.execute("CREATE TABLE later (id)")
         before = (root / "metadata.db").read_bytes()
@@ -535,6 +534,7 @@ class TestMove:
                 stores.init(root)
             with pytest.raises(errors.StoreMoved, match="moved"), store.metadata.write():
                 pass
+        store.close()
         assert broken(root) == []
 
     def test_a_damaged_store_stays(self, root, tmp_path, monkeypatch):
