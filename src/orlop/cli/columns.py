@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
+
+from orlop.model.regex import regex
 
 _MINIMUM: Final = 10
 _PADDING: Final = 3
-_CELL_END: Final = re.compile("[\t\v]")
+_CELL_END: Final = regex("[\t\v]")
 _JOINER: Final = "\u200d"
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Mn", "Me", "Zl", "Zp"})
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Final
 
     import click
 
+    from orlop.cli.declared import DeclaredGroup
     from orlop.service.images import ImageSummary
 
 VARIABLE: Final = "_ORLOP_COMPLETE"
@@ -60,11 +61,41 @@ def answer(instruction: str) -> int:
     Returns:
         The exit status: 0, or 1 where there is no such shell or instruction.
     """
+    from orlop.cli import output  # noqa: PLC0415 - only shells ask for it
+    from orlop.cli.root import orlop  # noqa: PLC0415 - as above
+
+    if instruction == "bash_complete":
+        commands = plain_commands(orlop, os.environ)
+        if commands is not None:
+            output.write("".join(f"plain,{name}\n" for name in commands))
+            return 0
     from click.shell_completion import add_completion_class, shell_complete  # noqa: PLC0415 - only shells ask for it
 
     from orlop.cli.completion_bash import Bash  # noqa: PLC0415 - as above
-    from orlop.cli.root import orlop  # noqa: PLC0415 - as above
     from orlop.cli.session import Session  # noqa: PLC0415 - as above
+    from orlop.cli.signals import heed  # noqa: PLC0415 - as above
 
+    heed()
     add_completion_class(Bash)
     return shell_complete(orlop.command(), {"obj": Session()}, "orlop", VARIABLE, instruction)
+
+
+def plain_commands(root: DeclaredGroup, environment: Mapping[str, str]) -> list[str] | None:
+    """Return the commands that the word in bash may become, or nothing where click must say what it may be.
+
+    Click is asked where options stand before the word, where it may be one, and where it is no word of a command.
+    """
+    cut = environment.get("COMP_WORDS", "").split("\x1f")
+    before, word = cut[1:-1], cut[-1]
+    if len(cut) < 2 or environment.get("COMP_CWORD") != str(len(cut) - 1) or not (word + "x").isalnum():
+        return None
+    declared = root
+    for name in before:
+        found = declared.places.get(name)
+        if found is None:
+            return None
+        group = declared.find(name)
+        if not hasattr(group, "places"):
+            return None
+        declared = group
+    return [name for name in sorted(declared.places.keys() - declared.hidden) if name.startswith(word)]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from orlop.cli import output
 from orlop.cli.declared import WrongUsage
+from orlop.model.regex import regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row")
 
-_FIELD: Final = re.compile(r"\{\{\s*\.(\w+)\s*\}\}")
-_JSON: Final = re.compile(r"json|\{\{\s*json\s+\.\s*\}\}")
+_FIELD: Final = regex(r"\{\{\s*\.(\w+)\s*\}\}")
+_JSON: Final = regex(r"json|\{\{\s*json\s+\.\s*\}\}")
 _TABLE: Final = "table"
 
 

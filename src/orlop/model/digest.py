@@ -8,17 +8,17 @@ its own that is never equal to another.
 from __future__ import annotations
 
 import hashlib
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidDigest
+from orlop.model.regex import regex
+from orlop.model.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _HEX_LENGTHS: Final = {"sha256": 64, "sha384": 96, "sha512": 128}
-_HEX: Final = re.compile(r"[0-9a-f]+")
+_HEX: Final = regex(r"[0-9a-f]+")
 _SHORT_LENGTH: Final = 12
 
 

@@ -6,14 +6,14 @@ for ``docker.io/library/alpine``, and so on.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
 from functools import total_ordering
 from typing import Final, Self
 
 from orlop.errors import InvalidDigest, InvalidReference
 from orlop.model.dialect import Dialect
 from orlop.model.digest import Digest
+from orlop.model.regex import regex
+from orlop.model.values import dataclass, replace
 
 DEFAULT_DOMAIN: Final = "docker.io"
 DEFAULT_TAG: Final = "latest"
@@ -32,10 +32,10 @@ _REST = (
     r"(?::(?P<tag>[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}))?"
     r"(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}))?"
 )
-_CANONICAL: Final = re.compile(rf"(?P<domain>{_HOSTS}{_PORT})/{_REST}")
-_CANONICAL_29: Final = re.compile(rf"(?P<domain>(?:{_HOSTS}|\[[0-9a-fA-F:]+\]){_PORT})/{_REST}")
-_TAG: Final = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}")
-_IDENTIFIER: Final = re.compile(r"[0-9a-f]{64}")
+_CANONICAL: Final = regex(rf"(?P<domain>{_HOSTS}{_PORT})/{_REST}")
+_CANONICAL_29: Final = regex(rf"(?P<domain>(?:{_HOSTS}|\[[0-9a-fA-F:]+\]){_PORT})/{_REST}")
+_TAG: Final = regex(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}")
+_IDENTIFIER: Final = regex(r"[0-9a-f]{64}")
 
 
 @total_ordering

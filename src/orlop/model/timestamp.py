@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import Final, Self
 
 from orlop.errors import InvalidTimestamp
+from orlop.model.regex import regex
+from orlop.model.values import dataclass
 
-_RFC3339: Final = re.compile(
+_RFC3339: Final = regex(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
     r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))"
 )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import logging
 import os
 import stat
 import threading
@@ -26,6 +25,7 @@ from orlop.errors import (
     StoreDamaged,
     WriteFailed,
 )
+from orlop.model.logger import Logger
 from orlop.streams.directory import Directory, ForeignFile
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from orlop.streams.directory import Entry
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 CHUNK = 1 << 20
 """Bytes that are moved at once: smaller items lose their time to thread switches."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import Final, NamedTuple
+
+from orlop.model.regex import regex
 
 # Several machines, or a machine and its host, see these at once. Locks and shared memory, on which a database relies,
 # do not reach from one to the other.
@@ -39,10 +40,10 @@ _NETWORK: Final = frozenset(
     }
 )
 # What a program of its own serves may keep neither locks nor shared memory.
-_FUSE: Final = re.compile(r"fuse(\.|blk|$)")
+_FUSE: Final = regex(r"fuse(\.|blk|$)")
 # An overlay of local directories; the root of many rootless containers.
 _LOCAL_FUSE: Final = frozenset({"fuse.fuse-overlayfs"})
-_OCTAL: Final = re.compile(r"\\([0-7]{3})")
+_OCTAL: Final = regex(r"\\([0-7]{3})")
 
 
 class FileSystem(NamedTuple):
