@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
     import click
 
-    from orlop.cli.declared import DeclaredGroup
+    from orlop.cli.declared import DeclaredGroup as _Group
     from orlop.service.images import ImageSummary
 
 VARIABLE: Final = "_ORLOP_COMPLETE"
@@ -80,22 +81,21 @@ def answer(instruction: str) -> int:
     return shell_complete(orlop.command(), {"obj": Session()}, "orlop", VARIABLE, instruction)
 
 
-def plain_commands(root: DeclaredGroup, environment: Mapping[str, str]) -> list[str] | None:
+def plain_commands(root: _Group, environment: Mapping[str, str]) -> list[str] | None:
     """Return the commands that the word in bash may become, or nothing where click must say what it may be.
 
     Click is asked where options stand before the word, where it may be one, and where it is no word of a command.
     """
+    from orlop.cli.declared import DeclaredGroup  # noqa: PLC0415 - only shells ask for it
+
     cut = environment.get("COMP_WORDS", "").split("\x1f")
     before, word = cut[1:-1], cut[-1]
     if len(cut) < 2 or environment.get("COMP_CWORD") != str(len(cut) - 1) or not (word + "x").isalnum():
         return None
     declared = root
     for name in before:
-        found = declared.places.get(name)
-        if found is None:
+        found = declared.find(name)
+        if not isinstance(found, DeclaredGroup):
             return None
-        group = declared.find(name)
-        if not hasattr(group, "places"):
-            return None
-        declared = group
+        declared = found
     return [name for name in sorted(declared.places.keys() - declared.hidden) if name.startswith(word)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+
 from orlop.model.logger import before_first_warning
 
 TYPE_CHECKING = False

@@ -160,7 +160,7 @@ def _own_fields(original: type, *, kw_only: bool) -> list[_Field]:
 def _init(made: Any, every: list[_Field]) -> Any:
     """Compile the method that sets all fields: the one that is called for each of very many values."""
     names: dict[str, Any] = {"_missing": _MISSING}
-    words, keywords, lines = ["self"], [], []
+    words, keywords, lines = ["self"], list[str](), list[str]()
     for one in every:
         name = one.name
         names[f"_set_{name}"] = getattr(made, name).__set__

@@ -7,10 +7,11 @@ view in a table's place answers for it. What is missing makes answers slow, or w
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DatabaseDamaged
 from orlop.model.regex import regex
+from orlop.model.tuples import NamedTuple
 from orlop.store.metadata_sqlite_tables import SCHEMA, SCHEMA_VERSION
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import stat
 import threading
 import weakref
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import (
     FileNotThere,
@@ -26,6 +26,7 @@ from orlop.errors import (
     WriteFailed,
 )
 from orlop.model.logger import Logger
+from orlop.model.tuples import NamedTuple
 from orlop.streams.directory import Directory, ForeignFile
 
 if TYPE_CHECKING:

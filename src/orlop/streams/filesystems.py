@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Final, NamedTuple
+from typing import Final
 
 from orlop.model.regex import regex
+from orlop.model.tuples import NamedTuple
 
 # Several machines, or a machine and its host, see these at once. Locks and shared memory, on which a database relies,
 # do not reach from one to the other.
