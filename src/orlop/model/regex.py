@@ -18,7 +18,8 @@ class _Regex:
         self._text = text
 
     def __getattr__(self, name: str) -> object:
-        if name not in _METHODS:
+        if name.startswith("__"):
+            # What copies or pickles a value looks for such, and takes it for one that has none.
             raise AttributeError(name)
         import re  # noqa: PLC0415 - see above
 

@@ -148,7 +148,7 @@ def _made(original: Any, *, order: bool, kw_only: bool) -> type:
 def _own_fields(original: type, *, kw_only: bool) -> list[_Field]:
     own = []
     for name, annotation in original.__annotations__.items():
-        if annotation.startswith(("ClassVar", "Final")):
+        if annotation.removeprefix("typing.").startswith("ClassVar"):
             continue
         declared = original.__dict__.get(name, _MISSING)
         one = declared if isinstance(declared, _Field) else _Field(default=declared)

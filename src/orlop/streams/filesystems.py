@@ -56,7 +56,9 @@ class FileSystem(NamedTuple):
     @property
     def is_network(self) -> bool:
         """Whether other machines may see it too, or a program in user space serves it."""
-        return self.type in _NETWORK or (_FUSE.match(self.type) is not None and self.type not in _LOCAL_FUSE)
+        if not self.type.startswith("fuse"):
+            return self.type in _NETWORK
+        return _FUSE.match(self.type) is not None and self.type not in _LOCAL_FUSE
 
 
 def file_system_of(path: str, *, proc: str = "/proc/self") -> FileSystem | None:
@@ -110,4 +112,5 @@ def _mounted(mount: bytes, proc: str) -> FileSystem | None:
 
 
 def _text(field: bytes) -> str:
-    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), os.fsdecode(field))
+    text = os.fsdecode(field)
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text) if "\\" in text else text
