@@ -47,9 +47,9 @@ def main() -> None:
         "# Start-up",
         "",
         paragraph(
-            f"Medians of {TURNS} whole processes each, run in turn, with bytecode, beside an interpreter that does nothing."
-            " On a machine that does other things, too, the multiples grow, since more of a command than of the"
-            f" interpreter waits for memory and disk; it had {os.cpu_count()} processors and a load of"
+            f"Medians of {TURNS} whole processes each, run in turn, with bytecode, beside an interpreter that does"
+            " nothing. On a machine that does other things, too, the multiples grow, since more of a command than of"
+            f" the interpreter waits for memory and disk; it had {os.cpu_count()} processors and a load of"
             f" {os.getloadavg()[0]:.1f}. Made by `benchmarks/bench_startup.py`."
         ),
         "",

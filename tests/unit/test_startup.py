@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from click.shell_completion import ShellComplete
 
-from orlop.cli.completion import plain_commands
+from orlop.cli import signals
+from orlop.cli.completion import plain_answers
 from orlop.cli.root import orlop as root_command
 from orlop.cli.session import Session
 
@@ -103,7 +104,36 @@ def test_the_names_of_commands_are_completed_without_what_commands_need(root: st
     assert not modules & (NEVER | {"orlop.cli.images", "sqlite3", "typing", "re", "signal"})
 
 
-WORDS: Final = ["", "i", "im", "image", "images", "x", "p", "pu", "un", "-", "--", "--ro", "a/b", "ls", "é", "p r"]
+def test_the_names_of_images_are_completed_without_click(root: str, bare: set[str]) -> None:
+    asked = {"_ORLOP_COMPLETE": "bash_complete", "COMP_WORDS": "orlop\x1frmi\x1fex", "COMP_CWORD": "2"}
+    modules = imported(_RUN, **asked, ORLOP_ROOT=root) - bare
+    assert "orlop.service.images" in modules
+    assert not modules & NEVER
+
+
+WORDS: Final = [
+    "",
+    "i",
+    "im",
+    "image",
+    "images",
+    "x",
+    "p",
+    "pu",
+    "un",
+    "-",
+    "--",
+    "--ro",
+    "a/b",
+    "ls",
+    "é",
+    "p r",
+    "ex",
+    "example/t",
+    "062",
+    "re",
+    TINY,
+]
 BEFORE: Final = [
     (),
     ("image",),
@@ -118,14 +148,33 @@ BEFORE: Final = [
     ("--root",),
     ("image", "--help"),
     ("completion",),
+    ("rmi",),
+    ("rmi", TINY),
+    ("rmi", "alpine", "062231e20ed4"),
+    ("tag",),
+    ("tag", "alpine"),
+    ("images", "alpine"),
+    ("images", "-q"),
+    ("history",),
+    ("load",),
+    ("--debug", "inspect"),
+    ("--root=", "inspect"),
+    ("inspect", "--"),
+    ("image", "rm"),
+    ("store", "copy"),
 ]
 
 
 @pytest.mark.parametrize(("before", "word"), list(product(BEFORE, WORDS)), ids=repr)
-def test_plain_names_are_completed_as_click_completes_them(before: tuple[str, ...], word: str) -> None:
+def test_plain_words_are_completed_as_click_completes_them(
+    before: tuple[str, ...], word: str, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORLOP_ROOT", root)
+    # This process goes on.
+    monkeypatch.setattr(signals, "heed", lambda: None)
     words = ["orlop", *before, word]
-    environment = {"COMP_WORDS": "\x1f".join(words), "COMP_CWORD": str(len(words) - 1)}
-    found = plain_commands(root_command, environment)
+    environment = {"COMP_WORDS": "\x1f".join(words), "COMP_CWORD": str(len(words) - 1), "ORLOP_ROOT": root}
+    found = plain_answers(root_command, environment)
     if found is not None:
         complete = ShellComplete(root_command.command(), {"obj": Session()}, "orlop", "_ORLOP_COMPLETE")
         assert [(item.type, item.value) for item in complete.get_completions(list(before), word)] == [
@@ -133,16 +182,24 @@ def test_plain_names_are_completed_as_click_completes_them(before: tuple[str, ..
         ]
 
 
-def test_plain_names_are_completed_at_all() -> None:
+def test_plain_words_are_completed_at_all(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "heed", lambda: None)
+
     def found(*words: str) -> list[str] | None:
-        return plain_commands(root_command, {"COMP_WORDS": "\x1f".join(words), "COMP_CWORD": str(len(words) - 1)})
+        environment = {"COMP_WORDS": "\x1f".join(words), "COMP_CWORD": str(len(words) - 1), "ORLOP_ROOT": root}
+        return plain_answers(root_command, environment)
 
     assert found("orlop", "im") == ["image", "images", "import"]
     assert found("orlop", "image", "pr") == ["prune"]
     assert found("orlop", "x") == []
-    assert found("orlop", "rmi", "x") is found("orlop", "--de") is None
-    assert plain_commands(root_command, {"COMP_WORDS": "orlop\x1fim\x1fage", "COMP_CWORD": "1"}) is None
-    assert plain_commands(root_command, {}) is None
+    assert (
+        found("orlop", "rmi", "example/t")
+        == found("orlop", "--root", root, "image", "rm", "alpine", "example/t")
+        == [TINY]
+    )
+    assert found("orlop", "load", "x") is found("orlop", "--de") is found("orlop", "rmi", TINY, "x") is None
+    assert plain_answers(root_command, {"COMP_WORDS": "orlop\x1fim\x1fage", "COMP_CWORD": "1"}) is None
+    assert plain_answers(root_command, {}) is None
 
 
 _WARN: Final = """
