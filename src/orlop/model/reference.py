@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from orlop.errors import InvalidDigest, InvalidReference
 from orlop.model.dialect import Dialect
 from orlop.model.digest import Digest
-from orlop.model.regex import regex
+from orlop.model.regex import Seldom, regex
 from orlop.model.values import dataclass, replace
 
 DEFAULT_DOMAIN: Final = "docker.io"
@@ -35,6 +35,7 @@ _REST = (
 _CANONICAL: Final = regex(rf"(?P<domain>{_HOSTS}{_PORT})/{_REST}")
 _CANONICAL_29: Final = regex(rf"(?P<domain>(?:{_HOSTS}|\[[0-9a-fA-F:]+\]){_PORT})/{_REST}")
 _TAG: Final = regex(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}")
+_seldom: Final = Seldom()
 _DIGITS: Final = "0123456789abcdef"
 _IDENTIFIER_LENGTH: Final = 64
 _MAX_TAG: Final = 128
@@ -71,7 +72,7 @@ class Reference:
             raise InvalidReference(f"invalid reference {name!r}: 64 hex digits are an image ID, not a name")
         later = dialect is Dialect.ENGINE_29
         domain, remainder = split_domain(name, upper_case_is_domain=later)
-        parts = _simple_parts(domain, remainder)
+        parts = _simple_parts(domain, remainder) if _seldom() else None
         if parts is None:
             match = (_CANONICAL_29 if later else _CANONICAL).fullmatch(f"{domain}/{remainder}")
             if match is None:

@@ -35,3 +35,17 @@ def regex(text: AnyStr) -> re.Pattern[AnyStr]:
     What is wrong with the expression raises `re.error` at the first use.
     """
     return _Regex(text)  # type: ignore[return-value]
+
+
+class Seldom:
+    """Whether something was done less than so many ``times``: too few to be worth compiling an expression for it."""
+
+    def __init__(self, times: int = 50) -> None:
+        self._left = times
+
+    def __call__(self) -> bool:
+        """Return whether it was, and count this time."""
+        if self._left <= 0:
+            return False
+        self._left -= 1
+        return True

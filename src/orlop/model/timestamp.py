@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import Any, Final, Self
 
 from orlop.errors import InvalidTimestamp
-from orlop.model.regex import regex
+from orlop.model.regex import Seldom, regex
 from orlop.model.values import dataclass
 
 _RFC3339: Final = regex(
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{1,2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]+))?"
     r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))"
 )
+_seldom: Final = Seldom()
 _NANOSECONDS: Final = 1_000_000_000
 _DAY: Final = 86_400
 _MAX_YEAR: Final = 9999
@@ -49,7 +50,7 @@ class Timestamp:
         offsets reach 24 hours and 60 minutes. Lower-case ``t`` and ``z``, a space and second 60 are refused.
         Raises `InvalidTimestamp`.
         """
-        parts = _usual_parts(text)
+        parts = _usual_parts(text) if _seldom() else None
         if parts is None:
             match = _RFC3339.fullmatch(text)
             if match is None:

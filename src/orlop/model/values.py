@@ -1,9 +1,9 @@
 """Dataclasses that are quick to make: what `dataclasses` offers for frozen classes with slots, and nothing else.
 
 Importing `dataclasses` takes a third of the time that a bare interpreter needs to start, as it brings `inspect` and the
-parser of Python's own syntax with it, and it then compiles half a dozen methods for each class. A command that lists
-images uses ten such classes and none of that. Here one method of a class is compiled, ``__init__``, and the others are
-shared closures over the names of its fields.
+parser of Python's own syntax with it, and it then compiles half a dozen methods for each class, one by one. A command
+that lists images uses ten such classes and none of that. Here only those methods are compiled that are called for very
+many values, all at once; the others are shared closures over the names of the fields.
 
 For type checkers the names of this module are those of `dataclasses`. At run time the classes behave alike: equality,
 hash, order, text, `copy`, `pickle`, ``match``, and the error for a change. They are dataclasses for whoever asks, too:
@@ -12,8 +12,6 @@ it. A test compares the two kinds of class.
 """
 
 from __future__ import annotations
-
-from operator import attrgetter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,10 +132,10 @@ def _made(original: Any, *, order: bool, kw_only: bool) -> type:
     }
     made: Any = type(original)(original.__name__, original.__bases__, body)
     made.__qualname__ = original.__qualname__
-    methods = [_init(made, every), *_shared(made, every), *(_order(made, every) if order else ())]
+    methods = [*_compiled(made, every, order=order), *_shared(made, every)]
     for method in methods:
         name = method.__name__
-        # What a class defines itself stays; of those that a class cannot have without equality, hash is one.
+        # What a class defines itself stays.
         if name not in original.__dict__ or original.__dict__[name] is None:
             method.__qualname__ = f"{made.__qualname__}.{name}"
             method.__module__ = made.__module__
@@ -157,8 +155,8 @@ def _own_fields(original: type, *, kw_only: bool) -> list[_Field]:
     return own
 
 
-def _init(made: Any, every: list[_Field]) -> Any:
-    """Compile the method that sets all fields: the one that is called for each of very many values."""
+def _compiled(made: Any, every: list[_Field], *, order: bool) -> list[Any]:
+    """Compile the methods that set and compare all fields."""
     names: dict[str, Any] = {"_missing": _MISSING}
     words, keywords, lines = ["self"], list[str](), list[str]()
     for one in every:
@@ -181,26 +179,31 @@ def _init(made: Any, every: list[_Field]) -> Any:
     if hasattr(made, "__post_init__"):
         lines.append("    self.__post_init__()\n")
     given = ", ".join([*words, *(["*", *keywords] if keywords else [])])
-    exec(f"def __init__({given}):\n{''.join(lines) or '    pass'}", names)  # noqa: S102 - as dataclasses do
-    method = names["__init__"]
-    method.__annotations__ = {one.name: one.annotation for one in every if one.init} | {"return": None}
-    return method
+    source = [f"def __init__({given}):\n{''.join(lines) or '    pass'}\n"]
+    mine, others = (
+        f"({''.join(f'{whose}.{one.name}, ' for one in every if one.compare)})" for whose in ("self", "other")
+    )
+    source.append(f"def __hash__(self):\n    return hash({mine})\n")
+    source += [
+        f"def {name}(self, other):\n"
+        f"    return {mine} {sign} {others} if other.__class__ is self.__class__ else NotImplemented\n"
+        for name, sign in _SIGNS.items()
+        if order or name == "__eq__"
+    ]
+    made_here: dict[str, Any] = {}
+    exec("".join(source), names, made_here)  # noqa: S102 - as dataclasses do
+    made_here["__init__"].__annotations__ = {one.name: one.annotation for one in every if one.init} | {"return": None}
+    return list(made_here.values())
+
+
+_SIGNS: Final = {"__eq__": "==", "__lt__": "<", "__le__": "<=", "__gt__": ">", "__ge__": ">="}
 
 
 def _shared(made: Any, every: list[_Field]) -> list[Any]:
-    key = _key(every)
     names = [one.name for one in every]
     shown = [one.name for one in every if one.repr]
 
-    def __eq__(self: Any, other: object) -> Any:  # noqa: N807 - a method
-        if other.__class__ is not self.__class__:
-            return NotImplemented
-        return key(self) == key(other)
-
-    def __hash__(self: Any) -> int:  # noqa: N807 - as above
-        return hash(key(self))
-
-    def __repr__(self: Any) -> str:  # noqa: N807 - as above
+    def __repr__(self: Any) -> str:  # noqa: N807 - a method
         text = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
         return f"{self.__class__.__qualname__}({text})"
 
@@ -224,34 +227,7 @@ def _shared(made: Any, every: list[_Field]) -> list[Any]:
     def __replace__(self: Any, /, **changes: Any) -> Any:  # noqa: N807 - as above
         return replace(self, **changes)
 
-    return [__eq__, __hash__, __repr__, __setattr__, __delattr__, __getstate__, __setstate__, __replace__]
-
-
-def _order(made: Any, every: list[_Field]) -> list[Any]:
-    del made
-    key = _key(every)
-
-    def __lt__(self: Any, other: object) -> Any:  # noqa: N807 - a method
-        return key(self) < key(other) if other.__class__ is self.__class__ else NotImplemented
-
-    def __le__(self: Any, other: object) -> Any:  # noqa: N807 - as above
-        return key(self) <= key(other) if other.__class__ is self.__class__ else NotImplemented
-
-    def __gt__(self: Any, other: object) -> Any:  # noqa: N807 - as above
-        return key(self) > key(other) if other.__class__ is self.__class__ else NotImplemented
-
-    def __ge__(self: Any, other: object) -> Any:  # noqa: N807 - as above
-        return key(self) >= key(other) if other.__class__ is self.__class__ else NotImplemented
-
-    return [__lt__, __le__, __gt__, __ge__]
-
-
-def _key(every: list[_Field]) -> Callable[[Any], tuple[object, ...]]:
-    """Return what makes the tuple by which values are compared."""
-    names = [one.name for one in every if one.compare]
-    if len(names) > 1:
-        return attrgetter(*names)
-    return lambda value: tuple(getattr(value, name) for name in names)
+    return [__repr__, __setattr__, __delattr__, __getstate__, __setstate__, __replace__]
 
 
 def _frozen(message: str) -> Exception:
