@@ -53,14 +53,22 @@ NEVER: Final = {
 # that lists, raises its bound here; who finds that it need not be, lowers it.
 BOUNDS: Final = {
     "--version": (8, 2),
-    "images": (68, 60),
-    f"images {TINY}": (68, 60),
-    "images -q": (67, 60),
-    f"inspect {TINY}": (72, 60),
-    f"history {TINY}": (74, 60),
-    f"tag {TINY} example/tiny:2.0": (63, 60),
+    "images": (69, 60),
+    f"images {TINY}": (69, 60),
+    "images -q": (68, 60),
+    f"inspect {TINY}": (73, 60),
+    f"history {TINY}": (75, 60),
+    f"tag {TINY} example/tiny:2.0": (64, 60),
 }
-_RUN: Final = "import sys; from orlop.cli.main import run; run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+_RUN: Final = """
+import os, sys
+def leave(status, leave=os._exit):
+    print(*sys.modules, file=sys.stderr, flush=True)
+    leave(status)
+os._exit = leave
+from orlop.cli.main import main
+main()
+"""
 
 
 def imported(code: str, *arguments: str, **environment: str) -> set[str]:

@@ -30,9 +30,9 @@ def main() -> NoReturn:
     """Run the command line of this process and end it."""
     _fill_standard_descriptors()
     arguments = sys.argv[1:]
-    if arguments != _VERSION:
-        # What is done in a moment leaves nothing to clean up.
-        from orlop.cli.signals import heed  # noqa: PLC0415 - as above
+    # What is done in a moment leaves nothing to clean up; completion heeds signals once it opens a store.
+    if arguments != _VERSION and "_ORLOP_COMPLETE" not in os.environ:
+        from orlop.cli.signals import heed  # noqa: PLC0415 - only what takes longer needs it
 
         heed()
     status = run(arguments)
