@@ -10,11 +10,9 @@ Importing this module is light; what a name needs is imported when the name is f
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
 from orlop._version import __version__
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
 
@@ -197,6 +195,8 @@ def default_root() -> str:
 
 
 def __getattr__(name: str) -> object:
+    from importlib import import_module  # noqa: PLC0415 - importing orlop is light
+
     if name in _MODULES:
         value: object = import_module(_MODULES[name])
     elif name in _HOMES:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from orlop.errors import InvalidReference
+from orlop.model import reference
 from orlop.model.dialect import Dialect
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference, parse_any
@@ -92,3 +95,17 @@ def test_whole_ids_are_digests_and_all_else_is_a_name(text):
     assert parse_any("alpine") == Reference.parse("alpine")
     with pytest.raises(InvalidReference):
         parse_any("sha256:" + "a" * 129)
+
+
+@given(st.text("abZ09.-_:/[] @\n\u00e9", max_size=8), st.text("abZ09.-_:/ @\n\u00e9", max_size=10))
+@example("localhost:5000", "a/b-c_d.e:V1")
+def test_names_that_are_read_without_the_grammar_are_read_as_by_it(domain, remainder):
+    parts = reference._simple_parts(domain, remainder)
+    for grammar in (reference._CANONICAL, reference._CANONICAL_29):
+        match = grammar.fullmatch(f"{domain}/{remainder}")
+        assert parts is None or (match is not None and match.group("domain", "path", "tag", "digest") == parts)
+
+
+@pytest.mark.parametrize("name", ["alpine", "user/app:1.0", "registry.example.com:5000/team/committed:2.0"])
+def test_most_names_are_read_without_the_grammar(name):
+    assert reference._simple_parts(*reference.split_domain(name, upper_case_is_domain=False)) is not None

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from orlop.errors import InvalidTimestamp
+from orlop.model import timestamp
 from orlop.model.timestamp import EPOCH, ZERO, Timestamp
 
 
@@ -85,3 +88,19 @@ def test_every_day_of_the_calendar_is_written_as_it_is_read():
             for day in (1, days):
                 text = f"{year:04}-{month:02}-{day:02}T12:00:00Z"
                 assert str(Timestamp.parse(text)) == text
+
+
+ODD = st.text("0195-T:Z.,+ \u0663", min_size=17, max_size=32)
+
+
+@given(ODD | st.from_regex(timestamp._RFC3339.pattern, fullmatch=True))
+@example("2026-11-24T07:04:35.123456789Z")
+def test_times_that_are_read_without_the_expression_are_read_as_by_it(text):
+    parts = timestamp._usual_parts(text)
+    match = timestamp._RFC3339.fullmatch(text)
+    assert parts is None or (match is not None and match.groups() == parts)
+
+
+@pytest.mark.parametrize("text", ["2026-11-24T07:04:35.123456789Z", "0001-01-01T00:00:00Z"])
+def test_usual_times_are_read_without_the_expression(text):
+    assert timestamp._usual_parts(text) is not None

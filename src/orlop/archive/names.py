@@ -8,11 +8,11 @@ compare its whole text.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidArchive, InvalidReference
 from orlop.model.reference import Reference
+from orlop.model.values import dataclass, replace
 
 if TYPE_CHECKING:
     from orlop.model.descriptor import Descriptor

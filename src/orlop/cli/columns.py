@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 _MINIMUM: Final = 10
 _PADDING: Final = 3
-_CELL_END: Final = re.compile("[\t\v]")
 _JOINER: Final = "\u200d"
 _INVISIBLE: Final = frozenset({"Cc", "Cf", "Mn", "Me", "Zl", "Zp"})
 
@@ -60,7 +58,7 @@ def _columns(character: str) -> int:
 
 
 def _align_section(text: str) -> str:
-    lines = [_CELL_END.split(line) for line in text.split("\n")]
+    lines = [line.replace("\v", "\t").split("\t") for line in text.split("\n")]
     # For each column, the lines in a row that have a cell in it so far.
     columns: list[list[list[str]]] = []
     for line in [*lines, [""]]:

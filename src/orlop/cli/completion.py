@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
+    from typing import Final
 
     import click
 
+    from orlop.cli.declared import Declared
     from orlop.service.images import ImageSummary
 
 VARIABLE: Final = "_ORLOP_COMPLETE"
@@ -35,12 +37,16 @@ _PLATFORMS: Final = (
 
 def complete_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Give the names of images that begin so, and IDs where that could be one; a store that is not there has none."""
+    given = context.params.get(parameter.name or "")
+    taken = given if isinstance(given, (tuple, list)) else ()
+    return _names(context.find_root().params.get("root"), incomplete, taken)
+
+
+def _names(root: str | None, incomplete: str, taken: Collection[str]) -> list[str]:
     from orlop.errors import OrlopError  # noqa: PLC0415 - only shells ask for it
 
-    given = context.params.get(parameter.name or "")
-    taken = set(given) if isinstance(given, (tuple, list)) else set()
     try:
-        found = [name for name in _names(context, incomplete) if name not in taken]
+        found = [name for name in _found(root, incomplete) if name not in taken]
     except (OrlopError, OSError):
         return []
     return list(dict.fromkeys(found))[:_MOST]
@@ -52,10 +58,10 @@ def complete_platforms(context: click.Context, parameter: click.Parameter, incom
     return [platform for platform in _PLATFORMS if platform.startswith(incomplete)]
 
 
-def _names(context: click.Context, incomplete: str) -> Iterator[str]:
+def _found(root: str | None, incomplete: str) -> Iterator[str]:
     import orlop  # noqa: PLC0415 - only shells ask for it
 
-    root = context.find_root().params.get("root") or orlop.default_root()
+    root = root or orlop.default_root()
     # A shell that asks makes no store.
     if not os.path.isfile(os.path.join(root, "metadata.db")):
         return
@@ -81,11 +87,64 @@ def answer(instruction: str) -> int:
     Returns:
         The exit status: 0, or 1 where there is no such shell or instruction.
     """
+    from orlop.cli import output  # noqa: PLC0415 - only shells ask for it
+    from orlop.cli.root import orlop  # noqa: PLC0415 - as above
+
+    if instruction == "bash_complete":
+        found = plain_answers(orlop, os.environ)
+        if found is not None:
+            output.write("".join(f"plain,{name}\n" for name in found))
+            return 0
     from click.shell_completion import add_completion_class, shell_complete  # noqa: PLC0415 - only shells ask for it
 
     from orlop.cli.completion_bash import Bash  # noqa: PLC0415 - as above
-    from orlop.cli.root import orlop  # noqa: PLC0415 - as above
     from orlop.cli.session import Session  # noqa: PLC0415 - as above
+    from orlop.cli.signals import heed  # noqa: PLC0415 - as above
 
+    heed()
     add_completion_class(Bash)
     return shell_complete(orlop.command(), {"obj": Session()}, "orlop", VARIABLE, instruction)
+
+
+def plain_answers(root: Declared, environment: Mapping[str, str]) -> list[str] | None:
+    """Return what the word in bash may become: a command, or the name of an image; nothing where click must say it.
+
+    Click is asked where an option may stand, of a word that bash has cut, and of arguments that are no images.
+    """
+    from orlop.cli import plain  # noqa: PLC0415 - only shells ask for it
+    from orlop.cli.declared import DeclaredGroup, WrongUsage  # noqa: PLC0415 - as above
+
+    cut = environment.get("COMP_WORDS", "").split("\x1f")
+    words, word = cut[1:-1], cut[-1]
+    is_cut = any(one in text for text in cut[1:] for one in ":@")
+    if not cut[1:] or is_cut or word.startswith("-") or environment.get("COMP_CWORD") != str(len(cut) - 1):
+        return None
+    declared, place = root, None
+    try:
+        while isinstance(declared, DeclaredGroup):
+            values = plain.read(declared, words, environment)
+            if values is None:
+                return None
+            place = values.get("root", place)
+            if not words:
+                return [name for name in sorted(declared.places.keys() - declared.hidden) if name.startswith(word)]
+            found = declared.find(words.pop(0))
+            if found is None:
+                return None
+            declared = found
+    except WrongUsage:
+        return None
+    if any(one.startswith("-") for one in words) or not _takes_name(declared, len(words)):
+        return None
+    from orlop.cli.signals import heed  # noqa: PLC0415 - names of commands are there in a moment
+
+    heed()
+    return _names(place, word, words)
+
+
+def _takes_name(declared: Declared, count: int) -> bool:
+    """Return whether a command that has got so many words takes the name of an image next."""
+    arguments = [one for one in declared.parameters if one.kind == "argument"]
+    # The last of them may take many.
+    following = arguments[count : count + 1] or [one for one in arguments if one.has_many]
+    return any(one.settings.get("shell_complete") is complete_names for one in following)

@@ -135,10 +135,9 @@ class DeclaredGroup(Declared):
         place = self.places.get(name)
         if place is None:
             return None
-        from importlib import import_module  # noqa: PLC0415 - as late as the command itself
-
         module, _, attribute = place.partition(":")
-        found: Declared = getattr(import_module(f"orlop.cli.{module}"), attribute)
+        # What `importlib` does takes a module more.
+        found: Declared = getattr(__import__(f"orlop.cli.{module}", fromlist=(attribute,)), attribute)
         return found
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from orlop.cli.completion import complete_names
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.listing import Field, Template, parse_format, table
 from orlop.cli.source import archive_option, opened, platform_option
 from orlop.cli.units import ZERO_TIME, human_age, human_size, rfc3339
+from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from orlop.cli.session import Session

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from orlop.cli.completion import complete_names
 from orlop.cli.declared import argument, command, option
 from orlop.cli.listing import Field, Template, parse_format, table
 from orlop.cli.source import archive_option, opened
 from orlop.cli.units import ZERO_TIME, go_time, human_age, human_size
+from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

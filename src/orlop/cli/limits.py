@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.cli.declared import WrongUsage, option
 from orlop.errors import InvalidInput
 from orlop.model.limits import SIZES, Limits, option_of
-from orlop.model.sizes import parse_size
+from orlop.model.regex import regex
+from orlop.model.values import fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NONE: Final = "none"
 _UNITS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_COUNT: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+_COUNT: Final = regex(r"[0-9]{1,18}")
 _NAMES: Final = {option_of(field.name): field.name for field in fields(Limits)}
 
 
@@ -76,6 +75,8 @@ def read_number(text: str, *, is_size: bool) -> int | None:
         return Limits.UNLIMITED
     if not is_size:
         return min(int(text), Limits.UNLIMITED) if _COUNT.fullmatch(text) else None
+    from orlop.model.sizes import parse_size  # noqa: PLC0415 - only where a limit is given
+
     try:
         return min(parse_size(text), Limits.UNLIMITED)
     except InvalidInput:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from orlop.cli import output
 from orlop.cli.declared import WrongUsage
+from orlop.model.regex import regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,23 +15,29 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row")
 
-_FIELD: Final = re.compile(r"\{\{\s*\.(\w+)\s*\}\}")
-_JSON: Final = re.compile(r"json|\{\{\s*json\s+\.\s*\}\}")
+_FIELD: Final = regex(r"\{\{\s*\.(\w+)\s*\}\}")
+_JSON: Final = regex(r"json|\{\{\s*json\s+\.\s*\}\}")
 _TABLE: Final = "table"
 
 
-class Field(NamedTuple, Generic[Row]):
+class Field(Generic[Row]):
     """A field of a list: its heading in tables, and its text for one row."""
 
-    heading: str
-    text: Callable[[Row], str]
+    __slots__ = ("heading", "text")
+
+    def __init__(self, heading: str, text: Callable[[Row], str]) -> None:
+        self.heading = heading
+        self.text = text
 
 
-class Template(NamedTuple, Generic[Row]):
+class Template(Generic[Row]):
     """How a list is printed: the pieces of each line, with columns and headings where it is a table."""
 
-    pieces: tuple[str | Field[Row], ...]
-    table: bool
+    __slots__ = ("pieces", "table")
+
+    def __init__(self, pieces: tuple[str | Field[Row], ...], *, table: bool) -> None:
+        self.pieces = pieces
+        self.table = table
 
     def print(self, rows: Iterable[Row]) -> None:
         """Print a line for each row."""
@@ -50,10 +56,13 @@ class Template(NamedTuple, Generic[Row]):
         output.write(text)
 
 
-class JSONLines(NamedTuple, Generic[Row]):
+class JSONLines(Generic[Row]):
     """Each row as a JSON object on a line of its own, all values strings, keys sorted."""
 
-    fields: Mapping[str, Field[Row]]
+    __slots__ = ("fields",)
+
+    def __init__(self, fields: Mapping[str, Field[Row]]) -> None:
+        self.fields = fields
 
     def print(self, rows: Iterable[Row]) -> None:
         """Print a line for each row."""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import sys
-from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, BinaryIO
 
+from orlop.model.regex import regex
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from typing import BinaryIO
 
     from orlop.errors import OrlopError
     from orlop.model.progress import Progress
 
 # Control characters start a terminal's escape sequences; the bidirectional ones let a name look like another.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_UNSAFE_BUT_NEWLINE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_UNSAFE_BUT_LAYOUT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_UNSAFE = regex("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_UNSAFE_BUT_NEWLINE = regex("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_UNSAFE_BUT_LAYOUT = regex("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _NAME = "the standard output"
 
 
@@ -91,6 +92,8 @@ def flush() -> None:
 def progress(*, quiet: bool) -> AbstractContextManager[Progress | None]:
     """Give, for a block, what draws progress where somebody sees it, or nothing."""
     if quiet or sys.stderr is None or not sys.stderr.isatty():
+        from contextlib import nullcontext  # noqa: PLC0415 - few commands draw progress
+
         return nullcontext()
     from orlop.cli.progress import drawn  # noqa: PLC0415 - only for a terminal
 
@@ -109,10 +112,12 @@ def settle() -> None:
 
 def abandon() -> None:
     """Give up the standard output: what waits in its buffer would fail once more when the process ends."""
-    with suppress(OSError, ValueError, AttributeError):
+    try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
         os.close(null)
+    except (OSError, ValueError, AttributeError):
+        return
 
 
 def complain(text: str) -> None:
@@ -121,6 +126,8 @@ def complain(text: str) -> None:
     URLs in it lose their names and passwords. What the standard output does not take stays in its buffer, so that the
     last `flush` raises the error.
     """
+    from contextlib import suppress  # noqa: PLC0415 - most commands have nothing to complain about
+
     if "@" in text:
         from orlop.model.urls import scrubbed  # noqa: PLC0415 - few lines have one
 

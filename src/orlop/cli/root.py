@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from orlop._version import __version__
 from orlop.cli import plain
 from orlop.cli.declared import WrongUsage, group, option
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Final
 
     from orlop.cli.session import Session
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import sys
 
+from orlop.model.logger import before_first_warning
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
     from collections.abc import Mapping
@@ -46,13 +49,20 @@ class Session:
         """Return the store's directory, for what opens the store by itself."""
         import orlop  # noqa: PLC0415 - as above
 
-        self._log()
+        self.log()
         root = orlop.default_root() if self.root is None else self.root
         self.allow_foreign = self.allow_foreign or _is_safe(root, os.environ)
         return root
 
+    def log(self) -> None:
+        """Let warnings reach the user, with ``--debug`` everything; what logs by itself must be imported before."""
+        # Most commands have nothing to say, and need not import what says it.
+        if self.debug or "logging" in sys.modules:
+            self._log()
+        else:
+            before_first_warning(self._log)
+
     def _log(self) -> None:
-        """Let warnings reach the user, with ``--debug`` everything."""
         import logging  # noqa: PLC0415 - as above
 
         logger = logging.getLogger("orlop")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidJSON
 from orlop.model import gojson
 from orlop.model.dialect import Dialect
 from orlop.model.gostruct import BOOL, INT, TEXT, Field, Pointer, Set, Slice, Struct, TextMap, Words
+from orlop.model.regex import regex
+from orlop.model.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +79,7 @@ QUOTES: Final[Mapping[Dialect, Quote]] = {
 }
 """How each engine writes strings: 20.10 was built with a Go older than 1.22."""
 
-_PORT: Final = re.compile(r"([0-9]+)(?:/(.*))?", re.DOTALL)
+_PORT: Final = regex(r"(?s)([0-9]+)(?:/(.*))?")
 _MAX_PORT: Final = 65_535
 _PORT_DIGITS: Final = 5
 

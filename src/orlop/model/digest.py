@@ -8,17 +8,16 @@ its own that is never equal to another.
 from __future__ import annotations
 
 import hashlib
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidDigest
+from orlop.model.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _HEX_LENGTHS: Final = {"sha256": 64, "sha384": 96, "sha512": 128}
-_HEX: Final = re.compile(r"[0-9a-f]+")
+_HEX: Final = "0123456789abcdef"
 _SHORT_LENGTH: Final = 12
 
 
@@ -68,7 +67,7 @@ class Digest:
     @property
     def is_valid(self) -> bool:
         """Whether `parse` would accept this digest."""
-        return len(self.hex) == _HEX_LENGTHS.get(self.algorithm) and _HEX.fullmatch(self.hex) is not None
+        return len(self.hex) == _HEX_LENGTHS.get(self.algorithm) and not self.hex.strip(_HEX)
 
     @property
     def short(self) -> str:

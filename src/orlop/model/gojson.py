@@ -8,11 +8,11 @@ it, and written the way Go writes it, to the byte.
 from __future__ import annotations
 
 import json
-import re
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union
 
 from orlop.errors import InvalidJSON
+from orlop.model.regex import regex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,17 +58,17 @@ Value: TypeAlias = Union[bool, str, Number, list["Value"], Object, None]  # noqa
 _SPACE = rb"[ \t\r\n]*+"
 _STRING = rb'"((?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+)"'
 _NUMBER = rb"(-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?)"
-_VALUE: Final = re.compile(_SPACE + rb"(?:" + _STRING + rb"|" + _NUMBER + rb"|(true|false|null)|([\[{]))")
-_KEY: Final = re.compile(_SPACE + _STRING + _SPACE + rb":")
-_NEXT: Final = re.compile(_SPACE + rb"([,\]}])")
-_CLOSE: Final = re.compile(_SPACE + rb"([\]}])")
-_END: Final = re.compile(_SPACE)
+_VALUE: Final = regex(_SPACE + rb"(?:" + _STRING + rb"|" + _NUMBER + rb"|(true|false|null)|([\[{]))")
+_KEY: Final = regex(_SPACE + _STRING + _SPACE + rb":")
+_NEXT: Final = regex(_SPACE + rb"([,\]}])")
+_CLOSE: Final = regex(_SPACE + rb"([\]}])")
+_END: Final = regex(_SPACE)
 _STRING_KIND, _NUMBER_KIND, _LITERAL_KIND = 1, 2, 3
 _IN_DOCUMENT: Final = 2  # how long the reader's stack is directly inside the document's own object or array
 _INT_LENGTH: Final = 40  # longer whole numbers become floats: no document has them, and Python refuses the longest
 _LITERALS: Final[dict[bytes, bool | None]] = {b"true": True, b"false": False, b"null": None}
 
-_OUTSIDE: Final = re.compile(rb'("(?:[^"\\]++|\\.)*+")|[ \t\r\n]++')
+_OUTSIDE: Final = regex(rb'("(?:[^"\\]++|\\.)*+")|[ \t\r\n]++')
 _RAW_ESCAPES: Final = (
     (b"<", rb"\u003c"),
     (b">", rb"\u003e"),
@@ -76,7 +76,7 @@ _RAW_ESCAPES: Final = (
     ("\u2028".encode(), rb"\u2028"),
     ("\u2029".encode(), rb"\u2029"),
 )
-_SURROGATES: Final = re.compile("[\ud800-\udfff]")
+_SURROGATES: Final = regex("[\ud800-\udfff]")
 _REPLACEMENT: Final = "\ufffd"
 
 
@@ -160,8 +160,8 @@ def _escapes(*, html: bool, short: bool) -> dict[str, str]:
 
 _TABLES: Final = {(html, short): _escapes(html=html, short=short) for html in (True, False) for short in (True, False)}
 _SPECIAL: Final = {
-    True: re.compile('[\x00-\x1f"\\\\<>&\u2028\u2029\ud800-\udfff]'),
-    False: re.compile('[\x00-\x1f"\\\\\u2028\u2029\ud800-\udfff]'),
+    True: regex('[\x00-\x1f"\\\\<>&\u2028\u2029\ud800-\udfff]'),
+    False: regex('[\x00-\x1f"\\\\\u2028\u2029\ud800-\udfff]'),
 }
 
 

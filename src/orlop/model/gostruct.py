@@ -8,13 +8,13 @@ see.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from orlop.errors import InvalidJSON, InvalidTimestamp
 from orlop.model import gojson
 from orlop.model.gojson import Number, Object
 from orlop.model.timestamp import ZERO, Timestamp
+from orlop.model.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

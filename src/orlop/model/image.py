@@ -7,7 +7,6 @@ compute from such re-serialised fields.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from orlop.errors import InvalidImage, InvalidJSON
@@ -29,6 +28,7 @@ from orlop.model.gostruct import (
 )
 from orlop.model.platform import Platform
 from orlop.model.timestamp import ZERO
+from orlop.model.values import dataclass, field, replace
 
 if TYPE_CHECKING:
     from orlop.model.digest import ChainID

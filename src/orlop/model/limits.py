@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import ClassVar, Final
 
 from orlop.errors import LimitExceeded
+from orlop.model.values import dataclass, fields
 
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30

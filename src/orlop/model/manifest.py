@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from orlop.errors import InvalidDigest, InvalidJSON, InvalidManifest
@@ -17,6 +16,7 @@ from orlop.model import gojson
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
 from orlop.model.platform import Platform
+from orlop.model.values import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from typing import Final, Self
 
 from orlop.errors import InvalidPlatform
+from orlop.model.regex import regex
+from orlop.model.values import dataclass
 
-_PART: Final = re.compile(r"[A-Za-z0-9_.-]+")
+_PART: Final = regex(r"[A-Za-z0-9_.-]+")
 _MIN_PARTS, _MAX_PARTS = 2, 3
 # What a word alone may be.
-_SYSTEM: Final = re.compile(
+_SYSTEM: Final = regex(
     "aix|android|darwin|dragonfly|freebsd|illumos|ios|js|linux|netbsd|openbsd|plan9|solaris|wasip1|windows|zos"
 )
-_PROCESSOR: Final = re.compile(
-    "386|amd64|arm|arm64|loong64|mips|mips64|mips64le|mipsle|ppc64|ppc64le|riscv64|s390x|wasm"
-)
+_PROCESSOR: Final = regex("386|amd64|arm|arm64|loong64|mips|mips64|mips64le|mipsle|ppc64|ppc64le|riscv64|s390x|wasm")
 
 
 @dataclass(frozen=True, slots=True, order=True)

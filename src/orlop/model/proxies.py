@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Final, Self
+
+from orlop.model.values import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

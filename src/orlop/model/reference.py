@@ -6,14 +6,14 @@ for ``docker.io/library/alpine``, and so on.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
 from functools import total_ordering
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from orlop.errors import InvalidDigest, InvalidReference
 from orlop.model.dialect import Dialect
 from orlop.model.digest import Digest
+from orlop.model.regex import Seldom, regex
+from orlop.model.values import dataclass, replace
 
 DEFAULT_DOMAIN: Final = "docker.io"
 DEFAULT_TAG: Final = "latest"
@@ -32,10 +32,13 @@ _REST = (
     r"(?::(?P<tag>[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}))?"
     r"(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}))?"
 )
-_CANONICAL: Final = re.compile(rf"(?P<domain>{_HOSTS}{_PORT})/{_REST}")
-_CANONICAL_29: Final = re.compile(rf"(?P<domain>(?:{_HOSTS}|\[[0-9a-fA-F:]+\]){_PORT})/{_REST}")
-_TAG: Final = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}")
-_IDENTIFIER: Final = re.compile(r"[0-9a-f]{64}")
+_CANONICAL: Final = regex(rf"(?P<domain>{_HOSTS}{_PORT})/{_REST}")
+_CANONICAL_29: Final = regex(rf"(?P<domain>(?:{_HOSTS}|\[[0-9a-fA-F:]+\]){_PORT})/{_REST}")
+_TAG: Final = regex(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}")
+_seldom: Final = Seldom()
+_DIGITS: Final = "0123456789abcdef"
+_IDENTIFIER_LENGTH: Final = 64
+_MAX_TAG: Final = 128
 
 
 @total_ordering
@@ -65,16 +68,19 @@ class Reference:
         """
         if len(name) > _MAX_TEXT:
             raise InvalidReference(f"invalid reference {name[:32]!r}...: no name has {len(name)} characters")
-        if _IDENTIFIER.fullmatch(name):
+        if _is_identifier(name):
             raise InvalidReference(f"invalid reference {name!r}: 64 hex digits are an image ID, not a name")
         later = dialect is Dialect.ENGINE_29
         domain, remainder = split_domain(name, upper_case_is_domain=later)
-        match = (_CANONICAL_29 if later else _CANONICAL).fullmatch(f"{domain}/{remainder}")
-        if match is None:
-            path = remainder.partition(":")[0]
-            expected = "[HOST[:PORT]/]PATH[:TAG][@DIGEST]" if path == path.lower() else "a path in lower case"
-            raise InvalidReference(f"invalid reference {name!r}: expected {expected}")
-        domain, path, tag, digest = match.group("domain", "path", "tag", "digest")
+        parts = _simple_parts(domain, remainder) if _seldom() else None
+        if parts is None:
+            match = (_CANONICAL_29 if later else _CANONICAL).fullmatch(f"{domain}/{remainder}")
+            if match is None:
+                path = remainder.partition(":")[0]
+                expected = "[HOST[:PORT]/]PATH[:TAG][@DIGEST]" if path == path.lower() else "a path in lower case"
+                raise InvalidReference(f"invalid reference {name!r}: expected {expected}")
+            parts = match.group("domain", "path", "tag", "digest")
+        domain, path, tag, digest = parts
         if len(path if later else f"{domain}/{path}") > MAX_NAME:
             raise InvalidReference(
                 f"invalid reference {name[:32]!r}...: a repository name has at most {MAX_NAME} characters"
@@ -147,7 +153,7 @@ def parse_any(text: str, *, dialect: Dialect = Dialect.REFERENCE) -> Reference |
     Exactly 64 lower-case hex digits, with or without ``sha256:``, and any other whole digest give a `Digest`;
     everything else must be a name and gives a `Reference`. Raises `InvalidReference`.
     """
-    if _IDENTIFIER.fullmatch(text):
+    if _is_identifier(text):
         return Digest("sha256", text)
     digest = Digest.unchecked(text)
     return digest if digest.is_valid else Reference.parse(text, dialect=dialect)
@@ -165,6 +171,36 @@ def split_domain(name: str, *, upper_case_is_domain: bool) -> tuple[str, str]:
     if domain == DEFAULT_DOMAIN and "/" not in remainder:
         remainder = f"{_OFFICIAL}/{remainder}"
     return domain, remainder
+
+
+def _simple_parts(domain: str, remainder: str) -> tuple[str | Any, ...] | None:
+    """Return the parts of a name as most are written, or nothing where the whole grammar has to say what it is.
+
+    Most commands read a name or two: to compile the grammar takes them longer than all else that they do with it.
+    """
+    path, colon, tag = remainder.partition(":")
+    host, _, port = domain.partition(":")
+    is_simple = (
+        (domain + remainder).isascii()
+        and " " not in domain + remainder
+        and path == path.lower()
+        and _are_words(path, "/._-")
+        and _are_words(host, ".-")
+        and (port.isdigit() or host == domain)
+        and ((_are_words(tag, "._-") and len(tag) <= _MAX_TAG) or not colon)
+    )
+    return (domain, path, tag or None, None) if is_simple else None
+
+
+def _are_words(text: str, separators: str) -> bool:
+    """Return whether an ASCII text consists of letters and digits, and single separators between these."""
+    for one in separators:
+        text = text.replace(one, " ")
+    return all(word.isalnum() for word in text.split(" "))
+
+
+def _is_identifier(text: str) -> bool:
+    return len(text) == _IDENTIFIER_LENGTH and not text.strip(_DIGITS)
 
 
 def _parse_digest(name: str, text: str) -> Digest:

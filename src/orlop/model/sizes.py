@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from orlop.errors import InvalidInput
+from orlop.model.regex import regex
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 _STEP: Final = 1000
 _LETTERS: Final = "kmgtp"
-_WRITTEN: Final = re.compile(
-    r"(?P<whole>[0-9]{1,18})(?:\.(?P<part>[0-9]{1,9}))? ?(?P<letter>[kmgtp]?)(?P<binary>i?)(?P<bytes>b?)",
-    re.IGNORECASE | re.ASCII,
+_WRITTEN: Final = regex(
+    r"(?ai)(?P<whole>[0-9]{1,18})(?:\.(?P<part>[0-9]{1,9}))? ?(?P<letter>[kmgtp]?)(?P<binary>i?)(?P<bytes>b?)",
 )
 
 

@@ -6,8 +6,6 @@ v1.1).
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import InvalidDigest, InvalidImage, InvalidJSON
@@ -17,7 +15,9 @@ from orlop.model.dialect import Dialect
 from orlop.model.digest import Digest, chain_ids
 from orlop.model.gostruct import TEXT, Field, Struct, decode, write_members
 from orlop.model.image import V1, History, Image, V1Image
+from orlop.model.regex import regex
 from orlop.model.timestamp import EPOCH
+from orlop.model.values import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from orlop.model.digest import ChainID, DiffID
     from orlop.model.image import RootFS
 
-_ID: Final = re.compile(r"[0-9a-f]{64}")
+_ID: Final = regex(r"[0-9a-f]{64}")
+_NUMBER: Final = regex(r"[+-]?[0-9]+")
 _NOT_IN_CONFIG: Final = frozenset({"id", "parent", "Size", "parent_id", "layer_id", "throwaway"})
 _NOT_IN_V1: Final = frozenset({"rootfs", "history", "os.version", "os.features"})
 _FIRST_EXACT_VERSION: Final = (1, 8, 3)
@@ -158,7 +159,7 @@ def _is_older(version: str, than: tuple[int, ...]) -> bool:
 
 
 def _integer(text: str) -> int:
-    if not re.fullmatch(r"[+-]?[0-9]+", text):
+    if not _NUMBER.fullmatch(text):
         return 0
     digits = text.lstrip("+-").lstrip("0") or "0"
     value = _MAX_INT if len(digits) > len(str(_MAX_INT)) else min(int(digits), _MAX_INT)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn
 
 from orlop.errors import InvalidInstruction, InvalidJSON
 from orlop.model import gojson
 from orlop.model.container import HealthConfig
+from orlop.model.values import replace
 from orlop.service.durations import parse_duration
 from orlop.service.expansion import expand, expand_words, split_words
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from orlop.model.values import replace
 from orlop.service.filters import parse_filters, select
 from orlop.service.images import is_pattern, list_images
 from orlop.service.lookup import find_image, labels

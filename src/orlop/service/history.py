@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidImage
 from orlop.model.digest import chain_ids
+from orlop.model.values import dataclass, replace
 from orlop.service.lookup import check_platform, find_image, platform_of
 
 if TYPE_CHECKING:

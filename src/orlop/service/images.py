@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidReference
 from orlop.model.reference import Reference, parse_any
+from orlop.model.values import dataclass
 from orlop.store.references import reference_of
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orlop.model.values import dataclass
 from orlop.service.lookup import check_platform, find_image, platform_of
 from orlop.store.references import reference_of
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from orlop.model.values import dataclass
 from orlop.service.images import images
 from orlop.service.manifests import descriptor_of, target, with_summaries
 from orlop.service.sharing import Stacks

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import ImageID
 from orlop.model.manifest import Index, Manifest, parse_manifest
+from orlop.model.values import dataclass
 from orlop.service.lookup import find_image
 from orlop.store.references import reference_of
 

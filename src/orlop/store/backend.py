@@ -5,13 +5,13 @@ The seven calls of the Go package ``docker/image``'s ``StoreBackend``, and what 
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol, final, runtime_checkable
 
 from orlop.errors import ContentNotFound, DigestMismatch, InvalidInput
 from orlop.model.digest import Digest
+from orlop.model.regex import regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from orlop.model.digest import ImageID
     from orlop.model.image import Image
 
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_KEY = regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 
 class StoreBackend(ABC):

@@ -10,9 +10,10 @@ from abc import ABC, abstractmethod
 from collections import deque
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, final
+from typing import TYPE_CHECKING, BinaryIO, final
 
 from orlop.errors import ContentNotFound, InvalidDigest, SizeMismatch
+from orlop.model.tuples import NamedTuple
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import PRIVATE, NewFile, explained, explaining
 

@@ -7,13 +7,13 @@ later engines added: a cache that compares too little can be poisoned by an imag
 
 from __future__ import annotations
 
-import logging
 from dataclasses import astuple, replace
 from typing import TYPE_CHECKING
 
 from orlop.errors import OrlopError
 from orlop.model.dialect import Dialect
 from orlop.model.image import Image, RootFS, V1Image, check_history
+from orlop.model.logger import Logger
 from orlop.model.timestamp import ZERO
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orlop.model.platform import Platform
     from orlop.store.images import ImageStore
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 # The variant that a processor has where none is named.
 _USUAL_VARIANTS = {"amd64": "v1", "arm": "v7", "arm64": "v8"}

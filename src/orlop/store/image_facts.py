@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidInput
 from orlop.model.timestamp import ZERO, Timestamp
+from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from orlop.model.digest import DiffID

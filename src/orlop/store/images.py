@@ -5,7 +5,6 @@ The counterpart of ``image.Store`` of the Go package ``docker/image``.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import ItemsView, Mapping, ValuesView
 from functools import partial
@@ -20,6 +19,7 @@ from orlop.errors import (
     LayerNotFound,
 )
 from orlop.model.digest import ImageID
+from orlop.model.logger import Logger
 from orlop.store.backend import ImageIndex
 from orlop.store.layers import required
 from orlop.store.metadata import parent_of
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from orlop.store.layers import Layer, LayerGetReleaser, LayerMetadata
     from orlop.store.metadata import Metadata
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 _HEX = frozenset("0123456789abcdef")
 _DIGEST_LENGTH = 64
 _PARENT, _UPDATED, _BUILT = "parent", "lastUpdated", "builtLocally"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orlop.errors import (
     DatabaseDamaged,
@@ -16,6 +16,7 @@ from orlop.errors import (
 )
 from orlop.model.digest import ChainID, DiffID, chain_id
 from orlop.model.limits import DEFAULT_LIMITS, NO_LIMITS, option_of
+from orlop.model.tuples import NamedTuple
 from orlop.store.leases import EVERYTHING
 from orlop.store.metadata import MAX_SIZE, ChainRow
 from orlop.streams.files import CHUNK

@@ -7,7 +7,6 @@ waiting is unfair; readers never wait for writers, as the database is in WAL mod
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import threading
@@ -15,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from orlop.errors import DatabaseDamaged, NoSpace, StoreClosed, StoreDamaged, StoreInUse
+from orlop.model.logger import Logger
 from orlop.store.metadata import Metadata
 from orlop.store.metadata_sqlite_copy import CurrentCopy
 from orlop.store.metadata_sqlite_doubts import NO_DOUBTS, first_look, look_through, moment_of
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from orlop.streams.directory import Directory, Entry
     from orlop.streams.files import Modes
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 _WAIT_SECONDS = 60
 _WAIT_FOR_OTHERS = 2

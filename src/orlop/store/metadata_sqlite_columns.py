@@ -36,8 +36,9 @@ Entries of indexes are compared with their tables by ``PRAGMA integrity_check``.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from orlop.model.tuples import NamedTuple
 from orlop.store.metadata import labels_of
 
 if TYPE_CHECKING:

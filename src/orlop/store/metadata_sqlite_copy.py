@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from orlop.model.logger import Logger
 from orlop.store.metadata_sqlite_log import BESIDE, require_whole_log
 from orlop.streams.directory import Directory
 from orlop.streams.files import FileLock, explained, explaining
@@ -16,7 +16,7 @@ from orlop.streams.files import FileLock, explained, explaining
 if TYPE_CHECKING:
     from orlop.streams.directory import Entry
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DatabaseDamaged, NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreClosed
+from orlop.model.logger import Logger
 from orlop.streams.files import explained
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from orlop.errors import OrlopError
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 _LITTLE_SPACE: Final = 64 << 10
 _LONGEST_PATH: Final = 512 - len("-journal")

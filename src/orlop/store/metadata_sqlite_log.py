@@ -39,11 +39,11 @@ import sys
 import threading
 from array import array
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DatabaseDamaged
+from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,11 +93,11 @@ class Witness(NamedTuple):
     backfilled: int
 
 
-@dataclass(frozen=True)
 class Log:
     """The bytes of a log, and what they are worth."""
 
-    data: bytes
+    def __init__(self, data: bytes) -> None:
+        self.data: Final = data
 
     @cached_property
     def page(self) -> int:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import StoreDamaged, StoreTooNew
+from orlop.model.values import dataclass, field
 from orlop.store.metadata_sqlite_errors import damaged
 from orlop.store.metadata_sqlite_open import connect, make
 from orlop.store.metadata_sqlite_shape import version_by_shape

@@ -6,20 +6,20 @@ view in a table's place answers for it. What is missing makes answers slow, or w
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DatabaseDamaged
+from orlop.model.regex import regex
+from orlop.model.tuples import NamedTuple
 from orlop.store.metadata_sqlite_tables import SCHEMA, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Mapping
 
-_MADE: Final = re.compile(r"CREATE (TABLE|INDEX|TRIGGER|VIEW) (\w+)(?:.*? ON (\w+))?", re.DOTALL)
 _BY_SQLITE: Final = {("table", "sqlite_sequence"): b"CREATE TABLE sqlite_sequence(name,seq)"}
-_STATISTICS: Final = re.compile(r"sqlite_stat[134]")
+_STATISTICS: Final = regex(r"sqlite_stat[134]")
 
 Object = tuple[str, str]
 """The type of something in a schema, and its name."""
@@ -28,9 +28,8 @@ Object = tuple[str, str]
 def _laid_out(statements: tuple[str, ...]) -> dict[Object, bytes]:
     found: dict[Object, bytes] = {}
     for statement in statements:
-        made = _MADE.match(statement)
-        assert made is not None
-        found[made[1].lower(), made[2]] = statement.encode()
+        _, kind, name, _ = statement.replace("(", " ", 1).split(maxsplit=3)
+        found[kind.lower(), name] = statement.encode()
     return found
 
 

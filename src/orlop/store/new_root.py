@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 from contextlib import contextmanager, suppress
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, OrlopError, TargetExists
+from orlop.model.logger import Logger
 from orlop.store.metadata_sqlite_open import beside
 from orlop.store.root import UNFINISHED
 from orlop.store.trust import DATABASE, DIRECTORIES
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orlop.streams.directory import Entry
     from orlop.streams.files import Modes
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 _PREFIX: Final = ".orlop-store-"
 _SUFFIX: Final = ".part"

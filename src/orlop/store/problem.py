@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from orlop.model.values import dataclass
 
 DAMAGE: Final = "damage"
 """Something is not what it should be: an image, or all of them, may not be usable."""

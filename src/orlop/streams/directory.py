@@ -24,7 +24,9 @@ import errno
 import os
 import stat
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, Self
+
+from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

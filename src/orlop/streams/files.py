@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import logging
 import os
 import stat
 import threading
 import weakref
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import (
     FileNotThere,
@@ -26,6 +25,8 @@ from orlop.errors import (
     StoreDamaged,
     WriteFailed,
 )
+from orlop.model.logger import Logger
+from orlop.model.tuples import NamedTuple
 from orlop.streams.directory import Directory, ForeignFile
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from orlop.streams.directory import Entry
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 CHUNK = 1 << 20
 """Bytes that are moved at once: smaller items lose their time to thread switches."""

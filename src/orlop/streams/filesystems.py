@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
-from typing import Final, NamedTuple
+from typing import Final
+
+from orlop.model.regex import regex
+from orlop.model.tuples import NamedTuple
 
 # Several machines, or a machine and its host, see these at once. Locks and shared memory, on which a database relies,
 # do not reach from one to the other.
@@ -39,10 +41,10 @@ _NETWORK: Final = frozenset(
     }
 )
 # What a program of its own serves may keep neither locks nor shared memory.
-_FUSE: Final = re.compile(r"fuse(\.|blk|$)")
+_FUSE: Final = regex(r"fuse(\.|blk|$)")
 # An overlay of local directories; the root of many rootless containers.
 _LOCAL_FUSE: Final = frozenset({"fuse.fuse-overlayfs"})
-_OCTAL: Final = re.compile(r"\\([0-7]{3})")
+_OCTAL: Final = regex(r"\\([0-7]{3})")
 
 
 class FileSystem(NamedTuple):
@@ -54,7 +56,9 @@ class FileSystem(NamedTuple):
     @property
     def is_network(self) -> bool:
         """Whether other machines may see it too, or a program in user space serves it."""
-        return self.type in _NETWORK or (_FUSE.match(self.type) is not None and self.type not in _LOCAL_FUSE)
+        if not self.type.startswith("fuse"):
+            return self.type in _NETWORK
+        return _FUSE.match(self.type) is not None and self.type not in _LOCAL_FUSE
 
 
 def file_system_of(path: str, *, proc: str = "/proc/self") -> FileSystem | None:
@@ -108,4 +112,5 @@ def _mounted(mount: bytes, proc: str) -> FileSystem | None:
 
 
 def _text(field: bytes) -> str:
-    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), os.fsdecode(field))
+    text = os.fsdecode(field)
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text) if "\\" in text else text

@@ -1,0 +1,64 @@
+"""Signals that end a command: blocks are left on the way out, so that they clean up."""
+
+from __future__ import annotations
+
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
+
+_TICK = 0.25
+
+
+class Terminated(BaseException):
+    """A signal asks the process to end; blocks are left on the way out, so that they clean up."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)
+
+
+def heed() -> None:
+    """Let signals end this process as described above."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # `nohup` ignores one of them on purpose.
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _terminate)
+    _interrupt_waiting()
+
+
+def number_of(error: BaseException) -> int | None:
+    """Return the number of the signal that an exception stands for, if it does for one."""
+    if isinstance(error, BrokenPipeError):
+        return signal.SIGPIPE
+    if isinstance(error, KeyboardInterrupt):
+        return signal.SIGINT
+    return error.number if isinstance(error, Terminated) else None
+
+
+def _terminate(number: int, _: FrameType | None) -> NoReturn:
+    # A second signal ends the process at once: cleaning up may wait for a disk that does not answer.
+    signal.signal(number, signal.SIG_DFL)
+    raise Terminated(number)
+
+
+def _interrupt_waiting() -> None:
+    """Let no signal wait for a read: one that comes just before it would be seen when it returns, perhaps never."""
+    # Whoever started this process with an alarm wants it to end with it.
+    if signal.getsignal(signal.SIGALRM) == signal.SIG_DFL and signal.getitimer(signal.ITIMER_REAL)[0] == 0:
+        # A tick interrupts the read, then Python looks for signals and goes on reading.
+        signal.signal(signal.SIGALRM, _tick)
+        signal.setitimer(signal.ITIMER_REAL, _TICK, _TICK)
+
+
+def _tick(*_: object) -> None:
+    """Do nothing: what the tick interrupts has been interrupted."""
+
+
+def let_waiting_be() -> None:
+    """End what `heed` has begun, before the interpreter takes itself apart."""
+    # An interpreter that takes itself apart handles no signal any more: the next tick would kill the process.
+    if signal.getsignal(signal.SIGALRM) is _tick:
+        signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,0 +1,226 @@
+"""What starting imports: a bound for each command that scripts call often, and names of what none of them needs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from itertools import product
+from typing import TYPE_CHECKING, Final
+
+import pytest
+from click.shell_completion import ShellComplete
+
+from orlop.cli import signals
+from orlop.cli.completion import plain_answers
+from orlop.cli.root import orlop as root_command
+from orlop.cli.session import Session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TINY: Final = "example/tiny:1.0"
+PATIENCE: Final = 60
+
+# Each takes a good part of the time that an interpreter needs to start, and often brings others with it.
+NEVER: Final = {
+    "argparse",
+    "ast",
+    "asyncio",
+    "click",
+    "concurrent",
+    "copy",
+    "dataclasses",
+    "email",
+    "http",
+    "inspect",
+    "isal",
+    "logging",
+    "platformdirs",
+    "rich",
+    "shutil",
+    "socket",
+    "ssl",
+    "subprocess",
+    "tarfile",
+    "tempfile",
+    "textwrap",
+    "traceback",
+    "urllib",
+    "zlib",
+}
+# How many modules a command may import: orlop's own, and those that come with Python. Who needs one more in a command
+# that lists, raises its bound here; who finds that it need not be, lowers it.
+BOUNDS: Final = {
+    "--version": (8, 2),
+    "images": (69, 60),
+    f"images {TINY}": (69, 60),
+    "images -q": (68, 60),
+    f"inspect {TINY}": (73, 60),
+    f"history {TINY}": (75, 60),
+    f"tag {TINY} example/tiny:2.0": (64, 60),
+}
+_RUN: Final = """
+import os, sys
+def leave(status, leave=os._exit):
+    print(*sys.modules, file=sys.stderr, flush=True)
+    leave(status)
+os._exit = leave
+from orlop.cli.main import main
+main()
+"""
+
+
+def imported(code: str, *arguments: str, **environment: str) -> set[str]:
+    """Return the modules that a process has when it is done."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, **environment}, capture_output=True, check=True, timeout=PATIENCE, text=True,
+    )  # fmt: skip
+    return set(done.stderr.split())
+
+
+@pytest.fixture(scope="module")
+def bare() -> set[str]:
+    return imported("import sys; print(*sys.modules, file=sys.stderr)")
+
+
+@pytest.fixture(scope="module")
+def root(data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    place = tmp_path_factory.mktemp("startup") / "root"
+    archive = data / "dockerd-29-overlay2" / "multi.tar"
+    command = [sys.executable, "-m", "orlop", "--root", str(place), "load", "-q", "-i", str(archive)]
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+    return str(place)
+
+
+@pytest.mark.parametrize("command", BOUNDS)
+def test_a_command_imports_little(command: str, root: str, bare: set[str]) -> None:
+    modules = imported(_RUN, *command.split(), ORLOP_ROOT=root) - bare
+    own = {name for name in modules if name.partition(".")[0] == "orlop"}
+    others = modules - own
+    assert {name.partition(".")[0] for name in others} & NEVER == set()
+    most_own, most_others = BOUNDS[command]
+    assert len(own) <= most_own, sorted(own)
+    assert len(others) <= most_others, sorted(others)
+
+
+def test_the_names_of_commands_are_completed_without_what_commands_need(root: str, bare: set[str]) -> None:
+    asked = {"_ORLOP_COMPLETE": "bash_complete", "COMP_WORDS": "orlop\x1fim", "COMP_CWORD": "1", "ORLOP_ROOT": root}
+    modules = imported(_RUN, **asked) - bare
+    assert len(modules) <= 13, sorted(modules)
+    assert not modules & (NEVER | {"orlop.cli.images", "sqlite3", "typing", "re", "signal"})
+
+
+def test_the_names_of_images_are_completed_without_click(root: str, bare: set[str]) -> None:
+    asked = {"_ORLOP_COMPLETE": "bash_complete", "COMP_WORDS": "orlop\x1frmi\x1fex", "COMP_CWORD": "2"}
+    modules = imported(_RUN, **asked, ORLOP_ROOT=root) - bare
+    assert "orlop.service.images" in modules
+    assert not modules & NEVER
+
+
+WORDS: Final = [
+    "",
+    "i",
+    "im",
+    "image",
+    "images",
+    "x",
+    "p",
+    "pu",
+    "un",
+    "-",
+    "--",
+    "--ro",
+    "a/b",
+    "ls",
+    "é",
+    "p r",
+    "ex",
+    "example/t",
+    "062",
+    "re",
+    TINY,
+]
+BEFORE: Final = [
+    (),
+    ("image",),
+    ("store",),
+    ("system",),
+    ("images",),
+    ("x",),
+    ("image", "ls"),
+    ("--debug",),
+    ("--root", "image"),
+    ("--root=x", "image"),
+    ("--root",),
+    ("image", "--help"),
+    ("completion",),
+    ("rmi",),
+    ("rmi", TINY),
+    ("rmi", "alpine", "062231e20ed4"),
+    ("tag",),
+    ("tag", "alpine"),
+    ("images", "alpine"),
+    ("images", "-q"),
+    ("history",),
+    ("load",),
+    ("--debug", "inspect"),
+    ("--root=", "inspect"),
+    ("inspect", "--"),
+    ("image", "rm"),
+    ("store", "copy"),
+]
+
+
+@pytest.mark.parametrize(("before", "word"), list(product(BEFORE, WORDS)), ids=repr)
+def test_plain_words_are_completed_as_click_completes_them(
+    before: tuple[str, ...], word: str, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORLOP_ROOT", root)
+    # This process goes on.
+    monkeypatch.setattr(signals, "heed", lambda: None)
+    words = ["orlop", *before, word]
+    environment = {"COMP_WORDS": "\x1f".join(words), "COMP_CWORD": str(len(words) - 1), "ORLOP_ROOT": root}
+    found = plain_answers(root_command, environment)
+    if found is not None:
+        complete = ShellComplete(root_command.command(), {"obj": Session()}, "orlop", "_ORLOP_COMPLETE")
+        assert [(item.type, item.value) for item in complete.get_completions(list(before), word)] == [
+            ("plain", name) for name in found
+        ]
+
+
+def test_plain_words_are_completed_at_all(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "heed", lambda: None)
+
+    def found(*words: str) -> list[str] | None:
+        environment = {"COMP_WORDS": "\x1f".join(words), "COMP_CWORD": str(len(words) - 1), "ORLOP_ROOT": root}
+        return plain_answers(root_command, environment)
+
+    assert found("orlop", "im") == ["image", "images", "import"]
+    assert found("orlop", "image", "pr") == ["prune"]
+    assert found("orlop", "x") == []
+    assert (
+        found("orlop", "rmi", "example/t")
+        == found("orlop", "--root", root, "image", "rm", "alpine", "example/t")
+        == [TINY]
+    )
+    assert found("orlop", "load", "x") is found("orlop", "--de") is found("orlop", "rmi", TINY, "x") is None
+    assert plain_answers(root_command, {"COMP_WORDS": "orlop\x1fim\x1fage", "COMP_CWORD": "1"}) is None
+    assert plain_answers(root_command, {}) is None
+
+
+_WARN: Final = """
+import sys
+from orlop.cli.session import Session
+from orlop.model.logger import Logger
+Session().log()
+assert "logging" not in sys.modules
+for what in ("one", "two"):
+    Logger("orlop.store").warning("skipping %s", what)
+"""
+
+
+def test_a_warning_reaches_the_user_where_nothing_had_to_be_logged_before() -> None:
+    done = subprocess.run([sys.executable, "-c", _WARN], capture_output=True, check=True, timeout=PATIENCE, text=True)
+    assert (done.stdout, done.stderr) == ("", "Warning: skipping one\nWarning: skipping two\n")
