@@ -10,11 +10,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from tests.needs import need
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +30,7 @@ DAYS: Final = {
     "on a leap day": "@2028-02-29 12:00:00",
 }
 
-DATED: Final = [f"tests/unit/test_{name}.py" for name in ("cli_units", "timestamp")]
+DATED: Final = [f"tests/unit/test_{name}.py" for name in ("cli_units", "timestamp", "cli_listing", "prune")]
 """Files that deal with times, and are quick."""
 
 # Zones are written out, for machines that do not know their names: 14 hours east, eleven and a half west.
@@ -43,16 +46,22 @@ SURROUNDINGS: Final = {
 }
 
 
-def passes(wrapper: list[str], folder: Path, changed: dict[str, str | None], umask: int = 0o022) -> None:
+def passes(wrapper: list[str], folder: Path, changed: Mapping[str, str | None], umask: int = 0o022) -> None:
     """Check that the dated tests pass, with variables changed or left out; `TMPDIR` is a name below the folder."""
     temporary = folder / (changed.get("TMPDIR") or "plain")
     temporary.mkdir()
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    wanted = own | changed | {"TMPDIR": str(temporary)}
+    wanted = {**own, **changed, "TMPDIR": str(temporary)}
     environment = {name: value for name, value in wanted.items() if value is not None}
     pytest_ = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-p", "no:randomly"]
     done = subprocess.run(
-        [*wrapper, *pytest_, *DATED], cwd=TOP, env=environment, umask=umask, capture_output=True, check=False
+        [*wrapper, *pytest_, *DATED],
+        cwd=TOP,
+        env=environment,
+        umask=umask,
+        capture_output=True,
+        check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout.decode(errors="replace")[-10_000:]
 
@@ -60,7 +69,8 @@ def passes(wrapper: list[str], folder: Path, changed: dict[str, str | None], uma
 @pytest.mark.parametrize("day", DAYS.values(), ids=DAYS)
 def test_what_deals_with_times_passes_on_another_day(day: str, tmp_path: Path) -> None:
     # A moved monotonic clock would be one that locks and the kernel do not know: waits would last for 400 days.
-    passes([need("faketime"), "-f", day], tmp_path, {"FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+    moved = {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "PYTHONPATH": str(TOP / "tests" / "moved")}
+    passes([need("faketime"), "-f", day], tmp_path, moved)
 
 
 @pytest.mark.parametrize(("changed", "umask"), SURROUNDINGS.values(), ids=SURROUNDINGS)
