@@ -75,10 +75,11 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_two_at_once_make_one_environment(tmp_path: Path) -> None:
     said = tmp_path / "said"
-    pip = f'echo "pip begins" >>{said}; sleep 0.2; echo "pip ends" >>{said}'
+    log = quote(str(said))
+    pip = f'echo "pip begins" >>{log}; sleep 0.2; echo "pip ends" >>{log}'
     fake = f"""
 case "$1 $2" in
-"-m venv") mkdir "$3/bin" && cp "$0" "$3/bin/python" && echo venv >>{said} ;;
+"-m venv") mkdir "$3/bin" && cp "$0" "$3/bin/python" && echo venv >>{log} ;;
 "-m pip") {pip} ;;
 *) exec {quote(sys.executable)} "$@" ;;
 esac"""

@@ -58,7 +58,7 @@ BOUNDS: Final = {
     "images -q": (68, 60),
     f"inspect {TINY}": (73, 60),
     f"history {TINY}": (75, 60),
-    f"tag {TINY} example/tiny:2.0": (64, 60),
+    f"tag {TINY} other/tiny:2.0": (64, 60),
 }
 _RUN: Final = """
 import os, sys

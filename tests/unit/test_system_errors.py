@@ -187,6 +187,7 @@ class TestRowsThatAreOnlyRead:
                 finally:
                     os._exit(0)
             assert os.waitpid(child, 0)[1] == 0
+            reader._local.connection.close()
             reader._local.connection = None
             assert self.images(reader) == 4
 
