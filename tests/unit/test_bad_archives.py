@@ -384,12 +384,13 @@ def test_a_root_of_another_user_is_a_clear_error(data, tmp_path):
     # The process gives up its privileges by itself: another user might not reach this interpreter's files.
     script = """
 import os, sys, orlop
+from orlop import OrlopError
 with orlop.open(sys.argv[2]) as images:
     images.images()
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
 try:
     orlop.open(sys.argv[1]).images()
-except orlop.OrlopError as error:
+except OrlopError as error:
     print(error.code, error)
 """
     done = subprocess.run(
