@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 import pytest
@@ -13,6 +15,9 @@ from hypothesis import HealthCheck, settings
 
 from tests import needs
 from tests.crash.pace import PACE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Files that real daemons and tools wrote; `tests/data/README.md` says which program wrote what.
 DATA = Path(__file__).parent / "data"
@@ -28,6 +33,16 @@ settings.load_profile("orlop")
 def data() -> Path:
     """The folder of test data."""
     return DATA
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """Undo what a command that runs in this process does to the log: it is for a process of its own."""
+    logger = logging.getLogger("orlop")
+    level, propagate, handlers = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    logger.setLevel(level)
+    logger.propagate, logger.handlers[:] = propagate, handlers
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
