@@ -52,7 +52,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_configure() -> None:
-    """Let tests do the same everywhere: start no program that they did not ask for, and be interrupted by Ctrl-C."""
+    """Make tests do the same everywhere: no program that they did not ask for starts, and Ctrl-C interrupts."""
     sys.addaudithook(needs.check_programs)
     # A shell lets what it runs in the background ignore Ctrl-C, and whatever that starts ignores it too.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

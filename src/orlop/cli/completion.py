@@ -109,7 +109,7 @@ def answer(instruction: str) -> int:
 def plain_answers(root: Declared, environment: Mapping[str, str]) -> list[str] | None:
     """Return what the word in bash may become: a command, or the name of an image; nothing where click must say it.
 
-    Click is asked where an option may stand, of a word that bash has cut, and of arguments that are no images.
+    Click is asked where an option may stand, of a word that bash has cut, and of arguments that are not images.
     """
     from orlop.cli import plain  # noqa: PLC0415 - only shells ask for it
     from orlop.cli.declared import DeclaredGroup, WrongUsage  # noqa: PLC0415 - as above

@@ -91,7 +91,7 @@ def call(declared: Declared, session: Session, values: Mapping[str, Any]) -> int
 
 
 def _place(declared: Declared, words: list[str], given: dict[Parameter, list[str]]) -> bool:
-    """Give words to the arguments, and return whether they fit."""
+    """Assign words to the arguments, and return whether they fit."""
     arguments = [one for one in declared.parameters if one.kind == "argument"]
     for one in arguments:
         if not one.settings.keys() <= _KNOWN:

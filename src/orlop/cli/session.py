@@ -55,7 +55,7 @@ class Session:
         return root
 
     def log(self) -> None:
-        """Let warnings reach the user, with ``--debug`` everything; what logs by itself must be imported before."""
+        """Send warnings to the user, with ``--debug`` everything; what logs by itself must be imported before."""
         # Most commands have nothing to say, and need not import what says it.
         if self.debug or "logging" in sys.modules:
             self._log()

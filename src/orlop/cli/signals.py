@@ -21,7 +21,7 @@ class Terminated(BaseException):
 
 
 def heed() -> None:
-    """Let signals end this process as described above."""
+    """Install the handlers with which signals end this process as described above."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         # `nohup` ignores one of them on purpose.
         if signal.getsignal(number) == signal.SIG_DFL:
@@ -45,7 +45,7 @@ def _terminate(number: int, _: FrameType | None) -> NoReturn:
 
 
 def _interrupt_waiting() -> None:
-    """Let no signal wait for a read: one that comes just before it would be seen when it returns, perhaps never."""
+    """Interrupt reads regularly: a signal that comes just before one would be seen when it returns, perhaps never."""
     # Whoever started this process with an alarm wants it to end with it.
     if signal.getsignal(signal.SIGALRM) == signal.SIG_DFL and signal.getitimer(signal.ITIMER_REAL)[0] == 0:
         # A tick interrupts the read, then Python looks for signals and goes on reading.

@@ -60,7 +60,7 @@ def downloaded(url: str, proxies: Proxies | None = None, patience: Patience | No
             up; one that sends a little now and then may take as long as it likes.
 
     Raises:
-        DownloadFailed: there is no answer, or one that is no success. What ``patience`` raises.
+        DownloadFailed: there is no answer, or one that is not a success. What ``patience`` raises.
     """
     whole, url = url, without_credentials(url)
     if is_torn(whole):

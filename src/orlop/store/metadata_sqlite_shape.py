@@ -66,7 +66,7 @@ def shape_faults(connection: sqlite3.Connection) -> list[ShapeFault]:
 
 
 def version_by_shape(connection: sqlite3.Connection) -> int | None:
-    """Return the version whose shape a database has, whatever number it states, or nothing if it is no known one.
+    """Return the version whose shape a database has, whatever number it states, or None if no known version has it.
 
     No two versions have one shape, so that this decides where the number and the shape disagree.
 

@@ -64,6 +64,6 @@ class Soundness:
             doubts = look_through(lambda: nullcontext(self._connection), self._path)
             if not doubts and moment == moment_of(self._connection):
                 self._moment, self._until = moment, time.monotonic() + _SECONDS
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeDecodeError):
             # The next removal asks for itself, and says what is wrong.
             return
