@@ -120,7 +120,7 @@ def time_stages(clock: Clock) -> None:
     clock.time("write", os, "write")
     compression = importlib.import_module("orlop.streams.compression")
     clock.time("decompress", compression.DecompressingReader, "read")
-    if "orlop.archive.commit" in sys.modules:
+    if "orlop.intake.commit" in sys.modules:
         commit, scan, toc = (importlib.import_module(f"orlop.{name}") for name in _LOAD_MODULES)
         clock.time("scan headers", scan.TarScanner, "feed", "close")
         clock.time("compress the table of contents", toc.TocWriter, "add", "close")

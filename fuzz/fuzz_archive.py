@@ -21,10 +21,10 @@ from fuzz_tar import mutate as mend
 
 # All that a call needs is imported here: what is imported later is not instrumented.
 import orlop
-import orlop.service.history
-import orlop.service.inspect
+import orlop.service.listing.history
+import orlop.service.listing.inspect
 import orlop.service.load
-import orlop.service.remove
+import orlop.service.space.remove
 from orlop import errors
 from orlop.archive.reader import Archive
 from orlop.model.limits import Limits

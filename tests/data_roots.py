@@ -7,7 +7,7 @@ import tarfile
 from typing import TYPE_CHECKING, Any
 
 from orlop.errors import LayerNotFound
-from orlop.store.backend_fs import FSStoreBackend
+from orlop.store.backends.fs import FSStoreBackend
 from orlop.store.images import ImageStore
 from tests.unpacked import unpack
 

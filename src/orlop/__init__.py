@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from orlop import errors
     from orlop.archive.reader import Archive, ArchivedImage, ArchivedLayer
-    from orlop.archive.report import LoadedImage, LoadReport, MovedReference
     from orlop.errors import OrlopError
+    from orlop.intake.report import LoadedImage, LoadReport, MovedReference
     from orlop.model.container import ContainerConfig
     from orlop.model.digest import ChainID, DiffID, Digest, ImageID
     from orlop.model.image import History, Image, RootFS, V1Image
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from orlop.model.reference import Reference
     from orlop.service import stores
     from orlop.service.archive import ArchiveService
-    from orlop.service.df import DiskUsage, FileUsage, ImageDiskUsage, LayerUsage
-    from orlop.service.history import HistoryEntry
     from orlop.service.image_service import ImageService
-    from orlop.service.images import ImageSummary
-    from orlop.service.inspect import ImageDetails
-    from orlop.service.listed import ImageUsage, ListedImage
-    from orlop.service.manifests import ImageManifests, ManifestKind, ManifestSummary
-    from orlop.service.remove import RemoveReport
-    from orlop.service.verdict import ImageVerdict, LayerVerdict, PruneReport
-    from orlop.store.gc import Garbage, GcReport
+    from orlop.service.listing.history import HistoryEntry
+    from orlop.service.listing.images import ImageSummary
+    from orlop.service.listing.inspect import ImageDetails
+    from orlop.service.listing.listed import ImageUsage, ListedImage
+    from orlop.service.listing.manifests import ImageManifests, ManifestKind, ManifestSummary
+    from orlop.service.space.df import DiskUsage, FileUsage, ImageDiskUsage, LayerUsage
+    from orlop.service.space.remove import RemoveReport
+    from orlop.service.space.verdict import ImageVerdict, LayerVerdict, PruneReport
+    from orlop.store.upkeep.gc import Garbage, GcReport
 
 _HOMES = {
     "Archive": "orlop.archive.reader",
@@ -50,40 +50,40 @@ _HOMES = {
     "ContainerConfig": "orlop.model.container",
     "DiffID": "orlop.model.digest",
     "Digest": "orlop.model.digest",
-    "DiskUsage": "orlop.service.df",
-    "FileUsage": "orlop.service.df",
-    "Garbage": "orlop.store.gc",
-    "GcReport": "orlop.store.gc",
+    "DiskUsage": "orlop.service.space.df",
+    "FileUsage": "orlop.service.space.df",
+    "Garbage": "orlop.store.upkeep.gc",
+    "GcReport": "orlop.store.upkeep.gc",
     "History": "orlop.model.image",
-    "HistoryEntry": "orlop.service.history",
+    "HistoryEntry": "orlop.service.listing.history",
     "Image": "orlop.model.image",
-    "ImageDetails": "orlop.service.inspect",
-    "ImageDiskUsage": "orlop.service.df",
+    "ImageDetails": "orlop.service.listing.inspect",
+    "ImageDiskUsage": "orlop.service.space.df",
     "ImageID": "orlop.model.digest",
-    "ImageManifests": "orlop.service.manifests",
+    "ImageManifests": "orlop.service.listing.manifests",
     "ImageService": "orlop.service.image_service",
-    "ImageSummary": "orlop.service.images",
-    "ImageVerdict": "orlop.service.verdict",
-    "ImageUsage": "orlop.service.listed",
+    "ImageSummary": "orlop.service.listing.images",
+    "ImageVerdict": "orlop.service.space.verdict",
+    "ImageUsage": "orlop.service.listing.listed",
     "LayerDone": "orlop.model.progress",
     "LayerExists": "orlop.model.progress",
     "LayerProgress": "orlop.model.progress",
-    "LayerUsage": "orlop.service.df",
+    "LayerUsage": "orlop.service.space.df",
     "Limits": "orlop.model.limits",
-    "ListedImage": "orlop.service.listed",
-    "LayerVerdict": "orlop.service.verdict",
-    "LoadReport": "orlop.archive.report",
-    "LoadedImage": "orlop.archive.report",
-    "ManifestKind": "orlop.service.manifests",
-    "ManifestSummary": "orlop.service.manifests",
-    "MovedReference": "orlop.archive.report",
+    "ListedImage": "orlop.service.listing.listed",
+    "LayerVerdict": "orlop.service.space.verdict",
+    "LoadReport": "orlop.intake.report",
+    "LoadedImage": "orlop.intake.report",
+    "ManifestKind": "orlop.service.listing.manifests",
+    "ManifestSummary": "orlop.service.listing.manifests",
+    "MovedReference": "orlop.intake.report",
     "OrlopError": "orlop.errors",
     "Platform": "orlop.model.platform",
     "ProgressEvent": "orlop.model.progress",
     "Proxies": "orlop.model.proxies",
-    "PruneReport": "orlop.service.verdict",
+    "PruneReport": "orlop.service.space.verdict",
     "Reference": "orlop.model.reference",
-    "RemoveReport": "orlop.service.remove",
+    "RemoveReport": "orlop.service.space.remove",
     "RootFS": "orlop.model.image",
     "V1Image": "orlop.model.image",
 }

@@ -15,7 +15,7 @@ import pytest
 
 from orlop.errors import InvalidDigest
 from orlop.model.digest import DiffID, Digest
-from orlop.store.blobs import blob_name, toc_name
+from orlop.store.blobs.files import blob_name, toc_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,7 @@ def test_every_room_is_in_the_contract_of_layers() -> None:
             "fcntl",
             {
                 *("streams/files.py", "api/connection.py"),
-                *("store/metadata_sqlite_log.py", "store/metadata_sqlite_rebuild.py"),
+                *("store/rows/sqlite/damage/log.py", "store/rows/sqlite/damage/rebuild.py"),
             },
         ),
         # Lenient, slow, and not to the byte: layers and archives have a scanner of their own.
@@ -85,7 +85,7 @@ def test_some_modules_are_imported_in_one_place_only(module: str, allowed: set[s
 @pytest.mark.parametrize(
     ("module", "place"),
     [
-        ("sqlite3", "store/metadata_sqlite"),
+        ("sqlite3", "store/rows/sqlite/"),
         ("click", "cli/"),
         ("rich", "cli/"),
         ("platformdirs", ""),
@@ -116,7 +116,7 @@ def test_only_the_command_line_reads_the_environment() -> None:
     readers = {(name, use) for name, path in MODULES.items() for use in uses(path, *READ_THE_ENVIRONMENT)}
     # Where there is no other place to write, the system's temporary directory is asked for.
     assert {(name, use) for name, use in readers if not name.startswith("cli/")} <= {
-        ("store/metadata_sqlite_copy.py", "tempfile.mkdtemp")
+        ("store/rows/sqlite/private_copy.py", "tempfile.mkdtemp")
     }
     # The façade says which directory the command line takes.
     assert importers("platformdirs") == {"__init__.py"}
@@ -140,7 +140,7 @@ def joined_parts(path: Path) -> set[str]:
 
 def test_digests_become_paths_where_they_are_checked_only() -> None:
     # Every public method of a `StoreBackend` checks them; so do `blob_name` and `toc_name`.
-    assert {name for name, path in MODULES.items() if joined_parts(path)} == {"store/backend_fs.py"}
+    assert {name for name, path in MODULES.items() if joined_parts(path)} == {"store/backends/fs.py"}
     with pytest.raises(InvalidDigest):
         blob_name(Digest.unchecked("sha256:../../x"))
     with pytest.raises(InvalidDigest):

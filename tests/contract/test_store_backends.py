@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.store.backend_fs import FSStoreBackend
-from orlop.store.backend_memory import MemoryStoreBackend
-from orlop.store.backend_sqlite import SQLiteStoreBackend
+from orlop.store.backends.fs import FSStoreBackend
+from orlop.store.backends.memory import MemoryStoreBackend
+from orlop.store.backends.sqlite import SQLiteStoreBackend
 from orlop.store.root import Store
 from orlop.testing.store_backend import StoreBackendContract
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orlop.model.digest import Digest
-    from orlop.store.backend import StoreBackend
+    from orlop.store.backends.backend import StoreBackend
 
 
 class TestSQLite(StoreBackendContract):

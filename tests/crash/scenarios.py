@@ -28,8 +28,8 @@ from orlop import stores
 from orlop.cli import failure
 from orlop.cli.main import run
 from orlop.errors import DatabaseDamaged, OrlopError
-from orlop.store.metadata_sqlite_log import log_fault
 from orlop.store.root import Store
+from orlop.store.rows.sqlite.damage.log import log_fault
 from tests.crash import damaged
 from tests.crash.calls import Kill, watched
 from tests.crash.damaged import DATA, MULTI, OTHER

@@ -22,7 +22,7 @@ FIRST_SCHEMA = {"store migrate"}
 """There is no older schema yet: nothing to do."""
 
 BYTES_FIRST = """
-from orlop.store.blobs import FileBlobStore
+from orlop.store.blobs.files import FileBlobStore
 FileBlobStore._set_aside = lambda self, rows, file, kind: file.unlink()
 """
 

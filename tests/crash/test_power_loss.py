@@ -33,7 +33,7 @@ NO_SYNC = (
 NO_NAMES = "from orlop.streams.directory import Directory\nDirectory.sync = lambda self: None"
 NO_COMMIT = """
 import sqlite3
-from orlop.store.metadata_sqlite import SQLiteMetadata
+from orlop.store.rows.sqlite.database import SQLiteMetadata
 connect = SQLiteMetadata._connect
 def unsafe(self):
     connection = connect(self)

@@ -11,7 +11,7 @@ from tests.crash.races import races
 pytestmark = pytest.mark.skipif(UNSUPPORTED, reason="the numbers of this machine's system calls are not known")
 
 WITHOUT_LEASES = """
-from orlop.archive.commit import _Commit
+from orlop.intake.commit import _Commit
 class Unheld(set):
     __iter__ = lambda self: iter(())
 known = _Commit._known

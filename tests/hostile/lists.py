@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orlop
 from orlop.api.engine.shapes.filters import parse_filters as parse_api_filters
-from orlop.cli.columns import align
-from orlop.cli.template import Template
-from orlop.cli.template_values import Struct
+from orlop.build.changes import apply_changes
+from orlop.cli.show.columns import align
+from orlop.cli.show.template.fill import Template
+from orlop.cli.show.template.values import Struct
 from orlop.errors import OrlopError
 from orlop.model import gojson
 from orlop.model.container import ContainerConfig
 from orlop.model.digest import ChainID, Digest
+from orlop.model.durations import parse_duration
 from orlop.model.image import Image
 from orlop.model.manifest import parse_manifest
 from orlop.model.pattern import Pattern
 from orlop.model.reference import Reference
 from orlop.model.timestamp import Timestamp
-from orlop.service.changes import apply_changes
-from orlop.service.durations import parse_duration
 from orlop.streams.compression import decompressed, detect
 from orlop.streams.tar import TarReader
 from orlop.streams.tar_scan import TarScanner

@@ -10,7 +10,7 @@ import pytest
 from orlop.errors import StoreInUse
 from orlop.model.digest import ImageID
 from orlop.model.timestamp import Timestamp
-from orlop.store.backend_fs import FSStoreBackend
+from orlop.store.backends.fs import FSStoreBackend
 from orlop.store.images import ImageStore
 from tests.data_roots import KnownLayers, open_images
 

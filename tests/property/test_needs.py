@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orlop.model.digest import ChainID, DiffID, ImageID
-from orlop.service.needs import Snapshot, needs_of
-from orlop.service.sharing import Stacks
+from orlop.service.space.needs import Snapshot, needs_of
+from orlop.service.space.sharing import Stacks
 from orlop.store.leases import EVERYTHING
-from orlop.store.metadata import ChainRow, ImageRow, ReferenceRow
+from orlop.store.rows.metadata import ChainRow, ImageRow, ReferenceRow
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

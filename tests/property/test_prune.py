@@ -29,7 +29,7 @@ from orlop.store.root import Store
 
 if TYPE_CHECKING:
     from orlop.model.digest import ChainID, ImageID
-    from orlop.service.prune import PruneReport
+    from orlop.service.space.prune import PruneReport
 
 LONG = bool(os.environ.get("ORLOP_LONG"))
 SECOND = 10**9

@@ -30,8 +30,8 @@ from hypothesis.stateful import (
 from orlop import errors
 from orlop.model.digest import ChainID, ImageID
 from orlop.model.reference import Reference
-from orlop.store.gc import collect_garbage
 from orlop.store.root import Store
+from orlop.store.upkeep.gc import collect_garbage
 
 if TYPE_CHECKING:
     from orlop.store.layers import StoredLayer

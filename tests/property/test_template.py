@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orlop.cli.template import Template
-from orlop.cli.template_values import NIL_MAP, NIL_POINTER, NIL_SLICE, Duration, Map, Struct
+from orlop.build.expansion import expand, expand_words, split_words
+from orlop.cli.show.template.fill import Template
+from orlop.cli.show.template.values import NIL_MAP, NIL_POINTER, NIL_SLICE, Duration, Map, Struct
 from orlop.errors import InvalidFilter, InvalidInstruction, InvalidReference, InvalidTemplate
 from orlop.model.reference import Reference
-from orlop.service.expansion import expand, expand_words, split_words
-from orlop.service.filters import parse_filters
+from orlop.service.listing.filters import parse_filters
 
 VALUE = Struct(
     {

@@ -24,7 +24,6 @@ from orlop.api.engine.shapes.system import State, info_document, version_documen
 from orlop.api.engine.shapes.target import import_target, tag_target
 from orlop.api.engine.shapes.usage import is_verbose, usage, usage_types
 from orlop.api.engine.versions import MAXIMUM, MINIMUM, V1_41, V1_42, V1_51, V1_52, ApiVersion
-from orlop.archive.report import LoadedImage, LoadReport
 from orlop.errors import (
     AmbiguousID,
     DatabaseDamaged,
@@ -36,13 +35,14 @@ from orlop.errors import (
     InvalidReference,
     OrlopError,
 )
+from orlop.intake.report import LoadedImage, LoadReport
 from orlop.model import gojson
 from orlop.model.digest import ImageID
 from orlop.model.platform import Platform
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
 from orlop.service.host import this_host
-from orlop.service.listed import ImageUsage
-from orlop.store.metadata import Event
+from orlop.service.listing.listed import ImageUsage
+from orlop.store.rows.metadata import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable

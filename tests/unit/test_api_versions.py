@@ -30,13 +30,13 @@ from orlop.model.platform import Platform
 from orlop.model.progress import LayerProgress
 from orlop.model.reference import Reference
 from orlop.model.timestamp import ZERO
-from orlop.service.history import HistoryEntry
 from orlop.service.host import this_host
-from orlop.service.images import ImageSummary
-from orlop.service.inspect import ImageDetails
-from orlop.service.listed import ImageUsage, ListedImage
-from orlop.service.manifests import ImageManifests, ManifestKind, ManifestSummary
-from orlop.store.metadata import Event
+from orlop.service.listing.history import HistoryEntry
+from orlop.service.listing.images import ImageSummary
+from orlop.service.listing.inspect import ImageDetails
+from orlop.service.listing.listed import ImageUsage, ListedImage
+from orlop.service.listing.manifests import ImageManifests, ManifestKind, ManifestSummary
+from orlop.store.rows.metadata import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

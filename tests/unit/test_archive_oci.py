@@ -14,7 +14,7 @@ import pytest
 
 import orlop
 from orlop import errors
-from orlop.archive.platforms import PlatformChoice, host_platform, matches
+from orlop.intake.platforms import PlatformChoice, host_platform, matches
 from orlop.model.platform import Platform
 from tests.unit.layouts import MANIFEST, NAME, REF, Layout, named, sha256, unpacked
 
@@ -34,7 +34,7 @@ def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
 @pytest.fixture(autouse=True)
 def host(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is the same everywhere."""
-    monkeypatch.setattr("orlop.archive.platforms.host_platform", lambda: ARM64)
+    monkeypatch.setattr("orlop.intake.platforms.host_platform", lambda: ARM64)
 
 
 def load(images: orlop.ImageService, layout: Layout, **options: Any) -> orlop.LoadReport:
@@ -129,7 +129,7 @@ def test_an_index_loads_all_platforms_and_names_the_one_of_this_machine(images):
 
 
 def test_where_no_platform_is_this_machines_the_first_has_the_name(images, monkeypatch):
-    monkeypatch.setattr("orlop.archive.platforms.host_platform", lambda: Platform("linux", "s390x"))
+    monkeypatch.setattr("orlop.intake.platforms.host_platform", lambda: Platform("linux", "s390x"))
     layout, _, _ = two_platforms(**named("app:1"))
     load(images, layout)
     assert images.inspect("app:1").image.architecture == "amd64"

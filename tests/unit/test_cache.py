@@ -15,7 +15,7 @@ from orlop.model.container import ContainerConfig, HealthConfig
 from orlop.model.digest import Digest, ImageID
 from orlop.model.image import Image
 from orlop.model.platform import Platform
-from orlop.store.backend_memory import MemoryStoreBackend
+from orlop.store.backends.memory import MemoryStoreBackend
 from orlop.store.cache import ImageCache, LocalImageCache
 from orlop.store.images import ImageStore
 from orlop.store.root import Store

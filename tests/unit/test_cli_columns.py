@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orlop.cli.columns import align, ellipsis, width
+from orlop.cli.show.columns import align, ellipsis, width
 
 
 def test_a_column_is_as_wide_as_its_widest_cell_and_three_spaces() -> None:

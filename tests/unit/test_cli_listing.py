@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orlop.cli.declared import WrongUsage
-from orlop.cli.listing import Field, parse_format, table
+from orlop.cli.show.listing import Field, parse_format, table
 from orlop.errors import InvalidTemplate
 
 if TYPE_CHECKING:
-    from orlop.cli.listing import Template
+    from orlop.cli.show.listing import Template
 
 FIELDS: dict[str, Field[tuple[str, str]]] = {
     "ID": Field("IMAGE ID", lambda row: row[0]),

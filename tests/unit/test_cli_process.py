@@ -456,9 +456,9 @@ def test_listing_imports_nothing_that_only_archives_need(
 ) -> None:
     run("load", "-i", tiny)
     heavy = {"rich", "platformdirs", "isal", "backports.zstd", "tempfile", "shutil", "lzma", "asyncio", "subprocess"}
-    ours = {"orlop.archive", "orlop.model.image", "orlop.store.ingest", "orlop.cli.load"}
+    ours = {"orlop.archive", "orlop.model.image", "orlop.store.blobs.ingest", "orlop.cli.commands.load"}
     modules = imported(env, "images")
-    assert "orlop.service.images" in modules
+    assert "orlop.service.listing.images" in modules
     assert not (heavy | ours) & modules
 
 

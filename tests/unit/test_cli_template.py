@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import orlop
-from orlop.cli.template import _FUNCTIONS, Template
-from orlop.cli.template_image import fill
-from orlop.cli.template_values import Duration, float_text, printf, quoted, text_of
+from orlop.cli.show.template.fill import _FUNCTIONS, Template
+from orlop.cli.show.template.image import fill
+from orlop.cli.show.template.values import Duration, float_text, printf, quoted, text_of
 from orlop.errors import InvalidTemplate
-from orlop.service.image_document import image_document
+from orlop.service.listing.image_document import image_document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orlop.cli.units import ZERO_TIME, go_time, human_age, human_size, rfc3339
+from orlop.cli.show.units import ZERO_TIME, go_time, human_age, human_size, rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from orlop.cli.main import run
-from orlop.cli.output import harmless_text
 from orlop.cli.root import orlop as declared
+from orlop.cli.show.output import harmless_text
 from orlop.streams.tar_write import END, member_header, padding
 from tests.needs import need
 

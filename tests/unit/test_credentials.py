@@ -17,12 +17,12 @@ from orlop.api.engine.shapes.fault import fault
 from orlop.api.engine.shapes.progress import error_line
 from orlop.api.engine.versions import ApiVersion
 from orlop.api.record import record_of
-from orlop.cli import output
 from orlop.cli.main import run
+from orlop.cli.show import output
 from orlop.errors import DownloadFailed, InvalidInput, NotSupported
 from orlop.model.proxies import Proxies
 from orlop.model.urls import is_torn, scrubbed, without_credentials
-from orlop.service.download import check_url
+from orlop.registry.download import check_url
 from orlop.streams.tar_write import END
 
 if TYPE_CHECKING:

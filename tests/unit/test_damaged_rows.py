@@ -13,7 +13,7 @@ import pytest
 import orlop
 from orlop import errors, stores
 from orlop.cli.main import run
-from orlop.store import metadata_sqlite_doubts
+from orlop.store.rows.sqlite import doubts
 from tests.unit.damage import ask, blobs, flip, found, sql, tocs
 from tests.unit.layouts import Layout, named
 
@@ -49,7 +49,7 @@ def place(made: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every database for one that is too large to be looked through before it is used."""
-    monkeypatch.setattr(metadata_sqlite_doubts, "SMALL", 0)
+    monkeypatch.setattr(doubts, "SMALL", 0)
 
 
 def lie(root: Path, index: str, key: str | None = None) -> None:

@@ -10,7 +10,7 @@ import pytest
 from orlop import errors
 from orlop.model.digest import ImageID
 from orlop.model.timestamp import Timestamp
-from orlop.store.backend_fs import FSStoreBackend
+from orlop.store.backends.fs import FSStoreBackend
 from tests.data_roots import DRIVERS, KnownLayers, open_images, said, unpack_images
 
 

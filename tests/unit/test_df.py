@@ -17,17 +17,17 @@ import pytest
 import orlop
 from orlop import errors, stores
 from orlop.model.digest import Digest, chain_id
-from orlop.service import df as service_df
-from orlop.service import needs
-from orlop.service.df import KINDS, LayerUsage, df
+from orlop.service.space import df as service_df
+from orlop.service.space import needs
+from orlop.service.space.df import KINDS, LayerUsage, df
 from orlop.store.leases import EVERYTHING
-from orlop.store.metadata_sqlite_rows import SQLiteRows
 from orlop.store.root import Store
+from orlop.store.rows.sqlite.rows import SQLiteRows
 from tests.unit.damage import ask, blobs, copied, fill, layout, sql, tocs
 from tests.unit.layouts import layer_tar
 
 if TYPE_CHECKING:
-    from orlop.service.df import DiskUsage, FileUsage
+    from orlop.service.space.df import DiskUsage, FileUsage
 
 
 def on_disk(root: Path) -> int:

@@ -12,8 +12,8 @@ import pytest
 import orlop
 from orlop import errors
 from orlop.model.digest import Digest
-from orlop.store.metadata import BlobRow
 from orlop.store.root import Store
+from orlop.store.rows.metadata import BlobRow
 from orlop.streams.files import explaining
 
 if TYPE_CHECKING:

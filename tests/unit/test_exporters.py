@@ -67,7 +67,7 @@ def test_what_a_program_writes_is_loaded(tmp_path: Path, name: str, way: str) ->
 def host(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is the same everywhere."""
     amd64 = orlop.Platform("linux", "amd64")
-    monkeypatch.setattr("orlop.archive.platforms.host_platform", lambda: amd64)
+    monkeypatch.setattr("orlop.intake.platforms.host_platform", lambda: amd64)
 
 
 @pytest.mark.parametrize("way", ["file", "stream"])

@@ -10,7 +10,7 @@ import pytest
 
 import orlop
 from orlop.cli.main import run
-from orlop.service.filters import LIST_FILTERS, PRUNE_FILTERS
+from orlop.service.listing.filters import LIST_FILTERS, PRUNE_FILTERS
 from tests.unit.served import served
 
 if TYPE_CHECKING:

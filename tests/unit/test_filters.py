@@ -12,9 +12,10 @@ import pytest
 
 import orlop
 from orlop.errors import ImageNotFound, InvalidFilter
+from orlop.model.durations import parse_duration
 from orlop.model.reference import Reference
-from orlop.service.durations import parse_duration, parse_moment
-from orlop.service.filters import Filters, parse_filters
+from orlop.service.listing.filters import Filters, parse_filters
+from orlop.service.listing.moments import parse_moment
 from orlop.streams.tar_write import END, member_header, padding
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def test_what_is_no_moment_or_duration_is_refused(text: str) -> None:
 
 
 def test_a_duration_has_a_unit_and_an_end() -> None:
-    with pytest.raises(ValueError, match="'24' is no duration"):
+    with pytest.raises(ValueError, match="'24' is not a duration"):
         parse_duration("24")
     with pytest.raises(ValueError, match="too long"):
         parse_duration("99999999h")

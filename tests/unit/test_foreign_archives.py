@@ -87,7 +87,7 @@ REFUSED = [
 def host(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is the same everywhere."""
     amd64 = orlop.Platform("linux", "amd64")
-    monkeypatch.setattr("orlop.archive.platforms.host_platform", lambda: amd64)
+    monkeypatch.setattr("orlop.intake.platforms.host_platform", lambda: amd64)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import orlop
 from orlop import errors, stores
 from orlop.model.progress import LayerDone, LayerProgress
-from orlop.store.fsck_content import Unreadable, examine
+from orlop.store.upkeep.fsck_content import Unreadable, examine
 from tests.invariants import broken
 from tests.unit.damage import (
     ask,
@@ -135,7 +135,7 @@ class TestBlobs:
                 raise Unreadable(errors.PermissionDenied(f"cannot read {name.path}: permission denied"))
             return examine(name, **options)
 
-        monkeypatch.setattr("orlop.store.fsck_blobs.examine", refused)
+        monkeypatch.setattr("orlop.store.upkeep.fsck_blobs.examine", refused)
         assert found(stores.fsck(root).problems) == [("blob-unreadable", digest(path))]
 
 
@@ -457,7 +457,7 @@ class TestOthers:
                 new.rename(path)
             return exam
 
-        monkeypatch.setattr("orlop.store.fsck_blobs.examine", repaired)
+        monkeypatch.setattr("orlop.store.upkeep.fsck_blobs.examine", repaired)
         assert stores.fsck(root).problems == ()
 
     def test_a_blob_that_goes_meanwhile_is_no_problem(self, root, monkeypatch):
@@ -471,7 +471,7 @@ class TestOthers:
                     gone.extend(images.remove("example/imported").deleted)
             return exam
 
-        monkeypatch.setattr("orlop.store.fsck_blobs.examine", removed)
+        monkeypatch.setattr("orlop.store.upkeep.fsck_blobs.examine", removed)
         assert stores.fsck(root).problems == ()
         assert gone
 

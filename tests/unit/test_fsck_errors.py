@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orlop import errors, stores
-from orlop.store import fsck_content
+from orlop.store.upkeep import fsck_content
 from orlop.streams.directory import outside
 from tests.named import named
 from tests.unit.damage import ask, blobs, copied, delete, digest, empty, found, sql, tocs

@@ -38,7 +38,7 @@ OWNER = """
 import io, sys
 from orlop.model.digest import Digest
 from orlop.model.limits import Limits
-from orlop.store.ingest import ingest_layer
+from orlop.store.blobs.ingest import ingest_layer
 from orlop.store.root import Store
 from orlop.streams.meter import Meter
 from tests.unit.layouts import layer_tar
@@ -274,7 +274,7 @@ def test_a_collection_that_fails_changes_nothing(root: Path, monkeypatch: pytest
             raise sqlite3.OperationalError("disk I/O error")
 
         # What the write does last before its commit fails.
-        monkeypatch.setattr("orlop.store.gc._Collection._manifests", full)
+        monkeypatch.setattr("orlop.store.upkeep.gc._Collection._manifests", full)
         with pytest.raises(errors.OrlopError):
             images.gc()
         monkeypatch.undo()

@@ -14,9 +14,9 @@ from orlop.model.digest import Digest, ImageID
 from orlop.model.image import Image
 from orlop.model.platform import Platform
 from orlop.model.timestamp import Timestamp
-from orlop.store.backend_fs import FSStoreBackend
-from orlop.store.backend_memory import MemoryStoreBackend
-from orlop.store.backend_sqlite import SQLiteStoreBackend
+from orlop.store.backends.fs import FSStoreBackend
+from orlop.store.backends.memory import MemoryStoreBackend
+from orlop.store.backends.sqlite import SQLiteStoreBackend
 from orlop.store.images import ImageStore
 from orlop.store.root import Store
 from orlop.streams.tar_write import END, member_header, padding
@@ -355,7 +355,7 @@ class TestWalkedIndex:
         one, two = (images.create(config(author=name)) for name in "ab")
         images.set_parent(two, one)
         assert backend.revision() is None
-        monkeypatch.setattr("orlop.store.backend_fs.time.time_ns", lambda: 1 << 62)
+        monkeypatch.setattr("orlop.store.backends.fs.time.time_ns", lambda: 1 << 62)
         before = backend.revision()
         assert before == backend.revision() is not None
         backend.set_metadata(two, "lastUpdated", b"x")

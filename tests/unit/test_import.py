@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import orlop
+from orlop.build.changes import apply_changes
 from orlop.errors import DownloadFailed, InvalidCompression, InvalidInstruction, InvalidReference, NotFound
 from orlop.model.container import ContainerConfig
 from orlop.model.dialect import Dialect
-from orlop.service.changes import apply_changes
 from orlop.service.import_image import import_image
 from orlop.store.root import Store
 from orlop.streams.tar_write import END, member_header, padding

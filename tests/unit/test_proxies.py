@@ -11,7 +11,7 @@ import pytest
 
 from orlop.errors import DownloadFailed
 from orlop.model.proxies import NO_PROXIES, Proxies
-from orlop.service.download import downloaded
+from orlop.registry.download import downloaded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from orlop import errors
-from orlop.store.metadata_sqlite import SQLiteMetadata
-from orlop.store.metadata_sqlite_rows import SQLiteRows
-from orlop.store.metadata_sqlite_schema import CURRENT, Schema, lay_out, version_of
 from orlop.store.root import Store
+from orlop.store.rows.sqlite.database import SQLiteMetadata
+from orlop.store.rows.sqlite.rows import SQLiteRows
+from orlop.store.rows.sqlite.schema import CURRENT, Schema, lay_out, version_of
 from orlop.streams.directory import Directory
 
 SCHEMAS = Path(__file__).parents[1] / "data" / "schemas"

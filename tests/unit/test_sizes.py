@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 import pytest
 
+from orlop.cli.commands.prune import prune
 from orlop.cli.limits import read_number
-from orlop.cli.prune import prune
 from orlop.errors import InvalidInput
 from orlop.model.limits import Limits
 from orlop.model.sizes import human_size, parse_size

@@ -12,7 +12,7 @@ import pytest
 
 import orlop
 from orlop import errors
-from orlop.store import metadata_sqlite_doubts
+from orlop.store.rows.sqlite import doubts
 from tests.hostile import tars
 from tests.hostile.lists import configs, many
 from tests.unit.damage import ask, sql
@@ -39,7 +39,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def root(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of its own, of a store that is looked through only when needed."""
-    monkeypatch.setattr(metadata_sqlite_doubts, "SMALL", 0)
+    monkeypatch.setattr(doubts, "SMALL", 0)
     shutil.copytree(filled, tmp_path / "root")
     return tmp_path / "root"
 

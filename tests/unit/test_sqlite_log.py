@@ -16,12 +16,12 @@ import pytest
 
 import orlop
 from orlop import errors
-from orlop.store import metadata_sqlite_log
-from orlop.store.metadata_sqlite_log import Log, journal_fault, log_fault, read_log, read_witness
+from orlop.store.rows.sqlite.damage import log as wal
+from orlop.store.rows.sqlite.damage.log import Log, journal_fault, log_fault, read_log, read_witness
 from tests.unit.damage import copied
 
 if TYPE_CHECKING:
-    from orlop.store.metadata_sqlite_log import Witness
+    from orlop.store.rows.sqlite.damage.log import Witness
 
 LEAVE = """
 import os, sys, orlop
@@ -236,9 +236,9 @@ class TestWhatIsNoCut:
         path, connection = database
         self.add(connection, 4)
         # The same process, whose locks reading and closing the file would end.
-        monkeypatch.setattr(metadata_sqlite_log, "_read", lambda *given: pytest.fail(f"read {given}"))
+        monkeypatch.setattr(wal, "_read", lambda *given: pytest.fail(f"read {given}"))
         assert log_fault(str(path)) is None
-        script = "import sys\nfrom orlop.store.metadata_sqlite_log import log_fault, is_open\n"
+        script = "import sys\nfrom orlop.store.rows.sqlite.damage.log import log_fault, is_open\n"
         script += "assert is_open(sys.argv[1])\nassert log_fault(sys.argv[1]) is None"
         subprocess.run([sys.executable, "-c", script, path], check=True, timeout=60)
 

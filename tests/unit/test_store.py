@@ -26,11 +26,11 @@ import orlop
 from orlop import errors
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID, chain_ids
 from orlop.model.reference import Reference
-from orlop.store.backend_fs import FSStoreBackend
-from orlop.store.backend_memory import MemoryStoreBackend
+from orlop.store.backends.fs import FSStoreBackend
+from orlop.store.backends.memory import MemoryStoreBackend
 from orlop.store.images import ImageStore
-from orlop.store.metadata_sqlite_schema import lay_out
 from orlop.store.root import Store
+from orlop.store.rows.sqlite.schema import lay_out
 from orlop.streams.directory import outside
 from orlop.streams.files import FileLock
 from tests.unit.layouts import packed, sha256
@@ -725,7 +725,7 @@ class TestRoots:
             modes.append(Path(path).stat().st_mode & 0o777)
             return lay_out(connection, path, schema)
 
-        monkeypatch.setattr("orlop.store.metadata_sqlite.lay_out", watched)
+        monkeypatch.setattr("orlop.store.rows.sqlite.database.lay_out", watched)
         tmp_path.chmod(0o755)
         with orlop.open(tmp_path) as images:
             assert images.images() == []

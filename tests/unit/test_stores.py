@@ -15,8 +15,8 @@ import pytest
 import orlop
 from orlop import errors, stores
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
-from orlop.store.metadata_sqlite import SQLiteMetadata
 from orlop.store.root import Store
+from orlop.store.rows.sqlite.database import SQLiteMetadata
 from orlop.streams.filesystems import FileSystem
 from tests.crash.test_processes import PROCESSES, go, join
 from tests.invariants import broken
@@ -176,7 +176,7 @@ def nfs(monkeypatch):
             return FileSystem("nfs4" if Path(asked).is_relative_to(path) else "ext4", "/")
 
         monkeypatch.setattr("orlop.store.root.file_system_of", found)
-        monkeypatch.setattr("orlop.store.info.file_system_of", found)
+        monkeypatch.setattr("orlop.store.place.info.file_system_of", found)
 
     return mount
 
@@ -545,7 +545,7 @@ class TestMove:
         assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
     def test_a_copy_that_is_wrong_is_not_believed(self, root, tmp_path, monkeypatch):
-        from orlop.store import copy
+        from orlop.store.place import copy
 
         def fill(file, store, blob, tell):
             file.write(b"x" * blob.size)

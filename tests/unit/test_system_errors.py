@@ -12,10 +12,10 @@ import pytest
 
 import orlop
 from orlop import errors, stores
-from orlop.store.backend_fs import FSStoreBackend
+from orlop.store.backends.fs import FSStoreBackend
 from orlop.store.images import ImageStore
-from orlop.store.metadata_sqlite import SQLiteMetadata
 from orlop.store.root import UNFINISHED, Store
+from orlop.store.rows.sqlite.database import SQLiteMetadata
 from orlop.streams.directory import Directory
 from tests.invariants import broken
 from tests.named import named

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orlop.archive.manifests import ManifestReader
 from orlop.archive.meaning import IndexMeaning, check_owner, owners_of
 from orlop.archive.names import said_of
 from orlop.archive.oci import blob_name, kept_manifests
 from orlop.errors import InvalidArchive, InvalidJSON
+from orlop.intake.manifests import ManifestReader
 from orlop.model import gojson
 from orlop.model.digest import ImageID
 from orlop.model.manifest import Index, Manifest
 from orlop.model.reference import Reference
 
 if TYPE_CHECKING:
-    from orlop.archive.content import ArchiveImage, ArchiveManifest
-    from orlop.archive.manifests import Node
-    from orlop.archive.members import L, Members
+    from orlop.archive.members import Members
     from orlop.archive.names import Said
     from orlop.errors import InvalidInput
+    from orlop.intake.content import ArchiveImage, ArchiveManifest
+    from orlop.intake.manifests import Node
+    from orlop.intake.source import L
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
 

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from orlop.archive.exporter import Exporter
-    from orlop.archive.members import L, LayerTaker, Members
+    from orlop.archive.members import Members
+    from orlop.intake.source import L, LayerTaker
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
-    from orlop.store.ingest import Readable
+    from orlop.store.blobs.ingest import Readable
     from orlop.streams.files import NewFile
 
 _PREFIX = 512

@@ -9,16 +9,17 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from orlop.archive.located import Window
-from orlop.archive.members import L, Member, Members
+from orlop.archive.members import Member, Members
 from orlop.errors import InvalidArchive
+from orlop.intake.source import L
 from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orlop.archive.members import LayerTaker
+    from orlop.intake.source import LayerTaker
     from orlop.model.progress import Progress
-    from orlop.store.ingest import Readable
+    from orlop.store.blobs.ingest import Readable
     from orlop.streams.meter import Meter
 
 _ENTRANCES = ("manifest.json", "index.json", "oci-layout", "repositories")

@@ -9,10 +9,10 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from orlop.archive.content import ArchiveContent, ArchiveImage, ArchiveLayer, check_layers, platform_of, read_config
 from orlop.archive.exporter import Exporter
 from orlop.archive.meaning import owners_of
 from orlop.errors import DigestMismatch, InvalidArchive, InvalidDigest, InvalidImage, InvalidJSON, InvalidReference
+from orlop.intake.content import ArchiveContent, ArchiveImage, ArchiveLayer, check_layers, platform_of, read_config
 from orlop.model import gojson
 from orlop.model.digest import Digest, ImageID
 from orlop.model.reference import Reference
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from orlop.archive.beside import Artifacts
-    from orlop.archive.content import ArchiveManifest
     from orlop.archive.docker_save import Layout
     from orlop.archive.exporter import SaveItem
-    from orlop.archive.members import L, Members
-    from orlop.archive.platforms import PlatformChoice
+    from orlop.archive.members import Members
+    from orlop.intake.content import ArchiveManifest
+    from orlop.intake.platforms import PlatformChoice
+    from orlop.intake.source import L
     from orlop.model.image import History, Image
     from orlop.model.progress import Progress
     from orlop.store.root import Store

@@ -9,19 +9,20 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, final
 
-from orlop.archive.report import LoadedImage, LoadReport, MovedReference
+from orlop.intake.report import LoadedImage, LoadReport, MovedReference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from orlop.archive.content import ArchiveContent
-    from orlop.archive.members import L, Members
-    from orlop.archive.platforms import PlatformChoice
+    from orlop.archive.members import Members
+    from orlop.intake.content import ArchiveContent
+    from orlop.intake.platforms import PlatformChoice
+    from orlop.intake.source import L
     from orlop.model.digest import ImageID
     from orlop.model.image import Image
     from orlop.model.progress import Progress
     from orlop.model.reference import Reference
-    from orlop.store.ingest import IngestedLayer
+    from orlop.store.blobs.ingest import IngestedLayer
     from orlop.store.root import Store
 
 __all__ = ["Exporter", "LoadReport", "LoadedImage", "MovedReference", "SaveItem"]
@@ -40,7 +41,7 @@ class Exporter(ABC):
     """One archive format over one store. A format says what images are in an archive; how they are kept is common."""
 
     form: ClassVar[str]
-    """The name of the format, one of `orlop.archive.report.FORMATS`."""
+    """The name of the format, one of `orlop.intake.report.FORMATS`."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -64,7 +65,7 @@ class Exporter(ABC):
             InvalidInput, IntegrityError, NotFound: the archive is refused, see `read`.
             StorageError: it cannot be kept. The store is then as it was.
         """
-        from orlop.archive.commit import commit  # noqa: PLC0415 - saving needs nothing of what takes layers in
+        from orlop.intake.commit import commit  # noqa: PLC0415 - saving needs nothing of what takes layers in
 
         content = self.read(members, choice)
         return commit(self._store, members, content, form=content.form or self.form)

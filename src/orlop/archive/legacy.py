@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from orlop.archive.content import ArchiveContent, ArchiveImage, ArchiveLayer, check_depth, platform_of
 from orlop.archive.exporter import Exporter
 from orlop.errors import InvalidArchive
+from orlop.intake.content import ArchiveContent, ArchiveImage, ArchiveLayer, check_depth, platform_of
 from orlop.model import gojson
 from orlop.model.dialect import Dialect
 from orlop.model.image import Image, RootFS, V1Image
@@ -18,8 +18,9 @@ from orlop.model.reference import Reference
 from orlop.model.v1 import history_from_config, make_config_from_v1_config
 
 if TYPE_CHECKING:
-    from orlop.archive.members import L, Members
-    from orlop.archive.platforms import PlatformChoice
+    from orlop.archive.members import Members
+    from orlop.intake.platforms import PlatformChoice
+    from orlop.intake.source import L
 
 _DIALECT: Final = Dialect.ENGINE_20_10
 

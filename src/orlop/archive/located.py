@@ -7,16 +7,17 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orlop.archive.members import L, Member, Members
+from orlop.archive.members import Member, Members
+from orlop.intake.source import L
 from orlop.streams.files import CHUNK, explained
 from orlop.streams.tar import TarReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orlop.archive.members import LayerTaker
+    from orlop.intake.source import LayerTaker
     from orlop.model.progress import Progress
-    from orlop.store.ingest import Readable
+    from orlop.store.blobs.ingest import Readable
     from orlop.streams.meter import Meter
 
 _LARGE = 1 << 30

@@ -30,15 +30,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from orlop.archive.content import platform_of
-from orlop.archive.platforms import plain
 from orlop.errors import InvalidArchive
+from orlop.intake.content import platform_of
+from orlop.intake.platforms import plain
 from orlop.model.digest import ImageID
 
 if TYPE_CHECKING:
-    from orlop.archive.content import ArchiveImage
-    from orlop.archive.manifests import ManifestReader, Node
     from orlop.archive.names import Said
+    from orlop.intake.content import ArchiveImage
+    from orlop.intake.manifests import ManifestReader, Node
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.platform import Platform

@@ -12,9 +12,10 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Self
 
-from orlop.errors import InvalidArchive, InvalidInput, LimitExceeded, StoreClosed
+from orlop.errors import InvalidArchive, InvalidInput, StoreClosed
+from orlop.intake.source import L, refused
 from orlop.model.progress import LayerDone, LayerProgress
 from orlop.streams.compression import Compression, detect
 from orlop.streams.tar_header import BLOCK, ZERO_BLOCK, MalformedError, verify_checksum
@@ -26,14 +27,13 @@ if TYPE_CHECKING:
 
     from orlop.archive.scratch import Held
     from orlop.errors import OrlopError
+    from orlop.intake.source import LayerTaker
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress, ProgressEvent
-    from orlop.store.ingest import Readable
-    from orlop.store.metadata import BlobRow, DiffRow
+    from orlop.store.blobs.ingest import Readable
     from orlop.streams.meter import Meter
 
 _MAX_LINKS = 40
-_SHOWN = 120
 
 
 def member_key(name: str, limits: Limits) -> str:
@@ -56,26 +56,6 @@ def member_key(name: str, limits: Limits) -> str:
     if len(parts) - 1 > limits.path_depth:
         raise limits.exceeded("path_depth", f"the archive has a name of {len(parts) - 1} folders, {name[:40]!r}…")
     return "/".join(parts)
-
-
-class KnownLayer(Protocol):
-    """A layer of an archive that was read to its end; what else it is, the one who took it knows."""
-
-    @property
-    def diff(self) -> DiffRow:
-        """What is known of its content."""
-
-    @property
-    def blob(self) -> BlobRow:
-        """What is known of its bytes as they came."""
-
-    def discard(self) -> None:
-        """Leave nothing behind of it."""
-
-
-L = TypeVar("L", bound=KnownLayer)
-LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter], L]"
-"""What makes a layer of a member's bytes; the second argument is to be called with the number of bytes read."""
 
 
 @dataclass(slots=True)
@@ -388,15 +368,6 @@ def read_exactly(source: Readable, size: int, name: str) -> bytes:
         msg = f"the archive's member {name!r} has not the {size} bytes that it should have; it is damaged"
         raise InvalidArchive(msg)
     return b"".join(parts)
-
-
-def refused(error: InvalidInput, what: str, name: str) -> InvalidInput:
-    """Make the error for a member that was to be a layer, of the one that says why it is none."""
-    # Very many may have to be kept.
-    what = f"{what} {name if len(name) < _SHOWN else name[:_SHOWN] + '…'!r}"
-    if isinstance(error, LimitExceeded):
-        return LimitExceeded(f"{what} asks for too much: {error}")
-    return type(error)(f"{what} is no layer tar: {error}")
 
 
 def _one_at_a_time(progress: Progress) -> Progress:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orlop.archive.content import ArchiveContent, ArchiveManifest
 from orlop.archive.exporter import Exporter
-from orlop.archive.manifests import ManifestReader
 from orlop.archive.meaning import IndexMeaning
 from orlop.archive.names import said_of
 from orlop.errors import InvalidArchive
+from orlop.intake.content import ArchiveContent, ArchiveManifest
+from orlop.intake.manifests import ManifestReader
 from orlop.model import gojson
 from orlop.model.manifest import Index
 from orlop.model.reference import Reference
@@ -21,14 +21,15 @@ from orlop.model.reference import Reference
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from orlop.archive.content import ArchiveImage
-    from orlop.archive.manifests import Node
-    from orlop.archive.members import L, Members
-    from orlop.archive.platforms import PlatformChoice
+    from orlop.archive.members import Members
+    from orlop.intake.content import ArchiveImage
+    from orlop.intake.manifests import Node
+    from orlop.intake.platforms import PlatformChoice
+    from orlop.intake.source import L
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest, ImageID
     from orlop.model.platform import Platform
-    from orlop.store.metadata import ManifestRow
+    from orlop.store.rows.metadata import ManifestRow
 
 _SUBJECT: Final = "vnd.docker.reference.digest"
 _VERSION: Final = "1.0.0"

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from orlop.archive.commit import verified_layer
 from orlop.archive.detect import exporter_of, open_members
-from orlop.archive.platforms import chosen
+from orlop.intake.commit import verified_layer
+from orlop.intake.platforms import chosen
 from orlop.model.limits import DEFAULT_LIMITS
-from orlop.store.ingest import measure_layer
+from orlop.store.blobs.ingest import measure_layer
 from orlop.streams.compression import Compression, decompressed
 from orlop.streams.verify import VerifyingReader
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-    from orlop.archive.content import ArchiveImage, ArchiveLayer
     from orlop.archive.members import Members
+    from orlop.intake.content import ArchiveImage, ArchiveLayer
     from orlop.model.digest import DiffID, Digest, ImageID
     from orlop.model.image import Image
     from orlop.model.limits import Limits
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.model.reference import Reference
-    from orlop.store.ingest import MeasuredLayer, Readable
+    from orlop.store.blobs.ingest import MeasuredLayer, Readable
     from orlop.streams.meter import Meter
 
 

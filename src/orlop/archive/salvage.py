@@ -5,28 +5,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orlop.archive.commit import layer_taker, verified_layer
 from orlop.archive.detect import exporter_of, open_members
-from orlop.archive.platforms import chosen
 from orlop.errors import IntegrityError, InvalidInput
+from orlop.intake.commit import layer_taker, verified_layer
+from orlop.intake.platforms import chosen
 from orlop.store.layers import add_chain
-from orlop.store.problem import Repair
-from orlop.store.repair_files import is_whole
+from orlop.store.upkeep.problem import Repair
+from orlop.store.upkeep.repair_files import is_whole
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
     from typing import BinaryIO
 
-    from orlop.archive.content import ArchiveContent, ArchiveImage, ArchiveLayer
     from orlop.archive.members import Members
     from orlop.errors import OrlopError
+    from orlop.intake.content import ArchiveContent, ArchiveImage, ArchiveLayer
     from orlop.model.digest import ChainID
     from orlop.model.progress import Progress
-    from orlop.store.ingest import IngestedLayer
-    from orlop.store.metadata import Rows, WritableRows
-    from orlop.store.repair import Wanted
+    from orlop.store.blobs.ingest import IngestedLayer
     from orlop.store.root import Store
+    from orlop.store.rows.metadata import Rows, WritableRows
+    from orlop.store.upkeep.repair import Wanted
 
 
 @dataclass(frozen=True, slots=True)

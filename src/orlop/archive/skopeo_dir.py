@@ -9,16 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orlop.archive.exporter import Exporter
-from orlop.archive.manifests import ManifestReader
 from orlop.archive.oci import read_images
+from orlop.intake.manifests import ManifestReader
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
 from orlop.model.manifest import OCI_INDEX, OCI_MANIFEST, Index, parse_manifest
 
 if TYPE_CHECKING:
-    from orlop.archive.content import ArchiveContent
-    from orlop.archive.members import L, Members
-    from orlop.archive.platforms import PlatformChoice
+    from orlop.archive.members import Members
+    from orlop.intake.content import ArchiveContent
+    from orlop.intake.platforms import PlatformChoice
+    from orlop.intake.source import L
 
 _DOCUMENT: Final = "manifest.json"
 

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orlop.archive.members import L, Member, Members, begins_like_layer, refused
+from orlop.archive.members import Member, Members, begins_like_layer
 from orlop.archive.scratch import SMALL, Scratch
 from orlop.errors import InvalidArchive, InvalidInput, ReadFailed
+from orlop.intake.source import L, refused
 from orlop.streams.files import CHUNK
 from orlop.streams.tar import TarReader
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from orlop.archive.members import LayerTaker
+    from orlop.intake.source import LayerTaker
     from orlop.model.progress import Progress
-    from orlop.store.ingest import Readable
+    from orlop.store.blobs.ingest import Readable
     from orlop.streams.files import NewFile
     from orlop.streams.meter import Meter
     from orlop.streams.tar import TarEntry

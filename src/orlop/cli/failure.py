@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from orlop.cli import output
+from orlop.cli.show import output
 from orlop.errors import OrlopError
 
 _UNEXPECTED = 1

@@ -15,7 +15,7 @@ import os
 import sys
 
 from orlop._version import __version__
-from orlop.cli import output
+from orlop.cli.show import output
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _dispatch(arguments: Sequence[str], *, debug: bool) -> int:
         output.write(f"orlop {__version__}\n")
         return 0
     if "_ORLOP_COMPLETE" in os.environ:
-        from orlop.cli.completion import answer  # noqa: PLC0415 - only shells ask for it
+        from orlop.cli.shell.completion import answer  # noqa: PLC0415 - only shells ask for it
 
         return answer(os.environ["_ORLOP_COMPLETE"])
     from orlop.cli.root import invoke  # noqa: PLC0415 - `--version` needs none of it

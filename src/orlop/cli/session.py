@@ -93,7 +93,7 @@ def _is_safe(root: str, environment: Mapping[str, str]) -> bool:
 def _handler(*, debug: bool) -> logging.Handler:
     import logging  # noqa: PLC0415 - as above
 
-    from orlop.cli import output  # noqa: PLC0415 - as above
+    from orlop.cli.show import output  # noqa: PLC0415 - as above
 
     class Messages(logging.Handler):
         """Writes each record as one line for people, with ``debug`` also where an error arose."""

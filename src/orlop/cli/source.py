@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from orlop.cli.completion import complete_platforms
 from orlop.cli.declared import WrongUsage, option
 from orlop.cli.limits import archive_limit_option
+from orlop.cli.shell.completion import complete_platforms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +31,8 @@ def platform_option(help_: str) -> Callable[[Callable[..., Any]], Callable[..., 
 
 def _read_platform(value: str) -> Platform:
     """Return the platform that ``--platform`` names; raise `WrongUsage` where it is not a valid one."""
-    from orlop.archive.platforms import host_platform  # noqa: PLC0415 - only where the option is given
     from orlop.errors import InvalidPlatform  # noqa: PLC0415 - as above
+    from orlop.intake.platforms import host_platform  # noqa: PLC0415 - only where the option is given
     from orlop.model.platform import Platform  # noqa: PLC0415 - as above
 
     try:

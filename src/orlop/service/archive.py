@@ -11,9 +11,9 @@ from orlop.model.digest import Digest, ImageID
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.names import name_text
 from orlop.model.reference import parse_any
-from orlop.service.history import steps
-from orlop.service.images import ImageSummary, is_pattern
-from orlop.service.inspect import ImageDetails
+from orlop.service.listing.history import steps
+from orlop.service.listing.images import ImageSummary, is_pattern
+from orlop.service.listing.inspect import ImageDetails
 from orlop.store.images import not_found
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.model.reference import Reference
-    from orlop.service.history import HistoryEntry
+    from orlop.service.listing.history import HistoryEntry
 
 
 class ArchiveService:
@@ -79,7 +79,7 @@ class ArchiveService:
         name = None if name is None else name_text(name)
         if not filters and not is_pattern(name):
             return self._images(name, all=all)
-        from orlop.service.filters import parse_filters, select  # noqa: PLC0415 - most lists have none
+        from orlop.service.listing.filters import parse_filters, select  # noqa: PLC0415 - most lists have none
 
         if is_pattern(name):
             filters = [*filters, f"reference={name}"]

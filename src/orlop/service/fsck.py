@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from orlop.errors import DatabaseDamaged, IntegrityError, InvalidInput, NotFound, ReadFailed, StoreDamaged
 from orlop.model.limits import DEFAULT_LIMITS
-from orlop.store.fsck import look
-from orlop.store.problem import DAMAGE, NOTE, FsckReport, Problem
-from orlop.store.quarantine import Quarantine
 from orlop.store.root import Store
+from orlop.store.upkeep.fsck import look
+from orlop.store.upkeep.problem import DAMAGE, NOTE, FsckReport, Problem
+from orlop.store.upkeep.quarantine import Quarantine
 from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
-    from orlop.store.fsck import Findings
-    from orlop.store.problem import Repair
-    from orlop.store.repair import Repairer
+    from orlop.store.upkeep.fsck import Findings
+    from orlop.store.upkeep.problem import Repair
+    from orlop.store.upkeep.repair import Repairer
 
     Source = BinaryIO | str | os.PathLike[str]
 
@@ -99,7 +99,7 @@ class _Fsck:
         return FsckReport(self._store.root, self._quick, first.problems, tuple(repairs), problems)
 
     def _repair_database(self, repairs: list[Repair], notes: list[Problem]) -> None:
-        from orlop.store.metadata_sqlite_rebuild import DatabaseRepair  # noqa: PLC0415 - most databases are whole
+        from orlop.store.rows.sqlite.damage.rebuild import DatabaseRepair  # noqa: PLC0415 - most databases are whole
 
         repair = DatabaseRepair(self._store, Quarantine(self._store.directory, self._store.modes))
         try:
@@ -133,7 +133,7 @@ class _Fsck:
         return Quarantine(self._store.directory, self._store.modes).names()
 
     def _repair(self, found: Findings, sources: Iterable[Source]) -> tuple[list[Repair], list[Problem]]:
-        from orlop.store.repair import Repairer  # noqa: PLC0415 - most looks repair nothing
+        from orlop.store.upkeep.repair import Repairer  # noqa: PLC0415 - most looks repair nothing
 
         repairer = Repairer(self._store, found, self._progress)
         repairer.mend()

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from orlop.archive.platforms import host_platform
+from orlop.intake.platforms import host_platform
 from orlop.model.digest import Digest
 
 _RELEASE: Final = "/etc/os-release"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
     from types import TracebackType
 
-    from orlop.archive.report import LoadReport
+    from orlop.intake.report import LoadReport
     from orlop.model.digest import ImageID
     from orlop.model.limits import Limits
     from orlop.model.names import Name
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from orlop.model.progress import Progress
     from orlop.model.proxies import Proxies
     from orlop.model.reference import Reference
-    from orlop.service.df import DiskUsage
-    from orlop.service.history import HistoryEntry
-    from orlop.service.images import ImageSummary
-    from orlop.service.inspect import ImageDetails
-    from orlop.service.listed import ImageUsage, ListedImage
-    from orlop.service.manifests import ImageManifests
-    from orlop.service.prune import PruneReport
-    from orlop.service.remove import RemoveReport
+    from orlop.service.listing.history import HistoryEntry
+    from orlop.service.listing.images import ImageSummary
+    from orlop.service.listing.inspect import ImageDetails
+    from orlop.service.listing.listed import ImageUsage, ListedImage
+    from orlop.service.listing.manifests import ImageManifests
+    from orlop.service.space.df import DiskUsage
+    from orlop.service.space.prune import PruneReport
+    from orlop.service.space.remove import RemoveReport
     from orlop.store.events import Event
-    from orlop.store.gc import GcReport
     from orlop.store.images import ImageStore
     from orlop.store.layers import LayerStore
     from orlop.store.references import ReferenceStore
+    from orlop.store.upkeep.gc import GcReport
 
 
 class ImageService:
@@ -221,7 +221,7 @@ class ImageService:
         filters: Sequence[str] = (),
     ) -> Iterator[ImageSummary]:
         """Give what `images` lists, of the moment of the call, one at a time: for a store of very many images."""
-        from orlop.service.images import images  # noqa: PLC0415 - one verb needs one verb's code
+        from orlop.service.listing.images import images  # noqa: PLC0415 - one verb needs one verb's code
 
         return images(self._store, None if name is None else name_text(name), all=all, filters=filters)
 
@@ -243,7 +243,7 @@ class ImageService:
             manifests: say which manifests each has, and which of them are here.
             canonical_names: let patterns fit names with ``docker.io/``, too, not only familiar ones.
         """
-        from orlop.service.listed import listed_images  # noqa: PLC0415 - one verb needs one verb's code
+        from orlop.service.listing.listed import listed_images  # noqa: PLC0415 - one verb needs one verb's code
 
         return listed_images(
             self._store,
@@ -260,7 +260,7 @@ class ImageService:
         Args:
             listed_only: do not count what an image shares with one that only serves as a parent.
         """
-        from orlop.service.listed import image_usage  # noqa: PLC0415 - one verb needs one verb's code
+        from orlop.service.listing.listed import image_usage  # noqa: PLC0415 - one verb needs one verb's code
 
         return image_usage(self._store, listed_only=listed_only)
 
@@ -269,7 +269,7 @@ class ImageService:
 
         Gives nothing for an image that came without one. Raises what `inspect` raises.
         """
-        from orlop.service.manifests import image_manifests  # noqa: PLC0415 - one verb needs one verb's code
+        from orlop.service.listing.manifests import image_manifests  # noqa: PLC0415 - one verb needs one verb's code
 
         return image_manifests(self._store, name_text(name))
 
@@ -281,7 +281,7 @@ class ImageService:
         Raises:
             StorageError: a part of the store cannot be read.
         """
-        from orlop.service.df import df  # noqa: PLC0415 - one verb needs one verb's code
+        from orlop.service.space.df import df  # noqa: PLC0415 - one verb needs one verb's code
 
         return df(self._store)
 
@@ -296,19 +296,19 @@ class ImageService:
             ImageNotFound, AmbiguousID, InvalidReference: the name leads to no image. DigestMismatch: it is damaged.
             PlatformNotFound: it is for another platform.
         """
-        from orlop.service.inspect import inspect  # noqa: PLC0415 - one verb needs one verb's code
+        from orlop.service.listing.inspect import inspect  # noqa: PLC0415 - one verb needs one verb's code
 
         return inspect(self._store, name_text(name), platform=platform)
 
     def raw_config(self, name: Name, *, platform: Platform | str | None = None) -> bytes:
         """Return the exact bytes of an image's config, verified; takes and raises what `inspect` does."""
-        from orlop.service.inspect import raw_config  # noqa: PLC0415 - one verb needs one verb's code
+        from orlop.service.listing.inspect import raw_config  # noqa: PLC0415 - one verb needs one verb's code
 
         return raw_config(self._store, name_text(name), platform=platform)
 
     def history(self, name: Name, *, platform: Platform | str | None = None) -> list[HistoryEntry]:
         """Give the steps by which an image was made, newest first. Raises what `inspect` raises."""
-        from orlop.service.history import history  # noqa: PLC0415 - one verb needs one verb's code
+        from orlop.service.listing.history import history  # noqa: PLC0415 - one verb needs one verb's code
 
         return history(self._store, name_text(name), platform=platform)
 
@@ -337,7 +337,7 @@ class ImageService:
             ImageNotFound: there is no such image. PlatformNotFound: it is for another platform. ImageInUse: it has
                 children, or several names. DatabaseDamaged: a row still needs what was to go; nothing was removed.
         """
-        from orlop.service.remove import remove  # noqa: PLC0415 - one verb needs one verb's code
+        from orlop.service.space.remove import remove  # noqa: PLC0415 - one verb needs one verb's code
 
         return remove(self._store, name_text(name), force=force, prune=prune, platform=platform)
 
@@ -373,7 +373,7 @@ class ImageService:
                 takes more than ``max_size``; nothing was removed. DatabaseDamaged: rows contradict each other or what
                 is hashed; nothing was removed.
         """
-        from orlop.service.prune import prune  # noqa: PLC0415 - one verb needs one verb's code
+        from orlop.service.space.prune import prune  # noqa: PLC0415 - one verb needs one verb's code
 
         return prune(self._store, all=all, filters=filters, keep_last=keep_last, max_size=max_size, dry_run=dry_run)
 
@@ -386,19 +386,19 @@ class ImageService:
         Raises:
             ImageNotFound, AmbiguousID, InvalidReference: the name leads to no image.
         """
-        from orlop.service.pins import pin  # noqa: PLC0415 - one verb needs one verb's code
+        from orlop.service.listing.pins import pin  # noqa: PLC0415 - one verb needs one verb's code
 
         return pin(self._store, name_text(name))
 
     def unpin(self, name: Name) -> ImageID:
         """Let a pinned image go again, as others do; one that is not pinned stays so. Raises what `pin` raises."""
-        from orlop.service.pins import unpin  # noqa: PLC0415 - one verb needs one verb's code
+        from orlop.service.listing.pins import unpin  # noqa: PLC0415 - one verb needs one verb's code
 
         return unpin(self._store, name_text(name))
 
     def pinned(self) -> list[ImageSummary]:
         """List the pinned images, newest first."""
-        from orlop.service.pins import pinned  # noqa: PLC0415 - one verb needs one verb's code
+        from orlop.service.listing.pins import pinned  # noqa: PLC0415 - one verb needs one verb's code
 
         return pinned(self._store)
 
@@ -435,7 +435,7 @@ class ImageService:
             DatabaseDamaged: rows contradict each other or what is hashed; nothing was removed.
             ReadOnlyStore, StorageError: the store cannot be written.
         """
-        from orlop.store.gc import collect_garbage  # noqa: PLC0415 - one verb needs one verb's code
+        from orlop.store.upkeep.gc import collect_garbage  # noqa: PLC0415 - one verb needs one verb's code
 
         return collect_garbage(self._store, dry_run=dry_run)
 

@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
-from orlop.archive.platforms import host_platform
+from orlop.build.changes import apply_changes
 from orlop.errors import InvalidReference
+from orlop.intake.platforms import host_platform
 from orlop.model.container import ContainerConfig
 from orlop.model.dialect import Dialect
 from orlop.model.image import History, Image, RootFS, V1Image
 from orlop.model.reference import Reference
 from orlop.model.timestamp import Timestamp
 from orlop.model.urls import without_credentials
-from orlop.service.changes import apply_changes
-from orlop.service.download import downloaded, is_url
-from orlop.service.lookup import platform_of
+from orlop.registry.download import downloaded, is_url
+from orlop.service.listing.lookup import platform_of
 from orlop.streams.files import afterwards, explained, explaining, open_source
 from orlop.streams.given import check_file
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from orlop.model.limits import Limits
     from orlop.model.platform import Platform
     from orlop.model.proxies import Proxies
-    from orlop.service.download import Readable
+    from orlop.registry.download import Readable
     from orlop.store.root import Store
 
 _SECOND = 1_000_000_000

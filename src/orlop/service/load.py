@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from orlop.archive.commit import layer_taker
 from orlop.archive.detect import exporter_of, open_members
-from orlop.archive.platforms import chosen
+from orlop.intake.commit import layer_taker
+from orlop.intake.platforms import chosen
 
 if TYPE_CHECKING:
     import os
 
-    from orlop.archive.report import LoadReport
+    from orlop.intake.report import LoadReport
     from orlop.model.limits import Limits
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress

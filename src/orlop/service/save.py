@@ -13,7 +13,7 @@ from orlop.archive.exporter import SaveItem
 from orlop.errors import ImageNotFound, InvalidInput, WriteFailed
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference, parse_any
-from orlop.service.lookup import check_platform, find_image, platform_of
+from orlop.service.listing.lookup import check_platform, find_image, platform_of
 from orlop.store.images import not_found
 from orlop.store.references import unknown
 from orlop.streams.given import check_file

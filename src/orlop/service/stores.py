@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, TargetExists
-from orlop.store.copy import CopyReport
-from orlop.store.info import StoreInfo, store_info
-from orlop.store.problem import CheckReport, FsckReport, Problem, Repair
+from orlop.store.place.copy import CopyReport
+from orlop.store.place.info import StoreInfo, store_info
 from orlop.store.root import Store
+from orlop.store.upkeep.problem import CheckReport, FsckReport, Problem, Repair
 from orlop.streams.given import path_text
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def copy(
         IntegrityError, ContentNotFound: a blob is damaged or missing, see `check`.
         StorageError: a part cannot be read or written.
     """
-    from orlop.store.copy import copy_store  # noqa: PLC0415 - one verb needs one verb's code
+    from orlop.store.place.copy import copy_store  # noqa: PLC0415 - one verb needs one verb's code
 
     with Store(path_text(root, _ROOT), create=False, allow_foreign=allow_foreign) as store:
         return copy_store(store, path_text(target, _TARGET), link=link, allow_network=allow_network, progress=progress)
@@ -214,7 +214,7 @@ def backup(
     backup too. It is a store: open it, or copy it back. Takes and raises what `copy` does; the target may also be an
     earlier backup.
     """
-    from orlop.store.copy import back_up_store  # noqa: PLC0415 - one verb needs one verb's code
+    from orlop.store.place.copy import back_up_store  # noqa: PLC0415 - one verb needs one verb's code
 
     with Store(path_text(root, _ROOT), create=False, allow_foreign=allow_foreign) as store:
         return back_up_store(
@@ -252,7 +252,7 @@ def move(
         StoreInUse: another program, or another part of this one, has the store open. ReadOnlyStore: it cannot be
         removed. Beside it what `copy` raises; the store is then where it was.
     """
-    from orlop.store.copy import move_store  # noqa: PLC0415 - one verb needs one verb's code
+    from orlop.store.place.copy import move_store  # noqa: PLC0415 - one verb needs one verb's code
 
     with Store(path_text(root, _ROOT), create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
         return move_store(store, path_text(target, _TARGET), allow_network=allow_network, progress=progress)

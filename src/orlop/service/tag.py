@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidReference
 from orlop.model.reference import Reference
-from orlop.service.lookup import find_image, labels
+from orlop.service.listing.lookup import find_image, labels
 from orlop.store.events import LABELS
 
 if TYPE_CHECKING:

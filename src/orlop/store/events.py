@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from orlop.store.metadata import Event
+from orlop.store.rows.metadata import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from orlop.model.digest import ImageID
-    from orlop.store.metadata import Metadata
+    from orlop.store.rows.metadata import Metadata
 
 __all__ = ["BATCH", "KEPT", "LABELS", "Event", "EventLog"]
 

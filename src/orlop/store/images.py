@@ -20,9 +20,9 @@ from orlop.errors import (
 )
 from orlop.model.digest import ImageID
 from orlop.model.logger import Logger
-from orlop.store.backend import ImageIndex
+from orlop.store.backends.backend import ImageIndex
 from orlop.store.layers import required
-from orlop.store.metadata import parent_of
+from orlop.store.rows.metadata import parent_of
 from orlop.streams.files import afterwards
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from orlop.model.image import Image
     from orlop.model.platform import Platform
     from orlop.model.timestamp import Timestamp
-    from orlop.store.backend import StoreBackend
+    from orlop.store.backends.backend import StoreBackend
     from orlop.store.layers import Layer, LayerGetReleaser, LayerMetadata
-    from orlop.store.metadata import Metadata
+    from orlop.store.rows.metadata import Metadata
 
 _log = Logger(__name__)
 _HEX = frozenset("0123456789abcdef")
@@ -427,7 +427,7 @@ class _Values(ValuesView["Image"]):
 
 
 def _walked_index(backend: StoreBackend) -> ImageIndex:
-    from orlop.store.walked_index import WalkedIndex  # noqa: PLC0415 - the default backend has an index of its own
+    from orlop.store.backends.walked_index import WalkedIndex  # noqa: PLC0415 - the default backend has an index of its own
 
     return WalkedIndex(backend)
 

@@ -18,7 +18,7 @@ from orlop.model.digest import ChainID, DiffID, chain_id
 from orlop.model.limits import DEFAULT_LIMITS, NO_LIMITS, option_of
 from orlop.model.tuples import NamedTuple
 from orlop.store.leases import EVERYTHING
-from orlop.store.metadata import MAX_SIZE, ChainRow
+from orlop.store.rows.metadata import MAX_SIZE, ChainRow
 from orlop.streams.files import CHUNK
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.limits import Limits
-    from orlop.store.blobs import FileBlobStore
-    from orlop.store.ingest import Readable
+    from orlop.store.blobs.files import FileBlobStore
+    from orlop.store.blobs.ingest import Readable
     from orlop.store.leases import Hold, Leases
-    from orlop.store.metadata import BlobRow, DiffRow, Metadata, Rows, WritableRows
+    from orlop.store.rows.metadata import BlobRow, DiffRow, Metadata, Rows, WritableRows
     from orlop.streams.compression import Compression
 
 
@@ -187,7 +187,7 @@ class LayerStore:
             LayerNotFound: the parent is not there. InvalidTar, InvalidCompression: this is no layer. LimitExceeded: it
                 asks for too much. LayerLimitExceeded: the chain would be too long.
         """
-        from orlop.store.ingest import ingest_layer  # noqa: PLC0415 - listing images reads no layer
+        from orlop.store.blobs.ingest import ingest_layer  # noqa: PLC0415 - listing images reads no layer
         from orlop.streams.meter import Meter  # noqa: PLC0415 - as above
 
         limits = limits or self._limits
@@ -277,7 +277,7 @@ class LayerStore:
             LayerNotFound: no layer has the chain ID. InvalidInput: the lower chain does not lie below the upper one.
             InvalidTar: a layer is too odd to be made one with others. Beside it, what `tar_chunks` raises.
         """
-        from orlop.store.layer_merge import merged_chunks  # noqa: PLC0415 - as in `register`
+        from orlop.store.blobs.layer_merge import merged_chunks  # noqa: PLC0415 - as in `register`
 
         with self.metadata.read() as rows:
             diff_ids = [row.diff_id for row in _chain_above(rows, chain, lower)]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import TracebackType
 
-    from orlop.store.metadata import Metadata, WritableRows
+    from orlop.store.rows.metadata import Metadata, WritableRows
     from orlop.streams.directory import Directory
     from orlop.streams.files import Modes
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from orlop.errors import InvalidReference, ReferenceNotFound
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference
-from orlop.store.metadata import ReferenceRow
+from orlop.store.rows.metadata import ReferenceRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orlop.model.digest import ImageID
-    from orlop.store.metadata import Metadata
+    from orlop.store.rows.metadata import Metadata
 
 
 class ReferenceStore:

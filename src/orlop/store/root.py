@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StoreDamaged, StoreNotFound, UnsafeFileSystem
 from orlop.model.limits import DEFAULT_LIMITS
-from orlop.store.backend_sqlite import SQLiteStoreBackend
-from orlop.store.blobs import FileBlobStore
+from orlop.store.backends.sqlite import SQLiteStoreBackend
+from orlop.store.blobs.files import FileBlobStore
 from orlop.store.events import EventLog
 from orlop.store.images import ImageStore
 from orlop.store.layers import LayerStore
 from orlop.store.leases import Leases
-from orlop.store.metadata_sqlite import SQLiteMetadata
 from orlop.store.references import ReferenceStore
-from orlop.store.reserve import Reserve
+from orlop.store.rows.sqlite.database import SQLiteMetadata
+from orlop.store.rows.sqlite.reserve import Reserve
 from orlop.store.trust import DATABASE, DIRECTORIES, distrust, second_name, survey
 from orlop.streams.directory import Directory, ForeignFile
 from orlop.streams.files import PRIVATE, SHARED, explaining, make_directories

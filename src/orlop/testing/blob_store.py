@@ -8,7 +8,7 @@ import pytest
 
 from orlop.errors import ContentNotFound, DigestMismatch, IntegrityError, SizeMismatch
 from orlop.model.digest import DiffID, Digest
-from orlop.store.metadata import BlobRow, DiffRow
+from orlop.store.rows.metadata import BlobRow, DiffRow
 from orlop.testing.contract import Contract
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from orlop.store.blobs import BlobStore
-    from orlop.store.metadata import Metadata
+    from orlop.store.blobs.files import BlobStore
+    from orlop.store.rows.metadata import Metadata
 
 _LARGE = bytes(range(256)) * 12_345
 _CONTENTS = (b"\0", b"content", _LARGE)

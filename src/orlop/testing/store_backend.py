@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from orlop.store.backend import StoreBackend
+    from orlop.store.backends.backend import StoreBackend
 
 _UNKNOWN = Digest.of(b"nobody kept this")
 _PATHS = ("", ".", "..", "../x", "a/b", "/etc/passwd", "a\0b", "a\nb", ".hidden", "x" * 200)

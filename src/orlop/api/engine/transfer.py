@@ -20,7 +20,7 @@ from orlop.api.streamed import Streamed
 from orlop.errors import InvalidInput, NotSupported, OrlopError, RequestAborted, StorageError
 from orlop.model.reference import parse_any
 from orlop.model.urls import without_credentials
-from orlop.service.download import check_url, downloaded
+from orlop.registry.download import check_url, downloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

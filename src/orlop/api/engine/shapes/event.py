@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from orlop.api.engine.shapes.encoding import Document
     from orlop.api.engine.versions import ApiVersion
-    from orlop.store.metadata import Event
+    from orlop.store.rows.metadata import Event
 
 _SECOND: Final = 1_000_000_000
 _SCOPE: Final = "local"

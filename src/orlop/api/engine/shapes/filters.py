@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from orlop.api.engine.versions import V1_41, V1_42
 from orlop.errors import InvalidFilter, InvalidJSON
 from orlop.model import gojson
-from orlop.service.filters import LIST_FILTERS, PRUNE_FILTERS
-from orlop.service.filters import parse_filters as read_filters
+from orlop.service.listing.filters import LIST_FILTERS, PRUNE_FILTERS
+from orlop.service.listing.filters import parse_filters as read_filters
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from orlop.api.engine.shapes.encoding import Document
     from orlop.api.engine.versions import ApiVersion
-    from orlop.service.history import HistoryEntry
+    from orlop.service.listing.history import HistoryEntry
 
 
 def history(entries: Iterable[HistoryEntry], version: ApiVersion) -> list[Document]:

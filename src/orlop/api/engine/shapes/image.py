@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orlop.api.engine.shapes.manifest import manifest_list
 from orlop.api.engine.versions import V1_44, V1_45, V1_48, V1_50, V1_52
-from orlop.service.image_document import image_document
+from orlop.service.listing.image_document import image_document
 
 if TYPE_CHECKING:
     from orlop.api.engine.shapes.encoding import Document
     from orlop.api.engine.versions import ApiVersion
-    from orlop.service.inspect import ImageDetails
-    from orlop.service.manifests import ImageManifests
+    from orlop.service.listing.inspect import ImageDetails
+    from orlop.service.listing.manifests import ImageManifests
 
 _NOT_OF_IMAGES: Final = frozenset(
     {

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from orlop.api.engine.shapes.encoding import Document
     from orlop.api.engine.versions import ApiVersion
-    from orlop.service.listed import ListedImage
+    from orlop.service.listing.listed import ListedImage
 
 
 def image_list(images: Iterable[ListedImage], version: ApiVersion) -> list[Document]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.api.engine.shapes.progress import message_line
 
 if TYPE_CHECKING:
-    from orlop.archive.report import LoadReport
+    from orlop.intake.report import LoadReport
 
 _BY_ID: Final = "Loaded image ID: "
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from orlop.errors import NotFound
 from orlop.model.descriptor import platform_to_dict
 from orlop.model.platform import Platform
-from orlop.service.manifests import ManifestKind
+from orlop.service.listing.manifests import ManifestKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from orlop.api.engine.shapes.encoding import Document
-    from orlop.service.manifests import ImageManifests, ManifestSummary
+    from orlop.service.listing.manifests import ImageManifests, ManifestSummary
 
 _NO_PLATFORM = Platform("", "")
 

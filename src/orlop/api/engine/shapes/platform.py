@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.api.engine.versions import V1_42
-from orlop.archive.platforms import host_platform, spelled
 from orlop.errors import InvalidJSON, InvalidPlatform
+from orlop.intake.platforms import host_platform, spelled
 from orlop.model import gojson
 from orlop.model.platform import Platform
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from orlop.api.engine.shapes.encoding import Document
-    from orlop.service.prune import PruneReport
-    from orlop.service.remove import RemoveReport
+    from orlop.service.space.prune import PruneReport
+    from orlop.service.space.remove import RemoveReport
 
 
 def removed(report: RemoveReport) -> list[Document]:

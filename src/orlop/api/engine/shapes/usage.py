@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from orlop.api.engine.shapes.encoding import Document
     from orlop.api.engine.versions import ApiVersion
-    from orlop.service.listed import ImageUsage
+    from orlop.service.listing.listed import ImageUsage
 
 _IMAGE: Final = "image"
 # The types of objects in the order of the answer, under the names of their lists.

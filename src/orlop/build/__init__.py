@@ -1,0 +1,1 @@
+"""New layers and images, made by changes to others."""

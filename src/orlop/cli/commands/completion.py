@@ -1,0 +1,22 @@
+"""``orlop completion``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from orlop.cli.declared import argument, command
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
+
+
+@command(epilog="Example: orlop completion bash >~/.local/share/bash-completion/completions/orlop")
+@argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(session: Session, shell: str) -> int:
+    """Print a script that teaches a shell the commands, the options and the names of images."""
+    from orlop.cli.shell.completion import answer  # noqa: PLC0415 - only here
+
+    del session
+    return answer(f"{shell}_source")

@@ -1,0 +1,45 @@
+"""``orlop gc``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.cli.declared import command, option
+from orlop.cli.show import output
+from orlop.cli.show.units import human_size
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
+    from orlop.cli.show.records import Records
+
+_FIELDS: Final = ("Root", "DryRun", "Garbage", "Freed")
+
+
+@command(epilog="Example: orlop gc --dry-run")
+@option("-n", "--dry-run", is_flag=True, help="Only say what would go.")
+@option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Freed}}.")
+def gc(session: Session, *, dry_run: bool, form: str | None) -> None:
+    """Remove what a crash has left, and what nothing references.
+
+    Images stay, those without a name too: `orlop prune` removes those. Others may use the store meanwhile; what
+    they are at work on stays.
+    """
+    records = _records(form) if form else None
+    with session.open() as images:
+        report = images.gc(dry_run=dry_run)
+    if records is not None:
+        garbage = [
+            {"Kind": one.kind, "Subject": one.subject, "Size": one.size, "Reason": one.reason} for one in report.garbage
+        ]
+        records.print({"Root": report.root, "DryRun": dry_run, "Garbage": garbage, "Freed": report.freed})
+        return
+    lines = [f"{one.kind}: {one.subject}: {one.reason} ({human_size(one.size)})\n" for one in report.garbage]
+    lines.append(f"{'Would free' if dry_run else 'Freed'}: {human_size(report.freed)}\n")
+    text = "".join(lines)
+    output.write(output.harmless_text(text) if output.is_terminal() else text)
+
+
+def _records(form: str) -> Records:
+    from orlop.cli.show.records import Records  # noqa: PLC0415 - mostly people read it
+
+    return Records(form, _FIELDS)

@@ -1,0 +1,72 @@
+"""``orlop image prune``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.cli.declared import WrongUsage, command, option
+from orlop.cli.show import output
+from orlop.cli.show.units import human_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orlop.cli.session import Session
+    from orlop.cli.show.records import Records
+
+_FIELDS: Final = ("Untagged", "Deleted", "Reclaimed")
+DANGLING: Final = "WARNING! This will remove all dangling images."
+ALL: Final = "WARNING! This will remove all images without at least one container associated to them."
+_QUESTION: Final = "Are you sure you want to continue? [y/N] "
+
+
+@command("prune", epilog="Example: orlop image prune -f --filter until=240h")
+@option("-a", "--all", "everything", is_flag=True, help="Remove every image: no containers use any here.")
+@option("-f", "--force", is_flag=True, help="Ask nothing.")
+@option("--filter", "filters", metavar="FILTER", multiple=True, help="Only these, such as until=240h.")
+@option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Reclaimed}}; with -f only.")
+def image_prune(session: Session, *, everything: bool, force: bool, filters: tuple[str, ...], form: str | None) -> None:
+    """Remove images that dangle: that have no tag, and are no parent of another one.
+
+    Filters: until=TIME, label=NAME[=VALUE], label!=NAME[=VALUE]. TIME is a duration before now (24h) or a date.
+    """
+    records = _records(form) if form else None
+    if records is not None and not force:
+        raise WrongUsage("--format is for programs, which are not asked; give -f with it")
+    if not force and not confirmed(ALL if everything else DANGLING):
+        return
+    with session.open() as images:
+        report = images.prune(all=everything, filters=filters)
+    if records is not None:
+        records.print(
+            {"Untagged": list(report.untagged), "Deleted": list(report.deleted), "Reclaimed": report.reclaimed}
+        )
+        return
+    print_removed(report.lines, report.reclaimed)
+
+
+def print_removed(lines: Sequence[tuple[str, str]], total: int) -> None:
+    """Print what went, and how many bytes that freed, as docker does."""
+    if lines:
+        text = "".join(f"{kind.lower()}: {what}\n" for kind, what in lines)
+        output.write(f"Deleted Images:\n{output.harmless_text(text) if output.is_terminal() else text}\n")
+    output.write(f"Total reclaimed space: {human_size(total)}\n")
+
+
+def _records(form: str) -> Records:
+    from orlop.cli.show.records import Records  # noqa: PLC0415 - most prunings have none
+
+    return Records(form, _FIELDS)
+
+
+def confirmed(warning: str) -> bool:
+    """Ask whether to go on; without a yes say that nothing was done."""
+    import sys  # noqa: PLC0415 - only where it is asked
+
+    output.write(f"{warning}\n{_QUESTION}")
+    output.flush()
+    answer = "" if sys.stdin is None else sys.stdin.readline()
+    if answer.strip().lower() == "y":
+        return True
+    print_removed((), 0)
+    return False

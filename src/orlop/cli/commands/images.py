@@ -1,0 +1,132 @@
+"""``orlop images``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from orlop.cli.declared import argument, command, option
+from orlop.cli.shell.completion import complete_names
+from orlop.cli.show.listing import Field, Template, parse_format, table
+from orlop.cli.show.units import ZERO_TIME, go_time, human_age, human_size
+from orlop.cli.source import archive_option, opened
+from orlop.model.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from orlop.cli.session import Session
+    from orlop.service.listing.images import ImageSummary
+
+_NONE: Final = "<none>"
+_UNKNOWN: Final = "N/A"
+
+
+class _Row(NamedTuple):
+    """One line of the list: an image under one of its names."""
+
+    id: str
+    repository: str
+    tag: str
+    digest: str
+    created: int
+    size: int
+    now: float
+
+
+def _age(row: _Row) -> str:
+    return "" if row.created == ZERO_TIME else f"{human_age(row.now - row.created)} ago"
+
+
+_ID: Final[Field[_Row]] = Field("IMAGE ID", lambda row: row.id)
+_FIELDS: Final[dict[str, Field[_Row]]] = {
+    "Containers": Field("CONTAINERS", lambda _: _UNKNOWN),
+    "CreatedAt": Field("CREATED AT", lambda row: go_time(row.created)),
+    "CreatedSince": Field("CREATED", _age),
+    "Digest": Field("DIGEST", lambda row: row.digest),
+    "ID": _ID,
+    "Repository": Field("REPOSITORY", lambda row: row.repository),
+    "SharedSize": Field("SHARED SIZE", lambda _: _UNKNOWN),
+    "Size": Field("SIZE", lambda row: human_size(row.size)),
+    "Tag": Field("TAG", lambda row: row.tag),
+    "UniqueSize": Field("UNIQUE SIZE", lambda _: _UNKNOWN),
+    "VirtualSize": Field("SIZE", lambda row: human_size(row.size, 4)),
+}
+_NAMES: Final = (_FIELDS["Repository"], _FIELDS["Tag"])
+_REST: Final = (_ID, Field[_Row]("CREATED", lambda row: _age(row) or _UNKNOWN), _FIELDS["Size"])
+
+
+@command(epilog="Example: orlop images --format '{{.Repository}}:{{.Tag}} {{.Size}}' user/app")
+@option("-a", "--all", "intermediate", is_flag=True, help="List intermediate images too.")
+@option("-q", "--quiet", is_flag=True, help="Print only IDs.")
+@option("--no-trunc", is_flag=True, help="Print IDs whole.")
+@option("--digests", is_flag=True, help="Print the digests of manifests that came with images.")
+@option("-f", "--filter", "filters", metavar="FILTER", multiple=True, help="Only these, such as label=stage=test.")
+@option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.ID}}.")
+@archive_option
+@argument("name", metavar="[NAME]", required=False, shell_complete=complete_names)
+def images(
+    session: Session,
+    name: str | None,
+    *,
+    archive: str | None,
+    intermediate: bool,
+    quiet: bool,
+    no_trunc: bool,
+    digests: bool,
+    filters: tuple[str, ...],
+    form: str | None,
+) -> None:
+    """List images, newest first.
+
+    With a NAME only those of that repository or with that reference or ID, or whose name fits a pattern such as
+    'team/*'.
+
+    Filters: dangling=true|false, label=NAME[=VALUE], reference=PATTERN, before=NAME, since=NAME, until=TIME. All must
+    hold, but of several patterns one. TIME is a duration before now (24h) or a date.
+    """
+    listing = ImageListing(form, quiet=quiet, digests=digests, no_trunc=no_trunc)
+    if archive is not None:
+        with opened(session, archive) as looked_into:
+            listing.print(looked_into.images(name, all=intermediate, filters=filters))
+    else:
+        with session.open() as service:
+            listing.print(service.iter_images(name, all=intermediate, filters=filters))
+
+
+class ImageListing:
+    """How a list of images is printed, as ``--format`` and its companions ask. Raises what `parse_format` raises."""
+
+    def __init__(self, form: str | None, *, quiet: bool = False, digests: bool = False, no_trunc: bool = False) -> None:
+        if quiet:
+            template = Template((_ID,), table=False)
+        else:
+            template = table(*_NAMES, *([_FIELDS["Digest"]] if digests else []), *_REST)
+        if form and digests and form.strip().startswith("table ") and "{{.Digest}}" not in form:
+            form += "\t{{.Digest}}"
+        self._chosen = parse_format(form, _FIELDS, template) if form else template
+        self._digests = digests or (form is not None and ".Digest" in form)
+        self._whole = no_trunc
+
+    def print(self, found: Iterable[ImageSummary]) -> None:
+        """Print a line for each name of each image."""
+        now = time.time()
+        self._chosen.print(
+            row for summary in found for row in _rows(summary, now, whole=self._whole, digests=self._digests)
+        )
+
+
+def _rows(image: ImageSummary, now: float, *, whole: bool, digests: bool) -> Iterator[_Row]:
+    """Give a line for each tag of an image; digests have lines only where they are asked for, or are all there is."""
+    image_id = str(image.id) if whole else image.id.short
+    names: dict[str, tuple[list[str], list[str]]] = {}
+    for reference in image.references:
+        tags, hashes = names.setdefault(reference.familiar_name, ([], []))
+        if reference.tag is not None:
+            tags.append(reference.tag)
+        if reference.digest is not None:
+            hashes.append(str(reference.digest))
+    for repository, (tags, hashes) in names.items() or [(_NONE, ([], []))]:
+        for tag in tags or [_NONE]:
+            for digest in hashes if digests and hashes else [_NONE]:
+                yield _Row(image_id, repository, tag, digest, image.created, image.size, now)

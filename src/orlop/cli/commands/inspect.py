@@ -1,0 +1,111 @@
+"""``orlop inspect``."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from orlop.cli.declared import WrongUsage, argument, command, option
+from orlop.cli.shell.completion import complete_names
+from orlop.cli.show import output
+from orlop.cli.source import archive_option, opened, platform_option
+from orlop.errors import InvalidTemplate, OrlopError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from orlop.cli.session import Session
+    from orlop.model.platform import Platform
+    from orlop.service.listing.inspect import ImageDetails
+
+
+@command(epilog="Example: orlop inspect user/app:1.0")
+@option("--raw", is_flag=True, help="Print the config of one image, byte for byte as it was loaded.")
+@option("-f", "--format", "form", metavar="FORMAT", help="json, or a template such as {{.Config.Env}}.")
+@platform_option("Print images of this platform only; else refuse.")
+@archive_option
+@argument("names", metavar="NAME...", nargs=-1, shell_complete=complete_names)
+def inspect(
+    session: Session,
+    names: tuple[str, ...],
+    *,
+    platform: Platform | None,
+    archive: str | None,
+    raw: bool,
+    form: str | None,
+) -> int:
+    """Print all that is known of images, as JSON.
+
+    It is an array, with the keys of the Docker Engine API; with a format, a
+    line for each image. Names that are not there are left out, and the command
+    ends with an error. Of an archive, all images are printed where none is
+    named.
+    """
+    if not names and archive is None:
+        raise WrongUsage("Missing argument 'NAME...'.")
+    if raw:
+        if form:
+            raise WrongUsage("--raw and --format exclude each other")
+        if len(names) > 1:
+            raise WrongUsage("--raw prints the config of one image; name one only")
+        if archive is not None:
+            with opened(session, archive, platform) as looked_into:
+                config = looked_into.raw_config(*names)
+        else:
+            with session.open() as images:
+                config = images.raw_config(*names, platform=platform)
+        if output.is_terminal():
+            config = output.harmless_json(config.decode("utf-8", "replace")).encode()
+        output.write(config)
+        return 0
+    from orlop.cli.show.inspect_json import array  # noqa: PLC0415 - the raw bytes need none
+    from orlop.service.listing.image_document import image_document  # noqa: PLC0415 - as above
+
+    write = _parsed(form) if form else None
+    found, errors = [], []
+    with _looking(session, archive, platform) as (look, every):
+        for name in names or every():
+            try:
+                found.append(image_document(look(name)))
+            except OrlopError as error:
+                errors.append(error)
+    if write is None:
+        text = array(found)
+        output.write(f"{output.harmless_json(text) if output.is_terminal() else text}\n")
+    else:
+        for document in found:
+            write(document)
+    for missing in errors:
+        output.complain(f"Error: {missing}")
+    return errors[0].exit_code if errors else 0
+
+
+def _parsed(form: str) -> Callable[[dict[str, Any]], None]:
+    """Give what prints an image as ``--format`` asks for it."""
+    from orlop.cli.show.template.fill import Template  # noqa: PLC0415 - few inspections have one
+    from orlop.cli.show.template.image import fill  # noqa: PLC0415 - as above
+
+    try:
+        template = Template("{{json .}}" if form == "json" else form)
+    except InvalidTemplate as error:
+        raise WrongUsage(str(error), "--format") from error
+
+    def write(document: dict[str, Any]) -> None:
+        text = fill(template, document)
+        output.write(f"{output.harmless_text(text) if output.is_terminal() else text}\n")
+
+    return write
+
+
+@contextmanager
+def _looking(
+    session: Session, archive: str | None, platform: Platform | None
+) -> Iterator[tuple[Callable[[str], ImageDetails], Callable[[], list[str]]]]:
+    """Open what is looked into; yield what inspects one image in it, and what lists all of an archive."""
+    if archive is None:
+        with session.open() as images:
+            yield partial(images.inspect, platform=platform), list
+    else:
+        with opened(session, archive, platform) as looked_into:
+            yield looked_into.inspect, lambda: [str(image.id) for image in looked_into.images(all=True)]

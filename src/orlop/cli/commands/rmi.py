@@ -1,0 +1,65 @@
+"""``orlop rmi``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.cli.declared import argument, command, option
+from orlop.cli.shell.completion import complete_names
+from orlop.cli.show import output
+from orlop.cli.source import platform_option
+from orlop.errors import ImageNotFound, OrlopError, ReferenceNotFound
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
+    from orlop.cli.show.records import Records
+    from orlop.model.platform import Platform
+
+_FIELDS: Final = ("Untagged", "Deleted")
+
+
+@command(epilog="Example: orlop rmi user/app:1.0")
+@option("-f", "--force", is_flag=True, help="Remove an image that has names in several repositories.")
+@option("--no-prune", is_flag=True, help="Keep parents that have no name.")
+@platform_option("Remove only images of this platform; else refuse.")
+@option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Deleted}}.")
+@argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
+def rmi(
+    session: Session,
+    names: tuple[str, ...],
+    *,
+    force: bool,
+    no_prune: bool,
+    platform: Platform | None,
+    form: str | None,
+) -> int:
+    """Remove names, and images that have none left.
+
+    With a name that is not there the command goes on to the next one, and ends with an error, but not with --force.
+    """
+    records = _records(form) if form else None
+    status = 0
+    with session.open() as images:
+        for name in names:
+            try:
+                report = images.remove(name, force=force, prune=not no_prune, platform=platform)
+            except OrlopError as error:
+                output.complain(f"Error: {error}")
+                # As with docker: who forces wants it gone, and it is.
+                if not (force and isinstance(error, (ImageNotFound, ReferenceNotFound))):
+                    status = status or error.exit_code
+                continue
+            for kind, text in report.lines:
+                if records is None:
+                    output.write(f"{kind}: {text}\n")
+                else:
+                    records.print({name: text if name == kind else "" for name in _FIELDS})
+            # What is gone is told, however the command goes on.
+            output.flush()
+    return status
+
+
+def _records(form: str) -> Records:
+    from orlop.cli.show.records import Records  # noqa: PLC0415 - most removals have none
+
+    return Records(form, _FIELDS)

@@ -1,0 +1,275 @@
+"""``orlop serve``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from orlop.cli.declared import WrongUsage, command, option
+from orlop.cli.limits import archive_limit_option, read_number
+from orlop.cli.show import output
+from orlop.errors import InvalidInput, NotSupported, PermissionDenied
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.api.listeners import Activation, Address
+    from orlop.api.log import AccessLog
+    from orlop.api.server import Door
+    from orlop.api.tls import Certificates
+    from orlop.cli.session import Session
+
+_FILES: Final = 16_384
+_OWN_FILES: Final = 256
+"""Files that a server may have open beside its connections: databases, blobs."""
+_FEWEST: Final = 8
+_NEEDED: Final = "orlop serve needs packages that are not installed; install them with: pip install 'orlop[serve]'"
+
+
+def _read_size(text: str) -> int:
+    size = read_number(text, is_size=True)
+    if size is None:
+        raise WrongUsage(f"{text!r} is not a size, such as 500m or 20g")
+    return size
+
+
+@command(epilog="Example: orlop serve -H unix:///run/user/1000/orlop.sock")
+@option(
+    "-H",
+    "--host",
+    "hosts",
+    metavar="ADDRESS",
+    multiple=True,
+    help="Where to listen: unix:///path, tcp://host:port or fd:// (what systemd hands over). May be repeated.",
+)
+@option("-G", "--group", metavar="GROUP", help="Let the members of this group use Unix sockets too.")
+@option("--tls", is_flag=True, help="Encrypt connections over TCP.")
+@option("--tlsverify", is_flag=True, help="As --tls, and ask clients for a certificate.")
+@option("--tlscacert", metavar="FILE", help="Who must have signed that. Default: ~/.docker/ca.pem.")
+@option("--tlscert", metavar="FILE", help="The server's certificate. Default: ~/.docker/cert.pem.")
+@option("--tlskey", metavar="FILE", help="The server's key. Default: ~/.docker/key.pem.")
+@option(
+    "--token-file",
+    metavar="FILE",
+    help="Ask clients on TCP for the token in this file, which is made with a new one where there is none.",
+)
+@option("--allow-anonymous", is_flag=True, help="Let anybody in on TCP: whoever reaches it can do everything.")
+@option("--read-only", is_flag=True, help="Only show and save images; change nothing.")
+@option("--access-log", metavar="FILE", help='Write a line for each request; "-" is the standard error.')
+@option("--max-body", metavar="SIZE", read=_read_size, help="Take no larger uploads. Default: no limit.")
+@archive_limit_option
+@option("--max-requests", metavar="N", type=click.IntRange(1), default=256, show_default=True, help="Work on so many.")
+@option(
+    "--max-transfers",
+    metavar="N",
+    type=click.IntRange(1, 64),
+    default=8,
+    show_default=True,
+    help="Of these, load and save so many at once; others wait.",
+)
+@option(
+    "--max-followers",
+    metavar="N",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="Beside these, let so many clients follow events.",
+)
+@option(
+    "--max-connections",
+    metavar="N",
+    type=click.IntRange(8),
+    default=1000,
+    show_default=True,
+    help="Keep so many connections for each address; idle ones make room for new ones.",
+)
+@option(
+    "--patience",
+    metavar="SECONDS",
+    type=click.FloatRange(0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Give up on a client that sends or takes nothing for so long.",
+)
+@option(
+    "--min-rate",
+    metavar="SIZE",
+    read=_read_size,
+    default="1k",
+    show_default=True,
+    help="Count less than this in a second as nothing.",
+)
+@option(
+    "--grace",
+    metavar="SECONDS",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    help="Wait so long for running requests when asked to end; then they are undone.",
+)
+def serve(
+    session: Session,
+    *,
+    hosts: tuple[str, ...],
+    group: str | None,
+    tls: bool,
+    tlsverify: bool,
+    tlscacert: str | None,
+    tlscert: str | None,
+    tlskey: str | None,
+    token_file: str | None,
+    allow_anonymous: bool,
+    read_only: bool,
+    access_log: str | None,
+    max_body: int | None,
+    max_requests: int,
+    max_transfers: int,
+    max_followers: int,
+    max_connections: int,
+    patience: float,
+    min_rate: int,
+    grace: float,
+) -> None:
+    """Answer the clients of Docker over HTTP.
+
+    It is the image part of the Docker Engine API, for docker, docker-py and whatever else speaks it: set DOCKER_HOST to
+    the address. Containers are not run. Without an address it is fd:// where systemd starts it, else
+    unix://$XDG_RUNTIME_DIR/orlop.sock, or unix:///run/orlop.sock for root. It ends when asked to by SIGTERM or Ctrl-C.
+    """
+    try:
+        from orlop.api.doors import Security, doors  # noqa: PLC0415 - only this command serves
+        from orlop.api.engine.call import Bounds  # noqa: PLC0415 - as above
+        from orlop.api.server import Options, run  # noqa: PLC0415 - as above
+        from orlop.service.stores import group_number  # noqa: PLC0415 - as above
+    except ModuleNotFoundError as error:
+        raise NotSupported(_NEEDED) from error
+    security = Security(
+        _certificates(tlscert, tlskey, tlscacert, verify=tlsverify) if tls or tlsverify else None,
+        None if token_file is None else _token(token_file),
+        anonymous=allow_anonymous,
+        read_only=read_only,
+        group=None if group is None else group_number(group),
+    )
+    activation = _activation()
+    with session.open(downloads=True) as images, _log(access_log) as log:
+        opened = doors(_addresses(hosts, activation), security, activation)
+        bounds = Bounds(max_body, max_requests, patience, min_rate, max_followers)
+        connections = min(max_connections, _connections(len(opened)))
+        options = Options(bounds, max_transfers, connections, grace, log)
+        # The event loop is told of signals, and need not be woken for them.
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if not run(images, opened, options, ready=lambda: _announce(opened)):
+            # A thread that is stuck would keep the process for ever.
+            sys.stderr.flush()
+            os._exit(0)
+
+
+def _addresses(hosts: tuple[str, ...], activation: Activation) -> list[Address]:
+    from orlop.api.listeners import Address  # noqa: PLC0415 - as above
+
+    if hosts:
+        return [Address.parse(host) for host in dict.fromkeys(hosts)]
+    if activation.count:
+        return [Address("fd", "")]
+    folder = os.environ.get("XDG_RUNTIME_DIR") or ("/run" if os.geteuid() == 0 else None)
+    if folder is None:
+        raise WrongUsage("there is no $XDG_RUNTIME_DIR for a socket; name an address with --host")
+    return [Address.parse(f"unix://{os.path.abspath(folder)}/orlop.sock")]
+
+
+def _activation() -> Activation:
+    """Say what systemd hands over, if it does so to this process."""
+    from orlop.api.listeners import Activation  # noqa: PLC0415 - as above
+
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return Activation()
+    count = os.environ.get("LISTEN_FDS", "")
+    names = tuple(os.environ.get("LISTEN_FDNAMES", "").split(":"))
+    return Activation(int(count) if count.isdecimal() else 0, names)
+
+
+def _certificates(certificate: str | None, key: str | None, authority: str | None, *, verify: bool) -> Certificates:
+    from orlop.api.tls import Certificates  # noqa: PLC0415 - as above
+
+    folder = os.environ.get("DOCKER_CERT_PATH") or os.path.expanduser("~/.docker")
+    return Certificates(
+        certificate or os.path.join(folder, "cert.pem"),
+        key or os.path.join(folder, "key.pem"),
+        (authority or os.path.join(folder, "ca.pem")) if verify else None,
+    )
+
+
+def _token(path: str) -> str:
+    """Give the token in a file, or make both."""
+    import secrets  # noqa: PLC0415 - few servers have one
+
+    from orlop.streams.files import explaining  # noqa: PLC0415 - as above
+
+    with explaining("read", path):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            pass
+        else:
+            with open(descriptor, "w", encoding="ascii") as file:
+                file.write(f"{secrets.token_urlsafe(32)}\n")
+        if os.stat(path).st_mode & 0o077:
+            msg = f"others may read the token in {path}; make it private with: chmod 600 {path}"
+            raise PermissionDenied(msg)
+        with open(path, encoding="ascii", errors="replace") as file:
+            token = file.read().strip()
+    if not token or not token.isprintable() or " " in token:
+        msg = f"{path} holds no token; put a long random word there, or remove it to get one"
+        raise InvalidInput(msg)
+    return token
+
+
+@contextmanager
+def _log(path: str | None) -> Iterator[AccessLog | None]:
+    if path is None:
+        yield None
+        return
+    from orlop.api.log import AccessLog  # noqa: PLC0415 - as above
+    from orlop.streams.files import explaining  # noqa: PLC0415 - as above
+
+    if path == "-":
+        yield AccessLog(sys.stderr)
+        return
+    with explaining("write", path):
+        file = open(path, "a", encoding="ascii")  # noqa: SIM115 - closed below
+    with closing(AccessLog(file)) as log:
+        yield log
+
+
+def _connections(listeners: int) -> int:
+    """Return how many connections each listener may have by what the system allows, which is asked for."""
+    import resource  # noqa: PLC0415 - only a server has so many
+
+    # The usual limit is for programs that know no better way.
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = max(allowed, min(most, _FILES))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+    return max(_FEWEST, (allowed - _OWN_FILES) // max(1, listeners))
+
+
+def _announce(opened: list[Door]) -> None:
+    for door in opened:
+        for place in door.listener.places():
+            output.complain(f"Listening on {place}")
+    _notify(os.environ.get("NOTIFY_SOCKET"))
+
+
+def _notify(path: str | None) -> None:
+    """Tell systemd that the server is ready, where it asked for that."""
+    if not path:
+        return
+    import socket  # noqa: PLC0415 - few servers are started so
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notice:
+        notice.connect(f"\0{path[1:]}" if path.startswith("@") else path)
+        notice.sendall(b"READY=1")

@@ -1,0 +1,128 @@
+"""``orlop store copy``, ``backup`` and ``move``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.cli.declared import argument, command, option
+from orlop.cli.show import output
+from orlop.cli.show.units import human_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orlop.cli.session import Session
+    from orlop.cli.show.records import Records
+    from orlop.service.stores import CopyReport
+
+_FIELDS: Final = ("Root", "Images", "Blobs", "Size", "Added")
+_QUIET: Final = option("-q", "--quiet", is_flag=True, help="Draw no progress.")
+_LINK: Final = option(
+    "--link", is_flag=True, help="Share the files of layers where the file system can, by hard links."
+)
+_FORMAT: Final = option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Size}}.")
+_TARGET: Final = argument("target", metavar="TARGET")
+
+
+@command(epilog="Example: orlop store copy /srv/images")
+@_LINK
+@_QUIET
+@_FORMAT
+@_TARGET
+def copy(session: Session, target: str, *, link: bool, quiet: bool, form: str | None) -> None:
+    """Copy the store to a new directory.
+
+    The copy holds what the store holds at this moment, whoever writes to it meanwhile. It appears whole or not at all,
+    and every byte is verified on the way, but for what is only linked.
+    """
+    from orlop.service.stores import copy  # noqa: PLC0415 - help needs no store
+
+    _run(
+        lambda progress: copy(
+            session.place(),
+            target,
+            link=link,
+            allow_network=session.allow_network,
+            allow_foreign=session.allow_foreign,
+            progress=progress,
+        ),
+        "Copied",
+        form,
+        quiet=quiet,
+    )
+
+
+@command(epilog="Example: orlop store backup /mnt/backup/images")
+@_LINK
+@_QUIET
+@_FORMAT
+@_TARGET
+def backup(session: Session, target: str, *, link: bool, quiet: bool, form: str | None) -> None:
+    """Copy the store, or bring an earlier backup up to date.
+
+    Only what is new is copied; what is gone from the store goes from the backup. The backup holds what the store holds
+    at this moment, whoever writes to it meanwhile, and is at every moment whole: the old one or the new one. It is a
+    store itself: use it with --root, or copy it back.
+    """
+    from orlop.service.stores import backup  # noqa: PLC0415 - help needs no store
+
+    _run(
+        lambda progress: backup(
+            session.place(),
+            target,
+            link=link,
+            allow_network=session.allow_network,
+            allow_foreign=session.allow_foreign,
+            progress=progress,
+        ),
+        "Backed up",
+        form,
+        quiet=quiet,
+    )
+
+
+@command(epilog="Example: orlop store move /srv/images")
+@_QUIET
+@_FORMAT
+@_TARGET
+def move(session: Session, target: str, *, quiet: bool, form: str | None) -> None:
+    """Move the store to a new directory.
+
+    Within a file system that is one step. To another one it is copied and verified before the old one is removed.
+    Nobody else may have the store open.
+    """
+    from orlop.service.stores import move  # noqa: PLC0415 - help needs no store
+
+    _run(
+        lambda progress: move(
+            session.place(),
+            target,
+            allow_network=session.allow_network,
+            allow_foreign=session.allow_foreign,
+            progress=progress,
+        ),
+        "Moved",
+        form,
+        quiet=quiet,
+    )
+
+
+def _run(verb: Callable[..., CopyReport], done: str, form: str | None, *, quiet: bool) -> None:
+    records = _records(form) if form else None
+    with output.progress(quiet=quiet) as progress:
+        report = verb(progress)
+    if records is not None:
+        values = (report.root, report.images, report.blobs, report.size, report.added)
+        records.print(dict(zip(_FIELDS, values, strict=True)))
+        return
+    size = human_size(report.size)
+    if done == "Backed up":
+        size += f", {human_size(report.added)} of it new"
+    line = f"{done} {report.images} images in {report.blobs} blobs ({size}) to {report.root}"
+    output.write(f"{output.harmless(line) if output.is_terminal() else line}\n")
+
+
+def _records(form: str) -> Records:
+    from orlop.cli.show.records import Records  # noqa: PLC0415 - most copies have none
+
+    return Records(form, _FIELDS)

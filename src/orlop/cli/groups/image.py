@@ -1,0 +1,36 @@
+"""``orlop image``: docker's newer names of the commands."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.cli.declared import group
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
+
+_COMMANDS: Final = {
+    "history": "commands.history:history",
+    "import": "commands.import_image:import_image",
+    "inspect": "commands.inspect:inspect",
+    "list": "commands.images:images",
+    "load": "commands.load:load",
+    "ls": "commands.images:images",
+    "prune": "commands.image_prune:image_prune",
+    "pull": "commands.registries:pull",
+    "push": "commands.registries:push",
+    "remove": "commands.rmi:rmi",
+    "rm": "commands.rmi:rmi",
+    "save": "commands.save:save",
+    "tag": "commands.tag:tag",
+}
+
+
+@group(
+    _COMMANDS,
+    hidden=("list", "remove", "pull", "push"),
+    epilog="Example: orlop image ls --filter dangling=true",
+)
+def image(session: Session) -> None:
+    """The commands about images, and prune, under docker's newer names."""
+    del session

@@ -1,0 +1,26 @@
+"""``orlop store``: the commands about the store itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.cli.declared import group
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
+
+_COMMANDS: Final = {
+    "backup": "commands.store_copies:backup",
+    "check": "commands.store_facts:check",
+    "copy": "commands.store_copies:copy",
+    "info": "commands.store_facts:info",
+    "init": "commands.store_facts:init",
+    "migrate": "commands.store_facts:migrate",
+    "move": "commands.store_copies:move",
+}
+
+
+@group(_COMMANDS, epilog="Example: orlop store backup /mnt/backup/images")
+def store(session: Session) -> None:
+    """The commands about the store itself: what it holds, whether it is whole, copies of it."""
+    del session

@@ -1,0 +1,21 @@
+"""``orlop system``: docker's group of commands about the whole, with those that orlop has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.cli.declared import group
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
+
+_COMMANDS: Final = {
+    "df": "commands.df:df",
+    "prune": "commands.prune:prune",
+}
+
+
+@group(_COMMANDS, epilog="Example: orlop system df -v")
+def system(session: Session) -> None:
+    """The commands about the whole store, under docker's names."""
+    del session

@@ -1,0 +1,163 @@
+"""The standard streams: text goes out as UTF-8 whatever the locale is, whole, and harmless to a terminal."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+from orlop.model.regex import regex
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from typing import BinaryIO
+
+    from orlop.errors import OrlopError
+    from orlop.model.progress import Progress
+
+# Control characters start a terminal's escape sequences; the bidirectional ones let a name look like another.
+_UNSAFE = regex("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_UNSAFE_BUT_NEWLINE = regex("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_UNSAFE_BUT_LAYOUT = regex("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_NAME = "the standard output"
+
+
+def is_terminal() -> bool:
+    """Say whether the standard output is a terminal."""
+    # A process that starts with a closed descriptor has no stream for it.
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def harmless(text: str) -> str:
+    """Give a value as a terminal may show it: white space becomes spaces, other control characters U+FFFD."""
+    return _UNSAFE.sub(lambda match: " " if match[0].isspace() else "\ufffd", text)
+
+
+def harmless_json(text: str) -> str:
+    """Give a JSON document as a terminal may show it: control characters in its strings become escapes."""
+    return _UNSAFE_BUT_NEWLINE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def harmless_text(text: str) -> str:
+    """Give a text of several lines as a terminal may show it: but for tabs, control characters become U+FFFD."""
+    return _UNSAFE_BUT_LAYOUT.sub("\ufffd", text)
+
+
+def write(data: str | bytes) -> None:
+    """Write text or bytes to the standard output.
+
+    Raises:
+        BrokenPipeError: nobody reads any more. NoSpace, WriteFailed, StorageError: it cannot be written.
+    """
+    if isinstance(data, str):
+        data = data.encode("utf-8", "replace")
+    rest = memoryview(data)
+    stream = binary()
+    try:
+        # Without a buffer (PYTHONUNBUFFERED), a stream takes what the system takes at once, perhaps a part.
+        while rest:
+            rest = rest[stream.write(rest) :]
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _explained(error) from error
+
+
+def binary() -> BinaryIO:
+    """Give the standard output as a binary stream. Raises `WriteFailed` where it is closed."""
+    stream = _stdout()
+    if stream is None:
+        from orlop.errors import WriteFailed  # noqa: PLC0415 - only where something fails
+
+        msg = f"{_NAME} is closed; redirect it to a file or a pipe"
+        raise WriteFailed(msg)
+    return stream
+
+
+def flush() -> None:
+    """Hand everything to the system, and hear whether it has taken all of it. Raises what `write` raises."""
+    stream = _stdout()
+    if stream is None:
+        return
+    try:
+        stream.flush()
+        _close_copy(stream)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _explained(error) from error
+
+
+def progress(*, quiet: bool) -> AbstractContextManager[Progress | None]:
+    """Give, for a block, what draws progress where somebody sees it, or nothing."""
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        from contextlib import nullcontext  # noqa: PLC0415 - few commands draw progress
+
+        return nullcontext()
+    from orlop.cli.show.progress import drawn  # noqa: PLC0415 - only for a terminal
+
+    return drawn()
+
+
+def settle() -> None:
+    """Hand everything to the system if that is possible; what it does not take is forgotten."""
+    try:
+        stream = _stdout()
+        if stream is not None:
+            stream.flush()
+    except OSError:
+        abandon()
+
+
+def abandon() -> None:
+    """Give up the standard output: what waits in its buffer would fail once more when the process ends."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+    except (OSError, ValueError, AttributeError):
+        return
+
+
+def complain(text: str) -> None:
+    """Write a line, or several, to the standard error, after what the standard output has got so far.
+
+    URLs in it lose their names and passwords. What the standard output does not take stays in its buffer, so that the
+    last `flush` raises the error.
+    """
+    from contextlib import suppress  # noqa: PLC0415 - most commands have nothing to complain about
+
+    if "@" in text:
+        from orlop.model.urls import scrubbed  # noqa: PLC0415 - few lines have one
+
+        text = scrubbed(text)
+    with suppress(OSError):
+        stream = _stdout()
+        if stream is not None:
+            stream.flush()
+    with suppress(OSError, AttributeError):
+        if sys.stderr.isatty():
+            text = _UNSAFE_BUT_NEWLINE.sub("\ufffd", text)
+        sys.stderr.buffer.write(text.encode("utf-8", "replace") + b"\n")
+        sys.stderr.flush()
+
+
+def _stdout() -> BinaryIO | None:
+    stream = sys.stdout
+    return None if stream is None else stream.buffer
+
+
+def _close_copy(stream: BinaryIO) -> None:
+    """Close a copy of the descriptor: NFS, CIFS and many file systems of FUSE tell only then what they did not take."""
+    try:
+        descriptor = stream.fileno()
+    except io.UnsupportedOperation:
+        return  # a stream in memory
+    os.close(os.dup(descriptor))
+
+
+def _explained(error: OSError) -> OrlopError:
+    from orlop.streams.files import explained  # noqa: PLC0415 - only where something fails
+
+    return explained(error, "write", _NAME)

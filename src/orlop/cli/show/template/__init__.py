@@ -1,0 +1,1 @@
+"""Go templates, as docker's ``--format`` takes them."""

@@ -1,0 +1,292 @@
+"""From descriptors to manifests, configs and layers inside an archive: everything that is followed is verified."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from orlop.errors import DigestMismatch, InvalidArchive, InvalidManifest, SizeMismatch
+from orlop.intake.content import ArchiveImage, ArchiveLayer, check_layers, platform_of, read_config
+from orlop.intake.platforms import plain
+from orlop.model.manifest import (
+    DOCKER_CONFIG,
+    DOCKER_FOREIGN_LAYER,
+    DOCKER_LAYER,
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    Index,
+    Manifest,
+    parse_manifest,
+)
+from orlop.store.rows.metadata import ManifestRow
+
+if TYPE_CHECKING:
+    from orlop.errors import InvalidInput
+    from orlop.intake.source import ImageSource
+    from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import Digest
+    from orlop.model.image import Image
+    from orlop.model.platform import Platform
+
+MAX_NESTING: Final = 8
+"""How deep indexes may lie in one another."""
+
+_CONFIG_TYPES: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+_DEFAULT_TYPES: Final = frozenset({"", "application/octet-stream", "application/json", "text/html"})
+"""What registries and clients have called a config that they did not know; engines take it for an image's."""
+_NONDISTRIBUTABLE: Final = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+_SUFFIXES: Final = ("", "+gzip", "+zstd", ".gzip", ".zstd")
+_LAYER_TYPES: Final = frozenset(
+    f"{kind}{suffix}"
+    for kind in (OCI_LAYER, _NONDISTRIBUTABLE, DOCKER_LAYER, DOCKER_FOREIGN_LAYER)
+    for suffix in _SUFFIXES
+)
+_LAYER_PREFIXES: Final = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
+_UNKNOWN: Final = "unknown"
+
+
+class Placing(Protocol):
+    """How an archive names its members by digest."""
+
+    def __call__(self, digest: Digest, *, manifest: bool) -> str:
+        """Give the name of a manifest or index, or of a config or layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A manifest or index where it stands: under the descriptor that names it, with what it names itself.
+
+    ``height`` is how deep indexes lie in it; ``is_image`` says that it is the manifest of an image, see
+    `ManifestReader`.
+    """
+
+    descriptor: Descriptor
+    document: Manifest | Index
+    row: ManifestRow
+    children: tuple[Node, ...] = ()
+    height: int = 0
+    is_image: bool = False
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the document."""
+        return self.row.digest
+
+    @property
+    def config(self) -> Descriptor:
+        """The config of a manifest."""
+        if isinstance(self.document, Index):
+            msg = "an index has no config"
+            raise TypeError(msg)
+        return self.document.config
+
+    @property
+    def platform(self) -> Platform | None:
+        """The platform that the descriptor names, if it names one."""
+        platform = self.descriptor.platform
+        if platform is None or platform.os in {"", _UNKNOWN} or platform.architecture in {"", _UNKNOWN}:
+            return None
+        return platform
+
+
+class ManifestReader:
+    """Reads the manifests of one archive, each once.
+
+    A manifest is an image's where its config is, and a layer is one of an image: by its type, or by its bytes, since
+    podman unpacks layers of any type. Attestations and signatures are not tars, and so no images. What else is said of
+    it, such as an artifact type, an annotation or the platform ``unknown/unknown``, makes no difference to others.
+
+    Args:
+        members: the archive's.
+        place: how they are named.
+        may_lack: whether everything that is named may be absent, or only what indexes below the first name.
+    """
+
+    def __init__(self, members: ImageSource[Any], place: Placing, *, may_lack: bool = False) -> None:
+        self._members = members
+        self._place = place
+        self._may_lack = may_lack
+        self._read: dict[tuple[Digest, int], tuple[Manifest | Index, tuple[Node, ...]]] = {}
+        self._passed: set[str] = set()
+        self._lacks_children = False
+        self._strange: Descriptor | None = None
+        self._images: dict[tuple[Digest, int], Image] = {}
+        self._below: dict[Digest, tuple[Node, ...]] = {}
+
+    def node(self, descriptor: Descriptor) -> Node | None:
+        """Give what a descriptor names, or nothing where its type is not known or it may be absent and is.
+
+        Raises:
+            InvalidArchive: it is absent, or indexes lie too deep in one another. InvalidManifest: it is no manifest, or
+                not of the kind that the descriptor says. DigestMismatch, SizeMismatch: it is not what that says.
+        """
+        return self._node(descriptor, 0)
+
+    def _node(self, descriptor: Descriptor, depth: int) -> Node | None:
+        # The specification asks readers of an index to pass over types that they do not know. Where there is no type,
+        # some go by the content.
+        if descriptor.media_type and descriptor.media_type not in MANIFEST_TYPES | INDEX_TYPES:
+            self._passed.add(descriptor.media_type)
+            return None
+        name = self._place(descriptor.digest, manifest=True)
+        if (depth or self._may_lack) and not self._members.has(name):
+            self._lacks_children = True
+            return None
+        self._check_depth(depth)
+        key = (descriptor.digest, descriptor.size)
+        if key not in self._read:
+            document = parse_manifest(self._document(descriptor, name, "the manifest", "manifest_size"))
+            children: list[Node] = []
+            if isinstance(document, Index):
+                found = (self._node(child, depth + 1) for child in document.manifests)
+                children += [child for child in found if child is not None]
+            self._read[key] = (document, tuple(children))
+        document, below = self._read[key]
+        height = max((child.height + 1 for child in below), default=0)
+        # An index that was read before may lie deeper here.
+        self._check_depth(depth + height)
+        if descriptor.media_type and (descriptor.media_type in INDEX_TYPES) != isinstance(document, Index):
+            msg = f"invalid manifest: {descriptor.digest} is not the {descriptor.media_type} that its descriptor says"
+            raise InvalidManifest(msg)
+        implied = OCI_INDEX if isinstance(document, Index) else OCI_MANIFEST
+        row = ManifestRow(descriptor.digest, document.media_type or descriptor.media_type or implied, document.raw)
+        node = Node(descriptor, document, row, below, height, self._is_image(document))
+        if isinstance(document, Manifest) and not node.is_image:
+            self._pass(document)
+        return node
+
+    def _is_image(self, document: Manifest | Index) -> bool:
+        if isinstance(document, Index):
+            return False
+        known = document.config.media_type in _CONFIG_TYPES
+        if not document.layers:
+            return known and not document.artifact_type
+        if any(layer.media_type.startswith(_LAYER_PREFIXES) for layer in document.layers):
+            return known or document.config.media_type in _DEFAULT_TYPES
+        names = (self._place(layer.digest, manifest=False) for layer in document.layers)
+        return known and any(self._members.could_be_layer(name) for name in names)
+
+    def _pass(self, document: Manifest) -> None:
+        """Note what is not an image, for the error where nothing is."""
+        if document.config.media_type in _CONFIG_TYPES and document.layers:
+            self._strange = self._strange or document.layers[0]
+        self._passed.add(document.artifact_type or document.config.media_type)
+
+    def images(self, node: Node) -> tuple[Node, ...]:
+        """Return every image manifest at or below a node, once. Raises `LimitExceeded`.
+
+        They stand in the order in which programs look for their platform: those whose descriptor names one first.
+        """
+        if not node.children:
+            return (node,) if node.is_image else ()
+        if node.digest not in self._below:
+            found: dict[Digest, Node] = {}
+            for child in sorted(node.children, key=lambda child: child.platform is None):
+                below = self.images(child)
+                self.count(len(below))
+                for leaf in below:
+                    found.setdefault(leaf.digest, leaf)
+            self._below[node.digest] = tuple(found.values())
+        return self._below[node.digest]
+
+    def carried(self, node: Node) -> tuple[Node, ...]:
+        """Return the `images` of a node that the archive carries: of an index it may have some without their config."""
+        leaves = self.images(node)
+        if not node.children:
+            return leaves
+        found = tuple(leaf for leaf in leaves if self._members.has(self._place(leaf.config.digest, manifest=False)))
+        self._lacks_children |= len(found) < len(leaves)
+        return found
+
+    def count(self, references: int) -> None:
+        """Note how often documents refer to images: a few may do it a great many times. Raises `LimitExceeded`."""
+        self._members.count_values(references)
+
+    def _check_depth(self, depth: int) -> None:
+        if depth > MAX_NESTING:
+            msg = f"the archive's indexes lie in one another more than {MAX_NESTING} deep; it is refused"
+            raise InvalidArchive(msg)
+
+    def image(self, node: Node) -> ArchiveImage:
+        """Give the image of a manifest, without names.
+
+        Raises:
+            InvalidArchive, InvalidImage, InvalidManifest: it is incomplete, contradictory, or of a type that is not
+                known. DigestMismatch, SizeMismatch: its config is not what the manifest says.
+        """
+        document = node.document
+        if isinstance(document, Index):
+            msg = "an index is no image"
+            raise TypeError(msg)
+        image = self._config(document.config)
+        check_layers(image, len(document.layers))
+        layers = tuple(
+            self._layer(descriptor, ArchiveLayer("", diff_id))
+            for descriptor, diff_id in zip(document.layers, image.rootfs.diff_ids, strict=True)
+        )
+        return ArchiveImage(image, layers, node.platform or platform_of(image), manifest=node.digest)
+
+    def machine(self, node: Node | None) -> tuple[str, str] | None:
+        """Return the operating system and the processor that an image is for, as its config says them.
+
+        Nothing where this is not an image, where its config is not there or does not say it, and where the descriptor
+        says something else. Raises what `image` raises of configs.
+        """
+        if node is None or not node.is_image or not self._members.has(self._place(node.config.digest, manifest=False)):
+            return None
+        own, said = plain(platform_of(self._config(node.config))), node.descriptor.platform
+        machine = own.os, own.architecture
+        if said is not None and (plain(said).os, plain(said).architecture) != machine:
+            return None
+        return machine if all(machine) else None
+
+    def _config(self, descriptor: Descriptor) -> Image:
+        key = (descriptor.digest, descriptor.size)
+        if key not in self._images:
+            name = self._place(descriptor.digest, manifest=False)
+            raw = self._document(descriptor, name, "the config", "config_size")
+            self._images[key] = read_config(raw, self._members.limits)
+        return self._images[key]
+
+    def _layer(self, descriptor: Descriptor, layer: ArchiveLayer) -> ArchiveLayer:
+        if descriptor.media_type not in _LAYER_TYPES:
+            raise _unknown_layer(descriptor)
+        if descriptor.digest.algorithm != "sha256":
+            msg = f"the layer {descriptor.digest} has no sha256 digest; orlop keeps layers under those only"
+            raise InvalidManifest(msg)
+        name = self._place(descriptor.digest, manifest=False)
+        return ArchiveLayer(name, layer.diff_id, descriptor.digest, descriptor.size, descriptor.urls)
+
+    def no_image(self) -> InvalidInput:
+        """Return the error for an archive in which nothing is an image."""
+        if self._strange is not None:
+            return _unknown_layer(self._strange)
+        types = ", ".join(sorted(repr(kind) for kind in self._passed))
+        held = f", only content of the type {types}" if types else ""
+        if self._lacks_children:
+            held += ", only an index of images that are elsewhere" if not held else " and an index of images elsewhere"
+        return InvalidArchive(f"the archive holds no image{held}; there is nothing to load")
+
+    def _document(self, descriptor: Descriptor, name: str, what: str, limit: str) -> bytes:
+        size = self._members.size_of(name, what=what)
+        if size != descriptor.size:
+            msg = f"{what} {name!r} has {size} bytes, but its descriptor says {descriptor.size}; the archive is damaged"
+            raise SizeMismatch(msg)
+        raw = self._members.document(name, what=what, limit=limit)
+        found = hashlib.new(descriptor.digest.algorithm, raw).hexdigest()
+        if found != descriptor.digest.hex:
+            msg = (
+                f"{what} {name!r} has the digest {descriptor.digest.algorithm}:{found}, not that of its descriptor; the"
+                " archive is damaged"
+            )
+            raise DigestMismatch(msg)
+        return raw
+
+
+def _unknown_layer(layer: Descriptor) -> InvalidManifest:
+    return InvalidManifest(f"the layer {layer.digest} is of the type {layer.media_type!r}, which orlop does not know")

@@ -1,0 +1,1 @@
+"""What is there: lists, one image, its history; and the names people find it by."""

@@ -1,0 +1,1 @@
+"""What takes up space, what needs it, and what may go."""

@@ -1,0 +1,288 @@
+"""``remove``: names, then images, then the parents and layers that nothing needs any more, as daemons do it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from orlop.errors import ImageInUse, ReferenceNotFound
+from orlop.model.digest import Digest
+from orlop.model.reference import Reference, parse_any
+from orlop.service.listing.lookup import check_platform, find_image, is_id_of, labels, platform_of
+from orlop.store.events import LABELS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from orlop.model.digest import ChainID, ImageID
+    from orlop.model.platform import Platform
+    from orlop.store.root import Store
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveReport:
+    """What went, in order: ``lines`` of ``("Untagged", name)`` and ``("Deleted", digest of an image or a chain)``."""
+
+    lines: tuple[tuple[str, str], ...]
+
+    @property
+    def untagged(self) -> tuple[str, ...]:
+        """The names that went, in their familiar form."""
+        return tuple(text for kind, text in self.lines if kind == "Untagged")
+
+    @property
+    def deleted(self) -> tuple[str, ...]:
+        """The IDs of images and the chain IDs of layers that went."""
+        return tuple(text for kind, text in self.lines if kind == "Deleted")
+
+
+class Ground(ABC):
+    """What a removal works on: a store inside a write, or a plan of what would become of one."""
+
+    @abstractmethod
+    def names(self, image_id: ImageID) -> Sequence[Reference]:
+        """Give an image's names, sorted."""
+
+    @abstractmethod
+    def untag(self, reference: Reference, image_id: ImageID) -> None:
+        """Take one of its names from an image."""
+
+    @abstractmethod
+    def has_children(self, image_id: ImageID) -> bool:
+        """Say whether an image is another's parent."""
+
+    @abstractmethod
+    def parent(self, image_id: ImageID) -> ImageID | None:
+        """Give an image's parent, which need not be there."""
+
+    @abstractmethod
+    def may_go_along(self, image_id: ImageID) -> bool:
+        """Say whether an image is there and may go with its last child: one that is pinned may not, unless named."""
+
+    @abstractmethod
+    def delete(self, image_id: ImageID) -> Iterable[ChainID]:
+        """Delete an image that is there, and give the layers that went with it, top first."""
+
+
+class StoreGround(Ground):
+    """A store, inside a write: everything is done, and told as an event."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._told: tuple[ImageID, Mapping[str, str] | None] | None = None
+
+    def names(self, image_id: ImageID) -> Sequence[Reference]:
+        """Give an image's names, sorted."""
+        return self._store.references.of_image(image_id)
+
+    def untag(self, reference: Reference, image_id: ImageID) -> None:
+        """Take one of its names from an image."""
+        self._store.references.delete(reference)
+        self._store.events.image("untag", image_id, labels=self._labels(image_id))
+
+    def _labels(self, image_id: ImageID) -> Mapping[str, str] | None:
+        """Return an image's labels as events tell them, read once for all of its names."""
+        if self._told is None or self._told[0] != image_id:
+            self._told = (image_id, labels(self._store, image_id, most=LABELS))
+        return self._told[1]
+
+    def has_children(self, image_id: ImageID) -> bool:
+        """Say whether an image is another's parent."""
+        with self._store.metadata.read() as rows:
+            return rows.has_children(image_id)
+
+    def parent(self, image_id: ImageID) -> ImageID | None:
+        """Give an image's parent."""
+        return self._store.images.get_parent(image_id)
+
+    def may_go_along(self, image_id: ImageID) -> bool:
+        """Say whether an image is there and may go with its last child."""
+        with self._store.metadata.read() as rows:
+            return rows.image_row(image_id) is not None and not self._store.images.is_pinned(image_id)
+
+    def delete(self, image_id: ImageID) -> Iterable[ChainID]:
+        """Delete an image, and give the layers that went with it."""
+        layers = self._store.images.delete(image_id)
+        self._store.events.image("delete", image_id)
+        return [layer.chain_id for layer in layers]
+
+
+class Removal:
+    """One removal under way; ``lines`` are those of its `RemoveReport` so far.
+
+    Args:
+        ground: what it works on. parents: an image's nameless parents go with it.
+    """
+
+    def __init__(self, ground: Ground, *, parents: bool = True) -> None:
+        self._ground = ground
+        self._parents = parents
+        self.lines: list[tuple[str, str]] = []
+
+    def take_name(self, reference: Reference, image_id: ImageID) -> None:
+        """Take a name from an image; once it has none, and no children, the image goes."""
+        left = dict.fromkeys(self._ground.names(image_id))
+        self._take(reference, image_id, left, _by_repository(left))
+        if not left:
+            # The name is gone, which was asked for; that others need the image is no error.
+            self._delete(image_id, force=False, quiet=True)
+
+    def take_names(self, references: Iterable[Reference], image_id: ImageID) -> None:
+        """Do what `take_name` does for each of some names that an image still has, in as many steps as it has names."""
+        left = dict.fromkeys(self._ground.names(image_id))
+        repositories = _by_repository(left)
+        for reference in references:
+            # A digest may have gone with the last tag of its repository.
+            if reference in left:
+                self._take(reference, image_id, left, repositories)
+        if not left:
+            self._delete(image_id, force=False, quiet=True)
+
+    def _take(
+        self,
+        reference: Reference,
+        image_id: ImageID,
+        left: dict[Reference, None],
+        repositories: Mapping[str, _Repository],
+    ) -> None:
+        """Take one name from an image, and from what is known of the names that are left."""
+        self.untag(reference, image_id)
+        left.pop(reference, None)
+        if reference.digest is not None:
+            return
+        # Digests of a repository mean nothing once its last tag on the image is gone.
+        repository = repositories.get(reference.name)
+        if repository is None:
+            return
+        repository.tags -= 1
+        if repository.tags == 0:
+            for name in repository.digests:
+                if name in left:
+                    self.untag(name, image_id)
+                    del left[name]
+
+    def take_image(self, image_id: ImageID, *, force: bool = False) -> None:
+        """Take an image away, with its names if they are one; with all of them where that is forced.
+
+        Raises:
+            ImageInUse: it has children, or several names.
+        """
+        names = self._ground.names(image_id)
+        if _are_one(names):
+            self._check(image_id, active_names=False)
+            for reference in names:
+                self.untag(reference, image_id)
+        self._delete(image_id, force=force, quiet=False)
+
+    def untag(self, reference: Reference, image_id: ImageID) -> None:
+        """Take a name from an image, and do no more."""
+        self._ground.untag(reference, image_id)
+        self.lines.append(("Untagged", reference.familiar))
+
+    def _check(self, image_id: ImageID, *, active_names: bool) -> None:
+        """Raise `ImageInUse` where something needs the image."""
+        if self._ground.has_children(image_id):
+            raise _conflict(image_id, "cannot", "image has dependent child images")
+        if active_names and self._ground.names(image_id):
+            raise _conflict(image_id, "must", "image is referenced in multiple repositories")
+
+    def _delete(self, image_id: ImageID, *, force: bool, quiet: bool) -> None:
+        """Delete an image, then its parents as far as nothing needs them."""
+        current: ImageID | None = image_id
+        while current is not None:
+            try:
+                self._check(current, active_names=not force)
+            except ImageInUse:
+                if quiet:
+                    return
+                raise
+            parent = self._ground.parent(current)
+            for reference in self._ground.names(current):
+                self.untag(reference, current)
+            layers = self._ground.delete(current)
+            self.lines.append(("Deleted", str(current)))
+            self.lines += [("Deleted", str(layer)) for layer in layers]
+            # A parent may be missing; its children can be removed all the same.
+            goes_along = self._parents and parent is not None and self._ground.may_go_along(parent)
+            current, force, quiet = (parent if goes_along else None), False, True
+
+
+def remove(
+    store: Store, name: str, *, force: bool = False, prune: bool = True, platform: Platform | str | None = None
+) -> RemoveReport:
+    """See `orlop.service.ImageService.remove`."""
+    wanted = platform_of(platform)
+    return store.with_reserve(partial(_removed, store, name, force=force, prune=prune, wanted=wanted))
+
+
+def _removed(store: Store, name: str, *, force: bool, prune: bool, wanted: Platform | None) -> RemoveReport:
+    with store.metadata.write() as rows:
+        store.blobs.sweep_trash(rows)
+        removal = Removal(StoreGround(store), parents=prune)
+        # Of an image that is gone nobody knows the platform.
+        dangling = _dangling(store, name) if wanted is None else None
+        if dangling is not None:
+            removal.untag(*dangling)
+        else:
+            image_id = find_image(store, name)
+            check_platform(store, name, image_id, wanted)
+            if is_id_of(image_id, name):
+                removal.take_image(image_id, force=force)
+            else:
+                removal.take_name(_carried(store, name, image_id), image_id)
+    return RemoveReport(tuple(removal.lines))
+
+
+def _dangling(store: Store, name: str) -> tuple[Reference, ImageID] | None:
+    """Give a name whose image is gone already, with the ID of that, if it is one."""
+    parsed = parse_any(name)
+    if isinstance(parsed, Digest):
+        return None
+    reference = parsed.with_default_tag()
+    try:
+        image_id = store.references.get(reference)
+    except ReferenceNotFound:
+        return None
+    with store.metadata.read() as rows:
+        return None if rows.image_row(image_id) is not None else (reference, image_id)
+
+
+def _carried(store: Store, name: str, image_id: ImageID) -> Reference:
+    """Give the one of the image's names that the user means: of a tag and a digest, the tag."""
+    asked = Reference.parse(name).with_default_tag()
+    names = store.references.of_image(image_id)
+    if asked in names:
+        return asked
+    parts = [one for one in names if one.name == asked.name and (asked.tag is None or one.tag == asked.tag)]
+    return parts[0] if parts else asked
+
+
+@dataclass(slots=True)
+class _Repository:
+    """What an image is called in one repository: how many tags it has there, and its digests, sorted."""
+
+    tags: int
+    digests: list[Reference]
+
+
+def _by_repository(names: Iterable[Reference]) -> dict[str, _Repository]:
+    found: dict[str, _Repository] = {}
+    for name in names:
+        repository = found.setdefault(name.name, _Repository(0, []))
+        if name.tag is not None:
+            repository.tags += 1
+        if name.digest is not None:
+            repository.digests.append(name)
+    return found
+
+
+def _are_one(names: Sequence[Reference]) -> bool:
+    """Say whether an image's names are one tag at most, and all of one repository."""
+    return sum(name.tag is not None for name in names) <= 1 and len({name.name for name in names}) <= 1
+
+
+def _conflict(image_id: Digest, how: str, why: str) -> ImageInUse:
+    forced = "cannot be forced" if how == "cannot" else "must be forced"
+    return ImageInUse(f"conflict: unable to delete {image_id.short} ({forced}) - {why}")

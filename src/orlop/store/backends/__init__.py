@@ -1,0 +1,1 @@
+"""Store backends: the reference package's seven calls."""

@@ -1,0 +1,1 @@
+"""Bytes by their digest, and what is derived from them."""

@@ -1,0 +1,391 @@
+"""Layer bytes: written under a temporary name, published under their digest, read back verified."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import stat
+from abc import ABC, abstractmethod
+from collections import deque
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, final
+
+from orlop.errors import ContentNotFound, InvalidDigest, SizeMismatch
+from orlop.model.tuples import NamedTuple
+from orlop.streams.directory import ForeignFile
+from orlop.streams.files import PRIVATE, NewFile, explained, explaining
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from _typeshed import WriteableBuffer
+
+    from orlop.model.digest import DiffID, Digest
+    from orlop.store.leases import Leases
+    from orlop.store.rows.metadata import BlobRow, Rows, WritableRows
+    from orlop.streams.directory import Directory, Entry
+    from orlop.streams.files import Modes
+    from orlop.streams.verify import VerifyingReader
+
+
+_RESTING = 32
+"""How many files may be on their way to the disk at once."""
+
+
+class FileSize(NamedTuple):
+    """The bytes of a file, and those that its removal gives back: none where it has another name, as in some copies."""
+
+    size: int
+    freed: int
+
+
+class BlobStore(ABC):
+    """Immutable bytes by digest. Publishing and removing belong to a write of the rows and share its fate."""
+
+    @final
+    @contextmanager
+    def open(self, blob: BlobRow) -> Iterator[VerifyingReader]:
+        """Give, for a block, a reader that fails before its last byte where the bytes are not what their digest says.
+
+        Raises:
+            ContentNotFound: the bytes are not there.
+            SizeMismatch: there are more or fewer than there should be.
+        """
+        from orlop.streams.verify import VerifyingReader  # noqa: PLC0415 - listing images reads no blob
+
+        with self.open_unverified(blob) as file:
+            yield VerifyingReader(file, digest=blob.digest, size=blob.size)
+
+    @abstractmethod
+    def open_unverified(self, blob: BlobRow) -> BinaryIO:
+        """Give the raw bytes to a caller that verifies a digest of what it makes of them."""
+
+    @abstractmethod
+    def has(self, blob: BlobRow) -> bool:
+        """Say whether the bytes are there, by their size."""
+
+    @abstractmethod
+    def new(self) -> NewFile:
+        """Give a file to write content to, before its digest is known."""
+
+    @abstractmethod
+    def publish(self, rows: WritableRows, file: NewFile, digest: Digest) -> None:
+        """Make synced bytes visible under their digest; if the write of the rows is undone, they go again."""
+
+    @abstractmethod
+    def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
+        """Remove bytes once the write of the rows is durable, and keep them if it is undone."""
+
+
+def blob_name(digest: Digest) -> str:
+    """Return the path of a blob below a store's root. Raises `InvalidDigest` for what is not one, but may be a path."""
+    return "/".join(("blobs", *_parts(digest)))
+
+
+def toc_name(diff_id: DiffID) -> str:
+    """Return the path of a table of contents below a store's root. Raises `InvalidDigest`."""
+    return f"{'/'.join(('toc', *_parts(diff_id)))}.zst"
+
+
+def _parts(digest: Digest) -> tuple[str, str]:
+    if not digest.is_valid:
+        msg = f"{str(digest)!r} is no digest, and no file can have it as its name"
+        raise InvalidDigest(msg)
+    return digest.algorithm, digest.hex
+
+
+class FileBlobStore(BlobStore):
+    """Files below a root: ``blobs/<algorithm>/<hex>``, as in an OCI image layout, and their tables of contents."""
+
+    def __init__(self, root: Directory, leases: Leases, *, modes: Modes = PRIVATE) -> None:
+        self._root = root
+        self._modes = modes
+        self._leases = leases
+        self._numbers = itertools.count()
+        self._resting: deque[NewFile] = deque()
+
+    def file(self, digest: Digest) -> Entry:
+        """Return where a blob lies or would lie. Raises `InvalidDigest`."""
+        return self._root.place(blob_name(digest))
+
+    def toc_file(self, diff_id: DiffID) -> Entry:
+        """Return where a layer's table of contents lies or would lie. Raises `InvalidDigest`."""
+        return self._root.place(toc_name(diff_id))
+
+    def path(self, digest: Digest) -> str:
+        """Return the path of `file`, for messages."""
+        return self.file(digest).path
+
+    def open_unverified(self, blob: BlobRow) -> BinaryIO:
+        """Give the raw bytes, see `BlobStore.open_unverified`."""
+        file = self.file(blob.digest)
+        path = file.path
+        try:
+            descriptor = file.open()
+        except ForeignFile as error:
+            msg = f"{error}, and load its image again"
+            raise ContentNotFound(msg) from error
+        except FileNotFoundError as error:
+            msg = f"the blob {blob.digest} is missing from {path}; load its image again"
+            raise ContentNotFound(msg) from error
+        except OSError as error:
+            raise explained(error, "read", path) from error
+        size = os.fstat(descriptor).st_size
+        if size == blob.size:
+            return _BlobFile(path, descriptor)
+        os.close(descriptor)
+        msg = f"the blob {path} has {size} bytes instead of {blob.size}; load its image again"
+        raise SizeMismatch(msg)
+
+    def has(self, blob: BlobRow) -> bool:
+        """Say whether the bytes are there, by their size."""
+        file = self.file(blob.digest)
+        with explaining("read", file.path):
+            state = file.state()
+        return state is not None and stat.S_ISREG(state.st_mode) and state.st_size == blob.size
+
+    def is_there(self, folder: str, name: str) -> bool:
+        """Return whether anything has a name in a folder below the root."""
+        file = self._root.place(f"{folder}/{name}")
+        with explaining("read", file.path):
+            return file.state() is not None
+
+    def size_of(self, digest: Digest) -> FileSize:
+        """Give the size of a blob's file; one that is missing has none."""
+        return _size(self.file(digest))
+
+    def toc_size_of(self, diff_id: DiffID) -> FileSize:
+        """Give the size of the file of a layer's table of contents; one that is missing has none."""
+        return _size(self.toc_file(diff_id))
+
+    def new(self) -> NewFile:
+        """Give a file in ``ingest/`` whose name says which lease it belongs to."""
+        file = NewFile(self._root.place(f"ingest/{self._leases.name()}.{next(self._numbers)}"))
+        if self._modes is not PRIVATE:
+            try:
+                file.set_mode(self._modes.file)
+            except BaseException:
+                file.discard()
+                raise
+        return file
+
+    def rest(self, *files: NewFile) -> None:
+        """Let go of files that are written and wait for their names, of which there may be very many.
+
+        They go to disk in the background, a few at a time: each holds a descriptor until it is there.
+        """
+        for file in files:
+            file.rest()
+            self._resting.append(file)
+        while len(self._resting) > _RESTING:
+            self._resting.popleft().wait()
+
+    def publish(self, rows: WritableRows, file: NewFile, digest: Digest) -> None:
+        """Rename a synced file to its digest; the name is on disk before the rows are."""
+        target = self.file(digest)
+        if rows.blob(digest) is None:
+            rows.after_rollback(partial(_unlink, target), if_sure=True)
+        file.set_mode(self._modes.content)
+        file.publish(target)
+        # The names of all blobs of a write go to disk together, before its rows.
+        rows.before_commit(self._sync_blob_names)
+
+    def publish_toc(self, rows: WritableRows, file: NewFile, diff_id: DiffID) -> None:
+        """Put a synced table of contents in its place; the name is on disk before the rows are."""
+        target = self.toc_file(diff_id)
+        if rows.diff(diff_id) is None:
+            rows.after_rollback(partial(_unlink, target), if_sure=True)
+        file.publish(target)
+        rows.before_commit(self._sync_toc_names)
+
+    def _sync_blob_names(self) -> None:
+        self._sync_names("blobs")
+
+    def _sync_toc_names(self) -> None:
+        self._sync_names("toc")
+
+    def _sync_names(self, folder: str) -> None:
+        with explaining("write", os.path.join(self._root.path, folder, "sha256")):
+            self._root.room(f"{folder}/sha256").sync()
+
+    def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
+        """Move files aside at once, then unlink or restore them as the write of the rows ends."""
+        for digest in digests:
+            self._set_aside(rows, self.file(digest), f"{digest.algorithm}-{digest.hex}")
+
+    def remove_tocs(self, rows: WritableRows, diff_ids: Iterable[DiffID]) -> None:
+        """Remove tables of contents in the same way."""
+        for diff_id in diff_ids:
+            self._set_aside(rows, self.toc_file(diff_id), f"toc-{diff_id.algorithm}-{diff_id.hex}")
+
+    def _set_aside(self, rows: WritableRows, file: Entry, kind: str) -> None:
+        # A name of its own: the same content may come and go again before this file is unlinked.
+        aside = self._root.place(f"trash/{kind}.{os.urandom(8).hex()}")
+        with explaining("remove", file.path):
+            state = file.state()
+            if state is None or stat.S_ISDIR(state.st_mode):
+                return  # a directory is none of the store's files
+            try:
+                file.rename(aside)
+            except FileNotFoundError:
+                return
+        rows.after_rollback(partial(aside.rename, file))
+        rows.after_commit(partial(_unlink, aside))
+
+    def strays(self, rows: Rows) -> tuple[list[Digest], list[DiffID], list[Entry]]:
+        """Return the blobs and the tables of contents that have no row, and the files that are neither."""
+        from orlop.model.digest import DiffID, Digest  # noqa: PLC0415 - only where a store is looked through
+
+        digests: list[Digest] = []
+        diff_ids: list[DiffID] = []
+        others: list[Entry] = []
+        for folder, suffix in (("blobs", ""), ("toc", ".zst")):
+            with explaining("read", os.path.join(self._root.path, folder, "sha256")):
+                directory = self._root.room(f"{folder}/sha256")
+                names = directory.names()
+            for name in names:
+                digest = Digest("sha256", name.removesuffix(suffix))
+                if not digest.is_valid or not name.endswith(suffix):
+                    others.append(self._root.place(f"{folder}/sha256/{name}"))
+                elif folder == "blobs" and rows.blob(digest) is None:
+                    digests.append(digest)
+                elif folder == "toc" and rows.diff(DiffID.wrap(digest)) is None:
+                    diff_ids.append(DiffID.wrap(digest))
+        return digests, diff_ids, others
+
+    def remove_stray(self, rows: WritableRows, file: Entry) -> None:
+        """Remove a file that no row names in the same way; one in ``trash/`` is there already."""
+        if file.folder == "trash":
+            digest = _set_aside_as(file.name)
+            # What came back meanwhile, under its own name, is needed; this file is not.
+            if digest is not None and self._home(rows, digest) is None:
+                _will_go(rows, digest)
+            rows.after_commit(partial(_unlink, file))
+            return
+        digest = _stray_as(f"{file.folder}/{file.name}")
+        if digest is not None:
+            _will_go(rows, digest)
+        self._set_aside(rows, file, "stray")
+
+    def sweep_trash(self, rows: WritableRows) -> None:
+        """Finish, inside a write, what a crash interrupted: what a row names goes back, anything else goes.
+
+        Only what removes things does this. A command that reads puts back, and leaves the rest.
+        """
+        if self.needs_recovery():
+            self.put_back(rows)
+            for aside, _ in self.trash(rows):
+                self.remove_stray(rows, aside)
+
+    def put_back(self, rows: Rows) -> None:
+        """Put back, inside a write, what is in ``trash/`` and has a row: its removal was undone."""
+        for aside, home in self.trash(rows):
+            if home is not None:
+                with suppress(FileNotFoundError):
+                    aside.rename(home)
+
+    def trash(self, rows: Rows) -> Iterator[tuple[Entry, Entry | None]]:
+        """Yield each file in ``trash/``, and where it has to go back to, if it has."""
+        with explaining("read", os.path.join(self._root.path, "trash")):
+            names = (self._root / "trash").names()
+        for name in names:
+            aside = self._root.place(f"trash/{name}")
+            digest = _set_aside_as(name)
+            with explaining("read", aside.path):
+                home = self._home(rows, digest) if digest is not None and aside.is_file() else None
+                is_free = home is not None and home.state() is None
+            yield aside, home if is_free else None
+
+    def _home(self, rows: Rows, digest: Digest) -> Entry | None:
+        """Return where content lies, if a row still names it."""
+        from orlop.model.digest import DiffID  # noqa: PLC0415 - only after a crash
+
+        if isinstance(digest, DiffID):
+            return None if rows.diff(digest) is None else self.toc_file(digest)
+        return None if rows.blob(digest) is None else self.file(digest)
+
+    def needs_recovery(self) -> bool:
+        """Say whether ``trash/`` holds anything: the work of a process at this moment, or what a crash left."""
+        try:
+            return not (self._root / "trash").is_empty()
+        except FileNotFoundError:
+            return False  # fsck tells what is wrong
+
+    def sweep_ingests(self) -> None:
+        """Remove unfinished files whose owner has ended."""
+        # The files are listed before the owners: an owner that begins now is not taken for a dead one.
+        with explaining("write", os.path.join(self._root.path, "ingest")):
+            names = (self._root / "ingest").names()
+            alive = self._leases.alive() if names else set()
+            for name in names:
+                if name.partition(".")[0] not in alive:
+                    _unlink(self._root.place(f"ingest/{name}"))
+
+
+def _set_aside_as(name: str) -> Digest | None:
+    """Return what a file in ``trash/`` was by its name: a blob, or as a diff ID a table of contents."""
+    kind = name.partition(".")[0]
+    return _digest_of(kind.removeprefix("toc-").replace("-", ":", 1), toc=kind.startswith("toc-"))
+
+
+def _stray_as(path: str) -> Digest | None:
+    """Return what a file is by its path below the root, in the same way."""
+    folder, algorithm, name = (*path.split(os.sep), "", "")[:3]
+    return _digest_of(f"{algorithm}:{name.removesuffix('.zst')}", toc=folder == "toc")
+
+
+def _digest_of(text: str, *, toc: bool) -> Digest | None:
+    from orlop.model.digest import DiffID, Digest  # noqa: PLC0415 - only where a store is looked through
+
+    try:
+        return DiffID.parse(text) if toc else Digest.parse(text)
+    except InvalidDigest:
+        return None
+
+
+def _will_go(rows: WritableRows, digest: Digest) -> None:
+    from orlop.model.digest import DiffID  # noqa: PLC0415 - as above
+
+    if isinstance(digest, DiffID):
+        rows.will_go(contents=[digest])
+    else:
+        rows.will_go(blobs=[digest])
+
+
+def _size(file: Entry) -> FileSize:
+    with explaining("read", file.path):
+        state = file.state()
+    if state is None:
+        return FileSize(0, 0)
+    return FileSize(state.st_size, state.st_size if state.st_nlink == 1 else 0)
+
+
+class _BlobFile(io.FileIO):
+    """A file that is read, and whose errors are explained."""
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self._path = path
+        super().__init__(descriptor)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Give at most ``size`` bytes."""
+        with explaining("read", self._path):
+            return super().read(size)
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill a buffer as far as possible, and say how far."""
+        with explaining("read", self._path):
+            return super().readinto(buffer)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with explaining("read", self._path):
+            super().close()
+
+
+def _unlink(entry: Entry) -> None:
+    """Remove a file; a directory is none of the store's, and stays."""
+    with suppress(FileNotFoundError, IsADirectoryError):
+        entry.unlink()

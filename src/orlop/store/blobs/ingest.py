@@ -1,0 +1,198 @@
+"""One layer on its way in: in one pass it is written, hashed as it came and decompressed, and scanned.
+
+The caller's thread decompresses and scans, since that is the work that holds the interpreter; writing and hashing
+go on beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from orlop.errors import InvalidTar
+from orlop.model.digest import DiffID, Digest
+from orlop.store.rows.metadata import MAX_SIZE, BlobRow, DiffRow
+from orlop.streams.compression import PREFIX_SIZE, Compression, decompressed, detect
+from orlop.streams.files import CHUNK
+from orlop.streams.pipeline import Fanout
+from orlop.streams.tar_scan import TarScanner
+from orlop.streams.toc import TocWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orlop.store.blobs.files import FileBlobStore
+    from orlop.store.rows.metadata import WritableRows
+    from orlop.streams.files import NewFile
+    from orlop.streams.meter import Meter
+
+
+class Readable(Protocol):
+    """Anything that gives bytes: at most ``n`` at once, none at the end."""
+
+    def read(self, n: int, /) -> bytes:
+        """Give at most ``n`` bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestedLayer:
+    """A layer whose bytes are written and known but not yet visible. It is published once, or discarded."""
+
+    diff: DiffRow
+    blob: BlobRow
+    _content: NewFile
+    _toc: NewFile
+    _blobs: FileBlobStore
+
+    def sync(self) -> None:
+        """Put the bytes and their table on disk. Slow: never call it with the write lock."""
+        self._content.sync()
+        self._toc.sync()
+
+    def publish(self, rows: WritableRows) -> None:
+        """Make the synced layer visible with the rows; bytes that are there already stay, or are repaired."""
+        if rows.blob(self.blob.digest) is not None and self._blobs.has(self.blob):
+            self._content.discard()
+        else:
+            self._blobs.publish(rows, self._content, self.blob.digest)
+        self._blobs.publish_toc(rows, self._toc, self.diff.diff_id)
+        rows.put_diff(self.diff, self.blob)
+
+    def discard(self) -> None:
+        """Leave nothing behind of a layer that was not published."""
+        self._content.discard()
+        self._toc.discard()
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredLayer:
+    """What is known of a layer that was read and not kept."""
+
+    diff: DiffRow
+    blob: BlobRow
+
+    def discard(self) -> None:
+        """Leave nothing behind: nothing was written."""
+
+
+def ingest_layer(
+    source: Readable, blobs: FileBlobStore, *, meter: Meter, progress: Callable[[int], object] | None = None
+) -> IngestedLayer:
+    """Read a layer to its end, plain or compressed, and write it.
+
+    Args:
+        source: the layer's bytes as they came.
+        blobs: where they are to be kept.
+        meter: counts what comes out, and has the limits.
+        progress: called with the number of raw bytes read since the last call.
+
+    Raises:
+        InvalidTar: what comes out is no layer tar. InvalidCompression: the stream is damaged. StorageError: the bytes
+            cannot be written. LimitExceeded: the layer asks for too much. Nothing is left behind.
+    """
+    with ExitStack() as stack:
+        content = stack.enter_context(blobs.new())
+        toc = stack.enter_context(blobs.new())
+        table = TocWriter(toc)
+        # Compressing the table takes as long as finding its headers.
+        with Fanout(table.add) as tables:
+            measured = measure_layer(source, meter=meter, write=content.write, headers=tables.put, progress=progress)
+        table.close()
+        # What follows, another layer or the rows, need not wait for the disk.
+        blobs.rest(content, toc)
+        stack.pop_all()
+    return IngestedLayer(measured.diff, measured.blob, content, toc, blobs)
+
+
+def measure_layer(
+    source: Readable,
+    *,
+    meter: Meter,
+    write: Callable[[bytes], object] | None = None,
+    headers: Callable[[bytes], object] | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> MeasuredLayer:
+    """Read a layer to its end, plain or compressed: hash it as it came and decompressed, and scan it.
+
+    Args:
+        source: the layer's bytes as they came.
+        meter: counts what comes out, and has the limits.
+        write: called with these bytes, in a thread of its own.
+        headers: called with the tar headers in them.
+        progress: called with the number of raw bytes read since the last call.
+
+    Raises:
+        InvalidTar: what comes out is no layer tar. InvalidCompression: the stream is damaged.
+        LimitExceeded: the layer asks for too much. Exception: what ``write`` raises.
+    """
+    first = source.read(CHUNK)
+    while 0 < len(first) < PREFIX_SIZE and (more := source.read(CHUNK)):
+        first += more
+    compression = detect(first)
+    raw_hash = hashlib.sha256()
+    plain_hash = raw_hash if compression is Compression.NONE else hashlib.sha256()
+    scanner = TarScanner(headers=headers, limits=meter.limits)
+    consumers = [raw_hash.update] if write is None else [write, raw_hash.update]
+    raw = _Tee(source, first, Fanout(*consumers), progress)
+    with raw.out:
+        if compression is Compression.NONE:
+            while chunk := raw.read(CHUNK):
+                meter.plain(len(chunk))
+                scanner.feed(chunk)
+        else:
+            _scan_compressed(raw, compression, scanner, plain_hash.update, meter)
+        raw.out.close()
+    summary = scanner.close()
+    if max(summary.content_size, summary.tar_size) > MAX_SIZE:
+        msg = f"the layer's files add up to {summary.content_size} bytes, which no disk holds; it is refused"
+        raise InvalidTar(msg)
+    diff_id = DiffID("sha256", plain_hash.hexdigest())
+    digest = Digest("sha256", raw_hash.hexdigest())
+    return MeasuredLayer(
+        DiffRow(diff_id, summary.tar_size, summary.content_size, summary.entries, summary.reason or None),
+        BlobRow(digest, raw.size, compression.name.lower()),
+    )
+
+
+def _scan_compressed(
+    raw: _Tee, compression: Compression, scanner: TarScanner, hash_plain: Callable[[bytes], object], meter: Meter
+) -> None:
+    plain = decompressed(raw, compression, limits=meter.limits)
+    try:
+        with Fanout(hash_plain) as out:
+            while chunk := plain.read(CHUNK):
+                meter.plain(len(chunk))
+                out.put(chunk)
+                scanner.feed(chunk)
+            out.close()
+    finally:
+        plain.close()
+    # What follows the last compressed member belongs to the blob all the same.
+    while raw.read(CHUNK):
+        pass
+
+
+class _Tee:
+    """A reader that hands on everything it reads."""
+
+    def __init__(self, source: Readable, first: bytes, out: Fanout, progress: Callable[[int], object] | None) -> None:
+        self._source = source
+        self._first = first
+        self.size = 0
+        self.out = out
+        self._progress = progress
+
+    def read(self, n: int, /) -> bytes:
+        """Give at most ``n`` bytes, and the same to the others."""
+        if self._first:
+            chunk, self._first = self._first[:n], self._first[n:]
+        else:
+            chunk = self._source.read(n)
+        if chunk:
+            self.size += len(chunk)
+            self.out.put(chunk)
+            if self._progress is not None:
+                self._progress(len(chunk))
+        return chunk

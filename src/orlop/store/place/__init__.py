@@ -1,0 +1,1 @@
+"""A store's directory as a whole: its files, new ones, copies."""

@@ -1,0 +1,1 @@
+"""Rows: what a store knows beside bytes."""

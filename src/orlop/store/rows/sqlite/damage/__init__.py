@@ -1,0 +1,1 @@
+"""Damage of a database: found, told, and mended."""

@@ -1,0 +1,182 @@
+"""What each column of each table must hold, and who looks at it.
+
+The tables are strict, but SQLite enforces that only as it writes: a damaged page returns anything. `COLUMNS` names for
+every column the kind of its values, which is checked here for every row, and what else must hold of it, with the
+kind of the problem by which a look at the rows or at the blobs names it.
+
+| table | column | beside its kind | found as |
+|---|---|---|---|
+| `image` | `id` | the digest of `config` | `key-invalid`, `config-damaged` |
+| | `config` | the bytes that `id` names | `config-damaged`, `config-unreadable` |
+| | `chain`, `created`, `created_ns` | as `config` says; the chain is there | `image-wrong`, `layers-missing` |
+| | `head` | whether no image has it as its parent | `head-wrong` |
+| `image_metadata` | `image` | is there | `database` |
+| | `key` = `parent`, `value` | names an image that is there, and no circle | `parent-missing`, `parent-loop` |
+| | other values | the user's own; nothing else is known of them | |
+| `image_labels` | `image`, `labels` | is there; as its config says | `database`, `image-wrong` |
+| `reference` | `name`, `suffix` | a name that can be asked for | `name-invalid` |
+| | `image` | is there | `name-dangling` |
+| | `updated` | a time; nothing else is known of it | |
+| `blob` | `digest`, `size`, `compression` | as its file says | `blob-…` |
+| `diff` | all | as its blob says | `layer-wrong`, `content-missing` |
+| `diff_blob` | `diff`, `blob` | are there; the blob holds the layer | `database`, `form-wrong` |
+| `chain` | `id` | what `parent` and `diff` make | `chain-wrong` |
+| | `parent`, `diff` | are there | `database` |
+| | `size`, `depth` | what the layers add up to | `chain-wrong` |
+| | `descriptor` | an object of JSON | |
+| `manifest` | `digest`, `content` | one is the digest of the other | `manifest-damaged` |
+| | `media_type` | what `content` says | `manifest-wrong` |
+| `image_manifest` | `image`, `manifest` | are there | `database` |
+| `lease` | all | a digest, or `*` | |
+| `event` | all | a time, words, and an object of texts | |
+
+Entries of indexes are compared with their tables by ``PRAGMA integrity_check``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from orlop.model.tuples import NamedTuple
+from orlop.store.rows.metadata import labels_of
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterator
+
+
+class Column(NamedTuple):
+    """A column: its name, the ``kind`` of its values, and whether it may hold nothing."""
+
+    name: str
+    kind: str
+    optional: bool = False
+
+
+COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
+    "image": (
+        Column("id", "text"),
+        Column("config", "bytes"),
+        Column("chain", "text", optional=True),
+        Column("created", "number"),
+        Column("created_ns", "number"),
+        Column("head", "number"),
+    ),
+    "image_metadata": (Column("image", "text"), Column("key", "text"), Column("value", "bytes")),
+    "image_labels": (Column("image", "text"), Column("labels", "text")),
+    "reference": (
+        Column("name", "text"),
+        Column("suffix", "text"),
+        Column("image", "text"),
+        Column("updated", "number"),
+    ),
+    "blob": (Column("digest", "text"), Column("size", "number"), Column("compression", "text")),
+    "diff": (
+        Column("id", "text"),
+        Column("size", "number"),
+        Column("content_size", "number"),
+        Column("entries", "number"),
+        Column("partial", "text", optional=True),
+    ),
+    "diff_blob": (Column("diff", "text"), Column("blob", "text")),
+    "chain": (
+        Column("id", "text"),
+        Column("parent", "text", optional=True),
+        Column("diff", "text"),
+        Column("size", "number"),
+        Column("depth", "number"),
+        Column("descriptor", "document", optional=True),
+    ),
+    "manifest": (Column("digest", "text"), Column("media_type", "text"), Column("content", "bytes")),
+    "image_manifest": (Column("image", "text"), Column("manifest", "text")),
+    "lease": (Column("lease", "text"), Column("digest", "text")),
+    "event": (
+        Column("number", "number"),
+        Column("time", "number"),
+        Column("kind", "text"),
+        Column("action", "text"),
+        Column("actor", "text"),
+        Column("attributes", "texts"),
+    ),
+}
+
+
+def _is_text(value: object) -> bool:
+    if not isinstance(value, bytes):
+        return False
+    try:
+        return b"\0" not in value and value.decode() is not None
+    except UnicodeDecodeError:
+        return False
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, bytes) and _is_text(value) and labels_of(value.decode()) is not None
+
+
+def _is_document(value: object) -> bool:
+    try:
+        return isinstance(value, bytes) and isinstance(json.loads(value), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+_CHECKS: Final[dict[str, tuple[str, Callable[[object], bool]]]] = {
+    "text": ("text", _is_text),
+    "texts": ("text", _is_texts),
+    "bytes": ("blob", lambda value: isinstance(value, bytes)),
+    "document": ("blob", _is_document),
+    "number": ("integer", lambda value: isinstance(value, int)),
+}
+"""For each kind what SQLite calls the type of its values, and whether a value is one; of text, its bytes."""
+
+
+def is_valid(column: Column, value: object) -> bool:
+    """Return whether a column may hold a value; a text is given as its bytes."""
+    return column.optional if value is None else _CHECKS[column.kind][1](value)
+
+
+def raw(column: Column) -> str:
+    """Return the expression that has a column's value as it is: of text its bytes, as it may not be UTF-8."""
+    return f"CAST({column.name} AS BLOB)" if _CHECKS[column.kind][0] == "text" else column.name
+
+
+def invalid_values(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
+    """Yield the table, the column and the key of each value that its column cannot hold.
+
+    Raises:
+        sqlite3.Error: a table cannot be read.
+    """
+    for table, columns in COLUMNS.items():
+        # Most rows are judged by their types alone, inside SQLite; texts that are free are read.
+        free = [one for one in columns if one.kind in {"text", "texts", "document"}]
+        typed = " OR ".join(_mistyped(one) for one in columns)
+        words = ", ".join(raw(one) for one in free) or "NULL"
+        for wrong, key, *values in connection.execute(
+            f"SELECT {typed}, CAST({columns[0].name} AS BLOB), {words} FROM {table}"  # noqa: S608 - constants
+        ):
+            if wrong:
+                yield table, _which(connection, table, columns, key), _shown(key)
+            else:
+                for column, value in zip(free, values, strict=True):
+                    if not is_valid(column, value):
+                        yield table, column.name, _shown(key)
+
+
+def _mistyped(column: Column) -> str:
+    right = _CHECKS[column.kind][0]
+    test = f"typeof({column.name}) <> '{right}'"
+    return f"({column.name} IS NOT NULL AND {test})" if column.optional else test
+
+
+def _which(connection: sqlite3.Connection, table: str, columns: tuple[Column, ...], key: object) -> str:
+    for column in columns:
+        statement = f"SELECT 1 FROM {table} WHERE CAST({columns[0].name} AS BLOB) IS ? AND {_mistyped(column)} LIMIT 1"  # noqa: S608 - constants
+        if connection.execute(statement, (key,)).fetchone():
+            return column.name
+    return columns[0].name
+
+
+def _shown(key: object) -> str:
+    return key.decode("utf-8", "backslashreplace") if isinstance(key, bytes) else repr(key)

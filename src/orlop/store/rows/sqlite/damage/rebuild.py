@@ -1,0 +1,278 @@
+"""A damaged database put right: its log, its indexes and triggers, or else a new one made of its rows.
+
+The steps, each of which is whole or undone, so that a repair that was killed can be run again:
+
+1. A log that is cut is made whole and takes the name of the old one. Nobody may have the database open meanwhile: it is
+   locked as SQLite locks it, and is not opened before the log is whole.
+2. Triggers, views and indexes that are not of this version go, those of this version are made again, in one
+   transaction. It is undone where anything is still wrong with a row then: an index may know what the table has lost.
+3. A new database is made beside the old one from what can be read (`salvage`). The old one's log is
+   carried into it, so that it is one file, and goes; then the new one takes its name, in one step.
+
+What was there before is copied into the quarantine first: a disk that is full leaves everything as it was.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreInUse
+from orlop.store.rows.sqlite.damage.check import row_problems
+from orlop.store.rows.sqlite.damage.log import BESIDE, is_open, journal_fault, log_fault, read_log, read_witness
+from orlop.store.rows.sqlite.errors import explaining_sqlite
+from orlop.store.upkeep.problem import NOTE, Problem, Repair
+from orlop.streams.files import CHUNK, explaining, fsync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.store.root import Store
+    from orlop.store.upkeep.quarantine import Quarantine
+
+_LOCKED: Final = 0x40000000
+_LENGTH: Final = 512
+_NEW: Final = "metadata.db.repair.part"
+_COPY: Final = "metadata.db.salvage.part"
+_MOST: Final = 400
+"""How many logs are tried: a wrong bit may be one of several hundred."""
+
+
+class _NotEnough(Exception):
+    """Something is wrong with rows, so that indexes are not all that is damaged."""
+
+
+class DatabaseRepair:
+    """The repair of one database; ``repairs`` is what was done, ``losses`` what could not be brought back.
+
+    Args:
+        store: a store that can be written, none of whose connections is in use.
+        quarantine: where the old files are kept.
+
+    Raises:
+        StoreInUse: another process, or another part of this one, has the database open. NoSpace, StorageError: it
+        cannot be written; everything is as it was.
+    """
+
+    def __init__(self, store: Store, quarantine: Quarantine) -> None:
+        self._store = store
+        self._quarantine = quarantine
+        self._root = store.root
+        self._file = store.directory.at("metadata.db")
+        self._path = self._file.path
+        self._mode = store.modes.file
+        self.repairs: list[Repair] = []
+        self.losses: list[Problem] = []
+
+    def run(self) -> None:
+        """Do it, as far as it is needed."""
+        self._store.metadata.close()
+        with explaining_sqlite(self._path), explaining("repair", self._path):
+            # These open the database's file themselves, which must not be done once it is locked.
+            log, journal = log_fault(self._path), journal_fault(self._path)
+            if log or journal:
+                with self._alone() as database:
+                    self._mend_log(database, log, journal)
+                if self._is_sound():
+                    return
+            if not self._put_in_order():
+                with self._alone() as database:
+                    self._salvage(database)
+
+    @contextmanager
+    def _alone(self) -> Iterator[int]:
+        """Keep everybody else from the database; give a descriptor of it, by which alone it may be read."""
+        self._store.metadata.close()
+        with self._store.metadata.lock():
+            descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                in_use = is_open(self._path)
+                if not in_use:
+                    try:
+                        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _LENGTH, _LOCKED)
+                    except (BlockingIOError, PermissionError):
+                        in_use = True
+                if in_use:
+                    msg = f"the store at {self._root} is open in another program; end that, and repair it then"
+                    raise StoreInUse(msg)
+                yield descriptor
+            finally:
+                os.close(descriptor)
+
+    # The log.
+
+    def _mend_log(self, database: int, fault: str | None, journal: str | None) -> None:
+        """Put the log in place with which the database is worth most; the old one is kept."""
+        from orlop.store.rows.sqlite.damage.cut import mended_logs  # noqa: PLC0415 - few repairs mend a log
+
+        aside = self._keep(database)
+        if journal:
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self._path}-journal")
+        log = read_log(self._path)
+        if log is not None and fault:
+            page = int.from_bytes(os.pread(database, 2, 16), "big")
+            best, least = b"", -1
+            for number, mended in enumerate(mended_logs(log, read_witness(self._path), page if page > 1 else 1 << 16)):
+                if number >= _MOST and mended:
+                    continue
+                wrong = self._wrong_with(database, mended)
+                if least < 0 or wrong < least:
+                    best, least = mended, wrong
+                if wrong == 0:
+                    break
+            self._place(f"{self._path}-wal", best)
+        # It says how long the old one was.
+        with suppress(FileNotFoundError):
+            os.unlink(f"{self._path}-shm")
+        fsync_directory(self._root)
+        message = f"{fault or journal}: what is whole of it was taken, and the old files are kept as {', '.join(aside)}"
+        self.repairs.append(Repair("log-cut", "metadata.db-wal", message))
+
+    def _wrong_with(self, database: int, log: bytes) -> int:
+        """Return how much is wrong with the database together with a log."""
+        copy = self._beside(_COPY)
+        try:
+            self._copy(database, copy)
+            _write(f"{copy}-wal", log, self._mode)
+            return _count_of(copy)
+        finally:
+            self._remove(copy)
+
+    # Indexes and triggers.
+
+    def _put_in_order(self) -> bool:
+        """Put everything right that is not rows, and say whether nothing is wrong then."""
+        done: list[Repair] = []
+        try:
+            with self._store.metadata.write():
+                mender = self._store.metadata.mender()
+                done = [Repair("schema", name, message) for name, message in mender.put_shape_right()]
+                _require(not mender.has_damaged_rows())
+        except (_NotEnough, StorageError, sqlite3.Error, UnicodeDecodeError) as error:
+            if isinstance(error, (NoSpace, PermissionDenied, ReadOnlyStore)):
+                raise
+            return False
+        self.repairs += done
+        return True
+
+    def _is_sound(self) -> bool:
+        return _count_of(self._path) == 0
+
+    # Rows.
+
+    def _salvage(self, database: int) -> None:
+        """Make a new database of what can be read, and put it in the place of the old one."""
+        from orlop.store.rows.sqlite.damage.salvage import salvage  # noqa: PLC0415 - few databases are so damaged
+
+        new, copy = self._beside(_NEW), self._beside(_COPY)
+        try:
+            self._copy(database, copy)
+            self._fold(copy)
+            losses = salvage(copy, new)
+            os.chmod(new, self._mode)
+            with open(new, "rb") as file:
+                os.fsync(file.fileno())
+            aside = self._keep(database)
+            self._fold_into(database)
+            os.fsync(database)
+            for suffix in ("-wal", "-shm", "-journal"):
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{self._path}{suffix}")
+            fsync_directory(self._root)
+            os.rename(new, self._path)
+            fsync_directory(self._root)
+        finally:
+            self._remove(copy)
+            self._remove(new)
+        message = f"a new database was made of what could be read; the old one is kept as {', '.join(aside)}"
+        self.repairs.append(Repair("database", "metadata.db", message))
+        self.losses += [Problem(NOTE, "lost", loss.subject, loss.message) for loss in losses]
+
+    def _fold(self, path: str) -> None:
+        """Carry the log of the database into a copy of it."""
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            self._fold_into(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _fold_into(self, descriptor: int) -> None:
+        log = read_log(self._path)
+        if log is None or log.committed == 0:
+            return
+        for frame in range(1, log.committed + 1):
+            os.pwrite(descriptor, log.content(frame), (log.number(frame) - 1) * log.page)
+        os.ftruncate(descriptor, log.commits(log.committed) * log.page)
+
+    # Files.
+
+    def _keep(self, database: int) -> list[str]:
+        """Put copies of the database and of what belongs to it into the quarantine."""
+        kept = [self._quarantine.keep(self._file, database)]
+        beside = [self._file.named(f"{self._file.name}{suffix}") for suffix in BESIDE]
+        kept += [self._quarantine.keep(file) for file in beside if file.state() is not None]
+        self._quarantine.sync()
+        return kept
+
+    def _beside(self, name: str) -> str:
+        path = os.path.join(self._root, name)
+        self._remove(path)
+        return path
+
+    @staticmethod
+    def _remove(path: str) -> None:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{path}{suffix}")
+
+    def _copy(self, database: int, target: str) -> None:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, self._mode)
+        with open(descriptor, "wb") as file:
+            at = 0
+            while chunk := os.pread(database, CHUNK, at):
+                file.write(chunk)
+                at += len(chunk)
+
+    def _place(self, path: str, content: bytes) -> None:
+        """Replace the content of a file, in one step."""
+        part = f"{path}.part"
+        with suppress(FileNotFoundError):
+            os.unlink(part)
+        _write(part, content, os.stat(path).st_mode & 0o777)
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.rename(part, path)
+
+
+def _require(enough: bool) -> None:  # noqa: FBT001 - it is what is required
+    if not enough:
+        raise _NotEnough
+
+
+def _write(path: str, content: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+
+
+def _count_of(path: str) -> int:
+    """Return how much is wrong with a database; one that cannot be read is worse than any other."""
+    worst = 1 << 20
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+
+            @contextmanager
+            def reading() -> Iterator[sqlite3.Connection]:
+                yield connection
+
+            problems = [one for one in row_problems(reading, verify=True) if not one.harmless]
+            if any(one.kind == "database" and one.subject == "metadata.db" for one in problems):
+                lines = connection.execute("PRAGMA integrity_check").fetchall()
+                return worst // 2 + len(lines) + len(problems)
+            return len(problems)
+    except (sqlite3.Error, UnicodeDecodeError):
+        return worst

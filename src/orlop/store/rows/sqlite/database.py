@@ -1,0 +1,502 @@
+"""The rows in SQLite: connections, the write lock, schema versions and what SQLite's errors mean.
+
+One connection belongs to one thread of one process. Writers wait on ``write.lock`` (``flock``), since SQLite's own
+waiting is unfair; readers never wait for writers, as the database is in WAL mode. A commit is durable
+(``synchronous=FULL``) before it returns.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from orlop.errors import DatabaseDamaged, NoSpace, StoreClosed, StoreDamaged, StoreInUse
+from orlop.model.logger import Logger
+from orlop.store.rows.metadata import Metadata
+from orlop.store.rows.sqlite.damage.log import journal_fault, log_fault, opening, require_whole_log
+from orlop.store.rows.sqlite.doubts import NO_DOUBTS, first_look, look_through, moment_of
+from orlop.store.rows.sqlite.errors import explaining_sqlite, run_all
+from orlop.store.rows.sqlite.forks import BLOCKS
+from orlop.store.rows.sqlite.open import connect, connect_reading, make
+from orlop.store.rows.sqlite.place import Place
+from orlop.store.rows.sqlite.private_copy import CurrentCopy
+from orlop.store.rows.sqlite.rows import SQLiteRows
+from orlop.store.rows.sqlite.schema import CURRENT, lay_out, migrate, of_schema, version_of
+from orlop.store.rows.sqlite.shape import moment_of_shape, reading_schema, require_shape
+from orlop.store.rows.sqlite.sound import Soundness
+from orlop.streams.files import PRIVATE, FileLock, explaining
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from threading import Thread
+
+    from orlop.errors import StorageError
+    from orlop.store.rows.metadata import Rows, WritableRows
+    from orlop.store.rows.sqlite.damage.check import RowProblem
+    from orlop.store.rows.sqlite.damage.mender import RowMender
+    from orlop.store.rows.sqlite.doubts import Doubts
+    from orlop.store.rows.sqlite.schema import Schema
+    from orlop.store.rows.sqlite.snapshot import Snapshot
+    from orlop.streams.directory import Directory, Entry
+    from orlop.streams.files import Modes
+
+_log = Logger(__name__)
+
+_WAIT_SECONDS = 60
+_WAIT_FOR_OTHERS = 2
+
+# A forked child must not close what it inherited: SQLite would end locks and logs that its parent still uses.
+_abandoned: list[sqlite3.Connection] = []
+
+
+class SQLiteMetadata(Metadata):
+    """The rows of the store at ``root``, in ``metadata.db``. Safe to share between threads and across a fork.
+
+    Args:
+        root: the store's directory.
+        refusal: makes the error that a write raises. With one, nothing is ever written there, not even beside the
+            database.
+        modes: who may use the database.
+        schema: the shape of the rows; an older database is brought to it as soon as it is used.
+        wary: refuse a database that is damaged: everybody is but who looks for damage.
+    """
+
+    def __init__(
+        self,
+        root: Directory,
+        *,
+        refusal: Callable[[], StorageError] | None = None,
+        modes: Modes = PRIVATE,
+        schema: Schema = CURRENT,
+        wary: bool = True,
+    ) -> None:
+        self._wary = wary
+        self._root = root
+        self._file = root.at("metadata.db")
+        self._path = self._file.path
+        self._refusal = refusal
+        self._modes = modes
+        self._schema = schema
+        self._place = Place(root, self._file)
+        self._local = threading.local()
+        self._guard = threading.Lock()
+        self._connections: dict[Thread, sqlite3.Connection] = {}
+        self._pid = os.getpid()
+        self._copy = CurrentCopy(root)
+        self._has_ended = False
+        BLOCKS.add(self)
+
+    def facts(self) -> Mapping[str, str]:
+        """Say what kind of database this is."""
+        schema = str(self._schema.version)
+        return {"kind": "sqlite", "sqlite": sqlite3.sqlite_version, "schema": schema, "path": self._path}
+
+    @contextmanager
+    def read(self) -> Iterator[Rows]:
+        """Give a consistent view, see `Metadata.read`."""
+        outer: SQLiteRows | None = self._outer()
+        if outer is not None:
+            yield outer
+            return
+        try:
+            with BLOCKS.block():
+                yield from self._read()
+        finally:
+            self._leave()
+
+    def _read(self) -> Iterator[Rows]:
+        try:
+            with explaining_sqlite(self._path):
+                connection, own = self._connection(), False
+        except NoSpace as full:
+            # Where there is no room for the file that SQLite's processes share, nobody writes either.
+            try:
+                with explaining_sqlite(self._path):
+                    connection, own = self._connect_reading(), True
+            except DatabaseDamaged:
+                raise
+            except StoreDamaged:
+                # A store that could not be laid out holds nothing because the disk is full.
+                raise full from None
+        rows = SQLiteRows(connection, doubts=self._local.doubts)
+        try:
+            with explaining_sqlite(self._path):
+                connection.execute("BEGIN")
+                self._require_shape(connection)
+                self._local.rows = rows
+                yield rows
+        finally:
+            self._local.rows = None
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            if own:
+                connection.close()
+
+    def in_block(self) -> bool:
+        """Say whether this thread is inside a block, see `Metadata.in_block`."""
+        return self._outer() is not None
+
+    @contextmanager
+    def write(self) -> Iterator[WritableRows]:
+        """Give rows that may be changed, see `Metadata.write`."""
+        outer: SQLiteRows | None = self._outer()
+        if outer is not None:
+            if not outer.writable:
+                msg = "a write cannot begin inside a read of the same thread"
+                raise RuntimeError(msg)
+            yield outer
+            return
+        if self._refusal is not None:
+            raise self._refusal()
+        try:
+            with BLOCKS.block():
+                yield from self._write()
+        finally:
+            self._leave()
+
+    def _write(self) -> Iterator[WritableRows]:
+        with explaining_sqlite(self._path):
+            connection = self._connection()
+        rows = SQLiteRows(connection, writable=True, doubts=self._local.doubts)
+        sound: Soundness = self._local.sound
+        committing = durable = False
+        try:
+            with self.lock(), explaining_sqlite(self._path):
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    # Another process may be of a newer orlop.
+                    version_of(connection, self._path, self._schema)
+                    self._require_shape(connection)
+                    sound.begin()
+                    self._local.rows = rows
+                    yield rows
+                    if rows.gone is not None:
+                        sound.require_unneeded(rows.gone)
+                    for action in rows.preparations:
+                        action()
+                    committing = True
+                    connection.execute("COMMIT")
+                    durable = True
+                    sound.committed()
+                except BaseException as error:
+                    # A signal may interrupt just as COMMIT returns: then only the connection knows that it is done.
+                    durable = committing and not isinstance(error, sqlite3.Error) and not connection.in_transaction
+                    if not durable:
+                        with suppress(sqlite3.Error):
+                            connection.execute("ROLLBACK")
+                        sure = not committing or self._is_undone(connection, error)
+                        run_all(action for action, if_sure in reversed(rows.rollback_actions) if sure or not if_sure)
+                    raise
+                finally:
+                    self._local.rows = None
+        finally:
+            if durable:
+                run_all(rows.commit_actions)
+        sound.look()
+
+    def _is_undone(self, connection: sqlite3.Connection, error: BaseException) -> bool:
+        """Say whether changes whose commit failed can never come back.
+
+        What could be written to the log and not be synced is whole: who opens the database after a crash would take it
+        for committed. Another commit writes over it.
+        """
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code & 0xFF != sqlite3.SQLITE_IOERR or code == sqlite3.SQLITE_IOERR_WRITE:
+            return True
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(f"PRAGMA user_version={self._schema.version}")
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the connections of all threads; their owners must not be inside a block."""
+        self._after_fork()
+        with self._guard:
+            for connection in self._connections.values():
+                connection.close()
+            self._connections = {}
+            self._local = threading.local()
+            self._place.forget()
+            self._copy.drop()
+
+    def end(self) -> None:
+        """Close everything for good; what is in a block in another thread ends with that block. Idempotent."""
+        self._after_fork()
+        self._has_ended = True
+        self.close_idle(BLOCKS.others())
+        self._copy.drop()
+
+    def require_open(self) -> None:
+        """Raise `StoreClosed` after `end`."""
+        if self._has_ended:
+            raise StoreClosed(f"the store at {self._root.path} was closed; open it again")
+
+    def _leave(self) -> None:
+        if self._has_ended:
+            self.close_idle(BLOCKS.others())
+
+    def _outer(self) -> SQLiteRows | None:
+        self._after_fork()
+        return getattr(self._local, "rows", None)
+
+    def _after_fork(self) -> None:
+        if self._pid != os.getpid():
+            _abandoned.extend(self._connections.values())
+            self._connections = {}
+            self._local = threading.local()
+            self._guard = threading.Lock()
+            self._copy.forget()
+            self._pid = os.getpid()
+
+    def close_idle(self, busy: set[int]) -> None:
+        """Close the connections that are in no block, before a fork."""
+        if self._pid == os.getpid():
+            with self._guard:
+                for thread in [thread for thread in self._connections if thread.ident not in busy]:
+                    self._connections.pop(thread).close()
+
+    def _connection(self) -> sqlite3.Connection:
+        self.require_open()
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if threading.current_thread() not in self._connections:
+            connection = None  # a fork has closed it
+        if self._refusal is not None:
+            stamp = self._copy.moment()
+            if connection is not None and self._local.stamp != stamp:
+                self._local.connection = None
+                connection.close()
+                connection = None
+            self._local.stamp = stamp
+        if connection is None:
+            connection = self._connect_reading() if self._refusal is not None else self._connect()
+            self._local.connection = connection
+            with self._guard:
+                # What threads opened that have ended since is closed here, since nobody else would.
+                for thread in [thread for thread in self._connections if not thread.is_alive()]:
+                    self._connections.pop(thread).close()
+                self._connections[threading.current_thread()] = connection
+        return connection
+
+    def require_sound(self, *, but: Iterable[str] = ()) -> None:
+        """Look through all rows before something is done because of all of them, with nothing locked meanwhile.
+
+        What was looked through already, and has not changed since, is not again. Raises `DatabaseDamaged` for whatever
+        is wrong ``but`` for problems of some kinds.
+        """
+        with self._reading() as connection:
+            known: Doubts = self._local.doubts
+            is_current = known.moment == moment_of(connection)
+        (known if is_current else look_through(self._reading, self._path)).require_none(but=but)
+
+    def _opened(self, wait: float = _WAIT_SECONDS) -> sqlite3.Connection:
+        with opening(self._path), reading_schema(self._path):
+            connection = connect(self._file, timeout=wait)
+            try:
+                # What a large write may have to undo would else lie in a file outside of the store.
+                connection.execute("PRAGMA temp_store=MEMORY")
+                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+    def _require_shape(self, connection: sqlite3.Connection) -> None:
+        """Check, whenever it may have changed, that the database has the tables and triggers of its version alone."""
+        moment = (connection, moment_of_shape(connection))
+        if self._wary and getattr(self._local, "shape", None) != moment:
+            require_shape(connection, self._path)
+            self._local.shape = moment
+
+    def log_fault(self) -> str | None:
+        """Return what is wrong with the log, or with the journal, beside the database, as a clause, or nothing."""
+        with explaining("read", self._path):
+            return log_fault(self._path) or journal_fault(self._path)
+
+    def _make_file(self) -> None:
+        """Make a new database for those alone who may use it: SQLite would let everybody read it at first."""
+        if self._file.state() is None:
+            # Another process may be faster; what cannot be made, SQLite explains.
+            with suppress(OSError):
+                make(self._file, self._modes.file)
+
+    def _connect(self) -> sqlite3.Connection:
+        self._make_file()
+        connection = self._opened()
+        try:
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
+            if version_of(connection, self._path, self._schema) != self._schema.version:
+                self._update(connection)
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                # Who moves a store, and some tools that copy databases, end the log.
+                with self.lock():
+                    connection.execute("PRAGMA journal_mode=WAL")
+            self._place.require_database()
+            self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
+            self._local.sound = Soundness(connection, self._path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other writer waiting, without a transaction.
+
+        Raises:
+            StoreMoved: the store is no longer where it was opened.
+        """
+        self.require_open()
+        if BLOCKS.cut_off:
+            why = "this process was forked while its parent was writing; fork at another time, or start it anew"
+            raise StoreInUse(f"cannot write in {self._root.path}: {why}")
+        lock = FileLock(self._root.at("write.lock"), mode=self._modes.file)
+        try:
+            with explaining("lock", self._root.path):
+                with suppress(FileNotFoundError):
+                    lock.acquire()
+                if not lock.is_current():
+                    raise self._place.moved()
+                self._place.require()
+            with BLOCKS.block(writing=True):
+                yield
+        finally:
+            lock.release()
+
+    def problems(self, *, verify: bool) -> list[RowProblem]:
+        """Look through all rows for what is wrong; with ``verify`` hash also what is named by its digest.
+
+        Raises:
+            StoreDamaged: the database cannot be read.
+        """
+        from orlop.store.rows.sqlite.damage.check import row_problems  # noqa: PLC0415 - few commands look through all
+
+        return list(row_problems(self._reading, verify=verify))
+
+    def mender(self) -> RowMender:
+        """Give what only a repair asks and does, inside a read or a write of this thread."""
+        from orlop.store.rows.sqlite.damage.mender import RowMender  # noqa: PLC0415 - few commands repair
+
+        return RowMender(self._local.rows.connection)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self.read(), explaining_sqlite(self._path):
+            yield self._local.rows.connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """Give, for a block, all rows as they are now; inside a write, as they were before it.
+
+        With the lock of a write nobody can change them between what the write does and what the view sees.
+        """
+        from orlop.store.rows.sqlite.snapshot import Snapshot  # noqa: PLC0415 - few processes copy a store
+
+        self.require_open()
+        with BLOCKS.block(), explaining_sqlite(self._path):
+            connection = self._opened() if self._refusal is None else self._connect_reading()
+            try:
+                yield Snapshot(connection)
+            finally:
+                connection.close()
+
+    def replace(self, file: Entry) -> None:
+        """Replace all rows by those of another database. Atomic, durable."""
+        if self._refusal is not None:
+            raise self._refusal()
+        with BLOCKS.block(), explaining_sqlite(self._path):
+            connection = self._connection()
+            source = connect(file)
+            try:
+                with self.lock():
+                    source.backup(connection)
+            finally:
+                source.close()
+
+    @contextmanager
+    def alone(self) -> Iterator[Snapshot]:
+        """Give all rows, for a block in which nobody else has the database open, and all of it is in its one file.
+
+        No connection of this object may be in use. Whoever opens the database next makes it what it was.
+
+        Raises:
+            StoreInUse: somebody has it open.
+        """
+        from orlop.store.rows.sqlite.snapshot import Snapshot  # noqa: PLC0415 - few processes move a store
+
+        if self._refusal is not None:
+            raise self._refusal()
+        self.close()
+        with self.lock(), explaining_sqlite(self._path):
+            connection = self._opened(_WAIT_FOR_OTHERS)
+            try:
+                connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+                try:
+                    # SQLite ends the log only if it has the database for itself.
+                    connection.execute("PRAGMA journal_mode=DELETE")
+                    connection.execute("BEGIN EXCLUSIVE")
+                    connection.execute("COMMIT")
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                        raise
+                    msg = f"the store at {self._root.path} is open in another program; end that first"
+                    raise StoreInUse(msg) from error
+                yield Snapshot(connection)
+            finally:
+                connection.close()
+
+    def update(self) -> tuple[int, str | None]:
+        """Bring an older database to this orlop's schema, and give its old version and where a copy of it is kept.
+
+        That happens to every store that is opened and used; this says what was done. Atomic, idempotent.
+
+        Raises:
+            StoreTooNew: a newer orlop wrote it. ReadOnlyStore: it cannot be written.
+        """
+        if self._refusal is not None:
+            raise self._refusal()
+        with BLOCKS.block(), explaining_sqlite(self._path):
+            connection = self._opened()
+            try:
+                connection.execute("PRAGMA synchronous=FULL")
+                connection.execute("PRAGMA foreign_keys=ON")
+                with self.lock():
+                    version = version_of(connection, self._path, self._schema)
+                    return version, migrate(connection, self._file, self._schema)
+            finally:
+                connection.close()
+
+    def _update(self, connection: sqlite3.Connection) -> None:
+        """Lay out an empty database, or bring an older one up to date; nobody calls this with the write lock."""
+        with self.lock():
+            if version_of(connection, self._path, self._schema) != 0:
+                kept = migrate(connection, self._file, self._schema)
+                if kept is not None:
+                    what = "the store at %s is of a newer schema now; the old database is %s"
+                    _log.warning(what, self._root.path, kept)
+            else:
+                # SQLite gives what it makes beside a database the mode that this has at that moment.
+                with explaining("write", self._path), suppress(PermissionError):
+                    self._file.set_mode(self._modes.file)
+                lay_out(connection, self._path, self._schema)
+
+    def _connect_reading(self) -> sqlite3.Connection:
+        require_whole_log(self._path)
+        connection = connect(self._copy.file()) if self._copy.is_needed() else connect_reading(self._file)
+        try:
+            self._place.require_root()
+            with reading_schema(self._path):
+                connection = of_schema(connection, self._file, self._schema)
+            self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
+        except BaseException:
+            connection.close()
+            raise
+        return connection

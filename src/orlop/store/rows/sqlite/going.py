@@ -1,0 +1,144 @@
+"""What goes in a write, and whether a row still needs it.
+
+Whether something is needed is asked of an index while rows are deleted, since that takes no time. But an index may
+lie: an entry that is missing says "nobody", and one that leads to another row deletes that. What follows cannot be
+undone, so the question is asked once more before the write commits, of the tables themselves. Each is read from its
+beginning to its end, once for a write, however many things go in it:
+
+- No row may lead to a layer, a content, a blob or a manifest that goes, nor may any of them still be there itself. That
+  includes leases.
+- The configs are read, too: they are hashed, so what an intact one names is needed, whatever the rows between say.
+- Of the names and the children of an image that goes, the table and its index must say the same: whether the image may
+  go was asked of the index.
+
+A write in which nothing goes asks nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from orlop.errors import InvalidInput
+from orlop.store.leases import EVERYTHING
+from orlop.store.rows.image_facts import diff_ids_of
+from orlop.store.rows.sqlite.errors import damaged
+
+if TYPE_CHECKING:
+    import sqlite3
+    from typing import NoReturn
+
+
+class _Link(NamedTuple):
+    """A column that leads to what goes: to a ``what`` of a ``kind``."""
+
+    kind: str
+    what: str
+    table: str
+    column: str
+
+
+_LINKS: Final = (
+    _Link("chains", "layer", "chain", "parent"),
+    _Link("chains", "layer", "chain", "id"),
+    _Link("contents", "content", "chain", "diff"),
+    _Link("contents", "content", "diff_blob", "diff"),
+    _Link("contents", "content", "diff", "id"),
+    _Link("leased", "layer", "lease", "digest"),
+    _Link("blobs", "blob", "diff_blob", "blob"),
+    _Link("blobs", "blob", "blob", "digest"),
+    _Link("manifests", "manifest", "image_manifest", "manifest"),
+    _Link("manifests", "manifest", "manifest", "digest"),
+    _Link("images", "image", "image_metadata", "image"),
+    _Link("images", "image", "image_labels", "image"),
+    _Link("images", "image", "image_manifest", "image"),
+)
+_TWICE: Final = (
+    (
+        "SELECT name, suffix FROM reference NOT INDEXED WHERE +image IN (SELECT value FROM json_each(?)) ORDER BY 1, 2",
+        "SELECT name, suffix FROM reference WHERE image IN (SELECT value FROM json_each(?)) ORDER BY 1, 2",
+    ),
+    (
+        """SELECT image FROM image_metadata NOT INDEXED
+        WHERE +key = 'parent' AND CAST(value AS TEXT) IN (SELECT value FROM json_each(?)) ORDER BY 1""",
+        """SELECT child.image FROM json_each(?) AS gone JOIN image_metadata AS child
+        ON child.key = 'parent' AND child.value = CAST(gone.value AS BLOB) ORDER BY 1""",
+    ),
+)
+"""Questions about images, of a table and of its index."""
+
+
+@dataclass(slots=True)
+class Going:
+    """What goes with a write, as digests: rows that were deleted, and files."""
+
+    images: set[str] = field(default_factory=set)
+    chains: set[str] = field(default_factory=set)
+    contents: set[str] = field(default_factory=set)
+    blobs: set[str] = field(default_factory=set)
+    manifests: set[str] = field(default_factory=set)
+    leased: set[str] = field(default_factory=set)
+    """The layers and contents whose rows were deleted. A lease says nothing of what has only a file left."""
+
+    def require_unneeded(self, connection: sqlite3.Connection) -> None:
+        """Raise `DatabaseDamaged` where a row still needs something of it, inside the transaction of a connection."""
+        for link in _LINKS:
+            if gone := getattr(self, link.kind):
+                _require_no_row(connection, link, gone)
+        if self.images or self.chains or self.contents:
+            self._require_no_image(connection)
+        if self.images:
+            self._require_true_indexes(connection)
+
+    def _require_no_image(self, connection: sqlite3.Connection) -> None:
+        """Read every image, at once for all that goes."""
+        columns = "id, chain, config" if self.chains or self.contents else "id, NULL, NULL"
+        for image, chain, config in connection.execute(f"SELECT {columns} FROM image NOT INDEXED"):  # noqa: S608 - constants
+            if image in self.images:
+                _refuse("image", image, "its own row")
+            if chain in self.chains:
+                _refuse("layer", chain, f"the image {image}")
+            # Most configs name nothing of it, which is seen without parsing them.
+            if self.contents and not self.contents.isdisjoint(_mentioned(config)):
+                named = self.contents.intersection(_named(image, config))
+                if named:
+                    _refuse("content", min(named), f"the image {image}")
+
+    def _require_true_indexes(self, connection: sqlite3.Connection) -> None:
+        gone = json.dumps(sorted(self.images))
+        for by_row, by_index in _TWICE:
+            rows, entries = (connection.execute(question, (gone,)).fetchall() for question in (by_row, by_index))
+            if rows != entries:
+                _refuse("image", min(self.images), "".join((rows or entries)[0]))
+
+
+def _require_no_row(connection: sqlite3.Connection, link: _Link, gone: set[str]) -> None:
+    values = [*gone, str(EVERYTHING)] if link.table == "lease" else [*gone]
+    # Without an index, and with the sign that keeps SQLite from searching the table's own order.
+    found = connection.execute(
+        f"""SELECT {link.column} FROM {link.table} NOT INDEXED
+        WHERE +{link.column} IN (SELECT value FROM json_each(?))""",  # noqa: S608 - constants
+        (json.dumps(values),),
+    ).fetchone()
+    if found is not None:
+        _refuse(link.what, found[0], f"a row of the table {link.table}")
+
+
+def _mentioned(config: bytes) -> set[str]:
+    return {f"sha256:{part[:64].decode('ascii', 'replace')}" for part in config.split(b"sha256:")[1:]}
+
+
+def _named(image: str, config: bytes) -> set[str]:
+    """Return the contents that an image needs by its config; of one that is damaged, all that it mentions."""
+    try:
+        return {str(diff_id) for diff_id in diff_ids_of(config)}
+    except InvalidInput:
+        # Bytes that are kept under their digest and are no image need nothing.
+        intact = image == f"sha256:{hashlib.sha256(config).hexdigest()}"
+        return set() if intact else _mentioned(config)
+
+
+def _refuse(what: str, digest: str, who: str) -> NoReturn:
+    raise damaged("metadata.db", f"the {what} {digest} was to go, but {who} needs it")

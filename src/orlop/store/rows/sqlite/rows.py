@@ -1,0 +1,465 @@
+"""The rows in SQLite: every statement."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from orlop.model.digest import ChainID, DiffID, Digest, ImageID
+from orlop.store.leases import EVERYTHING
+from orlop.store.rows.sqlite.doubts import NO_DOUBTS
+from orlop.store.rows.sqlite.passing import PassingRows, digests_of
+from orlop.store.rows.sqlite.tables import CHILDREN
+from orlop.store.rows.sqlite.values import (
+    blob_row,
+    chain_row,
+    content,
+    diff_row,
+    image_row,
+    labels,
+    manifest_row,
+    reference_row,
+    text,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from orlop.store.rows.metadata import BlobRow, ChainRow, DiffRow, ImageRow, ManifestRow, ReferenceRow
+    from orlop.store.rows.sqlite.doubts import Doubts
+    from orlop.store.rows.sqlite.going import Going
+
+
+_BATCH = 500
+"""How many values one statement takes."""
+_IMAGE_ROW = """SELECT image.id, image.chain, image.created, image.created_ns, coalesce(chain.size, 0), parent.value
+    FROM image LEFT JOIN chain ON chain.id = image.chain
+    LEFT JOIN image_metadata AS parent ON parent.image = image.id AND parent.key = 'parent'"""
+_CHAIN_ROW = "SELECT id, parent, diff, size, depth, descriptor FROM chain"
+_NEWEST_FIRST = " ORDER BY image.created DESC, image.created_ns DESC, image.id"
+_NAMED_PARENTS = f"image.id IN (SELECT image FROM reference WHERE EXISTS ({CHILDREN.format('reference.image')}))"  # noqa: S608 - constants
+
+
+class SQLiteRows(PassingRows):
+    """The rows inside one transaction of one connection."""
+
+    def __init__(self, connection: sqlite3.Connection, *, writable: bool = False, doubts: Doubts = NO_DOUBTS) -> None:
+        super().__init__(connection)
+        self.writable = writable
+        self._doubts = doubts
+        self.gone: Going | None = None
+        """What goes with this write, if anything does."""
+        self.preparations: dict[Callable[[], object], None] = {}
+        self.commit_actions: list[Callable[[], object]] = []
+        self.rollback_actions: list[tuple[Callable[[], object], bool]] = []
+
+    def before_commit(self, action: Callable[[], object]) -> None:
+        """Call ``action`` once before the changes are made durable."""
+        self.preparations[action] = None
+
+    def after_commit(self, action: Callable[[], object]) -> None:
+        """Call ``action`` once the changes are durable."""
+        self.commit_actions.append(action)
+
+    def after_rollback(self, action: Callable[[], object], *, if_sure: bool = False) -> None:
+        """Call ``action`` if the changes are undone."""
+        self.rollback_actions.append((action, if_sure))
+
+    def will_go(self, *, blobs: Iterable[Digest] = (), contents: Iterable[DiffID] = ()) -> None:
+        """Note that files of stored bytes and of tables of contents go when this write is durable."""
+        going = self._going()
+        going.blobs.update(map(str, blobs))
+        going.contents.update(map(str, contents))
+
+    def _forget_manifests(self, gone: Iterable[str]) -> None:
+        if digests := set(gone):
+            self._going().manifests.update(digests)
+
+    def _going(self) -> Going:
+        from orlop.store.rows.sqlite.going import Going  # noqa: PLC0415 - few commands remove anything
+
+        if self.gone is None:
+            self.gone = Going()
+        return self.gone
+
+    def _came(self, **digests: Digest) -> None:
+        """Note what is put: if it went earlier in this write, it does not go."""
+        if self.gone is not None:
+            for kind, digest in digests.items():
+                getattr(self.gone, kind).discard(str(digest))
+                self.gone.leased.discard(str(digest))
+
+    # Images and their metadata.
+
+    def image_ids(self) -> Iterator[ImageID]:
+        """Give the IDs of all images."""
+        return iter(digests_of(ImageID, self._run("SELECT id FROM image ORDER BY id")))
+
+    def image_ids_with_prefix(self, prefix: str, limit: int | None) -> list[ImageID]:
+        """Give at most ``limit`` IDs that start with ``prefix``."""
+        found = self._run(
+            "SELECT id FROM image WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
+            (prefix, f"{prefix}\x7f", -1 if limit is None else limit),
+        )
+        return digests_of(ImageID, found)
+
+    def config(self, image: Digest) -> bytes | None:
+        """Give the exact config."""
+        found = self._value("SELECT config FROM image WHERE id = ?", str(image))
+        return None if found is None else content("image", found)
+
+    def image_rows(self, *, listed_only: bool) -> Iterator[ImageRow]:
+        """Give all images, or those that are listed, newest first."""
+        if not listed_only:
+            return self._listed(self._run(_IMAGE_ROW + _NEWEST_FIRST).fetchall(), heads=False)
+        found = self._run(f"{_IMAGE_ROW} WHERE image.head{_NEWEST_FIRST}").fetchall()
+        if others := self._run(f"{_IMAGE_ROW} WHERE {_NAMED_PARENTS}").fetchall():
+            found = sorted((*found, *others), key=lambda row: (-row[2], -row[3], row[0]))
+        return self._listed(found, heads=True)
+
+    def _listed(self, found: Sequence[Sequence[object]], *, heads: bool) -> Iterator[ImageRow]:
+        if self._doubts:
+            self._doubts.require_list(map(image_row, found), heads=heads)
+        return map(image_row, found)
+
+    def image_row(self, image: Digest) -> ImageRow | None:
+        """Give one image's row."""
+        found = self._run(f"{_IMAGE_ROW} WHERE image.id = ?", (str(image),)).fetchone()
+        row = None if found is None else image_row(found)
+        if row is not None:
+            self._doubts.require_image(row)
+        return row
+
+    def labels(self, images: Sequence[Digest], *, most: int | None = None) -> dict[ImageID, Mapping[str, str]]:
+        """Return the labels of some images, without those whose config has none, or more than so many bytes."""
+        self._doubts.require_labels(images)
+        found: dict[ImageID, Mapping[str, str]] = {}
+        for start in range(0, len(images), _BATCH):
+            batch = [str(image) for image in images[start : start + _BATCH]]
+            marks = ", ".join("?" * len(batch))
+            short = "" if most is None else f" AND length(labels) <= {most:d}"
+            rows = self._run(f"SELECT image, labels FROM image_labels WHERE image IN ({marks}){short}", batch)  # noqa: S608 - marks
+            found |= {ImageID.unchecked(text("image_labels", image)): labels(kept) for image, kept in rows}
+        return found
+
+    def heads(self) -> Iterator[ImageID]:
+        """Give the images that are nobody's parent."""
+        self._doubts.require_list((), heads=True)
+        return iter(digests_of(ImageID, self._run("SELECT id FROM image WHERE head")))
+
+    def children(self, image: Digest) -> list[ImageID]:
+        """Give the images whose parent this is."""
+        found = self._run(
+            "SELECT image FROM image_metadata WHERE key = 'parent' AND value = ? ORDER BY image", (str(image).encode(),)
+        )
+        return digests_of(ImageID, found)
+
+    def has_children(self, image: Digest) -> bool:
+        """Return whether this is any image's parent."""
+        return bool(self._value(f"SELECT EXISTS ({CHILDREN.format('?')})", str(image)))
+
+    def metadata(self, image: Digest, key: str) -> bytes | None:
+        """Give one value of an image's metadata."""
+        found = self._value("SELECT value FROM image_metadata WHERE image = ? AND key = ?", str(image), key)
+        return None if found is None else content("image_metadata", found)
+
+    def metadata_of_all(self, key: str) -> dict[ImageID, bytes]:
+        """Give the values that images have under one key."""
+        found = self._run("SELECT image, value FROM image_metadata WHERE key = ?", (key,))
+        return {
+            ImageID.unchecked(text("image_metadata", image)): content("image_metadata", value) for image, value in found
+        }
+
+    def put_image(
+        self,
+        image: Digest,
+        config: bytes,
+        *,
+        chain_id: ChainID | None,
+        created: tuple[int, int],
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keep a config with what lists tell of it; one that is there already stays, unless it is damaged."""
+        self._run(
+            """INSERT INTO image (id, config, chain, created, created_ns) VALUES (?, ?, ?, ?, ?)
+            ON CONFLICT DO UPDATE SET config = excluded.config WHERE config <> excluded.config AND id = excluded.id""",
+            (str(image), config, _text(chain_id), *created),
+        )
+        self._came(images=image)
+        if labels is not None:
+            self._run(
+                "INSERT INTO image_labels VALUES (?, ?) ON CONFLICT DO NOTHING", (str(image), json.dumps(dict(labels)))
+            )
+
+    def delete_image(self, image: Digest) -> bool:
+        """Forget a config with its metadata and its links to manifests."""
+        came = self._run("SELECT manifest FROM image_manifest WHERE image = ?", (str(image),)).fetchall()
+        gone = self._run("DELETE FROM image WHERE id = ?", (str(image),)).rowcount > 0
+        if gone:
+            self._going().images.add(str(image))
+        unneeded = """DELETE FROM manifest WHERE digest = ?1
+            AND NOT EXISTS (SELECT 1 FROM image_manifest WHERE manifest = ?1)"""
+        self._forget_manifests(manifest for (manifest,) in came if self._run(unneeded, (manifest,)).rowcount)
+        return gone
+
+    def set_metadata(self, image: Digest, key: str, value: bytes) -> None:
+        """Set one value of an image's metadata."""
+        self._run(
+            "INSERT INTO image_metadata VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+            (str(image), key, value),
+        )
+
+    def delete_metadata(self, image: Digest, key: str) -> bool:
+        """Delete one value of an image's metadata."""
+        statement = "DELETE FROM image_metadata WHERE image = ? AND key = ?"
+        return self._run(statement, (str(image), key)).rowcount > 0
+
+    # References.
+
+    def reference(self, name: str, suffix: str) -> ReferenceRow | None:
+        """Give what a name points to."""
+        row = self._run("SELECT * FROM reference WHERE name = ? AND suffix = ?", (name, suffix)).fetchone()
+        return None if row is None else reference_row(row)
+
+    def references(self, image: Digest | None = None, name: str | None = None) -> list[ReferenceRow]:
+        """Give all references, or those of an image or of a repository, sorted."""
+        tests, values = [], []
+        if image is not None:
+            tests.append("image = ?")
+            values.append(str(image))
+        if name is not None:
+            tests.append("name = ?")
+            values.append(name)
+        where = f" WHERE {' AND '.join(tests)}" if tests else ""
+        found = self._run(f"SELECT * FROM reference{where} ORDER BY name, suffix", values)  # noqa: S608 - constants
+        return [reference_row(row) for row in found]
+
+    def put_reference(self, row: ReferenceRow) -> None:
+        """Let a name point to an image."""
+        self._run(
+            """INSERT INTO reference VALUES (?, ?, ?, ?)
+            ON CONFLICT DO UPDATE SET image = excluded.image, updated = excluded.updated""",
+            (row.name, row.suffix, str(row.image), row.updated),
+        )
+
+    def delete_reference(self, name: str, suffix: str) -> bool:
+        """Forget a name."""
+        return self._run("DELETE FROM reference WHERE name = ? AND suffix = ?", (name, suffix)).rowcount > 0
+
+    # Layers.
+
+    def chain(self, chain_id: ChainID) -> ChainRow | None:
+        """Give one layer in its place."""
+        return next(iter(self._chains(f"{_CHAIN_ROW} WHERE id = ?", str(chain_id))), None)
+
+    def chains(self) -> list[ChainRow]:
+        """Give every layer in its place."""
+        return self._chains(f"{_CHAIN_ROW} ORDER BY id")
+
+    def _chains(self, statement: str, *values: str) -> list[ChainRow]:
+        rows = [chain_row(row) for row in self._run(statement, values)]
+        self._doubts.require_chains(rows)
+        return rows
+
+    def diff(self, diff_id: DiffID) -> DiffRow | None:
+        """Give what is known of a layer's content."""
+        row = self._run("SELECT * FROM diff WHERE id = ?", (str(diff_id),)).fetchone()
+        return None if row is None else diff_row(row)
+
+    def blobs_of(self, diff_id: DiffID) -> list[BlobRow]:
+        """Give the stored forms of a layer's content, plain ones first."""
+        found = self._run(
+            """SELECT blob.digest, blob.size, blob.compression FROM diff_blob JOIN blob ON blob.digest = diff_blob.blob
+            WHERE diff_blob.diff = ? ORDER BY blob.compression <> 'none', blob.size, blob.digest""",
+            (str(diff_id),),
+        )
+        return [blob_row(row) for row in found]
+
+    def blob(self, digest: Digest) -> BlobRow | None:
+        """Give what is known of stored bytes."""
+        row = self._run("SELECT * FROM blob WHERE digest = ?", (str(digest),)).fetchone()
+        return None if row is None else blob_row(row)
+
+    def blobs(self) -> list[BlobRow]:
+        """Give what is known of all stored bytes."""
+        return [blob_row(row) for row in self._run("SELECT * FROM blob ORDER BY digest")]
+
+    def diffs_of(self, blob: Digest) -> list[DiffID]:
+        """Give the layers' contents of which a blob is recorded as a stored form."""
+        found = self._run("SELECT diff FROM diff_blob WHERE blob = ? ORDER BY diff", (str(blob),))
+        return digests_of(DiffID, found)
+
+    def contents(self) -> list[tuple[DiffID, BlobRow | None]]:
+        """Give every layer's content, once with each stored form of it."""
+        found = self._run(
+            """SELECT diff.id, blob.digest, blob.size, blob.compression FROM diff
+            LEFT JOIN diff_blob ON diff_blob.diff = diff.id LEFT JOIN blob ON blob.digest = diff_blob.blob
+            ORDER BY diff.id, blob.digest"""
+        )
+        return [
+            (DiffID.unchecked(text("diff", diff)), None if form[0] is None else blob_row(form)) for diff, *form in found
+        ]
+
+    def diff_ids(self) -> list[DiffID]:
+        """Give all layers' contents."""
+        return digests_of(DiffID, self._run("SELECT id FROM diff ORDER BY id"))
+
+    def put_diff(self, row: DiffRow, blob: BlobRow) -> None:
+        """Keep a layer's content and one stored form of it; what is there already stays."""
+        self._came(contents=row.diff_id, blobs=blob.digest)
+        self._run(
+            "INSERT INTO diff VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (str(row.diff_id), row.size, row.content_size, row.entries, row.partial),
+        )
+        self._run(
+            "INSERT INTO blob VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (str(blob.digest), blob.size, blob.compression)
+        )
+        self._run("INSERT INTO diff_blob VALUES (?, ?) ON CONFLICT DO NOTHING", (str(row.diff_id), str(blob.digest)))
+
+    def put_chain(self, row: ChainRow) -> None:
+        """Keep a layer in its place; one that is there already stays."""
+        self._came(chains=row.chain_id)
+        self._run(
+            "INSERT INTO chain VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (str(row.chain_id), _text(row.parent), str(row.diff_id), row.size, row.depth, row.descriptor),
+        )
+
+    def prune_chain(self, chain_id: ChainID) -> tuple[list[ChainRow], list[Digest], list[DiffID]]:
+        """Drop a layer and those below it as far as nothing refers to them."""
+        gone: list[ChainRow] = []
+        blobs: list[Digest] = []
+        diffs: list[DiffID] = []
+        current: ChainID | None = chain_id
+        while current is not None:
+            row = self.chain(current)
+            if row is None or self._chain_is_needed(current):
+                break
+            self._run("DELETE FROM chain WHERE id = ?", (str(current),))
+            self._going().chains.add(str(current))
+            self._going().leased.add(str(current))
+            gone.append(row)
+            freed = self.prune_diff(row.diff_id)
+            if freed is not None:
+                blobs += freed
+                diffs.append(row.diff_id)
+            current = row.parent
+        return gone, blobs, diffs
+
+    def _chain_is_needed(self, chain_id: ChainID) -> bool:
+        found = self._run(
+            """SELECT EXISTS (SELECT 1 FROM image WHERE chain = ?1) OR EXISTS (SELECT 1 FROM chain WHERE parent = ?1)
+            OR EXISTS (SELECT 1 FROM lease WHERE digest IN (?1, ?2))""",
+            (str(chain_id), str(EVERYTHING)),
+        )
+        return bool(found.fetchone()[0])
+
+    def prune_diff(self, diff_id: DiffID) -> list[Digest] | None:
+        """Drop a layer's content if no chain and no lease needs it."""
+        needed = self._run(
+            """SELECT EXISTS (SELECT 1 FROM chain WHERE diff = ?1)
+            OR EXISTS (SELECT 1 FROM lease WHERE digest IN (?1, ?2))""",
+            (str(diff_id), str(EVERYTHING)),
+        )
+        if needed.fetchone()[0]:
+            return None
+        blobs = [row.digest for row in self.blobs_of(diff_id)]
+        if self._run("DELETE FROM diff WHERE id = ?", (str(diff_id),)).rowcount == 0:
+            return None
+        unneeded = "DELETE FROM blob WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM diff_blob WHERE blob = ?1)"
+        freed = [blob for blob in blobs if self._run(unneeded, (str(blob),)).rowcount > 0]
+        self.will_go(blobs=freed, contents=[diff_id])
+        self._going().leased.add(str(diff_id))
+        return freed
+
+    def prune_blobs(self) -> list[Digest]:
+        """Forget the stored bytes that are no layer's content."""
+        found = self._run("DELETE FROM blob WHERE digest NOT IN (SELECT blob FROM diff_blob) RETURNING digest")
+        freed = sorted(digests_of(Digest, found.fetchall()))
+        self.will_go(blobs=freed)
+        return freed
+
+    def loose_chains(self) -> list[ChainID]:
+        """Give the layers in their place that no image and no other layer stands on."""
+        found = self._run(
+            """SELECT id FROM chain WHERE NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
+            AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = chain.id) ORDER BY id"""
+        )
+        return digests_of(ChainID, found)
+
+    def loose_of(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Return those layers and contents that only leases keep."""
+        loose = """SELECT 1 FROM chain WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM image WHERE chain = ?1)
+            AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = ?1)
+            UNION ALL SELECT 1 FROM diff WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM chain WHERE diff = ?1)"""
+        found: list[Digest] = []
+        for digest in digests:
+            if digest == EVERYTHING:
+                found += [*self.loose_chains(), *self.loose_diffs()]
+            elif self._run(loose, (str(digest),)).fetchone() is not None:
+                found.append(digest)
+        return found
+
+    def loose_diffs(self) -> list[DiffID]:
+        """Give the layers' contents that are in no chain."""
+        found = self._run("SELECT id FROM diff WHERE id NOT IN (SELECT diff FROM chain) ORDER BY id")
+        return digests_of(DiffID, found)
+
+    def counts(self) -> Mapping[str, int]:
+        """Give how many rows there are of each kind."""
+        found = self._run(
+            """SELECT (SELECT count(*) FROM image), (SELECT count(*) FROM reference), (SELECT count(*) FROM chain),
+            (SELECT count(*) FROM diff), (SELECT count(*) FROM blob), (SELECT count(*) FROM manifest),
+            (SELECT coalesce(sum(size), 0) FROM blob)"""
+        )
+        kinds = ("images", "names", "chains", "layers", "blobs", "manifests", "blob_bytes")
+        return dict(zip(kinds, found.fetchone(), strict=True))
+
+    # Manifests.
+
+    def manifests(self, image: Digest) -> list[ManifestRow]:
+        """Give the manifests and indexes that came with an image."""
+        return self._manifests(
+            """SELECT manifest.* FROM image_manifest JOIN manifest ON manifest.digest = image_manifest.manifest
+            WHERE image_manifest.image = ? ORDER BY manifest.digest""",
+            image,
+        )
+
+    def manifest_digests(self, image: Digest) -> list[Digest]:
+        """Return the digests of the manifests and indexes that came with an image."""
+        found = self._run("SELECT manifest FROM image_manifest WHERE image = ? ORDER BY manifest", (str(image),))
+        return [Digest.unchecked(text) for (text,) in found]
+
+    def manifest(self, digest: Digest) -> ManifestRow | None:
+        """Give one manifest or index."""
+        return next(iter(self._manifests("SELECT * FROM manifest WHERE digest = ?", digest)), None)
+
+    def _manifests(self, statement: str, digest: Digest) -> list[ManifestRow]:
+        rows = [manifest_row(row) for row in self._run(statement, (str(digest),))]
+        self._doubts.require_manifests(rows)
+        return rows
+
+    def prune_manifests(self) -> list[Digest]:
+        """Forget the manifests that are linked to no image."""
+        found = self._run(
+            "DELETE FROM manifest WHERE digest NOT IN (SELECT manifest FROM image_manifest) RETURNING digest"
+        )
+        freed = sorted(digests_of(Digest, found.fetchall()))
+        self._forget_manifests(map(str, freed))
+        return freed
+
+    def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
+        """Keep a manifest or index and link it to images."""
+        self._came(manifests=row.digest)
+        self._run(
+            """INSERT INTO manifest VALUES (?, ?, ?)
+            ON CONFLICT DO UPDATE SET content = excluded.content
+            WHERE content <> excluded.content AND digest = excluded.digest""",
+            (str(row.digest), row.media_type, row.raw),
+        )
+        for image in images:
+            self._run("INSERT INTO image_manifest VALUES (?, ?) ON CONFLICT DO NOTHING", (str(image), str(row.digest)))
+
+
+def _text(digest: Digest | None) -> str | None:
+    return None if digest is None else str(digest)

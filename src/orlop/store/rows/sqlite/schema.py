@@ -1,0 +1,181 @@
+"""Versions of the rows' shape in SQLite, and the steps from each released one to the next.
+
+A database says its version in ``user_version``. A step that is released never changes; a new shape is a new version,
+with a step that leads to it, and a new version has a new shape: a number that the shape contradicts is damage.
+``tests/data/schemas`` keeps a database of every released version.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import StoreDamaged, StoreTooNew
+from orlop.model.values import dataclass, field
+from orlop.store.rows.sqlite.errors import damaged
+from orlop.store.rows.sqlite.open import connect, make
+from orlop.store.rows.sqlite.shape import version_by_shape
+from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION
+from orlop.streams.files import explaining
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from orlop.streams.directory import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A shape of the rows: its ``version``, the ``statements`` that lay it out, and how older versions come to it.
+
+    ``steps`` has, for each older version, what makes the next one of it, inside a transaction of the connection that
+    it is given. It may rebuild tables: foreign keys are checked at the end of all steps only.
+    """
+
+    version: int
+    statements: tuple[str, ...]
+    steps: Mapping[int, Callable[[sqlite3.Connection], object]] = field(default_factory=dict)
+
+
+_NO_VERSION: Final = 1 << 16
+_VERSION: Final = "SELECT user_version, EXISTS(SELECT 1 FROM sqlite_schema) FROM pragma_user_version"
+
+CURRENT: Final = Schema(SCHEMA_VERSION, SCHEMA)
+"""What this orlop writes. Version 1 is the first."""
+
+
+def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT) -> int:
+    """Give the version of a database, 0 for an empty one.
+
+    Raises:
+        StoreTooNew: a newer orlop wrote it. DatabaseDamaged: it has a version that none has, or one that its shape
+        contradicts.
+    """
+    # In one statement, as another process may lay the database out between two.
+    version: int
+    version, has_tables = connection.execute(_VERSION).fetchone()
+    if not 0 <= version < _NO_VERSION or (version == 0 and has_tables):
+        raise damaged(path, f"it says that its schema is {version}")
+    if version > schema.version:
+        # One wrong bit makes a higher number, which no newer orlop would write beside the shape of an older version.
+        if (shape := version_by_shape(connection)) is not None:
+            raise damaged(path, f"it says that its schema is {version}, and has the tables of {shape}")
+        msg = f"{path} was written by a newer orlop (schema {version}, this one knows {schema.version}); upgrade orlop"
+        raise StoreTooNew(msg)
+    return version
+
+
+def lay_out(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT) -> bool:
+    """Make the tables of an empty database, under the write lock; say whether it was empty."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Another process may have been first.
+        empty = version_of(connection, path, schema) == 0
+        if empty:
+            for statement in schema.statements:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={schema.version}")
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+    return empty
+
+
+def migrate(connection: sqlite3.Connection, file: Entry, schema: Schema = CURRENT, *, keep: bool = True) -> str | None:
+    """Bring an older database to a schema, under the write lock: wholly, durably, or not at all.
+
+    Args:
+        connection: to the database, outside a transaction.
+        file: where it lies.
+        schema: what it shall become.
+        keep: put a copy of the old one beside it first, as ``<path>.schema-<old version>``.
+
+    Gives the path of that copy, or nothing where none was made.
+
+    Raises:
+        StoreTooNew: the database is newer. StoreDamaged: it cannot be brought there; it is as it was.
+    """
+    path = file.path
+    version = version_of(connection, path, schema)
+    if version in {0, schema.version}:
+        return None
+    if not all(number in schema.steps for number in range(version, schema.version)):
+        msg = f"{path} has the schema {version}, from which this orlop knows no way; use the orlop that wrote it"
+        raise StoreDamaged(msg)
+    found = connection.execute("PRAGMA integrity_check").fetchone()[0]
+    if found != "ok":
+        raise damaged(path, f"{found}; it stays at schema {version}")
+    kept = _kept(connection, file, version) if keep else None
+    # Inside a transaction this setting has no effect.
+    connection.execute("PRAGMA foreign_keys=OFF")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        _take_steps(connection, path, schema, version)
+        connection.execute(f"PRAGMA user_version={schema.version}")
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+    finally:
+        connection.execute("PRAGMA foreign_keys=ON")
+    return kept
+
+
+def of_schema(connection: sqlite3.Connection, file: Entry, schema: Schema) -> sqlite3.Connection:
+    """Return a connection to rows of a schema: an older database may not be changed, so that is copied into memory.
+
+    Raises:
+        StoreTooNew: the database is newer. StoreDamaged: it holds nothing.
+    """
+    version = version_of(connection, file.path, schema)
+    if version == schema.version:
+        return connection
+    if version == 0:
+        msg = f"{file.path} holds no store; check the root that was given"
+        raise StoreDamaged(msg)
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        connection.backup(copy)
+        migrate(copy, file, schema, keep=False)
+    except BaseException:
+        copy.close()
+        raise
+    connection.close()
+    return copy
+
+
+def _take_steps(connection: sqlite3.Connection, path: str, schema: Schema, version: int) -> None:
+    for number in range(version, schema.version):
+        schema.steps[number](connection)
+    if connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
+        msg = f"{path} holds rows that lead nowhere, and stays at schema {version}; restore it from a backup"
+        raise StoreDamaged(msg)
+
+
+def _kept(connection: sqlite3.Connection, file: Entry, version: int) -> str:
+    kept = file.named(f"{file.name}.schema-{version}")
+    part = file.named(f"{kept.name}.part")
+    state = file.state()
+    with explaining("write", kept.path):
+        with suppress(FileNotFoundError):
+            part.unlink()
+        make(part, 0o600 if state is None else state.st_mode & 0o777)
+    with closing(connect(part)) as copy:
+        connection.backup(copy)
+        # A single file, without a log beside it.
+        copy.execute("PRAGMA journal_mode=DELETE")
+    with explaining("write", kept.path):
+        descriptor = part.open()
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        part.rename(kept)
+        kept.directory.sync()
+    return kept.path

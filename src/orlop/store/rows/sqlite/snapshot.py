@@ -1,0 +1,124 @@
+"""All rows of one moment, as a database of their own: what a copy of a store begins with."""
+
+from __future__ import annotations
+
+from contextlib import closing, nullcontext
+from typing import TYPE_CHECKING, NamedTuple
+
+from orlop.store.rows.sqlite.doubts import look_through
+from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite
+from orlop.store.rows.sqlite.open import connect, make
+from orlop.store.rows.sqlite.schema import version_of
+from orlop.store.rows.sqlite.values import blob_row, diff_row
+from orlop.streams.files import explaining
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from orlop.store.rows.metadata import BlobRow, DiffRow
+    from orlop.streams.directory import Entry
+
+# What only an operation at work needs is no part of a copy: it ends, and nobody would clean up in the copy.
+_TRIM = (
+    "DELETE FROM lease",
+    """WITH RECURSIVE needed (id) AS (
+        SELECT chain FROM image WHERE chain IS NOT NULL
+        UNION SELECT chain.parent FROM chain JOIN needed ON chain.id = needed.id WHERE chain.parent IS NOT NULL)
+    DELETE FROM chain WHERE id NOT IN needed""",
+    "DELETE FROM diff WHERE id NOT IN (SELECT diff FROM chain)",
+    "DELETE FROM blob WHERE digest NOT IN (SELECT blob FROM diff_blob)",
+    "DELETE FROM manifest WHERE digest NOT IN (SELECT manifest FROM image_manifest)",
+)
+
+
+class SavedRows(NamedTuple):
+    """What the rows of a snapshot need: the number of images, and the blobs and layers that must lie beside them."""
+
+    images: int
+    blobs: list[BlobRow]
+    diffs: list[DiffRow]
+
+
+class Snapshot:
+    """The rows of the moment at which it was made, whoever changes them since. Logs grow meanwhile: be quick.
+
+    Made by ``SQLiteMetadata.snapshot``; belongs to one thread, and lasts as long as the connection.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        connection.execute("BEGIN")
+        # Only the first look fixes what a transaction sees.
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+
+    def write(self, file: Entry, *, mode: int) -> None:
+        """Write all rows to a new database, page by page: `finish_rows` makes it what a copy of the store holds.
+
+        Args:
+            file: where; nothing is there.
+            mode: of the new file.
+
+        Raises:
+            NoSpace, PermissionDenied, StorageError: it cannot be written.
+        """
+        with explaining("write", file.path):
+            make(file, mode)
+        with explaining_sqlite(file.path), closing(connect(file)) as copy:
+            self._connection.backup(copy)
+            # As yet without a log: what fails when a log is brought to its end, as it is closed, SQLite does not say.
+            copy.execute("PRAGMA journal_mode=DELETE")
+
+    def require_sound(self, path: str) -> None:
+        """Raise `DatabaseDamaged` where anything is wrong with the rows; ``path`` is where they lie.
+
+        Raises `StoreTooNew` where a newer orlop wrote them: nothing is known of what is right then.
+        """
+        with explaining_sqlite(path):
+            version_of(self._connection, path)
+            look_through(lambda: nullcontext(self._connection), path).require_none()
+
+    def needs(self) -> SavedRows:
+        """Say what the rows need, without writing them."""
+        return _needs(self._connection)
+
+
+def finish_rows(file: Entry, source: str) -> SavedRows:
+    """Make the rows that a snapshot wrote those of a copy, durably, and return what they need.
+
+    They are looked through first, wholly: a copy of damaged rows would lose what they fail to name. What only an
+    operation at work needs is then taken out, and that this lost no image, name or layer is verified as well.
+
+    Args:
+        file: where the rows were written.
+        source: the database that they were copied from, for messages.
+
+    Raises:
+        DatabaseDamaged: something is wrong with them. NoSpace, PermissionDenied, StorageError: they cannot be written.
+    """
+    with explaining_sqlite(file.path), closing(connect(file)) as copy:
+        copy.execute("PRAGMA synchronous=FULL")
+        copy.execute("PRAGMA foreign_keys=ON")
+        look_through(lambda: nullcontext(copy), source).require_none()
+        before = _counted(copy)
+        copy.execute("BEGIN IMMEDIATE")
+        for statement in _TRIM:
+            copy.execute(statement)
+        copy.execute("COMMIT")
+        look_through(lambda: nullcontext(copy), source, verify=False).require_none()
+        if _counted(copy) != before:
+            raise damaged(source, "a copy of its rows does not hold all of them")
+        copy.execute("PRAGMA journal_mode=WAL")
+        return _needs(copy)
+
+
+def _counted(connection: sqlite3.Connection) -> list[int]:
+    """Count what a copy must hold, in the tables themselves."""
+    tables = ("image", "image_metadata", "image_labels", "reference", "image_manifest", "event")
+    return [connection.execute(f"SELECT count(*) FROM {table} NOT INDEXED").fetchone()[0] for table in tables]  # noqa: S608 - constants
+
+
+def _needs(connection: sqlite3.Connection) -> SavedRows:
+    images = int(connection.execute("SELECT count(*) FROM image").fetchone()[0])
+    blobs = [blob_row(row) for row in connection.execute("SELECT * FROM blob ORDER BY digest")]
+    diffs = [diff_row(row) for row in connection.execute("SELECT * FROM diff ORDER BY id")]
+    return SavedRows(images, blobs, diffs)

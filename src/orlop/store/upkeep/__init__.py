@@ -1,0 +1,1 @@
+"""Upkeep: garbage, checks, repairs."""

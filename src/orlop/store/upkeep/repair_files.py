@@ -1,0 +1,297 @@
+"""Files put right: what is bad is set aside, what is missing is brought back from what the store has itself."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import IntegrityError, InvalidInput, PermissionDenied
+from orlop.model.digest import DiffID, Digest
+from orlop.model.limits import NO_LIMITS
+from orlop.store.upkeep.fsck_content import Unreadable, examine, open_content, place_of
+from orlop.store.upkeep.problem import Repair
+from orlop.store.upkeep.quarantine import Quarantine
+from orlop.streams.compression import Compression, decompressed
+from orlop.streams.directory import ForeignFile
+from orlop.streams.files import CHUNK, SHARED, explaining
+from orlop.streams.toc import TocWriter
+from orlop.streams.verify import HashingReader, VerifyingReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from orlop.store.root import Store
+    from orlop.store.rows.metadata import BlobRow, Rows
+    from orlop.store.upkeep.fsck_content import Exam, Place
+    from orlop.store.upkeep.problem import Problem
+    from orlop.streams.directory import Entry
+    from orlop.streams.files import NewFile
+
+_BLOBS: Final = "blobs/sha256"
+_BAD: Final = ("blob-damaged", "blob-size", "blob-no-file", "blob-unreadable")
+
+
+class FilesRepair:
+    """The part of a repair that is about files. Every step looks at the rows again under the write lock.
+
+    Args:
+        store: a store that can be written.
+        problems: what was found.
+        exams: what the look has found in blobs; others are read when that is needed.
+        done: called with each repair.
+        progress: called with the number of bytes read since the last call.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        problems: Iterable[Problem],
+        exams: dict[Digest, Exam],
+        done: Callable[[Repair], object],
+        progress: Callable[[int], object] | None,
+    ) -> None:
+        self._store = store
+        self._problems = tuple(problems)
+        self._exams = dict(exams)
+        self._done = done
+        self._progress = progress
+        self._quarantine = Quarantine(store.directory, store.modes)
+
+    def _subjects(self, *kinds: str) -> list[str]:
+        return list(dict.fromkeys(one.subject for one in self._problems if one.kind in kinds))
+
+    def _kind(self, subject: str) -> str:
+        return next(one.kind for one in self._problems if one.subject == subject)
+
+    def exam(self, digest: Digest) -> Exam | None:
+        """Read a blob, if that was not done yet; nothing where there is no file. Raises `Unreadable`."""
+        file = self._store.blobs.file(digest)
+        exam = self._exams.get(digest)
+        if exam is None or exam.place != place_of(file):
+            exam = examine(file, progress=self._progress)
+            if exam is not None:
+                self._exams[digest] = exam
+        return exam
+
+    # Places.
+
+    def put_directories_right(self) -> None:
+        """Make missing directories; what is in the place of one is set aside."""
+        for path in self._subjects("directory-missing"):
+            place = self._place(path)
+            with self._store.metadata.write(), explaining("write", path):
+                state = place.state()
+                if state is not None and not stat.S_ISDIR(state.st_mode):
+                    self._quarantine.take(place)
+                place.directory.make(place.name, self._store.modes.directory)
+                self._give_group(place)
+            self._done(Repair("directory-missing", path, f"the directory {path} was made"))
+
+    def put_modes_right(self) -> None:
+        """Let files and directories be used by those only who should."""
+        for path in self._subjects("mode-wrong"):
+            # What belongs to another user is his to change.
+            with suppress(FileNotFoundError, PermissionError, ForeignFile):
+                place = self._place(path)
+                state = place.state()
+                if state is not None:
+                    mode = self._mode_of(place, state)
+                    self._give_group(place)
+                    place.set_mode(mode)
+                    self._done(Repair("mode-wrong", path, f"{path} got the mode {mode:04o}"))
+
+    def _place(self, path: str) -> Entry:
+        return self._store.directory.place(os.path.relpath(path, self._store.root))
+
+    def _mode_of(self, place: Entry, state: os.stat_result) -> int:
+        modes = self._store.modes
+        if stat.S_ISDIR(state.st_mode):
+            return modes.directory
+        return modes.content if place.folder == _BLOBS else modes.file
+
+    def _give_group(self, place: Entry) -> None:
+        if self._store.modes is SHARED:
+            place.set_group(self._store.directory.state().st_gid)
+
+    # Blobs.
+
+    def set_bad_blobs_aside(self) -> None:
+        """Move what is not the blob that its name says into the quarantine; a load then brings the blob back."""
+        for subject in self._subjects(*_BAD):
+            digest = Digest.parse(subject)
+            file = self._store.blobs.file(digest)
+            place = place_of(file)
+            if place is None or self._may_be_right(digest):
+                continue
+            with self._store.metadata.write() as rows:
+                if rows.blob(digest) is None or place_of(file) != place:
+                    continue  # it went, or somebody has brought another one
+                aside = self._quarantine.take(file)
+            self._quarantine.sync()
+            self._done(Repair(self._kind(subject), subject, f"{file.path} was set aside as {aside}"))
+
+    def is_right(self, digest: Digest) -> bool:
+        """Say whether a file was read and is the blob that its name says."""
+        with suppress(Unreadable):
+            return self._holds(digest)
+        return False
+
+    def _may_be_right(self, digest: Digest) -> bool:
+        """Say whether a file is the blob that its name says, or may be: somebody else may be able to read it."""
+        try:
+            return self._holds(digest)
+        except Unreadable as error:
+            return isinstance(error.reason, PermissionDenied)
+
+    def _holds(self, digest: Digest) -> bool:
+        exam = self.exam(digest)
+        return exam is not None and exam.blob.digest == digest
+
+    def bring_missing_blobs_back(self) -> None:
+        """Find missing blobs in what was set aside or is nobody's, and make plain ones from compressed ones."""
+        missing = {row.digest: row for row in self._missing()}
+        if not missing:
+            return
+        sizes = {row.size for row in missing.values()}
+        for file in self._unclaimed():
+            if (found := _digest_of(file, sizes)) is not None and found[0] in missing:
+                self._put_back(*found, file)
+        for row in self._missing():
+            self._unpack(row)
+
+    def _missing(self) -> list[BlobRow]:
+        with self._store.metadata.read() as rows:
+            files = [(row, self._store.blobs.file(row.digest)) for row in rows.blobs()]
+        with explaining("read", self._store.root):
+            return [row for row, file in files if file.state() is None]
+
+    def _unclaimed(self) -> Iterator[Entry]:
+        """Yield the files that may be missing blobs: those that have no row under their name."""
+        yield from self._quarantine.files()
+        with self._store.metadata.read() as rows:
+            known = {self._store.blobs.file(row.digest).path for row in rows.blobs()}
+        root = self._store.directory
+        for folder in (os.path.dirname(_BLOBS), _BLOBS):
+            with suppress(FileNotFoundError, ForeignFile):
+                files = [root.place(f"{folder}/{name}") for name in root.room(folder).names()]
+                yield from (file for file in files if file.path not in known)
+
+    def _put_back(self, digest: Digest, place: Place, file: Entry) -> None:
+        target = self._store.blobs.file(digest)
+        with self._store.metadata.write() as rows, explaining("move", file.path):
+            if rows.blob(digest) is None or target.state() is not None or place_of(file) != place:
+                return
+            self._quarantine.give_back(file, target)
+        self._done(Repair("blob-missing", str(digest), f"the blob {digest} was found as {file.path} and put back"))
+
+    def _unpack(self, row: BlobRow) -> None:
+        """Make a plain blob, whose digest is the diff ID, from another form of the layer."""
+        diff_id = DiffID.wrap(row.digest)
+        with self._store.metadata.read() as rows:
+            forms = [form for form in rows.blobs_of(diff_id) if form.digest != row.digest and form.digest.is_valid]
+        for form in forms:
+            compression = Compression.__members__.get(form.compression.upper())
+            if compression is None:
+                continue
+            source = self._store.blobs.file(form.digest)
+            message = f"the blob {row.digest} was made again from {form.digest}, which holds the same layer"
+            if self._take(row, source, compression, message):
+                return
+
+    def _take(self, row: BlobRow, source: Entry, compression: Compression, message: str) -> bool:
+        """Keep what a file holds if that is a blob, where nothing has the blob's name."""
+        target = self._store.blobs.file(row.digest)
+        with self._store.blobs.new() as file:
+            if not _fill(file, row, source, compression):
+                return False
+            file.sync()
+            with self._store.metadata.write() as rows, explaining("read", target.path):
+                if rows.blob(row.digest) is None or target.state() is not None:
+                    return False
+                self._store.blobs.publish(rows, file, row.digest)
+        self._done(Repair("blob-missing", str(row.digest), message))
+        return True
+
+    # Tables of contents.
+
+    def make_tables(self) -> None:
+        """Make tables of contents anew, from blobs that are right."""
+        for subject in self._subjects("toc-missing", "toc-damaged"):
+            diff_id = DiffID.parse(subject)
+            with self._store.metadata.read() as rows:
+                forms = rows.blobs_of(diff_id)
+            for form in forms:
+                if form.digest.is_valid and self._make_table(diff_id, form.digest):
+                    message = f"the table of contents of the layer {diff_id} was made again"
+                    self._done(Repair(self._kind(subject), subject, message))
+                    break
+
+    def _make_table(self, diff_id: DiffID, form: Digest) -> bool:
+        store = self._store
+        with store.blobs.new() as file:
+            table = TocWriter(file)
+            try:
+                exam = examine(store.blobs.file(form), headers=table.add, progress=self._progress)
+            except Unreadable:
+                return False
+            table.close()
+            if exam is None or exam.diff is None or exam.diff.diff_id != diff_id:
+                return False
+            file.sync()
+            with store.metadata.write() as rows:
+                if rows.diff(diff_id) is None:
+                    return False
+                target = store.blobs.toc_file(diff_id)
+                with explaining("write", target.path):
+                    if target.state() is not None and not target.is_file():
+                        self._quarantine.take(target)
+                store.blobs.publish_toc(rows, file, diff_id)
+        return True
+
+    # Rows that are missing beside files.
+
+    def right_exams(self, digests: Iterable[Digest]) -> Iterator[Exam]:
+        """Read blobs, and files named as blobs of which there is no row; give what is right of them."""
+        named = [Digest("sha256", file.name) for file in self._unclaimed()]
+        for digest in dict.fromkeys((*digests, *(one for one in named if one.is_valid))):
+            with suppress(Unreadable):
+                exam = self.exam(digest)
+                if exam is not None and exam.blob.digest == digest and exam.diff is not None:
+                    yield exam
+
+
+def is_whole(store: Store, rows: Rows, diff_id: DiffID) -> bool:
+    """Say whether a form of a layer is there, by its size."""
+    return any(store.blobs.has(form) for form in rows.blobs_of(diff_id))
+
+
+def _fill(file: NewFile, row: BlobRow, source: Entry, compression: Compression) -> bool:
+    """Write what another file holds, and say whether that could be read and is a blob's. Raises errors of writing."""
+    try:
+        opened = open_content(source)
+        if opened is None:
+            return False
+        with opened, decompressed(opened, compression, limits=NO_LIMITS) as content:
+            for chunk in VerifyingReader(content, digest=row.digest, size=row.size).chunks(CHUNK):
+                file.write(chunk)
+    except (Unreadable, IntegrityError, InvalidInput):
+        return False
+    return True
+
+
+def _digest_of(named: Entry, sizes: set[int]) -> tuple[Digest, Place] | None:
+    """Give the digest of a file that may be of use by its size."""
+    with suppress(Unreadable):
+        file = open_content(named)
+        if file is None:
+            return None
+        with file:
+            if file.place.size not in sizes:
+                return None
+            content = HashingReader(file)
+            while content.read(CHUNK):
+                pass
+            return content.digest, file.place
+    return None
