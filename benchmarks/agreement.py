@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def layers(archive: Path) -> set[str]:
-    """Give the digests of an archive's large members."""
+    """Return the digests of an archive's large members."""
     found = set()
     with tarfile.open(archive) as tar:
         for member in tar:
@@ -30,7 +30,7 @@ def layers(archive: Path) -> set[str]:
 
 
 def check_layers(made: dict[str, Path], work: Path) -> list[str]:
-    """See that every archive that was saved holds the layers that were loaded; give the names of these archives.
+    """See that every archive that was saved holds the layers that were loaded; return the names of these archives.
 
     Raises SystemExit where one holds others.
     """

@@ -21,7 +21,7 @@ GOAL = 2.5
 
 
 def stored(folder: Path, name: str, layers: list[tuple[bytes, bytes]]) -> Path:
-    """Load an image into a store of its own, and give its root."""
+    """Load an image into a store of its own, and return its root."""
     archive = folder / f"{name}.tar"
     inputs.pack(archive, f"bench/{name}:1", layers)
     run([*ORLOP, "--root", folder / name, "load", "-q", "-i", archive])

@@ -48,7 +48,7 @@ class Goal:
         return self.reached < self.wanted if self.faster else self.reached > self.wanted
 
     def row(self) -> str:
-        """Give the line of a table."""
+        """Return the line of a table."""
         missed = " (missed)" if self.missed else ""
         bound = "at least" if self.faster else "at most"
         floor = "" if self.floor is None else f" {self.floor:.2f} |"
@@ -62,20 +62,20 @@ class Medians:
         self._found = {subject.name: subject for subject in subjects if subject.seconds}
 
     def has(self, name: str) -> bool:
-        """Say whether a subject took part."""
+        """Return whether a subject took part."""
         return name in self._found
 
     def over(self, name: str, *floor: str) -> float:
-        """Give a subject's time over that of others together."""
+        """Return a subject's time over that of others together."""
         return self._found[name].median / sum(self._found[one].median for one in floor)
 
     def peak(self, name: str) -> float:
-        """Give the most memory that a subject had, in MB."""
+        """Return the most memory that a subject had, in MB."""
         return self._found[name].peak / 1e6
 
 
 def goals(found: Medians, table: int) -> list[Goal]:
-    """Give the goals that are gated: all over floors of the same run."""
+    """Return the goals that are gated: all over floors of the same run."""
     made = [
         Goal("load, over copy+sync", found.over("orlop load", "copy+sync"), 1.6),
         Goal("load from a pipe, over load from a file", found.over("orlop load, pipe", "orlop load"), 1.3),
@@ -112,7 +112,7 @@ def goals(found: Medians, table: int) -> list[Goal]:
 
 
 def wishes(found: Medians) -> list[Goal]:
-    """Give what is wanted against the other programs that took part."""
+    """Return what is wanted against the other programs that took part."""
     times = [
         ("skopeo's copy to dir, over load", "skopeo → dir", "orlop load", 1.5),
         ("Engine's load, over load", "Engine load", "orlop load", 7.0),
@@ -184,7 +184,7 @@ def measure(options: argparse.Namespace, work: Path, stack: ExitStack) -> Measur
 
 
 def agreement(archives: list[str], ids: dict[str, str]) -> str:
-    """Say what was compared and found equal."""
+    """Return what was compared and found equal."""
     asked = [name for name in ids if not name.endswith(".tar")]
     told = (
         f"The layers in {_all(f'`{name}`' for name in archives)} have the digests of those that were loaded."

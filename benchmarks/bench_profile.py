@@ -57,7 +57,7 @@ class Work:
             self.found.append({name: stages.Spent(*spent) for name, spent in told.items()})
 
     def rows(self) -> list[stages.Spent]:
-        """Give the medians of each stage, those of the main thread first."""
+        """Return the medians of each stage, those of the main thread first."""
         names = dict.fromkeys(name for turn in self.found for name in turn)
         none = stages.Spent("", beside=False, wall=0.0, cpu=0.0)
         rows = []
@@ -70,7 +70,7 @@ class Work:
 
 
 def works(made: dict[str, Path], folder: Path) -> list[Work]:
-    """Give what is looked into."""
+    """Return what is looked into."""
     root, copy, out = folder / "root", folder / "copy", folder / "out.tar"
 
     def copied(archive: str) -> tuple[list[str], Callable[[], object]]:
@@ -96,7 +96,7 @@ def works(made: dict[str, Path], folder: Path) -> list[Work]:
 
 
 def section(work: Work) -> list[str]:
-    """Tell where the time of one command went, and what it cannot be faster than."""
+    """Break down the time of one command, and what it cannot be faster than."""
     rows, floor, whole = work.rows(), statistics.median(work.floors), statistics.median(work.seconds)
     cores = len(os.sched_getaffinity(0))
     alone = sum(row.cpu for row in rows if not row.beside)

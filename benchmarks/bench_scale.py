@@ -61,13 +61,13 @@ with Store(sys.argv[1]) as store:
 
 
 def layer(name: str) -> bytes:
-    """Give a layer with one small file."""
+    """Return a layer with one small file."""
     body = name.encode()
     return member_header(name, size=len(body), mode=0o644) + body + padding(len(body)) + END
 
 
 def build(root: Path, count: int) -> str:
-    """Fill a store with images and give the ID of one in the middle."""
+    """Fill a store with images and return the ID of one in the middle."""
     with Store(root) as store:
         held, parent, diffs = [], None, []
         for number in range(CHAIN):
@@ -91,7 +91,7 @@ def build(root: Path, count: int) -> str:
 
 
 def config(number: int, diffs: Sequence[str]) -> bytes:
-    """Give a config of about the size that a build makes."""
+    """Return a config of about the size that a build makes."""
     created = f"2026-01-{number % 28 + 1:02}T{number // 28 % 24:02}:{number // 672 % 60:02}:00.{number:09}Z"
     steps = [
         {"created": created, "created_by": f"/bin/sh -c #(nop) COPY file:{number:064x} in /srv/app/{step}"}
@@ -117,7 +117,7 @@ def config(number: int, diffs: Sequence[str]) -> bytes:
 
 
 def inner(script: str, *arguments: str) -> float:
-    """Give the median of what a script measures of itself."""
+    """Return the median of what a script measures of itself."""
     found = []
     for turn in range(TURNS + 1):
         command = [*PYTHON, "-c", script, *(argument.replace("TURN", str(turn)) for argument in arguments)]
@@ -128,7 +128,7 @@ def inner(script: str, *arguments: str) -> float:
 
 
 def whole(command: Sequence[str]) -> Run:
-    """Give the median time and the highest peak of whole processes."""
+    """Return the median time and the highest peak of whole processes."""
     runs = [run(command) for _ in range(TURNS + 1)][1:]
     return Run(statistics.median(one.seconds for one in runs), max(one.peak for one in runs))
 
@@ -154,7 +154,7 @@ def measure(root: Path, count: int) -> dict[str, Run]:
 
 
 def missed(found: dict[int, dict[str, Run]]) -> list[str]:
-    """Say which goals are missed."""
+    """Return which goals are missed."""
     smallest, largest = found[min(found)], found[max(found)]
     one, other = smallest["`orlop inspect PREFIX`"].seconds, largest["`orlop inspect PREFIX`"].seconds
     heads = largest["`orlop images -q`"]

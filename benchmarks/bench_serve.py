@@ -74,7 +74,7 @@ def serving(root: Path, socket: Path) -> Iterator[Server]:
 
 
 def configs(count: int) -> Iterator[tuple[str, bytes]]:
-    """Give many images of one layer: names and configs."""
+    """Yield many images of one layer: names and configs."""
     diff_id = "sha256:" + hashlib.sha256(layer("file-0")).hexdigest()
     for number in range(count):
         yield f"registry.example.com/team/app-{number}", config(number, [diff_id])
@@ -110,7 +110,7 @@ def fill_engine(work: Path, count: int) -> None:
 
 
 def subjects(way: str, command: list[str], image: Path, out: Path) -> dict[str, Subject]:
-    """Give what is timed of one image, on one way."""
+    """Return what is timed of one image, on one way."""
     load = [*command, "load", "-q", "-i", str(image)]
     return {
         "load": Subject(f"{way} load", load, quietly([*command, "rmi", "-f", NAME])),
@@ -120,7 +120,7 @@ def subjects(way: str, command: list[str], image: Path, out: Path) -> dict[str, 
 
 
 def lists(way: str, command: list[str], count: int) -> dict[str, Subject]:
-    """Give what is timed of many images, on one way."""
+    """Return what is timed of many images, on one way."""
     return {
         "images": Subject(f"{way} images", [*command, "images"]),
         "one": Subject(f"{way} one", [*command, "images", f"registry.example.com/team/app-{count // 2}"]),
@@ -128,7 +128,7 @@ def lists(way: str, command: list[str], count: int) -> dict[str, Subject]:
 
 
 def lines(command: list[str]) -> list[str]:
-    """Run a command and give its lines, in order."""
+    """Run a command and return its lines, in order."""
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT)
     return sorted(done.stdout.splitlines())
 
@@ -143,7 +143,7 @@ def timed(made: dict[str, dict[str, Subject]], turns: int) -> None:
 
 
 def measure(image: Path, work: Path, options: argparse.Namespace) -> tuple[dict[str, dict[str, Subject]], list[int]]:
-    """Time all that is there, and give it by way and work; and the peaks of the two servers."""
+    """Time all that is there, and return it by way and work; and the peaks of the two servers."""
     found: dict[str, dict[str, Subject]] = {}
     peaks = []
     for part in ("image", "many"):

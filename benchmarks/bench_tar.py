@@ -63,7 +63,7 @@ def scan(path: Path, *, table: bool) -> dict[str, float]:
 
 
 def child(folder: Path, *words: str | Path) -> tuple[Run, dict[str, float]]:
-    """Run this script for one piece of work, and give what it printed."""
+    """Run this script for one piece of work, and return what it printed."""
     out = folder / "printed"
     done = run([*PYTHON, __file__, *words], stdout=out)
     found: dict[str, float] = json.loads(out.read_text(encoding="utf-8") or "{}")
@@ -71,7 +71,7 @@ def child(folder: Path, *words: str | Path) -> tuple[Run, dict[str, float]]:
 
 
 def measure(folder: Path, count: int) -> dict[tuple[str, str], tuple[float, int, int]]:
-    """Give for each format and kind of scan: entries a second, bytes of the table, and peak memory."""
+    """Return for each format and kind of scan: entries a second, bytes of the table, and peak memory."""
     for kind in KINDS:
         # Made elsewhere: what a process has in memory counts as the peak of those that it starts.
         child(folder, "--make", folder / kind, kind, str(count))

@@ -62,7 +62,7 @@ def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def debian_root(path: Path) -> bytes | None:
-    """Give a smallest root file system of Debian as a tar, or nothing where none can be made."""
+    """Return a smallest root file system of Debian as a tar, or nothing where none can be made."""
     if shutil.which("mmdebstrap") is None or os.geteuid():
         return None
     known = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
@@ -74,7 +74,7 @@ def debian_root(path: Path) -> bytes | None:
 
 
 def system_files(size: int) -> Iterator[Path]:
-    """Give regular files of this machine, in order, until they have about that many bytes."""
+    """Yield regular files of this machine, in order, until they have about that many bytes."""
     left = size
     for top in ("/usr/lib/python3", "/usr/share", "/usr/lib/x86_64-linux-gnu", "/usr/lib", "/usr/bin"):
         for folder, folders, names in os.walk(top):
@@ -114,7 +114,7 @@ def small_files(count: int = SMALL_FILES) -> bytes:
 
 
 def places(folder: Path) -> dict[str, Path]:
-    """Say where in a folder each input lies: archives of an image, one layer in three forms, and what it is made of."""
+    """Return where in a folder each input is: archives of an image, a layer in three forms, what it is made of."""
     return {name: folder / f"{name}.tar" for name in ("root", "gzip", "zstd", "small", "large")} | {
         name: folder / name for name in ("layer.tar", "layer.gz", "layer.zst", "small.layer", "origin.txt")
     }

@@ -61,7 +61,7 @@ def run(command: Sequence[str | Path], *, stdin: Path | None = None, stdout: Pat
 
 
 def medians(subjects: Mapping[str, Sequence[str]], *, turns: int) -> dict[str, float]:
-    """Run every subject once a turn, so that a slow minute hits all, and give each one's median in seconds."""
+    """Run every subject once a turn, so that a slow minute hits all, and return each one's median in seconds."""
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for turn in range(turns + 1):
         for name, command in subjects.items():
@@ -73,7 +73,7 @@ def medians(subjects: Mapping[str, Sequence[str]], *, turns: int) -> dict[str, f
 
 
 def write_archive(path: Path, size: int) -> str:
-    """Write a docker archive with one layer that cannot be compressed, of ``size`` bytes, and give the image's name."""
+    """Write a docker archive with one incompressible layer of ``size`` bytes, and yield the image's name."""
 
     def layer() -> Iterator[bytes]:
         yield member_header("content", size=size, mode=0o644)

@@ -56,7 +56,7 @@ class Clock:
             self.spent[stage, beside] = (before[0] + wall, before[1] + cpu)
 
     def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Give a function that does the same, and whose time is noted."""
+        """Return a function that does the same, and whose time is noted."""
 
         @functools.wraps(function)
         def measured(*args: Any, **kwargs: Any) -> Any:

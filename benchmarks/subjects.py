@@ -57,7 +57,7 @@ class Subject:
 
 
 def gone(*paths: Path) -> Callable[[], None]:
-    """Give what removes paths, and waits until the disk has nothing to do."""
+    """Return what removes paths, and waits until the disk has nothing to do."""
 
     def remove() -> None:
         for path in paths:
@@ -77,7 +77,7 @@ def quietly(command: list[str]) -> Callable[[], object]:
 
 
 def floors(made: dict[str, Path], work: Path, large: int) -> list[Subject]:
-    """Give what no load or save can be faster than."""
+    """Return what no load or save can be faster than."""
 
     def copied(name: str, archive: str, most: int = 100) -> Subject:
         copy = work / "copy"
@@ -102,7 +102,7 @@ def floors(made: dict[str, Path], work: Path, large: int) -> list[Subject]:
 
 
 def ours(made: dict[str, Path], work: Path, large: int) -> list[Subject]:
-    """Give orlop's loads, each into a store of its own, and saves out of these."""
+    """Return orlop's loads, each into a store of its own, and saves out of these."""
 
     def orlop(root: str, *words: str | Path) -> list[str]:
         return [*ORLOP, "--root", str(work / root), *map(str, words)]
@@ -149,7 +149,7 @@ def skopeo(made: dict[str, Path], work: Path, large: int) -> list[Subject]:
 
 
 def podman_command(work: Path) -> list[str]:
-    """Give how podman is called with a store of its own."""
+    """Return how podman is called with a store of its own."""
     return ["podman", f"--root={work / 'podman'}", f"--runroot={work / 'run'}", "--storage-driver=overlay"]
 
 
@@ -163,7 +163,7 @@ def podman(made: dict[str, Path], work: Path) -> list[Subject]:
 
 
 def engine_command(work: Path) -> list[str]:
-    """Give how the private Engine's client is called."""
+    """Return how the private Engine's client is called."""
     return ["/usr/bin/docker", "-H", f"unix://{work / 'docker.sock'}"]
 
 
@@ -198,7 +198,7 @@ def start_engine(work: Path, stack: ExitStack) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """Give the versions of the other programs that are installed."""
+    """Return the versions of the other programs that are installed."""
     asked = {
         "Docker Engine": ["dockerd", "--version"],
         "skopeo": ["skopeo", "--version"],

@@ -56,7 +56,7 @@ _TREE_OF_DECISIONS: Final = "\n```{toctree}\n:hidden:\n:glob:\n\n[0-9]*\n```\n"
 
 
 def go_names(readme: str) -> str:
-    """Give README's section about the Go package as a page whose links lead to the reference of the Python API."""
+    """Return README's section about the Go package as a page whose links lead to the reference of the Python API."""
     _, found, rest = readme.partition("\n## The Go package that it mirrors\n")
     if not found:
         raise ValueError("README.md has no section about the Go package; fit `go_names` in docs/conf.py to it")

@@ -31,7 +31,7 @@ statuses](errors.md) and the [differences to docker](differences.md) have pages 
 
 
 def document() -> str:
-    """Give the whole reference."""
+    """Return the whole reference."""
     root = orlop.command()
     context = click.Context(root, info_name="orlop", terminal_width=_WIDTH, **root.context_settings)
     return "\n".join([_INTRODUCTION, *_described(context, {})])
@@ -85,7 +85,7 @@ def _escaped(text: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the reference, or compare it; give the exit status."""
+    """Write the reference, or compare it; return the exit status."""
     text = document()
     if "--check" in arguments:
         return int(not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text)

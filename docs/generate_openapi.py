@@ -77,7 +77,7 @@ class Operation:
     errors: tuple[int, ...] = ()
 
     def document(self, name: str, path: str) -> Schema:
-        """Give its description."""
+        """Return its description."""
         document: Schema = {"operationId": name, "summary": self.summary}
         if self.description:
             document["description"] = self.description
@@ -349,7 +349,7 @@ def _answer(status: int, body: Schema | str | None) -> Schema:
 
 
 def served() -> list[tuple[str, str]]:
-    """Give the methods and paths that are served, in the order of their paths."""
+    """Return the methods and paths that are served, in the order of their paths."""
     found = (
         (method, endpoint.path.replace(":path", "")) for endpoint in ENDPOINTS for method in endpoint.methods or ()
     )
@@ -357,12 +357,12 @@ def served() -> list[tuple[str, str]]:
 
 
 def operations() -> list[tuple[str, str]]:
-    """Give the methods and paths that are described."""
+    """Return the methods and paths that are described."""
     return list(_OPERATIONS)
 
 
 def document() -> Schema:
-    """Give the whole description.
+    """Return the whole description.
 
     Raises:
         KeyError: something is served that is not described here.

@@ -52,7 +52,7 @@ _Found = list[tuple[orlop.ImageID, tuple[orlop.Reference, ...]]]
 
 
 def check(data: bytes) -> bool:
-    """Say whether ``data`` is an archive. Raises AssertionError where it depends on the way, and what it should not."""
+    """Return whether it is an archive. Raise AssertionError where it depends on the way, and what it should not."""
     streamed = _read(io.BytesIO(data))
     with _file(data) as file:
         located = _read(file)
@@ -67,12 +67,12 @@ def check(data: bytes) -> bool:
 
 
 def mutate(data: bytes) -> bytes:
-    """Give every block that looks like a header the right checksum, where the archive is plain."""
+    """Return every block that looks like a header the right checksum, where the archive is plain."""
     return mend(data) if detect(data) is Compression.NONE else data
 
 
 def _file(data: bytes) -> BinaryIO:
-    """Give a file of the memory with these bytes, which to the system is a regular one."""
+    """Return a file of the memory with these bytes, which to the system is a regular one."""
     file = os.fdopen(os.memfd_create("archive"), "w+b")
     file.write(data)
     file.seek(0)
@@ -96,7 +96,7 @@ def _found(images: Sequence[ArchivedImage]) -> _Found:
 
 @cache
 def _store() -> orlop.ImageService:
-    """Give a store in memory, where the system has such a place."""
+    """Return a store in memory, where the system has such a place."""
     place = tempfile.mkdtemp(prefix="orlop-fuzz-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)  # noqa: S108
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     return open_service(Path(place) / "root")

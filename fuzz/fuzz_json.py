@@ -29,7 +29,7 @@ _DEEP = 200  # Python's own reader recurses
 
 
 def check(data: bytes) -> bool:
-    """Say whether ``data`` is JSON. Raises AssertionError where it is not read as it should be, and whatever else."""
+    """Return whether it is JSON. Raises AssertionError where it is not read as it should be, and whatever else."""
     for dialect in Dialect:
         _check_image(data, dialect)
         _check_v1(data, dialect)
@@ -44,7 +44,7 @@ def check(data: bytes) -> bool:
 
 
 def mutate(data: bytes) -> bytes:
-    """Give the bytes as they are."""
+    """Return the bytes as they are."""
     return data
 
 
@@ -135,7 +135,7 @@ def _same(one: object, other: object) -> bool:
 
 
 def _is_huge(left: object, right: object) -> bool:
-    """Say whether these are an integer of very many digits and the float that stands for it."""
+    """Return whether these are an integer of very many digits and the float that stands for it."""
     numbers = (left, right)
     return all(type(number) in (int, float) for number in numbers) and any(
         isinstance(number, float) and (math.isinf(number) or abs(number) > 1e39) for number in numbers

@@ -17,7 +17,7 @@ _DIALECTS = (Dialect.REFERENCE, Dialect.ENGINE_29)
 
 
 def check(data: bytes) -> bool:
-    """Say whether ``data`` is a name. Raises AssertionError where it is read in two ways, and what it should not."""
+    """Return whether ``data`` is a name. Raises AssertionError where it is read in two ways, and what it should not."""
     text = data.decode("utf-8", "surrogateescape")
     _check_digest(text)
     _check_platform(text)
@@ -26,7 +26,7 @@ def check(data: bytes) -> bool:
 
 
 def mutate(data: bytes) -> bytes:
-    """Give the bytes as they are."""
+    """Return the bytes as they are."""
     return data
 
 

@@ -26,7 +26,7 @@ _Verdict = tuple[str, list["TarEntry"]]
 
 
 def check(data: bytes) -> bool:
-    """Say whether ``data`` is a tar. Raises AssertionError where the readers disagree, and whatever they should not."""
+    """Return whether it is a tar. Raises AssertionError where the readers disagree, and whatever they should not."""
     expected = _verdict(lambda: list(TarReader(io.BytesIO(data))))
     for piece in _PIECES:
         found = _verdict(partial(_scanned, data, piece))
@@ -36,7 +36,7 @@ def check(data: bytes) -> bool:
 
 
 def mutate(data: bytes) -> bytes:
-    """Give every block that looks like a header the right checksum, without which nothing behind it is reached."""
+    """Return every block that looks like a header the right checksum, without which nothing behind it is reached."""
     mended = bytearray(data)
     for start in range(0, len(data) - 511, 512):
         block = mended[start : start + 512]
@@ -54,7 +54,7 @@ def _verdict(attempt: Callable[[], list[TarEntry]]) -> _Verdict:
 
 
 def _scanned(data: bytes, piece: int) -> list[TarEntry]:
-    """Scan in pieces, and give the entries of the table of contents that comes of it."""
+    """Scan in pieces, and return the entries of the table of contents that comes of it."""
     table = io.BytesIO()
     writer = TocWriter(table)
     scanner = TarScanner(headers=writer.add)

@@ -107,7 +107,7 @@ def big_number() -> bytes:
 
 
 def tars() -> dict[str, bytes]:
-    """Give the tars by their names."""
+    """Return the tars by their names."""
     made = {name: whole(kinds(format_)) for name, format_ in FORMATS.items()}
     made |= {f"{name}-long": whole(kinds(FORMATS[name], long=True)) for name in ("gnu", "pax")}
     made["pax-times"] = whole(kinds(tarfile.PAX_FORMAT, mtime=1767225600.25))
@@ -121,7 +121,7 @@ def tars() -> dict[str, bytes]:
 
 
 def sha256(data: bytes) -> str:
-    """Give the digest of some bytes."""
+    """Return the digest of some bytes."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
@@ -156,7 +156,7 @@ _OCI = "application/vnd.oci.image."
 
 
 def descriptor(kind: str, data: bytes, **more: object) -> dict[str, Any]:
-    """Give the descriptor of some bytes."""
+    """Return the descriptor of some bytes."""
     return {"mediaType": f"{_OCI}{kind}", "digest": sha256(data), "size": len(data)} | more
 
 
@@ -177,12 +177,12 @@ def tar(files: dict[str, bytes]) -> bytes:
 
 
 def blobs(*contents: bytes) -> dict[str, bytes]:
-    """Give contents as files of a layout."""
+    """Return contents as files of a layout."""
     return {f"blobs/{sha256(data).replace(':', '/')}": data for data in contents}
 
 
 def archives() -> dict[str, bytes]:
-    """Give an archive of every format by its name."""
+    """Return an archive of every format by its name."""
     config, packed = compact(CONFIG), gzipped(LAYER)
     entry = {"Config": "c.json", "RepoTags": ["a/b:1"], "Layers": ["l.tar"]}
     docker = tar({"c.json": config, "l.tar": LAYER, "manifest.json": compact([entry])})
@@ -216,7 +216,7 @@ def archives() -> dict[str, bytes]:
 
 
 def documents() -> dict[str, bytes]:
-    """Give documents by their names."""
+    """Return documents by their names."""
     odd = b'{"Rootfs":{"diff_ids":["x"],"Diff_IDs":null},"a":[1e400,-0,1.5,"\\ud800","\\u00e9\xff",[],{}],"b":{"b":1'
     return {
         "config": compact(CONFIG),
@@ -232,7 +232,7 @@ def documents() -> dict[str, bytes]:
 
 
 def names() -> dict[str, bytes]:
-    """Give names, digests and platforms by their kind."""
+    """Return names, digests and platforms by their kind."""
     return {
         "short": b"alpine",
         "long": b"Registry.example.com:5000/team/sub.app__x-y:1.0_a",
@@ -248,7 +248,7 @@ def names() -> dict[str, bytes]:
 
 
 def seeds() -> dict[str, bytes]:
-    """Give all seeds by the names of their files."""
+    """Return all seeds by the names of their files."""
     kinds = {
         "tar": (tars(), ".tar"),
         "archive": (archives(), ".tar"),

@@ -52,9 +52,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_configure() -> None:
-    """Make tests do the same everywhere: no program that they did not ask for starts, and Ctrl-C interrupts."""
+    """Make tests do the same everywhere: no program that they did not ask for starts, and signals are heard."""
     sys.addaudithook(needs.check_programs)
-    # A shell lets what it runs in the background ignore Ctrl-C, and whatever that starts ignores it too.
+    # What a shell runs in the background ignores Ctrl-C, what nohup runs ignores hang-ups, and so does what they start.
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -47,7 +47,7 @@ class KnownLayers:
 
 
 def unpack_images(data: Path, engine: str, folder: Path) -> Path:
-    """Unpack `image/` of an engine's data root, and give the folder of its driver."""
+    """Unpack `image/` of an engine's data root, and return the folder of its driver."""
     with tarfile.open(data / engine / "data-root.tar") as archive:
         members = [member for member in archive if member.name.removeprefix("./").startswith("image/")]
         unpack(archive, folder, members)
@@ -60,6 +60,6 @@ def open_images(folder: Path) -> ImageStore:
 
 
 def said(data: Path, engine: str) -> list[dict[str, Any]]:
-    """Give what the daemon answered when it was asked for all its images."""
+    """Return what the daemon answered when it was asked for all its images."""
     answer: list[dict[str, Any]] = json.loads((data / engine / "api" / "images-all.json").read_bytes())
     return answer

@@ -19,7 +19,7 @@ def sha256(data: bytes) -> str:
 
 
 def broken(root: Path) -> list[str]:
-    """Say what does not hold; nothing for a store that is right and that nobody uses."""
+    """Return what does not hold; nothing for a store that is right and that nobody uses."""
     with closing(sqlite3.connect(root / "metadata.db")) as database:
         database.row_factory = sqlite3.Row
         return [

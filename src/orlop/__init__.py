@@ -188,7 +188,7 @@ def open(  # noqa: A001 - orlop.open reads as what it does
 
 
 def default_root() -> str:
-    """Give the root that the command line takes where none is named and ``ORLOP_ROOT`` is not set."""
+    """Return the root that the command line takes where none is named and ``ORLOP_ROOT`` is not set."""
     from platformdirs import user_data_dir  # noqa: PLC0415 - only where it is asked for
 
     return user_data_dir("orlop", appauthor=False)

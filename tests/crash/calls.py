@@ -140,7 +140,7 @@ def plain(name: str, *, of_directory: bool = False) -> str:
 
 
 def supported() -> bool:
-    """Say whether this kind of machine is known."""
+    """Return whether this kind of machine is known."""
     return sys.platform == "linux" and platform.machine() in _NUMBERS
 
 
@@ -192,7 +192,7 @@ def watched(
 
 
 def _install(*, closes: bool) -> int:
-    """Let every changing call of this process wait for an answer; give the descriptor on which they are told."""
+    """Make every changing call of this process wait for an answer; return the descriptor on which they are told."""
     machine = platform.machine()
     numbers = dict(_NUMBERS[machine])
     seccomp, control = numbers.pop("seccomp"), numbers.pop("ioctl")
@@ -291,7 +291,7 @@ class _Supervisor:
             os.close(copy)
 
     def _call(self, thread: int, name: str, arguments: list[int]) -> Call | None:
-        """Say what is about to happen, or nothing where it is elsewhere."""
+        """Return what is about to happen, or nothing where it is elsewhere."""
         if name in {"sync", "msync"}:
             raise NotImplementedError(f"{name} is not known to the harness")
         if name in _BY_DESCRIPTOR:

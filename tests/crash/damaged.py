@@ -78,6 +78,6 @@ def log(place: Path) -> None:
 
 
 def contents_of_blobs(root: Path) -> set[bytes]:
-    """Give what all blobs of a store hold, in their place or set aside by a repair."""
+    """Return what all blobs of a store hold, in their place or set aside by a repair."""
     folders = (root / "blobs" / "sha256", root / "quarantine")
     return {path.read_bytes() for folder in folders if folder.is_dir() for path in folder.iterdir()}

@@ -76,7 +76,7 @@ class _Failure:
         return name in _GROWING if self.error == errno.ENOSPC else name not in {"flock", "close"}
 
     def must_be_told(self, call: Call) -> bool:
-        """Say whether bytes or names that were promised may be missing for it."""
+        """Return whether bytes or names that were promised may be missing for it."""
         if self.error in {errno.EINTR, _SHORT}:
             return False  # the call is made again
         if any(name in call.path for name in ("metadata.db", "rows.db", ".rows")):
@@ -93,7 +93,7 @@ class _Failure:
 
 
 def failing_everywhere(stage: Stage) -> Count:
-    """Let calls fail, look at what is said and left, finish; raises AssertionError where something is not right."""
+    """Make calls fail, look at what is said and left, finish; raises AssertionError where something is not right."""
     stage.note_before()
     ended = stage.watched(closes=True)
     stage.note_after(ended.status)
@@ -147,7 +147,7 @@ def _failures(calls: list[Call]) -> Iterator[_Failure]:
 
 
 def _kind(call: Call) -> tuple[str, ...]:
-    """Give what two calls have in common that do the same with files of the same kind."""
+    """Return what two calls have in common that do the same with files of the same kind."""
     return call.name, *(re.sub(r"[0-9a-f]{8,}(\.[0-9]+)?", "#", path) for path in (call.path, call.other))
 
 

@@ -262,7 +262,7 @@ def places_in_log(path: Path, size: int) -> list[Place]:
 
 
 def faults(bench: Bench, name: str, ran: Ran, *, known: bool, backup: list[object]) -> Iterator[str]:
-    """Say what is wrong with a run on a damaged store; ``known`` says whether `fsck` finds the damage."""
+    """Yield what is wrong with a run on a damaged store; ``known`` says whether `fsck` finds the damage."""
     expected = bench.expected[name]
     if ran.status not in {0, *_REFUSALS} or "Traceback" in ran.said or "unexpected" in ran.said:
         yield f"it ended with {ran.status}: {ran.said[-400:]}"

@@ -24,7 +24,7 @@ UNSUPPORTED: Final = not supported() and not IN_CI
 def run(
     module: str, *names: str, tell: Callable[[str, object], None] | None = None, patch: str = ""
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Run a harness for scenarios and give what it counted; an error of it is raised with all that it said.
+    """Run a harness for scenarios and return what it counted; an error of it is raised with all that it said.
 
     Args:
         module: its name in this folder.

@@ -67,7 +67,7 @@ def kill_at(moment: int, _: Call, number: int) -> Verdict:
 
 
 def moments(stage: Stage, count: Count, *, status: int = 0) -> list[int]:
-    """Run the command to its end, and give the numbers of the steps before which it shall be killed."""
+    """Run the command to its end, and return the numbers of the steps before which it shall be killed."""
     found: list[int] = []
     known: set[str] = set()
     pages = 0

@@ -94,7 +94,7 @@ class _Step:
 
 
 def _states(stage: Stage, calls: list[Call], chance: Random, count: Count) -> Iterator[tuple[_Step, Tree]]:
-    """Give the states in which the disk may be, each once, and all of those in which it may be at the end."""
+    """Yield the states in which the disk may be, each once, and all of those in which it may be at the end."""
     stage.reset()
     disk = Disk(stage.place)
     losses = [Loss(), NoLoss(), LostData(), ZeroData(), LostNames(), *[RandomLoss(chance)] * _RANDOM]

@@ -39,7 +39,7 @@ def packed(name: str, layers: list[bytes]) -> bytes:
 
 
 def whole(body: bytes) -> bool:
-    """Say whether an archive has all the layers that its configs name."""
+    """Return whether an archive has all the layers that its configs name."""
     with tarfile.open(fileobj=io.BytesIO(body)) as tar:
         files = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
         content = {name: file.read() for name, file in files.items() if file is not None}

@@ -46,7 +46,7 @@ class Folder:
     sure: int = 0
 
     def at(self, time: int) -> dict[str, File | Folder]:
-        """Give the names as they were at a time."""
+        """Return the names as they were at a time."""
         names = dict(self.names)
         for when, name, target in self.changes:
             if when > time:
@@ -76,12 +76,12 @@ class Loss:
     name = "everything that was not synced"
 
     def names_until(self, folder: Folder, now: int) -> int:
-        """Say until when the names of a directory are on disk."""
+        """Return until when the names of a directory are on disk."""
         del now
         return folder.sure
 
     def content(self, file: File) -> bytes:
-        """Say what a file holds."""
+        """Return what a file holds."""
         return file.content
 
 
@@ -178,13 +178,13 @@ class Disk:
         _read(self._root, top)
 
     def apply(self, call: Call) -> None:
-        """Let a call happen."""
+        """Apply a call."""
         self._now += 1
         if call.name not in _SILENT:
             getattr(self, f"_{call.name}")(call)
 
     def tree(self, loss: Loss) -> Tree:
-        """Give what is there when the power goes now, without the files whose content does not matter."""
+        """Return what is there when the power goes now, without the files whose content does not matter."""
         times = self._times(loss)
         found: Tree = {}
         waiting: list[tuple[str, File | Folder]] = [(".", self._root)]
@@ -213,7 +213,7 @@ class Disk:
         return times
 
     def _folders(self) -> Iterator[Folder]:
-        """Give all directories that there are or were."""
+        """Yield all directories that there are or were."""
         known: dict[int, Folder] = {}
         waiting: list[Folder] = [self._root]
         while waiting:

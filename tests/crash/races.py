@@ -55,7 +55,7 @@ class Outcome(NamedTuple):
 
 
 def races() -> dict[str, tuple[Scenario, Scenario]]:
-    """Give pairs of commands by name; what there is before, the first one says."""
+    """Return pairs of commands by name; what there is before, the first one says."""
     known = scenarios.scenarios()
     load, gc, piped = known["load"], known["gc"], known["load from a pipe"]
     again, rmi = known["load again"], known["rmi"]
@@ -85,7 +85,7 @@ def _empty(_: Path) -> None:
 
 
 def raced_everywhere(first: Stage, second: Stage) -> Count:
-    """Let the two race; raises AssertionError where something is not right."""
+    """Race the two; raises AssertionError where something is not right."""
     count = Count()
     possible = [_one_after_the_other(*order) for order in ((first, second), (second, first))]
     possible[1] = possible[1]._replace(first=possible[1].second, second=possible[1].first)
@@ -97,7 +97,7 @@ def raced_everywhere(first: Stage, second: Stage) -> Count:
 
 
 def _moments(stage: Stage, count: Count) -> list[int]:
-    """Give the numbers of the steps before which the other may come; of pages written in a row only the first."""
+    """Return the numbers of the steps before which the other may come; of pages written in a row only the first."""
     stage.reset()
     calls = stage.watched().calls
     count.steps = len(calls)
@@ -116,7 +116,7 @@ def _outcome(stage: Stage, first: int, second: int) -> Outcome:
 
 
 def race(first: Stage, second: Stage, moment: int, possible: list[Outcome], count: Count) -> None:
-    """Let the second command come before a step of the first."""
+    """Run the second command before a step of the first."""
     first.reset()
     runner = _Runner(second)
 
@@ -176,7 +176,7 @@ class _Runner:
 
 
 def _works(pid: int) -> bool:
-    """Say whether one of a process's threads does something, or is just about to."""
+    """Return whether one of a process's threads does something, or is just about to."""
     states = set()
     for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
         with suppress(OSError):  # a thread that has ended

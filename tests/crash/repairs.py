@@ -60,7 +60,7 @@ REPAIR: Final = Scenario("fsck", ("fsck", "--repair", "--from", str(MULTI), "--f
 
 
 def _usable(root: Path) -> dict[str, bytes]:
-    """Give every image that can be saved, as it is saved. A copy is looked at: a look lets unneeded layers go."""
+    """Return every image that can be saved, as it is saved. A copy is looked at: a look lets unneeded layers go."""
     copy = root.with_name("looked-at")
     scenarios.copy_tree(root, copy)
     found: dict[str, bytes] = {}

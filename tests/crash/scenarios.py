@@ -83,7 +83,7 @@ class Scenario:
     library: Callable[[ImageService], object] | None = None
 
     def is_of(self, words: Sequence[str]) -> bool:
-        """Say whether it is about the command that these words call."""
+        """Return whether it is about the command that these words call."""
         return self.arguments[: len(words)] == tuple(words)
 
 
@@ -158,7 +158,7 @@ def _garbage(place: Path) -> None:
 
 
 def scenarios() -> dict[str, Scenario]:
-    """Give all of them by name."""
+    """Return all of them by name."""
     loaded = _loaded(MULTI)
     found = [
         Scenario("first load", ("load", "-i", str(MULTI))),
@@ -251,7 +251,7 @@ class Stage:
         self.undisturbed = tidied(self)
 
     def look(self, place: Path, where: str, *, saved: bool = True, done: bool = False) -> Seen:
-        """Give what a user sees: the old state or the new one, if it is ``done`` the new one; and nothing is wrong."""
+        """Return what a user sees: the old state or the new one (if ``done`` the new one), with nothing wrong."""
         try:
             found = seen(place, saved=saved and not self.scenario.damaged)
         except OrlopError as error:
@@ -265,7 +265,7 @@ class Stage:
         return found
 
     def finish(self, found: Seen, where: str) -> None:
-        """Give the same command once more, after which there is what it would have done at once, and no garbage."""
+        """Run the same command once more, after which there is what it would have done at once, and no garbage."""
         status, said = self.command()
         assert status == self.scenario.ends or (found == self.after and status == self.scenario.again), (where, said)
         left = tidied(self)
@@ -293,12 +293,12 @@ class Stage:
             raise AssertionError(msg) from error
 
     def command(self, *arguments: str) -> tuple[int, str]:
-        """Run the command, or another one, undisturbed; give its exit status and what it says."""
+        """Run the command, or another one, undisturbed; return its exit status and what it says."""
         status = os.waitstatus_to_exitcode(os.waitpid(self.begin(*arguments), 0)[1])
         return status, self.said()
 
     def begin(self, *arguments: str) -> int:
-        """Begin the command, or another one, in a process of its own; give its number."""
+        """Begin the command, or another one, in a process of its own; return its number."""
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
@@ -309,7 +309,7 @@ class Stage:
         return pid
 
     def said(self) -> str:
-        """Give what the last command wrote."""
+        """Return what the last command wrote."""
         return (self.folder / self.transcript).read_text()
 
     def _act_alone(self, *arguments: str) -> int:
@@ -335,7 +335,7 @@ class Stage:
 
     @contextmanager
     def _standard_streams(self) -> Iterator[None]:
-        """Let the command write to a file, and read from a pipe that holds what it wants."""
+        """Connect the command to a file that it writes, and to a pipe that holds what it wants."""
         streams = [os.dup(number) for number in range(3)]
         said = os.open(self.folder / self.transcript, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         os.dup2(said, 1)
@@ -360,7 +360,7 @@ class Stage:
 
 @contextmanager
 def staged(scenario: Scenario) -> Iterator[Stage]:
-    """Give a stage for a scenario, in memory where that is possible: what is lost with it is no loss."""
+    """Return a stage for a scenario, in memory where that is possible: what is lost with it is no loss."""
     shared = "/dev/shm"
     with tempfile.TemporaryDirectory(prefix="orlop-crash-", dir=shared if os.access(shared, os.W_OK) else None) as path:
         stage = Stage(scenario, Path(path))
@@ -374,14 +374,14 @@ def copy_tree(source: Path, target: Path) -> None:
 
 
 def serious(place: Path) -> list[str]:
-    """Say what is wrong with the stores in a place, but for what the next operations clean up."""
+    """Return what is wrong with the stores in a place, but for what the next operations clean up."""
     # Layers that only the lease of a dead process keeps are garbage as well.
     allowed = ("left behind", "no row", "nothing needs it")
     return [line for root in roots(place) for line in _broken(root) if not any(word in line for word in allowed)]
 
 
 def _broken(root: Path) -> list[str]:
-    """Say what is wrong with a store, or with its database alone where that is damaged itself."""
+    """Return what is wrong with a store, or with its database alone where that is damaged itself."""
     if log_fault(str(root / "metadata.db")) is None:
         with suppress(sqlite3.DatabaseError):
             return broken(root)
@@ -389,12 +389,12 @@ def _broken(root: Path) -> list[str]:
 
 
 def _subject(line: str) -> str:
-    """Give what something is wrong with."""
+    """Return what something is wrong with."""
     return line.rpartition(": ")[0]
 
 
 def roots(place: Path) -> list[Path]:
-    """Give the stores in a place, but for those that are about to be made."""
+    """Return the stores in a place, but for those that are about to be made."""
     found = []
     for path in sorted(place.iterdir()):
         rows = path / "metadata.db"
@@ -405,7 +405,7 @@ def roots(place: Path) -> list[Path]:
 
 
 def seen(place: Path, *, saved: bool = True) -> Seen:
-    """Give all that a user sees: other files, and the images of each store that has any; these can all be saved."""
+    """Return all that a user sees: other files, and the images of each store that has any; these can all be saved."""
     files = [path for path in sorted(place.iterdir()) if path.is_file() and not path.name.startswith(".orlop-")]
     found: list[tuple[object, ...]] = [(path.name, path.read_bytes()) for path in files]
     for root in roots(place):
@@ -430,7 +430,7 @@ def _images(root: Path, *, saved: bool) -> list[object]:
 
 
 def tree(place: Path, *, nameless: bool = True) -> dict[str, bytes | None]:
-    """Give every file and directory as it lies on disk; files in passing lose names that say nothing, if wanted."""
+    """Return every file and directory as it lies on disk; files in passing lose names that say nothing, if wanted."""
     found: dict[str, bytes | None] = {}
     passing: list[tuple[str, bytes]] = []
     for folder, folders, files in os.walk(place):
@@ -453,7 +453,7 @@ def tree(place: Path, *, nameless: bool = True) -> dict[str, bytes | None]:
 
 
 def mark(place: Path) -> str:
-    """Give a short text that differs where the tree does."""
+    """Return a short text that differs where the tree does."""
     digest = hashlib.sha256()
     for name, content in sorted(tree(place).items()):
         digest.update(f"{name}\0{-1 if content is None else len(content)}\0".encode())
@@ -462,7 +462,7 @@ def mark(place: Path) -> str:
 
 
 def settled(place: Path) -> dict[str, object]:
-    """Give the tree of a place in which nobody works, with rows in the place of databases."""
+    """Return the tree of a place in which nobody works, with rows in the place of databases."""
     found: dict[str, object] = {}
     for name, content in tree(place).items():
         if name.endswith("/metadata.db"):
@@ -473,7 +473,7 @@ def settled(place: Path) -> dict[str, object]:
 
 
 def tidied(stage: Stage) -> dict[str, object]:
-    """Remove what is garbage, and give what is left; nothing may be wrong with it."""
+    """Remove what is garbage, and return what is left; nothing may be wrong with it."""
     for path in roots(stage.place):
         with orlop.open(path) as images:
             images.gc()
@@ -498,6 +498,6 @@ def _rows(path: Path) -> list[str]:
 
 
 def chosen(names: Sequence[str]) -> list[Scenario]:
-    """Give the scenarios with these names, or all."""
+    """Return the scenarios with these names, or all."""
     known = scenarios()
     return [known[name] for name in names] if names else list(known.values())

@@ -31,7 +31,7 @@ SIZE = 8 * MIB
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a real file system that is small."""
+    """Return a real file system that is small."""
     need_mounts()
     place = tmp_path / "disk"
     place.mkdir()

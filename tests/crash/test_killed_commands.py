@@ -41,7 +41,7 @@ def test_the_steps_of_all_commands_are_found(record_property):
 
 
 def commands(group: DeclaredGroup, *above: str) -> dict[str, str]:
-    """Give where each command is, by the words that call it."""
+    """Return where each command is, by the words that call it."""
     found: dict[str, str] = {}
     for name, place in group.places.items():
         command = group.find(name)

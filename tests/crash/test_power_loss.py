@@ -59,7 +59,7 @@ def test_a_loss_of_power_shows_what_is_not_synced(patch, told):
 
 
 def traced(tmp_path: Path, calls: str, *arguments: object) -> list[tuple[str, list[str]]]:
-    """Run orlop under strace; give each call that went well, in the order of their beginnings, with its paths."""
+    """Run orlop under strace; return each call that went well, in the order of their beginnings, with its paths."""
     need_tracing()
     log = tmp_path / "trace"
     command = ["strace", "-f", "-y", "-s", "4096", "-e", f"trace={calls}", "-o", str(log), str(ORLOP)]

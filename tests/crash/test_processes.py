@@ -41,7 +41,7 @@ def join(root: Path, number: int, seconds: float) -> subprocess.Popen[str]:
 
 
 def go(member: subprocess.Popen[str]) -> None:
-    """Give it the line."""
+    """Send it the line."""
     assert member.stdin is not None
     member.stdin.write("go\n")
     member.stdin.flush()
@@ -70,7 +70,7 @@ def test_eight_processes_at_once_leave_a_store_that_is_right(
 
 
 def kill_others(root: Path, until: float) -> int:
-    """Let further processes take part and kill them at work; give how many."""
+    """Start further processes and kill them at work; return how many."""
     chance = random.Random(0)
     killed = 0
     while time.monotonic() < until:

@@ -51,7 +51,7 @@ class Crowd:
     guard: threading.Lock = field(default_factory=threading.Lock)
 
     def works(self) -> dict[str, tuple[Callable[[random.Random], tuple[int, bool]], set[int]]]:
-        """Give what is done by name: the work, which gives a status and whether all was well, and the statuses."""
+        """Return what is done by name: the work, which gives a status and whether all was well, and the statuses."""
         return {
             "load": (self._load, {200}),
             "list": (lambda _: self._asked("GET", "/images/json?all=1"), {200}),
@@ -118,7 +118,7 @@ def hang_up(path: str, archive: bytes, part: float) -> None:
 
 
 def leases(root: Path) -> list[Any]:
-    """Give what leases protect."""
+    """Return what leases protect."""
     with closing(sqlite3.connect(root / "metadata.db")) as database, database:
         found = database.execute("SELECT lease, digest FROM lease").fetchall()
     database.close()
@@ -126,7 +126,7 @@ def leases(root: Path) -> list[Any]:
 
 
 def kept(server: Served) -> dict[str, list[str]]:
-    """Give what nobody should find once all clients have gone."""
+    """Return what nobody should find once all clients have gone."""
     root = server.orlop.root
     left = {name: [file.name for file in (root / name).iterdir()] for name in ("ingest", "trash")}
     held = [str(row) for row in leases(root)]
@@ -135,17 +135,17 @@ def kept(server: Served) -> dict[str, list[str]]:
 
 
 def blobs(server: Served) -> set[str]:
-    """Give the names of all content."""
+    """Return the names of all content."""
     return {file.name for file in (server.orlop.root / "blobs" / "sha256").iterdir()}
 
 
 def rest(server: Served) -> Counter[str]:
-    """Give the files that a server has open, by kind; but the database is open in each thread, and there are few."""
+    """Return the files that a server has open, by kind; but the database is open in each thread, and there are few."""
     return Counter(path.partition(":")[0] for path in server.descriptors() if "/metadata.db" not in path)
 
 
 def settled(what: Callable[[], Any], *, seconds: float = 60) -> Any:
-    """Wait until there is nothing any more, and give what there still is."""
+    """Wait until there is nothing any more, and return what there still is."""
     deadline = time.monotonic() + seconds
     while (found := what()) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -294,7 +294,7 @@ def escaped_config() -> bytes:
 
 
 def content(made: Files | bytes) -> bytes:
-    """Give an archive as a tar, or whatever its bytes are."""
+    """Return an archive as a tar, or whatever its bytes are."""
     if isinstance(made, bytes):
         return made
     return tars.tar(tars.files(made))

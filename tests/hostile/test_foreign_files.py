@@ -63,7 +63,7 @@ CASES = [*itertools.product(DIRECTORIES + FILES, KINDS)]
 
 
 def say_into(descriptor: int) -> None:
-    """Let all that this process says go into a file."""
+    """Redirect all that this process says into a file."""
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(descriptor, number)
         setattr(sys, name, os.fdopen(number, "w", closefd=False))

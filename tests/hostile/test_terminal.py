@@ -32,7 +32,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u20
 
 
 def shown(*words: str | Path, feed: bytes | None = None, folder: Path | None = None) -> str:
-    """Run ``orlop`` with a terminal for its output and its errors, and give what that was sent."""
+    """Run ``orlop`` with a terminal for its output and its errors, and return what that was sent."""
     master, slave = pty.openpty()
     attributes = termios.tcgetattr(slave)
     attributes[1] &= ~termios.OPOST  # a terminal's own line ends are not what is looked at

@@ -45,7 +45,7 @@ class Client(Program):
 
 @contextmanager
 def serving(orlop: Orlop, *options: str | Path) -> Iterator[list[str]]:
-    """Serve a store, and give the places where."""
+    """Serve a store, and return the places where."""
     argv = [*orlop.argv, "serve", *map(str, options)]
     process = subprocess.Popen(argv, stderr=subprocess.PIPE, env=environment(), text=True)
     try:

@@ -89,7 +89,7 @@ class Shown(NamedTuple):
     errors: str
 
     def lines(self) -> Counter[str]:
-        """Give its lines."""
+        """Return its lines."""
         return Counter([f"status {self.status}", *self.out.splitlines(), *self.errors.splitlines()])
 
     def without(self, patterns: list[str]) -> tuple[int, list[str], list[str]]:
@@ -111,7 +111,7 @@ def differences() -> dict[str, list[str]]:
 
 
 def command_of(key: str) -> str:
-    """Give the command of a step."""
+    """Return the command of a step."""
     return key.rpartition(": ")[2] if re.match(r"[a-z ]+, \d+: ", key) else key
 
 
@@ -322,7 +322,7 @@ def show(docker: Docker, step: Step) -> Shown:
 
 
 def on_screen(text: str) -> str:
-    """Give the lines that stay on a terminal, as docker moves its cursor: up, erase the line, write, down."""
+    """Return the lines that stay on a terminal, as docker moves its cursor: up, erase the line, write, down."""
     lines, at = [""], 0
     for token in re.findall(r"\x1b\[\d*[A-Z]|\r|\n|[^\x1b\r\n]+", text):
         if token == "\n" or (token.startswith("\x1b") and token.endswith("B")):
@@ -362,7 +362,7 @@ def unnamed(answer: Shown, ids: list[str]) -> Shown:
 
 
 def step_key(name: str, number: int, step: Step) -> str:
-    """Say which step it is, in the words of the table."""
+    """Return which step it is, in the words of the table."""
     command = step.command
     for archive in ARCHIVES:
         command = command.replace(quote(str(archive)), archive.name)
@@ -430,7 +430,7 @@ def test_docker_hears_the_same_of_what_another_client_does(docker: Docker, tmp_p
 
 
 def heard(docker: Docker, work: Callable[[Docker], None]) -> str:
-    """Do some work, and give what a client that listens meanwhile prints, without the times."""
+    """Do some work, and return what a client that listens meanwhile prints, without the times."""
     argv = [*docker.argv, *EVENTS.split(), "--since", f"{time.time():.9f}"]
     process = subprocess.Popen(argv, env=docker.env, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

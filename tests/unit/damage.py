@@ -53,7 +53,7 @@ def sql(root: Path, *statements: str) -> None:
 
 
 def ask(root: Path, statement: str) -> list[tuple[object, ...]]:
-    """Give rows."""
+    """Return rows."""
     with closing(sqlite3.connect(root / "metadata.db")) as database:
         return database.execute(statement).fetchall()
 
@@ -178,7 +178,7 @@ def truncate(path: Path) -> None:
 
 
 def swap(one: Path, other: Path) -> None:
-    """Give two files each other's name."""
+    """Swap the names of two files."""
     aside = one.with_name("aside")
     one.rename(aside)
     other.rename(one)

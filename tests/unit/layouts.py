@@ -81,7 +81,7 @@ class Layout:
         changes: dict[str, Any] | None = None,
         **more: Any,
     ) -> dict[str, Any]:
-        """Add an image with a layer for each file name, and give the descriptor of its manifest."""
+        """Add an image with a layer for each file name, and return the descriptor of its manifest."""
         tars = [layer_tar(name) for name in names]
         config: dict[str, Any] = {"architecture": architecture, "os": "linux"}
         if variant:

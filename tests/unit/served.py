@@ -141,7 +141,7 @@ def serving(
 
 @contextmanager
 def served(images: orlop.ImageService, folder: Path, **how: Any) -> Iterator[Client]:
-    """Serve a store on a Unix socket for a block, and give a client."""
+    """Serve a store on a Unix socket for a block, and return a client."""
     path = str(folder / "api.sock")
     with serving(images, f"unix://{path}", **how):
         yield Client(path)

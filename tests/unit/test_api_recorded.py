@@ -87,7 +87,7 @@ def keyed(value: Any, by: str) -> Any:
 
 
 def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[str]:
-    """Say where two documents differ, by paths such as ``RootFS.Layers.0``; the order of keys counts too."""
+    """Yield where two documents differ, by paths such as ``RootFS.Layers.0``; the order of keys counts too."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key in {**theirs, **ours}:
             if key in ours and key in theirs:
@@ -104,7 +104,7 @@ def differences(ours: Any, theirs: Any, path: str = "") -> Iterator[str]:
 
 
 def requests_of(folder: Path, version: str) -> Iterator[tuple[str, str, int, str]]:
-    """Give the requests that the files of an `api/` folder answer, with statuses and bodies."""
+    """Yield the requests that the files of an `api/` folder answer, with statuses and bodies."""
     for file in sorted(folder.iterdir()):
         kind, _, image = file.stem.partition("-")
         if file.stem in LISTS:

@@ -107,7 +107,7 @@ ANSWERS: dict[str, Callable[[ApiVersion], Any]] = {
 
 
 def changes(before: Any, after: Any, path: str = "") -> Iterator[str]:
-    """Say how two documents differ: `+ key`, `- key`, and `~ key` for another value."""
+    """Yield how two documents differ: `+ key`, `- key`, and `~ key` for another value."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in {**before, **after}:
             inner = f"{path}.{key}".lstrip(".")

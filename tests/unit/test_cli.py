@@ -278,7 +278,7 @@ def test_steps_without_a_time_have_no_age(orlop: Callable[..., Result], one_imag
 
 @pytest.fixture
 def one_image(tmp_path: Path) -> Callable[..., Path]:
-    """Give what writes an archive of an image without layers, with these steps."""
+    """Return what writes an archive of an image without layers, with these steps."""
 
     def write(name: str, history: list[dict[str, object]]) -> Path:
         config = json.dumps({"rootfs": {"type": "layers"}, "history": history}).encode()

@@ -77,7 +77,7 @@ def close(stream: IO[bytes] | None) -> None:
 
 @pytest.fixture
 def terminal(env: dict[str, str]) -> Callable[..., tuple[int, str]]:
-    """Give what runs orlop on a terminal and returns its status and what the terminal got."""
+    """Return what runs orlop on a terminal and returns its status and what the terminal got."""
 
     need_terminals()
 
@@ -199,7 +199,7 @@ def test_texts_of_an_image_do_not_steer_a_terminal(
 
 
 def closed_pipe() -> int:
-    """Give the end to write to of a pipe that nobody reads."""
+    """Return the end to write to of a pipe that nobody reads."""
     reading, writing = os.pipe()
     os.close(reading)
     return writing
@@ -357,7 +357,7 @@ main()
 
 
 def endless_archive(*, compressed: bool) -> bytes:
-    """Give the beginning of an archive with one layer of many gibibytes."""
+    """Return the beginning of an archive with one layer of many gibibytes."""
     import zlib
 
     member, file = TarInfo("layer/layer.tar"), TarInfo("file")

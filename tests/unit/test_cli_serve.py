@@ -47,7 +47,7 @@ class Served:
         self.first = self.process.stderr.readline()
 
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Ask it to end, and give its status and what else it said."""
+        """Ask it to end, and return its status and what else it said."""
         self.process.send_signal(number)
         _, said = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, said
@@ -216,7 +216,7 @@ def test_requests_are_logged(tmp_path, data):
 
 
 def certify(folder: Path, name: str) -> str:
-    """Put a new certificate and its key in the place of the old ones, and give the certificate."""
+    """Put a new certificate and its key in the place of the old ones, and return the certificate."""
     kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}"]
     files = ["-keyout", "key.pem", "-out", "cert.pem"]
     subprocess.run([need("openssl"), "req", "-x509", *kind, *files], cwd=folder, check=True, capture_output=True)

@@ -17,7 +17,7 @@ MANY = b"x" * (9 << 20)
 
 @pytest.fixture
 def no_threads():
-    """Let no thread start: there is no room for a stack of that size."""
+    """Prevent threads from starting: there is no room for a stack of that size."""
     usual = threading.stack_size(1 << 50)
     yield
     threading.stack_size(usual)

@@ -27,7 +27,7 @@ def root(whole: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fail(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, str], None]:
-    """Let a call of the system fail for files whose path holds some text."""
+    """Make a call of the system fail for files whose path holds some text."""
 
     def failing(name: str, number: int, where: str) -> None:
         call = getattr(os, name)

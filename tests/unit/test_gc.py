@@ -81,7 +81,7 @@ def root(data: Path, tmp_path: Path) -> Path:
 
 
 def files(root: Path) -> dict[str, str]:
-    """Give everything but the database: directories, what files hold, where links lead."""
+    """Return everything but the database: directories, what files hold, where links lead."""
     found = {}
     for folder, folders, names in os.walk(root):
         for path in (Path(folder) / name for name in (*folders, *names)):
@@ -97,7 +97,7 @@ def rows(root: Path) -> list[str]:
 
 
 def size(root: Path) -> int:
-    """Give the bytes of all files but the database."""
+    """Return the bytes of all files but the database."""
     return sum(
         path.lstat().st_size
         for path in root.rglob("*")

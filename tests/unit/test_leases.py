@@ -27,7 +27,7 @@ def store(tmp_path):
 
 
 def move(store: Store) -> Path:
-    """Let every write fail: the store is no longer where it was opened. Gives where it is."""
+    """Make every write fail: the store is no longer where it was opened. Return where it is."""
     return Path(store.root).rename(f"{store.root}-moved")
 
 

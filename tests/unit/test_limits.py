@@ -222,7 +222,7 @@ def test_limits_are_no_negative_numbers() -> None:
 
 @pytest.fixture
 def said(capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., tuple[int, str, str]]:
-    """Run a command line, and give its status and what it printed."""
+    """Run a command line, and return its status and what it printed."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
         status = run(arguments)

@@ -37,7 +37,7 @@ class Shop:
     def image(
         self, name: str, layers: str, *tags: str, used: int = 0, parent: str | None = None, label: str | None = None
     ) -> str:
-        """Make an image whose layers are named by letters; give its ID."""
+        """Make an image whose layers are named by letters; return its ID."""
         self._clock[0] = (NOW + used) * SECOND
         below = None
         handles = []
@@ -66,7 +66,7 @@ class Shop:
         return str(image)
 
     def reasons(self, **rules: Any) -> dict[str, str]:
-        """Give why each image goes or stays, in a dry run, by its author's letter."""
+        """Return why each image goes or stays, in a dry run, by its author's letter."""
         report = self.images.prune(dry_run=True, **rules)
         return {
             str(self.store.images.get(one.id).v1.author): f"{'-' if one.goes else '+'}{one.reason}"

@@ -560,7 +560,7 @@ class TestMove:
 
 
 def far_away(monkeypatch: pytest.MonkeyPatch, root: Path, target: Path) -> None:
-    """Let a target be on another file system."""
+    """Pretend that a target is on another file system."""
     rename = os.rename
 
     def other(source: str, goal: str, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:

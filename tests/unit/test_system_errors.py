@@ -36,7 +36,7 @@ def root(data, tmp_path):
 
 @pytest.fixture
 def fail(monkeypatch: pytest.MonkeyPatch) -> Fail:
-    """Let a call of the system fail for names that end in some text, and note which did."""
+    """Make a call of the system fail for names that end in some text, and note which did."""
 
     def failing(name: str, number: int, end: str) -> list[str]:
         call, failed = getattr(os, name), []

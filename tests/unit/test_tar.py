@@ -79,7 +79,7 @@ def read(data: bytes, limits: Limits = Limits()) -> tuple[list[TarEntry], list[b
 
 
 def scan(data: bytes, piece: int = 1 << 20, limits: Limits = Limits()) -> list[TarEntry]:  # noqa: B008 - frozen
-    """Feed the scanner, and give what its table of contents says."""
+    """Feed the scanner, and return what its table of contents says."""
     sink = io.BytesIO()
     writer = TocWriter(sink)
     scanner = TarScanner(headers=writer.add, limits=limits)

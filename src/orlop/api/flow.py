@@ -55,19 +55,19 @@ class Upload:
         await self._room.wait()
 
     def end(self) -> None:
-        """Say that there is no more."""
+        """End the stream: there is no more."""
         with self._changed:
             self._ended = True
             self._changed.notify()
 
     def fail(self, error: OrlopError) -> None:
-        """Say that the rest will not come; reading raises the error."""
+        """End the stream early: the rest will not come, and reading raises the error."""
         with self._changed:
             self._error = self._error or error
             self._changed.notify()
 
     def read(self, size: int = -1, /) -> bytes:
-        """Give at most ``size`` bytes, or all; nothing at the end. Blocks until there is a piece, or no more.
+        """Return at most ``size`` bytes, or all; nothing at the end. Blocks until there is a piece, or no more.
 
         Raises:
             OrlopError: the body does not come whole.
@@ -86,11 +86,11 @@ class Upload:
         return data
 
     def stream(self) -> BinaryIO:
-        """Give it as a binary stream."""
+        """Return it as a binary stream."""
         return cast("BinaryIO", self)
 
     def close(self) -> None:
-        """Say that nobody reads any more: what comes is dropped, and who puts does not wait."""
+        """Stop reading: what comes is dropped, and writers do not wait."""
         with self._changed:
             self._closed = True
             self._chunks.clear()
@@ -154,31 +154,31 @@ class Download:
                 self._add(chunk)
 
     def end(self) -> None:
-        """Say that there is no more."""
+        """End the stream: there is no more."""
         with self._changed:
             self._ended = True
             self._wake()
 
     def fail(self, error: BaseException) -> None:
-        """Say that the rest will not come; who goes through it gets the error after what came before."""
+        """End the stream early: readers get the error after what came before."""
         with self._changed:
             self._error = error
             self._ended = True
             self._wake()
 
     def unheard(self) -> BaseException | None:
-        """Give the error that came too late for whoever goes through it, if there is one."""
+        """Return the error that came too late for whoever goes through it, if there is one."""
         return self._error
 
     def cancel(self) -> None:
-        """Say that nobody takes any more: the writer is told when it writes again."""
+        """Stop taking: the writer is told when it writes again."""
         with self._changed:
             self.cancelled = True
             self._changed.notify_all()
             self._arrived.set()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Give the bytes: large pieces as they came, small ones together."""
+        """Yield the bytes: large pieces as they came, small ones together."""
         while not self.cancelled:
             await self._arrived.wait()
             data = self._next()

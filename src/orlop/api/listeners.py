@@ -131,7 +131,7 @@ class Listener:
             raise ListenFailed(f"cannot listen on {address}: {reason}") from error
 
     def places(self) -> list[str]:
-        """Say where it listens, for people."""
+        """Return where it listens, for people."""
         return [_place(one) for one in self.sockets]
 
     def close(self) -> None:

@@ -80,7 +80,7 @@ def _printable(target: bytes) -> str:
 
 
 def counted(record: Record, receive: Receive, send: Send) -> tuple[Receive, Send]:
-    """Give the two ends of a request, which count in its record what goes through them."""
+    """Return the two ends of a request, which count in its record what goes through them."""
 
     async def counting_receive() -> Message:
         message = await receive()

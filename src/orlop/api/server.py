@@ -150,7 +150,7 @@ class Server:
         return True
 
     def _tell(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Say what the loop can tell nobody, such as that there are no descriptors left; not the same all the time."""
+        """Log what the loop can tell nobody, such as that there are no descriptors left; not the same all the time."""
         error = context.get("exception")
         if self._ending.is_set() and isinstance(error, ValueError):
             # A second after it could not accept, asyncio would do so again, though nobody listens any more.
@@ -256,7 +256,7 @@ def _renew(contexts: Iterable[RenewableContext]) -> None:
 
 
 def _share_arenas() -> None:
-    """Let threads share what the C library keeps of freed memory: with 8 pools for each core it would only grow."""
+    """Make threads share what the C library keeps of freed memory, which grows with 8 pools for each core."""
     import ctypes  # noqa: PLC0415 - only a process that serves for long needs it
 
     with suppress(AttributeError):  # other C libraries have no pools for threads

@@ -42,7 +42,7 @@ def open_members(
     progress: Progress | None = None,
     scratch: Callable[[], NewFile] | None = None,
 ) -> Iterator[Members[L]]:
-    """Open an archive, plain or compressed, in a file or a pipe, or unpacked in a directory, and give its members.
+    """Open an archive, plain or compressed, in a file or a pipe, or unpacked in a directory, and return its members.
 
     Args:
         source: a path, or an open binary file or stream, which is read from where it stands and not closed.
@@ -76,7 +76,7 @@ def open_members(
 
 
 def exporter_of(members: Members[L]) -> type[Exporter]:
-    """Say in which format an archive is, by its members.
+    """Return in which format an archive is, by its members.
 
     Raises:
         InvalidArchive: it is in none that is known, or could be read in two ways.
@@ -115,7 +115,7 @@ def exporter_of(members: Members[L]) -> type[Exporter]:
 
 
 def _is_manifest(members: Members[L]) -> bool:
-    """Say whether manifest.json is the manifest of an image and not Docker's list of images."""
+    """Return whether manifest.json is the manifest of an image and not Docker's list of images."""
     raw = members.document("manifest.json", what="the document")
     if raw.lstrip()[:1] != b"{":
         # A list of images may be long.
@@ -212,7 +212,7 @@ class _Unpacked:
         self._meter = meter
 
     def read(self, n: int, /) -> bytes:
-        """Give at most ``n`` bytes."""
+        """Return at most ``n`` bytes."""
         data = self._plain.read(n)
         self._meter.unpacked(len(data))
         return data
@@ -246,7 +246,7 @@ class _Prefixed:
         return b"".join(parts)
 
     def read(self, n: int, /) -> bytes:
-        """Give at most ``n`` bytes."""
+        """Return at most ``n`` bytes."""
         if self._rest:
             if n <= len(self._rest):
                 data, self._rest = self._rest[:n], self._rest[n:]

@@ -71,7 +71,7 @@ class DockerExporter(Exporter):
         return ArchiveContent(tuple(images), manifests).only(choice)
 
     def save(self, items: Sequence[SaveItem], *, progress: Progress | None = None) -> Iterator[bytes]:
-        """Give the bytes of an archive in this exporter's layout, see `Exporter.save`."""
+        """Yield the bytes of an archive in this exporter's layout, see `Exporter.save`."""
         if self._layout is None:
             return super().save(items, progress=progress)
         return self._layout(self._store, items).chunks(progress)
@@ -179,7 +179,7 @@ class _Configs:
         self._read: dict[str, Image] = {}
 
     def read(self, name: str) -> Image:
-        """Give the config of this name in the archive. Raises what `DockerExporter.read` raises of configs."""
+        """Return the config of this name in the archive. Raises what `DockerExporter.read` raises of configs."""
         key = self._members.key_of(name, what="the config")
         if key not in self._read:
             raw = self._members.document(name, what="the config", limit="config_size")

@@ -66,7 +66,7 @@ class Layout(ABC):
         self._sizes: dict[DiffID, int] = {}
 
     def chunks(self, progress: Progress | None = None) -> Iterator[bytes]:
-        """Give the archive's bytes; what is damaged or missing raises before the archive can look whole."""
+        """Yield the archive's bytes; what is damaged or missing raises before the archive can look whole."""
         self._read_sizes()
         self._lay_out()
         waiting: list[bytes] = []
@@ -141,7 +141,7 @@ class Layout(ABC):
         return entry
 
     def _repositories(self, tops: Sequence[str]) -> bytes | None:
-        """Give the ``repositories`` document: name → tag → what the layout calls the top layer."""
+        """Return the ``repositories`` document: name → tag → what the layout calls the top layer."""
         names: dict[str, dict[str, str]] = {}
         for item, top in zip(self._items, tops, strict=True):
             for reference in item.references:
@@ -243,7 +243,7 @@ class DockerLayout(Layout):
         return {"mediaType": _LAYER_TYPE, "size": self._sizes[diff_id], "digest": str(diff_id)}
 
     def _manifest(self, item: SaveItem, config: Digest, *, listed: bool) -> list[dict[str, object]]:
-        """Keep an image's manifest and give what the index says of it: once per name, or once where it has none."""
+        """Keep an image's manifest and return what the index says of it: once per name, or once where it has none."""
         raw = gojson.dumps(
             {
                 "schemaVersion": 2,
@@ -275,7 +275,7 @@ LAYOUTS: dict[str, type[Layout]] = {"docker": DockerLayout, "docker-20.10": Dock
 
 
 def layout(name: str) -> type[Layout]:
-    """Give a layout by its name. Raises `InvalidInput` for one that is not known."""
+    """Return a layout by its name. Raises `InvalidInput` for one that is not known."""
     try:
         return LAYOUTS[name]
     except KeyError:
@@ -284,7 +284,7 @@ def layout(name: str) -> type[Layout]:
 
 
 def member_time(created: Timestamp | None) -> int:
-    """Give the time in an archive's headers, in seconds: 0 for what lies before 1970 or after 2262."""
+    """Return the time in an archive's headers, in seconds: 0 for what lies before 1970 or after 2262."""
     return created.unix if created is not None and 0 <= created.unix_ns <= _LATEST_NS else 0
 
 

@@ -49,7 +49,7 @@ class Exporter(ABC):
     @classmethod
     @abstractmethod
     def read(cls, members: Members[L], choice: PlatformChoice) -> ArchiveContent:
-        """Say what an archive holds of what is wanted; layers are named and not read, unless the format needs it.
+        """Return what an archive holds of what is wanted; layers are named and not read, unless the format needs it.
 
         Raises:
             InvalidArchive, InvalidImage, InvalidManifest, InvalidReference, …: the archive is refused.
@@ -71,7 +71,7 @@ class Exporter(ABC):
         return commit(self._store, members, content, form=content.form or self.form)
 
     def save(self, items: Sequence[SaveItem], *, progress: Progress | None = None) -> Iterator[bytes]:
-        """Give the bytes of an archive; a damaged layer raises before its last byte is given.
+        """Yield the bytes of an archive; a damaged layer raises before its last byte is given.
 
         Raises:
             TypeError: the format is one that is only read.

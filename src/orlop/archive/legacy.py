@@ -99,7 +99,7 @@ class _Reader:
 
 
 def _read_repositories(members: Members[L], images: dict[str, ArchiveImage]) -> dict[str, list[Reference]]:
-    """Give the names of each directory's image, sorted."""
+    """Return the names of each directory's image, sorted."""
     document = gojson.loads(
         members.document("repositories", what="the document"), allow_trailing=True, keys=gojson.Keys.ONCE
     )

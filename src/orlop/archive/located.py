@@ -93,7 +93,7 @@ class Window:
         self.position = start
 
     def read(self, n: int = -1, /) -> bytes:
-        """Give at most ``n`` bytes, and fewer only at the end of the part or of the file."""
+        """Return at most ``n`` bytes, and fewer only at the end of the part or of the file."""
         if self._end is not None:
             n = self._end - self.position if n < 0 else min(n, self._end - self.position)
         try:
@@ -107,11 +107,11 @@ class Window:
         return data
 
     def seekable(self) -> bool:
-        """Say that `seek` works."""
+        """Return that `seek` works."""
         return True
 
     def tell(self) -> int:
-        """Give the position within the part."""
+        """Return the position within the part."""
         return self.position - self._start
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:

@@ -37,7 +37,7 @@ _MAX_LINKS = 40
 
 
 def member_key(name: str, limits: Limits) -> str:
-    """Give the key of a member: ``./x``, ``/x`` and ``x`` are one.
+    """Return the key of a member: ``./x``, ``/x`` and ``x`` are one.
 
     Raises:
         InvalidArchive: the name climbs out of the archive. LimitExceeded: it is too long or too deep.
@@ -104,15 +104,15 @@ class Members(ABC, Generic[L]):
         self._is_closed = False
 
     def names(self) -> Iterator[str]:
-        """Give the keys of all files and links."""
+        """Yield the keys of all files and links."""
         return iter(self._table)
 
     def has(self, name: str) -> bool:
-        """Say whether a name leads to a member."""
+        """Return whether a name leads to a member."""
         return self._find(name) is not None
 
     def document(self, name: str, *, what: str, limit: str = "manifest_size") -> bytes:
-        """Give the bytes of a JSON document, whole.
+        """Return the bytes of a JSON document, whole.
 
         Args:
             name: its name in the archive.
@@ -145,7 +145,7 @@ class Members(ABC, Generic[L]):
             raise self.limits.exceeded("json_values_total", found)
 
     def key_of(self, name: str, *, what: str) -> str:
-        """Give the key that a name leads to when all links are followed. Raises `InvalidArchive`."""
+        """Return the key that a name leads to when all links are followed. Raises `InvalidArchive`."""
         found = self._find(name)
         if found is None:
             raise self._missing(name, what)
@@ -156,11 +156,11 @@ class Members(ABC, Generic[L]):
         return self._find(name) or self._key(name)
 
     def size_of(self, name: str, *, what: str) -> int:
-        """Give how many bytes a member has, as it stands in the archive. Raises `InvalidArchive`."""
+        """Return how many bytes a member has, as it stands in the archive. Raises `InvalidArchive`."""
         return self._required(name, what).size
 
     def layer(self, name: str, *, label: str, check: Callable[[], None] | None = None) -> L:
-        """Give a member as a layer, taken, hashed and scanned; the same member gives the same layer.
+        """Return a member as a layer, taken, hashed and scanned; the same member gives the same layer.
 
         Args:
             name: its name in the archive.
@@ -197,7 +197,7 @@ class Members(ABC, Generic[L]):
 
     @contextmanager
     def reading(self, name: str, *, what: str) -> Iterator[Readable]:
-        """Give a reader of a member's bytes as they stand, unverified.
+        """Return a reader of a member's bytes as they stand, unverified.
 
         Raises:
             InvalidArchive: it is not there. ReadFailed: the archive came through a pipe, and is gone.
@@ -371,7 +371,7 @@ def read_exactly(source: Readable, size: int, name: str) -> bytes:
 
 
 def _one_at_a_time(progress: Progress) -> Progress:
-    """Let several threads tell of their progress without one meeting another in it."""
+    """Serialize the progress of several threads."""
     turn = threading.Lock()
 
     def tell(event: ProgressEvent) -> None:

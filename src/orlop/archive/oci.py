@@ -54,7 +54,7 @@ class OCIExporter(Exporter):
 
 
 def blob_name(digest: Digest, *, manifest: bool) -> str:
-    """Give the name of a member in an OCI layout."""
+    """Return the name of a member in an OCI layout."""
     del manifest
     return f"blobs/{digest.algorithm}/{digest.hex}"
 
@@ -88,7 +88,7 @@ def _settled(
 
 
 def read_images(reader: ManifestReader, tops: Iterable[Descriptor], choice: PlatformChoice) -> ArchiveContent:
-    """Give the wanted images under descriptors, their names and manifests.
+    """Return the wanted images under descriptors, their names and manifests.
 
     A name of several platforms points to the host's image, else to the first, and its digest with it; the others are
     named by the digest of their own manifest.
@@ -134,7 +134,7 @@ def read_images(reader: ManifestReader, tops: Iterable[Descriptor], choice: Plat
 def _named(
     images: dict[Digest, ArchiveImage], claims: dict[Reference, dict[Digest, _Claim]], choice: PlatformChoice
 ) -> Iterator[ArchiveImage]:
-    """Give the images with the names that they get."""
+    """Yield the images with the names that they get."""
     tags: dict[Digest, list[Reference]] = {}
     digests: dict[Digest, dict[Reference, None]] = {}
     for name, claimed in claims.items():
@@ -148,7 +148,7 @@ def _named(
 def kept_manifests(
     reader: ManifestReader, nodes: Iterable[Node], kept: dict[Digest, ImageID]
 ) -> tuple[ArchiveManifest, ...]:
-    """Give every manifest and index that belongs to a kept image, by the digest of its manifest.
+    """Return every manifest and index that belongs to a kept image, by the digest of its manifest.
 
     An attestation belongs to the image that it speaks of; another artifact to all images of its index.
     """
@@ -168,7 +168,7 @@ class _Owned:
         self.found: dict[Digest, tuple[ManifestRow, tuple[ImageID, ...]]] = {}
 
     def collect(self, node: Node) -> tuple[ImageID, ...]:
-        """Note a node and all below it, and give the images that it belongs to."""
+        """Note a node and all below it, and return the images that it belongs to."""
         if node.digest in self.found:
             return self.found[node.digest][1]
         owners: tuple[ImageID, ...] = ()

@@ -77,7 +77,7 @@ class ArchivedLayer:
         verified_layer(self._members, self._layer)
 
     def chunks(self) -> Iterator[bytes]:
-        """Give the bytes of its uncompressed tar; fails before the last of them where they are not its diff ID's.
+        """Yield the bytes of its uncompressed tar; fails before the last of them where they are not its diff ID's.
 
         Raises:
             DigestMismatch, SizeMismatch: the layer is damaged. InvalidCompression: so is its compressed stream.
@@ -91,7 +91,7 @@ class ArchivedLayer:
             yield from VerifyingReader(plain, digest=self.diff_id, size=self.tar_size).chunks()
 
     def raw_chunks(self) -> Iterator[bytes]:
-        """Give its bytes as they stand in the archive, verified like those of `chunks`."""
+        """Yield its bytes as they stand in the archive, verified like those of `chunks`."""
         digest, size = self.digest, self.compressed_size
         with self._members.reading(self.name, what="the layer") as source:
             yield from VerifyingReader(source, digest=digest, size=size).chunks()
@@ -191,7 +191,7 @@ class Archive:
                 layer.verify()
 
     def close(self) -> None:
-        """Let go of the file; layers cannot be read any more."""
+        """Release the file; layers cannot be read any more."""
         self._stack.close()
 
     def __enter__(self) -> Self:

@@ -91,7 +91,7 @@ class _Salvage:
         return Salvaged(tuple(self._repairs), tuple(failures))
 
     def _useful(self, rows: Rows) -> Iterator[ArchiveLayer]:
-        """Give the layers that may be what is wanted: some archives do not say what their bytes are."""
+        """Yield the layers that may be what is wanted: some archives do not say what their bytes are."""
         for entry in self._content.images:
             for layer in entry.layers:
                 if layer.digest is not None and layer.digest not in self._wanted.blobs:

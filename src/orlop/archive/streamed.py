@@ -165,7 +165,7 @@ def _equal(new: Member[L], before: Member[L]) -> bool:
 
 
 def _label(name: str) -> str:
-    """Give a short name for progress: of the part of a path that looks like a digest, the first 12 digits."""
+    """Return a short name for progress: of the part of a path that looks like a digest, the first 12 digits."""
     parts = [part for part in name.split("/") if part not in {"", ".", "layer.tar"}]
     return parts[-1].partition(".")[0][:12] if parts else name
 
@@ -178,7 +178,7 @@ class _Continued:
         self._reader = reader
 
     def read(self, n: int, /) -> bytes:
-        """Give at most ``n`` bytes."""
+        """Return at most ``n`` bytes."""
         if self._first:
             rest = self._reader.read(n - len(self._first)) if n > len(self._first) else b""
             data, self._first = self._first[:n] + rest, self._first[n:]

@@ -84,7 +84,7 @@ class _Draft:
 
 
 def apply_changes(config: ContainerConfig, changes: Sequence[str]) -> ContainerConfig:
-    """Give a config as docker's ``import`` and ``commit`` change it.
+    """Return a config as docker's ``import`` and ``commit`` change it.
 
     Args:
         config: what to change.
@@ -151,7 +151,7 @@ def _refuse(change: _Change, why: str) -> NoReturn:
 
 
 def _json_words(change: _Change, text: str) -> list[str] | None:
-    """Give the texts of a JSON array, or nothing where it is none."""
+    """Return the texts of a JSON array, or nothing where it is none."""
     if not text.startswith("["):
         return None
     try:
@@ -190,7 +190,7 @@ def _shell(draft: _Draft, change: _Change) -> None:
 
 
 def _pairs(change: _Change) -> list[tuple[str, str]]:
-    """Give the pairs of ``name=value …``, or the one of ``name value``, as they stand there."""
+    """Return the pairs of ``name=value …``, or the one of ``name value``, as they stand there."""
     if not change.rest:
         _refuse(change, "it needs at least one argument")
     words = split_words(change.rest)
@@ -235,7 +235,7 @@ def _expose(draft: _Draft, change: _Change) -> None:
 
 
 def _ports(change: _Change, spec: str) -> Iterator[str]:
-    """Give the ports of ``[[address:]port:]port[-port][/protocol]``, as the config names them."""
+    """Yield the ports of ``[[address:]port:]port[-port][/protocol]``, as the config names them."""
     numbers, _, protocol = spec.partition("/")
     protocol = protocol.lower() or "tcp"
     if protocol not in _PROTOCOLS:

@@ -76,7 +76,7 @@ class _Expansion:
         self._added = self._depth = 0
 
     def run(self, stop: str = "") -> list[tuple[str, bool]]:
-        """Give the parts up to the end, or to the character that stops it, which is passed over."""
+        """Return the parts up to the end, or to the character that stops it, which is passed over."""
         parts: list[tuple[str, bool]] = []
         self._depth += 1
         if self._depth > _MAX_NESTING:
@@ -126,7 +126,7 @@ class _Expansion:
         return inner
 
     def _variable(self) -> str:
-        """Give what stands for a variable, whose dollar sign was passed over."""
+        """Return what stands for a variable, whose dollar sign was passed over."""
         if self._peek() != "{":
             name = self._name()
             return self._value(name) if name else "$"

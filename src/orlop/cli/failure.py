@@ -11,7 +11,7 @@ _UNEXPECTED = 1
 
 
 def report(error: Exception, *, debug: bool) -> int:
-    """Explain an error on the standard error and give the exit status for it; with ``debug`` show where it arose."""
+    """Explain an error on the standard error and return the exit status for it; with ``debug`` show where it arose."""
     if debug:
         import traceback  # noqa: PLC0415 - only where it is asked for
 

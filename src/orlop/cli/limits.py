@@ -20,14 +20,14 @@ _NAMES: Final = {option_of(field.name): field.name for field in fields(Limits)}
 
 
 def limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command that reads archives ``--limit``, which changes the session's limits."""
+    """Return a command that reads archives ``--limit``, which changes the session's limits."""
     defaults = ", ".join(f"{option}={_shown(name)}" for option, name in _NAMES.items())
     text = f"Let it ask for more, or less. Sizes are such as 64m or 500MB; none lifts a limit. Default: {defaults}."
     return _option(text)(command)
 
 
 def archive_limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command that may look into an archive ``--limit``, which changes the session's limits."""
+    """Return a command that may look into an archive ``--limit``, which changes the session's limits."""
     return _option("What the archive may ask for, see `orlop load --help`.")(command)
 
 
@@ -43,7 +43,7 @@ def _option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def _shown(name: str) -> str:
-    """Give the default of a limit in the shortest way in which it can be written."""
+    """Return the default of a limit in the shortest way in which it can be written."""
     value: int = getattr(Limits(), name)
     if name in SIZES:
         for unit, size in reversed(_UNITS.items()):

@@ -46,7 +46,7 @@ def main() -> NoReturn:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and give its exit status; whatever goes wrong is explained on the standard error."""
+    """Run one command and return its exit status; whatever goes wrong is explained on the standard error."""
     try:
         return _explained(arguments)
     except BaseException as error:

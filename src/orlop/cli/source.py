@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def archive_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command ``--archive``, which names an archive to look into instead of the store, and its limits."""
+    """Return a command ``--archive``, which names an archive to look into instead of the store, and its limits."""
     return option("--archive", metavar="FILE", help="Look into this archive instead; no store is needed.")(
         archive_limit_option(command)
     )
@@ -56,7 +56,7 @@ def opened(session: Session, archive: str, platform: Platform | None = None) -> 
 
 
 def source_of(name: str | None, *, option: str) -> BinaryIO | str:
-    """Give what a command is to read: the standard input where it names ``-`` or nothing.
+    """Return what a command is to read: the standard input where it names ``-`` or nothing.
 
     Raises:
         WrongUsage: that is closed, or a terminal; ``option`` is what names a file instead.

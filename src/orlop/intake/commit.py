@@ -34,7 +34,7 @@ _WORKERS = 4
 
 
 def layer_taker(store: Store) -> LayerTaker[IngestedLayer]:
-    """Give what ingests an archive's layers into a store."""
+    """Return what ingests an archive's layers into a store."""
 
     def take(source: Readable, progress: Callable[[int], object] | None, meter: Meter) -> IngestedLayer:
         return ingest_layer(source, store.blobs, meter=meter, progress=progress)
@@ -59,7 +59,7 @@ def commit(store: Store, members: ImageSource[IngestedLayer], content: ArchiveCo
 
 
 def verified_layer(members: ImageSource[L], layer: ArchiveLayer, *, check: Callable[[], None] | None = None) -> L:
-    """Give a layer, read to its end, whose bytes have the digest and size, and whose content the diff ID, of it.
+    """Return a layer, read to its end, whose bytes have the digest and size, and whose content the diff ID, of it.
 
     Raises:
         DigestMismatch, SizeMismatch: they have not. InvalidArchive, InvalidTar, …: it is not there, or no layer.
@@ -113,7 +113,7 @@ class _Commit:
                 return self._write(rows, form)
 
     def _needed(self) -> list[ArchiveLayer]:
-        """Give each layer once; one member cannot be two layers."""
+        """Return each layer once; one member cannot be two layers."""
         diff_ids: dict[str, DiffID] = {}
         needed = dict.fromkeys(layer for entry in self._content.images for layer in entry.layers)
         for layer in needed:
@@ -126,7 +126,7 @@ class _Commit:
         return list(needed)
 
     def _known(self, layers: list[ArchiveLayer]) -> set[DiffID]:
-        """Give the layers that are there already."""
+        """Return the layers that are there already."""
         with self._store.metadata.read() as rows:
             return {diff_id for diff_id in {layer.diff_id for layer in layers} if rows.diff(diff_id) is not None}
 

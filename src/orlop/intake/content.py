@@ -67,7 +67,7 @@ class ArchiveContent:
     form: str = ""
 
     def only(self, choice: PlatformChoice) -> ArchiveContent:
-        """Give the content without the images of platforms that were not asked for. Raises `PlatformNotFound`."""
+        """Return the content without the images of platforms that were not asked for. Raises `PlatformNotFound`."""
         images = tuple(entry for entry in self.images if choice.keeps(entry.platform))
         if not images:
             raise choice.nothing(entry.platform for entry in self.images)
@@ -115,5 +115,5 @@ def check_depth(image: object, layers: int, limits: Limits) -> None:
 
 
 def platform_of(image: Image) -> Platform:
-    """Give the platform that a config names."""
+    """Return the platform that a config names."""
     return Platform(image.os, image.architecture, image.variant, image.os_version, image.os_features)

@@ -54,7 +54,7 @@ class Placing(Protocol):
     """How an archive names its members by digest."""
 
     def __call__(self, digest: Digest, *, manifest: bool) -> str:
-        """Give the name of a manifest or index, or of a config or layer."""
+        """Return the name of a manifest or index, or of a config or layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class ManifestReader:
         self._below: dict[Digest, tuple[Node, ...]] = {}
 
     def node(self, descriptor: Descriptor) -> Node | None:
-        """Give what a descriptor names, or nothing where its type is not known or it may be absent and is.
+        """Return what a descriptor names, or nothing where its type is not known or it may be absent and is.
 
         Raises:
             InvalidArchive: it is absent, or indexes lie too deep in one another. InvalidManifest: it is no manifest, or
@@ -213,7 +213,7 @@ class ManifestReader:
             raise InvalidArchive(msg)
 
     def image(self, node: Node) -> ArchiveImage:
-        """Give the image of a manifest, without names.
+        """Return the image of a manifest, without names.
 
         Raises:
             InvalidArchive, InvalidImage, InvalidManifest: it is incomplete, contradictory, or of a type that is not

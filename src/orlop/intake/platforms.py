@@ -34,7 +34,7 @@ class PlatformChoice:
     host: Platform
 
     def keeps(self, platform: Platform) -> bool:
-        """Say whether an image of this platform is wanted."""
+        """Return whether an image of this platform is wanted."""
         return self.asked is None or matches(self.asked, platform)
 
     def first(self, platforms: Sequence[Platform]) -> int:
@@ -55,7 +55,7 @@ class PlatformChoice:
 
 
 def matches(wanted: Platform, found: Platform) -> bool:
-    """Say whether an image of the platform ``found`` serves one who wants ``wanted``.
+    """Return whether an image of the platform ``found`` serves one who wants ``wanted``.
 
     A variant or a version of the operating system counts only where it is wanted.
     """
@@ -70,7 +70,7 @@ def matches(wanted: Platform, found: Platform) -> bool:
 
 
 def chosen(asked: Platform | str | None) -> PlatformChoice:
-    """Give the choice of one platform, or of all; this machine's completes a word alone. Raises `InvalidPlatform`."""
+    """Return the choice of one platform, or of all; this machine's completes a word alone. Raises `InvalidPlatform`."""
     host = host_platform()
     if isinstance(asked, str):
         asked = Platform.parse(asked, default=host)
@@ -80,7 +80,7 @@ def chosen(asked: Platform | str | None) -> PlatformChoice:
 
 
 def host_platform() -> Platform:
-    """Give the platform of containers on this machine."""
+    """Return the platform of containers on this machine."""
     machine = os.uname().machine
     if machine.startswith("armv"):
         return Platform("linux", "arm", machine[3:5])

@@ -53,7 +53,7 @@ class LoadReport:
     format: str = "docker"
 
     def messages(self) -> tuple[str, ...]:
-        """Give the lines that a Docker daemon prints for this load."""
+        """Return the lines that a Docker daemon prints for this load."""
         lines: list[str] = []
         # A name may move more than once in one archive.
         moved: dict[Reference, deque[ImageID]] = {}
@@ -76,7 +76,7 @@ class LoadReport:
         return (*lines, *(f"Loaded image ID: {image.id}" for image in unnamed))
 
     def found(self) -> tuple[str, ...]:
-        """Say what the archive was and what it held, a line for each image."""
+        """Return what the archive was and what it held, a line for each image."""
         count = len(self.images)
         lines = [f"found {FORMATS[self.format]} with {count} image{'' if count == 1 else 's'}"]
         for image in self.images:

@@ -85,7 +85,7 @@ _PORT_DIGITS: Final = 5
 
 
 def _normal_port(key: str) -> str:
-    """Give a port as Engine 29 does: its number and its protocol in lower case, tcp where none is given."""
+    """Return a port as Engine 29 does: its number and its protocol in lower case, tcp where none is given."""
     match = _PORT.fullmatch(key)
     if not key:
         return key

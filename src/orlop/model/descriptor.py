@@ -31,7 +31,7 @@ class Descriptor:
     artifact_type: str = ""
 
     def to_dict(self) -> dict[str, object]:
-        """Give the members of its JSON object, in the order of the specification, without those that are empty."""
+        """Return the members of its JSON object, in the specification's order, without those that are empty."""
         document: dict[str, object] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
         if self.urls:
             document["urls"] = list(self.urls)
@@ -49,7 +49,7 @@ class Descriptor:
 
 
 def platform_to_dict(platform: Platform) -> dict[str, object]:
-    """Give the members of a platform's JSON object, in the order of the specification, without those that are empty."""
+    """Return the members of a platform's JSON object, in the specification's order, without those that are empty."""
     document: dict[str, object] = {"architecture": platform.architecture, "os": platform.os}
     if platform.os_version:
         document["os.version"] = platform.os_version

@@ -56,12 +56,12 @@ class Digest:
 
     @classmethod
     def of(cls, data: bytes) -> Self:
-        """Give the SHA-256 digest of the bytes."""
+        """Return the SHA-256 digest of the bytes."""
         return cls("sha256", hashlib.sha256(data).hexdigest())
 
     @classmethod
     def wrap(cls, other: Digest) -> Self:
-        """Give the same digest as this type."""
+        """Return the same digest as this type."""
         return cls(other.algorithm, other.hex)
 
     @property
@@ -75,7 +75,7 @@ class Digest:
         return self.hex[:_SHORT_LENGTH]
 
     def __str__(self) -> str:
-        """Give ``algorithm:hex``."""
+        """Return ``algorithm:hex``."""
         return f"{self.algorithm}:{self.hex}" if self.algorithm else self.hex
 
 
@@ -102,7 +102,7 @@ EMPTY_LAYER: Final = DiffID("sha256", "5f70bf18a086007016e948b04aed3b82103a36bea
 
 
 def chain_ids(diff_ids: Iterable[DiffID]) -> tuple[ChainID, ...]:
-    """Give the chain ID of every layer with all that lie below it.
+    """Return the chain ID of every layer with all that lie below it.
 
     Takes the diff IDs bottom first and gives one chain ID for each, in the same order: the first is the first diff ID,
     each further one is the SHA-256 of ``<chain ID below> <diff ID>``. An empty text in place of a diff ID, which only a
@@ -118,6 +118,6 @@ def chain_ids(diff_ids: Iterable[DiffID]) -> tuple[ChainID, ...]:
 
 
 def chain_id(diff_ids: Iterable[DiffID]) -> ChainID | None:
-    """Give the chain ID of the whole stack, or None where there is no layer. Takes diff IDs bottom first."""
+    """Return the chain ID of the whole stack, or None where there is no layer. Takes diff IDs bottom first."""
     chain = chain_ids(diff_ids)
     return chain[-1] if chain else None

@@ -92,7 +92,7 @@ def parse(raw: bytes) -> Value:
 
 
 def raw_members(raw: bytes) -> dict[str, bytes]:
-    """Give the members of a document that is an object, each value as the very bytes that stood there.
+    """Return the members of a document that is an object, each value as the very bytes that stood there.
 
     Of duplicate keys the last counts. ``null`` gives no members, as in Go. Raises `InvalidJSON`.
     """
@@ -148,7 +148,7 @@ def dumps(value: object, *, escape_html: bool = True, sort_keys: bool = False, s
 
 
 def _escapes(*, html: bool, short: bool) -> dict[str, str]:
-    """Give what stands for each character that cannot stand for itself."""
+    """Return what stands for each character that cannot stand for itself."""
     table = {chr(code): f"\\u{code:04x}" for code in range(0x20)}
     table |= {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\u2028": "\\u2028", "\u2029": "\\u2029"}
     if short:
@@ -192,12 +192,12 @@ def object_of(members: Mapping[str, bytes], write_key: Callable[[str], str] = qu
 
 
 def fold(key: str) -> str:
-    """Give the form in which keys are compared with case folded: U+017F is an s, U+212A a k, U+0130 is no i."""
+    """Return the form in which keys are compared with case folded: U+017F is an s, U+212A a k, U+0130 is no i."""
     return key.lower().replace("\u017f", "s")
 
 
 def folded(document: Mapping[str, object]) -> dict[str, object]:
-    """Give the members of a plain object under their folded keys; of several that fold to one the last counts."""
+    """Return the members of a plain object under their folded keys; of several that fold to one the last counts."""
     return {fold(key): value for key, value in document.items()}
 
 
@@ -246,7 +246,7 @@ def _read_key(raw: bytes, pos: int) -> tuple[str, int]:
 
 
 def _read(raw: bytes) -> tuple[Value, int, list[tuple[int, int]]]:
-    """Give the first value, the position after it, and where the values of its own members or elements stand."""
+    """Return the first value, the position after it, and where the values of its own members or elements stand."""
     root: list[Value] = []
     stack: list[list[Value] | Object] = [root]
     top: list[Value] | Object = root

@@ -31,10 +31,10 @@ class Codec(ABC):
 
     @abstractmethod
     def read(self, value: Value, state: Any) -> Any:
-        """Give the state after this value was read over an earlier one; raises `InvalidJSON` for a wrong kind."""
+        """Return the state after this value was read over an earlier one; raises `InvalidJSON` for a wrong kind."""
 
     def finish(self, state: Any) -> Any:
-        """Give the value that callers see."""
+        """Return the value that callers see."""
         return state
 
     def is_empty(self, value: Any) -> bool:
@@ -43,7 +43,7 @@ class Codec(ABC):
 
     @abstractmethod
     def write(self, value: Any, quote: Quote) -> str:
-        """Give the value as JSON text."""
+        """Return the value as JSON text."""
 
 
 def mismatch(expected: str, value: Value) -> InvalidJSON:
@@ -72,7 +72,7 @@ class Text(Codec):
         return value
 
     def finish(self, state: Any) -> Any:
-        """Give the wrapped text."""
+        """Return the wrapped text."""
         return self._wrap(state or "")
 
     def is_empty(self, value: Any) -> bool:
@@ -80,7 +80,7 @@ class Text(Codec):
         return not self._unwrap(value)
 
     def write(self, value: Any, quote: Quote) -> str:
-        """Give a string."""
+        """Return a string."""
         return quote(self._unwrap(value))
 
 
@@ -96,11 +96,11 @@ class Bool(Codec):
         return value
 
     def finish(self, state: Any) -> bool:
-        """Give the boolean."""
+        """Return the boolean."""
         return bool(state)
 
     def write(self, value: Any, quote: Quote) -> str:  # noqa: ARG002
-        """Give ``true`` or ``false``."""
+        """Return ``true`` or ``false``."""
         return "true" if value else "false"
 
 
@@ -123,11 +123,11 @@ class Int(Codec):
         return int(value)
 
     def finish(self, state: Any) -> int:
-        """Give the integer."""
+        """Return the integer."""
         return int(state or 0)
 
     def write(self, value: Any, quote: Quote) -> str:  # noqa: ARG002
-        """Give the number."""
+        """Return the number."""
         return str(value)
 
 
@@ -147,7 +147,7 @@ class Time(Codec):
         return False
 
     def write(self, value: Any, quote: Quote) -> str:
-        """Give RFC 3339."""
+        """Return RFC 3339."""
         return quote(str(ZERO if value is None else value))
 
 
@@ -163,7 +163,7 @@ class Pointer(Codec):
         return None if value is None else self.to.read(value, state)
 
     def finish(self, state: Any) -> Any:
-        """Give None or the value."""
+        """Return None or the value."""
         return None if state is None else self.to.finish(state)
 
     def is_empty(self, value: Any) -> bool:
@@ -171,7 +171,7 @@ class Pointer(Codec):
         return value is None
 
     def write(self, value: Any, quote: Quote) -> str:
-        """Give ``null`` or the value."""
+        """Return ``null`` or the value."""
         return "null" if value is None else self.to.write(value, quote)
 
 
@@ -204,11 +204,11 @@ class Slice(Codec):
         return backing
 
     def finish(self, state: Any) -> Any:
-        """Give a tuple or nil."""
+        """Return a tuple or nil."""
         return self._nil if state is None else tuple(map(self.of.finish, state[: state.used]))
 
     def write(self, value: Any, quote: Quote) -> str:
-        """Give an array, or ``null`` for None."""
+        """Return an array, or ``null`` for None."""
         return "null" if value is None else "[" + ",".join(self.of.write(element, quote) for element in value) + "]"
 
 
@@ -241,11 +241,11 @@ class Set(Codec):
         return keys
 
     def finish(self, state: Any) -> frozenset[str] | None:
-        """Give the keys."""
+        """Return the keys."""
         return None if state is None else frozenset(state)
 
     def write(self, value: Any, quote: Quote) -> str:
-        """Give an object with sorted keys, or ``null`` for None."""
+        """Return an object with sorted keys, or ``null`` for None."""
         if value is None:
             return "null"
         return "{" + ",".join(f"{quote(key)}:{{}}" for key in sorted(set(map(self._normal, value)))) + "}"
@@ -275,7 +275,7 @@ class TextMap(Codec):
         return members
 
     def write(self, value: Any, quote: Quote) -> str:
-        """Give an object with sorted keys, or ``null`` for None."""
+        """Return an object with sorted keys, or ``null`` for None."""
         if value is None:
             return "null"
         return "{" + ",".join(f"{quote(key)}:{quote(member)}" for key, member in sorted(value.items())) + "}"
@@ -312,7 +312,7 @@ class Struct(Codec, Generic[T]):
         self._by_folded = {gojson.fold(field.name): field for field in self.fields}
 
     def field(self, key: str) -> Field | None:
-        """Give the field to which a key belongs, exactly or case folded."""
+        """Return the field to which a key belongs, exactly or case folded."""
         return self._by_name.get(key) or self._by_folded.get(gojson.fold(key))
 
     def read(self, value: Value, state: Any) -> Any:
@@ -335,7 +335,7 @@ class Struct(Codec, Generic[T]):
         return state
 
     def finish(self, state: Any) -> T:
-        """Give the dataclass; what was not read has Go's zero value."""
+        """Return the dataclass; what was not read has Go's zero value."""
         state = state or {}
         values = {name: struct.finish(state.get(name)) for name, struct in self._embedded.items()}
         for field in self.fields:
@@ -348,7 +348,7 @@ class Struct(Codec, Generic[T]):
         return False
 
     def members(self, value: Any, quote: Quote) -> dict[str, str]:
-        """Give the JSON text of every field that is written, by name, in declaration order."""
+        """Return the JSON text of every field that is written, by name, in declaration order."""
         texts: dict[str, str] = {}
         for field in self.fields:
             if not field.written:
@@ -359,7 +359,7 @@ class Struct(Codec, Generic[T]):
         return texts
 
     def write(self, value: Any, quote: Quote) -> str:
-        """Give an object."""
+        """Return an object."""
         return write_members(self.members(value, quote), quote)
 
 
@@ -399,7 +399,7 @@ def _check_once(codec: Codec, value: Value) -> None:
 
 
 def _is_same(one: Value, other: Value) -> bool:
-    """Say whether two values are one and the same text, number, boolean or null."""
+    """Return whether two values are one and the same text, number, boolean or null."""
     return type(one) is type(other) and not isinstance(one, (list, Object)) and one == other
 
 

@@ -67,11 +67,11 @@ class RootFS:
     diff_ids: tuple[DiffID, ...] = ()
 
     def append(self, diff_id: DiffID) -> RootFS:
-        """Give a copy with one more layer on top."""
+        """Return a copy with one more layer on top."""
         return replace(self, diff_ids=(*self.diff_ids, diff_id))
 
     def chain_id(self) -> ChainID | None:
-        """Give the chain ID of all layers, or None where there is none."""
+        """Return the chain ID of all layers, or None where there is none."""
         return chain_id(self.diff_ids)
 
     def to_json(self, dialect: Dialect = Dialect.REFERENCE) -> bytes:
@@ -156,7 +156,7 @@ class Image:
         return write_members(dict(sorted(_IMAGE[dialect].members(self, quote).items())), quote).encode()
 
     def with_parent(self, parent: ImageID | None) -> Self:
-        """Give a copy with this parent; the raw bytes, and so the ID, stay."""
+        """Return a copy with this parent; the raw bytes, and so the ID, stay."""
         return replace(self, parent=parent)
 
     @property

@@ -101,5 +101,5 @@ NO_LIMITS: Final = Limits(**{field.name: Limits.UNLIMITED for field in fields(Li
 
 
 def option_of(name: str) -> str:
-    """Give what the command line calls a limit."""
+    """Return what the command line calls a limit."""
     return name.replace("_", "-")

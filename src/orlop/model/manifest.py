@@ -75,7 +75,7 @@ class _Document(ABC):
 
     @abstractmethod
     def _content(self) -> dict[str, object]:
-        """Give the members in which the two differ."""
+        """Return the members in which the two differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +145,7 @@ class _Members:
         self._where = where
 
     def get(self, name: str) -> object:
-        """Give any member; None where it is absent or null."""
+        """Return any member; None where it is absent or null."""
         return self._members.get(gojson.fold(name))
 
     def has(self, name: str) -> bool:
@@ -153,7 +153,7 @@ class _Members:
         return gojson.fold(name) in self._members
 
     def text(self, name: str) -> str:
-        """Give a string, empty where it is absent."""
+        """Return a string, empty where it is absent."""
         value = self.get(name)
         if value is None:
             return ""
@@ -162,14 +162,14 @@ class _Members:
         return value
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """Give an array of strings, empty where it is absent."""
+        """Return an array of strings, empty where it is absent."""
         values = self.array(name)
         if not all(isinstance(value, str) for value in values):
             raise self._error(name, "no array of strings")
         return tuple(map(str, values))
 
     def mapping(self, name: str) -> dict[str, str]:
-        """Give an object of strings, empty where it is absent."""
+        """Return an object of strings, empty where it is absent."""
         value = self.get(name)
         if value is None:
             return {}
@@ -178,7 +178,7 @@ class _Members:
         return value
 
     def array(self, name: str) -> list[object]:
-        """Give an array, empty where it is absent."""
+        """Return an array, empty where it is absent."""
         value = self.get(name)
         if value is None:
             return []
@@ -187,25 +187,25 @@ class _Members:
         return value
 
     def size(self, name: str) -> int:
-        """Give a size in bytes."""
+        """Return a size in bytes."""
         value = self.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise self._error(name, "no size")
         return value
 
     def digest(self, name: str) -> Digest:
-        """Give a valid digest."""
+        """Return a valid digest."""
         try:
             return Digest.parse(self.text(name))
         except InvalidDigest as error:
             raise self._error(name, str(error)) from error
 
     def descriptor(self, name: str) -> Descriptor:
-        """Give a descriptor."""
+        """Return a descriptor."""
         return _descriptor(self.get(name), name)
 
     def descriptors(self, name: str) -> tuple[Descriptor, ...]:
-        """Give an array of descriptors, empty where it is absent."""
+        """Return an array of descriptors, empty where it is absent."""
         return tuple(_descriptor(value, f"{name}[{index}]") for index, value in enumerate(self.array(name)))
 
     def check_data(self) -> None:
@@ -239,7 +239,7 @@ def _read(raw: bytes) -> _Members:
 
 
 def _is_index(document: _Members) -> bool:
-    """Say which of the two a document is; raises `InvalidManifest` where it is both, neither, or not what it says."""
+    """Return which of the two a document is; raise `InvalidManifest` if it is both, neither, or not what it says."""
     is_manifest = any(document.get(name) is not None for name in ("config", "layers", "fsLayers"))
     # Go writes an empty list as null.
     is_index = document.get("manifests") is not None or (not is_manifest and document.has("manifests"))
@@ -253,7 +253,7 @@ def _is_index(document: _Members) -> bool:
 
 
 def _shared(document: _Members) -> dict[str, Any]:
-    """Give the fields that manifests and indexes share."""
+    """Return the fields that manifests and indexes share."""
     return {
         "media_type": document.text("mediaType"),
         "artifact_type": document.text("artifactType"),

@@ -62,5 +62,5 @@ class Platform:
         return cls(default.os, word, default.variant if word == default.architecture else "")
 
     def __str__(self) -> str:
-        """Give ``OS/ARCHITECTURE`` with ``/VARIANT`` where there is one."""
+        """Return ``OS/ARCHITECTURE`` with ``/VARIANT`` where there is one."""
         return f"{self.os}/{self.architecture}" + (f"/{self.variant}" if self.variant else "")

@@ -120,11 +120,11 @@ class Reference:
         return (self.domain, self.path) == (DEFAULT_DOMAIN, f"{_OFFICIAL}/sha256")
 
     def with_default_tag(self) -> Self:
-        """Give the reference with the tag ``latest`` where it has neither tag nor digest, else itself."""
+        """Return the reference with the tag ``latest`` where it has neither tag nor digest, else itself."""
         return replace(self, tag=DEFAULT_TAG) if self.is_name_only else self
 
     def with_tag(self, tag: str) -> Self:
-        """Give the reference with this tag in place of its own; a digest stays. Raises `InvalidReference`."""
+        """Return the reference with this tag in place of its own; a digest stays. Raises `InvalidReference`."""
         if not _TAG.fullmatch(tag):
             raise InvalidReference(
                 f"invalid tag {tag!r}: expected at most 128 letters, digits, '_', '.' and '-', not '.' or '-' first"
@@ -137,7 +137,7 @@ class Reference:
         return tag if self.digest is None else f"{tag}@{self.digest}"
 
     def __str__(self) -> str:
-        """Give the canonical text, which `parse` reads back to an equal value."""
+        """Return the canonical text, which `parse` reads back to an equal value."""
         return self.name + self._suffix
 
     def __lt__(self, other: object) -> bool:
@@ -160,7 +160,7 @@ def parse_any(text: str, *, dialect: Dialect = Dialect.REFERENCE) -> Reference |
 
 
 def split_domain(name: str, *, upper_case_is_domain: bool) -> tuple[str, str]:
-    """Give the registry of a name and what follows it, with the defaults filled in; neither is checked."""
+    """Return the registry of a name and what follows it, with the defaults filled in; neither is checked."""
     first, slash, rest = name.partition("/")
     is_domain = "." in first or ":" in first or first == "localhost"
     if upper_case_is_domain and first != first.lower():

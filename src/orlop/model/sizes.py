@@ -16,7 +16,7 @@ _WRITTEN: Final = regex(
 
 
 def human_size(size: int, precision: int = 3) -> str:
-    """Give a number of bytes with so many significant digits and a decimal unit: ``3.11kB``, ``106B``."""
+    """Return a number of bytes with so many significant digits and a decimal unit: ``3.11kB``, ``106B``."""
     value = float(size)
     unit = 0
     while value >= _STEP and unit < len(_UNITS) - 1:

@@ -79,7 +79,7 @@ class Timestamp:
 
     @classmethod
     def from_unix(cls, seconds: int, ns: int = 0) -> Self:
-        """Give the UTC time so many seconds and nanoseconds (0 to 999,999,999) after 1970."""
+        """Return the UTC time so many seconds and nanoseconds (0 to 999,999,999) after 1970."""
         return cls(seconds, ns)
 
     @property
@@ -142,7 +142,7 @@ def _days_before(year: int, month: int, day: int) -> int:
 
 
 def _civil(days: int) -> tuple[int, int, int]:
-    """Give year, month and day of a count of days from 1970-01-01."""
+    """Return year, month and day of a count of days from 1970-01-01."""
     year = 1970 + days * 400 // 146_097
     while _days_before_year(year) > days:
         year -= 1

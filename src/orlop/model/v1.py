@@ -51,7 +51,7 @@ class V1Layer:
 def create_id(
     image: V1Image | Image, layer_id: ChainID | None, parent: Digest | None, *, dialect: Dialect = Dialect.REFERENCE
 ) -> Digest:
-    """Give the v1 ID of a layer: the digest of its v1 fields with the layer's chain ID and the parent's v1 ID.
+    """Return the v1 ID of a layer: the digest of its v1 fields with the layer's chain ID and the parent's v1 ID.
 
     Takes the fields to hash (``id`` does not count), the chain ID of the layer with all below it (None where there is
     no layer) and the v1 ID of the layer below (None for the lowest).
@@ -132,7 +132,7 @@ def make_v1_config_from_config(
 
 
 def v1_layers(image: Image, dialect: Dialect = Dialect.REFERENCE) -> tuple[V1Layer, ...]:
-    """Give the v1 side of every layer, bottom first, as ``docker save`` of that engine writes it.
+    """Return the v1 side of every layer, bottom first, as ``docker save`` of that engine writes it.
 
     The top layer carries the image's own fields, the others only the time 1970-01-01. IDs are made before the operating
     system of the image is added to the lower ones.

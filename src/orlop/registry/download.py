@@ -38,11 +38,11 @@ class Readable(Protocol):
     """Anything that gives bytes: at most ``n`` at once, none at the end."""
 
     def read(self, n: int, /) -> bytes:
-        """Give at most ``n`` bytes."""
+        """Return at most ``n`` bytes."""
 
 
 def is_url(text: str) -> bool:
-    """Say whether a text is a URL that can be downloaded."""
+    """Return whether a text is a URL that can be downloaded."""
     return text.startswith(_SCHEMES)
 
 
@@ -226,7 +226,7 @@ class _Body:
         self._url = url
 
     def read(self, n: int, /) -> bytes:
-        """Give at most ``n`` bytes."""
+        """Return at most ``n`` bytes."""
         try:
             # What is there, and not all of it: whoever fetches may have to stop.
             data = self._response.read1(n)

@@ -75,7 +75,7 @@ class ArchiveService:
         all: bool = False,  # noqa: A002 - as above
         filters: Sequence[str] = (),
     ) -> Iterator[ImageSummary]:
-        """Give what `images` gives, one by one."""
+        """Yield what `images` gives, one by one."""
         name = None if name is None else name_text(name)
         if not filters and not is_pattern(name):
             return self._images(name, all=all)
@@ -117,7 +117,7 @@ class ArchiveService:
             yield ImageSummary(image.id, references, created.unix, image.size, image.config.parent, created.nanosecond)
 
     def inspect(self, name: Name | None = None) -> ImageDetails:
-        """Give everything that the archive says of an image.
+        """Return everything that the archive says of an image.
 
         Raises:
             ImageNotFound, AmbiguousID, InvalidReference: the name leads to no image, or to several.
@@ -127,11 +127,11 @@ class ArchiveService:
         return ImageDetails(image.config, self._names_of(image), image.size, None, tuple(map(str, image.manifests)))
 
     def raw_config(self, name: Name | None = None) -> bytes:
-        """Give the exact bytes of an image's config. Raises what `inspect` raises of names."""
+        """Return the exact bytes of an image's config. Raises what `inspect` raises of names."""
         return self._find(name).raw_config
 
     def history(self, name: Name | None = None) -> list[HistoryEntry]:
-        """Give the steps by which an image was made, newest first. Raises what `inspect` raises."""
+        """Return the steps by which an image was made, newest first. Raises what `inspect` raises."""
         image = self._find(name)
         return steps(image.config, (layer.size for layer in image.layers), self._lineage(image))
 
@@ -142,7 +142,7 @@ class ArchiveService:
             made = None if made.config.parent is None else self._by_id.get(made.config.parent)
 
     def close(self) -> None:
-        """Let go of the archive."""
+        """Release the archive."""
         self.archive.close()
 
     def __enter__(self) -> Self:
@@ -169,7 +169,7 @@ class ArchiveService:
         raise AmbiguousID(msg)
 
     def _matching(self, name: str, *, whole: bool = False) -> list[ArchivedImage]:
-        """Give the images that a name stands for: a full ID first, then references, then the first digits of IDs.
+        """Return the images that a name stands for: a full ID first, then references, then the first digits of IDs.
 
         With ``whole`` a bare name means its tag ``latest``, without all tags of the repository.
         """
@@ -187,7 +187,7 @@ class ArchiveService:
         return found or [image for image in images if digits and image.id.hex.startswith(digits)]
 
     def _names_of(self, image: ArchivedImage) -> tuple[Reference, ...]:
-        """Give an image's names under all of its manifests, sorted."""
+        """Return an image's names under all of its manifests, sorted."""
         return tuple(sorted(dict.fromkeys(self._named[image.id]), key=str))
 
 

@@ -160,7 +160,7 @@ class _Fsck:
 
 
 def _told(findings: Findings) -> set[tuple[str, str]]:
-    """Give what a repair may do something about; whatever is wrong with a blob, it is one thing."""
+    """Return what a repair may do something about; whatever is wrong with a blob, it is one thing."""
     return {
         (one.kind.partition("-")[0] if one.kind.startswith("blob-") else one.kind, one.subject)
         for one in findings.problems

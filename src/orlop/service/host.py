@@ -59,7 +59,7 @@ def _release() -> dict[str, str]:
 
 
 def _id(name: str) -> str:
-    """Give an ID that stays the same on this machine, and does not tell the one that the system keeps private."""
+    """Return an ID that stays the same on this machine, and does not tell the one that the system keeps private."""
     digest = Digest.of(f"orlop {_text(_MACHINE_ID) or name}".encode())
     return ":".join(digest.hex[start : start + 4].upper() for start in range(0, 48, 4))
 

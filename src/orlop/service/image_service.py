@@ -117,7 +117,7 @@ class ImageService:
         platform: Platform | str | None = None,
         limits: Limits | None = None,
     ) -> ImageID:
-        """Make an image of one layer from the tar of a root file system, plain or compressed, and give its ID.
+        """Make an image of one layer from the tar of a root file system, plain or compressed, and return its ID.
 
         Its config is the one that ``docker import`` makes, without a version of docker. The layer keeps its bytes.
 
@@ -183,7 +183,7 @@ class ImageService:
         platform: Platform | str | None = None,
         progress: Progress | None = None,
     ) -> Generator[bytes]:
-        """Give the bytes that `save` writes, for a pipe or a socket; a damaged layer raises before its last byte.
+        """Yield the bytes that `save` writes, for a pipe or a socket; a damaged layer raises before its last byte.
 
         Close the generator if it is not read to its end.
         """
@@ -220,7 +220,7 @@ class ImageService:
         all: bool = False,  # noqa: A002 - as above
         filters: Sequence[str] = (),
     ) -> Iterator[ImageSummary]:
-        """Give what `images` lists, of the moment of the call, one at a time: for a store of very many images."""
+        """Yield what `images` lists, of the moment of the call, one at a time: for a store of very many images."""
         from orlop.service.listing.images import images  # noqa: PLC0415 - one verb needs one verb's code
 
         return images(self._store, None if name is None else name_text(name), all=all, filters=filters)
@@ -234,7 +234,7 @@ class ImageService:
         manifests: bool = False,
         canonical_names: bool = True,
     ) -> Iterator[ListedImage]:
-        """Give what `iter_images` gives, each with its labels and more: what answers of the Engine API tell.
+        """Yield what `iter_images` gives, each with its labels and more: what answers of the Engine API tell.
 
         Args:
             all: intermediate images too.
@@ -255,7 +255,7 @@ class ImageService:
         )
 
     def image_usage(self, *, listed_only: bool = False) -> ImageUsage:
-        """Say how much of the disk the images take, and how much of that each shares with others.
+        """Return how much of the disk the images take, and how much of that each shares with others.
 
         Args:
             listed_only: do not count what an image shares with one that only serves as a parent.
@@ -265,7 +265,7 @@ class ImageService:
         return image_usage(self._store, listed_only=listed_only)
 
     def manifests(self, name: Name) -> ImageManifests | None:
-        """Give the manifest or index after which an image is named, and which manifests it has.
+        """Return the manifest or index after which an image is named, and which manifests it has.
 
         Gives nothing for an image that came without one. Raises what `inspect` raises.
         """
@@ -274,7 +274,7 @@ class ImageService:
         return image_manifests(self._store, name_text(name))
 
     def df(self) -> DiskUsage:
-        """Say what the disk of the store is used for, file by file, and what collecting garbage or pruning would free.
+        """Return what the store's disk is used for, file by file, and what collecting garbage or pruning would free.
 
         Others may work meanwhile; what they just bring or take away may be counted or not.
 
@@ -286,7 +286,7 @@ class ImageService:
         return df(self._store)
 
     def inspect(self, name: Name, *, platform: Platform | str | None = None) -> ImageDetails:
-        """Give everything that is known of an image.
+        """Return everything that is known of an image.
 
         Args:
             name: the image.
@@ -307,13 +307,13 @@ class ImageService:
         return raw_config(self._store, name_text(name), platform=platform)
 
     def history(self, name: Name, *, platform: Platform | str | None = None) -> list[HistoryEntry]:
-        """Give the steps by which an image was made, newest first. Raises what `inspect` raises."""
+        """Return the steps by which an image was made, newest first. Raises what `inspect` raises."""
         from orlop.service.listing.history import history  # noqa: PLC0415 - one verb needs one verb's code
 
         return history(self._store, name_text(name), platform=platform)
 
     def tag(self, source: Name, target: str | Reference) -> None:
-        """Give an image one more name; a name that pointed elsewhere moves. Atomic, idempotent.
+        """Add a name to an image; a name that pointed elsewhere moves. Atomic, idempotent.
 
         Raises:
             ImageNotFound: there is no such image. InvalidReference: the target is no name that a tag may have.
@@ -378,7 +378,7 @@ class ImageService:
         return prune(self._store, all=all, filters=filters, keep_last=keep_last, max_size=max_size, dry_run=dry_run)
 
     def pin(self, name: Name) -> ImageID:
-        """Let an image stay: no pruning and no quota takes it, its names or what it is made from. Idempotent.
+        """Pin an image: no pruning and no quota takes it, its names or what it is made from. Idempotent.
 
         The image is pinned, not the name: where that moves on to another image, the pin stays with this one. Who
         removes it by its name or ID, with `remove`, means it.
@@ -391,7 +391,7 @@ class ImageService:
         return pin(self._store, name_text(name))
 
     def unpin(self, name: Name) -> ImageID:
-        """Let a pinned image go again, as others do; one that is not pinned stays so. Raises what `pin` raises."""
+        """Unpin an image, so that it is pruned as others are. Idempotent. Raises what `pin` raises."""
         from orlop.service.listing.pins import unpin  # noqa: PLC0415 - one verb needs one verb's code
 
         return unpin(self._store, name_text(name))
@@ -403,7 +403,7 @@ class ImageService:
         return pinned(self._store)
 
     def events(self, after: int = 0, *, most: int | None = None) -> tuple[Event, ...]:
-        """Give what happened to images, oldest first, as far as the store still knows it: about the last thousand.
+        """Return what happened to images, oldest first, as far as the store still knows it: about the last thousand.
 
         Loads, imports, saves, tags and removals of all processes are there, each as soon as it is done. Who asks again
         and again, with the number of the last event that he got, misses none; `last_event` says where to begin.
@@ -415,11 +415,11 @@ class ImageService:
         return self._store.events.since(after, most=most)
 
     def last_event(self) -> int:
-        """Give the number of the newest event, 0 where there was none."""
+        """Return the number of the newest event, 0 where there was none."""
         return self._store.events.last()
 
     def counts(self) -> Mapping[str, int]:
-        """Give how many images, names, chains, layers, blobs and manifests there are, and the bytes of all blobs."""
+        """Return how many images, names, chains, layers, blobs and manifests there are, and the bytes of all blobs."""
         with self._store.metadata.read() as rows:
             return rows.counts()
 
@@ -440,7 +440,7 @@ class ImageService:
         return collect_garbage(self._store, dry_run=dry_run)
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Release the store."""
         self._store.close()
 
     def __enter__(self) -> Self:

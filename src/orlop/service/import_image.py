@@ -120,7 +120,7 @@ class _Explained:
         self._name = name
 
     def read(self, n: int, /) -> bytes:
-        """Give at most ``n`` bytes."""
+        """Return at most ``n`` bytes."""
         try:
             return self._source.read(n)
         except OSError as error:

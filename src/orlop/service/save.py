@@ -96,7 +96,7 @@ def save_chunks(
 
 
 def _note(store: Store, items: Sequence[SaveItem], held: Hold) -> None:
-    """Say that images were saved, and let go in the same write of what was relied on."""
+    """Record that images were saved, and release in the same write what was relied on."""
     with store.metadata.write():
         for item in items:
             config = item.image.config
@@ -108,7 +108,7 @@ def _note(store: Store, items: Sequence[SaveItem], held: Hold) -> None:
 
 
 def _resolve(store: Store, names: Sequence[str], platform: Platform | None) -> dict[ImageID, list[Reference]]:
-    """Give the images in order of first mention, each with its tags in order of request."""
+    """Return the images in order of first mention, each with its tags in order of request."""
     wanted: dict[ImageID, list[Reference]] = {}
     for name in names:
         for image_id, reference in _named(store, name):
@@ -120,7 +120,7 @@ def _resolve(store: Store, names: Sequence[str], platform: Platform | None) -> d
 
 
 def _named(store: Store, name: str) -> list[tuple[ImageID, Reference | None]]:
-    """Give what one name stands for: a bare one for all tags of its repository, an ID or a digest for no tag."""
+    """Return what one name stands for: a bare one for all tags of its repository, an ID or a digest for no tag."""
     parsed = parse_any(name)
     if isinstance(parsed, Digest):
         return [(find_image(store, name), None)]

@@ -88,7 +88,7 @@ def init(
 
 
 def info(root: Root) -> StoreInfo:
-    """Say what a store is and how much it holds. The time it takes grows with the number of its files.
+    """Return what a store is and how much it holds. The time it takes grows with the number of its files.
 
     Raises:
         StoreNotFound: there is none. StoreTooNew, StoreDamaged, StorageError: it cannot be read.
@@ -274,7 +274,7 @@ def migrate(root: Root, *, allow_network: bool = False, allow_foreign: bool = Fa
 
 
 def group_number(group: int | str) -> int:
-    """Give the number of a group that is named, or numbered; raises `InvalidInput` where there is none."""
+    """Return the number of a group that is named, or numbered; raises `InvalidInput` where there is none."""
     import grp  # noqa: PLC0415 - few stores are shared
 
     if isinstance(group, int) or group.isdecimal():

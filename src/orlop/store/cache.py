@@ -40,7 +40,7 @@ class LocalImageCache:
     def get_cache(
         self, parent: ImageID | None, config: ContainerConfig, platform: Platform | None = None
     ) -> ImageID | None:
-        """Give the newest image that the step would make, or nothing.
+        """Return the newest image that the step would make, or nothing.
 
         It is a child of the parent (without one, an image without a parent), was built here, names its operating system
         and its architecture, says when it was made, and its container config is the wanted one in every field but
@@ -107,7 +107,7 @@ class ImageCache:
     def get_cache(
         self, parent: ImageID | None, config: ContainerConfig, platform: Platform | None = None
     ) -> ImageID | None:
-        """Give the image that the step would make, or nothing; see `LocalImageCache.get_cache` for the arguments.
+        """Return the image that the step would make, or nothing; see `LocalImageCache.get_cache` for the arguments.
 
         An image that was built here counts where a source descends from it. Else a source counts whose history begins
         with all of the parent's, and goes on with the words of ``config.cmd``; the image after that step is created,
@@ -171,7 +171,7 @@ class ImageCache:
 
 
 def _comparable(config: ContainerConfig) -> tuple[object, ...]:
-    """Give all that two configs must share; nothing and an empty list or map are the same to engines."""
+    """Return all that two configs must share; nothing and an empty list or map are the same to engines."""
     health = config.healthcheck
     return tuple(
         _plain(value)
@@ -205,7 +205,7 @@ def _variant(platform: Platform) -> str:
 
 
 def _continues(image: Image, below: Image | None) -> bool:
-    """Say whether an image's history and layers begin with all of another's, and its history goes on."""
+    """Return whether an image's history and layers begin with all of another's, and its history goes on."""
     if below is None:
         return bool(image.history)
     steps, layers = len(below.history), len(below.rootfs.diff_ids)
@@ -221,7 +221,7 @@ def _same_step(one: History, other: History) -> bool:
 
 
 def _diff_id_of(image: Image, index: int) -> DiffID | None:
-    """Give the layer that one step of an image's history made, if it made one."""
+    """Return the layer that one step of an image's history made, if it made one."""
     if image.history[index].empty_layer:
         return None
     return image.rootfs.diff_ids[sum(not step.empty_layer for step in image.history[:index])]

@@ -43,7 +43,7 @@ class EventLog:
     def image(
         self, action: str, image: ImageID, *, name: str | None = None, labels: Mapping[str, str] | None = None
     ) -> None:
-        """Tell what happened to an image, inside the write that does it, if there is one.
+        """Record what happened to an image, inside the write that does it, if there is one.
 
         Args:
             action: docker's word, such as ``tag``.
@@ -55,7 +55,7 @@ class EventLog:
         self._put("image", action, str(image), {**told, "name": name or str(image)})
 
     def pruned(self, reclaimed: int) -> None:
-        """Tell that images were pruned, and how many bytes that freed."""
+        """Record that images were pruned, and how many bytes that freed."""
         self._put("image", "prune", "", {"reclaimed": str(reclaimed)})
 
     def since(self, number: int = 0, *, most: int | None = None) -> tuple[Event, ...]:
@@ -69,7 +69,7 @@ class EventLog:
             return tuple(rows.events(number, most=most))
 
     def last(self) -> int:
-        """Give the number of the newest event, 0 where there was none."""
+        """Return the number of the newest event, 0 where there was none."""
         with self._metadata.read() as rows:
             return rows.last_event()
 

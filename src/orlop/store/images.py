@@ -114,7 +114,7 @@ class ImageStore:
             self._retained[image_id] = layer
 
     def get(self, image_id: ImageID) -> Image:
-        """Give an image, verified, with the parent that its metadata names.
+        """Return an image, verified, with the parent that its metadata names.
 
         Raises:
             ImageNotFound: there is none. DigestMismatch: its config is damaged. InvalidImage: it is no image config.
@@ -126,7 +126,7 @@ class ImageStore:
         return _parsed(raw).with_parent(self.get_parent(image_id))
 
     def delete(self, image_id: ImageID) -> tuple[LayerMetadata, ...]:
-        """Delete an image and give the layers that went with it, top first. Its children lose their parent.
+        """Delete an image and return the layers that went with it, top first. Its children lose their parent.
 
         Raises:
             ImageNotFound: there is none.
@@ -150,7 +150,7 @@ class ImageStore:
             return () if layer is None else self._layers.release(layer)
 
     def _chain_of(self, image_id: ImageID) -> ChainID | None:
-        """Give the layers that an image retains. Raises `ImageNotFound` where there is none."""
+        """Return the layers that an image retains. Raises `ImageNotFound` where there is none."""
         if self._rows is not None:
             # The row says what is retained, even if the config is damaged.
             with self._rows.read() as rows:
@@ -239,7 +239,7 @@ class ImageStore:
             clear |= way
 
     def get_parent(self, image_id: ImageID) -> ImageID | None:
-        """Give an image's parent, if it has one."""
+        """Return an image's parent, if it has one."""
         return parent_of(self._metadata(image_id, _PARENT))
 
     def set_last_updated(self, image_id: ImageID) -> None:
@@ -251,7 +251,7 @@ class ImageStore:
         self._set_time(image_id, _UPDATED)
 
     def get_last_updated(self, image_id: ImageID) -> Timestamp | None:
-        """Give the time of an image's last change, to the nanosecond, or nothing where none is kept.
+        """Return the time of an image's last change, to the nanosecond, or nothing where none is kept.
 
         Raises:
             InvalidTimestamp: what is kept is no time.
@@ -267,7 +267,7 @@ class ImageStore:
         self._set_time(image_id, USED)
 
     def get_last_used(self, image_id: ImageID) -> Timestamp | None:
-        """Give the time of an image's last use, to the nanosecond, or nothing where none is kept.
+        """Return the time of an image's last use, to the nanosecond, or nothing where none is kept.
 
         Raises:
             InvalidTimestamp: what is kept is no time.
@@ -305,7 +305,7 @@ class ImageStore:
             self._backend.delete_metadata(image_id, PINNED)
 
     def is_pinned(self, image_id: ImageID) -> bool:
-        """Say whether an image is marked as one that stays."""
+        """Return whether an image is marked as one that stays."""
         return self._metadata(image_id, PINNED) is not None
 
     def set_built_locally(self, image_id: ImageID) -> None:
@@ -317,11 +317,11 @@ class ImageStore:
         self._set(image_id, _BUILT, _YES)
 
     def is_built_locally(self, image_id: ImageID) -> bool:
-        """Say whether an image is marked as built here."""
+        """Return whether an image is marked as built here."""
         return (self._metadata(image_id, _BUILT) or b"")[:1] == _YES
 
     def platform(self, image_id: ImageID) -> Platform:
-        """Give what an image runs on, its variant included, as its config says. Raises what `get` raises."""
+        """Return what an image runs on, its variant included, as its config says. Raises what `get` raises."""
         return self.get(image_id).platform
 
     def _metadata(self, image_id: ImageID, key: str) -> bytes | None:
@@ -337,19 +337,19 @@ class ImageStore:
             raise not_found(str(image_id)) from None
 
     def children(self, image_id: ImageID) -> tuple[ImageID, ...]:
-        """Give the images whose parent this is."""
+        """Return the images whose parent this is."""
         return tuple(self._index.children(image_id))
 
     def ids(self) -> Iterator[ImageID]:
-        """Give the IDs of all images, in no promised order, without reading any."""
+        """Yield the IDs of all images, in no promised order, without reading any."""
         return (ImageID.wrap(digest) for digest in self._backend.walk())
 
     def map(self) -> Mapping[ImageID, Image]:
-        """Give all images, each read when it is asked for; a damaged one is skipped with a warning."""
+        """Return all images, each read when it is asked for; a damaged one is skipped with a warning."""
         return _LazyImages(self, self.ids, belongs=lambda _: True)
 
     def heads(self) -> Mapping[ImageID, Image]:
-        """Give the images without children, each read when it is asked for; a damaged one is skipped with a warning."""
+        """Return the images without children, each read when asked for; a damaged one is skipped with a warning."""
         return _LazyImages(self, self._index.heads, belongs=lambda image: not self._index.children(image))
 
     def _has(self, image_id: ImageID) -> bool:
@@ -388,15 +388,15 @@ class _LazyImages(Mapping[ImageID, "Image"]):
         return sum(1 for _ in self)
 
     def items(self) -> ItemsView[ImageID, Image]:
-        """Give the pairs, each image read once."""
+        """Return the pairs, each image read once."""
         return _Items(self)
 
     def values(self) -> ValuesView[Image]:
-        """Give the images, each read once."""
+        """Return the images, each read once."""
         return _Values(self)
 
     def pairs(self) -> Iterator[tuple[ImageID, Image]]:
-        """Give every ID with its image; what vanishes meanwhile is left out."""
+        """Yield every ID with its image; what vanishes meanwhile is left out."""
         for image_id in self._ids():
             image = self._read(image_id)
             if image is not None:

@@ -75,20 +75,20 @@ class Layer(Protocol):
         """Where else its content lives, if it was registered with that."""
 
     def tar_chunks(self) -> Iterator[bytes]:
-        """Give exactly the bytes of the layer's tar, verified."""
+        """Yield exactly the bytes of the layer's tar, verified."""
 
     def tar_chunks_from(self, lower: ChainID | None) -> Iterator[bytes]:
-        """Give one tar that does to a lower chain, or to nothing, what all layers above it do."""
+        """Yield one tar that does to a lower chain, or to nothing, what all layers above it do."""
 
 
 class LayerGetReleaser(Protocol):
     """What an image store needs of a layer store."""
 
     def get(self, chain_id: ChainID, /) -> Layer:
-        """Give a layer and protect it. Raises `LayerNotFound`."""
+        """Return a layer and protect it. Raises `LayerNotFound`."""
 
     def release(self, layer: Layer, /) -> tuple[LayerMetadata, ...]:
-        """Give a layer back and get the layers that went away with it, top first."""
+        """Return a layer back and get the layers that went away with it, top first."""
 
 
 class StoredLayer:
@@ -142,11 +142,11 @@ class StoredLayer:
         return parse_descriptor(self._row.descriptor)
 
     def tar_chunks(self) -> Iterator[bytes]:
-        """Give exactly the bytes of the layer's tar, verified, see `LayerStore.tar_chunks`."""
+        """Yield exactly the bytes of the layer's tar, verified, see `LayerStore.tar_chunks`."""
         return self._store.tar_chunks(self.diff_id)
 
     def tar_chunks_from(self, lower: ChainID | None) -> Iterator[bytes]:
-        """Give one tar of all layers above a lower chain, see `LayerStore.tar_chunks_from`."""
+        """Yield one tar of all layers above a lower chain, see `LayerStore.tar_chunks_from`."""
         return self._store.tar_chunks_from(self.chain_id, lower)
 
     def let_go(self) -> None:
@@ -174,7 +174,7 @@ class LayerStore:
         descriptor: Descriptor | None = None,
         limits: Limits | None = None,
     ) -> StoredLayer:
-        """Keep a layer tar (plain or compressed) on top of a chain, and give it protected. Atomic and idempotent.
+        """Keep a layer tar (plain or compressed) on top of a chain, and return it protected. Atomic and idempotent.
 
         Args:
             source: the bytes as they came.
@@ -204,7 +204,7 @@ class LayerStore:
         return StoredLayer(self, row, layer.diff, hold)
 
     def get(self, chain_id: ChainID, /) -> StoredLayer:
-        """Give a layer and protect it until it is released.
+        """Return a layer and protect it until it is released.
 
         Raises:
             LayerNotFound: no layer has that chain ID.
@@ -216,7 +216,7 @@ class LayerStore:
         return StoredLayer(self, row, diff, hold)
 
     def release(self, layer: Layer, /) -> tuple[LayerMetadata, ...]:
-        """Give a layer back; what nothing needs any more goes, with its parents, and is returned, top first."""
+        """Return a layer back; what nothing needs any more goes, with its parents, and is returned, top first."""
         with self.metadata.write() as rows:
             if isinstance(layer, StoredLayer):
                 layer.let_go()
@@ -241,7 +241,7 @@ class LayerStore:
         return tuple(_described(row, below) for row, below in zip(gone, [*gone[1:], base], strict=True))
 
     def _remove_unneeded(self, rows: WritableRows, dropped: Iterable[Digest]) -> tuple[LayerMetadata, ...]:
-        """Remove, inside a write, what only a lease has kept until now, and give the layers that went."""
+        """Remove, inside a write, what only a lease has kept until now, and return the layers that went."""
         gone: list[LayerMetadata] = []
         for digest in dropped:
             everything = digest == EVERYTHING
@@ -255,7 +255,7 @@ class LayerStore:
         return tuple(gone)
 
     def map(self) -> Mapping[ChainID, LayerMetadata]:
-        """Give what is known of every layer."""
+        """Return what is known of every layer."""
         with self.metadata.read() as rows:
             found = {row.chain_id: row for row in rows.chains()}
         return {
@@ -263,7 +263,7 @@ class LayerStore:
         }
 
     def tar_chunks_from(self, chain: ChainID, lower: ChainID | None) -> Iterator[bytes]:
-        """Give one tar that does to a lower chain what all layers of ``chain`` above it do.
+        """Yield one tar that does to a lower chain what all layers of ``chain`` above it do.
 
         Where only one layer lies between it is exactly that layer's tar; else each member that is seen in the end, as
         it stands in its layer, with the whiteouts that may hide something of the lower chain. The last bytes come only
@@ -286,7 +286,7 @@ class LayerStore:
         return merged_chunks(diff_ids, self.tar_chunks, self._blobs.toc_file, keep_whiteouts=lower is not None)
 
     def tar_chunks(self, diff_id: DiffID) -> Iterator[bytes]:
-        """Give exactly the bytes of a layer's uncompressed tar, from whichever form is stored.
+        """Yield exactly the bytes of a layer's uncompressed tar, from whichever form is stored.
 
         The last chunk is held back until the digest of all is right. The caller protects the layer meanwhile.
 
@@ -329,7 +329,7 @@ def compression_of(blob: BlobRow) -> Compression:
 
 
 def _chain_above(rows: Rows, chain: ChainID, lower: ChainID | None) -> list[ChainRow]:
-    """Give the layers of a chain, bottom first, down to a lower chain that is not among them."""
+    """Return the layers of a chain, bottom first, down to a lower chain that is not among them."""
     row, _ = required(rows, chain)
     found = [row]
     while row.parent is not None and row.parent != lower:

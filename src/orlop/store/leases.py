@@ -57,7 +57,7 @@ class Leases:
         _open_leases.add(self)
 
     def name(self) -> str:
-        """Give the lease's name: hex digits, good as the first part of a file name. Making it takes its lock."""
+        """Return the lease's name: hex digits, good as the first part of a file name. Making it takes its lock."""
         self._metadata.require_open()
         with self._guard:
             if self._lock is None:
@@ -111,7 +111,7 @@ class Leases:
         self._held.update(digests)
 
     def alive(self, *, sweep: bool = True) -> set[str]:
-        """Give the names of all leases whose owners live, and sweep up, if wanted, what dead ones left."""
+        """Return the names of all leases whose owners live, and sweep up, if wanted, what dead ones left."""
         names: set[str] = set()
         with explaining("read", self._path):
             for name in (self._root / _NAME).names():
@@ -121,12 +121,12 @@ class Leases:
         return names
 
     def others(self) -> set[str]:
-        """Give the names of all leases of other owners that live."""
+        """Return the names of all leases of other owners that live."""
         return self.alive() - {self._name}
 
     @staticmethod
     def _is_free(lock: FileLock, *, sweep: bool) -> bool:
-        """Say whether nobody holds a lease, and remove such a one, if wanted."""
+        """Return whether nobody holds a lease, and remove such a one, if wanted."""
         try:
             free = lock.try_acquire()
         except (FileNotFoundError, ForeignFile):  # its owner has just ended it, or it is nobody's
@@ -179,7 +179,7 @@ class Leases:
                 _let_go(rows, self._name, held)
 
     def abandon(self) -> None:
-        """Let go, in a forked child, of what belongs to its parent."""
+        """Release, in a forked child, what belongs to its parent."""
         if self._lock is not None:
             self._lock.abandon()
         self._lock = None

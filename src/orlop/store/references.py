@@ -28,7 +28,7 @@ class ReferenceStore:
         self._now = now
 
     def set(self, reference: Reference, image: ImageID) -> ImageID | None:
-        """Let a name with a tag or digest point to an image, and give the other image it pointed to before, if any.
+        """Point a name with a tag or digest to an image, and return the other image it pointed to before, if any.
 
         Raises:
             InvalidReference: the name has neither tag nor digest, or could be taken for an ID.
@@ -45,7 +45,7 @@ class ReferenceStore:
         return None if before is None else before.image
 
     def get(self, reference: Reference) -> ImageID:
-        """Give the image that a name with a tag or digest points to.
+        """Return the image that a name with a tag or digest points to.
 
         Raises:
             ReferenceNotFound: it points to none. InvalidReference: it has neither tag nor digest.
@@ -67,18 +67,18 @@ class ReferenceStore:
                 raise unknown(reference)
 
     def of_image(self, image: ImageID) -> tuple[Reference, ...]:
-        """Give an image's names, sorted."""
+        """Return an image's names, sorted."""
         with self._metadata.read() as rows:
             return tuple(reference_of(row) for row in rows.references(image=image))
 
     def of_repository(self, name: str) -> tuple[tuple[Reference, ImageID], ...]:
-        """Give the names in a repository (its canonical name) with their images, sorted."""
+        """Return the names in a repository (its canonical name) with their images, sorted."""
         with self._metadata.read() as rows:
             return tuple((reference_of(row), row.image) for row in rows.references(name=name))
 
 
 def reference_of(row: ReferenceRow) -> Reference:
-    """Give the reference that a row stands for."""
+    """Return the reference that a row stands for."""
     domain, _, path = row.name.partition("/")
     if row.suffix.startswith("@"):
         return Reference(domain, path, None, Digest.unchecked(row.suffix[1:]))

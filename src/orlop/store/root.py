@@ -110,7 +110,7 @@ class Store:
         return self._refusal is not None
 
     def why_read_only(self) -> str:
-        """Say why nothing can be changed; nothing where it can."""
+        """Return why nothing can be changed; nothing where it can."""
         return "" if self._refusal is None else str(self._refusal())
 
     def require_writable(self) -> None:
@@ -219,7 +219,7 @@ class Store:
         return action()
 
     def close(self) -> None:
-        """Let go of everything; what is still held is no longer protected."""
+        """Release everything; what is still held is no longer protected."""
         try:
             if not self.read_only:
                 self.leases.close()
@@ -246,7 +246,7 @@ class Store:
 
 
 def unsafe_at(path: str) -> Callable[[], StorageError] | None:
-    """Give what makes the error of writing at a path, where that is on a network or FUSE file system."""
+    """Return what makes the error of writing at a path, where that is on a network or FUSE file system."""
     found = file_system_of(path)
     if found is None or not found.is_network:
         return None

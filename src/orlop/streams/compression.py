@@ -66,7 +66,7 @@ _MAGIC: Final = {
 
 
 def detect(prefix: bytes) -> Compression:
-    """Tell the compression of a stream from its first :data:`PREFIX_SIZE` bytes (fewer where it is shorter).
+    """Return the compression of a stream by its first :data:`PREFIX_SIZE` bytes (fewer where it is shorter).
 
     The rule is that of the Docker daemons: magic numbers alone decide, names and media types never do, and whatever has
     none is a plain stream. A zstd stream may also begin with a skippable frame.
@@ -200,7 +200,7 @@ class DecompressingReader:
         return bytes(small)
 
     def _take(self) -> bytes:
-        """Give the decoder its next input: little at first, since what a small stream leaves over is copied."""
+        """Return the decoder its next input: little at first, since what a small stream leaves over is copied."""
         if not self._fill():
             raise InvalidCompression(
                 f"the {self._compression.value} stream ends too early (after {self._given} bytes of content)"
@@ -238,7 +238,7 @@ class DecompressingReader:
         self._decoder = self._make()
 
     def _continues(self) -> bool:
-        """Say whether what comes next begins as the streams of this compression do, as far as it is at hand."""
+        """Return whether what comes next begins as the streams of this compression do, as far as it is at hand."""
         magic = _MAGIC[self._compression]
         found = self._block[self._at : self._at + len(magic)]
         return found == magic[: len(found)]

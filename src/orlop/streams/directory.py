@@ -301,7 +301,7 @@ class Entry(NamedTuple):
             os.link(self.name, other.name, src_dir_fd=at, dst_dir_fd=to, follow_symlinks=False)
 
     def set_mode(self, mode: int) -> None:
-        """Give a file that has no other name, or a directory, a mode, whatever the umask.
+        """Set the mode of a directory, or of a file that has no other name, whatever the umask.
 
         Raises:
             ForeignFile: it is neither.
@@ -311,7 +311,7 @@ class Entry(NamedTuple):
             os.chmod(path, mode)
 
     def set_group(self, group: int) -> None:
-        """Give a file that has no other name, or a directory, to a group. Raises `ForeignFile`."""
+        """Set the group of a directory, or of a file that has no other name. Raises `ForeignFile`."""
         with self._held() as path:
             os.chown(path, -1, group)
 
@@ -329,7 +329,7 @@ class Entry(NamedTuple):
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Let errors carry the whole path, for those that are told of only later."""
+        """Make errors carry the whole path, for those that are reported only later."""
         try:
             yield
         except OSError as error:

@@ -71,7 +71,7 @@ _CLASSES: dict[int, tuple[type[OrlopError], str]] = {
 
 
 def explained(error: OSError, doing: str, path: str | os.PathLike[str]) -> OrlopError:
-    """Give the error of orlop's own that says what the system's ``error`` means, where it happened and what to do.
+    """Return the error of orlop's own that says what the system's ``error`` means, where it happened and what to do.
 
     A closed pipe stays what it is: who reads the output decides when it ends. An error of orlop's own, which may be an
     ``OSError`` too, is explained already.
@@ -112,7 +112,7 @@ def afterwards(clean_up: Callable[[], object]) -> Iterator[None]:
 
 
 def open_source(path: str | os.PathLike[str]) -> int:
-    """Open a user's file or pipe for reading and give its descriptor.
+    """Open a user's file or pipe for reading and return its descriptor.
 
     Raises:
         NotFound: there is no such file.
@@ -130,7 +130,7 @@ def open_source(path: str | os.PathLike[str]) -> int:
 
 
 def widen_pipe(file: BinaryIO) -> None:
-    """Let a pipe hold a whole chunk, so that who writes it need not be woken for every few kilobytes."""
+    """Enlarge a pipe to a whole chunk, so that its writer is not woken for every few kilobytes."""
     with suppress(OSError, AttributeError, ValueError):
         descriptor = file.fileno()
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
@@ -165,7 +165,7 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
 
 
 def allocate(entry: Entry, size: int, mode: int) -> None:
-    """Give a file at least so many bytes of its own on the disk; it is made if it is not there, with a mode."""
+    """Reserve at least so many bytes on the disk for a file; it is made if it is not there, with a mode."""
     descriptor = entry.open(os.O_WRONLY | os.O_CREAT, mode)
     try:
         if mode != PRIVATE.file:
@@ -176,7 +176,7 @@ def allocate(entry: Entry, size: int, mode: int) -> None:
 
 
 def _give_mode(descriptor: int, mode: int) -> None:
-    """Give an open file a mode, whatever the umask."""
+    """Set the mode of an open file, whatever the umask."""
     status = os.fstat(descriptor)
     # Only its owner may, and only a new one needs it.
     if stat.S_IMODE(status.st_mode) != mode and status.st_uid == os.geteuid():
@@ -220,7 +220,7 @@ class NewFile:
         return self._descriptor
 
     def write(self, data: bytes | memoryview) -> int:
-        """Append bytes and give their number."""
+        """Append bytes and return their number."""
         with explaining("write", self._shown):
             write_all(self._descriptor, data)
         self.size += len(data)
@@ -306,7 +306,7 @@ class NewFile:
                 os.fsync(self._descriptor)
 
     def publish(self, target: Entry) -> None:
-        """Give the file its final name, replacing what has it; the caller syncs it before, the directory after.
+        """Rename the file to its final name, replacing what has it; the caller syncs it before, the directory after.
 
         One that could not be written back gets no name.
         """
@@ -318,7 +318,7 @@ class NewFile:
             self.close()
 
     def set_mode(self, mode: int) -> None:
-        """Give the file a mode, whatever the umask."""
+        """Set the file's mode, whatever the umask."""
         self._join()
         with explaining("write", self._shown):
             if self._descriptor >= 0:
@@ -327,13 +327,13 @@ class NewFile:
                 self.entry.set_mode(mode)
 
     def lock(self) -> bool:
-        """Let others see that somebody writes the file, as long as it is open; say whether it still has its name."""
+        """Mark the file as being written, as long as it is open; return whether it still has its name."""
         with explaining("write", self._shown):
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             return _has_name(self._descriptor, self.entry)
 
     def close(self) -> None:
-        """Let go of the file and leave it where it is."""
+        """Release the file and leave it where it is."""
         self._join()
         self._owned = False
         if self._descriptor >= 0:
@@ -440,11 +440,11 @@ class FileLock:
         _locks.add(self)
 
     def is_current(self) -> bool:
-        """Say whether the locked file still has its name: who sweeps up may have removed it before it was locked."""
+        """Return whether the locked file still has its name: who sweeps up may have removed it before it was locked."""
         return self._descriptor >= 0 and _has_name(self._descriptor, self.entry)
 
     def release(self) -> None:
-        """Give the lock back; without one this does nothing."""
+        """Release the lock; without one this does nothing."""
         if self._descriptor >= 0:
             # A child that was forked meanwhile may have a copy of the descriptor: closing ours would not unlock.
             with suppress(OSError):  # if not even this goes well, closing is what is left
@@ -452,7 +452,7 @@ class FileLock:
             self.abandon()
 
     def abandon(self) -> None:
-        """Let go of the descriptor and leave the lock to who else has a copy of it."""
+        """Release the descriptor and leave the lock to who else has a copy of it."""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             with suppress(OSError):  # nothing was written through it

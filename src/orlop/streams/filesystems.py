@@ -62,7 +62,7 @@ class FileSystem(NamedTuple):
 
 
 def file_system_of(path: str, *, proc: str = "/proc/self") -> FileSystem | None:
-    """Give the file system that a path, or the nearest of its parents that is there, lies on.
+    """Return the file system that a path, or the nearest of its parents that is there, lies on.
 
     Args:
         path: a path, which need not be there.

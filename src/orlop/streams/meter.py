@@ -13,7 +13,7 @@ class Readable(Protocol):
     """Anything that gives bytes: at most ``n`` at once, none at the end."""
 
     def read(self, n: int, /) -> bytes:
-        """Give at most ``n`` bytes."""
+        """Return at most ``n`` bytes."""
 
 
 class Meter:
@@ -29,7 +29,7 @@ class Meter:
         self._read = self._unpacked = self._plain = 0
 
     def counted(self, source: Readable) -> Counted:
-        """Give a reader of the outermost stream, whose bytes are counted."""
+        """Return a reader of the outermost stream, whose bytes are counted."""
         return Counted(source, self)
 
     def read(self, count: int) -> None:
@@ -82,7 +82,7 @@ class Counted:
         self._meter = meter
 
     def read(self, n: int, /) -> bytes:
-        """Give at most ``n`` bytes."""
+        """Return at most ``n`` bytes."""
         data = self._source.read(n)
         self._meter.read(len(data))
         return data

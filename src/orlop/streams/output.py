@@ -74,7 +74,7 @@ class Output:
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
 
     def write(self, data: bytes | memoryview) -> int:
-        """Append bytes and give their number."""
+        """Append bytes and return their number."""
         with explaining("write", self._shown):
             if self._new is not None:
                 return self._new.write(data)
@@ -146,7 +146,7 @@ def _sweep(folder: str) -> None:
 
 
 def _descriptor_named(path: str) -> int | None:
-    """Give the number of the descriptor that a path stands for, as ``/dev/stdout`` and ``/dev/fd/3`` do."""
+    """Return the number of the descriptor that a path stands for, as ``/dev/stdout`` and ``/dev/fd/3`` do."""
     for _ in range(8):
         named = re.fullmatch(r"/(?:dev|proc/self|proc/[0-9]+|proc/thread-self)/fd/([0-9]+)", path)
         if named is not None:

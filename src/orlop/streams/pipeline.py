@@ -30,7 +30,7 @@ _KEPT: Final = 4 << 20
 
 
 def _keep_freed_memory() -> None:
-    """Let the memory of one chunk be that of the next.
+    """Reuse the memory of one chunk for the next.
 
     glibc gives a freed piece of 1 MiB back to the system, which clears new pages for the next one, until a larger piece
     has been freed: from then on it keeps up to twice the size of that one (mallopt(3), M_MMAP_THRESHOLD). The piece

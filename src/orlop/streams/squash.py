@@ -51,7 +51,7 @@ class Squash:
         self._opaque: set[str] = set()  # nothing below these paths is
 
     def add(self, entries: Iterable[TarEntry]) -> list[Piece]:
-        """Take the members of the next layer down and give what is seen of them, in their order.
+        """Take the members of the next layer down and return what is seen of them, in their order.
 
         Where the iteration fails nothing has changed, and the layer may be added again.
 
@@ -90,7 +90,7 @@ class Squash:
         return pieces
 
     def _hides(self, path: str) -> bool:
-        """Say whether nothing at a path is seen of the layers below those that were added."""
+        """Return whether nothing at a path is seen of the layers below those that were added."""
         if path in self._covered:
             return True
         while path:
@@ -151,7 +151,7 @@ class _Layer:
         return [piece for piece in self._pieces if piece.header or piece.end > piece.start]
 
     def _content_of(self, path: str) -> tuple[str, tuple[int, TarEntry]] | None:
-        """Give the hidden file that a link leads to; nothing where it leads to one that is seen, or is not here."""
+        """Return the hidden file that a link leads to; nothing where it leads to one that is seen, or is not here."""
         way: dict[str, None] = {}
         end: str | None = path
         while end is not None:
@@ -174,7 +174,7 @@ class _Layer:
 
 
 def cut(chunks: Iterable[bytes], pieces: Iterable[Piece]) -> Iterator[bytes]:
-    """Give the pieces of a layer's tar, which comes in chunks; all of these are taken, so that they are verified.
+    """Yield the pieces of a layer's tar, which comes in chunks; all of these are taken, so that they are verified.
 
     Raises TocDamaged at the end where the layer ends before a piece does.
     """

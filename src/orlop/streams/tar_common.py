@@ -43,7 +43,7 @@ class Known(dict[bytes, V], Generic[V]):
 
 
 def checksum_of(field: bytes) -> int:
-    """Give the sum of all bytes around a checksum's field that it states; -1 where it is no number."""
+    """Return the sum of all bytes around a checksum's field that it states; -1 where it is no number."""
     digits = field.strip(b" \0")
     if not digits or digits.translate(None, b"01234567"):
         return -1
@@ -52,12 +52,12 @@ def checksum_of(field: bytes) -> int:
 
 
 def size_of(field: bytes) -> int:
-    """Give the number in the field of a size; -1 where it is not written in the common way."""
+    """Return the number in the field of a size; -1 where it is not written in the common way."""
     return int(field[:11], 8) if _SPACED(field) else -1
 
 
 def is_common(field: bytes) -> bool:
-    """Say whether the fields of mode and owners, or that of the time, are numbers written in a common way."""
+    """Return whether the fields of mode and owners, or that of the time, are numbers written in a common way."""
     return not field.translate(None, _OCTAL) or _SPACED(field) is not None
 
 

@@ -451,7 +451,7 @@ def is_pax_sparse(pax: dict[bytes, bytes]) -> bool:
 
 
 def _merge(header: Header, pax: dict[bytes, bytes]) -> None:
-    """Let PAX records change a header; an empty value leaves the field as it is."""
+    """Apply PAX records to a header; an empty value leaves the field as it is."""
     for key, value in pax.items():
         if not value:
             continue

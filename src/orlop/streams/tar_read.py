@@ -54,7 +54,7 @@ class EntryReader:
         return self
 
     def __next__(self) -> TarEntry:
-        """Give the next entry. Raises InvalidTar, LimitExceeded, and whatever the source raises."""
+        """Return the next entry. Raises InvalidTar, LimitExceeded, and whatever the source raises."""
         if self._ended:
             raise StopIteration
         if self._entry is not None:

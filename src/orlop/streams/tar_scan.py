@@ -318,7 +318,7 @@ class TarScanner:
         return self._finish(header, after, offset + BLOCK, batch), True
 
     def _is_special(self) -> bool:
-        """Say whether what comes next may be something else than a common header."""
+        """Return whether what comes next may be something else than a common header."""
         return self._zero or self._sparse is not None or self._map is not None or self._parser.start is not None
 
     def _add_pieces(self, table: bytes, offset: int) -> None:
@@ -429,7 +429,7 @@ class _Batch:
 
 
 def _begin(path: bytes) -> str:
-    """Give the beginning of a long name, for a message."""
+    """Return the beginning of a long name, for a message."""
     return f"{path[:40].decode('utf-8', 'surrogateescape')!r}…"
 
 

@@ -35,7 +35,7 @@ def pieces_in_header(table: bytes) -> list[Piece]:
 
 
 def is_map_in_content(pax: dict[bytes, bytes]) -> bool:
-    """Say whether the map stands at the beginning of the content: PAX format 1.0."""
+    """Return whether the map stands at the beginning of the content: PAX format 1.0."""
     return is_pax_sparse(pax) and pax.get(b"GNU.sparse.major") == b"1"
 
 

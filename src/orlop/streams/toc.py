@@ -83,7 +83,7 @@ def read_toc(source: Readable) -> TocReader:
 
 
 def toc_records(source: Readable) -> DecompressingReader:
-    """Give the bytes in the table of contents in ``source``, as `TocWriter.add` got them.
+    """Return the bytes in the table of contents in ``source``, as `TocWriter.add` got them.
 
     Raises TocDamaged where it is no table of this version; its reader raises InvalidCompression where it is damaged.
     """

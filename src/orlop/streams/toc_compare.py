@@ -56,7 +56,7 @@ class TocComparer:
             self._same = False
 
     def _take(self, size: int) -> bytes:
-        """Give that many bytes of the table, and fewer only at its end."""
+        """Return that many bytes of the table, and fewer only at its end."""
         parts: list[bytes] = []
         while size and self._records is not None and (data := self._records.read(size)):
             parts.append(data)
@@ -65,7 +65,7 @@ class TocComparer:
 
 
 def _summary(trailer: bytes) -> object:
-    """Give what the end of a table says, without what is worded for people; the bytes where it says nothing."""
+    """Return what the end of a table says, without what is worded for people; the bytes where it says nothing."""
     try:
         summary = json.loads(trailer.removeprefix(END_RECORD))
     except ValueError:

@@ -47,7 +47,7 @@ class Opened(NamedTuple):
 
 
 def row_of(data: bytes) -> BlobRow:
-    """Give the row of some content."""
+    """Return the row of some content."""
     return BlobRow(Digest.of(data), len(data), "none")
 
 

@@ -34,7 +34,7 @@ def _is_inherited(cls: type, name: str) -> bool:
 
 
 def _home(cls: type, name: str) -> type | None:
-    """Give the class below the suite itself that defines a hook."""
+    """Return the class below the suite itself that defines a hook."""
     for base in cls.__mro__:
         if Contract in base.__bases__:
             return None

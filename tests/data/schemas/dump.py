@@ -30,7 +30,7 @@ def fill(root: Path) -> None:
 
 
 def dump(root: Path) -> str:
-    """Give a store's database as SQL."""
+    """Return a store's database as SQL."""
     with closing(sqlite3.connect(root / "metadata.db")) as database:
         version = database.execute("PRAGMA user_version").fetchone()[0]
         return "\n".join([f"PRAGMA user_version={version};", *database.iterdump(), ""])

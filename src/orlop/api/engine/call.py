@@ -104,11 +104,11 @@ class Call(Request):
         return name
 
     def about(self, name: str) -> None:
-        """Say which image it is about, where that is not in its path: errors tell it."""
+        """Name the image it is about, where that is not in its path: errors tell it."""
         self.scope["orlop.name"] = name
 
     def wants(self, verb: Verb) -> None:
-        """Say what it wants from now on, where that is not its endpoint's verb: errors tell it."""
+        """Note what it wants from now on, where that is not its endpoint's verb: errors tell it."""
         self.scope["orlop.verb"] = verb
 
     @property
@@ -164,7 +164,7 @@ class Endpoint(Route):
         self._is_archive = is_archive
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Say whether a request is for this endpoint; one of another method is not."""
+        """Return whether a request is for this endpoint; one of another method is not."""
         match, child = super().matches(scope)
         return (match, child) if match is Match.FULL else (Match.NONE, {})
 

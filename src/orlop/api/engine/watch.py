@@ -59,7 +59,7 @@ class EventWatch:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[int]:
-        """Listen, for a block, and give the number of the last event before."""
+        """Listen, for a block, and return the number of the last event before."""
         last = await self._workers.run(self._service.last_event)
         self.listeners += 1
         if self._task is None:

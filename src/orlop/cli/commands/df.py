@@ -71,7 +71,7 @@ _SUMMARY: Final = [_FIELDS[name] for name in ("Type", "TotalCount", "Active", "S
 
 
 def _named(row: _ImageRow) -> tuple[str, str]:
-    """Give an image's repository and tag: the first one, as docker does here."""
+    """Return an image's repository and tag: the first one, as docker does here."""
     names = row.usage.summary.repo_tags or row.usage.summary.references
     return (names[0].familiar_name, names[0].tag or _NONE) if names else (_NONE, _NONE)
 
@@ -146,7 +146,7 @@ def _sum(name: str, rows: Iterable[_Row]) -> _Row:
 
 
 def _advise(usage: DiskUsage) -> None:
-    """Say which commands free how much."""
+    """Print which commands free how much."""
     commands = (("orlop gc", usage.garbage), ("orlop image prune", usage.dangling))
     advice = [f"`{command}` frees {_size(size)}" for command, size in commands if size]
     if advice:
@@ -154,7 +154,7 @@ def _advise(usage: DiskUsage) -> None:
 
 
 def _described(usage: DiskUsage) -> dict[str, object]:
-    """Give everything: docker's fields of images as texts, all others as numbers of things or bytes."""
+    """Return everything: docker's fields of images as texts, all others as numbers of things or bytes."""
     layers = usage.layers
     return {
         "Root": usage.root,

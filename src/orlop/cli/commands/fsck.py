@@ -103,7 +103,7 @@ def _described(report: FsckReport) -> dict[str, object]:
 
 
 def described(problems: Iterable[Problem]) -> list[dict[str, str]]:
-    """Give problems as records."""
+    """Return problems as records."""
     return [{"Level": one.level, "Kind": one.kind, "Subject": one.subject, "Message": one.message} for one in problems]
 
 

@@ -117,7 +117,7 @@ class ImageListing:
 
 
 def _rows(image: ImageSummary, now: float, *, whole: bool, digests: bool) -> Iterator[_Row]:
-    """Give a line for each tag of an image; digests have lines only where they are asked for, or are all there is."""
+    """Yield a line for each tag of an image; digests have lines only where they are asked for, or are all there is."""
     image_id = str(image.id) if whole else image.id.short
     names: dict[str, tuple[list[str], list[str]]] = {}
     for reference in image.references:

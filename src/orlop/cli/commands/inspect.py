@@ -82,7 +82,7 @@ def inspect(
 
 
 def _parsed(form: str) -> Callable[[dict[str, Any]], None]:
-    """Give what prints an image as ``--format`` asks for it."""
+    """Return what prints an image as ``--format`` asks for it."""
     from orlop.cli.show.template.fill import Template  # noqa: PLC0415 - few inspections have one
     from orlop.cli.show.template.image import fill  # noqa: PLC0415 - as above
 

@@ -51,7 +51,7 @@ def unpin(session: Session, names: tuple[str, ...]) -> int:
 
 
 def _each(session: Session, names: tuple[str, ...], verb: Callable[[ImageService, str], ImageID]) -> int:
-    """Do something to each image, tell its ID, and give the status of the first error."""
+    """Do something to each image, tell its ID, and return the status of the first error."""
     status = 0
     with session.open() as images:
         for name in names:

@@ -183,7 +183,7 @@ def _addresses(hosts: tuple[str, ...], activation: Activation) -> list[Address]:
 
 
 def _activation() -> Activation:
-    """Say what systemd hands over, if it does so to this process."""
+    """Return what systemd hands over, if it does so to this process."""
     from orlop.api.listeners import Activation  # noqa: PLC0415 - as above
 
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
@@ -205,7 +205,7 @@ def _certificates(certificate: str | None, key: str | None, authority: str | Non
 
 
 def _token(path: str) -> str:
-    """Give the token in a file, or make both."""
+    """Return the token in a file, or make both."""
     import secrets  # noqa: PLC0415 - few servers have one
 
     from orlop.streams.files import explaining  # noqa: PLC0415 - as above
@@ -265,7 +265,7 @@ def _announce(opened: list[Door]) -> None:
 
 
 def _notify(path: str | None) -> None:
-    """Tell systemd that the server is ready, where it asked for that."""
+    """Notify systemd that the server is ready, where it asked for that."""
     if not path:
         return
     import socket  # noqa: PLC0415 - few servers are started so

@@ -42,7 +42,7 @@ class Bash(BashComplete):
         return
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Give the words before the one to complete, and that one as far as it is written."""
+        """Return the words before the one to complete, and that one as far as it is written."""
         words = os.environ["COMP_WORDS"].split(_UNIT_SEPARATOR)
         joined: list[str] = []
         for word in words[: int(os.environ["COMP_CWORD"]) + 1]:
@@ -55,5 +55,5 @@ class Bash(BashComplete):
         return before[1:], incomplete
 
     def format_completion(self, item: CompletionItem) -> str:
-        """Give a line of the answer."""
+        """Return a line of the answer."""
         return f"{item.type},{item.value[self._hidden :]}"

@@ -36,7 +36,7 @@ _PLATFORMS: Final = (
 
 
 def complete_names(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Give the names of images that begin so, and IDs where that could be one; a store that is not there has none."""
+    """Return the names of images that begin so, and IDs where that could be one; a store that is not there has none."""
     given = context.params.get(parameter.name or "")
     taken = given if isinstance(given, (tuple, list)) else ()
     return _names(context.find_root().params.get("root"), incomplete, taken)

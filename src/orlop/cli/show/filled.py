@@ -35,7 +35,7 @@ class Filled(Generic[Row]):
         self._table = table
 
     def unknown(self) -> str | None:
-        """Give a field that the template asks for and that is not there."""
+        """Return a field that the template asks for and that is not there."""
         return next((name for name, _ in sorted(self._template.root_fields()) if name not in self._fields), None)
 
     def print(self, rows: Iterable[Row]) -> None:

@@ -24,23 +24,23 @@ _NAME = "the standard output"
 
 
 def is_terminal() -> bool:
-    """Say whether the standard output is a terminal."""
+    """Return whether the standard output is a terminal."""
     # A process that starts with a closed descriptor has no stream for it.
     return sys.stdout is not None and sys.stdout.isatty()
 
 
 def harmless(text: str) -> str:
-    """Give a value as a terminal may show it: white space becomes spaces, other control characters U+FFFD."""
+    """Return a value as a terminal may show it: white space becomes spaces, other control characters U+FFFD."""
     return _UNSAFE.sub(lambda match: " " if match[0].isspace() else "\ufffd", text)
 
 
 def harmless_json(text: str) -> str:
-    """Give a JSON document as a terminal may show it: control characters in its strings become escapes."""
+    """Return a JSON document as a terminal may show it: control characters in its strings become escapes."""
     return _UNSAFE_BUT_NEWLINE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def harmless_text(text: str) -> str:
-    """Give a text of several lines as a terminal may show it: but for tabs, control characters become U+FFFD."""
+    """Return a text of several lines as a terminal may show it: but for tabs, control characters become U+FFFD."""
     return _UNSAFE_BUT_LAYOUT.sub("\ufffd", text)
 
 
@@ -65,7 +65,7 @@ def write(data: str | bytes) -> None:
 
 
 def binary() -> BinaryIO:
-    """Give the standard output as a binary stream. Raises `WriteFailed` where it is closed."""
+    """Return the standard output as a binary stream. Raises `WriteFailed` where it is closed."""
     stream = _stdout()
     if stream is None:
         from orlop.errors import WriteFailed  # noqa: PLC0415 - only where something fails
@@ -90,7 +90,7 @@ def flush() -> None:
 
 
 def progress(*, quiet: bool) -> AbstractContextManager[Progress | None]:
-    """Give, for a block, what draws progress where somebody sees it, or nothing."""
+    """Return, for a block, what draws progress where somebody sees it, or nothing."""
     if quiet or sys.stderr is None or not sys.stderr.isatty():
         from contextlib import nullcontext  # noqa: PLC0415 - few commands draw progress
 
@@ -111,7 +111,7 @@ def settle() -> None:
 
 
 def abandon() -> None:
-    """Give up the standard output: what waits in its buffer would fail once more when the process ends."""
+    """Abandon the standard output: what waits in its buffer would fail once more when the process ends."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())

@@ -24,7 +24,7 @@ _MOST: Final = 100
 
 @contextmanager
 def drawn() -> Iterator[Callable[[ProgressEvent], object]]:
-    """Give a function that draws what it is told, on the standard error; the bars stay when the block ends."""
+    """Return a function that draws what it is told, on the standard error; the bars stay when the block ends."""
     console = Console(stderr=True)
     bars = Progress(
         TextColumn("{task.description}", markup=False),

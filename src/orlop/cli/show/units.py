@@ -20,7 +20,7 @@ ZERO_TIME: Final = -62_135_596_800
 
 
 def human_age(seconds: float) -> str:
-    """Give an age in words, without the "ago": ``2 hours``, ``About a minute``."""
+    """Return an age in words, without the "ago": ``2 hours``, ``About a minute``."""
     seconds = min(seconds, _MAX_AGE)
     hours = int(seconds / _HOUR + 0.5)
     if seconds < _MINUTE:
@@ -41,14 +41,14 @@ def human_age(seconds: float) -> str:
 
 
 def rfc3339(unix: int) -> str:
-    """Give seconds since 1970 as RFC 3339 in local time: ``2026-11-24T07:04:35+01:00``."""
+    """Return seconds since 1970 as RFC 3339 in local time: ``2026-11-24T07:04:35+01:00``."""
     local, sign, hours, minutes = _local(unix)
     zone = f"{sign}{hours:02}:{minutes:02}" if local.tm_gmtoff else "Z"
     return f"{_date(local)}T{_clock(local)}{zone}"
 
 
 def go_time(unix: int) -> str:
-    """Give seconds since 1970 as Go prints a local time: ``2026-11-24 07:04:35 +0100 CET``."""
+    """Return seconds since 1970 as Go prints a local time: ``2026-11-24 07:04:35 +0100 CET``."""
     local, sign, hours, minutes = _local(unix)
     return f"{_date(local)} {_clock(local)} {sign}{hours:02}{minutes:02} {local.tm_zone}"
 

@@ -48,13 +48,13 @@ class Filters:
         return bool(self.labels or self.no_labels)
 
     def match_labels(self, labels: Mapping[str, str] | None) -> bool:
-        """Say whether an image with these labels is wanted."""
+        """Return whether an image with these labels is wanted."""
         if self.labels and not (labels and _has_all(labels, self.labels)):
             return False
         return not (self.no_labels and labels and _has_all(labels, self.no_labels))
 
     def match_reference(self, reference: Reference) -> bool:
-        """Say whether one of the patterns fits a name, with its tag or digest or without."""
+        """Return whether one of the patterns fits a name, with its tag or digest or without."""
         return any(pattern.matches(text) for text in self._texts(reference) for pattern in _patterns(self.references))
 
     def _texts(self, reference: Reference) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ def select(
     created: Callable[[str], tuple[int, int]],
     labels: Callable[[ImageID], Mapping[str, str] | None],
 ) -> Iterator[ImageSummary]:
-    """Give the images of a list that are wanted, with those of their names that are.
+    """Yield the images of a list that are wanted, with those of their names that are.
 
     Args:
         found: the list.

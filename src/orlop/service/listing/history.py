@@ -47,7 +47,7 @@ def history(store: Store, name: str, *, platform: Platform | str | None = None) 
 def steps(
     image: Image, sizes: Iterator[int], lineage: Iterator[tuple[ImageID, tuple[Reference, ...]]]
 ) -> list[HistoryEntry]:
-    """Give the steps of an image, newest first, wherever it is kept.
+    """Return the steps of an image, newest first, wherever it is kept.
 
     Args:
         image: the image.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def image_document(details: ImageDetails) -> dict[str, Any]:
-    """Give an image as the engine's answer to an inspection, keys in its order."""
+    """Return an image as the engine's answer to an inspection, keys in its order."""
     image = details.image
     document: dict[str, Any] = {
         "Id": image.image_id,

@@ -62,7 +62,7 @@ def images(
 
 
 def is_pattern(name: str | None) -> bool:
-    """Say whether a name has the wildcards of patterns, and can be no reference."""
+    """Return whether a name has the wildcards of patterns, and can be no reference."""
     if name is None or not any(character in name for character in "*?[\\"):
         return False
     try:
@@ -73,7 +73,7 @@ def is_pattern(name: str | None) -> bool:
 
 
 def list_images(store: Store, name: str | None, *, all: bool) -> Iterator[ImageSummary]:  # noqa: A002 - as above
-    """Give the images that a name stands for, or all."""
+    """Yield the images that a name stands for, or all."""
     asked = None if name is None else parse_any(name)
     wanted = asked if isinstance(asked, Reference) else None
     with store.metadata.read() as rows:

@@ -112,7 +112,7 @@ def _listed(
 
 
 def _shared_sizes(rows: Rows, stacks: Stacks, *, listed_only: bool) -> dict[ImageID, int]:
-    """Give for every image how many bytes of its layers other images have too.
+    """Return for every image how many bytes of its layers other images have too.
 
     Args:
         rows: the store's.

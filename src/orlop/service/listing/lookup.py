@@ -106,5 +106,5 @@ def _by_digest(store: Store, reference: Reference) -> ImageID:
 
 
 def is_id_of(image_id: ImageID, text: str) -> bool:
-    """Say whether a text is an image's ID or a prefix of it, with or without its algorithm."""
+    """Return whether a text is an image's ID or a prefix of it, with or without its algorithm."""
     return bool(text) and str(image_id).startswith((text, f"{_PREFIX}{text}"))

@@ -71,7 +71,7 @@ def image_manifests(store: Store, name: str) -> ImageManifests | None:
 
 
 def target(rows: Rows, image: ImageID, names: Sequence[Reference]) -> ManifestRow | None:
-    """Give the manifest or index after which an image is named, if it is."""
+    """Return the manifest or index after which an image is named, if it is."""
     digests = {name.digest: None for name in names if name.digest is not None}
     if not digests:
         return None

@@ -145,7 +145,7 @@ def df(store: Store) -> DiskUsage:
 
 
 def _living(store: Store) -> set[str]:
-    """Give the leases whose owners live, which is seen only where their locks can be tried."""
+    """Return the leases whose owners live, which is seen only where their locks can be tried."""
     return set() if store.read_only else store.leases.alive(sweep=False)
 
 
@@ -233,7 +233,7 @@ class _Look:
             self.freed[recorded.owner] += file.freed
 
     def sums(self) -> tuple[FileUsage, ...]:
-        """Give what was counted of each kind."""
+        """Return what was counted of each kind."""
         sums = dict(self._sums)
         if not sums[BLOB, None].total and any(kind == BLOB and compression is not None for kind, compression in sums):
             del sums[BLOB, None]
@@ -245,7 +245,7 @@ class _Look:
         )
 
     def _comes_back(self, file: StoredFile, present: set[str]) -> bool:
-        """Say whether what is on its way out is still recorded, and in its place no more: its removal is undone."""
+        """Return whether what is on its way out is still recorded, and in its place no more: its removal is undone."""
         name = file.name.partition(".")[0]
         home = name.removeprefix("toc-").removeprefix("sha256-")
         if name == f"toc-sha256-{home}":

@@ -71,7 +71,7 @@ class Inventory:
         return sum(one.size for sizes in (self.sizes, self.toc_sizes) for one in sizes.values())
 
     def files_of(self, diff_id: DiffID) -> Iterator[FileSize]:
-        """Give the sizes of the files that hold a layer's content, and its table of contents."""
+        """Yield the sizes of the files that hold a layer's content, and its table of contents."""
         if diff_id in self.blobs:
             yield self.toc_sizes[diff_id]
             yield from (self.sizes[digest] for digest in self.blobs[diff_id])
@@ -162,7 +162,7 @@ class PlannedGround(Ground):
         return image_id in self._names
 
     def names(self, image_id: ImageID) -> Sequence[Reference]:
-        """Give the names that an image would have."""
+        """Return the names that an image would have."""
         # They may go while the caller goes through them.
         return tuple(self._names.get(image_id, ()))
 
@@ -171,19 +171,19 @@ class PlannedGround(Ground):
         self._names[image_id].pop(reference, None)
 
     def has_children(self, image_id: ImageID) -> bool:
-        """Say whether an image would be another's parent."""
+        """Return whether an image would be another's parent."""
         return self._children[image_id] > 0
 
     def parent(self, image_id: ImageID) -> ImageID | None:
-        """Give an image's parent."""
+        """Return an image's parent."""
         return self._parents[image_id]
 
     def may_go_along(self, image_id: ImageID) -> bool:
-        """Say whether an image would be there, and may go with its last child."""
+        """Return whether an image would be there, and may go with its last child."""
         return image_id in self._names and not self._all.images[image_id].pinned
 
     def delete(self, image_id: ImageID) -> Iterable[ChainID]:
-        """Take an image away, and give the layers that would go with it."""
+        """Take an image away, and return the layers that would go with it."""
         del self._names[image_id]
         parent = self._parents.pop(image_id)
         if parent is not None:
@@ -195,7 +195,7 @@ class PlannedGround(Ground):
         return self._release(chain_id)
 
     def drop_dead(self) -> list[ChainID]:
-        """Let ended processes hold nothing any more, and give the layers that would go for it."""
+        """Drop the leases of ended processes, and return the layers that would go for it."""
         gone: list[ChainID] = []
         for digests in self._all.dead:
             self._leases.subtract(map(str, digests))
@@ -208,7 +208,7 @@ class PlannedGround(Ground):
         return gone
 
     def is_held(self, digest: Digest) -> bool:
-        """Say whether a lease names this layer or content, or everything."""
+        """Return whether a lease names this layer or content, or everything."""
         return self._leases[str(digest)] > 0 or self._leases[str(EVERYTHING)] > 0
 
     def _release(self, chain_id: ChainID) -> list[ChainID]:
@@ -228,7 +228,7 @@ class PlannedGround(Ground):
         return gone
 
     def _release_diff(self, diff_id: DiffID) -> int:
-        """Take a layer's content away if nothing needs it, and give the bytes that this frees."""
+        """Take a layer's content away if nothing needs it, and return the bytes that this frees."""
         if diff_id not in self.diffs or self._on_diff[diff_id] > 0 or self.is_held(diff_id):
             return 0
         del self.diffs[diff_id]

@@ -158,7 +158,7 @@ class _Work:
         return active
 
     def owners(self) -> list[int]:
-        """Give for each image the one whose removal takes it away: a nameless parent goes with its only child."""
+        """Return for each image the one whose removal takes it away: a nameless parent goes with its only child."""
         found = self._found
         children = Counter(self._parents)
         above: list[int | None] = [None] * len(found.images)
@@ -184,7 +184,7 @@ class _Work:
         return owners
 
     def held(self, needs: Sequence[Need], digests: Sequence[Digest]) -> list[Need]:
-        """Give the needs with those of who is at work."""
+        """Return the needs with those of who is at work."""
         if not self._held:
             return list(needs)
         if str(EVERYTHING) in self._held:
@@ -193,7 +193,7 @@ class _Work:
         return [Need.ACTIVE if str(digest) in self._held else need for need, digest in pairs]
 
     def contents(self, chains: Sequence[Need], chain_owners: Sequence[int]) -> tuple[list[Need], list[int]]:
-        """Give the needs and the owners of contents from those of the chains that they are in."""
+        """Return the needs and the owners of contents from those of the chains that they are in."""
         found = self._found
         numbers = {diff_id.hex: number for number, diff_id in enumerate(found.diff_ids)}
         needs, owners = [Need.NOTHING] * len(numbers), [NOBODY] * len(numbers)
@@ -206,7 +206,7 @@ class _Work:
 
 
 def joint(one: int, other: int) -> int:
-    """Give the owner of what belongs to both."""
+    """Return the owner of what belongs to both."""
     if one == NOBODY:
         return other
     return one if other in (one, NOBODY) else SEVERAL

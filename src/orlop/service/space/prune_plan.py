@@ -103,7 +103,7 @@ class _Planner:
     # What the rules ask for.
 
     def asked_for(self) -> list[Deed]:
-        """Give what is to be done without regard to sizes, newest images first, as docker has it."""
+        """Return what is to be done without regard to sizes, newest images first, as docker has it."""
         deeds: list[Deed] = []
         for image_id, image in self._all.images.items():
             reason, names = self._wish(image)
@@ -118,7 +118,7 @@ class _Planner:
         return deeds
 
     def _wish(self, image: KnownImage) -> tuple[str, tuple[Reference, ...]]:
-        """Say why an image would go or stay, and which names it would lose, if it may."""
+        """Return why an image would go or stay, and which names it would lose, if it may."""
         rules, references = self._rules, image.references
         tags = [name for name in references if name.tag is not None]
         if not references and image.row.id in self._parents:
@@ -131,7 +131,7 @@ class _Planner:
         return ("all", references) if rules.all else ("named", ())
 
     def _refusal(self, image: KnownImage) -> str | None:
-        """Say why an image may not be touched, if it may not."""
+        """Return why an image may not be touched, if it may not."""
         filters = self._rules.filters
         if image.pinned:
             return "pinned"
@@ -144,7 +144,7 @@ class _Planner:
     # The quota.
 
     def least_recently_used(self, deeds: Sequence[Deed], max_size: int) -> list[Deed]:
-        """Give what is to be done beside that, so that what stays fits.
+        """Return what is to be done beside that, so that what stays fits.
 
         In the order of last use images go until the rest fits, each after those that are made from it. But one whose
         layers are needed by others all the same stays, as it would free nothing.
@@ -174,14 +174,14 @@ class _Planner:
         return useful
 
     def _left_above(self, image_id: ImageID, ground: PlannedGround) -> ImageID | None:
-        """Give what an image that went was made from, as far as it did not go along."""
+        """Return what an image that went was made from, as far as it did not go along."""
         current: ImageID | None = image_id
         while current is not None and current in self._all.images and current not in ground:
             current = self._all.images[current].row.parent
         return current
 
     def _free(self, ground: PlannedGround) -> set[ImageID]:
-        """Give the images that may go for the quota: nothing protects them, nor an image that is made from them."""
+        """Return the images that may go for the quota: nothing protects them, nor an image that is made from them."""
         free: set[ImageID] = set()
         bound: set[ImageID] = set()
         for image_id, image in self._all.images.items():
@@ -309,7 +309,7 @@ class _Planner:
 
 
 def _newest(images: Iterable[KnownImage], number: int) -> dict[ImageID, set[str]]:
-    """Give, for each image, the repositories in which it is among the newest by the time of its newest tag there."""
+    """Return, for each image, the repositories in which it is among the newest by the time of its newest tag there."""
     tagged: dict[str, dict[ImageID, tuple[int, int, ImageID]]] = {}
     for image in images:
         for reference, given in image.names:
@@ -325,7 +325,7 @@ def _newest(images: Iterable[KnownImage], number: int) -> dict[ImageID, set[str]
 
 
 def _by_use(image: KnownImage) -> tuple[int, int, ImageID]:
-    """Give what orders images by their last use; of several at one time the oldest is first."""
+    """Return what orders images by their last use; of several at one time the oldest is first."""
     return image.used, image.created, image.row.id
 
 

@@ -43,7 +43,7 @@ class Ground(ABC):
 
     @abstractmethod
     def names(self, image_id: ImageID) -> Sequence[Reference]:
-        """Give an image's names, sorted."""
+        """Return an image's names, sorted."""
 
     @abstractmethod
     def untag(self, reference: Reference, image_id: ImageID) -> None:
@@ -51,19 +51,19 @@ class Ground(ABC):
 
     @abstractmethod
     def has_children(self, image_id: ImageID) -> bool:
-        """Say whether an image is another's parent."""
+        """Return whether an image is another's parent."""
 
     @abstractmethod
     def parent(self, image_id: ImageID) -> ImageID | None:
-        """Give an image's parent, which need not be there."""
+        """Return an image's parent, which need not be there."""
 
     @abstractmethod
     def may_go_along(self, image_id: ImageID) -> bool:
-        """Say whether an image is there and may go with its last child: one that is pinned may not, unless named."""
+        """Return whether an image is there and may go with its last child: one that is pinned may not, unless named."""
 
     @abstractmethod
     def delete(self, image_id: ImageID) -> Iterable[ChainID]:
-        """Delete an image that is there, and give the layers that went with it, top first."""
+        """Delete an image that is there, and return the layers that went with it, top first."""
 
 
 class StoreGround(Ground):
@@ -74,7 +74,7 @@ class StoreGround(Ground):
         self._told: tuple[ImageID, Mapping[str, str] | None] | None = None
 
     def names(self, image_id: ImageID) -> Sequence[Reference]:
-        """Give an image's names, sorted."""
+        """Return an image's names, sorted."""
         return self._store.references.of_image(image_id)
 
     def untag(self, reference: Reference, image_id: ImageID) -> None:
@@ -89,21 +89,21 @@ class StoreGround(Ground):
         return self._told[1]
 
     def has_children(self, image_id: ImageID) -> bool:
-        """Say whether an image is another's parent."""
+        """Return whether an image is another's parent."""
         with self._store.metadata.read() as rows:
             return rows.has_children(image_id)
 
     def parent(self, image_id: ImageID) -> ImageID | None:
-        """Give an image's parent."""
+        """Return an image's parent."""
         return self._store.images.get_parent(image_id)
 
     def may_go_along(self, image_id: ImageID) -> bool:
-        """Say whether an image is there and may go with its last child."""
+        """Return whether an image is there and may go with its last child."""
         with self._store.metadata.read() as rows:
             return rows.image_row(image_id) is not None and not self._store.images.is_pinned(image_id)
 
     def delete(self, image_id: ImageID) -> Iterable[ChainID]:
-        """Delete an image, and give the layers that went with it."""
+        """Delete an image, and return the layers that went with it."""
         layers = self._store.images.delete(image_id)
         self._store.events.image("delete", image_id)
         return [layer.chain_id for layer in layers]
@@ -236,7 +236,7 @@ def _removed(store: Store, name: str, *, force: bool, prune: bool, wanted: Platf
 
 
 def _dangling(store: Store, name: str) -> tuple[Reference, ImageID] | None:
-    """Give a name whose image is gone already, with the ID of that, if it is one."""
+    """Return a name whose image is gone already, with the ID of that, if it is one."""
     parsed = parse_any(name)
     if isinstance(parsed, Digest):
         return None
@@ -250,7 +250,7 @@ def _dangling(store: Store, name: str) -> tuple[Reference, ImageID] | None:
 
 
 def _carried(store: Store, name: str, image_id: ImageID) -> Reference:
-    """Give the one of the image's names that the user means: of a tag and a digest, the tag."""
+    """Return the one of the image's names that the user means: of a tag and a digest, the tag."""
     asked = Reference.parse(name).with_default_tag()
     names = store.references.of_image(image_id)
     if asked in names:
@@ -279,7 +279,7 @@ def _by_repository(names: Iterable[Reference]) -> dict[str, _Repository]:
 
 
 def _are_one(names: Sequence[Reference]) -> bool:
-    """Say whether an image's names are one tag at most, and all of one repository."""
+    """Return whether an image's names are one tag at most, and all of one repository."""
     return sum(name.tag is not None for name in names) <= 1 and len({name.name for name in names}) <= 1
 
 

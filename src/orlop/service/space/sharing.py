@@ -28,11 +28,11 @@ class Stacks:
         self._below = [self.number(row.parent) for row in self.rows]
 
     def number(self, chain_id: ChainID | None) -> int | None:
-        """Give the number of a layer; nothing where it is not there."""
+        """Return the number of a layer; nothing where it is not there."""
         return None if chain_id is None else self._numbers.get(chain_id.hex)
 
     def hand_down(self, known: list[_Value], merge: Callable[[_Value, _Value], _Value]) -> None:
-        """Let what is known of each layer count for all that lie below it."""
+        """Count what is known of each layer for all that lie below it."""
         for number, below in enumerate(self._below):
             if below is not None:
                 known[below] = merge(known[below], known[number])
@@ -48,14 +48,14 @@ class Stacks:
         return users
 
     def own_sizes(self) -> list[int]:
-        """Give for each layer the bytes of the files that it adds to those below it."""
+        """Return for each layer the bytes of the files that it adds to those below it."""
         return [
             row.size - (0 if below is None else self.rows[below].size)
             for row, below in zip(self.rows, self._below, strict=True)
         ]
 
     def shared_sizes(self, users: Sequence[int]) -> list[int]:
-        """Give for each layer the bytes of the files of it and of those below it, as far as they have several users."""
+        """Return for each layer the bytes of its files and of those below it, as far as they have several users."""
         shared = [size if count > 1 else 0 for size, count in zip(self.own_sizes(), users, strict=True)]
         for number in reversed(range(len(shared))):
             below = self._below[number]

@@ -28,12 +28,12 @@ class StoreBackend(ABC):
 
     @final
     def walk(self) -> Iterator[Digest]:
-        """Give the digest of every content, in no promised order; names that are no digest are skipped."""
+        """Yield the digest of every content, in no promised order; names that are no digest are skipped."""
         return self._walk()
 
     @final
     def get(self, digest: Digest) -> bytes:
-        """Give content that fits its digest.
+        """Return content that fits its digest.
 
         Raises:
             ContentNotFound: there is none. DigestMismatch: it is damaged.
@@ -46,7 +46,7 @@ class StoreBackend(ABC):
 
     @final
     def set(self, data: bytes) -> Digest:
-        """Keep content and give its digest; atomic, and idempotent.
+        """Keep content and return its digest; atomic, and idempotent.
 
         Raises:
             InvalidInput: the data is empty.
@@ -82,7 +82,7 @@ class StoreBackend(ABC):
 
     @final
     def get_metadata(self, digest: Digest, key: str) -> bytes:
-        """Give a value that is kept beside content.
+        """Return a value that is kept beside content.
 
         Raises:
             ContentNotFound: the content or the value is not there. InvalidInput: the key is no plain name.
@@ -95,7 +95,7 @@ class StoreBackend(ABC):
         self._delete_metadata(_checked(digest), _checked_key(key))
 
     def together(self) -> AbstractContextManager[object]:
-        """Give a block whose calls become visible together or not at all, if the backend can do that."""
+        """Return a block whose calls become visible together or not at all, if the backend can do that."""
         return nullcontext()
 
     @abstractmethod
@@ -128,13 +128,13 @@ class ImageIndex(Protocol):
     """What a backend may know without a walk."""
 
     def ids_with_prefix(self, prefix: str, limit: int) -> list[ImageID]:
-        """Give at most ``limit`` IDs that start with ``prefix`` (with its algorithm)."""
+        """Return at most ``limit`` IDs that start with ``prefix`` (with its algorithm)."""
 
     def children(self, image: ImageID) -> list[ImageID]:
-        """Give the images whose parent this is."""
+        """Return the images whose parent this is."""
 
     def heads(self) -> Iterable[ImageID]:
-        """Give the images that are nobody's parent."""
+        """Return the images that are nobody's parent."""
 
 
 @runtime_checkable
@@ -142,7 +142,7 @@ class Revisioned(Protocol):
     """What a backend without an index may know: whether anything has changed."""
 
     def revision(self) -> object:
-        """Give a value that differs from an earlier one where content or metadata came, went or changed since.
+        """Return a value that differs from an earlier one where content or metadata came, went or changed since.
 
         It may also differ where nothing changed. It is nothing where the backend cannot tell at the moment.
         """

@@ -100,7 +100,7 @@ class FSStoreBackend(StoreBackend):
             fsync_directory(directory)
 
     def revision(self) -> object:
-        """Give the times of change of all directories, see `Revisioned`; nothing where one has changed just now."""
+        """Return the times of change of all directories, see `Revisioned`; nothing where one has changed just now."""
         now = time.time_ns()
         found = []
         for name in ("content", "metadata"):

@@ -23,7 +23,7 @@ class MemoryStoreBackend(StoreBackend):
         self._changes = 0
 
     def revision(self) -> object:
-        """Give the number of changes so far, see `Revisioned`."""
+        """Return the number of changes so far, see `Revisioned`."""
         return self._changes
 
     def _walk(self) -> Iterator[Digest]:

@@ -81,20 +81,20 @@ class SQLiteStoreBackend(StoreBackend):
             rows.delete_metadata(digest, key)
 
     def together(self) -> AbstractContextManager[object]:
-        """Give a write of the rows."""
+        """Return a write of the rows."""
         return self.metadata.write()
 
     def ids_with_prefix(self, prefix: str, limit: int) -> list[ImageID]:
-        """Give at most ``limit`` IDs that start with ``prefix`` (with its algorithm)."""
+        """Return at most ``limit`` IDs that start with ``prefix`` (with its algorithm)."""
         with self.metadata.read() as rows:
             return rows.image_ids_with_prefix(prefix, limit)
 
     def children(self, image: ImageID) -> list[ImageID]:
-        """Give the images whose parent this is."""
+        """Return the images whose parent this is."""
         with self.metadata.read() as rows:
             return rows.children(image)
 
     def heads(self) -> Iterable[ImageID]:
-        """Give the images that are nobody's parent."""
+        """Return the images that are nobody's parent."""
         with self.metadata.read() as rows:
             return rows.heads()

@@ -40,7 +40,7 @@ class WalkedIndex:
         self._last: _Walk | None = None
 
     def ids_with_prefix(self, prefix: str, limit: int) -> list[ImageID]:
-        """Give at most ``limit`` IDs that start with ``prefix`` (with its algorithm)."""
+        """Return at most ``limit`` IDs that start with ``prefix`` (with its algorithm)."""
         ids = self._walk().ids
         at = bisect_left(ids, prefix)
         found: list[ImageID] = []
@@ -50,11 +50,11 @@ class WalkedIndex:
         return found
 
     def children(self, image: ImageID) -> list[ImageID]:
-        """Give the images whose parent this is."""
+        """Return the images whose parent this is."""
         return list(self._walk().children.get(image, ()))
 
     def heads(self) -> Iterable[ImageID]:
-        """Give the images that are nobody's parent."""
+        """Return the images that are nobody's parent."""
         walk = self._walk()
         return [image for image in map(ImageID.unchecked, walk.ids) if image not in walk.children]
 

@@ -47,7 +47,7 @@ class BlobStore(ABC):
     @final
     @contextmanager
     def open(self, blob: BlobRow) -> Iterator[VerifyingReader]:
-        """Give, for a block, a reader that fails before its last byte where the bytes are not what their digest says.
+        """Return, for a block, a reader that fails before its last byte where the bytes are not what their digest says.
 
         Raises:
             ContentNotFound: the bytes are not there.
@@ -60,15 +60,15 @@ class BlobStore(ABC):
 
     @abstractmethod
     def open_unverified(self, blob: BlobRow) -> BinaryIO:
-        """Give the raw bytes to a caller that verifies a digest of what it makes of them."""
+        """Return the raw bytes to a caller that verifies a digest of what it makes of them."""
 
     @abstractmethod
     def has(self, blob: BlobRow) -> bool:
-        """Say whether the bytes are there, by their size."""
+        """Return whether the bytes are there, by their size."""
 
     @abstractmethod
     def new(self) -> NewFile:
-        """Give a file to write content to, before its digest is known."""
+        """Return a file to write content to, before its digest is known."""
 
     @abstractmethod
     def publish(self, rows: WritableRows, file: NewFile, digest: Digest) -> None:
@@ -119,7 +119,7 @@ class FileBlobStore(BlobStore):
         return self.file(digest).path
 
     def open_unverified(self, blob: BlobRow) -> BinaryIO:
-        """Give the raw bytes, see `BlobStore.open_unverified`."""
+        """Return the raw bytes, see `BlobStore.open_unverified`."""
         file = self.file(blob.digest)
         path = file.path
         try:
@@ -140,7 +140,7 @@ class FileBlobStore(BlobStore):
         raise SizeMismatch(msg)
 
     def has(self, blob: BlobRow) -> bool:
-        """Say whether the bytes are there, by their size."""
+        """Return whether the bytes are there, by their size."""
         file = self.file(blob.digest)
         with explaining("read", file.path):
             state = file.state()
@@ -153,15 +153,15 @@ class FileBlobStore(BlobStore):
             return file.state() is not None
 
     def size_of(self, digest: Digest) -> FileSize:
-        """Give the size of a blob's file; one that is missing has none."""
+        """Return the size of a blob's file; one that is missing has none."""
         return _size(self.file(digest))
 
     def toc_size_of(self, diff_id: DiffID) -> FileSize:
-        """Give the size of the file of a layer's table of contents; one that is missing has none."""
+        """Return the size of the file of a layer's table of contents; one that is missing has none."""
         return _size(self.toc_file(diff_id))
 
     def new(self) -> NewFile:
-        """Give a file in ``ingest/`` whose name says which lease it belongs to."""
+        """Return a file in ``ingest/`` whose name says which lease it belongs to."""
         file = NewFile(self._root.place(f"ingest/{self._leases.name()}.{next(self._numbers)}"))
         if self._modes is not PRIVATE:
             try:
@@ -172,7 +172,7 @@ class FileBlobStore(BlobStore):
         return file
 
     def rest(self, *files: NewFile) -> None:
-        """Let go of files that are written and wait for their names, of which there may be very many.
+        """Release files that are written and wait for their names, of which there may be very many.
 
         They go to disk in the background, a few at a time: each holds a descriptor until it is there.
         """
@@ -307,7 +307,7 @@ class FileBlobStore(BlobStore):
         return None if rows.blob(digest) is None else self.file(digest)
 
     def needs_recovery(self) -> bool:
-        """Say whether ``trash/`` holds anything: the work of a process at this moment, or what a crash left."""
+        """Return whether ``trash/`` holds anything: the work of a process at this moment, or what a crash left."""
         try:
             return not (self._root / "trash").is_empty()
         except FileNotFoundError:
@@ -370,7 +370,7 @@ class _BlobFile(io.FileIO):
         super().__init__(descriptor)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Give at most ``size`` bytes."""
+        """Return at most ``size`` bytes."""
         with explaining("read", self._path):
             return super().read(size)
 
@@ -380,7 +380,7 @@ class _BlobFile(io.FileIO):
             return super().readinto(buffer)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Release the file."""
         with explaining("read", self._path):
             super().close()
 

@@ -33,7 +33,7 @@ class Readable(Protocol):
     """Anything that gives bytes: at most ``n`` at once, none at the end."""
 
     def read(self, n: int, /) -> bytes:
-        """Give at most ``n`` bytes."""
+        """Return at most ``n`` bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +185,7 @@ class _Tee:
         self._progress = progress
 
     def read(self, n: int, /) -> bytes:
-        """Give at most ``n`` bytes, and the same to the others."""
+        """Return at most ``n`` bytes, and the same to the others."""
         if self._first:
             chunk, self._first = self._first[:n], self._first[n:]
         else:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def merged_chunks(
     diff_ids: Sequence[DiffID], chunks: Chunks, toc_file: Callable[[DiffID], Entry], *, keep_whiteouts: bool
 ) -> Iterator[bytes]:
-    """Give one tar that does what all layers do, one after another.
+    """Yield one tar that does what all layers do, one after another.
 
     Each member that is still seen after the last layer is copied as it stands, headers included; what whiteouts hide of
     the layers themselves is left out. Every layer is read to its end and so verified.
@@ -72,7 +72,7 @@ class _Reader:
         self._rest = memoryview(b"")
 
     def read(self, size: int, /) -> bytes:
-        """Give at most ``size`` bytes, none at the end."""
+        """Return at most ``size`` bytes, none at the end."""
         if not self._rest:
             self._rest = memoryview(next(self._chunks, b""))
         piece, self._rest = self._rest[:size], self._rest[size:]

@@ -31,7 +31,7 @@ class BlobProgress:
         self._current = 0
 
     def __call__(self, size: int) -> None:
-        """Tell that so many more bytes are done."""
+        """Report that so many more bytes are done."""
         self._check()
         self._current += size
         if self._progress is not None:
@@ -42,11 +42,11 @@ class BlobProgress:
         self._current = 0
 
     def done(self) -> None:
-        """Tell that the blob is done."""
+        """Report that the blob is done."""
         if self._progress is not None:
             self._progress(LayerDone(self._label))
 
     def exists(self) -> None:
-        """Tell that the blob was there already."""
+        """Report that the blob was there already."""
         if self._progress is not None:
             self._progress(LayerExists(self._label))

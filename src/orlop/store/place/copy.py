@@ -272,7 +272,7 @@ def _copy_all(
     link: bool,
     progress: Progress | None,
 ) -> int:
-    """Copy blobs and give the number of bytes that came."""
+    """Copy blobs and return the number of bytes that came."""
 
     def task(blob: BlobRow, check: Callable[[], None]) -> int:
         return put(store, blob, BlobProgress(blob, progress, check), link=link)
@@ -319,7 +319,7 @@ def _put_beside(
 
 
 def _linked(store: Store, blob: BlobRow, target: Entry, mode: int) -> bool:
-    """Give a blob's file one more name, if it may have one and is what it should be by its size and mode."""
+    """Return a blob's file one more name, if it may have one and is what it should be by its size and mode."""
     source = store.blobs.file(blob.digest)
     with suppress(OSError):
         state = source.state()

@@ -66,7 +66,7 @@ class NewRoot:
             self.directory.sync()
 
     def publish(self) -> None:
-        """Give the complete store its name.
+        """Publish the complete store under its name.
 
         Raises:
             TargetExists: something has got it meanwhile.
@@ -83,7 +83,7 @@ class NewRoot:
 
 @contextmanager
 def new_root(target: str, modes: Modes, group: int | None) -> Iterator[NewRoot]:
-    """Give an empty directory beside a target; leaving the block before it is published removes it.
+    """Return an empty directory beside a target; leaving the block before it is published removes it.
 
     Args:
         target: where the store is to appear: nothing, or an empty directory.
@@ -131,7 +131,7 @@ def require_free(target: str) -> None:
 
 
 def target_of(source: str, target: str | os.PathLike[str]) -> str:
-    """Give a target's full path.
+    """Return a target's full path.
 
     Raises:
         InvalidInput: it is nothing, or lies inside the store that is to be copied.

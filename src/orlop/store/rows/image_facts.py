@@ -25,7 +25,7 @@ class ImageFacts(NamedTuple):
 
 
 def image_facts(config: bytes) -> ImageFacts:
-    """Give what follows from a config. Raises `InvalidInput` where it is no image's."""
+    """Return what follows from a config. Raises `InvalidInput` where it is no image's."""
     from orlop.model.image import Image  # noqa: PLC0415 - most configs are what is recorded of them
 
     image = Image.from_json(config)
@@ -47,7 +47,7 @@ def diff_ids_of(config: bytes) -> tuple[DiffID, ...]:
 
 
 def glimpsed_facts(config: bytes) -> ImageFacts | None:
-    """Give the same of a config as most programs write it, a good deal faster, or nothing.
+    """Return the same of a config as most programs write it, a good deal faster, or nothing.
 
     What it gives is right for a config that says each thing once and by its usual name. Where it is what is recorded,
     nobody need read the config by all the rules; else somebody has to.
@@ -66,5 +66,5 @@ def glimpsed_facts(config: bytes) -> ImageFacts | None:
 
 @lru_cache(maxsize=1 << 14)
 def _link(below: str, diff_id: str) -> str:
-    """Give a chain ID. Images share their lower layers."""
+    """Return a chain ID. Images share their lower layers."""
     return f"sha256:{hashlib.sha256(f'{below} {diff_id}'.encode()).hexdigest()}"

@@ -110,26 +110,26 @@ class Rows(ABC):
 
     @abstractmethod
     def image_ids(self) -> Iterator[ImageID]:
-        """Give the IDs of all images; those of this moment, to be gone through at leisure, as `image_rows`."""
+        """Yield the IDs of all images; those of this moment, to be gone through at leisure, as `image_rows`."""
 
     @abstractmethod
     def image_ids_with_prefix(self, prefix: str, limit: int | None) -> list[ImageID]:
-        """Give the IDs that start with ``prefix`` (with its algorithm), at most ``limit`` if that is given."""
+        """Return the IDs that start with ``prefix`` (with its algorithm), at most ``limit`` if that is given."""
 
     @abstractmethod
     def config(self, image: Digest) -> bytes | None:
-        """Give the exact config, or nothing where there is no such image."""
+        """Return the exact config, or nothing where there is no such image."""
 
     @abstractmethod
     def image_rows(self, *, listed_only: bool) -> Iterator[ImageRow]:
-        """Give all images, or those that have no children or a name of their own, newest first.
+        """Yield all images, or those that have no children or a name of their own, newest first.
 
         The rows are those of this moment, and may be gone through after the block has ended.
         """
 
     @abstractmethod
     def image_row(self, image: Digest) -> ImageRow | None:
-        """Give one image's row."""
+        """Return one image's row."""
 
     @abstractmethod
     def labels(self, images: Sequence[Digest], *, most: int | None = None) -> dict[ImageID, Mapping[str, str]]:
@@ -142,11 +142,11 @@ class Rows(ABC):
 
     @abstractmethod
     def heads(self) -> Iterator[ImageID]:
-        """Give the images that are nobody's parent, in no promised order; those of this moment, as `image_rows`."""
+        """Yield the images that are nobody's parent, in no promised order; those of this moment, as `image_rows`."""
 
     @abstractmethod
     def children(self, image: Digest) -> list[ImageID]:
-        """Give the images whose parent this is."""
+        """Return the images whose parent this is."""
 
     @abstractmethod
     def has_children(self, image: Digest) -> bool:
@@ -154,63 +154,63 @@ class Rows(ABC):
 
     @abstractmethod
     def metadata(self, image: Digest, key: str) -> bytes | None:
-        """Give one value of an image's metadata."""
+        """Return one value of an image's metadata."""
 
     @abstractmethod
     def metadata_of_all(self, key: str) -> dict[ImageID, bytes]:
-        """Give the values that images have under one key."""
+        """Return the values that images have under one key."""
 
     # References.
 
     @abstractmethod
     def reference(self, name: str, suffix: str) -> ReferenceRow | None:
-        """Give what a name points to."""
+        """Return what a name points to."""
 
     @abstractmethod
     def references(self, image: Digest | None = None, name: str | None = None) -> list[ReferenceRow]:
-        """Give all references, or those of an image or of a repository, sorted by name and suffix."""
+        """Return all references, or those of an image or of a repository, sorted by name and suffix."""
 
     # Layers.
 
     @abstractmethod
     def chain(self, chain_id: ChainID) -> ChainRow | None:
-        """Give one layer in its place."""
+        """Return one layer in its place."""
 
     @abstractmethod
     def chains(self) -> list[ChainRow]:
-        """Give every layer in its place."""
+        """Return every layer in its place."""
 
     @abstractmethod
     def diff(self, diff_id: DiffID) -> DiffRow | None:
-        """Give what is known of a layer's content."""
+        """Return what is known of a layer's content."""
 
     @abstractmethod
     def blobs_of(self, diff_id: DiffID) -> list[BlobRow]:
-        """Give the stored forms of a layer's content, plain ones first."""
+        """Return the stored forms of a layer's content, plain ones first."""
 
     @abstractmethod
     def blob(self, digest: Digest) -> BlobRow | None:
-        """Give what is known of stored bytes."""
+        """Return what is known of stored bytes."""
 
     @abstractmethod
     def blobs(self) -> list[BlobRow]:
-        """Give what is known of all stored bytes."""
+        """Return what is known of all stored bytes."""
 
     @abstractmethod
     def diffs_of(self, blob: Digest) -> list[DiffID]:
-        """Give the layers' contents of which a blob is recorded as a stored form: one, in a store that is whole."""
+        """Return the layers' contents of which a blob is recorded as a stored form: one, in a store that is whole."""
 
     @abstractmethod
     def contents(self) -> list[tuple[DiffID, BlobRow | None]]:
-        """Give every layer's content, sorted, once with each stored form of it, or with nothing where it has none."""
+        """Return every layer's content, sorted, once with each stored form of it, or with nothing where it has none."""
 
     @abstractmethod
     def diff_ids(self) -> list[DiffID]:
-        """Give all layers' contents."""
+        """Return all layers' contents."""
 
     @abstractmethod
     def loose_chains(self) -> list[ChainID]:
-        """Give the layers in their place that no image and no other layer stands on."""
+        """Return the layers in their place that no image and no other layer stands on."""
 
     @abstractmethod
     def loose_of(self, digests: Iterable[Digest]) -> list[Digest]:
@@ -218,11 +218,11 @@ class Rows(ABC):
 
     @abstractmethod
     def loose_diffs(self) -> list[DiffID]:
-        """Give the layers' contents that are in no chain."""
+        """Return the layers' contents that are in no chain."""
 
     @abstractmethod
     def counts(self) -> Mapping[str, int]:
-        """Give how many rows there are of each kind.
+        """Return how many rows there are of each kind.
 
         These are ``images``, ``names``, ``chains``, ``layers``, ``blobs``, ``manifests``, and the ``blob_bytes`` of all
         blobs.
@@ -232,7 +232,7 @@ class Rows(ABC):
 
     @abstractmethod
     def leases(self) -> list[str]:
-        """Give the names of all leases that protect something."""
+        """Return the names of all leases that protect something."""
 
     @abstractmethod
     def lease_digests(self, lease: str) -> list[Digest]:
@@ -240,13 +240,13 @@ class Rows(ABC):
 
     @abstractmethod
     def protected(self) -> dict[str, list[Digest]]:
-        """Give what each lease protects, by their names."""
+        """Return what each lease protects, by their names."""
 
     # Manifests.
 
     @abstractmethod
     def manifests(self, image: Digest) -> list[ManifestRow]:
-        """Give the manifests and indexes that came with an image."""
+        """Return the manifests and indexes that came with an image."""
 
     @abstractmethod
     def manifest_digests(self, image: Digest) -> list[Digest]:
@@ -254,7 +254,7 @@ class Rows(ABC):
 
     @abstractmethod
     def manifest(self, digest: Digest) -> ManifestRow | None:
-        """Give one manifest or index."""
+        """Return one manifest or index."""
 
     # Events.
 
@@ -269,7 +269,7 @@ class Rows(ABC):
 
     @abstractmethod
     def last_event(self) -> int:
-        """Give the number of the newest event, 0 where there never was one."""
+        """Return the number of the newest event, 0 where there never was one."""
 
 
 class WritableRows(Rows):
@@ -301,7 +301,7 @@ class WritableRows(Rows):
 
     @abstractmethod
     def put_reference(self, row: ReferenceRow) -> None:
-        """Let a name point to an image."""
+        """Point a name to an image."""
 
     @abstractmethod
     def delete_reference(self, name: str, suffix: str) -> bool:
@@ -324,11 +324,11 @@ class WritableRows(Rows):
 
     @abstractmethod
     def prune_blobs(self) -> list[Digest]:
-        """Forget the stored bytes that are no layer's content, and give their digests."""
+        """Forget the stored bytes that are no layer's content, and return their digests."""
 
     @abstractmethod
     def prune_manifests(self) -> list[Digest]:
-        """Forget the manifests and indexes that are linked to no image, and give their digests."""
+        """Forget the manifests and indexes that are linked to no image, and return their digests."""
 
     @abstractmethod
     def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
@@ -380,14 +380,14 @@ class Metadata(ABC):
 
     @abstractmethod
     def read(self) -> AbstractContextManager[Rows]:
-        """Give a consistent view; inside another block of the same thread, that block's own view.
+        """Return a consistent view; inside another block of the same thread, that block's own view.
 
         Nothing slow belongs inside: no hashing, copying or waiting for a user.
         """
 
     @abstractmethod
     def write(self) -> AbstractContextManager[WritableRows]:
-        """Give rows that may be changed, under the store's one write lock.
+        """Return rows that may be changed, under the store's one write lock.
 
         The block's end commits durably, an exception undoes everything. A write inside a write of the same thread is
         part of the outer one.
@@ -398,11 +398,11 @@ class Metadata(ABC):
 
     @abstractmethod
     def in_block(self) -> bool:
-        """Say whether this thread is inside a block of `read` or `write`."""
+        """Return whether this thread is inside a block of `read` or `write`."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the database; it may be used again."""
+        """Release the database; it may be used again."""
 
     @abstractmethod
     def end(self) -> None:
@@ -414,11 +414,11 @@ class Metadata(ABC):
 
     @abstractmethod
     def facts(self) -> Mapping[str, str]:
-        """Say what kind of database this is, for people."""
+        """Return what kind of database this is, for people."""
 
 
 def parent_of(value: bytes | None) -> ImageID | None:
-    """Give the image that metadata under the key ``parent`` names; nothing for what is no ID."""
+    """Return the image that metadata under the key ``parent`` names; nothing for what is no ID."""
     try:
         return None if value is None else ImageID.parse(value.decode("ascii"))
     except (UnicodeDecodeError, InvalidDigest):
@@ -426,7 +426,7 @@ def parent_of(value: bytes | None) -> ImageID | None:
 
 
 def labels_of(text: str) -> dict[str, str] | None:
-    """Give the labels that are kept as JSON; nothing for what is no object of texts."""
+    """Return the labels that are kept as JSON; nothing for what is no object of texts."""
     try:
         labels = json.loads(text)
     except (ValueError, RecursionError):

@@ -123,7 +123,7 @@ class _Look:
 
     @contextmanager
     def at_rest(self) -> Iterator[Rows]:
-        """Give rows that nobody else changes, if anybody could."""
+        """Return rows that nobody else changes, if anybody could."""
         metadata = self._store.metadata
         # A write would need room on the disk.
         with nullcontext() if self._settled else metadata.lock(), metadata.read() as rows:

@@ -31,10 +31,10 @@ class Sure(Protocol):
     """Who looks again at what seems wrong, while nobody else changes anything."""
 
     def sure(self, suspects: Iterable[Callable[[Rows], Iterable[Problem]]]) -> list[Problem]:
-        """Give what each of the looks finds at rest."""
+        """Return what each of the looks finds at rest."""
 
     def at_rest(self) -> AbstractContextManager[Rows]:
-        """Give rows that nobody else changes, if anybody could."""
+        """Return rows that nobody else changes, if anybody could."""
 
 
 class BlobsLook:
@@ -155,7 +155,7 @@ def _toc_damaged(diff_id: DiffID) -> Problem:
 
 
 def same_facts(one: DiffRow, other: DiffRow) -> bool:
-    """Say whether two rows of a layer agree; the clause that says why a table is partial is worded for people."""
+    """Return whether two rows of a layer agree; the clause that says why a table is partial is worded for people."""
     return one._replace(partial=None) == other._replace(partial=None) and (one.partial is None) == (
         other.partial is None
     )

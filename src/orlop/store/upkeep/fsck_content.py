@@ -128,7 +128,7 @@ class _Listener:
 
 
 def toc_fits(toc: Entry, diff: DiffRow) -> bool:
-    """Say whether a table of contents can be read and says of its layer what is recorded; one that is missing does."""
+    """Return whether a table of contents can be read and agrees with its layer's record; a missing one does."""
     try:
         file = open_content(toc)
         if file is None:
@@ -179,12 +179,12 @@ class ContentFile(io.FileIO):
         self.place = _place(os.fstat(descriptor))
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Give at most ``size`` bytes."""
+        """Return at most ``size`` bytes."""
         with _reading(self._path):
             return super().read(size)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Release the file."""
         with explaining("read", self._path):
             super().close()
 

@@ -40,7 +40,7 @@ class FilesLook:
         self._group = store.directory.state().st_gid if store.modes is SHARED else None
 
     def suspects(self) -> Iterator[Look]:
-        """Give what looks again at each thing that seems wrong, as others may just have been at work on it."""
+        """Yield what looks again at each thing that seems wrong, as others may just have been at work on it."""
         store = self._store
         with store.metadata.read() as rows:
             # What is no digest has no file: that is told of the rows.
@@ -139,7 +139,7 @@ class FilesLook:
     # What belongs to nothing, or was left.
 
     def _belongs(self, name: str) -> bool:
-        """Say whether something that is no blob and no table is a part of every store."""
+        """Return whether something that is no blob and no table is a part of every store."""
         if name in _ROOM or name in _FILES:
             return True
         return name.startswith(_DATABASE) and self._is_file(name)
@@ -203,7 +203,7 @@ class FilesLook:
         return state is None or stat.S_ISREG(state.st_mode)
 
     def _names(self, folder: str) -> list[str]:
-        """Give the names in a directory, from the root on, sorted; none where there is no such directory."""
+        """Return the names in a directory, from the root on, sorted; none where there is no such directory."""
         root = self._store.directory
         with explaining("read", self._path(folder)):
             try:

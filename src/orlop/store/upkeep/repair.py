@@ -75,7 +75,7 @@ class Repairer:
         self._record()
 
     def _record(self) -> None:
-        """Let rows say what blobs hold."""
+        """Correct rows by what blobs hold."""
         needed = self._needed()
         blobs = [Digest.parse(subject) for subject in self._subjects("blob-wrong", "blob-size", "form-wrong")]
         with self._store.metadata.read() as rows:
@@ -88,7 +88,7 @@ class Repairer:
                 self._rows.record(exam, needed)
 
     def _needed(self) -> set[DiffID]:
-        """Give the layers that something needs and that no row, or no link to a blob, tells of."""
+        """Return the layers that something needs and that no row, or no link to a blob, tells of."""
         broken = sorted(ImageID.parse(subject) for subject in self._subjects("layers-missing", "image-wrong"))
         images = self._rows.images(broken)
         with self._store.metadata.read() as rows:
@@ -98,7 +98,7 @@ class Repairer:
         return found
 
     def wanted(self) -> Wanted:
-        """Say what is still missing or damaged, and may be found in an archive."""
+        """Return what is still missing or damaged, and may be found in an archive."""
         store, needed = self._store, self._needed()
         with store.metadata.read() as rows:
             mender = store.metadata.mender()
@@ -143,6 +143,6 @@ class _Teller:
             self._progress(LayerProgress(_LABEL, self._read, None))
 
     def done(self) -> None:
-        """Tell that nothing more will be read."""
+        """Report that nothing more will be read."""
         if self._read and self._progress is not None:
             self._progress(LayerDone(_LABEL))

@@ -90,7 +90,7 @@ class FilesRepair:
             self._done(Repair("directory-missing", path, f"the directory {path} was made"))
 
     def put_modes_right(self) -> None:
-        """Let files and directories be used by those only who should."""
+        """Restrict files and directories to those who should use them."""
         for path in self._subjects("mode-wrong"):
             # What belongs to another user is his to change.
             with suppress(FileNotFoundError, PermissionError, ForeignFile):
@@ -133,13 +133,13 @@ class FilesRepair:
             self._done(Repair(self._kind(subject), subject, f"{file.path} was set aside as {aside}"))
 
     def is_right(self, digest: Digest) -> bool:
-        """Say whether a file was read and is the blob that its name says."""
+        """Return whether a file was read and is the blob that its name says."""
         with suppress(Unreadable):
             return self._holds(digest)
         return False
 
     def _may_be_right(self, digest: Digest) -> bool:
-        """Say whether a file is the blob that its name says, or may be: somebody else may be able to read it."""
+        """Return whether a file is the blob that its name says, or may be: somebody else may be able to read it."""
         try:
             return self._holds(digest)
         except Unreadable as error:
@@ -253,7 +253,7 @@ class FilesRepair:
     # Rows that are missing beside files.
 
     def right_exams(self, digests: Iterable[Digest]) -> Iterator[Exam]:
-        """Read blobs, and files named as blobs of which there is no row; give what is right of them."""
+        """Read blobs, and files named as blobs of which there is no row; yield what is right of them."""
         named = [Digest("sha256", file.name) for file in self._unclaimed()]
         for digest in dict.fromkeys((*digests, *(one for one in named if one.is_valid))):
             with suppress(Unreadable):
@@ -263,7 +263,7 @@ class FilesRepair:
 
 
 def is_whole(store: Store, rows: Rows, diff_id: DiffID) -> bool:
-    """Say whether a form of a layer is there, by its size."""
+    """Return whether a form of a layer is there, by its size."""
     return any(store.blobs.has(form) for form in rows.blobs_of(diff_id))
 
 
@@ -282,7 +282,7 @@ def _fill(file: NewFile, row: BlobRow, source: Entry, compression: Compression) 
 
 
 def _digest_of(named: Entry, sizes: set[int]) -> tuple[Digest, Place] | None:
-    """Give the digest of a file that may be of use by its size."""
+    """Return the digest of a file that may be of use by its size."""
     with suppress(Unreadable):
         file = open_content(named)
         if file is None:

@@ -51,7 +51,7 @@ class RowsRepair:
     # Rows under a wrong name.
 
     def put_keys_right(self) -> None:
-        """Give rows the digest of what they hold for a name; those of layers are made again from their content."""
+        """Rename rows to the digest of what they hold; those of layers are made again from their content."""
         if self._has("key-invalid"):
             with self._store.metadata.write():
                 found = self._store.metadata.mender().forget_invalid_keys()
@@ -266,7 +266,7 @@ class RowsRepair:
     # What leads nowhere.
 
     def cut_parents(self) -> None:
-        """Let images have no parent whose parent is not there, or descends from them."""
+        """Unlink images from a parent that is not there, or that descends from them."""
         if not self._has("parent-missing", "parent-loop"):
             return
         with self._store.metadata.write():

@@ -22,7 +22,7 @@ _WITH_STATUS: Final = frozenset({"container", "image"})
 
 
 def event(happened: Event, version: ApiVersion) -> Document:
-    """Give the message of an event."""
+    """Return the message of an event."""
     document: Document = {}
     if version < V1_52 and happened.kind in _WITH_STATUS:
         document["status"] = happened.action
@@ -44,7 +44,7 @@ def event_line(happened: Event, version: ApiVersion) -> bytes:
 
 
 def is_wanted(happened: Event, filters: Mapping[str, Collection[str]]) -> bool:
-    """Say whether an event passes the filters that `parse_filters` gave; those of unknown names pass all."""
+    """Return whether an event passes the filters that `parse_filters` gave; those of unknown names pass all."""
     name = happened.attributes.get("name", "")
     return (
         _has(filters, "type", happened.kind)
@@ -79,7 +79,7 @@ def _matches_image(wanted: Collection[str], happened: Event) -> bool:
 
 
 def _without_tag(name: str) -> str:
-    """Give a name without its tag; the colon of a registry's port is none."""
+    """Return a name without its tag; the colon of a registry's port is none."""
     head, colon, tail = name.rpartition(":")
     return head if colon and "/" not in tail else name
 

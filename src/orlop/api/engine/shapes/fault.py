@@ -55,7 +55,7 @@ _PASSED_ON: Final = frozenset({400, 401, 403, 404})
 
 
 def fault(error: OrlopError, version: ApiVersion, verb: Verb = Verb.OTHER, name: str | None = None) -> Fault:
-    """Give the answer to a request that failed.
+    """Return the answer to a request that failed.
 
     Args:
         error: why it failed.

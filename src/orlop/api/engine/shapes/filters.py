@@ -48,7 +48,7 @@ def parse_filters(text: str | None) -> dict[str, tuple[str, ...]]:
 
 
 def list_filters(values: Mapping[str, Collection[str]], version: ApiVersion, pattern: str | None = None) -> list[str]:
-    """Give the filters of a list of images in the form in which `ImageService` takes them, ``name=value``.
+    """Return the filters of a list of images in the form in which `ImageService` takes them, ``name=value``.
 
     Args:
         values: what `parse_filters` gave.
@@ -64,7 +64,7 @@ def list_filters(values: Mapping[str, Collection[str]], version: ApiVersion, pat
 
 
 def prune_filters(values: Mapping[str, Collection[str]], version: ApiVersion) -> tuple[list[str], bool]:
-    """Give the filters of a pruning, and whether images with names go too.
+    """Return the filters of a pruning, and whether images with names go too.
 
     Args:
         values: what `parse_filters` gave.

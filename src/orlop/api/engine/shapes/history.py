@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def history(entries: Iterable[HistoryEntry], version: ApiVersion) -> list[Document]:
-    """Give the steps that made an image, newest first."""
+    """Return the steps that made an image, newest first."""
     # Engines since 25 know a time that was not given from the year 1.
     unknown = ZERO.unix if version < V1_44 else 0
     return [_step(entry, unknown) for entry in entries]

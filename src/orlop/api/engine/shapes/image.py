@@ -52,7 +52,7 @@ _CONFIG_ORDER: Final = (
 def image(
     details: ImageDetails, version: ApiVersion, manifests: ImageManifests | None = None, *, with_manifests: bool = False
 ) -> Document:
-    """Give all that is known of an image.
+    """Return all that is known of an image.
 
     Args:
         details: the image.

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def image_list(images: Iterable[ListedImage], version: ApiVersion) -> list[Document]:
-    """Give images as the list has them, in their order."""
+    """Return images as the list has them, in their order."""
     return [_listed(image, version) for image in images]
 
 
 def summary(image: ListedImage, version: ApiVersion) -> Document:
-    """Give an image as the use of the disk has it: with its containers counted, and null for names that it lacks."""
+    """Return an image as the use of the disk has it: with its containers counted, and null for names that it lacks."""
     shown = image.summary
     document: Document = {
         "Containers": 0,

@@ -19,12 +19,12 @@ _NO_PLATFORM = Platform("", "")
 
 
 def manifest_list(manifests: Iterable[ManifestSummary]) -> list[Document]:
-    """Give the manifests of an image, in the order of its index."""
+    """Return the manifests of an image, in the order of its index."""
     return [_summary(manifest) for manifest in manifests]
 
 
 def distribution(name: str, manifests: ImageManifests | None, platform: Platform) -> Document:
-    """Give the descriptor of an image's manifest or index, and its platforms.
+    """Return the descriptor of an image's manifest or index, and its platforms.
 
     Args:
         name: how the request calls the image.

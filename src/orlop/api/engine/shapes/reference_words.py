@@ -17,7 +17,7 @@ _IDENTIFIER: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def reference_words(name: str, version: ApiVersion) -> str:
-    """Say why a name is none: up to version 1.41 as Engine 20.10 does, from then on as Engine 29."""
+    """Return why a name is none: up to version 1.41 as Engine 20.10 does, from then on as Engine 29."""
     early = version < V1_42
     if _IDENTIFIER.fullmatch(name):
         return f"invalid repository name ({name}), cannot specify 64-byte hexadecimal strings"

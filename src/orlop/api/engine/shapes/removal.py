@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def removed(report: RemoveReport) -> list[Document]:
-    """Give the names and the content that a removal took away, in order."""
+    """Return the names and the content that a removal took away, in order."""
     return [{kind: text} for kind, text in report.lines]
 
 
 def pruned(report: PruneReport) -> Document:
-    """Give what a prune took away (null where that is nothing), and the bytes that it freed."""
+    """Return what a prune took away (null where that is nothing), and the bytes that it freed."""
     return {"ImagesDeleted": removed(report) or None, "SpaceReclaimed": report.reclaimed}

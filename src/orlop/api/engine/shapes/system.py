@@ -36,7 +36,7 @@ class State:
 
 
 def version_document(host: Host, version: ApiVersion) -> Document:
-    """Give the versions of the server, of its API, and of what it runs on."""
+    """Return the versions of the server, of its API, and of what it runs on."""
     component: Document = {
         "Name": _NAME,
         "Version": __version__,
@@ -63,7 +63,7 @@ def version_document(host: Host, version: ApiVersion) -> Document:
 
 
 def info_document(host: Host, state: State, version: ApiVersion) -> Document:
-    """Give what the server is and keeps; all that concerns containers is absent, zero or false."""
+    """Return what the server is and keeps; all that concerns containers is absent, zero or false."""
     document: Document = {
         "ID": host.id,
         "Containers": 0,

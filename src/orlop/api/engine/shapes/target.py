@@ -17,7 +17,7 @@ _NO_DIGEST: Final = "cannot import digest reference"
 
 
 def tag_target(repo: str | None, tag: str | None, version: ApiVersion) -> str:
-    """Give the name that ``POST /images/{name}/tag`` asks for.
+    """Return the name that ``POST /images/{name}/tag`` asks for.
 
     Args:
         repo: a repository, perhaps with a tag.
@@ -35,7 +35,7 @@ def tag_target(repo: str | None, tag: str | None, version: ApiVersion) -> str:
 
 
 def import_target(repo: str | None, tag: str | None, version: ApiVersion) -> str | None:
-    """Give the name that ``POST /images/create`` asks for, or nothing where it names no repository.
+    """Return the name that ``POST /images/create`` asks for, or nothing where it names no repository.
 
     Takes and raises what `tag_target` does.
     """

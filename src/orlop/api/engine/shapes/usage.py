@@ -62,7 +62,7 @@ _GO_BOOLEANS: Final = {
 def usage(
     images: ImageUsage | None, version: ApiVersion, types: Collection[str], *, verbose: bool | None = None
 ) -> Document:
-    """Give the use of the disk.
+    """Return the use of the disk.
 
     Args:
         images: that of images; nothing where they are not asked for.
@@ -82,7 +82,7 @@ def usage(
 
 
 def _lists(images: ImageUsage | None, items: list[Document], version: ApiVersion, types: Collection[str]) -> Document:
-    """Give the lists that versions before 1.52 had, and later ones still have."""
+    """Return the lists that versions before 1.52 had, and later ones still have."""
     document: Document = {"LayersSize": 0 if images is None else images.layers_size}
     for kind, key in _LISTS.items():
         document[key] = (items if kind == _IMAGE else []) if kind in types else None

@@ -47,15 +47,15 @@ class Template:
         self._nodes = parse(text, _FUNCTIONS)
 
     def fill(self, value: object) -> str:
-        """Give the text for a value, see `orlop.cli.show.template.values`. Raises `InvalidTemplate` for a misfit."""
+        """Return the text for a value, see `orlop.cli.show.template.values`. Raises `InvalidTemplate` for a misfit."""
         return _Filling(value, _FUNCTIONS).text(self._nodes)
 
     def fill_heading(self, headings: Mapping[str, str]) -> str:
-        """Give the heading of a table: functions that change a text leave headings as they are."""
+        """Return the heading of a table: functions that change a text leave headings as they are."""
         return _Filling(Struct(headings), {**_FUNCTIONS, **dict.fromkeys(_HEADINGS, _unchanged)}).text(self._nodes)
 
     def root_fields(self) -> set[tuple[str, int]]:
-        """Give the fields that are asked of the value itself, each with its position, to be checked without one."""
+        """Return the fields that are asked of the value itself, each with its position, to be checked without one."""
         return set(_root_fields(self._nodes, dot=True))
 
 
@@ -164,7 +164,7 @@ class _Filling:
         return self._call(first, [self._operand(operand, dot) for operand in operands] + list(piped))
 
     def _decide(self, function: Function, operands: list[Operand], dot: object, piped: tuple[object, ...]) -> object:
-        """Give the first operand that decides, or the last; those after it are not looked at."""
+        """Return the first operand that decides, or the last; those after it are not looked at."""
         value: object = None
         if not operands and not piped:
             refuse(function.start, f"{function.name} needs an argument")

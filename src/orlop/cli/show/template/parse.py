@@ -144,7 +144,7 @@ class _Parser:
         return nodes
 
     def _nodes(self, depth: int) -> tuple[tuple[Node, ...], Token | None]:
-        """Give what stands before the next ``else`` or ``end``, and that word, whose action is then the current one."""
+        """Return what stands before the next ``else`` or ``end``, and that word; its action is then the current one."""
         if depth > _MAX_NESTING:
             refuse(self._end, "its blocks are nested too deeply")
         nodes: list[Node] = []

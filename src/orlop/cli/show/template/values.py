@@ -61,7 +61,7 @@ NIL_POINTER: Final = Nil("<nil>", None)
 
 
 def is_true(value: object) -> bool:
-    """Say whether a value counts as true: neither zero nor empty."""
+    """Return whether a value counts as true: neither zero nor empty."""
     if isinstance(value, (Struct, Time)):
         return True
     return not isinstance(value, Nil) and bool(value)
@@ -146,7 +146,7 @@ def float_text(value: float) -> str:
 
 
 def cut(text: str, start: int, end: int | None) -> str:
-    """Give some bytes of a text; what is then no whole character becomes U+FFFD."""
+    """Return some bytes of a text; what is then no whole character becomes U+FFFD."""
     return text.encode("utf-8", _BYTES)[start:end].decode("utf-8", "replace")
 
 

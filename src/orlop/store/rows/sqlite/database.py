@@ -90,13 +90,13 @@ class SQLiteMetadata(Metadata):
         BLOCKS.add(self)
 
     def facts(self) -> Mapping[str, str]:
-        """Say what kind of database this is."""
+        """Return what kind of database this is."""
         schema = str(self._schema.version)
         return {"kind": "sqlite", "sqlite": sqlite3.sqlite_version, "schema": schema, "path": self._path}
 
     @contextmanager
     def read(self) -> Iterator[Rows]:
-        """Give a consistent view, see `Metadata.read`."""
+        """Return a consistent view, see `Metadata.read`."""
         outer: SQLiteRows | None = self._outer()
         if outer is not None:
             yield outer
@@ -136,12 +136,12 @@ class SQLiteMetadata(Metadata):
                 connection.close()
 
     def in_block(self) -> bool:
-        """Say whether this thread is inside a block, see `Metadata.in_block`."""
+        """Return whether this thread is inside a block, see `Metadata.in_block`."""
         return self._outer() is not None
 
     @contextmanager
     def write(self) -> Iterator[WritableRows]:
-        """Give rows that may be changed, see `Metadata.write`."""
+        """Return rows that may be changed, see `Metadata.write`."""
         outer: SQLiteRows | None = self._outer()
         if outer is not None:
             if not outer.writable:
@@ -198,7 +198,7 @@ class SQLiteMetadata(Metadata):
         sound.look()
 
     def _is_undone(self, connection: sqlite3.Connection, error: BaseException) -> bool:
-        """Say whether changes whose commit failed can never come back.
+        """Return whether changes whose commit failed can never come back.
 
         What could be written to the log and not be synced is whole: who opens the database after a crash would take it
         for committed. Another commit writes over it.
@@ -382,7 +382,7 @@ class SQLiteMetadata(Metadata):
         return list(row_problems(self._reading, verify=verify))
 
     def mender(self) -> RowMender:
-        """Give what only a repair asks and does, inside a read or a write of this thread."""
+        """Return what only a repair asks and does, inside a read or a write of this thread."""
         from orlop.store.rows.sqlite.damage.mender import RowMender  # noqa: PLC0415 - few commands repair
 
         return RowMender(self._local.rows.connection)
@@ -394,7 +394,7 @@ class SQLiteMetadata(Metadata):
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        """Give, for a block, all rows as they are now; inside a write, as they were before it.
+        """Return, for a block, all rows as they are now; inside a write, as they were before it.
 
         With the lock of a write nobody can change them between what the write does and what the view sees.
         """
@@ -423,7 +423,7 @@ class SQLiteMetadata(Metadata):
 
     @contextmanager
     def alone(self) -> Iterator[Snapshot]:
-        """Give all rows, for a block in which nobody else has the database open, and all of it is in its one file.
+        """Return all rows, for a block in which nobody else has the database open, and all of it is in its one file.
 
         No connection of this object may be in use. Whoever opens the database next makes it what it was.
 
@@ -454,7 +454,7 @@ class SQLiteMetadata(Metadata):
                 connection.close()
 
     def update(self) -> tuple[int, str | None]:
-        """Bring an older database to this orlop's schema, and give its old version and where a copy of it is kept.
+        """Bring an older database to this orlop's schema, and return its old version and where a copy of it is kept.
 
         That happens to every store that is opened and used; this says what was done. Atomic, idempotent.
 

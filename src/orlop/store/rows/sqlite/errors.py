@@ -37,7 +37,7 @@ def explaining_sqlite(path: str) -> Iterator[None]:
 
 
 def explain_sqlite(error: sqlite3.Error, path: str) -> OrlopError:
-    """Give the error of orlop's own that says what SQLite's means for the database at ``path``, and what to do."""
+    """Return the error of orlop's own that says what SQLite's means for the database at ``path``, and what to do."""
     if isinstance(error, sqlite3.ProgrammingError) and "closed database" in str(error):
         return StoreClosed(f"{path} was closed; open the store again")
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF

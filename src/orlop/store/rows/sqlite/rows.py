@@ -93,11 +93,11 @@ class SQLiteRows(PassingRows):
     # Images and their metadata.
 
     def image_ids(self) -> Iterator[ImageID]:
-        """Give the IDs of all images."""
+        """Yield the IDs of all images."""
         return iter(digests_of(ImageID, self._run("SELECT id FROM image ORDER BY id")))
 
     def image_ids_with_prefix(self, prefix: str, limit: int | None) -> list[ImageID]:
-        """Give at most ``limit`` IDs that start with ``prefix``."""
+        """Return at most ``limit`` IDs that start with ``prefix``."""
         found = self._run(
             "SELECT id FROM image WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
             (prefix, f"{prefix}\x7f", -1 if limit is None else limit),
@@ -105,12 +105,12 @@ class SQLiteRows(PassingRows):
         return digests_of(ImageID, found)
 
     def config(self, image: Digest) -> bytes | None:
-        """Give the exact config."""
+        """Return the exact config."""
         found = self._value("SELECT config FROM image WHERE id = ?", str(image))
         return None if found is None else content("image", found)
 
     def image_rows(self, *, listed_only: bool) -> Iterator[ImageRow]:
-        """Give all images, or those that are listed, newest first."""
+        """Yield all images, or those that are listed, newest first."""
         if not listed_only:
             return self._listed(self._run(_IMAGE_ROW + _NEWEST_FIRST).fetchall(), heads=False)
         found = self._run(f"{_IMAGE_ROW} WHERE image.head{_NEWEST_FIRST}").fetchall()
@@ -124,7 +124,7 @@ class SQLiteRows(PassingRows):
         return map(image_row, found)
 
     def image_row(self, image: Digest) -> ImageRow | None:
-        """Give one image's row."""
+        """Return one image's row."""
         found = self._run(f"{_IMAGE_ROW} WHERE image.id = ?", (str(image),)).fetchone()
         row = None if found is None else image_row(found)
         if row is not None:
@@ -144,12 +144,12 @@ class SQLiteRows(PassingRows):
         return found
 
     def heads(self) -> Iterator[ImageID]:
-        """Give the images that are nobody's parent."""
+        """Yield the images that are nobody's parent."""
         self._doubts.require_list((), heads=True)
         return iter(digests_of(ImageID, self._run("SELECT id FROM image WHERE head")))
 
     def children(self, image: Digest) -> list[ImageID]:
-        """Give the images whose parent this is."""
+        """Return the images whose parent this is."""
         found = self._run(
             "SELECT image FROM image_metadata WHERE key = 'parent' AND value = ? ORDER BY image", (str(image).encode(),)
         )
@@ -160,12 +160,12 @@ class SQLiteRows(PassingRows):
         return bool(self._value(f"SELECT EXISTS ({CHILDREN.format('?')})", str(image)))
 
     def metadata(self, image: Digest, key: str) -> bytes | None:
-        """Give one value of an image's metadata."""
+        """Return one value of an image's metadata."""
         found = self._value("SELECT value FROM image_metadata WHERE image = ? AND key = ?", str(image), key)
         return None if found is None else content("image_metadata", found)
 
     def metadata_of_all(self, key: str) -> dict[ImageID, bytes]:
-        """Give the values that images have under one key."""
+        """Return the values that images have under one key."""
         found = self._run("SELECT image, value FROM image_metadata WHERE key = ?", (key,))
         return {
             ImageID.unchecked(text("image_metadata", image)): content("image_metadata", value) for image, value in found
@@ -218,12 +218,12 @@ class SQLiteRows(PassingRows):
     # References.
 
     def reference(self, name: str, suffix: str) -> ReferenceRow | None:
-        """Give what a name points to."""
+        """Return what a name points to."""
         row = self._run("SELECT * FROM reference WHERE name = ? AND suffix = ?", (name, suffix)).fetchone()
         return None if row is None else reference_row(row)
 
     def references(self, image: Digest | None = None, name: str | None = None) -> list[ReferenceRow]:
-        """Give all references, or those of an image or of a repository, sorted."""
+        """Return all references, or those of an image or of a repository, sorted."""
         tests, values = [], []
         if image is not None:
             tests.append("image = ?")
@@ -236,7 +236,7 @@ class SQLiteRows(PassingRows):
         return [reference_row(row) for row in found]
 
     def put_reference(self, row: ReferenceRow) -> None:
-        """Let a name point to an image."""
+        """Point a name to an image."""
         self._run(
             """INSERT INTO reference VALUES (?, ?, ?, ?)
             ON CONFLICT DO UPDATE SET image = excluded.image, updated = excluded.updated""",
@@ -250,11 +250,11 @@ class SQLiteRows(PassingRows):
     # Layers.
 
     def chain(self, chain_id: ChainID) -> ChainRow | None:
-        """Give one layer in its place."""
+        """Return one layer in its place."""
         return next(iter(self._chains(f"{_CHAIN_ROW} WHERE id = ?", str(chain_id))), None)
 
     def chains(self) -> list[ChainRow]:
-        """Give every layer in its place."""
+        """Return every layer in its place."""
         return self._chains(f"{_CHAIN_ROW} ORDER BY id")
 
     def _chains(self, statement: str, *values: str) -> list[ChainRow]:
@@ -263,12 +263,12 @@ class SQLiteRows(PassingRows):
         return rows
 
     def diff(self, diff_id: DiffID) -> DiffRow | None:
-        """Give what is known of a layer's content."""
+        """Return what is known of a layer's content."""
         row = self._run("SELECT * FROM diff WHERE id = ?", (str(diff_id),)).fetchone()
         return None if row is None else diff_row(row)
 
     def blobs_of(self, diff_id: DiffID) -> list[BlobRow]:
-        """Give the stored forms of a layer's content, plain ones first."""
+        """Return the stored forms of a layer's content, plain ones first."""
         found = self._run(
             """SELECT blob.digest, blob.size, blob.compression FROM diff_blob JOIN blob ON blob.digest = diff_blob.blob
             WHERE diff_blob.diff = ? ORDER BY blob.compression <> 'none', blob.size, blob.digest""",
@@ -277,21 +277,21 @@ class SQLiteRows(PassingRows):
         return [blob_row(row) for row in found]
 
     def blob(self, digest: Digest) -> BlobRow | None:
-        """Give what is known of stored bytes."""
+        """Return what is known of stored bytes."""
         row = self._run("SELECT * FROM blob WHERE digest = ?", (str(digest),)).fetchone()
         return None if row is None else blob_row(row)
 
     def blobs(self) -> list[BlobRow]:
-        """Give what is known of all stored bytes."""
+        """Return what is known of all stored bytes."""
         return [blob_row(row) for row in self._run("SELECT * FROM blob ORDER BY digest")]
 
     def diffs_of(self, blob: Digest) -> list[DiffID]:
-        """Give the layers' contents of which a blob is recorded as a stored form."""
+        """Return the layers' contents of which a blob is recorded as a stored form."""
         found = self._run("SELECT diff FROM diff_blob WHERE blob = ? ORDER BY diff", (str(blob),))
         return digests_of(DiffID, found)
 
     def contents(self) -> list[tuple[DiffID, BlobRow | None]]:
-        """Give every layer's content, once with each stored form of it."""
+        """Return every layer's content, once with each stored form of it."""
         found = self._run(
             """SELECT diff.id, blob.digest, blob.size, blob.compression FROM diff
             LEFT JOIN diff_blob ON diff_blob.diff = diff.id LEFT JOIN blob ON blob.digest = diff_blob.blob
@@ -302,7 +302,7 @@ class SQLiteRows(PassingRows):
         ]
 
     def diff_ids(self) -> list[DiffID]:
-        """Give all layers' contents."""
+        """Return all layers' contents."""
         return digests_of(DiffID, self._run("SELECT id FROM diff ORDER BY id"))
 
     def put_diff(self, row: DiffRow, blob: BlobRow) -> None:
@@ -380,7 +380,7 @@ class SQLiteRows(PassingRows):
         return freed
 
     def loose_chains(self) -> list[ChainID]:
-        """Give the layers in their place that no image and no other layer stands on."""
+        """Return the layers in their place that no image and no other layer stands on."""
         found = self._run(
             """SELECT id FROM chain WHERE NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
             AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = chain.id) ORDER BY id"""
@@ -401,12 +401,12 @@ class SQLiteRows(PassingRows):
         return found
 
     def loose_diffs(self) -> list[DiffID]:
-        """Give the layers' contents that are in no chain."""
+        """Return the layers' contents that are in no chain."""
         found = self._run("SELECT id FROM diff WHERE id NOT IN (SELECT diff FROM chain) ORDER BY id")
         return digests_of(DiffID, found)
 
     def counts(self) -> Mapping[str, int]:
-        """Give how many rows there are of each kind."""
+        """Return how many rows there are of each kind."""
         found = self._run(
             """SELECT (SELECT count(*) FROM image), (SELECT count(*) FROM reference), (SELECT count(*) FROM chain),
             (SELECT count(*) FROM diff), (SELECT count(*) FROM blob), (SELECT count(*) FROM manifest),
@@ -418,7 +418,7 @@ class SQLiteRows(PassingRows):
     # Manifests.
 
     def manifests(self, image: Digest) -> list[ManifestRow]:
-        """Give the manifests and indexes that came with an image."""
+        """Return the manifests and indexes that came with an image."""
         return self._manifests(
             """SELECT manifest.* FROM image_manifest JOIN manifest ON manifest.digest = image_manifest.manifest
             WHERE image_manifest.image = ? ORDER BY manifest.digest""",
@@ -431,7 +431,7 @@ class SQLiteRows(PassingRows):
         return [Digest.unchecked(text) for (text,) in found]
 
     def manifest(self, digest: Digest) -> ManifestRow | None:
-        """Give one manifest or index."""
+        """Return one manifest or index."""
         return next(iter(self._manifests("SELECT * FROM manifest WHERE digest = ?", digest)), None)
 
     def _manifests(self, statement: str, digest: Digest) -> list[ManifestRow]:

@@ -47,7 +47,7 @@ CURRENT: Final = Schema(SCHEMA_VERSION, SCHEMA)
 
 
 def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT) -> int:
-    """Give the version of a database, 0 for an empty one.
+    """Return the version of a database, 0 for an empty one.
 
     Raises:
         StoreTooNew: a newer orlop wrote it. DatabaseDamaged: it has a version that none has, or one that its shape

@@ -78,7 +78,7 @@ class Snapshot:
             look_through(lambda: nullcontext(self._connection), path).require_none()
 
     def needs(self) -> SavedRows:
-        """Say what the rows need, without writing them."""
+        """Return what the rows need, without writing them."""
         return _needs(self._connection)
 
 

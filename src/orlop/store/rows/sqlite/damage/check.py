@@ -210,7 +210,7 @@ def _invalid_keys(connection: sqlite3.Connection) -> Iterator[RowProblem]:
 
 
 def no_digest(column: str) -> str:
-    """Give the test that a column holds no digest."""
+    """Return the test that a column holds no digest."""
     lengths = " OR ".join(
         f"{column} GLOB '{algorithm}:*' AND length({column}) = {len(algorithm) + 1 + digits}"
         for algorithm, digits in (("sha256", 64), ("sha384", 96), ("sha512", 128))
@@ -224,7 +224,7 @@ def _loops(connection: sqlite3.Connection) -> Iterator[RowProblem]:
 
 
 def parent_loops(connection: sqlite3.Connection) -> list[list[str]]:
-    """Give each circle of images that are each other's parents, as IDs: the smallest first, then each one's parent."""
+    """Return each circle of images that are each other's parents, as IDs: the smallest, then each one's parent."""
     found = connection.execute("SELECT image, value FROM image_metadata WHERE key = 'parent' ORDER BY image")
     parents = {image: value.decode("ascii", "replace") for image, value in found}
     done: set[str] = set()
@@ -251,7 +251,7 @@ def _chain_ids(connection: sqlite3.Connection) -> Iterator[RowProblem]:
 
 
 def chain_of(parent: str | None, diff: str) -> str:
-    """Give the ID of the chain that a layer makes on another one."""
+    """Return the ID of the chain that a layer makes on another one."""
     diff_id = DiffID.unchecked(diff)
     return diff if parent is None else str(chain_id((DiffID.unchecked(parent), diff_id)))
 
@@ -265,7 +265,7 @@ def _names(connection: sqlite3.Connection) -> Iterator[RowProblem]:
 
 
 def is_name(name: str, suffix: str) -> bool:
-    """Say whether the parts of a name are those of a canonical reference."""
+    """Return whether the parts of a name are those of a canonical reference."""
     from orlop.model.reference import Reference  # noqa: PLC0415 - only where content is read
 
     text = f"{name}{suffix}"
@@ -340,7 +340,7 @@ def glimpsed_type(content: bytes) -> str | None:
 
 
 def manifest_type(content: bytes) -> str | None:
-    """Give the media type that a manifest says it has, if it says one."""
+    """Return the media type that a manifest says it has, if it says one."""
     from orlop.model.manifest import parse_manifest  # noqa: PLC0415 - only where content is read
 
     try:
@@ -350,7 +350,7 @@ def manifest_type(content: bytes) -> str | None:
 
 
 def digest_of(content: bytes, named: str = "sha256:") -> str:
-    """Give the digest of some bytes, by the algorithm of the digest that names them."""
+    """Return the digest of some bytes, by the algorithm of the digest that names them."""
     algorithm = named.partition(":")[0]
     if algorithm not in {"sha256", "sha384", "sha512"}:
         return ""

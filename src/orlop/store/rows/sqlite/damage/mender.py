@@ -86,7 +86,7 @@ class RowMender:
     # Rows under a wrong name.
 
     def forget_invalid_keys(self) -> list[tuple[str, str]]:
-        """Remove rows of layers that are named by no digest; give their tables and names. Others are to be adopted."""
+        """Remove rows of layers that no digest names; return their tables and names. Others are to be adopted."""
         found = [
             (table, key)
             for table in ("chain", "diff", "blob")
@@ -101,7 +101,7 @@ class RowMender:
         return found
 
     def adopt_image(self, image: str) -> str | None:
-        """Give an image whose config has another digest the ID that it should have, and return that.
+        """Return an image whose config has another digest the ID that it should have, and return that.
 
         That is done only if others know it by that ID, and not by the one that it has, or if that is none: else the
         config may be what is damaged. One that cannot be read and has no ID goes. Gives nothing where the row stays.
@@ -140,7 +140,7 @@ class RowMender:
         return bool(found.fetchone()[0])
 
     def adopt_manifest(self, digest: str) -> str | None:
-        """Give a manifest whose bytes have another digest the name that it should have, and return that.
+        """Return a manifest whose bytes have another digest the name that it should have, and return that.
 
         That is done only if no image came with it by the name that it has, or if that is no digest.
         """
@@ -180,7 +180,7 @@ class RowMender:
     # What is missing.
 
     def unlinked_blobs(self) -> list[Digest]:
-        """Give the blobs that are no known layer's, and those of which a link tells but no row."""
+        """Return the blobs that are no known layer's, and those of which a link tells but no row."""
         found = self._run(
             """SELECT digest FROM blob WHERE digest NOT IN
                 (SELECT blob FROM diff_blob WHERE diff IN (SELECT id FROM diff))
@@ -189,7 +189,7 @@ class RowMender:
         return [digest for (text,) in found if (digest := Digest.unchecked(text)).is_valid]
 
     def bare_diffs(self) -> list[DiffID]:
-        """Give the layers that something needs and of which there is no row, or no blob."""
+        """Return the layers that something needs and of which there is no row, or no blob."""
         found = self._run(
             """SELECT diff FROM chain WHERE diff NOT IN (SELECT id FROM diff)
             UNION SELECT diff FROM diff_blob WHERE diff NOT IN (SELECT id FROM diff)
@@ -199,19 +199,19 @@ class RowMender:
         return [diff_id for (text,) in found if (diff_id := DiffID.unchecked(text)).is_valid]
 
     def missing_images(self) -> list[ImageID]:
-        """Give the images that names or children lead to and that are not there."""
+        """Return the images that names or children lead to and that are not there."""
         found = self._run("SELECT image FROM reference WHERE image NOT IN (SELECT id FROM image)").fetchall()
         found += [(value.decode("ascii", "replace"),) for (_, value) in self._missing_parents()]
         ids = {ImageID.unchecked(text) for (text,) in found}
         return sorted(image for image in ids if image.is_valid)
 
     def missing_manifests(self) -> list[Digest]:
-        """Give the manifests that images came with and that are not there."""
+        """Return the manifests that images came with and that are not there."""
         found = self._run("SELECT manifest FROM image_manifest WHERE manifest NOT IN (SELECT digest FROM manifest)")
         return sorted({digest for (text,) in found if (digest := Digest.unchecked(text)).is_valid})
 
     def is_named(self, digest: Digest) -> bool:
-        """Say whether a manifest names some content."""
+        """Return whether a manifest names some content."""
         found = self._run("SELECT 1 FROM manifest WHERE instr(content, CAST(? AS BLOB)) LIMIT 1", (digest.hex,))
         return found.fetchone() is not None
 
@@ -267,7 +267,7 @@ class RowMender:
         )
 
     def manifest(self, digest: str) -> bytes | None:
-        """Give the bytes that are kept of a manifest."""
+        """Return the bytes that are kept of a manifest."""
         row = self._run("SELECT content FROM manifest WHERE digest = ?", (digest,)).fetchone()
         return None if row is None else bytes(row[0])
 
@@ -311,13 +311,13 @@ class RowMender:
         return changed.rowcount > 0
 
     def add_up_chains(self) -> list[str]:
-        """Add up the sizes of all chains again, and give those whose size or depth was another."""
+        """Add up the sizes of all chains again, and return those whose size or depth was another."""
         found = self._run(_SUMS).fetchall()
         self._connection.executemany("UPDATE chain SET size = ?, depth = ? WHERE id = ?", found)
         return [chain for _, _, chain in found]
 
     def mark_heads(self) -> list[str]:
-        """Record which images have no children, and give those of which something else was recorded."""
+        """Record which images have no children, and return those of which something else was recorded."""
         found = self._run(f"SELECT id FROM image WHERE head <> {_IS_HEAD} ORDER BY id").fetchall()  # noqa: S608 - constants
         self._connection.executemany(f"UPDATE image SET head = {_IS_HEAD} WHERE id = ?", found)  # noqa: S608 - constants
         return [image for (image,) in found]
@@ -331,7 +331,7 @@ class RowMender:
         ).fetchall()
 
     def forget_missing_parents(self) -> list[tuple[str, str]]:
-        """Let images whose parent is not there have none; give each with the parent that it had."""
+        """Unlink images from parents that are not there; return each with the parent that it had."""
         found = self._missing_parents()
         self._connection.executemany(
             "DELETE FROM image_metadata WHERE key = 'parent' AND image = ?", [(image,) for image, _ in found]
@@ -339,7 +339,7 @@ class RowMender:
         return [(image, value.decode("ascii", "replace")) for image, value in found]
 
     def open_loops(self) -> list[tuple[str, str]]:
-        """Let one image of each circle of parents have none, and give it with the parent that it had.
+        """Unlink one image of each circle of parents, and return it with the parent that it had.
 
         That is the one with the shortest history: it cannot have come from the others.
         """
@@ -360,7 +360,7 @@ class RowMender:
             return 0
 
     def forget_nowhere(self) -> list[tuple[str, int]]:
-        """Remove links whose ends are not there, and give the tables that they were in with their number."""
+        """Remove links whose ends are not there, and return the tables that they were in with their number."""
         found: list[tuple[str, int]] = []
         for table, test in _LEADING_NOWHERE:
             count = self._run(f"DELETE FROM {table} WHERE {test}").rowcount  # noqa: S608 - constants
@@ -369,7 +369,7 @@ class RowMender:
         return found
 
     def forget_name(self, text: str) -> str | None:
-        """Forget a name, given as a whole, if its image has a tag that is none of the invalid ones; give the image."""
+        """Forget a whole name if its image has a tag that is not one of the invalid ones; return the image."""
         row = self._run("SELECT name, suffix, image FROM reference WHERE name || suffix = ?", (text,)).fetchone()
         if row is None:
             return None

@@ -84,7 +84,7 @@ class DatabaseRepair:
 
     @contextmanager
     def _alone(self) -> Iterator[int]:
-        """Keep everybody else from the database; give a descriptor of it, by which alone it may be read."""
+        """Keep everybody else from the database; return a descriptor of it, by which alone it may be read."""
         self._store.metadata.close()
         with self._store.metadata.lock():
             descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
