@@ -137,8 +137,8 @@ def time_stages(clock: Clock) -> None:
     hashlib.sha256 = hashing  # type: ignore[assignment]
 
 
-_MODULES = ("store.blobs", "streams.pipeline", "streams.files")
-_LOAD_MODULES = ("archive.commit", "streams.tar_scan", "streams.toc")
+_MODULES = ("store.blobs.files", "streams.pipeline", "streams.files")
+_LOAD_MODULES = ("intake.commit", "streams.tar_scan", "streams.toc")
 
 
 def main(begun: float, computed: float) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from orlop.cli.clicked import command_of
 from orlop.cli.root import orlop
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ statuses](errors.md) and the [differences to docker](differences.md) have pages 
 
 def document() -> str:
     """Return the whole reference."""
-    root = orlop.command()
+    root = command_of(orlop)
     context = click.Context(root, info_name="orlop", terminal_width=_WIDTH, **root.context_settings)
     return "\n".join([_INTRODUCTION, *_described(context, {})])
 

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from orlop.service.archive import ArchiveService
     from orlop.service.image_service import ImageService
     from orlop.service.listing.history import HistoryEntry
-    from orlop.service.listing.images import ImageSummary
     from orlop.service.listing.inspect import ImageDetails
     from orlop.service.listing.listed import ImageUsage, ListedImage
     from orlop.service.listing.manifests import ImageManifests, ManifestKind, ManifestSummary
+    from orlop.service.listing.summaries import ImageSummary
     from orlop.service.space.df import DiskUsage, FileUsage, ImageDiskUsage, LayerUsage
     from orlop.service.space.remove import RemoveReport
     from orlop.service.space.verdict import ImageVerdict, LayerVerdict, PruneReport
@@ -62,7 +62,7 @@ _HOMES = {
     "ImageID": "orlop.model.digest",
     "ImageManifests": "orlop.service.listing.manifests",
     "ImageService": "orlop.service.image_service",
-    "ImageSummary": "orlop.service.listing.images",
+    "ImageSummary": "orlop.service.listing.summaries",
     "ImageVerdict": "orlop.service.space.verdict",
     "ImageUsage": "orlop.service.listing.listed",
     "LayerDone": "orlop.model.progress",
@@ -87,10 +87,11 @@ _HOMES = {
     "RootFS": "orlop.model.image",
     "V1Image": "orlop.model.image",
 }
+_ROOMS = ("api", "archive", "build", "cli", "intake", "model", "registry", "service", "store", "streams", "testing")
 _MODULES = {
     "errors": "orlop.errors",
     "stores": "orlop.service.stores",
-} | {room: f"orlop.{room}" for room in ("api", "archive", "cli", "model", "service", "store", "streams", "testing")}
+} | {room: f"orlop.{room}" for room in _ROOMS}
 """What is there as ``orlop.…`` from the start, whichever names were used before."""
 
 __all__ = [

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orlop.model.digest import ChainID, DiffID, ImageID
+from orlop.service.listing.sharing import Stacks
 from orlop.service.space.needs import Snapshot, needs_of
-from orlop.service.space.sharing import Stacks
 from orlop.store.leases import EVERYTHING
 from orlop.store.rows.metadata import ChainRow, ImageRow, ReferenceRow
 

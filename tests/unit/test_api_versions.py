@@ -32,10 +32,10 @@ from orlop.model.reference import Reference
 from orlop.model.timestamp import ZERO
 from orlop.service.host import this_host
 from orlop.service.listing.history import HistoryEntry
-from orlop.service.listing.images import ImageSummary
 from orlop.service.listing.inspect import ImageDetails
 from orlop.service.listing.listed import ImageUsage, ListedImage
 from orlop.service.listing.manifests import ImageManifests, ManifestKind, ManifestSummary
+from orlop.service.listing.summaries import ImageSummary
 from orlop.store.rows.metadata import Event
 
 if TYPE_CHECKING:

@@ -65,7 +65,7 @@ def orlop(
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     for module in ("images", "history"):
-        monkeypatch.setattr(f"orlop.cli.{module}.time", SimpleNamespace(time=lambda: CREATED + 2 * 3600))
+        monkeypatch.setattr(f"orlop.cli.commands.{module}.time", SimpleNamespace(time=lambda: CREATED + 2 * 3600))
     logger = logging.getLogger("orlop")
     before = logger.level, logger.propagate, list(logger.handlers)
 

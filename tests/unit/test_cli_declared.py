@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orlop.cli import plain
+from orlop.cli.clicked import command_of
 from orlop.cli.declared import DeclaredGroup, WrongUsage
 from orlop.cli.root import orlop
 from tests.interop.programs import environment
@@ -82,7 +83,7 @@ def clicked(declared: Declared, words: list[str], variables: Mapping[str, str]) 
         for name, value in variables.items():
             patch.setenv(name, value)
         try:
-            with declared.command().make_context("x", list(words)) as context:
+            with command_of(declared).make_context("x", list(words)) as context:
                 return {one.dest: context.params[one.dest] for one in declared.parameters}
         except (click.ClickException, click.exceptions.Exit):
             return None

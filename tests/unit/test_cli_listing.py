@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orlop.cli.declared import WrongUsage
-from orlop.cli.show.listing import Field, parse_format, table
+from orlop.cli.show.field import Field
+from orlop.cli.show.listing import parse_format, table
 from orlop.errors import InvalidTemplate
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from orlop.cli.clicked import command_of
 from orlop.cli.main import run
 from orlop.cli.root import orlop as declared
-from orlop.cli.show.output import harmless_text
+from orlop.cli.show.terminal import harmless_text
 from orlop.streams.tar_write import END, member_header, padding
 from tests.needs import need
 
@@ -228,7 +229,7 @@ def test_docker_s_newer_names_are_the_same_commands(
     loaded: Callable[..., Result], alias: tuple[str, ...], command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("images", "history"):
-        monkeypatch.setattr(f"orlop.cli.{module}.time.time", lambda: 1_795_600_000)
+        monkeypatch.setattr(f"orlop.cli.commands.{module}.time.time", lambda: 1_795_600_000)
     assert loaded(*alias) == loaded(*command)
 
 
@@ -391,4 +392,4 @@ def test_every_command_has_a_help_for_each_option() -> None:
         for parameter in command.params:  # type: ignore[attr-defined]
             assert not isinstance(parameter, Option) or parameter.help, f"{name} {parameter.name}"
 
-    walk(declared.command(), "orlop")
+    walk(command_of(declared), "orlop")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
+from orlop.cli.clicked import command_of
 from orlop.cli.commands.prune import prune
 from orlop.cli.limits import read_number
 from orlop.errors import InvalidInput
@@ -51,7 +52,7 @@ WRONG = [
 
 
 def max_size(text: str) -> int:
-    context = prune.command().make_context("prune", ["--max-size", text])
+    context = command_of(prune).make_context("prune", ["--max-size", text])
     found = context.params["max_size"]
     assert isinstance(found, int)
     return found

@@ -12,6 +12,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from orlop.cli import signals
+from orlop.cli.clicked import command_of
 from orlop.cli.root import orlop as root_command
 from orlop.cli.session import Session
 from orlop.cli.shell.completion import plain_answers
@@ -53,11 +54,11 @@ NEVER: Final = {
 # that lists, raises its bound here; who finds that it need not be, lowers it.
 BOUNDS: Final = {
     "--version": (8, 2),
-    "images": (78, 60),
-    f"images {TINY}": (78, 60),
-    "images -q": (77, 60),
-    f"inspect {TINY}": (82, 60),
-    f"history {TINY}": (84, 60),
+    "images": (81, 60),
+    f"images {TINY}": (81, 60),
+    "images -q": (80, 60),
+    f"inspect {TINY}": (83, 60),
+    f"history {TINY}": (86, 60),
     f"tag {TINY} other/tiny:2.0": (73, 60),
 }
 _RUN: Final = """
@@ -184,7 +185,7 @@ def test_plain_words_are_completed_as_click_completes_them(
     environment = {"COMP_WORDS": "\x1f".join(words), "COMP_CWORD": str(len(words) - 1), "ORLOP_ROOT": root}
     found = plain_answers(root_command, environment)
     if found is not None:
-        complete = ShellComplete(root_command.command(), {"obj": Session()}, "orlop", "_ORLOP_COMPLETE")
+        complete = ShellComplete(command_of(root_command), {"obj": Session()}, "orlop", "_ORLOP_COMPLETE")
         assert [(item.type, item.value) for item in complete.get_completions(list(before), word)] == [
             ("plain", name) for name in found
         ]

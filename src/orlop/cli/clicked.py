@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -46,11 +47,12 @@ class Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         """Return one command, or nothing where there is none of that name."""
         found = self._declared.find(cmd_name)
-        return None if found is None else found.command()
+        return None if found is None else command_of(found)
 
 
-def build(declared: Declared) -> click.Command:
-    """Return a command of click that takes what is declared, and does the same."""
+@cache
+def command_of(declared: Declared) -> click.Command:
+    """Return a command of click that takes what is declared, and does the same; always the same one."""
     settings = dict(declared.settings)
     version = settings.pop("version", None)
     run = _callback(declared)

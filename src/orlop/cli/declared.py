@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, Final
 
-    import click
-
     Run = Callable[..., int | None]
 
 
@@ -97,15 +95,6 @@ class Declared:
         self.parameters = parameters
         self.name = name
         self.settings = settings
-        self._command: click.Command | None = None
-
-    def command(self) -> click.Command:
-        """Return it as a command of click, always the same."""
-        if self._command is None:
-            from orlop.cli.clicked import build  # noqa: PLC0415 - what is plain needs no parser
-
-            self._command = build(self)
-        return self._command
 
 
 class DeclaredGroup(Declared):

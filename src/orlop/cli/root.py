@@ -91,8 +91,10 @@ def invoke(session: Session, arguments: Sequence[str], environment: Mapping[str,
         return status
     import click  # noqa: PLC0415 - what is plain needs no parser
 
+    from orlop.cli.clicked import command_of  # noqa: PLC0415 - as above
+
     # Not `main`: it has statuses of its own for closed pipes and interrupts.
-    command = orlop.command()
+    command = command_of(orlop)
     try:
         with command.make_context("orlop", list(arguments), obj=session) as context:
             command.invoke(context)

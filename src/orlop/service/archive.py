@@ -12,8 +12,8 @@ from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.names import name_text
 from orlop.model.reference import parse_any
 from orlop.service.listing.history import steps
-from orlop.service.listing.images import ImageSummary, is_pattern
 from orlop.service.listing.inspect import ImageDetails
+from orlop.service.listing.summaries import ImageSummary, is_pattern
 from orlop.store.images import not_found
 
 if TYPE_CHECKING:

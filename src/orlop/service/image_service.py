@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from orlop.model.proxies import Proxies
     from orlop.model.reference import Reference
     from orlop.service.listing.history import HistoryEntry
-    from orlop.service.listing.images import ImageSummary
     from orlop.service.listing.inspect import ImageDetails
     from orlop.service.listing.listed import ImageUsage, ListedImage
     from orlop.service.listing.manifests import ImageManifests
+    from orlop.service.listing.summaries import ImageSummary
     from orlop.service.space.df import DiskUsage
     from orlop.service.space.prune import PruneReport
     from orlop.service.space.remove import RemoveReport

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.cli.declared import command, option
 from orlop.cli.show import output
-from orlop.cli.show.listing import Field, parse_format, table
+from orlop.cli.show.field import Field
+from orlop.cli.show.listing import parse_format, table
 from orlop.cli.show.units import ZERO_TIME, go_time, human_age, human_size
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.cli.declared import WrongUsage, command, option
 from orlop.cli.limits import archive_limit_option
-from orlop.cli.show import output
+from orlop.cli.show import output, terminal
 from orlop.cli.source import source_of
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def fsck(
         records.print(_described(report))
     else:
         text = "".join(f"{line}\n" for line in _lines(report))
-        output.write(output.harmless_text(text) if output.is_terminal() else text)
+        output.write(terminal.harmless_text(text) if output.is_terminal() else text)
     return _STATUS[report.state]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orlop.cli.declared import command, option
-from orlop.cli.show import output
+from orlop.cli.show import output, terminal
 from orlop.cli.show.units import human_size
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def gc(session: Session, *, dry_run: bool, form: str | None) -> None:
     lines = [f"{one.kind}: {one.subject}: {one.reason} ({human_size(one.size)})\n" for one in report.garbage]
     lines.append(f"{'Would free' if dry_run else 'Freed'}: {human_size(report.freed)}\n")
     text = "".join(lines)
-    output.write(output.harmless_text(text) if output.is_terminal() else text)
+    output.write(terminal.harmless_text(text) if output.is_terminal() else text)
 
 
 def _records(form: str) -> Records:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.shell.completion import complete_names
-from orlop.cli.show.listing import Field, Template, parse_format, table
+from orlop.cli.show.field import Field
+from orlop.cli.show.listing import Template, parse_format, table
 from orlop.cli.show.units import ZERO_TIME, human_age, human_size, rfc3339
 from orlop.cli.source import archive_option, opened, platform_option
 from orlop.model.tuples import NamedTuple

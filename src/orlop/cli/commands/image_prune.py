@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orlop.cli.declared import WrongUsage, command, option
-from orlop.cli.show import output
+from orlop.cli.show import output, terminal
 from orlop.cli.show.units import human_size
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def print_removed(lines: Sequence[tuple[str, str]], total: int) -> None:
     """Print what went, and how many bytes that freed, as docker does."""
     if lines:
         text = "".join(f"{kind.lower()}: {what}\n" for kind, what in lines)
-        output.write(f"Deleted Images:\n{output.harmless_text(text) if output.is_terminal() else text}\n")
+        output.write(f"Deleted Images:\n{terminal.harmless_text(text) if output.is_terminal() else text}\n")
     output.write(f"Total reclaimed space: {human_size(total)}\n")
 
 

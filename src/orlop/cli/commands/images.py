@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.cli.declared import argument, command, option
 from orlop.cli.shell.completion import complete_names
-from orlop.cli.show.listing import Field, Template, parse_format, table
+from orlop.cli.show.field import Field
+from orlop.cli.show.listing import Template, parse_format, table
 from orlop.cli.show.units import ZERO_TIME, go_time, human_age, human_size
 from orlop.cli.source import archive_option, opened
 from orlop.model.tuples import NamedTuple
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orlop.cli.session import Session
-    from orlop.service.listing.images import ImageSummary
+    from orlop.service.listing.summaries import ImageSummary
 
 _NONE: Final = "<none>"
 _UNKNOWN: Final = "N/A"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.shell.completion import complete_names
-from orlop.cli.show import output
+from orlop.cli.show import output, terminal
 from orlop.cli.source import archive_option, opened, platform_option
 from orlop.errors import InvalidTemplate, OrlopError
 
@@ -56,7 +56,7 @@ def inspect(
             with session.open() as images:
                 config = images.raw_config(*names, platform=platform)
         if output.is_terminal():
-            config = output.harmless_json(config.decode("utf-8", "replace")).encode()
+            config = terminal.harmless_json(config.decode("utf-8", "replace")).encode()
         output.write(config)
         return 0
     from orlop.cli.show.inspect_json import array  # noqa: PLC0415 - the raw bytes need none
@@ -72,7 +72,7 @@ def inspect(
                 errors.append(error)
     if write is None:
         text = array(found)
-        output.write(f"{output.harmless_json(text) if output.is_terminal() else text}\n")
+        output.write(f"{terminal.harmless_json(text) if output.is_terminal() else text}\n")
     else:
         for document in found:
             write(document)
@@ -93,7 +93,7 @@ def _parsed(form: str) -> Callable[[dict[str, Any]], None]:
 
     def write(document: dict[str, Any]) -> None:
         text = fill(template, document)
-        output.write(f"{output.harmless_text(text) if output.is_terminal() else text}\n")
+        output.write(f"{terminal.harmless_text(text) if output.is_terminal() else text}\n")
 
     return write
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.cli.declared import command, option
 from orlop.cli.limits import limit_option
-from orlop.cli.show import output
+from orlop.cli.show import output, terminal
 from orlop.cli.source import platform_option, source_of
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ def load(
         report = images.load(origin, platform=platform, progress=progress)
     if verbose:
         for line in report.found():
-            output.complain(output.harmless(line))
+            output.complain(terminal.harmless(line))
     if records is not None:
         for record in _described(report):
             records.print(record)
         return
     for line in report.messages():
-        output.write(f"{output.harmless(line) if output.is_terminal() else line}\n")
+        output.write(f"{terminal.harmless(line) if output.is_terminal() else line}\n")
 
 
 def _records(form: str) -> Records:

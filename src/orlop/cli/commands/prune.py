@@ -8,7 +8,7 @@ import click
 
 from orlop.cli.commands.image_prune import ALL, DANGLING, confirmed, print_removed
 from orlop.cli.declared import WrongUsage, command, option
-from orlop.cli.show import output
+from orlop.cli.show import output, terminal
 from orlop.errors import InvalidInput
 from orlop.model.sizes import human_size, parse_size
 
@@ -99,7 +99,7 @@ def _print_plan(report: PruneReport) -> None:
 
     from orlop.cli.show.columns import align  # noqa: PLC0415 - as above
 
-    clean = output.harmless if output.is_terminal() else str
+    clean = terminal.harmless if output.is_terminal() else str
     now = time.time()
     tables = (
         (("IMAGE", "NAMES", "SIZE", "LAST USED", "VERDICT", "WHY"), (_image_cells(one, now) for one in report.images)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orlop.cli.declared import argument, command, option
-from orlop.cli.show import output
+from orlop.cli.show import output, terminal
 from orlop.cli.show.units import human_size
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _run(verb: Callable[..., CopyReport], done: str, form: str | None, *, quiet:
     if done == "Backed up":
         size += f", {human_size(report.added)} of it new"
     line = f"{done} {report.images} images in {report.blobs} blobs ({size}) to {report.root}"
-    output.write(f"{output.harmless(line) if output.is_terminal() else line}\n")
+    output.write(f"{terminal.harmless(line) if output.is_terminal() else line}\n")
 
 
 def _records(form: str) -> Records:

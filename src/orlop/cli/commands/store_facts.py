@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orlop.cli.declared import command, option
-from orlop.cli.show import output
+from orlop.cli.show import output, terminal
 from orlop.cli.show.units import human_size
 
 if TYPE_CHECKING:
@@ -178,4 +178,4 @@ def _group_name(number: int) -> str:
 
 
 def _write(text: str) -> None:
-    output.write(output.harmless_text(text) if output.is_terminal() else text)
+    output.write(terminal.harmless_text(text) if output.is_terminal() else text)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import click
 
     from orlop.cli.declared import Declared
-    from orlop.service.listing.images import ImageSummary
+    from orlop.service.listing.summaries import ImageSummary
 
 VARIABLE: Final = "_ORLOP_COMPLETE"
 """The variable of the environment by which a shell asks for completions."""
@@ -97,13 +97,14 @@ def answer(instruction: str) -> int:
             return 0
     from click.shell_completion import add_completion_class, shell_complete  # noqa: PLC0415 - only shells ask for it
 
+    from orlop.cli.clicked import command_of  # noqa: PLC0415 - as above
     from orlop.cli.session import Session  # noqa: PLC0415 - as above
     from orlop.cli.shell.bash import Bash  # noqa: PLC0415 - as above
     from orlop.cli.signals import heed  # noqa: PLC0415 - as above
 
     heed()
     add_completion_class(Bash)
-    return shell_complete(orlop.command(), {"obj": Session()}, "orlop", VARIABLE, instruction)
+    return shell_complete(command_of(orlop), {"obj": Session()}, "orlop", VARIABLE, instruction)
 
 
 def plain_answers(root: Declared, environment: Mapping[str, str]) -> list[str] | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic
 
-from orlop.cli.show import output
+from orlop.cli.show import output, terminal
+from orlop.cli.show.field import Row
 from orlop.cli.show.template.fill import Template
 from orlop.cli.show.template.values import Struct
 from orlop.model.gojson import Number, dumps
@@ -12,9 +13,7 @@ from orlop.model.gojson import Number, dumps
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from orlop.cli.show.listing import Field
-
-Row = TypeVar("Row")
+    from orlop.cli.show.field import Field
 
 
 class Filled(Generic[Row]):
@@ -40,7 +39,7 @@ class Filled(Generic[Row]):
 
     def print(self, rows: Iterable[Row]) -> None:
         """Print a line for each row. Raises `InvalidTemplate` where a function does not fit its value."""
-        clean = output.harmless if output.is_terminal() else str
+        clean = terminal.harmless if output.is_terminal() else str
         fields = self._fields.items()
         lines = [self._template.fill(_struct({name: clean(field.text(row)) for name, field in fields})) for row in rows]
         if self._table:

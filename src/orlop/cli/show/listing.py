@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic
 
 from orlop.cli.declared import WrongUsage
-from orlop.cli.show import output
+from orlop.cli.show import output, terminal
+from orlop.cli.show.field import Row
 from orlop.model.regex import regex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from orlop.cli.show.field import Field
     from orlop.cli.show.filled import Filled
-
-Row = TypeVar("Row")
 
 _FIELD: Final = regex(r"\{\{\s*\.(\w+)\s*\}\}")
 _JSON: Final = regex(r"json|\{\{\s*json\s+\.\s*\}\}")
 _TABLE: Final = "table"
-
-
-class Field(Generic[Row]):
-    """A field of a list: its heading in tables, and its text for one row."""
-
-    __slots__ = ("heading", "text")
-
-    def __init__(self, heading: str, text: Callable[[Row], str]) -> None:
-        self.heading = heading
-        self.text = text
 
 
 class Template(Generic[Row]):
@@ -41,7 +31,7 @@ class Template(Generic[Row]):
 
     def print(self, rows: Iterable[Row]) -> None:
         """Print a line for each row."""
-        clean = output.harmless if output.is_terminal() else str
+        clean = terminal.harmless if output.is_terminal() else str
         lines = [
             "".join(piece if isinstance(piece, str) else clean(piece.text(row)) for piece in self.pieces)
             for row in rows
@@ -70,7 +60,7 @@ class JSONLines(Generic[Row]):
 
         for row in rows:
             line = dumps({name: field.text(row) for name, field in self.fields.items()}, sort_keys=True).decode()
-            output.write(f"{output.harmless_json(line) if output.is_terminal() else line}\n")
+            output.write(f"{terminal.harmless_json(line) if output.is_terminal() else line}\n")
 
 
 def table(*fields: Field[Row]) -> Template[Row]:

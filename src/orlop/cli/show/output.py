@@ -6,8 +6,6 @@ import io
 import os
 import sys
 
-from orlop.model.regex import regex
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -16,10 +14,6 @@ if TYPE_CHECKING:
     from orlop.errors import OrlopError
     from orlop.model.progress import Progress
 
-# Control characters start a terminal's escape sequences; the bidirectional ones let a name look like another.
-_UNSAFE = regex("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_UNSAFE_BUT_NEWLINE = regex("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_UNSAFE_BUT_LAYOUT = regex("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _NAME = "the standard output"
 
 
@@ -27,21 +21,6 @@ def is_terminal() -> bool:
     """Return whether the standard output is a terminal."""
     # A process that starts with a closed descriptor has no stream for it.
     return sys.stdout is not None and sys.stdout.isatty()
-
-
-def harmless(text: str) -> str:
-    """Return a value as a terminal may show it: white space becomes spaces, other control characters U+FFFD."""
-    return _UNSAFE.sub(lambda match: " " if match[0].isspace() else "\ufffd", text)
-
-
-def harmless_json(text: str) -> str:
-    """Return a JSON document as a terminal may show it: control characters in its strings become escapes."""
-    return _UNSAFE_BUT_NEWLINE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
-def harmless_text(text: str) -> str:
-    """Return a text of several lines as a terminal may show it: but for tabs, control characters become U+FFFD."""
-    return _UNSAFE_BUT_LAYOUT.sub("\ufffd", text)
 
 
 def write(data: str | bytes) -> None:
@@ -138,7 +117,9 @@ def complain(text: str) -> None:
             stream.flush()
     with suppress(OSError, AttributeError):
         if sys.stderr.isatty():
-            text = _UNSAFE_BUT_NEWLINE.sub("\ufffd", text)
+            from orlop.cli.show.terminal import harmless_lines  # noqa: PLC0415 - only for a terminal
+
+            text = harmless_lines(text)
         sys.stderr.buffer.write(text.encode("utf-8", "replace") + b"\n")
         sys.stderr.flush()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from orlop.cli.show.output import harmless
+from orlop.cli.show.terminal import harmless
 from orlop.model.progress import LayerDone, LayerExists
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.cli.declared import WrongUsage
-from orlop.cli.show import output
+from orlop.cli.show import output, terminal
 from orlop.cli.show.template.values import Map, Struct
 from orlop.errors import InvalidTemplate
 from orlop.model.gojson import dumps
@@ -54,10 +54,10 @@ class Records:
         """
         if self._template is None:
             line = dumps(dict(record), escape_html=False).decode()
-            output.write(f"{output.harmless_json(line) if output.is_terminal() else line}\n")
+            output.write(f"{terminal.harmless_json(line) if output.is_terminal() else line}\n")
             return
         line = self._template.fill(Struct({name: _value(value) for name, value in record.items()}, dict(record)))
-        output.write(f"{output.harmless_text(line) if output.is_terminal() else line}\n")
+        output.write(f"{terminal.harmless_text(line) if output.is_terminal() else line}\n")
 
 
 def _value(value: object) -> object:

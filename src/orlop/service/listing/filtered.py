@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from orlop.model.values import replace
 from orlop.service.listing.filters import parse_filters, select
-from orlop.service.listing.images import is_pattern, list_images
 from orlop.service.listing.lookup import find_image, labels
+from orlop.service.listing.summaries import is_pattern, list_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from orlop.service.listing.images import ImageSummary
+    from orlop.service.listing.summaries import ImageSummary
     from orlop.store.root import Store
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from orlop.model.digest import ImageID
     from orlop.model.reference import Reference
-    from orlop.service.listing.images import ImageSummary
+    from orlop.service.listing.summaries import ImageSummary
 
 LIST_FILTERS: Final = frozenset({"dangling", "label", "reference", "before", "since", "until"})
 """What a list of images can be filtered by."""

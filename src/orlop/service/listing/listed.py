@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 from orlop.model.values import dataclass
 from orlop.service.listing.images import images
 from orlop.service.listing.manifests import descriptor_of, target, with_summaries
-from orlop.service.space.sharing import Stacks
+from orlop.service.listing.sharing import Stacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import ImageID
-    from orlop.service.listing.images import ImageSummary
     from orlop.service.listing.manifests import ManifestSummary
+    from orlop.service.listing.summaries import ImageSummary
     from orlop.store.root import Store
     from orlop.store.rows.metadata import Rows
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orlop.service.listing.images import list_images
 from orlop.service.listing.lookup import find_image
+from orlop.service.listing.summaries import list_images
 from orlop.store.images import PINNED
 
 if TYPE_CHECKING:
     from orlop.model.digest import ImageID
-    from orlop.service.listing.images import ImageSummary
+    from orlop.service.listing.summaries import ImageSummary
     from orlop.store.root import Store
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import OrlopError
 from orlop.model.digest import DiffID, Digest
-from orlop.service.listing.images import ImageSummary
+from orlop.service.listing.summaries import ImageSummary
 from orlop.service.space.needs import NOBODY, Need, joint, needs_of, take_snapshot
 from orlop.store.layers import compression_of
 from orlop.store.leases import LEFT

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
-from orlop.service.space.sharing import Stacks
+from orlop.service.listing.sharing import Stacks
 from orlop.store.images import PINNED
 from orlop.store.leases import EVERYTHING
 
