@@ -104,8 +104,8 @@ class Proxy:
 def import_all(words: list[str]) -> None:
     """Import what the command will, so that importing is a stage of its own."""
     verb = next(word for word in words if word in {"load", "save"})
-    names = ["cli.main", "cli.root", f"cli.{verb}", "service.image_service", f"service.{verb}", "store.root"]
-    names += ["streams.pipeline", "streams.compression"] + (["archive.commit"] if verb == "load" else [])
+    names = ["cli.main", "cli.root", f"cli.commands.{verb}", "service.image_service", f"service.{verb}", "store.root"]
+    names += ["streams.pipeline", "streams.compression"] + (["intake.commit"] if verb == "load" else [])
     for name in names:
         importlib.import_module(f"orlop.{name}")
 
