@@ -132,7 +132,7 @@ class DirectoryMembers(Members[L]):
             os.close(descriptor)
 
     def close(self) -> None:
-        """Discard every layer that has not been published, and let go of the directory."""
+        """Let go of the directory."""
         super().close()
         if self._root >= 0:
             os.close(self._root)

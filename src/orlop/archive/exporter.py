@@ -52,7 +52,10 @@ class Exporter:
         from orlop.intake.taking import storing  # noqa: PLC0415 - as above
 
         choice = chosen(platform)
-        with opened(source, storing(self._store, progress=progress), scratch=self._store.blobs.new) as archive:
+        with (
+            storing(self._store, progress=progress) as taking,
+            opened(source, taking, scratch=self._store.blobs.new) as archive,
+        ):
             return commit(self._store, archive, archive.offer(choice))
 
     def save(self, items: Sequence[SaveItem], *, progress: Progress | None = None) -> Iterator[bytes]:

@@ -64,7 +64,7 @@ class LocatedMembers(Members[L]):
         yield self._content(member)
 
     def close(self) -> None:
-        """Discard every layer that has not been published; the file, which is the caller's, is not read any more."""
+        """Do not read the file, which is the caller's, any more."""
         super().close()
         self._descriptor = -1
 

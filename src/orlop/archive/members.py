@@ -87,7 +87,7 @@ class Member(Generic[L]):
 
 
 class Members(ABC, Generic[L]):
-    """The members of one archive. Leaving the block discards every layer that has not been published.
+    """The members of one archive.
 
     Where ``parallel`` is set, several layers may be taken at once, by several threads.
 
@@ -312,11 +312,8 @@ class Members(ABC, Generic[L]):
                 raise InvalidArchive(msg)
 
     def close(self) -> None:
-        """Discard every layer that has not been published; nothing can be read any more."""
+        """Let go of the archive; nothing can be read any more."""
         self._is_closed = True
-        for member in self._table.values():
-            if member.layer is not None:
-                member.layer.discard()
 
     def __enter__(self) -> Self:
         return self

@@ -163,7 +163,8 @@ class Archive:
         """
         choice = chosen(platform)
         with ExitStack() as stack:
-            archive = stack.enter_context(opened(source, measuring(limits, progress)))
+            taking = stack.enter_context(measuring(limits, progress))
+            archive = stack.enter_context(opened(source, taking))
             offer = archive.offer(choice)
             self._stack = stack.pop_all()
         self.format = offer.form

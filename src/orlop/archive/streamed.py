@@ -54,12 +54,7 @@ class StreamedMembers(Members[L]):
                     # A name that is refused is refused before its content is kept.
                     self._key(entry.name)
                     member = self._take(reader, entry)
-                    try:
-                        self._add(entry.name, member, partial(_equal, member))
-                    except BaseException:
-                        if member.layer is not None:
-                            member.layer.discard()
-                        raise
+                    self._add(entry.name, member, partial(_equal, member))
             self._check_places()
             # What follows the end of an archive is read, so that who writes it does not meet a closed pipe. What has
             # no member is no archive, and may never end.
@@ -139,7 +134,7 @@ class StreamedMembers(Members[L]):
         return member.data
 
     def close(self) -> None:
-        """Discard every layer that has not been published, and what waits to be one."""
+        """Discard what waits to be a layer."""
         super().close()
         self._scratch.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from orlop.errors import LimitExceeded
 from orlop.model.progress import LayerDone, LayerProgress
@@ -13,6 +13,7 @@ from orlop.streams.meter import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from orlop.errors import InvalidInput
     from orlop.model.limits import Limits
@@ -46,9 +47,10 @@ LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Met
 
 
 class Taking(Generic[L]):
-    """Takes the layers of one source. Threads may share it.
+    """Takes the layers of one source. Leaving the block discards every layer that was not published.
 
     ``limits`` are those of the source, ``meter`` counts what it gives; ``progress`` is told one event at a time.
+    Threads may share it.
     """
 
     def __init__(self, take: LayerTaker[L], limits: Limits, progress: Progress | None = None) -> None:
@@ -56,6 +58,7 @@ class Taking(Generic[L]):
         self.meter = Meter(limits)
         self.progress = None if progress is None else _one_at_a_time(progress)
         self._take = take
+        self._taken: list[L] = []
 
     def layer(
         self, source: Readable, *, label: str, total: int | None = None, check: Callable[[], None] | None = None
@@ -73,13 +76,23 @@ class Taking(Generic[L]):
             StorageError: they cannot be read, or kept. Nothing is left behind.
         """
         taken = self._take(source, self._watcher(label, total, check), self.meter)
+        self._taken.append(taken)
         if self.progress is not None:
-            try:
-                self.progress(LayerDone(label))
-            except BaseException:
-                taken.discard()
-                raise
+            self.progress(LayerDone(label))
         return taken
+
+    def close(self) -> None:
+        """Discard every layer that was not published."""
+        while self._taken:
+            self._taken.pop().discard()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _watcher(
         self, label: str, total: int | None, check: Callable[[], None] | None

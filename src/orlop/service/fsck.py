@@ -151,9 +151,11 @@ class _Fsck:
         if not wanted:
             return
         name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the input"
-        taking = storing(self._store, progress=self._progress)
         try:
-            with opened(source, taking, scratch=self._store.blobs.new) as archive:
+            with (
+                storing(self._store, progress=self._progress) as taking,
+                opened(source, taking, scratch=self._store.blobs.new) as archive,
+            ):
                 taken = salvage(self._store, archive, wanted)
         except _FAULTS as error:
             yield Problem(NOTE, "source", name, f"nothing can be taken from {name}: {error}")

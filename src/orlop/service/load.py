@@ -31,5 +31,8 @@ def load(
     store.require_writable()
     choice = chosen(platform)
     store.blobs.sweep_ingests()
-    with opened(source, storing(store, limits=limits, progress=progress), scratch=store.blobs.new) as archive:
+    with (
+        storing(store, limits=limits, progress=progress) as taking,
+        opened(source, taking, scratch=store.blobs.new) as archive,
+    ):
         return commit(store, archive, archive.offer(choice))
