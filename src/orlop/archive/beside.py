@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from orlop.archive.meaning import IndexMeaning, check_owner, owners_of
 from orlop.archive.names import said_of
-from orlop.archive.oci import blob_name, kept_manifests
+from orlop.archive.oci import blob_name
 from orlop.errors import InvalidArchive, InvalidJSON
 from orlop.intake.manifests import ManifestReader
+from orlop.intake.offering import kept_manifests
 from orlop.model import gojson
 from orlop.model.digest import ImageID
 from orlop.model.manifest import Index, Manifest
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from orlop.archive.members import Members
     from orlop.archive.names import Said
     from orlop.errors import InvalidInput
-    from orlop.intake.content import ArchiveImage, ArchiveManifest
     from orlop.intake.manifests import Node
-    from orlop.intake.source import L
+    from orlop.intake.offer import OfferedImage, OfferedManifest
+    from orlop.intake.taking import L
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
 
@@ -39,7 +40,7 @@ class Beside:
         InvalidArchive: another program would read another image than ``manifest.json`` names.
     """
 
-    def __init__(self, members: Members[L], images: list[ArchiveImage]) -> None:
+    def __init__(self, members: Members[L], images: list[OfferedImage]) -> None:
         self._members = members
         self._reader = ManifestReader(members, blob_name, may_lack=True)
         self._images = {entry.image.id: entry for entry in images}
@@ -63,7 +64,7 @@ class Beside:
                 nodes.append(node)
                 self._add(top, node, said)
         self.decides = self._is_whole(claimed)
-        self.manifests: tuple[ArchiveManifest, ...] = kept_manifests(self._reader, nodes, self._kept)
+        self.manifests: tuple[OfferedManifest, ...] = kept_manifests(self._reader, nodes, self._kept)
         self.digests = {image: tuple(names) for image, names in self._digests.items()}
 
     def _add(self, top: Descriptor, node: Node, said: Said) -> None:
@@ -81,7 +82,7 @@ class Beside:
                     by_digest = Reference(name.domain, name.path, None, top.digest)
                     self._digests.setdefault(entry.image.id, {})[by_digest] = None
 
-    def _listed(self, leaf: Node) -> ArchiveImage | None:
+    def _listed(self, leaf: Node) -> OfferedImage | None:
         return self._images.get(ImageID.wrap(leaf.config.digest))
 
     def _is_whole(self, claimed: set[Reference]) -> bool:
@@ -97,7 +98,7 @@ class Beside:
         )
         raise InvalidArchive(msg)
 
-    def _describes(self, leaf: Node, entry: ArchiveImage) -> bool:
+    def _describes(self, leaf: Node, entry: OfferedImage) -> bool:
         """Return whether a registry may know a manifest of an image.
 
         Engines make manifests up when they save, of the plain layers, and some versions forget layers or exchange them.

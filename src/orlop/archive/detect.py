@@ -1,4 +1,4 @@
-"""What a file, a pipe or a directory holds, found out by its first bytes and its members."""
+"""How the members of an archive can be had: of a file, a pipe or a directory, plain or compressed."""
 
 from __future__ import annotations
 
@@ -8,47 +8,37 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from orlop.archive.docker import DockerExporter
 from orlop.archive.located import LocatedMembers, Window
 from orlop.archive.streamed import StreamedMembers
 from orlop.errors import InvalidArchive, InvalidTar
-from orlop.model import gojson
 from orlop.streams.compression import Compression, decompressed, detect
 from orlop.streams.files import CHUNK, explained, explaining, open_source, widen_pipe
 from orlop.streams.given import check_file
-from orlop.streams.meter import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from orlop.archive.exporter import Exporter
     from orlop.archive.members import Members
-    from orlop.intake.source import L, LayerTaker
-    from orlop.model.limits import Limits
-    from orlop.model.progress import Progress
+    from orlop.intake.taking import L, Taking
     from orlop.store.blobs.ingest import Readable
     from orlop.streams.files import NewFile
+    from orlop.streams.meter import Meter
 
 _PREFIX = 512
-_DOCUMENT_KEYS = frozenset({"schemaversion", "mediatype", "config", "manifests"})
 
 
 @contextmanager
 def open_members(
     source: BinaryIO | str | os.PathLike[str],
-    take: LayerTaker[L],
+    taking: Taking[L],
     *,
-    limits: Limits,
-    progress: Progress | None = None,
     scratch: Callable[[], NewFile] | None = None,
 ) -> Iterator[Members[L]]:
     """Open an archive, plain or compressed, in a file or a pipe, or unpacked in a directory, and return its members.
 
     Args:
         source: a path, or an open binary file or stream, which is read from where it stands and not closed.
-        take: makes a layer of a member's bytes.
-        limits: what the archive may ask for.
-        progress: told of every layer's bytes.
+        taking: makes a layer of a member's bytes, within limits, and tells of it.
         scratch: makes a file for what may wait on the disk; without it nothing is written.
 
     Raises:
@@ -56,88 +46,37 @@ def open_members(
         LimitExceeded: it asks for too much.
     """
     check_file(source, "an archive")
-    meter = Meter(limits)
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
         if os.path.isdir(name):
             from orlop.archive.directory import DirectoryMembers  # noqa: PLC0415 - as the other formats below
 
-            with DirectoryMembers(name, take, meter, progress) as members:
+            with DirectoryMembers(name, taking) as members:
                 yield members
             return
         with (
             open(open_source(source), "rb", buffering=CHUNK) as file,
-            _members_of(file, name, take, meter, progress, scratch=scratch) as members,
+            _members_of(file, name, taking, scratch=scratch) as members,
         ):
             yield members
         return
-    with _members_of(source, "the input", take, meter, progress, scratch=scratch) as members:
+    with _members_of(source, "the input", taking, scratch=scratch) as members:
         yield members
-
-
-def exporter_of(members: Members[L]) -> type[Exporter]:
-    """Return in which format an archive is, by its members.
-
-    Raises:
-        InvalidArchive: it is in none that is known, or could be read in two ways.
-    """
-    has_index = members.has("index.json") or members.has("oci-layout")
-    if members.has("manifest.json"):
-        if not _is_manifest(members):
-            return DockerExporter
-        if has_index:
-            msg = "the archive is a directory of skopeo and an OCI layout at once, which may differ; it is refused"
-            raise InvalidArchive(msg)
-        from orlop.archive.skopeo_dir import DirExporter  # noqa: PLC0415 - a load starts faster without all other formats
-
-        return DirExporter
-    if has_index:
-        if members.has("repositories") and any(
-            name.endswith("/json") and name.count("/") == 1 for name in members.names()
-        ):
-            msg = (
-                "the archive is an OCI image layout and an archive of version 1 at once: Docker 20.10 would read the"
-                " latter, skopeo and containerd the former; it is refused"
-            )
-            raise InvalidArchive(msg)
-        from orlop.archive.oci import OCIExporter  # noqa: PLC0415 - as above
-
-        return OCIExporter
-    if members.has("repositories"):
-        from orlop.archive.legacy import LegacyExporter  # noqa: PLC0415 - as above
-
-        return LegacyExporter
-    msg = (
-        "this is no image archive: it has neither manifest.json nor index.json nor repositories; give one that docker,"
-        " podman, skopeo or buildah saved"
-    )
-    raise InvalidArchive(msg)
-
-
-def _is_manifest(members: Members[L]) -> bool:
-    """Return whether manifest.json is the manifest of an image and not Docker's list of images."""
-    raw = members.document("manifest.json", what="the document")
-    if raw.lstrip()[:1] != b"{":
-        # A list of images may be long.
-        return False
-    document = gojson.loads(raw, allow_trailing=True)
-    return isinstance(document, dict) and not _DOCUMENT_KEYS.isdisjoint(map(gojson.fold, document))
 
 
 @contextmanager
 def _members_of(
     source: BinaryIO,
     name: str,
-    take: LayerTaker[L],
-    meter: Meter,
-    progress: Progress | None,
+    taking: Taking[L],
     *,
     scratch: Callable[[], NewFile] | None,
 ) -> Iterator[Members[L]]:
+    meter = taking.meter
     if not _is_regular_file(source):
         widen_pipe(source)
         prefixed = _Prefixed(meter.counted(source), name)
-        with _streamed(prefixed, take, meter, progress, scratch=scratch) as members:
+        with _streamed(prefixed, taking, scratch=scratch) as members:
             yield members
         return
     with explaining("read", name):
@@ -146,7 +85,7 @@ def _members_of(
     compression = detect(prefix)
     _check_prefix(prefix, name)
     if compression is Compression.NONE:
-        with LocatedMembers(descriptor, start, take, meter, progress) as members:
+        with LocatedMembers(descriptor, start, taking) as members:
             yield members
         return
 
@@ -160,7 +99,7 @@ def _members_of(
 
     with (
         again() as plain,
-        StreamedMembers(plain, take, meter, progress, again=again, scratch=scratch) as members,
+        StreamedMembers(plain, taking, again=again, scratch=scratch) as members,
     ):
         yield members
 
@@ -168,21 +107,19 @@ def _members_of(
 @contextmanager
 def _streamed(
     source: _Prefixed,
-    take: LayerTaker[L],
-    meter: Meter,
-    progress: Progress | None,
+    taking: Taking[L],
     *,
     scratch: Callable[[], NewFile] | None,
 ) -> Iterator[Members[L]]:
     compression = detect(source.prefix)
     _check_prefix(source.prefix, source.name)
     if compression is Compression.NONE:
-        with StreamedMembers(source, take, meter, progress, scratch=scratch) as members:
+        with StreamedMembers(source, taking, scratch=scratch) as members:
             yield members
         return
-    plain = _Unpacked(source, compression, meter)
+    plain = _Unpacked(source, compression, taking.meter)
     try:
-        with StreamedMembers(plain, take, meter, progress, scratch=scratch) as members:
+        with StreamedMembers(plain, taking, scratch=scratch) as members:
             yield members
     finally:
         plain.close()

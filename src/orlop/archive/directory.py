@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING
 from orlop.archive.located import Window
 from orlop.archive.members import Member, Members
 from orlop.errors import InvalidArchive
-from orlop.intake.source import L
+from orlop.intake.taking import L
 from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orlop.intake.source import LayerTaker
-    from orlop.model.progress import Progress
+    from orlop.intake.taking import Taking
     from orlop.store.blobs.ingest import Readable
-    from orlop.streams.meter import Meter
 
 _ENTRANCES = ("manifest.json", "index.json", "oci-layout", "repositories")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -36,8 +34,8 @@ class DirectoryMembers(Members[L]):
 
     parallel = True
 
-    def __init__(self, path: str, take: LayerTaker[L], meter: Meter, progress: Progress | None = None) -> None:
-        super().__init__(take, meter, progress)
+    def __init__(self, path: str, taking: Taking[L]) -> None:
+        super().__init__(taking)
         self._path = path
         self._outside: dict[str, str] = {}
         with explaining("open", path):
@@ -100,10 +98,11 @@ class DirectoryMembers(Members[L]):
     def _target(self, key: str) -> str | None:
         return self._outside.get(key) or super()._target(key)
 
-    def _missing(self, name: str, what: str) -> InvalidArchive:
+    def missing(self, name: str, *, what: str) -> InvalidArchive:
+        """Return the error for a name that leads to no file, see `Members.missing`."""
         target = self._outside.get(self._key(name))
         if target is None:
-            return super()._missing(name, what)
+            return super().missing(name, what=what)
         msg = f"{what} {name!r} in {self._path} is a link to {target!r}, outside of it; it is not followed"
         return InvalidArchive(msg)
 
@@ -133,7 +132,7 @@ class DirectoryMembers(Members[L]):
             os.close(descriptor)
 
     def close(self) -> None:
-        """Discard every layer that has not been published, and let go of the directory."""
+        """Let go of the directory."""
         super().close()
         if self._root >= 0:
             os.close(self._root)

@@ -9,75 +9,52 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from orlop.archive.exporter import Exporter
 from orlop.archive.meaning import owners_of
 from orlop.errors import DigestMismatch, InvalidArchive, InvalidDigest, InvalidImage, InvalidJSON, InvalidReference
-from orlop.intake.content import ArchiveContent, ArchiveImage, ArchiveLayer, check_layers, platform_of, read_config
+from orlop.intake.offer import Offer, OfferedImage, OfferedLayer, check_layers, platform_of, read_config
 from orlop.model import gojson
 from orlop.model.digest import Digest, ImageID
 from orlop.model.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from orlop.archive.beside import Artifacts
-    from orlop.archive.docker_save import Layout
-    from orlop.archive.exporter import SaveItem
     from orlop.archive.members import Members
-    from orlop.intake.content import ArchiveManifest
+    from orlop.intake.offer import OfferedManifest
     from orlop.intake.platforms import PlatformChoice
-    from orlop.intake.source import L
+    from orlop.intake.taking import L
     from orlop.model.image import History, Image
-    from orlop.model.progress import Progress
-    from orlop.store.root import Store
 
 _HEX_NAME = re.compile(r"(?:.*/)?(?:sha256:)?([0-9a-f]{64})(?:\.json)?\Z", re.DOTALL)
 _BLOB_NAME = re.compile(r"blobs/sha256/([0-9a-f]{64})\Z")
 
 
-class DockerExporter(Exporter):
-    """Docker's archives over a store."""
+def read_docker(members: Members[L], choice: PlatformChoice) -> Offer:
+    """Read ``manifest.json`` and the configs that it names, and check that they fit together.
 
-    form = "docker"
+    Raises:
+        InvalidArchive: the document is missing or no list of images, or names what is not there, or a parent whose
+            history the child's does not continue.
+        InvalidImage: a config cannot be read. InvalidReference: a name cannot. DigestMismatch: a config or manifest
+            has not the digest that its name says. PlatformNotFound: there is no image for the wanted platform.
+    """
+    images = _read_manifest(members)
+    owners_of(images)
+    _check_parents(images)
+    manifests: tuple[OfferedManifest, ...] = ()
+    if members.has("index.json"):
+        from orlop.archive.beside import Beside  # noqa: PLC0415 - older engines write no OCI layout beside
 
-    def __init__(self, store: Store, layout: type[Layout] | None = None) -> None:
-        super().__init__(store)
-        self._layout = layout
+        beside = Beside(members, images)
+        if beside.decides:
+            from orlop.archive.oci import read_layout  # noqa: PLC0415 - as above
 
-    @classmethod
-    def read(cls, members: Members[L], choice: PlatformChoice) -> ArchiveContent:
-        """Read ``manifest.json`` and the configs that it names, and check that they fit together.
-
-        Raises:
-            InvalidArchive: the document is missing or no list of images, or names what is not there, or a parent whose
-                history the child's does not continue.
-            InvalidImage: a config cannot be read. InvalidReference: a name cannot. DigestMismatch: a config or manifest
-                has not the digest that its name says. PlatformNotFound: there is no image for the wanted platform.
-        """
-        images = _read_manifest(members)
-        owners_of(images)
-        _check_parents(images)
-        manifests: tuple[ArchiveManifest, ...] = ()
-        if members.has("index.json"):
-            from orlop.archive.beside import Beside  # noqa: PLC0415 - older engines write no OCI layout beside
-
-            beside = Beside(members, images)
-            if beside.decides:
-                from orlop.archive.oci import OCIExporter  # noqa: PLC0415 - as above
-
-                return replace(OCIExporter.read(members, choice), form=OCIExporter.form)
-            manifests = beside.manifests
-            images = [replace(entry, digests=beside.digests.get(entry.image.id, ())) for entry in images]
-        return ArchiveContent(tuple(images), manifests).only(choice)
-
-    def save(self, items: Sequence[SaveItem], *, progress: Progress | None = None) -> Iterator[bytes]:
-        """Yield the bytes of an archive in this exporter's layout, see `Exporter.save`."""
-        if self._layout is None:
-            return super().save(items, progress=progress)
-        return self._layout(self._store, items).chunks(progress)
+            return read_layout(members, choice)
+        manifests = beside.manifests
+        images = [replace(entry, digests=beside.digests.get(entry.image.id, ())) for entry in images]
+    return Offer(tuple(images), manifests, "docker").only(choice, members.words)
 
 
-def _check_parents(images: list[ArchiveImage]) -> None:
+def _check_parents(images: list[OfferedImage]) -> None:
     """Check the parent links that the archive names, as far as the parents are in it."""
     by_id = {entry.image.id: entry.image for entry in images}
     parents: dict[ImageID, ImageID] = {}
@@ -135,7 +112,7 @@ def _check_circles(parents: dict[ImageID, ImageID]) -> None:
         clear |= way.keys()
 
 
-def _read_manifest(members: Members[L]) -> list[ArchiveImage]:
+def _read_manifest(members: Members[L]) -> list[OfferedImage]:
     if not members.has("manifest.json"):
         msg = "this is no Docker image archive: it has no manifest.json; give one that docker save wrote"
         raise InvalidArchive(msg)
@@ -151,10 +128,10 @@ def _read_manifest(members: Members[L]) -> list[ArchiveImage]:
     return _read_entries(members, entries)
 
 
-def _read_entries(members: Members[L], entries: list[object]) -> list[ArchiveImage]:
+def _read_entries(members: Members[L], entries: list[object]) -> list[OfferedImage]:
     """Read the images of ``manifest.json``; artifacts that are listed beside them are passed over."""
     configs = _Configs(members)
-    images: list[ArchiveImage] = []
+    images: list[OfferedImage] = []
     artifacts: Artifacts | None = None
     for number, entry in enumerate(entries):
         try:
@@ -179,7 +156,7 @@ class _Configs:
         self._read: dict[str, Image] = {}
 
     def read(self, name: str) -> Image:
-        """Return the config of this name in the archive. Raises what `DockerExporter.read` raises of configs."""
+        """Return the config of this name in the archive. Raises what `read_docker` raises of configs."""
         key = self._members.key_of(name, what="the config")
         if key not in self._read:
             raw = self._members.document(name, what="the config", limit="config_size")
@@ -203,13 +180,13 @@ def _config_of(entry: object, number: int) -> str:
     return _text(_fields(entry, number).get("config"), "Config", number)
 
 
-def _read_entry(members: Members[L], entry: object, number: int, configs: _Configs) -> ArchiveImage:
+def _read_entry(members: Members[L], entry: object, number: int, configs: _Configs) -> OfferedImage:
     fields = _fields(entry, number)
     image = configs.read(_config_of(entry, number))
     names = _texts(fields.get("layers"), "Layers", number)
-    check_layers(image, len(names))
+    check_layers(image, len(names), members.words)
     layers = tuple(
-        ArchiveLayer(name, diff_id, _named_digest(members, name))
+        OfferedLayer(name, diff_id, _named_digest(members, name))
         for name, diff_id in zip(names, image.rootfs.diff_ids, strict=True)
     )
     tags = (_read_tag(text) for text in _texts(fields.get("repotags"), "RepoTags", number))
@@ -220,7 +197,7 @@ def _read_entry(members: Members[L], entry: object, number: int, configs: _Confi
         parent_id = ImageID.parse(parent) if parent else None
     except InvalidDigest:
         parent_id = None
-    return ArchiveImage(image, layers, platform_of(image), references, parent=parent_id)
+    return OfferedImage(image, layers, platform_of(image), references, parent=parent_id)
 
 
 def _named_digest(members: Members[L], name: str) -> Digest | None:

@@ -23,7 +23,7 @@ from orlop.streams.tar_write import END, member_header, padding
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from orlop.archive.exporter import SaveItem
+    from orlop.archive.saved import SaveItem
     from orlop.model.digest import DiffID
     from orlop.model.progress import Progress
     from orlop.model.timestamp import Timestamp

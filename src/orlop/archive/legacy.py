@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from orlop.archive.exporter import Exporter
 from orlop.errors import InvalidArchive
-from orlop.intake.content import ArchiveContent, ArchiveImage, ArchiveLayer, check_depth, platform_of
+from orlop.intake.offer import Offer, OfferedImage, OfferedLayer, check_depth, platform_of
 from orlop.model import gojson
 from orlop.model.dialect import Dialect
 from orlop.model.image import Image, RootFS, V1Image
@@ -20,38 +19,32 @@ from orlop.model.v1 import history_from_config, make_config_from_v1_config
 if TYPE_CHECKING:
     from orlop.archive.members import Members
     from orlop.intake.platforms import PlatformChoice
-    from orlop.intake.source import L
+    from orlop.intake.taking import L
 
 _DIALECT: Final = Dialect.ENGINE_20_10
 
 
-class LegacyExporter(Exporter):
-    """Docker's archives of version 1 over a store."""
+def read_legacy(members: Members[L], choice: PlatformChoice) -> Offer:
+    """Make an image of every directory, in the order of their names, parents first; see `orlop.archive.formats.Reader`.
 
-    form = "docker-v1"
-
-    @classmethod
-    def read(cls, members: Members[L], choice: PlatformChoice) -> ArchiveContent:
-        """Make an image of every directory, in the order of their names, parents first; see `Exporter.read`.
-
-        Layers are read, since their diff IDs are not in the archive.
-        """
-        reader = _Reader(members)
-        folders = {key.partition("/")[0] for key in members.names() if "/" in key}
-        for folder in sorted(folders, key=lambda name: name.encode("utf-8", "surrogateescape")):
-            reader.read(folder)
-        references = _read_repositories(members, reader.images)
-        images = (
-            ArchiveImage(
-                entry.image,
-                entry.layers,
-                entry.platform,
-                tuple(references.get(folder, ())),
-                parent=entry.parent,
-            )
-            for folder, entry in reader.images.items()
+    Layers are read, since their diff IDs are not in the archive.
+    """
+    reader = _Reader(members)
+    folders = {key.partition("/")[0] for key in members.names() if "/" in key}
+    for folder in sorted(folders, key=lambda name: name.encode("utf-8", "surrogateescape")):
+        reader.read(folder)
+    references = _read_repositories(members, reader.images)
+    images = (
+        OfferedImage(
+            entry.image,
+            entry.layers,
+            entry.platform,
+            tuple(references.get(folder, ())),
+            parent=entry.parent,
         )
-        return ArchiveContent(tuple(images)).only(choice)
+        for folder, entry in reader.images.items()
+    )
+    return Offer(tuple(images), form="docker-v1").only(choice, members.words)
 
 
 class _Reader:
@@ -59,7 +52,7 @@ class _Reader:
 
     def __init__(self, members: Members[Any]) -> None:
         self._members = members
-        self.images: dict[str, ArchiveImage] = {}
+        self.images: dict[str, OfferedImage] = {}
 
     def read(self, folder: str) -> None:
         """Make the image of a directory, and before it those of its parents as far as they are not there yet."""
@@ -75,7 +68,7 @@ class _Reader:
         for each, raw in reversed(waiting.items()):
             self.images[each] = self._image(each, raw)
 
-    def _image(self, folder: str, raw: bytes) -> ArchiveImage:
+    def _image(self, folder: str, raw: bytes) -> OfferedImage:
         parent = self.images.get(V1Image.from_json(raw, dialect=_DIALECT).parent)
         below = RootFS() if parent is None else parent.image.rootfs
         history = () if parent is None else parent.image.history
@@ -94,11 +87,11 @@ class _Reader:
         self._members.count_bytes(len(config))
         image = Image.from_json(config, dialect=_DIALECT)
         check_depth(image.id, len(image.rootfs.diff_ids), self._members.limits)
-        layers = (*(() if parent is None else parent.layers), ArchiveLayer(name, diff_id))
-        return ArchiveImage(image, layers, platform_of(image), parent=None if parent is None else parent.image.id)
+        layers = (*(() if parent is None else parent.layers), OfferedLayer(name, diff_id))
+        return OfferedImage(image, layers, platform_of(image), parent=None if parent is None else parent.image.id)
 
 
-def _read_repositories(members: Members[L], images: dict[str, ArchiveImage]) -> dict[str, list[Reference]]:
+def _read_repositories(members: Members[L], images: dict[str, OfferedImage]) -> dict[str, list[Reference]]:
     """Return the names of each directory's image, sorted."""
     document = gojson.loads(
         members.document("repositories", what="the document"), allow_trailing=True, keys=gojson.Keys.ONCE

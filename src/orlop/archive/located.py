@@ -8,17 +8,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orlop.archive.members import Member, Members
-from orlop.intake.source import L
+from orlop.intake.taking import L
 from orlop.streams.files import CHUNK, explained
 from orlop.streams.tar import TarReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orlop.intake.source import LayerTaker
-    from orlop.model.progress import Progress
+    from orlop.intake.taking import Taking
     from orlop.store.blobs.ingest import Readable
-    from orlop.streams.meter import Meter
 
 _LARGE = 1 << 30
 
@@ -28,10 +26,8 @@ class LocatedMembers(Members[L]):
 
     parallel = True
 
-    def __init__(
-        self, descriptor: int, start: int, take: LayerTaker[L], meter: Meter, progress: Progress | None = None
-    ) -> None:
-        super().__init__(take, meter, progress)
+    def __init__(self, descriptor: int, start: int, taking: Taking[L]) -> None:
+        super().__init__(taking)
         self._descriptor = descriptor
         for count, entry in enumerate(TarReader(Window(descriptor, start, None), limits=self.limits), 1):
             self._check_count(count)
@@ -68,7 +64,7 @@ class LocatedMembers(Members[L]):
         yield self._content(member)
 
     def close(self) -> None:
-        """Discard every layer that has not been published; the file, which is the caller's, is not read any more."""
+        """Do not read the file, which is the caller's, any more."""
         super().close()
         self._descriptor = -1
 

@@ -31,14 +31,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from orlop.errors import InvalidArchive
-from orlop.intake.content import platform_of
+from orlop.intake.offer import platform_of
 from orlop.intake.platforms import plain
 from orlop.model.digest import ImageID
 
 if TYPE_CHECKING:
     from orlop.archive.names import Said
-    from orlop.intake.content import ArchiveImage
     from orlop.intake.manifests import ManifestReader, Node
+    from orlop.intake.offer import OfferedImage
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.platform import Platform
@@ -145,13 +145,13 @@ def _two(name: str, before: _Entry, entry: _Entry) -> InvalidArchive:
     )
 
 
-def owners_of(images: list[ArchiveImage]) -> dict[Reference, ArchiveImage]:
+def owners_of(images: list[OfferedImage]) -> dict[Reference, OfferedImage]:
     """Return which image has each name of ``manifest.json``.
 
     Raises:
         InvalidArchive: two have the same.
     """
-    owners: dict[Reference, ArchiveImage] = {}
+    owners: dict[Reference, OfferedImage] = {}
     for entry in images:
         for name in entry.references:
             before = owners.setdefault(name, entry)
@@ -165,7 +165,7 @@ def owners_of(images: list[ArchiveImage]) -> dict[Reference, ArchiveImage]:
 
 
 def check_owner(
-    reader: ManifestReader, name: Reference, owner: ArchiveImage, top: Descriptor, node: Node | None
+    reader: ManifestReader, name: Reference, owner: OfferedImage, top: Descriptor, node: Node | None
 ) -> None:
     """Check that an entry of ``index.json`` leads to the image that ``manifest.json`` gives the entry's name to.
 

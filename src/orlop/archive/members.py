@@ -7,16 +7,15 @@ members are located first and read when they are asked for; of a pipe, each is t
 from __future__ import annotations
 
 import posixpath
-import threading
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, Generic, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, Self
 
 from orlop.errors import InvalidArchive, InvalidInput, StoreClosed
-from orlop.intake.source import L, refused
-from orlop.model.progress import LayerDone, LayerProgress
+from orlop.intake.taking import L, refused
+from orlop.intake.words import Words
 from orlop.streams.compression import Compression, detect
 from orlop.streams.tar_header import BLOCK, ZERO_BLOCK, MalformedError, verify_checksum
 
@@ -27,11 +26,19 @@ if TYPE_CHECKING:
 
     from orlop.archive.scratch import Held
     from orlop.errors import OrlopError
-    from orlop.intake.source import LayerTaker
+    from orlop.intake.taking import Taking
     from orlop.model.limits import Limits
-    from orlop.model.progress import Progress, ProgressEvent
     from orlop.store.blobs.ingest import Readable
-    from orlop.streams.meter import Meter
+
+ARCHIVE: Final = Words(
+    name="the archive",
+    part="member",
+    verb="load",
+    meanwhile="while the archive was loaded",
+    advice="save the image on a machine that has this layer",
+    error=InvalidArchive,
+)
+"""How messages speak of archives."""
 
 _MAX_LINKS = 40
 
@@ -80,23 +87,21 @@ class Member(Generic[L]):
 
 
 class Members(ABC, Generic[L]):
-    """The members of one archive. Leaving the block discards every layer that has not been published.
+    """The members of one archive.
 
     Where ``parallel`` is set, several layers may be taken at once, by several threads.
 
     Args:
-        take: makes a layer of a member's bytes.
-        meter: counts what is read and what comes out, and has the limits.
-        progress: told of every layer's bytes.
+        taking: makes a layer of a member's bytes, counts what is read and what comes out, and has the limits.
     """
 
+    words: ClassVar[Words] = ARCHIVE
     parallel: ClassVar[bool] = False
 
-    def __init__(self, take: LayerTaker[L], meter: Meter, progress: Progress | None = None) -> None:
-        self.limits = meter.limits
-        self.meter = meter
-        self.progress = None if progress is None else _one_at_a_time(progress)
-        self._take_layer = take
+    def __init__(self, taking: Taking[L]) -> None:
+        self.limits = taking.limits
+        self.meter = taking.meter
+        self.taking = taking
         self._table: dict[str, Member[L]] = {}
         self._absolute: list[tuple[str, str, str]] = []
         self._document_bytes = self._values = 0
@@ -148,7 +153,7 @@ class Members(ABC, Generic[L]):
         """Return the key that a name leads to when all links are followed. Raises `InvalidArchive`."""
         found = self._find(name)
         if found is None:
-            raise self._missing(name, what)
+            raise self.missing(name, what=what)
         return found
 
     def place_of(self, name: str) -> str:
@@ -178,10 +183,9 @@ class Members(ABC, Generic[L]):
                 if member.sparse:
                     self.meter.claimed(member.size, member.stored)
                 with self._reading(member, self.key_of(name, what="the layer")) as source:
-                    member.layer = self._take_layer(source, self._watcher(label, member.size, check), self.meter)
+                    member.layer = self.taking.layer(source, label=label, total=member.size, check=check)
             except InvalidInput as error:
                 raise refused(error, "the layer", name) from error
-            self._finished(label)
         return member.layer
 
     def could_be_layer(self, name: str) -> bool:
@@ -225,7 +229,8 @@ class Members(ABC, Generic[L]):
             raise StoreClosed("the archive was closed; open it again")
         return self._table[self.key_of(name, what=what)]
 
-    def _missing(self, name: str, what: str) -> InvalidArchive:
+    def missing(self, name: str, *, what: str) -> InvalidArchive:
+        """Return the error for a name that leads to no member."""
         key = self._key(name)
         above = [key[:end] for end, letter in enumerate(key) if letter == "/"]
         for folder in above:
@@ -306,33 +311,9 @@ class Members(ABC, Generic[L]):
                 )
                 raise InvalidArchive(msg)
 
-    def _watcher(
-        self, label: str, total: int | None, check: Callable[[], None] | None = None
-    ) -> Callable[[int], object] | None:
-        progress = self.progress
-        if progress is None:
-            return None if check is None else lambda _: check()
-        done = 0
-
-        def watch(count: int) -> None:
-            nonlocal done
-            if check is not None:
-                check()
-            done += count
-            progress(LayerProgress(label, done, total))
-
-        return watch
-
-    def _finished(self, label: str) -> None:
-        if self.progress is not None:
-            self.progress(LayerDone(label))
-
     def close(self) -> None:
-        """Discard every layer that has not been published; nothing can be read any more."""
+        """Let go of the archive; nothing can be read any more."""
         self._is_closed = True
-        for member in self._table.values():
-            if member.layer is not None:
-                member.layer.discard()
 
     def __enter__(self) -> Self:
         return self
@@ -368,14 +349,3 @@ def read_exactly(source: Readable, size: int, name: str) -> bytes:
         msg = f"the archive's member {name!r} has not the {size} bytes that it should have; it is damaged"
         raise InvalidArchive(msg)
     return b"".join(parts)
-
-
-def _one_at_a_time(progress: Progress) -> Progress:
-    """Serialize the progress of several threads."""
-    turn = threading.Lock()
-
-    def tell(event: ProgressEvent) -> None:
-        with turn:
-            progress(event)
-
-    return tell

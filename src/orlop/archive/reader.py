@@ -6,21 +6,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from orlop.archive.detect import exporter_of, open_members
+from orlop.archive.source import opened
 from orlop.intake.commit import verified_layer
 from orlop.intake.platforms import chosen
+from orlop.intake.taking import measuring
 from orlop.model.limits import DEFAULT_LIMITS
-from orlop.store.blobs.ingest import measure_layer
 from orlop.streams.compression import Compression, decompressed
 from orlop.streams.verify import VerifyingReader
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from types import TracebackType
 
-    from orlop.archive.members import Members
-    from orlop.intake.content import ArchiveImage, ArchiveLayer
+    from orlop.archive.source import ArchiveSource
+    from orlop.intake.offer import OfferedImage, OfferedLayer
     from orlop.model.digest import DiffID, Digest, ImageID
     from orlop.model.image import Image
     from orlop.model.limits import Limits
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from orlop.model.progress import Progress
     from orlop.model.reference import Reference
     from orlop.store.blobs.ingest import MeasuredLayer, Readable
-    from orlop.streams.meter import Meter
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +39,13 @@ class ArchivedLayer:
 
     name: str
     diff_id: DiffID
-    _members: Members[MeasuredLayer] = field(repr=False, compare=False)
-    _layer: ArchiveLayer = field(repr=False, compare=False)
+    _source: ArchiveSource[MeasuredLayer] = field(repr=False, compare=False)
+    _layer: OfferedLayer = field(repr=False, compare=False)
 
     @property
     def compressed_size(self) -> int:
         """Its bytes as they stand in the archive."""
-        return self._members.size_of(self.name, what="the layer")
+        return self._source.members.size_of(self.name, what="the layer")
 
     @property
     def digest(self) -> Digest:
@@ -70,11 +69,11 @@ class ArchivedLayer:
 
     @property
     def _measured(self) -> MeasuredLayer:
-        return verified_layer(self._members, self._layer)
+        return verified_layer(self._source, self._layer)
 
     def verify(self) -> None:
         """Read the layer, if it has not been read, and check that it is what the archive says. Raises as `chunks`."""
-        verified_layer(self._members, self._layer)
+        verified_layer(self._source, self._layer)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes of its uncompressed tar; fails before the last of them where they are not its diff ID's.
@@ -84,16 +83,16 @@ class ArchivedLayer:
             ReadFailed: the archive cannot be read, or came through a pipe.
         """
         compression = self.compression
-        with self._members.reading(self.name, what="the layer") as source, ExitStack() as stack:
+        with self._source.members.reading(self.name, what="the layer") as source, ExitStack() as stack:
             plain: Readable = source
             if compression is not Compression.NONE:
-                plain = stack.enter_context(decompressed(source, compression, limits=self._members.limits))
+                plain = stack.enter_context(decompressed(source, compression, limits=self._source.members.limits))
             yield from VerifyingReader(plain, digest=self.diff_id, size=self.tar_size).chunks()
 
     def raw_chunks(self) -> Iterator[bytes]:
         """Yield its bytes as they stand in the archive, verified like those of `chunks`."""
         digest, size = self.digest, self.compressed_size
-        with self._members.reading(self.name, what="the layer") as source:
+        with self._source.members.reading(self.name, what="the layer") as source:
             yield from VerifyingReader(source, digest=digest, size=size).chunks()
 
 
@@ -164,19 +163,19 @@ class Archive:
         """
         choice = chosen(platform)
         with ExitStack() as stack:
-            members = stack.enter_context(open_members(source, _measure, limits=limits, progress=progress))
-            exporter = exporter_of(members)
-            content = exporter.read(members, choice)
+            taking = stack.enter_context(measuring(limits, progress))
+            archive = stack.enter_context(opened(source, taking))
+            offer = archive.offer(choice)
             self._stack = stack.pop_all()
-        self.format = content.form or exporter.form
+        self.format = offer.form
         """One of ``docker``, ``docker-v1``, ``oci`` and ``dir``."""
         manifests: dict[ImageID, list[Digest]] = {}
-        for manifest in content.manifests:
+        for manifest in offer.manifests:
             for owner in manifest.images:
                 manifests.setdefault(owner, []).append(manifest.row.digest)
-        ids = {entry.image.id for entry in content.images}
+        ids = {entry.image.id for entry in offer.images}
         self.images = tuple(
-            _archived(members, entry, ids, tuple(manifests.get(entry.image.id, ()))) for entry in content.images
+            _archived(archive, entry, ids, tuple(manifests.get(entry.image.id, ()))) for entry in offer.images
         )
         """The images, in the order of the archive."""
 
@@ -203,12 +202,8 @@ class Archive:
         self.close()
 
 
-def _measure(source: Readable, progress: Callable[[int], object] | None, meter: Meter) -> MeasuredLayer:
-    return measure_layer(source, meter=meter, progress=progress)
-
-
 def _archived(
-    members: Members[MeasuredLayer], entry: ArchiveImage, ids: set[ImageID], manifests: tuple[Digest, ...]
+    archive: ArchiveSource[MeasuredLayer], entry: OfferedImage, ids: set[ImageID], manifests: tuple[Digest, ...]
 ) -> ArchivedImage:
     parent = entry.parent if entry.parent in ids else None
     return ArchivedImage(
@@ -216,6 +211,6 @@ def _archived(
         entry.platform,
         entry.references,
         entry.digests,
-        tuple(ArchivedLayer(layer.name, layer.diff_id, members, layer) for layer in entry.layers),
+        tuple(ArchivedLayer(layer.name, layer.diff_id, archive, layer) for layer in entry.layers),
         manifests,
     )

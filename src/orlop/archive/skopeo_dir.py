@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from orlop.archive.exporter import Exporter
 from orlop.archive.oci import read_images
 from orlop.intake.manifests import ManifestReader
 from orlop.model.descriptor import Descriptor
@@ -17,30 +16,24 @@ from orlop.model.manifest import OCI_INDEX, OCI_MANIFEST, Index, parse_manifest
 
 if TYPE_CHECKING:
     from orlop.archive.members import Members
-    from orlop.intake.content import ArchiveContent
+    from orlop.intake.offer import Offer
     from orlop.intake.platforms import PlatformChoice
-    from orlop.intake.source import L
+    from orlop.intake.taking import L
 
 _DOCUMENT: Final = "manifest.json"
 
 
-class DirExporter(Exporter):
-    """Directories of skopeo over a store."""
+def read_dir(members: Members[L], choice: PlatformChoice) -> Offer:
+    """Follow ``manifest.json`` to one image, or through an index to several; see `orlop.archive.formats.Reader`."""
+    raw = members.document(_DOCUMENT, what="the document")
+    document = parse_manifest(raw)
+    media_type = document.media_type or (OCI_INDEX if isinstance(document, Index) else OCI_MANIFEST)
+    top = Descriptor(media_type, Digest.of(raw), len(raw))
 
-    form = "dir"
+    def place(digest: Digest, *, manifest: bool) -> str:
+        if digest == top.digest:
+            return _DOCUMENT
+        name = digest.hex if digest.algorithm == "sha256" else f"{digest.algorithm}-{digest.hex}"
+        return f"{name}.manifest.json" if manifest else name
 
-    @classmethod
-    def read(cls, members: Members[L], choice: PlatformChoice) -> ArchiveContent:
-        """Follow ``manifest.json`` to one image, or through an index to several; see `Exporter.read`."""
-        raw = members.document(_DOCUMENT, what="the document")
-        document = parse_manifest(raw)
-        media_type = document.media_type or (OCI_INDEX if isinstance(document, Index) else OCI_MANIFEST)
-        top = Descriptor(media_type, Digest.of(raw), len(raw))
-
-        def place(digest: Digest, *, manifest: bool) -> str:
-            if digest == top.digest:
-                return _DOCUMENT
-            name = digest.hex if digest.algorithm == "sha256" else f"{digest.algorithm}-{digest.hex}"
-            return f"{name}.manifest.json" if manifest else name
-
-        return read_images(ManifestReader(members, place), [top], choice)
+    return read_images(ManifestReader(members, place), [top], choice, form="dir")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orlop.archive.members import Member, Members, begins_like_layer
 from orlop.archive.scratch import SMALL, Scratch
 from orlop.errors import InvalidArchive, InvalidInput, ReadFailed
-from orlop.intake.source import L, refused
+from orlop.intake.taking import L, refused
 from orlop.streams.files import CHUNK
 from orlop.streams.tar import TarReader
 
@@ -18,11 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from orlop.intake.source import LayerTaker
-    from orlop.model.progress import Progress
+    from orlop.intake.taking import Taking
     from orlop.store.blobs.ingest import Readable
     from orlop.streams.files import NewFile
-    from orlop.streams.meter import Meter
     from orlop.streams.tar import TarEntry
 
 _BLOCK = 512
@@ -38,14 +36,12 @@ class StreamedMembers(Members[L]):
     def __init__(
         self,
         source: Readable,
-        take: LayerTaker[L],
-        meter: Meter,
-        progress: Progress | None = None,
+        taking: Taking[L],
         *,
         again: Callable[[], AbstractContextManager[Readable]] | None = None,
         scratch: Callable[[], NewFile] | None = None,
     ) -> None:
-        super().__init__(take, meter, progress)
+        super().__init__(taking)
         self._again = again
         self._scratch = Scratch(scratch)
         try:
@@ -58,12 +54,7 @@ class StreamedMembers(Members[L]):
                     # A name that is refused is refused before its content is kept.
                     self._key(entry.name)
                     member = self._take(reader, entry)
-                    try:
-                        self._add(entry.name, member, partial(_equal, member))
-                    except BaseException:
-                        if member.layer is not None:
-                            member.layer.discard()
-                        raise
+                    self._add(entry.name, member, partial(_equal, member))
             self._check_places()
             # What follows the end of an archive is read, so that who writes it does not meet a closed pipe. What has
             # no member is no archive, and may never end.
@@ -101,10 +92,8 @@ class StreamedMembers(Members[L]):
 
     def _take_layer_of(self, member: Member[L], content: Readable, entry: TarEntry, first: bytes) -> None:
         """Take a member as a layer, whether it is one or not."""
-        label = _label(entry.name)
         try:
-            member.layer = self._take_layer(content, self._watcher(label, entry.size), self.meter)
-            self._finished(label)
+            member.layer = self.taking.layer(content, label=_label(entry.name), total=entry.size)
         except InvalidInput as error:
             self._fail(member, error, entry, first)
 
@@ -145,7 +134,7 @@ class StreamedMembers(Members[L]):
         return member.data
 
     def close(self) -> None:
-        """Discard every layer that has not been published, and what waits to be one."""
+        """Discard what waits to be a layer."""
         super().close()
         self._scratch.close()
 

@@ -1,13 +1,13 @@
-"""From descriptors to manifests, configs and layers inside an archive: everything that is followed is verified."""
+"""From descriptors to manifests, configs and layers inside a source: everything that is followed is verified."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from orlop.errors import DigestMismatch, InvalidArchive, InvalidManifest, SizeMismatch
-from orlop.intake.content import ArchiveImage, ArchiveLayer, check_layers, platform_of, read_config
+from orlop.errors import DigestMismatch, InvalidManifest, SizeMismatch
+from orlop.intake.offer import OfferedImage, OfferedLayer, check_layers, platform_of, read_config
 from orlop.intake.platforms import plain
 from orlop.model.manifest import (
     DOCKER_CONFIG,
@@ -27,7 +27,8 @@ from orlop.store.rows.metadata import ManifestRow
 
 if TYPE_CHECKING:
     from orlop.errors import InvalidInput
-    from orlop.intake.source import ImageSource
+    from orlop.intake.documents import Documents, Placing
+    from orlop.intake.words import Words
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.image import Image
@@ -48,13 +49,6 @@ _LAYER_TYPES: Final = frozenset(
 )
 _LAYER_PREFIXES: Final = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
 _UNKNOWN: Final = "unknown"
-
-
-class Placing(Protocol):
-    """How an archive names its members by digest."""
-
-    def __call__(self, digest: Digest, *, manifest: bool) -> str:
-        """Return the name of a manifest or index, or of a config or layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +89,20 @@ class Node:
 
 
 class ManifestReader:
-    """Reads the manifests of one archive, each once.
+    """Reads the manifests of one source, each once.
 
     A manifest is an image's where its config is, and a layer is one of an image: by its type, or by its bytes, since
     podman unpacks layers of any type. Attestations and signatures are not tars, and so no images. What else is said of
     it, such as an artifact type, an annotation or the platform ``unknown/unknown``, makes no difference to others.
 
     Args:
-        members: the archive's.
+        documents: the source's.
         place: how they are named.
         may_lack: whether everything that is named may be absent, or only what indexes below the first name.
     """
 
-    def __init__(self, members: ImageSource[Any], place: Placing, *, may_lack: bool = False) -> None:
-        self._members = members
+    def __init__(self, documents: Documents, place: Placing, *, may_lack: bool = False) -> None:
+        self._documents = documents
         self._place = place
         self._may_lack = may_lack
         self._read: dict[tuple[Digest, int], tuple[Manifest | Index, tuple[Node, ...]]] = {}
@@ -122,7 +116,7 @@ class ManifestReader:
         """Return what a descriptor names, or nothing where its type is not known or it may be absent and is.
 
         Raises:
-            InvalidArchive: it is absent, or indexes lie too deep in one another. InvalidManifest: it is no manifest, or
+            InvalidInput: it is absent, or indexes lie too deep in one another. InvalidManifest: it is no manifest, or
                 not of the kind that the descriptor says. DigestMismatch, SizeMismatch: it is not what that says.
         """
         return self._node(descriptor, 0)
@@ -134,7 +128,7 @@ class ManifestReader:
             self._passed.add(descriptor.media_type)
             return None
         name = self._place(descriptor.digest, manifest=True)
-        if (depth or self._may_lack) and not self._members.has(name):
+        if (depth or self._may_lack) and not self._documents.has(name):
             self._lacks_children = True
             return None
         self._check_depth(depth)
@@ -169,7 +163,7 @@ class ManifestReader:
         if any(layer.media_type.startswith(_LAYER_PREFIXES) for layer in document.layers):
             return known or document.config.media_type in _DEFAULT_TYPES
         names = (self._place(layer.digest, manifest=False) for layer in document.layers)
-        return known and any(self._members.could_be_layer(name) for name in names)
+        return known and any(self._documents.could_be_layer(name) for name in names)
 
     def _pass(self, document: Manifest) -> None:
         """Note what is not an image, for the error where nothing is."""
@@ -195,28 +189,34 @@ class ManifestReader:
         return self._below[node.digest]
 
     def carried(self, node: Node) -> tuple[Node, ...]:
-        """Return the `images` of a node that the archive carries: of an index it may have some without their config."""
+        """Return the `images` of a node that the source carries: of an index it may have some without their config."""
         leaves = self.images(node)
         if not node.children:
             return leaves
-        found = tuple(leaf for leaf in leaves if self._members.has(self._place(leaf.config.digest, manifest=False)))
+        found = tuple(leaf for leaf in leaves if self._documents.has(self._place(leaf.config.digest, manifest=False)))
         self._lacks_children |= len(found) < len(leaves)
         return found
 
+    @property
+    def words(self) -> Words:
+        """How messages speak of the source."""
+        return self._documents.words
+
     def count(self, references: int) -> None:
         """Note how often documents refer to images: a few may do it a great many times. Raises `LimitExceeded`."""
-        self._members.count_values(references)
+        self._documents.count_values(references)
 
     def _check_depth(self, depth: int) -> None:
         if depth > MAX_NESTING:
-            msg = f"the archive's indexes lie in one another more than {MAX_NESTING} deep; it is refused"
-            raise InvalidArchive(msg)
+            raise self.words.error(
+                f"{self.words.name}'s indexes lie in one another more than {MAX_NESTING} deep; it is refused"
+            )
 
-    def image(self, node: Node) -> ArchiveImage:
+    def image(self, node: Node) -> OfferedImage:
         """Return the image of a manifest, without names.
 
         Raises:
-            InvalidArchive, InvalidImage, InvalidManifest: it is incomplete, contradictory, or of a type that is not
+            InvalidInput: it is incomplete, contradictory, or of a type that is not
                 known. DigestMismatch, SizeMismatch: its config is not what the manifest says.
         """
         document = node.document
@@ -224,12 +224,12 @@ class ManifestReader:
             msg = "an index is no image"
             raise TypeError(msg)
         image = self._config(document.config)
-        check_layers(image, len(document.layers))
+        check_layers(image, len(document.layers), self.words)
         layers = tuple(
-            self._layer(descriptor, ArchiveLayer("", diff_id))
+            self._layer(descriptor, OfferedLayer("", diff_id))
             for descriptor, diff_id in zip(document.layers, image.rootfs.diff_ids, strict=True)
         )
-        return ArchiveImage(image, layers, node.platform or platform_of(image), manifest=node.digest)
+        return OfferedImage(image, layers, node.platform or platform_of(image), manifest=node.digest)
 
     def machine(self, node: Node | None) -> tuple[str, str] | None:
         """Return the operating system and the processor that an image is for, as its config says them.
@@ -237,7 +237,11 @@ class ManifestReader:
         Nothing where this is not an image, where its config is not there or does not say it, and where the descriptor
         says something else. Raises what `image` raises of configs.
         """
-        if node is None or not node.is_image or not self._members.has(self._place(node.config.digest, manifest=False)):
+        if (
+            node is None
+            or not node.is_image
+            or not self._documents.has(self._place(node.config.digest, manifest=False))
+        ):
             return None
         own, said = plain(platform_of(self._config(node.config))), node.descriptor.platform
         machine = own.os, own.architecture
@@ -250,39 +254,40 @@ class ManifestReader:
         if key not in self._images:
             name = self._place(descriptor.digest, manifest=False)
             raw = self._document(descriptor, name, "the config", "config_size")
-            self._images[key] = read_config(raw, self._members.limits)
+            self._images[key] = read_config(raw, self._documents.limits)
         return self._images[key]
 
-    def _layer(self, descriptor: Descriptor, layer: ArchiveLayer) -> ArchiveLayer:
+    def _layer(self, descriptor: Descriptor, layer: OfferedLayer) -> OfferedLayer:
         if descriptor.media_type not in _LAYER_TYPES:
             raise _unknown_layer(descriptor)
         if descriptor.digest.algorithm != "sha256":
             msg = f"the layer {descriptor.digest} has no sha256 digest; orlop keeps layers under those only"
             raise InvalidManifest(msg)
         name = self._place(descriptor.digest, manifest=False)
-        return ArchiveLayer(name, layer.diff_id, descriptor.digest, descriptor.size, descriptor.urls)
+        return OfferedLayer(name, layer.diff_id, descriptor.digest, descriptor.size, descriptor.urls)
 
     def no_image(self) -> InvalidInput:
-        """Return the error for an archive in which nothing is an image."""
+        """Return the error for a source in which nothing is an image."""
         if self._strange is not None:
             return _unknown_layer(self._strange)
         types = ", ".join(sorted(repr(kind) for kind in self._passed))
         held = f", only content of the type {types}" if types else ""
         if self._lacks_children:
             held += ", only an index of images that are elsewhere" if not held else " and an index of images elsewhere"
-        return InvalidArchive(f"the archive holds no image{held}; there is nothing to load")
+        return self.words.error(f"{self.words.name} holds no image{held}; there is nothing to {self.words.verb}")
 
     def _document(self, descriptor: Descriptor, name: str, what: str, limit: str) -> bytes:
-        size = self._members.size_of(name, what=what)
+        source = self.words.name
+        size = self._documents.size_of(name, what=what)
         if size != descriptor.size:
-            msg = f"{what} {name!r} has {size} bytes, but its descriptor says {descriptor.size}; the archive is damaged"
+            msg = f"{what} {name!r} has {size} bytes, but its descriptor says {descriptor.size}; {source} is damaged"
             raise SizeMismatch(msg)
-        raw = self._members.document(name, what=what, limit=limit)
+        raw = self._documents.document(name, what=what, limit=limit)
         found = hashlib.new(descriptor.digest.algorithm, raw).hexdigest()
         if found != descriptor.digest.hex:
             msg = (
-                f"{what} {name!r} has the digest {descriptor.digest.algorithm}:{found}, not that of its descriptor; the"
-                " archive is damaged"
+                f"{what} {name!r} has the digest {descriptor.digest.algorithm}:{found}, not that of its descriptor;"
+                f" {source} is damaged"
             )
             raise DigestMismatch(msg)
         return raw

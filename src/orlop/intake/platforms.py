@@ -1,4 +1,4 @@
-"""Which images of an archive are wanted, by their platform, and which of several one name stands for."""
+"""Which images of a source are wanted, by their platform, and which of several one name stands for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from orlop.model.values import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from orlop.intake.words import Words
 
 # How the kernel calls what Go calls otherwise.
 _ARCHITECTURES: Final = {
@@ -28,7 +30,7 @@ _PLAIN: Final = {("amd64", "v1"), ("arm64", "8"), ("arm64", "v8")}
 
 @dataclass(frozen=True, slots=True)
 class PlatformChoice:
-    """What to take of an archive: the images of ``asked``, or all; ``host`` is preferred where a name has several."""
+    """What to take of a source: the images of ``asked``, or all; ``host`` is preferred where a name has several."""
 
     asked: Platform | None
     host: Platform
@@ -48,10 +50,10 @@ class PlatformChoice:
             (number for number in fitting if plain(platforms[number]).variant == host.variant), (*fitting, 0)[0]
         )
 
-    def nothing(self, platforms: Iterable[Platform]) -> PlatformNotFound:
-        """Make the error for an archive that holds none that was asked for."""
+    def nothing(self, platforms: Iterable[Platform], words: Words) -> PlatformNotFound:
+        """Make the error for a source that holds none that was asked for."""
         held = ", ".join(sorted({str(platform).rstrip("/") for platform in platforms}))
-        return PlatformNotFound(f"the archive holds no image for {self.asked}; it holds {held}")
+        return PlatformNotFound(f"{words.name} holds no image for {self.asked}; it holds {held}")
 
 
 def matches(wanted: Platform, found: Platform) -> bool:

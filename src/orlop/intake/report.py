@@ -17,15 +17,15 @@ FORMATS: Final = {
     "oci": "an OCI image layout",
     "dir": "a directory of skopeo",
 }
-"""The formats that are read, as they are called to programs and to people."""
+"""The formats of archives that are read, as they are called to programs and to people."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedImage:
-    """An image that an archive held.
+    """An image that a source held.
 
-    ``references`` are its tags in the archive; ``created`` says that it was not in the store before; ``digests`` are
-    its names by the digest of the manifest or index that it came with; ``parent`` is another image of the archive.
+    ``references`` are its tags in the source; ``created`` says that it was not in the store before; ``digests`` are
+    its names by the digest of the manifest or index that it came with; ``parent`` is another image of the source.
     """
 
     id: ImageID
@@ -46,7 +46,7 @@ class MovedReference:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a load did, in the archive's order; ``format`` is one of `FORMATS`."""
+    """What a load did, in the source's order; ``format`` is one of `FORMATS`, or what the source calls its form."""
 
     images: tuple[LoadedImage, ...]
     moved: tuple[MovedReference, ...]
@@ -55,7 +55,7 @@ class LoadReport:
     def messages(self) -> tuple[str, ...]:
         """Return the lines that a Docker daemon prints for this load."""
         lines: list[str] = []
-        # A name may move more than once in one archive.
+        # A name may move more than once in one source.
         moved: dict[Reference, deque[ImageID]] = {}
         for move in self.moved:
             moved.setdefault(move.reference, deque()).append(move.old_id)
@@ -76,9 +76,9 @@ class LoadReport:
         return (*lines, *(f"Loaded image ID: {image.id}" for image in unnamed))
 
     def found(self) -> tuple[str, ...]:
-        """Return what the archive was and what it held, a line for each image."""
+        """Return what the source was and what it held, a line for each image."""
         count = len(self.images)
-        lines = [f"found {FORMATS[self.format]} with {count} image{'' if count == 1 else 's'}"]
+        lines = [f"found {FORMATS.get(self.format, self.format)} with {count} image{'' if count == 1 else 's'}"]
         for image in self.images:
             names = [name.familiar for name in (*image.references, *image.digests)] or ["no name"]
             state = "new" if image.created else "known"

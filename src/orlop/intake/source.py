@@ -1,51 +1,58 @@
-"""Where images come from, as the one way in sees it: documents and layers by name, read within limits."""
+"""Where images come from: what an archive, a registry, a foreign disk, a build and a repair have in common.
+
+Theory of operation. A source is asked four questions, in this order:
+
+1. `ImageSource.offer`: what do you hold of what is wanted? The answer is a value, read and checked, but for layers
+   nothing has to be read yet: an `OfferedLayer` is what the source promises of one (digest, size, diff ID).
+2. `ImageSource.find`: is that layer there, and which bytes is it? Two layers that are the same bytes are read once.
+   Only layers that the store lacks are asked for, so that a source may offer layers that it does not carry.
+3. `ImageSource.missing`: why not? A source knows best what to say of a layer that is not there.
+4. `ImageSource.layer`: read it. The source hands the bytes to the `orlop.intake.taking.Taking` that it was made with,
+   which hashes and scans them, writes them where there is a store, counts them against the limits, and tells the
+   progress; so that a source only has to open something with a method ``read``.
+
+Nothing that a source says is believed. `orlop.intake.commit` compares what was read with what was promised, under a
+lease, before anything of it can be seen; names and rows of all images then appear in one transaction, or none do. A
+source never writes to the store, and never sees it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from orlop.errors import LimitExceeded
+from orlop.intake.taking import L_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orlop.errors import InvalidInput
+    from orlop.errors import OrlopError
+    from orlop.intake.offer import Offer, OfferedLayer
+    from orlop.intake.platforms import PlatformChoice
+    from orlop.intake.words import Words
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
-    from orlop.store.blobs.ingest import Readable
-    from orlop.store.rows.metadata import BlobRow, DiffRow
-    from orlop.streams.meter import Meter
-
-_SHOWN = 120
 
 
-class KnownLayer(Protocol):
-    """A layer of a source that was read to its end; what else it is, the one who took it knows."""
+class Found(NamedTuple):
+    """Where a layer is in its source: ``key`` is the same for the same bytes; ``size``, where known, is their number.
 
-    @property
-    def diff(self) -> DiffRow:
-        """What is known of its content."""
+    The size is that of the bytes as they stand there, perhaps compressed.
+    """
 
-    @property
-    def blob(self) -> BlobRow:
-        """What is known of its bytes as they came."""
-
-    def discard(self) -> None:
-        """Leave nothing behind of it."""
-
-
-L = TypeVar("L", bound=KnownLayer)
-L_co = TypeVar("L_co", bound=KnownLayer, covariant=True)
-LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter], L]"
-"""What makes a layer of a member's bytes; the second argument is to be called with the number of bytes read."""
+    key: str
+    size: int | None = None
 
 
 class ImageSource(Protocol[L_co]):
-    """What holds images. Where ``parallel`` is set, several layers may be taken at once, by several threads."""
+    """What holds images. See the theory of operation above; errors are those of `orlop.errors`."""
+
+    @property
+    def words(self) -> Words:
+        """How messages speak of it."""
 
     @property
     def parallel(self) -> bool:
-        """Whether several threads may take layers at once."""
+        """Whether several threads may ask for layers at once."""
 
     @property
     def limits(self) -> Limits:
@@ -53,52 +60,30 @@ class ImageSource(Protocol[L_co]):
 
     @property
     def progress(self) -> Progress | None:
-        """Told of every layer's bytes."""
+        """Told of every layer's bytes, one event at a time."""
 
-    def has(self, name: str) -> bool:
-        """Return whether a name leads to something."""
-
-    def key_of(self, name: str, *, what: str) -> str:
-        """Return what two names that lead to the same bytes have in common. Raises `InvalidArchive`."""
-
-    def size_of(self, name: str, *, what: str) -> int:
-        """Return how many bytes a name leads to, as they stand there. Raises `InvalidArchive`."""
-
-    def document(self, name: str, *, what: str, limit: str = "manifest_size") -> bytes:
-        """Return the bytes of a JSON document, whole.
-
-        Args:
-            name: its name in the source.
-            what: what it is to the reader, for the error.
-            limit: which of the limits is for its size.
+    def offer(self, choice: PlatformChoice) -> Offer:
+        """Return what it holds of what is wanted.
 
         Raises:
-            InvalidArchive: it is not there. LimitExceeded: it is too large, or has too many values to be parsed.
+            InvalidInput: it is refused. IntegrityError: a document is not what its digest says.
+            PlatformNotFound: it holds no image for the platform that is wanted. StorageError: it cannot be read.
         """
 
-    def count_values(self, values: int) -> None:
-        """Note values of documents, or references between them that are followed. Raises `LimitExceeded`."""
+    def find(self, layer: OfferedLayer) -> Found | None:
+        """Return where a layer is, or nothing where the source does not carry it. Asked often: to be quick."""
 
-    def could_be_layer(self, name: str) -> bool:
-        """Return whether a name leads to bytes that begin like a tar, plain or compressed."""
+    def missing(self, layer: OfferedLayer) -> OrlopError:
+        """Return the error for a layer that is needed and that it does not carry."""
 
-    def layer(self, name: str, *, label: str, check: Callable[[], None] | None = None) -> L_co:
-        """Return what a name leads to as a layer, taken, hashed and scanned; the same name gives the same layer.
+    def layer(self, layer: OfferedLayer, *, check: Callable[[], None] | None = None) -> L_co:
+        """Return a layer, read to its end; the same bytes may give the same one.
 
         Args:
-            name: its name in the source.
-            label: how progress calls it.
+            layer: what was offered.
             check: called now and then; what it raises ends the work.
 
         Raises:
-            InvalidArchive: it is not there. InvalidTar, InvalidCompression: it is not a layer.
+            InvalidTar, InvalidCompression: it is not a layer. LimitExceeded: it asks for too much. StorageError,
+                DownloadFailed: it cannot be read, or kept.
         """
-
-
-def refused(error: InvalidInput, what: str, name: str) -> InvalidInput:
-    """Return the error for what was to be a layer, made of the one that says why it is not one."""
-    # Very many may have to be kept.
-    what = f"{what} {name if len(name) < _SHOWN else name[:_SHOWN] + '…'!r}"
-    if isinstance(error, LimitExceeded):
-        return LimitExceeded(f"{what} asks for too much: {error}")
-    return type(error)(f"{what} is no layer tar: {error}")

@@ -143,14 +143,20 @@ class _Fsck:
 
     def _take(self, repairer: Repairer, source: Source) -> Iterator[Problem]:
         """Take from an archive what is still wanted."""
-        from orlop.archive.salvage import salvage  # noqa: PLC0415 - few repairs have archives
+        from orlop.archive.source import opened  # noqa: PLC0415 - few repairs have archives
+        from orlop.intake.salvage import salvage  # noqa: PLC0415 - as above
+        from orlop.intake.taking import storing  # noqa: PLC0415 - as above
 
         wanted = repairer.wanted()
         if not wanted:
             return
         name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the input"
         try:
-            taken = salvage(self._store, source, wanted, progress=self._progress)
+            with (
+                storing(self._store, progress=self._progress) as taking,
+                opened(source, taking, scratch=self._store.blobs.new) as archive,
+            ):
+                taken = salvage(self._store, archive, wanted)
         except _FAULTS as error:
             yield Problem(NOTE, "source", name, f"nothing can be taken from {name}: {error}")
             return

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, BinaryIO
 
-from orlop.archive.detect import exporter_of, open_members
-from orlop.intake.commit import layer_taker
+from orlop.archive.source import opened
+from orlop.intake.commit import commit
 from orlop.intake.platforms import chosen
+from orlop.intake.taking import storing
 
 if TYPE_CHECKING:
     import os
@@ -30,7 +31,8 @@ def load(
     store.require_writable()
     choice = chosen(platform)
     store.blobs.sweep_ingests()
-    with open_members(
-        source, layer_taker(store), limits=limits or store.limits, progress=progress, scratch=store.blobs.new
-    ) as members:
-        return exporter_of(members)(store).load(members, choice)
+    with (
+        storing(store, limits=limits, progress=progress) as taking,
+        opened(source, taking, scratch=store.blobs.new) as archive,
+    ):
+        return commit(store, archive, archive.offer(choice))

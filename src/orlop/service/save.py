@@ -7,9 +7,8 @@ from contextlib import closing, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from orlop.archive.docker import DockerExporter
 from orlop.archive.docker_save import layout
-from orlop.archive.exporter import SaveItem
+from orlop.archive.saved import SaveItem
 from orlop.errors import ImageNotFound, InvalidInput, WriteFailed
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference, parse_any
@@ -80,7 +79,7 @@ def save_chunks(
     if not names:
         msg = "no image was named; name at least one"
         raise InvalidInput(msg)
-    exporter = DockerExporter(store, layout(format))
+    writer = layout(format)
     wanted = _resolve(store, names, platform_of(platform))
     chains = [chain for image_id in wanted if (chain := store.images.get(image_id).rootfs.chain_id()) is not None]
     # Who reads from a store that cannot be written has nobody to be protected from.
@@ -90,7 +89,7 @@ def save_chunks(
             SaveItem(store.images.get(image_id), tuple(references), store.images.get_parent(image_id))
             for image_id, references in wanted.items()
         ]
-        yield from exporter.save(items, progress=progress)
+        yield from writer(store, items).chunks(progress)
         if held is not None:
             store.with_reserve(partial(_note, store, items, held))
 

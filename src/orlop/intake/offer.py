@@ -1,17 +1,17 @@
-"""What an archive holds, read and checked, before anything of it is kept: what every format's reader gives."""
+"""What a source holds, read and checked, before anything of it is kept."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orlop.errors import InvalidArchive
 from orlop.model.digest import DiffID
 from orlop.model.image import Image, check_history
 from orlop.model.platform import Platform
 
 if TYPE_CHECKING:
     from orlop.intake.platforms import PlatformChoice
+    from orlop.intake.words import Words
     from orlop.model.digest import Digest, ImageID
     from orlop.model.limits import Limits
     from orlop.model.reference import Reference
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveLayer:
-    """A layer of an image in an archive: the member ``name`` becomes ``diff_id``.
+class OfferedLayer:
+    """A layer that a source promises: what it has under ``name`` becomes ``diff_id``.
 
-    ``digest`` and ``size`` are what the archive says of the member's bytes as they are, where it does; ``urls`` are
-    other places to have them from. The member may be absent: who takes the layer raises, unless it is there already.
+    ``digest`` and ``size`` are what the source says of the bytes as they are, where it does; ``urls`` are other places
+    to have them from. The source may lack them: that matters only where the store lacks the layer, too.
     """
 
     name: str
@@ -34,15 +34,15 @@ class ArchiveLayer:
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveImage:
-    """One image of an archive, its layers bottom first.
+class OfferedImage:
+    """One image of a source, its layers bottom first.
 
     ``references`` are its tags, in order; ``digests`` its names by the digest of a manifest or an index; ``parent`` is
-    another image of the same archive; ``manifest`` is the digest of its own manifest, where the archive has one.
+    another image of the same source; ``manifest`` is the digest of its own manifest, where the source has one.
     """
 
     image: Image
-    layers: tuple[ArchiveLayer, ...]
+    layers: tuple[OfferedLayer, ...]
     platform: Platform
     references: tuple[Reference, ...] = ()
     digests: tuple[Reference, ...] = ()
@@ -51,7 +51,7 @@ class ArchiveImage:
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveManifest:
+class OfferedManifest:
     """A manifest or index that came along, with the images that it belongs to."""
 
     row: ManifestRow
@@ -59,28 +59,31 @@ class ArchiveManifest:
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveContent:
-    """All that an archive holds, in its order; ``form`` is the format that decided, where it is not the reader's."""
+class Offer:
+    """All that a source holds of what is wanted, in its order; ``form`` is the form that it has there.
 
-    images: tuple[ArchiveImage, ...]
-    manifests: tuple[ArchiveManifest, ...] = ()
+    The form of an archive is one of `orlop.intake.report.FORMATS`.
+    """
+
+    images: tuple[OfferedImage, ...]
+    manifests: tuple[OfferedManifest, ...] = ()
     form: str = ""
 
-    def only(self, choice: PlatformChoice) -> ArchiveContent:
-        """Return the content without the images of platforms that were not asked for. Raises `PlatformNotFound`."""
+    def only(self, choice: PlatformChoice, words: Words) -> Offer:
+        """Return the offer without the images of platforms that were not asked for. Raises `PlatformNotFound`."""
         images = tuple(entry for entry in self.images if choice.keeps(entry.platform))
         if not images:
-            raise choice.nothing(entry.platform for entry in self.images)
+            raise choice.nothing((entry.platform for entry in self.images), words)
         ids = {entry.image.id for entry in images}
         manifests = (
             replace(manifest, images=tuple(owner for owner in manifest.images if owner in ids))
             for manifest in self.manifests
         )
-        return ArchiveContent(images, tuple(manifest for manifest in manifests if manifest.images))
+        return Offer(images, tuple(manifest for manifest in manifests if manifest.images), self.form)
 
 
 def read_config(raw: bytes, limits: Limits) -> Image:
-    """Read an image config and check what an archive must not get wrong in it.
+    """Read an image config and check what a source must not get wrong in it.
 
     Args:
         raw: its exact bytes.
@@ -98,14 +101,14 @@ def read_config(raw: bytes, limits: Limits) -> Image:
     return image
 
 
-def check_layers(image: Image, layers: int) -> None:
-    """Check that an archive gives an image as many layers as its config has. Raises `InvalidArchive`."""
+def check_layers(image: Image, layers: int, words: Words) -> None:
+    """Check that a source gives an image as many layers as its config has. Raises the error of its words."""
     if layers != len(image.rootfs.diff_ids):
         msg = (
-            f"the archive gives the image {image.id} {layers} layers, but its config has"
+            f"{words.name} gives the image {image.id} {layers} layers, but its config has"
             f" {len(image.rootfs.diff_ids)} diff IDs"
         )
-        raise InvalidArchive(msg)
+        raise words.error(msg)
 
 
 def check_depth(image: object, layers: int, limits: Limits) -> None:

@@ -1,28 +1,24 @@
-"""From an archive into a store that has lost something: only what is wanted is taken, and no name is given."""
+"""From a source into a store that has lost something: only what is wanted is taken, and no name is given."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orlop.archive.detect import exporter_of, open_members
 from orlop.errors import IntegrityError, InvalidInput
-from orlop.intake.commit import layer_taker, verified_layer
+from orlop.intake.commit import verified_layer
 from orlop.intake.platforms import chosen
 from orlop.store.layers import add_chain
 from orlop.store.upkeep.problem import Repair
 from orlop.store.upkeep.repair_files import is_whole
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterable, Iterator
-    from typing import BinaryIO
 
-    from orlop.archive.members import Members
     from orlop.errors import OrlopError
-    from orlop.intake.content import ArchiveContent, ArchiveImage, ArchiveLayer
+    from orlop.intake.offer import Offer, OfferedImage, OfferedLayer
+    from orlop.intake.source import ImageSource
     from orlop.model.digest import ChainID
-    from orlop.model.progress import Progress
     from orlop.store.blobs.ingest import IngestedLayer
     from orlop.store.root import Store
     from orlop.store.rows.metadata import Rows, WritableRows
@@ -31,42 +27,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Salvaged:
-    """What came from an archive, and why what else was wanted did not, where a part of it is damaged."""
+    """What came from a source, and why what else was wanted did not, where a part of it is damaged."""
 
     repairs: tuple[Repair, ...]
     failures: tuple[OrlopError, ...]
 
 
-def salvage(
-    store: Store, source: BinaryIO | str | os.PathLike[str], wanted: Wanted, *, progress: Progress | None = None
-) -> Salvaged:
-    """Take what is wanted from an archive, in one transaction. Every byte is verified as in a load.
+def salvage(store: Store, source: ImageSource[IngestedLayer], wanted: Wanted) -> Salvaged:
+    """Take what is wanted from a source, in one transaction. Every byte is verified as in a load.
 
     Args:
-        store: where to.
-        source: an archive of any format that is loaded: a path, or a binary file or stream.
-        wanted: what the store lacks. A layer is taken in the form that it has in the archive.
-        progress: called with events about layers that are read.
+        store: where to; the source takes its layers into the same one.
+        source: what may have it.
+        wanted: what the store lacks. A layer is taken in the form that it has in the source.
 
     Raises:
-        InvalidInput, IntegrityError, NotFound, PlatformNotFound: the archive is refused. StorageError: it cannot be
+        InvalidInput, IntegrityError, NotFound, PlatformNotFound: the source is refused. StorageError: it cannot be
         read, or nothing can be kept. The store is then as it was.
     """
-    with open_members(
-        source, layer_taker(store), limits=store.limits, progress=progress, scratch=store.blobs.new
-    ) as members:
-        content = exporter_of(members).read(members, chosen(None))
-        return _Salvage(store, members, content, wanted).run()
+    return _Salvage(store, source, source.offer(chosen(None)), wanted).run()
 
 
 class _Salvage:
-    """One archive under way."""
+    """One source under way."""
 
-    def __init__(self, store: Store, members: Members[IngestedLayer], content: ArchiveContent, wanted: Wanted) -> None:
+    def __init__(self, store: Store, source: ImageSource[IngestedLayer], offer: Offer, wanted: Wanted) -> None:
         self._store = store
-        self._members = members
-        self._content = content
+        self._source = source
+        self._offer = offer
         self._wanted = wanted
+        self._name = source.words.name
         self._repairs: list[Repair] = []
 
     def run(self) -> Salvaged:
@@ -76,7 +66,7 @@ class _Salvage:
             useful = list(dict.fromkeys(self._useful(rows)))
         for layer in useful:
             try:
-                found = verified_layer(self._members, layer)
+                found = verified_layer(self._source, layer)
             except (IntegrityError, InvalidInput) as error:
                 failures.append(error)
                 continue
@@ -85,14 +75,14 @@ class _Salvage:
         with self._store.metadata.write() as rows:
             self._keep_layers(rows, taken)
             self._keep_documents(rows)
-            for entry in self._content.images:
+            for entry in self._offer.images:
                 if entry.image.id in self._wanted.images:
                     self._keep_image(rows, entry)
         return Salvaged(tuple(self._repairs), tuple(failures))
 
-    def _useful(self, rows: Rows) -> Iterator[ArchiveLayer]:
-        """Yield the layers that may be what is wanted: some archives do not say what their bytes are."""
-        for entry in self._content.images:
+    def _useful(self, rows: Rows) -> Iterator[OfferedLayer]:
+        """Yield the layers that may be what is wanted: some sources do not say what their bytes are."""
+        for entry in self._offer.images:
             for layer in entry.layers:
                 if layer.digest is not None and layer.digest not in self._wanted.blobs:
                     missing = False
@@ -111,25 +101,25 @@ class _Salvage:
             if (known is None or self._store.blobs.has(known)) and is_whole(self._store, rows, diff_id):
                 continue
             layer.publish(rows)
-            message = f"the layer {diff_id} was taken from the archive as the blob {digest}"
+            message = f"the layer {diff_id} was taken from {self._name} as the blob {digest}"
             self._repairs.append(Repair("blob-missing", str(digest), message))
 
     def _keep_documents(self, rows: WritableRows) -> None:
         mender = self._store.metadata.mender()
-        for entry in self._content.images:
+        for entry in self._offer.images:
             image = entry.image
             if image.id in self._wanted.configs and rows.config(image.id) not in {None, image.raw_json}:
                 mender.set_config(image.id, image.raw_json)
-                message = f"the config of the image {image.id} was taken from the archive"
+                message = f"the config of the image {image.id} was taken from {self._name}"
                 self._repairs.append(Repair("config-damaged", str(image.id), message))
-        for manifest in self._content.manifests:
+        for manifest in self._offer.manifests:
             row = manifest.row
             if row.digest in self._wanted.manifests and mender.manifest(str(row.digest)) != row.raw:
                 mender.set_manifest(row)
-                message = f"the manifest {row.digest} was taken from the archive"
+                message = f"the manifest {row.digest} was taken from {self._name}"
                 self._repairs.append(Repair("manifest-damaged", str(row.digest), message))
 
-    def _keep_image(self, rows: WritableRows, entry: ArchiveImage) -> None:
+    def _keep_image(self, rows: WritableRows, entry: OfferedImage) -> None:
         """Keep an image that names or children lead to, with its manifests, if all of its layers are there."""
         image_id = entry.image.id
         if rows.image_row(image_id) is not None:
@@ -141,10 +131,10 @@ class _Salvage:
             diff = rows.diff(layer.diff_id)
             if diff is None:
                 return
-            chain = add_chain(rows, chain, diff, limits=self._members.limits).chain_id
+            chain = add_chain(rows, chain, diff, limits=self._source.limits).chain_id
         self._store.images.keep(entry.image)
-        for manifest in self._content.manifests:
+        for manifest in self._offer.manifests:
             if image_id in manifest.images:
                 rows.put_manifest(manifest.row, [image_id])
-        message = f"the image {image_id} was taken from the archive"
+        message = f"the image {image_id} was taken from {self._name}"
         self._repairs.append(Repair("name-dangling", str(image_id), message))

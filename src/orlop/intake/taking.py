@@ -1,0 +1,156 @@
+"""Layers as they are taken from a source: counted, told of, hashed and scanned, and kept where there is a store."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeAlias, TypeVar
+
+from orlop.errors import LimitExceeded
+from orlop.model.progress import LayerDone, LayerProgress
+from orlop.store.blobs.ingest import ingest_layer, measure_layer
+from orlop.streams.meter import Meter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from orlop.errors import InvalidInput
+    from orlop.model.limits import Limits
+    from orlop.model.progress import Progress, ProgressEvent
+    from orlop.store.blobs.ingest import IngestedLayer, MeasuredLayer, Readable
+    from orlop.store.root import Store
+    from orlop.store.rows.metadata import BlobRow, DiffRow
+
+_SHOWN = 120
+
+
+class TakenLayer(Protocol):
+    """A layer that was read to its end; what else it is, the one who takes it knows."""
+
+    @property
+    def diff(self) -> DiffRow:
+        """What is known of its content."""
+
+    @property
+    def blob(self) -> BlobRow:
+        """What is known of its bytes as they came."""
+
+    def discard(self) -> None:
+        """Leave nothing behind of it."""
+
+
+L = TypeVar("L", bound=TakenLayer)
+L_co = TypeVar("L_co", bound=TakenLayer, covariant=True)
+LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter], L]"
+"""What makes a layer of bytes; the second argument is to be called with the number of bytes read."""
+
+
+class Taking(Generic[L]):
+    """Takes the layers of one source. Leaving the block discards every layer that was not published.
+
+    ``limits`` are those of the source, ``meter`` counts what it gives; ``progress`` is told one event at a time.
+    Threads may share it.
+    """
+
+    def __init__(self, take: LayerTaker[L], limits: Limits, progress: Progress | None = None) -> None:
+        self.limits = limits
+        self.meter = Meter(limits)
+        self.progress = None if progress is None else _one_at_a_time(progress)
+        self._take = take
+        self._taken: list[L] = []
+
+    def layer(
+        self, source: Readable, *, label: str, total: int | None = None, check: Callable[[], None] | None = None
+    ) -> L:
+        """Return the layer that some bytes are, read to their end.
+
+        Args:
+            source: the bytes, as they stand in the source.
+            label: how progress calls the layer.
+            total: how many they are, where that is known.
+            check: called now and then; what it raises ends the work.
+
+        Raises:
+            InvalidTar, InvalidCompression: they are not a layer. LimitExceeded: they ask for too much.
+            StorageError: they cannot be read, or kept. Nothing is left behind.
+        """
+        taken = self._take(source, self._watcher(label, total, check), self.meter)
+        self._taken.append(taken)
+        if self.progress is not None:
+            self.progress(LayerDone(label))
+        return taken
+
+    def close(self) -> None:
+        """Discard every layer that was not published."""
+        while self._taken:
+            self._taken.pop().discard()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _watcher(
+        self, label: str, total: int | None, check: Callable[[], None] | None
+    ) -> Callable[[int], object] | None:
+        progress = self.progress
+        if progress is None:
+            return None if check is None else lambda _: check()
+        done = 0
+
+        def watch(count: int) -> None:
+            nonlocal done
+            if check is not None:
+                check()
+            done += count
+            progress(LayerProgress(label, done, total))
+
+        return watch
+
+
+def storing(store: Store, *, limits: Limits | None = None, progress: Progress | None = None) -> Taking[IngestedLayer]:
+    """Return what writes layers into a store, where they cannot be seen until they are published.
+
+    Args:
+        store: where to.
+        limits: what the source may ask for, instead of the limits of the store.
+        progress: called with events about layers.
+    """
+    return Taking(partial(_ingest, store), limits or store.limits, progress)
+
+
+def measuring(limits: Limits, progress: Progress | None = None) -> Taking[MeasuredLayer]:
+    """Return what reads layers and keeps nothing. Takes what `storing` takes."""
+    return Taking(_measure, limits, progress)
+
+
+def _ingest(store: Store, source: Readable, progress: Callable[[int], object] | None, meter: Meter) -> IngestedLayer:
+    return ingest_layer(source, store.blobs, meter=meter, progress=progress)
+
+
+def _measure(source: Readable, progress: Callable[[int], object] | None, meter: Meter) -> MeasuredLayer:
+    return measure_layer(source, meter=meter, progress=progress)
+
+
+def refused(error: InvalidInput, what: str, name: str) -> InvalidInput:
+    """Return the error for what was to be a layer, made of the one that says why it is not one."""
+    # Very many may have to be kept.
+    what = f"{what} {name if len(name) < _SHOWN else name[:_SHOWN] + '…'!r}"
+    if isinstance(error, LimitExceeded):
+        return LimitExceeded(f"{what} asks for too much: {error}")
+    return type(error)(f"{what} is no layer tar: {error}")
+
+
+def _one_at_a_time(progress: Progress) -> Progress:
+    """Serialize the progress of several threads."""
+    turn = threading.Lock()
+
+    def tell(event: ProgressEvent) -> None:
+        with turn:
+            progress(event)
+
+    return tell
