@@ -130,7 +130,7 @@ def joined_parts(path: Path) -> set[str]:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"os.path.join", "posixpath.join"}
     ]
     parts = [each for join in joins for argument in join.args for each in ast.walk(argument)]
-    called = {each.func for each in parts if isinstance(each, ast.Call)}  # `os.urandom(8).hex()` is no digest
+    called = {each.func for each in parts if isinstance(each, ast.Call)}  # `os.urandom(8).hex()` is not a digest
     return {
         ast.unparse(each)
         for each in parts

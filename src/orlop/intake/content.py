@@ -23,7 +23,8 @@ class ArchiveLayer:
     """A layer of an image in an archive: the member ``name`` becomes ``diff_id``.
 
     ``digest`` and ``size`` are what the archive says of the member's bytes as they are, where it does; ``urls`` are
-    other places to have them from. The member may be absent: who takes the layer raises, unless it is there already.
+    other places to have them from. The member may be absent: taking the layer then raises, unless the store has it
+    already.
     """
 
     name: str
