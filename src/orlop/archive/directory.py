@@ -54,7 +54,7 @@ class DirectoryMembers(Members[L]):
         """Look at nothing else in a directory that is not a layout, which may be large. Raises `InvalidArchive`."""
         if not any(self._is_there(name) for name in _ENTRANCES):
             entrances = f"{', '.join(_ENTRANCES[:-1])} nor {_ENTRANCES[-1]}"
-            msg = f"{self._path} is a directory, but no image layout: it has neither {entrances}"
+            msg = f"{self._path} is a directory, but not an image layout: it has neither {entrances}"
             raise InvalidArchive(msg)
 
     def _is_there(self, name: str) -> bool:
