@@ -45,7 +45,7 @@ def make(path: Path, kind: str, count: int) -> None:
 
 
 def scan(path: Path, *, table: bool) -> dict[str, float]:
-    """Scan a layer once, and say how long the scanner itself took."""
+    """Scan a layer once, and return how long the scanner itself took."""
     sink = io.BytesIO()
     writer = TocWriter(sink)
     scanner = TarScanner(headers=writer.add if table else None)

@@ -178,7 +178,7 @@ def engine(made: dict[str, Path], work: Path) -> list[Subject]:
 
 
 def start_engine(work: Path, stack: ExitStack) -> bool:
-    """Start a private Docker Engine, and say whether it answers."""
+    """Start a private Docker Engine, and return whether it answers."""
     if os.geteuid() or shutil.which("dockerd") is None:
         return False
     with (work / "engine.log").open("wb") as log:

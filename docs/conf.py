@@ -6,7 +6,6 @@ Every warning fails the check. Nothing is fetched: the site has no fonts, script
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import orlop
@@ -19,7 +18,7 @@ author = "The orlop authors"
 project_copyright = author
 version = release = orlop.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_inline_tabs"]
 
 # Markdown as GitHub reads it: anchors of headings, no rewriting of quotes and dashes.
 myst_heading_anchors = 4
@@ -37,42 +36,49 @@ python_maximum_signature_line_length = 100
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 
-html_theme = "alabaster"
+html_theme = "furo"
 html_title = "orlop"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_js_files = [("copy.js", {"defer": "defer"})]
+html_favicon = "_static/logo.svg"
+html_logo = "_static/logo.svg"
 html_theme_options = {
-    "description": "The Docker image store as a Python library and a command, without a daemon",
-    "fixed_sidebar": True,
-    "page_width": "1100px",
-    "sidebar_width": "240px",
-    "show_powered_by": False,
-    "show_relbars": True,
+    "light_css_variables": {"color-brand-primary": "#0b5394", "color-brand-content": "#0b5394"},
+    "dark_css_variables": {"color-brand-primary": "#7cc4ff", "color-brand-content": "#7cc4ff"},
 }
-html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html"]}
+html_show_sphinx = False
 html_copy_source = False
 html_show_copyright = False
 
-_README: Final = Path(__file__).parents[1] / "README.md"
-_TREE_OF_DECISIONS: Final = "\n```{toctree}\n:hidden:\n:glob:\n\n[0-9]*\n```\n"
+_TREES: Final = {"adr/README": "[0-9]*", "commands": "commands/*"}
+"""Pages that lead to others, and these. In a checkout they are read as they stand, so that they have no `toctree`."""
+_TABS: Final = re.compile(r"^<!-- tabs -->\n(.*?)^<!-- /tabs -->$", re.MULTILINE | re.DOTALL)
+_BLOCK: Final = re.compile(r"^```(console|sh|python)\n.*?^```$", re.MULTILINE | re.DOTALL)
+_LABELS: Final = {"console": "Command line", "sh": "Command line", "python": "Python"}
+_SOURCE: Final = re.compile(r"\]\(\.\./src/orlop/([\w/]+)\.py\)")
 
 
-def go_names(readme: str) -> str:
-    """Return README's section about the Go package as a page whose links lead to the reference of the Python API."""
-    _, found, rest = readme.partition("\n## The Go package that it mirrors\n")
-    if not found:
-        raise ValueError("README.md has no section about the Go package; fit `go_names` in docs/conf.py to it")
-    section = rest.partition("\n## ")[0]
-    module = re.compile(r"\]\(src/orlop/(\w+)/(\w+)\.py\)")
-    return "# The Go package that it mirrors\n" + module.sub(r"](api/\1.md#orlop\1\2)", section)
+def as_tabs(found: re.Match[str]) -> str:
+    """Return blocks of code, one a language, as tabs."""
+    tabs = (f"````{{tab}} {_LABELS[block[1]]}\n{block[0]}\n````" for block in _BLOCK.finditer(found[1]))
+    return "\n\n".join(tabs)
+
+
+def as_reference(found: re.Match[str]) -> str:
+    """Return a link to a module's source as one to its place in the reference of the Python API."""
+    room, _, rest = found[1].partition("/")
+    return f"](api/{room}.md#orlop{room}{rest.replace('/', '')})"
 
 
 def read_source(_app: Sphinx, name: str, content: list[str]) -> None:
     """Fit a page, whose text is the only item of ``content``, into the site; in the checkout it reads as it stands."""
-    if name == "adr/README":
-        content[0] += _TREE_OF_DECISIONS
-    if name == "go":
-        content[0] = go_names(_README.read_text())
+    if name in _TREES:
+        content[0] += f"\n```{{toctree}}\n:hidden:\n:glob:\n\n{_TREES[name]}\n```\n"
+    if name == "go-package":
+        content[0] = _SOURCE.sub(as_reference, content[0])
     # The change log lies outside this folder; the page `changes` includes it.
-    content[0] = content[0].replace("](../CHANGELOG.md)", "](changes.md)")
+    content[0] = _TABS.sub(as_tabs, content[0].replace("](../CHANGELOG.md)", "](changes.md)"))
 
 
 def read_docstring(_app: Sphinx, _what: str, _name: str, _of: object, _options: object, lines: list[str]) -> None:

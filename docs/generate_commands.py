@@ -1,7 +1,7 @@
-"""Write `docs/commands.md`, the reference of the command line, from the commands themselves.
+"""Write the reference of the command line, `docs/commands.md` and a page for each command, from the commands.
 
-python docs/generate_commands.py            writes it
-python docs/generate_commands.py --check    ends with status 1 where it is not up to date
+python docs/generate_commands.py            writes the pages, and removes those of commands that are gone
+python docs/generate_commands.py --check    ends with status 1 where a page is not up to date
 """
 
 from __future__ import annotations
@@ -20,50 +20,106 @@ from orlop.cli.root import orlop
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TARGET: Final = Path(__file__).with_name("commands.md")
+HERE: Final = Path(__file__).parent
 _WIDTH: Final = 100
+_THEMES: Final = {
+    "Images": "load save import images inspect history tag rmi pull push",
+    "Space": "df prune pin unpin gc",
+    "The store": "fsck store",
+    "Docker's clients and words": "serve image system",
+}
+_REST: Final = "More"
 _INTRODUCTION: Final = """\
 # Commands
 
-What `orlop COMMAND --help` says, on one page. It is written by `python docs/generate_commands.py`; a test sees that it
-is up to date. [Templates](templates.md), [JSON](json.md), [completion in shells](completion.md), [exit
-statuses](errors.md) and the [differences to docker](differences.md) have pages of their own.
+These pages show what `orlop COMMAND --help` prints. `python docs/generate_commands.py` writes them, and a test checks
+that they are up to date. See also [templates](templates.md), [JSON](json.md), [shell completion](completion.md),
+[exit statuses](errors.md) and [differences to docker](differences.md).
 """
 
 
-def document() -> str:
-    """Return the whole reference."""
+def pages() -> dict[str, str]:
+    """Return the text of each page, by its path below this folder."""
     root = command_of(orlop)
-    context = click.Context(root, info_name="orlop", terminal_width=_WIDTH, **root.context_settings)
-    return "\n".join([_INTRODUCTION, *_described(context, {})])
+    top = click.Context(root, info_name="orlop", terminal_width=_WIDTH, **root.context_settings)
+    described = dict(_below(top))
+    return {"commands.md": "\n".join(_overview(top)), **described}
 
 
-def _described(context: click.Context, seen: dict[str, str]) -> Iterator[str]:
-    """Describe a command and those below it; ``seen`` has the names of those that were described, by what they run."""
+def _overview(top: click.Context) -> Iterator[str]:
+    yield _INTRODUCTION
+    contexts = {str(context.info_name): context for context in _contexts(top)}
+    themes = {name: words.split() for name, words in _THEMES.items()}
+    themes[_REST] = sorted(contexts.keys() - {word for words in themes.values() for word in words})
+    for theme, words in themes.items():
+        yield f"## {theme}\n"
+        yield from _table([contexts[word] for word in words], "commands/")
+    yield "## Options of orlop itself\n"
+    yield "They come before the command, as in `orlop --root /srv/images load -i images.tar`.\n"
+    yield from _options(top)
+
+
+def _below(context: click.Context) -> Iterator[tuple[str, str]]:
+    """Yield the pages of all commands below one; a command under a second name has none of its own."""
+    for inner in _contexts(context):
+        if _path(inner) == _home(inner):
+            yield _path(inner), "\n".join(_page(inner))
+            yield from _below(inner)
+
+
+def _page(context: click.Context) -> Iterator[str]:
     command = context.command
-    key = str(id(command))
-    yield f"## {context.command_path}\n"
-    if key in seen:
-        yield f"The same as [`{seen[key]}`](#{seen[key].replace(' ', '-')}).\n"
-        return
-    seen[key] = context.command_path
-    yield f"```text\n{context.get_usage().removeprefix('Usage: ')}\n```\n"
+    yield f"# {context.command_path}\n"
     yield f"{_paragraphs(command.help or '')}\n"
+    yield f"```text\n{context.get_usage().removeprefix('Usage: ')}\n```\n"
+    if isinstance(command, click.Group):
+        yield "## Commands\n"
+        yield from _table(list(_contexts(context)), "")
+    yield "## Options\n"
+    yield from _options(context)
     if command.epilog:
-        kind, _, example = command.epilog.partition(": ")
-        yield f"{kind}: `{example}`\n"
-    options = [parameter for parameter in command.get_params(context) if isinstance(parameter, click.Option)]
-    yield "| option | what it does |\n|---|---|"
-    for option in options:
-        yield _row(option, context)
+        kind, _, examples = command.epilog.partition(": ")
+        yield f"## {kind}\n"
+        yield "\n".join(["```sh", *examples.split("; "), "```\n"])
+
+
+def _table(contexts: list[click.Context], folder: str) -> Iterator[str]:
+    yield "| command | what it does |\n|---|---|"
+    for context in contexts:
+        page = folder + _home(context).removeprefix("commands/")
+        first = _paragraphs(context.command.help or "").partition("\n\n")[0]
+        yield f"| [`{context.command_path}`]({page}) | {first.removesuffix('.')} |"
     yield ""
-    if not isinstance(command, click.Group):
-        return
-    commands = [(name, command.get_command(context, name)) for name in command.list_commands(context)]
-    # Single words come before those of two, which are mostly other names of them.
-    for name, inner in sorted(commands, key=lambda pair: isinstance(pair[1], click.Group)):
-        if inner is not None:
-            yield from _described(click.Context(inner, info_name=name, parent=context), seen)
+
+
+def _options(context: click.Context) -> Iterator[str]:
+    yield "| option | what it does |\n|---|---|"
+    for option in context.command.get_params(context):
+        if isinstance(option, click.Option):
+            yield _row(option, context)
+    yield ""
+
+
+def _contexts(context: click.Context) -> Iterator[click.Context]:
+    """Yield the commands of a group that help lists, each in a context of its own."""
+    group = context.command
+    if isinstance(group, click.Group):
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            if command is not None and not command.hidden:
+                yield click.Context(command, info_name=name, parent=context)
+
+
+def _path(context: click.Context) -> str:
+    words = context.command_path.split()[1:]
+    return f"commands/{'-'.join(words)}.md"
+
+
+def _home(context: click.Context) -> str:
+    """Return the page of what a command runs, such as that of `orlop images` for `orlop image ls`."""
+    top = context.find_root()
+    same = [other for other in _contexts(top) if other.command is context.command]
+    return _path(same[0] if same else context)
 
 
 def _row(option: click.Option, context: click.Context) -> str:
@@ -86,11 +142,16 @@ def _escaped(text: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the reference, or compare it; return the exit status."""
-    text = document()
+    """Write the pages, or compare them; return the exit status."""
+    wanted = pages()
+    there = {path.relative_to(HERE).as_posix() for path in [HERE / "commands.md", *HERE.glob("commands/*.md")]}
     if "--check" in arguments:
-        return int(not TARGET.exists() or TARGET.read_text(encoding="utf-8") != text)
-    TARGET.write_text(text, encoding="utf-8")
+        return int(there != wanted.keys() or any((HERE / name).read_text() != text for name, text in wanted.items()))
+    for name in there - wanted.keys():
+        (HERE / name).unlink()
+    for name, text in wanted.items():
+        (HERE / name).parent.mkdir(exist_ok=True)
+        (HERE / name).write_text(text)
     return 0
 
 

@@ -386,7 +386,7 @@ def _operation_id(method: str, path: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the description, or say whether it is up to date."""
+    """Write the description, or return whether it is up to date."""
     written = json.dumps(document(), indent=1, ensure_ascii=False) + "\n"
     if "--check" in arguments:
         return 0 if TARGET.read_text() == written else 1

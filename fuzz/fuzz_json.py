@@ -63,7 +63,7 @@ def _check_value(data: bytes, value: object) -> None:
         _assert(value is not None and not isinstance(value, dict), value)
     else:
         _assert({key: gojson.loads(raw) for key, raw in members.items()}.keys() == (value or {}).keys(), value)  # type: ignore[union-attr]
-    # Where Python reads text it must be the same text: of what is no UTF-8 it makes something else.
+    # Where Python reads text it must be the same text: of what is not UTF-8 it makes something else.
     if data.count(b"[") + data.count(b"{") < _DEEP:
         try:
             text = data.decode()

@@ -102,7 +102,7 @@ def _layers(database: sqlite3.Connection, root: Path) -> list[str]:
         elif sha256(content := path.read_bytes()) != digest or len(content) != row["size"]:
             found.append(f"blob {digest}: its file is damaged")
         if not any(form["blob"] == digest for form in forms):
-            found.append(f"blob {digest}: it is no layer's")
+            found.append(f"blob {digest}: no layer needs it")
     return found
 
 
@@ -133,4 +133,4 @@ def _leftovers(database: sqlite3.Connection, root: Path) -> list[str]:
     found += [f"left behind: {path}" for name in ("ingest", "trash", "leases") for path in (root / name).iterdir()]
     found += [f"lease of {row['digest']}: left behind" for row in _all(database, "SELECT digest FROM lease")]
     rest = "SELECT digest FROM manifest WHERE digest NOT IN (SELECT manifest FROM image_manifest)"
-    return found + [f"manifest {row['digest']}: it is no image's" for row in _all(database, rest)]
+    return found + [f"manifest {row['digest']}: no image needs it" for row in _all(database, rest)]

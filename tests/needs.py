@@ -66,7 +66,7 @@ def need_root() -> None:
 
 
 def need_user() -> None:
-    """Go on only as an ordinary user, whom permissions hold back; who runs the tests as root misses nothing else."""
+    """Go on only as an ordinary user, whom permissions hold back; root misses nothing else."""
     if os.geteuid() == 0:
         pytest.skip("root may read and write everything")
 

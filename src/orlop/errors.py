@@ -9,7 +9,7 @@ with, the HTTP status what a front door answers.
 |---|---|
 | 1 | anything else |
 | 2 | the command line itself is wrong |
-| 3 | what was given is no valid reference, archive, config or digest |
+| 3 | what was given is not a valid reference, archive, config or digest |
 | 4 | there is no such image, layer or content |
 | 5 | the request conflicts with what is there |
 | 6 | content is not what its digest says, or the database is damaged |
@@ -87,7 +87,7 @@ class InvalidDigest(InvalidInput):
 
 
 class InvalidReference(InvalidInput):
-    """A text that should name an image is no valid reference."""
+    """A text that should name an image is not a valid reference."""
 
     code = "INVALID_REFERENCE"
 
@@ -99,7 +99,7 @@ class InvalidTimestamp(InvalidInput):
 
 
 class InvalidPlatform(InvalidInput):
-    """A text that should name a platform is no valid one."""
+    """A text that should name a platform is not a valid one."""
 
     code = "INVALID_PLATFORM"
 
@@ -153,7 +153,7 @@ class InvalidFilter(InvalidInput):
 
 
 class InvalidInstruction(InvalidInput):
-    """A change of a config is no instruction, or not one that a config can take."""
+    """A change of a config is not an instruction, or not one that a config can take."""
 
     code = "INVALID_INSTRUCTION"
 
@@ -393,7 +393,7 @@ class WriteFailed(StorageError):
 
 
 class InvalidAddress(InvalidInput):
-    """A text that should say where a server listens is no address, or one that may not be served so."""
+    """A text that should say where a server listens is not an address, or one that may not be served so."""
 
     code = "INVALID_ADDRESS"
 

@@ -60,6 +60,12 @@ def test_every_room_is_in_the_contract_of_layers() -> None:
     assert importers("orlop.testing") <= {name for name in MODULES if name.startswith("testing/")}
 
 
+def test_the_picture_of_the_rooms_is_up_to_date() -> None:
+    script = TOP / "docs" / "generate_architecture.py"
+    done = subprocess.run([sys.executable, script, "--check"], check=False)
+    assert done.returncode == 0, f"run `python {script.relative_to(TOP)}`"
+
+
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
@@ -130,7 +136,7 @@ def joined_parts(path: Path) -> set[str]:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"os.path.join", "posixpath.join"}
     ]
     parts = [each for join in joins for argument in join.args for each in ast.walk(argument)]
-    called = {each.func for each in parts if isinstance(each, ast.Call)}  # `os.urandom(8).hex()` is no digest
+    called = {each.func for each in parts if isinstance(each, ast.Call)}  # `os.urandom(8).hex()` is not a digest
     return {
         ast.unparse(each)
         for each in parts

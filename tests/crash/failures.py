@@ -1,4 +1,4 @@
-"""Lets a command's system calls fail: ``python -m tests.crash.failures NAME…`` prints how many there were.
+"""Makes a command's system calls fail: ``python -m tests.crash.failures NAME…`` prints how many there were.
 
 One call fails once, as on a disk that hiccups, or it and all that change the disk after it, as on one that is full or
 dies. Of the calls of one kind on one kind of file the first or the last is tried, with one error, another one in

@@ -1,4 +1,4 @@
-"""Lets a second command come before each step of a first: ``python -m tests.crash.races NAME…`` counts how often.
+"""Runs a second command before each step of a first: ``python -m tests.crash.races NAME…`` counts how often.
 
 The first stands still at a step (see `calls`) while the second runs from its beginning to its end, or until it waits
 for what the first holds; then both go on. However they meet, what each ends with, what a user sees then and what lies

@@ -51,7 +51,7 @@ _report = failure.report
 
 
 def _report_strictly(error: Exception, *, debug: bool) -> int:
-    """Report an error as the command line does, and say where the library has not made it one of its own."""
+    """Report an error as the command line does, and note where the library has not made it one of its own."""
     if isinstance(error, OSError) and not isinstance(error, OrlopError):
         places = [
             f"{place.filename.rpartition('/')[2]}:{place.lineno}" for place in traceback.extract_tb(error.__traceback__)
@@ -360,7 +360,7 @@ class Stage:
 
 @contextmanager
 def staged(scenario: Scenario) -> Iterator[Stage]:
-    """Return a stage for a scenario, in memory where that is possible: what is lost with it is no loss."""
+    """Return a stage for a scenario, in memory where that is possible: what is lost with it does not matter."""
     shared = "/dev/shm"
     with tempfile.TemporaryDirectory(prefix="orlop-crash-", dir=shared if os.access(shared, os.W_OK) else None) as path:
         stage = Stage(scenario, Path(path))

@@ -104,7 +104,7 @@ for moment in range(1 + int(sys.argv[5]), 10_000, step):
     for left in place.glob(".orlop-store-*"):
         part = place / "looked at"
         shutil.copytree(left, part)
-        # Either it is no store yet, or no longer, or it is a whole one.
+        # Either it is not a store yet, or no longer, or it is a whole one.
         try:
             orlop.open(part, create=False).close()
         except errors.StoreNotFound:

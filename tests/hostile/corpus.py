@@ -321,7 +321,9 @@ REFUSED: dict[str, Case] = {
         _TAR,
         "ends",
     ),
-    "a member whose size is no number": Case(lambda: with_members(tars.header(b"x", b"99999999999\0")), _TAR, "octal"),
+    "a member whose size is not a number": Case(
+        lambda: with_members(tars.header(b"x", b"99999999999\0")), _TAR, "octal"
+    ),
     "an extended header of eight exabytes": Case(
         lambda: with_members(tars.header(b"x", tars.base256((1 << 63) - 1), kind=b"x")), _LIMIT, "extension-size"
     ),
@@ -482,7 +484,7 @@ REFUSED: dict[str, Case] = {
         lambda: with_layer(gzip.compress(BODY)[:-8] + bytes(8), BODY), errors.InvalidCompression, "gzip"
     ),
     "a layer that is compressed twice": Case(
-        lambda: with_layer(gzip.compress(bz2.compress(BODY)), BODY), _TAR, "no layer tar"
+        lambda: with_layer(gzip.compress(bz2.compress(BODY)), BODY), _TAR, "not a layer tar"
     ),
     "an archive that is compressed twice": Case(
         lambda: gzip.compress(zstd(tars.tar(tars.files(docker())))), errors.InvalidInput, ""
@@ -499,7 +501,7 @@ REFUSED: dict[str, Case] = {
     "a manifest.json in UTF-16": Case(
         lambda: docker(manifest__json=json.dumps([entry()]).encode("utf-16")), errors.OrlopError, ""
     ),
-    "a document that is no JSON": Case(lambda: docker(manifest__json=b"<xml/>"), errors.InvalidInput, ""),
+    "a document that is not JSON": Case(lambda: docker(manifest__json=b"<xml/>"), errors.InvalidInput, ""),
     "a config with something after it": Case(lambda: docker(c__json=config() + b"{}"), _IMAGE, "the end"),
     # Names of images.
     "a tag with an escape sequence": Case(
@@ -523,7 +525,7 @@ REFUSED: dict[str, Case] = {
     "a member's name with NUL in manifest.json": Case(
         lambda: docker_of(entry(Layers=["l.tar\0.txt"])), _ARCHIVE, "no such member"
     ),
-    "a member's name that is no UTF-8": Case(
+    "a member's name that is not UTF-8": Case(
         lambda: docker(manifest__json=json.dumps([entry(Layers=["?"])]).encode().replace(b"?", b"\xff\xfe")),
         _ARCHIVE,
         "no such member",
@@ -555,10 +557,10 @@ REFUSED: dict[str, Case] = {
     "a name for nothing in version 1": Case(lambda: version_1({"a": {"1": "c" * 64}}), _ARCHIVE, "not there"),
     "a name that is a path in version 1": Case(lambda: version_1({"../a": {"1": B}}), errors.InvalidReference, ""),
     "a tag that is a path in version 1": Case(lambda: version_1({"a": {"../1": B}}), errors.InvalidReference, ""),
-    "a folder whose name is no UTF-8 in version 1": Case(
+    "a folder whose name is not UTF-8 in version 1": Case(
         lambda: version_1() | {"\udcff\udcfe/json": b"{}"}, _ARCHIVE, "the layer '\\udcff"
     ),
-    "a layer that is none in version 1": Case(lambda: version_1(A_layer=b"x" * 600), _TAR, "no layer tar"),
+    "a layer that is none in version 1": Case(lambda: version_1(A_layer=b"x" * 600), _TAR, "not a layer tar"),
     "a config that is missing in version 1": Case(lambda: version_1(A_json=None), _ARCHIVE, "v1 config"),
     "a layer that is missing in version 1": Case(lambda: version_1(A_layer=None), _ARCHIVE, "the layer"),
     # Nothing to load.

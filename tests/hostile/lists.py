@@ -326,7 +326,7 @@ def star(count: int, **more: Any) -> Files:
 
 
 def braid(count: int) -> Files:
-    """A chain whose upper half gets its parents last, although each has a child: who looks for circles walks it all."""
+    """A chain whose upper half gets its parents last, although each has a child: a search for circles walks it all."""
     half = count // 2
     raws = list(many(count))
     listed = []

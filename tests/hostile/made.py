@@ -42,7 +42,7 @@ def docker_of(*entries: dict[str, Any], **changes: Any) -> Files:
 
 
 def linked(*links: bytes, without: tuple[str, ...] = (), first: bool = False, **changes: Any) -> bytes:
-    """A Docker archive with members of a tar that are no files."""
+    """A Docker archive with members of a tar that are not files."""
     rest = tars.files({name: body for name, body in docker(**changes).items() if name not in without})
     return tars.tar(*links, rest) if first else tars.tar(rest, *links)
 

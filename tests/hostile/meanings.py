@@ -148,7 +148,7 @@ def absolute_link() -> bytes:
 
 
 REFUSED: dict[str, tuple[Callable[[], Files | bytes], str]] = {
-    # manifest.json against index.json: who reads which, and what marks do not count.
+    # manifest.json against index.json: which program reads which, and what marks do not count.
     "an artifact type in the other image's manifest": (
         lambda: exchanged(manifest={"artifactType": "application/x"}),
         "another image",
@@ -195,7 +195,7 @@ REFUSED: dict[str, tuple[Callable[[], Files | bytes], str]] = {
     ),
     "a name by the second annotation only": (lambda: exchanged({REF: APP}), "another image"),
     "a name in its short form": (lambda: exchanged({REF: "app:1"}), "another image"),
-    "a name behind one that is no name": (lambda: exchanged({NAME: "ocidir://x", REF: "app:1"}), "another image"),
+    "a name behind one that is not a name": (lambda: exchanged({NAME: "ocidir://x", REF: "app:1"}), "another image"),
     "a name behind another name": (lambda: exchanged({NAME: "other:1", REF: "app:1"}), "another image"),
     "an artifact type, and no name": (lambda: exchanged({}, manifest={"artifactType": "application/x"}), "not list"),
     "an image without a name that manifest.json does not list": (unlisted_alone, "does not list"),
@@ -316,7 +316,7 @@ REFUSED: dict[str, tuple[Callable[[], Files | bytes], str]] = {
     "a tag alone twice": (lambda: two_of({REF: "1"}, {REF: "1"}), "two images"),
     "a tag alone, and as that of a name": (lambda: two_of({REF: "1"}, NAMES), "two images"),
     "a tag of a name, and alone": (lambda: two_of(NAMES, {REF: "1"}), "two images"),
-    "a text that is no name twice": (lambda: two_of({REF: "Some Text"}, {REF: "Some Text"}), "two images"),
+    "a text that is not a name, twice": (lambda: two_of({REF: "Some Text"}, {REF: "Some Text"}), "two images"),
     "a name twice in repositories, in two spellings": (
         lambda: version_1({"a": {"1": A}, "docker.io/library/a": {"1": B}}),
         "two images",

@@ -1,4 +1,4 @@
-"""Runs a command with a stream of any length on its standard input, within bounds, and says what it took."""
+"""Runs a command with a stream of any length on its standard input, within bounds, and reports what it took."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ BAIT = ("/etc/passwd", "/etc/shadow", "/etc/hostname", "/proc/self/environ", "/d
 
 
 def named(text: str) -> str:
-    """Return a path that strace has written, with its bytes that are no text as the system gives them to Python."""
+    """Return a path that strace has written, with its bytes that are not text as the system gives them to Python."""
     return os.fsdecode(text.encode("ascii", "surrogateescape").decode("unicode_escape").encode("latin-1"))
 
 

@@ -65,7 +65,7 @@ def test_a_trick_hides_nothing_that_it_does_not_name(trick: str) -> None:
     above = tars.tar(TRICKS[trick], tars.member(b"a/.wh.gone"))
     assert names(merged(BELOW, above)) >= {"a", "a/keep", "b", "b/keep", "keep"}
     assert "a/gone" not in names(merged(BELOW, above))
-    # On a layer that stays below, the whiteouts are kept as they stand, for who applies them.
+    # On a layer that stays below, the whiteouts are kept as they stand, for the program that applies them.
     assert names(merged(BELOW, above, keep_whiteouts=True)) >= {"a/keep", "b/keep", "keep"}
 
 

@@ -135,9 +135,9 @@ def test_docker_py_is_told_what_orlop_does_not_do(client):
 
 
 def test_docker_py_learns_that_an_archive_is_none(client):
-    with pytest.raises(ImageLoadError, match="no image archive"):
+    with pytest.raises(ImageLoadError, match="not an image archive"):
         client.images.load(b"junk")
-    # An answer with an error of the daemon is no archive either.
+    # An answer with an error of the daemon is not an archive either.
     with pytest.raises(ImageNotFound):
         list(client.api.get_image("nosuch"))
 

@@ -116,7 +116,7 @@ def command_of(key: str) -> str:
 
 
 def faults(key: str, theirs: Shown, ours: Shown) -> list[str]:
-    """Compare what was shown: give the lines that differ and are not listed, and those that are listed and do not."""
+    """Compare what was shown: return the lines that differ and are not listed, and those that are listed and do not."""
     patterns = differences().get(key, [])
     one, other = theirs.lines(), ours.lines()
     differing = [*(f"- {line}" for line in (one - other)), *(f"+ {line}" for line in (other - one))]

@@ -80,7 +80,7 @@ COLUMNS = {
 
 
 def anything(root: Path, chance: Random) -> str:
-    """Damage anything, and say what."""
+    """Damage anything, and return what it was."""
     what = chance.choice(["row", "row", "row", "file", "file", "swap", "mode", "kind"])
     if what == "row":
         return any_row(root, chance)

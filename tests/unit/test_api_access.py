@@ -124,7 +124,7 @@ def test_a_socket_in_use_and_a_file_are_left_alone(tmp_path):
         Listener(Address("unix", str(path)))
     first.close()
     path.write_text("precious")
-    with pytest.raises(errors.ListenFailed, match="no socket"):
+    with pytest.raises(errors.ListenFailed, match="not a socket"):
         Listener(Address("unix", str(path)))
     assert path.read_text() == "precious"
 
@@ -385,7 +385,7 @@ def test_a_client_that_takes_nothing_is_given_up(images, tmp_path):
         assert "orlop_http_requests_active 1\n" in metrics
 
 
-# What is no proper HTTP.
+# What is not proper HTTP.
 
 
 def raw(path: Path | str, content: bytes) -> bytes:

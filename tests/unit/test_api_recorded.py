@@ -128,7 +128,7 @@ def answer_of(file: Path) -> tuple[int, str]:
 def replayed(
     asked: Engine, exchange: tuple[str, str, int, str], body: str | None = None, *, by: str = "Id"
 ) -> set[Difference]:
-    """Ask what a daemon was asked, and say in what the answers differ."""
+    """Ask what a daemon was asked, and return how the answers differ."""
     method, url, status, text = exchange
     own_status, own = asked.answer(method, url, body)
     found = set() if own_status == status else {"status"}

@@ -318,7 +318,7 @@ def test_events_end_for_a_client_that_closes_its_half(line):
 
 
 def test_close_notify_closes_a_half_too(images, tmp_path):
-    """`SSLObject` can do what Python's sockets cannot: say the end, and read on."""
+    """`SSLObject` can do what Python's sockets cannot: close the writing half, and read on."""
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=localhost"]
     files = ["-keyout", "key.pem", "-out", "cert.pem"]
     subprocess.run([need("openssl"), "req", "-x509", *key, *files], cwd=tmp_path, check=True, capture_output=True)

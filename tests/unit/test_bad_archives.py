@@ -98,7 +98,7 @@ def changed(**files: bytes) -> bytes:
 
 BAD: dict[str, tuple[Callable[[], bytes], type[orlop.OrlopError], str]] = {
     "empty": (lambda: b"", errors.InvalidArchive, "empty"),
-    "junk": (lambda: b"junk\n", errors.InvalidTar, "no image archive"),
+    "junk": (lambda: b"junk\n", errors.InvalidTar, "not an image archive"),
     "long junk": (lambda: bytes(range(1, 256)) * 100, errors.InvalidTar, "checksum"),
     "cut in a header": (lambda: packed(good())[:1100], errors.InvalidTar, "ends"),
     "cut in a layer": (lambda: packed(good())[: -(10240 - 512 * 8)][: 512 * 7], errors.InvalidInput, ""),
@@ -107,8 +107,8 @@ BAD: dict[str, tuple[Callable[[], bytes], type[orlop.OrlopError], str]] = {
     "no manifest": (lambda: without("manifest.json"), errors.InvalidArchive, "manifest.json"),
     "no config": (lambda: without("config.json"), errors.InvalidArchive, "'config.json'"),
     "no layer": (lambda: without("layer.tar"), errors.InvalidArchive, "'layer.tar'"),
-    "manifest null": (lambda: changed(manifest_json=b"null"), errors.InvalidArchive, "no list"),
-    "manifest object": (lambda: changed(manifest_json=b"{}"), errors.InvalidArchive, "no list"),
+    "manifest null": (lambda: changed(manifest_json=b"null"), errors.InvalidArchive, "not a list"),
+    "manifest object": (lambda: changed(manifest_json=b"{}"), errors.InvalidArchive, "not a list"),
     "manifest empty list": (lambda: changed(manifest_json=b"[]"), errors.InvalidArchive, "no image"),
     "manifest of numbers": (lambda: changed(manifest_json=b"[1]"), errors.InvalidArchive, "entry 0"),
     "manifest no JSON": (lambda: changed(manifest_json=b"[{"), errors.InvalidJSON, ""),

@@ -250,7 +250,7 @@ BAD: dict[str, tuple[Callable[[], Files], type[orlop.OrlopError], str]] = {
     "only an artifact": (artifact, errors.InvalidArchive, "helm"),
     "only an attestation": (attestation_alone, errors.InvalidManifest, "'application/vnd.in-toto+json'"),
     "index no JSON": (lambda: good().files | {"index.json": b"{"}, errors.InvalidManifest, ""),
-    "index a list": (lambda: good().files | {"index.json": b"[]"}, errors.InvalidManifest, "no object"),
+    "index a list": (lambda: good().files | {"index.json": b"[]"}, errors.InvalidManifest, "not an object"),
     "index a manifest": (
         lambda: good().files | {"index.json": b'{"schemaVersion":2,"layers":[]}'},
         errors.InvalidManifest,
@@ -299,7 +299,7 @@ BAD: dict[str, tuple[Callable[[], Files], type[orlop.OrlopError], str]] = {
     ),
     "version 1 without a config": (lambda: version_1(A_json=b"-"), errors.InvalidArchive, "v1 config"),
     "version 1 without a layer": (lambda: version_1(A_layer=b"-"), errors.InvalidArchive, "the layer"),
-    "version 1 with a bad layer": (lambda: version_1(B_layer=b"x" * 2000), errors.InvalidTar, "no layer tar"),
+    "version 1 with a bad layer": (lambda: version_1(B_layer=b"x" * 2000), errors.InvalidTar, "not a layer tar"),
     "version 1 with a bad config": (lambda: version_1(B_json=b"[]"), errors.InvalidImage, ""),
     "version 1 with parents in a circle": (
         lambda: version_1(A_json=json.dumps({"parent": B}).encode()),
@@ -331,15 +331,15 @@ BAD: dict[str, tuple[Callable[[], Files], type[orlop.OrlopError], str]] = {
         errors.InvalidReference,
         "tag",
     ),
-    "version 1 with names that are no object": (
+    "version 1 with names that are not an object": (
         lambda: version_1(repositories=b"[1]"),
         errors.InvalidArchive,
-        "no object",
+        "not an object",
     ),
-    "version 1 with tags that are no object": (
+    "version 1 with tags that are not an object": (
         lambda: version_1(repositories=b'{"a":1}'),
         errors.InvalidArchive,
-        "no object",
+        "not an object",
     ),
     "nothing that is known": (lambda: {"README": b"hello"}, errors.InvalidArchive, "neither"),
 }
@@ -423,7 +423,7 @@ def test_a_file_that_is_swapped_for_a_link_is_not_followed(tmp_path):
 def test_a_directory_that_is_no_layout_is_left_alone(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_bytes(b"x")
-    with orlop.open(tmp_path / "root") as images, pytest.raises(errors.InvalidArchive, match="no image layout"):
+    with orlop.open(tmp_path / "root") as images, pytest.raises(errors.InvalidArchive, match="not an image layout"):
         images.load(tmp_path / "folder")
 
 

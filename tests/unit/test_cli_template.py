@@ -62,7 +62,7 @@ def test_what_docker_prints_is_printed(case: dict[str, Any], documents: Mapping[
         ("{{.A ? .B}}", r"character 6\): '\?' is outside the subset"),
         ("{{range .A}}{{break}}{{end}}", "'break' is outside the subset"),
         ('{{"\\q"}}', "the escape"),
-        ("{{09}}", "09 is no number"),
+        ("{{09}}", "09 is not a number"),
         ('{{"a""b"}}', "a space is missing"),
         ("{{.A |}}", "a value or a function is missing"),
         ("{{end .A}}", "{{end}} ends or divides"),

@@ -75,7 +75,7 @@ def test_a_filter_that_is_none_is_status_3(loaded: Callable[..., Result]) -> Non
     result = loaded("images", "--filter", "foo=bar")
     assert (result.status, result.out) == (3, "")
     assert result.err == (
-        "Error: 'foo=bar' is no filter; filters are NAME=VALUE, where NAME is one of before, dangling, label,"
+        "Error: 'foo=bar' is not a filter; filters are NAME=VALUE, where NAME is one of before, dangling, label,"
         " reference, since, until\n"
     )
 

@@ -1,4 +1,4 @@
-"""Rows that are damaged: who reads deletes nothing, and nothing is removed, copied or backed up because of them."""
+"""Rows that are damaged: a reader deletes nothing, and nothing is removed, copied or backed up because of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`./dev`, the one script that a newcomer runs: it works from anywhere, and says in a sentence what is missing."""
+"""`./dev`, the one script that a newcomer runs: it works from anywhere, and names in a sentence what is missing."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +13,8 @@ import pytest
 
 import orlop
 
-API: Final = Path(__file__).parents[2] / "docs" / "api"
+DOCS: Final = Path(__file__).parents[2] / "docs"
+API: Final = DOCS / "api"
 TEXT: Final = "\n".join(path.read_text() for path in sorted(API.glob("*.md")))
 MODULES: Final = sorted(set(re.findall(r"^\.\. automodule:: (\S+)$", TEXT, flags=re.MULTILINE)))
 
@@ -27,3 +30,19 @@ def test_every_public_name_of_orlop_is_in_the_reference(name: str) -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_in_the_reference_is_there(name: str) -> None:
     assert importlib.import_module(name).__doc__
+
+
+def test_pictures_show_what_the_commands_print() -> None:
+    script = DOCS / "generate_pictures.py"
+    done = subprocess.run([sys.executable, script, "--check"], check=False, timeout=300)
+    assert done.returncode == 0, f"run `python docs/{script.name}`"
+    named = {name for path in DOCS.rglob("*.md") for name in re.findall(r"pictures/(\w+\.svg)", path.read_text())}
+    assert {path.name for path in (DOCS / "pictures").iterdir()} == named
+
+
+def test_the_site_fetches_nothing_from_elsewhere() -> None:
+    own = [*DOCS.glob("_static/*"), *DOCS.glob("pictures/*.svg"), DOCS / "architecture.svg"]
+    assert len(own) > 5
+    for path in own:
+        addresses = re.findall(r"https?://[^\s\"')]+", path.read_text())
+        assert {*addresses} <= {"http://www.w3.org/2000/svg"}, path

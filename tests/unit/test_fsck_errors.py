@@ -1,4 +1,4 @@
-"""Errors while a store is looked through or repaired: what is not the fault of a file is no damage, and is told."""
+"""Errors while a store is looked through or repaired: what is not the fault of a file is not damage, and is told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The README's table of Go names is complete, and leads to what is there."""
+"""The table of Go names in docs/go-package.md is complete, and leads to what is there."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Entry:
 
 
 def rows() -> list[tuple[str, str]]:
-    text = (TOP / "README.md").read_text()
+    text = (TOP / "docs" / "go-package.md").read_text()
     start = text.index("| Go | orlop |")
-    lines = text[start : text.index("\n\n", start)].splitlines()[2:]
+    lines = text[start:].rstrip().splitlines()[2:]
     found = []
     for line in lines:
         left, right = (cell.strip() for cell in line.strip("|").split(" | "))
@@ -67,7 +67,9 @@ def entries() -> Iterator[Entry]:
         for label, path, name in re.findall(r"\[`([^`]+)`\]\(([^)]+)\)|`([^`]+)`", right):
             if path:
                 module = f"orlop.{label}"
-                assert (TOP / path).resolve() == TOP / "src" / Path(*module.split(".")).with_suffix(".py"), label
+                assert (TOP / "docs" / path).resolve() == TOP / "src" / Path(*module.split(".")).with_suffix(".py"), (
+                    label
+                )
             else:
                 yield Entry(module, name)
 

@@ -263,12 +263,12 @@ def test_the_command_line_sets_limits_for_everything_that_reads_an_archive(tmp_p
     [
         ("members", "'members' sets none of the limits members, name-length,"),
         ("member=1", "sets none of the limits"),
-        ("members=", "'' is no value for members: give a number, or none"),
-        ("members=1k", "'1k' is no value"),
-        ("members=-1", "'-1' is no value"),
-        ("members=1_0", "no value"),
+        ("members=", "'' is not a value for members: give a number, or none"),
+        ("members=1k", "'1k' is not a value"),
+        ("members=-1", "'-1' is not a value"),
+        ("members=1_0", "not a value"),
         ("config-size=x", "give a number of bytes, such as 64m, or none"),
-        ("config-size=1e3", "no value"),
+        ("config-size=1e3", "not a value"),
     ],
 )
 def test_what_is_no_limit_is_an_error_of_usage(said, saved: str, value: str, words: str) -> None:

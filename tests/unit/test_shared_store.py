@@ -121,7 +121,7 @@ def test_nobody_else_gets_in(place):
 def test_both_work_while_the_other_has_the_store_open(place):
     root = place / "root"
     run(ONE, root, f"Store(root, group={GROUP}).close()")
-    # Root is no member of the group.
+    # Root is not a member of the group.
     with Store(root, allow_foreign=True) as store:
         store.leases.name()
         script = (

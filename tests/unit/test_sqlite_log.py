@@ -1,4 +1,4 @@
-"""A log that is cut is known before SQLite opens it; what a crash or a failed commit leaves is no cut."""
+"""A log that is cut is known before SQLite opens it; what a crash or a failed commit leaves is not a cut."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_each_byte_that_is_flipped_before_the_last_transactions_is_known_without
     commits = [frame for frame in range(1, log.committed + 1) if log.commits(frame)]
     assert len(commits) >= 3
     end = 32 + commits[-2] * (24 + log.page)
-    # What SQLite does not read it does not miss: a count of checkpoints, and half of a size that is no power of two.
+    # What SQLite does not read it does not miss: a count of checkpoints, and half of a size that is not a power of two.
     for at in range(0, end, 1009):
         content = bytearray(log.data)
         content[at] ^= 1 << at % 8

@@ -50,8 +50,8 @@ NEVER: Final = {
     "urllib",
     "zlib",
 }
-# How many modules a command may import: orlop's own, and those that come with Python. Who needs one more in a command
-# that lists, raises its bound here; who finds that it need not be, lowers it.
+# How many modules a command may import: orlop's own, and those that come with Python. To import one more in a
+# command that lists, raise its bound here; lower it when one is no longer needed.
 BOUNDS: Final = {
     "--version": (8, 2),
     "images": (81, 60),

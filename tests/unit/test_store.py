@@ -752,7 +752,7 @@ class TestRoots:
 
     def test_a_file_is_no_root(self, tmp_path):
         (tmp_path / "file").touch()
-        with pytest.raises(errors.StoreDamaged, match="no directory"):
+        with pytest.raises(errors.StoreDamaged, match="not a directory"):
             orlop.open(tmp_path / "file")
 
     @pytest.mark.parametrize("root", ["/dev/null/x", "x" * 300, "/proc/x/y"])

@@ -1,4 +1,4 @@
-"""Errors of the system that were once lost: each is told, and what it left undone is done by who tries again."""
+"""Errors of the system that were once lost: each is told, and what it left undone is done by the next try."""
 
 from __future__ import annotations
 

@@ -209,8 +209,8 @@ def test_sizes_are_read_in_every_form(raw: bytes, value: int) -> None:
     "raw", [b"0000000001_\0", b"0000000008\0\0", b"       1 7\0\0", b"+0000000001\0", b"0x000000001\0"]
 )
 def test_what_is_no_number_is_refused(raw: bytes) -> None:
-    refused(header(size=raw), "size is no octal number")
-    refused(header(at136=raw), "time is no octal number")
+    refused(header(size=raw), "size is not an octal number")
+    refused(header(at136=raw), "time is not an octal number")
 
 
 @pytest.mark.parametrize("raw", [b"\xff" * 12, b"\xff\xff\xff\xff" + bytes(8)])

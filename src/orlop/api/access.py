@@ -37,7 +37,7 @@ class Policy:
         Raises:
             RequestRefused, Unauthorized: it may not. InvalidInput: it does not say which host it is for.
         """
-        # Browsers send these, the clients of the API never do: whatever a page wants here, it is no good.
+        # Browsers send these, the clients of the API never do: whatever a page wants here is refused.
         if "origin" in headers or headers.get("sec-fetch-site", _FROM_NOWHERE) != _FROM_NOWHERE:
             raise RequestRefused("requests of web pages are not answered")
         # Clients of HTTP/1.0 may name no host; browsers always do.

@@ -161,7 +161,7 @@ class Exchange:
                 self._line.abort()
 
     async def receive(self) -> Message:
-        """Return the next part of the body, or that there will be no more of anything.
+        """Return the next part of the body, or that nothing more will come.
 
         Raises:
             RequestAborted: the client was too slow.

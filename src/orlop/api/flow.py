@@ -1,7 +1,7 @@
 """Bytes between the event loop and threads: a body that a thread reads, and one that a thread writes.
 
 Store and archives work in threads and block; connections live in the event loop and must not. Both kinds of flow hold a
-few mebibytes at most: who is ahead waits for the other. Either side may give up, and the other learns of it.
+few mebibytes at most: the side that is ahead waits for the other. Either side may give up, and the other learns of it.
 """
 
 from __future__ import annotations

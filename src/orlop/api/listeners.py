@@ -53,7 +53,7 @@ class Address:
             return cls(kind, rest)
         if kind == "tcp" and separator:
             return cls(kind, *_host_and_port(text, rest.rstrip("/")))
-        raise InvalidAddress(f"{text!r} is no address; give unix:///path, tcp://host:port or fd://")
+        raise InvalidAddress(f"{text!r} is not an address; give unix:///path, tcp://host:port or fd://")
 
     @property
     def is_local(self) -> bool:
@@ -182,7 +182,7 @@ def _remove_stale(address: Address) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(state.st_mode):
-        raise ListenFailed(f"cannot listen on {address}: there is a file that is no socket; move it away")
+        raise ListenFailed(f"cannot listen on {address}: a file that is not a socket is in the way; move it away")
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(_PATIENCE)
         try:

@@ -77,7 +77,7 @@ class Lobby:
         return True
 
     def ask(self, guest: Guest) -> None:
-        """Note that a connection has asked for something; who leaves too much of its answers must make room."""
+        """Note a request of a connection; one that leaves too much of its answers unread must make room."""
         self._asking[guest] = None
         self.work(guest)
         if sum(one.owed() for one in self._asking) > _MOST_OWED:

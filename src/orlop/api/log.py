@@ -16,7 +16,7 @@ class AccessLog:
     """Writes a line for each request to a stream, as ``time client "method target" status received sent seconds``.
 
     Targets are written in the ASCII of URLs, so that no line can hold a character of control. A stream that takes no
-    more is no reason to answer no more: that lines are lost is told once, until one is written again.
+    more does not stop the answers: the loss of lines is reported once, until a line is written again.
     """
 
     def __init__(self, stream: TextIO) -> None:

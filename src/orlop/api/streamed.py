@@ -117,7 +117,7 @@ class Streamed(Response):
     def _run(self, download: Download, upload: Upload) -> None:
         try:
             self._work(download, upload)
-        except BaseException as error:  # noqa: BLE001 - told to who sends
+        except BaseException as error:  # noqa: BLE001 - told to the sender
             download.fail(error)
         else:
             download.end()

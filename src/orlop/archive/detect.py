@@ -42,7 +42,8 @@ def open_members(
         scratch: makes a file for what may wait on the disk; without it nothing is written.
 
     Raises:
-        NotFound, PermissionDenied, ReadFailed: the path cannot be read. InvalidArchive: what it holds is no archive.
+        NotFound, PermissionDenied, ReadFailed: the path cannot be read. InvalidArchive: what it holds is not an
+        archive.
         LimitExceeded: it asks for too much.
     """
     check_file(source, "an archive")
@@ -130,7 +131,7 @@ def _check_prefix(prefix: bytes, name: str) -> None:
         msg = f"{name} is empty; give an image archive, such as docker save writes"
         raise InvalidArchive(msg)
     if detect(prefix) is Compression.NONE and len(prefix) < _PREFIX:
-        msg = f"{name} is no image archive: it is neither a tar nor compressed"
+        msg = f"{name} is not an image archive: it is neither a tar nor compressed"
         raise InvalidTar(msg)
 
 

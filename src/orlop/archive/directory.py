@@ -49,10 +49,10 @@ class DirectoryMembers(Members[L]):
             raise
 
     def _check_entrance(self) -> None:
-        """Look at nothing else in a directory that is no layout, which may be large. Raises `InvalidArchive`."""
+        """Look at nothing else in a directory that is not a layout, which may be large. Raises `InvalidArchive`."""
         if not any(self._is_there(name) for name in _ENTRANCES):
             entrances = f"{', '.join(_ENTRANCES[:-1])} nor {_ENTRANCES[-1]}"
-            msg = f"{self._path} is a directory, but no image layout: it has neither {entrances}"
+            msg = f"{self._path} is a directory, but not an image layout: it has neither {entrances}"
             raise InvalidArchive(msg)
 
     def _is_there(self, name: str) -> bool:
@@ -125,7 +125,7 @@ class DirectoryMembers(Members[L]):
             descriptor = self._open_below(key, _FILE)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                msg = f"{path} is no file any more; the directory has changed while it was read"
+                msg = f"{path} is no longer a file; the directory has changed while it was read"
                 raise InvalidArchive(msg)
             yield self.meter.counted(Window(descriptor, 0, None))
         finally:

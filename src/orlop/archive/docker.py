@@ -114,13 +114,13 @@ def _check_circles(parents: dict[ImageID, ImageID]) -> None:
 
 def _read_manifest(members: Members[L]) -> list[OfferedImage]:
     if not members.has("manifest.json"):
-        msg = "this is no Docker image archive: it has no manifest.json; give one that docker save wrote"
+        msg = "this is not a Docker image archive: it has no manifest.json; give one that docker save wrote"
         raise InvalidArchive(msg)
     entries = gojson.loads(
         members.document("manifest.json", what="the document"), allow_trailing=True, keys=gojson.Keys.FOLDED
     )
     if not isinstance(entries, list):
-        msg = "the archive's manifest.json is no list of images; the archive is refused"
+        msg = "the archive's manifest.json is not a list of images; the archive is refused"
         raise InvalidArchive(msg)
     if not entries:
         msg = "the archive's manifest.json names no image; there is nothing to load"
@@ -171,7 +171,7 @@ class _Configs:
 
 def _fields(entry: object, number: int) -> dict[str, object]:
     if not isinstance(entry, dict):
-        msg = f"entry {number} of the archive's manifest.json is no object; the archive is refused"
+        msg = f"entry {number} of the archive's manifest.json is not an object; the archive is refused"
         raise InvalidArchive(msg)
     return gojson.folded(entry)
 

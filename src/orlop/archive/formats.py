@@ -65,7 +65,7 @@ def reader_of(members: Members[L]) -> Reader:
 
         return read_legacy
     msg = (
-        "this is no image archive: it has neither manifest.json nor index.json nor repositories; give one that docker,"
+        "this is not an image archive: it has neither manifest.json nor index.json nor repositories; give one that docker,"
         " podman, skopeo or buildah saved"
     )
     raise InvalidArchive(msg)

@@ -97,13 +97,13 @@ def _read_repositories(members: Members[L], images: dict[str, OfferedImage]) -> 
         members.document("repositories", what="the document"), allow_trailing=True, keys=gojson.Keys.ONCE
     )
     if not isinstance(document, dict):
-        msg = "the archive's repositories is no object; the archive is refused"
+        msg = "the archive's repositories is not an object; the archive is refused"
         raise InvalidArchive(msg)
     references: dict[str, list[Reference]] = {}
     owners: dict[Reference, str] = {}
     for name, tags in document.items():
         if not isinstance(tags, dict):
-            msg = f"the tags of {name!r} in the archive's repositories are no object; the archive is refused"
+            msg = f"the tags of {name!r} in the archive's repositories are not an object; the archive is refused"
             raise InvalidArchive(msg)
         repository = Reference.parse(name)
         for tag, folder in tags.items():

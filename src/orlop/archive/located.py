@@ -46,7 +46,7 @@ class LocatedMembers(Members[L]):
         left, right = self._content(one), self._content(other)
         for start in range(0, one.size, CHUNK):
             size = min(CHUNK, one.size - start)
-            # Of a sparse member there may be no end.
+            # A sparse member may have no end.
             self.meter.unpacked(size)
             if _read_all(left, size) != _read_all(right, size):
                 return False

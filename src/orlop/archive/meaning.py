@@ -4,7 +4,7 @@ Theory of operation. What is in an archive depends on who reads it:
 
 - Docker with graph drivers reads ``manifest.json`` alone. Of a name that stands in two entries the last one counts.
 - Docker with containerd storage reads ``index.json``, whatever it leads to; ``manifest.json`` counts only where there
-  is no OCI layout. The last entry of a name counts. The name is ``io.containerd.image.name``, else the text of
+  is not an OCI layout. The last entry of a name counts. The name is ``io.containerd.image.name``, else the text of
   ``org.opencontainers.image.ref.name`` as it stands.
 - skopeo and podman read either, as they are told or as they try. In ``index.json`` the first entry whose
   ``org.opencontainers.image.ref.name`` is the name counts, and in ``manifest.json`` the first entry with the name.

@@ -69,8 +69,8 @@ def member_key(name: str, limits: Limits) -> str:
 class Member(Generic[L]):
     """One entry of the table: a link's ``target`` is a key; of a file, one of the others says where its bytes are.
 
-    A document is there as ``data``; what is ``held`` is no document, and small. Of a ``sparse`` one ``stored`` says how
-    many bytes are there without its holes. Of one that is gone, as it is not a layer (``failure``), ``is_tar_like``
+    A document is there as ``data``; what is ``held`` is not a document, and small. Of a ``sparse`` one ``stored`` says
+    how many bytes are there without its holes. Of one that is gone, as it is not a layer (``failure``), ``is_tar_like``
     keeps what its first bytes looked like.
     """
 
@@ -173,7 +173,7 @@ class Members(ABC, Generic[L]):
             check: called now and then; what it raises ends the work.
 
         Raises:
-            InvalidArchive: it is not there. InvalidTar, InvalidCompression: it is no layer.
+            InvalidArchive: it is not there. InvalidTar, InvalidCompression: it is not a layer.
         """
         member = self._required(name, "the layer")
         if member.failure is not None:

@@ -157,8 +157,8 @@ class Archive:
             limits: what the archive may ask for.
 
         Raises:
-            InvalidInput: this is no archive, or incomplete, contradictory or beyond a limit. IntegrityError: a document
-                is not what its digest says. PlatformNotFound: it holds no image for the platform. NotFound,
+            InvalidInput: this is not an archive, or incomplete, contradictory or beyond a limit. IntegrityError: a
+                document is not what its digest says. PlatformNotFound: it holds no image for the platform. NotFound,
                 StorageError: it cannot be read.
         """
         choice = chosen(platform)

@@ -57,7 +57,7 @@ class StreamedMembers(Members[L]):
                     self._add(entry.name, member, partial(_equal, member))
             self._check_places()
             # What follows the end of an archive is read, so that who writes it does not meet a closed pipe. What has
-            # no member is no archive, and may never end.
+            # no member is not an archive, and may never end.
             while self._table and source.read(CHUNK):
                 pass
         except BaseException:
@@ -129,7 +129,7 @@ class StreamedMembers(Members[L]):
 
     def _read(self, member: Member[L], key: str) -> bytes:
         if member.data is None:
-            msg = f"the archive's document {key!r} is no JSON; it is refused"
+            msg = f"the archive's document {key!r} is not JSON; it is refused"
             raise InvalidArchive(msg)
         return member.data
 

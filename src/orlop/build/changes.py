@@ -105,7 +105,7 @@ def apply_changes(config: ContainerConfig, changes: Sequence[str]) -> ContainerC
         apply = _WORDS.get(change.word)
         if apply is None:
             known = ", ".join(sorted(_WORDS))
-            msg = f"{change.word[:32]} is no instruction that changes a config; there are {known}"
+            msg = f"{change.word[:32]} is not an instruction that changes a config; there are {known}"
             raise InvalidInstruction(msg)
         if change.flags and change.word != "HEALTHCHECK":
             _refuse(change, f"there is no flag --{change.flags[0][0]}")
@@ -239,7 +239,7 @@ def _ports(change: _Change, spec: str) -> Iterator[str]:
     numbers, _, protocol = spec.partition("/")
     protocol = protocol.lower() or "tcp"
     if protocol not in _PROTOCOLS:
-        _refuse(change, f"{protocol!r} is no protocol; there are tcp, udp and sctp")
+        _refuse(change, f"{protocol!r} is not a protocol; there are tcp, udp and sctp")
     *outside, inside = numbers.rsplit(":", 2)
     first, last = _port_range(change, inside)
     if outside and outside[-1]:
@@ -253,7 +253,7 @@ def _port_range(change: _Change, text: str) -> tuple[int, int]:
     found = _PORTS.fullmatch(text)
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
     if not first <= last <= _MAX_PORT:
-        _refuse(change, f"{text!r} is no port or range of ports, such as 80 or 8000-8010")
+        _refuse(change, f"{text!r} is not a port or range of ports, such as 80 or 8000-8010")
     return first, last
 
 
@@ -295,7 +295,7 @@ def _stop_signal(draft: _Draft, change: _Change) -> None:
         found = _SIGNAL.fullmatch(name.upper())
         known = found is not None and (found[1].startswith("RTM") or _is_signal(found[1]))
     if not known:
-        _refuse(change, f"{name!r} is no signal, such as SIGTERM or 15")
+        _refuse(change, f"{name!r} is not a signal, such as SIGTERM or 15")
     draft.set(stop_signal=name)
 
 

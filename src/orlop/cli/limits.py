@@ -20,15 +20,15 @@ _NAMES: Final = {option_of(field.name): field.name for field in fields(Limits)}
 
 
 def limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a command that reads archives ``--limit``, which changes the session's limits."""
+    """Add ``--limit`` to a command that reads archives, which changes the session's limits."""
     defaults = ", ".join(f"{option}={_shown(name)}" for option, name in _NAMES.items())
-    text = f"Let it ask for more, or less. Sizes are such as 64m or 500MB; none lifts a limit. Default: {defaults}."
+    text = f"Change a limit on the archive. A size is such as 64m or 500MB; none means unlimited. Default: {defaults}."
     return _option(text)(command)
 
 
 def archive_limit_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a command that may look into an archive ``--limit``, which changes the session's limits."""
-    return _option("What the archive may ask for, see `orlop load --help`.")(command)
+    """Add ``--limit`` to a command that may look into an archive, which changes the session's limits."""
+    return _option("Change a limit on the archive; see `orlop load --help`.")(command)
 
 
 def _option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -63,14 +63,14 @@ def _read_limits(values: tuple[str, ...]) -> Limits:
         number = read_number(text, is_size=name in SIZES)
         if number is None:
             expected = "a number of bytes, such as 64m" if name in SIZES else "a number"
-            msg = f"{text!r} is no value for {option}: give {expected}, or {_NONE}"
+            msg = f"{text!r} is not a value for {option}: give {expected}, or {_NONE}"
             raise WrongUsage(msg)
         changes[name] = number
     return Limits(**changes)
 
 
 def read_number(text: str, *, is_size: bool) -> int | None:
-    """Read the value of a limit, a number of bytes or another; gives nothing where it is no valid one."""
+    """Return the value of a limit, a number of bytes or of something else; None if it is not valid."""
     if text == _NONE:
         return Limits.UNLIMITED
     if not is_size:

@@ -56,26 +56,26 @@ def _read_root(text: str) -> str:
     envvar="ORLOP_ROOT",
     read=_read_root,
     into="root",
-    help="Where the images are kept. Default: $ORLOP_ROOT, else a directory of your own, such as ~/.local/share/orlop.",
+    help="Keep images in this directory. Default: $ORLOP_ROOT, or your data directory, such as ~/.local/share/orlop.",
 )
 @option(
     "--allow-network-fs",
     is_flag=True,
     envvar="ORLOP_ALLOW_NETWORK_FS",
     into="allow_network",
-    help="Write on network and FUSE file systems too: safe if one machine at a time uses the store.",
+    help="Write to network and FUSE file systems too. Safe if only one machine at a time uses the store.",
 )
 @option(
     "--allow-foreign-owner",
     is_flag=True,
     into="allow_foreign",
-    help="Write also to a store that another user owns, or in which everybody may write; see $ORLOP_SAFE_DIRECTORY.",
+    help="Write to a store that another user owns or anyone can write to. See also $ORLOP_SAFE_DIRECTORY.",
 )
-@option("--debug", is_flag=True, into="debug", help="Log to the standard error, and show tracebacks of errors.")
+@option("--debug", is_flag=True, into="debug", help="Log to standard error and show tracebacks.")
 def orlop(session: Session) -> None:
-    """Keep container images without a daemon, by the words of docker.
+    """Store and manage container images without a daemon, with docker's commands.
 
-    Wherever a NAME is asked for it is a reference (alpine, user/app:1.0), an image ID, or the first digits of one.
+    NAME is an image reference (alpine, user/app:1.0), an image ID, or the first characters of one.
     """
     del session
 

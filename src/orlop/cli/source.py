@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def archive_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a command ``--archive``, which names an archive to look into instead of the store, and its limits."""
-    return option("--archive", metavar="FILE", help="Look into this archive instead; no store is needed.")(
+    """Add ``--archive`` to a command, which names an archive to look into instead of the store, and its limits."""
+    return option("--archive", metavar="FILE", help="Read this archive instead of the store.")(
         archive_limit_option(command)
     )
 
 
 def platform_option(help_: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return what gives a command ``--platform``, a platform or None."""
+    """Return a decorator that adds ``--platform`` to a command: a platform or None."""
     return option("--platform", read=_read_platform, metavar="OS/ARCH", help=help_, shell_complete=complete_platforms)
 
 

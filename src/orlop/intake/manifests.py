@@ -116,7 +116,7 @@ class ManifestReader:
         """Return what a descriptor names, or nothing where its type is not known or it may be absent and is.
 
         Raises:
-            InvalidInput: it is absent, or indexes lie too deep in one another. InvalidManifest: it is no manifest, or
+            InvalidInput: it is absent, or indexes lie too deep in one another. InvalidManifest: it is not a manifest, or
                 not of the kind that the descriptor says. DigestMismatch, SizeMismatch: it is not what that says.
         """
         return self._node(descriptor, 0)
@@ -221,7 +221,7 @@ class ManifestReader:
         """
         document = node.document
         if isinstance(document, Index):
-            msg = "an index is no image"
+            msg = "an index is not an image"
             raise TypeError(msg)
         image = self._config(document.config)
         check_layers(image, len(document.layers), self.words)

@@ -142,7 +142,7 @@ def refused(error: InvalidInput, what: str, name: str) -> InvalidInput:
     what = f"{what} {name if len(name) < _SHOWN else name[:_SHOWN] + '…'!r}"
     if isinstance(error, LimitExceeded):
         return LimitExceeded(f"{what} asks for too much: {error}")
-    return type(error)(f"{what} is no layer tar: {error}")
+    return type(error)(f"{what} is not a layer tar: {error}")
 
 
 def _one_at_a_time(progress: Progress) -> Progress:

@@ -192,7 +192,7 @@ def object_of(members: Mapping[str, bytes], write_key: Callable[[str], str] = qu
 
 
 def fold(key: str) -> str:
-    """Return the form in which keys are compared with case folded: U+017F is an s, U+212A a k, U+0130 is no i."""
+    """Return the form in which keys are compared with case folded: U+017F is an s, U+212A a k, U+0130 is not an i."""
     return key.lower().replace("\u017f", "s")
 
 

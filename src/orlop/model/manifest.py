@@ -140,7 +140,7 @@ class _Members:
     def __init__(self, value: object, where: str) -> None:
         """Take a plain value, which must be an object, and its place in the document."""
         if not isinstance(value, dict):
-            raise InvalidManifest(f"invalid manifest: {where} is no object")
+            raise InvalidManifest(f"invalid manifest: {where} is not an object")
         self._members = gojson.folded(value)
         self._where = where
 

@@ -57,7 +57,7 @@ class Platform:
             return cls(word, default.architecture, default.variant)
         if not _PROCESSOR.fullmatch(word):
             raise InvalidPlatform(
-                f"{word!r} is no operating system and no processor; give both, as OS/ARCHITECTURE[/VARIANT]"
+                f"{word!r} is neither an operating system nor a processor; give both, as OS/ARCHITECTURE[/VARIANT]"
             )
         return cls(default.os, word, default.variant if word == default.architecture else "")
 

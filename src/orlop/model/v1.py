@@ -152,7 +152,7 @@ def v1_layers(image: Image, dialect: Dialect = Dialect.REFERENCE) -> tuple[V1Lay
 
 
 def _is_older(version: str, than: tuple[int, ...]) -> bool:
-    """Compare versions part by part as an engine does: what is no integer or not there counts 0."""
+    """Compare versions part by part as an engine does: what is not an integer or not there counts 0."""
     parts = tuple(map(_integer, version.split(".")))
     length = max(len(parts), len(than))
     return parts + (0,) * (length - len(parts)) < than + (0,) * (length - len(than))

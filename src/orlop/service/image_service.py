@@ -99,8 +99,8 @@ class ImageService:
             limits: what the archive may ask for, instead of the limits of the store.
 
         Raises:
-            InvalidInput: the archive is no archive, incomplete, contradictory or beyond a limit. IntegrityError: a part
-                of it is not what its digest says. PlatformNotFound: it holds no image for the platform. NotFound,
+            InvalidInput: the archive is not an archive, incomplete, contradictory or beyond a limit. IntegrityError: a
+                part of it is not what its digest says. PlatformNotFound: it holds no image for the platform. NotFound,
                 StorageError: it cannot be read, or kept. The store is then as before.
         """
         from orlop.service.load import load  # noqa: PLC0415 - listing images needs no archives
@@ -132,8 +132,8 @@ class ImageService:
 
         Raises:
             InvalidReference, InvalidInstruction, InvalidPlatform: what was given is none. InvalidTar,
-                InvalidCompression: the source is no tar. LimitExceeded: it asks for too much. NotFound, StorageError:
-                it cannot be read, or kept. DownloadFailed: nor downloaded. The store is then as before.
+                InvalidCompression: the source is not a tar. LimitExceeded: it asks for too much. NotFound,
+                StorageError: it cannot be read, or kept. DownloadFailed: nor downloaded. The store is then as before.
         """
         from orlop.service.import_image import import_image  # noqa: PLC0415 - listing images needs no archives
 
@@ -316,7 +316,7 @@ class ImageService:
         """Add a name to an image; a name that pointed elsewhere moves. Atomic, idempotent.
 
         Raises:
-            ImageNotFound: there is no such image. InvalidReference: the target is no name that a tag may have.
+            ImageNotFound: there is no such image. InvalidReference: the target is not a name that a tag may have.
         """
         from orlop.service.tag import tag  # noqa: PLC0415 - one verb needs one verb's code
 
@@ -350,7 +350,7 @@ class ImageService:
         max_size: int | None = None,
         dry_run: bool = False,
     ) -> PruneReport:
-        """Remove images that dangle: that have no tag, and are no image's parent. Atomic: all of it, or nothing.
+        """Remove dangling images: no tag, and not the parent of another image. Atomic: all of it, or nothing.
 
         Pinned images stay with their names, and so does the image that one which stays is made from. What a living
         process works with stays until that is done.
@@ -363,7 +363,7 @@ class ImageService:
             max_size: then remove images that were not used for longest, with names or without, until the store's blobs
                 and tables of contents take no more than this many bytes. An image whose removal would free nothing
                 stays, and so does what ``keep_last`` keeps, what filters exclude, and what a process works with.
-            dry_run: change nothing; say what would be done.
+            dry_run: change nothing; return what would be done.
 
         Returns:
             What went, or would go, with a verdict and its reason for every image and every layer, and the bytes.
@@ -378,10 +378,10 @@ class ImageService:
         return prune(self._store, all=all, filters=filters, keep_last=keep_last, max_size=max_size, dry_run=dry_run)
 
     def pin(self, name: Name) -> ImageID:
-        """Pin an image: no pruning and no quota takes it, its names or what it is made from. Idempotent.
+        """Pin an image: no pruning and no quota removes it, its names or its parents. Idempotent.
 
-        The image is pinned, not the name: where that moves on to another image, the pin stays with this one. Who
-        removes it by its name or ID, with `remove`, means it.
+        The image is pinned, not the name: when the name moves to another image, the pin stays with this one. `remove`
+        by name or ID still removes a pinned image.
 
         Raises:
             ImageNotFound, AmbiguousID, InvalidReference: the name leads to no image.
@@ -405,8 +405,8 @@ class ImageService:
     def events(self, after: int = 0, *, most: int | None = None) -> tuple[Event, ...]:
         """Return what happened to images, oldest first, as far as the store still knows it: about the last thousand.
 
-        Loads, imports, saves, tags and removals of all processes are there, each as soon as it is done. Who asks again
-        and again, with the number of the last event that he got, misses none; `last_event` says where to begin.
+        Loads, imports, saves, tags and removals of all processes are there, each as soon as it is done. A caller that
+        asks again with the number of the last event that it got misses none; `last_event` says where to begin.
 
         Args:
             after: the number of an event; only those after it are given.

@@ -74,7 +74,7 @@ def init(
 
     Raises:
         InvalidInput: there is no such group. TargetExists: there is a store for other users.
-        PermissionDenied: one is no member of the group, or may not write there. UnsafeFileSystem, StorageError: it
+        PermissionDenied: one is not a member of the group, or may not write there. UnsafeFileSystem, StorageError: it
         cannot be made.
     """
     number = None if group is None else group_number(group)

@@ -72,7 +72,7 @@ class ImageStore:
             config: the exact bytes; they are kept as they are.
 
         Raises:
-            InvalidImage: this is no image config, or its history names more layers than it has.
+            InvalidImage: this is not an image config, or its history names more layers than it has.
             LayerNotFound: a layer that it names is not there; nothing is kept.
         """
         image_id = ImageID.of(config)
@@ -117,7 +117,8 @@ class ImageStore:
         """Return an image, verified, with the parent that its metadata names.
 
         Raises:
-            ImageNotFound: there is none. DigestMismatch: its config is damaged. InvalidImage: it is no image config.
+            ImageNotFound: there is none. DigestMismatch: its config is damaged. InvalidImage: it is not an image
+                config.
         """
         try:
             raw = self._backend.get(image_id)
@@ -170,7 +171,7 @@ class ImageStore:
     def restore(self) -> None:
         """Retain the layers of the images that were there before this object, as daemons do when they start.
 
-        Only a backend whose images are no rows of the layer store needs this, and only before layers are released. It
+        Only a backend whose images are not rows of the layer store needs this, and only before layers are released. It
         reads every image; one that is damaged or has lost its layers is skipped with a warning.
         """
         if self._rows is not None:
@@ -254,7 +255,7 @@ class ImageStore:
         """Return the time of an image's last change, to the nanosecond, or nothing where none is kept.
 
         Raises:
-            InvalidTimestamp: what is kept is no time.
+            InvalidTimestamp: what is kept is not a time.
         """
         return self._time(image_id, _UPDATED)
 
@@ -270,7 +271,7 @@ class ImageStore:
         """Return the time of an image's last use, to the nanosecond, or nothing where none is kept.
 
         Raises:
-            InvalidTimestamp: what is kept is no time.
+            InvalidTimestamp: what is kept is not a time.
         """
         return self._time(image_id, USED)
 

@@ -184,8 +184,8 @@ class LayerStore:
             limits: what the layer may ask for, instead of the limits of the store.
 
         Raises:
-            LayerNotFound: the parent is not there. InvalidTar, InvalidCompression: this is no layer. LimitExceeded: it
-                asks for too much. LayerLimitExceeded: the chain would be too long.
+            LayerNotFound: the parent is not there. InvalidTar, InvalidCompression: this is not a layer. LimitExceeded:
+                it asks for too much. LayerLimitExceeded: the chain would be too long.
         """
         from orlop.store.blobs.ingest import ingest_layer  # noqa: PLC0415 - listing images reads no layer
         from orlop.streams.meter import Meter  # noqa: PLC0415 - as above
@@ -302,7 +302,7 @@ class LayerStore:
         if diff is None or not stored:
             msg = f"no layer has the diff ID {diff_id}; load its image again"
             raise LayerNotFound(msg)
-        # A plain form is nearer; a missing one is no reason to fail where another is there.
+        # A plain form is nearer; a missing one is not an error where another is there.
         blob = next((row for row in stored if self._blobs.has(row)), None) or self._recovered(stored)
         with self._blobs.open_unverified(blob) as file:
             compression = compression_of(blob)

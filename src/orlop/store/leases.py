@@ -3,9 +3,9 @@
 A lease is a file ``leases/<name>`` that its owner holds locked, and rows that say what it protects. When the owner
 ends, however it ends, the lock is free and the rows count for nothing.
 
-Who lets go of content deletes nothing but rows of leases, whatever the rows say of who else needs it: readers hold
-leases, too. What nothing but a lease has kept until then, since its image went meanwhile, is noted under a name that no
-owner has, `LEFT`. The next command that removes anything takes it, as it takes what dead owners held.
+Releasing content deletes only rows of leases, even if no other row needs the content: readers hold leases, too. What
+nothing but a lease has kept until then, since its image went meanwhile, is noted under a name that no owner has,
+`LEFT`. The next command that removes anything takes it, as it takes what dead owners held.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ class Store:
         self, *, create: bool, group: int | None, allow_network: bool, allow_foreign: bool, mending: bool
     ) -> None:
         if os.path.lexists(self.root) and not os.path.isdir(self.root):
-            msg = f"{self.root} is no directory; give another root"
+            msg = f"{self.root} is not a directory; give another root"
             raise StoreDamaged(msg)
         is_there = os.path.isdir(self.root)
         if is_there and not os.access(self.root, os.R_OK | os.X_OK):

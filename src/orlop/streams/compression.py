@@ -114,7 +114,7 @@ class DecompressingReader:
         limit: int | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        """Read from ``source``, which must begin as ``compression`` says; give at most ``limit`` bytes."""
+        """Read from ``source``, which must begin as ``compression`` says; return at most ``limit`` bytes."""
         self._source = source
         self._compression = compression
         self._limit = limit
@@ -211,7 +211,7 @@ class DecompressingReader:
         return data
 
     def _fill(self) -> bool:
-        """Read more of the source where nothing is left of the last block; say whether there is anything."""
+        """Read more of the source where nothing is left of the last block; return whether there is anything."""
         if self._at == len(self._block):
             self._block, self._at = memoryview(self._source.read(_INPUT_SIZE)), 0
         return len(self._block) > 0
@@ -254,7 +254,7 @@ class DecompressingReader:
             skipped += count
             self._at += count
         if self._compression is Compression.XZ and skipped % _XZ_PADDING:
-            raise self._damaged(f"its padding is {skipped} bytes, which is no multiple of {_XZ_PADDING}")
+            raise self._damaged(f"its padding is {skipped} bytes, which is not a multiple of {_XZ_PADDING}")
 
     def _damaged(self, reason: str) -> InvalidCompression:
         where = f"after {self._given} bytes of content"

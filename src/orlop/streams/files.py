@@ -73,8 +73,8 @@ _CLASSES: dict[int, tuple[type[OrlopError], str]] = {
 def explained(error: OSError, doing: str, path: str | os.PathLike[str]) -> OrlopError:
     """Return the error of orlop's own that says what the system's ``error`` means, where it happened and what to do.
 
-    A closed pipe stays what it is: who reads the output decides when it ends. An error of orlop's own, which may be an
-    ``OSError`` too, is explained already.
+    A closed pipe stays what it is: the reader of the output decides when it ends. An error of orlop's own, which may be
+    an ``OSError`` too, is explained already.
     """
     if isinstance(error, OrlopError):
         return error
@@ -230,7 +230,7 @@ class NewFile:
         return len(data)
 
     def clone(self, descriptor: int) -> bool:
-        """Share the bytes of another open file where the file system can (``ioctl_ficlone(2)``); say whether it could.
+        """Share the bytes of another open file (``ioctl_ficlone(2)``); return whether the file system could.
 
         Changes to one are not seen in the other.
         """
@@ -420,7 +420,7 @@ class FileLock:
         _locks.add(self)
 
     def try_acquire(self) -> bool:
-        """Take the lock if it is free at this moment, and say whether it was."""
+        """Take the lock if it is free at this moment, and return whether it was."""
         try:
             self._take(fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -440,7 +440,7 @@ class FileLock:
         _locks.add(self)
 
     def is_current(self) -> bool:
-        """Return whether the locked file still has its name: who sweeps up may have removed it before it was locked."""
+        """Return whether the locked file still has its name: a sweep may have removed it before it was locked."""
         return self._descriptor >= 0 and _has_name(self._descriptor, self.entry)
 
     def release(self) -> None:
@@ -452,7 +452,7 @@ class FileLock:
             self.abandon()
 
     def abandon(self) -> None:
-        """Release the descriptor and leave the lock to who else has a copy of it."""
+        """Release the descriptor and leave the lock to the other holders of a copy of it."""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             with suppress(OSError):  # nothing was written through it

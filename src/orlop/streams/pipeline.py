@@ -56,7 +56,7 @@ class _Lane(Generic[T]):
 
 
 class Fanout:
-    """Give each chunk to every consumer; each consumer runs in a thread of its own, in the order of the chunks.
+    """Hand each chunk to every consumer; each consumer runs in a thread of its own, in the order of the chunks.
 
     As a context manager it closes at the end of the block; when the block is left with an exception it cancels instead:
     chunks that wait are dropped, and all threads have ended when the exception goes on. Threads start with the first

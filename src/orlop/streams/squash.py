@@ -36,7 +36,7 @@ class Piece:
 
 
 class Squash:
-    """Says what is seen of layers that lie on each other. They are added from the top down.
+    """Decides what is visible of layers that lie on each other. They are added from the top down.
 
     Memory grows with the number of members, not with their content.
 

@@ -43,7 +43,7 @@ class Known(dict[bytes, V], Generic[V]):
 
 
 def checksum_of(field: bytes) -> int:
-    """Return the sum of all bytes around a checksum's field that it states; -1 where it is no number."""
+    """Return the sum of all bytes around a checksum's field that it states; -1 where it is not a number."""
     digits = field.strip(b" \0")
     if not digits or digits.translate(None, b"01234567"):
         return -1

@@ -154,7 +154,7 @@ def _octal(raw: bytes, what: str) -> int:
     if not digits:
         return 0
     if digits.translate(None, b"01234567"):
-        raise MalformedError(f"its {what} is no octal number")
+        raise MalformedError(f"its {what} is not an octal number")
     return int(digits, 8)
 
 
@@ -282,7 +282,7 @@ def integer(text: bytes, what: str) -> int:
     """Read a decimal number of 64 bits with an optional sign. Raises MalformedError, which names ``what``."""
     digits = text[1:] if text[:1] in (b"-", b"+") else text
     if not digits.isdigit() or len(digits) > 40:
-        raise MalformedError(f"its {what} is no number")
+        raise MalformedError(f"its {what} is not a number")
     value = int(text)
     if not -_INT64_MAX <= value + 1 <= _INT64_MAX + 1:
         raise MalformedError(f"its {what} does not fit into 64 bits")
@@ -299,7 +299,7 @@ def pax_time(text: bytes) -> tuple[int, int]:
     if not fraction:
         return seconds, 0
     if not fraction.isdigit():
-        raise MalformedError("its time is no number")
+        raise MalformedError("its time is not a number")
     nanoseconds = int(fraction[:9].ljust(9, b"0"))
     if whole[:1] == b"-" and nanoseconds:
         return seconds - 1, 1_000_000_000 - nanoseconds

@@ -44,7 +44,7 @@ DISTINCT_PATHS: Final = 1 << 20
 """Up to how many members equal paths are noticed; after that many a summary is partial."""
 
 END_RECORD: Final = b"9" * (BLOCK - 8)
-"""Ends the headers in a table of contents: no header can look like it, since 9 is no octal digit."""
+"""Ends the headers in a table of contents: no header can look like it, since 9 is not an octal digit."""
 
 _FILE, _SYMLINK, _PAX = b"02x"
 _SLASH: Final = ord("/")
@@ -342,7 +342,7 @@ class TarScanner:
         return position + entry.stored_size + self._padding
 
     def _is_map_complete(self, entry: TarEntry, pax: dict[bytes, bytes]) -> bool:
-        """Check the map of a sparse entry, as Go does before the content; say whether it stood in its headers."""
+        """Check the map of a sparse entry, as Go does before the content; return whether it stood in its headers."""
         where = f"tar member {self._parser.count} (at byte {entry.header_offset})"
         if is_map_in_content(pax):
             self._map = SparseMap(entry, self._limits, where)

@@ -65,17 +65,17 @@ class SparseMap:
         self._wanted = 1
 
     def take(self, read: Callable[[], bytes]) -> bool:
-        """Take one more block of content, if there is one; say whether the map is complete, and right.
+        """Take one more block of content, if there is one; return whether the map is complete, and right.
 
         Raises:
-            MalformedError: it is no map. LimitExceeded: it has too many pieces.
+            MalformedError: it is not a map. LimitExceeded: it has too many pieces.
         """
         if self.entry.stored_size - self.size < BLOCK:
             raise MalformedError("its sparse map is longer than its content")
         self.size += BLOCK
         *texts, self._rest = (self._rest + read()).split(b"\n")
         if not texts:
-            raise MalformedError("its sparse map is no list of numbers")
+            raise MalformedError("its sparse map is not a list of numbers")
         if self._wanted == 1:
             count = integer(texts[0], "number of sparse pieces")
             if count < 0:

@@ -47,7 +47,7 @@ class _Writable(Protocol):
 
 
 class TocWriter:
-    """Write the bytes that a `TarScanner` hands over to a binary file; give its `add` to the scanner as ``headers``."""
+    """Write the bytes that a `TarScanner` hands over to a binary file; pass its `add` to the scanner as ``headers``."""
 
     def __init__(self, sink: _Writable) -> None:
         """Begin a table in ``sink``, which stays the caller's to flush, sync and close."""
@@ -76,7 +76,7 @@ class TocWriter:
 def read_toc(source: Readable) -> TocReader:
     """Iterate over the entries of the table of contents in ``source``, which stays the caller's to close.
 
-    Raises TocDamaged, at once where it is no table of this version, else during the iteration, at its end at the
+    Raises TocDamaged, at once where it is not a table of this version, else during the iteration, at its end at the
     latest.
     """
     return TocReader(source)
@@ -85,7 +85,7 @@ def read_toc(source: Readable) -> TocReader:
 def toc_records(source: Readable) -> DecompressingReader:
     """Return the bytes in the table of contents in ``source``, as `TocWriter.add` got them.
 
-    Raises TocDamaged where it is no table of this version; its reader raises InvalidCompression where it is damaged.
+    Raises TocDamaged where it is not a table of this version; its reader raises InvalidCompression where it is damaged.
     """
     preamble = source.read(len(_PREAMBLE))
     if preamble != _PREAMBLE:

@@ -18,7 +18,7 @@ _TRAILER_MAX: Final = 1 << 20
 
 
 class TocComparer:
-    """Compares what a `TarScanner` hands over with a table of contents; give its `add` to the scanner as ``headers``.
+    """Compares what a `TarScanner` hands over with a table of contents; pass its `add` to the scanner as ``headers``.
 
     After `TarScanner.close`, `right` says whether the table is that of the layer: to the byte, but for the clause that
     says why a table is partial.

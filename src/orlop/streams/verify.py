@@ -61,7 +61,7 @@ class VerifyingReader:
     def __init__(self, source: Readable, *, digest: Digest, size: int | None) -> None:
         """Read from ``source``, which stands before the content and ends with it. Raises InvalidDigest."""
         if not digest.is_valid:
-            raise InvalidDigest(f"{str(digest)!r} is no digest that content could be verified with")
+            raise InvalidDigest(f"{str(digest)!r} is not a digest that content could be verified with")
         self._reader = HashingReader(source, algorithm=digest.algorithm)
         self._digest = digest
         self._expected = size

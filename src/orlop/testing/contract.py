@@ -15,7 +15,7 @@ class Contract:
     hooks: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse a subclass that is no honest implementation."""
+        """Refuse a subclass that is not an honest implementation."""
         super().__init_subclass__(**kwargs)
         if Contract in cls.__bases__:
             return

@@ -30,7 +30,7 @@ def _list(call: Call) -> object:
     manifests = call.version >= V1_47 and asked.boolean("manifests")
     if call.version >= V1_54 and asked.boolean("identity") and not manifests:
         raise InvalidInput("conflicting options: identity requires manifests=1")
-    # A filter may name an image that is not there, or is no name.
+    # A filter may name an image that is not there, or is not a name.
     if names := (*values.get("before", ()), *values.get("since", ())):
         call.about(names[0])
     found = call.service.listed_images(

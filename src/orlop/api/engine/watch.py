@@ -21,7 +21,7 @@ INTERVAL: Final = 0.1
 """Seconds between two looks; one costs some dozen microseconds."""
 
 _RECENT: Final = 64
-"""How many events are kept for those who listen; who has heard fewer reads the others from the store."""
+"""How many events are kept for listeners; one that has heard fewer reads the others from the store."""
 
 
 class EventWatch:
@@ -75,7 +75,7 @@ class EventWatch:
                 self._recent.clear()
 
     async def after(self, number: int) -> list[Event]:
-        """Wait for events after the one with a number, and return the first of them. Only for who listens.
+        """Wait for events after the one with a number, and return the first of them. Only for listeners.
 
         Raises:
             StorageError: the store cannot be read any more.

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 @command(epilog="Example: orlop completion bash >~/.local/share/bash-completion/completions/orlop")
 @argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(session: Session, shell: str) -> int:
-    """Print a script that teaches a shell the commands, the options and the names of images."""
+    """Print a completion script for a shell.
+
+    It completes commands, options, and the names of images.
+    """
     from orlop.cli.shell.completion import answer  # noqa: PLC0415 - only here
 
     del session

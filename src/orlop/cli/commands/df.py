@@ -95,16 +95,16 @@ _IMAGE_FIELDS: Final[dict[str, Field[_ImageRow]]] = {
 
 
 @command(epilog="Example: orlop df -v")
-@option("-v", "--verbose", is_flag=True, help="List every image, and every kind of files.")
-@option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.Type}}: {{.Size}}.")
+@option("-v", "--verbose", is_flag=True, help="Show every image and every kind of file.")
+@option("--format", "form", metavar="FORMAT", help="Print a table, json, or a template such as {{.Type}}: {{.Size}}.")
 def df(session: Session, *, verbose: bool, form: str | None) -> None:
-    """Say what the disk is used for, and what would come free.
+    """Show disk usage and how much of it can be reclaimed.
 
-    The first line counts images, and the bytes of the files in their layers, as docker does; active ones have a tag or
-    are pinned, or are parents of such. The other lines count the files of the store, all of them, by their lengths.
+    The first row counts images and the files in their layers, as docker does. An image is active if it has a tag, is
+    pinned, or is the parent of an active image. The other rows count every file of the store by its length.
 
-    Reclaimable is what `orlop gc` frees (garbage) and what `orlop image prune` frees (dangling). With -v, FREED says of
-    each image what removing it alone gives back.
+    RECLAIMABLE is what `orlop gc` would free (garbage) plus what `orlop image prune` would free (dangling). With -v,
+    FREED is what removing that one image would free.
     """
     default = form is None or form.strip() == "table"
     records = _records(form) if verbose and form is not None and not default else None

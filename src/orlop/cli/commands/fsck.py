@@ -21,19 +21,19 @@ _STATUS: Final = {"clean": 0, "repaired": 8, "damaged": 6}
 
 
 @command(epilog="Examples: orlop fsck --quick; orlop fsck --repair --from images.tar")
-@option("--quick", is_flag=True, help="Compare rows and the sizes of files only, and read no content.")
-@option("--repair", is_flag=True, help="Put right what can be put right, and set aside what is bad.")
+@option("--quick", is_flag=True, help="Compare only rows and file sizes; do not read content.")
+@option("--repair", is_flag=True, help="Repair what can be repaired and move bad blobs to quarantine.")
 @option(
     "--from",
     "sources",
     metavar="FILE",
     multiple=True,
-    help="An archive to take missing or damaged content from; may be given several times.",
+    help="Take missing or damaged content from this archive. May be repeated.",
 )
-@option("--empty-quarantine", is_flag=True, help="Remove for good what earlier repairs have set aside.")
+@option("--empty-quarantine", is_flag=True, help="Delete what earlier repairs moved to quarantine.")
 @archive_limit_option
-@option("-q", "--quiet", is_flag=True, help="Draw no progress.")
-@option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.State}}.")
+@option("-q", "--quiet", is_flag=True, help="Do not show progress.")
+@option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.State}}.")
 def fsck(
     session: Session,
     sources: tuple[str, ...],
@@ -44,17 +44,17 @@ def fsck(
     quiet: bool,
     form: str | None,
 ) -> int:
-    """Look through the store for everything that is wrong, and repair it if that is asked for.
+    """Check everything in the store, and repair it with --repair.
 
-    Every blob is read and compared with its digest, with the layer that it should hold and with that layer's table of
-    contents; so are configs, manifests, names and all rows. Others may use the store meanwhile.
+    Reads every blob and compares it with its digest, its layer and that layer's table of contents. Checks configs,
+    manifests, names and all rows as well. Other commands can use the store meanwhile.
 
-    A repair moves bad blobs into the store's directory "quarantine", makes again what follows from other content, and
-    takes what is missing from archives, which are those that orlop load reads; "-" is the standard input. It touches
-    nothing that is what its digest says, keeps all names that can be asked for, and may be interrupted and run again.
+    A repair moves bad blobs to the directory "quarantine" of the store, rebuilds what can be derived from other
+    content, and takes missing content from the archives given with --from; "-" is standard input. It keeps all content
+    that matches its digest and every valid name. An interrupted repair can be run again.
 
-    The exit status is 0 where nothing is damaged, 8 where that is so after a repair, and 6 where something is damaged.
-    Notes are about what can be made again, or is left over.
+    Exits with 0 if nothing is damaged, 8 if everything was repaired, and 6 if damage remains. Notes report leftovers
+    and data that can be rebuilt.
     """
     records = _records(form) if form else None
     if sources and not repair:

@@ -16,13 +16,13 @@ _FIELDS: Final = ("Root", "DryRun", "Garbage", "Freed")
 
 
 @command(epilog="Example: orlop gc --dry-run")
-@option("-n", "--dry-run", is_flag=True, help="Only say what would go.")
-@option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Freed}}.")
+@option("-n", "--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
+@option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Freed}}.")
 def gc(session: Session, *, dry_run: bool, form: str | None) -> None:
-    """Remove what a crash has left, and what nothing references.
+    """Remove unreferenced content and leftovers of crashes.
 
-    Images stay, those without a name too: `orlop prune` removes those. Others may use the store meanwhile; what
-    they are at work on stays.
+    All images stay, even those without a name; use `orlop prune` to remove images. Other commands can use the store
+    meanwhile, and content that they are working with stays.
     """
     records = _records(form) if form else None
     with session.open() as images:

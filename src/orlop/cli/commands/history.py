@@ -76,12 +76,15 @@ _FIELDS: Final[dict[str, Field[_Row]]] = {
 
 @command(epilog="Example: orlop history --no-trunc user/app:1.0")
 @option(
-    "-H/ ", "--human/--no-human", default=True, help="Print ages and rounded sizes (the default), or times and bytes."
+    "-H/ ",
+    "--human/--no-human",
+    default=True,
+    help="Print ages and rounded sizes (the default), or exact times and bytes.",
 )
-@option("-q", "--quiet", is_flag=True, help="Print only IDs.")
-@option("--no-trunc", is_flag=True, help="Print IDs and commands whole.")
-@option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.CreatedBy}}.")
-@platform_option("Show the history of the image of this platform; else refuse.")
+@option("-q", "--quiet", is_flag=True, help="Print only image IDs.")
+@option("--no-trunc", is_flag=True, help="Do not shorten IDs and commands.")
+@option("--format", "form", metavar="FORMAT", help="Print a table, json, or a template such as {{.CreatedBy}}.")
+@platform_option("Show only an image of this platform; fail if there is none.")
 @archive_option
 @argument("name", metavar="NAME", required=False, shell_complete=complete_names)
 def history(
@@ -97,7 +100,7 @@ def history(
 ) -> None:
     """Show the steps that made an image, newest first.
 
-    The only image of an archive needs no NAME.
+    With --archive, NAME may be omitted if the archive holds one image.
     """
     times = _FIELDS["CreatedSince" if human else "CreatedAt"]
     template = table(_FIELDS["ID"], times, _FIELDS["CreatedBy"], _FIELDS["Size"], _FIELDS["Comment"])

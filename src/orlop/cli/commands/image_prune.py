@@ -21,14 +21,16 @@ _QUESTION: Final = "Are you sure you want to continue? [y/N] "
 
 
 @command("prune", epilog="Example: orlop image prune -f --filter until=240h")
-@option("-a", "--all", "everything", is_flag=True, help="Remove every image: no containers use any here.")
-@option("-f", "--force", is_flag=True, help="Ask nothing.")
-@option("--filter", "filters", metavar="FILTER", multiple=True, help="Only these, such as until=240h.")
-@option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Reclaimed}}; with -f only.")
+@option("-a", "--all", "everything", is_flag=True, help="Remove all images, not only dangling ones.")
+@option("-f", "--force", is_flag=True, help="Do not ask for confirmation.")
+@option(
+    "--filter", "filters", metavar="FILTER", multiple=True, help="Remove only images that match, such as until=240h."
+)
+@option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Reclaimed}}. Needs -f.")
 def image_prune(session: Session, *, everything: bool, force: bool, filters: tuple[str, ...], form: str | None) -> None:
-    """Remove images that dangle: that have no tag, and are no parent of another one.
+    """Remove dangling images: those that have no tag and are not the parent of another image.
 
-    Filters: until=TIME, label=NAME[=VALUE], label!=NAME[=VALUE]. TIME is a duration before now (24h) or a date.
+    Filters: until=TIME, label=NAME[=VALUE], label!=NAME[=VALUE]. TIME is an age (24h) or a date.
     """
     records = _records(form) if form else None
     if records is not None and not force:
@@ -60,7 +62,7 @@ def _records(form: str) -> Records:
 
 
 def confirmed(warning: str) -> bool:
-    """Ask whether to go on; without a yes say that nothing was done."""
+    """Return whether the user answered yes; if not, report that nothing was removed."""
     import sys  # noqa: PLC0415 - only where it is asked
 
     output.write(f"{warning}\n{_QUESTION}")

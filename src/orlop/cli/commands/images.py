@@ -58,12 +58,19 @@ _REST: Final = (_ID, Field[_Row]("CREATED", lambda row: _age(row) or _UNKNOWN), 
 
 
 @command(epilog="Example: orlop images --format '{{.Repository}}:{{.Tag}} {{.Size}}' user/app")
-@option("-a", "--all", "intermediate", is_flag=True, help="List intermediate images too.")
-@option("-q", "--quiet", is_flag=True, help="Print only IDs.")
-@option("--no-trunc", is_flag=True, help="Print IDs whole.")
-@option("--digests", is_flag=True, help="Print the digests of manifests that came with images.")
-@option("-f", "--filter", "filters", metavar="FILTER", multiple=True, help="Only these, such as label=stage=test.")
-@option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.ID}}.")
+@option("-a", "--all", "intermediate", is_flag=True, help="Show intermediate images too.")
+@option("-q", "--quiet", is_flag=True, help="Print only image IDs.")
+@option("--no-trunc", is_flag=True, help="Do not shorten IDs.")
+@option("--digests", is_flag=True, help="Show the digests of the manifests that images came with.")
+@option(
+    "-f",
+    "--filter",
+    "filters",
+    metavar="FILTER",
+    multiple=True,
+    help="Show only images that match, such as label=stage=test.",
+)
+@option("--format", "form", metavar="FORMAT", help="Print a table, json, or a template such as {{.ID}}.")
 @archive_option
 @argument("name", metavar="[NAME]", required=False, shell_complete=complete_names)
 def images(
@@ -80,11 +87,10 @@ def images(
 ) -> None:
     """List images, newest first.
 
-    With a NAME only those of that repository or with that reference or ID, or whose name fits a pattern such as
-    'team/*'.
+    With NAME, list only images of that repository, reference or ID, or whose name matches a pattern such as 'team/*'.
 
-    Filters: dangling=true|false, label=NAME[=VALUE], reference=PATTERN, before=NAME, since=NAME, until=TIME. All must
-    hold, but of several patterns one. TIME is a duration before now (24h) or a date.
+    Filters: dangling=true|false, label=NAME[=VALUE], reference=PATTERN, before=NAME, since=NAME, until=TIME. An image
+    must match all filters, but only one of several patterns. TIME is an age (24h) or a date.
     """
     listing = ImageListing(form, quiet=quiet, digests=digests, no_trunc=no_trunc)
     if archive is not None:

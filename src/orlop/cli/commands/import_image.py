@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 
 
 @command("import", epilog="""Example: tar -C rootfs -c . | orlop import -c 'CMD ["/bin/sh"]' - user/base:1.0""")
-@option("-c", "--change", "changes", metavar="INSTRUCTION", multiple=True, help="Apply an instruction of a Dockerfile.")
-@option("-m", "--message", metavar="TEXT", help="The comment of the image.")
-@platform_option("What the image runs on. Default: this machine's.")
+@option(
+    "-c",
+    "--change",
+    "changes",
+    metavar="INSTRUCTION",
+    multiple=True,
+    help="Apply a Dockerfile instruction to the image.",
+)
+@option("-m", "--message", metavar="TEXT", help="Set the comment of the image.")
+@platform_option("Set the platform of the image. Default: that of this machine.")
 @limit_option
 @argument("source", metavar="FILE|URL|-")
 @argument("reference", metavar="[NAME]", required=False, shell_complete=complete_names)
@@ -31,12 +38,14 @@ def import_image(
     message: str | None,
     platform: Platform | None,
 ) -> None:
-    """Make an image of the tar of a root file system.
+    """Create an image from a root file system tar.
 
-    The tar may be plain or compressed by gzip, bzip2, xz or zstd. "-" is the standard input. The ID is printed.
+    Prints the ID of the image.
 
-    An INSTRUCTION is one of CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME
-    and WORKDIR.
+    The tar may be plain or compressed with gzip, bzip2, xz or zstd. "-" is standard input.
+
+    INSTRUCTION is one of CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, SHELL, STOPSIGNAL, USER, VOLUME and
+    WORKDIR.
     """
     origin = source_of(source, option="FILE")
     with session.open(downloads=True) as images:

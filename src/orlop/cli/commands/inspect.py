@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 @command(epilog="Example: orlop inspect user/app:1.0")
-@option("--raw", is_flag=True, help="Print the config of one image, byte for byte as it was loaded.")
-@option("-f", "--format", "form", metavar="FORMAT", help="json, or a template such as {{.Config.Env}}.")
-@platform_option("Print images of this platform only; else refuse.")
+@option("--raw", is_flag=True, help="Print the config of one image, byte for byte.")
+@option("-f", "--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Config.Env}}.")
+@platform_option("Show only images of this platform; fail if there are none.")
 @archive_option
 @argument("names", metavar="NAME...", nargs=-1, shell_complete=complete_names)
 def inspect(
@@ -35,12 +35,10 @@ def inspect(
     raw: bool,
     form: str | None,
 ) -> int:
-    """Print all that is known of images, as JSON.
+    """Show details of images as JSON.
 
-    It is an array, with the keys of the Docker Engine API; with a format, a
-    line for each image. Names that are not there are left out, and the command
-    ends with an error. Of an archive, all images are printed where none is
-    named.
+    Prints an array with the keys of the Docker Engine API, or one line per image with --format. A NAME that does not
+    exist is skipped, and the command exits with an error. With --archive and no NAME, shows all images of the archive.
     """
     if not names and archive is None:
         raise WrongUsage("Missing argument 'NAME...'.")

@@ -21,20 +21,22 @@ _FIELDS: Final = ("ID", "Names", "Digests", "Platform", "Parent", "New", "Moved"
 
 
 @command(epilog="Examples: orlop load -i images.tar.gz; docker save alpine | orlop load")
-@option("-i", "--input", "source", metavar="FILE", help="What to read, instead of the standard input.")
-@platform_option("Load only the images of this platform, not all.")
+@option("-i", "--input", "source", metavar="FILE", help="Read from this file instead of standard input.")
+@platform_option("Load only images of this platform.")
 @limit_option
-@option("-q", "--quiet", is_flag=True, help="Draw no progress.")
-@option("-v", "--verbose", is_flag=True, help="Say what was found, on the standard error.")
-@option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.ID}}.")
+@option("-q", "--quiet", is_flag=True, help="Do not show progress.")
+@option("-v", "--verbose", is_flag=True, help="Report what was found, on standard error.")
+@option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.ID}}.")
 def load(
     session: Session, source: str | None, *, platform: Platform | None, quiet: bool, verbose: bool, form: str | None
 ) -> None:
-    """Load the images of an archive.
+    """Load images from an archive.
 
-    It is one that docker, podman, skopeo, buildah or orlop saved: a Docker archive of any age, an OCI layout, or a
-    directory of skopeo; as a file, plain or compressed by gzip, bzip2, xz or zstd, or unpacked in a directory. All its
-    images are loaded, or none. "-" is the standard input. With a format there is a line for each image.
+    Reads archives that docker, podman, skopeo, buildah or orlop saved: Docker archives of any age, OCI layouts and
+    skopeo directories, as a file or as an unpacked directory. Files may be compressed with gzip, bzip2, xz or zstd. "-"
+    is standard input.
+
+    Loads all images or none. With --format, prints one line per image.
     """
     records = _records(form) if form else None
     origin = source_of(source, option="-i")

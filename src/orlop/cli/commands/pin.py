@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 @command(epilog="Example: orlop pin user/app:1.0")
-@option("-q", "--quiet", is_flag=True, help="Print only IDs of the list.")
-@option("--no-trunc", is_flag=True, help="Print IDs of the list whole.")
-@option("--format", "form", metavar="FORMAT", help="Of the list: table, json, or a template such as {{.ID}}.")
+@option("-q", "--quiet", is_flag=True, help="List only image IDs.")
+@option("--no-trunc", is_flag=True, help="Do not shorten IDs in the list.")
+@option("--format", "form", metavar="FORMAT", help="List as a table, json, or a template such as {{.ID}}.")
 @argument("names", metavar="[NAME...]", nargs=-1, shell_complete=complete_names)
 def pin(session: Session, names: tuple[str, ...], *, quiet: bool, no_trunc: bool, form: str | None) -> int:
-    """Let images stay whatever is pruned; without a NAME list those that are pinned.
+    """Pin images so that pruning keeps them, or list pinned images.
 
-    The image is pinned, not its name: if that moves on to another image, this one still stays. The ID of each image is
-    printed. Who names a pinned image to rmi removes it.
+    A pin belongs to the image and not to its name: it stays when the name moves to another image. Prints the ID of each
+    image. `orlop rmi` still removes a pinned image.
     """
     if names:
         if form is not None or quiet or no_trunc:
@@ -43,15 +43,15 @@ def pin(session: Session, names: tuple[str, ...], *, quiet: bool, no_trunc: bool
 @command(epilog="Example: orlop unpin user/app:1.0")
 @argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 def unpin(session: Session, names: tuple[str, ...]) -> int:
-    """Let pinned images go again when they are pruned.
+    """Unpin images so that pruning can remove them.
 
-    The ID of each image is printed, whether it was pinned or not.
+    Prints the ID of each image, whether or not it was pinned.
     """
     return _each(session, names, lambda images, name: images.unpin(name))
 
 
 def _each(session: Session, names: tuple[str, ...], verb: Callable[[ImageService, str], ImageID]) -> int:
-    """Do something to each image, tell its ID, and return the status of the first error."""
+    """Pin or unpin each image, print its ID, and return the status of the first error."""
     status = 0
     with session.open() as images:
         for name in names:

@@ -32,23 +32,27 @@ def _read_size(text: str) -> int:
 
 
 @command(epilog="Example: orlop prune --keep-last 3 --max-size 20GB --dry-run")
-@option("-a", "--all", "everything", is_flag=True, help="Remove every image that is not pinned.")
-@option("--filter", "filters", metavar="FILTER", multiple=True, help="Touch only these, such as until=240h.")
+@option("-a", "--all", "everything", is_flag=True, help="Remove all images that are not pinned.")
+@option(
+    "--filter", "filters", metavar="FILTER", multiple=True, help="Remove only images that match, such as until=240h."
+)
 @option(
     "--keep-last",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Of each repository keep the tags of the N newest images, and remove the others.",
+    help="Keep the tags of the N newest images of each repository, and remove the others.",
 )
 @option(
     "--max-size",
     metavar="SIZE",
     read=_read_size,
-    help="Remove images that were not used for longest until the store takes no more than this, such as 20GB.",
+    help="Remove the least recently used images until the store is at most this large, such as 20GB.",
 )
-@option("-n", "--dry-run", is_flag=True, help="Remove nothing; say what would go and what stays, and why.")
-@option("-f", "--force", is_flag=True, help="Ask nothing.")
-@option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Freed}}; with -f or --dry-run only.")
+@option("-n", "--dry-run", is_flag=True, help="Show what would be removed and what stays, and why; remove nothing.")
+@option("-f", "--force", is_flag=True, help="Do not ask for confirmation.")
+@option(
+    "--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Freed}}. Needs -f or --dry-run."
+)
 def prune(
     session: Session,
     *,
@@ -60,12 +64,13 @@ def prune(
     force: bool,
     form: str | None,
 ) -> None:
-    """Remove images that dangle, and by the options others too, in one step: all of it or nothing.
+    """Remove dangling images, and others selected by options.
 
-    An image dangles that has no tag and is no parent of another one. Pinned images stay, whatever is asked for. What
-    is freed is counted in bytes on the disk: layers as they are stored, and their tables of contents.
+    An image is dangling if it has no tag and is not the parent of another image. Pinned images always stay. The command
+    removes everything it selected, or nothing if it fails. Freed space is counted in bytes on disk: stored layers and
+    their tables of contents.
 
-    Filters: until=TIME, label=NAME[=VALUE], label!=NAME[=VALUE]. TIME is a duration before now (24h) or a date.
+    Filters: until=TIME, label=NAME[=VALUE], label!=NAME[=VALUE]. TIME is an age (24h) or a date.
     """
     records = _records(form) if form else None
     if records is not None and not (force or dry_run):

@@ -25,7 +25,10 @@ def _named(words: tuple[str, ...]) -> str:
 )
 @argument("words", metavar="NAME", nargs=-1, type=click.UNPROCESSED)
 def pull(session: Session, words: tuple[str, ...]) -> None:
-    """Say how to fetch an image from a registry: orlop does not talk to one yet."""
+    """Explain how to pull an image with skopeo.
+
+    orlop cannot pull from registries yet.
+    """
     del session
     name = _named(words)
     # An archive has no name for a digest.
@@ -43,7 +46,10 @@ def pull(session: Session, words: tuple[str, ...]) -> None:
 )
 @argument("words", metavar="NAME", nargs=-1, type=click.UNPROCESSED)
 def push(session: Session, words: tuple[str, ...]) -> None:
-    """Say how to send an image to a registry: orlop does not talk to one yet."""
+    """Explain how to push an image with skopeo.
+
+    orlop cannot push to registries yet.
+    """
     del session
     name = _named(words)
     msg = (

@@ -19,10 +19,10 @@ _FIELDS: Final = ("Untagged", "Deleted")
 
 
 @command(epilog="Example: orlop rmi user/app:1.0")
-@option("-f", "--force", is_flag=True, help="Remove an image that has names in several repositories.")
-@option("--no-prune", is_flag=True, help="Keep parents that have no name.")
-@platform_option("Remove only images of this platform; else refuse.")
-@option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Deleted}}.")
+@option("-f", "--force", is_flag=True, help="Remove an image even if it has names in several repositories.")
+@option("--no-prune", is_flag=True, help="Keep untagged parents.")
+@platform_option("Remove only an image of this platform; fail if it is of another.")
+@option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Deleted}}.")
 @argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 def rmi(
     session: Session,
@@ -33,9 +33,10 @@ def rmi(
     platform: Platform | None,
     form: str | None,
 ) -> int:
-    """Remove names, and images that have none left.
+    """Remove image names, and images that have no name left.
 
-    With a name that is not there the command goes on to the next one, and ends with an error, but not with --force.
+    A NAME that does not exist is reported and makes the command exit with an error, unless --force is given. The other
+    names are still removed.
     """
     records = _records(form) if form else None
     status = 0
@@ -45,7 +46,7 @@ def rmi(
                 report = images.remove(name, force=force, prune=not no_prune, platform=platform)
             except OrlopError as error:
                 output.complain(f"Error: {error}")
-                # As with docker: who forces wants it gone, and it is.
+                # As with docker: --force asks for it to be gone, and it is.
                 if not (force and isinstance(error, (ImageNotFound, ReferenceNotFound))):
                     status = status or error.exit_code
                 continue

@@ -18,22 +18,23 @@ if TYPE_CHECKING:
 
 
 @command(epilog="Example: orlop save -o images.tar alpine user/app:1.0")
-@option("-o", "--output", "target", metavar="FILE", help="Where to write, instead of the standard output.")
+@option("-o", "--output", "target", metavar="FILE", help="Write to this file instead of standard output.")
 @option(
     "--format",
     "form",
     type=click.Choice(["docker", "docker-20.10"]),
     default="docker",
     show_default=True,
-    help="The layout: of Docker Engine 25 and later, or of 20.10. Both load anywhere.",
+    help="Use the layout of Docker Engine 25 and later, or of 20.10. Both load anywhere.",
 )
-@platform_option("Save only images of this platform; else refuse.")
+@platform_option("Save only images of this platform; fail if there are none.")
 @argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 def save(session: Session, names: tuple[str, ...], target: str | None, form: str, platform: Platform | None) -> None:
-    """Write images to an archive.
+    """Save images to an archive.
 
-    docker load and others read it. A bare name saves all tags of its repository, an ID saves the image without a name.
-    Equal images in the same order give equal bytes. FILE appears whole or not at all; "-" is the standard output.
+    `docker load` and other tools read it. NAME without a tag saves all tags of a repository; an ID saves the image
+    without a name. The same images in the same order give the same bytes. FILE appears only when it is complete; "-" is
+    standard output.
     """
     if target == "-":
         target = None

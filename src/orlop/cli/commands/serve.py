@@ -45,32 +45,39 @@ def _read_size(text: str) -> int:
     "hosts",
     metavar="ADDRESS",
     multiple=True,
-    help="Where to listen: unix:///path, tcp://host:port or fd:// (what systemd hands over). May be repeated.",
+    help="Listen at unix:///path, tcp://host:port or fd:// (a socket from systemd). May be repeated.",
 )
-@option("-G", "--group", metavar="GROUP", help="Let the members of this group use Unix sockets too.")
-@option("--tls", is_flag=True, help="Encrypt connections over TCP.")
-@option("--tlsverify", is_flag=True, help="As --tls, and ask clients for a certificate.")
-@option("--tlscacert", metavar="FILE", help="Who must have signed that. Default: ~/.docker/ca.pem.")
-@option("--tlscert", metavar="FILE", help="The server's certificate. Default: ~/.docker/cert.pem.")
-@option("--tlskey", metavar="FILE", help="The server's key. Default: ~/.docker/key.pem.")
+@option("-G", "--group", metavar="GROUP", help="Allow members of this group to use the Unix sockets.")
+@option("--tls", is_flag=True, help="Use TLS for TCP connections.")
+@option("--tlsverify", is_flag=True, help="Use TLS and require a client certificate.")
+@option("--tlscacert", metavar="FILE", help="Trust client certificates signed by this CA. Default: ~/.docker/ca.pem.")
+@option("--tlscert", metavar="FILE", help="Use this server certificate. Default: ~/.docker/cert.pem.")
+@option("--tlskey", metavar="FILE", help="Use this private key. Default: ~/.docker/key.pem.")
 @option(
     "--token-file",
     metavar="FILE",
-    help="Ask clients on TCP for the token in this file, which is made with a new one where there is none.",
+    help="Require the token in this file from TCP clients. The file is created with a new token if missing.",
 )
-@option("--allow-anonymous", is_flag=True, help="Let anybody in on TCP: whoever reaches it can do everything.")
-@option("--read-only", is_flag=True, help="Only show and save images; change nothing.")
-@option("--access-log", metavar="FILE", help='Write a line for each request; "-" is the standard error.')
-@option("--max-body", metavar="SIZE", read=_read_size, help="Take no larger uploads. Default: no limit.")
+@option("--allow-anonymous", is_flag=True, help="Accept any TCP client. Anyone who can connect can do everything.")
+@option("--read-only", is_flag=True, help="Refuse requests that change the store.")
+@option("--access-log", metavar="FILE", help='Log each request to this file; "-" is standard error.')
+@option("--max-body", metavar="SIZE", read=_read_size, help="Refuse larger uploads. Default: no limit.")
 @archive_limit_option
-@option("--max-requests", metavar="N", type=click.IntRange(1), default=256, show_default=True, help="Work on so many.")
+@option(
+    "--max-requests",
+    metavar="N",
+    type=click.IntRange(1),
+    default=256,
+    show_default=True,
+    help="Handle at most N requests at once.",
+)
 @option(
     "--max-transfers",
     metavar="N",
     type=click.IntRange(1, 64),
     default=8,
     show_default=True,
-    help="Of these, load and save so many at once; others wait.",
+    help="Run at most N loads and saves at once; others wait.",
 )
 @option(
     "--max-followers",
@@ -78,7 +85,7 @@ def _read_size(text: str) -> int:
     type=click.IntRange(1),
     default=256,
     show_default=True,
-    help="Beside these, let so many clients follow events.",
+    help="Allow at most N clients to follow events, besides requests.",
 )
 @option(
     "--max-connections",
@@ -86,7 +93,7 @@ def _read_size(text: str) -> int:
     type=click.IntRange(8),
     default=1000,
     show_default=True,
-    help="Keep so many connections for each address; idle ones make room for new ones.",
+    help="Keep at most N connections per address; new connections replace idle ones.",
 )
 @option(
     "--patience",
@@ -94,7 +101,7 @@ def _read_size(text: str) -> int:
     type=click.FloatRange(0, min_open=True),
     default=600.0,
     show_default=True,
-    help="Give up on a client that sends or takes nothing for so long.",
+    help="Disconnect a client that sends or receives nothing for this long.",
 )
 @option(
     "--min-rate",
@@ -102,7 +109,7 @@ def _read_size(text: str) -> int:
     read=_read_size,
     default="1k",
     show_default=True,
-    help="Count less than this in a second as nothing.",
+    help="Treat a slower transfer, in bytes per second, as idle.",
 )
 @option(
     "--grace",
@@ -110,7 +117,7 @@ def _read_size(text: str) -> int:
     type=click.FloatRange(0),
     default=10.0,
     show_default=True,
-    help="Wait so long for running requests when asked to end; then they are undone.",
+    help="On shutdown, wait this long for running requests, then cancel them.",
 )
 def serve(
     session: Session,
@@ -135,11 +142,13 @@ def serve(
     min_rate: int,
     grace: float,
 ) -> None:
-    """Answer the clients of Docker over HTTP.
+    """Serve the image part of the Docker Engine API over HTTP.
 
-    It is the image part of the Docker Engine API, for docker, docker-py and whatever else speaks it: set DOCKER_HOST to
-    the address. Containers are not run. Without an address it is fd:// where systemd starts it, else
-    unix://$XDG_RUNTIME_DIR/orlop.sock, or unix:///run/orlop.sock for root. It ends when asked to by SIGTERM or Ctrl-C.
+    Docker's clients (docker, docker-py and others) can use it: set DOCKER_HOST to the address. Containers are not
+    supported.
+
+    The default address is fd:// when systemd starts the server, otherwise unix://$XDG_RUNTIME_DIR/orlop.sock, or
+    unix:///run/orlop.sock for root. Stop the server with Ctrl-C or SIGTERM.
     """
     try:
         from orlop.api.doors import Security, doors  # noqa: PLC0415 - only this command serves

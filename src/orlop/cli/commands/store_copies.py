@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from orlop.service.stores import CopyReport
 
 _FIELDS: Final = ("Root", "Images", "Blobs", "Size", "Added")
-_QUIET: Final = option("-q", "--quiet", is_flag=True, help="Draw no progress.")
+_QUIET: Final = option("-q", "--quiet", is_flag=True, help="Do not show progress.")
 _LINK: Final = option(
-    "--link", is_flag=True, help="Share the files of layers where the file system can, by hard links."
+    "--link", is_flag=True, help="Hard-link layer files instead of copying them, where the file system allows it."
 )
-_FORMAT: Final = option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Size}}.")
+_FORMAT: Final = option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Size}}.")
 _TARGET: Final = argument("target", metavar="TARGET")
 
 
@@ -32,8 +32,8 @@ _TARGET: Final = argument("target", metavar="TARGET")
 def copy(session: Session, target: str, *, link: bool, quiet: bool, form: str | None) -> None:
     """Copy the store to a new directory.
 
-    The copy holds what the store holds at this moment, whoever writes to it meanwhile. It appears whole or not at all,
-    and every byte is verified on the way, but for what is only linked.
+    The copy is a snapshot: later changes to the store do not affect it. It appears only when it is complete. All
+    content is verified, except files that are hard-linked with --link.
     """
     from orlop.service.stores import copy  # noqa: PLC0415 - help needs no store
 
@@ -58,11 +58,10 @@ def copy(session: Session, target: str, *, link: bool, quiet: bool, form: str | 
 @_FORMAT
 @_TARGET
 def backup(session: Session, target: str, *, link: bool, quiet: bool, form: str | None) -> None:
-    """Copy the store, or bring an earlier backup up to date.
+    """Back up the store, or update an earlier backup.
 
-    Only what is new is copied; what is gone from the store goes from the backup. The backup holds what the store holds
-    at this moment, whoever writes to it meanwhile, and is at every moment whole: the old one or the new one. It is a
-    store itself: use it with --root, or copy it back.
+    Copies only what is new, and removes from the backup what is gone from the store. The backup is a snapshot, and is
+    complete at every moment: the old one or the new one. It is a store itself: use it with --root, or copy it back.
     """
     from orlop.service.stores import backup  # noqa: PLC0415 - help needs no store
 
@@ -88,8 +87,8 @@ def backup(session: Session, target: str, *, link: bool, quiet: bool, form: str 
 def move(session: Session, target: str, *, quiet: bool, form: str | None) -> None:
     """Move the store to a new directory.
 
-    Within a file system that is one step. To another one it is copied and verified before the old one is removed.
-    Nobody else may have the store open.
+    Within a file system this is one rename. To another file system the store is copied and verified before the old one
+    is removed. No other process may have the store open.
     """
     from orlop.service.stores import move  # noqa: PLC0415 - help needs no store
 

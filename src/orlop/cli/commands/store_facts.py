@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from orlop.cli.show.records import Records
     from orlop.service.stores import StoreInfo
 
-_FORMAT: Final = option("--format", "form", metavar="FORMAT", help="json, or a template such as {{.Root}}.")
+_FORMAT: Final = option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Root}}.")
 _DAMAGED: Final = 6
 _INFO: Final = (
     "Root",
@@ -39,7 +39,7 @@ _INFO: Final = (
 @command(epilog="Example: orlop store info --format '{{.Images}} {{.DiskBytes}}'")
 @_FORMAT
 def info(session: Session, *, form: str | None) -> None:
-    """Say where the store is and how much it holds."""
+    """Show where the store is and what it holds."""
     records = _records(form, _INFO) if form else None
     from orlop.service.stores import info  # noqa: PLC0415 - help needs no store
 
@@ -51,13 +51,13 @@ def info(session: Session, *, form: str | None) -> None:
 
 
 @command(epilog="Example: orlop store check --verify")
-@option("--verify", is_flag=True, help="Read everything and compare it with its digest.")
+@option("--verify", is_flag=True, help="Read all content and compare it with its digest.")
 @_FORMAT
 def check(session: Session, *, verify: bool, form: str | None) -> int:
-    """Look for what is missing or damaged in the store.
+    """Check the store, without repairing it.
 
-    Rows are compared with each other, and with the files by their sizes. Others may use the store meanwhile. Nothing is
-    repaired. The exit status is 6 where something is damaged; notes are about what can be made again, or is left over.
+    Compares rows with each other and with file sizes. Other commands can use the store meanwhile. Exits with 6 if
+    something is damaged. Notes report leftovers and data that can be rebuilt.
     """
     records = _records(form, ("Root", "Verified", "Damaged", "Problems")) if form else None
     from orlop.cli.commands.fsck import described  # noqa: PLC0415 - one of five commands needs it
@@ -82,12 +82,12 @@ def check(session: Session, *, verify: bool, form: str | None) -> int:
 
 
 @command(epilog="Example: orlop --root /srv/images store init --group builders")
-@option("--group", metavar="GROUP", help="Let the members of this group do everything in it.")
+@option("--group", metavar="GROUP", help="Share the store with all members of this group.")
 def init(session: Session, *, group: str | None) -> None:
-    """Make an empty store.
+    """Create an empty store.
 
-    Other commands make one where there is none, for its owner alone. With a group all its members may use it, whatever
-    their umask; one must be a member to make it. A store that is there already, for the same users, is success.
+    Other commands create a private store if there is none. With --group, all members of the group can use the store,
+    whatever their umask; you must be a member yourself. Succeeds if the store exists for the same users.
     """
     from orlop.service.stores import init  # noqa: PLC0415 - help needs no store
 
@@ -99,10 +99,10 @@ def init(session: Session, *, group: str | None) -> None:
 @command(epilog="Example: orlop store migrate")
 @_FORMAT
 def migrate(session: Session, *, form: str | None) -> None:
-    """Bring a store that an older orlop made up to date.
+    """Upgrade a store that an older version of orlop created.
 
-    That happens by itself when such a store is used; this does it at a moment of your choice. A copy of the old
-    database stays beside the new one. Older orlops cannot use the store any more.
+    Any command that uses such a store upgrades it; use this command to choose the time. A copy of the old database
+    stays beside the new one. Older versions cannot use the store afterwards.
     """
     records = _records(form, ("Root", "Old", "New", "Kept")) if form else None
     from orlop.service.stores import migrate  # noqa: PLC0415 - help needs no store

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 @argument("source", metavar="SOURCE", shell_complete=complete_names)
 @argument("target", metavar="TARGET")
 def tag(session: Session, source: str, target: str) -> None:
-    """Give an image one more name.
+    """Add a name to an image.
 
-    A TARGET without a tag gets the tag latest. A name that belongs to another image moves.
+    TARGET without a tag gets the tag latest. If TARGET names another image already, the name moves.
     """
     with session.open() as images:
         images.tag(source, target)

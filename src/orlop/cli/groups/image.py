@@ -32,5 +32,5 @@ _COMMANDS: Final = {
     epilog="Example: orlop image ls --filter dangling=true",
 )
 def image(session: Session) -> None:
-    """The commands about images, and prune, under docker's newer names."""
+    """Manage images, with docker's newer command names."""
     del session

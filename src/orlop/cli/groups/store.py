@@ -22,5 +22,5 @@ _COMMANDS: Final = {
 
 @group(_COMMANDS, epilog="Example: orlop store backup /mnt/backup/images")
 def store(session: Session) -> None:
-    """The commands about the store itself: what it holds, whether it is whole, copies of it."""
+    """Inspect, check, copy and move the store itself."""
     del session

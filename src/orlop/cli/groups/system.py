@@ -17,5 +17,5 @@ _COMMANDS: Final = {
 
 @group(_COMMANDS, epilog="Example: orlop system df -v")
 def system(session: Session) -> None:
-    """The commands about the whole store, under docker's names."""
+    """Manage the whole store, with docker's command names."""
     del session

@@ -123,7 +123,7 @@ def parse_filters(texts: Iterable[str], *, known: frozenset[str] = LIST_FILTERS,
         # `label!=x` asks for images without the label.
         if not equals or name not in known:
             known_names = ", ".join(sorted(known))
-            msg = f"{text!r} is no filter; filters are NAME=VALUE, where NAME is one of {known_names}"
+            msg = f"{text!r} is not a filter; filters are NAME=VALUE, where NAME is one of {known_names}"
             raise InvalidFilter(msg)
         values.setdefault(name, []).append(value.strip())
     references = tuple(values.get("reference", ()))

@@ -25,7 +25,8 @@ def find_image(store: Store, name: str) -> ImageID:
     A name with a digest finds the image under that name, too, whose manifest or index has the digest.
 
     Raises:
-        ImageNotFound: there is none. AmbiguousID: a prefix fits several. InvalidReference: the text is no name at all.
+        ImageNotFound: there is none. AmbiguousID: a prefix fits several. InvalidReference: the text is not a name at
+            all.
     """
     parsed = parse_any(name)
     if isinstance(parsed, Digest):

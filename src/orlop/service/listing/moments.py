@@ -34,7 +34,7 @@ def parse_moment(text: str, now: int) -> int:
         return int(unix[1]) * _SECOND + int(f"{unix[2] or '':0<9}")
     moment = _MOMENT.fullmatch(text)
     if moment is None:
-        msg = f"{text!r} is no time; give a duration such as 24h, a date such as 2026-11-24, or seconds since 1970"
+        msg = f"{text!r} is not a time; give a duration such as 24h, a date such as 2026-11-24, or seconds since 1970"
         raise ValueError(msg)
     year, month, day, hour, minute, second = (int(moment[number] or "0") for number in range(1, 7))
     zone = moment[8]

@@ -46,7 +46,7 @@ class ImageSummary:
 
 
 def is_pattern(name: str | None) -> bool:
-    """Return whether a name has the wildcards of patterns, and can be no reference."""
+    """Return whether a name has the wildcards of patterns, and cannot be a reference."""
     if name is None or not any(character in name for character in "*?[\\"):
         return False
     try:
@@ -99,7 +99,7 @@ def list_images(store: Store, name: str | None, *, all: bool) -> Iterator[ImageS
 def _of_prefix(rows: Rows, name: str) -> list[ImageRow]:
     digits = name.removeprefix("sha256:")
     found = rows.image_ids_with_prefix(f"sha256:{digits}", None) if digits else []
-    # A short word that nobody has as a name must not list strangers; who writes sha256: means IDs.
+    # A short word that is not a name must not list other images; `sha256:` in front asks for IDs.
     if len(found) > 1 and digits == name:
         return []
     return _newest_first(row for image in found if (row := rows.image_row(image)) is not None)

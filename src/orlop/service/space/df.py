@@ -150,7 +150,7 @@ def _living(store: Store) -> set[str]:
 
 
 class _Recorded(NamedTuple):
-    """What the rows say of a file; ``owner`` is the number of the one image that has it, or says that there is none.
+    """What the rows know about a file; ``owner`` is the number of the only image that has it, or marks that none is.
 
     The need is nothing where no command takes the file though nobody needs it.
     """

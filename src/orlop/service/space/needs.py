@@ -25,7 +25,7 @@ SEVERAL: Final = -2
 
 
 class Need(IntEnum):
-    """How much something is needed; who is needed more keeps what others need less."""
+    """How much something is needed; the greatest need decides."""
 
     NOTHING = 0
     """By nothing: a collection of garbage takes it."""
@@ -79,9 +79,9 @@ def take_snapshot(rows: Rows) -> Snapshot:
 class Needs:
     """Who needs what; every list goes with one of the snapshot.
 
-    ``active`` images have a tag or are pinned, or are parents of such; ``listed`` ones are no image's parent, or have a
-    name. ``chains`` and ``diffs`` say how much each layer in its place and each content is needed, and ``in_images``
-    whether any image has a chain.
+    ``active`` images have a tag or are pinned, or are parents of such; ``listed`` ones are not the parent of another
+    image, or have a name. ``chains`` and ``diffs`` say how much each layer in its place and each content is needed, and
+    ``in_images`` whether any image has a chain.
 
     ``users`` says how many listed images stand on a chain. ``owners`` gives the number of the one image that has a
     content for itself alone, or together with those nameless parents that go when it goes; else `NOBODY` or `SEVERAL`.

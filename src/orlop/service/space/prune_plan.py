@@ -46,7 +46,7 @@ class Deed:
     def do(self, removal: Removal) -> None:
         """Do it, in a store or in a plan."""
         if not self.untagged:
-            # That others need it is no error.
+            # Other images may need it, which is not an error.
             with suppress(ImageInUse):
                 removal.take_image(self.image_id)
             return
@@ -247,7 +247,7 @@ class _Planner:
     # What becomes of everything.
 
     def plan(self, deeds: Sequence[Deed]) -> Plan:
-        """Do everything in memory, and say what came of it."""
+        """Do everything in memory, and return what came of it."""
         ground = PlannedGround(self._all)
         removal = Removal(ground)
         dropped = ground.drop_dead()

@@ -126,7 +126,7 @@ class Removal:
         left = dict.fromkeys(self._ground.names(image_id))
         self._take(reference, image_id, left, _by_repository(left))
         if not left:
-            # The name is gone, which was asked for; that others need the image is no error.
+            # The name is gone, which was asked for; other images may need it, which is not an error.
             self._delete(image_id, force=False, quiet=True)
 
     def take_names(self, references: Iterable[Reference], image_id: ImageID) -> None:

@@ -28,7 +28,7 @@ class StoreBackend(ABC):
 
     @final
     def walk(self) -> Iterator[Digest]:
-        """Yield the digest of every content, in no promised order; names that are no digest are skipped."""
+        """Yield the digest of every content, in no promised order; names that are not digests are skipped."""
         return self._walk()
 
     @final
@@ -76,7 +76,7 @@ class StoreBackend(ABC):
         """Keep a value beside content, replacing an older one; atomic.
 
         Raises:
-            ContentNotFound: the content is not there. InvalidInput: the key is no plain name.
+            ContentNotFound: the content is not there. InvalidInput: the key is not a plain name.
         """
         self._set_metadata(_checked(digest), _checked_key(key), data)
 
@@ -85,13 +85,13 @@ class StoreBackend(ABC):
         """Return a value that is kept beside content.
 
         Raises:
-            ContentNotFound: the content or the value is not there. InvalidInput: the key is no plain name.
+            ContentNotFound: the content or the value is not there. InvalidInput: the key is not a plain name.
         """
         return self._get_metadata(_checked(digest), _checked_key(key))
 
     @final
     def delete_metadata(self, digest: Digest, key: str) -> None:
-        """Delete a value; one that is not there is no error. Raises `InvalidInput` for a key that is no plain name."""
+        """Delete a value, if it is there. Raises `InvalidInput` for a key that is not a plain name."""
         self._delete_metadata(_checked(digest), _checked_key(key))
 
     def together(self) -> AbstractContextManager[object]:
@@ -171,6 +171,6 @@ def _checked(digest: Digest) -> Digest:
 
 def _checked_key(key: str) -> str:
     if not _KEY.match(key):
-        msg = f"{key!r} is no key for metadata; use letters, digits, '.', '_' and '-'"
+        msg = f"{key!r} is not a key for metadata; use letters, digits, '.', '_' and '-'"
         raise InvalidInput(msg)
     return key

@@ -32,8 +32,8 @@ _DAEMON_LOCKS = ("volumes/metadata.db", "network/files/local-kv.db", "buildkit/c
 class FSStoreBackend(StoreBackend):
     """Configs and metadata as files at ``root``.
 
-    Each call is atomic and durable by itself, but several calls are no transaction: a crash between them leaves what
-    was done so far. While a daemon lives that owns the directory, nothing is written, since it would not notice.
+    Each call is atomic and durable by itself, but several calls are not one transaction: a crash between them leaves
+    what was done so far. While a daemon lives that owns the directory, nothing is written, since it would not notice.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -127,7 +127,7 @@ class FSStoreBackend(StoreBackend):
         directory = os.path.dirname(path)
         with explaining("write", path):
             make_directories(directory)
-            # A name that is no digest: a walk never takes it for content.
+            # A name that is not a digest: a walk never takes it for content.
             with NewFile(outside(os.path.join(directory, f".new-{secrets.token_hex(8)}"))) as file:
                 file.write(data)
                 file.sync()

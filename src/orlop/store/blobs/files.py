@@ -91,7 +91,7 @@ def toc_name(diff_id: DiffID) -> str:
 
 def _parts(digest: Digest) -> tuple[str, str]:
     if not digest.is_valid:
-        msg = f"{str(digest)!r} is no digest, and no file can have it as its name"
+        msg = f"{str(digest)!r} is not a digest, and no file can have it as its name"
         raise InvalidDigest(msg)
     return digest.algorithm, digest.hex
 
@@ -375,7 +375,7 @@ class _BlobFile(io.FileIO):
             return super().read(size)
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Fill a buffer as far as possible, and say how far."""
+        """Fill a buffer as far as possible, and return the number of bytes."""
         with explaining("read", self._path):
             return super().readinto(buffer)
 

@@ -89,8 +89,8 @@ def ingest_layer(
         progress: called with the number of raw bytes read since the last call.
 
     Raises:
-        InvalidTar: what comes out is no layer tar. InvalidCompression: the stream is damaged. StorageError: the bytes
-            cannot be written. LimitExceeded: the layer asks for too much. Nothing is left behind.
+        InvalidTar: what comes out is not a layer tar. InvalidCompression: the stream is damaged. StorageError: the
+            bytes cannot be written. LimitExceeded: the layer asks for too much. Nothing is left behind.
     """
     with ExitStack() as stack:
         content = stack.enter_context(blobs.new())
@@ -124,7 +124,7 @@ def measure_layer(
         progress: called with the number of raw bytes read since the last call.
 
     Raises:
-        InvalidTar: what comes out is no layer tar. InvalidCompression: the stream is damaged.
+        InvalidTar: what comes out is not a layer tar. InvalidCompression: the stream is damaged.
         LimitExceeded: the layer asks for too much. Exception: what ``write`` raises.
     """
     first = source.read(CHUNK)

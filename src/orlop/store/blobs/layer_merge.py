@@ -1,4 +1,4 @@
-"""Several layers of a store as one tar, for who has the layers below them already."""
+"""Several layers of a store as one tar, for a reader that has the layers below them already."""
 
 from __future__ import annotations
 

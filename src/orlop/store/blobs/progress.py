@@ -16,7 +16,7 @@ __all__ = ["BlobProgress"]
 
 
 class BlobProgress:
-    """Tells how far a blob is, and ends the work where it is in vain. One thread works on a blob.
+    """Reports the progress of a blob, and ends the work where it is in vain. One thread works on a blob.
 
     Args:
         blob: what is worked on; for listeners it is a layer. progress: the listener, if there is one. check: called

@@ -50,8 +50,8 @@ class StoredFile(NamedTuple):
 def files_below(root: Directory) -> Iterator[StoredFile]:
     """Yield what lies in the directories of a store; what goes meanwhile may be missed.
 
-    Everything that is no directory is a file, as long as the system says, which is what its bytes are, not the blocks
-    that they fill. A link is what it says itself.
+    Everything that is not a directory is a file, as long as the system says, which is what its bytes are, not the
+    blocks that they fill. A link is what it says itself.
 
     Raises:
         StorageError: a part of the store cannot be read.
@@ -95,7 +95,7 @@ def states_of(root: Directory, folder: str) -> list[tuple[str, os.stat_result]]:
         except (FileNotFoundError, ForeignFile):
             return []
         except PermissionError:
-            # What is no part of the store may stay shut: lost+found, where the root is a file system of its own.
+            # What is not a part of the store may stay shut: lost+found, where the root is a file system of its own.
             if not folder or folder in _WAYS:
                 raise
             return []

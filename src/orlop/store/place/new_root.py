@@ -116,7 +116,7 @@ def new_root(target: str, modes: Modes, group: int | None) -> Iterator[NewRoot]:
 
 
 def require_free(target: str) -> None:
-    """Raise `TargetExists` where something is, but for an empty directory that is no mount point."""
+    """Raise `TargetExists` where something is, but for an empty directory that is not a mount point."""
     if not os.path.lexists(target):
         return
     if os.path.isdir(target) and not os.path.islink(target):

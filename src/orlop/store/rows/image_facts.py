@@ -25,7 +25,7 @@ class ImageFacts(NamedTuple):
 
 
 def image_facts(config: bytes) -> ImageFacts:
-    """Return what follows from a config. Raises `InvalidInput` where it is no image's."""
+    """Return what follows from a config. Raises `InvalidInput` where it is not the config of an image."""
     from orlop.model.image import Image  # noqa: PLC0415 - most configs are what is recorded of them
 
     image = Image.from_json(config)

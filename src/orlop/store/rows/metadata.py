@@ -289,7 +289,7 @@ class WritableRows(Rows):
 
     @abstractmethod
     def delete_image(self, image: Digest) -> bool:
-        """Forget a config with its metadata and its links to manifests; say whether it was there."""
+        """Forget a config with its metadata and its links to manifests; return whether it was there."""
 
     @abstractmethod
     def set_metadata(self, image: Digest, key: str, value: bytes) -> None:
@@ -297,7 +297,7 @@ class WritableRows(Rows):
 
     @abstractmethod
     def delete_metadata(self, image: Digest, key: str) -> bool:
-        """Delete one value of an image's metadata; say whether it was there."""
+        """Delete one value of an image's metadata; return whether it was there."""
 
     @abstractmethod
     def put_reference(self, row: ReferenceRow) -> None:
@@ -305,7 +305,7 @@ class WritableRows(Rows):
 
     @abstractmethod
     def delete_reference(self, name: str, suffix: str) -> bool:
-        """Forget a name; say whether it was there."""
+        """Forget a name; return whether it was there."""
 
     @abstractmethod
     def put_diff(self, row: DiffRow, blob: BlobRow) -> None:
@@ -324,7 +324,7 @@ class WritableRows(Rows):
 
     @abstractmethod
     def prune_blobs(self) -> list[Digest]:
-        """Forget the stored bytes that are no layer's content, and return their digests."""
+        """Forget the stored bytes that are not the content of any layer, and return their digests."""
 
     @abstractmethod
     def prune_manifests(self) -> list[Digest]:
@@ -356,7 +356,7 @@ class WritableRows(Rows):
 
     @abstractmethod
     def prune_diff(self, diff_id: DiffID) -> list[Digest] | None:
-        """Drop a layer's content if no chain and no lease needs it; gives its blobs, or nothing where it stays."""
+        """Drop a layer's content if no chain and no lease needs it; return its blobs, or nothing where it stays."""
 
     @abstractmethod
     def before_commit(self, action: Callable[[], object]) -> None:
@@ -418,7 +418,7 @@ class Metadata(ABC):
 
 
 def parent_of(value: bytes | None) -> ImageID | None:
-    """Return the image that metadata under the key ``parent`` names; nothing for what is no ID."""
+    """Return the image that metadata under the key ``parent`` names; nothing for what is not an ID."""
     try:
         return None if value is None else ImageID.parse(value.decode("ascii"))
     except (UnicodeDecodeError, InvalidDigest):
@@ -426,7 +426,7 @@ def parent_of(value: bytes | None) -> ImageID | None:
 
 
 def labels_of(text: str) -> dict[str, str] | None:
-    """Return the labels that are kept as JSON; nothing for what is no object of texts."""
+    """Return the labels that are kept as JSON; nothing for what is not an object of texts."""
     try:
         labels = json.loads(text)
     except (ValueError, RecursionError):

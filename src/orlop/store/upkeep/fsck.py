@@ -1,7 +1,7 @@
 """Whether a store is whole: its rows among each other, its files, and every byte that they hold.
 
 Others may work meanwhile: nothing is locked while files are read. What then seems wrong is looked at again under the
-write lock, so that what somebody just brings, or takes away, is no problem.
+write lock, so that what somebody just brings, or takes away, is not a problem.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def _if_kept(digest: Digest, problem: Problem, rows: Rows) -> list[Problem]:
 
 
 def _compared(exam: Exam, digest: Digest, path: str, rows: Rows) -> Iterator[Problem]:
-    """Compare what was read with what is recorded of a blob; what is recorded no more is no problem."""
+    """Compare what was read with what is recorded of a blob; what is recorded no more is not a problem."""
     row, subject = rows.blob(digest), str(digest)
     if row is None:
         return

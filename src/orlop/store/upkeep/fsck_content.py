@@ -33,7 +33,7 @@ _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 class Unreadable(Exception):
     """A file is there and cannot be read: a fact about the file, as ``reason`` says, which ends no look and no repair.
 
-    What a process or the system has run out of is no such fact, and raised as what it is.
+    What a process or the system has run out of is not such a fact, and raised as what it is.
     """
 
     def __init__(self, reason: OrlopError) -> None:
@@ -72,7 +72,7 @@ def examine(
     headers: Callable[[bytes], object] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Exam | None:
-    """Read a file to its end, once; only what is no layer is read a second time.
+    """Read a file to its end, once; only what is not a layer is read a second time.
 
     Args:
         file: the file. No link is followed.

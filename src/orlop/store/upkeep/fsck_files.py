@@ -43,7 +43,7 @@ class FilesLook:
         """Yield what looks again at each thing that seems wrong, as others may just have been at work on it."""
         store = self._store
         with store.metadata.read() as rows:
-            # What is no digest has no file: that is told of the rows.
+            # What is not a digest has no file: that is told of the rows.
             blobs = [row for row in rows.blobs() if row.digest.is_valid]
             diff_ids = [diff_id for diff_id in rows.diff_ids() if diff_id.is_valid]
         for name in (*DIRECTORIES, QUARANTINE):
@@ -139,7 +139,7 @@ class FilesLook:
     # What belongs to nothing, or was left.
 
     def _belongs(self, name: str) -> bool:
-        """Return whether something that is no blob and no table is a part of every store."""
+        """Return whether something that is neither a blob nor a table is a part of every store."""
         if name in _ROOM or name in _FILES:
             return True
         return name.startswith(_DATABASE) and self._is_file(name)

@@ -131,7 +131,7 @@ class Repairer:
 
 
 class _Teller:
-    """Tells how much a repair has read."""
+    """Reports how much a repair has read."""
 
     def __init__(self, progress: Progress | None) -> None:
         self._progress = progress

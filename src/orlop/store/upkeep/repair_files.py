@@ -268,7 +268,7 @@ def is_whole(store: Store, rows: Rows, diff_id: DiffID) -> bool:
 
 
 def _fill(file: NewFile, row: BlobRow, source: Entry, compression: Compression) -> bool:
-    """Write what another file holds, and say whether that could be read and is a blob's. Raises errors of writing."""
+    """Write what another file holds; return whether it could be read and is a blob. Raises errors of writing."""
     try:
         opened = open_content(source)
         if opened is None:

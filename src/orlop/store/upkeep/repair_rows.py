@@ -94,7 +94,7 @@ class RowsRepair:
             self._done(Repair(one.kind, one.subject, f"the manifest {one.subject!r} is {manifest} again, by its bytes"))
 
     def forget_loose_ends(self) -> None:
-        """Forget rows that are wrong, or tell of lost content, and that nothing refers to."""
+        """Forget rows that nothing refers to, and that are wrong or about lost content."""
         if not self._has("chain-wrong", "content-missing", "blob-missing", "database", "key-invalid"):
             return
         with self._store.metadata.write() as rows:
@@ -214,7 +214,7 @@ class RowsRepair:
 
     @staticmethod
     def _build_chains(rows: WritableRows, mender: RowMender, image: Image) -> bool:
-        """Make the chain of an image as far up as its layers are there, and say whether anything was changed."""
+        """Make the chain of an image as far up as its layers are there, and return whether anything was changed."""
         changed = False
         below: ChainRow | None = None
         for chain, diff_id in zip(chain_ids(image.rootfs.diff_ids), image.rootfs.diff_ids, strict=True):

@@ -24,7 +24,7 @@ def parse_platform(text: str) -> Platform:
     """Read a platform such as ``{"os":"linux","architecture":"arm64"}``; members that are not known are passed over.
 
     Raises:
-        InvalidPlatform: it is not a JSON object, or names no operating system or no architecture.
+        InvalidPlatform: it is not JSON object, or names no operating system or no architecture.
     """
     try:
         document = gojson.loads(text.encode("utf-8", "surrogatepass"))

@@ -37,7 +37,7 @@ def error_line(text: str) -> bytes:
 
 
 class LayerLines:
-    """Gives the lines that tell of layers on their way.
+    """Writes the lines that report layers on their way.
 
     Args:
         version: that of the request.

@@ -1,4 +1,4 @@
-"""Why a text is no name of an image, in docker's words."""
+"""Why a text is not a name of an image, in docker's words."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def tag_target(repo: str | None, tag: str | None, version: ApiVersion) -> str:
         version: that of the request, for its words.
 
     Raises:
-        InvalidReference: it is no name. InvalidInput: it is one that no image may get.
+        InvalidReference: it is not a name. InvalidInput: it is one that no image may get.
     """
     early = version < V1_42
     name = _target(repo, tag, version, "refusing to create a tag with a digest reference" if early else _NO_DIGEST)

@@ -157,7 +157,7 @@ class _Filling:
         first, *operands = command.operands
         if not isinstance(first, Function):
             if isinstance(first, Literal) and first.value is None:
-                refuse(command.start, "nil alone is no value to print or test")
+                refuse(command.start, "nil alone is not a value to print or test")
             return self._operand(first, dot)
         if first.name in {"and", "or"}:
             return self._decide(first, operands, dot, piped)

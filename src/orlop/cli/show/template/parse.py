@@ -361,7 +361,7 @@ def _number(token: Token) -> int | float:
     try:
         return int(token.text, 8 if digits[0] == "0" else 10)
     except ValueError:
-        refuse(token.start, f"{token.text} is no number")
+        refuse(token.start, f"{token.text} is not a number")
 
 
 def _unquoted(token: Token) -> str:

@@ -61,7 +61,7 @@ class SQLiteMetadata(Metadata):
             database.
         modes: who may use the database.
         schema: the shape of the rows; an older database is brought to it as soon as it is used.
-        wary: refuse a database that is damaged: everybody is but who looks for damage.
+        wary: refuse a damaged database: true for all but the search for damage.
     """
 
     def __init__(
@@ -200,8 +200,8 @@ class SQLiteMetadata(Metadata):
     def _is_undone(self, connection: sqlite3.Connection, error: BaseException) -> bool:
         """Return whether changes whose commit failed can never come back.
 
-        What could be written to the log and not be synced is whole: who opens the database after a crash would take it
-        for committed. Another commit writes over it.
+        What could be written to the log and not be synced is whole: the next opening of the database after a crash
+        would take it for committed. Another commit writes over it.
         """
         code = getattr(error, "sqlite_errorcode", 0)
         if code & 0xFF != sqlite3.SQLITE_IOERR or code == sqlite3.SQLITE_IOERR_WRITE:

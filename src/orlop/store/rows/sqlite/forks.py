@@ -85,7 +85,7 @@ class Blocks:
             return set(self._inside) - {threading.get_ident()}
 
     def before_fork(self) -> None:
-        """Bring SQLite to rest, as far as possible, and let no block begin."""
+        """Bring SQLite to rest, as far as possible, and keep new blocks from beginning."""
         self._turn.acquire()
         me = threading.get_ident()
         self._forks += 1

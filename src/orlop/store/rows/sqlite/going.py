@@ -135,7 +135,7 @@ def _named(image: str, config: bytes) -> set[str]:
     try:
         return {str(diff_id) for diff_id in diff_ids_of(config)}
     except InvalidInput:
-        # Bytes that are kept under their digest and are no image need nothing.
+        # Bytes that are kept under their digest and are not images need nothing.
         intact = image == f"sha256:{hashlib.sha256(config).hexdigest()}"
         return set() if intact else _mentioned(config)
 

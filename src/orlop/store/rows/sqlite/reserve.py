@@ -48,7 +48,7 @@ class Reserve:
                     self.give_up()
 
     def give_up(self) -> bool:
-        """Return the space back, and say whether there was any; raises OSError where it cannot be given back."""
+        """Return the space back, and return whether there was any; raises OSError where it cannot be given back."""
         try:
             self._file.unlink()
         except FileNotFoundError:

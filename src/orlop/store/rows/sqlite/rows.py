@@ -373,7 +373,7 @@ class SQLiteRows(PassingRows):
         return freed
 
     def prune_blobs(self) -> list[Digest]:
-        """Forget the stored bytes that are no layer's content."""
+        """Forget the stored bytes that are not the content of any layer."""
         found = self._run("DELETE FROM blob WHERE digest NOT IN (SELECT blob FROM diff_blob) RETURNING digest")
         freed = sorted(digests_of(Digest, found.fetchall()))
         self.will_go(blobs=freed)

@@ -68,7 +68,7 @@ def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRE
 
 
 def lay_out(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT) -> bool:
-    """Make the tables of an empty database, under the write lock; say whether it was empty."""
+    """Make the tables of an empty database, under the write lock; return whether it was empty."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
     try:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orlop.store.rows.metadata import BlobRow, DiffRow
     from orlop.streams.directory import Entry
 
-# What only an operation at work needs is no part of a copy: it ends, and nobody would clean up in the copy.
+# What only an operation at work needs is not a part of a copy: it ends, and nobody would clean up in the copy.
 _TRIM = (
     "DELETE FROM lease",
     """WITH RECURSIVE needed (id) AS (

@@ -65,7 +65,7 @@ SCHEMA: Final = (
     """CREATE TABLE lease (
         lease TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (lease, digest)) STRICT, WITHOUT ROWID""",
     "CREATE INDEX lease_digest ON lease (digest)",
-    # A number is not used again, even where all events are gone: who listens knows by it what he has heard.
+    # A number is not used again, even where all events are gone: a listener knows by it what it has heard.
     """CREATE TABLE event (
         number INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, kind TEXT NOT NULL, action TEXT NOT NULL,
         actor TEXT NOT NULL, attributes TEXT NOT NULL) STRICT""",

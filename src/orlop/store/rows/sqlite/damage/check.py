@@ -98,12 +98,12 @@ _UNNEEDED: Final = (
         "blob-unneeded",
         """SELECT digest FROM blob WHERE digest NOT IN (SELECT blob FROM diff_blob)
         AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest = '*') ORDER BY 1""",
-        "the blob {} is no layer's",
+        "no layer needs the blob {}",
     ),
     (
         "manifest-unneeded",
         "SELECT digest FROM manifest WHERE digest NOT IN (SELECT manifest FROM image_manifest) ORDER BY 1",
-        "the manifest {} is no image's",
+        "no image needs the manifest {}",
     ),
 )
 
@@ -205,7 +205,7 @@ def _structure(connection: sqlite3.Connection) -> Iterator[RowProblem]:
 def _invalid_keys(connection: sqlite3.Connection) -> Iterator[RowProblem]:
     for table, key in KEYS.items():
         for (subject,) in connection.execute(f"SELECT {key} FROM {table} WHERE {no_digest(key)} ORDER BY 1"):  # noqa: S608 - constants
-            message = f"the table {table} has a row for {subject!r}, which is no digest"
+            message = f"the table {table} has a row for {subject!r}, which is not a digest"
             yield RowProblem("key-invalid", subject, message)
 
 
@@ -260,7 +260,7 @@ def _names(connection: sqlite3.Connection) -> Iterator[RowProblem]:
     for name, suffix, image in connection.execute("SELECT name, suffix, image FROM reference ORDER BY name, suffix"):
         if not is_name(name, suffix):
             text = f"{name}{suffix}"
-            message = f"{text!r} is no name that anybody could ask for; give its image {image} another one"
+            message = f"{text!r} is not a name that a command could ask for; give its image {image} another one"
             yield RowProblem("name-invalid", text, message)
 
 
@@ -295,7 +295,7 @@ def _images(connection: sqlite3.Connection, ids: Sequence[str]) -> Iterator[RowP
         try:
             facts = image_facts(config)
         except InvalidInput as error:
-            yield RowProblem("config-unreadable", image, f"{image} is no image: {error}", harmless=True)
+            yield RowProblem("config-unreadable", image, f"{image} is not an image: {error}", harmless=True)
             continue
         if recorded != facts:
             message = f"the layers, time or labels that are recorded of the image {image} are not those of its config"

@@ -142,7 +142,7 @@ class RowMender:
     def adopt_manifest(self, digest: str) -> str | None:
         """Return a manifest whose bytes have another digest the name that it should have, and return that.
 
-        That is done only if no image came with it by the name that it has, or if that is no digest.
+        That is done only if no image came with it by the name that it has, or if that is not a digest.
         """
         row = self._run("SELECT media_type, content FROM manifest WHERE digest = ?", (digest,)).fetchone()
         linked = self._run("SELECT 1 FROM image_manifest WHERE manifest = ?", (digest,)).fetchone()
@@ -180,7 +180,7 @@ class RowMender:
     # What is missing.
 
     def unlinked_blobs(self) -> list[Digest]:
-        """Return the blobs that are no known layer's, and those of which a link tells but no row."""
+        """Return the blobs that belong to no known layer, and those that a link names and no row does."""
         found = self._run(
             """SELECT digest FROM blob WHERE digest NOT IN
                 (SELECT blob FROM diff_blob WHERE diff IN (SELECT id FROM diff))
@@ -251,7 +251,7 @@ class RowMender:
         self._run("UPDATE image SET config = ? WHERE id = ?", (config, str(image)))
 
     def correct(self, digest: str, damaged: bytes, right: bytes) -> bool:
-        """Put the right bytes in place of those that are damaged of a config or a manifest; say whether they were."""
+        """Replace the damaged bytes of a config or a manifest; return whether they were damaged."""
         image = self._run("UPDATE image SET config = ? WHERE id = ? AND config = ?", (right, digest, damaged))
         manifest = self._run(
             "UPDATE manifest SET content = ? WHERE digest = ? AND content = ?", (right, digest, damaged)
@@ -278,10 +278,10 @@ class RowMender:
     # What follows from other rows.
 
     def set_image(self, image: ImageID, config: bytes) -> bool:
-        """Record what follows from an image's config, and say whether something else was recorded.
+        """Record what follows from an image's config, and return whether something else was recorded.
 
         Raises:
-            InvalidInput: this is no image config.
+            InvalidInput: this is not an image config.
         """
         facts = image_facts(config)
         changed = self._run(
@@ -300,7 +300,7 @@ class RowMender:
         return changed > 0
 
     def set_chain(self, row: ChainRow) -> bool:
-        """Record what a chain consists of; say whether something else, or nothing, was recorded."""
+        """Record what a chain consists of; return whether something else, or nothing, was recorded."""
         parent = None if row.parent is None else str(row.parent)
         changed = self._run(
             """INSERT INTO chain VALUES (?, ?, ?, ?, ?, ?)

@@ -145,7 +145,7 @@ class DatabaseRepair:
     # Indexes and triggers.
 
     def _put_in_order(self) -> bool:
-        """Put everything right that is not rows, and say whether nothing is wrong then."""
+        """Put everything right that is not rows, and return whether nothing is wrong then."""
         done: list[Repair] = []
         try:
             with self._store.metadata.write():

@@ -1,0 +1,114 @@
+"""The words that this project avoids, and the places where it uses them: `faults` lists each with its reason.
+
+Three kinds of text are read. A docstring, a help text and a fragment of the change log tell what something does, so the
+first words of their clauses are looked at. Comments, messages and pages are prose, so they are searched for turns of
+phrase. Code, names in backquotes and the targets of links are left out.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_WEAK: Final = re.compile(
+    r"(?:^|[.;:] |, (?:and|or) )(?P<word>(?:give|say|let|tell)s?)\b(?! (?:go|out|up)\b)", re.IGNORECASE
+)
+_NO: Final = re.compile(
+    r"(?<![Tt]here )(?<!where )\b(?:is|are|was|were|be|been) no (?!longer\b|more\b|less\b|other\b|one\b)[\w'-]+"
+)
+_THINGS: Final = "process|command|program|thread|server|client|reader|writer|tool|engine|daemon|store|orlop"
+_WHO: Final = re.compile(
+    rf"\b(?:{_THINGS})(?:s|es)?,? who\b"
+    r"|\b(?:to|for|by|but|from) who\b"
+    # A clause, not a question: `who reads deletes nothing`.
+    r"|(?<=[.;:] )[Ww]ho [a-z]+s\b(?=[^.;?]*[.;])"
+)
+_PHRASES: Final = (
+    (_NO, "write `is not a …` or `are not …`"),
+    (_WHO, "write `a process that …` or `a reader that …`, or name the person"),
+)
+_FRAGMENT: Final = re.compile(r"(?:\d+|\+[a-z0-9]+(?:-[a-z0-9]+)*)\.(?:added|changed|fixed|removed|security)\.md")
+
+
+class Text(NamedTuple):
+    """A piece of prose and its first line; the first paragraph of one that ``acts`` tells what something does."""
+
+    line: int
+    words: str
+    acts: bool = False
+
+
+def of_python(source: str, *, messages: bool) -> Iterator[Text]:
+    """Yield the docstrings, help texts and comments of a module; with ``messages`` all other sentences in it, too."""
+    tree = ast.parse(source)
+    seen = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and _literal(first.value):
+                seen.add(first.value)
+                yield Text(first.lineno, ast.get_docstring(node) or "", acts=True)
+        if isinstance(node, ast.keyword) and node.arg in {"help", "short_help"} and _literal(node.value):
+            seen.add(node.value)
+            yield Text(node.value.lineno, _literal(node.value), acts=True)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            seen.update(node.values)
+        if messages and isinstance(node, ast.Constant | ast.JoinedStr) and node not in seen:
+            words = _literal(node)
+            if words.count(" ") > 1:
+                yield Text(node.lineno, words)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield Text(token.start[0], token.string.lstrip("# "))
+
+
+def of_page(markdown: str) -> Iterator[Text]:
+    """Yield the paragraphs of a page in Markdown."""
+    line = 1
+    # Code keeps its lines, so that numbers stay right.
+    prose = re.sub(r"^```.*?^```$", lambda code: "\n" * code[0].count("\n"), markdown, flags=re.MULTILINE | re.DOTALL)
+    for paragraph in re.split(r"(\n\s*\n)", re.sub(r"\]\([^)]*\)", "]", prose)):
+        if paragraph.strip():
+            yield Text(line, paragraph)
+        line += paragraph.count("\n")
+
+
+def faults(texts: Iterable[Text]) -> Iterator[str]:
+    """Yield what is wrong with texts, each as ``LINE: reason: words``."""
+    for text in texts:
+        weak = _WEAK.search(_prose(text.words.partition("\n\n")[0])) if text.acts else None
+        if weak is not None:
+            yield f"{text.line}: write `return`, `report`, `allow` or `show`, not `{weak['word']}`: {text.words[:80]}"
+        prose = _prose(text.words)
+        for pattern, reason in _PHRASES:
+            for found in pattern.finditer(prose):
+                yield f"{text.line}: {reason}: {prose[max(found.start() - 40, 0) : found.end() + 40]}"
+
+
+def faults_of_fragment(name: str, text: str) -> Iterator[str]:
+    """Yield what is wrong with a fragment of the change log: its name, how it begins and ends, its words."""
+    if not _FRAGMENT.fullmatch(name):
+        yield "name it `ISSUE.KIND.md` or `+word.KIND.md`, with a kind that changes/README.md lists"
+    if not re.match(r"[A-Z`]|orlop\b", text):
+        yield "begin with a capital letter or with a name in backquotes"
+    if not text.rstrip().endswith("."):
+        yield "write whole sentences: the last one ends with a full stop"
+    yield from faults([Text(1, text, acts=True)])
+
+
+def _literal(node: ast.AST) -> str:
+    """Return the text of a literal; a value in an f-string is read as ``…``."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_literal(value) or "…" for value in node.values)
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def _prose(words: str) -> str:
+    return " ".join(re.sub(r"``?[^`]+``?", "`…`", words).split())
