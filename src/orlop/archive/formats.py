@@ -65,8 +65,8 @@ def reader_of(members: Members[L]) -> Reader:
 
         return read_legacy
     msg = (
-        "this is not an image archive: it has neither manifest.json nor index.json nor repositories; give one that docker,"
-        " podman, skopeo or buildah saved"
+        "this is not an image archive: it has neither manifest.json nor index.json nor repositories; give one that"
+        " docker, podman, skopeo or buildah saved"
     )
     raise InvalidArchive(msg)
 

@@ -116,8 +116,8 @@ class ManifestReader:
         """Return what a descriptor names, or nothing where its type is not known or it may be absent and is.
 
         Raises:
-            InvalidInput: it is absent, or indexes lie too deep in one another. InvalidManifest: it is not a manifest, or
-                not of the kind that the descriptor says. DigestMismatch, SizeMismatch: it is not what that says.
+            InvalidInput: it is absent, or indexes lie too deep in one another. InvalidManifest: it is not a manifest,
+                or not of the kind that the descriptor says. DigestMismatch, SizeMismatch: it is not what that says.
         """
         return self._node(descriptor, 0)
 
