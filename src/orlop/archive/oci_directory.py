@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.archive.oci_blobs import StoredLayer
 from orlop.archive.oci_index import index_json
 from orlop.archive.oci_tar import LAYOUT_FILE, blob_path, told
-from orlop.errors import InvalidArchive, InvalidDigest, StoreDamaged, TargetExists, WriteFailed
+from orlop.errors import InvalidArchive, InvalidDigest, InvalidJSON, StoreDamaged, TargetExists, WriteFailed
 from orlop.model import gojson
 from orlop.model.digest import Digest
 from orlop.model.progress import LayerExists
@@ -139,6 +139,7 @@ class _Target:
     def _add(self, layout: Directory) -> WrittenIndex:
         """Add to a layout that is there, or make one in a directory that holds nothing."""
         self._require_layout(layout)
+        self._merged(layout, self._read(layout, "index.json"))  # before anything is written
         with PartDirectory(layout) as part:
             relied = frozenset(blob.digest for blob in self._content.blobs if self._is_there(layout, blob))
             self._fill(part.directory, [blob for blob in self._content.blobs if blob.digest not in relied])
@@ -152,8 +153,10 @@ class _Target:
                 return
             msg = f"{self._shown} is not empty and not an OCI layout; name a new directory"
             raise TargetExists(msg)
-        document = gojson.loads(self._read(layout, "oci-layout") or b"null", keys=gojson.Keys.FOLDED)
-        version = gojson.folded(document).get("imagelayoutversion") if isinstance(document, dict) else None
+        version = None
+        with suppress(InvalidJSON):
+            document = gojson.loads(self._read(layout, "oci-layout") or b"", keys=gojson.Keys.FOLDED)
+            version = gojson.folded(document).get("imagelayoutversion") if isinstance(document, dict) else None
         if version != _VERSION:
             msg = f"the layout {self._shown} has the version {version!r}; orlop writes version {_VERSION}"
             raise InvalidArchive(msg)
@@ -243,7 +246,11 @@ class _Target:
     def _merged(self, layout: Directory, before: bytes | None) -> WrittenIndex:
         mine = {str(blob.digest) for blob in self._content.blobs}
         has = lambda digest: digest in mine or _is_in(layout, digest)  # noqa: E731 - it is passed on once
-        return index_json(self._content.entries, self._omitted, before=before, has=has)
+        try:
+            return index_json(self._content.entries, self._omitted, before=before, has=has)
+        except InvalidJSON as error:
+            msg = f"cannot read {self._shown}/index.json: {error}; mend it, or name a new directory"
+            raise InvalidArchive(msg) from error
 
     def _place(self, layout: Directory, part: Directory, relied: frozenset[Digest]) -> None:
         """Rename blobs into the layout, what names others after what it names."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from orlop.archive.names import IMAGE_NAME, REF_NAME, is_tag, named_by, without_second
-from orlop.errors import InvalidArchive, InvalidJSON
+from orlop.errors import InvalidJSON
 from orlop.model import gojson
 from orlop.model.manifest import OCI_INDEX
 
@@ -50,13 +50,12 @@ class _Entry:
 
     @classmethod
     def read(cls, raw: bytes) -> _Entry:
-        """Read an entry, of whatever type and algorithm. Raises `InvalidArchive` for what is no descriptor."""
+        """Read an entry, of whatever type and algorithm. Raises `InvalidJSON` for what is not a descriptor."""
         value = gojson.loads(raw)
         members = gojson.folded(value) if isinstance(value, dict) else {}
         digest, annotations = members.get("digest"), members.get("annotations") or {}
         if not isinstance(digest, str) or not isinstance(annotations, dict):
-            msg = f"the entry {raw[:64]!r} of index.json is not a descriptor; mend the layout, or name a new directory"
-            raise InvalidArchive(msg)
+            raise InvalidJSON(f"the entry {raw[:64]!r} is not a descriptor")
         texts = {key: text for key, text in annotations.items() if isinstance(text, str)}
         return cls(raw, digest, texts)
 
@@ -100,10 +99,10 @@ def index_json(
         has: whether the layout has a blob all the same.
 
     Raises:
-        InvalidArchive, InvalidJSON: the document that is there is not an index.
+        InvalidJSON: the document that is there is not an index.
     """
     members = {"schemaVersion": b"2", "mediaType": gojson.dumps(OCI_INDEX)} if before is None else _members(before)
-    old = [_Entry.read(raw) for raw in _array(members.get("manifests", b"null"))]
+    old = [_Entry.read(raw) for raw in gojson.raw_elements(members.get("manifests", b"null"))]
     taken = {entry.reference: str(entry.descriptor.digest) for entry in entries if entry.reference is not None}
     kept = [left for entry in old if (left := entry.without(taken)) is not None]
     new = sorted(_missing(entries, kept), key=lambda entry: entry.key)
@@ -127,20 +126,11 @@ def _members(raw: bytes) -> dict[str, bytes]:
         raise InvalidJSON("expected an object")
     names = {gojson.fold(key) for key in document}
     if names & {"config", "layers", "fslayers"}:
-        msg = "index.json is not an index: it has the members of a manifest; mend the layout, or name a new directory"
-        raise InvalidArchive(msg)
+        raise InvalidJSON("it has the members of a manifest")
     usual = {"manifests", "annotations"}
     return {
         gojson.fold(key) if gojson.fold(key) in usual else key: value for key, value in gojson.raw_members(raw).items()
     }
-
-
-def _array(raw: bytes) -> list[bytes]:
-    try:
-        return gojson.raw_elements(raw)
-    except InvalidJSON as error:
-        msg = f"the manifests of index.json are not a list ({error}); mend the layout, or name a new directory"
-        raise InvalidArchive(msg) from error
 
 
 def _missing(entries: Sequence[TopEntry], kept: Sequence[_Entry]) -> list[TopEntry]:
@@ -179,8 +169,7 @@ def _annotations(members: Mapping[str, bytes], omitted: Iterable[Digest], has: C
     raw = members.get("annotations", b"null")
     found = gojson.loads(raw)
     if not isinstance(found, dict | None):
-        msg = "the annotations of index.json are not an object; mend the layout, or name a new directory"
-        raise InvalidArchive(msg)
+        raise InvalidJSON("its annotations are not an object")
     before = (found or {}).get(OMITTED, "")
     lacking = {*map(str, omitted), *(before.split() if isinstance(before, str) else ())}
     text = " ".join(sorted(digest for digest in lacking if not has(digest)))
