@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from orlop import errors
     from orlop.archive.reader import Archive, ArchivedImage, ArchivedLayer
+    from orlop.archive.save_report import OmittedManifests, SaveReport
     from orlop.errors import OrlopError
     from orlop.intake.report import LoadedImage, LoadReport, MovedReference
     from orlop.model.container import ContainerConfig
@@ -77,6 +78,7 @@ _HOMES = {
     "ManifestKind": "orlop.service.listing.manifests",
     "ManifestSummary": "orlop.service.listing.manifests",
     "MovedReference": "orlop.intake.report",
+    "OmittedManifests": "orlop.archive.save_report",
     "OrlopError": "orlop.errors",
     "Platform": "orlop.model.platform",
     "ProgressEvent": "orlop.model.progress",
@@ -85,6 +87,7 @@ _HOMES = {
     "Reference": "orlop.model.reference",
     "RemoveReport": "orlop.service.space.remove",
     "RootFS": "orlop.model.image",
+    "SaveReport": "orlop.archive.save_report",
     "V1Image": "orlop.model.image",
 }
 _ROOMS = ("api", "archive", "build", "cli", "intake", "model", "registry", "service", "store", "streams", "testing")
@@ -130,6 +133,7 @@ __all__ = [
     "ManifestKind",
     "ManifestSummary",
     "MovedReference",
+    "OmittedManifests",
     "OrlopError",
     "Platform",
     "ProgressEvent",
@@ -138,6 +142,7 @@ __all__ = [
     "Reference",
     "RemoveReport",
     "RootFS",
+    "SaveReport",
     "V1Image",
     "__version__",
     "default_root",

@@ -34,6 +34,10 @@ _PATIENCE: Final = float(os.environ.get("ORLOP_PATIENCE", "60"))
 
 #: One of its layers is in `MULTI` too.
 SHARED: Final = DATA / "dockerd-20.10-overlay2" / "multi.tar"
+_ANOTHER: Final = (
+    *("save", "--format", "oci-dir", "-o", "{}/layout"),
+    "registry.example.com:5000/team/committed:2.0",
+)
 
 
 @dataclass
@@ -75,6 +79,9 @@ def races() -> dict[str, tuple[Scenario, Scenario]]:
         (rmi, known["tag"]),
         (known["image prune -a"], load),
         (known["save"], prune),
+        # Two layouts in one place, and two additions to one.
+        (known["save a directory"], known["save empty"]),
+        (known["save beside"], replace(known["save a directory"], arguments=_ANOTHER)),
         (known["fsck --repair"], gc),
     ]
     return {f"{first.name}, {second.name}": (first, second) for first, second in pairs}

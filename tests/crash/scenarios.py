@@ -34,6 +34,7 @@ from tests.crash import damaged
 from tests.crash.calls import Kill, watched
 from tests.crash.damaged import DATA, MULTI, OTHER
 from tests.invariants import broken
+from tests.layout_walk import walked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -99,6 +100,26 @@ def _loaded(*archives: Path) -> Callable[[Path], None]:
 def _with_file(place: Path) -> None:
     _loaded(MULTI)(place)
     (place / "saved.tar").write_bytes(b"an older archive")
+
+
+def _with_layout(place: Path) -> None:
+    """Leave a layout that has a layer of what is added, and a torn one."""
+    _loaded(MULTI)(place)
+    with orlop.open(place / "root") as images:
+        images.save(["example/tiny:1.0"], place / "layout", format="oci-dir")
+        images.save(["example/imported"], place / "other", format="oci-dir")
+    new = next(path for path in (place / "other/blobs/sha256").iterdir() if not _there(place / "layout", path))
+    (place / "layout/blobs/sha256" / new.name).write_bytes(new.read_bytes()[:-1])
+    shutil.rmtree(place / "other")
+
+
+def _there(layout: Path, blob: Path) -> bool:
+    return (layout / "blobs/sha256" / blob.name).exists()
+
+
+def _with_room(place: Path) -> None:
+    _loaded(MULTI)(place)
+    (place / "layout").mkdir()
 
 
 def _with_layer(place: Path) -> None:
@@ -170,6 +191,10 @@ def scenarios() -> dict[str, Scenario]:
         Scenario("import", ("import", "-m", "by hand", "{}/layer.tar", "new:1"), _with_layer),
         Scenario("save", ("save", "-o", "{}/saved.tar", "example/tiny:1.0"), loaded),
         Scenario("save over a file", ("save", "-o", "{}/saved.tar", "example/imported"), _with_file),
+        Scenario("save as a layout", ("save", "--format", "oci", "-o", "{}/saved.tar", "example/tiny:1.0"), loaded),
+        Scenario("save a directory", ("save", "--format", "oci-dir", "-o", "{}/layout", "example/tiny:1.0"), loaded),
+        Scenario("save beside", ("save", "--format", "oci-dir", "-o", "{}/layout", "example/imported"), _with_layout),
+        Scenario("save empty", ("save", "--format", "oci-dir", "-o", "{}/layout", "example/imported"), _with_room),
         Scenario("tag", ("tag", "example/tiny:1.0", "example/imported:latest"), loaded),
         Scenario("rmi", ("rmi", "example/imported"), loaded, again=4),
         Scenario("image prune", ("image", "prune", "-f"), _dangling),
@@ -408,6 +433,9 @@ def seen(place: Path, *, saved: bool = True) -> Seen:
     """Return all that a user sees: other files, and the images of each store that has any; these can all be saved."""
     files = [path for path in sorted(place.iterdir()) if path.is_file() and not path.name.startswith(".orlop-")]
     found: list[tuple[object, ...]] = [(path.name, path.read_bytes()) for path in files]
+    layouts = [path.parent for path in sorted(place.glob("[!.]*/index.json"))]
+    # Whatever an index names has to be there, and whole.
+    found += [(path.name, str(layout.entries), *sorted(layout.absent)) for path in layouts for layout in [walked(path)]]
     for root in roots(place):
         try:
             images = _images(root, saved=saved)

@@ -17,6 +17,7 @@ import orlop
 from orlop import errors
 from tests.crash.damaged import spoil_table
 from tests.invariants import broken
+from tests.layout_walk import files
 from tests.needs import need_mounts
 from tests.unit.layouts import packed, sha256
 
@@ -133,6 +134,19 @@ def test_a_save_that_fills_the_disk_leaves_no_file_and_an_old_one(half_full: Pat
     assert old.read_bytes() == b"an older archive"
     refused(half_full, disk, "save", "-o", disk / "new.tar", "large:1")
     assert sorted(path.name for path in disk.iterdir()) == ["root", "saved.tar"]
+
+
+def test_a_layout_that_fills_the_disk_leaves_nothing_and_an_old_one(half_full: Path, disk: Path) -> None:
+    old = disk / "old"
+    assert command(half_full, "save", "--format", "oci-dir", "-o", old, "example/tiny:1.0")[0] == 0
+    before = files(old)
+    refused(half_full, disk, "save", "--format", "oci-dir", "-o", old, "large:1")
+    assert files(old) == before
+    (disk / "empty").mkdir()
+    for form, target in (("oci-dir", "new"), ("oci-dir", "empty"), ("oci", "new.tar")):
+        refused(half_full, disk, "save", "--format", form, "-o", disk / target, "large:1")
+    assert sorted(path.name for path in disk.iterdir()) == ["empty", "old", "root"]
+    assert not list((disk / "empty").iterdir())
 
 
 def test_a_copy_or_backup_that_fills_the_disk_leaves_nothing_of_itself(half_full: Path, disk: Path) -> None:

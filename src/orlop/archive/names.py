@@ -52,23 +52,35 @@ def said_of(descriptor: Descriptor) -> Said:
     first = descriptor.annotations.get(IMAGE_NAME, "")
     text = descriptor.annotations.get(REF_NAME, "")
     found = [_name(first, descriptor)]
-    if not _TAG.fullmatch(text):
+    if not is_tag(text):
         found.append(_name(text, descriptor))
     return Said(tuple(dict.fromkeys(name for name in found if name is not None)), text, not first)
 
 
 def _name(text: str, descriptor: Descriptor) -> Reference | None:
+    reference = named_by(text)
+    if reference is not None and reference.digest not in {None, descriptor.digest}:
+        msg = f"the archive names {descriptor.digest} as {text!r}; it is refused"
+        raise InvalidArchive(msg)
+    return None if reference is None else without_second(reference)
+
+
+def named_by(text: str) -> Reference | None:
+    """Return the reference that an annotation's whole text is; nothing where it is none, or could be an ID."""
     if not text:
         return None
     try:
         reference = Reference.parse(text)
     except InvalidReference:
         return None
-    if reference.is_id_like:
-        return None
-    if reference.digest is not None and reference.digest != descriptor.digest:
-        msg = f"the archive names {descriptor.digest} as {text!r}; it is refused"
-        raise InvalidArchive(msg)
-    if reference.tag is not None:
-        reference = replace(reference, digest=None)
-    return reference.with_default_tag()
+    return None if reference.is_id_like else reference
+
+
+def without_second(reference: Reference) -> Reference:
+    """Return the name that a reference gives: its tag, ``latest`` where it has neither, or its digest alone."""
+    return (reference if reference.tag is None else replace(reference, digest=None)).with_default_tag()
+
+
+def is_tag(text: str) -> bool:
+    """Return whether a text is a tag alone, which does not say of what."""
+    return _TAG.fullmatch(text) is not None

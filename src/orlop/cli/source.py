@@ -26,10 +26,10 @@ def archive_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def platform_option(help_: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return a decorator that adds ``--platform`` to a command: a platform or None."""
-    return option("--platform", read=_read_platform, metavar="OS/ARCH", help=help_, shell_complete=complete_platforms)
+    return option("--platform", read=read_platform, metavar="OS/ARCH", help=help_, shell_complete=complete_platforms)
 
 
-def _read_platform(value: str) -> Platform:
+def read_platform(value: str) -> Platform:
     """Return the platform that ``--platform`` names; raise `WrongUsage` where it is not a valid one."""
     from orlop.errors import InvalidPlatform  # noqa: PLC0415 - as above
     from orlop.intake.platforms import host_platform  # noqa: PLC0415 - only where the option is given

@@ -106,6 +106,20 @@ def raw_members(raw: bytes) -> dict[str, bytes]:
     return {key: raw[start:stop] for key, (start, stop) in zip(keys, spans, strict=True)}
 
 
+def raw_elements(raw: bytes) -> list[bytes]:
+    """Return the elements of a document that is an array, each as the very bytes that stood there.
+
+    ``null`` has no elements, as in Go. Raises `InvalidJSON`.
+    """
+    value, end, spans = _read(raw)
+    _expect_end(raw, end)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise InvalidJSON(f"expected an array, found {kind_of(value)}")
+    return [raw[start:stop] for start, stop in spans]
+
+
 def loads(raw: bytes, *, allow_trailing: bool = False, keys: Keys = Keys.LAST) -> object:
     """Read a document into plain dicts, lists, str, int, float, bool and None.
 

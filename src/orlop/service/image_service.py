@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from orlop.archive.save_report import SaveReport
     from orlop.intake.report import LoadReport
     from orlop.model.digest import ImageID
     from orlop.model.limits import Limits
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from orlop.service.listing.listed import ImageUsage, ListedImage
     from orlop.service.listing.manifests import ImageManifests
     from orlop.service.listing.summaries import ImageSummary
+    from orlop.service.save import AskedPlatforms
     from orlop.service.space.df import DiskUsage
     from orlop.service.space.prune import PruneReport
     from orlop.service.space.remove import RemoveReport
@@ -155,37 +157,44 @@ class ImageService:
         target: BinaryIO | str | os.PathLike[str],
         *,
         format: str = "docker",  # noqa: A002 - the word that users know
-        platform: Platform | str | None = None,
+        platform: AskedPlatforms = None,
         progress: Progress | None = None,
-    ) -> None:
-        """Write images to an archive; equal images give equal bytes.
+    ) -> SaveReport:
+        """Write images to an archive, or to a directory; equal images give equal bytes.
 
         Args:
             names: what to save, in order. A repository's bare name saves all its tags; an ID saves no tag.
-            target: a path, or a binary stream. A regular file appears whole, on disk, or not at all.
-            format: ``docker`` (the layout of Engine 25 and later) or ``docker-20.10``.
-            platform: the one that every image must be for, such as ``linux/arm64``.
+            target: a path, or a binary stream. A regular file appears whole, on disk, or not at all; so does a new
+                directory. In a layout that is there the images are added, and their names move.
+            format: ``docker`` (the layout of Engine 25 and later), ``docker-20.10``, ``oci`` (a tar that is an OCI
+                layout, with manifests and indexes as they came) or ``oci-dir`` (a directory that is one).
+            platform: the one that every image must be for, such as ``linux/arm64``; an OCI layout holds that one of an
+                image of several. Several, or the word ``all``, for an OCI layout with the index that names them.
             progress: called with one event at a time, by the thread that does the work.
+
+        Returns:
+            What there is to tell of an OCI layout, such as what its indexes name and the store has not.
 
         Raises:
             ImageNotFound, ReferenceNotFound: a name is not there. PlatformNotFound: an image is for another platform.
-            IntegrityError: a layer is damaged. StorageError: the target cannot be written.
+            IntegrityError: a layer is damaged. StorageError: the target cannot be written. TargetExists: something
+            else than a layout is there. InvalidArchive: the layout that is there cannot be read.
         """
         from orlop.service.save import save  # noqa: PLC0415 - listing images needs no archives
 
-        save(self._store, name_texts(names), target, format=format, platform=platform, progress=progress)
+        return save(self._store, name_texts(names), target, format=format, platform=platform, progress=progress)
 
     def save_chunks(
         self,
         names: Sequence[Name],
         *,
         format: str = "docker",  # noqa: A002 - the word that users know
-        platform: Platform | str | None = None,
+        platform: AskedPlatforms = None,
         progress: Progress | None = None,
-    ) -> Generator[bytes]:
+    ) -> Generator[bytes, None, SaveReport]:
         """Yield the bytes that `save` writes, for a pipe or a socket; a damaged layer raises before its last byte.
 
-        Close the generator if it is not read to its end.
+        Close the generator if it is not read to its end; what `save` returns is the value with which it ends.
         """
         from orlop.service.save import save_chunks  # noqa: PLC0415 - listing images needs no archives
 

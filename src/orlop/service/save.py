@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeAlias
 
-from orlop.archive.docker_save import layout
+from orlop.archive.docker_save import LAYOUTS, layout
+from orlop.archive.save_report import SaveReport
 from orlop.archive.saved import SaveItem
 from orlop.errors import ImageNotFound, InvalidInput, WriteFailed
 from orlop.model.digest import Digest
@@ -19,15 +20,24 @@ from orlop.streams.given import check_file
 from orlop.streams.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from orlop.model.digest import ImageID
+    from orlop.model.image import Image
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.store.leases import Hold
     from orlop.store.root import Store
 
+    AskedPlatforms: TypeAlias = "Platform | str | Sequence[Platform | str] | None"
+
 _ALGORITHM: Final = "sha256"
+TAR: Final = "oci"
+"""The format of a tar that is an OCI layout."""
+DIRECTORY: Final = "oci-dir"
+"""The format of a directory that is one."""
+FORMATS: Final = (*LAYOUTS, TAR, DIRECTORY)
+"""All formats in which images are saved."""
 
 
 def save(
@@ -36,24 +46,48 @@ def save(
     target: BinaryIO | str | os.PathLike[str],
     *,
     format: str = "docker",  # noqa: A002 - the word that users know
-    platform: Platform | str | None = None,
+    platform: AskedPlatforms = None,
     progress: Progress | None = None,
-) -> None:
+) -> SaveReport:
     """See `orlop.service.ImageService.save`."""
     check_file(target, "the target of a save", "write")
+    if format == DIRECTORY:
+        from orlop.service.save_oci import save_directory  # noqa: PLC0415 - most saves make no layout
+
+        return save_directory(store, names, target, platform=platform, progress=progress)
     # Closed here, while the store is open: the error of a failed write would keep the chunks, and so the lease, alive.
     with closing(save_chunks(store, names, format=format, platform=platform, progress=progress)) as chunks:
+        told = Told(chunks)
         if not isinstance(target, (str, os.PathLike)):
-            for chunk in chunks:
+            for chunk in told:
                 _write_whole(target, chunk)
-            return
+            return told.report
         # The first chunk is made before the target is touched: what cannot be saved leaves no trace.
-        first = next(chunks)
+        first = next(told)
         with Output(target) as output:
             output.write(first)
-            for chunk in chunks:
+            for chunk in told:
                 output.write(chunk)
             output.finish()
+    return told.report
+
+
+class Told:
+    """The chunks of a save, and the ``report`` that it ends with."""
+
+    def __init__(self, chunks: Generator[bytes, None, SaveReport]) -> None:
+        self._chunks = chunks
+        self.report = SaveReport()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            return next(self._chunks)
+        except StopIteration as end:
+            self.report = end.value or self.report
+            raise
 
 
 def _write_whole(target: BinaryIO, chunk: bytes) -> None:
@@ -72,45 +106,82 @@ def save_chunks(
     names: Sequence[str],
     *,
     format: str = "docker",  # noqa: A002 - the word that users know
-    platform: Platform | str | None = None,
+    platform: AskedPlatforms = None,
     progress: Progress | None = None,
-) -> Generator[bytes]:
+) -> Generator[bytes, None, SaveReport]:
     """See `orlop.service.ImageService.save_chunks`."""
-    if not names:
-        msg = "no image was named; name at least one"
+    require_names(names)
+    if format not in FORMATS:
+        msg = f"the archive format {format!r} is not known; choose one of {', '.join(FORMATS)}"
+        raise InvalidInput(msg)
+    if format == TAR:
+        from orlop.service.save_oci import layout_tar  # noqa: PLC0415 - most saves make no layout
+
+        return (yield from layout_tar(store, names, platform=platform, progress=progress))
+    if format == DIRECTORY:
+        msg = f"the format {DIRECTORY!r} is a directory, not a stream of bytes; name a directory to save to, or {TAR!r}"
         raise InvalidInput(msg)
     writer = layout(format)
-    wanted = _resolve(store, names, platform_of(platform))
-    chains = [chain for image_id in wanted if (chain := store.images.get(image_id).rootfs.chain_id()) is not None]
-    # Who reads from a store that cannot be written has nobody to be protected from.
-    held = None if store.read_only else store.with_reserve(partial(store.leases.hold, chains))
-    with held or nullcontext():
+    wanted = _resolve(store, names, _one_platform(platform))
+    images = [store.images.get(image_id) for image_id in wanted]
+    with held(store, images) as hold:
         items = [
             SaveItem(store.images.get(image_id), tuple(references), store.images.get_parent(image_id))
             for image_id, references in wanted.items()
         ]
         yield from writer(store, items).chunks(progress)
-        if held is not None:
-            store.with_reserve(partial(_note, store, items, held))
+        note_saved(store, [item.image for item in items], hold)
+    return SaveReport()
 
 
-def _note(store: Store, items: Sequence[SaveItem], held: Hold) -> None:
+def require_names(names: Sequence[str]) -> None:
+    """Raise `InvalidInput` where no image is named."""
+    if not names:
+        msg = "no image was named; name at least one"
+        raise InvalidInput(msg)
+
+
+def _one_platform(platform: AskedPlatforms) -> Platform | None:
+    """Return the one platform that was asked for. Raises `InvalidInput` where there are several."""
+    if not isinstance(platform, (list, tuple)):
+        return platform_of(platform)  # type: ignore[arg-type]
+    if len(platform) != 1:
+        msg = f"an archive of docker's formats has one platform of each image; name one, or save in the format {TAR!r}"
+        raise InvalidInput(msg)
+    return platform_of(platform[0])
+
+
+@contextmanager
+def held(store: Store, images: Iterable[Image]) -> Iterator[Hold | None]:
+    """Protect the layers of images for a block; one who reads from a store that cannot be written need not."""
+    chains = [chain for image in images if (chain := image.rootfs.chain_id()) is not None]
+    hold = None if store.read_only else store.with_reserve(partial(store.leases.hold, chains))
+    with hold or nullcontext():
+        yield hold
+
+
+def note_saved(store: Store, images: Sequence[Image], hold: Hold | None) -> None:
     """Record that images were saved, and release in the same write what was relied on."""
+    if hold is not None:
+        store.with_reserve(partial(_note, store, images, hold))
+
+
+def _note(store: Store, images: Sequence[Image], hold: Hold) -> None:
     with store.metadata.write():
-        for item in items:
-            config = item.image.config
-            store.events.image("save", item.image.id, labels=None if config is None else config.labels)
+        for image in images:
+            config = image.config
+            store.events.image("save", image.id, labels=None if config is None else config.labels)
             # It may have been removed meanwhile: its layers were held, the image was not.
             with suppress(ImageNotFound):
-                store.images.set_last_used(item.image.id)
-        held.release()
+                store.images.set_last_used(image.id)
+        hold.release()
 
 
 def _resolve(store: Store, names: Sequence[str], platform: Platform | None) -> dict[ImageID, list[Reference]]:
     """Return the images in order of first mention, each with its tags in order of request."""
     wanted: dict[ImageID, list[Reference]] = {}
     for name in names:
-        for image_id, reference in _named(store, name):
+        for image_id, reference in named(store, name):
             check_platform(store, name, image_id, platform)
             tags = wanted.setdefault(image_id, [])
             if reference is not None and reference not in tags:
@@ -118,7 +189,7 @@ def _resolve(store: Store, names: Sequence[str], platform: Platform | None) -> d
     return wanted
 
 
-def _named(store: Store, name: str) -> list[tuple[ImageID, Reference | None]]:
+def named(store: Store, name: str) -> list[tuple[ImageID, Reference | None]]:
     """Return what one name stands for: a bare one for all tags of its repository, an ID or a digest for no tag."""
     parsed = parse_any(name)
     if isinstance(parsed, Digest):

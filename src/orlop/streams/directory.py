@@ -50,6 +50,8 @@ class ForeignFile(OSError):
 
     def __init__(self, path: str, what: str, wanted: str) -> None:
         advice = "move it away, then run orlop fsck --repair" if wanted == "a directory" else "move it away"
+        self.what = what
+        self.wanted = wanted
         self.sentence = f"{path} is {what}, not {wanted} of the store, and is left alone; {advice}"
         super().__init__(errno.ELOOP, self.sentence, path)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from orlop.streams.compression import Readable
 
-__all__ = ["HashingReader", "VerifyingReader"]
+__all__ = ["HashingReader", "VerifyingReader", "verified_beside"]
 
 _ALGORITHMS: Final = frozenset(("sha256", "sha384", "sha512"))
 
@@ -106,3 +106,30 @@ class VerifyingReader:
             raise SizeMismatch(f"the content of {self._digest} should have {expected} bytes, but has {has}")
         if self._ended and (digest := self._reader.digest) != Digest.wrap(self._digest):
             raise DigestMismatch(f"the content of {self._digest} has the digest {digest}")
+
+
+def verified_beside(source: Readable, *, digest: Digest, size: int) -> Iterator[bytes]:
+    """Yield content as `VerifyingReader.chunks` does, hashed in a thread beside.
+
+    The last piece comes only once all is verified. Raises DigestMismatch, SizeMismatch and what the source raises.
+    """
+    from orlop.streams.pipeline import Fanout  # noqa: PLC0415 - small content is hashed without threads
+
+    hashed = hashlib.new(digest.algorithm)
+    found = 0
+    held = b""
+    with Fanout(hashed.update) as beside:
+        while piece := source.read(1 << 20):
+            found += len(piece)
+            if found > size:
+                raise SizeMismatch(f"the content of {digest} should have {size} bytes, but has more")
+            beside.put(piece)
+            if held:
+                yield held
+            held = piece
+    if found < size:
+        raise SizeMismatch(f"the content of {digest} should have {size} bytes, but has {found}")
+    if hashed.hexdigest() != digest.hex:
+        raise DigestMismatch(f"the content of {digest} has the digest {digest.algorithm}:{hashed.hexdigest()}")
+    if held:
+        yield held

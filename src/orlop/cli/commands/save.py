@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.shell.completion import complete_names
-from orlop.cli.show import output
-from orlop.cli.source import platform_option
+from orlop.cli.shell.completion import complete_names, complete_platforms
+from orlop.cli.show import output, terminal
+from orlop.cli.source import read_platform
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orlop.archive.save_report import SaveReport
     from orlop.cli.session import Session
     from orlop.model.platform import Platform
+    from orlop.service.image_service import ImageService
+
+_ALL: Final = "all"
+_DIRECTORY: Final = "oci-dir"
+
+
+def _read_platforms(words: Sequence[str]) -> Platform | list[Platform | str]:
+    """Return the platforms that are named, in one word or several; the word ``all`` stays as it is."""
+    named = [word for words_ in words for word in words_.split(",")]
+    found = [word if word == _ALL else read_platform(word) for word in named]
+    if _ALL in found and len(found) > 1:
+        raise WrongUsage(f"{_ALL!r} stands for every platform; name no other beside it", "--platform")
+    first = found[0]
+    return found if len(found) > 1 or isinstance(first, str) else first
 
 
 @command(epilog="Example: orlop save -o images.tar alpine user/app:1.0")
@@ -22,30 +39,66 @@ if TYPE_CHECKING:
 @option(
     "--format",
     "form",
-    type=click.Choice(["docker", "docker-20.10"]),
+    type=click.Choice(["docker", "docker-20.10", "oci", _DIRECTORY]),
     default="docker",
     show_default=True,
-    help="Use the layout of Docker Engine 25 and later, or of 20.10. Both load anywhere.",
+    help="Use the layout of Docker Engine 25 and later, or of 20.10, which load anywhere; or an OCI image layout with"
+    " manifests as they came, in a tar or a directory.",
 )
-@platform_option("Save only images of this platform; fail if there are none.")
+@option(
+    "--platform",
+    "platforms",
+    read=_read_platforms,
+    metavar="OS/ARCH",
+    multiple=True,
+    help="Save only images of this platform; fail if there are none. An OCI layout may hold several, or all.",
+    shell_complete=complete_platforms,
+)
 @argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
-def save(session: Session, names: tuple[str, ...], target: str | None, form: str, platform: Platform | None) -> None:
+def save(
+    session: Session,
+    names: tuple[str, ...],
+    target: str | None,
+    form: str,
+    platforms: Platform | list[Platform | str] | None,
+) -> None:
     """Save images to an archive.
 
     `docker load` and other tools read it. NAME without a tag saves all tags of a repository; an ID saves the image
     without a name. The same images in the same order give the same bytes. FILE appears only when it is complete; "-" is
     standard output.
+
+    With --format oci-dir, FILE is a directory. If it is an OCI layout already, the images are added to it.
     """
     if target == "-":
         target = None
+    if target is None and form == _DIRECTORY:
+        raise WrongUsage(f"the format {_DIRECTORY} makes a directory; name it with -o")
     if target is None and output.is_terminal():
         msg = "an archive is not for a terminal; name a file with -o, or redirect the output"
         raise WrongUsage(msg)
+    if isinstance(platforms, list) and not form.startswith("oci"):
+        raise WrongUsage(f"the format {form} has one platform of each image; name one, or choose --format oci")
     with session.open() as images:
-        if target is not None:
-            images.save(names, target, format=form, platform=platform)
-            return
-        with closing(images.save_chunks(names, format=form, platform=platform)) as chunks:
-            for chunk in chunks:
-                output.write(chunk)
-        output.flush()
+        report = _saved(images, names, target, form, platforms)
+    for line in report.messages():
+        output.complain(terminal.harmless(line))
+
+
+def _saved(
+    images: ImageService,
+    names: Sequence[str],
+    target: str | None,
+    form: str,
+    platforms: Platform | list[Platform | str] | None,
+) -> SaveReport:
+    if target is not None:
+        return images.save(names, target, format=form, platform=platforms)
+    from orlop.service.save import Told  # noqa: PLC0415 - the store is open by now, and what saves is there
+
+    with closing(images.save_chunks(names, format=form, platform=platforms)) as chunks:
+        told = Told(chunks)
+        for chunk in told:
+            output.write(chunk)
+    output.flush()
+    return told.report

@@ -1,0 +1,112 @@
+"""The blobs of an OCI layout that is written: what each is, and its verified bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from orlop.errors import DigestMismatch, SizeMismatch
+from orlop.model.digest import Digest
+from orlop.streams.verify import verified_beside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.model.digest import DiffID
+    from orlop.store.root import Store
+    from orlop.store.rows.metadata import BlobRow
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A config, a manifest or an index, whose bytes are known."""
+
+    digest: Digest
+    data: bytes
+
+    @classmethod
+    def of(cls, data: bytes, digest: Digest | None = None) -> Document:
+        """Return the document of some bytes. Raises `DigestMismatch` where they do not have the digest."""
+        if digest is None:
+            return cls(Digest.of(data), data)
+        if hashlib.new(digest.algorithm, data).hexdigest() != digest.hex:
+            msg = f"the document {digest} in the store is damaged; run `orlop fsck`, then load its image again"
+            raise DigestMismatch(msg)
+        return cls(digest, data)
+
+    @property
+    def size(self) -> int:
+        """Its number of bytes."""
+        return len(self.data)
+
+    @property
+    def label(self) -> str:
+        """What progress calls it: nothing is told of it."""
+        return ""
+
+    def chunks(self, store: Store) -> Iterator[bytes]:
+        """Yield its bytes."""
+        del store
+        yield self.data
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLayer:
+    """A layer in the form in which the store keeps it."""
+
+    row: BlobRow
+    diff_id: DiffID
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of these bytes."""
+        return self.row.digest
+
+    @property
+    def size(self) -> int:
+        """Their number."""
+        return self.row.size
+
+    @property
+    def label(self) -> str:
+        """What progress calls it."""
+        return self.diff_id.short
+
+    def chunks(self, store: Store) -> Iterator[bytes]:
+        """Yield its bytes, the last of them once all are verified.
+
+        Raises:
+            ContentNotFound: they are not there. DigestMismatch, SizeMismatch: they are damaged.
+        """
+        try:
+            with store.blobs.open_unverified(self.row) as source:
+                yield from verified_beside(source, digest=self.row.digest, size=self.row.size)
+        except (DigestMismatch, SizeMismatch) as error:
+            msg = f"the layer {self.diff_id} is damaged: {error}; load its image again"
+            raise type(error)(msg) from error
+
+
+@dataclass(frozen=True, slots=True)
+class PlainLayer:
+    """The uncompressed tar of a layer of which the store keeps no form that a layout can name."""
+
+    diff_id: DiffID
+    size: int
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of these bytes."""
+        return Digest.wrap(self.diff_id)
+
+    @property
+    def label(self) -> str:
+        """What progress calls it."""
+        return self.diff_id.short
+
+    def chunks(self, store: Store) -> Iterator[bytes]:
+        """Yield its bytes. Raises as `LayerStore.tar_chunks` does."""
+        return store.layers.tar_chunks(self.diff_id)
+
+
+Blob: TypeAlias = Document | StoredLayer | PlainLayer

@@ -1,0 +1,361 @@
+"""What an OCI layout is to hold: from the names of a save to the entries of ``index.json`` and the blobs below them.
+
+A name leads to an image, and the rows keep the manifests and indexes that came with it. Which of them goes out:
+
+- for a tag, the manifest or index by whose digest its repository names the image, the latest first; then one of another
+  repository. For a name with a digest, that one. So a layout has the digest that the registry has.
+- for an ID, or an image that no digest names, a manifest that came with it; of several the one that carries least.
+- where nothing came with it, or the store has not the layers in the form that the manifest names, a manifest that is
+  made: the same for equal images, with each layer in the form that the store keeps.
+
+A manifest is *whole* where its config is an image of the store, and each of its layers is a kept form of the layer in
+that place of the config. Of an index, what is whole is written, and the index itself in its exact bytes, so that its
+digest survives. The manifests that are not whole are left out with their content, and reported: a manifest without what
+it names would be taken for damage. A layout may lack what it names (OCI image spec, "Image Layout"), but not every
+program reads one that does; a single platform is therefore written as its own manifest, without the index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from orlop.archive.oci_blobs import Document, PlainLayer, StoredLayer
+from orlop.errors import ImageNotFound, InvalidArchive, LayerNotFound
+from orlop.model.descriptor import Descriptor
+from orlop.model.digest import Digest, ImageID
+from orlop.model.manifest import (
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD,
+    OCI_MANIFEST,
+    Index,
+    Manifest,
+    parse_manifest,
+)
+from orlop.store.layers import compression_of
+from orlop.store.rows.metadata import ManifestRow
+from orlop.streams.compression import Compression
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orlop.archive.oci_blobs import Blob
+    from orlop.archive.oci_platforms import Platforms
+    from orlop.model.digest import DiffID
+    from orlop.model.image import Image
+    from orlop.model.reference import Reference
+    from orlop.store.root import Store
+    from orlop.store.rows.metadata import Rows
+
+_LAYER_TYPES: Final = {
+    Compression.NONE: OCI_LAYER,
+    Compression.GZIP: OCI_LAYER_GZIP,
+    Compression.ZSTD: OCI_LAYER_ZSTD,
+}
+_MAX_NESTING: Final = 64
+_REFERENCES: Final = ("vnd.docker.reference.type", "vnd.docker.reference.digest")
+_UNKNOWN: Final = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a name of a save stands for: an image, with the tag that it gets and the digest that was asked for, if any.
+
+    ``name`` is what the user wrote.
+    """
+
+    name: str
+    image: ImageID
+    reference: Reference | None = None
+    digest: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TopEntry:
+    """A descriptor that goes into ``index.json``, and the name that it gets there, if it gets one."""
+
+    descriptor: Descriptor
+    reference: Reference | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What no two entries share, and by which they are sorted: the name, if there is one, and the digest."""
+        return str(self.reference or ""), str(self.descriptor.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutContent:
+    """All that a layout is to hold.
+
+    ``blobs`` stand in the order in which they may be written: what names others comes after them. ``images`` are those
+    that it carries; ``omitted`` are the manifests that an index names and the layout lacks, by the index; ``remade``
+    are the images whose own manifests could not be written, as the store has their layers in other forms only.
+    """
+
+    entries: tuple[TopEntry, ...]
+    blobs: tuple[Blob, ...]
+    images: tuple[Image, ...]
+    omitted: dict[Digest, tuple[Descriptor, ...]]
+    remade: tuple[ImageID, ...]
+
+
+def layout_content(store: Store, asked: Iterable[Asked], platforms: Platforms) -> LayoutContent:
+    """Return what a layout of some images has to hold, as the rows say at this moment.
+
+    Raises:
+        ImageNotFound: an image is not there. PlatformNotFound: it is not for the platforms that are wanted.
+        LayerNotFound: a layer is missing. DigestMismatch: a config or manifest is damaged.
+    """
+    with store.metadata.read() as rows:
+        gathered = _Gathered(store, rows, platforms)
+        entries = [gathered.entry(one) for one in asked]
+        return gathered.content(entries)
+
+
+class _Leaf(NamedTuple):
+    """An image that is whole: its manifest, its config, and its layers in the forms that the manifest names."""
+
+    row: ManifestRow
+    manifest: Manifest
+    image: Image
+    layers: list[Blob]
+
+
+class _Gathered:
+    """The content of one layout under way."""
+
+    def __init__(self, store: Store, rows: Rows, platforms: Platforms) -> None:
+        self._store = store
+        self._rows = rows
+        self._platforms = platforms
+        self._blobs: dict[Digest, Blob] = {}
+        self._images: dict[ImageID, Image] = {}
+        self._carried: dict[ImageID, Image] = {}
+        self._omitted: dict[Digest, dict[Digest, Descriptor]] = {}
+        self._remade: dict[ImageID, None] = {}
+        self._below: set[Digest] = set()
+        self._children: dict[Digest, _Leaf | tuple[ManifestRow, Index] | None] = {}
+
+    def content(self, entries: Sequence[TopEntry]) -> LayoutContent:
+        """Return all that was gathered. What an index names needs no entry, and one digest no second one."""
+        named = {entry.descriptor.digest for entry in entries if entry.reference is not None}
+        hidden = named | self._below
+        kept = {
+            entry.key: entry
+            for entry in entries
+            if entry.reference is not None or entry.descriptor.digest not in hidden
+        }
+        omitted = {index: tuple(lacking.values()) for index, lacking in self._omitted.items()}
+        return LayoutContent(
+            tuple(kept.values()),
+            tuple(self._blobs.values()),
+            tuple(self._carried.values()),
+            omitted,
+            tuple(self._remade),
+        )
+
+    def entry(self, asked: Asked) -> TopEntry:
+        """Gather what a name stands for, and return its entry."""
+        image = self._image(asked.image)
+        row = self._named(asked)
+        if row is None and self._platforms.are_several:
+            row = self._index_of(image)
+        document = None if row is None else parse_manifest(row.raw)
+        if row is not None and isinstance(document, Index):
+            descriptor = self._index(asked, row, document)
+        else:
+            self._platforms.require(asked.name, [image.platform])
+            descriptor = self._own(image, row)
+        return TopEntry(descriptor, asked.reference)
+
+    def _image(self, image_id: ImageID) -> Image:
+        if image_id not in self._images:
+            self._images[image_id] = self._store.images.get(image_id)
+        return self._images[image_id]
+
+    def _named(self, asked: Asked) -> ManifestRow | None:
+        """Return the manifest or index that a name means, where digests say which."""
+        kept = set(self._rows.manifest_digests(asked.image))
+        digests = [] if asked.digest is None else [asked.digest]
+        if asked.reference is not None:
+            name = asked.reference.name
+            rows = [row for row in self._rows.references(image=asked.image) if row.suffix.startswith("@")]
+            rows.sort(key=lambda row: (row.name != name, -row.updated))
+            digests += [Digest.unchecked(row.suffix[1:]) for row in rows]
+        return next((self._rows.manifest(digest) for digest in digests if digest in kept), None)
+
+    def _index_of(self, image: Image) -> ManifestRow | None:
+        """Return an index that came with an image, of several one that no other names."""
+        found = {row.digest: (row, parse_manifest(row.raw)) for row in self._rows.manifests(image.id)}
+        indexes = {digest: (row, document) for digest, (row, document) in found.items() if isinstance(document, Index)}
+        below = {child.digest for _, document in indexes.values() for child in document.manifests}
+        return next((row for digest, (row, _) in sorted(indexes.items()) if digest not in below), None)
+
+    def _own(self, image: Image, row: ManifestRow | None) -> Descriptor:
+        """Gather an image under a manifest of its own: this one, another that came with it, or one that is made."""
+        found: list[_Leaf] = []
+        for each in self._rows.manifests(image.id):
+            manifest = parse_manifest(each.raw)
+            layers = self._whole(manifest, image) if isinstance(manifest, Manifest) else None
+            if isinstance(manifest, Manifest) and layers is not None:
+                found.append(_Leaf(each, manifest, image, layers))
+        found.sort(key=lambda leaf: _weight(leaf.manifest, leaf.row.digest))
+        wanted = [leaf for leaf in found if row is not None and leaf.row.digest == row.digest]
+        if row is not None and not wanted:
+            self._remade[image.id] = None
+        return self._keep(next(iter((*wanted, *found)), None) or self._made(image))
+
+    def _index(self, asked: Asked, row: ManifestRow, index: Index) -> Descriptor:
+        """Gather what is wanted of an index and return its descriptor, or that of the manifest of one platform."""
+        here, absent = self._below_index(index, 0)
+        names = [_platform_of(descriptor) for descriptor in absent]
+        self._platforms.require(asked.name, [leaf.image.platform for leaf in here], [name for name in names if name])
+        if self._platforms.is_one:
+            leaf = next(leaf for leaf in here if self._platforms.keeps(leaf.image.platform))
+            return self._keep(leaf)
+        if not here:
+            return self._own(self._image(asked.image), row)
+        self._keep_index(row, index)
+        return Descriptor(row.media_type, row.digest, len(row.raw))
+
+    def _below_index(self, index: Index, depth: int) -> tuple[list[_Leaf], list[Descriptor]]:
+        """Return the whole images at or below an index, and the descriptors that lead to nothing of them."""
+        if depth > _MAX_NESTING:
+            msg = f"indexes lie in one another more than {_MAX_NESTING} deep; they are refused"
+            raise InvalidArchive(msg)
+        leaves: list[_Leaf] = []
+        absent: list[Descriptor] = []
+        for descriptor in index.manifests:
+            child = self._child(descriptor)
+            if isinstance(child, _Leaf):
+                leaves.append(child)
+            elif child is None:
+                absent.append(descriptor)
+            else:
+                below, lacking = self._below_index(child[1], depth + 1)
+                leaves += below
+                absent += lacking
+        return leaves, absent
+
+    def _child(self, descriptor: Descriptor) -> _Leaf | tuple[ManifestRow, Index] | None:
+        """Return what an index names: a whole image, an index that is in the store, or nothing."""
+        if descriptor.digest not in self._children:
+            row = self._rows.manifest(descriptor.digest)
+            document = None if row is None else parse_manifest(row.raw)
+            found: _Leaf | tuple[ManifestRow, Index] | None = None
+            if row is not None and isinstance(document, Index):
+                found = row, document
+            elif row is not None and isinstance(document, Manifest):
+                image = self._image_of(document.config)
+                layers = None if image is None else self._whole(document, image)
+                found = None if image is None or layers is None else _Leaf(row, document, image, layers)
+            self._children[descriptor.digest] = found
+        return self._children[descriptor.digest]
+
+    def _image_of(self, config: Descriptor) -> Image | None:
+        """Return the image of the store that a config is; one that is named by another algorithm is among the known."""
+        if config.digest.algorithm != "sha256":
+            known = (image for image in self._images.values() if len(image.raw_json) == config.size)
+            return next((image for image in known if _is_named(image.raw_json, config.digest)), None)
+        image_id = ImageID.wrap(config.digest)
+        try:
+            return None if self._rows.image_row(image_id) is None else self._image(image_id)
+        except ImageNotFound:
+            return None
+
+    def _keep_index(self, row: ManifestRow, index: Index) -> bool:
+        """Keep an index with what is wanted below it, if that is anything; what is not is noted as left out."""
+        omitted: dict[Digest, Descriptor] = {}
+        for descriptor in index.manifests:
+            child = self._child(descriptor)
+            if isinstance(child, _Leaf):
+                kept = self._platforms.keeps(child.image.platform)
+                if kept:
+                    self._keep(child)
+            else:
+                kept = child is not None and self._keep_index(*child)
+            if kept:
+                self._below.add(descriptor.digest)
+            else:
+                omitted[descriptor.digest] = descriptor
+        if len(omitted) == len({descriptor.digest for descriptor in index.manifests}):
+            return False
+        if omitted:
+            self._omitted[row.digest] = omitted
+        self._blobs.setdefault(row.digest, Document.of(row.raw, row.digest))
+        return True
+
+    def _whole(self, manifest: Manifest, image: Image) -> list[Blob] | None:
+        """Return the layers that a manifest names, if the store has just these for an image; else nothing."""
+        config, diff_ids = manifest.config, image.rootfs.diff_ids
+        if len(manifest.layers) != len(diff_ids) or config.size != len(image.raw_json):
+            return None
+        if not _is_named(image.raw_json, config.digest):
+            return None
+        found: list[Blob] = []
+        for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
+            kept = self._rows.blobs_of(diff_id)
+            same = next((row for row in kept if (row.digest, row.size) == (layer.digest, layer.size)), None)
+            if same is None:
+                return None
+            found.append(StoredLayer(same, diff_id))
+        return found
+
+    def _keep(self, leaf: _Leaf) -> Descriptor:
+        """Gather an image under its manifest, and return the manifest's descriptor."""
+        self._carried[leaf.image.id] = leaf.image
+        config = Document.of(leaf.image.raw_json, leaf.manifest.config.digest)
+        manifest = Document.of(leaf.row.raw, leaf.row.digest)
+        for blob in (*leaf.layers, config, manifest):
+            self._blobs.setdefault(blob.digest, blob)
+        platform = leaf.image.platform
+        has_platform = bool(platform.os and platform.architecture)
+        return Descriptor(
+            leaf.row.media_type, manifest.digest, manifest.size, platform=platform if has_platform else None
+        )
+
+    def _made(self, image: Image) -> _Leaf:
+        """Make the manifest of an image: the same for equal images whose layers the store keeps in the same forms."""
+        layers = [self._kept_form(diff_id) for diff_id in image.rootfs.diff_ids]
+        manifest = Manifest(
+            media_type=OCI_MANIFEST,
+            config=Descriptor(OCI_CONFIG, Digest.wrap(image.id), len(image.raw_json)),
+            layers=tuple(Descriptor(media_type, blob.digest, blob.size) for media_type, blob in layers),
+        )
+        raw = manifest.to_json()
+        row = ManifestRow(Digest.of(raw), OCI_MANIFEST, raw)
+        return _Leaf(row, manifest, image, [blob for _, blob in layers])
+
+    def _kept_form(self, diff_id: DiffID) -> tuple[str, Blob]:
+        """Return the form in which a layer goes out under a manifest that is made: the smallest that can be named."""
+        diff = self._rows.diff(diff_id)
+        if diff is None:
+            msg = f"the layer {diff_id} is missing; load its image again"
+            raise LayerNotFound(msg)
+        kept = [row for row in self._rows.blobs_of(diff_id) if compression_of(row) in _LAYER_TYPES]
+        here = [row for row in kept if self._store.blobs.has(row)] or kept
+        if not here:
+            return OCI_LAYER, PlainLayer(diff_id, diff.size)
+        best = min(here, key=lambda row: (row.size, str(row.digest)))
+        return _LAYER_TYPES[compression_of(best)], StoredLayer(best, diff_id)
+
+
+def _weight(manifest: Manifest, digest: Digest) -> tuple[int, str]:
+    return sum(layer.size for layer in manifest.layers), str(digest)
+
+
+def _is_named(data: bytes, digest: Digest) -> bool:
+    return hashlib.new(digest.algorithm, data).hexdigest() == digest.hex
+
+
+def _platform_of(descriptor: Descriptor) -> str:
+    """Return the platform for which an index names an image; nothing for an attestation or another artifact."""
+    if any(key in descriptor.annotations for key in _REFERENCES):
+        return ""
+    platform = descriptor.platform
+    if platform is None:
+        return str(descriptor.digest)
+    return "" if _UNKNOWN in {platform.os, platform.architecture} else str(platform)

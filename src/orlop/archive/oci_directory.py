@@ -1,0 +1,310 @@
+"""An OCI layout in a directory: made whole, or added to one that is there while others read and write it.
+
+A layout that is new is filled beside its place and renamed. To one that is there, this is added:
+
+1. Blobs are written into a directory of their own in the layout, verified and synced. A blob that the layout has is
+   hashed before it is relied on, since other programs may have left a torn one; a wrong one is replaced.
+2. Under a lock on the layout's directory ``index.json`` is read and the new one written beside it. Then the blobs get
+   their names, what names others after what it names, and the names are synced.
+3. ``index.json`` is read again. Where it is still the same, the new one takes its name; else it is merged again.
+
+So whoever reads sees the old index or the new one, and all that it names is there. Any number of orlop's writers lose
+nothing of each other. Other programs take no lock: the second look makes the time in which they can be overwritten as
+short as it can be, but does not end it.
+
+Nothing is shared with the store but by reflink: other programs write blobs in place, which through a hard link would
+damage the store. No name in the layout is followed where it is a link.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from orlop.archive.oci_blobs import StoredLayer
+from orlop.archive.oci_index import index_json
+from orlop.archive.oci_tar import LAYOUT_FILE, blob_path, told
+from orlop.errors import InvalidArchive, InvalidDigest, InvalidJSON, StoreDamaged, TargetExists, WriteFailed
+from orlop.model import gojson
+from orlop.model.digest import Digest
+from orlop.model.progress import LayerExists
+from orlop.streams.directory import Directory, ForeignFile
+from orlop.streams.files import CHUNK, NewFile, explaining
+from orlop.streams.part_directory import DirectoryLock, PartDirectory, is_part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from orlop.archive.oci_blobs import Blob
+    from orlop.archive.oci_content import LayoutContent
+    from orlop.archive.oci_index import WrittenIndex
+    from orlop.model.progress import Progress
+    from orlop.store.root import Store
+    from orlop.streams.directory import Entry
+
+_MODE: Final = 0o644
+_RESTING: Final = 32
+_ATTEMPTS: Final = 20
+_VERSION: Final = "1.0.0"
+# What an interrupted beginning leaves, and file systems and containerd have.
+_NOTHING: Final = frozenset({"blobs", "ingest", "lost+found"})
+
+
+def write_layout(
+    store: Store, target: str | os.PathLike[str], content: LayoutContent, progress: Progress | None = None
+) -> WrittenIndex:
+    """Write content into a directory: a new layout, or one that is there. It is on disk when this returns.
+
+    Args:
+        store: where the layers are.
+        target: the directory, or nothing; links in its path are followed, those in the layout are not.
+        content: what is added.
+        progress: hears of each layer.
+
+    Raises:
+        TargetExists: something else is there. InvalidArchive: the layout that is there cannot be read.
+        DigestMismatch, SizeMismatch, ContentNotFound: a layer is damaged. StorageError: the layout cannot be written.
+            One that was there is then as before, but for blobs that nothing names.
+    """
+    return _Target(store, os.fspath(target), content, progress).write()
+
+
+class _Target:
+    """One write under way."""
+
+    def __init__(self, store: Store, shown: str, content: LayoutContent, progress: Progress | None) -> None:
+        self._store = store
+        self._shown = shown
+        self._content = content
+        self._progress = progress
+        self._omitted = [child.digest for omitted in content.omitted.values() for child in omitted]
+
+    def write(self) -> WrittenIndex:
+        path = os.path.realpath(self._shown)
+        folder, name = os.path.split(path)
+        if not self._shown or not name:
+            msg = f"cannot write a layout to {self._shown!r}: it is not a name for a directory; name a new one"
+            raise WriteFailed(msg)
+        with self._writing(path), Directory(folder) as above:
+            place = above.at(name)
+            state = place.state()
+            if state is None:
+                return self._make(above, place)
+            if not stat.S_ISDIR(state.st_mode):
+                msg = f"cannot write a layout to {self._shown}: it is not a directory; name a new one"
+                raise TargetExists(msg)
+            with above.below(name) as layout:
+                return self._add(layout)
+
+    @contextmanager
+    def _writing(self, path: str) -> Iterator[None]:
+        """Explain what the system says, and what stands where the layout's files belong."""
+        try:
+            with explaining("write", self._shown):
+                yield
+        except StoreDamaged as error:
+            foreign = error.__cause__
+            if not isinstance(foreign, ForeignFile) or not str(foreign.filename).startswith(path):
+                raise
+            msg = (
+                f"cannot write the layout {self._shown}: {foreign.filename} is {foreign.what}, not {foreign.wanted};"
+                " move it away, or name a new directory"
+            )
+            raise WriteFailed(msg) from error
+
+    def _make(self, above: Directory, place: Entry) -> WrittenIndex:
+        """Make a layout beside its place and rename it; where one appeared meanwhile, add to that."""
+        with PartDirectory(above) as part:
+            self._fill(part.directory, self._content.blobs)
+            written = index_json(self._content.entries, self._omitted)
+            self._put(part.directory, "oci-layout", LAYOUT_FILE)
+            self._put(part.directory, "index.json", written.raw)
+            part.directory.sync()
+            try:
+                part.entry.rename(place)
+            except OSError as error:
+                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                    raise
+                with above.below(place.name) as layout:
+                    self._require_layout(layout)
+                    return self._merge(layout, part.directory, frozenset())
+            with suppress(PermissionError):  # where one may only put files, nobody can be asked to sync the name
+                above.sync()
+            return written
+
+    def _add(self, layout: Directory) -> WrittenIndex:
+        """Add to a layout that is there, or make one in a directory that holds nothing."""
+        self._require_layout(layout)
+        self._merged(layout, self._read(layout, "index.json"))  # before anything is written
+        with PartDirectory(layout) as part:
+            relied = frozenset(blob.digest for blob in self._content.blobs if self._is_there(layout, blob))
+            self._fill(part.directory, [blob for blob in self._content.blobs if blob.digest not in relied])
+            return self._merge(layout, part.directory, relied)
+
+    def _require_layout(self, layout: Directory) -> None:
+        """Check that a directory is a layout of the version that is written, or holds nothing."""
+        names = {name for name in layout.names() if not is_part(name)}
+        if "oci-layout" not in names:
+            if names <= _NOTHING:
+                return
+            msg = f"{self._shown} is not empty and not an OCI layout; name a new directory"
+            raise TargetExists(msg)
+        version = None
+        with suppress(InvalidJSON):
+            document = gojson.loads(self._read(layout, "oci-layout") or b"", keys=gojson.Keys.FOLDED)
+            version = gojson.folded(document).get("imagelayoutversion") if isinstance(document, dict) else None
+        if version != _VERSION:
+            msg = f"the layout {self._shown} has the version {version!r}; orlop writes version {_VERSION}"
+            raise InvalidArchive(msg)
+
+    def _read(self, layout: Directory, name: str) -> bytes | None:
+        """Return a document of the layout; nothing where it is not there. Raises `LimitExceeded`."""
+        limit = self._store.limits.manifest_size
+        try:
+            descriptor = layout.at(name).open()
+        except FileNotFoundError:
+            return None
+        with open(descriptor, "rb") as file:
+            raw = file.read(limit + 1)
+        if len(raw) > limit:
+            raise self._store.limits.exceeded("manifest_size", f"{name} of {self._shown} has more than {limit} bytes")
+        return raw
+
+    def _is_there(self, layout: Directory, blob: Blob) -> bool:
+        """Return whether the layout has a blob, by its content, and put it on disk, as its writer may not have."""
+        entry = layout.place(blob_path(blob.digest))
+        state = entry.state()
+        if state is None or not stat.S_ISREG(state.st_mode) or state.st_size != blob.size:
+            return False
+        hashed = hashlib.new(blob.digest.algorithm)
+        try:
+            with open(entry.open(), "rb", buffering=0) as file:
+                while piece := file.read(CHUNK):
+                    hashed.update(piece)
+                os.fsync(file.fileno())
+        except PermissionError:
+            return False
+        found = hashed.hexdigest() == blob.digest.hex
+        if found and blob.label and self._progress is not None:
+            self._progress(LayerExists(blob.label))
+        return found
+
+    def _fill(self, part: Directory, blobs: Iterable[Blob]) -> None:
+        """Write blobs into a directory of the form of a layout, verified and synced."""
+        files: list[NewFile] = []
+        folders = {_folder(part, "blobs")}
+        for blob in blobs:
+            folders.add(_folder(part / "blobs", blob.digest.algorithm))
+            file = NewFile(part.place(blob_path(blob.digest)), mode=_MODE, shown=self._shown)
+            try:
+                self._copy(blob, file)
+            except BaseException:
+                file.discard()
+                raise
+            # They go to disk in the background, a few at a time.
+            file.rest()
+            files.append(file)
+            if len(files) >= _RESTING:
+                files[-_RESTING].wait()
+        for file in files:
+            file.sync()
+            file.close()
+        for folder in folders:
+            folder.sync()
+
+    def _copy(self, blob: Blob, file: NewFile) -> None:
+        """Copy a blob, by reflink where that is possible, all verified before the last byte is written."""
+        cloned = False
+        if isinstance(blob, StoredLayer):
+            with self._store.blobs.open_unverified(blob.row) as source:
+                cloned = file.clone(source.fileno())
+        for chunk in told(blob, self._store, self._progress):
+            if not cloned:
+                file.write(chunk)
+
+    def _merge(self, layout: Directory, part: Directory, relied: frozenset[Digest]) -> WrittenIndex:
+        """Publish the blobs under their names, and then the index that names them."""
+        with DirectoryLock(layout):
+            is_placed = False
+            for _ in range(_ATTEMPTS):
+                before = self._read(layout, "index.json")
+                written = self._merged(layout, before)
+                self._put(part, "index.json", written.raw)
+                if not is_placed:
+                    self._place(layout, part, relied)
+                    is_placed = True
+                if self._read(layout, "index.json") == before:
+                    self._publish(layout, part)
+                    return written
+        msg = f"{self._shown}/index.json changes again and again while it is written; wait for the other program"
+        raise WriteFailed(msg)
+
+    def _merged(self, layout: Directory, before: bytes | None) -> WrittenIndex:
+        mine = {str(blob.digest) for blob in self._content.blobs}
+        has = lambda digest: digest in mine or _is_in(layout, digest)  # noqa: E731 - it is passed on once
+        try:
+            return index_json(self._content.entries, self._omitted, before=before, has=has)
+        except InvalidJSON as error:
+            msg = f"cannot read {self._shown}/index.json: {error}; mend it, or name a new directory"
+            raise InvalidArchive(msg) from error
+
+    def _place(self, layout: Directory, part: Directory, relied: frozenset[Digest]) -> None:
+        """Rename blobs into the layout, what names others after what it names."""
+        folders = {_folder(layout, "blobs")}
+        for blob in self._content.blobs:
+            folders.add(_folder(layout / "blobs", blob.digest.algorithm))
+            place = layout.place(blob_path(blob.digest))
+            if blob.digest not in relied:
+                part.place(blob_path(blob.digest)).rename(place)
+            elif (state := place.state()) is None or state.st_size != blob.size:
+                msg = f"the layout {self._shown} was changed while it was written: {place.path} is gone; try again"
+                raise WriteFailed(msg)
+        if layout.at("oci-layout").state() is None:
+            self._put(part, "oci-layout", LAYOUT_FILE)
+            part.at("oci-layout").rename(layout.at("oci-layout"))
+        for folder in (*folders, layout):
+            folder.sync()
+
+    def _publish(self, layout: Directory, part: Directory) -> None:
+        """Publish ``index.json``, with the mode and the owner of the one that is there."""
+        place = layout.at("index.json")
+        state = place.state()
+        if state is not None:
+            descriptor = part.at("index.json").open()
+            try:
+                with suppress(PermissionError):  # only the superuser may give files away
+                    os.fchown(descriptor, state.st_uid, state.st_gid)
+                os.fchmod(descriptor, stat.S_IMODE(state.st_mode))
+            finally:
+                os.close(descriptor)
+        part.at("index.json").rename(place)
+        layout.sync()
+
+    def _put(self, part: Directory, name: str, data: bytes) -> None:
+        """Write a file of a directory that is on its way, and put it on disk."""
+        with suppress(FileNotFoundError):
+            part.at(name).unlink()
+        with NewFile(part.at(name), mode=_MODE, shown=self._shown) as file:
+            file.write(data)
+            file.sync()
+            file.close()
+
+
+def _folder(directory: Directory, name: str) -> Directory:
+    """Return a directory in another one, made where it is not there."""
+    with suppress(FileExistsError):
+        os.mkdir(name, 0o777, dir_fd=directory.descriptor)
+    return directory / name
+
+
+def _is_in(layout: Directory, text: str) -> bool:
+    """Return whether the layout has a file for a digest, which somebody wrote."""
+    try:
+        digest = Digest.parse(text)
+    except InvalidDigest:
+        return False
+    return layout.place(blob_path(digest)).is_file()

@@ -1,0 +1,82 @@
+"""Which platforms of an image a layout that is written shall hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orlop.errors import InvalidInput, PlatformNotFound
+from orlop.intake.platforms import chosen, matches
+from orlop.model.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+ALL = "all"
+"""The word for every platform that an index names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Platforms:
+    """Those that were asked for, or all of them (``everything``), or what the store has, where none was asked for."""
+
+    asked: tuple[Platform, ...] = ()
+    everything: bool = False
+
+    @classmethod
+    def of(cls, asked: Platform | str | Sequence[Platform | str] | None) -> Platforms:
+        """Return what a caller asks for: a platform, several, the word ``all``, or nothing.
+
+        Raises:
+            InvalidPlatform: a text is not a platform. InvalidInput: ``all`` stands beside others, or nothing is asked.
+        """
+        if asked is None:
+            return cls()
+        several = [asked] if isinstance(asked, (str, Platform)) else list(asked)
+        if several == [ALL]:
+            return cls(everything=True)
+        if not several or ALL in several:
+            msg = "name some platforms, or all of them with the one word 'all'"
+            raise InvalidInput(msg)
+        found = (chosen(one).asked for one in several)
+        return cls(tuple(dict.fromkeys(platform for platform in found if platform is not None)))
+
+    @property
+    def is_one(self) -> bool:
+        """Whether one platform was asked for, so that no index is needed."""
+        return len(self.asked) == 1
+
+    @property
+    def are_several(self) -> bool:
+        """Whether a whole index, or several of its platforms, were asked for."""
+        return self.everything or len(self.asked) > 1
+
+    def keeps(self, platform: Platform) -> bool:
+        """Return whether an image of this platform is wanted."""
+        return not self.asked or any(matches(wanted, platform) for wanted in self.asked)
+
+    def require(self, name: str, here: Sequence[Platform], absent: Iterable[str] = ()) -> None:
+        """Check that an image is here for all that was asked for.
+
+        Args:
+            name: what the user calls the image.
+            here: the platforms for which it is in the store.
+            absent: those that its index names, and for which it is not.
+
+        Raises:
+            PlatformNotFound: it is not.
+        """
+        for wanted in self.asked:
+            if not any(matches(wanted, platform) for platform in here):
+                found = ", ".join(map(str, here)) or "none"
+                msg = (
+                    f"image with reference {name} was found but its platform ({found}) does not match"
+                    f" the specified platform ({wanted})"
+                )
+                raise PlatformNotFound(msg)
+        lacking = ", ".join(dict.fromkeys(absent))
+        if self.everything and lacking:
+            msg = (
+                f"{name} is not in the store for all of its platforms, it lacks {lacking}; load it whole, or name those"
+            )
+            raise PlatformNotFound(f"{msg} to save")

@@ -1,0 +1,55 @@
+"""What a save has to tell of an archive that it wrote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orlop.model.values import dataclass
+
+if TYPE_CHECKING:
+    from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import Digest, ImageID
+    from orlop.model.reference import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class OmittedManifests:
+    """An index that was written, and those of its manifests that were not, since the store or the choice lacks them."""
+
+    index: Digest
+    manifests: tuple[Descriptor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveReport:
+    """What a save wrote otherwise than its user may expect; empty for docker's formats.
+
+    ``omitted`` are manifests that were left out of indexes; ``in_full`` the names whose tag alone would mean another
+    entry of the layout, too; ``remade`` the images under a new manifest, as the store lacks the layers of their own.
+    """
+
+    omitted: tuple[OmittedManifests, ...] = ()
+    in_full: tuple[Reference, ...] = ()
+    remade: tuple[ImageID, ...] = ()
+
+    def messages(self) -> tuple[str, ...]:
+        """Return a line for people for each of these."""
+        lines = [
+            f"The index {each.index} names {len(each.manifests)} manifests that are left out:"
+            f" {', '.join(_described(child) for child in each.manifests)}"
+            for each in self.omitted
+        ]
+        lines += [
+            f"The tag {name.tag} stands for several images: skopeo and podman find this one as {name}"
+            for name in self.in_full
+        ]
+        lines += [
+            f"The image {image} gets a new manifest: the store has its layers in another form than its own one names"
+            for image in self.remade
+        ]
+        return tuple(lines)
+
+
+def _described(descriptor: Descriptor) -> str:
+    platform = descriptor.platform
+    return str(descriptor.digest) if platform is None else f"{descriptor.digest} ({str(platform).rstrip('/')})"

@@ -1,0 +1,127 @@
+"""Directories on their way: made under a name of their own, locked by their maker, and removed by others once he died.
+
+A directory that is to appear whole is filled under a name ``.orlop-….part`` and renamed. As long as it is filled, its
+maker holds a lock on it (``flock(2)`` on the directory itself). Whoever makes the next one in the same place takes that
+lock where it is free, and removes what a killed process left.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    from orlop.streams.directory import Directory, Entry
+
+_PREFIX: Final = ".orlop-"
+_SUFFIX: Final = ".part"
+# Network file systems lock no directory, or nothing at all.
+_NO_LOCKS: Final = frozenset({errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EBADF})
+
+
+class DirectoryLock:
+    """An exclusive lock on a directory, which ends with its holder. Where there are no locks, it excludes nobody."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._descriptor = -1
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Take the lock, and return whether that was possible; only one who waits always gets it."""
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._directory.descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                os.close(descriptor)
+                raise
+            if not wait:
+                os.close(descriptor)
+                return False
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        """Release the lock; without one this does nothing."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            # A child that was forked meanwhile may have a copy of the descriptor: closing ours would not unlock.
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            with suppress(OSError):  # nothing was written through it
+                os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class PartDirectory:
+    """A new directory under a name of its own; leaving the block removes it, unless it was renamed.
+
+    Raises OSError where it cannot be made.
+    """
+
+    def __init__(self, above: Directory) -> None:
+        _sweep(above)
+        while True:
+            name = f"{_PREFIX}{os.urandom(6).hex()}{_SUFFIX}"
+            os.mkdir(name, 0o777, dir_fd=above.descriptor)
+            self.entry = above.at(name)
+            # Until it is locked, somebody may take it for what a dead process left.
+            with suppress(FileNotFoundError):
+                self.directory = above.below(name)
+                self._lock = DirectoryLock(self.directory)
+                self._lock.acquire()
+                if self.entry.state() is not None:
+                    return
+                self._lock.release()
+
+    def discard(self) -> None:
+        """Remove the directory with all that is in it, as far as that is possible; a renamed one stays."""
+        _remove(self.entry)
+        self._lock.release()
+        self.directory.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+
+def is_part(name: str) -> bool:
+    """Return whether a name is one that only what is on its way has."""
+    return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+
+
+def _sweep(above: Directory) -> None:
+    """Remove what killed processes left; what cannot be removed is in nobody's way."""
+    with suppress(OSError):
+        for name, state in list(above.states()):
+            if is_part(name) and stat.S_ISDIR(state.st_mode):
+                with suppress(OSError), above.below(name) as directory:
+                    lock = DirectoryLock(directory)
+                    if lock.acquire(wait=False):
+                        _remove(above.at(name))
+                        lock.release()
+
+
+def _remove(entry: Entry) -> None:
+    """Remove a directory without following links."""
+    with suppress(OSError):
+        shutil.rmtree(entry.name, ignore_errors=True, dir_fd=entry.directory.descriptor)

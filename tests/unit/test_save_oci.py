@@ -1,0 +1,474 @@
+"""Images saved as OCI layouts: what came in goes out under the same digests, and what is made is always the same."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import stat
+import subprocess
+import sys
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import orlop
+from orlop import errors
+from orlop.streams.compression import zstd_module
+from tests.layout_walk import files, walked
+from tests.unit.layouts import NAME, REF, Layout, named, packed
+from tests.unpacked import unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.layout_walk import Walked
+
+
+@pytest.fixture(autouse=True)
+def host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is the same everywhere."""
+    from orlop.model.platform import Platform
+
+    monkeypatch.setattr("orlop.intake.platforms.host_platform", lambda: Platform("linux", "arm64"))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
+    with orlop.open(tmp_path / "root") as service:
+        yield service
+
+
+def fixture(data: Path, name: str, folder: Path) -> Path:
+    """Unpack a layout that a program wrote, and return its directory."""
+    target = folder / name
+    target.mkdir(parents=True)
+    raw = zstd_module().decompress((data / "oci" / f"{name}.tar.zst").read_bytes())
+    with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+        unpack(archive, target)
+    return target / name if (target / name).is_dir() else target
+
+
+def id_of(images: orlop.ImageService, name: str) -> orlop.ImageID:
+    return images.inspect(name).image.id
+
+
+def saved(images: orlop.ImageService, names: list[str], place: Path, **options: Any) -> Walked:
+    images.save(names, place, format="oci-dir", **options)
+    return walked(place)
+
+
+def untarred(raw: bytes, folder: Path) -> Path:
+    with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+        unpack(archive, folder)
+    return folder
+
+
+def two_platforms(name: str | None = "docker.io/example/app:1.0", **more: Any) -> Layout:
+    layout = Layout()
+    children = [
+        layout.image("first", platform=True, architecture="amd64"),
+        layout.image("second", platform=True, architecture="arm64"),
+    ]
+    return layout.top(layout.index(*children, **(named(name) if name else {}), **more))
+
+
+# What came.
+
+
+@pytest.mark.parametrize(
+    ("fixture_name", "names"),
+    [
+        ("buildx-annotations", None),
+        ("buildx-docker-types", None),
+        ("crane-pull-oci", None),
+        ("names", None),
+        ("skopeo-multi", None),
+        ("skopeo-single", []),
+        ("umoci", []),
+    ],
+)
+def test_what_programs_wrote_comes_out_with_equal_digests(
+    data: Path, tmp_path: Path, images: orlop.ImageService, fixture_name: str, names: list[str] | None
+) -> None:
+    source = fixture(data, fixture_name, tmp_path / "in")
+    report = images.load(source)
+    asked = [str(name) for image in report.images for name in image.references] if names is None else names
+    out = saved(images, asked or [str(image.id) for image in report.images], tmp_path / "out")
+    came = walked(source)
+    assert set(out.tops) == set(came.tops)
+    assert out.found == came.found
+    assert not out.absent
+    assert out.names.keys() == {str(orlop.Reference.parse(name)) for name in asked}
+
+
+def test_a_tar_holds_what_a_directory_does(data: Path, tmp_path: Path, images: orlop.ImageService) -> None:
+    images.load(fixture(data, "skopeo-multi", tmp_path / "in"))
+    (image,) = [image for image in images.images() if image.repo_tags]
+    name = str(image.repo_tags[0])
+    out = io.BytesIO()
+    assert images.save([name], out, format="oci") == orlop.SaveReport()
+    images.save([name], tmp_path / "saved.tar", format="oci")
+    images.save([name], tmp_path / "out", format="oci-dir")
+    assert (tmp_path / "saved.tar").read_bytes() == out.getvalue() == b"".join(images.save_chunks([name], format="oci"))
+    assert files(untarred(out.getvalue(), tmp_path / "untarred")) == files(tmp_path / "out")
+    with tarfile.open(fileobj=io.BytesIO(out.getvalue())) as archive:
+        members = archive.getmembers()
+    assert [member.name for member in members] == sorted(member.name for member in members)
+    assert {(member.mtime, member.uid, member.uname) for member in members} == {(0, 0, "")}
+
+
+def test_what_is_saved_loads_again_as_it_was(data: Path, tmp_path: Path, images: orlop.ImageService) -> None:
+    images.load(fixture(data, "crane-pull-oci", tmp_path / "in"))
+    names = [str(name) for image in images.images() for name in image.repo_tags]
+    raw = b"".join(images.save_chunks(names, format="oci"))
+    with orlop.open(tmp_path / "other") as other:
+        other.load(io.BytesIO(raw))
+        assert b"".join(other.save_chunks(names[::-1], format="oci")) == raw
+        assert [image.references for image in other.images()] == [image.references for image in images.images()]
+
+
+def test_a_name_that_was_added_here_stands_for_the_index_that_came(tmp_path: Path, images: orlop.ImageService) -> None:
+    layout = two_platforms()
+    images.load(io.BytesIO(layout.pack()))
+    images.tag("example/app:1.0", "registry.example.com/mirror/app:2")
+    out = saved(images, ["registry.example.com/mirror/app:2"], tmp_path / "out")
+    index = json.loads(layout.files["index.json"])["manifests"][0]["digest"]
+    assert out.names == {"registry.example.com/mirror/app:2": index}
+
+
+def test_an_id_stands_for_the_manifest_of_its_image_alone(tmp_path: Path, images: orlop.ImageService) -> None:
+    layout = two_platforms()
+    images.load(io.BytesIO(layout.pack()))
+    out = saved(images, [str(id_of(images, "example/app:1.0"))], tmp_path / "out")
+    (entry,) = out.entries
+    assert entry["platform"] == {"architecture": "arm64", "os": "linux"}
+    assert "annotations" not in entry
+    assert "blobs/" + entry["digest"].replace(":", "/") in layout.files
+
+
+def test_a_digest_stands_for_what_has_it(tmp_path: Path, images: orlop.ImageService) -> None:
+    layout = two_platforms()
+    images.load(io.BytesIO(layout.pack()))
+    (top,) = json.loads(layout.files["index.json"])["manifests"]
+    index = json.loads(layout.files["blobs/" + top["digest"].replace(":", "/")])
+    for digest in (top["digest"], index["manifests"][0]["digest"]):
+        out = saved(images, [f"example/app@{digest}"], tmp_path / digest)
+        assert out.tops == [digest]
+
+
+def test_what_an_index_names_needs_no_entry(tmp_path: Path, images: orlop.ImageService) -> None:
+    images.load(io.BytesIO(two_platforms().pack()))
+    # The name by digest of the other platform's manifest belongs to the repository, too.
+    out = saved(images, ["example/app"], tmp_path / "out")
+    assert len(out.entries) == 1
+    everything = [str(image.id) for image in images.images(all=True)]
+    assert saved(images, ["example/app:1.0", *everything], tmp_path / "more").tops == out.tops
+
+
+def test_the_image_whose_own_layers_are_not_here_gets_a_manifest_that_is_true(
+    tmp_path: Path, images: orlop.ImageService
+) -> None:
+    """A manifest that names other bytes than those that the store has would be a broken layout."""
+    layout = Layout()
+    top = layout.image("file", compress=True, **named("example/app:1"))
+    images.load(io.BytesIO(layout.top(top).pack()))
+    config = json.loads(layout.files["blobs/" + top["digest"].replace(":", "/")])["config"]
+    with images._store.metadata.write() as rows:
+        (diff,) = images.image_store.get(id_of(images, "example/app:1")).rootfs.diff_ids
+        (blob,) = rows.blobs_of(diff)
+        other = json.loads(layout.files["blobs/" + top["digest"].replace(":", "/")])
+        other["layers"][0]["digest"] = "sha256:" + "0" * 64
+        raw = json.dumps(other).encode()
+        from orlop.model.digest import Digest
+        from orlop.store.rows.metadata import ManifestRow
+
+        image = id_of(images, "example/app:1")
+        rows.put_manifest(ManifestRow(Digest.of(raw), top["mediaType"], raw), [image])
+        images._store.references.set(orlop.Reference.parse(f"example/app@{Digest.of(raw)}"), image)
+    report = images.save([f"example/app@{Digest.of(raw)}"], tmp_path / "out", format="oci-dir")
+    out = walked(tmp_path / "out")
+    assert out.tops == [top["digest"]]
+    assert not out.absent
+    assert {config["digest"], str(blob.digest)} < out.found.keys()
+    assert report.remade == (image,)
+    assert str(image) in report.messages()[0]
+
+
+# What is made.
+
+
+def test_an_image_of_a_docker_archive_gets_a_manifest_that_is_always_the_same(data: Path, tmp_path: Path) -> None:
+    seen = []
+    for name, archive in (("one", "dockerd-20.10-overlay2/multi.tar"), ("two", "dockerd-20.10-vfs/multi.tar")):
+        with orlop.open(tmp_path / name) as images:
+            images.load(data / archive)
+            seen.append(b"".join(images.save_chunks(["example/tiny:1.0"], format="oci")))
+            again = b"".join(images.save_chunks(["example/tiny:1.0"], format="oci"))
+            assert again == seen[-1]
+            out = saved(images, ["example/tiny:1.0"], tmp_path / f"{name}-out")
+            (entry,) = out.entries
+            assert entry["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
+            assert {kind for kind, _ in out.found.values()} == {
+                "application/vnd.oci.image.manifest.v1+json",
+                "application/vnd.oci.image.config.v1+json",
+                "application/vnd.oci.image.layer.v1.tar",
+            }
+            config = json.loads((tmp_path / f"{name}-out/blobs" / entry["digest"].replace(":", "/")).read_bytes())
+            assert config["config"]["digest"] == str(id_of(images, "example/tiny:1.0"))
+
+
+@pytest.mark.parametrize(
+    ("pack", "media_type"),
+    [
+        (lambda tar: tar, "application/vnd.oci.image.layer.v1.tar"),
+        (lambda tar: __import__("gzip").compress(tar, mtime=0), "application/vnd.oci.image.layer.v1.tar+gzip"),
+        (lambda tar: zstd_module().compress(tar), "application/vnd.oci.image.layer.v1.tar+zstd"),
+        (lambda tar: __import__("bz2").compress(tar), "application/vnd.oci.image.layer.v1.tar"),
+        (lambda tar: __import__("lzma").compress(tar), "application/vnd.oci.image.layer.v1.tar"),
+    ],
+    ids=["plain", "gzip", "zstd", "bzip2", "xz"],
+)
+def test_a_made_manifest_says_how_its_layers_are_kept(
+    tmp_path: Path, images: orlop.ImageService, pack: Any, media_type: str
+) -> None:
+    tar = packed({"file": b"content" * 1000})
+    images.import_image(io.BytesIO(pack(tar)), "example/made:1")
+    out = saved(images, ["example/made:1"], tmp_path / "out")
+    assert not out.absent
+    layers = [digest for digest, (kind, _) in out.found.items() if kind == media_type]
+    assert len(layers) == 1
+    with orlop.open(tmp_path / "other") as other:
+        report = other.load(tmp_path / "out")
+        assert [str(image.id) for image in report.images] == [str(id_of(images, "example/made:1"))]
+
+
+def test_images_share_the_blobs_of_their_layers(data: Path, tmp_path: Path, images: orlop.ImageService) -> None:
+    images.load(data / "dockerd-20.10-overlay2/multi.tar")
+    names = ["example/tiny:1.0", "registry.example.com:5000/team/committed:2.0"]
+    out = saved(images, names, tmp_path / "out")
+    manifests = [json.loads((tmp_path / "out/blobs" / top.replace(":", "/")).read_bytes()) for top in out.tops]
+    first, second = ({layer["digest"] for layer in manifest["layers"]} for manifest in manifests)
+    assert first & second
+    assert len([kind for kind, _ in out.found.values() if "layer" in kind]) == len(first | second)
+
+
+# Names.
+
+
+def test_a_name_stands_in_both_annotations(tmp_path: Path, images: orlop.ImageService) -> None:
+    layout = Layout()
+    images.load(io.BytesIO(layout.top(layout.image("file", **named("alpine:3"))).pack()))
+    images.tag("alpine:3", "localhost:5000/team/alpine:other")
+    out = saved(images, ["alpine:3", "localhost:5000/team/alpine:other"], tmp_path / "out")
+    assert [entry["annotations"] for entry in out.entries] == [
+        {NAME: "docker.io/library/alpine:3", REF: "3"},
+        {NAME: "localhost:5000/team/alpine:other", REF: "other"},
+    ]
+
+
+def test_a_tag_of_two_repositories_is_written_in_full(tmp_path: Path, images: orlop.ImageService) -> None:
+    layout = Layout()
+    tops = [layout.image(name, **named(f"example/{name}:1.0")) for name in ("one", "two")]
+    images.load(io.BytesIO(layout.top(*tops).pack()))
+    report = images.save(["example/two:1.0", "example/one:1.0"], tmp_path / "out", format="oci-dir")
+    assert [entry["annotations"][REF] for entry in walked(tmp_path / "out").entries] == [
+        "docker.io/example/one:1.0",
+        "docker.io/example/two:1.0",
+    ]
+    assert [str(name) for name in report.in_full] == ["docker.io/example/one:1.0", "docker.io/example/two:1.0"]
+    assert len(report.messages()) == 2
+
+
+def test_equal_images_in_any_order_give_equal_bytes(data: Path, tmp_path: Path, images: orlop.ImageService) -> None:
+    images.load(data / "dockerd-20.10-overlay2/multi.tar")
+    names = ["example/tiny:1.0", "example/imported", "registry.example.com:5000/team/committed:2.0"]
+    one = b"".join(images.save_chunks(names, format="oci"))
+    assert b"".join(images.save_chunks([*reversed(names), names[0]], format="oci")) == one
+
+
+# Platforms, and what the store has not.
+
+
+def test_an_index_is_written_with_the_platforms_that_are_here_and_says_what_is_left_out(
+    tmp_path: Path, images: orlop.ImageService
+) -> None:
+    layout = two_platforms()
+    images.load(io.BytesIO(layout.pack()), platform="linux/arm64")
+    report = images.save(["example/app:1.0"], tmp_path / "out", format="oci-dir")
+    out = walked(tmp_path / "out")
+    (top,) = json.loads(layout.files["index.json"])["manifests"]
+    assert out.tops == [top["digest"]]
+    (omitted,) = report.omitted
+    assert str(omitted.index) == top["digest"]
+    assert out.absent == {str(child.digest) for child in omitted.manifests}
+    assert out.index["annotations"] == {"dev.orlop.omitted": " ".join(out.absent)}
+    assert "linux/amd64" in report.messages()[0]
+
+
+def test_the_manifest_of_an_attestation_goes_with_its_content(
+    data: Path, tmp_path: Path, images: orlop.ImageService
+) -> None:
+    """The store keeps the manifest and not what it names: without that it would be taken for damage."""
+    source = fixture(data, "attestations-artifact", tmp_path / "in")
+    images.load(source)
+    name = str(next(image for image in images.images() if image.repo_tags).repo_tags[0])
+    out = saved(images, [name], tmp_path / "out")
+    came = walked(source)
+    assert set(out.tops) == set(came.tops)
+    assert len(out.absent) == 2
+    assert out.found.items() < came.found.items()
+
+
+@pytest.mark.parametrize("wanted", ["linux/amd64", "linux/arm64", "amd64"])
+def test_one_platform_is_its_manifest_without_the_index(
+    tmp_path: Path, images: orlop.ImageService, wanted: str
+) -> None:
+    images.load(io.BytesIO(two_platforms().pack()))
+    out = saved(images, ["example/app:1.0"], tmp_path / "out", platform=wanted)
+    (entry,) = out.entries
+    assert entry["platform"]["architecture"] == wanted.rpartition("/")[2]
+    assert entry["annotations"] == {NAME: "docker.io/example/app:1.0", REF: "1.0"}
+    assert len(out.found) == 3
+    assert not out.absent
+    assert "annotations" not in out.index
+
+
+def test_several_platforms_are_the_index_with_what_was_asked_for(tmp_path: Path, images: orlop.ImageService) -> None:
+    layout = Layout()
+    children = [layout.image(name, platform=True, architecture=name) for name in ("amd64", "arm64", "s390x")]
+    index = layout.index(*children, **named("example/app:1.0"))
+    images.load(io.BytesIO(layout.top(index).pack()))
+    out = saved(images, ["example/app:1.0"], tmp_path / "out", platform=["linux/amd64", "linux/s390x"])
+    assert out.tops == [index["digest"]]
+    assert out.absent == {children[1]["digest"]}
+    whole = saved(images, ["example/app:1.0"], tmp_path / "all", platform="all")
+    assert not whole.absent
+    # An ID has an index only where platforms are asked for.
+    image = str(id_of(images, "example/app:1.0"))
+    assert saved(images, [image], tmp_path / "by-id", platform="all").tops == [index["digest"]]
+
+
+def test_platforms_that_are_not_here_are_refused(tmp_path: Path, images: orlop.ImageService) -> None:
+    images.load(io.BytesIO(two_platforms().pack()), platform="linux/arm64")
+    for wanted in ("linux/amd64", ["linux/arm64", "linux/s390x"], "all"):
+        with pytest.raises(errors.PlatformNotFound):
+            images.save(["example/app:1.0"], tmp_path / "out", format="oci-dir", platform=wanted)
+    assert not (tmp_path / "out").exists()
+    for wrong in (["all", "linux/arm64"], []):
+        with pytest.raises(errors.InvalidInput):
+            images.save(["example/app:1.0"], tmp_path / "out", format="oci-dir", platform=wrong)
+
+
+def test_all_platforms_of_an_image_with_attestations_are_here(
+    data: Path, tmp_path: Path, images: orlop.ImageService
+) -> None:
+    images.load(fixture(data, "buildx-provenance", tmp_path / "in"))
+    name = str(next(image for image in images.images() if image.repo_tags).repo_tags[0])
+    assert len(saved(images, [name], tmp_path / "out", platform="all").absent) == 2
+
+
+def test_indexes_in_indexes_keep_their_bytes(tmp_path: Path, images: orlop.ImageService) -> None:
+    layout = Layout()
+    inner = layout.index(layout.image("deep", platform=True, architecture="arm64"))
+    far = layout.index(layout.image("far", platform=True, architecture="amd64"))
+    outer = layout.index(inner, far, **named("example/app:1.0"))
+    images.load(io.BytesIO(layout.top(outer).pack()))
+    out = saved(images, ["example/app:1.0"], tmp_path / "out")
+    assert out.tops == [outer["digest"]]
+    assert not out.absent
+    # Of an index of which nothing is wanted, not even the index itself is there.
+    one = saved(images, ["example/app:1.0"], tmp_path / "one", platform=["linux/arm64", "linux/arm64/v8"])
+    assert one.absent == {far["digest"]}
+
+
+# What is refused.
+
+
+def test_formats_that_do_not_fit_are_refused(tmp_path: Path, images: orlop.ImageService) -> None:
+    layout = Layout()
+    images.load(io.BytesIO(layout.top(layout.image("file", **named("app:1"))).pack()))
+    with pytest.raises(errors.InvalidInput, match="not a stream"):
+        next(images.save_chunks(["app:1"], format="oci-dir"))
+    with pytest.raises(errors.InvalidInput, match="not a stream"):
+        images.save(["app:1"], io.BytesIO(), format="oci-dir")
+    with pytest.raises(errors.InvalidInput, match=r"choose one of docker, docker-20\.10, oci, oci-dir"):
+        images.save(["app:1"], io.BytesIO(), format="tar")
+    with pytest.raises(errors.InvalidInput, match="one platform"):
+        images.save(["app:1"], io.BytesIO(), platform=["linux/amd64", "linux/arm64"])
+    for names in ([], ["nobody:1"]):
+        with pytest.raises(errors.OrlopError):
+            images.save(names, tmp_path / "out", format="oci-dir")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("form", ["oci", "oci-dir"])
+def test_a_damaged_layer_leaves_nothing(tmp_path: Path, form: str) -> None:
+    layout = Layout()
+    with orlop.open(tmp_path / "root") as images:
+        images.load(io.BytesIO(layout.top(layout.image("file", **named("app:1"))).pack()))
+        (blob,) = (tmp_path / "root/blobs/sha256").iterdir()
+        content = bytearray(blob.read_bytes())
+        content[-9] ^= 1
+        blob.chmod(0o600)
+        blob.write_bytes(content)
+        with pytest.raises(errors.DigestMismatch, match="load its image again"):
+            images.save(["app:1"], tmp_path / "out", format=form)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["root"]
+
+
+# The command line.
+
+
+def run(root: Path, *args: object) -> subprocess.CompletedProcess[bytes]:
+    argv = [sys.executable, "-m", "orlop", "--root", str(root), *map(str, args)]
+    return subprocess.run(argv, capture_output=True, check=False, timeout=120)
+
+
+def test_the_command_saves_layouts_and_tells_what_is_left_out(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (tmp_path / "in.tar").write_bytes(two_platforms().pack())
+    assert run(root, "load", "--platform", "linux/arm64", "-i", tmp_path / "in.tar").returncode == 0
+    done = run(root, "save", "--format", "oci-dir", "-o", tmp_path / "out", "example/app:1.0")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert b"left out" in done.stderr
+    piped = run(root, "save", "--format", "oci", "example/app:1.0")
+    assert (piped.returncode, piped.stderr) == (0, done.stderr)
+    assert files(untarred(piped.stdout, tmp_path / "untarred")) == files(tmp_path / "out")
+    assert run(root, "save", "--format", "oci-dir", "example/app:1.0").returncode == 2
+    single = run(root, "save", "--format", "oci", "--platform", "linux/arm64", "example/app:1.0")
+    assert (single.returncode, single.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["--platform", "linux/amd64,linux/arm64"], 0),
+        (["--platform", "linux/amd64", "--platform", "linux/arm64"], 0),
+        (["--platform", "all"], 0),
+        (["--platform", "all,linux/arm64"], 2),
+        (["--platform", "linux/s390x"], 4),
+        (["--platform", "linux/amd64", "--platform", "linux/arm64", "--format", "docker"], 2),
+    ],
+)
+def test_the_command_takes_platforms(tmp_path: Path, words: list[str], status: int) -> None:
+    (tmp_path / "in.tar").write_bytes(two_platforms().pack())
+    run(tmp_path / "root", "load", "-i", tmp_path / "in.tar")
+    done = run(tmp_path / "root", "save", "--format", "oci", "-o", tmp_path / "o.tar", *words, "example/app:1.0")
+    assert done.returncode == status, done.stderr
+    assert (tmp_path / "o.tar").exists() == (status == 0)
+
+
+def test_files_get_the_modes_that_others_give(tmp_path: Path, images: orlop.ImageService) -> None:
+    images.load(io.BytesIO(two_platforms().pack()))
+    before = os.umask(0o027)
+    try:
+        images.save(["example/app:1.0"], tmp_path / "out", format="oci-dir")
+    finally:
+        os.umask(before)
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "out").rglob("*")}
+    assert {mode for path, mode in modes.items() if path.is_file()} == {0o640}
+    assert {mode for path, mode in modes.items() if path.is_dir()} == {0o750}
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o750
