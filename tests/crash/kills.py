@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.crash.scenarios import Stage
 
 _PAGES: Final = 1 if LONG else 8
+_CHANGING_NOTHING: Final = {"flock", "fsync", "fdatasync"}
+"""Calls after which a disk that was not lost is as it was before."""
 
 
 @dataclass
@@ -71,9 +73,13 @@ def moments(stage: Stage, count: Count, *, status: int = 0) -> list[int]:
     found: list[int] = []
     known: set[str] = set()
     pages = 0
+    before = ""
 
     def note(call: Call, number: int) -> None:
-        nonlocal pages
+        nonlocal pages, before
+        same, before = before in _CHANGING_NOTHING, call.name
+        if same and not LONG:
+            return
         mark = scenarios.mark(stage.place)
         if mark in known and not LONG:
             return

@@ -1,6 +1,6 @@
 """How many of its moments a harness tries: each harness knows which ones differ, and takes a share of them.
 
-`./dev test` takes every fourth one, ``ORLOP_PACE=16`` every sixteenth (so `.ci/bare`), ``ORLOP_PACE=1`` all of them;
+`./dev test` takes every eighth one, ``ORLOP_PACE=16`` every sixteenth (so `.ci/bare`), ``ORLOP_PACE=1`` all of them;
 ``ORLOP_LONG=1`` also those that hardly differ. Which ones a command gets follows from its name, so that together they
 cover more than each alone, and a run finds what the one before it found. From 16 on, three of four of the tests that
 take long are left out as well (`tests/conftest.py`).
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 LONG: Final = bool(os.environ.get("ORLOP_LONG"))
-PACE: Final = 1 if LONG else int(os.environ.get("ORLOP_PACE", "4"))
+PACE: Final = 1 if LONG else int(os.environ.get("ORLOP_PACE", "8"))
 
 
 def turn(number: int, name: str) -> bool:

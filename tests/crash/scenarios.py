@@ -461,16 +461,17 @@ def tree(place: Path, *, nameless: bool = True) -> dict[str, bytes | None]:
     """Return every file and directory as it lies on disk; files in passing lose names that say nothing, if wanted."""
     found: dict[str, bytes | None] = {}
     passing: list[tuple[str, bytes]] = []
+    above = len(str(place))
     for folder, folders, files in os.walk(place):
-        inside = os.path.normpath(f"./{os.path.relpath(folder, place)}")
-        inside = "." if inside == "." else f"./{inside}"
+        inside = f".{folder[above:]}"
         for name in folders:
             found[f"{inside}/{name}"] = None
         for name in files:
-            path = Path(folder, name)
             if name.endswith(IMMATERIAL):
                 continue
-            content = path.read_bytes()
+            # It is asked for before every step of a command: paths as objects would take most of the time.
+            with open(f"{folder}/{name}", "rb", buffering=0) as file:  # noqa: PTH123
+                content = file.read()
             if nameless and (inside.rpartition("/")[2] in _NAMELESS or name.startswith(".orlop-")):
                 passing.append((inside, content))
             else:

@@ -126,7 +126,7 @@ TEXTS = (
     Growing("digits of a time", 8_000_000, text(lambda n: f"2020-01-01T00:00:00.{'1' * n}Z", Timestamp.parse)),
     Growing("digits of a number", 8_000_000, text(lambda n: b"1" * n, gojson.loads)),
     Growing("escapes in a text", 200_000, text(lambda n: b'"%s"' % (b"\\ud800" * n), gojson.loads)),
-    Growing("arrays in arrays", 4900, text(lambda n: b"[" * n + b"]" * n, repeated(20, gojson.loads))),
+    Growing("arrays in arrays", 4900, text(lambda n: b"[" * n + b"]" * n, repeated(6, gojson.loads))),
     Growing(
         "keys",
         20_000,
@@ -195,24 +195,24 @@ TEXTS = (
     ),
     Growing(
         "PAX headers",
-        4000,
+        2000,
         text(lambda n: (tars.pax({b"path": b"p", b"uid": b"1"}) + tars.member(b"a")) * n + tars.END, scanned),
     ),
     Growing(
-        "long names", 4000, text(lambda n: (tars.long_name(b"n" * 300) + tars.member(b"a")) * n + tars.END, scanned)
+        "long names", 2000, text(lambda n: (tars.long_name(b"n" * 300) + tars.member(b"a")) * n + tars.END, scanned)
     ),
     Growing("pieces of a sparse file", 15_000, text(lambda n: sparse_map(n) + tars.END, scanned)),
     Growing(
         "members of a layer",
-        20_000,
+        10_000,
         text(lambda n: b"".join(tars.member(b"%d" % i) for i in range(n)) + tars.END, scanned),
     ),
-    Growing("members of one name in a layer", 20_000, text(lambda n: tars.member(b"a") * n + tars.END, scanned)),
+    Growing("members of one name in a layer", 10_000, text(lambda n: tars.member(b"a") * n + tars.END, scanned)),
     Growing("members of gzip", 20_000, text(lambda n: gzip.compress(b"x") * n, unpacked_stream)),
     Growing("streams of bzip2", 8000, text(lambda n: bz2.compress(b"x") * n, unpacked_stream)),
     Growing("streams of xz", 8000, text(lambda n: lzma.compress(b"x") * n, unpacked_stream)),
     Growing("frames of zstd", 20_000, text(lambda n: zstd(b"x") * n, unpacked_stream)),
-    Growing("frames of zstd that are skipped", 20_000, text(lambda n: (SKIPPED + zstd(b"x")) * n, unpacked_stream)),
+    Growing("frames of zstd that are skipped", 10_000, text(lambda n: (SKIPPED + zstd(b"x")) * n, unpacked_stream)),
     Growing(
         "values of a filter",
         40_000,
@@ -438,15 +438,15 @@ def _open(source: Path) -> None:
 
 
 ARCHIVES = (
-    Growing("members from a pipe that nothing names", 4000, loaded(lambda n: unnamed(n, 1024), way="pipe")),
+    Growing("members from a pipe that nothing names", 2000, loaded(lambda n: unnamed(n, 1024), way="pipe")),
     Growing("larger members from a pipe that nothing names", 100, loaded(lambda n: unnamed(n, 300_000), way="pipe")),
-    Growing("members in a file that nothing names", 10_000, loaded(lambda n: unnamed(n, 1024))),
+    Growing("members in a file that nothing names", 5000, loaded(lambda n: unnamed(n, 1024))),
     Growing(
         "members of one name",
         4000,
         loaded(lambda n: tars.tar(tars.member(b"m", b"x" * 1024) * n, tars.files(docker())), way="pipe"),
     ),
-    Growing("links of an archive", 10_000, loaded(links)),
+    Growing("links of an archive", 5000, loaded(links)),
     Growing(
         "names of an image", 1500, loaded(lambda n: entries(1, lambda _: entry(RepoTags=[f"a:{i}" for i in range(n)])))
     ),
@@ -457,11 +457,11 @@ ARCHIVES = (
             lambda n: entries(n, lambda _: entry(RepoTags=None), c__json=config(config={"Labels": {"a": "x" * 30_000}}))
         ),
     ),
-    Growing("alternating parents", 1000, loaded(alternating)),
+    Growing("alternating parents", 500, loaded(alternating)),
     Growing("images", 300, loaded(lambda n: configs(many(n)))),
-    Growing("images that are there already", 300, loaded(lambda n: configs(many(n)), before=True)),
+    Growing("images that are there already", 150, loaded(lambda n: configs(many(n)), before=True)),
     Growing("parents of parents", 300, loaded(chain)),
-    Growing("parents of parents that are there already", 300, loaded(chain, before=True)),
+    Growing("parents of parents that are there already", 150, loaded(chain, before=True)),
     Growing("parents in another order", 300, loaded(braid)),
     Growing("children of an image", 300, loaded(star)),
     Growing(
@@ -481,12 +481,12 @@ ARCHIVES = (
         ),
     ),
     Growing("platforms of an index", 300, loaded(platforms)),
-    Growing("platforms of a name in a layout", 300, loaded(one_name)),
-    Growing("artifacts about an image", 500, loaded(attested)),
+    Growing("platforms of a name in a layout", 150, loaded(one_name)),
+    Growing("artifacts about an image", 250, loaded(attested)),
     Growing("descriptors of one manifest", 1500, loaded(same_manifest)),
-    Growing("folders of version 1", 60, loaded(folders)),
-    Growing("files, folders and links of a directory", 1000, outside),
-    Growing("folders in folders of a directory", 80, nested_folders),
+    Growing("folders of version 1", 30, loaded(folders)),
+    Growing("files, folders and links of a directory", 500, outside),
+    Growing("folders in folders of a directory", 40, nested_folders),
 )
 
 
@@ -608,11 +608,11 @@ def each_removed(images: orlop.ImageService) -> None:
 STORES = (
     Growing(
         "names of an image that goes",
-        1000,
+        500,
         kept(tags, lambda images: images.remove(str(images.images()[0].id), force=True)),
     ),
-    Growing("names of an image that is pruned", 1000, kept(tags, lambda images: images.prune(all=True))),
-    Growing("names of an image that is pruned for a quota", 1000, kept(tags, lambda images: images.prune(max_size=0))),
+    Growing("names of an image that is pruned", 500, kept(tags, lambda images: images.prune(all=True))),
+    Growing("names of an image that is pruned for a quota", 500, kept(tags, lambda images: images.prune(max_size=0))),
     Growing("names of an image that is looked at", 1500, kept(tags, looked_at)),
     Growing("images that are looked at", 300, kept(lambda n: configs(many(n)), looked_at)),
     Growing(
@@ -623,26 +623,26 @@ STORES = (
     Growing("children that go one by one", 80, kept(star, each_removed)),
     Growing(
         "children that are pruned",
-        200,
+        100,
         kept(partial(star, RepoTags=lambda i: [f"a:{i}"] if i else None), lambda images: images.prune(all=True)),
     ),
-    Growing("parents that are looked at", 300, kept(chain, looked_at)),
-    Growing("parents that are pruned", 200, kept(chain, lambda images: images.prune(all=True))),
-    Growing("parents that are pruned for a quota", 200, kept(chain, lambda images: images.prune(max_size=0))),
+    Growing("parents that are looked at", 150, kept(chain, looked_at)),
+    Growing("parents that are pruned", 100, kept(chain, lambda images: images.prune(all=True))),
+    Growing("parents that are pruned for a quota", 100, kept(chain, lambda images: images.prune(max_size=0))),
     Growing(
         "parents that go with their child",
-        200,
+        100,
         kept(lambda n: chain(n, RepoTags=lambda i: [f"a:{i}"] if i == n - 1 else None), each_removed),
     ),
-    Growing("manifests of an image", 400, kept(by_digest, looked_at)),
-    Growing("platforms that are looked at", 300, kept(partial(platforms, annotations={NAME: "a:1"}), looked_at)),
+    Growing("manifests of an image", 200, kept(by_digest, looked_at)),
+    Growing("platforms that are looked at", 150, kept(partial(platforms, annotations={NAME: "a:1"}), looked_at)),
     Growing("images that are pinned", 80, kept(lambda n: configs(many(n)), pinned)),
-    Growing("patterns of a list", 2000, filtered),
+    Growing("patterns of a list", 1000, filtered),
     Growing("leases of ended processes", 3000, dead),
-    Growing("files in trash", 1000, littered("trash")),
-    Growing("unfinished files", 1000, littered("ingest")),
-    Growing("blobs that nothing names", 1000, littered("blobs/sha256")),
-    Growing("tables that nothing names", 1000, littered("toc/sha256")),
+    Growing("files in trash", 500, littered("trash")),
+    Growing("unfinished files", 500, littered("ingest")),
+    Growing("blobs that nothing names", 500, littered("blobs/sha256")),
+    Growing("tables that nothing names", 500, littered("toc/sha256")),
     Growing("events", 100, told),
 )
 

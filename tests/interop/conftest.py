@@ -28,11 +28,10 @@ def daemon() -> Iterator[Daemon]:
 
 
 @pytest.fixture
-def docker(daemon: Daemon) -> Iterator[Docker]:
-    """Docker's client, on an engine without images."""
+def docker(daemon: Daemon) -> Docker:
+    """Docker's client, on an engine without images; whoever comes next empties it for itself."""
     daemon.docker.wipe()
-    yield daemon.docker
-    daemon.docker.wipe()
+    return daemon.docker
 
 
 @pytest.fixture

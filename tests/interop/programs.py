@@ -28,7 +28,7 @@ PATIENCE: Final = 120
 def environment(**more: str) -> dict[str, str]:
     """Return what a program may see: nothing of the developer's own settings, times in UTC, messages in English."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("DOCKER_", "ORLOP_", "XDG_", "LC_"))}
-    return kept | {"PATH": PATH, "TZ": "UTC", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"} | more
+    return kept | {"PATH": PATH, "TZ": "UTC", "LANG": "C.UTF-8"} | more
 
 
 class Program:

@@ -176,7 +176,7 @@ def filled(daemon: Daemon, served: Served, everything: list[str]) -> tuple[Docke
             program.wipe()
             for archive in ARCHIVES:
                 program("load", "-q", "-i", archive)
-        assert sorted(program.lines("images", *_EVERYTHING)) == everything
+            assert sorted(program.lines("images", *_EVERYTHING)) == everything
     return docker, own
 
 

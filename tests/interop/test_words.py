@@ -232,16 +232,21 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Orlop:
     return orlop
 
 
+@pytest.fixture(scope="session")
+def everything(loaded: Orlop) -> list[str]:
+    """Every image of orlop, as the engine must list them before a command is asked of both."""
+    return sorted(loaded.lines("images", *_EVERYTHING))
+
+
 @pytest.fixture
-def filled(daemon: Daemon, loaded: Orlop) -> tuple[Docker, Orlop]:
+def filled(daemon: Daemon, loaded: Orlop, everything: list[str]) -> tuple[Docker, Orlop]:
     """The engine and orlop with the same images; other tests may have emptied the engine."""
     docker = daemon.docker
-    wanted = sorted(loaded.lines("images", *_EVERYTHING))
-    if sorted(docker.lines("images", *_EVERYTHING)) != wanted:
+    if sorted(docker.lines("images", *_EVERYTHING)) != everything:
         docker.wipe()
         for archive in ARCHIVES:
             docker("load", "-q", "-i", archive)
-    assert sorted(docker.lines("images", *_EVERYTHING)) == wanted
+        assert sorted(docker.lines("images", *_EVERYTHING)) == everything
     return docker, loaded
 
 
