@@ -26,12 +26,12 @@ from orlop.model.digest import Digest
 from orlop.model.manifest import DOCKER_MANIFEST, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST
 from orlop.registry import referrers
 from orlop.registry.fetched import digest_of
-from orlop.registry.patience import Patience
+from orlop.registry.patience import Clock, Patience
 from orlop.testing.registry.quirks import Failure
 from tests.unit.faked import CONFIG, LAYER, REPOSITORY, faked, manifest, read_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.unit.faked import Faked
 
@@ -470,16 +470,12 @@ def test_a_mirror_is_told_whose_names_are_asked_for():
 
 def test_pauses_grow_and_differ():
     patience = Patience()
-    steps: Callable[[float], list[float]] = lambda chance: [  # noqa: E731
-        patience.before(tried, _Chance(chance)) for tried in range(1, 12)
-    ]
+
+    def steps(chance: float) -> list[float]:
+        return [patience.before(tried, Clock(chance=lambda: chance)) for tried in range(1, 12)]
+
     assert steps(1.0) == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
     assert steps(0.0) == [one / 2 for one in steps(1.0)]
-
-
-class _Chance:
-    def __init__(self, value: float) -> None:
-        self.chance = lambda: value
 
 
 def test_the_media_type_of_a_layer_is_not_looked_at(fake: Faked):
