@@ -188,10 +188,18 @@ class Exchange:
             if answer.status != 401:
                 self.access.worked(sent)
                 return answer
-            if challenged == _CHALLENGES or not request.can_repeat or not self.access.challenged(answer, wants, sent):
+            if challenged == _CHALLENGES or not request.can_repeat or not self._is_learned(answer, wants, sent):
                 return answer
             answer.close()
         raise AssertionError
+
+    def _is_learned(self, answer: Answer, wants: Wants, sent: str | None) -> bool:
+        """Learn from a challenge, and return whether that helps."""
+        try:
+            return self.access.challenged(answer, wants, sent)
+        except BaseException:
+            answer.close()
+            raise
 
     def _elsewhere(self, request: Request, *, once: bool) -> Answer:
         """Send a request to another host: as anybody, with a token of its own where it asks for one."""
@@ -199,7 +207,12 @@ class Exchange:
         if answer.status != 401 or not request.can_repeat:
             return answer
         there = Access(Origin.of(request.url), self.steady, self.waiting.clock)
-        if not there.challenged(answer, Wants(), None):
+        try:
+            helps = there.challenged(answer, Wants(), None)
+        except BaseException:
+            answer.close()
+            raise
+        if not helps:
             return answer
         answer.close()
         return self.steady(_with(request, there.header(Wants())), once=once)

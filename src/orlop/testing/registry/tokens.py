@@ -81,9 +81,14 @@ class Tokens:
             return _json(403, {"errors": [{"code": "DENIED", "message": "access forbidden"}]})
         return self._token(granted, user, dict(query))
 
+    def mint(self, granted: Rights, user: str) -> str:
+        """Return the text of a new token; a subclass may have one that others read."""
+        del granted, user
+        return f"token-{secrets.token_hex(8)}"
+
     def _token(self, granted: Rights, user: str, query: dict[str, str]) -> Reply:
         quirks = self._quirks
-        token = f"token-{secrets.token_hex(8)}"
+        token = self.mint(granted, user)
         self._given[token], self._uses[token] = granted, 0
         names = ["token", "access_token"] if quirks.carrier == "both" else [quirks.carrier]
         document: dict[str, object] = dict.fromkeys(names, token)
