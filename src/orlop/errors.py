@@ -452,3 +452,91 @@ class RequestAborted(OrlopError):
 
     code = "REQUEST_ABORTED"
     http_status = 408
+
+
+# A registry refuses, fails, or cannot be reached.
+
+
+class _FromRegistry:
+    """What a registry said: its host, the status of its answer, and pairs of a code and a message of its own.
+
+    ``missing`` holds the digests of blobs that a manifest names and the registry does not have.
+    """
+
+    missing: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        registry: str = "",
+        answered: int | None = None,
+        said: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.registry, self.answered, self.said = registry, answered, said
+
+
+class RegistryError(_FromRegistry, OrlopError):
+    """A registry refused a request, or failed."""
+
+    code = "REGISTRY_ERROR"
+    http_status = 502
+
+
+class RegistryUnreachable(RegistryError):
+    """No answer came from a registry: no connection, no trust in its certificate, or it stopped to send."""
+
+    code = "REGISTRY_UNREACHABLE"
+
+
+class RegistryDenied(RegistryError):
+    """A registry does not allow a request: without credentials, with these, or for anybody."""
+
+    code = "REGISTRY_DENIED"
+    http_status = 403
+
+
+class RegistryBusy(RegistryError):
+    """A registry asks to wait longer than was to be waited; ``wait`` is how many seconds, where it says so."""
+
+    code = "REGISTRY_BUSY"
+    http_status = 429
+    wait: float | None = None
+
+
+class RegistryUnsupported(RegistryError):
+    """A registry does not do what was asked for."""
+
+    code = "REGISTRY_UNSUPPORTED"
+    http_status = 501
+
+
+class InvalidAnswer(RegistryError):
+    """A registry's answer is not what the protocol says, or too large."""
+
+    code = "INVALID_ANSWER"
+
+
+class UnsafeRedirect(RegistryError):
+    """A registry leads to a place to which nothing may be sent, or not with these credentials."""
+
+    code = "UNSAFE_REDIRECT"
+
+
+class UploadLost(RegistryError):
+    """A registry has forgotten an upload, which must begin anew."""
+
+    code = "UPLOAD_LOST"
+
+
+class NotInRegistry(_FromRegistry, NotFound):
+    """A registry has no such repository, tag, manifest or blob."""
+
+    code = "NOT_IN_REGISTRY"
+
+
+class InvalidSettings(InvalidInput):
+    """A file of credentials, certificates or registries, or a credential helper, cannot be used."""
+
+    code = "INVALID_SETTINGS"

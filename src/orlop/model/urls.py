@@ -39,6 +39,12 @@ def scrubbed(text: str) -> str:
     return _IN_TEXT.sub(lambda found: "://" + _bare(found[0][3:])[0], text) if "@" in text else text
 
 
+def shown(url: str) -> str:
+    """Return a URL as it may be shown where it came from a server: also without its query, which may be signed."""
+    bare, mark, _ = without_credentials(url).partition("?")
+    return f"{bare}?…" if mark else bare
+
+
 def _split(url: str) -> tuple[str, str]:
     scheme, mark, rest = url.partition("://")
     return (scheme + mark, rest) if mark and _SCHEME.fullmatch(scheme) else ("", url)

@@ -61,11 +61,12 @@ def _connection(
     connection = kind(host, **options)
     if patience is not None:
         # Proxies are asked for a tunnel through the same class.
-        connection.response_class = partial(_response, patience)  # type: ignore[assignment]
+        connection.response_class = partial(awaited_response, patience)  # type: ignore[assignment]
     return connection
 
 
-def _response(patience: Patience, sock: socket.socket, *args: Any, **options: Any) -> http.client.HTTPResponse:
+def awaited_response(patience: Patience, sock: socket.socket, *args: Any, **options: Any) -> http.client.HTTPResponse:
+    """Return the answer that a connection reads from its socket, awaited with patience."""
     return http.client.HTTPResponse(_Awaited(sock, patience), *args, **options)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,173 @@
+"""Origins: who a URL leads to. Where a server may lead its client, and who may see whose credentials.
+
+A server names further places in four ways: a redirection, the ``Location`` of an upload, the ``Link`` to a next page,
+and the ``realm`` where tokens are had. Each is read here, by one strict grammar: programs that disagree about where a
+host ends have sent credentials to strangers (CVE-2019-10214, CVE-2020-15157). A URL with a user in it, a backslash, a
+space or another scheme than ``http`` and ``https`` is refused rather than understood.
+
+Two questions are asked about what was read, and they are not the same:
+
+- *May a request go there at all?* Never from ``https`` to ``http``; never from a public host to an address that is
+  private, loopback or link-local, since that is where a cloud's metadata and a company's printers live.
+- *May credentials go along?* A registry's credentials go to its own origin: scheme, host and port. To a token server
+  they go where it is of the same site, or where the user named it.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import urljoin
+
+from orlop.errors import UnsafeRedirect
+from orlop.model.regex import regex
+from orlop.model.urls import shown
+from orlop.model.values import dataclass
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
+PORTS: Final = {"http": 80, "https": 443}
+_URL: Final = regex(
+    r"(?P<scheme>[Hh][Tt][Tt][Pp][Ss]?)://(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<target>[/?][!-\[\]-~]*)?"
+)
+_SCHEME: Final = regex(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_MOST: Final = 65535
+_SHARED: Final = frozenset(
+    {
+        *("amazonaws.com", "aliyuncs.com", "appspot.com", "azurecr.io", "azurewebsites.net", "cloudapp.net"),
+        *("cloudfront.net", "gitlab.io", "github.io", "herokuapp.com", "ngrok.io", "ngrok-free.app", "nip.io"),
+        *("on.aws", "pkg.dev", "r2.dev", "sslip.io", "vercel.app", "windows.net", "workers.dev"),
+    }
+)
+"""Domains under which strangers are neighbours. It need not be whole: see `is_same_site`."""
+_SECOND_LEVELS: Final = frozenset(
+    {"ac", "co", "com", "edu", "gob", "gov", "gouv", "mil", "ne", "net", "nom", "or", "org", "sch"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A scheme, a host in lower case, and a port. An IPv6 address stands without its brackets."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        """Return the origin of a URL. Raises `UnsafeRedirect` where it is not a plain one of ``http`` or ``https``."""
+        return cls._read(url)[0]
+
+    @classmethod
+    def _read(cls, url: str) -> tuple[Self, str]:
+        found = _URL.fullmatch(url.partition("#")[0])
+        if found is None:
+            raise UnsafeRedirect(f"{shown(url)!r} is not a URL of http or https that is safe to follow")
+        scheme, host = found["scheme"].lower(), found["host"].lower().strip("[]").rstrip(".")
+        port = int(found["port"] or PORTS[scheme])
+        if not host or not 0 < port <= _MOST:
+            raise UnsafeRedirect(f"{shown(url)!r} has no valid host and port")
+        target = found["target"] or "/"
+        return cls(scheme, host, port), target if target[0] == "/" else f"/{target}"
+
+    @property
+    def authority(self) -> str:
+        """The host and, unless it is the scheme's own, the port, as in a ``Host`` header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def address(self) -> IPv4Address | IPv6Address | None:
+        """The host where it is an address."""
+        try:
+            found = ip_address(self.host)
+        except ValueError:
+            return None
+        return getattr(found, "ipv4_mapped", None) or found
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the host is this machine, by its name or address alone."""
+        address = self.address
+        if address is None:
+            return self.host == "localhost" or self.host.endswith(".localhost")
+        return address.is_loopback
+
+    @property
+    def is_private(self) -> bool:
+        """Whether the host is this machine or an address that is not of the internet."""
+        return self.is_loopback or ((address := self.address) is not None and not address.is_global)
+
+    @property
+    def plain(self) -> Origin:
+        """The same host without encryption."""
+        return Origin("http", self.host, PORTS["http"] if self.port == PORTS["https"] else self.port)
+
+    def __str__(self) -> str:
+        """Return the beginning of its URLs, without a slash at the end."""
+        return f"{self.scheme}://{self.authority}"
+
+
+def target_of(url: str) -> str:
+    """Return the path and query of a URL, byte for byte as they stand in it. Raises `UnsafeRedirect`."""
+    return Origin._read(url)[1]  # noqa: SLF001 - one reader of URLs
+
+
+def resolved(base: str, location: str) -> str:
+    """Return the absolute URL that a server means by a text, its path and query unchanged.
+
+    Raises:
+        UnsafeRedirect: nothing may be sent there: see the head of this module.
+    """
+    here = Origin.of(base)
+    if _SCHEME.match(location):
+        url = location
+    elif location.startswith("//"):
+        url = f"{here.scheme}:{location}"
+    elif location.startswith("/"):
+        url = f"{here}{location}"
+    elif location.startswith("?"):
+        url = base.partition("?")[0] + location
+    else:
+        url = urljoin(base, location)
+    url = url.partition("#")[0]
+    check_way(here, Origin.of(url), url)
+    return url
+
+
+def check_way(here: Origin, there: Origin, url: str) -> None:
+    """Check that a server may lead its client from one origin to another. Raises `UnsafeRedirect`."""
+    if there.is_private and not here.is_private:
+        raise UnsafeRedirect(
+            f"{here} leads to {shown(url)}, an address that is not of the internet", registry=here.authority
+        )
+    if (here.scheme, there.scheme) == ("https", "http"):
+        why = f"{here} leads to {shown(url)}, which is not encrypted"
+        if here.host == there.host:
+            why += "; its proxy must tell it the scheme (X-Forwarded-Proto: https)"
+        raise UnsafeRedirect(why, registry=here.authority)
+
+
+def is_same_site(one: Origin, other: Origin) -> bool:
+    """Return whether two hosts belong together, so that one may ask for what was given for the other.
+
+    They do where they are one host (on any port), where one's domain holds the other, and where both lie in one domain
+    that is not known to have room for strangers. What is mistaken for a neighbour here is still a place that the
+    registry itself chose, and the registry could have asked for the same credentials.
+    """
+    if one.host == other.host:
+        return True
+    if one.address is not None or other.address is not None:
+        return one.is_loopback and other.is_loopback and "localhost" in {one.host, other.host}
+    mine, others = one.host.split(".")[::-1], other.host.split(".")[::-1]
+    shared = 0
+    while shared < min(len(mine), len(others)) and mine[shared] == others[shared]:
+        shared += 1
+    domain = mine[:shared][::-1]
+    if len(domain) < 2 or ".".join(domain[-2:]) in _SHARED or ".".join(domain) in _SHARED:
+        return False
+    is_suffix = len(domain) == 2 and len(domain[1]) == 2 and domain[0] in _SECOND_LEVELS
+    # One domain holds the other, or both lie right in it.
+    return not is_suffix and max(len(mine), len(others)) - shared <= 2 and min(len(mine), len(others)) - shared <= 1

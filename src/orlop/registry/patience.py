@@ -1,0 +1,135 @@
+"""How long servers are waited for, and when they are asked again."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import RegistryUnreachable
+from orlop.model.values import dataclass, field
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TICK: Final = 0.5
+"""Seconds after which a pause asks whether it is to go on."""
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clock:
+    """Time and chance, as parameters."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+    chance: Callable[[], float] = random.random
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long servers are waited for, in seconds, and how often they are asked.
+
+    Attributes:
+        connect: until a connection is there, encryption included.
+        head: until an answer begins, once a request is sent; registries that copy a blob take their time.
+        window: the time in which at least ``least`` bytes of a body must move.
+        least: bytes.
+        tries: how often a request is sent at most where a server fails or cannot be reached.
+        pause: the first pause before it is sent again; each further one is twice as long.
+        longest: the longest pause; where a server asks for a longer one, that is an error.
+    """
+
+    connect: float = 30
+    head: float = 300
+    window: float = 60
+    least: int = 1024
+    tries: int = 5
+    pause: float = 0.5
+    longest: float = 60
+
+    def before(self, tried: int, clock: Clock) -> float:
+        """Return how long to wait after so many tries: longer each time, and never as long as others do."""
+        ceiling: float = min(self.longest, self.pause * 2.0 ** (tried - 1))
+        return ceiling * (0.5 + clock.chance() / 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What all that waits shares: how long, by which clock, and what may end it.
+
+    ``check`` is called at least once a second while a server is waited for, and what it raises ends the wait.
+    """
+
+    patience: Patience = field(default_factory=Patience)
+    clock: Clock = field(default_factory=Clock)
+    check: Callable[[], None] = _nothing
+
+    def pause(self, seconds: float) -> None:
+        """Wait, and look now and then whether to go on."""
+        end = self.clock.monotonic() + seconds
+        while (left := end - self.clock.monotonic()) > 0:
+            self.check()
+            self.clock.sleep(min(left, _TICK))
+        self.check()
+
+
+class Watch:
+    """Looks at one request: at its connection, its head, and how fast its bodies move.
+
+    Only the time in which the server is waited for counts: whoever reads a body may take as long as it likes.
+    """
+
+    def __init__(self, waiting: Waiting, host: str) -> None:
+        self._waiting = waiting
+        self._host = host
+        self._seen = self._moved = 0
+        self._waited = 0.0
+        self._since: float | None = None
+        self._limit = self._least = math.inf
+        self._what = ""
+        self._restart(waiting.patience.connect, math.inf, "no connection was made")
+
+    @property
+    def connect(self) -> float:
+        """How many seconds a connection may take."""
+        return self._waiting.patience.connect
+
+    def begin_head(self) -> None:
+        """Wait for the head of an answer from now on."""
+        self._restart(self._waiting.patience.head, math.inf, "no answer came")
+
+    def begin_body(self) -> None:
+        """Wait for a body to move from now on."""
+        patience = self._waiting.patience
+        self._restart(patience.window, patience.least, "hardly a byte moved")
+
+    def sent(self, count: int) -> None:
+        """Note bytes that were sent."""
+        self._moved += count
+
+    def look(self, moved: int | None = None, *, is_awaited: bool) -> None:
+        """Check whether to go on; see `orlop.registry.awaited.Patience`. ``moved`` counts what came alone."""
+        self._waiting.check()
+        if moved is not None:
+            self._moved += moved - self._seen
+            self._seen = moved
+        now = self._waiting.clock.monotonic()
+        if self._since is not None:
+            self._waited += now - self._since
+        self._since = now if is_awaited else None
+        if self._moved >= self._least:
+            self._waited, self._moved = 0.0, 0
+        elif self._waited > self._limit:
+            raise RegistryUnreachable(
+                f"{self._host} does not answer: {self._what} within {self._limit:g} s", registry=self._host
+            )
+
+    def _restart(self, limit: float, least: float, what: str) -> None:
+        self._since, self._waited, self._moved = None, 0.0, 0
+        self._limit, self._least, self._what = limit, least, what

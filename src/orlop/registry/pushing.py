@@ -1,0 +1,197 @@
+"""How a blob gets into a registry, whatever that registry takes.
+
+Registries differ in which of the ways they take (`orlop.registry.uploads`), and how much at once. For each way that
+fails there is one that may not:
+
+    monolithic ── 413 ──► chunks of 95 MB ── 413 ──► chunks of 4 MiB
+    chunks ── refused at the first one ──► monolithic
+    a broken connection ──► is the blob there? else: how far did the registry get? else: anew
+
+A body that can be opened again is needed for all that; a stream is sent in one piece, once.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import NotInRegistry, RegistryDenied, RegistryError, RegistryUnreachable, UploadLost
+from orlop.registry.messages import BytesBody
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orlop.model.digest import Digest
+    from orlop.registry.client import RegistryClient
+    from orlop.registry.messages import OpenedBody
+    from orlop.registry.uploads import Upload, UploadState
+
+_MIB: Final = 1 << 20
+CHUNK: Final = 32 * _MIB
+_FALLBACKS: Final = (95_000_000, 4 * _MIB)
+"""What proxies let through that refuse a whole blob: below Cloudflare's 100 MB, and what all let through."""
+_TOO_LARGE: Final = 413
+_NOT_SO: Final = frozenset({400, 404, 405, 411, 415, 416, 500, 501})
+
+
+class Way(Enum):
+    """How a blob is sent."""
+
+    AUTO = "auto"
+    """In one piece up to the size of a chunk, else in chunks."""
+    MONOLITHIC = "monolithic"
+    """With the request that ends the session."""
+    STREAMED = "streamed"
+    """In one piece, before the request that ends the session."""
+    CHUNKED = "chunked"
+    """In chunks, each of which is acknowledged: the only way that can be resumed."""
+
+
+class BlobPush:
+    """Sends one blob. A session that is kept lets another process go on.
+
+    Args:
+        client: of the registry.
+        repository: into which it goes.
+        digest: of the blob.
+        body: the blob.
+        way: how it is sent.
+        chunk: bytes of a chunk.
+        save: called with each state of the session, and with None at its end.
+        sent: called with how many bytes are acknowledged.
+    """
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        repository: str,
+        digest: Digest,
+        body: OpenedBody,
+        *,
+        way: Way = Way.AUTO,
+        chunk: int = CHUNK,
+        save: Callable[[UploadState | None], None] = lambda _: None,
+        sent: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._client = client
+        self._repository = repository
+        self._digest = digest
+        self._body = body
+        self._way = way if way is not Way.AUTO else Way.CHUNKED if body.size > chunk else Way.MONOLITHIC
+        self._chunk = chunk
+        self._save = save
+        self._sent = sent
+        self._fallbacks = iter(_FALLBACKS)
+        self._was_refused = False
+
+    def run(self, upload: Upload | None = None) -> None:
+        """Send the blob, and return when the registry has it.
+
+        Args:
+            upload: a session to go on with; one is opened otherwise.
+
+        Raises:
+            RegistryError: the registry refuses it, or fails too often.
+        """
+        waiting, tried = self._client.waiting, 0
+        while True:
+            try:
+                if upload is None:
+                    upload = self._client.start_upload(self._repository)
+                self._send(upload)
+            except RegistryError as error:
+                reached = 0 if upload is None else upload.offset
+                if self._falls_back(error, reached):
+                    upload = None
+                    continue
+                if not isinstance(error, UploadLost | RegistryUnreachable) and (error.answered or 0) < 500:
+                    raise
+                tried += 1
+                if tried >= waiting.patience.tries:
+                    raise
+                waiting.pause(waiting.patience.before(tried, waiting.clock))
+                if self._is_there():
+                    break
+                before = reached
+                upload = self._resumed(upload, error)
+                if upload is not None and upload.offset > before:
+                    tried = 0
+            else:
+                break
+        self._save(None)
+        self._sent(self._body.size)
+
+    def _send(self, upload: Upload) -> None:
+        if self._way is Way.CHUNKED:
+            self._send_chunks(upload)
+            upload.commit(self._digest)
+        elif self._way is Way.STREAMED:
+            upload.send(self._body)
+            upload.commit(self._digest)
+        else:
+            rest = self._body if not upload.offset else self._body.part(upload.offset, self._body.size - upload.offset)
+            upload.commit(self._digest, rest)
+
+    def _send_chunks(self, upload: Upload) -> None:
+        stuck = -1
+        while upload.offset < self._body.size:
+            self._save(upload.state)
+            size = max(self._chunk, upload.least or 0)
+            size = min(size, upload.most or size, self._body.size - upload.offset)
+            before = upload.offset
+            upload.send(self._body.part(before, size), in_chunks=True)
+            if upload.offset <= stuck:
+                raise UploadLost("the registry takes less than is sent, again and again")
+            if upload.offset < before + size:
+                stuck = upload.offset
+            self._sent(upload.offset)
+        self._save(upload.state)
+
+    def _falls_back(self, error: RegistryError, reached: int) -> bool:
+        """Choose another way where a registry does not take this one; return whether there is one."""
+        if error.answered == _TOO_LARGE:
+            smaller = next((one for one in self._fallbacks if self._way is not Way.CHUNKED or one < self._chunk), None)
+            if smaller is None:
+                return False
+            self._way, self._chunk = Way.CHUNKED, smaller
+            return True
+        is_refusal = self._way is Way.CHUNKED and error.answered in _NOT_SO and not reached
+        if is_refusal and not self._was_refused and not isinstance(error, RegistryUnreachable):
+            self._was_refused = True
+            self._way = Way.MONOLITHIC
+            return True
+        return False
+
+    def _is_there(self) -> bool:
+        try:
+            return self._client.has_blob(self._repository, self._digest)
+        except RegistryUnreachable:
+            return False
+
+    def _resumed(self, upload: Upload | None, error: RegistryError) -> Upload | None:
+        """Return the session to go on with, or None where a new one is needed."""
+        if upload is None or isinstance(error, UploadLost) or self._way is not Way.CHUNKED:
+            return None
+        try:
+            upload.ask()
+        except RegistryError:
+            return None
+        return upload
+
+
+def push_bytes(client: RegistryClient, repository: str, content: bytes, digest: Digest) -> None:
+    """Send a small blob that is in memory, unless it is there: a config, or an empty one."""
+    if not client.has_blob(repository, digest):
+        try:
+            client.start_upload(repository).commit(digest, BytesBody(content))
+        except (RegistryUnreachable, UploadLost):
+            if not client.has_blob(repository, digest):
+                client.start_upload(repository).commit(digest, BytesBody(content))
+
+
+def is_missing(error: RegistryError | NotInRegistry) -> bool:
+    """Return whether an answer to whether a blob is there means that it is not, for somebody who may push.
+
+    Some registries refuse to look into a repository that is not there yet.
+    """
+    return isinstance(error, NotInRegistry | RegistryDenied)

@@ -1,0 +1,91 @@
+"""Tokens: how one is asked of a token server, and what comes back (docker's "token authentication", and OAuth 2)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlencode
+
+from orlop.errors import InvalidAnswer
+from orlop.model.regex import regex
+from orlop.model.urls import shown
+from orlop.model.values import dataclass, field
+from orlop.registry.messages import BytesBody, Request
+
+if TYPE_CHECKING:
+    from orlop.registry.credentials import Credentials
+    from orlop.registry.messages import Answer
+    from orlop.registry.scopes import Scope
+
+SHORTEST: Final = 60
+"""Seconds that a token lives where its server says nothing, or less."""
+CLIENT_ID: Final = "orlop"
+_LIMIT: Final = 1 << 18
+_TOKEN: Final = regex(r"[!-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenServer:
+    """Where tokens are had, and for which service; the service may be empty."""
+
+    realm: str
+    service: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token, how many seconds it lives, and one that gets further ones, where there is one."""
+
+    text: str = field(repr=False)
+    lifetime: float
+    refresh: str = field(default="", repr=False)
+
+
+def by_get(server: TokenServer, scopes: tuple[Scope, ...], credentials: Credentials | None) -> Request:
+    """Return the request that every token server understands, with Basic authorization where there are credentials."""
+    pairs = [("service", server.service)] if server.service else []
+    pairs += [("scope", str(scope)) for scope in scopes]
+    header = None if credentials is None else credentials.basic
+    if header is not None and credentials is not None:
+        pairs.append(("account", credentials.user))
+    query = urlencode(pairs, quote_via=quote, safe="/:,*")
+    mark = "&" if "?" in server.realm else "?"
+    url = f"{server.realm}{mark}{query}" if query else server.realm
+    return Request("GET", url, (("Authorization", header),) if header else ())
+
+
+def by_post(
+    server: TokenServer, scopes: tuple[Scope, ...], credentials: Credentials, *, offline: bool = False
+) -> Request:
+    """Return the request of OAuth 2, with an identity token or with a name and password.
+
+    ``offline`` asks for an identity token besides.
+    """
+    if credentials.identity_token:
+        pairs = [("grant_type", "refresh_token"), ("refresh_token", credentials.identity_token)]
+    else:
+        pairs = [("grant_type", "password"), ("username", credentials.user), ("password", credentials.password)]
+    pairs += [("service", server.service)] if server.service else []
+    pairs.append(("client_id", CLIENT_ID))
+    pairs += [("scope", " ".join(map(str, scopes)))] if scopes else []
+    pairs += [("access_type", "offline")] if offline else []
+    headers = (("Content-Type", "application/x-www-form-urlencoded"),)
+    return Request("POST", server.realm, headers, BytesBody(urlencode(pairs, quote_via=quote).encode()))
+
+
+def token_in(answer: Answer) -> Token:
+    """Read a token server's answer, and close it. Raises `InvalidAnswer` where there is no token in it."""
+    where = shown(answer.url)
+    body = answer.document(_LIMIT, what="a token")
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidAnswer(f"the token server {where} does not answer with JSON") from error
+    found = document if isinstance(document, dict) else {}
+    text = found.get("token") or found.get("access_token")
+    if not isinstance(text, str) or _TOKEN.fullmatch(text) is None:
+        raise InvalidAnswer(f"the token server {where} answers without a token")
+    lifetime, refresh = found.get("expires_in"), found.get("refresh_token")
+    if not isinstance(lifetime, int | float) or isinstance(lifetime, bool):
+        lifetime = SHORTEST
+    return Token(text, max(float(lifetime), SHORTEST), refresh if isinstance(refresh, str) else "")

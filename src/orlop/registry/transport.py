@@ -1,0 +1,411 @@
+"""The transport: HTTP/1.1 over urllib3's connections, kept alive, within bounds of time and size.
+
+One request goes out, and one answer comes back as it is: redirections, repetitions and encodings are for those above.
+
+- **Connections** are kept for each origin (and proxy), and the one used last is used next. One that its server closed
+  meanwhile is noticed when it is taken, or when it fails before an answer began; then the request goes out once more on
+  a new one, unless it carries a body with a place in a sequence (``PUT``, ``PATCH``).
+- **Waiting** is in steps of at most a second, whether for a connection, for a socket that takes no more, or for bytes,
+  so that a watch can end it: because nothing moves, or because the user does not want it any more.
+- **Answers may come early.** A registry that refuses a body says so before it is all sent. It is looked for before each
+  piece where the connection is plain; where it is encrypted, a broken pipe is the sign. The connection is not
+  used again.
+- **Heads are bounded** by `http.client`: 100 headers of 64 KiB each.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+import threading
+from base64 import b64encode
+from functools import partial
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import unquote, urlsplit
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
+from urllib3.util.wait import wait_for_read, wait_for_write
+
+from orlop._version import __version__
+from orlop.errors import OrlopError, ReadFailed, RegistryUnreachable, SizeMismatch
+from orlop.model.proxies import NO_PROXIES
+from orlop.model.urls import credentials, is_torn, scrubbed, without_credentials
+from orlop.registry.awaited import awaited_response
+from orlop.registry.messages import Answer, Headers
+from orlop.registry.origin import Origin, target_of
+from orlop.registry.patience import Waiting, Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from urllib3 import HTTPResponse
+
+    from orlop.model.proxies import Proxies
+    from orlop.registry.messages import Body, Request
+
+USER_AGENT: Final = f"orlop/{__version__}"
+_TICK: Final = 1.0
+_PIECE: Final = 1 << 20
+_DRAINED: Final = 1 << 16
+"""How much of a body that nobody wants is read to keep its connection."""
+_KEPT: Final = 8
+"""How many connections are kept for each origin while nobody uses them."""
+_SHORTEST: Final = 3.0
+"""Seconds that an address of several is tried at least."""
+_IN_SEQUENCE: Final = frozenset({"PUT", "PATCH"})
+_TORN: Final = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+_FAILURES: Final = (OSError, HTTPException, HTTPError, ValueError)
+
+
+class Trust(Protocol):
+    """Whom encrypted connections trust."""
+
+    def context(self, origin: Origin) -> ssl.SSLContext:
+        """Return what encrypts connections to an origin."""
+
+
+class HttpTransport:
+    """Carries requests to servers. Threads may share it. Close it at the end.
+
+    Args:
+        trust: whom encrypted connections trust.
+        proxies: through which servers are reached; this machine never is.
+        waiting: how long servers are waited for, and what ends that.
+        resolve: returns the addresses of a host and port, as `socket.getaddrinfo` does.
+    """
+
+    def __init__(
+        self,
+        trust: Trust,
+        *,
+        proxies: Proxies = NO_PROXIES,
+        waiting: Waiting | None = None,
+        resolve: Callable[[str, int], Sequence[tuple[Any, ...]]] | None = None,
+    ) -> None:
+        self._trust = trust
+        self._proxies = proxies
+        self._waiting = waiting or Waiting()
+        self._resolve = resolve or partial(socket.getaddrinfo, type=socket.SOCK_STREAM)
+        self._idle: dict[Origin, list[_Plain | _Encrypted]] = {}
+        self._turn = threading.Lock()
+
+    def send(self, request: Request) -> Answer:
+        """Send a request, and return its answer once the headers are there.
+
+        Raises:
+            RegistryUnreachable: there is no answer. UnsafeRedirect: its URL is not one. What ends the wait.
+        """
+        origin = Origin.of(request.url)
+        connection = self._idle_one(origin)
+        if connection is not None:
+            may_repeat = request.can_repeat and request.method not in _IN_SEQUENCE
+            try:
+                return self._exchange(connection, origin, request)
+            except RegistryUnreachable as error:
+                if not may_repeat or not isinstance(error.__cause__, (*_TORN, HTTPException)):
+                    raise
+        return self._exchange(self._new_one(origin), origin, request)
+
+    def close(self) -> None:
+        """Close all connections that nobody uses."""
+        with self._turn:
+            kept, self._idle = self._idle, {}
+        for connections in kept.values():
+            for connection in connections:
+                connection.close()
+
+    def _exchange(self, connection: _Plain | _Encrypted, origin: Origin, request: Request) -> Answer:
+        watch = Watch(self._waiting, origin.authority)
+        connection.watch = watch
+        connection.response_class = partial(awaited_response, watch)
+        try:
+            with _explaining(origin):
+                is_whole = _sent(connection, origin, request)
+                watch.begin_head()
+                response = connection.getresponse()
+        except BaseException:
+            connection.close()
+            raise
+        watch.begin_body()
+        reading = _Reading(self, connection, origin, response, can_keep=is_whole)
+        headers = Headers(response.headers.iteritems())
+        return Answer(response.status, headers, request.url, read=reading.read, close=reading.close)
+
+    def _idle_one(self, origin: Origin) -> _Plain | _Encrypted | None:
+        while True:
+            with self._turn:
+                kept = self._idle.get(origin)
+                connection = kept.pop() if kept else None
+            if connection is None or connection.is_connected:
+                return connection
+            connection.close()
+
+    def keep(self, origin: Origin, connection: _Plain | _Encrypted) -> None:
+        """Take back a connection whose answer was read to its end."""
+        with self._turn:
+            kept = self._idle.setdefault(origin, [])
+            if len(kept) < _KEPT and connection.sock is not None:
+                kept.append(connection)
+                return
+        connection.close()
+
+    def _new_one(self, origin: Origin) -> _Plain | _Encrypted:
+        proxy = None if origin.is_loopback else self._proxies.for_host(origin.scheme, origin.host, origin.port)
+        through = None if proxy is None else _proxy(proxy, origin)
+        host, port, secret = through or (origin.host, origin.port, {})
+        timeout = self._waiting.patience.connect
+        if origin.scheme == "http":
+            plain = _Plain(host, port, timeout=timeout)
+            plain.resolve, plain.forward, plain.added = self._resolve, through is not None, secret
+            return plain
+        encrypted = _Encrypted(host, port, timeout=timeout, ssl_context=self._trust.context(origin))
+        encrypted.resolve = self._resolve
+        if through is not None:
+            encrypted.set_tunnel(origin.host, origin.port, headers=secret, scheme="http")
+        return encrypted
+
+
+class _Reading:
+    """The body of one answer, and the connection that it comes from."""
+
+    def __init__(
+        self,
+        transport: HttpTransport,
+        connection: _Plain | _Encrypted,
+        origin: Origin,
+        response: HTTPResponse,
+        *,
+        can_keep: bool,
+    ) -> None:
+        self._transport = transport
+        self._connection: _Plain | _Encrypted | None = connection
+        self._origin = origin
+        self._response = response
+        self._can_keep = can_keep
+
+    def read(self, n: int) -> bytes:
+        if n <= 0:
+            return b""
+        with _explaining(self._origin):
+            data = self._response.read1(n, decode_content=False)
+        if not data:
+            self._release()
+        return data
+
+    def close(self, broken: bool) -> None:  # noqa: FBT001 - as `Answer` calls it
+        if broken or not self._can_keep:
+            self._discard()
+            return
+        left = self._response.length_remaining
+        try:
+            if left is not None and left <= _DRAINED:
+                while self._connection is not None and self.read(_DRAINED):
+                    pass
+            elif self._response.closed:
+                self._release()
+        except RegistryUnreachable:
+            pass
+        self._discard()
+
+    def _release(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if self._can_keep:
+                self._transport.keep(self._origin, connection)
+            else:
+                connection.close()
+
+    def _discard(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._response.close()
+            connection.close()
+
+
+class _Watched(HTTPConnection):
+    """A connection that is made, and sends, in steps."""
+
+    watch: Watch
+    resolve: Callable[[str, int], Sequence[tuple[Any, ...]]]
+    response_class: Any
+    forward = False
+    """Whether it leads to a proxy that takes whole URLs."""
+    added: dict[str, str]
+    """Headers for the proxy alone."""
+    is_in_body = False
+
+    def _new_conn(self) -> socket.socket:
+        addresses = self.resolve(self._dns_host, self.port or 0)
+        limit = max(_SHORTEST, self.watch.connect / max(1, len(addresses)))
+        last: OSError = OSError(errno.EADDRNOTAVAIL, "the host has no address")
+        for family, kind, number, _, address in addresses:
+            sock = socket.socket(family, kind, number)
+            try:
+                self._reach(sock, address, limit)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.settimeout(self.timeout)
+            except OSError as error:
+                sock.close()
+                if isinstance(error, OrlopError):
+                    raise
+                last = error
+            except BaseException:
+                sock.close()
+                raise
+            else:
+                return sock
+        raise last
+
+    def _reach(self, sock: socket.socket, address: Any, limit: float) -> None:
+        sock.setblocking(False)
+        found = sock.connect_ex(address)
+        ticks = 0
+        while found == errno.EINPROGRESS:
+            self.watch.look(is_awaited=True)
+            if wait_for_write(sock, _TICK):
+                found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            elif (ticks := ticks + 1) * _TICK >= limit:
+                found = errno.ETIMEDOUT
+        self.watch.look(is_awaited=False)
+        if found:
+            raise OSError(found, os.strerror(found))
+
+    def _tunnel(self) -> None:
+        super()._tunnel()
+        self.sock.settimeout(self.timeout)
+
+    def send(self, data: Any) -> None:
+        """Send bytes, as far as the server takes them."""
+        if self.sock is None:
+            self.connect()
+        view = memoryview(data)
+        self.sock.settimeout(_TICK)
+        while view:
+            self.watch.look(is_awaited=True)
+            # An encrypted connection has more to read than answers.
+            if self.is_in_body and type(self.sock) is socket.socket and wait_for_read(self.sock, 0):
+                raise BrokenPipeError(errno.EPIPE, "the server answered before all was sent")
+            try:
+                count = self.sock.send(view[:_PIECE])
+            except TimeoutError:
+                continue
+            self.watch.sent(count)
+            self.watch.look(is_awaited=False)
+            view = view[count:]
+
+
+class _Plain(_Watched):
+    pass
+
+
+class _Encrypted(_Watched, HTTPSConnection):
+    pass
+
+
+def _sent(connection: _Plain | _Encrypted, origin: Origin, request: Request) -> bool:
+    """Send a request; return whether all of it was taken."""
+    headers = {"Host": origin.authority, "User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+    headers |= dict(request.headers)
+    target = request.url.partition("#")[0] if connection.forward else target_of(request.url)
+    if connection.forward:
+        headers |= connection.added
+    body = request.body
+    size = 0 if body is None else body.size
+    if size is not None and (body is not None or request.method in {"POST", "PUT", "PATCH"}):
+        headers["Content-Length"] = str(size)
+    connection.is_in_body = False
+    try:
+        connection.request(
+            request.method,
+            target,
+            body=None if body is None else _pieces(connection, body),
+            headers=headers,
+            chunked=size is None,
+            preload_content=False,
+            decode_content=False,
+        )
+    except _TORN:
+        if connection.sock is None or not connection.is_in_body:
+            raise
+        return False
+    finally:
+        connection.is_in_body = False
+    return True
+
+
+def _pieces(connection: _Plain | _Encrypted, body: Body) -> Iterator[bytes]:
+    """Yield a body piece by piece, exactly as long as it says."""
+    connection.watch.begin_body()
+    connection.is_in_body = True
+    left = body.size
+    with _reading(), body.open() as stream:
+        while left is None or left > 0:
+            piece = stream.read(_PIECE if left is None else min(left, _PIECE))
+            if not piece:
+                break
+            left = None if left is None else left - len(piece)
+            yield piece
+    if left:
+        raise SizeMismatch(f"what was to be sent ends {left} bytes too early")
+
+
+class _reading:  # noqa: N801 - used like a function
+    """Explain what fails where a body is read, so that it is not taken for a failure of the connection."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, OrlopError):
+            raise ReadFailed(f"cannot read what was to be sent: {error}") from error
+
+
+class _explaining:  # noqa: N801 - used like a function
+    """Explain what fails on the way to a server and back."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OrlopError) or not isinstance(error, _FAILURES):
+            return
+        host = self._origin.authority
+        root = error.__cause__ if isinstance(error, HTTPError) and error.__cause__ is not None else error
+        if isinstance(root, ssl.SSLCertVerificationError):
+            text = (
+                f"the certificate of {host} is not trusted: {root.verify_message};"
+                f" if it should be, put the certificate of its authority into certs.d/{host}/ca.crt"
+            )
+        elif isinstance(root, ssl.SSLError):
+            text = f"cannot speak TLS with {host}: {root.reason or root}"
+        elif isinstance(root, ValueError):
+            # What Python says of a header that it refuses shows the header.
+            text = f"a request to {host} is not valid HTTP"
+        elif isinstance(root, socket.gaierror):
+            text = f"cannot find the host {host}: {root.strerror or root}"
+        else:
+            words = getattr(root, "strerror", None) or str(root) or type(root).__name__
+            text = f"the connection to {host} failed: {words}"
+        raise RegistryUnreachable(scrubbed(text), registry=host) from root
+
+
+def _proxy(url: str, origin: Origin) -> tuple[str, int, dict[str, str]]:
+    """Return the host and port of a proxy, and the header that it needs."""
+    url = url if "://" in url else f"http://{url}"
+    bare, secret = without_credentials(url), credentials(url)
+    place = urlsplit(bare)
+    if is_torn(url) or place.scheme != "http" or not place.hostname:
+        raise RegistryUnreachable(
+            f"cannot reach {origin.authority}: its proxy is not an http:// URL that can be read",
+            registry=origin.authority,
+        )
+    name, _, password = (secret or "").partition(":")
+    pair = b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
+    return place.hostname, place.port or 80, {"Proxy-Authorization": f"Basic {pair}"} if secret is not None else {}

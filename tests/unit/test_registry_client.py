@@ -1,0 +1,485 @@
+"""A client of a registry that does everything otherwise, a switch at a time."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orlop.errors import (
+    DigestMismatch,
+    InvalidAnswer,
+    InvalidManifest,
+    InvalidReference,
+    NotInRegistry,
+    RegistryBusy,
+    RegistryDenied,
+    RegistryError,
+    RegistryUnreachable,
+    RegistryUnsupported,
+    SizeMismatch,
+    UnsafeRedirect,
+)
+from orlop.model.descriptor import Descriptor
+from orlop.model.digest import Digest
+from orlop.model.manifest import DOCKER_MANIFEST, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST
+from orlop.registry import referrers
+from orlop.registry.fetched import digest_of
+from orlop.registry.patience import Clock, Patience
+from orlop.testing.registry.quirks import Failure
+from tests.unit.faked import CONFIG, LAYER, REPOSITORY, faked, manifest, read_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.unit.faked import Faked
+
+
+@pytest.fixture
+def fake() -> Iterator[Faked]:
+    with faked() as found:
+        yield found
+
+
+# Manifests.
+
+
+def test_a_manifest_is_what_its_bytes_are(fake: Faked):
+    raw, digest = fake.image()
+    for reference in ("1", digest):
+        found = fake.client.get_manifest(REPOSITORY, reference)
+        assert (found.raw, found.digest, found.media_type) == (raw, digest, OCI_MANIFEST)
+        assert fake.client.head_manifest(REPOSITORY, reference) == Descriptor(OCI_MANIFEST, digest, len(raw))
+    # Every connection but the first request's is kept.
+    assert fake.registry.registry.connections == 1
+    assert {one.headers["accept-encoding"] for one in fake.registry.requests} == {"identity"}
+
+
+@pytest.mark.parametrize(
+    ("quirks", "asked"),
+    [
+        ({"strict_accept": True}, 1),
+        ({"digest_header": "missing"}, 2),
+        ({"head": 405}, 2),
+        ({"head": 403}, 2),
+        ({"head": 400}, 2),
+        ({"head_length": False}, 2),
+        ({"manifest_type": "application/octet-stream"}, 2),
+        ({"manifest_type": "text/plain"}, 2),
+        ({"manifest_suffix": "; charset=utf-8"}, 1),
+    ],
+)
+def test_a_manifest_is_looked_at_whatever_the_registry_leaves_out(fake: Faked, quirks: dict[str, Any], asked: int):
+    raw, digest = fake.image()
+    fake.quirks(**quirks)
+    assert fake.client.head_manifest(REPOSITORY, "1") == Descriptor(OCI_MANIFEST, digest, len(raw))
+    assert len(fake.asked) == asked
+    found = fake.client.get_manifest(REPOSITORY, "1")
+    assert (found.raw, found.digest, found.media_type) == (raw, digest, OCI_MANIFEST)
+
+
+def test_what_a_registry_says_the_digest_is_does_not_count(fake: Faked):
+    raw, digest = fake.image()
+    fake.quirks(digest_header="wrong")
+    assert fake.client.get_manifest(REPOSITORY, "1").digest == digest
+    assert fake.client.get_manifest(REPOSITORY, digest).raw == raw
+    fake.registry.repository(REPOSITORY).manifests[str(digest)] = (OCI_MANIFEST, raw + b" ")
+    with pytest.raises(DigestMismatch):
+        fake.client.get_manifest(REPOSITORY, digest)
+
+
+@pytest.mark.parametrize(
+    ("document", "media_type", "kind"),
+    [
+        # CVE-2021-41190: two programs would see two images.
+        ({"manifests": [], "mediaType": OCI_INDEX}, OCI_INDEX, InvalidManifest),
+        ({"manifests": []}, OCI_INDEX, InvalidManifest),
+        ({}, OCI_INDEX, InvalidManifest),
+        ({}, DOCKER_MANIFEST, InvalidManifest),
+        ({"mediaType": OCI_INDEX}, OCI_MANIFEST, InvalidManifest),
+        ({}, "image/png", InvalidAnswer),
+        ({"fsLayers": [], "schemaVersion": 1}, "text/plain", RegistryUnsupported),
+        ({}, "application/vnd.docker.distribution.manifest.v1+prettyjws", RegistryUnsupported),
+    ],
+)
+def test_a_manifest_that_two_programs_read_differently_is_refused(
+    fake: Faked, document: dict[str, Any], media_type: str, kind: type[Exception]
+):
+    raw, _ = fake.image(**document)
+    digest = fake.registry.add_manifest(REPOSITORY, raw, media_type, tag="odd")
+    for reference in ("odd", Digest.parse(digest)):
+        with pytest.raises(kind):
+            fake.client.get_manifest(REPOSITORY, reference)
+
+
+def test_a_manifest_is_read_up_to_a_limit(fake: Faked):
+    fake.registry.add_manifest(REPOSITORY, b" " * (4 << 20) + b"{}", OCI_MANIFEST, tag="huge")
+    with pytest.raises(InvalidAnswer, match="larger than 4194304 bytes"):
+        fake.client.get_manifest(REPOSITORY, "huge")
+
+
+@pytest.mark.parametrize(
+    "reference", ["../../x", "a/b", "", "x" * 200, Digest.unchecked("sha256:../x"), Digest.unchecked("sha256:AB")]
+)
+def test_a_reference_that_is_none_becomes_no_path(fake: Faked, reference: str | Digest):
+    with pytest.raises(ValueError, match="invalid"):
+        fake.client.get_manifest(REPOSITORY, reference)
+    # CVE-2024-3727: a digest of a stranger's document is a part of paths.
+    with pytest.raises(ValueError, match="invalid"):
+        fake.client.head_blob(REPOSITORY, Digest.unchecked("sha256:../../../x"))
+    for repository in ("../x", "a/../b", "A", "a//b", "a?x", "a%2fb", ""):
+        with pytest.raises(InvalidReference):
+            fake.client.get_manifest(repository, "1")
+    assert fake.asked == []
+
+
+def test_a_manifest_is_pushed_by_tag_and_by_digest(fake: Faked):
+    raw, digest = fake.image()
+    for reference in ("2", digest, digest_of(raw, "sha512")):
+        pushed = fake.client.put_manifest(REPOSITORY, reference, raw, OCI_MANIFEST)
+        assert pushed.digest == (reference if isinstance(reference, Digest) else digest)
+    fake.quirks(digest_header="missing")
+    assert fake.client.put_manifest(REPOSITORY, "3", raw, OCI_MANIFEST).digest == digest
+    assert list(fake.client.tags(REPOSITORY)) == ["1", "2", "3"]
+
+
+def test_a_push_tells_which_blobs_are_missing(fake: Faked):
+    raw, _ = fake.image()
+    fake.quirks(missing_blob_once=True)
+    with pytest.raises(RegistryError) as raised:
+        fake.client.put_manifest(REPOSITORY, "2", raw, OCI_MANIFEST)
+    assert raised.value.missing == (str(Digest.of(LAYER)),)
+    assert raised.value.said[0][0] == "MANIFEST_BLOB_UNKNOWN"
+    fake.client.put_manifest(REPOSITORY, "2", raw, OCI_MANIFEST)
+
+
+def test_what_is_deleted_is_gone(fake: Faked):
+    _, digest = fake.image()
+    fake.image(tag="2", annotations={"a": "b"})
+    fake.client.delete_tag(REPOSITORY, "2")
+    assert list(fake.client.tags(REPOSITORY)) == ["1"]
+    fake.client.delete_manifest(REPOSITORY, digest)
+    fake.client.delete_blob(REPOSITORY, Digest.of(LAYER))
+    for gone in (
+        lambda: fake.client.get_manifest(REPOSITORY, digest),
+        lambda: fake.client.delete_tag(REPOSITORY, "1"),
+        lambda: fake.client.head_blob(REPOSITORY, Digest.of(LAYER)),
+    ):
+        with pytest.raises(NotInRegistry):
+            gone()
+
+
+@pytest.mark.parametrize("status", [400, 405])
+def test_a_registry_that_deletes_no_tags_says_so(fake: Faked, status: int):
+    _, digest = fake.image()
+    fake.quirks(delete_tag=status, delete=405)
+    with pytest.raises(RegistryUnsupported, match="cannot delete the tag 1 alone"):
+        fake.client.delete_tag(REPOSITORY, "1")
+    with pytest.raises(RegistryUnsupported) as raised:
+        fake.client.delete_manifest(REPOSITORY, digest)
+    assert (raised.value.said[0][0], raised.value.answered) == ("UNSUPPORTED", 405)
+
+
+# Blobs.
+
+
+@pytest.mark.parametrize(
+    "quirks",
+    [
+        {},
+        {"length": False},
+        {"redirect": 307},
+        {"redirect": 302},
+        {"redirect": 303},
+        {"redirect": 308},
+        {"redirect": 307, "redirect_expired": 1},
+        {"redirect": 307, "redirect_challenge": True},
+        {"encoding": "label"},
+        {"encoding": "label", "length": False},
+        {"encoding": "real"},
+        {"encoding": "real", "length": False},
+        {"ranges": "ignored"},
+        {"ranges": "wrong"},
+        {"ranges": "none"},
+        {"redirect": 307, "ranges": "ignored"},
+        {"cut": 700_000},
+        {"cut": 700_000, "ranges": "ignored"},
+        {"cut": 700_000, "ranges": "wrong"},
+        {"cut": 700_000, "ranges": "none"},
+        {"cut": 0, "cuts": 3},
+        {"cut": 300_000, "cuts": 9},
+        {"cut": 300_000, "length": False},
+        {"cut": 300_000, "redirect": 307, "redirect_expired": 1},
+        {"cut": 1000, "encoding": "real"},
+        {"failures": (Failure(503), Failure(502), Failure(500))},
+        {"failures": (Failure(200, hang_up=True),)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("offset", [0, 12345, len(LAYER) - 1, len(LAYER)])
+def test_a_blob_is_read_whatever_lies_in_the_way(fake: Faked, quirks: dict[str, Any], offset: int):
+    fake.registry.add_blob(REPOSITORY, LAYER)
+    fake.quirks(**quirks)
+    assert read_all(fake.client, LAYER, offset=offset) == LAYER[offset:]
+
+
+def test_what_was_read_before_a_break_is_not_sent_again(fake: Faked):
+    fake.registry.add_blob(REPOSITORY, LAYER)
+    fake.quirks(cut=700_000, cuts=1)
+    assert read_all(fake.client, LAYER) == LAYER
+    _, second = fake.registry.requests
+    begun = int(second.headers["range"].removeprefix("bytes=").removesuffix("-"))
+    assert 0 < begun <= 700_000
+    assert second.sent == len(LAYER) - begun
+
+
+@pytest.mark.parametrize(
+    ("quirks", "kind", "why"),
+    [
+        ({"longer": 1}, SizeMismatch, "more than 1048576 bytes"),
+        ({"longer": 1 << 22, "length": False}, SizeMismatch, "more than 1048576 bytes"),
+        ({"cut": 10, "cuts": 99}, RegistryUnreachable, "connection"),
+        ({"redirect": 307, "redirect_expired": 9}, RegistryDenied, "403"),
+        ({"redirect": 307, "redirect_loop": True}, InvalidAnswer, "redirects more than 10 times"),
+        ({"failures": (Failure(503),) * 9}, RegistryError, "503"),
+    ],
+    ids=str,
+)
+def test_a_blob_that_cannot_be_had_is_one_error(fake: Faked, quirks: dict[str, Any], kind: type[Exception], why: str):
+    fake.registry.add_blob(REPOSITORY, LAYER)
+    fake.quirks(**quirks)
+    with pytest.raises(kind, match=why):
+        read_all(fake.client, LAYER)
+    assert len(fake.asked) <= 30
+
+
+def test_a_blob_that_is_shorter_than_it_should_be_is_an_error(fake: Faked):
+    fake.registry.repository(REPOSITORY).blobs[str(Digest.of(LAYER))] = LAYER[:-1]
+    with pytest.raises(SizeMismatch, match="ends after 1048575 of 1048576 bytes"):
+        read_all(fake.client, LAYER)
+
+
+def test_wrong_bytes_of_the_right_size_are_for_whoever_keeps_them(fake: Faked):
+    fake.registry.add_blob(REPOSITORY, LAYER)
+    fake.quirks(corrupt=True)
+    assert Digest.of(read_all(fake.client, LAYER)) != Digest.of(LAYER)
+
+
+def test_an_empty_blob_is_read(fake: Faked):
+    fake.registry.add_blob(REPOSITORY, b"")
+    assert read_all(fake.client, b"") == b""
+    assert fake.client.head_blob(REPOSITORY, Digest.of(b"")) == 0
+
+
+def test_a_layer_from_elsewhere_gets_no_credentials(fake: Faked):
+    # CVE-2020-15157: a manifest of a stranger names the place.
+    fake.registry.add_blob("other", LAYER)
+    url = f"{fake.registry.store.url}/objects/{Digest.of(LAYER)}"
+    assert read_all(fake.client, LAYER, urls=("ftp://store.test/x", url)) == LAYER
+    fake.quirks(redirect_challenge=True)
+    with pytest.raises(RegistryDenied):
+        read_all(fake.client, LAYER, urls=(url,))
+    assert not [one for one in fake.registry.requests if one.site == "auth"]
+    with pytest.raises(NotInRegistry):
+        read_all(fake.client, LAYER)
+
+
+# Lists.
+
+
+@pytest.mark.parametrize("link", ["relative", "absolute", "cursor", "bare"])
+@pytest.mark.parametrize("page", [0, 1, 3])
+def test_tags_are_listed_page_by_page(fake: Faked, link: str, page: int):
+    for tag in ("a", "b", "c", "d", "latest"):
+        fake.image(tag=tag)
+    fake.quirks(link=link, page=page)
+    assert list(fake.client.tags(REPOSITORY)) == ["a", "b", "c", "d", "latest"]
+    assert len(fake.asked) == {0: 1, 1: 5, 3: 2}[page]
+    assert list(fake.client.catalog()) == [REPOSITORY]
+
+
+@pytest.mark.parametrize(
+    ("link", "kind"),
+    [
+        ("loop", InvalidAnswer),
+        ("circle", InvalidAnswer),
+        ("https://evil.test/v2/x", UnsafeRedirect),
+        ("file:///etc/passwd", UnsafeRedirect),
+        ("//evil.test/x", UnsafeRedirect),
+    ],
+)
+def test_pages_that_lead_nowhere_end(fake: Faked, link: str, kind: type[Exception]):
+    for tag in "abc":
+        fake.image(tag=tag)
+    fake.quirks(link=link, page=1)
+    with pytest.raises(kind):
+        list(fake.client.tags(REPOSITORY))
+    assert len(fake.asked) <= 3
+
+
+def test_lists_may_be_null_missing_or_forbidden(fake: Faked):
+    fake.registry.repository(REPOSITORY)
+    fake.quirks(tags_null=True)
+    assert list(fake.client.tags(REPOSITORY)) == []
+    with pytest.raises(NotInRegistry, match="NAME_UNKNOWN"):
+        list(fake.client.tags("no/where"))
+    for status, kind in ((404, RegistryUnsupported), (403, RegistryUnsupported)):
+        fake.quirks(catalog=status)
+        with pytest.raises(kind):
+            list(fake.client.catalog())
+
+
+SIGNATURE = "application/vnd.example.signature"
+
+
+def pushed_referrer(fake: Faked, subject: Digest, artifact_type: str, note: str) -> Descriptor:
+    """Push an artifact about an image, as a pusher does."""
+    raw = manifest(
+        Digest.of(CONFIG), Digest.of(LAYER), subject=Descriptor(OCI_MANIFEST, subject, 7).to_dict(),
+        artifactType=artifact_type, annotations={"note": note},
+    )  # fmt: skip
+    pushed = fake.client.put_manifest(REPOSITORY, Digest.of(raw), raw, OCI_MANIFEST)
+    found = Descriptor(OCI_MANIFEST, pushed.digest, len(raw), artifact_type=artifact_type, annotations={"note": note})
+    if not pushed.lists_referrers:
+        referrers.add(fake.client, REPOSITORY, subject, found)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["right", "unfiltered", "none", "html"])
+def test_what_refers_to_an_image_is_found(fake: Faked, kind: str):
+    _, subject = fake.image()
+    fake.quirks(referrers=kind)
+    assert fake.client.referrers(REPOSITORY, subject) == ()
+    first = pushed_referrer(fake, subject, SIGNATURE, "one")
+    second = pushed_referrer(fake, subject, "application/vnd.example.sbom", "two")
+    assert fake.client.referrers(REPOSITORY, subject) == (first, second)
+    assert fake.client.referrers(REPOSITORY, subject, SIGNATURE) == (first,)
+    tag = f"sha256-{subject.hex}"
+    assert (tag in fake.registry.repository(REPOSITORY).tags) == (kind in {"none", "html"})
+
+
+def test_the_fallback_tag_is_kept_as_it_should_be(fake: Faked):
+    _, subject = fake.image()
+    fake.quirks(referrers="none")
+    first, second = (pushed_referrer(fake, subject, SIGNATURE, note) for note in ("one", "two"))
+    fake.registry.requests.clear()
+    referrers.add(fake.client, REPOSITORY, subject, first)
+    assert {one.method for one in fake.registry.requests} == {"GET"}
+    referrers.remove(fake.client, REPOSITORY, subject, first.digest)
+    assert fake.client.referrers(REPOSITORY, subject) == (second,)
+    # Somebody else writes in between.
+    fake.quirks(referrers="none", failures=(Failure(412, methods="PUT"),))
+    referrers.add(fake.client, REPOSITORY, subject, first)
+    assert fake.client.referrers(REPOSITORY, subject) == (second, first)
+    assert [one.headers.get("if-match") for one in fake.registry.requests if one.method == "PUT"]
+
+
+def test_a_fallback_tag_that_leads_to_the_image_itself_says_nothing(fake: Faked):
+    _, subject = fake.image()
+    fake.quirks(referrers="none", subject_tag=True)
+    assert fake.client.referrers(REPOSITORY, subject) == ()
+    raw = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).encode()
+    index = Digest.parse(fake.registry.add_manifest(REPOSITORY, raw, OCI_INDEX))
+    assert fake.client.referrers(REPOSITORY, index) == ()
+
+
+@pytest.mark.parametrize(
+    ("digest", "tag"),
+    [
+        (Digest("sha256", "a" * 64), f"sha256-{'a' * 64}"),
+        (Digest("sha512", "b" * 128), f"sha512-{'b' * 64}"),
+    ],
+)
+def test_the_fallback_tag_is_made_of_the_digest(digest: Digest, tag: str):
+    assert referrers.fallback_tag(digest) == tag
+
+
+# Limits and errors.
+
+
+@pytest.mark.parametrize(
+    ("failures", "pauses"),
+    [
+        ((Failure(429, (("Retry-After", "7"),)),), 7),
+        ((Failure(429, (("Retry-After", "0"),)),), 0),
+        ((Failure(429, (("Retry-After", "1.5"),)),), 2),
+        ((Failure(429, (("Retry-After", "Fri, 15 Jan 2027 08:00:10 GMT"),)),), 10),
+        ((Failure(429, (("Retry-After", "soon"),)),), 0.5),
+        ((Failure(429),), 0.5),
+        ((Failure(503), Failure(503)), 1.5),
+        ((Failure(499), Failure(522), Failure(408)), 3.5),
+        ((Failure(200, hang_up=True), Failure(200, hang_up=True)), 0.5),
+    ],
+    ids=str,
+)
+def test_a_registry_that_asks_to_wait_is_waited_for(fake: Faked, failures: tuple[Failure, ...], pauses: float):
+    raw, _ = fake.image()
+    fake.client.ping()  # a connection that is kept may break without a pause
+    fake.quirks(failures=failures)
+    assert fake.client.get_manifest(REPOSITORY, "1").raw == raw
+    assert fake.pauses.total == pytest.approx(pauses, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait", "why"),
+    [
+        ({"Retry-After": "86400"}, 86400, "asks to wait 86400 s"),
+        ({"RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": "0;w=21600"}, None, "100 in 6 h"),
+    ],
+)
+def test_a_quota_is_not_waited_for(fake: Faked, headers: dict[str, str], wait: float | None, why: str):
+    fake.image()
+    fake.quirks(failures=(Failure(429, tuple(headers.items())),) * 3)
+    with pytest.raises(RegistryBusy, match=why) as raised:
+        fake.client.get_manifest(REPOSITORY, "1")
+    assert raised.value.wait == wait
+    assert len(fake.asked) == 1
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 413, 416])
+def test_what_is_refused_is_not_asked_again(fake: Faked, status: int):
+    fake.quirks(failures=(Failure(status),) * 9)
+    with pytest.raises((RegistryError, NotInRegistry)):
+        fake.client.get_manifest(REPOSITORY, "1")
+    assert len(fake.asked) == 1
+
+
+def test_errors_may_be_pages(fake: Faked):
+    fake.quirks(html_errors=True)
+    with pytest.raises(NotInRegistry, match="404 manifest unknown") as raised:
+        fake.client.get_manifest(REPOSITORY, "1")
+    assert raised.value.said == ()
+
+
+def test_a_warning_is_shown_once(fake: Faked):
+    fake.image()
+    fake.quirks(warning='299 - "this registry closes in May"')
+    for _ in range(3):
+        fake.client.get_manifest(REPOSITORY, "1")
+    assert fake.warnings == [f"{fake.registry.authority} warns: this registry closes in May"]
+
+
+def test_a_mirror_is_told_whose_names_are_asked_for():
+    with faked(namespace="docker.io") as fake:
+        fake.image()
+        fake.client.get_manifest(REPOSITORY, "1")
+        read_all(fake.client, LAYER)
+        assert {one.target.partition("?")[2] for one in fake.registry.requests} == {"ns=docker.io"}
+
+
+def test_pauses_grow_and_differ():
+    patience = Patience()
+
+    def steps(chance: float) -> list[float]:
+        return [patience.before(tried, Clock(chance=lambda: chance)) for tried in range(1, 12)]
+
+    assert steps(1.0) == [0.5, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    assert steps(0.0) == [one / 2 for one in steps(1.0)]
+
+
+def test_the_media_type_of_a_layer_is_not_looked_at(fake: Faked):
+    fake.registry.add_blob(REPOSITORY, LAYER)
+    with fake.client.open_blob(REPOSITORY, Descriptor(OCI_LAYER_GZIP, Digest.of(LAYER), len(LAYER))) as reader:
+        assert reader.read(10) == LAYER[:10]
+        assert reader.position == 10

@@ -1,0 +1,469 @@
+"""What carries requests: time, size, encryption, proxies, and who may end it."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import subprocess
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+
+from orlop.errors import InvalidAnswer, RegistryError, RegistryUnreachable
+from orlop.model.digest import Digest
+from orlop.model.proxies import Proxies
+from orlop.registry.certificates import ClientCertificates, HostTrust
+from orlop.registry.credentials import Credentials
+from orlop.registry.messages import Request
+from orlop.registry.patience import Clock, Patience, Waiting, Watch
+from orlop.registry.transport import HttpTransport
+from orlop.testing.registry.quirks import Failure
+from tests.needs import need
+from tests.unit.faked import LAYER, REPOSITORY, body_of, everywhere, faked, read_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.unit.faked import Faked
+
+HOST = "registry.test"
+
+
+@contextmanager
+def served(answer: bytes | Callable[[socket.socket], None]) -> Iterator[str]:
+    """Serve connections with a text, or by a function, and yield the URL."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    try:
+                        connection.recv(1 << 16)
+                        if callable(answer):
+                            answer(connection)
+                        else:
+                            connection.sendall(answer)
+                    except OSError:
+                        pass
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/v2/"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+            thread.join()
+
+
+def sent(url: str, *, patience: Patience | None = None) -> bytes:
+    transport = HttpTransport(HostTrust(), waiting=Waiting(patience=patience or Patience()))
+    try:
+        with transport.send(Request("GET", url)) as answer:
+            return answer.document(1 << 20, what="the answer")
+    finally:
+        transport.close()
+
+
+# Time.
+
+
+def test_a_server_that_stalls_is_given_up_and_asked_for_the_rest():
+    patience = Patience(window=0.5, tries=2)
+    with faked(patience=patience, stall=500_000) as fake:
+        fake.registry.add_blob(REPOSITORY, LAYER)
+        with pytest.raises(RegistryUnreachable, match="hardly a byte moved"):
+            read_all(fake.client, LAYER)
+        assert fake.registry.requests[1].headers["range"] == "bytes=500000-"
+
+
+def test_a_server_that_drips_is_given_up():
+    with faked(patience=Patience(window=1, least=1000, tries=1), drip=True) as fake:
+        fake.registry.add_blob(REPOSITORY, LAYER)
+        with pytest.raises(RegistryUnreachable, match="hardly a byte moved within 1 s"):
+            read_all(fake.client, LAYER)
+
+
+def test_a_server_that_never_answers_is_given_up():
+    stop = threading.Event()
+    with served(lambda _: void(stop.wait(30))) as url:
+        with pytest.raises(RegistryUnreachable, match=r"no answer came within 0\.2 s"):
+            sent(url, patience=Patience(head=0.2))
+        stop.set()
+
+
+def test_headers_that_drip_are_given_up():
+    stop = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        while not stop.wait(0.05):
+            connection.sendall(b"X")
+
+    with served(drip) as url:
+        with pytest.raises(RegistryUnreachable, match=r"no answer came within 0\.5 s"):
+            sent(url, patience=Patience(head=0.5))
+        stop.set()
+
+
+def void(_: object) -> None:
+    pass
+
+
+def test_only_the_time_in_which_a_server_is_waited_for_counts():
+    now = [0.0]
+    watch = Watch(Waiting(patience=Patience(window=10, least=100), clock=Clock(monotonic=lambda: now[0])), HOST)
+    watch.begin_body()
+    for count in range(1, 20):
+        watch.look(count, is_awaited=False)
+        now[0] += 1000  # whoever reads does something else
+        watch.look(count, is_awaited=True)
+    now[0] += 9
+    watch.look(119, is_awaited=True)
+    now[0] += 9
+    watch.look(120, is_awaited=True)
+    now[0] += 2
+    with pytest.raises(RegistryUnreachable):
+        watch.look(120, is_awaited=True)
+
+
+class Enough(Exception):
+    """The user wants no more."""
+
+
+@pytest.mark.parametrize("where", ["connect", "head", "body", "upload", "pause"])
+def test_whoever_waits_may_end_it_wherever_it_waits(where: str):
+    # Each wait asks at once, and every second again.
+    calls = [0]
+    limit: int = {"connect": 0, "head": 1, "body": 8, "upload": 12, "pause": 8}[where]
+
+    def check() -> None:
+        calls[0] += 1
+        if calls[0] > limit:
+            raise Enough
+
+    variants: dict[str, Any] = {"body": {"stall": 300_000}, "pause": {"failures": (Failure(503),) * 4}}
+    quirks = variants.get(where, {})
+    with faked(check=check, **quirks) as fake:
+        fake.registry.add_blob(REPOSITORY, LAYER)
+        with pytest.raises(Enough):
+            _sent_and_read(fake, is_upload=where == "upload")
+
+
+def _sent_and_read(fake: Faked, *, is_upload: bool) -> None:
+    if is_upload:
+        fake.client.start_upload(REPOSITORY).commit(Digest.of(LAYER), body_of(bytes(64 << 20)))
+    read_all(fake.client, LAYER)
+
+
+# Size.
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"x" * 100_000 + b"\r\n\r\n", "connection"),
+        (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n", "connection"),
+        (b"HTTP/1.1 200 " + b"x" * 100_000 + b"\r\n\r\n", "connection"),
+        (b"nonsense\r\n\r\n", "connection"),
+        (b"", "connection"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "connection"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "connection"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhalf", "connection"),
+    ],
+)
+def test_an_answer_that_is_none_is_one_error(answer: bytes, why: str):
+    with served(answer) as url, pytest.raises(RegistryUnreachable, match=why) as raised:
+        sent(url)
+    assert str(raised.value).isprintable()
+
+
+def test_a_document_without_an_end_is_read_up_to_a_limit():
+    def endless(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            connection.sendall(b" " * 100_000)
+
+    with served(endless) as url, pytest.raises(InvalidAnswer, match="larger than 1048576 bytes"):
+        sent(url)
+
+
+# Connections.
+
+
+def test_a_connection_is_kept_and_replaced_when_it_broke():
+    with faked() as fake:
+        for _ in range(5):
+            fake.client.ping()
+        assert fake.registry.registry.connections == 1
+        fake.quirks(failures=(Failure(200, hang_up=True),))
+        fake.client.ping()
+        assert fake.registry.registry.connections == 2
+        assert fake.pauses.taken == []
+        read_whole = fake.registry.add_blob(REPOSITORY, LAYER)
+        assert read_whole == str(Digest.of(LAYER))
+        for _ in range(3):
+            assert read_all(fake.client, LAYER) == LAYER
+        assert fake.registry.registry.connections == 2
+
+
+def test_a_body_that_nobody_reads_does_not_stay():
+    with faked() as fake:
+        fake.registry.add_blob(REPOSITORY, LAYER)
+        for _ in range(3):
+            answer = fake.transport.send(Request("GET", f"http://{fake.registry.authority}/v2/{REPOSITORY}/blobs/x"))
+            answer.close()  # small: it is read, and the connection stays
+        assert fake.registry.registry.connections == 1
+        answer = fake.transport.send(
+            Request("GET", f"http://{fake.registry.authority}/v2/{REPOSITORY}/blobs/{Digest.of(LAYER)}")
+        )
+        answer.close()
+        fake.client.ping()
+        assert fake.registry.registry.connections == 2
+
+
+def test_a_host_that_is_not_there_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(RegistryUnreachable, match=rf"the connection to 127\.0\.0\.1:{port} failed: Connection refused"):
+        sent(f"http://127.0.0.1:{port}/")
+    with pytest.raises(RegistryUnreachable, match=r"cannot find the host no\.such\.host\.invalid"):
+        sent("http://no.such.host.invalid/")
+
+
+def test_a_header_that_is_not_valid_is_not_shown():
+    with served(b"") as url, pytest.raises(RegistryUnreachable) as raised:
+        HttpTransport(HostTrust()).send(Request("GET", url, (("Authorization", "Bearer s3cret\r\nX: y"),)))
+    assert "s3cret" not in str(raised.value)
+
+
+# Encryption.
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An authority, the certificate of a host that it signed, and the certificate of a client."""
+    folder = tmp_path_factory.mktemp("keys")
+    openssl = need("openssl")
+
+    def run(*arguments: str) -> None:
+        subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True)
+
+    run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=ca",
+        "-days", "2", "-addext", "keyUsage=critical,keyCertSign,cRLSign")  # fmt: skip
+    for name in (HOST, "client"):
+        run(
+            "req",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.csr",
+            "-subj",
+            f"/CN={name}",
+        )
+        (folder / "extensions").write_text(f"subjectAltName=DNS:{name}\nauthorityKeyIdentifier=keyid\n")
+        run("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+            "-extfile", "extensions", "-out", f"{name}.crt")  # fmt: skip
+    return folder
+
+
+def encrypted(keys: Path, *, clients: bool = False) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(keys / f"{HOST}.crt", keys / f"{HOST}.key")
+    if clients:
+        context.load_verify_locations(keys / "ca.crt")
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+NAMES = {"registry": HOST, "auth": HOST, "store": HOST}
+
+
+def test_a_certificate_is_checked(keys: Path, tmp_path: Path):
+    me = Credentials(user="me", password="secret")
+    variants: list[dict[str, Any]] = [{}, {"redirect": 307}, {"location": "store"}, {"location": "absolute"}]
+    for quirks in variants:
+        trust = HostTrust(added=[str(keys / "ca.crt")])
+        with faked(
+            me, users={"me": "secret"}, tls=encrypted(keys), trust=trust, names=NAMES, auth="bearer", **quirks
+        ) as fake:
+            fake.registry.add_blob(REPOSITORY, LAYER)
+            assert read_all(fake.client, LAYER) == LAYER
+            fake.client.start_upload(REPOSITORY).commit(Digest.of(LAYER), body_of(LAYER))
+    for names, trust, why in (
+        (NAMES, HostTrust(), r"is not trusted: .*certs\.d/registry\.test"),
+        ({"registry": "other.test"}, HostTrust(added=[str(keys / "ca.crt")]), "is not trusted: Hostname mismatch"),
+    ):
+        # Also where plain HTTP would be spoken to who does not speak TLS.
+        with (
+            faked(tls=encrypted(keys), trust=trust, names=names, may_be_plain=True) as fake,
+            pytest.raises(RegistryUnreachable, match=why),
+        ):
+            fake.client.ping()
+        assert fake.registry.requests == []
+        assert fake.pauses.taken == []
+
+
+def test_a_host_that_was_named_need_not_be_trusted(keys: Path):
+    with faked(tls=encrypted(keys), names=NAMES) as fake:
+        fake.transport._trust = HostTrust(unverified=[fake.registry.authority])
+        fake.client.ping()
+
+
+def test_a_client_shows_its_certificate_to_the_host_that_it_is_for(keys: Path, tmp_path: Path):
+    with faked(tls=encrypted(keys, clients=True), names=NAMES, patience=Patience(tries=1)) as fake:
+        folder = tmp_path / fake.registry.authority
+        folder.mkdir()
+        (folder / "ca.crt").write_bytes((keys / "ca.crt").read_bytes())
+        fake.transport._trust = HostTrust([str(tmp_path)])
+        with pytest.raises(RegistryUnreachable):
+            fake.client.ping()
+        for kind, suffix in (("crt", "cert"), ("key", "key")):
+            (folder / f"client.{suffix}").write_bytes((keys / f"client.{kind}").read_bytes())
+        fake.transport._trust = HostTrust([str(tmp_path)])
+        fake.client.ping()
+        pair = ClientCertificates((str(keys / "ca.crt"),), ((str(keys / "client.crt"), str(keys / "client.key")),))
+        fake.transport._trust = HostTrust(given={fake.registry.authority: pair})
+        fake.client.ping()
+
+
+def test_plain_http_is_spoken_where_it_may_be_and_tls_is_not_spoken():
+    with faked(may_be_plain=True) as fake:
+        fake.image()
+        assert fake.client.exchange.origin.scheme == "https"
+        fake.client.get_manifest(REPOSITORY, "1")
+        fake.client.get_manifest(REPOSITORY, "1")
+        assert fake.client.exchange.origin.scheme == "http"
+        assert len(fake.registry.requests) == 2
+        assert fake.registry.registry.connections == 2
+        assert fake.pauses.taken == []
+
+
+def test_plain_http_is_not_spoken_where_it_may_not_be():
+    with faked(patience=Patience(tries=2)) as fake:
+        fake.client.exchange.origin = type(fake.client.exchange.origin).of(f"https://{fake.registry.authority}")
+        with pytest.raises(RegistryUnreachable, match="cannot speak TLS"):
+            fake.client.ping()
+        assert fake.registry.requests == []
+
+
+# Proxies.
+
+
+def _bare(piece: bytes) -> bytes:
+    """Return a request as its server wants it, and anything else as it is."""
+    return re.sub(rb"^(\w+) http://[^/]*", rb"\1 ", piece)
+
+
+class Proxy:
+    """A proxy that carries plain requests, and tunnels."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._carry, args=(connection,), daemon=True).start()
+
+    def _carry(self, client: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            piece = client.recv(1 << 16)
+            if not piece:
+                client.close()
+                return
+            head += piece
+        self.heads.append(head)
+        port = int(re.findall(rb":(\d+)", head)[0])
+        server = socket.create_connection(("127.0.0.1", port))
+        if head.startswith(b"CONNECT"):
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        else:
+            server.sendall(_bare(head))
+        back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+        back.start()
+        self._pump(client, server)
+        back.join()
+        client.close()
+        server.close()
+
+    @staticmethod
+    def _pump(source: socket.socket, target: socket.socket) -> None:
+        try:
+            while piece := source.recv(1 << 16):
+                target.sendall(_bare(piece))
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_proxy_carries_requests_and_sees_its_own_password_alone(keys: Path, tls: bool):  # noqa: FBT001
+    me = Credentials(user="me", password="secret")
+    with Proxy() as proxy:
+        url = f"http://who:p%40ss@127.0.0.1:{proxy.port}"
+        with faked(
+            me,
+            users={"me": "secret"},
+            names=NAMES,
+            auth="basic",
+            proxies=Proxies({"http": url, "https": url}),
+            tls=encrypted(keys) if tls else None,
+            trust=HostTrust(added=[str(keys / "ca.crt")]),
+        ) as fake:
+            fake.image()
+            fake.client.get_manifest(REPOSITORY, "1")
+            fake.client.get_manifest(REPOSITORY, "1")
+            assert fake.registry.requests[-1].headers["authorization"].startswith("Basic ")
+            assert all("proxy-authorization" not in one.headers for one in fake.registry.requests) or not tls
+            assert len(proxy.heads) == 1
+            assert b"Proxy-Authorization: Basic d2hvOnBAc3M=" in proxy.heads[0]
+            assert (b"CONNECT registry.test:" in proxy.heads[0]) is tls
+            assert b"bWU6c2VjcmV0" not in proxy.heads[0]  # me:secret
+
+
+def test_no_proxy_is_asked_for_this_machine_and_for_exceptions():
+    proxies = Proxies({"http": "http://proxy.invalid:1"}, (HOST,))
+    for names in ({}, NAMES):
+        with faked(names=names, proxies=proxies) as fake:
+            fake.client.ping()
+
+
+@pytest.mark.parametrize("url", ["socks5://127.0.0.1:1", "http://user:pa/ss@127.0.0.1:1", "https://127.0.0.1:1"])
+def test_a_proxy_that_cannot_be_spoken_to_is_told_without_its_password(url: str):
+    transport = HttpTransport(HostTrust(), proxies=Proxies({"http": url}), resolve=everywhere)
+    with pytest.raises(RegistryUnreachable, match="its proxy is not an http:// URL") as raised:
+        transport.send(Request("GET", "http://registry.test/"))
+    assert "pa" not in str(raised.value).partition("proxy")[2].replace("that can be read", "")
+
+
+def test_errors_of_the_registry_are_errors_of_orlop():
+    with faked(failures=(Failure(500, body=b"\xff\x00oops"),) * 9) as fake, pytest.raises(RegistryError, match="oops"):
+        fake.client.ping()
