@@ -108,8 +108,12 @@ def _make_readable(path: str) -> None:
 
 def _opened(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
-    # Else one object that cannot be understood hides all others.
-    connection.execute("PRAGMA writable_schema=ON")
+    try:
+        # Else one object that cannot be understood hides all others.
+        connection.execute("PRAGMA writable_schema=ON")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
