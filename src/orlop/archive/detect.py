@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
     from orlop.store.blobs.ingest import Readable
-    from orlop.streams.files import NewFile
+    from orlop.store.blobs.store import Spool
 
 _PREFIX = 512
 _DOCUMENT_KEYS = frozenset({"schemaversion", "mediatype", "config", "manifests"})
@@ -40,7 +40,7 @@ def open_members(
     *,
     limits: Limits,
     progress: Progress | None = None,
-    scratch: Callable[[], NewFile] | None = None,
+    scratch: Callable[[], Spool] | None = None,
 ) -> Iterator[Members[L]]:
     """Open an archive, plain or compressed, in a file or a pipe, or unpacked in a directory, and return its members.
 
@@ -49,7 +49,7 @@ def open_members(
         take: makes a layer of a member's bytes.
         limits: what the archive may ask for.
         progress: told of every layer's bytes.
-        scratch: makes a file for what may wait on the disk; without it nothing is written.
+        scratch: begins a spool for what may wait on the disk; without it nothing is written.
 
     Raises:
         NotFound, PermissionDenied, ReadFailed: the path cannot be read. InvalidArchive: what it holds is no archive.
@@ -132,7 +132,7 @@ def _members_of(
     meter: Meter,
     progress: Progress | None,
     *,
-    scratch: Callable[[], NewFile] | None,
+    scratch: Callable[[], Spool] | None,
 ) -> Iterator[Members[L]]:
     if not _is_regular_file(source):
         widen_pipe(source)
@@ -172,7 +172,7 @@ def _streamed(
     meter: Meter,
     progress: Progress | None,
     *,
-    scratch: Callable[[], NewFile] | None,
+    scratch: Callable[[], Spool] | None,
 ) -> Iterator[Members[L]]:
     compression = detect(source.prefix)
     _check_prefix(source.prefix, source.name)

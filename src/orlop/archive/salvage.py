@@ -53,7 +53,7 @@ def salvage(
         read, or nothing can be kept. The store is then as it was.
     """
     with open_members(
-        source, layer_taker(store), limits=store.limits, progress=progress, scratch=store.blobs.new
+        source, layer_taker(store), limits=store.limits, progress=progress, scratch=store.blobs.spool
     ) as members:
         content = exporter_of(members).read(members, chosen(None))
         return _Salvage(store, members, content, wanted).run()

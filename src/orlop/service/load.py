@@ -31,6 +31,6 @@ def load(
     choice = chosen(platform)
     store.blobs.sweep_ingests()
     with open_members(
-        source, layer_taker(store), limits=limits or store.limits, progress=progress, scratch=store.blobs.new
+        source, layer_taker(store), limits=limits or store.limits, progress=progress, scratch=store.blobs.spool
     ) as members:
         return exporter_of(members)(store).load(members, choice)
