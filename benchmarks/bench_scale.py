@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from measure import ORLOP, PYTHON, Run, report, run
 
 from orlop.model.reference import Reference
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.streams.tar_write import END, member_header, padding
 
 if TYPE_CHECKING:
@@ -33,16 +33,16 @@ OPEN_GOAL, LIST_GOAL, MEMORY_GOAL = 0.020, 0.5, 60_000_000
 # Each is run as a process of its own, on a store whose root is its first argument, and prints seconds.
 OPEN = """
 import sys, time
-from orlop.store.root import Store
+from orlop.store.local import local_store
 start = time.perf_counter()
-with Store(sys.argv[1]) as store, store.metadata.read() as rows:
+with local_store(sys.argv[1]) as store, store.metadata.read() as rows:
     rows.image_row(store.images.search(sys.argv[2]))
     print(time.perf_counter() - start)
 """
 CREATE = """
 import sys, time
-from orlop.store.root import Store
-with Store(sys.argv[1]) as store:
+from orlop.store.local import local_store
+with local_store(sys.argv[1]) as store:
     start = time.perf_counter()
     image = store.images.create(b'{"rootfs":{"type":"layers"},"author":"%s"}' % sys.argv[2].encode())
     store.images.set_parent(image, store.images.search(sys.argv[3]))
@@ -50,10 +50,10 @@ with Store(sys.argv[1]) as store:
 """
 DELETE = """
 import sys, time
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.model.digest import ImageID
 image = ImageID.of(b'{"rootfs":{"type":"layers"},"author":"%s"}' % sys.argv[2].encode())
-with Store(sys.argv[1]) as store:
+with local_store(sys.argv[1]) as store:
     start = time.perf_counter()
     store.images.delete(image)
     print(time.perf_counter() - start)
@@ -68,7 +68,7 @@ def layer(name: str) -> bytes:
 
 def build(root: Path, count: int) -> str:
     """Fill a store with images and return the ID of one in the middle."""
-    with Store(root) as store:
+    with local_store(root) as store:
         held, parent, diffs = [], None, []
         for number in range(CHAIN):
             held.append(store.layers.register(io.BytesIO(layer(f"file-{number}")), parent))

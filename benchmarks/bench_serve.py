@@ -27,7 +27,7 @@ from measure import ENVIRONMENT, MIB, ORLOP, paragraph, report
 from subjects import Subject, engine_command, gone, quietly, start_engine, versions
 
 from orlop.model.reference import Reference
-from orlop.store.root import Store
+from orlop.store.local import local_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +82,7 @@ def configs(count: int) -> Iterator[tuple[str, bytes]]:
 
 def fill_store(root: Path, count: int) -> None:
     """Make a store of orlop with many images."""
-    with Store(root) as store:
+    with local_store(root) as store:
         held = store.layers.register(io.BytesIO(layer("file-0")), None)
         with store.metadata.write():
             for name, document in configs(count):

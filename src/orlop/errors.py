@@ -457,7 +457,7 @@ class RequestAborted(OrlopError):
 # A registry refuses, fails, or cannot be reached.
 
 
-class _FromRegistry:
+class _FromRegistry(Exception):
     """What a registry said: its host, the status of its answer, and pairs of a code and a message of its own.
 
     ``missing`` holds the digests of blobs that a manifest names and the registry does not have.

@@ -11,7 +11,7 @@ import pytest
 from orlop.store.backends.fs import FSStoreBackend
 from orlop.store.backends.memory import MemoryStoreBackend
 from orlop.store.backends.sqlite import SQLiteStoreBackend
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.testing.store_backend import StoreBackendContract
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class TestSQLite(StoreBackendContract):
     @contextmanager
     def open(self, folder: Path) -> Iterator[StoreBackend]:
-        with Store(folder / "root") as store:
+        with local_store(folder / "root") as store:
             yield SQLiteStoreBackend(store.metadata)
 
     def damage(self, folder: Path, digest: Digest) -> None:

@@ -1,12 +1,11 @@
-"""The stores of blobs, layers and references that orlop ships, each under its contract."""
+"""The stores of layers and references that orlop ships, each under its contract."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from orlop.store.root import Store
-from orlop.testing.blob_store import BlobStoreContract, Opened
+from orlop.store.local import local_store
 from orlop.testing.layer_store import LayerStoreContract
 from orlop.testing.reference_store import ReferenceStoreContract
 
@@ -23,23 +22,10 @@ def blob(folder: Path, digest: Digest) -> Path:
     return folder / "root" / "blobs" / digest.algorithm / digest.hex
 
 
-class TestFileBlobs(BlobStoreContract):
-    @contextmanager
-    def open(self, folder: Path) -> Iterator[Opened]:
-        with Store(folder / "root") as store:
-            yield Opened(store.blobs, store.metadata)
-
-    def damage(self, folder: Path, digest: Digest, data: bytes | None) -> None:
-        path = blob(folder, digest)
-        path.unlink()
-        if data is not None:
-            path.write_bytes(data)
-
-
 class TestLayers(LayerStoreContract):
     @contextmanager
     def open(self, folder: Path) -> Iterator[LayerStore]:
-        with Store(folder / "root") as store:
+        with local_store(folder / "root") as store:
             yield store.layers
 
     def damage(self, folder: Path, diff_id: DiffID) -> None:
@@ -54,5 +40,5 @@ class TestLayers(LayerStoreContract):
 class TestReferences(ReferenceStoreContract):
     @contextmanager
     def open(self, folder: Path) -> Iterator[ReferenceStore]:
-        with Store(folder / "root") as store:
+        with local_store(folder / "root") as store:
             yield store.references

@@ -30,7 +30,7 @@ import orlop
 from orlop import stores
 from orlop.cli.main import run
 from orlop.errors import OrlopError
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from tests.crash.scenarios import copy_tree
 from tests.unit.damage import PACKED, PLAIN, fill
 
@@ -97,7 +97,7 @@ class Bench:
 
     def make(self, *, log: bool) -> None:
         """Make the store, with an older backup of it; with a ``log`` what came last is in that alone."""
-        defaults = Store.__init__.__kwdefaults__
+        defaults = local_store.__kwdefaults__
         assert defaults is not None
         defaults["now"] = lambda: 1_700_000_000_000_000_000
         self.place.mkdir()

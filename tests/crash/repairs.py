@@ -15,7 +15,7 @@ import orlop
 from orlop import stores
 from orlop.errors import OrlopError
 from orlop.service.image_service import ImageService
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from tests.crash import kills, scenarios
 from tests.crash.damaged import MULTI, OTHER
 from tests.crash.scenarios import Scenario
@@ -65,7 +65,7 @@ def _usable(root: Path) -> dict[str, bytes]:
     scenarios.copy_tree(root, copy)
     found: dict[str, bytes] = {}
     # A store that is to be mended is used as it is.
-    with ImageService(Store(copy, mending=True)) as images:
+    with ImageService(local_store(copy, mending=True)) as images:
         for image in list(images.image_store.ids()):
             out = io.BytesIO()
             try:

@@ -28,7 +28,7 @@ from orlop import stores
 from orlop.cli import failure
 from orlop.cli.main import run
 from orlop.errors import DatabaseDamaged, OrlopError
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.store.rows.sqlite.damage.log import log_fault
 from tests.crash import damaged
 from tests.crash.calls import Kill, watched
@@ -246,7 +246,7 @@ class Stage:
 
     def make(self) -> None:
         """Make the template."""
-        defaults = Store.__init__.__kwdefaults__
+        defaults = local_store.__kwdefaults__
         assert defaults is not None
         defaults["now"] = lambda: 1_700_000_000_000_000_000
         self.place.mkdir(parents=True)

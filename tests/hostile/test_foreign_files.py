@@ -30,7 +30,7 @@ import pytest
 import orlop
 from orlop import stores
 from orlop.cli.main import run
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from tests.unit.served import Client
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def made(top: Path) -> Path:
     base.mkdir(mode=0o755)
     shutil.copyfile(ARCHIVE, top / "images.tar")
     root = base / "root"
-    with Store(root, group=GROUP):
+    with local_store(root, group=GROUP):
         pass
     with orlop.open(root) as images:
         images.load(ARCHIVE)

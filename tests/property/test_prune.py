@@ -25,7 +25,7 @@ from orlop.model.digest import Digest
 from orlop.model.reference import Reference
 from orlop.service.image_service import ImageService
 from orlop.store.leases import EVERYTHING
-from orlop.store.root import Store
+from orlop.store.local import local_store
 
 if TYPE_CHECKING:
     from orlop.model.digest import ChainID, ImageID
@@ -104,9 +104,9 @@ class World:
     def __init__(self, root: Path, stack: ExitStack) -> None:
         self.root = root
         self.time = 0
-        self.store = stack.enter_context(Store(root, now=lambda: self.time * SECOND))
+        self.store = stack.enter_context(local_store(root, now=lambda: self.time * SECOND))
         self.images = ImageService(self.store)
-        self._other = stack.enter_context(Store(root))
+        self._other = stack.enter_context(local_store(root))
 
     def make(self, sketches: list[Sketch], holds: list[tuple[bool, str, int]]) -> None:
         made: list[ImageID] = []

@@ -30,11 +30,12 @@ from hypothesis.stateful import (
 from orlop import errors
 from orlop.model.digest import ChainID, ImageID
 from orlop.model.reference import Reference
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.store.upkeep.gc import collect_garbage
 
 if TYPE_CHECKING:
     from orlop.store.layers import StoredLayer
+    from orlop.store.root import Store
 
 LONG = bool(os.environ.get("ORLOP_LONG"))
 OPENINGS = 3
@@ -80,7 +81,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def first(self) -> None:
-        self.stores.append(Store(self.folder / "root"))
+        self.stores.append(local_store(self.folder / "root"))
 
     def teardown(self) -> None:
         for store in self.stores:
@@ -106,7 +107,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.stores) < OPENINGS)
     @rule()
     def open_another(self) -> None:
-        self.stores.append(Store(self.folder / "root"))
+        self.stores.append(local_store(self.folder / "root"))
 
     @rule(pick=PICK)
     def reopen(self, pick: int) -> None:
@@ -116,7 +117,7 @@ class StoreMachine(RuleBasedStateMachine):
         # What only its handles have kept stays until somebody removes something: a close removes nothing.
         before = self.on_disk()
         old.close()
-        self.stores[at] = Store(self.folder / "root")
+        self.stores[at] = local_store(self.folder / "root")
         assert self.on_disk() == before
         collect_garbage(self.stores[at])
 

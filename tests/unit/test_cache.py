@@ -18,7 +18,7 @@ from orlop.model.platform import Platform
 from orlop.store.backends.memory import MemoryStoreBackend
 from orlop.store.cache import ImageCache, LocalImageCache
 from orlop.store.images import ImageStore
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.streams.tar_write import END, member_header
 from tests.data_roots import open_images, unpack_images
 
@@ -41,7 +41,7 @@ LINUX = {"os": "linux", "architecture": "amd64"}
 
 @pytest.fixture
 def store(tmp_path):
-    with Store(tmp_path / "root") as store:
+    with local_store(tmp_path / "root") as store:
         yield store
 
 

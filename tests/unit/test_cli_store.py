@@ -58,7 +58,7 @@ def test_info(orlop, root, monkeypatch):
     document = read(orlop("store", "info", "--format", "json"), "store-info")
     assert (document["Images"], document["ReadOnly"], document["Leases"]) == (3, "", 0)
     assert orlop("store", "info", "--format", "{{.Images}} {{.BlobBytes}}").out == f"3 {document['BlobBytes']}\n"
-    monkeypatch.setattr("orlop.store.root.file_system_of", lambda _: FileSystem("cifs", "/"))
+    monkeypatch.setattr("orlop.store.local.file_system_of", lambda _: FileSystem("cifs", "/"))
     document = read(orlop("store", "info", "--format", "json"), "store-info")
     assert document["Leases"] is None
     assert "Read-only:    cannot write" in orlop("store", "info").out
@@ -147,7 +147,7 @@ def test_migrate(orlop, root):
 
 @pytest.mark.parametrize("way", ["option", "environment"])
 def test_a_network_file_system_must_be_allowed(orlop, root, monkeypatch, way):
-    monkeypatch.setattr("orlop.store.root.file_system_of", lambda _: FileSystem("nfs4", "/"))
+    monkeypatch.setattr("orlop.store.local.file_system_of", lambda _: FileSystem("nfs4", "/"))
     assert orlop("images", "-q").status == 0
     ended = orlop("tag", "example/tiny:1.0", "a:b")
     assert ended.status == 7

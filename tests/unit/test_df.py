@@ -21,7 +21,8 @@ from orlop.service.space import df as service_df
 from orlop.service.space import needs
 from orlop.service.space.df import KINDS, LayerUsage, df
 from orlop.store.leases import EVERYTHING
-from orlop.store.root import Store
+from orlop.store.local import local_store
+from orlop.store.rows.sqlite.database import SQLiteMetadata
 from orlop.store.rows.sqlite.rows import SQLiteRows
 from tests.unit.damage import ask, blobs, copied, fill, layout, sql, tocs
 from tests.unit.layouts import layer_tar
@@ -95,7 +96,7 @@ def write(path: Path, size: int) -> Path:
 def test_every_file_is_counted_once(root):
     usage = look(root)
     # Whoever opens a store empties its trash.
-    with orlop.open(root) as images, Store(root) as store:
+    with orlop.open(root) as images, local_store(root) as store:
         for number, name in enumerate(("one", "two")):
             write(root / "ingest" / f"{store.leases.name()}.{name}", 1000 + number)
         write(root / "ingest" / "0123456789abcdef.0", 17)
@@ -248,7 +249,7 @@ def test_collecting_garbage_frees_what_was_said(root):
 
 
 def test_what_somebody_works_with_is_not_said_to_come_free(root):
-    with Store(root) as store, orlop.open(root) as images:
+    with local_store(root) as store, orlop.open(root) as images:
         (gone,) = (one for one in images.df().images if one.dangling and one.freed)
         chain = chain_id(images.image_store.get(gone.summary.id).rootfs.diff_ids)
         assert chain is not None
@@ -364,7 +365,7 @@ def test_content_that_is_just_being_published_is_no_garbage(root, monkeypatch):
     published, done = threading.Event(), threading.Event()
 
     def publish():
-        with Store(root) as store:
+        with local_store(root) as store:
             with store.metadata.write():
                 store.layers.register(io.BytesIO(layer_tar("new")))
                 published.set()
@@ -401,8 +402,9 @@ def test_a_store_that_cannot_be_written_is_looked_at(root):
         said = images.df()
     write(root / "ingest" / "0123456789abcdef.0", 17)
     write(root / "blobs" / "sha256" / ("0" * 64), 5)
-    store = Store(root)
-    store._refusal = lambda: errors.ReadOnlyStore("no")
+    store = local_store(root)
+    assert isinstance(store.metadata, SQLiteMetadata)
+    store.metadata._refusal = lambda: errors.ReadOnlyStore("no")
     usage = df(store)
     store.close()
     assert usage.images == said.images
@@ -445,7 +447,7 @@ def test_many_images_take_no_more_statements(root, tmp_path, monkeypatch):
 
 
 def test_contents_are_given_with_each_of_their_forms(root):
-    with Store(root) as store, store.metadata.read() as rows:
+    with local_store(root) as store, store.metadata.read() as rows:
         found = rows.contents()
         assert list(dict.fromkeys(diff_id for diff_id, _ in found)) == rows.diff_ids()
         for diff_id in rows.diff_ids():
@@ -453,13 +455,13 @@ def test_contents_are_given_with_each_of_their_forms(root):
             assert sorted(forms, key=str) == sorted(rows.blobs_of(diff_id), key=str)
         assert max(Counter(diff_id for diff_id, _ in found).values()) == 2
     sql(root, f"DELETE FROM diff_blob WHERE diff = '{diff_id}'")
-    with Store(root) as store, store.metadata.read() as rows:
+    with local_store(root) as store, store.metadata.read() as rows:
         assert [blob for one, blob in rows.contents() if one == diff_id] == [None]
 
 
 def test_what_leases_protect_is_given_by_their_names(root):
     one, other = Digest("sha256", "1" * 64), Digest("sha256", "2" * 64)
-    with Store(root) as store:
+    with local_store(root) as store:
         with store.metadata.write() as rows:
             assert rows.protected() == {}
             rows.put_lease("a", [other, one])

@@ -12,7 +12,7 @@ import pytest
 import orlop
 from orlop import errors
 from orlop.model.digest import Digest
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.store.rows.metadata import BlobRow
 from orlop.streams.files import explaining
 
@@ -68,7 +68,7 @@ def test_a_place_that_cannot_be_swept_is_an_error_of_orlops_own(tmp_path, data):
 
 def test_a_blob_that_cannot_be_looked_at_is_an_error_of_orlops_own(tmp_path):
     blob = BlobRow(Digest.of(b"content"), 7, "none")
-    with Store(tmp_path / "root") as store:
+    with local_store(tmp_path / "root") as store:
         folder = tmp_path / "root" / "blobs" / "sha256"
         folder.rmdir()
         folder.symlink_to("sha256")  # to itself

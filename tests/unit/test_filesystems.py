@@ -74,14 +74,14 @@ def test_network_and_fuse_file_systems(kind, network):
 
 @pytest.fixture
 def nfs(monkeypatch):
-    monkeypatch.setattr("orlop.store.root.file_system_of", lambda _: FileSystem("nfs4", "/home"))
+    monkeypatch.setattr("orlop.store.local.file_system_of", lambda _: FileSystem("nfs4", "/home"))
 
 
 def test_a_store_on_a_network_file_system_is_read_and_not_written(data, tmp_path, monkeypatch):
     with orlop.open(tmp_path / "root") as images:
         images.load(data / "dockerd-29-overlay2" / "tiny.tar")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "root").rglob("*")}
-    monkeypatch.setattr("orlop.store.root.file_system_of", lambda _: FileSystem("nfs4", "/home"))
+    monkeypatch.setattr("orlop.store.local.file_system_of", lambda _: FileSystem("nfs4", "/home"))
     with orlop.open(tmp_path / "root") as images:
         assert images.inspect("example/tiny:1.0").size == 3108
         images.save(["example/tiny:1.0"], tmp_path / "out.tar")

@@ -250,8 +250,8 @@ class TestFiles:
     def test_what_a_living_process_does_is_no_problem(self, root):
         with orlop.open(root) as images:
             store = images._store
-            with store.blobs.new() as file, store.leases.hold([]):
-                file.write(b"on its way")
+            with store.blobs.begin() as ingest, store.leases.hold([]):
+                ingest.write(b"on its way")
                 assert stores.fsck(root).problems == ()
 
 
@@ -498,7 +498,7 @@ class TestOthers:
     def test_a_store_where_locks_may_not_hold_is_read_and_not_written(self, root, monkeypatch):
         from orlop.streams.filesystems import FileSystem
 
-        monkeypatch.setattr("orlop.store.root.file_system_of", lambda _: FileSystem("nfs4", "/"))
+        monkeypatch.setattr("orlop.store.local.file_system_of", lambda _: FileSystem("nfs4", "/"))
         flip(blobs(root)[0])
         blobs(root)[1].chmod(0o444)
         before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}

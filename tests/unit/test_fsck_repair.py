@@ -563,7 +563,7 @@ class TestDatabase:
         assert kinds(stores.fsck(root).damage) == kinds(report.damage)
 
     def test_a_store_that_cannot_be_written_is_not_repaired(self, root, monkeypatch):
-        monkeypatch.setattr("orlop.store.root.file_system_of", lambda _: FileSystem("nfs4", "/"))
+        monkeypatch.setattr("orlop.store.local.file_system_of", lambda _: FileSystem("nfs4", "/"))
         flip(blobs(root)[0])
         with pytest.raises(errors.UnsafeFileSystem):
             stores.fsck(root, repair=True)

@@ -22,7 +22,7 @@ from orlop import errors, stores
 from orlop.cli.main import run
 from orlop.model.digest import Digest
 from orlop.store.leases import EVERYTHING
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from tests.invariants import broken
 from tests.named import named
 from tests.unit.layouts import layer_tar
@@ -39,11 +39,11 @@ import io, sys
 from orlop.model.digest import Digest
 from orlop.model.limits import Limits
 from orlop.store.blobs.ingest import ingest_layer
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.streams.meter import Meter
 from tests.unit.layouts import layer_tar
 
-store = Store(sys.argv[1])
+store = local_store(sys.argv[1])
 held = store.layers.register(io.BytesIO(layer_tar("held")))
 top = store.layers.register(io.BytesIO(layer_tar("top")), held.chain_id)
 begun = ingest_layer(io.BytesIO(layer_tar("begun")), store.blobs, meter=Meter(Limits()))
@@ -156,7 +156,7 @@ def test_what_a_living_process_works_with_stays_and_goes_when_it_ends(root: Path
 
 
 def test_layers_of_images_stay_when_the_ones_above_go(root: Path) -> None:
-    with Store(root) as store, closing(sqlite3.connect(root / "metadata.db")) as database:
+    with local_store(root) as store, closing(sqlite3.connect(root / "metadata.db")) as database:
         with store.metadata.read() as view:
             below = next(row.chain_id for row in view.image_rows(listed_only=False) if row.chain_id is not None)
         layer = store.layers.register(io.BytesIO(layer_tar("above")), below)
@@ -229,7 +229,7 @@ def test_directories_and_what_is_not_the_stores_stay(root: Path) -> None:
 
 def test_files_come_before_their_rows_where_somebody_holds_everything(root: Path) -> None:
     (root / "blobs/sha256" / ("d" * 64)).write_bytes(b"to come")
-    with Store(root) as store, store.leases.hold([EVERYTHING]):
+    with local_store(root) as store, store.leases.hold([EVERYTHING]):
         assert collected(root).garbage == ()
     assert kinds(collected(root)) == ["stray"]
 

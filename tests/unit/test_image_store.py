@@ -18,7 +18,7 @@ from orlop.store.backends.fs import FSStoreBackend
 from orlop.store.backends.memory import MemoryStoreBackend
 from orlop.store.backends.sqlite import SQLiteStoreBackend
 from orlop.store.images import ImageStore
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.streams.tar_write import END, member_header, padding
 
 NOW = 1_764_000_000_123_456_780
@@ -35,7 +35,7 @@ def config(*diff_ids: object, **more: object) -> bytes:
 
 @pytest.fixture
 def store(tmp_path):
-    with Store(tmp_path / "root", now=lambda: NOW) as store:
+    with local_store(tmp_path / "root", now=lambda: NOW) as store:
         yield store
 
 

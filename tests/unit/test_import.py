@@ -21,7 +21,7 @@ from orlop.errors import DownloadFailed, InvalidCompression, InvalidInstruction,
 from orlop.model.container import ContainerConfig
 from orlop.model.dialect import Dialect
 from orlop.service.import_image import import_image
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.streams.tar_write import END, member_header, padding
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def test_a_layer_that_cannot_be_given_back_does_not_hide_an_interrupt(tmp_path: 
         root.rename(moved)  # every write fails from now on
         raise KeyboardInterrupt
 
-    with Store(root, now=interrupt) as store:
+    with local_store(root, now=interrupt) as store:
         with pytest.raises(KeyboardInterrupt):
             import_image(store, io.BytesIO(ROOT))
         moved.rename(root)

@@ -25,7 +25,6 @@ from orlop.intake.words import Words
 from orlop.model import gojson
 from orlop.model.digest import DiffID, Digest
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
-from orlop.store.root import Store
 from orlop.store.upkeep.repair import Wanted
 from tests.unit.layouts import layer_tar
 
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress, ProgressEvent
     from orlop.store.blobs.ingest import IngestedLayer, Readable
+    from orlop.store.local import local_store
+    from orlop.store.root import Store
 
 ONE, TWO, THREE = (layer_tar(name) for name in ("one", "two", "three"))
 IMAGES = {"example/a:1": [ONE, TWO], "example/b:1": [ONE, THREE]}
@@ -83,7 +84,7 @@ class DictSource(Generic[L]):
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(tmp_path / "root") as store:
+    with local_store(tmp_path / "root") as store:
         yield store
 
 

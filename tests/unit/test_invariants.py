@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 
 from orlop.model.reference import Reference
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from tests.invariants import broken
 
 
@@ -24,7 +24,7 @@ def layer(name: str) -> bytes:
 
 @pytest.fixture
 def root(tmp_path):
-    with Store(tmp_path / "root") as store:
+    with local_store(tmp_path / "root") as store:
         held = store.layers.register(io.BytesIO(layer("a")))
         config = {"rootfs": {"type": "layers", "diff_ids": [str(held.diff_id)]}}
         parent, child = (store.images.create(json.dumps(config | {"author": name}).encode()) for name in "ab")

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from orlop.errors import PermissionDenied, StoreMoved
 from orlop.model.digest import Digest
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.streams.directory import outside
 from orlop.streams.files import FileLock
+
+if TYPE_CHECKING:
+    from orlop.store.root import Store
 
 CONTENT = Digest.of(b"content")
 
 
 @pytest.fixture
 def store(tmp_path):
-    with Store(tmp_path / "root") as store:
+    with local_store(tmp_path / "root") as store:
         yield store
         # Closing it writes.
         moved = tmp_path / "root-moved"
@@ -90,7 +94,7 @@ def test_a_store_that_cannot_delete_its_lease_is_closed_all_the_same(store):
     opened = [os.path.realpath(descriptor) for descriptor in Path("/proc/self/fd").iterdir()]
     assert not [path for path in opened if path.startswith(str(moved))]
     moved.rename(store.root)
-    with Store(store.root) as again:
+    with local_store(store.root) as again:
         assert again.leases.alive() == set()
 
 

@@ -11,7 +11,7 @@ import orlop
 from orlop import errors
 from orlop.cli.main import run
 from orlop.service.image_service import ImageService
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.streams.tar_write import END, member_header, padding
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def images(tmp_path: Path, data: Path, clock: Clock) -> Iterator[ImageService]:
-    with ImageService(Store(tmp_path / "root", now=clock)) as images:
+    with ImageService(local_store(tmp_path / "root", now=clock)) as images:
         images.load(data / "dockerd-20.10-overlay2" / "multi.tar")
         yield images
 

@@ -15,12 +15,14 @@ from orlop.cli.main import run
 from orlop.model.digest import DiffID, ImageID, chain_id
 from orlop.model.reference import Reference
 from orlop.service.image_service import ImageService
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.streams.tar_write import END, member_header, padding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from orlop.store.root import Store
 
 SECOND = 10**9
 NOW = 1_795_000_000
@@ -86,7 +88,7 @@ class Shop:
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Shop]:
     clock = [NOW * SECOND]
-    with Store(tmp_path / "root", now=lambda: clock[0]) as store:
+    with local_store(tmp_path / "root", now=lambda: clock[0]) as store:
         yield Shop(store, clock)
 
 
@@ -238,7 +240,7 @@ class TestMaxSize:
     def test_an_image_that_a_process_works_with_stays(self, shop: Shop, tmp_path: Path) -> None:
         shop.image("saved", "a", "a:1", used=1)
         shop.image("other", "b", "b:1", used=2)
-        with Store(tmp_path / "root") as another:
+        with local_store(tmp_path / "root") as another:
             chunks = ImageService(another).save_chunks(["a:1"])
             next(chunks)
             assert shop.reasons(max_size=shop.files() - 1) == {"saved": "+in-use", "other": "-quota"}
@@ -261,7 +263,7 @@ class TestLayers:
         image = shop.image("one", "ab")
         chain = shop.store.images.get(ImageID.parse(image)).rootfs.chain_id()
         assert chain is not None
-        with Store(tmp_path / "root") as another:
+        with local_store(tmp_path / "root") as another:
             held = another.layers.get(chain)
             assert self.reasons(shop) == [("held", False), ("held", False)]
             report = shop.images.prune()

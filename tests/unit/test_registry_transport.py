@@ -305,7 +305,7 @@ def test_a_certificate_is_checked(keys: Path, tmp_path: Path):
         (NAMES, HostTrust(), r"is not trusted: .*certs\.d/registry\.test"),
         ({"registry": "other.test"}, HostTrust(added=[str(keys / "ca.crt")]), "is not trusted: Hostname mismatch"),
     ):
-        # Also where plain HTTP would be spoken to who does not speak TLS.
+        # Also where plain HTTP would be spoken to a server that does not speak TLS.
         with (
             faked(tls=encrypted(keys), trust=trust, names=names, may_be_plain=True) as fake,
             pytest.raises(RegistryUnreachable, match=why),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from orlop import errors
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.store.rows.sqlite.database import SQLiteMetadata
 from orlop.store.rows.sqlite.rows import SQLiteRows
 from orlop.store.rows.sqlite.schema import CURRENT, Schema, lay_out, version_of
@@ -166,7 +166,7 @@ def test_several_at_once_take_each_step_once(root):
 
 
 def restored(text: str, root: Path) -> Path:
-    Store(root).close()
+    local_store(root).close()
     with closing(sqlite3.connect(root / "metadata.db")) as database:
         database.executescript(text)
     return root
@@ -175,7 +175,7 @@ def restored(text: str, root: Path) -> Path:
 @pytest.mark.parametrize("path", [None, *RELEASED], ids=lambda path: "now" if path is None else path.stem)
 def test_every_schema_leads_to_this_one(root, tmp_path, path):
     text = DUMP["dump"](root) if path is None else path.read_text()
-    with Store(restored(text, tmp_path / "restored")) as store:
+    with local_store(restored(text, tmp_path / "restored")) as store:
         assert len(store.images.map()) == 3
         assert len(store.layers.map()) > 3
         with store.metadata.write() as rows:

@@ -13,7 +13,7 @@ import pytest
 
 import orlop
 from orlop import errors
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.streams.files import PRIVATE, SHARED
 from tests.invariants import broken
 
@@ -23,7 +23,7 @@ ONE, TWO, STRANGER, GROUP = 64001, 64002, 64003, 64100
 # The process gives up its privileges by itself: another user might not reach this interpreter's files.
 AS_USER = """
 import os, sys, orlop, orlop.archive.docker_save
-from orlop.store.root import Store
+from orlop.store.local import local_store
 root, warm, data, user, umask, groups = *sys.argv[1:4], *map(int, sys.argv[4:6]), list(map(int, sys.argv[6].split(",")))
 with orlop.open(warm) as images:
     images.load(data + "/dockerd-29-overlay2/tiny.tar")
@@ -80,7 +80,7 @@ def place(tmp_path):
 @pytest.mark.parametrize("umask", [0o077, 0o000])
 def test_members_of_a_group_share_a_store(place, umask):
     root = place / "root"
-    assert run(ONE, root, f"Store(root, group={GROUP}).close(); print('made')", umask=umask) == "made"
+    assert run(ONE, root, f"local_store(root, group={GROUP}).close(); print('made')", umask=umask) == "made"
     two = """
 with orlop.open(root) as images:
     images.load(archives["multi.tar"])
@@ -111,7 +111,7 @@ with orlop.open(root) as images:
 @pytest.mark.needs("root")
 def test_nobody_else_gets_in(place):
     root = place / "root"
-    run(ONE, root, f"Store(root, group={GROUP}).close()")
+    run(ONE, root, f"local_store(root, group={GROUP}).close()")
     answer = run(STRANGER, root, "orlop.open(root).images()", groups=(STRANGER,))
     assert answer.startswith("PERMISSION_DENIED")
     assert str(root) in answer
@@ -120,9 +120,9 @@ def test_nobody_else_gets_in(place):
 @pytest.mark.needs("root")
 def test_both_work_while_the_other_has_the_store_open(place):
     root = place / "root"
-    run(ONE, root, f"Store(root, group={GROUP}).close()")
+    run(ONE, root, f"local_store(root, group={GROUP}).close()")
     # Root is not a member of the group.
-    with Store(root, allow_foreign=True) as store:
+    with local_store(root, allow_foreign=True) as store:
         store.leases.name()
         script = (
             'images = orlop.open(root); images.load(archives["tiny.tar"]); print(len(images.images())); images.close()'
@@ -137,7 +137,7 @@ def test_both_work_while_the_other_has_the_store_open(place):
 @pytest.mark.needs("root")
 def test_what_lies_beside_a_store_may_be_shut(place):
     root = place / "root"
-    run(ONE, root, f"Store(root, group={GROUP}).close()")
+    run(ONE, root, f"local_store(root, group={GROUP}).close()")
     # Every file system of its own has one.
     (root / "lost+found").mkdir(mode=0o700)
     script = "print(orlop.stores.info(root).disk_bytes > 0, orlop.open(root).df().size > 0)"
@@ -149,7 +149,7 @@ def test_what_lies_beside_a_store_may_be_shut(place):
 
 @pytest.mark.needs("root")
 def test_a_group_that_one_is_no_member_of_is_refused(place):
-    assert run(ONE, place / "root", "Store(root, group=0)", groups=(ONE,)).startswith("PERMISSION_DENIED")
+    assert run(ONE, place / "root", "local_store(root, group=0)", groups=(ONE,)).startswith("PERMISSION_DENIED")
 
 
 def test_a_store_is_for_its_owner_alone_wherever_it_is_made(data, tmp_path):
@@ -161,8 +161,8 @@ def test_a_store_is_for_its_owner_alone_wherever_it_is_made(data, tmp_path):
         images.load(data / "dockerd-29-overlay2" / "tiny.tar")
     for path in root.rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path
-    with Store(root) as store:
-        assert store.modes is PRIVATE
+    with local_store(root) as store:
+        assert store.files.modes is PRIVATE
 
 
 def test_no_store_is_made_where_none_was_to_be(tmp_path):
@@ -178,12 +178,12 @@ def test_a_file_that_cannot_be_shared_leaves_nothing(tmp_path, monkeypatch):
     def refused(_: int, __: int) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
-    with Store(tmp_path / "root", group=os.getgid()) as store:
+    with local_store(tmp_path / "root", group=os.getgid()) as store:
         store.leases.name()
         before = list(Path("/proc/self/fd").iterdir())
         monkeypatch.setattr("orlop.streams.files.os.fchmod", refused)
         with pytest.raises(errors.PermissionDenied):
-            store.blobs.new()
+            store.blobs.begin()
         monkeypatch.undo()
         assert list(Path("/proc/self/fd").iterdir()) == before
         assert not list((tmp_path / "root" / "ingest").iterdir())

@@ -13,6 +13,7 @@ import pytest
 import orlop
 from orlop import errors
 from orlop.store.rows.sqlite import doubts
+from orlop.store.rows.sqlite.database import SQLiteMetadata
 from tests.hostile import tars
 from tests.hostile.lists import configs, many
 from tests.unit.damage import ask, sql
@@ -48,7 +49,9 @@ def root(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def counting(images: ImageService) -> Iterator[list[str]]:
     """Collect the questions that are asked of whole tables."""
     asked: list[str] = []
-    connection = images._store.metadata._connection()
+    metadata = images._store.metadata
+    assert isinstance(metadata, SQLiteMetadata)
+    connection = metadata._connection()
     connection.set_trace_callback(lambda said: asked.append(said) if "FROM image NOT INDEXED" in said else None)
     try:
         yield asked

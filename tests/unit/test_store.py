@@ -18,7 +18,7 @@ import threading
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,11 +29,14 @@ from orlop.model.reference import Reference
 from orlop.store.backends.fs import FSStoreBackend
 from orlop.store.backends.memory import MemoryStoreBackend
 from orlop.store.images import ImageStore
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.store.rows.sqlite.schema import lay_out
 from orlop.streams.directory import outside
 from orlop.streams.files import FileLock
 from tests.unit.layouts import packed, sha256
+
+if TYPE_CHECKING:
+    from orlop.store.root import Store
 
 
 def layer_tar(name: str) -> bytes:
@@ -56,7 +59,7 @@ def config(*contents: bytes, **more: object) -> bytes:
 
 @pytest.fixture
 def store(tmp_path):
-    with Store(tmp_path / "root") as store:
+    with local_store(tmp_path / "root") as store:
         yield store
 
 
@@ -137,7 +140,7 @@ class TestLayers:
         below = store.layers.register(io.BytesIO(ONE))
         above = store.layers.register(io.BytesIO(TWO), below.chain_id)
         expected = b"".join(above.tar_chunks_from(None))
-        table = Path(store.blobs.toc_file(below.diff_id).path)
+        table = Path(store.files.blobs.toc_file(below.diff_id).path)
         table.unlink()
         table.mkdir()
         assert b"".join(above.tar_chunks_from(None)) == expected
@@ -193,9 +196,10 @@ class TestLayers:
 
 HOLD = """
 import sys
+from orlop.store.local import local_store
 from orlop.store.root import Store
 from orlop.model.digest import ChainID
-with Store(sys.argv[1]) as store:
+with local_store(sys.argv[1]) as store:
     layer = store.layers.get(ChainID.parse(sys.argv[2]))
     print("held", flush=True)
     sys.stdin.read(1)
@@ -389,8 +393,9 @@ class TestLeases:
 FORKED_BESIDE_WRITES = """
 import os, threading
 from collections import Counter
+from orlop.store.local import local_store
 from orlop.store.root import Store
-store = Store({root!r})
+store = local_store({root!r})
 store.images.create(b'{{"rootfs":{{}}}}')  # Python's own locks of imports do not survive a fork
 ended = threading.Event()
 def work():
@@ -415,8 +420,9 @@ print(dict(statuses), flush=True)
 FORKED_INSIDE_A_WRITE = """
 import os
 from orlop import errors
+from orlop.store.local import local_store
 from orlop.store.root import Store
-store = Store({root!r})
+store = local_store({root!r})
 with store.metadata.write():
     store.images.create(b'{{"rootfs":{{}}}}')
     pid = os.fork()
@@ -434,8 +440,9 @@ print("parent wrote", len(store.images.map()), flush=True)
 
 FORKED_LOCKS = """
 import os
+from orlop.store.local import local_store
 from orlop.store.root import Store
-store = Store({root!r})
+store = local_store({root!r})
 store.images.create(b'{{"rootfs":{{}}}}')
 if os.fork() == 0:
     with store.metadata.read() as rows:
@@ -450,8 +457,9 @@ os.wait()
 FORKED_HOLD = """
 import os
 from orlop.model.digest import Digest
+from orlop.store.local import local_store
 from orlop.store.root import Store
-with Store({root!r}) as store:
+with local_store({root!r}) as store:
     hold = store.leases.hold([Digest.of(b"x")])
     pid = os.fork()
     if pid == 0:
@@ -464,8 +472,9 @@ with Store({root!r}) as store:
 
 FORKED_WRITE = """
 import os, threading, time
+from orlop.store.local import local_store
 from orlop.store.root import Store
-store = Store({root!r})
+store = local_store({root!r})
 inside, forked = threading.Event(), threading.Event()
 def work():
     with store.metadata.write():
@@ -586,7 +595,7 @@ class TestWrites:
         ]
         ended = [(worker.communicate(timeout=120)[1], worker.returncode) for worker in workers]
         assert ended == [(b"", 0)] * 4
-        with Store(root) as store:
+        with local_store(root) as store:
             assert not leftovers(store)
             for image_id in store.images.map():
                 for diff in store.images.get(image_id).rootfs.diff_ids:
@@ -596,8 +605,9 @@ class TestWrites:
 
 FORK = """
 import os, sys
+from orlop.store.local import local_store
 from orlop.store.root import Store
-with Store({root!r}) as store:
+with local_store({root!r}) as store:
     with store.leases.hold([]):
         pass
     store.images.create(b'{{"rootfs":{{}}}}')
@@ -628,7 +638,7 @@ with orlop.open(root) as images:
 
 
 def test_a_root_below_missing_directories_is_private_and_they_are_as_any_directory(tmp_path):
-    Store(tmp_path / "a" / "b" / "root").close()
+    local_store(tmp_path / "a" / "b" / "root").close()
     (tmp_path / "c").mkdir()
     assert (tmp_path / "a" / "b").stat().st_mode == (tmp_path / "c").stat().st_mode
     assert (tmp_path / "a" / "b" / "root").stat().st_mode & 0o777 == 0o700
@@ -636,20 +646,20 @@ def test_a_root_below_missing_directories_is_private_and_they_are_as_any_directo
 
 class TestCrashes:
     def test_a_table_of_contents_that_lay_aside_goes_back_as_well(self, tmp_path):
-        with Store(tmp_path / "root") as store:
+        with local_store(tmp_path / "root") as store:
             layer = store.layers.register(io.BytesIO(ONE))
             store.images.create(config(ONE))
             store.layers.release(layer)
         table = tmp_path / "root" / "toc" / "sha256" / f"{diff_id(ONE).hex}.zst"
         content = table.read_bytes()
         table.rename(tmp_path / "root" / "trash" / f"toc-sha256-{diff_id(ONE).hex}.0123456789abcdef")
-        with Store(tmp_path / "root") as store:
+        with local_store(tmp_path / "root") as store:
             assert not leftovers(store)
         assert table.read_bytes() == content
 
     @pytest.mark.parametrize("row_is_there", [True, False])
     def test_what_lay_aside_goes_back_or_goes(self, tmp_path, row_is_there):
-        with Store(tmp_path / "root") as store:
+        with local_store(tmp_path / "root") as store:
             if row_is_there:
                 layer = store.layers.register(io.BytesIO(ONE))
                 store.images.create(config(ONE))
@@ -657,13 +667,13 @@ class TestCrashes:
             blob = tmp_path / "root" / "blobs" / "sha256" / diff_id(ONE).hex
             blob.write_bytes(ONE) if not row_is_there else None
             blob.rename(tmp_path / "root" / "trash" / f"sha256-{diff_id(ONE).hex}")
-        with Store(tmp_path / "root") as store:
+        with local_store(tmp_path / "root") as store:
             # Who only opens a store removes nothing.
             assert bool(leftovers(store)) is not row_is_there
             assert blob.exists() is row_is_there
         with orlop.open(tmp_path / "root") as images:
             images.gc()
-        with Store(tmp_path / "root") as store:
+        with local_store(tmp_path / "root") as store:
             assert not leftovers(store)
             assert blob.exists() is row_is_there
 
@@ -732,7 +742,7 @@ class TestRoots:
         assert modes == [0o600]
 
     def test_a_newer_store_is_left_alone(self, tmp_path):
-        with Store(tmp_path / "root") as store:
+        with local_store(tmp_path / "root") as store:
             store.images.create(config())
         database = tmp_path / "root" / "metadata.db"
         with closing(sqlite3.connect(database)) as connection, connection:
@@ -762,7 +772,7 @@ class TestRoots:
             orlop.open(root)
 
     def test_a_damaged_database_is_told(self, tmp_path):
-        with Store(tmp_path / "root"):
+        with local_store(tmp_path / "root"):
             pass
         (tmp_path / "root" / "metadata.db").write_bytes(b"nonsense " * 1000)
         with pytest.raises(errors.StoreDamaged, match="damaged"), orlop.open(tmp_path / "root") as images:

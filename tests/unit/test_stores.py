@@ -15,7 +15,7 @@ import pytest
 import orlop
 from orlop import errors, stores
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.store.rows.sqlite.database import SQLiteMetadata
 from orlop.streams.filesystems import FileSystem
 from tests.crash.test_processes import PROCESSES, go, join
@@ -62,7 +62,7 @@ class TestInfo:
 
     def test_it_sees_who_is_at_work_and_what_was_left(self, root):
         (root / "ingest" / "0123.0").touch()
-        with Store(root) as store:
+        with local_store(root) as store:
             store.leases.name()
             info = stores.info(root)
         assert (info.leases, info.ingests) == (1, 1)
@@ -175,7 +175,7 @@ def nfs(monkeypatch):
         def found(asked: str) -> FileSystem:
             return FileSystem("nfs4" if Path(asked).is_relative_to(path) else "ext4", "/")
 
-        monkeypatch.setattr("orlop.store.root.file_system_of", found)
+        monkeypatch.setattr("orlop.store.local.file_system_of", found)
         monkeypatch.setattr("orlop.store.place.info.file_system_of", found)
 
     return mount
@@ -269,7 +269,7 @@ class TestCopy:
         assert broken(tmp_path / "copy") == []
 
     def test_what_only_an_operation_needs_stays_behind(self, root, tmp_path):
-        with Store(root) as store:
+        with local_store(root) as store:
             out = io.BytesIO()
             with orlop.open(root) as images:
                 images.save(["example/tiny:1.0"], out)
@@ -506,26 +506,26 @@ class TestMove:
         stores.move(root, tmp_path / "moved")
 
     def test_an_operation_at_work_keeps_it(self, root, tmp_path):
-        with Store(root) as store:
+        with local_store(root) as store:
             store.leases.name()
             with pytest.raises(errors.StoreInUse, match="in use"):
                 stores.move(root, tmp_path / "moved")
         assert root.exists()
 
     def test_who_was_idle_meanwhile_cannot_write(self, root, tmp_path):
-        with Store(root) as store:
+        with local_store(root) as store:
             # Not open yet when it is moved, and another store is in its place afterwards.
             with store.metadata.read():
                 pass
             store.metadata.close()
-            idle = Store(root)
+            idle = local_store(root)
             stores.move(root, tmp_path / "moved")
         with pytest.raises(errors.OrlopError):
             idle.images.create(b'{"rootfs":{}}')
         assert broken(tmp_path / "moved") == []
 
     def test_a_store_in_place_of_another_is_not_taken_for_it(self, root, tmp_path):
-        store = Store(root)
+        store = local_store(root)
         with store.metadata.write():
             pass
         root.rename(tmp_path / "elsewhere")

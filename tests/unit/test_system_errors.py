@@ -14,7 +14,7 @@ import orlop
 from orlop import errors, stores
 from orlop.store.backends.fs import FSStoreBackend
 from orlop.store.images import ImageStore
-from orlop.store.root import UNFINISHED, Store
+from orlop.store.local import UNFINISHED, local_store
 from orlop.store.rows.sqlite.database import SQLiteMetadata
 from orlop.streams.directory import Directory
 from tests.invariants import broken
@@ -23,6 +23,8 @@ from tests.named import named
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import BinaryIO
+
+    from orlop.store.root import Store
 
     Fail = Callable[[str, int, str], list[str]]
 
@@ -132,9 +134,9 @@ class TestRowsThatAreOnlyRead:
 
     @pytest.fixture
     def writer(self, root) -> Iterator[Store]:
-        with Store(root) as store, store.metadata.write() as rows:
+        with local_store(root) as store, store.metadata.write() as rows:
             del rows
-        with Store(root) as store:
+        with local_store(root) as store:
             yield store
 
     @pytest.fixture
@@ -218,7 +220,7 @@ class TestImagesOfADaemon:
 
     @pytest.mark.parametrize("kind", ["content", "metadata"])
     def test_an_image_that_cannot_be_read_now_is_not_taken_for_none(self, backend, root, monkeypatch, kind):
-        with Store(root) as store:
+        with local_store(root) as store:
             images = ImageStore(backend, store.layers)
             parent, child = (images.create(b'{"rootfs":{"type":"layers"},"author":"%d"}' % number) for number in (1, 2))
             images.set_parent(child, parent)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orlop.archive.members import Members
     from orlop.intake.taking import L, Taking
     from orlop.store.blobs.ingest import Readable
-    from orlop.streams.files import NewFile
+    from orlop.store.blobs.store import Spool
     from orlop.streams.meter import Meter
 
 _PREFIX = 512
@@ -32,14 +32,14 @@ def open_members(
     source: BinaryIO | str | os.PathLike[str],
     taking: Taking[L],
     *,
-    scratch: Callable[[], NewFile] | None = None,
+    scratch: Callable[[], Spool] | None = None,
 ) -> Iterator[Members[L]]:
     """Open an archive, plain or compressed, in a file or a pipe, or unpacked in a directory, and return its members.
 
     Args:
         source: a path, or an open binary file or stream, which is read from where it stands and not closed.
         taking: makes a layer of a member's bytes, within limits, and tells of it.
-        scratch: makes a file for what may wait on the disk; without it nothing is written.
+        scratch: begins a spool for what may wait on the disk; without it nothing is written.
 
     Raises:
         NotFound, PermissionDenied, ReadFailed: the path cannot be read. InvalidArchive: what it holds is not an
@@ -71,7 +71,7 @@ def _members_of(
     name: str,
     taking: Taking[L],
     *,
-    scratch: Callable[[], NewFile] | None,
+    scratch: Callable[[], Spool] | None,
 ) -> Iterator[Members[L]]:
     meter = taking.meter
     if not _is_regular_file(source):
@@ -110,7 +110,7 @@ def _streamed(
     source: _Prefixed,
     taking: Taking[L],
     *,
-    scratch: Callable[[], NewFile] | None,
+    scratch: Callable[[], Spool] | None,
 ) -> Iterator[Members[L]]:
     compression = detect(source.prefix)
     _check_prefix(source.prefix, source.name)

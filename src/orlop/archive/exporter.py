@@ -54,7 +54,7 @@ class Exporter:
         choice = chosen(platform)
         with (
             storing(self._store, progress=progress) as taking,
-            opened(source, taking, scratch=self._store.blobs.new) as archive,
+            opened(source, taking, scratch=self._store.blobs.spool) as archive,
         ):
             return commit(self._store, archive, archive.offer(choice))
 

@@ -2,22 +2,19 @@
 
 An archive that comes through a pipe may name its layers at its end. Until then any member may be one, and to treat it
 as a layer takes much more than to read it: threads, files, a table of contents, syncs. So small members are kept as
-they came. Together they take a bounded amount of memory; what exceeds that is appended to one file of the store, where
-there is a store, without a sync. Without a store nothing may be written, and `Scratch.put` declines.
+they came. Together they take a bounded amount of memory; what exceeds that goes to a spool of the store, where there is
+a store. Without a store nothing may be written, and `Scratch.put` declines.
 """
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
-
-from orlop.streams.files import explaining, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orlop.streams.files import NewFile
+    from orlop.store.blobs.store import Spool
 
 SMALL: Final = 1 << 20
 """Members of fewer bytes wait; of larger ones, reading takes the most time, and to write them twice would be slower."""
@@ -32,14 +29,13 @@ class Scratch:
     """The bytes of members that nothing has named yet.
 
     Args:
-        new: makes the file for what is too much for memory; without it there is none.
+        new: begins the spool for what is too much for memory; without it there is none.
     """
 
-    def __init__(self, new: Callable[[], NewFile] | None) -> None:
+    def __init__(self, new: Callable[[], Spool] | None) -> None:
         self._new = new
-        self._file: NewFile | None = None
+        self._spool: Spool | None = None
         self._in_memory = 0
-        self._end = 0
 
     def put(self, data: bytes) -> Held | None:
         """Keep some bytes and return what gives them back, or nothing where there is no more room.
@@ -52,19 +48,11 @@ class Scratch:
             return partial(bytes, data)
         if self._new is None:
             return None
-        if self._file is None:
-            self._file = self._new()
-        with explaining("write", self._file.entry.path):
-            write_all(self._file.descriptor, data)
-        start, self._end = self._end, self._end + len(data)
-        return partial(self._read, self._file, start, len(data))
-
-    @staticmethod
-    def _read(file: NewFile, start: int, size: int) -> bytes:
-        with explaining("read", file.entry.path):
-            return os.pread(file.descriptor, size, start)
+        if self._spool is None:
+            self._spool = self._new()
+        return partial(self._spool.read, self._spool.append(data), len(data))
 
     def close(self) -> None:
         """Discard what is kept."""
-        if self._file is not None:
-            self._file.discard()
+        if self._spool is not None:
+            self._spool.close()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orlop.intake.words import Words
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
-    from orlop.streams.files import NewFile
+    from orlop.store.blobs.store import Spool
 
 _LAYER = "the layer"
 
@@ -77,7 +77,7 @@ class ArchiveSource(Generic[L]):
 
 @contextmanager
 def opened(
-    source: BinaryIO | str | os.PathLike[str], taking: Taking[L], *, scratch: Callable[[], NewFile] | None = None
+    source: BinaryIO | str | os.PathLike[str], taking: Taking[L], *, scratch: Callable[[], Spool] | None = None
 ) -> Iterator[ArchiveSource[L]]:
     """Open an archive as a source. Takes and raises what `orlop.archive.detect.open_members` does."""
     with open_members(source, taking, scratch=scratch) as members:

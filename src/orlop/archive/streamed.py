@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from orlop.intake.taking import Taking
     from orlop.store.blobs.ingest import Readable
-    from orlop.streams.files import NewFile
+    from orlop.store.blobs.store import Spool
     from orlop.streams.tar import TarEntry
 
 _BLOCK = 512
@@ -30,7 +30,7 @@ class StreamedMembers(Members[L]):
     """The members of a tar that comes once: documents and small members wait, all else is taken as a possible layer.
 
     Where the archive can be had again (``again``), members can be read later, each by going through it once more.
-    ``scratch`` makes a file for small members, where there is a store for it.
+    ``scratch`` begins a spool for small members, where there is a store for it.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class StreamedMembers(Members[L]):
         taking: Taking[L],
         *,
         again: Callable[[], AbstractContextManager[Readable]] | None = None,
-        scratch: Callable[[], NewFile] | None = None,
+        scratch: Callable[[], Spool] | None = None,
     ) -> None:
         super().__init__(taking)
         self._again = again

@@ -13,7 +13,7 @@ Invariants:
 - Credentials go to the realm only where it is of the registry's site, or where the user named it. Elsewhere tokens are
   asked for anonymously, and an error that follows says why.
 - A token that worked once and is refused has expired, and is renewed. One that never worked is not renewed for the same
-  scopes: that would be no end.
+  scopes: that would never end.
 - Credentials are looked for when they are first needed, since a helper that keeps them may be slow.
 """
 

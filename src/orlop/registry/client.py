@@ -365,7 +365,7 @@ class RegistryClient:
 
 
 def _member(raw: bytes, name: str) -> object:
-    """Return a member of an answer, or what is no list where it is not an object."""
+    """Return a member of an answer, or None where the answer is not an object."""
     try:
         document = gojson.loads(raw)
     except InvalidJSON:

@@ -6,9 +6,9 @@ import errno
 import os
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from orlop.errors import DatabaseDamaged, IntegrityError, InvalidInput, NotFound, ReadFailed, StoreDamaged
+from orlop.errors import IntegrityError, InvalidInput, NotFound, ReadFailed, StoreDamaged
 from orlop.model.limits import DEFAULT_LIMITS
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.store.upkeep.fsck import look
 from orlop.store.upkeep.problem import DAMAGE, NOTE, FsckReport, Problem
 from orlop.store.upkeep.quarantine import Quarantine
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
+    from orlop.store.root import Store
     from orlop.store.upkeep.fsck import Findings
     from orlop.store.upkeep.problem import Repair
     from orlop.store.upkeep.repair import Repairer
@@ -51,7 +52,7 @@ def fsck(
                 if not os.access(source, os.R_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     try:
-        store = Store(
+        store = local_store(
             root,
             create=False,
             allow_network=allow_network,
@@ -93,21 +94,17 @@ class _Fsck:
         problems = (*last.problems, *notes)
         if empty_quarantine and last.can_be_trusted:
             # What this repair has set aside stays: nobody has seen it yet.
-            Quarantine(self._store.directory, self._store.modes).remove(before)
+            Quarantine(self._store.files).remove(before)
             paths = {os.path.join(self._store.root, "quarantine", name) for name in before}
             problems = tuple(one for one in problems if one.kind != "quarantined" or one.subject not in paths)
         return FsckReport(self._store.root, self._quick, first.problems, tuple(repairs), problems)
 
     def _repair_database(self, repairs: list[Repair], notes: list[Problem]) -> None:
-        from orlop.store.rows.sqlite.damage.rebuild import DatabaseRepair  # noqa: PLC0415 - most databases are whole
+        from orlop.store.upkeep.repair_database import repair_database  # noqa: PLC0415 - most databases are whole
 
-        repair = DatabaseRepair(self._store, Quarantine(self._store.directory, self._store.modes))
-        try:
-            repair.run()
-        except DatabaseDamaged as error:
-            notes.append(Problem(NOTE, "lost", "metadata.db", str(error)))
-        repairs += repair.repairs
-        notes += repair.losses
+        done, lost = repair_database(self._store)
+        repairs += done
+        notes += lost
 
     def _repair_all(
         self, findings: Findings, sources: Sequence[Source], repairs: list[Repair], notes: list[Problem]
@@ -130,7 +127,7 @@ class _Fsck:
         return look(self._store, quick=self._quick, progress=self._progress)
 
     def _quarantined(self) -> list[str]:
-        return Quarantine(self._store.directory, self._store.modes).names()
+        return Quarantine(self._store.files).names()
 
     def _repair(self, found: Findings, sources: Iterable[Source]) -> tuple[list[Repair], list[Problem]]:
         from orlop.store.upkeep.repair import Repairer  # noqa: PLC0415 - most looks repair nothing
@@ -154,7 +151,7 @@ class _Fsck:
         try:
             with (
                 storing(self._store, progress=self._progress) as taking,
-                opened(source, taking, scratch=self._store.blobs.new) as archive,
+                opened(source, taking, scratch=self._store.blobs.spool) as archive,
             ):
                 taken = salvage(self._store, archive, wanted)
         except _FAULTS as error:

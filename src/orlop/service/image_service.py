@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.names import name_text, name_texts
-from orlop.store.root import Store
+from orlop.store.local import local_store
 from orlop.streams.given import path_text
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from orlop.store.images import ImageStore
     from orlop.store.layers import LayerStore
     from orlop.store.references import ReferenceStore
+    from orlop.store.root import Store
     from orlop.store.upkeep.gc import GcReport
 
 
@@ -471,7 +472,7 @@ def open_service(
     proxies: Proxies | None = None,
 ) -> ImageService:
     """Open the store at a directory, or make one there, see `orlop.open`."""
-    store = Store(
+    store = local_store(
         path_text(root, "the root of a store"),
         create=create,
         allow_network=allow_network,

@@ -33,6 +33,6 @@ def load(
     store.blobs.sweep_ingests()
     with (
         storing(store, limits=limits, progress=progress) as taking,
-        opened(source, taking, scratch=store.blobs.new) as archive,
+        opened(source, taking, scratch=store.blobs.spool) as archive,
     ):
         return commit(store, archive, archive.offer(choice))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, TargetExists
+from orlop.store.local import local_store
 from orlop.store.place.copy import CopyReport
 from orlop.store.place.info import StoreInfo, store_info
-from orlop.store.root import Store
 from orlop.store.upkeep.problem import CheckReport, FsckReport, Problem, Repair
 from orlop.streams.given import path_text
 
@@ -78,7 +78,9 @@ def init(
         cannot be made.
     """
     number = None if group is None else group_number(group)
-    with Store(path_text(root, _ROOT), group=number, allow_network=allow_network, allow_foreign=allow_foreign) as store:
+    with local_store(
+        path_text(root, _ROOT), group=number, allow_network=allow_network, allow_foreign=allow_foreign
+    ) as store:
         found = store_info(store)
     if found.group != number:
         whose = "for its owner alone" if found.group is None else f"shared by the group {found.group}"
@@ -93,7 +95,7 @@ def info(root: Root) -> StoreInfo:
     Raises:
         StoreNotFound: there is none. StoreTooNew, StoreDamaged, StorageError: it cannot be read.
     """
-    with Store(path_text(root, _ROOT), create=False) as store:
+    with local_store(path_text(root, _ROOT), create=False) as store:
         return store_info(store)
 
 
@@ -195,7 +197,7 @@ def copy(
     """
     from orlop.store.place.copy import copy_store  # noqa: PLC0415 - one verb needs one verb's code
 
-    with Store(path_text(root, _ROOT), create=False, allow_foreign=allow_foreign) as store:
+    with local_store(path_text(root, _ROOT), create=False, allow_foreign=allow_foreign) as store:
         return copy_store(store, path_text(target, _TARGET), link=link, allow_network=allow_network, progress=progress)
 
 
@@ -216,7 +218,7 @@ def backup(
     """
     from orlop.store.place.copy import back_up_store  # noqa: PLC0415 - one verb needs one verb's code
 
-    with Store(path_text(root, _ROOT), create=False, allow_foreign=allow_foreign) as store:
+    with local_store(path_text(root, _ROOT), create=False, allow_foreign=allow_foreign) as store:
         return back_up_store(
             store,
             path_text(target, _TARGET),
@@ -254,7 +256,9 @@ def move(
     """
     from orlop.store.place.copy import move_store  # noqa: PLC0415 - one verb needs one verb's code
 
-    with Store(path_text(root, _ROOT), create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
+    with local_store(
+        path_text(root, _ROOT), create=False, allow_network=allow_network, allow_foreign=allow_foreign
+    ) as store:
         return move_store(store, path_text(target, _TARGET), allow_network=allow_network, progress=progress)
 
 
@@ -268,7 +272,9 @@ def migrate(root: Root, *, allow_network: bool = False, allow_foreign: bool = Fa
         StoreNotFound: there is none. StoreTooNew: a newer orlop made it. ReadOnlyStore, StorageError: it cannot be
         written.
     """
-    with Store(path_text(root, _ROOT), create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
+    with local_store(
+        path_text(root, _ROOT), create=False, allow_network=allow_network, allow_foreign=allow_foreign
+    ) as store:
         old, kept = store.metadata.update()
         return MigrateReport(old, int(store.metadata.facts()["schema"]), kept)
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.limits import Limits
-    from orlop.store.blobs.files import FileBlobStore
     from orlop.store.blobs.ingest import Readable
+    from orlop.store.blobs.store import BlobStore
     from orlop.store.leases import Hold, Leases
     from orlop.store.rows.metadata import BlobRow, DiffRow, Metadata, Rows, WritableRows
     from orlop.streams.compression import Compression
@@ -158,7 +158,7 @@ class LayerStore:
     """The layers of a store. Safe to share between threads and processes."""
 
     def __init__(
-        self, metadata: Metadata, blobs: FileBlobStore, leases: Leases, *, limits: Limits = DEFAULT_LIMITS
+        self, metadata: Metadata, blobs: BlobStore, leases: Leases, *, limits: Limits = DEFAULT_LIMITS
     ) -> None:
         self._limits = limits
         self.metadata = metadata
@@ -283,7 +283,7 @@ class LayerStore:
             diff_ids = [row.diff_id for row in _chain_above(rows, chain, lower)]
         if len(diff_ids) == 1:
             return self.tar_chunks(diff_ids[0])
-        return merged_chunks(diff_ids, self.tar_chunks, self._blobs.toc_file, keep_whiteouts=lower is not None)
+        return merged_chunks(diff_ids, self.tar_chunks, self._blobs.open_toc, keep_whiteouts=lower is not None)
 
     def tar_chunks(self, diff_id: DiffID) -> Iterator[bytes]:
         """Yield exactly the bytes of a layer's uncompressed tar, from whichever form is stored.

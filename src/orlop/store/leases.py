@@ -1,7 +1,7 @@
 """Leases: what keeps content from the garbage collector while somebody works with it.
 
-A lease is a file ``leases/<name>`` that its owner holds locked, and rows that say what it protects. When the owner
-ends, however it ends, the lock is free and the rows count for nothing.
+A lease is a name that its owner has claimed (see `owners`), and rows that say what it protects. When the owner ends,
+however it ends, the claim is gone and the rows count for nothing.
 
 Releasing content deletes only rows of leases, even if no other row needs the content: readers hold leases, too. What
 nothing but a lease has kept until then, since its image went meanwhile, is noted under a name that no owner has,
@@ -16,26 +16,19 @@ import weakref
 from collections import Counter
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
-from orlop.model.digest import Digest
-from orlop.streams.directory import ForeignFile
-from orlop.streams.files import PRIVATE, FileLock, explaining, remove_leftover
+from orlop.store.rows.metadata import EVERYTHING, LEFT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import TracebackType
 
+    from orlop.model.digest import Digest
+    from orlop.store.owners import Claim, Owners
     from orlop.store.rows.metadata import Metadata, WritableRows
-    from orlop.streams.directory import Directory
-    from orlop.streams.files import Modes
 
-_NAME: Final = "leases"
-EVERYTHING: Final = Digest.unchecked("*")
-"""Who holds it protects all content: for a copy of the whole store."""
-
-LEFT: Final = "left"
-"""The name under which stands what was let go of and only a removal takes."""
+__all__ = ["EVERYTHING", "LEFT", "Hold", "Leases"]
 
 
 class Leases:
@@ -44,35 +37,24 @@ class Leases:
     Safe to share between threads. A forked child starts with a lease of its own and protects nothing it inherited.
     """
 
-    def __init__(self, root: Directory, metadata: Metadata, *, modes: Modes = PRIVATE) -> None:
-        self._root = root
-        self._path = os.path.join(root.path, _NAME)
+    def __init__(self, metadata: Metadata, owners: Owners) -> None:
         self._metadata = metadata
-        self._mode = modes.file
+        self._owners = owners
         self._guard = threading.Lock()
-        self._lock: FileLock | None = None
+        self._claim: Claim | None = None
         self._name = ""
         self._held: Counter[Digest] = Counter()
         self._generation = 0
         _open_leases.add(self)
 
     def name(self) -> str:
-        """Return the lease's name: hex digits, good as the first part of a file name. Making it takes its lock."""
+        """Return the lease's name: hex digits, good as the first part of a file name. Making it claims it."""
         self._metadata.require_open()
         with self._guard:
-            if self._lock is None:
-                with explaining("write", self._path):
-                    self._lock = self._new_lock()
-                self._name = self._lock.entry.name
+            if self._claim is None:
+                self._claim = self._owners.claim()
+                self._name = self._claim.name
             return self._name
-
-    def _new_lock(self) -> FileLock:
-        while True:
-            lock = FileLock(self._root.place(f"{_NAME}/{os.urandom(8).hex()}"), mode=self._mode)
-            lock.acquire()
-            if lock.is_current():
-                return lock
-            lock.release()
 
     def hold(self, digests: Iterable[Digest]) -> Hold:
         """Protect content until the hold is released. Take it before relying on the content, then look again.
@@ -112,35 +94,11 @@ class Leases:
 
     def alive(self, *, sweep: bool = True) -> set[str]:
         """Return the names of all leases whose owners live, and sweep up, if wanted, what dead ones left."""
-        names: set[str] = set()
-        with explaining("read", self._path):
-            for name in (self._root / _NAME).names():
-                lock = FileLock(self._root.place(f"{_NAME}/{name}"), mode=self._mode, create=False)
-                if not self._is_free(lock, sweep=sweep):
-                    names.add(name)
-        return names
+        return self._owners.alive(sweep=sweep)
 
     def others(self) -> set[str]:
         """Return the names of all leases of other owners that live."""
         return self.alive() - {self._name}
-
-    @staticmethod
-    def _is_free(lock: FileLock, *, sweep: bool) -> bool:
-        """Return whether nobody holds a lease, and remove such a one, if wanted."""
-        try:
-            free = lock.try_acquire()
-        except (FileNotFoundError, ForeignFile):  # its owner has just ended it, or it is nobody's
-            return True
-        except PermissionError:  # another user is just making it
-            return False
-        if free:
-            try:
-                if sweep:
-                    with suppress(FileNotFoundError):
-                        lock.entry.unlink()
-            finally:
-                lock.release()
-        return free
 
     def drop_dead(self, rows: WritableRows) -> list[Digest]:
         """End the leases of processes that have ended, inside a write, and return what they protected.
@@ -161,16 +119,15 @@ class Leases:
     def close(self) -> None:
         """End the lease. Where its rows cannot be deleted it is dead all the same, and others sweep them up."""
         with self._guard:
-            lock, self._lock = self._lock, None
-        if lock is None:
+            claim, self._claim = self._claim, None
+        if claim is None:
             return
         try:
             self._delete_rows()
         finally:
             self._held = Counter()
             self._generation += 1
-            remove_leftover(lock.entry)
-            lock.release()
+            claim.end()
 
     def _delete_rows(self) -> None:
         held = [digest for digest, count in self._held.items() if count > 0]
@@ -180,9 +137,9 @@ class Leases:
 
     def abandon(self) -> None:
         """Release, in a forked child, what belongs to its parent."""
-        if self._lock is not None:
-            self._lock.abandon()
-        self._lock = None
+        if self._claim is not None:
+            self._claim.abandon()
+        self._claim = None
         self._name = ""
         self._generation += 1
         self._guard = threading.Lock()

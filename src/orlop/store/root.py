@@ -1,200 +1,105 @@
-"""A store as a place: its directory, and the parts that are composed over it."""
+"""A store: rows, blobs and leases, and the parts that are composed over them."""
 
 from __future__ import annotations
 
-import os
 import time
-from contextlib import nullcontext, suppress
-from functools import partial
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StoreDamaged, StoreNotFound, UnsafeFileSystem
+from orlop.errors import NoSpace, NotSupported
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.store.backends.sqlite import SQLiteStoreBackend
-from orlop.store.blobs.files import FileBlobStore
 from orlop.store.events import EventLog
 from orlop.store.images import ImageStore
 from orlop.store.layers import LayerStore
-from orlop.store.leases import Leases
 from orlop.store.references import ReferenceStore
-from orlop.store.rows.sqlite.database import SQLiteMetadata
-from orlop.store.rows.sqlite.reserve import Reserve
-from orlop.store.trust import DATABASE, DIRECTORIES, distrust, second_name, survey
-from orlop.streams.directory import Directory, ForeignFile
-from orlop.streams.files import PRIVATE, SHARED, explaining, make_directories
-from orlop.streams.filesystems import file_system_of
+from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from types import TracebackType
 
-    from orlop.errors import StorageError
     from orlop.model.limits import Limits
-    from orlop.streams.directory import Entry
+    from orlop.store.blobs.store import BlobStore
+    from orlop.store.files import LocalFiles
+    from orlop.store.leases import Leases
+    from orlop.store.rows.metadata import Metadata
 
 T = TypeVar("T")
 
-UNFINISHED = "rows.db"
-"""What the database is called in a store that is not yet whole, or no longer."""
-
 
 class Store:
-    """Everything that is kept under one root.
+    """Everything that is kept: the rows of one `Metadata`, the bytes of one `BlobStore`, and who needs them.
 
-    Opening costs the same for every size: nothing is read or checked. A root that is not there is made; one that cannot
-    be written, or lies where locks may not hold, is opened for reading. Safe to share between threads, and usable after
-    a fork.
+    `orlop.store.local.local_store` composes one over a directory. Safe to share between threads.
     """
 
     def __init__(
         self,
-        root: str | os.PathLike[str],
+        metadata: Metadata,
+        blobs: BlobStore,
         *,
-        create: bool = True,
-        group: int | None = None,
-        allow_network: bool = False,
-        allow_foreign: bool = False,
-        mending: bool = False,
+        leases: Leases | None = None,
+        files: LocalFiles | None = None,
+        root: str = "memory",
         limits: Limits = DEFAULT_LIMITS,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Open a store, or make one.
+        """Compose a store. Nothing is read; `recover` finishes what a crash has interrupted.
 
         Args:
-            root: its directory.
-            create: make a store where there is none.
-            group: the number of a group whose members may do everything in a store that is made here. Without one it is
-                for its owner alone. One that is there stays as it is.
-            allow_network: write on network and FUSE file systems too: safe if one machine at a time uses it.
-            allow_foreign: write also where another user owns the store, or everybody may write in it.
-            mending: open also a store that has something else in the place of a directory, or a damaged database, as
-                fsck does.
+            metadata: the rows; they are this store's to end.
+            blobs: the bytes that the rows name.
+            leases: what keeps content that somebody works with; by default that of users in this process alone.
+            files: what local files can do besides, if blobs and rows are such.
+            root: where it is, for people: the directory of a store that has one.
             limits: what an archive or a layer may ask for that comes in.
             now: the clock, in nanoseconds since 1970.
-
-        Raises:
-            StoreNotFound: there is no store, and none was to be made.
-            UnsafeFileSystem: none is made on a network or FUSE file system.
-            PermissionDenied, ReadOnlyStore, NoSpace, StorageError: it can be neither opened nor made.
         """
-        self.root = os.path.abspath(os.fspath(root))
-        self.directory = Directory(self.root)
+        self.root = root
         self.now = now
         self.limits = limits
-        self.modes = PRIVATE
-        self._refusal: Callable[[], StorageError] | None = None
-        with explaining("open", self.root):
-            self._prepare(
-                create=create, group=group, allow_network=allow_network, allow_foreign=allow_foreign, mending=mending
-            )
-        self.metadata = SQLiteMetadata(self.directory, refusal=self._refusal, modes=self.modes, wary=not mending)
-        self.leases = Leases(self.directory, self.metadata, modes=self.modes)
-        self.blobs = FileBlobStore(self.directory, self.leases, modes=self.modes)
-        self.layers = LayerStore(self.metadata, self.blobs, self.leases, limits=limits)
-        self.images = ImageStore(SQLiteStoreBackend(self.metadata), self.layers, now=now)
-        self.references = ReferenceStore(self.metadata, now)
-        self.events = EventLog(self.metadata, now)
-        self._reserve = Reserve(self.directory, self.modes)
-        if not self.read_only:
-            # What looks for damage finds it later.
-            with explaining("open", self.root), suppress(ForeignFile, StoreDamaged) if mending else nullcontext():
-                self._recover()
-            self._reserve.keep()
-        if group is not None:
-            with self.metadata.read():
-                pass  # the database is made for the group before anybody else makes it for himself
+        self.metadata = metadata
+        self.blobs = blobs
+        self.leases = leases or _leases_of_this_process(metadata)
+        self._files = files
+        self.layers = LayerStore(metadata, blobs, self.leases, limits=limits)
+        self.images = ImageStore(SQLiteStoreBackend(metadata), self.layers, now=now)
+        self.references = ReferenceStore(metadata, now)
+        self.events = EventLog(metadata, now)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether all of it lies in a directory of this machine, so that `files` can be asked for."""
+        return self._files is not None
+
+    @property
+    def files(self) -> LocalFiles:
+        """What only local files can do. Raises `NotSupported` where the store has none."""
+        if self._files is None:
+            msg = f"the store {self.root!r} has no files on this machine, which this needs; use one in a directory"
+            raise NotSupported(msg)
+        return self._files
 
     @property
     def read_only(self) -> bool:
         """Whether nothing can be changed."""
-        return self._refusal is not None
+        return self.metadata.refusal() is not None
 
     def why_read_only(self) -> str:
         """Return why nothing can be changed; nothing where it can."""
-        return "" if self._refusal is None else str(self._refusal())
+        refusal = self.metadata.refusal()
+        return "" if refusal is None else str(refusal)
 
     def require_writable(self) -> None:
         """Raise `ReadOnlyStore` or `UnsafeFileSystem` where nothing can be changed, `StoreClosed` after `close`."""
         self.metadata.require_open()
-        if self._refusal is not None:
-            raise self._refusal()
+        refusal = self.metadata.refusal()
+        if refusal is not None:
+            raise refusal
 
-    def _prepare(
-        self, *, create: bool, group: int | None, allow_network: bool, allow_foreign: bool, mending: bool
-    ) -> None:
-        if os.path.lexists(self.root) and not os.path.isdir(self.root):
-            msg = f"{self.root} is not a directory; give another root"
-            raise StoreDamaged(msg)
-        is_there = os.path.isdir(self.root)
-        if is_there and not os.access(self.root, os.R_OK | os.X_OK):
-            msg = f"cannot open the store at {self.root}: permission denied; check who owns it or give another root"
-            raise PermissionDenied(msg)
-        found = survey(self.directory, directories=not mending) if is_there else {}
-        state = found.get(DATABASE)
-        refusal = None if allow_network else unsafe_at(self.root)
-        if state is not None and state.st_size > 0:
-            # What the database allows its group, everything does.
-            self.modes = SHARED if state.st_mode & 0o020 else PRIVATE
-            self._refusal = self._refusal_of(found, allow_foreign=allow_foreign, mending=mending) or refusal
-        elif is_there and self._has_lost_its_database():
-            # With a new one, everything would be garbage.
-            what = "missing" if state is None else "empty"
-            msg = f"{self._path(DATABASE)} is {what}, but its blobs are there"
-            raise StoreDamaged(f"{msg}; restore it from a backup, or give another root")
-        elif not create:
-            msg = f"there is no store at {self.root}; check the root that was given"
-            raise StoreNotFound(msg)
-        elif refusal is not None:
-            raise refusal()
-        elif is_there and not allow_foreign and (why := distrust(self.directory, found, shared=group is not None)):
-            raise ReadOnlyStore(why)
-        else:
-            with explaining("make a store at", self.root):
-                self._make(group)
-
-    def _refusal_of(
-        self, found: Mapping[str, os.stat_result], *, allow_foreign: bool, mending: bool
-    ) -> Callable[[], StorageError] | None:
-        """Return what makes the error of writing to a store that is there, if it is not to be written."""
-        why = second_name(self.directory, found)
-        if why is None and not allow_foreign:
-            why = distrust(self.directory, found, shared=self.modes is SHARED, mending=mending)
-        if not (os.access(self.root, os.W_OK) and os.access(self._path(DATABASE), os.W_OK)):
-            why = f"cannot change the store at {self.root}: it is read-only; use a root that can be written"
-        return None if why is None else partial(ReadOnlyStore, why)
-
-    def _path(self, name: str) -> str:
-        return os.path.join(self.root, name)
-
-    def _has_lost_its_database(self) -> bool:
-        """Return whether there is content, and nothing that says what it is. A store in the making is none yet."""
-        if self.directory.at(UNFINISHED).state() is not None:
-            return False
-        with explaining("open", self.root):
-            # Blobs come after the rows, also where somebody is just making the store.
-            return _has_files(self.directory) and not _has_content(self.directory.at(DATABASE))
-
-    def _make(self, group: int | None) -> None:
-        make_directories(self.root)
-        names = self.directory.names()
-        if names and ("ingest" not in names or UNFINISHED in names):
-            self._refuse_foreign()
-        if group is not None:
-            self.modes = SHARED
-            _share(self.directory, group)
-        for name in DIRECTORIES:
-            made = self.directory.make_room(name, self.modes.directory)
-            if group is not None:
-                # What an interrupted attempt left may be another's.
-                _share(made, group)
-
-    def _refuse_foreign(self) -> None:
-        if set(self.directory.names()) <= {"lost+found", "write.lock", "blobs", "toc", DATABASE}:
-            return
-        msg = f"{self.root} is not empty and holds no store; give an empty or a new directory"
-        raise StoreDamaged(msg)
-
-    def _recover(self) -> None:
+    def recover(self) -> None:
+        """Put back what a process that died was about to remove and has not. Idempotent; nothing is removed."""
         if self.blobs.needs_recovery():
             with self.metadata.read():
                 pass  # whoever makes or updates the database needs the lock for it
@@ -209,12 +114,12 @@ class Store:
         """
         if self.metadata.in_block() or self.read_only:
             return action()
-        self._reserve.keep()
+        self.metadata.keep_reserve()
         try:
             return action()
         except NoSpace:
             with explaining("write", self.root):
-                if not self._reserve.give_up():
+                if not self.metadata.give_up_reserve():
                     raise
         return action()
 
@@ -226,11 +131,11 @@ class Store:
         finally:
             self.metadata.end()
             # A file on its way in opens it again, if that is left.
-            self.directory.close()
+            self.blobs.close()
         if not self.read_only:
             # What was given up comes back, now that SQLite needs nothing beside its database any more.
-            self._reserve.keep()
-            self.directory.close()
+            self.metadata.keep_reserve()
+            self.blobs.close()
 
     def __enter__(self) -> Self:
         return self
@@ -245,29 +150,8 @@ class Store:
                 self.close()
 
 
-def unsafe_at(path: str) -> Callable[[], StorageError] | None:
-    """Return what makes the error of writing at a path, where that is on a network or FUSE file system."""
-    found = file_system_of(path)
-    if found is None or not found.is_network:
-        return None
-    msg = (
-        f"cannot write in {path}: it lies on {found.type}, where several machines would damage the database;"
-        " take a local root, or allow it (--allow-network-fs, allow_network=True) if only one machine uses it"
-    )
-    return partial(UnsafeFileSystem, msg)
+def _leases_of_this_process(metadata: Metadata) -> Leases:
+    from orlop.store.leases import Leases  # noqa: PLC0415 - a store in a directory brings its own
+    from orlop.store.owners import MemoryOwners  # noqa: PLC0415 - as above
 
-
-def _share(directory: Directory, group: int) -> None:
-    os.fchown(directory.descriptor, -1, group)
-    os.fchmod(directory.descriptor, SHARED.directory)
-
-
-def _has_files(root: Directory) -> bool:
-    with suppress(FileNotFoundError, ForeignFile):
-        return not root.room("blobs/sha256").is_empty()
-    return False
-
-
-def _has_content(file: Entry) -> bool:
-    state = file.state()
-    return state is not None and state.st_size > 0
+    return Leases(metadata, MemoryOwners())

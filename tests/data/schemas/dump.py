@@ -11,7 +11,7 @@ from pathlib import Path
 import orlop
 from orlop.model.digest import Digest
 from orlop.store.metadata import ManifestRow
-from orlop.store.root import Store
+from orlop.store.local import local_store
 
 HERE = Path(__file__).parent
 
@@ -21,7 +21,7 @@ def fill(root: Path) -> None:
     data = HERE.parent
     with orlop.open(root) as images:
         images.load(data / "dockerd-20.10-overlay2" / "multi.tar")
-    with Store(root, now=lambda: 1_700_000_000_000_000_000) as store:
+    with local_store(root, now=lambda: 1_700_000_000_000_000_000) as store:
         image = next(iter(store.images.ids()))
         with store.metadata.write() as rows:
             raw = b'{"schemaVersion":2}'

@@ -128,13 +128,13 @@ def df(store: Store) -> DiskUsage:
     """See `orlop.service.ImageService.df`."""
     # Who lives before or after the look is at work: nothing that just comes, or is given back, seems left over.
     living = _living(store)
-    files = list(files_below(store.directory))
+    files = list(files_below(store.files.directory))
     with store.metadata.read() as rows:
         found = take_snapshot(rows)
     living |= found.leases.keys() - {LEFT} if store.read_only else _living(store)
     needs = needs_of(found, [digest for name in found.leases.keys() & living for digest in found.leases[name]])
     look = _Look(store, found, needs, living)
-    look.count([*files, *files_at(store.directory)])
+    look.count([*files, *files_at(store.files.directory)])
     return DiskUsage(
         root=store.root,
         images=tuple(_images(found, needs, look.freed)),
@@ -284,7 +284,7 @@ class _Look:
             else:
                 stays = rows.diff(_diff_id(file)) is not None
             # What went meanwhile is not counted.
-            if self._store.blobs.is_there(file.folder, file.name):
+            if self._store.files.blobs.is_there(file.folder, file.name):
                 need = Need.ACTIVE if stays or self._everything else Need.NOTHING
                 yield file, _Recorded(need, compression=compression)
 

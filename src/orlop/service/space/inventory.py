@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from orlop.model.digest import Digest, ImageID
     from orlop.model.reference import Reference
-    from orlop.store.blobs.files import FileSize
+    from orlop.store.blobs.store import StoredSize
     from orlop.store.root import Store
     from orlop.store.rows.metadata import ChainRow, ImageRow, Rows
 
@@ -60,8 +60,8 @@ class Inventory:
     images: Mapping[ImageID, KnownImage]
     chains: Mapping[ChainID, ChainRow]
     blobs: Mapping[DiffID, Sequence[Digest]]
-    sizes: Mapping[Digest, FileSize]
-    toc_sizes: Mapping[DiffID, FileSize]
+    sizes: Mapping[Digest, StoredSize]
+    toc_sizes: Mapping[DiffID, StoredSize]
     leases: Counter[str]
     dead: Sequence[Sequence[Digest]]
 
@@ -70,7 +70,7 @@ class Inventory:
         """The bytes of all blobs and tables of contents."""
         return sum(one.size for sizes in (self.sizes, self.toc_sizes) for one in sizes.values())
 
-    def files_of(self, diff_id: DiffID) -> Iterator[FileSize]:
+    def files_of(self, diff_id: DiffID) -> Iterator[StoredSize]:
         """Yield the sizes of the files that hold a layer's content, and its table of contents."""
         if diff_id in self.blobs:
             yield self.toc_sizes[diff_id]

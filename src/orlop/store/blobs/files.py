@@ -1,4 +1,8 @@
-"""Layer bytes: written under a temporary name, published under their digest, read back verified."""
+"""Blobs in local files: written under a temporary name, published under their digest, read back verified.
+
+`FileBlobStore` is the seam of `blobs.store` over a directory. What follows its first half is for those who ask for what
+only local files can do (`orlop.store.files`): where a blob lies, new files that share bytes with others, what is aside.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,16 @@ import io
 import itertools
 import os
 import stat
-from abc import ABC, abstractmethod
 from collections import deque
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, final
+from operator import attrgetter
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from orlop.errors import ContentNotFound, InvalidDigest, SizeMismatch
-from orlop.model.tuples import NamedTuple
+from orlop.store.blobs.store import BlobStore, Ingest, Leftover, Spool, StoredSize
 from orlop.streams.directory import ForeignFile
-from orlop.streams.files import PRIVATE, NewFile, explained, explaining
+from orlop.streams.files import PRIVATE, NewFile, explained, explaining, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,56 +31,11 @@ if TYPE_CHECKING:
     from orlop.store.rows.metadata import BlobRow, Rows, WritableRows
     from orlop.streams.directory import Directory, Entry
     from orlop.streams.files import Modes
-    from orlop.streams.verify import VerifyingReader
 
 
-_RESTING = 32
+_SUFFIX: Final = {"blobs": "", "toc": ".zst"}
+_RESTING: Final = 32
 """How many files may be on their way to the disk at once."""
-
-
-class FileSize(NamedTuple):
-    """The bytes of a file, and those that its removal gives back: none where it has another name, as in some copies."""
-
-    size: int
-    freed: int
-
-
-class BlobStore(ABC):
-    """Immutable bytes by digest. Publishing and removing belong to a write of the rows and share its fate."""
-
-    @final
-    @contextmanager
-    def open(self, blob: BlobRow) -> Iterator[VerifyingReader]:
-        """Return, for a block, a reader that fails before its last byte where the bytes are not what their digest says.
-
-        Raises:
-            ContentNotFound: the bytes are not there.
-            SizeMismatch: there are more or fewer than there should be.
-        """
-        from orlop.streams.verify import VerifyingReader  # noqa: PLC0415 - listing images reads no blob
-
-        with self.open_unverified(blob) as file:
-            yield VerifyingReader(file, digest=blob.digest, size=blob.size)
-
-    @abstractmethod
-    def open_unverified(self, blob: BlobRow) -> BinaryIO:
-        """Return the raw bytes to a caller that verifies a digest of what it makes of them."""
-
-    @abstractmethod
-    def has(self, blob: BlobRow) -> bool:
-        """Return whether the bytes are there, by their size."""
-
-    @abstractmethod
-    def new(self) -> NewFile:
-        """Return a file to write content to, before its digest is known."""
-
-    @abstractmethod
-    def publish(self, rows: WritableRows, file: NewFile, digest: Digest) -> None:
-        """Make synced bytes visible under their digest; if the write of the rows is undone, they go again."""
-
-    @abstractmethod
-    def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
-        """Remove bytes once the write of the rows is durable, and keep them if it is undone."""
 
 
 def blob_name(digest: Digest) -> str:
@@ -106,18 +65,6 @@ class FileBlobStore(BlobStore):
         self._numbers = itertools.count()
         self._resting: deque[NewFile] = deque()
 
-    def file(self, digest: Digest) -> Entry:
-        """Return where a blob lies or would lie. Raises `InvalidDigest`."""
-        return self._root.place(blob_name(digest))
-
-    def toc_file(self, diff_id: DiffID) -> Entry:
-        """Return where a layer's table of contents lies or would lie. Raises `InvalidDigest`."""
-        return self._root.place(toc_name(diff_id))
-
-    def path(self, digest: Digest) -> str:
-        """Return the path of `file`, for messages."""
-        return self.file(digest).path
-
     def open_unverified(self, blob: BlobRow) -> BinaryIO:
         """Return the raw bytes, see `BlobStore.open_unverified`."""
         file = self.file(blob.digest)
@@ -139,6 +86,30 @@ class FileBlobStore(BlobStore):
         msg = f"the blob {path} has {size} bytes instead of {blob.size}; load its image again"
         raise SizeMismatch(msg)
 
+    def _read_range(self, blob: BlobRow, start: int, size: int) -> bytes:
+        with self.open_unverified(blob) as file, explaining("read", self.path(blob.digest)):
+            return os.pread(file.fileno(), size, start)
+
+    def begin(self) -> Ingest:
+        """Begin to write content to a file in ``ingest/``."""
+        return _FileIngest(self)
+
+    def spool(self) -> Spool:
+        """Begin to keep bytes in a file in ``ingest/``."""
+        return _FileSpool(self.new())
+
+    def sweep_ingests(self) -> None:
+        """Remove unfinished files whose owner has ended."""
+        # The files are listed before the owners: an owner that begins now is not taken for a dead one.
+        with explaining("write", os.path.join(self._root.path, "ingest")):
+            names = (self._root / "ingest").names()
+            alive = self._leases.alive() if names else set()
+            for name in names:
+                if name.partition(".")[0] not in alive:
+                    _unlink(self._root.place(f"ingest/{name}"))
+
+    # Keeping.
+
     def has(self, blob: BlobRow) -> bool:
         """Return whether the bytes are there, by their size."""
         file = self.file(blob.digest)
@@ -146,19 +117,126 @@ class FileBlobStore(BlobStore):
             state = file.state()
         return state is not None and stat.S_ISREG(state.st_mode) and state.st_size == blob.size
 
+    def digests(self) -> Iterable[Digest]:
+        """Return the digests of all files in ``blobs/``."""
+        return [digest for _, digest in self._named("blobs") if digest is not None]
+
+    def tocs(self) -> Iterable[DiffID]:
+        """Return the layers of all files in ``toc/``."""
+        from orlop.model.digest import DiffID  # noqa: PLC0415 - only where a store is looked through
+
+        return [DiffID.wrap(digest) for _, digest in self._named("toc") if digest is not None]
+
+    def size_of(self, digest: Digest) -> StoredSize:
+        """Return the size of a blob's file; one that is missing has none."""
+        return _size(self.file(digest))
+
+    def toc_size_of(self, diff_id: DiffID) -> StoredSize:
+        """Return the size of the file of a layer's table of contents; one that is missing has none."""
+        return _size(self.toc_file(diff_id))
+
+    def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
+        """Move files aside at once, then unlink or restore them as the write of the rows ends."""
+        for digest in digests:
+            self._set_aside(rows, self.file(digest), f"{digest.algorithm}-{digest.hex}")
+
+    def remove_tocs(self, rows: WritableRows, diff_ids: Iterable[DiffID]) -> None:
+        """Remove tables of contents in the same way."""
+        for diff_id in diff_ids:
+            self._set_aside(rows, self.toc_file(diff_id), f"toc-{diff_id.algorithm}-{diff_id.hex}")
+
+    def _set_aside(self, rows: WritableRows, file: Entry, kind: str) -> None:
+        # A name of its own: the same content may come and go again before this file is unlinked.
+        aside = self._root.place(f"trash/{kind}.{os.urandom(8).hex()}")
+        with explaining("remove", file.path):
+            state = file.state()
+            if state is None or stat.S_ISDIR(state.st_mode):
+                return  # a directory is none of the store's files
+            try:
+                file.rename(aside)
+            except FileNotFoundError:
+                return
+        rows.after_rollback(partial(aside.rename, file))
+        rows.after_commit(partial(_unlink, aside))
+
+    def needs_recovery(self) -> bool:
+        """Return whether ``trash/`` holds anything: the work of a process at this moment, or what a crash left."""
+        try:
+            return not (self._root / "trash").is_empty()
+        except FileNotFoundError:
+            return False  # fsck tells what is wrong
+
+    def put_back(self, rows: Rows) -> None:
+        """Put back, inside a write, what is in ``trash/`` and has a row: its removal was undone."""
+        for aside, home in self.set_aside(rows):
+            if home is not None:
+                with suppress(FileNotFoundError):
+                    aside.rename(home)
+
+    def sweep_trash(self, rows: WritableRows) -> None:
+        """Finish, inside a write, what a crash interrupted: what a row names goes back, anything else goes.
+
+        Only what removes things does this. A command that reads puts back, and leaves the rest.
+        """
+        if self.needs_recovery():
+            self.put_back(rows)
+            for aside, _ in self.set_aside(rows):
+                self.remove_stray(rows, aside)
+
+    # Tables of contents, and what no row names.
+
+    def open_toc(self, diff_id: DiffID) -> BinaryIO | None:
+        """Return a layer's table of contents, if its file can be read."""
+        file = self.toc_file(diff_id)
+        try:
+            return _BlobFile(file.path, file.open())
+        except OSError:
+            return None
+
+    def unfinished(self) -> Iterable[Leftover]:
+        """Return the files in ``ingest/``; the first part of a name is that of the owner."""
+        with explaining("read", os.path.join(self._root.path, "ingest")):
+            names = (self._root / "ingest").names()
+        files = (self._root.place(f"ingest/{name}") for name in names)
+        return [one._replace(owner=file.name.partition(".")[0]) for file in files if (one := leftover_of(file))]
+
+    def trash(self, rows: Rows) -> Iterable[Leftover]:
+        """Return the files in ``trash/`` that have no row to go back to."""
+        return [one for file, home in self.set_aside(rows) if home is None and (one := leftover_of(file))]
+
+    def strays(self, rows: Rows) -> Iterable[Leftover]:
+        """Return the files in ``blobs/`` and ``toc/`` that no row names."""
+        blobs, tocs, others = self.unnamed(rows)
+        files = sorted([*map(self.file, blobs), *map(self.toc_file, tocs), *others], key=attrgetter("path"))
+        return [one for file in files if (one := leftover_of(file))]
+
+    def clear(self, rows: WritableRows, leftover: Leftover) -> None:
+        """Remove a file that no row names, see `BlobStore.clear`."""
+        self.remove_stray(rows, self._root.place(leftover.key))
+
+    def close(self) -> None:
+        """Release the directory; a file on its way in opens it again."""
+        self._root.close()
+
+    # What only local files can do.
+
+    def file(self, digest: Digest) -> Entry:
+        """Return where a blob lies or would lie. Raises `InvalidDigest`."""
+        return self._root.place(blob_name(digest))
+
+    def toc_file(self, diff_id: DiffID) -> Entry:
+        """Return where a layer's table of contents lies or would lie. Raises `InvalidDigest`."""
+        return self._root.place(toc_name(diff_id))
+
+    def path(self, digest: Digest) -> str:
+        """Return the path of `file`, for messages."""
+        return self.file(digest).path
+
     def is_there(self, folder: str, name: str) -> bool:
         """Return whether anything has a name in a folder below the root."""
         file = self._root.place(f"{folder}/{name}")
         with explaining("read", file.path):
             return file.state() is not None
-
-    def size_of(self, digest: Digest) -> FileSize:
-        """Return the size of a blob's file; one that is missing has none."""
-        return _size(self.file(digest))
-
-    def toc_size_of(self, diff_id: DiffID) -> FileSize:
-        """Return the size of the file of a layer's table of contents; one that is missing has none."""
-        return _size(self.toc_file(diff_id))
 
     def new(self) -> NewFile:
         """Return a file in ``ingest/`` whose name says which lease it belongs to."""
@@ -171,14 +249,13 @@ class FileBlobStore(BlobStore):
                 raise
         return file
 
-    def rest(self, *files: NewFile) -> None:
-        """Release files that are written and wait for their names, of which there may be very many.
+    def rest(self, file: NewFile) -> None:
+        """Release a file that is written and waits for its name, as very many may.
 
         They go to disk in the background, a few at a time: each holds a descriptor until it is there.
         """
-        for file in files:
-            file.rest()
-            self._resting.append(file)
+        file.rest()
+        self._resting.append(file)
         while len(self._resting) > _RESTING:
             self._resting.popleft().wait()
 
@@ -210,50 +287,28 @@ class FileBlobStore(BlobStore):
         with explaining("write", os.path.join(self._root.path, folder, "sha256")):
             self._root.room(f"{folder}/sha256").sync()
 
-    def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
-        """Move files aside at once, then unlink or restore them as the write of the rows ends."""
-        for digest in digests:
-            self._set_aside(rows, self.file(digest), f"{digest.algorithm}-{digest.hex}")
-
-    def remove_tocs(self, rows: WritableRows, diff_ids: Iterable[DiffID]) -> None:
-        """Remove tables of contents in the same way."""
-        for diff_id in diff_ids:
-            self._set_aside(rows, self.toc_file(diff_id), f"toc-{diff_id.algorithm}-{diff_id.hex}")
-
-    def _set_aside(self, rows: WritableRows, file: Entry, kind: str) -> None:
-        # A name of its own: the same content may come and go again before this file is unlinked.
-        aside = self._root.place(f"trash/{kind}.{os.urandom(8).hex()}")
-        with explaining("remove", file.path):
-            state = file.state()
-            if state is None or stat.S_ISDIR(state.st_mode):
-                return  # a directory is none of the store's files
-            try:
-                file.rename(aside)
-            except FileNotFoundError:
-                return
-        rows.after_rollback(partial(aside.rename, file))
-        rows.after_commit(partial(_unlink, aside))
-
-    def strays(self, rows: Rows) -> tuple[list[Digest], list[DiffID], list[Entry]]:
+    def unnamed(self, rows: Rows) -> tuple[list[Digest], list[DiffID], list[Entry]]:
         """Return the blobs and the tables of contents that have no row, and the files that are neither."""
-        from orlop.model.digest import DiffID, Digest  # noqa: PLC0415 - only where a store is looked through
+        from orlop.model.digest import DiffID  # noqa: PLC0415 - only where a store is looked through
 
-        digests: list[Digest] = []
-        diff_ids: list[DiffID] = []
-        others: list[Entry] = []
-        for folder, suffix in (("blobs", ""), ("toc", ".zst")):
-            with explaining("read", os.path.join(self._root.path, folder, "sha256")):
-                directory = self._root.room(f"{folder}/sha256")
-                names = directory.names()
-            for name in names:
-                digest = Digest("sha256", name.removesuffix(suffix))
-                if not digest.is_valid or not name.endswith(suffix):
-                    others.append(self._root.place(f"{folder}/sha256/{name}"))
-                elif folder == "blobs" and rows.blob(digest) is None:
-                    digests.append(digest)
-                elif folder == "toc" and rows.diff(DiffID.wrap(digest)) is None:
-                    diff_ids.append(DiffID.wrap(digest))
-        return digests, diff_ids, others
+        blobs, tocs = (tuple(self._named(folder)) for folder in ("blobs", "toc"))
+        return (
+            [digest for _, digest in blobs if digest is not None and rows.blob(digest) is None],
+            [diff_id for _, one in tocs if one is not None and rows.diff(diff_id := DiffID.wrap(one)) is None],
+            [file for file, digest in (*blobs, *tocs) if digest is None],
+        )
+
+    def _named(self, folder: str) -> Iterator[tuple[Entry, Digest | None]]:
+        """Yield each file of a folder with the digest that its name says, or nothing where it says none."""
+        from orlop.model.digest import Digest  # noqa: PLC0415 - as above
+
+        suffix = _SUFFIX[folder]
+        with explaining("read", os.path.join(self._root.path, folder, "sha256")):
+            names = self._root.room(f"{folder}/sha256").names()
+        for name in names:
+            digest = Digest("sha256", name.removesuffix(suffix))
+            is_named = digest.is_valid and name.endswith(suffix)
+            yield self._root.place(f"{folder}/sha256/{name}"), digest if is_named else None
 
     def remove_stray(self, rows: WritableRows, file: Entry) -> None:
         """Remove a file that no row names in the same way; one in ``trash/`` is there already."""
@@ -269,24 +324,7 @@ class FileBlobStore(BlobStore):
             _will_go(rows, digest)
         self._set_aside(rows, file, "stray")
 
-    def sweep_trash(self, rows: WritableRows) -> None:
-        """Finish, inside a write, what a crash interrupted: what a row names goes back, anything else goes.
-
-        Only what removes things does this. A command that reads puts back, and leaves the rest.
-        """
-        if self.needs_recovery():
-            self.put_back(rows)
-            for aside, _ in self.trash(rows):
-                self.remove_stray(rows, aside)
-
-    def put_back(self, rows: Rows) -> None:
-        """Put back, inside a write, what is in ``trash/`` and has a row: its removal was undone."""
-        for aside, home in self.trash(rows):
-            if home is not None:
-                with suppress(FileNotFoundError):
-                    aside.rename(home)
-
-    def trash(self, rows: Rows) -> Iterator[tuple[Entry, Entry | None]]:
+    def set_aside(self, rows: Rows) -> Iterator[tuple[Entry, Entry | None]]:
         """Yield each file in ``trash/``, and where it has to go back to, if it has."""
         with explaining("read", os.path.join(self._root.path, "trash")):
             names = (self._root / "trash").names()
@@ -306,22 +344,67 @@ class FileBlobStore(BlobStore):
             return None if rows.diff(digest) is None else self.toc_file(digest)
         return None if rows.blob(digest) is None else self.file(digest)
 
-    def needs_recovery(self) -> bool:
-        """Return whether ``trash/`` holds anything: the work of a process at this moment, or what a crash left."""
-        try:
-            return not (self._root / "trash").is_empty()
-        except FileNotFoundError:
-            return False  # fsck tells what is wrong
 
-    def sweep_ingests(self) -> None:
-        """Remove unfinished files whose owner has ended."""
-        # The files are listed before the owners: an owner that begins now is not taken for a dead one.
-        with explaining("write", os.path.join(self._root.path, "ingest")):
-            names = (self._root / "ingest").names()
-            alive = self._leases.alive() if names else set()
-            for name in names:
-                if name.partition(".")[0] not in alive:
-                    _unlink(self._root.place(f"ingest/{name}"))
+class _FileIngest(Ingest):
+    """Content in a new file."""
+
+    def __init__(self, blobs: FileBlobStore) -> None:
+        super().__init__(blobs)
+        self._files = blobs
+        self._file = blobs.new()
+
+    def _append(self, data: bytes) -> None:
+        self._file.write(data)
+
+    def finish(self) -> None:
+        """Put the file on disk in the background, and release it."""
+        self._files.rest(self._file)
+
+    def sync(self) -> None:
+        """Wait until the file is on disk."""
+        self._file.sync()
+
+    def _publish(self, rows: WritableRows, digest: Digest) -> None:
+        self._files.publish(rows, self._file, digest)
+
+    def commit_toc(self, rows: WritableRows, diff_id: DiffID) -> None:
+        """Make the file the table of contents of a layer, see `Ingest.commit_toc`."""
+        self._files.publish_toc(rows, self._file, diff_id)
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self._file.discard()
+
+
+class _FileSpool(Spool):
+    """Bytes in a new file that need not get to the disk."""
+
+    def __init__(self, file: NewFile) -> None:
+        self._file = file
+        self._end = 0
+
+    def append(self, data: bytes) -> int:
+        with explaining("write", self._file.entry.path):
+            write_all(self._file.descriptor, data)
+        start, self._end = self._end, self._end + len(data)
+        return start
+
+    def read(self, start: int, size: int) -> bytes:
+        with explaining("read", self._file.entry.path):
+            return os.pread(self._file.descriptor, size, start)
+
+    def close(self) -> None:
+        self._file.discard()
+
+
+def leftover_of(file: Entry) -> Leftover | None:
+    """Return a file as something that no row names; nothing where it went meanwhile, or is a directory."""
+    with explaining("read", file.path):
+        state = file.state()
+    if state is None or stat.S_ISDIR(state.st_mode):
+        return None
+    key = f"{file.folder}/{file.name}" if file.folder else file.name
+    return Leftover(key, file.path, state.st_size if state.st_nlink == 1 else 0)
 
 
 def _set_aside_as(name: str) -> Digest | None:
@@ -354,12 +437,12 @@ def _will_go(rows: WritableRows, digest: Digest) -> None:
         rows.will_go(blobs=[digest])
 
 
-def _size(file: Entry) -> FileSize:
+def _size(file: Entry) -> StoredSize:
     with explaining("read", file.path):
         state = file.state()
     if state is None:
-        return FileSize(0, 0)
-    return FileSize(state.st_size, state.st_size if state.st_nlink == 1 else 0)
+        return StoredSize(0, 0)
+    return StoredSize(state.st_size, state.st_size if state.st_nlink == 1 else 0)
 
 
 class _BlobFile(io.FileIO):

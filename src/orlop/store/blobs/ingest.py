@@ -23,9 +23,8 @@ from orlop.streams.toc import TocWriter
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orlop.store.blobs.files import FileBlobStore
+    from orlop.store.blobs.store import BlobStore, Ingest
     from orlop.store.rows.metadata import WritableRows
-    from orlop.streams.files import NewFile
     from orlop.streams.meter import Meter
 
 
@@ -42,9 +41,8 @@ class IngestedLayer:
 
     diff: DiffRow
     blob: BlobRow
-    _content: NewFile
-    _toc: NewFile
-    _blobs: FileBlobStore
+    _content: Ingest
+    _toc: Ingest
 
     def sync(self) -> None:
         """Put the bytes and their table on disk. Slow: never call it with the write lock."""
@@ -53,11 +51,8 @@ class IngestedLayer:
 
     def publish(self, rows: WritableRows) -> None:
         """Make the synced layer visible with the rows; bytes that are there already stay, or are repaired."""
-        if rows.blob(self.blob.digest) is not None and self._blobs.has(self.blob):
-            self._content.discard()
-        else:
-            self._blobs.publish(rows, self._content, self.blob.digest)
-        self._blobs.publish_toc(rows, self._toc, self.diff.diff_id)
+        self._content.commit(rows, self.blob)
+        self._toc.commit_toc(rows, self.diff.diff_id)
         rows.put_diff(self.diff, self.blob)
 
     def discard(self) -> None:
@@ -78,7 +73,7 @@ class MeasuredLayer:
 
 
 def ingest_layer(
-    source: Readable, blobs: FileBlobStore, *, meter: Meter, progress: Callable[[int], object] | None = None
+    source: Readable, blobs: BlobStore, *, meter: Meter, progress: Callable[[int], object] | None = None
 ) -> IngestedLayer:
     """Read a layer to its end, plain or compressed, and write it.
 
@@ -93,24 +88,25 @@ def ingest_layer(
             bytes cannot be written. LimitExceeded: the layer asks for too much. Nothing is left behind.
     """
     with ExitStack() as stack:
-        content = stack.enter_context(blobs.new())
-        toc = stack.enter_context(blobs.new())
+        content = stack.enter_context(blobs.begin())
+        toc = stack.enter_context(blobs.begin())
         table = TocWriter(toc)
         # Compressing the table takes as long as finding its headers.
         with Fanout(table.add) as tables:
-            measured = measure_layer(source, meter=meter, write=content.write, headers=tables.put, progress=progress)
+            measured = measure_layer(source, meter=meter, ingest=content, headers=tables.put, progress=progress)
         table.close()
         # What follows, another layer or the rows, need not wait for the disk.
-        blobs.rest(content, toc)
+        content.finish()
+        toc.finish()
         stack.pop_all()
-    return IngestedLayer(measured.diff, measured.blob, content, toc, blobs)
+    return IngestedLayer(measured.diff, measured.blob, content, toc)
 
 
 def measure_layer(
     source: Readable,
     *,
     meter: Meter,
-    write: Callable[[bytes], object] | None = None,
+    ingest: Ingest | None = None,
     headers: Callable[[bytes], object] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> MeasuredLayer:
@@ -119,7 +115,7 @@ def measure_layer(
     Args:
         source: the layer's bytes as they came.
         meter: counts what comes out, and has the limits.
-        write: called with these bytes, in a thread of its own.
+        ingest: where these bytes are kept; it writes them in a thread of its own.
         headers: called with the tar headers in them.
         progress: called with the number of raw bytes read since the last call.
 
@@ -131,10 +127,10 @@ def measure_layer(
     while 0 < len(first) < PREFIX_SIZE and (more := source.read(CHUNK)):
         first += more
     compression = detect(first)
-    raw_hash = hashlib.sha256()
-    plain_hash = raw_hash if compression is Compression.NONE else hashlib.sha256()
+    raw_hash, plain_hash = hashlib.sha256(), hashlib.sha256()
     scanner = TarScanner(headers=headers, limits=meter.limits)
-    consumers = [raw_hash.update] if write is None else [write, raw_hash.update]
+    # Writing and hashing take about as long as each other.
+    consumers = [raw_hash.update] if ingest is None else [ingest.append, ingest.hash]
     raw = _Tee(source, first, Fanout(*consumers), progress)
     with raw.out:
         if compression is Compression.NONE:
@@ -148,8 +144,9 @@ def measure_layer(
     if max(summary.content_size, summary.tar_size) > MAX_SIZE:
         msg = f"the layer's files add up to {summary.content_size} bytes, which no disk holds; it is refused"
         raise InvalidTar(msg)
-    diff_id = DiffID("sha256", plain_hash.hexdigest())
-    digest = Digest("sha256", raw_hash.hexdigest())
+    digest = Digest("sha256", raw_hash.hexdigest()) if ingest is None else ingest.digest
+    is_plain = compression is Compression.NONE
+    diff_id = DiffID.wrap(digest) if is_plain else DiffID("sha256", plain_hash.hexdigest())
     return MeasuredLayer(
         DiffRow(diff_id, summary.tar_size, summary.content_size, summary.entries, summary.reason or None),
         BlobRow(digest, raw.size, compression.name.lower()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidTar, TocDamaged
@@ -14,16 +14,17 @@ from orlop.streams.toc import read_toc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import BinaryIO
 
     from orlop.model.digest import DiffID
-    from orlop.streams.directory import Entry
     from orlop.streams.squash import Piece
 
     Chunks = Callable[[DiffID], Iterator[bytes]]
+    Opener = Callable[[DiffID], BinaryIO | None]
 
 
 def merged_chunks(
-    diff_ids: Sequence[DiffID], chunks: Chunks, toc_file: Callable[[DiffID], Entry], *, keep_whiteouts: bool
+    diff_ids: Sequence[DiffID], chunks: Chunks, open_toc: Opener, *, keep_whiteouts: bool
 ) -> Iterator[bytes]:
     """Yield one tar that does what all layers do, one after another.
 
@@ -33,7 +34,7 @@ def merged_chunks(
     Args:
         diff_ids: the layers, bottom first.
         chunks: gives the verified bytes of a layer's tar.
-        toc_file: gives where a layer's table of contents lies, if it is there.
+        open_toc: opens a layer's table of contents, if it is there.
         keep_whiteouts: whether whiteouts may hide something of a layer below.
 
     Raises:
@@ -41,27 +42,28 @@ def merged_chunks(
             them, what ``chunks`` raises.
     """
     squash = Squash(keep_whiteouts=keep_whiteouts)
-    plans = [_plan(squash, diff_id, chunks, toc_file) for diff_id in reversed(diff_ids)]
+    plans = [_plan(squash, diff_id, chunks, open_toc) for diff_id in reversed(diff_ids)]
     for diff_id in diff_ids:
         yield from cut(chunks(diff_id), plans.pop())
     yield END
 
 
-def _plan(squash: Squash, diff_id: DiffID, chunks: Chunks, toc_file: Callable[[DiffID], Entry]) -> list[Piece]:
-    try:
-        with open(toc_file(diff_id).open(), "rb") as file:
-            table = read_toc(file)
-            pieces = squash.add(table)
-            if table.summary is not None and table.summary.partial:
-                raise InvalidTar(f"the layer {diff_id} cannot be merged with others: {table.summary.reason}")
-            return pieces
-    except (OSError, TocDamaged):
-        # A table of contents can be made anew at any time; the layer itself, which is verified, says the same.
-        with closing(_Reader(chunks(diff_id))) as reader:
-            tar = TarReader(reader, limits=NO_LIMITS)
-            pieces = squash.add(tar)
-            tar.drain()
-            return pieces
+def _plan(squash: Squash, diff_id: DiffID, chunks: Chunks, open_toc: Opener) -> list[Piece]:
+    with suppress(OSError, TocDamaged):
+        file = open_toc(diff_id)
+        if file is not None:
+            with file:
+                table = read_toc(file)
+                pieces = squash.add(table)
+                if table.summary is not None and table.summary.partial:
+                    raise InvalidTar(f"the layer {diff_id} cannot be merged with others: {table.summary.reason}")
+                return pieces
+    # A table of contents can be made anew at any time; the layer itself, which is verified, says the same.
+    with closing(_Reader(chunks(diff_id))) as reader:
+        tar = TarReader(reader, limits=NO_LIMITS)
+        pieces = squash.add(tar)
+        tar.drain()
+        return pieces
 
 
 class _Reader:

@@ -18,11 +18,8 @@ from orlop.errors import InvalidInput, StorageError, StoreDamaged, StoreInUse, T
 from orlop.store.blobs.files import blob_name, toc_name
 from orlop.store.blobs.progress import BlobProgress
 from orlop.store.leases import EVERYTHING
+from orlop.store.local import local_store, unsafe_at
 from orlop.store.place.new_root import new_root, part_name, remove_tree, require_free, target_of
-from orlop.store.root import Store, unsafe_at
-from orlop.store.rows.sqlite.errors import damaged
-from orlop.store.rows.sqlite.open import beside
-from orlop.store.rows.sqlite.snapshot import finish_rows
 from orlop.store.trust import DATABASE
 from orlop.store.upkeep.quarantine import Quarantine
 from orlop.streams.directory import Directory, ForeignFile
@@ -35,8 +32,10 @@ if TYPE_CHECKING:
 
     from orlop.model.progress import Progress
     from orlop.store.place.new_root import NewRoot
+    from orlop.store.root import Store
+    from orlop.store.rows.file import FileSnapshot
     from orlop.store.rows.metadata import BlobRow, DiffRow
-    from orlop.store.rows.sqlite.snapshot import SavedRows, Snapshot
+    from orlop.store.rows.snapshot import SavedRows
     from orlop.streams.directory import Entry
 
 _WORKERS: Final = 4
@@ -87,7 +86,7 @@ def back_up_store(
     path = target_of(store.root, target)
     _require_safe(path, allow_network=allow_network)
     if Directory(path).is_there(DATABASE):
-        kept = partial(Store, path, create=False, allow_network=allow_network, allow_foreign=allow_foreign)
+        kept = partial(local_store, path, create=False, allow_network=allow_network, allow_foreign=allow_foreign)
         return _refreshed(store, path, kept, link=link, progress=progress)
     return _copied(store, path, link=link, progress=progress, mark=True)
 
@@ -103,12 +102,12 @@ def move_store(
     path = target_of(store.root, target)
     _require_safe(path, allow_network=allow_network)
     root = os.path.realpath(store.root)
-    with store.metadata.alone() as snapshot:
+    with store.files.rows.alone() as snapshot:
         if store.leases.others():
             msg = f"the store at {store.root} is in use by another program; wait until it ends"
             raise StoreInUse(msg)
         require_free(path)
-        snapshot.require_sound(os.path.join(store.root, "metadata.db"))
+        snapshot.require_sound()
         try:
             old, new = _named(root), _named(path)
             old.rename(new)
@@ -139,10 +138,16 @@ def backup_source(root: Directory) -> str | None:
 
 
 def _copied(
-    store: Store, path: str, *, link: bool, progress: Progress | None, mark: bool = False, alone: Snapshot | None = None
+    store: Store,
+    path: str,
+    *,
+    link: bool,
+    progress: Progress | None,
+    mark: bool = False,
+    alone: FileSnapshot | None = None,
 ) -> CopyReport:
     """Copy into a new root; with a snapshot of a store that nobody else can use, also see that the copy is right."""
-    with new_root(path, store.modes, _group(store)) as new:
+    with new_root(path, store.files.modes, _group(store)) as new:
         with _kept_rows(store, new.rows, alone) as saved:
             copied = _copy_all(store, saved, partial(_put_in, new), link=link, progress=progress)
             for diff in saved.diffs:
@@ -150,8 +155,8 @@ def _copied(
         if mark:
             _write_mark(store, new)
         if alone is not None:
-            Quarantine(store.directory, store.modes).copy_to(new.directory)
-        new.complete()
+            Quarantine(store.files).copy_to(new.directory)
+        new.complete(store.files.rows.beside(new.rows)[1:])
         if alone is not None:
             _require_right(new)
         new.publish()
@@ -168,7 +173,7 @@ def _require_safe(path: str, *, allow_network: bool) -> None:
         raise refusal()
 
 
-def _moved_far(store: Store, root: str, snapshot: Snapshot, path: str, progress: Progress | None) -> CopyReport:
+def _moved_far(store: Store, root: str, snapshot: FileSnapshot, path: str, progress: Progress | None) -> CopyReport:
     """Move to another file system: copy, verify, then remove, all while nobody else can use the store."""
     report = _copied(store, path, link=False, progress=progress, alone=snapshot)
     old = _named(root)
@@ -190,7 +195,7 @@ def _require_right(new: NewRoot) -> None:
     from orlop.store.upkeep.fsck import look  # noqa: PLC0415 - only where a store is moved
     from orlop.store.upkeep.problem import DAMAGE  # noqa: PLC0415 - as above
 
-    with Store(new.path, create=False, allow_network=True, mending=True) as copy:
+    with local_store(new.path, create=False, allow_network=True, mending=True) as copy:
         damage = [problem for problem in look(copy, settled=True).problems if problem.level == DAMAGE]
     if damage:
         msg = f"the copy at {new.target.path} is not right, and the store stays where it is: {damage[0].message}"
@@ -212,7 +217,8 @@ def _refreshed(
         kept.leases.alive()
         kept.blobs.sweep_ingests()
         # Not in a directory below: SQLite finds the files that it makes beside it by their paths.
-        rows = kept.directory.at(f"metadata.db.{kept.leases.name()}.part")
+        directory, database = kept.files.directory, kept.files.rows
+        rows = directory.at(f"metadata.db.{kept.leases.name()}.part")
         brought: list[Entry] = []
         try:
             with kept.leases.hold([EVERYTHING]), _kept_rows(store, rows, None) as saved:
@@ -220,48 +226,47 @@ def _refreshed(
                 for diff in saved.diffs:
                     _refresh_toc(store, kept, brought, diff)
                 with explaining("write", path):
-                    kept.directory.room("blobs/sha256").sync()
-                kept.metadata.replace(rows)
+                    directory.room("blobs/sha256").sync()
+                database.replace(rows)
         except BaseException:
             with suppress(Exception):  # the first error is the one to show
                 _take_back(kept, brought)
             raise
         finally:
-            for leftover in (rows, *beside(rows)):
+            for leftover in (rows, *database.beside(rows)):
                 remove_leftover(leftover)
         _remove_strays(kept)
     return _report(path, saved, added)
 
 
 @contextmanager
-def _kept_rows(store: Store, file: Entry, alone: Snapshot | None) -> Iterator[SavedRows]:
+def _kept_rows(store: Store, file: Entry, alone: FileSnapshot | None) -> Iterator[SavedRows]:
     """Save all rows of one moment, verified, and keep what they name for a block.
 
     Raises:
         DatabaseDamaged: they are damaged, or contradict each other or what is hashed.
     """
-    mode = store.modes.file
-    database = os.path.join(store.root, "metadata.db")
+    mode, database = store.files.modes.file, store.files.rows
     if alone is not None:
         alone.write(file, mode=mode)
-        yield finish_rows(file, database)
+        yield database.finish(file)
         return
     if store.read_only:
         # Who reads from a store that cannot be written has nobody to be protected from.
-        with store.metadata.snapshot() as snapshot:
+        with database.snapshot() as snapshot:
             snapshot.write(file, mode=mode)
-        yield finish_rows(file, database)
+        yield database.finish(file)
         return
     store.leases.alive()  # sweeps up what dead processes left
     with ExitStack() as view:
         with store.metadata.write():
             hold = store.leases.hold([EVERYTHING])
-            snapshot = view.enter_context(store.metadata.snapshot())
+            snapshot = view.enter_context(database.snapshot())
         with hold:
             snapshot.write(file, mode=mode)
             # The log grows as long as anybody looks at this moment.
             view.close()
-            yield finish_rows(file, database)
+            yield database.finish(file)
 
 
 def _copy_all(
@@ -301,26 +306,26 @@ def _put_beside(
     if kept.blobs.has(blob):
         tell.exists()
         return 0
-    target = kept.blobs.file(blob.digest)
+    target = kept.files.blobs.file(blob.digest)
     with explaining("read", target.path):
         if target.state() is None:
             brought.append(target)
     # A file of the wrong size is replaced by a rename, as a link cannot do it.
-    if link and _linked(store, blob, target, kept.modes.content):
+    if link and _linked(store, blob, target, kept.files.modes.content):
         tell.done()
         return 0
-    with kept.blobs.new() as file:
+    with kept.files.blobs.new() as file:
         _fill(file, store, blob, tell)
         file.sync()
         with kept.metadata.write() as rows:
-            kept.blobs.publish(rows, file, blob.digest)
+            kept.files.blobs.publish(rows, file, blob.digest)
     tell.done()
     return blob.size
 
 
 def _linked(store: Store, blob: BlobRow, target: Entry, mode: int) -> bool:
     """Return a blob's file one more name, if it may have one and is what it should be by its size and mode."""
-    source = store.blobs.file(blob.digest)
+    source = store.files.blobs.file(blob.digest)
     with suppress(OSError):
         state = source.state()
         if _is_blob(state, blob, mode):
@@ -363,21 +368,21 @@ def _copy_toc(store: Store, new: NewRoot, diff: DiffRow) -> None:
 
 def _refresh_toc(store: Store, kept: Store, brought: list[Entry], diff: DiffRow) -> None:
     content = _toc(store, diff)
-    toc = kept.blobs.toc_file(diff.diff_id)
+    toc = kept.files.blobs.toc_file(diff.diff_id)
     with explaining("read", kept.root):
         is_there = toc.is_file()
     if content is not None and not is_there:
         brought.append(toc)
-        with kept.blobs.new() as file:
-            file.write(content)
-            file.sync()
+        with kept.blobs.begin() as ingest:
+            ingest.write(content)
+            ingest.sync()
             with kept.metadata.write() as rows:
-                kept.blobs.publish_toc(rows, file, diff.diff_id)
+                ingest.commit_toc(rows, diff.diff_id)
 
 
 def _toc(store: Store, diff: DiffRow) -> bytes | None:
     """Read a table of contents, by which the layer's row is verified; one that is missing can be made again."""
-    toc = store.blobs.toc_file(diff.diff_id)
+    toc = store.files.blobs.toc_file(diff.diff_id)
     content = None
     with explaining("read", toc.path), suppress(FileNotFoundError, ForeignFile), os.fdopen(toc.open(), "rb") as file:
         content = file.read()
@@ -401,7 +406,7 @@ def _require_fitting(store: Store, diff: DiffRow, content: bytes) -> None:
         diff.size,
     ):
         what = f"what it says of the layer {diff.diff_id} is not what its table of contents says"
-        raise damaged(os.path.join(store.root, "metadata.db"), what)
+        raise store.files.rows.damaged(what)
 
 
 def _write_mark(store: Store, new: NewRoot) -> None:
@@ -414,26 +419,28 @@ def _write_mark(store: Store, new: NewRoot) -> None:
 
 def _take_back(kept: Store, brought: list[Entry]) -> None:
     """Remove what a failed attempt brought to a backup, unless somebody else may rely on it."""
+    files = kept.files.blobs
     with kept.metadata.lock(), kept.metadata.read() as rows:
         if not kept.leases.others():
-            strays, tocs, _ = kept.blobs.strays(rows)
-            unnamed = {*map(kept.blobs.file, strays), *map(kept.blobs.toc_file, tocs)}
+            strays, tocs, _ = files.unnamed(rows)
+            unnamed = {*map(files.file, strays), *map(files.toc_file, tocs)}
             for file in unnamed.intersection(brought):
                 remove_leftover(file)
 
 
 def _remove_strays(kept: Store) -> None:
     """Remove the files that no row names any more, now that the rows are others."""
+    files = kept.files.blobs
     with kept.metadata.read() as rows:
-        found = kept.blobs.needs_recovery() or any(kept.blobs.strays(rows)[:2])
+        found = files.needs_recovery() or any(files.unnamed(rows)[:2])
     if found:
         with kept.metadata.write() as rows:
-            kept.blobs.sweep_trash(rows)
-            blobs, tocs, _ = kept.blobs.strays(rows)
+            files.sweep_trash(rows)
+            blobs, tocs, _ = files.unnamed(rows)
             rows.will_go(blobs=blobs, contents=tocs)
-            kept.blobs.remove(rows, blobs)
-            kept.blobs.remove_tocs(rows, tocs)
+            files.remove(rows, blobs)
+            files.remove_tocs(rows, tocs)
 
 
 def _group(store: Store) -> int | None:
-    return store.directory.state().st_gid if store.modes is SHARED else None
+    return store.files.directory.state().st_gid if store.files.modes is SHARED else None

@@ -62,19 +62,20 @@ def store_info(store: Store) -> StoreInfo:
         counts = rows.counts()
         blobs = rows.blobs()
     _require_sizes(store, blobs)
+    directory, modes, *_ = store.files
     with explaining("read", store.root):
         return StoreInfo(
             root=store.root,
             schema=int(store.metadata.facts()["schema"]),
             file_system=None if found is None else found.type,
             read_only=store.why_read_only() or None,
-            group=store.directory.state().st_gid if store.modes is SHARED else None,
-            backup_of=backup_source(store.directory),
+            group=directory.state().st_gid if modes is SHARED else None,
+            backup_of=backup_source(directory),
             **counts,
-            disk_bytes=sum(_sizes(store.directory)),
+            disk_bytes=sum(_sizes(directory)),
             leases=None if store.read_only else len(store.leases.others()),
-            ingests=len((store.directory / "ingest").names()),
-            trash=len((store.directory / "trash").names()),
+            ingests=len((directory / "ingest").names()),
+            trash=len((directory / "trash").names()),
         )
 
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, OrlopError, TargetExists
 from orlop.model.logger import Logger
-from orlop.store.root import UNFINISHED
-from orlop.store.rows.sqlite.open import beside
+from orlop.store.local import UNFINISHED
 from orlop.store.trust import DATABASE, DIRECTORIES
 from orlop.streams.directory import Directory
 from orlop.streams.files import PRIVATE, FileLock, explained, explaining
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from orlop.streams.directory import Entry
     from orlop.streams.files import Modes
@@ -47,16 +46,20 @@ class NewRoot:
         """Where the database is to be made."""
         return self.directory.at(UNFINISHED)
 
-    def complete(self) -> None:
-        """Put everything on disk, as a store that can be opened where it is now."""
+    def complete(self, beside: Iterable[Entry]) -> None:
+        """Put everything on disk, as a store that can be opened where it is now.
+
+        Args:
+            beside: what the database left beside its file and does not need any more; it goes.
+        """
         with explaining("write", self.target.path):
             descriptor = self.rows.open()
             try:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            for leftover in beside(self.rows)[1:]:
-                with suppress(FileNotFoundError):  # what SQLite could not remove; nothing in it counts
+            for leftover in beside:
+                with suppress(FileNotFoundError):  # what could not be removed; nothing in it counts
                     leftover.unlink()
             for name in DIRECTORIES:
                 self.directory.make_room(name, self.modes.directory)

@@ -73,7 +73,7 @@ class _Look:
 
     def run(self, *, quick: bool) -> Findings:
         problems = list(self._place())
-        fault = self._store.metadata.log_fault()
+        fault = self._store.files.rows.log_fault()
         if fault is not None:
             # As soon as SQLite reads it, what is behind the bad place is lost.
             problems.append(Problem(DAMAGE, "log-cut", "metadata.db-wal", f"{fault}; repair it before anything else"))
@@ -106,7 +106,7 @@ class _Look:
         store = self._store
         if store.read_only:
             yield Problem(NOTE, "read-only", store.root, store.why_read_only())
-        state = store.directory.at("metadata.db-wal").state()
+        state = store.files.directory.at("metadata.db-wal").state()
         if store.read_only and state is not None and state.st_size:
             log = os.path.join(store.root, "metadata.db-wal")
             yield Problem(

@@ -48,6 +48,7 @@ class BlobsLook:
 
     def __init__(self, store: Store, look: Sure, progress: Progress | None) -> None:
         self._store = store
+        self._blobs = store.files.blobs
         self._look = look
         self._progress = progress
         self.exams: dict[Digest, Exam] = {}
@@ -64,12 +65,12 @@ class BlobsLook:
     def _examine(self, blob: BlobRow, check: Callable[[], None]) -> list[Problem]:
         """Read one blob. What is not as it should be is looked at again, and read again if the file is another."""
         store, digest = self._store, blob.digest
-        file = store.blobs.file(digest)
+        file = self._blobs.file(digest)
         path = file.path
         tell = BlobProgress(blob, self._progress, check)
         for _ in range(_AGAIN):
             with store.metadata.read() as rows:
-                toc = next((store.blobs.toc_file(one) for one in rows.diffs_of(digest) if one.is_valid), None)
+                toc = next((self._blobs.toc_file(one) for one in rows.diffs_of(digest) if one.is_valid), None)
             toc_place = None if toc is None else place_of(toc)
             try:
                 exam = examine(file, toc=toc, progress=tell)
@@ -100,7 +101,7 @@ class BlobsLook:
             diffs = [rows.diff(diff_id) for diff_id in rows.diff_ids() if diff_id.is_valid and diff_id not in compared]
         for diff in diffs:
             if diff is not None:
-                toc = self._store.blobs.toc_file(diff.diff_id)
+                toc = self._blobs.toc_file(diff.diff_id)
                 if not toc_fits(toc, diff):
                     yield partial(_toc_again, toc, diff)
 

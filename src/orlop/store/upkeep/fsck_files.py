@@ -35,9 +35,9 @@ class FilesLook:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._modes = store.modes
+        self._root, self._modes, self._blobs, _ = store.files
         # What is shared belongs to the group of the store's directory.
-        self._group = store.directory.state().st_gid if store.modes is SHARED else None
+        self._group = self._root.state().st_gid if self._modes is SHARED else None
 
     def suspects(self) -> Iterator[Look]:
         """Yield what looks again at each thing that seems wrong, as others may just have been at work on it."""
@@ -106,7 +106,7 @@ class FilesLook:
             yield from self._blob_file(digest, row.size)
 
     def _blob_file(self, digest: Digest, size: int) -> Iterator[Problem]:
-        path, state = self._store.blobs.path(digest), self._state(blob_name(digest))
+        path, state = self._blobs.path(digest), self._state(blob_name(digest))
         if state is None:
             message = f"the blob {digest} is missing from {path}; load its image again"
             yield Problem(DAMAGE, "blob-missing", str(digest), message)
@@ -124,7 +124,7 @@ class FilesLook:
             yield from self._toc_file(diff_id)
 
     def _toc_file(self, diff_id: DiffID) -> Iterator[Problem]:
-        path, state = self._store.blobs.toc_file(diff_id).path, self._state(toc_name(diff_id))
+        path, state = self._blobs.toc_file(diff_id).path, self._state(toc_name(diff_id))
         if state is None:
             message = f"the table of contents of the layer {diff_id} is missing; it can be made again from the layer"
             yield Problem(NOTE, "toc-missing", str(diff_id), message)
@@ -193,7 +193,7 @@ class FilesLook:
     def _state(self, name: str) -> os.stat_result | None:
         with explaining("read", self._path(name)):
             try:
-                return self._store.directory.place(name).state()
+                return self._root.place(name).state()
             except ForeignFile:
                 return None
 
@@ -204,7 +204,7 @@ class FilesLook:
 
     def _names(self, folder: str) -> list[str]:
         """Return the names in a directory, from the root on, sorted; none where there is no such directory."""
-        root = self._store.directory
+        root = self._root
         with explaining("read", self._path(folder)):
             try:
                 names = (root.room(folder) if folder else root).names()

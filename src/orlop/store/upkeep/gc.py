@@ -6,26 +6,20 @@ name and its rows inside one write. What a living owner holds a lease on stays, 
 
 from __future__ import annotations
 
-import os
-import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from orlop.store.leases import EVERYTHING, LEFT
-from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orlop.model.digest import DiffID, Digest
+    from orlop.store.blobs.store import Leftover
     from orlop.store.root import Store
     from orlop.store.rows.metadata import WritableRows
-    from orlop.streams.directory import Entry
-
-_UNFINISHED: Final = (".part", ".part-journal", ".part-wal", ".part-shm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +82,14 @@ class _Collection:
 
     def run(self, rows: WritableRows) -> None:
         # Files are listed before their owners: an owner that begins now is not taken for a dead one.
-        unfinished = self._files("ingest")
+        unfinished = self._store.blobs.unfinished()
         alive = self._store.leases.alive(sweep=not self._dry_run)
         self._leases(rows, alive)
         # What is left is looked at before more of it is made.
         self._trash(rows)
-        for entry in unfinished:
-            if entry.name.partition(".")[0] not in alive:
-                self._file(rows, "unfinished", entry, "the process that wrote it has died")
+        for leftover in unfinished:
+            if leftover.owner not in alive:
+                self._clear(rows, "unfinished", leftover, "the process that wrote it has died")
         self._database(rows, alive)
         # Who holds everything may bring files before their rows, as a backup does.
         if not any(EVERYTHING in rows.lease_digests(name) for name in rows.leases()):
@@ -139,39 +133,26 @@ class _Collection:
 
     def _trash(self, rows: WritableRows) -> None:
         """Take what was on its way out; what a crash kept from coming back comes back."""
-        for aside, home in self._store.blobs.trash(rows):
-            if home is None:
-                self._file(rows, "trash", aside, "its removal was interrupted")
+        for leftover in self._store.blobs.trash(rows):
+            self._clear(rows, "trash", leftover, "its removal was interrupted")
         if not self._dry_run:
             self._store.blobs.put_back(rows)
 
     def _strays(self, rows: WritableRows) -> None:
-        files = self._store.blobs
-        blobs, tocs, others = files.strays(rows)
-        for entry in sorted([*map(files.file, blobs), *map(files.toc_file, tocs), *others], key=attrgetter("path")):
-            self._file(rows, "stray", entry, "no row names it")
+        for leftover in self._store.blobs.strays(rows):
+            self._clear(rows, "stray", leftover, "no row names it")
 
     def _database(self, rows: WritableRows, alive: set[str]) -> None:
         # Copies are made under the write lock, so that nobody is at one, or have the lease of who makes them as a name.
-        for entry in self._files(""):
-            is_part = entry.name.startswith("metadata.db.") and entry.name.endswith(_UNFINISHED)
-            if is_part and alive.isdisjoint(entry.name.split(".")):
-                self._file(rows, "unfinished", entry, "the process that wrote it has died")
+        for leftover in self._store.files.unfinished_rows() if self._store.is_local else ():
+            if alive.isdisjoint(leftover.key.split(".")):
+                self._clear(rows, "unfinished", leftover, "the process that wrote it has died")
 
-    def _files(self, folder: str) -> list[Entry]:
-        root = self._store.directory
-        with explaining("read", os.path.join(root.path, folder)):
-            names = (root / folder if folder else root).names()
-        return [root.place(f"{folder}/{name}" if folder else name) for name in names]
-
-    def _file(self, rows: WritableRows, kind: str, entry: Entry, reason: str) -> None:
-        """Take a file that no row names; what is a directory, or went meanwhile, is left alone."""
-        with explaining("read", entry.path):
-            state = entry.state()
-        if state is not None and not stat.S_ISDIR(state.st_mode):
-            self._tell(kind, entry.path, reason, size=state.st_size if state.st_nlink == 1 else 0)
-            if not self._dry_run:
-                self._store.blobs.remove_stray(rows, entry)
+    def _clear(self, rows: WritableRows, kind: str, leftover: Leftover, reason: str) -> None:
+        """Take what no row names."""
+        self._tell(kind, leftover.subject, reason, size=leftover.size)
+        if not self._dry_run:
+            self._store.blobs.clear(rows, leftover)
 
     def _tell(self, kind: str, subject: str, reason: str, *, size: int = 0) -> None:
         self.found.append(Garbage(kind, subject, size, reason))

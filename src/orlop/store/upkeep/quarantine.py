@@ -13,8 +13,8 @@ from orlop.streams.files import CHUNK, SHARED, explaining
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from orlop.store.files import LocalFiles
     from orlop.streams.directory import Directory, Entry
-    from orlop.streams.files import Modes
 
 _LONGEST: Final = 100
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -27,10 +27,10 @@ class Quarantine:
     write lock while it takes or gives back.
     """
 
-    def __init__(self, root: Directory, modes: Modes) -> None:
-        self._root = root
-        self._path = root.at(QUARANTINE).path
-        self._modes = modes
+    def __init__(self, files: LocalFiles) -> None:
+        self._root = files.directory
+        self._path = self._root.at(QUARANTINE).path
+        self._modes = files.modes
         self._touched: set[str] = set()
 
     def take(self, file: Entry) -> str:

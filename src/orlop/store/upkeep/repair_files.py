@@ -22,12 +22,12 @@ from orlop.streams.verify import HashingReader, VerifyingReader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from orlop.store.blobs.store import Ingest
     from orlop.store.root import Store
     from orlop.store.rows.metadata import BlobRow, Rows
     from orlop.store.upkeep.fsck_content import Exam, Place
     from orlop.store.upkeep.problem import Problem
     from orlop.streams.directory import Entry
-    from orlop.streams.files import NewFile
 
 _BLOBS: Final = "blobs/sha256"
 _BAD: Final = ("blob-damaged", "blob-size", "blob-no-file", "blob-unreadable")
@@ -57,7 +57,8 @@ class FilesRepair:
         self._exams = dict(exams)
         self._done = done
         self._progress = progress
-        self._quarantine = Quarantine(store.directory, store.modes)
+        self._root, self._modes, self._blobs, _ = store.files
+        self._quarantine = Quarantine(store.files)
 
     def _subjects(self, *kinds: str) -> list[str]:
         return list(dict.fromkeys(one.subject for one in self._problems if one.kind in kinds))
@@ -67,7 +68,7 @@ class FilesRepair:
 
     def exam(self, digest: Digest) -> Exam | None:
         """Read a blob, if that was not done yet; nothing where there is no file. Raises `Unreadable`."""
-        file = self._store.blobs.file(digest)
+        file = self._blobs.file(digest)
         exam = self._exams.get(digest)
         if exam is None or exam.place != place_of(file):
             exam = examine(file, progress=self._progress)
@@ -85,7 +86,7 @@ class FilesRepair:
                 state = place.state()
                 if state is not None and not stat.S_ISDIR(state.st_mode):
                     self._quarantine.take(place)
-                place.directory.make(place.name, self._store.modes.directory)
+                place.directory.make(place.name, self._modes.directory)
                 self._give_group(place)
             self._done(Repair("directory-missing", path, f"the directory {path} was made"))
 
@@ -103,17 +104,16 @@ class FilesRepair:
                     self._done(Repair("mode-wrong", path, f"{path} got the mode {mode:04o}"))
 
     def _place(self, path: str) -> Entry:
-        return self._store.directory.place(os.path.relpath(path, self._store.root))
+        return self._root.place(os.path.relpath(path, self._store.root))
 
     def _mode_of(self, place: Entry, state: os.stat_result) -> int:
-        modes = self._store.modes
         if stat.S_ISDIR(state.st_mode):
-            return modes.directory
-        return modes.content if place.folder == _BLOBS else modes.file
+            return self._modes.directory
+        return self._modes.content if place.folder == _BLOBS else self._modes.file
 
     def _give_group(self, place: Entry) -> None:
-        if self._store.modes is SHARED:
-            place.set_group(self._store.directory.state().st_gid)
+        if self._modes is SHARED:
+            place.set_group(self._root.state().st_gid)
 
     # Blobs.
 
@@ -121,7 +121,7 @@ class FilesRepair:
         """Move what is not the blob that its name says into the quarantine; a load then brings the blob back."""
         for subject in self._subjects(*_BAD):
             digest = Digest.parse(subject)
-            file = self._store.blobs.file(digest)
+            file = self._blobs.file(digest)
             place = place_of(file)
             if place is None or self._may_be_right(digest):
                 continue
@@ -163,7 +163,7 @@ class FilesRepair:
 
     def _missing(self) -> list[BlobRow]:
         with self._store.metadata.read() as rows:
-            files = [(row, self._store.blobs.file(row.digest)) for row in rows.blobs()]
+            files = [(row, self._blobs.file(row.digest)) for row in rows.blobs()]
         with explaining("read", self._store.root):
             return [row for row, file in files if file.state() is None]
 
@@ -171,15 +171,15 @@ class FilesRepair:
         """Yield the files that may be missing blobs: those that have no row under their name."""
         yield from self._quarantine.files()
         with self._store.metadata.read() as rows:
-            known = {self._store.blobs.file(row.digest).path for row in rows.blobs()}
-        root = self._store.directory
+            known = {self._blobs.file(row.digest).path for row in rows.blobs()}
+        root = self._root
         for folder in (os.path.dirname(_BLOBS), _BLOBS):
             with suppress(FileNotFoundError, ForeignFile):
                 files = [root.place(f"{folder}/{name}") for name in root.room(folder).names()]
                 yield from (file for file in files if file.path not in known)
 
     def _put_back(self, digest: Digest, place: Place, file: Entry) -> None:
-        target = self._store.blobs.file(digest)
+        target = self._blobs.file(digest)
         with self._store.metadata.write() as rows, explaining("move", file.path):
             if rows.blob(digest) is None or target.state() is not None or place_of(file) != place:
                 return
@@ -195,22 +195,22 @@ class FilesRepair:
             compression = Compression.__members__.get(form.compression.upper())
             if compression is None:
                 continue
-            source = self._store.blobs.file(form.digest)
+            source = self._blobs.file(form.digest)
             message = f"the blob {row.digest} was made again from {form.digest}, which holds the same layer"
             if self._take(row, source, compression, message):
                 return
 
     def _take(self, row: BlobRow, source: Entry, compression: Compression, message: str) -> bool:
         """Keep what a file holds if that is a blob, where nothing has the blob's name."""
-        target = self._store.blobs.file(row.digest)
-        with self._store.blobs.new() as file:
-            if not _fill(file, row, source, compression):
+        target = self._blobs.file(row.digest)
+        with self._blobs.begin() as ingest:
+            if not _fill(ingest, row, source, compression):
                 return False
-            file.sync()
+            ingest.sync()
             with self._store.metadata.write() as rows, explaining("read", target.path):
                 if rows.blob(row.digest) is None or target.state() is not None:
                     return False
-                self._store.blobs.publish(rows, file, row.digest)
+                ingest.commit(rows, row)
         self._done(Repair("blob-missing", str(row.digest), message))
         return True
 
@@ -229,25 +229,24 @@ class FilesRepair:
                     break
 
     def _make_table(self, diff_id: DiffID, form: Digest) -> bool:
-        store = self._store
-        with store.blobs.new() as file:
-            table = TocWriter(file)
+        with self._blobs.begin() as ingest:
+            table = TocWriter(ingest)
             try:
-                exam = examine(store.blobs.file(form), headers=table.add, progress=self._progress)
+                exam = examine(self._blobs.file(form), headers=table.add, progress=self._progress)
             except Unreadable:
                 return False
             table.close()
             if exam is None or exam.diff is None or exam.diff.diff_id != diff_id:
                 return False
-            file.sync()
-            with store.metadata.write() as rows:
+            ingest.sync()
+            with self._store.metadata.write() as rows:
                 if rows.diff(diff_id) is None:
                     return False
-                target = store.blobs.toc_file(diff_id)
+                target = self._blobs.toc_file(diff_id)
                 with explaining("write", target.path):
                     if target.state() is not None and not target.is_file():
                         self._quarantine.take(target)
-                store.blobs.publish_toc(rows, file, diff_id)
+                ingest.commit_toc(rows, diff_id)
         return True
 
     # Rows that are missing beside files.
@@ -267,7 +266,7 @@ def is_whole(store: Store, rows: Rows, diff_id: DiffID) -> bool:
     return any(store.blobs.has(form) for form in rows.blobs_of(diff_id))
 
 
-def _fill(file: NewFile, row: BlobRow, source: Entry, compression: Compression) -> bool:
+def _fill(ingest: Ingest, row: BlobRow, source: Entry, compression: Compression) -> bool:
     """Write what another file holds; return whether it could be read and is a blob. Raises errors of writing."""
     try:
         opened = open_content(source)
@@ -275,7 +274,7 @@ def _fill(file: NewFile, row: BlobRow, source: Entry, compression: Compression) 
             return False
         with opened, decompressed(opened, compression, limits=NO_LIMITS) as content:
             for chunk in VerifyingReader(content, digest=row.digest, size=row.size).chunks(CHUNK):
-                file.write(chunk)
+                ingest.write(chunk)
     except (Unreadable, IntegrityError, InvalidInput):
         return False
     return True

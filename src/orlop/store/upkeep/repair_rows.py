@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput
 from orlop.model.digest import Digest, ImageID, chain_ids
+from orlop.store.rows.corrected import corrected
+from orlop.store.rows.image_facts import manifest_type
 from orlop.store.rows.metadata import ChainRow
-from orlop.store.rows.sqlite.damage.check import manifest_type
-from orlop.store.upkeep.corrected import corrected
 from orlop.store.upkeep.fsck_blobs import same_facts
 from orlop.store.upkeep.problem import Repair
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from orlop.model.digest import DiffID
     from orlop.model.image import Image
     from orlop.store.root import Store
+    from orlop.store.rows.mender import RowMender
     from orlop.store.rows.metadata import BlobRow, DiffRow, WritableRows
-    from orlop.store.rows.sqlite.damage.mender import RowMender
     from orlop.store.upkeep.fsck_content import Exam
     from orlop.store.upkeep.problem import Problem
 

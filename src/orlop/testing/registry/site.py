@@ -149,7 +149,7 @@ class _Server(ThreadingHTTPServer):
             self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: connections break, and clients hang up."""
+        """Stay silent: connections break, and clients hang up."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -20,7 +20,7 @@ Rights = frozenset[tuple[str, str]]
 
 
 class Tokens:
-    """Gives tokens, and knows what they are for.
+    """Issues tokens, and knows what they are for.
 
     Args:
         quirks: how it differs.

@@ -18,11 +18,12 @@ from orlop.model.logger import Logger
 from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.sqlite.damage.log import journal_fault, log_fault, opening, require_whole_log
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS, first_look, look_through, moment_of
-from orlop.store.rows.sqlite.errors import explaining_sqlite, run_all
+from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite, run_all
 from orlop.store.rows.sqlite.forks import BLOCKS
-from orlop.store.rows.sqlite.open import connect, connect_reading, make
+from orlop.store.rows.sqlite.open import beside, connect, connect_reading, make
 from orlop.store.rows.sqlite.place import Place
 from orlop.store.rows.sqlite.private_copy import CurrentCopy
+from orlop.store.rows.sqlite.reserve import Reserve
 from orlop.store.rows.sqlite.rows import SQLiteRows
 from orlop.store.rows.sqlite.schema import CURRENT, lay_out, migrate, of_schema, version_of
 from orlop.store.rows.sqlite.shape import moment_of_shape, reading_schema, require_shape
@@ -30,16 +31,16 @@ from orlop.store.rows.sqlite.sound import Soundness
 from orlop.streams.files import PRIVATE, FileLock, explaining
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from threading import Thread
 
     from orlop.errors import StorageError
-    from orlop.store.rows.metadata import Rows, WritableRows
-    from orlop.store.rows.sqlite.damage.check import RowProblem
-    from orlop.store.rows.sqlite.damage.mender import RowMender
+    from orlop.store.rows.file import Aside, FileSnapshot, RowRepair
+    from orlop.store.rows.metadata import RowProblem, Rows, WritableRows
+    from orlop.store.rows.snapshot import SavedRows
+    from orlop.store.rows.sqlite.damage.mender import SQLiteMender
     from orlop.store.rows.sqlite.doubts import Doubts
     from orlop.store.rows.sqlite.schema import Schema
-    from orlop.store.rows.sqlite.snapshot import Snapshot
     from orlop.streams.directory import Directory, Entry
     from orlop.streams.files import Modes
 
@@ -86,6 +87,7 @@ class SQLiteMetadata(Metadata):
         self._connections: dict[Thread, sqlite3.Connection] = {}
         self._pid = os.getpid()
         self._copy = CurrentCopy(root)
+        self._reserve = Reserve(root, modes)
         self._has_ended = False
         BLOCKS.add(self)
 
@@ -239,6 +241,18 @@ class SQLiteMetadata(Metadata):
         if self._has_ended:
             raise StoreClosed(f"the store at {self._root.path} was closed; open it again")
 
+    def refusal(self) -> StorageError | None:
+        """Return the error that every write raises, if any does."""
+        return None if self._refusal is None else self._refusal()
+
+    def keep_reserve(self) -> None:
+        """Keep the space that a removal needs, see `Reserve.keep`."""
+        self._reserve.keep()
+
+    def give_up_reserve(self) -> bool:
+        """Release that space for a removal, see `Reserve.give_up`."""
+        return self._reserve.give_up()
+
     def _leave(self) -> None:
         if self._has_ended:
             self.close_idle(BLOCKS.others())
@@ -286,11 +300,7 @@ class SQLiteMetadata(Metadata):
         return connection
 
     def require_sound(self, *, but: Iterable[str] = ()) -> None:
-        """Look through all rows before something is done because of all of them, with nothing locked meanwhile.
-
-        What was looked through already, and has not changed since, is not again. Raises `DatabaseDamaged` for whatever
-        is wrong ``but`` for problems of some kinds.
-        """
+        """Look through all rows before something is done because of all of them, see `Metadata.require_sound`."""
         with self._reading() as connection:
             known: Doubts = self._local.doubts
             is_current = known.moment == moment_of(connection)
@@ -349,11 +359,7 @@ class SQLiteMetadata(Metadata):
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep every other writer waiting, without a transaction.
-
-        Raises:
-            StoreMoved: the store is no longer where it was opened.
-        """
+        """Keep every other writer waiting, see `Metadata.lock`."""
         self.require_open()
         if BLOCKS.cut_off:
             why = "this process was forked while its parent was writing; fork at another time, or start it anew"
@@ -372,20 +378,24 @@ class SQLiteMetadata(Metadata):
             lock.release()
 
     def problems(self, *, verify: bool) -> list[RowProblem]:
-        """Look through all rows for what is wrong; with ``verify`` hash also what is named by its digest.
-
-        Raises:
-            StoreDamaged: the database cannot be read.
-        """
+        """Look through all rows for what is wrong, see `Metadata.problems`."""
         from orlop.store.rows.sqlite.damage.check import row_problems  # noqa: PLC0415 - few commands look through all
 
         return list(row_problems(self._reading, verify=verify))
 
-    def mender(self) -> RowMender:
+    def mender(self) -> SQLiteMender:
         """Return what only a repair asks and does, inside a read or a write of this thread."""
-        from orlop.store.rows.sqlite.damage.mender import RowMender  # noqa: PLC0415 - few commands repair
+        from orlop.store.rows.sqlite.damage.mender import SQLiteMender  # noqa: PLC0415 - few commands repair
 
-        return RowMender(self._local.rows.connection)
+        return SQLiteMender(self._local.rows.connection)
+
+    def repair(
+        self, aside: Aside, *, done: Callable[[RowRepair], object], lost: Callable[[RowProblem], object]
+    ) -> None:
+        """Put a damaged database right, see `RowsFile.repair`."""
+        from orlop.store.rows.sqlite.damage.rebuild import DatabaseRepair  # noqa: PLC0415 - most databases are whole
+
+        DatabaseRepair(self, self.mender, self._file, self._modes.file, aside, done=done, lost=lost).run()
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -393,20 +403,31 @@ class SQLiteMetadata(Metadata):
             yield self._local.rows.connection
 
     @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
-        """Return, for a block, all rows as they are now; inside a write, as they were before it.
-
-        With the lock of a write nobody can change them between what the write does and what the view sees.
-        """
-        from orlop.store.rows.sqlite.snapshot import Snapshot  # noqa: PLC0415 - few processes copy a store
+    def snapshot(self) -> Iterator[FileSnapshot]:
+        """Return, for a block, all rows as they are now, see `Metadata.snapshot`."""
+        from orlop.store.rows.sqlite.snapshot import SQLiteSnapshot  # noqa: PLC0415 - few processes copy a store
 
         self.require_open()
         with BLOCKS.block(), explaining_sqlite(self._path):
             connection = self._opened() if self._refusal is None else self._connect_reading()
             try:
-                yield Snapshot(connection)
+                yield SQLiteSnapshot(connection, self._path)
             finally:
                 connection.close()
+
+    def finish(self, file: Entry) -> SavedRows:
+        """Make rows that a snapshot wrote those of a copy, see `RowsFile.finish`."""
+        from orlop.store.rows.sqlite.snapshot import finish_rows  # noqa: PLC0415 - as above
+
+        return finish_rows(file, self._path)
+
+    def beside(self, file: Entry) -> Sequence[Entry]:
+        """Return the names that SQLite uses beside a database: its journal, its log, its shared memory."""
+        return beside(file)
+
+    def damaged(self, what: str) -> DatabaseDamaged:
+        """Make the error for rows that are found damaged, see `RowsFile.damaged`."""
+        return damaged(self._path, what)
 
     def replace(self, file: Entry) -> None:
         """Replace all rows by those of another database. Atomic, durable."""
@@ -422,15 +443,9 @@ class SQLiteMetadata(Metadata):
                 source.close()
 
     @contextmanager
-    def alone(self) -> Iterator[Snapshot]:
-        """Return all rows, for a block in which nobody else has the database open, and all of it is in its one file.
-
-        No connection of this object may be in use. Whoever opens the database next makes it what it was.
-
-        Raises:
-            StoreInUse: somebody has it open.
-        """
-        from orlop.store.rows.sqlite.snapshot import Snapshot  # noqa: PLC0415 - few processes move a store
+    def alone(self) -> Iterator[FileSnapshot]:
+        """Return all rows for a block in which nobody else has the database open, see `RowsFile.alone`."""
+        from orlop.store.rows.sqlite.snapshot import SQLiteSnapshot  # noqa: PLC0415 - few processes move a store
 
         if self._refusal is not None:
             raise self._refusal()
@@ -449,18 +464,12 @@ class SQLiteMetadata(Metadata):
                         raise
                     msg = f"the store at {self._root.path} is open in another program; end that first"
                     raise StoreInUse(msg) from error
-                yield Snapshot(connection)
+                yield SQLiteSnapshot(connection, self._path)
             finally:
                 connection.close()
 
     def update(self) -> tuple[int, str | None]:
-        """Bring an older database to this orlop's schema, and return its old version and where a copy of it is kept.
-
-        That happens to every store that is opened and used; this says what was done. Atomic, idempotent.
-
-        Raises:
-            StoreTooNew: a newer orlop wrote it. ReadOnlyStore: it cannot be written.
-        """
+        """Bring an older database to this orlop's schema, see `Metadata.update`."""
         if self._refusal is not None:
             raise self._refusal()
         with BLOCKS.block(), explaining_sqlite(self._path):

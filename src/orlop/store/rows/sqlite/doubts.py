@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from orlop.model.digest import Digest
-    from orlop.store.rows.metadata import ChainRow, ImageRow, ManifestRow
-    from orlop.store.rows.sqlite.damage.check import RowProblem
+    from orlop.store.rows.metadata import ChainRow, ImageRow, ManifestRow, RowProblem
 
 SMALL: Final = 256 << 10
 """The size in bytes up to which a database is looked through before it is first used."""

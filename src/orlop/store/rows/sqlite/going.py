@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import InvalidInput
-from orlop.store.leases import EVERYTHING
 from orlop.store.rows.image_facts import diff_ids_of
+from orlop.store.rows.metadata import EVERYTHING
 from orlop.store.rows.sqlite.errors import damaged
 
 if TYPE_CHECKING:

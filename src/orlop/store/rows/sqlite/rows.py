@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
-from orlop.store.leases import EVERYTHING
+from orlop.store.rows.metadata import EVERYTHING
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS
 from orlop.store.rows.sqlite.passing import PassingRows, digests_of
 from orlop.store.rows.sqlite.tables import CHILDREN

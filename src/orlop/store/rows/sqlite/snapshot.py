@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextlib import closing, nullcontext
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from orlop.store.rows.file import FileSnapshot
+from orlop.store.rows.snapshot import SavedRows
 from orlop.store.rows.sqlite.doubts import look_through
 from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite
 from orlop.store.rows.sqlite.open import connect, make
@@ -15,7 +17,6 @@ from orlop.streams.files import explaining
 if TYPE_CHECKING:
     import sqlite3
 
-    from orlop.store.rows.metadata import BlobRow, DiffRow
     from orlop.streams.directory import Entry
 
 # What only an operation at work needs is not a part of a copy: it ends, and nobody would clean up in the copy.
@@ -31,36 +32,23 @@ _TRIM = (
 )
 
 
-class SavedRows(NamedTuple):
-    """What the rows of a snapshot need: the number of images, and the blobs and layers that must lie beside them."""
+class SQLiteSnapshot(FileSnapshot):
+    """The rows of the moment at which it was made. It lasts as long as the connection.
 
-    images: int
-    blobs: list[BlobRow]
-    diffs: list[DiffRow]
-
-
-class Snapshot:
-    """The rows of the moment at which it was made, whoever changes them since. Logs grow meanwhile: be quick.
-
-    Made by ``SQLiteMetadata.snapshot``; belongs to one thread, and lasts as long as the connection.
+    Args:
+        connection: one of its own.
+        path: of the database, for messages.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
         self._connection = connection
+        self._path = path
         connection.execute("BEGIN")
         # Only the first look fixes what a transaction sees.
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
 
     def write(self, file: Entry, *, mode: int) -> None:
-        """Write all rows to a new database, page by page: `finish_rows` makes it what a copy of the store holds.
-
-        Args:
-            file: where; nothing is there.
-            mode: of the new file.
-
-        Raises:
-            NoSpace, PermissionDenied, StorageError: it cannot be written.
-        """
+        """Write all rows to a new database, page by page, see `FileSnapshot.write`."""
         with explaining("write", file.path):
             make(file, mode)
         with explaining_sqlite(file.path), closing(connect(file)) as copy:
@@ -68,32 +56,23 @@ class Snapshot:
             # As yet without a log: what fails when a log is brought to its end, as it is closed, SQLite does not say.
             copy.execute("PRAGMA journal_mode=DELETE")
 
-    def require_sound(self, path: str) -> None:
-        """Raise `DatabaseDamaged` where anything is wrong with the rows; ``path`` is where they lie.
-
-        Raises `StoreTooNew` where a newer orlop wrote them: nothing is known of what is right then.
-        """
-        with explaining_sqlite(path):
-            version_of(self._connection, path)
-            look_through(lambda: nullcontext(self._connection), path).require_none()
+    def require_sound(self) -> None:
+        """Raise `DatabaseDamaged` where anything is wrong with the rows, see `Snapshot.require_sound`."""
+        with explaining_sqlite(self._path):
+            version_of(self._connection, self._path)
+            look_through(lambda: nullcontext(self._connection), self._path).require_none()
 
     def needs(self) -> SavedRows:
-        """Return what the rows need, without writing them."""
+        """Return what the rows need."""
         return _needs(self._connection)
 
 
 def finish_rows(file: Entry, source: str) -> SavedRows:
-    """Make the rows that a snapshot wrote those of a copy, durably, and return what they need.
-
-    They are looked through first, wholly: a copy of damaged rows would lose what they fail to name. What only an
-    operation at work needs is then taken out, and that this lost no image, name or layer is verified as well.
+    """Make the rows that a snapshot wrote those of a copy, see `RowsFile.finish`.
 
     Args:
         file: where the rows were written.
         source: the database that they were copied from, for messages.
-
-    Raises:
-        DatabaseDamaged: something is wrong with them. NoSpace, PermissionDenied, StorageError: they cannot be written.
     """
     with explaining_sqlite(file.path), closing(connect(file)) as copy:
         copy.execute("PRAGMA synchronous=FULL")

@@ -19,7 +19,6 @@ from orlop.store.rows.metadata import (
     ImageRow,
     ManifestRow,
     ReferenceRow,
-    labels_of,
     parent_of,
 )
 from orlop.store.rows.sqlite.errors import damaged
@@ -133,3 +132,14 @@ def _require(table: str, row: Sequence[object], types: _Types) -> None:
 def _refuse(table: str, row: Sequence[object]) -> NoReturn:
     shown = ", ".join(f"{value!r:.80}" for value in row)
     raise damaged("metadata.db", f"a row of the table {table} holds what it cannot hold: {shown}")
+
+
+def labels_of(text: str) -> dict[str, str] | None:
+    """Return the labels that are kept as JSON; nothing for what is not an object of texts."""
+    try:
+        labels = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+        return None
+    return labels

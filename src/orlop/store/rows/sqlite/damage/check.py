@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput
 from orlop.model.digest import DiffID, Digest, chain_id
-from orlop.model.tuples import NamedTuple
-from orlop.store.rows.image_facts import glimpsed_facts, image_facts
+from orlop.store.rows.image_facts import glimpsed_facts, glimpsed_type, image_facts, manifest_type
+from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.columns import invalid_values
 from orlop.store.rows.sqlite.shape import shape_faults
 
@@ -27,15 +27,6 @@ _DAMAGE: Final = frozenset(
 )
 _BATCH: Final = 256
 """Rows whose content is read in one transaction: logs grow as long as one lasts."""
-
-
-class RowProblem(NamedTuple):
-    """A word for what is wrong, what it is about, and a sentence; ``harmless`` where nothing is lost."""
-
-    kind: str
-    subject: str
-    message: str
-    harmless: bool = False
 
 
 _STATEMENTS: Final = (
@@ -324,29 +315,6 @@ def _manifests(connection: sqlite3.Connection, digests: Sequence[str]) -> Iterat
         elif glimpsed_type(content) != media_type and manifest_type(content) not in {None, media_type}:
             message = f"the manifest {digest} is recorded as {media_type!r}, which is not what it says itself"
             yield RowProblem("manifest-wrong", digest, message)
-
-
-def glimpsed_type(content: bytes) -> str | None:
-    """Return the media type of a manifest as most programs write it, a good deal faster, or nothing.
-
-    It is right where the manifest says it once, and by its usual name. Nobody need then read it by all the rules.
-    """
-    try:
-        members = json.loads(content, object_pairs_hook=list)
-        said = [(key, value) for key, value in members if key.lower() == "mediatype"]
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        return None
-    return said[0][1] if len(said) == 1 and said[0][0] == "mediaType" else None
-
-
-def manifest_type(content: bytes) -> str | None:
-    """Return the media type that a manifest says it has, if it says one."""
-    from orlop.model.manifest import parse_manifest  # noqa: PLC0415 - only where content is read
-
-    try:
-        return parse_manifest(content).media_type or None
-    except InvalidInput:
-        return None
 
 
 def digest_of(content: bytes, named: str = "sha256:") -> str:

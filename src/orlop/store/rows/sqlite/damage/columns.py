@@ -39,7 +39,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from orlop.model.tuples import NamedTuple
-from orlop.store.rows.metadata import labels_of
+from orlop.store.rows.sqlite.values import labels_of
 
 if TYPE_CHECKING:
     import sqlite3

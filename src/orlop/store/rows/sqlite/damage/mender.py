@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import InvalidInput, StoreDamaged
 from orlop.model.digest import DiffID, Digest, ImageID
 from orlop.store.rows.image_facts import image_facts
+from orlop.store.rows.mender import RowMender
 from orlop.store.rows.sqlite.damage.check import (
     KEYS,
     chain_of,
@@ -42,8 +43,8 @@ _LEADING_NOWHERE: Final = (
 )
 
 
-class RowMender:
-    """Questions and changes that only a repair has, inside a read or a write; made by ``SQLiteMetadata.mender``."""
+class SQLiteMender(RowMender):
+    """A mender of the rows in SQLite; made by ``SQLiteMetadata.mender``."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._run = connection.execute

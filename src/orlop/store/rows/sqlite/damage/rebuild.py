@@ -21,17 +21,20 @@ from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreInUse
+from orlop.store.rows.file import RowRepair
+from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.check import row_problems
 from orlop.store.rows.sqlite.damage.log import BESIDE, is_open, journal_fault, log_fault, read_log, read_witness
 from orlop.store.rows.sqlite.errors import explaining_sqlite
-from orlop.store.upkeep.problem import NOTE, Problem, Repair
 from orlop.streams.files import CHUNK, explaining, fsync_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from orlop.store.root import Store
-    from orlop.store.upkeep.quarantine import Quarantine
+    from orlop.store.rows.file import Aside
+    from orlop.store.rows.metadata import Metadata
+    from orlop.store.rows.sqlite.damage.mender import SQLiteMender
+    from orlop.streams.directory import Entry
 
 _LOCKED: Final = 0x40000000
 _LENGTH: Final = 512
@@ -46,30 +49,46 @@ class _NotEnough(Exception):
 
 
 class DatabaseRepair:
-    """The repair of one database; ``repairs`` is what was done, ``losses`` what could not be brought back.
+    """The repair of one database.
 
     Args:
-        store: a store that can be written, none of whose connections is in use.
-        quarantine: where the old files are kept.
+        metadata: the database; it can be written, and none of its connections is in use.
+        mender: returns its mender, inside a write.
+        file: where it lies.
+        mode: of its files.
+        aside: where the old files are kept.
+        done: called with each repair.
+        lost: called with each thing that could not be brought back.
 
     Raises:
         StoreInUse: another process, or another part of this one, has the database open. NoSpace, StorageError: it
         cannot be written; everything is as it was.
     """
 
-    def __init__(self, store: Store, quarantine: Quarantine) -> None:
-        self._store = store
-        self._quarantine = quarantine
-        self._root = store.root
-        self._file = store.directory.at("metadata.db")
-        self._path = self._file.path
-        self._mode = store.modes.file
-        self.repairs: list[Repair] = []
-        self.losses: list[Problem] = []
+    def __init__(
+        self,
+        metadata: Metadata,
+        mender: Callable[[], SQLiteMender],
+        file: Entry,
+        mode: int,
+        aside: Aside,
+        *,
+        done: Callable[[RowRepair], object],
+        lost: Callable[[RowProblem], object],
+    ) -> None:
+        self._metadata = metadata
+        self._mender = mender
+        self._aside = aside
+        self._root = file.directory.path
+        self._file = file
+        self._path = file.path
+        self._mode = mode
+        self._done = done
+        self._lost = lost
 
     def run(self) -> None:
         """Do it, as far as it is needed."""
-        self._store.metadata.close()
+        self._metadata.close()
         with explaining_sqlite(self._path), explaining("repair", self._path):
             # These open the database's file themselves, which must not be done once it is locked.
             log, journal = log_fault(self._path), journal_fault(self._path)
@@ -85,8 +104,8 @@ class DatabaseRepair:
     @contextmanager
     def _alone(self) -> Iterator[int]:
         """Keep everybody else from the database; return a descriptor of it, by which alone it may be read."""
-        self._store.metadata.close()
-        with self._store.metadata.lock():
+        self._metadata.close()
+        with self._metadata.lock():
             descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 in_use = is_open(self._path)
@@ -130,7 +149,7 @@ class DatabaseRepair:
             os.unlink(f"{self._path}-shm")
         fsync_directory(self._root)
         message = f"{fault or journal}: what is whole of it was taken, and the old files are kept as {', '.join(aside)}"
-        self.repairs.append(Repair("log-cut", "metadata.db-wal", message))
+        self._done(RowRepair("log-cut", "metadata.db-wal", message))
 
     def _wrong_with(self, database: int, log: bytes) -> int:
         """Return how much is wrong with the database together with a log."""
@@ -146,17 +165,18 @@ class DatabaseRepair:
 
     def _put_in_order(self) -> bool:
         """Put everything right that is not rows, and return whether nothing is wrong then."""
-        done: list[Repair] = []
+        done: list[RowRepair] = []
         try:
-            with self._store.metadata.write():
-                mender = self._store.metadata.mender()
-                done = [Repair("schema", name, message) for name, message in mender.put_shape_right()]
+            with self._metadata.write():
+                mender = self._mender()
+                done = [RowRepair("schema", name, message) for name, message in mender.put_shape_right()]
                 _require(not mender.has_damaged_rows())
         except (_NotEnough, StorageError, sqlite3.Error, UnicodeDecodeError) as error:
             if isinstance(error, (NoSpace, PermissionDenied, ReadOnlyStore)):
                 raise
             return False
-        self.repairs += done
+        for repair in done:
+            self._done(repair)
         return True
 
     def _is_sound(self) -> bool:
@@ -189,8 +209,9 @@ class DatabaseRepair:
             self._remove(copy)
             self._remove(new)
         message = f"a new database was made of what could be read; the old one is kept as {', '.join(aside)}"
-        self.repairs.append(Repair("database", "metadata.db", message))
-        self.losses += [Problem(NOTE, "lost", loss.subject, loss.message) for loss in losses]
+        self._done(RowRepair("database", "metadata.db", message))
+        for loss in losses:
+            self._lost(RowProblem("lost", loss.subject, loss.message, harmless=True))
 
     def _fold(self, path: str) -> None:
         """Carry the log of the database into a copy of it."""
@@ -212,10 +233,10 @@ class DatabaseRepair:
 
     def _keep(self, database: int) -> list[str]:
         """Put copies of the database and of what belongs to it into the quarantine."""
-        kept = [self._quarantine.keep(self._file, database)]
+        kept = [self._aside.keep(self._file, database)]
         beside = [self._file.named(f"{self._file.name}{suffix}") for suffix in BESIDE]
-        kept += [self._quarantine.keep(file) for file in beside if file.state() is not None]
-        self._quarantine.sync()
+        kept += [self._aside.keep(file) for file in beside if file.state() is not None]
+        self._aside.sync()
         return kept
 
     def _beside(self, name: str) -> str:

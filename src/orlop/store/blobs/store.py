@@ -1,0 +1,305 @@
+"""Bytes by their digest, as a seam: what a store of blobs must offer, wherever it keeps them.
+
+A blob is what its digest says, or it is not there: nothing becomes visible before it is complete, durable and verified,
+and nothing changes afterwards. Four parts, each as safe as its public methods make it, whatever lies beneath:
+
+- Reading. `BlobStore.open` fails before the last byte where the bytes are not what their digest says. Whoever reads raw
+  bytes or a part of them verifies what it makes of them.
+- Writing. ``begin``, ``write`` any number of times, ``sync``, then ``commit`` with what was expected, inside a write of
+  the rows. An `Ingest` that is left before is discarded, and one that a dead process left is swept up.
+- Keeping. Publishing and removing belong to a write of the rows and share its fate: what the write brought goes again
+  if it is undone, and what it removed comes back. What a crash interrupts in between is put back, if a row names it,
+  or goes with the next removal.
+- Tables of contents. What is derived from a layer lies beside the blobs under its diff ID, is written the same way, and
+  can be made again at any time; so it is replaced where a blob never is.
+
+No method takes or gives a path, a descriptor or a mode. What only local files can do is a capability of its own, see
+`orlop.store.files`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, final
+
+from orlop.errors import DigestMismatch, InvalidInput, SizeMismatch
+from orlop.model.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from orlop.model.digest import DiffID, Digest
+    from orlop.store.rows.metadata import BlobRow, Rows, WritableRows
+    from orlop.streams.verify import VerifyingReader
+
+
+class StoredSize(NamedTuple):
+    """The bytes that are kept, and those that their removal gives back: none where somebody else shares them."""
+
+    size: int
+    freed: int
+
+
+class Leftover(NamedTuple):
+    """Something in a store of blobs that no row names.
+
+    ``key`` is the store's own name for it, ``subject`` says where it is, for people; ``size`` is the bytes that its
+    removal gives back; ``owner`` is the lease of who writes or wrote it, where that is known.
+    """
+
+    key: str
+    subject: str
+    size: int
+    owner: str = ""
+
+
+class Ingest(ABC):
+    """Content on its way in. Nobody sees it before `commit`; leaving the block before that discards it.
+
+    Used by one thread at a time, except that `append` and `hash`, the two halves of `write`, may run in one each.
+    """
+
+    def __init__(self, blobs: BlobStore) -> None:
+        self._blobs = blobs
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    @property
+    def size(self) -> int:
+        """The number of bytes that were written so far."""
+        return self._size
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the bytes that were written so far."""
+        from orlop.model.digest import Digest  # noqa: PLC0415 - only where content comes in
+
+        return Digest("sha256", self._hash.hexdigest())
+
+    @final
+    def write(self, data: bytes, /) -> int:
+        """Write bytes, all of them, and return their number. Raises `NoSpace` and other errors of storage."""
+        self.append(data)
+        self.hash(data)
+        return len(data)
+
+    @final
+    def append(self, data: bytes, /) -> None:
+        """Store bytes that are also given to `hash`, which another thread may do meanwhile. Raises as `write` does."""
+        self._append(data)
+        self._size += len(data)
+
+    @final
+    def hash(self, data: bytes, /) -> None:
+        """Hash bytes that are also given to `append`."""
+        self._hash.update(data)
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Note that nothing more is written. What holds resources while it waits for its name lets go of them."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Return once every byte is durable. Slow: never call it with the write lock. Raises errors of storage."""
+
+    @final
+    def commit(self, rows: WritableRows, expected: BlobRow) -> None:
+        """Make the bytes visible under their digest; if the write of the rows is undone, they go again.
+
+        Bytes that are there already stay. The caller keeps their row in the same write, and has called `sync` before.
+
+        Args:
+            rows: a write.
+            expected: what the bytes must be.
+
+        Raises:
+            SizeMismatch, DigestMismatch: they are something else; nothing has changed. StorageError: they cannot be
+            published.
+        """
+        if self.size != expected.size:
+            raise SizeMismatch(f"{self.size} bytes were written of the blob {expected.digest}, not {expected.size}")
+        if self.digest != expected.digest:
+            raise DigestMismatch(f"what was written has the digest {self.digest}, not {expected.digest}")
+        if rows.blob(expected.digest) is not None and self._blobs.has(expected):
+            self.discard()
+        else:
+            self._publish(rows, expected.digest)
+
+    @abstractmethod
+    def commit_toc(self, rows: WritableRows, diff_id: DiffID) -> None:
+        """Make the bytes the table of contents of a layer, in place of another; if the write is undone, they go again.
+
+        The caller has called `sync` before. The row of the layer is kept in the same write, unless it is there.
+        """
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Leave nothing behind of what was not committed. Idempotent; raises nothing."""
+
+    @abstractmethod
+    def _append(self, data: bytes) -> None: ...
+
+    @abstractmethod
+    def _publish(self, rows: WritableRows, digest: Digest) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()
+
+
+class Spool(ABC):
+    """Bytes that are needed for a moment and are too many for memory. They are neither durable nor content."""
+
+    @abstractmethod
+    def append(self, data: bytes) -> int:
+        """Keep bytes and return where they begin. Raises `NoSpace` and other errors of storage."""
+
+    @abstractmethod
+    def read(self, start: int, size: int) -> bytes:
+        """Return bytes that were kept. Raises errors of storage."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Forget them all. Idempotent; raises nothing."""
+
+
+class BlobStore(ABC):
+    """Immutable bytes by digest, and the tables of contents beside them. Safe to share between threads."""
+
+    # Reading.
+
+    @final
+    @contextmanager
+    def open(self, blob: BlobRow) -> Iterator[VerifyingReader]:
+        """Return, for a block, a reader that fails before its last byte where the bytes are not what their digest says.
+
+        Raises:
+            ContentNotFound: the bytes are not there. SizeMismatch: there are more or fewer than there should be.
+            InvalidDigest: the row does not name content.
+        """
+        from orlop.streams.verify import VerifyingReader  # noqa: PLC0415 - listing images reads no blob
+
+        with self.open_unverified(blob) as file:
+            yield VerifyingReader(file, digest=blob.digest, size=blob.size)
+
+    @abstractmethod
+    def open_unverified(self, blob: BlobRow) -> BinaryIO:
+        """Return the raw bytes to a caller that verifies a digest of what it makes of them. Raises as `open` does.
+
+        A reader that was opened before its blob is removed still reads all of it.
+        """
+
+    @final
+    def read_range(self, blob: BlobRow, start: int, size: int) -> bytes:
+        """Return some of the raw bytes, fewer where they end: to a caller that verifies what it makes of them.
+
+        Args:
+            blob: of which bytes.
+            start: the number of bytes before them.
+            size: how many; choose what memory can hold.
+
+        Raises:
+            InvalidInput: a number is negative. Beside it, what `open` raises.
+        """
+        if start < 0 or size < 0:
+            msg = f"{size} bytes from byte {start} on are not a range; use numbers from 0 on"
+            raise InvalidInput(msg)
+        return self._read_range(blob, start, size)
+
+    @abstractmethod
+    def _read_range(self, blob: BlobRow, start: int, size: int) -> bytes: ...
+
+    # Writing.
+
+    @abstractmethod
+    def begin(self) -> Ingest:
+        """Begin to write content whose digest need not be known yet. Raises errors of storage."""
+
+    @abstractmethod
+    def spool(self) -> Spool:
+        """Begin to keep bytes for a moment; the caller closes it. Raises errors of storage."""
+
+    @abstractmethod
+    def sweep_ingests(self) -> None:
+        """Remove what was being written by owners that have ended. Raises errors of storage."""
+
+    # Keeping.
+
+    @abstractmethod
+    def digests(self) -> Iterable[Digest]:
+        """Return the digests of all blobs that are kept, once each, in no promised order, with or without a row."""
+
+    @abstractmethod
+    def has(self, blob: BlobRow) -> bool:
+        """Return whether the bytes are there, by their size. Raises `InvalidDigest`."""
+
+    @abstractmethod
+    def size_of(self, digest: Digest) -> StoredSize:
+        """Return the size of what is kept under a digest; what is missing has none. Raises `InvalidDigest`."""
+
+    @abstractmethod
+    def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
+        """Remove bytes once the write of the rows is durable, and keep them if it is undone. Idempotent."""
+
+    @abstractmethod
+    def needs_recovery(self) -> bool:
+        """Return whether anything is on its way out: the work of a process at this moment, or what a crash left."""
+
+    @abstractmethod
+    def put_back(self, rows: Rows) -> None:
+        """Put back, with the write lock, what is on its way out and has a row: its removal was undone."""
+
+    @abstractmethod
+    def sweep_trash(self, rows: WritableRows) -> None:
+        """Finish, inside a write, what a crash interrupted: what a row names is put back, anything else goes.
+
+        Only what removes things does this. A command that reads puts back, and leaves the rest.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release everything that is held; it may be used again."""
+
+    # Tables of contents.
+
+    @abstractmethod
+    def open_toc(self, diff_id: DiffID) -> BinaryIO | None:
+        """Return a layer's table of contents, or nothing where there is none that can be read. It verifies itself."""
+
+    @abstractmethod
+    def tocs(self) -> Iterable[DiffID]:
+        """Return the layers of which a table of contents is kept, once each, in no promised order."""
+
+    @abstractmethod
+    def toc_size_of(self, diff_id: DiffID) -> StoredSize:
+        """Return the size of a layer's table of contents; one that is missing has none. Raises `InvalidDigest`."""
+
+    @abstractmethod
+    def remove_tocs(self, rows: WritableRows, diff_ids: Iterable[DiffID]) -> None:
+        """Remove tables of contents as `remove` removes blobs."""
+
+    # What no row names.
+
+    @abstractmethod
+    def unfinished(self) -> Iterable[Leftover]:
+        """Return what is being written, by its owner; what dead owners left is garbage."""
+
+    @abstractmethod
+    def trash(self, rows: Rows) -> Iterable[Leftover]:
+        """Return what is on its way out and has no row to go back to."""
+
+    @abstractmethod
+    def strays(self, rows: Rows) -> Iterable[Leftover]:
+        """Return the blobs and tables that no row names, and what is neither, sorted by where they are."""
+
+    @abstractmethod
+    def clear(self, rows: WritableRows, leftover: Leftover) -> None:
+        """Remove something that no row names once the write is durable, and keep it if it is undone. Idempotent."""

@@ -1,0 +1,39 @@
+"""A damaged database put right, before anything that it says can be believed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orlop.errors import DatabaseDamaged
+from orlop.store.upkeep.problem import NOTE, Problem, Repair
+from orlop.store.upkeep.quarantine import Quarantine
+
+if TYPE_CHECKING:
+    from orlop.store.root import Store
+    from orlop.store.rows.file import RowRepair
+    from orlop.store.rows.metadata import RowProblem
+
+
+def repair_database(store: Store) -> tuple[list[Repair], list[Problem]]:
+    """Return what was done about the rows of a store as a file, and what could not be brought back, as notes.
+
+    Old files are kept in the quarantine.
+
+    Raises:
+        NotSupported: the rows are not in a local file. StoreInUse: another process, or another part of this one, has
+        the database open. NoSpace, StorageError: it cannot be written; everything is as it was.
+    """
+    repairs: list[Repair] = []
+    notes: list[Problem] = []
+
+    def done(repair: RowRepair) -> None:
+        repairs.append(Repair(*repair))
+
+    def lost(loss: RowProblem) -> None:
+        notes.append(Problem(NOTE, loss.kind, loss.subject, loss.message))
+
+    try:
+        store.files.rows.repair(Quarantine(store.files), done=done, lost=lost)
+    except DatabaseDamaged as error:
+        notes.append(Problem(NOTE, "lost", "metadata.db", str(error)))
+    return repairs, notes
