@@ -25,6 +25,7 @@ from orlop.intake.words import Words
 from orlop.model import gojson
 from orlop.model.digest import DiffID, Digest
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
+from orlop.store.local import local_store
 from orlop.store.upkeep.repair import Wanted
 from tests.unit.layouts import layer_tar
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress, ProgressEvent
     from orlop.store.blobs.ingest import IngestedLayer, Readable
-    from orlop.store.local import local_store
     from orlop.store.root import Store
 
 ONE, TWO, THREE = (layer_tar(name) for name in ("one", "two", "three"))
