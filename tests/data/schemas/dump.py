@@ -10,7 +10,7 @@ from pathlib import Path
 
 import orlop
 from orlop.model.digest import Digest
-from orlop.store.rows.metadata import ManifestRow
+from orlop.store.metadata import ManifestRow
 from orlop.store.root import Store
 
 HERE = Path(__file__).parent
