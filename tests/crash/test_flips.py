@@ -7,7 +7,7 @@ import pytest
 from tests.crash.harness import run
 from tests.crash.pace import LONG
 
-STEPS = {"database": 1 if LONG else 150, "log": 1 if LONG else 150}
+STEPS = {"database": 1 if LONG else 300, "log": 1 if LONG else 300}
 
 
 @pytest.mark.slow

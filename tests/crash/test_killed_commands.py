@@ -30,14 +30,8 @@ FileBlobStore._set_aside = lambda self, rows, file, kind: file.unlink()
 @pytest.mark.parametrize("name", scenarios())
 def test_a_command_that_is_killed_leaves_the_old_state_or_the_new(name, record_property):
     ((_, count),) = run("kills", name, tell=record_property)
+    assert count["steps"] > 20
     assert 0 < count["old"] <= count["kills"]
-
-
-def test_the_steps_of_all_commands_are_found(record_property):
-    counted = dict(run("steps", tell=record_property))
-    assert counted.keys() == scenarios().keys()
-    assert all(count["steps"] > 20 for count in counted.values())
-    assert sum(count["steps"] for count in counted.values()) > 2000
 
 
 def commands(group: DeclaredGroup, *above: str) -> dict[str, str]:
