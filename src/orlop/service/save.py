@@ -11,7 +11,7 @@ from orlop.archive.docker_save import layout
 from orlop.archive.saved import SaveItem
 from orlop.errors import ImageNotFound, InvalidInput, WriteFailed
 from orlop.model.digest import Digest
-from orlop.model.reference import Reference, parse_any
+from orlop.model.reference import Reference
 from orlop.service.listing.lookup import check_platform, find_image, platform_of
 from orlop.store.images import not_found
 from orlop.store.references import unknown
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from orlop.model.digest import ImageID
+    from orlop.model.names import ImageName
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.store.leases import Hold
@@ -32,7 +33,7 @@ _ALGORITHM: Final = "sha256"
 
 def save(
     store: Store,
-    names: Sequence[str],
+    names: Sequence[ImageName],
     target: BinaryIO | str | os.PathLike[str],
     *,
     format: str = "docker",  # noqa: A002 - the word that users know
@@ -69,7 +70,7 @@ def _write_whole(target: BinaryIO, chunk: bytes) -> None:
 
 def save_chunks(
     store: Store,
-    names: Sequence[str],
+    names: Sequence[ImageName],
     *,
     format: str = "docker",  # noqa: A002 - the word that users know
     platform: Platform | str | None = None,
@@ -106,7 +107,7 @@ def _note(store: Store, items: Sequence[SaveItem], held: Hold) -> None:
         held.release()
 
 
-def _resolve(store: Store, names: Sequence[str], platform: Platform | None) -> dict[ImageID, list[Reference]]:
+def _resolve(store: Store, names: Sequence[ImageName], platform: Platform | None) -> dict[ImageID, list[Reference]]:
     """Return the images in order of first mention, each with its tags in order of request."""
     wanted: dict[ImageID, list[Reference]] = {}
     for name in names:
@@ -118,9 +119,9 @@ def _resolve(store: Store, names: Sequence[str], platform: Platform | None) -> d
     return wanted
 
 
-def _named(store: Store, name: str) -> list[tuple[ImageID, Reference | None]]:
+def _named(store: Store, name: ImageName) -> list[tuple[ImageID, Reference | None]]:
     """Return what one name stands for: a bare one for all tags of its repository, an ID or a digest for no tag."""
-    parsed = parse_any(name)
+    parsed = name.asked
     if isinstance(parsed, Digest):
         return [(find_image(store, name), None)]
     if parsed.familiar_name == _ALGORITHM:
@@ -138,6 +139,6 @@ def _named(store: Store, name: str) -> list[tuple[ImageID, Reference | None]]:
     if tagged:
         return [(image_id, reference if reference.tag else None) for reference, image_id in tagged]
     try:
-        return [(store.images.search(name), None)]
+        return [(store.images.search(name.text), None)]
     except ImageNotFound:
-        raise not_found(name) from None
+        raise not_found(name.text) from None

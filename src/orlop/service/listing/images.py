@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orlop.errors import InvalidReference
-from orlop.model.reference import Reference, parse_any
+from orlop.model.names import NamePattern
+from orlop.model.reference import Reference
 from orlop.model.values import dataclass
 from orlop.store.references import reference_of
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from orlop.model.digest import ImageID
+    from orlop.model.names import ImageName
     from orlop.store.root import Store
     from orlop.store.rows.metadata import ImageRow, ReferenceRow, Rows
 
@@ -47,35 +48,23 @@ class ImageSummary:
 
 def images(
     store: Store,
-    name: str | None = None,
+    name: ImageName | NamePattern | None = None,
     *,
     all: bool = False,  # noqa: A002 - docker's word
     filters: Sequence[str] = (),
     canonical_names: bool = True,
 ) -> Iterator[ImageSummary]:
     """See `orlop.service.ImageService.iter_images`, and for ``canonical_names`` its ``listed_images``."""
-    if not filters and not is_pattern(name):
+    if not filters and not isinstance(name, NamePattern):
         return list_images(store, name, all=all)
     from orlop.service.listing.filtered import filtered_images  # noqa: PLC0415 - most lists have none
 
     return filtered_images(store, name, filters, all=all, canonical_names=canonical_names)
 
 
-def is_pattern(name: str | None) -> bool:
-    """Return whether a name has the wildcards of patterns, and can be no reference."""
-    if name is None or not any(character in name for character in "*?[\\"):
-        return False
-    try:
-        parse_any(name)
-    except InvalidReference:
-        return True
-    return False
-
-
-def list_images(store: Store, name: str | None, *, all: bool) -> Iterator[ImageSummary]:  # noqa: A002 - as above
+def list_images(store: Store, name: ImageName | None, *, all: bool) -> Iterator[ImageSummary]:  # noqa: A002 - as above
     """Yield the images that a name stands for, or all."""
-    asked = None if name is None else parse_any(name)
-    wanted = asked if isinstance(asked, Reference) else None
+    wanted = name.asked if name is not None and isinstance(name.asked, Reference) else None
     with store.metadata.read() as rows:
         named = rows.references(name=None if wanted is None else wanted.name)
         if wanted is not None and not wanted.is_name_only:
@@ -112,11 +101,11 @@ def list_images(store: Store, name: str | None, *, all: bool) -> Iterator[ImageS
     )
 
 
-def _of_prefix(rows: Rows, name: str) -> list[ImageRow]:
-    digits = name.removeprefix("sha256:")
+def _of_prefix(rows: Rows, name: ImageName) -> list[ImageRow]:
+    digits = name.digits
     found = rows.image_ids_with_prefix(f"sha256:{digits}", None) if digits else []
     # A short word that nobody has as a name must not list strangers; who writes sha256: means IDs.
-    if len(found) > 1 and digits == name:
+    if len(found) > 1 and digits == name.text:
         return []
     return _newest_first(row for image in found if (row := rows.image_row(image)) is not None)
 
