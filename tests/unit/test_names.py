@@ -160,6 +160,17 @@ def test_a_request_reads_a_name_once(
     assert readings[name] == 1
 
 
+def test_a_name_that_looks_like_a_registry_s_is_given_as_it_was_asked_for(
+    images: orlop.ImageService, tmp_path: Path
+) -> None:
+    """Its familiar form would be read as another name."""
+    with served(images, tmp_path) as client:
+        client.post(f"/images/{TINY}/tag", {"repo": "docker.io/localhost/x"})
+        client.post("/images/create", {"fromSrc": "-", "repo": "docker.io/localhost/y"}, body=bytes(1024))
+    found = {str(name) for image in images.images() for name in image.references}
+    assert {"docker.io/localhost/x:latest", "docker.io/localhost/y:latest"} <= found
+
+
 COMMANDS = {
     "images": ["images", "{}"],
     "inspect": ["inspect", "{}"],
