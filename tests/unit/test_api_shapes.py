@@ -267,7 +267,9 @@ class TestNames:
         ],
     )
     def test_a_repository_and_a_tag_are_a_name(self, repo: str, tag: str | None, name: str):
-        assert tag_target(repo, tag, MAXIMUM) == import_target(repo, tag, MAXIMUM) == name
+        target = tag_target(repo, tag, MAXIMUM)
+        assert target == import_target(repo, tag, MAXIMUM)
+        assert target.familiar == name
 
     def test_only_an_import_may_leave_the_name_out(self):
         assert import_target(None, "1", MAXIMUM) is import_target("", None, MAXIMUM) is None

@@ -14,6 +14,7 @@ import pytest
 
 import orlop
 from orlop import errors
+from orlop.archive.exporter import Exporter, SaveItem
 from orlop.intake.commit import commit
 from orlop.intake.offer import Offer, OfferedImage, OfferedLayer, read_config
 from orlop.intake.platforms import chosen
@@ -239,6 +240,22 @@ def test_a_damaged_store_is_repaired_from_any_source(store: Store) -> None:
     assert str(failure).startswith("the shelf's book 'sha256:")
     assert not blob.exists()
     assert waiting(store) == []
+
+
+def test_the_exporter_of_the_go_package_loads_and_saves_as_the_verbs_do(data: Path, tmp_path: Path) -> None:
+    archive = data / "dockerd-29-overlay2" / "multi.tar"
+    with orlop.open(tmp_path / "verbs") as images:
+        lines = images.load(archive).messages()
+        expected = b"".join(images.save_chunks(["example/tiny:1.0"]))
+    with orlop.open(tmp_path / "exporter") as images:
+        exporter = Exporter(images._store)
+        assert exporter.load(archive).messages() == lines
+        image_id = images.inspect("example/tiny:1.0").image.id
+        parent = images.image_store.get_parent(image_id)
+        item = SaveItem(images.image_store.get(image_id), (orlop.Reference.parse("example/tiny:1.0"),), parent)
+        assert b"".join(exporter.save([item])) == expected
+    with pytest.raises(errors.InvalidInput, match="the archive format 'tar' is not known"):
+        Exporter(images._store, "tar")
 
 
 def test_no_message_of_intake_speaks_of_one_kind_of_source() -> None:

@@ -28,7 +28,7 @@ _LAYER = "the layer"
 
 
 class ArchiveSource(Generic[L]):
-    """An open archive, an `orlop.intake.source.ImageSource`; its caller closes the members.
+    """An open archive, an `orlop.intake.source.ImageSource`. Its members stay open, for their owner to close.
 
     Of an archive that comes through a pipe, layers have been taken before anything names them.
     """

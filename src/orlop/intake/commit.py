@@ -54,9 +54,8 @@ def verified_layer(source: ImageSource[L], layer: OfferedLayer, *, check: Callab
         DigestMismatch, SizeMismatch: they have not. InvalidTar, …: it is not a layer. Otherwise it is not there.
     """
     name, words, found = layer.name, source.words, find(source, layer)
-    if layer.size is not None and found.size not in {None, layer.size}:
-        msg = f"{words.name}'s layer {name!r} has {found.size} bytes, but its manifest says {layer.size}; it is damaged"
-        raise SizeMismatch(msg)
+    if layer.size is not None and found.size is not None and found.size != layer.size:
+        raise _missized(source, layer, found.size)
     taken = source.layer(layer, check=check)
     if layer.digest is not None and taken.blob.digest != layer.digest:
         msg = (
@@ -65,12 +64,16 @@ def verified_layer(source: ImageSource[L], layer: OfferedLayer, *, check: Callab
         )
         raise DigestMismatch(msg)
     if layer.size is not None and taken.blob.size != layer.size:
-        msg = f"{words.name}'s layer {name!r} has {taken.blob.size} bytes, but its manifest says {layer.size}"
-        raise SizeMismatch(msg)
+        raise _missized(source, layer, taken.blob.size)
     if taken.diff.diff_id != layer.diff_id:
         msg = f"the layer {name!r} has the diff ID {taken.diff.diff_id}, but its image's config says {layer.diff_id}"
         raise DigestMismatch(msg)
     return taken
+
+
+def _missized(source: ImageSource[L], layer: OfferedLayer, size: int) -> SizeMismatch:
+    what = f"{source.words.name}'s layer {layer.name!r}"
+    return SizeMismatch(f"{what} has {size} bytes, but its manifest says {layer.size}; it is damaged")
 
 
 def find(source: ImageSource[L], layer: OfferedLayer) -> Found:

@@ -26,7 +26,7 @@ _SHOWN = 120
 
 
 class TakenLayer(Protocol):
-    """A layer that was read to its end; what else it is, the one who takes it knows."""
+    """A layer that was read to its end. What else it is, depends on what took it."""
 
     @property
     def diff(self) -> DiffRow:

@@ -1,50 +1,125 @@
-"""What callers call an image by: a text, or the values that the library gives them. For the first line of a verb."""
+"""What callers call an image by, read once into a value. For the first line of a verb."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
 
-from orlop.errors import WrongType
+from orlop.errors import InvalidReference, WrongType
 from orlop.model.digest import Digest, ImageID
-from orlop.model.reference import Reference
+from orlop.model.reference import Reference, parse_any
+from orlop.model.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Name: TypeAlias = str | Reference | Digest
-"""What an image is called by: a text as users write it, a reference, an image ID or another digest."""
-
 _NAMES: Final = "an image is named by a str, a Reference or an ImageID"
+_ALGORITHM: Final = "sha256:"
+_WILDCARDS: Final = frozenset("*?[\\")
 
 
-def name_text(name: Name) -> str:
-    """Return what an image is called by as a text.
+@dataclass(frozen=True, slots=True)
+class ImageName:
+    """What an image is called by, as a caller means it. Make one with `parse`.
+
+    ``asked`` is a reference, or the digest that is a whole ID. A short text may be both a name and the first digits of
+    an ID: which of the two it is, only a store can tell, so the name keeps its ``text``, which messages show, too.
+    """
+
+    text: str
+    asked: Reference | Digest
+
+    @classmethod
+    def parse(cls, name: Name) -> Self:
+        """Read what an image is called by; a value that the library gave is taken as it is.
+
+        Raises:
+            InvalidReference: the text is neither a reference nor an image ID. WrongType: it is of another type.
+        """
+        if type(name) is cls:
+            return name
+        if isinstance(name, Reference):
+            return cls(str(name), name)
+        text = _text(name)
+        # A digest may be made of any text.
+        return cls(text, name if isinstance(name, Digest) and name.is_valid else parse_any(text))
+
+    @property
+    def tagged(self) -> Reference | Digest:
+        """What is asked for where a repository's bare name stands for its tag ``latest``."""
+        return self.asked if isinstance(self.asked, Digest) else self.asked.with_default_tag()
+
+    @property
+    def shown(self) -> str:
+        """What is said to be missing where no image has this name."""
+        asked = self.tagged
+        return str(asked) if isinstance(asked, Digest) else asked.familiar
+
+    @property
+    def digits(self) -> str:
+        """The first digits of an ID that the name may be, without the algorithm."""
+        return self.text.removeprefix(_ALGORITHM)
+
+    def begins(self, image_id: ImageID) -> bool:
+        """Return whether the name is an image's ID or the beginning of it, with or without its algorithm."""
+        return bool(self.text) and str(image_id).startswith((self.text, f"{_ALGORITHM}{self.text}"))
+
+
+@dataclass(frozen=True, slots=True)
+class NamePattern:
+    """Wildcards that the names of images fit, where a list takes a name or a pattern; they are read with filters."""
+
+    text: str
+
+
+Name: TypeAlias = str | Reference | Digest | ImageName
+"""What an image is called by: a text as users write it, a reference, an image ID or another digest, or what
+`ImageName.parse` made of one of these."""
+
+
+def image_names(names: Iterable[Name]) -> list[ImageName]:
+    """Read what several images are called by.
 
     Raises:
-        WrongType: it is something else.
+        WrongType: they are not such a list, or one of them is something else. InvalidReference: one is not valid.
     """
-    if isinstance(name, str):
-        return name
-    if isinstance(name, Reference) or type(name) in {Digest, ImageID}:
-        return str(name)
-    raise WrongType(f"{_NAMES}, not by {shown(name)}")
-
-
-def name_texts(names: Iterable[Name]) -> list[str]:
-    """Return what several images are called by as texts.
-
-    Raises:
-        WrongType: they are not such a list, or one of them is something else.
-    """
-    if isinstance(names, str | bytes | Reference | Digest):
+    if isinstance(names, str | bytes | Reference | Digest | ImageName):
         raise WrongType(f"the names to save are {shown(names)}; give a list of names")
     try:
         found = list(names)
     except TypeError as error:
         raise WrongType(f"the names to save are {shown(names)}; give a list of names") from error
-    return [name_text(name) for name in found]
+    return [ImageName.parse(name) for name in found]
+
+
+def listed_name(name: Name) -> ImageName | NamePattern:
+    """Read what a list of images is asked for: a name, or a pattern of names. Raises what `ImageName.parse` raises."""
+    # No reference and no ID has a wildcard.
+    if isinstance(name, str) and not _WILDCARDS.isdisjoint(name):
+        return NamePattern(name)
+    return ImageName.parse(name)
+
+
+def tag_name(name: str | Reference) -> Reference:
+    """Read a name that an image is to get, with the tag ``latest`` where it has none.
+
+    Raises:
+        InvalidReference: it is not a name, or has a digest. WrongType: it is of another type.
+    """
+    reference = name if isinstance(name, Reference) else Reference.parse(_text(name))
+    if reference.digest is not None:
+        msg = f"{str(name)!r} has a digest, which follows from the image; name a tag only"
+        raise InvalidReference(msg)
+    return reference.with_default_tag()
 
 
 def shown(value: object) -> str:
     """Return a value with its type, for an error."""
     return f"{type(value).__name__} {value!r}"
+
+
+def _text(name: object) -> str:
+    if isinstance(name, str):
+        return name
+    if type(name) in {Digest, ImageID}:
+        return str(name)
+    raise WrongType(f"{_NAMES}, not by {shown(name)}")

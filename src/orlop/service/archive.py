@@ -9,11 +9,10 @@ from orlop.archive.reader import Archive
 from orlop.errors import AmbiguousID
 from orlop.model.digest import Digest, ImageID
 from orlop.model.limits import DEFAULT_LIMITS
-from orlop.model.names import name_text
-from orlop.model.reference import parse_any
+from orlop.model.names import ImageName, NamePattern, listed_name
 from orlop.service.listing.history import steps
 from orlop.service.listing.inspect import ImageDetails
-from orlop.service.listing.summaries import ImageSummary, is_pattern
+from orlop.service.listing.summaries import ImageSummary
 from orlop.store.images import not_found
 
 if TYPE_CHECKING:
@@ -76,20 +75,20 @@ class ArchiveService:
         filters: Sequence[str] = (),
     ) -> Iterator[ImageSummary]:
         """Yield what `images` gives, one by one."""
-        name = None if name is None else name_text(name)
-        if not filters and not is_pattern(name):
-            return self._images(name, all=all)
+        asked = None if name is None else listed_name(name)
+        if not filters and not isinstance(asked, NamePattern):
+            return self._images(asked, all=all)
         from orlop.service.listing.filters import parse_filters, select  # noqa: PLC0415 - most lists have none
 
-        if is_pattern(name):
-            filters = [*filters, f"reference={name}"]
-            name = None
+        if isinstance(asked, NamePattern):
+            filters = [*filters, f"reference={asked.text}"]
+            asked = None
         wanted = parse_filters(filters, now=time.time_ns())
         return select(
-            self._images(name, all=all and not wanted.dangling), wanted, created=self._created, labels=self._labels
+            self._images(asked, all=all and not wanted.dangling), wanted, created=self._created, labels=self._labels
         )
 
-    def _created(self, name: str) -> tuple[int, int]:
+    def _created(self, name: ImageName) -> tuple[int, int]:
         created = self._find(name).config.created
         return created.unix, created.nanosecond
 
@@ -97,7 +96,7 @@ class ArchiveService:
         config = self._by_id[image_id].config.config
         return None if config is None else config.labels
 
-    def _images(self, name: str | None, *, all: bool) -> Iterator[ImageSummary]:  # noqa: A002 - as above
+    def _images(self, name: ImageName | None, *, all: bool) -> Iterator[ImageSummary]:  # noqa: A002 - as above
         found = list(self._by_id.values())
         parents = {image.config.parent for image in found}
         if name is not None:
@@ -106,7 +105,7 @@ class ArchiveService:
             found = [image for image in found if image.id not in parents or self._named[image.id]]
         found.sort(key=lambda image: str(image.id))
         found.sort(key=lambda image: image.config.created.unix_ns, reverse=True)
-        asked = None if name is None else parse_any(name)
+        asked = None if name is None else name.asked
         for image in found:
             references = self._names_of(image)
             if not isinstance(asked, Digest) and asked is not None:
@@ -154,36 +153,34 @@ class ArchiveService:
         self.close()
 
     def _find(self, name: Name | None) -> ArchivedImage:
-        name = None if name is None else name_text(name)
-        found = list(self._by_id.values()) if name is None else self._matching(name, whole=True)
+        asked = None if name is None else ImageName.parse(name)
+        found = list(self._by_id.values()) if asked is None else self._matching(asked, whole=True)
         if len(found) == 1:
             return found[0]
-        if name is None:
+        if asked is None:
             named = ", ".join(sorted(str(reference.familiar) for image in found for reference in image.references))
             msg = f"the archive holds {len(found)} images; name one of them" + (f": {named}" if named else "")
             raise AmbiguousID(msg)
         if not found:
-            parsed = parse_any(name)
-            raise not_found(str(parsed) if isinstance(parsed, Digest) else parsed.with_default_tag().familiar)
-        msg = f"several images of the archive have IDs that begin with {name}; give more digits"
+            raise not_found(asked.shown)
+        msg = f"several images of the archive have IDs that begin with {asked.text}; give more digits"
         raise AmbiguousID(msg)
 
-    def _matching(self, name: str, *, whole: bool = False) -> list[ArchivedImage]:
+    def _matching(self, name: ImageName, *, whole: bool = False) -> list[ArchivedImage]:
         """Return the images that a name stands for: a full ID first, then references, then the first digits of IDs.
 
         With ``whole`` a bare name means its tag ``latest``, without all tags of the repository.
         """
         images = list(self._by_id.values())
-        parsed = parse_any(name)
-        if isinstance(parsed, Digest):
-            image = self._by_id.get(ImageID.wrap(parsed))
+        asked = name.tagged if whole else name.asked
+        if isinstance(asked, Digest):
+            image = self._by_id.get(ImageID.wrap(asked))
             return [] if image is None else [image]
-        asked = parsed.with_default_tag() if whole else parsed
         found = [image for image in images if any(_is_asked(one, asked) for one in self._named[image.id])]
         if not found and asked.digest is not None:
             named = (image for image in images if any(one.name == asked.name for one in self._named[image.id]))
             found = [image for image in named if asked.digest in image.manifests][:1]
-        digits = name.removeprefix("sha256:")
+        digits = name.digits
         return found or [image for image in images if digits and image.id.hex.startswith(digits)]
 
     def _names_of(self, image: ArchivedImage) -> tuple[Reference, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from orlop.model.limits import DEFAULT_LIMITS
-from orlop.model.names import name_text, name_texts
+from orlop.model.names import ImageName, image_names, listed_name, tag_name
 from orlop.store.local import local_store
 from orlop.streams.given import path_text
 
@@ -140,7 +140,7 @@ class ImageService:
         """
         from orlop.service.import_image import import_image  # noqa: PLC0415 - listing images needs no archives
 
-        named = None if reference is None else name_text(reference)
+        named = None if reference is None else tag_name(reference)
         return import_image(
             self._store,
             source,
@@ -183,7 +183,7 @@ class ImageService:
         """
         from orlop.service.save import save  # noqa: PLC0415 - listing images needs no archives
 
-        return save(self._store, name_texts(names), target, format=format, platform=platform, progress=progress)
+        return save(self._store, image_names(names), target, format=format, platform=platform, progress=progress)
 
     def save_chunks(
         self,
@@ -199,7 +199,7 @@ class ImageService:
         """
         from orlop.service.save import save_chunks  # noqa: PLC0415 - listing images needs no archives
 
-        return save_chunks(self._store, name_texts(names), format=format, platform=platform, progress=progress)
+        return save_chunks(self._store, image_names(names), format=format, platform=platform, progress=progress)
 
     def images(
         self,
@@ -233,7 +233,7 @@ class ImageService:
         """Yield what `images` lists, of the moment of the call, one at a time: for a store of very many images."""
         from orlop.service.listing.images import images  # noqa: PLC0415 - one verb needs one verb's code
 
-        return images(self._store, None if name is None else name_text(name), all=all, filters=filters)
+        return images(self._store, None if name is None else listed_name(name), all=all, filters=filters)
 
     def listed_images(
         self,
@@ -281,7 +281,7 @@ class ImageService:
         """
         from orlop.service.listing.manifests import image_manifests  # noqa: PLC0415 - one verb needs one verb's code
 
-        return image_manifests(self._store, name_text(name))
+        return image_manifests(self._store, ImageName.parse(name))
 
     def df(self) -> DiskUsage:
         """Return what the store's disk is used for, file by file, and what collecting garbage or pruning would free.
@@ -308,19 +308,19 @@ class ImageService:
         """
         from orlop.service.listing.inspect import inspect  # noqa: PLC0415 - one verb needs one verb's code
 
-        return inspect(self._store, name_text(name), platform=platform)
+        return inspect(self._store, ImageName.parse(name), platform=platform)
 
     def raw_config(self, name: Name, *, platform: Platform | str | None = None) -> bytes:
         """Return the exact bytes of an image's config, verified; takes and raises what `inspect` does."""
         from orlop.service.listing.inspect import raw_config  # noqa: PLC0415 - one verb needs one verb's code
 
-        return raw_config(self._store, name_text(name), platform=platform)
+        return raw_config(self._store, ImageName.parse(name), platform=platform)
 
     def history(self, name: Name, *, platform: Platform | str | None = None) -> list[HistoryEntry]:
         """Return the steps by which an image was made, newest first. Raises what `inspect` raises."""
         from orlop.service.listing.history import history  # noqa: PLC0415 - one verb needs one verb's code
 
-        return history(self._store, name_text(name), platform=platform)
+        return history(self._store, ImageName.parse(name), platform=platform)
 
     def tag(self, source: Name, target: str | Reference) -> None:
         """Add a name to an image; a name that pointed elsewhere moves. Atomic, idempotent.
@@ -330,7 +330,7 @@ class ImageService:
         """
         from orlop.service.tag import tag  # noqa: PLC0415 - one verb needs one verb's code
 
-        tag(self._store, name_text(source), name_text(target))
+        tag(self._store, ImageName.parse(source), tag_name(target))
 
     def remove(
         self, name: Name, *, force: bool = False, prune: bool = True, platform: Platform | str | None = None
@@ -349,7 +349,7 @@ class ImageService:
         """
         from orlop.service.space.remove import remove  # noqa: PLC0415 - one verb needs one verb's code
 
-        return remove(self._store, name_text(name), force=force, prune=prune, platform=platform)
+        return remove(self._store, ImageName.parse(name), force=force, prune=prune, platform=platform)
 
     def prune(
         self,
@@ -398,13 +398,13 @@ class ImageService:
         """
         from orlop.service.listing.pins import pin  # noqa: PLC0415 - one verb needs one verb's code
 
-        return pin(self._store, name_text(name))
+        return pin(self._store, ImageName.parse(name))
 
     def unpin(self, name: Name) -> ImageID:
         """Unpin an image, so that it is pruned as others are. Idempotent. Raises what `pin` raises."""
         from orlop.service.listing.pins import unpin  # noqa: PLC0415 - one verb needs one verb's code
 
-        return unpin(self._store, name_text(name))
+        return unpin(self._store, ImageName.parse(name))
 
     def pinned(self) -> list[ImageSummary]:
         """List the pinned images, newest first."""

@@ -8,12 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 from orlop.build.changes import apply_changes
-from orlop.errors import InvalidReference
 from orlop.intake.platforms import host_platform
 from orlop.model.container import ContainerConfig
 from orlop.model.dialect import Dialect
 from orlop.model.image import History, Image, RootFS, V1Image
-from orlop.model.reference import Reference
 from orlop.model.timestamp import Timestamp
 from orlop.model.urls import without_credentials
 from orlop.registry.download import downloaded, is_url
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from orlop.model.limits import Limits
     from orlop.model.platform import Platform
     from orlop.model.proxies import Proxies
+    from orlop.model.reference import Reference
     from orlop.registry.download import Readable
     from orlop.store.root import Store
 
@@ -37,7 +36,7 @@ _SECOND = 1_000_000_000
 def import_image(
     store: Store,
     source: BinaryIO | str | os.PathLike[str],
-    reference: str | None = None,
+    name: Reference | None = None,
     *,
     changes: Sequence[str] = (),
     message: str | None = None,
@@ -49,7 +48,6 @@ def import_image(
     check_file(source, "what is imported")
     store.require_writable()
     # Everything that may be wrong is looked at before a byte is read.
-    name = None if reference is None else _name(reference)
     config = apply_changes(ContainerConfig(), changes)
     host = host_platform()
     wanted = platform_of(platform) or host
@@ -70,14 +68,6 @@ def import_image(
                 store.events.image("tag", image_id, name=name.familiar, labels=config.labels)
             store.events.image("import", image_id, labels=config.labels)
     return image_id
-
-
-def _name(text: str) -> Reference:
-    reference = Reference.parse(text)
-    if reference.digest is not None:
-        msg = f"{text!r} has a digest, which follows from the image; name a tag only"
-        raise InvalidReference(msg)
-    return reference.with_default_tag()
 
 
 def _image(diff_id: DiffID, config: ContainerConfig, platform: Platform, created: Timestamp, comment: str) -> Image:
@@ -115,13 +105,13 @@ def _opened(source: BinaryIO | str | os.PathLike[str], proxies: Proxies | None) 
 class _Explained:
     """A stream whose errors of the system are explained."""
 
-    def __init__(self, source: Readable, name: str) -> None:
+    def __init__(self, source: Readable, what: str) -> None:
         self._source = source
-        self._name = name
+        self._what = what
 
     def read(self, n: int, /) -> bytes:
         """Return at most ``n`` bytes."""
         try:
             return self._source.read(n)
         except OSError as error:
-            raise explained(error, "read", self._name) from error
+            raise explained(error, "read", self._what) from error

@@ -12,7 +12,7 @@ from orlop.archive.save_report import SaveReport
 from orlop.archive.saved import SaveItem
 from orlop.errors import ImageNotFound, InvalidInput, WriteFailed
 from orlop.model.digest import Digest
-from orlop.model.reference import Reference, parse_any
+from orlop.model.reference import Reference
 from orlop.service.listing.lookup import check_platform, find_image, platform_of
 from orlop.store.images import not_found
 from orlop.store.references import unknown
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from orlop.model.digest import ImageID
     from orlop.model.image import Image
+    from orlop.model.names import ImageName
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.store.leases import Hold
@@ -42,7 +43,7 @@ FORMATS: Final = (*LAYOUTS, TAR, DIRECTORY)
 
 def save(
     store: Store,
-    names: Sequence[str],
+    names: Sequence[ImageName],
     target: BinaryIO | str | os.PathLike[str],
     *,
     format: str = "docker",  # noqa: A002 - the word that users know
@@ -103,7 +104,7 @@ def _write_whole(target: BinaryIO, chunk: bytes) -> None:
 
 def save_chunks(
     store: Store,
-    names: Sequence[str],
+    names: Sequence[ImageName],
     *,
     format: str = "docker",  # noqa: A002 - the word that users know
     platform: AskedPlatforms = None,
@@ -134,7 +135,7 @@ def save_chunks(
     return SaveReport()
 
 
-def require_names(names: Sequence[str]) -> None:
+def require_names(names: Sequence[ImageName]) -> None:
     """Raise `InvalidInput` where no image is named."""
     if not names:
         msg = "no image was named; name at least one"
@@ -177,7 +178,7 @@ def _note(store: Store, images: Sequence[Image], hold: Hold) -> None:
         hold.release()
 
 
-def _resolve(store: Store, names: Sequence[str], platform: Platform | None) -> dict[ImageID, list[Reference]]:
+def _resolve(store: Store, names: Sequence[ImageName], platform: Platform | None) -> dict[ImageID, list[Reference]]:
     """Return the images in order of first mention, each with its tags in order of request."""
     wanted: dict[ImageID, list[Reference]] = {}
     for name in names:
@@ -189,9 +190,9 @@ def _resolve(store: Store, names: Sequence[str], platform: Platform | None) -> d
     return wanted
 
 
-def named(store: Store, name: str) -> list[tuple[ImageID, Reference | None]]:
+def named(store: Store, name: ImageName) -> list[tuple[ImageID, Reference | None]]:
     """Return what one name stands for: a bare one for all tags of its repository, an ID or a digest for no tag."""
-    parsed = parse_any(name)
+    parsed = name.asked
     if isinstance(parsed, Digest):
         return [(find_image(store, name), None)]
     if parsed.familiar_name == _ALGORITHM:
@@ -209,6 +210,6 @@ def named(store: Store, name: str) -> list[tuple[ImageID, Reference | None]]:
     if tagged:
         return [(image_id, reference if reference.tag else None) for reference, image_id in tagged]
     try:
-        return [(store.images.search(name), None)]
+        return [(store.images.search(name.text), None)]
     except ImageNotFound:
-        raise not_found(name) from None
+        raise not_found(name.text) from None

@@ -13,7 +13,6 @@ from orlop.archive.oci_tar import layout_chunks
 from orlop.archive.save_report import OmittedManifests, SaveReport
 from orlop.errors import InvalidInput
 from orlop.model.digest import Digest
-from orlop.model.reference import parse_any
 from orlop.service.save import DIRECTORY, held, named, note_saved, require_names
 
 if TYPE_CHECKING:
@@ -22,13 +21,14 @@ if TYPE_CHECKING:
 
     from orlop.archive.oci_content import LayoutContent
     from orlop.archive.oci_index import WrittenIndex
+    from orlop.model.names import ImageName
     from orlop.model.progress import Progress
     from orlop.service.save import AskedPlatforms
     from orlop.store.root import Store
 
 
 def layout_tar(
-    store: Store, names: Sequence[str], *, platform: AskedPlatforms, progress: Progress | None
+    store: Store, names: Sequence[ImageName], *, platform: AskedPlatforms, progress: Progress | None
 ) -> Generator[bytes, None, SaveReport]:
     """Yield the bytes of a tar that is a layout of some images, and return what there is to tell of it."""
     asked, platforms = list(_asked(store, names)), Platforms.of(platform)
@@ -43,7 +43,7 @@ def layout_tar(
 
 def save_directory(
     store: Store,
-    names: Sequence[str],
+    names: Sequence[ImageName],
     target: BinaryIO | str | os.PathLike[str],
     *,
     platform: AskedPlatforms,
@@ -62,13 +62,12 @@ def save_directory(
     return _report(content, written)
 
 
-def _asked(store: Store, names: Sequence[str]) -> Iterator[Asked]:
+def _asked(store: Store, names: Sequence[ImageName]) -> Iterator[Asked]:
     """Yield what names stand for, in their order."""
     for name in names:
-        parsed = parse_any(name)
-        digest = None if isinstance(parsed, Digest) else parsed.digest
+        digest = None if isinstance(name.asked, Digest) else name.asked.digest
         for image_id, reference in named(store, name):
-            yield Asked(name, image_id, reference, digest)
+            yield Asked(name.text, image_id, reference, digest)
 
 
 def _omitted(content: LayoutContent) -> list[Digest]:

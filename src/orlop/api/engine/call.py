@@ -14,6 +14,7 @@ from orlop.api.engine.shapes.encoding import body
 from orlop.api.engine.shapes.fault import Verb
 from orlop.api.engine.versions import MINIMUM, check_version
 from orlop.api.streamed import chunks
+from orlop.model.names import ImageName
 
 if TYPE_CHECKING:
     import asyncio
@@ -102,6 +103,14 @@ class Call(Request):
         """The name in its path."""
         name: str = self.path_params["name"]
         return name
+
+    @property
+    def image(self) -> ImageName:
+        """The image that the name in its path stands for; read once. Raises `InvalidReference`."""
+        if "orlop.image" not in self.scope:
+            self.scope["orlop.image"] = ImageName.parse(self.name)
+        image: ImageName = self.scope["orlop.image"]
+        return image
 
     def about(self, name: str) -> None:
         """Name the image it is about, where that is not in its path: errors tell it."""

@@ -48,14 +48,14 @@ def _inspect(call: Call) -> object:
     platform = first_platform(call, V1_49)
     if manifests and platform is not None:
         raise InvalidInput("conflicting options: manifests and platform options cannot both be set")
-    details = call.service.inspect(call.name, platform=platform)
+    details = call.service.inspect(call.image, platform=platform)
     if call.version < V1_48:
         return image(details, call.version)
-    return image(details, call.version, call.service.manifests(call.name), with_manifests=manifests)
+    return image(details, call.version, call.service.manifests(call.image), with_manifests=manifests)
 
 
 def _history(call: Call) -> object:
-    return history(call.service.history(call.name, platform=first_platform(call, V1_48)), call.version)
+    return history(call.service.history(call.image, platform=first_platform(call, V1_48)), call.version)
 
 
 async def _tag(call: Call) -> Response:
@@ -64,11 +64,11 @@ async def _tag(call: Call) -> Response:
     def give() -> None:
         if call.version < V1_42:
             # Engine 20.10 looks for the image first, later ones read the name first.
-            call.service.inspect(call.name)
+            call.service.inspect(call.image)
         call.wants(Verb.TAG_TARGET)
         target = tag_target(repository, tag, call.version)
         call.wants(Verb.OTHER)
-        call.service.tag(call.name, target)
+        call.service.tag(call.image, target)
 
     await call.context.workers.run(give)
     return Response(status_code=201)
@@ -79,7 +79,7 @@ def _remove(call: Call) -> object:
         raise InvalidInput(NO_NAME)
     force, keeps_parents = call.parameters.boolean("force"), call.parameters.boolean("noprune")
     platform = only_platform(all_platforms(call, "platforms", V1_50))
-    return removed(call.service.remove(call.name, force=force, prune=not keeps_parents, platform=platform))
+    return removed(call.service.remove(call.image, force=force, prune=not keeps_parents, platform=platform))
 
 
 def _prune(call: Call) -> object:
@@ -88,8 +88,8 @@ def _prune(call: Call) -> object:
 
 
 def _distribution(call: Call) -> object:
-    platform = call.service.inspect(call.name).image.platform
-    return distribution(call.name, call.service.manifests(call.name), platform)
+    platform = call.service.inspect(call.image).image.platform
+    return distribution(call.name, call.service.manifests(call.image), platform)
 
 
 ENDPOINTS = (

@@ -18,7 +18,7 @@ from orlop.api.engine.source import SourcePatience
 from orlop.api.engine.versions import V1_32, V1_42, V1_44, V1_48
 from orlop.api.streamed import Streamed
 from orlop.errors import InvalidInput, NotSupported, OrlopError, RequestAborted, StorageError
-from orlop.model.reference import parse_any
+from orlop.model.names import ImageName
 from orlop.model.urls import without_credentials
 from orlop.registry.download import check_url, downloaded
 
@@ -52,10 +52,11 @@ def _saved(call: Call, names: Sequence[str]) -> Response:
     wanted = only_platform(transferred_platforms(call, V1_48))
 
     def save(download: Download, _: Upload) -> None:
+        images: list[ImageName] = []
         for name in names:
             call.about(name)
-            parse_any(name)
-        with closing(call.service.save_chunks(names, format=form, platform=wanted)) as chunks:
+            images.append(ImageName.parse(name))
+        with closing(call.service.save_chunks(images, format=form, platform=wanted)) as chunks:
             for chunk in chunks:
                 download.put(chunk)
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from orlop.cli.session import Session
+    from orlop.model.digest import ImageID
+    from orlop.model.names import Name
     from orlop.model.platform import Platform
     from orlop.service.listing.inspect import ImageDetails
 
@@ -99,11 +101,11 @@ def _parsed(form: str) -> Callable[[dict[str, Any]], None]:
 @contextmanager
 def _looking(
     session: Session, archive: str | None, platform: Platform | None
-) -> Iterator[tuple[Callable[[str], ImageDetails], Callable[[], list[str]]]]:
+) -> Iterator[tuple[Callable[[Name], ImageDetails], Callable[[], list[ImageID]]]]:
     """Open what is looked into; yield what inspects one image in it, and what lists all of an archive."""
     if archive is None:
         with session.open() as images:
             yield partial(images.inspect, platform=platform), list
     else:
         with opened(session, archive, platform) as looked_into:
-            yield looked_into.inspect, lambda: [str(image.id) for image in looked_into.images(all=True)]
+            yield looked_into.inspect, lambda: [image.id for image in looked_into.images(all=True)]

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidFilter
+from orlop.model.names import ImageName
 from orlop.model.pattern import Pattern
 from orlop.model.values import dataclass, replace
 
@@ -37,8 +38,8 @@ class Filters:
     labels: tuple[tuple[str, str | None], ...] = ()
     no_labels: tuple[tuple[str, str | None], ...] = ()
     references: tuple[str, ...] = ()
-    before: tuple[str, ...] = ()
-    since: tuple[str, ...] = ()
+    before: tuple[ImageName, ...] = ()
+    since: tuple[ImageName, ...] = ()
     until: int | None = None
     canonical_names: bool = True
 
@@ -67,7 +68,7 @@ def select(
     found: Iterable[ImageSummary],
     filters: Filters,
     *,
-    created: Callable[[str], tuple[int, int]],
+    created: Callable[[ImageName], tuple[int, int]],
     labels: Callable[[ImageID], Mapping[str, str] | None],
 ) -> Iterator[ImageSummary]:
     """Yield the images of a list that are wanted, with those of their names that are.
@@ -114,7 +115,7 @@ def parse_filters(texts: Iterable[str], *, known: frozenset[str] = LIST_FILTERS,
         now: the time, in nanoseconds since 1970.
 
     Raises:
-        InvalidFilter: a filter is not known, or its value cannot be read.
+        InvalidFilter: a filter is not known, or its value cannot be read. InvalidReference: the name in one cannot.
     """
     values: dict[str, list[str]] = {}
     for text in filter(None, texts):
@@ -133,8 +134,8 @@ def parse_filters(texts: Iterable[str], *, known: frozenset[str] = LIST_FILTERS,
         labels=_labels(values.get("label", [])),
         no_labels=_labels(values.get("label!", [])),
         references=references,
-        before=tuple(values.get("before", ())),
-        since=tuple(values.get("since", ())),
+        before=tuple(map(ImageName.parse, values.get("before", ()))),
+        since=tuple(map(ImageName.parse, values.get("since", ()))),
         until=_until(values.get("until", []), now),
     )
 

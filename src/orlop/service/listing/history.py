@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from orlop.model.digest import ChainID, ImageID
     from orlop.model.image import Image
+    from orlop.model.names import ImageName
     from orlop.model.platform import Platform
     from orlop.model.reference import Reference
     from orlop.model.timestamp import Timestamp
@@ -33,7 +34,7 @@ class HistoryEntry:
     references: tuple[Reference, ...]
 
 
-def history(store: Store, name: str, *, platform: Platform | str | None = None) -> list[HistoryEntry]:
+def history(store: Store, name: ImageName, *, platform: Platform | str | None = None) -> list[HistoryEntry]:
     """See `orlop.service.ImageService.history`."""
     wanted = platform_of(platform)
     with store.metadata.read() as rows:

@@ -10,6 +10,7 @@ from orlop.store.references import reference_of
 
 if TYPE_CHECKING:
     from orlop.model.image import Image
+    from orlop.model.names import ImageName
     from orlop.model.platform import Platform
     from orlop.model.reference import Reference
     from orlop.store.root import Store
@@ -41,7 +42,7 @@ class ImageDetails:
         return tuple(reference for reference in self.references if reference.digest is not None)
 
 
-def inspect(store: Store, name: str, *, platform: Platform | str | None = None) -> ImageDetails:
+def inspect(store: Store, name: ImageName, *, platform: Platform | str | None = None) -> ImageDetails:
     """See `orlop.service.ImageService.inspect`."""
     wanted = platform_of(platform)
     with store.metadata.read() as rows:
@@ -59,7 +60,7 @@ def inspect(store: Store, name: str, *, platform: Platform | str | None = None) 
         )
 
 
-def raw_config(store: Store, name: str, *, platform: Platform | str | None = None) -> bytes:
+def raw_config(store: Store, name: ImageName, *, platform: Platform | str | None = None) -> bytes:
     """See `orlop.service.ImageService.raw_config`."""
     wanted = platform_of(platform)
     image_id = find_image(store, name)

@@ -6,48 +6,45 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import ImageNotFound, PlatformNotFound, ReferenceNotFound
 from orlop.model.digest import Digest, ImageID
-from orlop.model.reference import parse_any
 from orlop.store.images import not_found
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orlop.model.names import ImageName
     from orlop.model.platform import Platform
     from orlop.model.reference import Reference
     from orlop.store.root import Store
 
-_PREFIX = "sha256:"
 
-
-def find_image(store: Store, name: str) -> ImageID:
+def find_image(store: Store, name: ImageName) -> ImageID:
     """Find an image as daemons do: a full ID first, then a name with its tag, then a prefix of an ID.
 
     A name with a digest finds the image under that name, too, whose manifest or index has the digest.
 
     Raises:
-        ImageNotFound: there is none. AmbiguousID: a prefix fits several. InvalidReference: the text is not a name at
-            all.
+        ImageNotFound: there is none. AmbiguousID: a prefix fits several.
     """
-    parsed = parse_any(name)
-    if isinstance(parsed, Digest):
-        return _known(store, ImageID.wrap(parsed), str(parsed))
-    if parsed.digest is not None:
-        return _by_digest(store, parsed)
+    asked = name.tagged
+    if isinstance(asked, Digest):
+        return _known(store, ImageID.wrap(asked), name)
+    if asked.digest is not None:
+        return _by_digest(store, asked)
     try:
-        return _known(store, store.references.get(parsed.with_default_tag()), parsed.with_default_tag().familiar)
+        return _known(store, store.references.get(asked), name)
     except ReferenceNotFound:
         pass
     try:
-        return store.images.search(name)
+        return store.images.search(name.text)
     except ImageNotFound:
-        raise not_found(parsed.with_default_tag().familiar) from None
+        raise not_found(name.shown) from None
 
 
-def _known(store: Store, image_id: ImageID, name: str) -> ImageID:
+def _known(store: Store, image_id: ImageID, name: ImageName) -> ImageID:
     # A name may outlive its image where a program deleted that by itself.
     with store.metadata.read() as rows:
         if rows.image_row(image_id) is None:
-            raise not_found(name)
+            raise not_found(name.shown)
     return image_id
 
 
@@ -60,7 +57,7 @@ def platform_of(asked: Platform | str | None) -> Platform | None:
     return chosen(asked).asked
 
 
-def check_platform(store: Store, name: str, image_id: ImageID, wanted: Platform | None) -> None:
+def check_platform(store: Store, name: ImageName, image_id: ImageID, wanted: Platform | None) -> None:
     """Check that an image is for a platform, if one is wanted.
 
     Args:
@@ -79,7 +76,7 @@ def check_platform(store: Store, name: str, image_id: ImageID, wanted: Platform 
     found = store.images.get(image_id).platform
     if not matches(wanted, found):
         msg = (
-            f"image with reference {name} was found but its platform ({found}) does not match"
+            f"image with reference {name.text} was found but its platform ({found}) does not match"
             f" the specified platform ({wanted})"
         )
         raise PlatformNotFound(msg)
@@ -104,8 +101,3 @@ def _by_digest(store: Store, reference: Reference) -> ImageID:
             if image in tagged and rows.image_row(image) is not None:
                 return image
     raise not_found(reference.familiar)
-
-
-def is_id_of(image_id: ImageID, text: str) -> bool:
-    """Return whether a text is an image's ID or a prefix of it, with or without its algorithm."""
-    return bool(text) and str(image_id).startswith((text, f"{_PREFIX}{text}"))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orlop.model.digest import Digest
+    from orlop.model.names import ImageName
     from orlop.model.platform import Platform
     from orlop.model.reference import Reference
     from orlop.store.root import Store
@@ -61,7 +62,7 @@ class ImageManifests:
     manifests: tuple[ManifestSummary, ...]
 
 
-def image_manifests(store: Store, name: str) -> ImageManifests | None:
+def image_manifests(store: Store, name: ImageName) -> ImageManifests | None:
     """See `orlop.service.ImageService.manifests`."""
     with store.metadata.read() as rows:
         image_id = find_image(store, name)

@@ -10,11 +10,12 @@ from orlop.store.images import PINNED
 
 if TYPE_CHECKING:
     from orlop.model.digest import ImageID
+    from orlop.model.names import ImageName
     from orlop.service.listing.summaries import ImageSummary
     from orlop.store.root import Store
 
 
-def pin(store: Store, name: str) -> ImageID:
+def pin(store: Store, name: ImageName) -> ImageID:
     """See `orlop.service.ImageService.pin`."""
     with store.metadata.write():
         image_id = find_image(store, name)
@@ -22,7 +23,7 @@ def pin(store: Store, name: str) -> ImageID:
     return image_id
 
 
-def unpin(store: Store, name: str) -> ImageID:
+def unpin(store: Store, name: ImageName) -> ImageID:
     """See `orlop.service.ImageService.unpin`."""
     with store.metadata.write():
         image_id = find_image(store, name)

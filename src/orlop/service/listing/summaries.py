@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orlop.errors import InvalidReference
-from orlop.model.reference import Reference, parse_any
+from orlop.model.reference import Reference
 from orlop.model.values import dataclass
 from orlop.store.references import reference_of
 
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orlop.model.digest import ImageID
+    from orlop.model.names import ImageName
     from orlop.store.root import Store
     from orlop.store.rows.metadata import ImageRow, ReferenceRow, Rows
 
@@ -45,21 +45,9 @@ class ImageSummary:
         return tuple(reference for reference in self.references if reference.digest is not None)
 
 
-def is_pattern(name: str | None) -> bool:
-    """Return whether a name has the wildcards of patterns, and cannot be a reference."""
-    if name is None or not any(character in name for character in "*?[\\"):
-        return False
-    try:
-        parse_any(name)
-    except InvalidReference:
-        return True
-    return False
-
-
-def list_images(store: Store, name: str | None, *, all: bool) -> Iterator[ImageSummary]:  # noqa: A002 - docker's word
+def list_images(store: Store, name: ImageName | None, *, all: bool) -> Iterator[ImageSummary]:  # noqa: A002 - docker's word
     """Yield the images that a name stands for, or all."""
-    asked = None if name is None else parse_any(name)
-    wanted = asked if isinstance(asked, Reference) else None
+    wanted = name.asked if name is not None and isinstance(name.asked, Reference) else None
     with store.metadata.read() as rows:
         named = rows.references(name=None if wanted is None else wanted.name)
         if wanted is not None and not wanted.is_name_only:
@@ -96,11 +84,11 @@ def list_images(store: Store, name: str | None, *, all: bool) -> Iterator[ImageS
     )
 
 
-def _of_prefix(rows: Rows, name: str) -> list[ImageRow]:
-    digits = name.removeprefix("sha256:")
+def _of_prefix(rows: Rows, name: ImageName) -> list[ImageRow]:
+    digits = name.digits
     found = rows.image_ids_with_prefix(f"sha256:{digits}", None) if digits else []
     # A short word that is not a name must not list other images; `sha256:` in front asks for IDs.
-    if len(found) > 1 and digits == name:
+    if len(found) > 1 and digits == name.text:
         return []
     return _newest_first(row for image in found if (row := rows.image_row(image)) is not None)
 

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import ImageInUse, ReferenceNotFound
 from orlop.model.digest import Digest
-from orlop.model.reference import Reference, parse_any
-from orlop.service.listing.lookup import check_platform, find_image, is_id_of, labels, platform_of
+from orlop.service.listing.lookup import check_platform, find_image, labels, platform_of
 from orlop.store.events import LABELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from orlop.model.digest import ChainID, ImageID
+    from orlop.model.names import ImageName
     from orlop.model.platform import Platform
+    from orlop.model.reference import Reference
     from orlop.store.root import Store
 
 
@@ -210,14 +211,14 @@ class Removal:
 
 
 def remove(
-    store: Store, name: str, *, force: bool = False, prune: bool = True, platform: Platform | str | None = None
+    store: Store, name: ImageName, *, force: bool = False, prune: bool = True, platform: Platform | str | None = None
 ) -> RemoveReport:
     """See `orlop.service.ImageService.remove`."""
     wanted = platform_of(platform)
     return store.with_reserve(partial(_removed, store, name, force=force, prune=prune, wanted=wanted))
 
 
-def _removed(store: Store, name: str, *, force: bool, prune: bool, wanted: Platform | None) -> RemoveReport:
+def _removed(store: Store, name: ImageName, *, force: bool, prune: bool, wanted: Platform | None) -> RemoveReport:
     with store.metadata.write() as rows:
         store.blobs.sweep_trash(rows)
         removal = Removal(StoreGround(store), parents=prune)
@@ -228,19 +229,19 @@ def _removed(store: Store, name: str, *, force: bool, prune: bool, wanted: Platf
         else:
             image_id = find_image(store, name)
             check_platform(store, name, image_id, wanted)
-            if is_id_of(image_id, name):
+            asked = name.tagged
+            if isinstance(asked, Digest) or name.begins(image_id):
                 removal.take_image(image_id, force=force)
             else:
-                removal.take_name(_carried(store, name, image_id), image_id)
+                removal.take_name(_carried(store, asked, image_id), image_id)
     return RemoveReport(tuple(removal.lines))
 
 
-def _dangling(store: Store, name: str) -> tuple[Reference, ImageID] | None:
+def _dangling(store: Store, name: ImageName) -> tuple[Reference, ImageID] | None:
     """Return a name whose image is gone already, with the ID of that, if it is one."""
-    parsed = parse_any(name)
-    if isinstance(parsed, Digest):
+    reference = name.tagged
+    if isinstance(reference, Digest):
         return None
-    reference = parsed.with_default_tag()
     try:
         image_id = store.references.get(reference)
     except ReferenceNotFound:
@@ -249,9 +250,8 @@ def _dangling(store: Store, name: str) -> tuple[Reference, ImageID] | None:
         return None if rows.image_row(image_id) is not None else (reference, image_id)
 
 
-def _carried(store: Store, name: str, image_id: ImageID) -> Reference:
+def _carried(store: Store, asked: Reference, image_id: ImageID) -> Reference:
     """Return the one of the image's names that the user means: of a tag and a digest, the tag."""
-    asked = Reference.parse(name).with_default_tag()
     names = store.references.of_image(image_id)
     if asked in names:
         return asked

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.api.engine.shapes.reference_words import reference_words
 from orlop.api.engine.versions import V1_42
 from orlop.errors import AmbiguousID, DownloadFailed, InvalidReference, NotFound, ReferenceNotFound
-from orlop.model.reference import Reference
+from orlop.model.reference import DEFAULT_TAG
 from orlop.model.urls import scrubbed
 from orlop.store.images import not_found
 
@@ -48,6 +48,7 @@ class Fault:
 
 NO_NAME: Final = "image name cannot be blank"
 """What is said where an image should be named and is not."""
+_ALGORITHM: Final = "sha256:"
 _NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
 _PASSED_ON: Final = frozenset({400, 401, 403, 404})
@@ -76,7 +77,7 @@ def fault(error: OrlopError, version: ApiVersion, verb: Verb = Verb.OTHER, name:
         message = "reference does not exist"
     elif isinstance(error, AmbiguousID) and name is not None:
         # To a client a prefix of several IDs is one of none: it goes on and looks for a container of that name.
-        status, message = _NOT_FOUND, str(not_found(Reference.parse(name).with_default_tag().familiar))
+        status, message = _NOT_FOUND, str(not_found(name if name.startswith(_ALGORITHM) else f"{name}:{DEFAULT_TAG}"))
     if early and verb is Verb.INSPECT and isinstance(error, (InvalidReference, NotFound, AmbiguousID)):
         message = f"no such image: {name}: {message}"
     return Fault(status, message)

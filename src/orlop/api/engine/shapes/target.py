@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _NO_DIGEST: Final = "cannot import digest reference"
 
 
-def tag_target(repo: str | None, tag: str | None, version: ApiVersion) -> str:
+def tag_target(repo: str | None, tag: str | None, version: ApiVersion) -> Reference:
     """Return the name that ``POST /images/{name}/tag`` asks for.
 
     Args:
@@ -34,7 +34,7 @@ def tag_target(repo: str | None, tag: str | None, version: ApiVersion) -> str:
     return name
 
 
-def import_target(repo: str | None, tag: str | None, version: ApiVersion) -> str | None:
+def import_target(repo: str | None, tag: str | None, version: ApiVersion) -> Reference | None:
     """Return the name that ``POST /images/create`` asks for, or nothing where it names no repository.
 
     Takes and raises what `tag_target` does.
@@ -57,7 +57,7 @@ def check_pulled(image: str, tag: str, version: ApiVersion) -> None:
         raise InvalidReference("invalid tag format") from error
 
 
-def _target(repo: str | None, tag: str | None, version: ApiVersion, no_digest: str) -> str | None:
+def _target(repo: str | None, tag: str | None, version: ApiVersion, no_digest: str) -> Reference | None:
     if not repo:
         return None
     try:
@@ -69,8 +69,8 @@ def _target(repo: str | None, tag: str | None, version: ApiVersion, no_digest: s
     if reference.familiar_name == "sha256":
         raise InvalidInput("refusing to create an ambiguous tag using digest algorithm as name")
     if not tag:
-        return reference.with_default_tag().familiar
+        return reference.with_default_tag()
     try:
-        return reference.with_tag(tag).familiar
+        return reference.with_tag(tag)
     except InvalidReference as error:
         raise InvalidReference("invalid tag format") from error
