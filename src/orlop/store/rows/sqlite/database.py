@@ -3,9 +3,9 @@
 One connection belongs to one thread of one process, and is kept. A block is a read or a write; one inside another one
 of the same thread joins it.
 
-Readers never wait, as the database is in WAL mode. Writers wait on ``write.lock`` (``flock``), which covers files as well
-as rows, since SQLite's own waiting is unfair. A commit is durable (``synchronous=FULL``) before it returns. A write ends
-in one of three ways, and each runs its own actions in `WritableRows`:
+Readers never wait, as the database is in WAL mode. Writers wait on ``write.lock`` (``flock``), which covers files as
+well as rows, since SQLite's own waiting is unfair. A commit is durable (``synchronous=FULL``) before it returns. A
+write ends in one of three ways, and each runs its own actions in `WritableRows`:
 
 1. committed: the actions for after a commit run, such as unlinking files.
 2. undone: the actions for a rollback run, the last one first, such as giving files their names back.
