@@ -47,6 +47,13 @@ def docs(session: nox.Session) -> None:
     session.run(sys.executable, "-m", "sphinx", *options, str(HERE / "docs"), str(build / "docs"), external=True)
 
 
+@nox.session(python=False, default=False)
+def generate(session: nox.Session) -> None:
+    """Write again what is made from the code: pages of commands, the picture of the rooms, the API's description."""
+    for name in ("commands", "architecture", "openapi"):
+        session.run(sys.executable, "-m", f"docs.generate_{name}", external=True)
+
+
 @nox.session(python=False)
 def tests(session: nox.Session) -> None:
     """Every test; arguments go to pytest. Interop tests join in where their programs are installed."""

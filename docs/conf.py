@@ -34,7 +34,8 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 100
 add_module_names = False
-toc_object_entries_show_parents = "hide"
+# The tree of pages is drawn on each page: with every name in it that takes most of the time.
+toc_object_entries = False
 
 html_theme = "furo"
 html_title = "orlop"

@@ -365,9 +365,12 @@ def document() -> Schema:
     """Return the whole description.
 
     Raises:
-        KeyError: something is served that is not described here.
+        LookupError: something is served that is not described here.
     """
     paths: dict[str, dict[str, Any]] = {}
+    missing = [f"{method} {path}" for method, path in served() if (method, path) not in _OPERATIONS]
+    if missing:
+        raise LookupError(f"describe {', '.join(missing)} in _OPERATIONS of {__file__}")
     for method, path in served():
         name = _operation_id(method, path)
         paths.setdefault(path, {})[method.lower()] = _OPERATIONS[method, path].document(name, path)

@@ -1,4 +1,24 @@
-"""From a source to the store: the one way in, whatever the source is, all or nothing."""
+"""From a source to the store: the one way in, whatever the source is, all or nothing.
+
+A source has said what it holds (an `orlop.intake.offer.Offer`), and its layers can be taken. A commit goes through
+these steps, and only the last one is visible to others:
+
+1. Which layers are needed? Each is taken once, however many images have it. One name cannot be two layers.
+2. Which of them are there already? Those are held by a lease, and looked at again after that: what went between the
+   look and the hold is taken like a new one.
+3. Take the others, several at once where the source allows it: hashed as received, decompressed, hashed again, scanned,
+   and written below ``ingest/``. Each must have the digest, size and diff ID that it was announced with.
+4. Sync them. Nothing slow is left to do.
+5. One write, under the write lock: layers get their names, what is relied on is looked at once more, and chains,
+   images, parents, manifests, names and events follow. Names come last, so that a name never leads to what is not
+   there.
+
+A failure in steps 1 to 4 discards what was taken; a failure in step 5 undoes the write, and with it the new names of
+files. A crash leaves files below ``ingest/`` that the next removal or collection takes.
+
+Inside the write nothing is hashed, scanned or synced but directories, and nothing costs more than once for what a
+source repeats: layers, chains and configs are remembered, since an archive may list one image a thousand times.
+"""
 
 from __future__ import annotations
 

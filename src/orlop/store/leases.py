@@ -1,11 +1,27 @@
-"""Leases: what keeps content from the garbage collector while somebody works with it.
+"""Leases: what keeps content from the garbage collector while a process works with it.
 
-A lease is a name that its owner has claimed (see `owners`), and rows that say what it protects. When the owner ends,
-however it ends, the claim is gone and the rows count for nothing.
+A lease is a name that its owner has claimed (see `owners`; in a directory, a file ``leases/<name>`` that it holds
+locked), and rows that say what it protects. It is in one of these states:
 
-Releasing content deletes only rows of leases, even if no other row needs the content: readers hold leases, too. What
-nothing but a lease has kept until then, since its image went meanwhile, is noted under a name that no owner has,
-`LEFT`. The next command that removes anything takes it, as it takes what dead owners held.
+- *alive*: its owner holds the claim. Whatever its rows name stays.
+- *dead*: the claim is free, since its owner has closed the store or has ended, however it ended. Its rows count for
+  nothing.
+- *swept*: its rows and its file are gone. Any later owner may do that, when it removes something anyway.
+
+The rules:
+
+1. Hold first, then look. Content may have gone between a look and a hold, so only what is seen after `hold` returns may
+   be relied on. A hold taken inside a write is undone with it.
+2. Holds and removals are ordered by the write lock. A removal asks, inside its write, which leases are alive; a lease
+   that appears later cannot name what that write removes.
+3. A process has one lease, and counts in memory how often each digest is held, so that a row goes with its last hold.
+4. A lock belongs to an open file, which a forked child shares. The child gives up its copy without unlocking, and takes
+   a lease of its own when it needs one.
+5. Readers hold leases too, so releasing one deletes only rows of leases. What nothing but the lease has kept until
+   then, because its image went meanwhile, is noted under a name that no owner has, `LEFT`. The next command that
+   removes anything takes it.
+
+What must never happen: content goes that a living lease names, or a dead lease keeps content for ever.
 """
 
 from __future__ import annotations

@@ -1,12 +1,25 @@
 """Overlapping work in a few threads: chunks to several consumers, tasks run at once.
 
-Hashing, (de)compression and file input and output release the interpreter lock, so that one thread for each of them
-makes a load as fast as its slowest stage. Chunks are handed over through short bounded queues, so that memory stays at
-``depth`` chunks for each consumer, and both promise the same about ends: when a stage fails or the user interrupts,
-every thread ends before the error leaves this module. Chunks of 1 MiB or more are fast; any size is correct.
+Hashing, (de)compression and file I/O release the interpreter lock, so one thread for each of them makes a load as fast
+as its slowest stage. Chunks of 1 MiB or more are fast; any size is correct.
 
-The queues are pairs of :class:`queue.SimpleQueue`: one carries chunks, the other the free places. Their methods are
-single calls in C, so that an interrupt at any instant leaves no lock behind.
+How a `Fanout` works. Each consumer has a lane, a pair of :class:`queue.SimpleQueue`: one carries chunks, the other free
+places, ``depth`` of them at first. The producer takes a place from each lane before it hands over a chunk, and the
+consumer puts the place back when it is done with it. So at most ``depth`` chunks wait for each consumer, and a slow
+consumer slows the producer. The methods of ``SimpleQueue`` are single calls in C: an interrupt at any instant leaves no
+lock behind.
+
+How it ends:
+
+- close: an end mark follows the chunks in each lane; consumers work off what is before it.
+- cancel: a flag is set, and an end mark wakes consumers that wait; each ends after the chunk that it works on.
+- a consumer raises: it notes the error and puts a place into every lane, since the producer may wait in any of them.
+  The producer looks for errors whenever it wakes, cancels, and raises the first one.
+
+`in_parallel` promises the same for tasks, which ask from time to time whether they are still wanted.
+
+What must never happen: an error or an interrupt leaves this module while a thread of it still runs, for that thread
+would work on files that the caller cleans up.
 """
 
 from __future__ import annotations

@@ -1,4 +1,23 @@
-"""Scanning a layer that passes by: is it a tar, how much does it hold, and what belongs into its table of contents."""
+"""Scanning a layer that passes by: is it a tar, how much does it hold, and what belongs into its table of contents.
+
+Pieces of any size come in, once, and nothing can be read again. So the scanner is a state machine over bytes:
+
+- ``_skip`` bytes of content and padding are still to come, and are passed over without being looked at;
+- else a header is next. What is there of it waits in ``_held`` until ``_want`` bytes are there: one block, or with an
+  extended header all that it announces, which limits bound;
+- a sparse file goes on in more blocks (``_sparse``), or begins with a map in its content (``_map``);
+- a block of zeros must be followed by another one, or by nothing: that is the end (``_ended``), and the rest is
+  ignored.
+
+Half a million small files a second leave no time for a careful look at each header. `_scan` is a fast loop that knows
+the headers of which nearly all layers consist. It checks sums and numbers by remembering what equal bytes meant
+(`Known`), and judges many members at once (`_Batch`). Whatever is not certainly common goes to `_step`, which knows
+everything and alone decides what is refused. Both must agree on whatever both can read, and a piece that ends anywhere
+must change nothing.
+
+Equal paths count once, with the last size. Only a hash of each path is kept, of at most ``distinct_paths`` members;
+where two are equal, or there are more, the summary is partial, and a reader must look at the layer itself.
+"""
 
 from __future__ import annotations
 

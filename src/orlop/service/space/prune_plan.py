@@ -1,4 +1,24 @@
-"""The plan of a pruning: which images go and which stay by the rules that were given, and what that frees."""
+"""The plan of a pruning: which images go and which stay by the rules that were given, and what that frees.
+
+A plan is made from an inventory, which is a snapshot of all rows, and is then carried out in the same write. A dry run
+shows the same plan. So what is shown is what would happen, and both are decided here and nowhere else.
+
+1. Each image is judged by itself (`_Planner.asked_for`): what the rules wish for it, and whether something refuses
+   that, such as a pin or a filter. The result is a list of deeds: an image loses some names, and goes when none is
+   left.
+2. For a quota, more images go (`least_recently_used`). The deeds so far are done on a `PlannedGround`, which answers as
+   the store would, but in memory. Then the least recently used image that nothing protects and no other image is made
+   from goes, and so on, until the rest fits. An image whose layers are all needed by others would free nothing, so it
+   stays.
+3. All deeds are done once more on a fresh ground, by the same code that removes from a store (`Removal`), which leads
+   to what is reported: lines, bytes, and a verdict with its reason for each image and layer.
+
+Every image carries one reason. It is first the reason of the rules, and is replaced where something stronger decides: a
+child that stays, a lease, the quota.
+
+The cost grows with the number of images and no faster than sorting them: parents are counted and queued, never searched
+for.
+"""
 
 from __future__ import annotations
 

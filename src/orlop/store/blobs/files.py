@@ -1,7 +1,26 @@
-"""Blobs in local files: written under a temporary name, published under their digest, read back verified.
+"""Layers as files: written under a temporary name, published under their digest, read back verified.
 
-`FileBlobStore` is the seam of `blobs.store` over a directory. What follows its first half is for those who ask for what
-only local files can do (`orlop.store.files`): where a blob lies, new files that share bytes with others, what is aside.
+A file is in one of these places, and moves between them only by ``rename``, which is one step:
+
+- ``ingest/<lease>.<number>``: on its way in. Its name means nothing, and it is garbage once its lease is dead.
+- ``blobs/sha256/<hex>`` or ``toc/sha256/<hex>.zst``: complete, and on disk before it got its name.
+- ``trash/<what it was>.<random>``: on its way out.
+
+Files and rows change together, although no transaction spans both. The order is what makes it safe:
+
+- `publish` renames inside the write, and the directory is synced before the rows commit. So a row never names a file
+  that a loss of power could take away. Where the write is undone, the name goes again; where a commit failed in a way
+  that may yet come back, it stays, and is a stray for `gc`.
+- `remove` renames to ``trash/`` inside the write, and unlinks after the commit. Where the write is undone, the file
+  gets its name back.
+- A crash between these steps leaves a file in ``trash/``. If a row still names its content, the removal was not
+  committed, and `put_back` restores it; if none does, a later removal unlinks it.
+
+What must never happen: a committed row whose file is missing, or a file that goes because of one index that is damaged.
+Whatever goes is asked for among the rows themselves before the commit (`orlop.store.rows.sqlite.going`).
+
+`FileBlobStore` is the seam of `blobs.store` over a directory. What follows its first half is for callers that ask
+for what only local files can do (`orlop.store.files`): where a blob lies, new files that share bytes with others, what is aside.
 """
 
 from __future__ import annotations

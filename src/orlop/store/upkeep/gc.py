@@ -1,7 +1,24 @@
 """Garbage: what a crash has left in a store, and what nothing in it references.
 
-All of it is found and taken away under the write lock: a file without a row is then nobody's, since content gets its
-name and its rows inside one write. What a living owner holds a lease on stays, and nothing else gets any grace.
+All of it is found and taken away in one write, so under the write lock. Content gets its name and its rows inside one
+write, so that under the lock a file without a row is nobody's. What a living owner holds a lease on stays, and nothing
+else gets any grace: no age, no waiting time.
+
+The order matters:
+
+1. The database must be sound; nothing is garbage because of a row that is wrong.
+2. Unfinished files are listed before the living owners are: an owner that begins in between then counts as alive, and
+   its files are not on the list.
+3. Rows of dead leases go. From here on the rows alone say what is needed.
+4. Trash is looked at before more of it is made. What a row still names goes back to its place: its removal was not
+   committed.
+5. Unfinished files of dead owners go, then files that no row names, unless somebody holds everything: a backup brings
+   files before their rows.
+6. Chains that no image, chain or lease needs go, from the top down; with each its content, if it was the last to need
+   it, and the blobs and tables of that content. Manifests go that came with no image.
+
+Files go after the commit, so a crash leaves them in ``trash/`` for the next collection. A dry run does the same in a
+write that is undone: it reports what a collection would take, not an estimate.
 """
 
 from __future__ import annotations

@@ -1,8 +1,22 @@
 """The rows in SQLite: connections, the write lock, schema versions and what SQLite's errors mean.
 
-One connection belongs to one thread of one process. Writers wait on ``write.lock`` (``flock``), since SQLite's own
-waiting is unfair; readers never wait for writers, as the database is in WAL mode. A commit is durable
-(``synchronous=FULL``) before it returns.
+One connection belongs to one thread of one process, and is kept. A block is a read or a write; one inside another one
+of the same thread joins it.
+
+Readers never wait, as the database is in WAL mode. Writers wait on ``write.lock`` (``flock``), which covers files as
+well as rows, since SQLite's own waiting is unfair. A commit is durable (``synchronous=FULL``) before it returns. A
+write ends in one of three ways, and each runs its own actions in `WritableRows`:
+
+1. committed: the actions for after a commit run, such as unlinking files.
+2. undone: the actions for a rollback run, the last one first, such as giving files their names back.
+3. unsure: the commit failed, but its bytes are in the log, and a crash could bring it back. An empty commit is written
+   over it. Where that fails too, only those actions run that do no harm if the rows come back.
+
+Before anything is read, the log is judged by its bytes (`damage.log`) and the tables must be those of the version;
+before rows go for good, the rows themselves are asked (`Soundness`).
+
+SQLite must not be carried over a fork: closing a file in one process ends all its POSIX locks. `BLOCKS` makes a fork
+wait for writes and closes idle connections; the child abandons what it inherited and never closes it.
 """
 
 from __future__ import annotations
