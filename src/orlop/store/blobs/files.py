@@ -20,7 +20,8 @@ What must never happen: a committed row whose file is missing, or a file that go
 Whatever goes is asked for among the rows themselves before the commit (`orlop.store.rows.sqlite.going`).
 
 `FileBlobStore` is the seam of `blobs.store` over a directory. What follows its first half is for callers that ask
-for what only local files can do (`orlop.store.files`): where a blob lies, new files that share bytes with others, what is aside.
+for what only local files can do (`orlop.store.files`): where a blob lies, new files that share bytes with others, what
+is aside.
 """
 
 from __future__ import annotations
