@@ -30,12 +30,16 @@ from hypothesis.stateful import (
 from orlop import errors
 from orlop.model.digest import ChainID, ImageID
 from orlop.model.reference import Reference
+from orlop.store.blobs.memory import MemoryBlobStore
 from orlop.store.local import local_store
+from orlop.store.root import Store
+from orlop.store.rows.sqlite.database import SQLiteMetadata
+from orlop.store.rows.sqlite.memory import MemoryMetadata, MemoryRows
 from orlop.store.upkeep.gc import collect_garbage
+from orlop.streams.directory import Directory
 
 if TYPE_CHECKING:
     from orlop.store.layers import StoredLayer
-    from orlop.store.root import Store
 
 LONG = bool(os.environ.get("ORLOP_LONG"))
 OPENINGS = 3
@@ -68,6 +72,8 @@ def chains(diff_ids: tuple[str, ...]) -> list[str]:
 
 
 class StoreMachine(RuleBasedStateMachine):
+    """The machine over local files; a subclass says how it opens something else."""
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="orlop-model-"))
@@ -81,12 +87,16 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def first(self) -> None:
-        self.stores.append(local_store(self.folder / "root"))
+        self.stores.append(self.opened())
 
     def teardown(self) -> None:
         for store in self.stores:
             store.close()
         shutil.rmtree(self.folder)
+
+    def opened(self) -> Store:
+        """Open what the machine is about once more."""
+        return local_store(self.folder / "root")
 
     def store(self, pick: int) -> Store:
         return self.stores[pick % len(self.stores)]
@@ -107,7 +117,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.stores) < OPENINGS)
     @rule()
     def open_another(self) -> None:
-        self.stores.append(local_store(self.folder / "root"))
+        self.stores.append(self.opened())
 
     @rule(pick=PICK)
     def reopen(self, pick: int) -> None:
@@ -117,7 +127,7 @@ class StoreMachine(RuleBasedStateMachine):
         # What only its handles have kept stays until somebody removes something: a close removes nothing.
         before = self.on_disk()
         old.close()
-        self.stores[at] = local_store(self.folder / "root")
+        self.stores[at] = self.opened()
         assert self.on_disk() == before
         collect_garbage(self.stores[at])
 
@@ -253,7 +263,35 @@ class StoreMachine(RuleBasedStateMachine):
             assert b"".join(handle.tar_chunks()) == LAYERS[stack[-1]]
 
 
-def test_the_store_does_what_a_model_of_dictionaries_does() -> None:
+class MemoryMachine(StoreMachine):
+    """The same over memory; nothing of it lies in the folder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = MemoryRows()
+        self.blobs = MemoryBlobStore()
+
+    def opened(self) -> Store:
+        return Store(MemoryMetadata(self.rows), self.blobs)
+
+    def on_disk(self) -> set[str]:
+        assert list(self.folder.iterdir()) == []
+        return set(map(str, self.blobs.digests()))
+
+
+class MixedMachine(MemoryMachine):
+    """Rows in a file beside blobs in memory."""
+
+    def opened(self) -> Store:
+        return Store(SQLiteMetadata(Directory(str(self.folder))), self.blobs)
+
+    def on_disk(self) -> set[str]:
+        assert not (self.folder / "blobs").exists()
+        return set(map(str, self.blobs.digests()))
+
+
+@pytest.mark.parametrize("machine", [StoreMachine, MemoryMachine, MixedMachine])
+def test_the_store_does_what_a_model_of_dictionaries_does(machine: type[StoreMachine]) -> None:
     # Every step compares everything.
     plan = settings(
         max_examples=1500 if LONG else 50,
@@ -261,4 +299,4 @@ def test_the_store_does_what_a_model_of_dictionaries_does() -> None:
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(StoreMachine, settings=plan)
+    run_state_machine_as_test(machine, settings=plan)

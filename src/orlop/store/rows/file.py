@@ -60,7 +60,11 @@ class RowsFile(Protocol):
     """What a `Metadata` has whose rows lie in a local file."""
 
     def snapshot(self) -> AbstractContextManager[FileSnapshot]:
-        """Return all rows for a block, see `Metadata.snapshot`. Logs grow as long as it lasts."""
+        """Return all rows for a block, see `Metadata.snapshot`; inside a write, as they were before it.
+
+        With the lock of that write nobody can change them between what the write does and what the snapshot sees. Logs
+        grow as long as it lasts.
+        """
 
     def alone(self) -> AbstractContextManager[FileSnapshot]:
         """Return all rows, for a block in which nobody else has the database open, and all of it is in its one file.

@@ -83,15 +83,17 @@ class Metadata(ABC):
     def lock(self) -> AbstractContextManager[None]:
         """Keep every other writer waiting for a block, without a transaction, which might need space.
 
+        Begin a read before, once: the first block of all may need the lock itself, to lay out the database.
+
         Raises:
             ReadOnlyStore, StoreMoved, StorageError: the lock cannot be taken.
         """
 
     @abstractmethod
     def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """Return, for a block, all rows as they are now, whoever changes them since; inside a write, as before it.
+        """Return, for a block, all rows as they are now, whoever changes them since.
 
-        The write lock of that write is what keeps others from changing rows between the snapshot and the write.
+        It begins outside of a write of the same thread; some databases can do more (`rows.file.RowsFile`).
         """
 
     @abstractmethod

@@ -1,0 +1,305 @@
+"""The contract of `Metadata`: transactions and their hooks, snapshots, the check of all rows and the mender."""
+
+from __future__ import annotations
+
+from threading import Event as Flag
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orlop.errors import DatabaseDamaged, StoreClosed
+from orlop.model.digest import ChainID, DiffID, Digest, ImageID
+from orlop.store.rows.metadata import BlobRow, ChainRow, DiffRow, ReferenceRow
+from orlop.testing.contract import Contract
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from orlop.store.rows.metadata import Metadata, Rows, WritableRows
+
+_PATIENCE = 60
+_CONFIG = b'{"created":"1970-01-01T00:00:00Z","rootfs":{"type":"layers","diff_ids":["%s"]}}'
+_BLOB = BlobRow(Digest.of(b"a layer"), 7, "none")
+_DIFF = DiffRow(DiffID.wrap(_BLOB.digest), 7, 7, 1)
+
+
+def name(tag: str) -> ReferenceRow:
+    """Return a name of the image of `keep`."""
+    return ReferenceRow("docker.io/library/a", f":{tag}", image(), 1)
+
+
+def image() -> ImageID:
+    """Return the image of `keep`."""
+    return ImageID.of(_CONFIG % str(_DIFF.diff_id).encode())
+
+
+def keep(rows: WritableRows) -> None:
+    """Keep an image of one layer, and all that it needs."""
+    chain = ChainID.wrap(_DIFF.diff_id)
+    rows.put_diff(_DIFF, _BLOB)
+    rows.put_chain(ChainRow(chain, None, _DIFF.diff_id, _DIFF.content_size, 1))
+    rows.put_image(image(), _CONFIG % str(_DIFF.diff_id).encode(), chain_id=chain, created=(0, 0))
+
+
+def tags(rows: Rows) -> list[str]:
+    """Return all tags."""
+    return [row.suffix[1:] for row in rows.references()]
+
+
+class MetadataContract(Contract):
+    """What every database of rows does.
+
+    Hook: ``open(folder)`` gives a `Metadata` as a context manager, and the same rows for the same folder again.
+    """
+
+    hooks = ("open",)
+
+    def open(self, folder: Path) -> AbstractContextManager[Metadata]:
+        """Open the database whose rows lie in a folder."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def metadata(self, tmp_path: Path) -> Iterator[Metadata]:
+        """An empty database: the first block of all lays it out."""
+        with self.open(tmp_path) as metadata:
+            with metadata.read():
+                pass
+            yield metadata
+
+    # Transactions.
+
+    def test_what_was_written_is_seen_by_all(self, tmp_path: Path) -> None:
+        """The end of a write commits it, for this opening and every other, and for later ones."""
+        with self.open(tmp_path) as first, self.open(tmp_path) as second:
+            with first.write() as rows:
+                keep(rows)
+                rows.put_reference(name("1"))
+            for metadata in (first, second):
+                with metadata.read() as view:
+                    assert tags(view) == ["1"]
+                    assert view.config(image()) is not None
+        with self.open(tmp_path) as again, again.read() as view:
+            assert tags(view) == ["1"]
+
+    def test_an_exception_undoes_all_of_a_write(self, metadata: Metadata) -> None:
+        """A write is whole, or was not."""
+        with metadata.write() as rows:
+            rows.put_reference(name("1"))
+        with pytest.raises(KeyboardInterrupt), metadata.write() as rows:  # noqa: PT012 - the block is what is tested
+            rows.put_reference(name("2"))
+            rows.delete_reference(*name("1")[:2])
+            raise KeyboardInterrupt
+        with metadata.read() as view:
+            assert tags(view) == ["1"]
+
+    def test_a_write_inside_a_write_is_a_part_of_it(self, metadata: Metadata) -> None:
+        """The outer block commits or undoes both, and a read inside sees what was written."""
+        with pytest.raises(ZeroDivisionError), metadata.write() as rows:  # noqa: PT012 - the block is what is tested
+            rows.put_reference(name("1"))
+            with metadata.write() as inner:
+                inner.put_reference(name("2"))
+            with metadata.read() as view:
+                assert tags(view) == ["1", "2"]
+            raise ZeroDivisionError
+        with metadata.read() as view:
+            assert tags(view) == []
+
+    def test_a_write_cannot_begin_inside_a_read(self, metadata: Metadata) -> None:
+        """It could not see what it changes."""
+        with metadata.read(), pytest.raises(RuntimeError), metadata.write():
+            pass
+        with metadata.write() as rows:
+            rows.put_reference(name("1"))
+
+    def test_a_thread_knows_whether_it_is_in_a_block(self, metadata: Metadata) -> None:
+        """``in_block`` is about this thread alone."""
+        found: list[bool] = []
+        with metadata.read():
+            thread = Thread(target=lambda: found.append(metadata.in_block()))
+            thread.start()
+            thread.join()
+            found.append(metadata.in_block())
+        assert [*found, metadata.in_block()] == [False, True, False]
+
+    def test_a_view_stays_as_it_was(self, metadata: Metadata) -> None:
+        """What another thread writes is not seen by a block that has begun."""
+        thread = Thread(target=self._tag, args=(metadata, "1"))
+        with metadata.read() as view:
+            before = tags(view)
+            thread.start()
+            thread.join(0.05)  # it may have written by now, or wait for this block
+            assert tags(view) == before == []
+        thread.join()
+        with metadata.read() as view:
+            assert tags(view) == ["1"]
+
+    @staticmethod
+    def _tag(metadata: Metadata, tag: str) -> None:
+        with metadata.write() as rows:
+            rows.put_reference(name(tag))
+
+    def test_writes_of_many_threads_are_one_after_another(self, tmp_path: Path) -> None:
+        """What a write reads, nobody changes before it commits: not through another opening either."""
+        with self.open(tmp_path) as one, self.open(tmp_path) as other:
+
+            def count(metadata: Metadata) -> None:
+                for _ in range(10):
+                    with metadata.write() as rows:
+                        rows.put_reference(name(f"{len(tags(rows)):03}"))
+
+            threads = [Thread(target=count, args=(metadata,)) for metadata in (one, other) * 2]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            with one.read() as view:
+                assert tags(view) == [f"{number:03}" for number in range(40)]
+
+    def test_the_lock_keeps_writers_waiting(self, tmp_path: Path) -> None:
+        """``lock`` excludes every writer, and the one who has it can read."""
+        with self.open(tmp_path) as one, self.open(tmp_path) as other:
+            written = Flag()
+
+            def write() -> None:
+                self._tag(other, "1")
+                written.set()
+
+            thread = Thread(target=write)
+            with one.read():
+                pass  # the first block may need the lock to lay out a database
+            with one.lock(), one.read() as view:
+                thread.start()
+                assert not written.wait(0.1)
+                assert tags(view) == []
+            assert written.wait(_PATIENCE)
+            thread.join()
+
+    # Hooks.
+
+    def test_hooks_are_called_as_a_write_ends(self, metadata: Metadata) -> None:
+        """Before the commit each action once; after it those for that, when the lock is free again."""
+        told: list[str] = []
+
+        def before() -> None:
+            told.append("before")
+
+        def after() -> None:
+            with metadata.write() as rows:
+                told.append(f"after {tags(rows)}")
+
+        with metadata.write() as rows:
+            rows.after_commit(after)
+            rows.before_commit(before)
+            rows.before_commit(before)
+            rows.after_rollback(lambda: told.append("undone"))
+            rows.put_reference(name("1"))
+        assert told == ["before", "after ['1']"]
+
+    def test_hooks_are_called_as_a_write_is_undone(self, metadata: Metadata) -> None:
+        """The actions for that are called last first, and no others."""
+        told: list[str] = []
+        with pytest.raises(ZeroDivisionError), metadata.write() as rows:  # noqa: PT012 - the block is what is tested
+            rows.after_commit(lambda: told.append("done"))
+            rows.before_commit(lambda: told.append("before"))
+            rows.after_rollback(lambda: told.append("first"))
+            rows.after_rollback(lambda: told.append("second"), if_sure=True)
+            raise ZeroDivisionError
+        assert told == ["second", "first"]
+
+    def test_what_cannot_be_prepared_is_undone(self, metadata: Metadata) -> None:
+        """An action before the commit that fails undoes the write."""
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError), metadata.write() as rows:  # noqa: PT012 - the block is what is tested
+            rows.put_reference(name("1"))
+            rows.before_commit(fail)
+        with metadata.read() as view:
+            assert tags(view) == []
+
+    def test_what_a_row_needs_cannot_go(self, metadata: Metadata) -> None:
+        """A write that would take the bytes that a row names is refused, and undone."""
+        with metadata.write() as rows:
+            keep(rows)
+        with pytest.raises(DatabaseDamaged), metadata.write() as rows:  # noqa: PT012 - the block is what is tested
+            rows.put_reference(name("1"))
+            rows.will_go(blobs=[_BLOB.digest])
+        with metadata.read() as view:
+            assert tags(view) == []
+
+    # All rows at once.
+
+    def test_a_snapshot_is_of_its_moment(self, metadata: Metadata) -> None:
+        """What is written later is not in it; it says what its rows need."""
+        with metadata.snapshot() as before:
+            with metadata.write() as rows:
+                keep(rows)
+            assert before.needs() == (0, [], [])
+        with metadata.snapshot() as snapshot:
+            with metadata.write() as rows:
+                rows.delete_image(image())
+            snapshot.require_sound()
+            assert snapshot.needs() == (1, [_BLOB], [_DIFF])
+
+    def test_a_look_finds_what_is_wrong_and_a_mender_puts_it_right(self, metadata: Metadata) -> None:
+        """``problems`` and ``require_sound`` agree, and forgive what they are told to."""
+        with metadata.write() as rows:
+            keep(rows)
+            rows.put_chain(ChainRow(ChainID.of(b"nothing"), None, _DIFF.diff_id, 1, 7))
+        assert "chain-wrong" in {one.kind for one in metadata.problems(verify=True)}
+        for _ in range(2):
+            with pytest.raises(DatabaseDamaged):
+                metadata.require_sound()
+            metadata.require_sound(but=["chain-wrong"])
+        with metadata.write():
+            metadata.mender().forget_loose_ends()
+            metadata.mender().add_up_chains()
+        assert [one for one in metadata.problems(verify=True) if not one.harmless] == []
+        for _ in range(2):
+            metadata.require_sound()
+
+    def test_a_mender_shares_the_fate_of_its_write(self, metadata: Metadata) -> None:
+        """What it changes is undone with the write."""
+        with metadata.write() as rows:
+            keep(rows)
+        with pytest.raises(ZeroDivisionError), metadata.write():  # noqa: PT012 - the block is what is tested
+            metadata.mender().forget_blob(_BLOB.digest)
+            raise ZeroDivisionError
+        with metadata.read() as view:
+            assert view.blob(_BLOB.digest) == _BLOB
+
+    # The whole.
+
+    def test_a_database_says_what_it_is(self, metadata: Metadata) -> None:
+        """It has a kind and a schema, can be written, and needs no update."""
+        assert metadata.facts()["kind"]
+        assert metadata.update() == (int(metadata.facts()["schema"]), None)
+        assert metadata.refusal() is None
+
+    def test_a_reserve_may_be_kept_and_given_up(self, metadata: Metadata) -> None:
+        """Without one there is nothing to give; with one, once."""
+        with metadata.write() as rows:
+            keep(rows)
+        metadata.keep_reserve()
+        given = [metadata.give_up_reserve(), metadata.give_up_reserve()]
+        assert given in ([True, False], [False, False])
+
+    def test_close_lets_go_and_end_is_the_end(self, tmp_path: Path) -> None:
+        """A closed database is used again; one that has ended raises `StoreClosed`, and others go on."""
+        with self.open(tmp_path) as metadata, self.open(tmp_path) as other:
+            self._tag(metadata, "1")
+            metadata.close()
+            self._tag(metadata, "2")
+            metadata.end()
+            metadata.end()
+            for block in (metadata.read, metadata.write, metadata.lock, metadata.snapshot):
+                with pytest.raises(StoreClosed), block():
+                    pass
+            with pytest.raises(StoreClosed):
+                metadata.require_open()
+            with other.read() as view:
+                assert tags(view) == ["1", "2"]
