@@ -125,10 +125,10 @@ def check_installed(wheel: Path, version: str, clone: Path, folder: Path, *, ind
 
     Without ``index`` what it needs is taken from this interpreter's environment, so that no network is needed.
     """
-    venv.create(folder, with_pip=True)
+    venv.create(folder)
     python = folder / "bin" / "python"
-    options = [] if index else ["--no-index", "--no-deps"]
-    run(python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", *options, wheel, cwd=folder)
+    pip = (sys.executable, "-m", "pip", "--python", python, "--quiet", "--disable-pip-version-check")
+    run(*pip, "install", *([] if index else ["--no-index", "--no-deps"]), wheel, cwd=folder)
     if not index:
         site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
         Path(site, "borrowed.pth").write_text(sysconfig.get_path("purelib"))
