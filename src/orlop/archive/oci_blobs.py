@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -16,24 +17,26 @@ if TYPE_CHECKING:
     from orlop.model.digest import DiffID
     from orlop.store.root import Store
     from orlop.store.rows.metadata import BlobRow
+    from orlop.streams.files import NewFile
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A config, a manifest or an index, whose bytes are known."""
+    """A config, a manifest or an index, whose bytes are known; ``media_type`` is what the first who names it says."""
 
     digest: Digest
     data: bytes
+    media_type: str
 
     @classmethod
-    def of(cls, data: bytes, digest: Digest | None = None) -> Document:
+    def of(cls, data: bytes, media_type: str, digest: Digest | None = None) -> Document:
         """Return the document of some bytes. Raises `DigestMismatch` where they do not have the digest."""
         if digest is None:
-            return cls(Digest.of(data), data)
+            return cls(Digest.of(data), data, media_type)
         if hashlib.new(digest.algorithm, data).hexdigest() != digest.hex:
             msg = f"the document {digest} in the store is damaged; run `orlop fsck`, then load its image again"
             raise DigestMismatch(msg)
-        return cls(digest, data)
+        return cls(digest, data, media_type)
 
     @property
     def size(self) -> int:
@@ -109,4 +112,25 @@ class PlainLayer:
         return store.layers.tar_chunks(self.diff_id)
 
 
-Blob: TypeAlias = Document | StoredLayer | PlainLayer
+@dataclass(frozen=True, slots=True)
+class MadeLayer:
+    """A layer that was compressed for this layout: its bytes are in a file that goes when the save ends."""
+
+    digest: Digest
+    size: int
+    file: NewFile
+
+    @property
+    def label(self) -> str:
+        """What progress calls it: nothing is told of it once more."""
+        return ""
+
+    def chunks(self, store: Store) -> Iterator[bytes]:
+        """Yield its bytes, the last of them once all are verified. Raises `DigestMismatch`, `SizeMismatch`."""
+        del store
+        with os.fdopen(os.dup(self.file.descriptor), "rb", buffering=0) as source:
+            source.seek(0)
+            yield from verified_beside(source, digest=self.digest, size=self.size)
+
+
+Blob: TypeAlias = Document | StoredLayer | PlainLayer | MadeLayer

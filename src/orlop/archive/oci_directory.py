@@ -25,7 +25,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from orlop.archive.oci_blobs import StoredLayer
+from orlop.archive.oci_blobs import MadeLayer, StoredLayer
 from orlop.archive.oci_index import index_json
 from orlop.archive.oci_tar import LAYOUT_FILE, blob_path, told
 from orlop.errors import InvalidArchive, InvalidDigest, InvalidJSON, StoreDamaged, TargetExists, WriteFailed
@@ -81,7 +81,6 @@ class _Target:
         self._shown = shown
         self._content = content
         self._progress = progress
-        self._omitted = [child.digest for omitted in content.omitted.values() for child in omitted]
 
     def write(self) -> WrittenIndex:
         path = os.path.realpath(self._shown)
@@ -120,7 +119,7 @@ class _Target:
         """Make a layout beside its place and rename it; where one appeared meanwhile, add to that."""
         with PartDirectory(above) as part:
             self._fill(part.directory, self._content.blobs)
-            written = index_json(self._content.entries, self._omitted)
+            written = index_json(self._content.entries, self._content.lacking)
             self._put(part.directory, "oci-layout", LAYOUT_FILE)
             self._put(part.directory, "index.json", written.raw)
             part.directory.sync()
@@ -222,6 +221,8 @@ class _Target:
         if isinstance(blob, StoredLayer):
             with self._store.blobs.open_unverified(blob.row) as source:
                 cloned = file.clone(source.fileno())
+        elif isinstance(blob, MadeLayer):
+            cloned = file.clone(blob.file.descriptor)
         for chunk in told(blob, self._store, self._progress):
             if not cloned:
                 file.write(chunk)
@@ -247,7 +248,7 @@ class _Target:
         mine = {str(blob.digest) for blob in self._content.blobs}
         has = lambda digest: digest in mine or _is_in(layout, digest)  # noqa: E731 - it is passed on once
         try:
-            return index_json(self._content.entries, self._omitted, before=before, has=has)
+            return index_json(self._content.entries, self._content.lacking, before=before, has=has)
         except InvalidJSON as error:
             msg = f"cannot read {self._shown}/index.json: {error}; mend it, or name a new directory"
             raise InvalidArchive(msg) from error

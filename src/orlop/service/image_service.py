@@ -158,6 +158,7 @@ class ImageService:
         *,
         format: str = "docker",  # noqa: A002 - the word that users know
         platform: AskedPlatforms = None,
+        compress: str | None = None,
         progress: Progress | None = None,
     ) -> SaveReport:
         """Write images to an archive, or to a directory; equal images give equal bytes.
@@ -170,6 +171,8 @@ class ImageService:
                 layout, with manifests and indexes as they came) or ``oci-dir`` (a directory that is one).
             platform: the one that every image must be for, such as ``linux/arm64``; an OCI layout holds that one of an
                 image of several. Several, or the word ``all``, for an OCI layout with the index that names them.
+            compress: ``none``, ``gzip`` or ``zstd``, the last two with a level as in ``zstd:9``: the form of the layers
+                in an OCI layout, whose manifests are new where they have another one; by default as they came.
             progress: called with one event at a time, by the thread that does the work.
 
         Returns:
@@ -182,7 +185,15 @@ class ImageService:
         """
         from orlop.service.save import save  # noqa: PLC0415 - listing images needs no archives
 
-        return save(self._store, name_texts(names), target, format=format, platform=platform, progress=progress)
+        return save(
+            self._store,
+            name_texts(names),
+            target,
+            format=format,
+            platform=platform,
+            compress=compress,
+            progress=progress,
+        )
 
     def save_chunks(
         self,
@@ -190,6 +201,7 @@ class ImageService:
         *,
         format: str = "docker",  # noqa: A002 - the word that users know
         platform: AskedPlatforms = None,
+        compress: str | None = None,
         progress: Progress | None = None,
     ) -> Generator[bytes, None, SaveReport]:
         """Yield the bytes that `save` writes, for a pipe or a socket; a damaged layer raises before its last byte.
@@ -198,7 +210,9 @@ class ImageService:
         """
         from orlop.service.save import save_chunks  # noqa: PLC0415 - listing images needs no archives
 
-        return save_chunks(self._store, name_texts(names), format=format, platform=platform, progress=progress)
+        return save_chunks(
+            self._store, name_texts(names), format=format, platform=platform, compress=compress, progress=progress
+        )
 
     def images(
         self,
