@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO
 
 from orlop.archive.detect import exporter_of, open_members
-from orlop.intake.commit import layer_taker
+from orlop.intake.commit import commit, layer_taker
 from orlop.intake.platforms import chosen
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from orlop.intake.report import LoadReport
     from orlop.model.limits import Limits
@@ -23,6 +24,7 @@ def load(
     source: BinaryIO | str | os.PathLike[str],
     *,
     platform: Platform | str | None = None,
+    only: Sequence[str] = (),
     progress: Progress | None = None,
     limits: Limits | None = None,
 ) -> LoadReport:
@@ -33,4 +35,10 @@ def load(
     with open_members(
         source, layer_taker(store), limits=limits or store.limits, progress=progress, scratch=store.blobs.new
     ) as members:
-        return exporter_of(members)(store).load(members, choice)
+        exporter = exporter_of(members)
+        if not only:
+            return exporter(store).load(members, choice)
+        from orlop.intake.selection import selected  # noqa: PLC0415 - most loads take all
+
+        content = selected(exporter.read(members, choice), only)
+        return commit(store, members, content, form=content.form or exporter.form)
