@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from orlop.store.leases import Hold
     from orlop.store.root import Store
 
-    AskedPlatforms: TypeAlias = "Platform | str | Sequence[Platform | str] | None"
+    AskedPlatforms: TypeAlias = "Platform | str | list[Platform] | list[str] | list[Platform | str] | None"
 
 _ALGORITHM: Final = "sha256"
 TAR: Final = "oci"
@@ -151,8 +151,8 @@ def require_names(names: Sequence[str]) -> None:
 
 def _one_platform(platform: AskedPlatforms) -> Platform | None:
     """Return the one platform that was asked for. Raises `InvalidInput` where there are several."""
-    if not isinstance(platform, (list, tuple)):
-        return platform_of(platform)  # type: ignore[arg-type]
+    if not isinstance(platform, list):
+        return platform_of(platform)
     if len(platform) != 1:
         msg = f"an archive of docker's formats has one platform of each image; name one, or save in the format {TAR!r}"
         raise InvalidInput(msg)
