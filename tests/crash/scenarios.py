@@ -195,6 +195,11 @@ def scenarios() -> dict[str, Scenario]:
         Scenario("save a directory", ("save", "--format", "oci-dir", "-o", "{}/layout", "example/tiny:1.0"), loaded),
         Scenario("save beside", ("save", "--format", "oci-dir", "-o", "{}/layout", "example/imported"), _with_layout),
         Scenario("save empty", ("save", "--format", "oci-dir", "-o", "{}/layout", "example/imported"), _with_room),
+        Scenario(
+            "save compressed",
+            ("save", "--format", "oci-dir", "--compress", "gzip", "-o", "{}/layout", "example/tiny:1.0"),
+            loaded,
+        ),
         Scenario("tag", ("tag", "example/tiny:1.0", "example/imported:latest"), loaded),
         Scenario("rmi", ("rmi", "example/imported"), loaded, again=4),
         Scenario("image prune", ("image", "prune", "-f"), _dangling),

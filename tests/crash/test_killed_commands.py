@@ -12,7 +12,19 @@ from tests.crash.scenarios import scenarios
 
 pytestmark = pytest.mark.skipif(UNSUPPORTED, reason="the numbers of this machine's system calls are not known")
 
-READING = {"completion", "df", "history", "images", "inspect", "pull", "push", "store check", "store info"}
+READING = {
+    "archive list",
+    "archive ls",
+    "completion",
+    "df",
+    "history",
+    "images",
+    "inspect",
+    "pull",
+    "push",
+    "store check",
+    "store info",
+}
 """Commands that write nothing, or only refuse."""
 
 CALLING = {"serve"}

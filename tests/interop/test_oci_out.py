@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import orlop as library
+from orlop.streams.compressing import Recipe, compressed
 from tests.interop.programs import Program
 from tests.layout_walk import walked
 from tests.needs import need
@@ -138,3 +139,25 @@ def test_what_others_wrote_keeps_its_digests_through_a_store(
         with library.open(tmp_path / f"{kind}-second") as images:
             images.load(io.BytesIO(raw))
             assert {str(digest) for digest in images.inspect(NAME).manifests} == set(came.tops)
+
+
+@pytest.mark.parametrize(
+    ("text", "program"), [("gzip", "gzip"), ("gzip:9", "gzip"), ("zstd", "zstd"), ("zstd:19", "zstd")]
+)
+def test_other_programs_decompress_what_orlop_compresses(text: str, program: str) -> None:
+    data = b"".join(number.to_bytes(4, "big") for number in range(1 << 19))
+    packed = b"".join(compressed([data], len(data), Recipe.parse(text), threads=2))
+    assert Program([need(text.partition(":")[0])]).run("-dc", stdin=packed).stdout == data
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_skopeo_and_podman_read_layers_that_were_compressed_anew(
+    orlop: Orlop, skopeo: Program, podman: Program, made: dict[str, str], tmp_path: Path, compression: str
+) -> None:
+    orlop("save", "--format", "oci-dir", "--compress", compression, "-o", tmp_path / "new", NAME)
+    orlop("save", "--format", "oci", "--compress", compression, "-o", tmp_path / "new.tar", NAME)
+    skopeo("copy", "-q", "--preserve-digests", f"oci:{tmp_path}/new:1.0", f"oci:{tmp_path}/copy:1.0")
+    assert walked(tmp_path / "copy").found == walked(tmp_path / "new").found
+    podman("load", "-q", "-i", tmp_path / "new.tar")
+    (image,) = podman.json("images", "--format", "json")
+    assert f"sha256:{image['Id']}" == made["image"]

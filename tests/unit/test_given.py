@@ -126,6 +126,7 @@ def test_what_is_not_a_platform_is_refused(images: orlop.ImageService, archive: 
         lambda: images.history(TINY, platform=wrong),
         lambda: images.remove(TINY, platform=wrong),
         lambda: images.save([TINY], io.BytesIO(), platform=wrong),
+        lambda: images.save([TINY], io.BytesIO(), format="oci", platform=wrong),
     ):
         with pytest.raises(WrongType, match="a platform is a str, such as linux/arm64, or a Platform, not"):
             work()

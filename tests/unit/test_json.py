@@ -65,6 +65,7 @@ def test_outputs_fit_their_schemas(lines: Callable[..., list[Any]], archive: str
     check("images", lines("images", "-a", "--digests", "--format", "json"))
     check("images", lines("images", "-a", "--no-trunc", "--format", "json"))
     check("images", lines("images", "--archive", DATA / archive, "--format", "json"))
+    check("archive-ls", lines("archive", "ls", "--json", DATA / archive))
     ids = [image["ID"] for image in loaded]
     check("inspect", lines("inspect", "--format", "json", *ids))
     for image in ids:

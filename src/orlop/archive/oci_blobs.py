@@ -14,26 +14,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orlop.model.digest import DiffID
+    from orlop.store.blobs.store import Spool
     from orlop.store.root import Store
     from orlop.store.rows.metadata import BlobRow
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A config, a manifest or an index, whose bytes are known."""
+    """A config, a manifest or an index, whose bytes are known; ``media_type`` is what the first who names it says."""
 
     digest: Digest
     data: bytes
+    media_type: str
 
     @classmethod
-    def of(cls, data: bytes, digest: Digest | None = None) -> Document:
+    def of(cls, data: bytes, media_type: str, digest: Digest | None = None) -> Document:
         """Return the document of some bytes. Raises `DigestMismatch` where they do not have the digest."""
         if digest is None:
-            return cls(Digest.of(data), data)
+            return cls(Digest.of(data), data, media_type)
         if hashlib.new(digest.algorithm, data).hexdigest() != digest.hex:
             msg = f"the document {digest} in the store is damaged; run `orlop fsck`, then load its image again"
             raise DigestMismatch(msg)
-        return cls(digest, data)
+        return cls(digest, data, media_type)
 
     @property
     def size(self) -> int:
@@ -109,4 +111,38 @@ class PlainLayer:
         return store.layers.tar_chunks(self.diff_id)
 
 
-Blob: TypeAlias = Document | StoredLayer | PlainLayer
+@dataclass(frozen=True, slots=True)
+class MadeLayer:
+    """A layer that was compressed for this layout: its bytes are in a spool that goes when the save ends."""
+
+    digest: Digest
+    size: int
+    spool: Spool
+
+    @property
+    def label(self) -> str:
+        """What progress calls it: nothing is told of it once more."""
+        return ""
+
+    def chunks(self, store: Store) -> Iterator[bytes]:
+        """Yield its bytes, the last of them once all are verified. Raises `DigestMismatch`, `SizeMismatch`."""
+        del store
+        yield from verified_beside(_Spooled(self.spool, self.size), digest=self.digest, size=self.size)
+
+
+class _Spooled:
+    """A reader of what a spool keeps."""
+
+    def __init__(self, spool: Spool, size: int) -> None:
+        self._spool = spool
+        self._size = size
+        self._done = 0
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, at most so many; none at the end."""
+        data = self._spool.read(self._done, min(size, self._size - self._done))
+        self._done += len(data)
+        return data
+
+
+Blob: TypeAlias = Document | StoredLayer | PlainLayer | MadeLayer

@@ -101,6 +101,13 @@ class LayoutContent:
     omitted: dict[Digest, tuple[Descriptor, ...]]
     remade: tuple[ImageID, ...]
 
+    @property
+    def lacking(self) -> tuple[Digest, ...]:
+        """What indexes name that are written, and the layout lacks."""
+        written = {blob.digest for blob in self.blobs}
+        lacking = [children for index, children in self.omitted.items() if index in written]
+        return tuple(child.digest for children in lacking for child in children)
+
 
 def layout_content(store: Store, asked: Iterable[Asked], platforms: Platforms) -> LayoutContent:
     """Return what a layout of some images has to hold, as the rows say at this moment.
@@ -285,7 +292,7 @@ class _Gathered:
             return False
         if omitted:
             self._omitted[row.digest] = omitted
-        self._blobs.setdefault(row.digest, Document.of(row.raw, row.digest))
+        self._blobs.setdefault(row.digest, Document.of(row.raw, row.media_type, row.digest))
         return True
 
     def _whole(self, manifest: Manifest, image: Image) -> list[Blob] | None:
@@ -307,8 +314,8 @@ class _Gathered:
     def _keep(self, leaf: _Leaf) -> Descriptor:
         """Gather an image under its manifest, and return the manifest's descriptor."""
         self._carried[leaf.image.id] = leaf.image
-        config = Document.of(leaf.image.raw_json, leaf.manifest.config.digest)
-        manifest = Document.of(leaf.row.raw, leaf.row.digest)
+        config = Document.of(leaf.image.raw_json, leaf.manifest.config.media_type, leaf.manifest.config.digest)
+        manifest = Document.of(leaf.row.raw, leaf.row.media_type, leaf.row.digest)
         for blob in (*leaf.layers, config, manifest):
             self._blobs.setdefault(blob.digest, blob)
         platform = leaf.image.platform

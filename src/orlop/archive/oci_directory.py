@@ -23,6 +23,7 @@ import hashlib
 import os
 import stat
 from contextlib import contextmanager, suppress
+from io import UnsupportedOperation
 from typing import TYPE_CHECKING, Final
 
 from orlop.archive.oci_blobs import StoredLayer
@@ -81,7 +82,6 @@ class _Target:
         self._shown = shown
         self._content = content
         self._progress = progress
-        self._omitted = [child.digest for omitted in content.omitted.values() for child in omitted]
 
     def write(self) -> WrittenIndex:
         path = os.path.realpath(self._shown)
@@ -120,7 +120,7 @@ class _Target:
         """Make a layout beside its place and rename it; where one appeared meanwhile, add to that."""
         with PartDirectory(above) as part:
             self._fill(part.directory, self._content.blobs)
-            written = index_json(self._content.entries, self._omitted)
+            written = index_json(self._content.entries, self._content.lacking)
             self._put(part.directory, "oci-layout", LAYOUT_FILE)
             self._put(part.directory, "index.json", written.raw)
             part.directory.sync()
@@ -220,7 +220,8 @@ class _Target:
         """Copy a blob, by reflink where that is possible, all verified before the last byte is written."""
         cloned = False
         if isinstance(blob, StoredLayer):
-            with self._store.blobs.open_unverified(blob.row) as source:
+            # Bytes of a store in memory have no descriptor.
+            with self._store.blobs.open_unverified(blob.row) as source, suppress(UnsupportedOperation):
                 cloned = file.clone(source.fileno())
         for chunk in told(blob, self._store, self._progress):
             if not cloned:
@@ -247,7 +248,7 @@ class _Target:
         mine = {str(blob.digest) for blob in self._content.blobs}
         has = lambda digest: digest in mine or _is_in(layout, digest)  # noqa: E731 - it is passed on once
         try:
-            return index_json(self._content.entries, self._omitted, before=before, has=has)
+            return index_json(self._content.entries, self._content.lacking, before=before, has=has)
         except InvalidJSON as error:
             msg = f"cannot read {self._shown}/index.json: {error}; mend it, or name a new directory"
             raise InvalidArchive(msg) from error

@@ -80,7 +80,7 @@ class _Entry:
             key: gojson.dumps(left) if gojson.fold(key) == "annotations" else value
             for key, value in gojson.raw_members(self.raw).items()
         }
-        return replace(self, raw=_object(members), annotations=left)
+        return replace(self, raw=gojson.joined(members), annotations=left)
 
 
 def index_json(
@@ -116,7 +116,7 @@ def index_json(
     members["annotations"] = annotations
     if annotations == b"null":
         del members["annotations"]
-    return WrittenIndex(_object(members), tuple(sorted(in_full)))
+    return WrittenIndex(gojson.joined(members), tuple(sorted(in_full)))
 
 
 def _members(raw: bytes) -> dict[str, bytes]:
@@ -178,8 +178,4 @@ def _annotations(members: Mapping[str, bytes], omitted: Iterable[Digest], has: C
     others = {key: value for key, value in gojson.raw_members(raw).items() if key != OMITTED}
     if text:
         others[OMITTED] = gojson.dumps(text)
-    return _object(others) if others else b"null"
-
-
-def _object(members: Mapping[str, bytes]) -> bytes:
-    return b"{" + b",".join(gojson.quote(key).encode() + b":" + value for key, value in members.items()) + b"}"
+    return gojson.joined(others) if others else b"null"

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidInput, PlatformNotFound
 from orlop.intake.platforms import chosen, matches
-from orlop.model.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from orlop.model.platform import Platform
 
 ALL = "all"
 """The word for every platform that an index names."""
@@ -24,15 +25,16 @@ class Platforms:
     everything: bool = False
 
     @classmethod
-    def of(cls, asked: Platform | str | Sequence[Platform | str] | None) -> Platforms:
-        """Return what a caller asks for: a platform, several, the word ``all``, or nothing.
+    def of(cls, asked: Platform | str | list[Platform] | list[str] | list[Platform | str] | None) -> Platforms:
+        """Return what a caller asks for: a platform, a list of some, the word ``all``, or nothing.
 
         Raises:
-            InvalidPlatform: a text is not a platform. InvalidInput: ``all`` stands beside others, or nothing is asked.
+            InvalidPlatform: a text is not a platform. WrongType: a value is none. InvalidInput: ``all`` stands beside
+                others, or the list is empty.
         """
         if asked is None:
             return cls()
-        several = [asked] if isinstance(asked, (str, Platform)) else list(asked)
+        several: Sequence[Platform | str] = asked if isinstance(asked, list) else [asked]
         if several == [ALL]:
             return cls(everything=True)
         if not several or ALL in several:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from orlop.archive.oci_blobs import Document
 from orlop.model.progress import LayerDone, LayerProgress
 from orlop.streams.tar_write import END, member_header, padding
 
@@ -71,7 +70,7 @@ def blob_path(digest: Digest) -> str:
 
 def told(blob: Blob, store: Store, progress: Progress | None) -> Iterator[bytes]:
     """Yield the bytes of a blob, and report those of a layer."""
-    if progress is None or isinstance(blob, Document):
+    if progress is None or not blob.label:
         yield from blob.chunks(store)
         return
     done = 0

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orlop.cli.session import Session
 
 _COMMANDS: Final = {
+    "archive": "groups.archive:archive",
     "completion": "commands.completion:completion",
     "df": "commands.df:df",
     "fsck": "commands.fsck:fsck",

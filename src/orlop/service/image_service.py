@@ -86,6 +86,7 @@ class ImageService:
         source: BinaryIO | str | os.PathLike[str],
         *,
         platform: Platform | str | None = None,
+        only: Sequence[Name] = (),
         progress: Progress | None = None,
         limits: Limits | None = None,
     ) -> LoadReport:
@@ -98,17 +99,19 @@ class ImageService:
             source: a path, or a binary file or stream, which is read to its end and not closed.
             platform: only the images of this one, such as ``linux/arm64``; else all that the archive holds. Where one
                 name stands for several platforms, it points to the image for this machine, else to the first.
+            only: only the images of these names, under these; else all that the archive holds.
             progress: called with one event at a time, by the thread that does the work.
             limits: what the archive may ask for, instead of the limits of the store.
 
         Raises:
             InvalidInput: the archive is not an archive, incomplete, contradictory or beyond a limit. IntegrityError: a
-                part of it is not what its digest says. PlatformNotFound: it holds no image for the platform. NotFound,
-                StorageError: it cannot be read, or kept. The store is then as before.
+                part of it is not what its digest says. PlatformNotFound, ImageNotFound: it does not hold what is
+                wanted. NotFound, StorageError: it cannot be read, or kept. The store is then as before.
         """
         from orlop.service.load import load  # noqa: PLC0415 - listing images needs no archives
 
-        return load(self._store, source, platform=platform, progress=progress, limits=limits)
+        wanted = image_names(only)
+        return load(self._store, source, platform=platform, only=wanted, progress=progress, limits=limits)
 
     def import_image(
         self,
@@ -159,6 +162,7 @@ class ImageService:
         *,
         format: str = "docker",  # noqa: A002 - the word that users know
         platform: AskedPlatforms = None,
+        compress: str | None = None,
         progress: Progress | None = None,
     ) -> SaveReport:
         """Write images to an archive, or to a directory; equal images give equal bytes.
@@ -167,10 +171,12 @@ class ImageService:
             names: what to save, in order. A repository's bare name saves all its tags; an ID saves no tag.
             target: a path, or a binary stream. A regular file appears whole, on disk, or not at all; so does a new
                 directory. In a layout that is there the images are added, and their names move.
-            format: ``docker`` (the layout of Engine 25 and later), ``docker-20.10``, ``oci`` (a tar that is an OCI
-                layout, with manifests and indexes as they came) or ``oci-dir`` (a directory that is one).
-            platform: the one that every image must be for, such as ``linux/arm64``; an OCI layout holds that one of an
-                image of several. Several, or the word ``all``, for an OCI layout with the index that names them.
+            format: ``docker`` (the layout of Engine 25 and later), ``docker-20.10``, ``oci`` (an OCI layout, with
+                manifests and indexes as they came) or ``oci-dir`` (a directory that is one).
+            platform: the one that every image must be for, such as ``linux/arm64``. An OCI layout holds that one of an
+                image of several; it may hold several, or ``all``, with the index that names them.
+            compress: ``none``, ``gzip`` or ``zstd``, the last two with a level as in ``zstd:9``: the form of the layers
+                in an OCI layout, whose manifests are new where they have another one; by default as they came.
             progress: called with one event at a time, by the thread that does the work.
 
         Returns:
@@ -183,7 +189,15 @@ class ImageService:
         """
         from orlop.service.save import save  # noqa: PLC0415 - listing images needs no archives
 
-        return save(self._store, image_names(names), target, format=format, platform=platform, progress=progress)
+        return save(
+            self._store,
+            image_names(names),
+            target,
+            format=format,
+            platform=platform,
+            compress=compress,
+            progress=progress,
+        )
 
     def save_chunks(
         self,
@@ -191,6 +205,7 @@ class ImageService:
         *,
         format: str = "docker",  # noqa: A002 - the word that users know
         platform: AskedPlatforms = None,
+        compress: str | None = None,
         progress: Progress | None = None,
     ) -> Generator[bytes, None, SaveReport]:
         """Yield the bytes that `save` writes, for a pipe or a socket; a damaged layer raises before its last byte.
@@ -199,7 +214,9 @@ class ImageService:
         """
         from orlop.service.save import save_chunks  # noqa: PLC0415 - listing images needs no archives
 
-        return save_chunks(self._store, image_names(names), format=format, platform=platform, progress=progress)
+        return save_chunks(
+            self._store, image_names(names), format=format, platform=platform, compress=compress, progress=progress
+        )
 
     def images(
         self,

@@ -11,9 +11,11 @@ from orlop.intake.taking import storing
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from orlop.intake.report import LoadReport
     from orlop.model.limits import Limits
+    from orlop.model.names import ImageName
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.store.root import Store
@@ -24,6 +26,7 @@ def load(
     source: BinaryIO | str | os.PathLike[str],
     *,
     platform: Platform | str | None = None,
+    only: Sequence[ImageName] = (),
     progress: Progress | None = None,
     limits: Limits | None = None,
 ) -> LoadReport:
@@ -35,4 +38,9 @@ def load(
         storing(store, limits=limits, progress=progress) as taking,
         opened(source, taking, scratch=store.blobs.spool) as archive,
     ):
-        return commit(store, archive, archive.offer(choice))
+        offer = archive.offer(choice)
+        if only:
+            from orlop.intake.selection import selected  # noqa: PLC0415 - most loads take all
+
+            offer = selected(offer, only, archive.words)
+        return commit(store, archive, offer)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from orlop.store.leases import Hold
     from orlop.store.root import Store
 
-    AskedPlatforms: TypeAlias = "Platform | str | Sequence[Platform | str] | None"
+    AskedPlatforms: TypeAlias = "Platform | str | list[Platform] | list[str] | list[Platform | str] | None"
 
 _ALGORITHM: Final = "sha256"
 TAR: Final = "oci"
@@ -48,6 +48,7 @@ def save(
     *,
     format: str = "docker",  # noqa: A002 - the word that users know
     platform: AskedPlatforms = None,
+    compress: str | None = None,
     progress: Progress | None = None,
 ) -> SaveReport:
     """See `orlop.service.ImageService.save`."""
@@ -55,9 +56,11 @@ def save(
     if format == DIRECTORY:
         from orlop.service.save_oci import save_directory  # noqa: PLC0415 - most saves make no layout
 
-        return save_directory(store, names, target, platform=platform, progress=progress)
+        return save_directory(store, names, target, platform=platform, compress=compress, progress=progress)
     # Closed here, while the store is open: the error of a failed write would keep the chunks, and so the lease, alive.
-    with closing(save_chunks(store, names, format=format, platform=platform, progress=progress)) as chunks:
+    with closing(
+        save_chunks(store, names, format=format, platform=platform, compress=compress, progress=progress)
+    ) as chunks:
         told = Told(chunks)
         if not isinstance(target, (str, os.PathLike)):
             for chunk in told:
@@ -108,6 +111,7 @@ def save_chunks(
     *,
     format: str = "docker",  # noqa: A002 - the word that users know
     platform: AskedPlatforms = None,
+    compress: str | None = None,
     progress: Progress | None = None,
 ) -> Generator[bytes, None, SaveReport]:
     """See `orlop.service.ImageService.save_chunks`."""
@@ -118,9 +122,12 @@ def save_chunks(
     if format == TAR:
         from orlop.service.save_oci import layout_tar  # noqa: PLC0415 - most saves make no layout
 
-        return (yield from layout_tar(store, names, platform=platform, progress=progress))
+        return (yield from layout_tar(store, names, platform=platform, compress=compress, progress=progress))
     if format == DIRECTORY:
         msg = f"the format {DIRECTORY!r} is a directory, not a stream of bytes; name a directory to save to, or {TAR!r}"
+        raise InvalidInput(msg)
+    if compress is not None:
+        msg = f"archives of docker's formats hold layers uncompressed; save in the format {TAR!r} or {DIRECTORY!r}"
         raise InvalidInput(msg)
     writer = layout(format)
     wanted = _resolve(store, names, _one_platform(platform))
@@ -144,8 +151,8 @@ def require_names(names: Sequence[ImageName]) -> None:
 
 def _one_platform(platform: AskedPlatforms) -> Platform | None:
     """Return the one platform that was asked for. Raises `InvalidInput` where there are several."""
-    if not isinstance(platform, (list, tuple)):
-        return platform_of(platform)  # type: ignore[arg-type]
+    if not isinstance(platform, list):
+        return platform_of(platform)
     if len(platform) != 1:
         msg = f"an archive of docker's formats has one platform of each image; name one, or save in the format {TAR!r}"
         raise InvalidInput(msg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from orlop.archive.oci_content import Asked, layout_content
@@ -14,6 +15,7 @@ from orlop.archive.save_report import OmittedManifests, SaveReport
 from orlop.errors import InvalidInput
 from orlop.model.digest import Digest
 from orlop.service.save import DIRECTORY, held, named, note_saved, require_names
+from orlop.streams.compressing import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -28,16 +30,17 @@ if TYPE_CHECKING:
 
 
 def layout_tar(
-    store: Store, names: Sequence[ImageName], *, platform: AskedPlatforms, progress: Progress | None
+    store: Store,
+    names: Sequence[ImageName],
+    *,
+    platform: AskedPlatforms,
+    compress: str | None,
+    progress: Progress | None,
 ) -> Generator[bytes, None, SaveReport]:
     """Yield the bytes of a tar that is a layout of some images, and return what there is to tell of it."""
-    asked, platforms = list(_asked(store, names)), Platforms.of(platform)
-    with held(store, layout_content(store, asked, platforms).images) as hold:
-        # Only what was held before it is looked at again may be relied on.
-        content = layout_content(store, asked, platforms)
-        index = index_json(content.entries, _omitted(content))
+    with _content(store, names, platform, compress, progress) as content:
+        index = index_json(content.entries, content.lacking)
         yield from layout_chunks(store, content, index.raw, progress)
-        note_saved(store, content.images, hold)
     return _report(content, index)
 
 
@@ -47,19 +50,38 @@ def save_directory(
     target: BinaryIO | str | os.PathLike[str],
     *,
     platform: AskedPlatforms,
+    compress: str | None,
     progress: Progress | None,
 ) -> SaveReport:
     """Write a layout of some images into a directory, or add them to the one that is there."""
-    require_names(names)
     if not isinstance(target, (str, os.PathLike)):
         msg = f"the format {DIRECTORY!r} is a directory, not a stream of bytes; name a directory to save to"
         raise InvalidInput(msg)
-    asked, platforms = list(_asked(store, names)), Platforms.of(platform)
-    with held(store, layout_content(store, asked, platforms).images) as hold:
-        content = layout_content(store, asked, platforms)
+    with _content(store, names, platform, compress, progress) as content:
         written = write_layout(store, target, content, progress)
-        note_saved(store, content.images, hold)
     return _report(content, written)
+
+
+@contextmanager
+def _content(
+    store: Store, names: Sequence[ImageName], platform: AskedPlatforms, compress: str | None, progress: Progress | None
+) -> Iterator[LayoutContent]:
+    """Return, for a block that writes it, what a layout has to hold, and note at its end that it was saved."""
+    require_names(names)
+    platforms = Platforms.of(platform)
+    recipe = None if compress is None else Recipe.parse(compress)
+    asked = list(_asked(store, names))
+    with held(store, layout_content(store, asked, platforms).images) as hold:
+        # Only what was held before it is looked at again may be relied on.
+        content = layout_content(store, asked, platforms)
+        if recipe is None:
+            yield content
+        else:
+            from orlop.archive.oci_recompress import recompressed  # noqa: PLC0415 - most saves compress nothing
+
+            with recompressed(store, content, recipe, progress) as other:
+                yield other
+        note_saved(store, content.images, hold)
 
 
 def _asked(store: Store, names: Sequence[ImageName]) -> Iterator[Asked]:
@@ -68,10 +90,6 @@ def _asked(store: Store, names: Sequence[ImageName]) -> Iterator[Asked]:
         digest = None if isinstance(name.asked, Digest) else name.asked.digest
         for image_id, reference in named(store, name):
             yield Asked(name.text, image_id, reference, digest)
-
-
-def _omitted(content: LayoutContent) -> list[Digest]:
-    return [child.digest for omitted in content.omitted.values() for child in omitted]
 
 
 def _report(content: LayoutContent, index: WrittenIndex) -> SaveReport:

@@ -23,12 +23,20 @@ _FIELDS: Final = ("ID", "Names", "Digests", "Platform", "Parent", "New", "Moved"
 @command(epilog="Examples: orlop load -i images.tar.gz; docker save alpine | orlop load")
 @option("-i", "--input", "source", metavar="FILE", help="Read from this file instead of standard input.")
 @platform_option("Load only images of this platform.")
+@option("--only", metavar="NAME", multiple=True, help="Load only this image, under this name. May be repeated.")
 @limit_option
 @option("-q", "--quiet", is_flag=True, help="Do not show progress.")
 @option("-v", "--verbose", is_flag=True, help="Report what was found, on standard error.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.ID}}.")
 def load(
-    session: Session, source: str | None, *, platform: Platform | None, quiet: bool, verbose: bool, form: str | None
+    session: Session,
+    source: str | None,
+    *,
+    platform: Platform | None,
+    only: tuple[str, ...],
+    quiet: bool,
+    verbose: bool,
+    form: str | None,
 ) -> None:
     """Load images from an archive.
 
@@ -37,11 +45,13 @@ def load(
     is standard input.
 
     Loads all images or none. With --format, prints one line per image.
+
+    With --only, a bare name stands for all tags of its repository, and an ID for an image under all its names.
     """
     records = _records(form) if form else None
     origin = source_of(source, option="-i")
     with session.open() as images, output.progress(quiet=quiet) as progress:
-        report = images.load(origin, platform=platform, progress=progress)
+        report = images.load(origin, platform=platform, only=only, progress=progress)
     if verbose:
         for line in report.found():
             output.complain(terminal.harmless(line))

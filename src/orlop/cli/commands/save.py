@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -54,13 +54,21 @@ def _read_platforms(words: Sequence[str]) -> Platform | list[Platform | str]:
     help="Save only images of this platform; fail if there are none. An OCI layout may hold several, or all.",
     shell_complete=complete_platforms,
 )
+@option(
+    "--compress",
+    metavar="FORM",
+    help="The form of layers in an OCI layout: none, gzip[:LEVEL] or zstd[:LEVEL], instead of that in which they came."
+    " Manifests and digests are then new.",
+)
 @argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 def save(
     session: Session,
     names: tuple[str, ...],
+    *,
     target: str | None,
     form: str,
     platforms: Platform | list[Platform | str] | None,
+    compress: str | None,
 ) -> None:
     """Save images to an archive.
 
@@ -79,24 +87,33 @@ def save(
         raise WrongUsage(msg)
     if isinstance(platforms, list) and not form.startswith("oci"):
         raise WrongUsage(f"the format {form} has one platform of each image; name one, or choose --format oci")
+    if compress is not None:
+        _check(compress, form)
     with session.open() as images:
-        report = _saved(images, names, target, form, platforms)
+        report = _saved(images, names, target, form, platform=platforms, compress=compress)
     for line in report.messages():
         output.complain(terminal.harmless(line))
 
 
-def _saved(
-    images: ImageService,
-    names: Sequence[str],
-    target: str | None,
-    form: str,
-    platforms: Platform | list[Platform | str] | None,
-) -> SaveReport:
+def _check(compress: str, form: str) -> None:
+    """Raise `WrongUsage` for what is not a compression, or where a format has none."""
+    from orlop.errors import InvalidInput  # noqa: PLC0415 - only where the option is given
+    from orlop.streams.compressing import Recipe  # noqa: PLC0415 - as above
+
+    if not form.startswith("oci"):
+        raise WrongUsage(f"the format {form} holds layers uncompressed; choose --format oci", "--compress")
+    try:
+        Recipe.parse(compress)
+    except InvalidInput as error:
+        raise WrongUsage(str(error), "--compress") from error
+
+
+def _saved(images: ImageService, names: Sequence[str], target: str | None, form: str, **options: Any) -> SaveReport:
     if target is not None:
-        return images.save(names, target, format=form, platform=platforms)
+        return images.save(names, target, format=form, **options)
     from orlop.service.save import Told  # noqa: PLC0415 - the store is open by now, and what saves is there
 
-    with closing(images.save_chunks(names, format=form, platform=platforms)) as chunks:
+    with closing(images.save_chunks(names, format=form, **options)) as chunks:
         told = Told(chunks)
         for chunk in told:
             output.write(chunk)

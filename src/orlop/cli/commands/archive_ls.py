@@ -1,0 +1,83 @@
+"""``orlop archive ls``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.cli.declared import WrongUsage, argument, command, option
+from orlop.cli.limits import archive_limit_option
+from orlop.cli.show.field import Field
+from orlop.cli.show.listing import parse_format, table
+from orlop.cli.show.units import human_size
+from orlop.cli.source import opened, platform_option
+from orlop.model.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.archive.reader import ArchivedImage
+    from orlop.cli.session import Session
+    from orlop.model.platform import Platform
+
+_NONE: Final = "<none>"
+
+
+class _Row(NamedTuple):
+    """One line of the list: an image under one of its names, or under none."""
+
+    name: str
+    platform: str
+    id: str
+    digest: str
+    layers: int
+    size: int
+
+
+_FIELDS: Final[dict[str, Field[_Row]]] = {
+    "Bytes": Field("BYTES", lambda row: str(row.size)),
+    "Digest": Field("DIGEST", lambda row: row.digest),
+    "ID": Field("IMAGE ID", lambda row: row.id),
+    "Layers": Field("LAYERS", lambda row: str(row.layers)),
+    "Name": Field("NAME", lambda row: row.name),
+    "Platform": Field("PLATFORM", lambda row: row.platform),
+    "Size": Field("SIZE", lambda row: human_size(row.size)),
+}
+_SHOWN: Final = tuple(_FIELDS[name] for name in ("Name", "Platform", "ID", "Digest", "Size"))
+
+
+@command("ls", epilog="Example: orlop archive ls --format '{{.Name}} {{.Platform}}' images.tar")
+@option("--no-trunc", is_flag=True, help="Print IDs and digests whole.")
+@option("--json", "as_json", is_flag=True, help="Print a JSON object for each line; short for --format json.")
+@option("--format", "form", metavar="FORMAT", help="table, json, or a template such as {{.Name}}.")
+@platform_option("List only the images of this platform.")
+@archive_limit_option
+@argument("file", metavar="FILE", required=True)
+def archive_ls(
+    session: Session, file: str, *, no_trunc: bool, as_json: bool, form: str | None, platform: Platform | None
+) -> None:
+    """List all images of an archive, in its order, with a line for each name.
+
+    It may be of any format that load takes, a file or a directory; "-" is the standard input. Nothing is kept, and no
+    store is needed. DIGEST is that of the manifest or index that a name means, where there is one; SIZE that of the
+    image's layers and config as they stand in the archive.
+    """
+    if as_json and form:
+        raise WrongUsage("--json is a format of its own; give only one", "--format")
+    chosen = parse_format("json" if as_json else form or "table", _FIELDS, table(*_SHOWN))
+    whole = no_trunc or as_json or form == "json"
+    with opened(session, file, platform) as looked_into:
+        chosen.print(row for image in looked_into.archive.images for row in _rows(image, whole=whole))
+
+
+def _rows(image: ArchivedImage, *, whole: bool) -> Iterator[_Row]:
+    """Yield a line for each tag of an image, else for each of its names by digest, else one."""
+    size = len(image.raw_config) + sum(layer.compressed_size for layer in image.layers)
+    image_id = str(image.id) if whole else image.id.short
+    named = {name.name: name.digest for name in image.digests}
+    names = [(name.familiar, named.get(name.name)) for name in image.references] or [
+        (name.familiar_name, name.digest) for name in image.digests
+    ]
+    alone = image.manifests[0] if len(image.manifests) == 1 else None
+    for name, digest in names or [(_NONE, alone)]:
+        shown = _NONE if digest is None else str(digest) if whole else digest.short
+        yield _Row(name, str(image.platform).rstrip("/"), image_id, shown, len(image.layers), size)

@@ -1,0 +1,154 @@
+"""Compression that gives equal bytes for equal content, however many threads there are and however it is read.
+
+Programs differ in what they make of the same bytes, and many differ with themselves: by threads, by the pieces in which
+content comes, by whether its size is known, by the time. Here everything is fixed that they depend on:
+
+- gzip: blocks of 1 MiB, each compressed by zlib with the 32 KiB before it as its dictionary, and put one after the
+  other, as pigz does. So blocks can be compressed at once, and which thread does it makes no difference. The header has
+  no time and no name, and says that the system is not known.
+- zstd: the library's own threads, of which one gives the same bytes as many, but none gives others. The size is told
+  beforehand and stands in the frame, with a checksum at its end.
+
+What remains is the version of zlib or zstd: another one may give other bytes at the same level.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections import deque
+from typing import TYPE_CHECKING, Final, Self
+
+from orlop.errors import InvalidInput
+from orlop.model.values import dataclass
+from orlop.streams.compression import Compression, zstd_module
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from concurrent.futures import Future
+
+_BLOCK: Final = 1 << 20
+_WINDOW: Final = 1 << 15
+_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+_LEVELS: Final = {Compression.GZIP: (1, 6, 9), Compression.ZSTD: (1, 3, 22)}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How content is to be compressed: a form and its level; the level counts for nothing where that is none."""
+
+    form: Compression
+    level: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``none``, ``gzip[:LEVEL]`` or ``zstd[:LEVEL]``. Raises `InvalidInput`."""
+        name, colon, number = text.partition(":")
+        if text == "none":
+            return cls(Compression.NONE)
+        form = {"gzip": Compression.GZIP, "zstd": Compression.ZSTD}.get(name)
+        if form is None:
+            msg = f"{text!r} is not a compression; give none, gzip or zstd, the last two with a level as in zstd:9"
+            raise InvalidInput(msg)
+        least, usual, most = _LEVELS[form]
+        level = int(number) if number.isascii() and number.isdecimal() and len(number) < 3 else -1
+        if colon and not least <= level <= most:
+            msg = f"{number!r} is not a level of {name}; give a number from {least} to {most}"
+            raise InvalidInput(msg)
+        return cls(form, level if colon else usual)
+
+
+def compressed(chunks: Iterable[bytes], size: int, recipe: Recipe, *, threads: int) -> Iterator[bytes]:
+    """Yield content compressed.
+
+    Args:
+        chunks: the content, in pieces of any size. What it raises is raised.
+        size: its number of bytes.
+        recipe: how.
+        threads: how many may compress at once, at least one; the bytes are the same for any number.
+
+    Raises:
+        InvalidInput: the content has not the size that was told.
+    """
+    blocks = _counted(_blocks(chunks), size)
+    if recipe.form is Compression.GZIP:
+        return _gzip(blocks, recipe.level, size, threads)
+    if recipe.form is Compression.ZSTD:
+        return _zstd(blocks, recipe.level, size, threads)
+    return blocks
+
+
+def _blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes in pieces of one size, but for the last."""
+    waiting: list[bytes] = []
+    have = 0
+    for chunk in chunks:
+        at = 0
+        while have + len(chunk) - at >= _BLOCK:
+            end = at + _BLOCK - have
+            waiting.append(chunk[at:end])
+            yield waiting[0] if len(waiting) == 1 else b"".join(waiting)
+            waiting, have, at = [], 0, end
+        if at < len(chunk):
+            waiting.append(chunk[at:])
+            have += len(chunk) - at
+    if waiting:
+        yield b"".join(waiting)
+
+
+def _counted(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
+    found = 0
+    for block in blocks:
+        found += len(block)
+        yield block
+    if found != size:
+        raise InvalidInput(f"the content has {found} bytes, not the {size} that it should have")
+
+
+def _gzip(blocks: Iterator[bytes], level: int, size: int, threads: int) -> Iterator[bytes]:
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most saves compress nothing
+
+    check = 0
+    before = b""
+    left = size
+    yield _HEADER[:8] + {1: b"\x04", 9: b"\x02"}.get(level, b"\x00") + _HEADER[9:]
+    if not size:
+        yield _deflate(b"", b"", level, is_last=True)
+    with ThreadPoolExecutor(threads, thread_name_prefix="orlop-gzip") as pool:
+        under_way: deque[Future[bytes]] = deque()
+        try:
+            for block in blocks:
+                left -= len(block)
+                under_way.append(pool.submit(_deflate, block, before, level, is_last=left == 0))
+                check = zlib.crc32(block, check)
+                before = block[-_WINDOW:]
+                if len(under_way) > 2 * threads:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
+    yield struct.pack("<II", check, size & 0xFFFFFFFF)
+
+
+def _deflate(block: bytes, before: bytes, level: int, *, is_last: bool) -> bytes:
+    """Compress one block so that another one may follow it, at a whole byte, unless it is the last."""
+    settings = (level, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY)
+    packer = zlib.compressobj(*settings, zdict=before) if before else zlib.compressobj(*settings)
+    return packer.compress(block) + packer.flush(zlib.Z_FINISH if is_last else zlib.Z_SYNC_FLUSH)
+
+
+def _zstd(blocks: Iterator[bytes], level: int, size: int, threads: int) -> Iterator[bytes]:
+    zstd = zstd_module()
+    parameter = zstd.CompressionParameter
+    options = {parameter.compression_level: level, parameter.checksum_flag: 1, parameter.nb_workers: threads}
+    packer = zstd.ZstdCompressor(options=options)
+    packer.set_pledged_input_size(size)
+    try:
+        for block in blocks:
+            if piece := packer.compress(block):
+                yield piece
+        yield packer.flush()
+    except zstd.ZstdError as error:
+        raise InvalidInput(f"the content has not the {size} bytes that it should have") from error

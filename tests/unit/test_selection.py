@@ -1,0 +1,152 @@
+"""Some images of an archive instead of all: ``load --only``, and the list that says what there is."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import orlop
+from orlop import errors
+from orlop.model.platform import Platform
+from tests.unit.layouts import Layout, named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MULTI = "dockerd-20.10-overlay2/multi.tar"
+
+
+@pytest.fixture(autouse=True)
+def host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is the same everywhere."""
+    monkeypatch.setattr("orlop.intake.platforms.host_platform", lambda: Platform("linux", "arm64"))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
+    with orlop.open(tmp_path / "root") as service:
+        yield service
+
+
+def held(images: orlop.ImageService) -> set[str]:
+    return {name.familiar for image in images.images(all=True) for name in image.repo_tags}
+
+
+def platforms() -> Layout:
+    layout = Layout()
+    children = [layout.image(name, platform=True, architecture=name) for name in ("amd64", "arm64")]
+    index = layout.index(*children, **named("example/app:1.0"))
+    other = layout.image("other", **named("example/app:2.0"))
+    return layout.top(index, other, index | named("example/more:1.0"))
+
+
+@pytest.mark.parametrize(
+    ("only", "names"),
+    [
+        (["example/tiny:1.0"], {"example/tiny:1.0"}),
+        (["example/tiny"], {"example/tiny:1.0"}),
+        (["docker.io/example/tiny:1.0", "example/imported"], {"example/tiny:1.0", "example/imported:latest"}),
+        (["8126e24b2462"], {"example/tiny:1.0"}),
+        (
+            ["sha256:1adec67d0062", "example/tiny"],
+            {"registry.example.com:5000/team/committed:2.0", "example/tiny:1.0"},
+        ),
+    ],
+    ids=["tag", "repository", "two", "digits", "digits and a name"],
+)
+@pytest.mark.parametrize("piped", [0, 1])
+def test_only_what_is_named_is_loaded(
+    data: Path, images: orlop.ImageService, only: list[str], names: set[str], piped: int
+) -> None:
+    source = io.BytesIO((data / MULTI).read_bytes()) if piped else data / MULTI
+    report = images.load(source, only=only)
+    assert held(images) == names == {name.familiar for image in report.images for name in image.references}
+    # Nothing of the others is there, not even their layers.
+    assert images.gc().freed == 0
+    whole = {str(image.id) for image in images.images(all=True)}
+    assert {str(image.id) for image in report.images} == whole
+
+
+def test_a_tag_of_an_index_stands_for_all_its_platforms_and_no_other_name(images: orlop.ImageService) -> None:
+    layout = platforms()
+    images.load(io.BytesIO(layout.pack()), only=["example/app:1.0"])
+    assert held(images) == {"example/app:1.0"}
+    found = images.images(all=True)
+    assert len(found) == 2
+    assert {name.name for image in found for name in image.references} == {"docker.io/example/app"}
+    # The index is there with both, so that it goes out again as it came.
+    (top, *_) = json.loads(layout.files["index.json"])["manifests"]
+    raw = b"".join(images.save_chunks(["example/app:1.0"], format="oci", platform="all"))
+    assert top["digest"].encode() in raw
+
+
+def test_a_digest_and_an_id_stand_for_what_has_them(images: orlop.ImageService) -> None:
+    layout = platforms()
+    (top, other, _) = json.loads(layout.files["index.json"])["manifests"]
+    images.load(io.BytesIO(layout.pack()), only=[f"example/app@{other['digest']}"])
+    assert held(images) == set()
+    (image,) = images.images(all=True)
+    assert any(str(name.digest) == other["digest"] for name in image.repo_digests)
+    images.load(io.BytesIO(layout.pack()), only=[f"example/more@{top['digest']}"])
+    assert len(images.images(all=True)) == 3
+    again = images.load(io.BytesIO(layout.pack()), only=[str(image.id)])
+    assert [loaded.id for loaded in again.images] == [image.id]
+
+
+def test_a_platform_of_a_name(images: orlop.ImageService) -> None:
+    images.load(io.BytesIO(platforms().pack()), only=["example/app:1.0"], platform="linux/amd64")
+    (image,) = images.images(all=True)
+    assert images.inspect(str(image.id)).image.architecture == "amd64"
+
+
+def test_what_is_not_there_is_refused_and_nothing_is_loaded(data: Path, images: orlop.ImageService) -> None:
+    for only in (["example/tiny:1.0", "nobody:1"], ["example/tiny:2.0"], ["sha256:" + "0" * 64]):
+        with pytest.raises(errors.ImageNotFound, match=r"it holds example/imported:latest, example/tiny:1\.0"):
+            images.load(data / MULTI, only=only)
+    with pytest.raises(errors.InvalidReference):
+        images.load(data / MULTI, only=["A B"])
+    assert images.images(all=True) == []
+
+
+# The command line.
+
+
+def run(tmp_path: Path, *args: object) -> subprocess.CompletedProcess[bytes]:
+    argv = [sys.executable, "-m", "orlop", "--root", str(tmp_path / "root"), *map(str, args)]
+    return subprocess.run(argv, capture_output=True, check=False, timeout=120)
+
+
+def test_the_command_loads_some(data: Path, tmp_path: Path) -> None:
+    done = run(tmp_path, "load", "-i", data / MULTI, "--only", "example/tiny", "--only", "example/imported:latest")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert sorted(done.stdout.splitlines()) == [
+        b"Loaded image: example/imported:latest",
+        b"Loaded image: example/tiny:1.0",
+    ]
+    assert run(tmp_path, "load", "-i", data / MULTI, "--only", "nobody").returncode == 4
+
+
+def test_the_command_lists_an_archive_without_a_store(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.tar").write_bytes(platforms().pack())
+    done = run(tmp_path, "archive", "ls", "--json", tmp_path / "in.tar")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    (top, other, _) = json.loads(platforms().files["index.json"])["manifests"]
+    found = {(row["Name"], row["Platform"], row["Digest"]) for row in rows}
+    assert {("example/app:2.0", "linux/amd64", other["digest"])} < found
+    assert {row["Name"] for row in rows} >= {"example/app:1.0", "example/more:1.0", "example/app:2.0"}
+    assert {row["Digest"] for row in rows if row["Name"] == "example/app:1.0"} == {top["digest"]}
+    assert {len(row["ID"]) for row in rows} == {71}
+    text = run(tmp_path, "archive", "ls", "--format", "{{.Name}} {{.Layers}}", data / MULTI).stdout.decode()
+    assert "example/tiny:1.0 " in text
+    assert run(tmp_path, "archive", "ls", data / MULTI).stdout.splitlines()[0].split() == [
+        *(b"NAME", b"PLATFORM", b"IMAGE", b"ID", b"DIGEST", b"SIZE"),
+    ]
+    assert run(tmp_path, "archive", "ls", "--json", "--format", "json", data / MULTI).returncode == 2
+    assert not (tmp_path / "root").exists()
