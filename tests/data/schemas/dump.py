@@ -10,8 +10,8 @@ from pathlib import Path
 
 import orlop
 from orlop.model.digest import Digest
-from orlop.store.metadata import ManifestRow
 from orlop.store.local import local_store
+from orlop.store.rows.metadata import ManifestRow
 
 HERE = Path(__file__).parent
 
