@@ -140,7 +140,7 @@ def test_what_is_not_a_path_is_refused_as_a_root(wrong: Any):
 @pytest.mark.parametrize("wrong", [None, 3, object()])
 @pytest.mark.parametrize("verb", ["init", "info", "check", "fsck", "migrate"])
 def test_what_is_not_a_path_is_refused_as_the_root_of_a_store(verb: str, wrong: Any):
-    with pytest.raises(WrongType, match=r"the root of a store must be a path, a str or an os.PathLike, not "):
+    with pytest.raises(WrongType, match=r"the root of a store is a path, a str or an os.PathLike, not "):
         getattr(orlop.stores, verb)(wrong)
 
 
@@ -149,7 +149,7 @@ def test_what_is_not_a_path_is_refused_as_the_root_of_a_store(verb: str, wrong: 
 def test_what_is_not_a_path_is_refused_as_the_place_of_a_copy(images: orlop.ImageService, verb: str, wrong: Any):
     root = images.root
     images.close()
-    with pytest.raises(WrongType, match=r"the root of a store must be a path, a str or an os.PathLike, not "):
+    with pytest.raises(WrongType, match=r"the root of a store is a path, a str or an os.PathLike, not "):
         getattr(orlop.stores, verb)(wrong, root)
-    with pytest.raises(WrongType, match=r"the target must be a path, a str or an os.PathLike, not "):
+    with pytest.raises(WrongType, match=r"the target is a path, a str or an os.PathLike, not "):
         getattr(orlop.stores, verb)(root, wrong)

@@ -22,7 +22,7 @@ def path_text(path: str | os.PathLike[str], what: str) -> str:
     try:
         return os.fsdecode(path)
     except TypeError as error:
-        raise WrongType(f"{what} must be a path, a str or an os.PathLike, not {shown(path)}") from error
+        raise WrongType(f"{what} is a path, a str or an os.PathLike, not {shown(path)}") from error
 
 
 def check_file(file: object, what: str, method: str = "read") -> None:
@@ -41,4 +41,4 @@ def check_file(file: object, what: str, method: str = "read") -> None:
     if isinstance(getattr(file, "file", file), io.TextIOBase):
         raise WrongType(f'{what} is a file in text mode; open it in binary mode, such as "rb" or "wb"')
     if not callable(getattr(file, method, None)):
-        raise WrongType(f"{what} must be a path or a binary file, not {shown(file)}")
+        raise WrongType(f"{what} is a path or a binary file, not {shown(file)}")
