@@ -441,7 +441,7 @@ class BodyTooLarge(RequestRefused):
 
 
 class ServerBusy(RequestRefused):
-    """The server works on as many requests as it may, or is about to end."""
+    """The server is busy with as many requests as it allows, or is about to end."""
 
     code = "SERVER_BUSY"
     http_status = 503

@@ -442,7 +442,7 @@ class TestOwners:
         os.chown(root / "ingest", VICTIM, VICTIM)
         (root / "trash").chmod(0o1777)
         status, text = self.tag(root, said=said)
-        assert (status, "everybody may write" in text) == (7, True)
+        assert (status, "anyone can write" in text) == (7, True)
         assert as_user(VICTIM, lambda: run(["--root", str(root), "fsck", "--repair"]), said) in {0, 8}
         assert self.tag(root, said=said)[0] == 0
 

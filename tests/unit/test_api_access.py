@@ -325,7 +325,7 @@ def test_who_follows_events_keeps_nobody_out(images, tmp_path):
             assert connection.getresponse().status == 200
         answer = client.get("/events")
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-        assert "3 clients follow the events already" in answer.message
+        assert "3 clients follow events already" in answer.message
         assert client.get("/_ping").status == 200
         stack.close()
         until(lambda: client.get("/events?until=1").status == 200)

@@ -83,4 +83,4 @@ def _check(place: str, security: Security, *, is_local: bool) -> None:
         raise InvalidAddress(f"{place} can be reached from other machines: give --tls or --tlsverify with certificates")
     verified = security.certificates is not None and security.certificates.authority is not None
     if not verified and security.token is None and not security.anonymous:
-        raise InvalidAddress(f"{place} would be open to whoever reaches it: {_OPEN}")
+        raise InvalidAddress(f"{place} would be open to anyone who can connect: {_OPEN}")

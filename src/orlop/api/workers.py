@@ -26,7 +26,7 @@ _SHORT: Final = 8
 _HURRY: Final = 30
 """For how many seconds a client at work may do nothing while others wait for their turn."""
 
-_BUSY: Final = "the server works on as many transfers as it may; try again later"
+_BUSY: Final = "the server is busy with as many transfers as it allows; try again later"
 
 P = ParamSpec("P")
 T = TypeVar("T")

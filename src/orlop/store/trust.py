@@ -40,7 +40,7 @@ FILES: Final = (
 )
 """The files that lie beside a store's directories."""
 
-_ALLOW: Final = "allow it (--allow-foreign-owner, allow_foreign=True) if you trust whoever can"
+_ALLOW: Final = "allow it (--allow-foreign-owner, allow_foreign=True) if you trust everyone who can"
 
 
 def survey(root: Directory, *, directories: bool = True) -> Mapping[str, os.stat_result]:
@@ -95,9 +95,9 @@ def distrust(
     for name, state in found.items():
         path = os.path.join(root.path, name) if name else root.path
         if state.st_mode & stat.S_IWOTH and not (mending and name):
-            return f"{refused}: everybody may write to {path}; take that right away, or {_ALLOW}"
+            return f"{refused}: anyone can write to {path}; run chmod o-w on it, or {_ALLOW}"
         if state.st_uid not in {0, os.geteuid()} and not (is_ours and state.st_gid == group):
-            return f"{refused}: {path} belongs to the user {state.st_uid}; use a store of your own, or {_ALLOW}"
+            return f"{refused}: {path} belongs to the user {state.st_uid}; use your own store, or {_ALLOW}"
     return None
 
 

@@ -184,11 +184,11 @@ def verify_checksum(block: bytes) -> None:
     if covered.isascii():
         # Below 65,521 the low half of Adler-32 is 1 plus the sum, and much faster.
         if stated != (adler32(covered) & 0xFFFF) - 1:
-            raise MalformedError("its checksum does not fit its header (damaged, or no tar)")
+            raise MalformedError("its checksum does not fit its header (damaged, or not a tar)")
         return
     unsigned = sum(covered)
     if stated != unsigned and stated != unsigned - 256 * len(covered.translate(None, bytes(range(128)))):
-        raise MalformedError("its checksum does not fit its header (damaged, or no tar)")
+        raise MalformedError("its checksum does not fit its header (damaged, or not a tar)")
 
 
 def parse_header(block: bytes) -> Header:

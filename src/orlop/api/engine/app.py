@@ -135,7 +135,7 @@ class Engine:
         # What waits for a turn is active and not worked on; of a crowd that comes at once most are not active yet.
         busy = min(self._context.metrics.active, self._context.working())
         if not is_ping and busy > self._context.bounds.requests:
-            raise ServerBusy("the server works on as many requests as it may; try again later")
+            raise ServerBusy("the server is busy with as many requests as it allows; try again later")
 
 
 def _with_headers(send: Send) -> Send:

@@ -101,7 +101,7 @@ _OF_SWARMS: Final = frozenset({"swarm", "nodes", "services", "tasks", "secrets",
 _JOINING: Final = frozenset({"/swarm/init", "/swarm/join"})
 
 _NO_BUILD: Final = "orlop does not build images; build with an engine, and load what it saves"
-_NO_REGISTRY: Final = "orlop does not speak with registries; load an archive that was saved where the image is"
+_NO_REGISTRY: Final = "orlop does not talk to registries; load an archive that was saved where the image is"
 _REASONS: Final = {
     "auth": _NO_REGISTRY,
     "build": _NO_BUILD,

@@ -49,7 +49,7 @@ class EventWatch:
             ServerBusy: all are taken.
         """
         if self._followers >= most:
-            raise ServerBusy(f"{most} clients follow the events already, which is as many as may; try again later")
+            raise ServerBusy(f"{most} clients follow events already, and no more are allowed; try again later")
         client.keep()
         self._followers += 1
         try:

@@ -127,7 +127,7 @@ def _compared(exam: Exam, digest: Digest, path: str, rows: Rows) -> Iterator[Pro
             message = f"the blob {path} is not what its digest says; load its image again"
             yield Problem(DAMAGE, "blob-damaged", subject, message)
     elif exam.diff is None:
-        message = f"the blob {path} is what its digest says, but no layer: {exam.reason}"
+        message = f"the blob {path} matches its digest, but is not a layer: {exam.reason}"
         yield Problem(DAMAGE, "blob-no-layer", subject, message)
     else:
         if exam.blob != row:

@@ -105,7 +105,7 @@ def migrate(connection: sqlite3.Connection, file: Entry, schema: Schema = CURREN
     if version in {0, schema.version}:
         return None
     if not all(number in schema.steps for number in range(version, schema.version)):
-        msg = f"{path} has the schema {version}, from which this orlop knows no way; use the orlop that wrote it"
+        msg = f"{path} has the schema {version}, which this orlop cannot upgrade; use the orlop that wrote it"
         raise StoreDamaged(msg)
     found = connection.execute("PRAGMA integrity_check").fetchone()[0]
     if found != "ok":
@@ -154,7 +154,7 @@ def _take_steps(connection: sqlite3.Connection, path: str, schema: Schema, versi
     for number in range(version, schema.version):
         schema.steps[number](connection)
     if connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
-        msg = f"{path} holds rows that lead nowhere, and stays at schema {version}; restore it from a backup"
+        msg = f"{path} holds rows that refer to missing ones, and stays at schema {version}; restore it from a backup"
         raise StoreDamaged(msg)
 
 
