@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import InvalidInput, PlatformNotFound
 from orlop.intake.platforms import chosen, matches
-from orlop.model.platform import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from orlop.model.platform import Platform
 
 ALL = "all"
 """The word for every platform that an index names."""
