@@ -9,17 +9,20 @@ import ssl
 import subprocess
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orlop.testing.registry.quirks import Quirks
-from orlop.testing.registry.site import Recorded, Site
-from orlop.testing.registry.tokens import Rights, Tokens
+from orlop.testing.registry.site import Site
+from orlop.testing.registry.tokens import Tokens
 from tests.interop.programs import PATIENCE, environment
 from tests.needs import missing, need
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from orlop.testing.registry.quirks import Quirks
+    from orlop.testing.registry.site import Recorded
+    from orlop.testing.registry.tokens import Rights
 
 USER, PASSWORD = "me", "s3cret"
 _HTPASSWD = "me:$2b$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n"
@@ -42,12 +45,12 @@ class Keys:
             "-subj",
             "/CN=localhost",
         ]
-        argv += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", self.key, "-out", self.certificate]
+        argv += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(self.key), "-out", str(self.certificate)]
         subprocess.run(argv, check=True, capture_output=True)
 
     def signed(self, text: bytes) -> bytes:
         """Return the signature of a text, by RSA with SHA-256."""
-        argv = [need("openssl"), "dgst", "-sha256", "-sign", self.key]
+        argv = [need("openssl"), "dgst", "-sha256", "-sign", str(self.key)]
         return subprocess.run(argv, input=text, check=True, capture_output=True).stdout
 
 
