@@ -45,7 +45,14 @@ class Keys:
             "-subj",
             "/CN=localhost",
         ]
-        argv += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(self.key), "-out", str(self.certificate)]
+        argv += [
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-keyout",
+            str(self.key),
+            "-out",
+            str(self.certificate),
+        ]
         subprocess.run(argv, check=True, capture_output=True)
 
     def signed(self, text: bytes) -> bytes:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +30,7 @@ from orlop.model.manifest import DOCKER_MANIFEST, OCI_INDEX, OCI_LAYER_GZIP, OCI
 from orlop.registry import referrers
 from orlop.registry.fetched import digest_of
 from orlop.registry.patience import Clock, Patience
-from orlop.testing.registry.quirks import Failure
+from orlop.testing.registry.quirks import Failure, Quirks
 from tests.unit.faked import CONFIG, LAYER, REPOSITORY, faked, manifest, read_all
 
 if TYPE_CHECKING:
@@ -483,3 +486,9 @@ def test_the_media_type_of_a_layer_is_not_looked_at(fake: Faked):
     with fake.client.open_blob(REPOSITORY, Descriptor(OCI_LAYER_GZIP, Digest.of(LAYER), len(LAYER))) as reader:
         assert reader.read(10) == LAYER[:10]
         assert reader.position == 10
+
+
+def test_every_switch_is_tried():
+    tests = [path.read_text() for path in Path(__file__).parent.glob("test_registry_*.py")]
+    words = {word for text in tests for word in re.findall(r"\w+", text)}
+    assert {field.name for field in fields(Quirks)} - words == set()
