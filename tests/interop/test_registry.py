@@ -204,10 +204,8 @@ def test_referrers_are_kept_by_a_tag(place: Place):
     subject = client.put_manifest(repository, "1", raw, OCI_MANIFEST).digest
     assert client.referrers(repository, subject) == ()
     artifact = image(client, repository, subject=Descriptor(OCI_MANIFEST, subject, len(raw)), artifact_type="a/b")
-    done = client.put_manifest(repository, Digest.of(artifact), artifact, OCI_MANIFEST)
-    assert not done.lists_referrers
-    entry = Descriptor(OCI_MANIFEST, done.digest, len(artifact), artifact_type="a/b")
-    referrers.add(client, repository, subject, entry)
+    entry = referrers.put(client, repository, artifact, OCI_MANIFEST)
+    assert entry == Descriptor(OCI_MANIFEST, Digest.of(artifact), len(artifact), artifact_type="a/b")
     assert client.referrers(repository, subject) == (entry,)
     assert client.referrers(repository, subject, "c/d") == ()
     assert f"sha256-{subject.hex}" in list(client.tags(repository))
