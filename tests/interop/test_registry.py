@@ -57,6 +57,8 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
 class Place:
     """A registry, and who somebody is to it."""
 
+    variant = "plain"
+
     def __init__(self, authority: str, auth: dict[str, Any], trust: HostTrust, folder: Path) -> None:
         self.authority = authority
         (folder / "config.json").write_text(json.dumps({"auths": {authority: auth} if auth else {}}))
@@ -91,6 +93,7 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         folder, keys=keys if is_encrypted or tokens else None, htpasswd=auth is PASSWORDS and not tokens, tokens=tokens
     ) as authority:
         found = Place(authority, auth, trust, folder)
+        found.variant = request.param
         yield found
         found.transport.close()
 
@@ -201,10 +204,8 @@ def test_referrers_are_kept_by_a_tag(place: Place):
     subject = client.put_manifest(repository, "1", raw, OCI_MANIFEST).digest
     assert client.referrers(repository, subject) == ()
     artifact = image(client, repository, subject=Descriptor(OCI_MANIFEST, subject, len(raw)), artifact_type="a/b")
-    done = client.put_manifest(repository, Digest.of(artifact), artifact, OCI_MANIFEST)
-    assert not done.lists_referrers
-    entry = Descriptor(OCI_MANIFEST, done.digest, len(artifact), artifact_type="a/b")
-    referrers.add(client, repository, subject, entry)
+    entry = referrers.put(client, repository, artifact, OCI_MANIFEST)
+    assert entry == Descriptor(OCI_MANIFEST, Digest.of(artifact), len(artifact), artifact_type="a/b")
     assert client.referrers(repository, subject) == (entry,)
     assert client.referrers(repository, subject, "c/d") == ()
     assert f"sha256-{subject.hex}" in list(client.tags(repository))
@@ -216,33 +217,36 @@ def test_the_catalog_is_listed(place: Place):
     assert "listed/app" in list(client.catalog())
 
 
-def test_wrong_credentials_and_certificates_are_refused(place: Place, tmp_path: Path, keys: Keys):
-    auth = {"username": USER, "password": "wr0ng"}
-    stranger = Place(place.authority, auth, HostTrust(added=[str(keys.certificate)]), tmp_path)
-    client, repository = stranger.client("blobs/app")
-    try:
+def test_a_stranger_is_refused(place: Place, tmp_path: Path, keys: Keys):
+    if place.variant == "plain":
+        return
+    for auth in ({"username": USER, "password": "wr0ng"}, {}):
+        stranger = Place(place.authority, auth, HostTrust(added=[str(keys.certificate)]), tmp_path)
+        client, repository = stranger.client("blobs/app")
+        with pytest.raises(RegistryDenied) as raised:
+            client.start_upload(repository)
+        stranger.transport.close()
+        assert "wr0ng" not in str(raised.value)
+
+
+def test_a_certificate_is_checked(place: Place, tmp_path: Path):
+    if place.variant != "tls":
+        return
+    distrustful = Place(place.authority, PASSWORDS, HostTrust(), tmp_path)
+    client, _ = distrustful.client("blobs/app")
+    with pytest.raises(RegistryUnreachable, match="is not trusted"):
         client.ping()
-        client.start_upload(repository)
-    except RegistryDenied as denied:
-        shown = str(denied)
-    else:
-        shown = ""
-        assert place.client("blobs/app")[0].exchange.access.credentials is None
-    assert "wr0ng" not in shown
-    stranger.transport.close()
-    if place.client("x/y")[0].exchange.origin.scheme == "https":
-        distrustful = Place(place.authority, {}, HostTrust(), tmp_path)
-        with pytest.raises(RegistryUnreachable, match="is not trusted"):
-            distrustful.client("x/y")[0].ping()
+    distrustful.transport.close()
 
 
-def test_skopeo_reads_what_was_pushed(place: Place, skopeo: Program, tmp_path: Path, keys: Keys):
+def test_skopeo_reads_what_was_pushed(place: Place, skopeo: Program, tmp_path: Path):
     client, repository = place.client("skopeo/app")
     raw = image(client, repository)
     client.put_manifest(repository, "1", raw, OCI_MANIFEST)
-    (tmp_path / "auth.json").write_text(
-        json.dumps({"auths": {place.authority: {"auth": "bWU6czNjcmV0"}}})  # me:s3cret
-    )
+    if place.variant == "token by POST":
+        return  # skopeo asks by GET alone
+    auth = {"auths": {place.authority: {"auth": "bWU6czNjcmV0"}}}  # me:s3cret
+    (tmp_path / "auth.json").write_text(json.dumps(auth))
     name = f"docker://{place.authority}/skopeo/app:1"
     found = skopeo("inspect", "--raw", "--tls-verify=false", "--authfile", tmp_path / "auth.json", name)
     assert found.encode() == raw

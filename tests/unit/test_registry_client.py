@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
+from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,9 +29,10 @@ from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
 from orlop.model.manifest import DOCKER_MANIFEST, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST
 from orlop.registry import referrers
+from orlop.registry.credentials import Credentials
 from orlop.registry.fetched import digest_of
 from orlop.registry.patience import Clock, Patience
-from orlop.testing.registry.quirks import Failure
+from orlop.testing.registry.quirks import Failure, Quirks
 from tests.unit.faked import CONFIG, LAYER, REPOSITORY, faked, manifest, read_all
 
 if TYPE_CHECKING:
@@ -339,11 +344,7 @@ def pushed_referrer(fake: Faked, subject: Digest, artifact_type: str, note: str)
         Digest.of(CONFIG), Digest.of(LAYER), subject=Descriptor(OCI_MANIFEST, subject, 7).to_dict(),
         artifactType=artifact_type, annotations={"note": note},
     )  # fmt: skip
-    pushed = fake.client.put_manifest(REPOSITORY, Digest.of(raw), raw, OCI_MANIFEST)
-    found = Descriptor(OCI_MANIFEST, pushed.digest, len(raw), artifact_type=artifact_type, annotations={"note": note})
-    if not pushed.lists_referrers:
-        referrers.add(fake.client, REPOSITORY, subject, found)
-    return found
+    return referrers.put(fake.client, REPOSITORY, raw, OCI_MANIFEST)
 
 
 @pytest.mark.parametrize("kind", ["right", "unfiltered", "none", "html"])
@@ -483,3 +484,33 @@ def test_the_media_type_of_a_layer_is_not_looked_at(fake: Faked):
     with fake.client.open_blob(REPOSITORY, Descriptor(OCI_LAYER_GZIP, Digest.of(LAYER), len(LAYER))) as reader:
         assert reader.read(10) == LAYER[:10]
         assert reader.position == 10
+
+
+def test_threads_share_a_client_its_connections_and_its_token():
+    me = Credentials(user="me", password="secret")
+    with faked(me, users={"me": "secret"}, auth="bearer", may_be_plain=True) as fake:
+        fake.image()
+        found: list[bytes] = []
+        threads = [
+            threading.Thread(
+                target=lambda: found.extend(
+                    (fake.client.get_manifest(REPOSITORY, "1").raw, read_all(fake.client, LAYER))
+                )
+            )
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 8
+        assert len([one for one in fake.registry.requests if one.site == "auth"]) == 1
+        before = fake.registry.registry.connections
+        read_all(fake.client, LAYER)
+        assert fake.registry.registry.connections == before
+
+
+def test_every_switch_is_tried():
+    tests = [path.read_text() for path in Path(__file__).parent.glob("test_registry_*.py")]
+    words = {word for text in tests for word in re.findall(r"\w+", text)}
+    assert {field.name for field in fields(Quirks)} - words == set()

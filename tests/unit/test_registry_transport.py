@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
-from orlop.errors import InvalidAnswer, RegistryError, RegistryUnreachable
+from orlop.errors import InvalidAnswer, RegistryError, RegistryUnreachable, UnsafeRedirect
 from orlop.model.digest import Digest
 from orlop.model.proxies import Proxies
 from orlop.registry.certificates import ClientCertificates, HostTrust
@@ -356,6 +356,18 @@ def test_plain_http_is_not_spoken_where_it_may_not_be():
         with pytest.raises(RegistryUnreachable, match="cannot speak TLS"):
             fake.client.ping()
         assert fake.registry.requests == []
+
+
+def test_a_registry_that_does_not_know_that_it_is_encrypted_is_told_why(keys: Path):
+    trust = HostTrust(added=[str(keys / "ca.crt")])
+    with faked(tls=encrypted(keys), trust=trust, names=NAMES, location="http") as fake:
+        with pytest.raises(UnsafeRedirect, match="X-Forwarded-Proto"):
+            fake.client.start_upload(REPOSITORY)
+        for tag in "abc":
+            fake.image(tag=tag)
+        # The next page is asked for as the first was.
+        fake.quirks(link="http", page=1)
+        assert list(fake.client.tags(REPOSITORY)) == ["a", "b", "c"]
 
 
 # Proxies.

@@ -21,13 +21,13 @@ from orlop.errors import (
     RegistryError,
     RegistryUnreachable,
 )
-from orlop.model.manifest import OCI_INDEX, Index
+from orlop.model.descriptor import Descriptor
+from orlop.model.manifest import OCI_INDEX, Index, Manifest, parse_manifest
 from orlop.registry.access import to_pull
-from orlop.registry.fetched import type_of
+from orlop.registry.fetched import digest_of, type_of
 from orlop.registry.links import next_page
 
 if TYPE_CHECKING:
-    from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.registry.client import RegistryClient
 
@@ -83,6 +83,23 @@ def tagged(client: RegistryClient, repository: str, subject: Digest, artifact_ty
     """Return what is kept by the fallback tag."""
     index = _tagged_index(client, repository, subject)
     return () if index is None else _of_type(list(index[0].manifests), artifact_type)
+
+
+def put(client: RegistryClient, repository: str, raw: bytes, media_type: str) -> Descriptor:
+    """Push a manifest or index under its digest, and have what it refers to know of it, by whatever the registry has.
+
+    Returns what a list of referrers says of it. Raises `RegistryError`, and `InvalidManifest` where it is none.
+    """
+    document = parse_manifest(raw)
+    digest = digest_of(raw)
+    artifact_type = document.artifact_type
+    if not artifact_type and isinstance(document, Manifest):
+        artifact_type = document.config.media_type
+    found = Descriptor(media_type, digest, len(raw), annotations=document.annotations, artifact_type=artifact_type)
+    pushed = client.put_manifest(repository, digest, raw, media_type)
+    if document.subject is not None and not pushed.lists_referrers:
+        add(client, repository, document.subject.digest, found)
+    return found
 
 
 def add(client: RegistryClient, repository: str, subject: Digest, referrer: Descriptor) -> None:
