@@ -5,15 +5,11 @@ of the same thread joins it.
 
 Readers never wait, as the database is in WAL mode. Writers wait on ``write.lock`` (``flock``), which covers files as
 well as rows, since SQLite's own waiting is unfair. A commit is durable (``synchronous=FULL``) before it returns. A
-write ends in one of three ways, and each runs its own actions in `WritableRows`:
+write ends in one of three ways, and each runs its own actions of `WritableRows`. It is committed, or undone, with the
+last action first; or it is unsure: the commit failed, but a crash could bring its bytes in the log back. Then an empty
+commit is written over it, and where that fails too, only actions run that do no harm if the rows come back.
 
-1. committed: the actions for after a commit run, such as unlinking files.
-2. undone: the actions for a rollback run, the last one first, such as giving files their names back.
-3. unsure: the commit failed, but its bytes are in the log, and a crash could bring it back. An empty commit is written
-   over it. Where that fails too, only those actions run that do no harm if the rows come back.
-
-Before anything is read, the log is judged by its bytes (`damage.log`) and the tables must be those of the version;
-before rows go for good, the rows themselves are asked (`Soundness`).
+Before anything is read, the log is judged by its bytes (`damage.log`) and the tables must be those of the version.
 
 SQLite must not be carried over a fork: closing a file in one process ends all its POSIX locks. `BLOCKS` makes a fork
 wait for writes and closes idle connections; the child abandons what it inherited and never closes it.
