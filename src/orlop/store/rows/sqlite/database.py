@@ -2,7 +2,6 @@
 
 One connection belongs to one thread of one process, and is kept. A block is a read or a write; one inside another one
 of the same thread joins it.
-
 Readers never wait, as the database is in WAL mode. Writers wait on ``write.lock`` (``flock``), which covers files as
 well as rows, since SQLite's own waiting is unfair. A commit is durable (``synchronous=FULL``) before it returns. A
 write ends in one of three ways, and each runs its own actions of `WritableRows`. It is committed, or undone, with the
@@ -11,8 +10,8 @@ commit is written over it, and where that fails too, only actions run that do no
 
 Before anything is read, the log is judged by its bytes (`damage.log`) and the tables must be those of the version.
 
-SQLite must not be carried over a fork: closing a file in one process ends all its POSIX locks. `BLOCKS` makes a fork
-wait for writes and closes idle connections; the child abandons what it inherited and never closes it.
+SQLite must not be carried over a fork: closing a file ends all POSIX locks of a process. `BLOCKS` makes a fork wait for
+writes and closes idle connections; the child abandons what it inherited.
 """
 
 from __future__ import annotations
