@@ -25,6 +25,8 @@ _COMMANDS: Final = {
     "import": "commands.import_image:import_image",
     "inspect": "commands.inspect:inspect",
     "load": "commands.load:load",
+    "login": "commands.login:login",
+    "logout": "commands.login:logout",
     "pin": "commands.pin:pin",
     "prune": "commands.prune:prune",
     "pull": "commands.registries:pull",

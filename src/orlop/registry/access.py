@@ -135,6 +135,11 @@ class Access:
                 self._known = (self._find(),)
             return self._known[0]
 
+    @property
+    def was_asked(self) -> bool:
+        """Whether the registry asked who this is."""
+        return bool(self._ways)
+
     def header(self, wants: Wants) -> str | None:
         """Return the value of ``Authorization`` for a request, or None where none is known to be wanted.
 

@@ -89,6 +89,11 @@ class RegistryClient:
         """Check that a registry is there and lets this user in."""
         self.exchange.ask("GET", "/v2/", Wants(), what="log in", expect={200}).close()
 
+    def log_in(self) -> bool:
+        """Check credentials, and return whether the registry asked for any. Raises `RegistryDenied`."""
+        self.ping()
+        return self.exchange.access.was_asked
+
     # Manifests.
 
     def get_manifest(self, repository: str, reference: str | Digest, *, limit: int = MANIFEST_LIMIT) -> FetchedManifest:

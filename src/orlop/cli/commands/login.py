@@ -1,0 +1,111 @@
+"""``orlop login`` and ``orlop logout``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from orlop.cli.declared import WrongUsage, argument, command, option
+from orlop.cli.show import output
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
+    from orlop.model.reference import Reference
+    from orlop.registry.credentials import Credentials
+
+_HUB: Final = "docker.io"
+_LONGEST: Final = 1 << 16
+_FILE: Final = "The file of credentials. Default: the first one that knows the registry, else docker's config.json."
+
+
+@command(epilog="Example: pass show registry | orlop login -u me --password-stdin registry.example.com")
+@option("-u", "--username", metavar="NAME", help="Who you are to the registry. Default: you are asked.")
+@option("--password-stdin", is_flag=True, help="Read the password from the standard input. Default: you are asked.")
+@option("--authfile", metavar="FILE", help=_FILE)
+@argument("registry", metavar="[REGISTRY]", required=False, default=_HUB)
+def login(session: Session, username: str | None, password_stdin: bool, authfile: str | None, registry: str) -> None:  # noqa: FBT001
+    """Log in to a registry: check a name and a password, and keep them for all that follows.
+
+    They are kept where docker, podman and skopeo look, too. Without a REGISTRY it is Docker Hub.
+    """
+    from orlop.cli import network  # noqa: PLC0415 - help needs none of it
+    from orlop.registry.credentials import Credentials  # noqa: PLC0415 - as above
+    from orlop.registry.logins import LoginFile  # noqa: PLC0415 - as above
+
+    session.log()
+    name = _host(registry)
+    user, password = _asked(username, is_piped=password_stdin)
+    credentials = Credentials(user=user, password=password, source="this login")
+    helpers = network.helpers(os.environ)
+    files = [LoginFile(path, helpers) for path in network.credential_files(os.environ, authfile)]
+    usual = files[0] if authfile or os.environ.get("REGISTRY_AUTH_FILE") else files[-2]
+    chosen = next((file for file in files if file.knows(name.domain)), usual)
+    with network.registries(os.environ, keychain=_Given(credentials)) as registries:
+        was_asked = registries.to_push(name)[0].log_in()
+    where = chosen.keep(name.domain, credentials)
+    if not was_asked:
+        output.complain(f"Warning: {name.domain} did not ask who you are, so that nothing was checked")
+    output.write(f"Login Succeeded: kept in {where}\n")
+
+
+@command(epilog="Example: orlop logout registry.example.com")
+@option("--authfile", metavar="FILE", help="The file of credentials. Default: all of them.")
+@argument("registry", metavar="[REGISTRY]", required=False, default=_HUB)
+def logout(session: Session, authfile: str | None, registry: str) -> None:
+    """Forget the name and password for a registry. Without a REGISTRY it is Docker Hub."""
+    from orlop.cli import network  # noqa: PLC0415 - as above
+    from orlop.registry.logins import LoginFile  # noqa: PLC0415 - as above
+
+    session.log()
+    name, helpers = _host(registry), network.helpers(os.environ)
+    files = [LoginFile(path, helpers) for path in network.credential_files(os.environ, authfile)]
+    dropped = [file.drop(name.domain) for file in files]
+    words = "Removing login credentials for" if any(dropped) else "Not logged in to"
+    output.write(f"{words} {name.domain}\n")
+
+
+class _Given:
+    """A keychain with the credentials that the user gave."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def find(self, name: Reference) -> Credentials | None:
+        del name
+        return self._credentials
+
+    def forget(self) -> None:
+        """Do nothing: they are still the same."""
+
+
+def _host(registry: str) -> Reference:
+    """Return a name on a registry, which may be written as a URL."""
+    from orlop.errors import InvalidReference  # noqa: PLC0415 - as above
+    from orlop.model.reference import Reference  # noqa: PLC0415 - as above
+    from orlop.registry.credentials import host_of_key  # noqa: PLC0415 - as above
+
+    host = host_of_key(registry)
+    found = Reference.parse(f"{host}/login/check")
+    if found.domain != host:
+        raise InvalidReference(f"{registry!r} is not a registry: expected HOST[:PORT], with a dot or a port in it")
+    return found
+
+
+def _asked(username: str | None, *, is_piped: bool) -> tuple[str, str]:
+    from orlop.errors import InvalidInput  # noqa: PLC0415 - as above
+
+    if is_piped:
+        if not username:
+            raise WrongUsage("--password-stdin needs --username")
+        password = sys.stdin.buffer.read(_LONGEST).decode(errors="surrogateescape").rstrip("\r\n")
+    else:
+        if not sys.stdin.isatty():
+            raise WrongUsage("there is no terminal to ask at; use --username and --password-stdin")
+        import getpass  # noqa: PLC0415 - as above
+
+        username = username or input("Username: ").strip()
+        password = getpass.getpass("Password: ")
+    if not username or not password or ":" in username:
+        raise InvalidInput("a name, without a colon, and a password are needed to log in")
+    return username, password

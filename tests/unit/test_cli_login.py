@@ -1,0 +1,148 @@
+"""`orlop login` and `orlop logout`, and what the environment says of registries."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orlop.cli import network
+from orlop.model.reference import Reference
+from orlop.registry.access import to_push
+from orlop.registry.credentials import Credentials
+from orlop.registry.helpers import Helpers
+from orlop.registry.logins import LoginFile
+from orlop.testing.registry.fake import FakeRegistry
+from orlop.testing.registry.quirks import Quirks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PASSWORD = "s3cret with spaces: and ünïcode"
+
+
+def run(home: Path, *arguments: str, typed: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {"HOME": str(home), "PATH": f"{home}/bin:/usr/bin:/bin", "LANG": "C.UTF-8"} | more
+    argv = [sys.executable, "-m", "orlop", *arguments]
+    return subprocess.run(argv, input=typed, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.fixture(params=["basic", "bearer"])
+def registry(request: pytest.FixtureRequest) -> Iterator[FakeRegistry]:
+    with FakeRegistry(Quirks(auth=request.param), users={"me": PASSWORD}) as found:
+        yield found
+
+
+def config_of(home: Path) -> Any:
+    return json.loads((home / ".docker" / "config.json").read_text())
+
+
+def test_a_login_is_checked_kept_used_and_forgotten(registry: FakeRegistry, tmp_path: Path):
+    host = registry.authority
+    wrong = run(tmp_path, "login", "-u", "me", "--password-stdin", host, typed="wr0ng\n")
+    assert wrong.returncode == 1
+    assert "wr0ng" not in wrong.stderr + wrong.stdout
+    assert not (tmp_path / ".docker").exists()
+    done = run(tmp_path, "login", "-u", "me", "--password-stdin", f"https://{host}/v2/", typed=f"{PASSWORD}\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"Login Succeeded: kept in {tmp_path}/.docker/config.json\n"
+    auth = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
+    assert config_of(tmp_path) == {"auths": {host: {"auth": auth}}}
+    assert stat.S_IMODE((tmp_path / ".docker" / "config.json").stat().st_mode) == 0o600
+    with network.registries({"HOME": str(tmp_path)}) as registries:
+        client, repository = registries.to_push(Reference.parse(f"{host}/a/b"))
+        client.start_upload(repository)
+        assert client.exchange.access.header(to_push(repository))
+    for words in (f"Removing login credentials for {host}\n", f"Not logged in to {host}\n"):
+        assert run(tmp_path, "logout", host).stdout == words
+    assert config_of(tmp_path) == {"auths": {}}
+
+
+def test_a_registry_that_asks_nobody_is_told(tmp_path: Path):
+    with FakeRegistry() as registry:
+        done = run(tmp_path, "login", "-u", "me", "--password-stdin", registry.authority, typed="x")
+    assert done.returncode == 0
+    assert "did not ask who you are" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed", "status", "why"),
+    [
+        (("--password-stdin", "r.test"), "x", 2, "needs --username"),
+        (("-u", "me", "r.test"), "x", 2, "no terminal"),
+        (("-u", "m:e", "--password-stdin", "r.test"), "x", 3, "without a colon"),
+        (("-u", "me", "--password-stdin", "r.test"), "", 3, "password"),
+        (("-u", "me", "--password-stdin", "registry"), "x", 3, "not a registry"),
+    ],
+)
+def test_what_is_missing_for_a_login_is_told(
+    arguments: tuple[str, ...], typed: str, status: int, why: str, tmp_path: Path
+):
+    done = run(tmp_path, "login", *arguments, typed=typed)
+    assert done.returncode == status
+    assert why in done.stderr
+
+
+def test_what_else_stands_in_a_file_stays(tmp_path: Path):
+    target = tmp_path / "real.json"
+    target.write_text('{"HttpHeaders": {"X": "ü"}, "auths": {"https://r.test/v1/": {"auth": "eDp5"}, "r.test/a": {}}}')
+    path = tmp_path / "config.json"
+    path.symlink_to(target)
+    file = LoginFile(str(path), Helpers())
+    assert file.knows("r.test")
+    assert not file.knows("other.test")
+    file.keep("r.test", Credentials(user="me", password="x"))
+    assert path.is_symlink()
+    assert json.loads(target.read_text()) == {
+        "HttpHeaders": {"X": "ü"},
+        "auths": {"r.test/a": {}, "r.test": {"auth": "bWU6eA=="}},
+    }
+    assert file.drop("r.test")
+    assert {*tmp_path.iterdir()} == {target, path}
+
+
+def test_docker_hub_has_the_key_that_docker_gives_it(tmp_path: Path):
+    file = LoginFile(str(tmp_path / "config.json"), Helpers())
+    file.keep("docker.io", Credentials(user="me", password="x"))
+    assert [*json.loads((tmp_path / "config.json").read_text())["auths"]] == ["https://index.docker.io/v1/"]
+    assert file.drop("docker.io")
+
+
+def test_a_helper_that_the_file_names_keeps_the_login(tmp_path: Path):
+    program = tmp_path / "docker-credential-kept"
+    program.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/log\ncat >> {tmp_path}/log\n')
+    program.chmod(0o755)
+    path = tmp_path / "config.json"
+    path.write_text('{"credsStore": "kept"}')
+    file = LoginFile(str(path), Helpers([str(tmp_path)], {"PATH": os.environ["PATH"]}))
+    assert file.keep("r.test", Credentials(user="me", password="s3cret")) == "docker-credential-kept"
+    assert json.loads(path.read_text()) == {"credsStore": "kept", "auths": {"r.test": {}}}
+    assert file.drop("r.test")
+    told = (tmp_path / "log").read_text()
+    assert told == 'store\n{"ServerURL": "r.test", "Username": "me", "Secret": "s3cret"}erase\nr.test'
+
+
+def test_the_environment_says_where_mirrors_are(tmp_path: Path):
+    own = tmp_path / ".config" / "orlop" / "registries.toml"
+    theirs = tmp_path / ".config" / "containers" / "registries.conf"
+    part = tmp_path / ".config" / "containers" / "registries.conf.d" / "one.conf"
+    for path in (own, theirs, part):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text('[[registry]]\nprefix = "a.test"\nlocation = "own.test"\n')
+    theirs.write_text('[[registry]]\nprefix = "a.test"\nlocation = "theirs.test"\n')
+    part.write_text('[[registry]]\nprefix = "b.test"\nlocation = "part.test"\n')
+    hosts = network.hosts({"HOME": str(tmp_path)})
+    found = [str(hosts.to_push(Reference.parse(f"{name}.test/x")).endpoint.origin) for name in "abc"]
+    assert found == ["https://own.test", "https://part.test", "https://c.test"]
+    assert hosts.to_push(Reference.parse("a.test/x")).repository == "x"
+    own.write_text("[[registry]]\n")
+    done = run(tmp_path, "login", "-u", "me", "--password-stdin", "r.test", typed="x")
+    assert done.returncode == 3
+    assert f"{own}: registry 1 has no prefix" in done.stderr
