@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from orlop.service.listing.listed import ImageUsage, ListedImage
     from orlop.service.listing.manifests import ImageManifests
     from orlop.service.listing.summaries import ImageSummary
-    from orlop.service.save import AskedPlatforms
+    from orlop.service.saving import AskedPlatforms
     from orlop.service.space.df import DiskUsage
     from orlop.service.space.prune import PruneReport
     from orlop.service.space.remove import RemoveReport

@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing, contextmanager, nullcontext, suppress
-from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeAlias
+from contextlib import closing
+from typing import TYPE_CHECKING, BinaryIO, Self
 
-from orlop.archive.docker_save import LAYOUTS, layout
+from orlop.archive.docker_save import layout
 from orlop.archive.save_report import SaveReport
 from orlop.archive.saved import SaveItem
-from orlop.errors import ImageNotFound, InvalidInput, WriteFailed
-from orlop.model.digest import Digest
-from orlop.model.reference import Reference
-from orlop.service.listing.lookup import check_platform, find_image, platform_of
-from orlop.store.images import not_found
-from orlop.store.references import unknown
+from orlop.errors import InvalidInput, WriteFailed
+from orlop.service.listing.lookup import check_platform, platform_of
+from orlop.service.saving import DIRECTORY, FORMATS, TAR, held, named, note_saved, require_names
 from orlop.streams.given import check_file
 from orlop.streams.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from orlop.model.digest import ImageID
-    from orlop.model.image import Image
     from orlop.model.names import ImageName
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
-    from orlop.store.leases import Hold
+    from orlop.model.reference import Reference
+    from orlop.service.saving import AskedPlatforms
     from orlop.store.root import Store
-
-    AskedPlatforms: TypeAlias = "Platform | str | list[Platform] | list[str] | list[Platform | str] | None"
-
-_ALGORITHM: Final = "sha256"
-TAR: Final = "oci"
-"""The format of a tar that is an OCI layout."""
-DIRECTORY: Final = "oci-dir"
-"""The format of a directory that is one."""
-FORMATS: Final = (*LAYOUTS, TAR, DIRECTORY)
-"""All formats in which images are saved."""
 
 
 def save(
@@ -142,13 +128,6 @@ def save_chunks(
     return SaveReport()
 
 
-def require_names(names: Sequence[ImageName]) -> None:
-    """Raise `InvalidInput` where no image is named."""
-    if not names:
-        msg = "no image was named; name at least one"
-        raise InvalidInput(msg)
-
-
 def _one_platform(platform: AskedPlatforms) -> Platform | None:
     """Return the one platform that was asked for. Raises `InvalidInput` where there are several."""
     if not isinstance(platform, list):
@@ -157,32 +136,6 @@ def _one_platform(platform: AskedPlatforms) -> Platform | None:
         msg = f"an archive of docker's formats has one platform of each image; name one, or save in the format {TAR!r}"
         raise InvalidInput(msg)
     return platform_of(platform[0])
-
-
-@contextmanager
-def held(store: Store, images: Iterable[Image]) -> Iterator[Hold | None]:
-    """Protect the layers of images for a block; one who reads from a store that cannot be written need not."""
-    chains = [chain for image in images if (chain := image.rootfs.chain_id()) is not None]
-    hold = None if store.read_only else store.with_reserve(partial(store.leases.hold, chains))
-    with hold or nullcontext():
-        yield hold
-
-
-def note_saved(store: Store, images: Sequence[Image], hold: Hold | None) -> None:
-    """Record that images were saved, and release in the same write what was relied on."""
-    if hold is not None:
-        store.with_reserve(partial(_note, store, images, hold))
-
-
-def _note(store: Store, images: Sequence[Image], hold: Hold) -> None:
-    with store.metadata.write():
-        for image in images:
-            config = image.config
-            store.events.image("save", image.id, labels=None if config is None else config.labels)
-            # It may have been removed meanwhile: its layers were held, the image was not.
-            with suppress(ImageNotFound):
-                store.images.set_last_used(image.id)
-        hold.release()
 
 
 def _resolve(store: Store, names: Sequence[ImageName], platform: Platform | None) -> dict[ImageID, list[Reference]]:
@@ -195,28 +148,3 @@ def _resolve(store: Store, names: Sequence[ImageName], platform: Platform | None
             if reference is not None and reference not in tags:
                 tags.append(reference)
     return wanted
-
-
-def named(store: Store, name: ImageName) -> list[tuple[ImageID, Reference | None]]:
-    """Return what one name stands for: a bare one for all tags of its repository, an ID or a digest for no tag."""
-    parsed = name.asked
-    if isinstance(parsed, Digest):
-        return [(find_image(store, name), None)]
-    if parsed.familiar_name == _ALGORITHM:
-        # What is written like an ID is the start of one.
-        return [(find_image(store, name), None)]
-    if parsed.digest is not None:
-        try:
-            image_id = find_image(store, name)
-        except ImageNotFound:
-            raise unknown(parsed) from None
-        return [(image_id, None if parsed.tag is None else Reference(parsed.domain, parsed.path, parsed.tag))]
-    if parsed.tag is not None:
-        return [(store.references.get(parsed), parsed)]
-    tagged = store.references.of_repository(parsed.name)
-    if tagged:
-        return [(image_id, reference if reference.tag else None) for reference, image_id in tagged]
-    try:
-        return [(store.images.search(name.text), None)]
-    except ImageNotFound:
-        raise not_found(name.text) from None

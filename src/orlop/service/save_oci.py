@@ -14,7 +14,7 @@ from orlop.archive.oci_tar import layout_chunks
 from orlop.archive.save_report import OmittedManifests, SaveReport
 from orlop.errors import InvalidInput
 from orlop.model.digest import Digest
-from orlop.service.save import DIRECTORY, held, named, note_saved, require_names
+from orlop.service.saving import DIRECTORY, held, named, note_saved, require_names
 from orlop.streams.compressing import Recipe
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orlop.archive.oci_index import WrittenIndex
     from orlop.model.names import ImageName
     from orlop.model.progress import Progress
-    from orlop.service.save import AskedPlatforms
+    from orlop.service.saving import AskedPlatforms
     from orlop.store.root import Store
 
 
