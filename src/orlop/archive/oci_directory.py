@@ -35,7 +35,7 @@ from orlop.model.digest import Digest
 from orlop.model.progress import LayerExists
 from orlop.streams.directory import Directory, ForeignFile
 from orlop.streams.files import CHUNK, NewFile, explaining
-from orlop.streams.part_directory import DirectoryLock, PartDirectory, is_part
+from orlop.streams.part_directory import DirectoryLock, PartDirectory, is_part, subdirectory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -196,9 +196,9 @@ class _Target:
     def _fill(self, part: Directory, blobs: Iterable[Blob]) -> None:
         """Write blobs into a directory of the form of a layout, verified and synced."""
         files: list[NewFile] = []
-        folders = {_folder(part, "blobs")}
+        folders = {subdirectory(part, "blobs")}
         for blob in blobs:
-            folders.add(_folder(part / "blobs", blob.digest.algorithm))
+            folders.add(subdirectory(part / "blobs", blob.digest.algorithm))
             file = NewFile(part.place(blob_path(blob.digest)), mode=_MODE, shown=self._shown)
             try:
                 self._copy(blob, file)
@@ -255,9 +255,9 @@ class _Target:
 
     def _place(self, layout: Directory, part: Directory, relied: frozenset[Digest]) -> None:
         """Rename blobs into the layout, what names others after what it names."""
-        folders = {_folder(layout, "blobs")}
+        folders = {subdirectory(layout, "blobs")}
         for blob in self._content.blobs:
-            folders.add(_folder(layout / "blobs", blob.digest.algorithm))
+            folders.add(subdirectory(layout / "blobs", blob.digest.algorithm))
             place = layout.place(blob_path(blob.digest))
             if blob.digest not in relied:
                 part.place(blob_path(blob.digest)).rename(place)
@@ -293,13 +293,6 @@ class _Target:
             file.write(data)
             file.sync()
             file.close()
-
-
-def _folder(directory: Directory, name: str) -> Directory:
-    """Return a directory in another one, made where it is not there."""
-    with suppress(FileExistsError):
-        os.mkdir(name, 0o777, dir_fd=directory.descriptor)
-    return directory / name
 
 
 def _is_in(layout: Directory, text: str) -> bool:

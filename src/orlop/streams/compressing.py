@@ -16,18 +16,20 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections import deque
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidInput
 from orlop.model.values import dataclass
 from orlop.streams.compression import Compression, zstd_module
+from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future
+    from collections.abc import Callable, Iterable, Iterator
 
 _BLOCK: Final = 1 << 20
+_AT_ONCE: Final = 4
 _WINDOW: Final = 1 << 15
 _HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LEVELS: Final = {Compression.GZIP: (1, 6, 9), Compression.ZSTD: (1, 3, 22)}
@@ -106,30 +108,25 @@ def _counted(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 
 def _gzip(blocks: Iterator[bytes], level: int, size: int, threads: int) -> Iterator[bytes]:
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most saves compress nothing
-
     check = 0
     before = b""
     left = size
     yield _HEADER[:8] + {1: b"\x04", 9: b"\x02"}.get(level, b"\x00") + _HEADER[9:]
     if not size:
         yield _deflate(b"", b"", level, is_last=True)
-    with ThreadPoolExecutor(threads, thread_name_prefix="orlop-gzip") as pool:
-        under_way: deque[Future[bytes]] = deque()
-        try:
-            for block in blocks:
-                left -= len(block)
-                under_way.append(pool.submit(_deflate, block, before, level, is_last=left == 0))
-                check = zlib.crc32(block, check)
-                before = block[-_WINDOW:]
-                if len(under_way) > 2 * threads:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            for future in under_way:
-                future.cancel()
+    while batch := list(islice(blocks, _AT_ONCE * threads)):
+        tasks: list[Callable[[Callable[[], None]], bytes]] = []
+        for block in batch:
+            left -= len(block)
+            tasks.append(partial(_deflated, block, before, level, left == 0))
+            check = zlib.crc32(block, check)
+            before = block[-_WINDOW:]
+        yield from in_parallel(tasks, workers=threads)
     yield struct.pack("<II", check, size & 0xFFFFFFFF)
+
+
+def _deflated(block: bytes, before: bytes, level: int, is_last: bool, _: Callable[[], None]) -> bytes:  # noqa: FBT001 - as in_parallel calls it
+    return _deflate(block, before, level, is_last=is_last)
 
 
 def _deflate(block: bytes, before: bytes, level: int, *, is_last: bool) -> bytes:

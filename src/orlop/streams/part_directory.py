@@ -109,6 +109,13 @@ def is_part(name: str) -> bool:
     return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
 
 
+def subdirectory(directory: Directory, name: str) -> Directory:
+    """Return a directory in another one, made where it is not there, with the mode that the umask leaves."""
+    with suppress(FileExistsError):
+        os.mkdir(name, 0o777, dir_fd=directory.descriptor)
+    return directory / name
+
+
 def _sweep(above: Directory) -> None:
     """Remove what killed processes left; what cannot be removed is in nobody's way."""
     with suppress(OSError):
