@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import io
 import urllib.request
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
@@ -90,6 +91,7 @@ class _Stream(io.RawIOBase):
         self._file = sock.makefile("rb", buffering=0)
         self._patience = patience
         self._moved = 0
+        self._before = sock.gettimeout()
         sock.settimeout(_TICK)
 
     def readable(self) -> bool:
@@ -108,5 +110,8 @@ class _Stream(io.RawIOBase):
             return count
 
     def close(self) -> None:
+        # After a proxy's answer the same socket is used again, for TLS.
+        with suppress(OSError):
+            self._sock.settimeout(self._before)
         self._file.close()
         super().close()
