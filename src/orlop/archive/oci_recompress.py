@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -39,7 +39,7 @@ from orlop.streams.compression import Compression
 from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
     from orlop.archive.oci_blobs import Blob
     from orlop.archive.oci_content import LayoutContent, TopEntry
@@ -134,13 +134,18 @@ def _compressed(
     def pack(diff_id: DiffID, check: Callable[[], None]) -> MadeLayer:
         spool = store.blobs.spool()
         spools.append(spool)
-        chunks = _told(store.layers.tar_chunks(diff_id), diff_id, sizes[diff_id], tell, check)
         hashed = hashlib.sha256()
         size = 0
-        for piece in compressed(chunks, sizes[diff_id], recipe, threads=threads):
-            hashed.update(piece)
-            size += len(piece)
-            spool.append(piece)
+        # Closed here: the traceback of an error would keep them, and with them the thread that reads ahead.
+        with (
+            closing(store.layers.tar_chunks(diff_id)) as tar,
+            closing(_told(tar, diff_id, sizes[diff_id], tell, check)) as chunks,
+            closing(compressed(chunks, sizes[diff_id], recipe, threads=threads)) as pieces,
+        ):
+            for piece in pieces:
+                hashed.update(piece)
+                size += len(piece)
+                spool.append(piece)
         tell(LayerDone(diff_id.short))
         return MadeLayer(Digest("sha256", hashed.hexdigest()), size, spool)
 
@@ -154,7 +159,7 @@ def _told(
     size: int,
     tell: Callable[[ProgressEvent], None],
     check: Callable[[], None],
-) -> Iterator[bytes]:
+) -> Generator[bytes]:
     done = 0
     for chunk in chunks:
         check()

@@ -55,7 +55,8 @@ def _named(content: Offer, name: ImageName) -> Iterable[tuple[OfferedImage, set[
         meant = list(_by_reference(content, name.asked))
         if meant:
             return meant
-    return [(entry, None) for entry in content.images if name.begins(entry.image.id)]
+    # `s` is not the beginning of an ID, though `sha256:…` is one.
+    return [(entry, None) for entry in content.images if name.digits and entry.image.id.hex.startswith(name.digits)]
 
 
 def _by_reference(content: Offer, name: Reference) -> Iterable[tuple[OfferedImage, set[Reference]]]:

@@ -22,7 +22,7 @@ from orlop.store.rows.metadata import MAX_SIZE, ChainRow
 from orlop.streams.files import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
@@ -285,7 +285,7 @@ class LayerStore:
             return self.tar_chunks(diff_ids[0])
         return merged_chunks(diff_ids, self.tar_chunks, self._blobs.open_toc, keep_whiteouts=lower is not None)
 
-    def tar_chunks(self, diff_id: DiffID) -> Iterator[bytes]:
+    def tar_chunks(self, diff_id: DiffID) -> Generator[bytes]:
         """Yield exactly the bytes of a layer's uncompressed tar, from whichever form is stored.
 
         The last chunk is held back until the digest of all is right. The caller protects the layer meanwhile.

@@ -26,7 +26,7 @@ from orlop.streams.compression import Compression, zstd_module
 from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
 _BLOCK: Final = 1 << 20
 _AT_ONCE: Final = 4
@@ -60,7 +60,7 @@ class Recipe:
         return cls(form, level if colon else usual)
 
 
-def compressed(chunks: Iterable[bytes], size: int, recipe: Recipe, *, threads: int) -> Iterator[bytes]:
+def compressed(chunks: Iterable[bytes], size: int, recipe: Recipe, *, threads: int) -> Generator[bytes]:
     """Yield content compressed.
 
     Args:
@@ -98,7 +98,7 @@ def _blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(waiting)
 
 
-def _counted(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
+def _counted(blocks: Iterable[bytes], size: int) -> Generator[bytes]:
     found = 0
     for block in blocks:
         found += len(block)
@@ -107,7 +107,7 @@ def _counted(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
         raise InvalidInput(f"the content has {found} bytes, not the {size} that it should have")
 
 
-def _gzip(blocks: Iterator[bytes], level: int, size: int, threads: int) -> Iterator[bytes]:
+def _gzip(blocks: Iterator[bytes], level: int, size: int, threads: int) -> Generator[bytes]:
     check = 0
     before = b""
     left = size
@@ -136,7 +136,7 @@ def _deflate(block: bytes, before: bytes, level: int, *, is_last: bool) -> bytes
     return packer.compress(block) + packer.flush(zlib.Z_FINISH if is_last else zlib.Z_SYNC_FLUSH)
 
 
-def _zstd(blocks: Iterator[bytes], level: int, size: int, threads: int) -> Iterator[bytes]:
+def _zstd(blocks: Iterator[bytes], level: int, size: int, threads: int) -> Generator[bytes]:
     zstd = zstd_module()
     parameter = zstd.CompressionParameter
     options = {parameter.compression_level: level, parameter.checksum_flag: 1, parameter.nb_workers: threads}

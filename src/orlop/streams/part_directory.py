@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import stat
 from contextlib import suppress
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Final, Self
 if TYPE_CHECKING:
     from orlop.streams.directory import Directory, Entry
 
-_PREFIX: Final = ".orlop-"
+_PREFIX: Final = ".orlop-layout-"
 _SUFFIX: Final = ".part"
+# Whole: a store that is being made beside has another such name, and is locked in another way.
+_PART: Final = re.compile(rf"{re.escape(_PREFIX)}[0-9a-f]{{12}}{re.escape(_SUFFIX)}", re.ASCII)
 # Network file systems lock no directory, or nothing at all.
 _NO_LOCKS: Final = frozenset({errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EBADF})
 
@@ -106,7 +109,7 @@ class PartDirectory:
 
 def is_part(name: str) -> bool:
     """Return whether a name is one that only what is on its way has."""
-    return name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+    return _PART.fullmatch(name) is not None
 
 
 def subdirectory(directory: Directory, name: str) -> Directory:
