@@ -20,12 +20,14 @@ READING = {
     "history",
     "images",
     "inspect",
+    "login",
+    "logout",
     "pull",
     "push",
     "store check",
     "store info",
 }
-"""Commands that write nothing, or only refuse."""
+"""Commands that write nothing to a store, or only refuse."""
 
 CALLING = {"serve"}
 """Commands that do what others do, when they are asked."""

@@ -101,7 +101,7 @@ def dangle(connection: sqlite3.Connection) -> None:
 
 @pytest.mark.parametrize(
     ("step", "kind", "told"),
-    [(fail, errors.StorageError, "syntax error"), (dangle, errors.StoreDamaged, "lead nowhere")],
+    [(fail, errors.StorageError, "syntax error"), (dangle, errors.StoreDamaged, "refer to missing ones")],
 )
 def test_a_step_that_fails_leaves_the_database_as_it_was(root, rows_of, step, kind, told):
     before = dump(root / "metadata.db")
