@@ -197,6 +197,28 @@ def test_the_image_whose_own_layers_are_not_here_gets_a_manifest_that_is_true(
     assert str(image) in report.messages()[0]
 
 
+@pytest.mark.parametrize("form", ["oci", "oci-dir"])
+def test_a_name_that_means_two_digests_is_refused_before_anything_is_written(
+    tmp_path: Path, images: orlop.ImageService, form: str
+) -> None:
+    tops = []
+    for other in ("amd64", "s390x"):
+        layout = Layout()
+        children = [layout.image(name, platform=True, architecture=name) for name in ("arm64", other)]
+        tops.append(layout.index(*children, **named("example/app:1")))
+        images.load(io.BytesIO(layout.top(tops[-1]).pack()))
+    older, name = f"example/app:1@{tops[0]['digest']}", "example/app:1"
+    for asked in ([name, older], [older, name], ["example/app", older]):
+        with pytest.raises(errors.InvalidInput, match=r"give the name example/app:1 to sha256:\w+ and to sha256:"):
+            images.save(asked, tmp_path / "out", format=form)
+    assert not (tmp_path / "out").exists()
+    # The same digest under two spellings, and two digests of which one has no tag, are no contradiction.
+    newer = f"example/app:1@{tops[1]['digest']}"
+    images.save([name, newer, f"example/app@{tops[0]['digest']}"], tmp_path / "out", format=form)
+    with orlop.open(tmp_path / "other") as again:
+        again.load(tmp_path / "out")
+
+
 # What is made.
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.archive.oci_blobs import Document, PlainLayer, StoredLayer
-from orlop.errors import ImageNotFound, InvalidArchive, LayerNotFound
+from orlop.errors import ImageNotFound, InvalidArchive, InvalidInput, LayerNotFound
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest, ImageID
 from orlop.model.manifest import (
@@ -115,6 +115,7 @@ def layout_content(store: Store, asked: Iterable[Asked], platforms: Platforms) -
     Raises:
         ImageNotFound: an image is not there. PlatformNotFound: it is not for the platforms that are wanted.
         LayerNotFound: a layer is missing. DigestMismatch: a config or manifest is damaged.
+        InvalidInput: two names give one reference to two digests, which other programs would read as two images.
     """
     with store.metadata.read() as rows:
         gathered = _Gathered(store, rows, platforms)
@@ -144,6 +145,7 @@ class _Gathered:
         self._omitted: dict[Digest, dict[Digest, Descriptor]] = {}
         self._remade: dict[ImageID, None] = {}
         self._below: set[Digest] = set()
+        self._meant: dict[Reference, tuple[Digest, str]] = {}
         self._children: dict[Digest, _Leaf | tuple[ManifestRow, Index] | None] = {}
 
     def content(self, entries: Sequence[TopEntry]) -> LayoutContent:
@@ -176,7 +178,20 @@ class _Gathered:
         else:
             self._platforms.require(asked.name, [image.platform])
             descriptor = self._own(image, row)
+        self._require_one_meaning(asked, descriptor.digest)
         return TopEntry(descriptor, asked.reference)
+
+    def _require_one_meaning(self, asked: Asked, digest: Digest) -> None:
+        """Raise `InvalidInput` where a reference stood for another digest before: no program could tell them apart."""
+        if asked.reference is None:
+            return
+        before, name = self._meant.setdefault(asked.reference, (digest, asked.name))
+        if before != digest:
+            msg = (
+                f"{name} and {asked.name} give the name {asked.reference.familiar} to {before} and to {digest};"
+                " save them apart"
+            )
+            raise InvalidInput(msg)
 
     def _image(self, image_id: ImageID) -> Image:
         if image_id not in self._images:
