@@ -15,6 +15,7 @@ import pytest
 
 import orlop
 from orlop import errors
+from orlop.archive import oci_content
 from orlop.streams.compression import zstd_module
 from tests.layout_walk import files, walked
 from tests.unit.layouts import NAME, REF, Layout, named, packed
@@ -404,6 +405,55 @@ def test_indexes_in_indexes_keep_their_bytes(tmp_path: Path, images: orlop.Image
     # Of an index of which nothing is wanted, not even the index itself is there.
     one = saved(images, ["example/app:1.0"], tmp_path / "one", platform=["linux/arm64", "linux/arm64/v8"])
     assert one.absent == {far["digest"]}
+
+
+def followed(images: orlop.ImageService, name: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return how many references a save follows."""
+    calls = 0
+    follow = oci_content._Gathered._child
+
+    def counted(self: Any, descriptor: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return follow(self, descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(oci_content._Gathered, "_child", counted)
+        for _ in images.save_chunks([name], format="oci"):
+            pass
+    return calls
+
+
+def test_indexes_that_name_one_another_many_times_are_followed_once(
+    tmp_path: Path, images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three levels of n references each are n³ ways to one image, and 3n references."""
+    steps = []
+    for count in (20, 40):
+        layout = Layout()
+        top = layout.image("file", platform=True)
+        for _ in range(3):
+            top = layout.index(*[top] * count, **named(f"example/app:{count}"))
+        images.load(io.BytesIO(layout.top(top).pack()))
+        steps.append(followed(images, f"example/app:{count}", monkeypatch))
+    assert steps[1] < 2.5 * steps[0], steps
+    out = saved(images, ["example/app:40"], tmp_path / "out")
+    assert out.tops == [top["digest"]]
+    assert not out.absent
+
+
+def test_references_of_indexes_are_counted(tmp_path: Path) -> None:
+    layout = Layout()
+    child = layout.image("file", platform=True)
+    with orlop.open(tmp_path / "root") as images:
+        images.load(io.BytesIO(layout.top(layout.index(*[child] * 50, **named("example/app:1"))).pack()))
+    limits = orlop.Limits(json_values_total=40)
+    with (
+        orlop.open(tmp_path / "root", limits=limits) as images,
+        pytest.raises(errors.LimitExceeded, match="refer 50 times"),
+    ):
+        images.save(["example/app:1"], tmp_path / "out", format="oci")
+    assert not (tmp_path / "out").exists()
 
 
 # What is refused.

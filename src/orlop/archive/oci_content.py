@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.archive.oci_blobs import Document, PlainLayer, StoredLayer
-from orlop.errors import ImageNotFound, InvalidArchive, InvalidInput, LayerNotFound
+from orlop.errors import ImageNotFound, InvalidArchive, InvalidInput, LayerNotFound, LimitExceeded
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest, ImageID
 from orlop.model.manifest import (
@@ -40,7 +40,7 @@ from orlop.store.rows.metadata import ManifestRow
 from orlop.streams.compression import Compression
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from orlop.archive.oci_blobs import Blob
     from orlop.archive.oci_platforms import Platforms
@@ -116,6 +116,7 @@ def layout_content(store: Store, asked: Iterable[Asked], platforms: Platforms) -
         ImageNotFound: an image is not there. PlatformNotFound: it is not for the platforms that are wanted.
         LayerNotFound: a layer is missing. DigestMismatch: a config or manifest is damaged.
         InvalidInput: two names give one reference to two digests, which other programs would read as two images.
+        LimitExceeded: the indexes refer to others too often.
     """
     with store.metadata.read() as rows:
         gathered = _Gathered(store, rows, platforms)
@@ -145,6 +146,9 @@ class _Gathered:
         self._omitted: dict[Digest, dict[Digest, Descriptor]] = {}
         self._remade: dict[ImageID, None] = {}
         self._below: set[Digest] = set()
+        self._references = 0
+        self._kept: dict[Digest, Descriptor] = {}
+        self._kept_indexes: dict[Digest, bool] = {}
         self._meant: dict[Reference, tuple[Digest, str]] = {}
         self._children: dict[Digest, _Leaf | tuple[ManifestRow, Index] | None] = {}
 
@@ -232,9 +236,8 @@ class _Gathered:
 
     def _index(self, asked: Asked, row: ManifestRow, index: Index) -> Descriptor:
         """Gather what is wanted of an index and return its descriptor, or that of the manifest of one platform."""
-        here, absent = self._below_index(index, 0)
-        names = [_platform_of(descriptor) for descriptor in absent]
-        self._platforms.require(asked.name, [leaf.image.platform for leaf in here], [name for name in names if name])
+        here, absent = self._below_index(index)
+        self._platforms.require(asked.name, [leaf.image.platform for leaf in here], absent)
         if self._platforms.is_one:
             leaf = next(leaf for leaf in here if self._platforms.keeps(leaf.image.platform))
             return self._keep(leaf)
@@ -243,24 +246,42 @@ class _Gathered:
         self._keep_index(row, index)
         return Descriptor(row.media_type, row.digest, len(row.raw))
 
-    def _below_index(self, index: Index, depth: int) -> tuple[list[_Leaf], list[Descriptor]]:
-        """Return the whole images at or below an index, and the descriptors that lead to nothing of them."""
+    def _below_index(self, index: Index) -> tuple[list[_Leaf], list[str]]:
+        """Return the whole images at or below an index, and the platforms for which nothing is here, each once."""
+        leaves: dict[Digest, _Leaf] = {}
+        absent: dict[str, None] = {}
+        for descriptor in self._followed(index, set(), 0):
+            child = self._child(descriptor)
+            if isinstance(child, _Leaf):
+                leaves.setdefault(descriptor.digest, child)
+            elif name := _platform_of(descriptor):
+                absent.setdefault(name)
+        return list(leaves.values()), list(absent)
+
+    def _followed(self, index: Index, seen: set[Digest], depth: int) -> Iterator[Descriptor]:
+        """Yield what indexes name that is not an index of the store, and enter each index once."""
         if depth > _MAX_NESTING:
             msg = f"indexes lie in one another more than {_MAX_NESTING} deep; they are refused"
             raise InvalidArchive(msg)
-        leaves: list[_Leaf] = []
-        absent: list[Descriptor] = []
+        self._count(len(index.manifests))
         for descriptor in index.manifests:
             child = self._child(descriptor)
-            if isinstance(child, _Leaf):
-                leaves.append(child)
-            elif child is None:
-                absent.append(descriptor)
-            else:
-                below, lacking = self._below_index(child[1], depth + 1)
-                leaves += below
-                absent += lacking
-        return leaves, absent
+            if child is None or isinstance(child, _Leaf):
+                yield descriptor
+            elif descriptor.digest not in seen:
+                seen.add(descriptor.digest)
+                yield from self._followed(child[1], seen, depth + 1)
+
+    def _count(self, references: int) -> None:
+        """Note references that are followed, for all names together. Raises `LimitExceeded`."""
+        self._references += references
+        most = self._store.limits.json_values_total
+        if self._references > most:
+            msg = (
+                f"the indexes of what is saved refer {self._references} times to others, but the limit is {most}; save"
+                " fewer images at once, or raise it in Python with Limits(json_values_total=NUMBER)"
+            )
+            raise LimitExceeded(msg)
 
     def _child(self, descriptor: Descriptor) -> _Leaf | tuple[ManifestRow, Index] | None:
         """Return what an index names: a whole image, an index that is in the store, or nothing."""
@@ -290,24 +311,26 @@ class _Gathered:
 
     def _keep_index(self, row: ManifestRow, index: Index) -> bool:
         """Keep an index with what is wanted below it, if that is anything; what is not is noted as left out."""
-        omitted: dict[Digest, Descriptor] = {}
-        for descriptor in index.manifests:
-            child = self._child(descriptor)
-            if isinstance(child, _Leaf):
-                kept = self._platforms.keeps(child.image.platform)
-                if kept:
-                    self._keep(child)
-            else:
-                kept = child is not None and self._keep_index(*child)
-            if kept:
-                self._below.add(descriptor.digest)
-            else:
-                omitted[descriptor.digest] = descriptor
-        if len(omitted) == len({descriptor.digest for descriptor in index.manifests}):
+        if row.digest not in self._kept_indexes:
+            self._count(len(index.manifests))
+            children = {descriptor.digest: descriptor for descriptor in index.manifests}
+            omitted = {digest: child for digest, child in children.items() if not self._keep_child(child)}
+            if omitted and len(omitted) < len(children):
+                self._omitted[row.digest] = omitted
+            self._below |= children.keys() - omitted.keys()
+            self._kept_indexes[row.digest] = len(omitted) < len(children)
+            if self._kept_indexes[row.digest]:
+                self._blobs.setdefault(row.digest, Document.of(row.raw, row.media_type, row.digest))
+        return self._kept_indexes[row.digest]
+
+    def _keep_child(self, descriptor: Descriptor) -> bool:
+        """Keep what an index names, if that is wanted and there."""
+        child = self._child(descriptor)
+        if not isinstance(child, _Leaf):
+            return child is not None and self._keep_index(*child)
+        if not self._platforms.keeps(child.image.platform):
             return False
-        if omitted:
-            self._omitted[row.digest] = omitted
-        self._blobs.setdefault(row.digest, Document.of(row.raw, row.media_type, row.digest))
+        self._keep(child)
         return True
 
     def _whole(self, manifest: Manifest, image: Image) -> list[Blob] | None:
@@ -328,6 +351,8 @@ class _Gathered:
 
     def _keep(self, leaf: _Leaf) -> Descriptor:
         """Gather an image under its manifest, and return the manifest's descriptor."""
+        if leaf.row.digest in self._kept:
+            return self._kept[leaf.row.digest]
         self._carried[leaf.image.id] = leaf.image
         config = Document.of(leaf.image.raw_json, leaf.manifest.config.media_type, leaf.manifest.config.digest)
         manifest = Document.of(leaf.row.raw, leaf.row.media_type, leaf.row.digest)
@@ -335,9 +360,10 @@ class _Gathered:
             self._blobs.setdefault(blob.digest, blob)
         platform = leaf.image.platform
         has_platform = bool(platform.os and platform.architecture)
-        return Descriptor(
+        self._kept[leaf.row.digest] = Descriptor(
             leaf.row.media_type, manifest.digest, manifest.size, platform=platform if has_platform else None
         )
+        return self._kept[leaf.row.digest]
 
     def _made(self, image: Image) -> _Leaf:
         """Make the manifest of an image: the same for equal images whose layers the store keeps in the same forms."""
