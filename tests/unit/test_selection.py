@@ -99,6 +99,59 @@ def test_a_digest_and_an_id_stand_for_what_has_them(images: orlop.ImageService) 
     assert [loaded.id for loaded in again.images] == [image.id]
 
 
+def test_a_digest_with_a_tag_keeps_the_tag_and_refuses_another(tmp_path: Path, images: orlop.ImageService) -> None:
+    layout = platforms()
+    (top, other, _) = json.loads(layout.files["index.json"])["manifests"]
+    for wrong in (f"example/app:9@{top['digest']}", f"example/app:2.0@{top['digest']}", f"nobody@{top['digest']}"):
+        with pytest.raises(errors.ImageNotFound):
+            images.load(io.BytesIO(layout.pack()), only=[wrong])
+    assert images.images(all=True) == []
+    name = f"example/app:1.0@{top['digest']}"
+    images.load(io.BytesIO(layout.pack()), only=[name])
+    assert held(images) == {"example/app:1.0"}
+    assert len(images.images(all=True)) == 2
+    assert images.inspect(name).image.architecture == "arm64"
+    images.load(io.BytesIO(layout.pack()), only=[f"example/app:2.0@{other['digest']}"])
+    assert held(images) == {"example/app:1.0", "example/app:2.0"}
+
+
+@pytest.mark.parametrize("architecture", ["amd64", "arm64"])
+def test_the_digest_of_an_images_own_manifest_finds_it_as_in_a_store(
+    tmp_path: Path, images: orlop.ImageService, architecture: str
+) -> None:
+    layout = platforms()
+    (top, *_) = json.loads(layout.files["index.json"])["manifests"]
+    index = json.loads(layout.files["blobs/" + top["digest"].replace(":", "/")])
+    (own,) = [each for each in index["manifests"] if each["platform"]["architecture"] == architecture]
+    name = f"example/app@{own['digest']}"
+    with orlop.open(tmp_path / "whole") as whole:
+        whole.load(io.BytesIO(layout.pack()))
+        expected = whole.inspect(name).image.id
+    images.load(io.BytesIO(layout.pack()), only=[name])
+    (image,) = images.images(all=True)
+    assert image.id == expected == images.inspect(name).image.id
+
+
+def test_a_tag_keeps_the_digest_that_it_means_alone(images: orlop.ImageService) -> None:
+    layout = two_meanings()
+    first, second = json.loads(layout.files["index.json"])["manifests"]
+    images.load(io.BytesIO(layout.pack()), only=["example/app:1"])
+    (image,) = images.images(all=True)
+    assert [str(name.digest) for name in image.repo_digests] == [first["digest"]]
+    assert images.inspect(f"example/app@{first['digest']}").image.id == image.id
+    images.load(io.BytesIO(layout.pack()), only=["example/app:2"])
+    assert len(images.images(all=True)) == 2
+    assert images.inspect(f"example/app@{second['digest']}").image.id == image.id
+
+
+def two_meanings() -> Layout:
+    """A layout in which one image has two tags, of its manifest and of an index."""
+    layout = Layout()
+    image = layout.image("one", platform=True, architecture="arm64")
+    other = layout.image("two", platform=True, architecture="amd64")
+    return layout.top(image | named("example/app:1"), layout.index(image, other, **named("example/app:2")))
+
+
 def test_a_platform_of_a_name(images: orlop.ImageService) -> None:
     images.load(io.BytesIO(platforms().pack()), only=["example/app:1.0"], platform="linux/amd64")
     (image,) = images.images(all=True)
@@ -130,6 +183,15 @@ def test_the_command_loads_some(data: Path, tmp_path: Path) -> None:
         b"Loaded image: example/tiny:1.0",
     ]
     assert run(tmp_path, "load", "-i", data / MULTI, "--only", "nobody").returncode == 4
+
+
+def test_the_list_shows_the_digest_that_each_tag_means(tmp_path: Path) -> None:
+    layout = two_meanings()
+    (tmp_path / "in.tar").write_bytes(layout.pack())
+    done = run(tmp_path, "archive", "ls", "--no-trunc", "--format", "{{.Name}} {{.Digest}}", tmp_path / "in.tar")
+    first, second = json.loads(layout.files["index.json"])["manifests"]
+    shown = dict(line.split() for line in done.stdout.decode().splitlines())
+    assert {"example/app:1": first["digest"], "example/app:2": second["digest"]}.items() <= shown.items()
 
 
 def test_the_command_lists_an_archive_without_a_store(data: Path, tmp_path: Path) -> None:

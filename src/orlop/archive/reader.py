@@ -102,7 +102,8 @@ class ArchivedImage:
 
     ``config`` is its config, as read, with the parent that the archive names, if that is in it; ``references`` are its
     tags and ``digests`` its names by the digest of a manifest or index; ``layers`` stand bottom first; ``manifests``
-    are the digests of the manifests and indexes that belong to it.
+    are the digests of the manifests and indexes that belong to it; ``tops`` are the tags that lead to it by one of
+    them, with the digest of that one.
     """
 
     config: Image
@@ -111,6 +112,7 @@ class ArchivedImage:
     digests: tuple[Reference, ...]
     layers: tuple[ArchivedLayer, ...]
     manifests: tuple[Digest, ...]
+    tops: tuple[tuple[Reference, Digest], ...] = ()
 
     @property
     def id(self) -> ImageID:
@@ -213,4 +215,5 @@ def _archived(
         entry.digests,
         tuple(ArchivedLayer(layer.name, layer.diff_id, archive, layer) for layer in entry.layers),
         manifests,
+        entry.tops,
     )

@@ -73,8 +73,8 @@ def _rows(image: ArchivedImage, *, whole: bool) -> Iterator[_Row]:
     """Yield a line for each tag of an image, else for each of its names by digest, else one."""
     size = len(image.raw_config) + sum(layer.compressed_size for layer in image.layers)
     image_id = str(image.id) if whole else image.id.short
-    named = {name.name: name.digest for name in image.digests}
-    names = [(name.familiar, named.get(name.name)) for name in image.references] or [
+    tops = dict(image.tops)
+    names = [(name.familiar, tops.get(name)) for name in image.references] or [
         (name.familiar_name, name.digest) for name in image.digests
     ]
     alone = image.manifests[0] if len(image.manifests) == 1 else None
