@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -192,6 +193,36 @@ def test_the_list_shows_the_digest_that_each_tag_means(tmp_path: Path) -> None:
     first, second = json.loads(layout.files["index.json"])["manifests"]
     shown = dict(line.split() for line in done.stdout.decode().splitlines())
     assert {"example/app:1": first["digest"], "example/app:2": second["digest"]}.items() <= shown.items()
+
+
+def test_what_is_loaded_without_its_layers_is_listed_without_them(data: Path, tmp_path: Path) -> None:
+    """An archive may lack layers that the store has; a layout promises their size, a Docker archive does not."""
+    layout = Layout()
+    top = layout.image("file", **named("app:1"))
+    layout.top(top)
+    whole = layout.pack()
+    manifest = json.loads(layout.files["blobs/" + top["digest"].replace(":", "/")])
+    del layout.files["blobs/" + manifest["layers"][0]["digest"].replace(":", "/")]
+    (tmp_path / "whole.tar").write_bytes(whole)
+    (tmp_path / "lacking.tar").write_bytes(layout.pack())
+    assert run(tmp_path, "load", "-i", tmp_path / "whole.tar").returncode == 0
+    assert run(tmp_path, "load", "-i", tmp_path / "lacking.tar").returncode == 0
+    expected = run(tmp_path, "archive", "ls", tmp_path / "whole.tar")
+    listed = run(tmp_path, "archive", "ls", tmp_path / "lacking.tar")
+    assert (listed.returncode, listed.stdout, listed.stderr) == (0, expected.stdout, b"")
+
+    with tarfile.open(data / MULTI) as source, tarfile.open(tmp_path / "docker.tar", "w") as target:
+        for member in source.getmembers():
+            if not member.name.endswith("layer.tar"):
+                target.addfile(member, source.extractfile(member) if member.isfile() else None)
+    assert run(tmp_path, "load", "-i", data / MULTI).returncode == 0
+    assert run(tmp_path, "load", "-i", tmp_path / "docker.tar").returncode == 0
+    done = run(tmp_path, "archive", "ls", "--json", tmp_path / "docker.tar")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert {(row["Size"], row["Bytes"]) for row in rows} == {(None, None)}
+    text = run(tmp_path, "archive", "ls", "--format", "{{.Size}} {{.Bytes}}", tmp_path / "docker.tar").stdout.decode()
+    assert set(text.splitlines()) == {"- -"}
 
 
 def test_the_command_lists_an_archive_without_a_store(data: Path, tmp_path: Path) -> None:

@@ -48,6 +48,11 @@ class ArchivedLayer:
         return self._source.members.size_of(self.name, what="the layer")
 
     @property
+    def known_size(self) -> int | None:
+        """`compressed_size`, or the size that the archive promises of a layer that it lacks, if it does."""
+        return self.compressed_size if self._source.members.has(self.name) else self._layer.size
+
+    @property
     def digest(self) -> Digest:
         """The digest of its bytes as they stand in the archive; the layer is read for it. Raises as `chunks`."""
         return self._measured.blob.digest
