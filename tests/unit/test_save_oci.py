@@ -220,6 +220,44 @@ def test_a_name_that_means_two_digests_is_refused_before_anything_is_written(
         again.load(tmp_path / "out")
 
 
+@pytest.mark.parametrize("form", ["oci", "oci-dir"])
+def test_layers_that_are_here_in_another_form_only_are_saved(
+    tmp_path: Path, images: orlop.ImageService, form: str
+) -> None:
+    """As after a repair: the row of the old form stays, since a manifest names it, and its bytes are gone."""
+    layout = two_platforms()
+    images.load(io.BytesIO(layout.pack()))
+    single = Layout()
+    own = single.image("only", compress=True, **named("example/single:1"))
+    images.load(io.BytesIO(single.top(own).pack()))
+    for name, architecture in (("second", "arm64"), ("only", "amd64")):
+        plain = Layout()
+        other = plain.image(name, architecture=architecture, compress=False, **named(f"example/{name}:plain"))
+        images.load(io.BytesIO(plain.top(other).pack()))
+    image, alone = id_of(images, "example/app:1.0"), id_of(images, "example/single:1")
+    with images._store.metadata.read() as rows:
+        for each in (image, alone):
+            (diff_id,) = images.image_store.get(each).rootfs.diff_ids
+            (blob,) = [row for row in rows.blobs_of(diff_id) if row.compression == "gzip"]
+            (tmp_path / "root/blobs/sha256" / blob.digest.hex).unlink()
+
+    def carried(name: str, **options: Any) -> tuple[list[str], tuple[Any, ...]]:
+        report = images.save([name], tmp_path / f"out{len(seen)}", format=form, **options)
+        with orlop.open(tmp_path / f"root{len(seen)}") as again:
+            seen.append([str(each.id) for each in again.load(tmp_path / f"out{len(seen)}").images])
+        return seen[-1], report.remade
+
+    seen: list[list[str]] = []
+    assert carried("example/single:1") == ([str(alone)], (alone,))
+    # An index without the image that the name stands for would be another image to whoever loads it.
+    assert carried("example/app:1.0") == ([str(image)], (image,))
+    assert carried("example/app:1.0", platform="linux/arm64") == ([str(image)], (image,))
+    other_platform, remade = carried("example/app:1.0", platform="linux/amd64")
+    assert (other_platform != [str(image)], remade) == (True, ())
+    with pytest.raises(errors.PlatformNotFound, match="lacks linux/arm64"):
+        images.save(["example/app:1.0"], tmp_path / "all", format=form, platform="all")
+
+
 # What is made.
 
 

@@ -9,10 +9,11 @@ A name leads to an image, and the rows keep the manifests and indexes that came 
   made: the same for equal images, with each layer in the form that the store keeps.
 
 A manifest is *whole* where its config is an image of the store, and each of its layers is a kept form of the layer in
-that place of the config. Of an index, what is whole is written, and the index itself in its exact bytes, so that its
-digest survives. The manifests that are not whole are left out with their content, and reported: a manifest without what
-it names would be taken for damage. A layout may lack what it names (OCI image spec, "Image Layout"), but not every
-program reads one that does; a single platform is therefore written as its own manifest, without the index.
+that place of the config, whose bytes are there. Of an index, what is whole is written, and the index itself in its
+exact bytes, so that its digest survives. The manifests that are not whole are left out with their content, and
+reported: a manifest without what it names would be taken for damage. A layout may lack what it names (OCI image spec,
+"Image Layout"), but not every program reads one that does; a single platform is therefore written as its own manifest,
+without the index. So is the image that a name stands for, where an index could only be written without it.
 """
 
 from __future__ import annotations
@@ -236,13 +237,18 @@ class _Gathered:
 
     def _index(self, asked: Asked, row: ManifestRow, index: Index) -> Descriptor:
         """Gather what is wanted of an index and return its descriptor, or that of the manifest of one platform."""
+        image = self._image(asked.image)
         here, absent = self._below_index(index)
-        self._platforms.require(asked.name, [leaf.image.platform for leaf in here], absent)
+        is_here = any(leaf.image.id == image.id for leaf in here)
+        platforms = [leaf.image.platform for leaf in here]
         if self._platforms.is_one:
-            leaf = next(leaf for leaf in here if self._platforms.keeps(leaf.image.platform))
-            return self._keep(leaf)
-        if not here:
-            return self._own(self._image(asked.image), row)
+            leaf = next((leaf for leaf in here if self._platforms.keeps(leaf.image.platform)), None)
+            self._platforms.require(asked.name, platforms if is_here else [*platforms, image.platform])
+            return self._own(image, row) if leaf is None else self._keep(leaf)
+        self._platforms.require(asked.name, platforms, absent)
+        if not here or not (is_here or self._platforms.are_several):
+            # An index without the image that the name stands for would mean another one.
+            return self._own(image, row)
         self._keep_index(row, index)
         return Descriptor(row.media_type, row.digest, len(row.raw))
 
@@ -344,7 +350,8 @@ class _Gathered:
         for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
             kept = self._rows.blobs_of(diff_id)
             same = next((row for row in kept if (row.digest, row.size) == (layer.digest, layer.size)), None)
-            if same is None:
+            # After a repair the bytes may be there in another form only; where they are in none, that is damage.
+            if same is None or (not self._store.blobs.has(same) and any(map(self._store.blobs.has, kept))):
                 return None
             found.append(StoredLayer(same, diff_id))
         return found
