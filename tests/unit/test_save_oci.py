@@ -9,6 +9,8 @@ import stat
 import subprocess
 import sys
 import tarfile
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +18,7 @@ import pytest
 import orlop
 from orlop import errors
 from orlop.archive import oci_content
+from orlop.service import save_oci
 from orlop.streams.compression import zstd_module
 from tests.layout_walk import files, walked
 from tests.unit.layouts import NAME, REF, Layout, named, packed
@@ -492,6 +495,64 @@ def test_references_of_indexes_are_counted(tmp_path: Path) -> None:
     ):
         images.save(["example/app:1"], tmp_path / "out", format="oci")
     assert not (tmp_path / "out").exists()
+
+
+def completed_between_looks(monkeypatch: pytest.MonkeyPatch, steps: list[Any]) -> None:
+    """Let others do something each time that a save holds what it has seen, before it looks again."""
+    hold = save_oci.held
+
+    @contextmanager
+    def held(*args: Any) -> Iterator[Any]:
+        with hold(*args) as found:
+            if steps:
+                steps.pop(0)()
+            yield found
+
+    monkeypatch.setattr(save_oci, "held", held)
+
+
+def test_images_that_come_between_two_looks_are_held_too(
+    tmp_path: Path, images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = two_platforms().pack()
+    images.load(io.BytesIO(raw), platform="linux/arm64")
+    write = save_oci.write_layout
+    with orlop.open(tmp_path / "root") as other:
+
+        def removed(*args: Any) -> Any:
+            for image in other.images(all=True):
+                other.remove(str(image.id), force=True)
+            other.gc()
+            assert other.images(all=True) == []
+            return write(*args)
+
+        completed_between_looks(monkeypatch, [lambda: other.load(io.BytesIO(raw))])
+        monkeypatch.setattr(save_oci, "write_layout", removed)
+        out = saved(images, ["example/app:1.0"], tmp_path / "out")
+    assert len(out.found) == 7
+    assert not out.absent
+
+
+def test_images_that_never_rest_are_given_up(
+    tmp_path: Path, images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout()
+    names = ["arm64", "amd64", "s390x", "riscv64", "ppc64le"]
+    children = [layout.image(name, platform=True, architecture=name) for name in names]
+    layout.top(layout.index(*children, **named("example/app:1.0")))
+
+    def load(count: int) -> None:
+        lacking = {"blobs/" + child["digest"].replace(":", "/") for child in children[count:]}
+        images.load(io.BytesIO(packed({name: raw for name, raw in layout.files.items() if name not in lacking})))
+
+    load(1)
+    monkeypatch.setattr(save_oci, "_LOOKS", 3)
+    completed_between_looks(monkeypatch, [partial(load, count) for count in (2, 3, 4)])
+    with pytest.raises(errors.Conflict, match="again and again"):
+        images.save(["example/app:1.0"], tmp_path / "out", format="oci")
+    assert not (tmp_path / "out").exists()
+    completed_between_looks(monkeypatch, [partial(load, 5)])
+    assert len(saved(images, ["example/app:1.0"], tmp_path / "out").found) == 16
 
 
 # What is refused.
