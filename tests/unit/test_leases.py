@@ -82,6 +82,24 @@ def test_a_release_that_was_undone_with_the_write_around_it_can_be_repeated(stor
     assert kept(store) == []
 
 
+def test_nothing_is_remembered_of_what_is_no_longer_held(store):
+    """A server holds a great many digests in its life."""
+    for number in range(3):
+        with store.leases.hold([CONTENT, Digest.of(b"%d" % number)]), store.leases.hold([CONTENT]):
+            assert store.leases._held == {CONTENT: 2, Digest.of(b"%d" % number): 1}
+        assert len(store.leases._held) == 0
+
+    def undo() -> None:
+        with store.metadata.write():
+            store.leases.hold([CONTENT])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        undo()
+    assert len(store.leases._held) == 0
+    assert kept(store) == []
+
+
 def test_a_store_that_cannot_delete_its_lease_is_closed_all_the_same(store):
     store.leases.hold([CONTENT])
     name = store.leases.name()

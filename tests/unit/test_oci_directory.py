@@ -323,6 +323,26 @@ def test_a_wrong_blob_is_replaced_and_nothing_is_written_through_it(
     assert precious.read_bytes() == b"x" * len(content)
 
 
+@pytest.mark.parametrize("inside", [[], ["precious"]])
+def test_a_directory_in_the_place_of_a_blob_is_named_and_stays(
+    tmp_path: Path, images: orlop.ImageService, inside: list[str]
+) -> None:
+    place = tmp_path / "out"
+    save(images, place)
+    blob = _blob(place)
+    blob.unlink()
+    blob.mkdir()
+    for name in inside:
+        (blob / name).touch()
+    index = (place / "index.json").read_bytes()
+    with pytest.raises(errors.WriteFailed) as caught:
+        save(images, place)
+    assert f"{blob} is a directory, not a file; move it away" in str(caught.value)
+    assert ".part" not in str(caught.value)
+    assert blob.is_dir()
+    assert (place / "index.json").read_bytes() == index
+
+
 def test_nothing_is_a_hard_link_into_the_store(tmp_path: Path, images: orlop.ImageService) -> None:
     save(images, tmp_path / "out", *APPS)
     assert {path.stat().st_nlink for path in (tmp_path / "out").rglob("*") if path.is_file()} == {1}

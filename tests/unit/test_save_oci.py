@@ -9,12 +9,16 @@ import stat
 import subprocess
 import sys
 import tarfile
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import orlop
 from orlop import errors
+from orlop.archive import oci_content
+from orlop.service import save_oci
 from orlop.streams.compression import zstd_module
 from tests.layout_walk import files, walked
 from tests.unit.layouts import NAME, REF, Layout, named, packed
@@ -195,6 +199,66 @@ def test_the_image_whose_own_layers_are_not_here_gets_a_manifest_that_is_true(
     assert {config["digest"], str(blob.digest)} < out.found.keys()
     assert report.remade == (image,)
     assert str(image) in report.messages()[0]
+
+
+@pytest.mark.parametrize("form", ["oci", "oci-dir"])
+def test_a_name_that_means_two_digests_is_refused_before_anything_is_written(
+    tmp_path: Path, images: orlop.ImageService, form: str
+) -> None:
+    tops = []
+    for other in ("amd64", "s390x"):
+        layout = Layout()
+        children = [layout.image(name, platform=True, architecture=name) for name in ("arm64", other)]
+        tops.append(layout.index(*children, **named("example/app:1")))
+        images.load(io.BytesIO(layout.top(tops[-1]).pack()))
+    older, name = f"example/app:1@{tops[0]['digest']}", "example/app:1"
+    for asked in ([name, older], [older, name], ["example/app", older]):
+        with pytest.raises(errors.InvalidInput, match=r"give the name example/app:1 to sha256:\w+ and to sha256:"):
+            images.save(asked, tmp_path / "out", format=form)
+    assert not (tmp_path / "out").exists()
+    # The same digest under two spellings, and two digests of which one has no tag, are no contradiction.
+    newer = f"example/app:1@{tops[1]['digest']}"
+    images.save([name, newer, f"example/app@{tops[0]['digest']}"], tmp_path / "out", format=form)
+    with orlop.open(tmp_path / "other") as again:
+        again.load(tmp_path / "out")
+
+
+@pytest.mark.parametrize("form", ["oci", "oci-dir"])
+def test_layers_that_are_here_in_another_form_only_are_saved(
+    tmp_path: Path, images: orlop.ImageService, form: str
+) -> None:
+    """As after a repair: the row of the old form stays, since a manifest names it, and its bytes are gone."""
+    layout = two_platforms()
+    images.load(io.BytesIO(layout.pack()))
+    single = Layout()
+    own = single.image("only", compress=True, **named("example/single:1"))
+    images.load(io.BytesIO(single.top(own).pack()))
+    for name, architecture in (("second", "arm64"), ("only", "amd64")):
+        plain = Layout()
+        other = plain.image(name, architecture=architecture, compress=False, **named(f"example/{name}:plain"))
+        images.load(io.BytesIO(plain.top(other).pack()))
+    image, alone = id_of(images, "example/app:1.0"), id_of(images, "example/single:1")
+    with images._store.metadata.read() as rows:
+        for each in (image, alone):
+            (diff_id,) = images.image_store.get(each).rootfs.diff_ids
+            (blob,) = [row for row in rows.blobs_of(diff_id) if row.compression == "gzip"]
+            (tmp_path / "root/blobs/sha256" / blob.digest.hex).unlink()
+
+    def carried(name: str, **options: Any) -> tuple[list[str], tuple[Any, ...]]:
+        report = images.save([name], tmp_path / f"out{len(seen)}", format=form, **options)
+        with orlop.open(tmp_path / f"root{len(seen)}") as again:
+            seen.append([str(each.id) for each in again.load(tmp_path / f"out{len(seen)}").images])
+        return seen[-1], report.remade
+
+    seen: list[list[str]] = []
+    assert carried("example/single:1") == ([str(alone)], (alone,))
+    # An index without the image that the name stands for would be another image to whoever loads it.
+    assert carried("example/app:1.0") == ([str(image)], (image,))
+    assert carried("example/app:1.0", platform="linux/arm64") == ([str(image)], (image,))
+    other_platform, remade = carried("example/app:1.0", platform="linux/amd64")
+    assert (other_platform != [str(image)], remade) == (True, ())
+    with pytest.raises(errors.PlatformNotFound, match="lacks linux/arm64"):
+        images.save(["example/app:1.0"], tmp_path / "all", format=form, platform="all")
 
 
 # What is made.
@@ -382,6 +446,113 @@ def test_indexes_in_indexes_keep_their_bytes(tmp_path: Path, images: orlop.Image
     # Of an index of which nothing is wanted, not even the index itself is there.
     one = saved(images, ["example/app:1.0"], tmp_path / "one", platform=["linux/arm64", "linux/arm64/v8"])
     assert one.absent == {far["digest"]}
+
+
+def followed(images: orlop.ImageService, name: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return how many references a save follows."""
+    calls = 0
+    follow = oci_content._Gathered._child
+
+    def counted(self: Any, descriptor: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return follow(self, descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(oci_content._Gathered, "_child", counted)
+        for _ in images.save_chunks([name], format="oci"):
+            pass
+    return calls
+
+
+def test_indexes_that_name_one_another_many_times_are_followed_once(
+    tmp_path: Path, images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three levels of n references each are n³ ways to one image, and 3n references."""
+    steps = []
+    for count in (20, 40):
+        layout = Layout()
+        top = layout.image("file", platform=True)
+        for _ in range(3):
+            top = layout.index(*[top] * count, **named(f"example/app:{count}"))
+        images.load(io.BytesIO(layout.top(top).pack()))
+        steps.append(followed(images, f"example/app:{count}", monkeypatch))
+    assert steps[1] < 2.5 * steps[0], steps
+    out = saved(images, ["example/app:40"], tmp_path / "out")
+    assert out.tops == [top["digest"]]
+    assert not out.absent
+
+
+def test_references_of_indexes_are_counted(tmp_path: Path) -> None:
+    layout = Layout()
+    child = layout.image("file", platform=True)
+    with orlop.open(tmp_path / "root") as images:
+        images.load(io.BytesIO(layout.top(layout.index(*[child] * 50, **named("example/app:1"))).pack()))
+    limits = orlop.Limits(json_values_total=40)
+    with (
+        orlop.open(tmp_path / "root", limits=limits) as images,
+        pytest.raises(errors.LimitExceeded, match="refer 50 times"),
+    ):
+        images.save(["example/app:1"], tmp_path / "out", format="oci")
+    assert not (tmp_path / "out").exists()
+
+
+def completed_between_looks(monkeypatch: pytest.MonkeyPatch, steps: list[Any]) -> None:
+    """Let others do something each time that a save holds what it has seen, before it looks again."""
+    hold = save_oci.held
+
+    @contextmanager
+    def held(*args: Any) -> Iterator[Any]:
+        with hold(*args) as found:
+            if steps:
+                steps.pop(0)()
+            yield found
+
+    monkeypatch.setattr(save_oci, "held", held)
+
+
+def test_images_that_come_between_two_looks_are_held_too(
+    tmp_path: Path, images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = two_platforms().pack()
+    images.load(io.BytesIO(raw), platform="linux/arm64")
+    write = save_oci.write_layout
+    with orlop.open(tmp_path / "root") as other:
+
+        def removed(*args: Any) -> Any:
+            for image in other.images(all=True):
+                other.remove(str(image.id), force=True)
+            other.gc()
+            assert other.images(all=True) == []
+            return write(*args)
+
+        completed_between_looks(monkeypatch, [lambda: other.load(io.BytesIO(raw))])
+        monkeypatch.setattr(save_oci, "write_layout", removed)
+        out = saved(images, ["example/app:1.0"], tmp_path / "out")
+    assert len(out.found) == 7
+    assert not out.absent
+
+
+def test_images_that_never_rest_are_given_up(
+    tmp_path: Path, images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout()
+    names = ["arm64", "amd64", "s390x", "riscv64", "ppc64le"]
+    children = [layout.image(name, platform=True, architecture=name) for name in names]
+    layout.top(layout.index(*children, **named("example/app:1.0")))
+
+    def load(count: int) -> None:
+        lacking = {"blobs/" + child["digest"].replace(":", "/") for child in children[count:]}
+        images.load(io.BytesIO(packed({name: raw for name, raw in layout.files.items() if name not in lacking})))
+
+    load(1)
+    monkeypatch.setattr(save_oci, "_LOOKS", 3)
+    completed_between_looks(monkeypatch, [partial(load, count) for count in (2, 3, 4)])
+    with pytest.raises(errors.Conflict, match="again and again"):
+        images.save(["example/app:1.0"], tmp_path / "out", format="oci")
+    assert not (tmp_path / "out").exists()
+    completed_between_looks(monkeypatch, [partial(load, 5)])
+    assert len(saved(images, ["example/app:1.0"], tmp_path / "out").found) == 16
 
 
 # What is refused.

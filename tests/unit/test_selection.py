@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -99,6 +100,59 @@ def test_a_digest_and_an_id_stand_for_what_has_them(images: orlop.ImageService) 
     assert [loaded.id for loaded in again.images] == [image.id]
 
 
+def test_a_digest_with_a_tag_keeps_the_tag_and_refuses_another(tmp_path: Path, images: orlop.ImageService) -> None:
+    layout = platforms()
+    (top, other, _) = json.loads(layout.files["index.json"])["manifests"]
+    for wrong in (f"example/app:9@{top['digest']}", f"example/app:2.0@{top['digest']}", f"nobody@{top['digest']}"):
+        with pytest.raises(errors.ImageNotFound):
+            images.load(io.BytesIO(layout.pack()), only=[wrong])
+    assert images.images(all=True) == []
+    name = f"example/app:1.0@{top['digest']}"
+    images.load(io.BytesIO(layout.pack()), only=[name])
+    assert held(images) == {"example/app:1.0"}
+    assert len(images.images(all=True)) == 2
+    assert images.inspect(name).image.architecture == "arm64"
+    images.load(io.BytesIO(layout.pack()), only=[f"example/app:2.0@{other['digest']}"])
+    assert held(images) == {"example/app:1.0", "example/app:2.0"}
+
+
+@pytest.mark.parametrize("architecture", ["amd64", "arm64"])
+def test_the_digest_of_an_images_own_manifest_finds_it_as_in_a_store(
+    tmp_path: Path, images: orlop.ImageService, architecture: str
+) -> None:
+    layout = platforms()
+    (top, *_) = json.loads(layout.files["index.json"])["manifests"]
+    index = json.loads(layout.files["blobs/" + top["digest"].replace(":", "/")])
+    (own,) = [each for each in index["manifests"] if each["platform"]["architecture"] == architecture]
+    name = f"example/app@{own['digest']}"
+    with orlop.open(tmp_path / "whole") as whole:
+        whole.load(io.BytesIO(layout.pack()))
+        expected = whole.inspect(name).image.id
+    images.load(io.BytesIO(layout.pack()), only=[name])
+    (image,) = images.images(all=True)
+    assert image.id == expected == images.inspect(name).image.id
+
+
+def test_a_tag_keeps_the_digest_that_it_means_alone(images: orlop.ImageService) -> None:
+    layout = two_meanings()
+    first, second = json.loads(layout.files["index.json"])["manifests"]
+    images.load(io.BytesIO(layout.pack()), only=["example/app:1"])
+    (image,) = images.images(all=True)
+    assert [str(name.digest) for name in image.repo_digests] == [first["digest"]]
+    assert images.inspect(f"example/app@{first['digest']}").image.id == image.id
+    images.load(io.BytesIO(layout.pack()), only=["example/app:2"])
+    assert len(images.images(all=True)) == 2
+    assert images.inspect(f"example/app@{second['digest']}").image.id == image.id
+
+
+def two_meanings() -> Layout:
+    """A layout in which one image has two tags, of its manifest and of an index."""
+    layout = Layout()
+    image = layout.image("one", platform=True, architecture="arm64")
+    other = layout.image("two", platform=True, architecture="amd64")
+    return layout.top(image | named("example/app:1"), layout.index(image, other, **named("example/app:2")))
+
+
 def test_a_platform_of_a_name(images: orlop.ImageService) -> None:
     images.load(io.BytesIO(platforms().pack()), only=["example/app:1.0"], platform="linux/amd64")
     (image,) = images.images(all=True)
@@ -130,6 +184,45 @@ def test_the_command_loads_some(data: Path, tmp_path: Path) -> None:
         b"Loaded image: example/tiny:1.0",
     ]
     assert run(tmp_path, "load", "-i", data / MULTI, "--only", "nobody").returncode == 4
+
+
+def test_the_list_shows_the_digest_that_each_tag_means(tmp_path: Path) -> None:
+    layout = two_meanings()
+    (tmp_path / "in.tar").write_bytes(layout.pack())
+    done = run(tmp_path, "archive", "ls", "--no-trunc", "--format", "{{.Name}} {{.Digest}}", tmp_path / "in.tar")
+    first, second = json.loads(layout.files["index.json"])["manifests"]
+    shown = dict(line.split() for line in done.stdout.decode().splitlines())
+    assert {"example/app:1": first["digest"], "example/app:2": second["digest"]}.items() <= shown.items()
+
+
+def test_what_is_loaded_without_its_layers_is_listed_without_them(data: Path, tmp_path: Path) -> None:
+    """An archive may lack layers that the store has; a layout promises their size, a Docker archive does not."""
+    layout = Layout()
+    top = layout.image("file", **named("app:1"))
+    layout.top(top)
+    whole = layout.pack()
+    manifest = json.loads(layout.files["blobs/" + top["digest"].replace(":", "/")])
+    del layout.files["blobs/" + manifest["layers"][0]["digest"].replace(":", "/")]
+    (tmp_path / "whole.tar").write_bytes(whole)
+    (tmp_path / "lacking.tar").write_bytes(layout.pack())
+    assert run(tmp_path, "load", "-i", tmp_path / "whole.tar").returncode == 0
+    assert run(tmp_path, "load", "-i", tmp_path / "lacking.tar").returncode == 0
+    expected = run(tmp_path, "archive", "ls", tmp_path / "whole.tar")
+    listed = run(tmp_path, "archive", "ls", tmp_path / "lacking.tar")
+    assert (listed.returncode, listed.stdout, listed.stderr) == (0, expected.stdout, b"")
+
+    with tarfile.open(data / MULTI) as source, tarfile.open(tmp_path / "docker.tar", "w") as target:
+        for member in source.getmembers():
+            if not member.name.endswith("layer.tar"):
+                target.addfile(member, source.extractfile(member) if member.isfile() else None)
+    assert run(tmp_path, "load", "-i", data / MULTI).returncode == 0
+    assert run(tmp_path, "load", "-i", tmp_path / "docker.tar").returncode == 0
+    done = run(tmp_path, "archive", "ls", "--json", tmp_path / "docker.tar")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert {(row["Size"], row["Bytes"]) for row in rows} == {(None, None)}
+    text = run(tmp_path, "archive", "ls", "--format", "{{.Size}} {{.Bytes}}", tmp_path / "docker.tar").stdout.decode()
+    assert set(text.splitlines()) == {"- -"}
 
 
 def test_the_command_lists_an_archive_without_a_store(data: Path, tmp_path: Path) -> None:

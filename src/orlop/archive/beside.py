@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 class Beside:
     """What lies beside a ``manifest.json``.
 
-    ``manifests`` belong to its images; ``digests`` are their names by digest. ``decides`` says that ``index.json``
-    holds all that ``manifest.json`` lists, and images that it does not: containerd lists there what fits the machine.
+    ``manifests`` belong to its images; ``digests`` are their names by digest, ``tops`` what their tags mean.
+    ``decides`` says that ``index.json`` holds all that ``manifest.json`` lists, and images that it does not: containerd
+    lists there what fits the machine.
 
     Raises:
         InvalidManifest: a document is not a manifest. DigestMismatch, SizeMismatch: it is not what its descriptor says.
@@ -47,6 +48,7 @@ class Beside:
         self._owners = owners_of(images)
         self._kept: dict[Digest, ImageID] = {}
         self._digests: dict[ImageID, dict[Reference, None]] = {}
+        self._tops: dict[ImageID, dict[Reference, Digest]] = {}
         self._described: dict[Digest, bool] = {}
         self._unlisted: list[Descriptor] = []
         claimed: set[Reference] = set()
@@ -66,6 +68,7 @@ class Beside:
         self.decides = self._is_whole(claimed)
         self.manifests: tuple[OfferedManifest, ...] = kept_manifests(self._reader, nodes, self._kept)
         self.digests = {image: tuple(names) for image, names in self._digests.items()}
+        self.tops = {image: tuple(tops.items()) for image, tops in self._tops.items()}
 
     def _add(self, top: Descriptor, node: Node, said: Said) -> None:
         leaves = self._reader.images(node)
@@ -81,6 +84,7 @@ class Beside:
                 if self._owners.get(name) is entry:
                     by_digest = Reference(name.domain, name.path, None, top.digest)
                     self._digests.setdefault(entry.image.id, {})[by_digest] = None
+                    self._tops.setdefault(entry.image.id, {}).setdefault(name, top.digest)
 
     def _listed(self, leaf: Node) -> OfferedImage | None:
         return self._images.get(ImageID.wrap(leaf.config.digest))

@@ -50,7 +50,10 @@ def read_docker(members: Members[L], choice: PlatformChoice) -> Offer:
 
             return read_layout(members, choice)
         manifests = beside.manifests
-        images = [replace(entry, digests=beside.digests.get(entry.image.id, ())) for entry in images]
+        images = [
+            replace(entry, digests=beside.digests.get(entry.image.id, ()), tops=beside.tops.get(entry.image.id, ()))
+            for entry in images
+        ]
     return Offer(tuple(images), manifests, "docker").only(choice, members.words)
 
 

@@ -9,10 +9,11 @@ A name leads to an image, and the rows keep the manifests and indexes that came 
   made: the same for equal images, with each layer in the form that the store keeps.
 
 A manifest is *whole* where its config is an image of the store, and each of its layers is a kept form of the layer in
-that place of the config. Of an index, what is whole is written, and the index itself in its exact bytes, so that its
-digest survives. The manifests that are not whole are left out with their content, and reported: a manifest without what
-it names would be taken for damage. A layout may lack what it names (OCI image spec, "Image Layout"), but not every
-program reads one that does; a single platform is therefore written as its own manifest, without the index.
+that place of the config, whose bytes are there. Of an index, what is whole is written, and the index itself in its
+exact bytes, so that its digest survives. The manifests that are not whole are left out with their content, and
+reported: a manifest without what it names would be taken for damage. A layout may lack what it names (OCI image spec,
+"Image Layout"), but not every program reads one that does; a single platform is therefore written as its own manifest,
+without the index. So is the image that a name stands for, where an index could only be written without it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.archive.oci_blobs import Document, PlainLayer, StoredLayer
-from orlop.errors import ImageNotFound, InvalidArchive, LayerNotFound
+from orlop.errors import ImageNotFound, InvalidArchive, InvalidInput, LayerNotFound, LimitExceeded
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest, ImageID
 from orlop.model.manifest import (
@@ -40,7 +41,7 @@ from orlop.store.rows.metadata import ManifestRow
 from orlop.streams.compression import Compression
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from orlop.archive.oci_blobs import Blob
     from orlop.archive.oci_platforms import Platforms
@@ -115,6 +116,8 @@ def layout_content(store: Store, asked: Iterable[Asked], platforms: Platforms) -
     Raises:
         ImageNotFound: an image is not there. PlatformNotFound: it is not for the platforms that are wanted.
         LayerNotFound: a layer is missing. DigestMismatch: a config or manifest is damaged.
+        InvalidInput: two names give one reference to two digests, which other programs would read as two images.
+        LimitExceeded: the indexes refer to others too often.
     """
     with store.metadata.read() as rows:
         gathered = _Gathered(store, rows, platforms)
@@ -144,6 +147,10 @@ class _Gathered:
         self._omitted: dict[Digest, dict[Digest, Descriptor]] = {}
         self._remade: dict[ImageID, None] = {}
         self._below: set[Digest] = set()
+        self._references = 0
+        self._kept: dict[Digest, Descriptor] = {}
+        self._kept_indexes: dict[Digest, bool] = {}
+        self._meant: dict[Reference, tuple[Digest, str]] = {}
         self._children: dict[Digest, _Leaf | tuple[ManifestRow, Index] | None] = {}
 
     def content(self, entries: Sequence[TopEntry]) -> LayoutContent:
@@ -176,7 +183,20 @@ class _Gathered:
         else:
             self._platforms.require(asked.name, [image.platform])
             descriptor = self._own(image, row)
+        self._require_one_meaning(asked, descriptor.digest)
         return TopEntry(descriptor, asked.reference)
+
+    def _require_one_meaning(self, asked: Asked, digest: Digest) -> None:
+        """Raise `InvalidInput` where a reference stood for another digest before: no program could tell them apart."""
+        if asked.reference is None:
+            return
+        before, name = self._meant.setdefault(asked.reference, (digest, asked.name))
+        if before != digest:
+            msg = (
+                f"{name} and {asked.name} give the name {asked.reference.familiar} to {before} and to {digest};"
+                " save them apart"
+            )
+            raise InvalidInput(msg)
 
     def _image(self, image_id: ImageID) -> Image:
         if image_id not in self._images:
@@ -217,35 +237,57 @@ class _Gathered:
 
     def _index(self, asked: Asked, row: ManifestRow, index: Index) -> Descriptor:
         """Gather what is wanted of an index and return its descriptor, or that of the manifest of one platform."""
-        here, absent = self._below_index(index, 0)
-        names = [_platform_of(descriptor) for descriptor in absent]
-        self._platforms.require(asked.name, [leaf.image.platform for leaf in here], [name for name in names if name])
+        image = self._image(asked.image)
+        here, absent = self._below_index(index)
+        is_here = any(leaf.image.id == image.id for leaf in here)
+        platforms = [leaf.image.platform for leaf in here]
         if self._platforms.is_one:
-            leaf = next(leaf for leaf in here if self._platforms.keeps(leaf.image.platform))
-            return self._keep(leaf)
-        if not here:
-            return self._own(self._image(asked.image), row)
+            leaf = next((leaf for leaf in here if self._platforms.keeps(leaf.image.platform)), None)
+            self._platforms.require(asked.name, platforms if is_here else [*platforms, image.platform])
+            return self._own(image, row) if leaf is None else self._keep(leaf)
+        self._platforms.require(asked.name, platforms, absent)
+        if not here or not (is_here or self._platforms.are_several):
+            # An index without the image that the name stands for would mean another one.
+            return self._own(image, row)
         self._keep_index(row, index)
         return Descriptor(row.media_type, row.digest, len(row.raw))
 
-    def _below_index(self, index: Index, depth: int) -> tuple[list[_Leaf], list[Descriptor]]:
-        """Return the whole images at or below an index, and the descriptors that lead to nothing of them."""
+    def _below_index(self, index: Index) -> tuple[list[_Leaf], list[str]]:
+        """Return the whole images at or below an index, and the platforms for which nothing is here, each once."""
+        leaves: dict[Digest, _Leaf] = {}
+        absent: dict[str, None] = {}
+        for descriptor in self._followed(index, set(), 0):
+            child = self._child(descriptor)
+            if isinstance(child, _Leaf):
+                leaves.setdefault(descriptor.digest, child)
+            elif name := _platform_of(descriptor):
+                absent.setdefault(name)
+        return list(leaves.values()), list(absent)
+
+    def _followed(self, index: Index, seen: set[Digest], depth: int) -> Iterator[Descriptor]:
+        """Yield what indexes name that is not an index of the store, and enter each index once."""
         if depth > _MAX_NESTING:
             msg = f"indexes lie in one another more than {_MAX_NESTING} deep; they are refused"
             raise InvalidArchive(msg)
-        leaves: list[_Leaf] = []
-        absent: list[Descriptor] = []
+        self._count(len(index.manifests))
         for descriptor in index.manifests:
             child = self._child(descriptor)
-            if isinstance(child, _Leaf):
-                leaves.append(child)
-            elif child is None:
-                absent.append(descriptor)
-            else:
-                below, lacking = self._below_index(child[1], depth + 1)
-                leaves += below
-                absent += lacking
-        return leaves, absent
+            if child is None or isinstance(child, _Leaf):
+                yield descriptor
+            elif descriptor.digest not in seen:
+                seen.add(descriptor.digest)
+                yield from self._followed(child[1], seen, depth + 1)
+
+    def _count(self, references: int) -> None:
+        """Note references that are followed, for all names together. Raises `LimitExceeded`."""
+        self._references += references
+        most = self._store.limits.json_values_total
+        if self._references > most:
+            msg = (
+                f"the indexes of what is saved refer {self._references} times to others, but the limit is {most}; save"
+                " fewer images at once, or raise it in Python with Limits(json_values_total=NUMBER)"
+            )
+            raise LimitExceeded(msg)
 
     def _child(self, descriptor: Descriptor) -> _Leaf | tuple[ManifestRow, Index] | None:
         """Return what an index names: a whole image, an index that is in the store, or nothing."""
@@ -275,24 +317,26 @@ class _Gathered:
 
     def _keep_index(self, row: ManifestRow, index: Index) -> bool:
         """Keep an index with what is wanted below it, if that is anything; what is not is noted as left out."""
-        omitted: dict[Digest, Descriptor] = {}
-        for descriptor in index.manifests:
-            child = self._child(descriptor)
-            if isinstance(child, _Leaf):
-                kept = self._platforms.keeps(child.image.platform)
-                if kept:
-                    self._keep(child)
-            else:
-                kept = child is not None and self._keep_index(*child)
-            if kept:
-                self._below.add(descriptor.digest)
-            else:
-                omitted[descriptor.digest] = descriptor
-        if len(omitted) == len({descriptor.digest for descriptor in index.manifests}):
+        if row.digest not in self._kept_indexes:
+            self._count(len(index.manifests))
+            children = {descriptor.digest: descriptor for descriptor in index.manifests}
+            omitted = {digest: child for digest, child in children.items() if not self._keep_child(child)}
+            if omitted and len(omitted) < len(children):
+                self._omitted[row.digest] = omitted
+            self._below |= children.keys() - omitted.keys()
+            self._kept_indexes[row.digest] = len(omitted) < len(children)
+            if self._kept_indexes[row.digest]:
+                self._blobs.setdefault(row.digest, Document.of(row.raw, row.media_type, row.digest))
+        return self._kept_indexes[row.digest]
+
+    def _keep_child(self, descriptor: Descriptor) -> bool:
+        """Keep what an index names, if that is wanted and there."""
+        child = self._child(descriptor)
+        if not isinstance(child, _Leaf):
+            return child is not None and self._keep_index(*child)
+        if not self._platforms.keeps(child.image.platform):
             return False
-        if omitted:
-            self._omitted[row.digest] = omitted
-        self._blobs.setdefault(row.digest, Document.of(row.raw, row.media_type, row.digest))
+        self._keep(child)
         return True
 
     def _whole(self, manifest: Manifest, image: Image) -> list[Blob] | None:
@@ -306,13 +350,16 @@ class _Gathered:
         for layer, diff_id in zip(manifest.layers, diff_ids, strict=True):
             kept = self._rows.blobs_of(diff_id)
             same = next((row for row in kept if (row.digest, row.size) == (layer.digest, layer.size)), None)
-            if same is None:
+            # After a repair the bytes may be there in another form only; where they are in none, that is damage.
+            if same is None or (not self._store.blobs.has(same) and any(map(self._store.blobs.has, kept))):
                 return None
             found.append(StoredLayer(same, diff_id))
         return found
 
     def _keep(self, leaf: _Leaf) -> Descriptor:
         """Gather an image under its manifest, and return the manifest's descriptor."""
+        if leaf.row.digest in self._kept:
+            return self._kept[leaf.row.digest]
         self._carried[leaf.image.id] = leaf.image
         config = Document.of(leaf.image.raw_json, leaf.manifest.config.media_type, leaf.manifest.config.digest)
         manifest = Document.of(leaf.row.raw, leaf.row.media_type, leaf.row.digest)
@@ -320,9 +367,10 @@ class _Gathered:
             self._blobs.setdefault(blob.digest, blob)
         platform = leaf.image.platform
         has_platform = bool(platform.os and platform.architecture)
-        return Descriptor(
+        self._kept[leaf.row.digest] = Descriptor(
             leaf.row.media_type, manifest.digest, manifest.size, platform=platform if has_platform else None
         )
+        return self._kept[leaf.row.digest]
 
     def _made(self, image: Image) -> _Leaf:
         """Make the manifest of an image: the same for equal images whose layers the store keeps in the same forms."""

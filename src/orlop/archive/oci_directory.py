@@ -33,7 +33,7 @@ from orlop.errors import InvalidArchive, InvalidDigest, InvalidJSON, StoreDamage
 from orlop.model import gojson
 from orlop.model.digest import Digest
 from orlop.model.progress import LayerExists
-from orlop.streams.directory import Directory, ForeignFile
+from orlop.streams.directory import Directory, ForeignFile, kind_of
 from orlop.streams.files import CHUNK, NewFile, explaining
 from orlop.streams.part_directory import DirectoryLock, PartDirectory, is_part, subdirectory
 
@@ -176,8 +176,7 @@ class _Target:
 
     def _is_there(self, layout: Directory, blob: Blob) -> bool:
         """Return whether the layout has a blob, by its content, and put it on disk, as its writer may not have."""
-        entry = layout.place(blob_path(blob.digest))
-        state = entry.state()
+        state = _replaceable(entry := layout.place(blob_path(blob.digest)))
         if state is None or not stat.S_ISREG(state.st_mode) or state.st_size != blob.size:
             return False
         hashed = hashlib.new(blob.digest.algorithm)
@@ -259,9 +258,10 @@ class _Target:
         for blob in self._content.blobs:
             folders.add(subdirectory(layout / "blobs", blob.digest.algorithm))
             place = layout.place(blob_path(blob.digest))
+            state = _replaceable(place)
             if blob.digest not in relied:
                 part.place(blob_path(blob.digest)).rename(place)
-            elif (state := place.state()) is None or state.st_size != blob.size:
+            elif state is None or state.st_size != blob.size:
                 msg = f"the layout {self._shown} was changed while it was written: {place.path} is gone; try again"
                 raise WriteFailed(msg)
         if layout.at("oci-layout").state() is None:
@@ -293,6 +293,14 @@ class _Target:
             file.write(data)
             file.sync()
             file.close()
+
+
+def _replaceable(entry: Entry) -> os.stat_result | None:
+    """Return what has the name of a blob, if anything has. Raises `ForeignFile` for a directory, which stays."""
+    state = entry.state()
+    if state is not None and stat.S_ISDIR(state.st_mode):
+        raise ForeignFile(entry.path, kind_of(state), "a file")
+    return state
 
 
 def _is_in(layout: Directory, text: str) -> bool:

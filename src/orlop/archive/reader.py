@@ -48,6 +48,11 @@ class ArchivedLayer:
         return self._source.members.size_of(self.name, what="the layer")
 
     @property
+    def known_size(self) -> int | None:
+        """`compressed_size`, or the size that the archive promises of a layer that it lacks, if it does."""
+        return self.compressed_size if self._source.members.has(self.name) else self._layer.size
+
+    @property
     def digest(self) -> Digest:
         """The digest of its bytes as they stand in the archive; the layer is read for it. Raises as `chunks`."""
         return self._measured.blob.digest
@@ -102,7 +107,8 @@ class ArchivedImage:
 
     ``config`` is its config, as read, with the parent that the archive names, if that is in it; ``references`` are its
     tags and ``digests`` its names by the digest of a manifest or index; ``layers`` stand bottom first; ``manifests``
-    are the digests of the manifests and indexes that belong to it.
+    are the digests of the manifests and indexes that belong to it; ``tops`` are the tags that lead to it by one of
+    them, with the digest of that one.
     """
 
     config: Image
@@ -111,6 +117,7 @@ class ArchivedImage:
     digests: tuple[Reference, ...]
     layers: tuple[ArchivedLayer, ...]
     manifests: tuple[Digest, ...]
+    tops: tuple[tuple[Reference, Digest], ...] = ()
 
     @property
     def id(self) -> ImageID:
@@ -213,4 +220,5 @@ def _archived(
         entry.digests,
         tuple(ArchivedLayer(layer.name, layer.diff_id, archive, layer) for layer in entry.layers),
         manifests,
+        entry.tops,
     )

@@ -38,7 +38,8 @@ class OfferedImage:
     """One image of a source, its layers bottom first.
 
     ``references`` are its tags, in order; ``digests`` its names by the digest of a manifest or an index; ``parent`` is
-    another image of the same source; ``manifest`` is the digest of its own manifest, where the source has one.
+    another image of the same source; ``manifest`` is the digest of its own manifest, where the source has one. ``tops``
+    are the tags that lead to it by a manifest or an index, with that one's digest.
     """
 
     image: Image
@@ -48,6 +49,7 @@ class OfferedImage:
     digests: tuple[Reference, ...] = ()
     parent: ImageID | None = None
     manifest: Digest | None = None
+    tops: tuple[tuple[Reference, Digest], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

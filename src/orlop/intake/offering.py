@@ -36,12 +36,13 @@ class _Claim(NamedTuple):
 
 def _settled(
     name: Reference, claims: Sequence[_Claim], choice: PlatformChoice
-) -> Iterator[tuple[Digest, tuple[Reference, ...], Reference]]:
-    """Yield for each image, by its manifest, the tags and the name by digest that it gets of one name."""
+) -> Iterator[tuple[Digest, Digest | None, Reference]]:
+    """Yield for each image, by its manifest, what its tag means if it gets the tag, and its name by digest."""
     chosen = choice.first([claim.platform for claim in claims])
     for number, claim in enumerate(claims):
-        digest = Reference(name.domain, name.path, None, claim.top if number == chosen else claim.manifest)
-        yield claim.manifest, (name,) if number == chosen and name.tag is not None else (), digest
+        digest = claim.top if number == chosen else claim.manifest
+        top = claim.top if number == chosen and name.tag is not None else None
+        yield claim.manifest, top, Reference(name.domain, name.path, None, digest)
 
 
 def offer_of(
@@ -94,14 +95,17 @@ def _named(
     images: dict[Digest, OfferedImage], claims: dict[Reference, dict[Digest, _Claim]], choice: PlatformChoice
 ) -> Iterator[OfferedImage]:
     """Yield the images with the names that they get."""
-    tags: dict[Digest, list[Reference]] = {}
+    tags: dict[Digest, list[tuple[Reference, Digest]]] = {}
     digests: dict[Digest, dict[Reference, None]] = {}
     for name, claimed in claims.items():
-        for manifest, named, by_digest in _settled(name, tuple(claimed.values()), choice):
-            tags.setdefault(manifest, []).extend(named)
+        for manifest, top, by_digest in _settled(name, tuple(claimed.values()), choice):
+            if top is not None:
+                tags.setdefault(manifest, []).append((name, top))
             digests.setdefault(manifest, {})[by_digest] = None
     for manifest, entry in images.items():
-        yield replace(entry, references=tuple(tags.get(manifest, ())), digests=tuple(digests.get(manifest, ())))
+        tops = tuple(tags.get(manifest, ()))
+        by_digest = tuple(digests.get(manifest, ()))
+        yield replace(entry, references=tuple(name for name, _ in tops), digests=by_digest, tops=tops)
 
 
 def kept_manifests(

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import ImageNotFound
 from orlop.model.digest import Digest
+from orlop.model.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from orlop.intake.offer import Offer, OfferedImage
     from orlop.intake.words import Words
     from orlop.model.digest import ImageID
     from orlop.model.names import ImageName
-    from orlop.model.reference import Reference
 
 
 def selected(content: Offer, names: Sequence[ImageName], words: Words) -> Offer:
@@ -23,7 +23,7 @@ def selected(content: Offer, names: Sequence[ImageName], words: Words) -> Offer:
 
     A name with a tag stands for the image of that tag, under it alone; where its tag is that of an index, for the
     images of all platforms. A bare name stands for all tags of its repository, ``NAME@DIGEST`` for what has the digest,
-    an ID or the first digits of one for the image under all its names.
+    under the tag if one is given with it, an ID or the first digits of one for the image under all its names.
 
     Raises:
         ImageNotFound: the source has nothing of a name.
@@ -60,25 +60,54 @@ def _named(content: Offer, name: ImageName) -> Iterable[tuple[OfferedImage, set[
 
 
 def _by_reference(content: Offer, name: Reference) -> Iterable[tuple[OfferedImage, set[Reference]]]:
+    return _by_tag(content, name) if name.digest is None else _by_digest(content, name, name.digest)
+
+
+def _by_tag(content: Offer, name: Reference) -> Iterator[tuple[OfferedImage, set[Reference]]]:
+    """Yield the images of a tag, or of all tags of a repository, and those of the indexes that these mean."""
+    tagged: set[ImageID] = set()
+    meant: set[Digest] = set()
     for entry in content.images:
-        same = {one for one in (*entry.references, *entry.digests) if one.name == name.name}
-        meant = {one for one in same if _is_meant(one, name)}
-        if not meant:
-            continue
-        # A tag's name by digest belongs to it, and leads to the images of an index that have no tag.
-        digests = {one for one in same if one.digest is not None}
-        yield entry, meant | digests
-        tops = {one.digest for one in digests}
-        owners = {owner for manifest in content.manifests if manifest.row.digest in tops for owner in manifest.images}
-        for other in content.images:
-            if other.image.id in owners and other.image.id != entry.image.id and not other.references:
-                yield other, {one for one in other.digests if one.name == name.name}
+        tags = {tag for tag in entry.references if tag.name == name.name and name.tag in {None, tag.tag}}
+        if tags:
+            tops = {digest for tag, digest in entry.tops if tag in tags}
+            yield entry, tags | {one for one in _named_by_digest(entry, name) if name.tag is None or one.digest in tops}
+            tagged.add(entry.image.id)
+            meant |= tops
+    owners = _owners(content, meant) - tagged
+    for entry in content.images:
+        if entry.image.id in owners:
+            yield entry, _named_by_digest(entry, name)
 
 
-def _is_meant(one: Reference, name: Reference) -> bool:
-    if name.digest is not None:
-        return one.digest == name.digest
-    return one.tag is not None and name.tag in {None, one.tag}
+def _by_digest(content: Offer, name: Reference, digest: Digest) -> Iterator[tuple[OfferedImage, set[Reference]]]:
+    """Yield the images of a repository that have a digest or whose manifest has it; a tag given with it must agree.
+
+    A store finds them so, see `orlop.service.listing.lookup.find_image`. An index stands for all its images.
+    """
+    owners = _owners(content, {digest})
+    wanted = Reference(name.domain, name.path, None, digest)
+    tag = replace(name, digest=None)
+    found = [
+        entry
+        for entry in content.images
+        if wanted in entry.digests
+        or (entry.image.id in owners and any(one.name == name.name for one in (*entry.references, *entry.digests)))
+    ]
+    if name.tag is not None and not any(tag in entry.references for entry in found):
+        return
+    for entry in found:
+        yield entry, ({wanted} & set(entry.digests) or _named_by_digest(entry, name)) | ({tag} & set(entry.references))
+
+
+def _owners(content: Offer, digests: set[Digest]) -> set[ImageID]:
+    """Return the images to which manifests or indexes belong."""
+    return {owner for manifest in content.manifests if manifest.row.digest in digests for owner in manifest.images}
+
+
+def _named_by_digest(entry: OfferedImage, name: Reference) -> set[Reference]:
+    """Return an image's names by digest in the repository of a name."""
+    return {one for one in entry.digests if one.name == name.name}
 
 
 def _under(entry: OfferedImage, names: set[Reference] | None) -> OfferedImage:
@@ -88,4 +117,5 @@ def _under(entry: OfferedImage, names: set[Reference] | None) -> OfferedImage:
         entry,
         references=tuple(one for one in entry.references if one in names),
         digests=tuple(one for one in entry.digests if one in names),
+        tops=tuple(pair for pair in entry.tops if pair[0] in names),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orlop.archive.oci_content import Asked, layout_content
 from orlop.archive.oci_directory import write_layout
@@ -12,7 +12,7 @@ from orlop.archive.oci_index import index_json
 from orlop.archive.oci_platforms import Platforms
 from orlop.archive.oci_tar import layout_chunks
 from orlop.archive.save_report import OmittedManifests, SaveReport
-from orlop.errors import InvalidInput
+from orlop.errors import Conflict, InvalidInput
 from orlop.model.digest import Digest
 from orlop.service.saving import DIRECTORY, held, named, note_saved, require_names
 from orlop.streams.compressing import Recipe
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from orlop.model.names import ImageName
     from orlop.model.progress import Progress
     from orlop.service.saving import AskedPlatforms
+    from orlop.store.leases import Hold
     from orlop.store.root import Store
+
+_LOOKS: Final = 20
 
 
 def layout_tar(
@@ -71,9 +74,7 @@ def _content(
     platforms = Platforms.of(platform)
     recipe = None if compress is None else Recipe.parse(compress)
     asked = list(_asked(store, names))
-    with held(store, layout_content(store, asked, platforms).images) as hold:
-        # Only what was held before it is looked at again may be relied on.
-        content = layout_content(store, asked, platforms)
+    with _held_content(store, asked, platforms) as (content, hold):
         if recipe is None:
             yield content
         else:
@@ -82,6 +83,26 @@ def _content(
             with recompressed(store, content, recipe, progress) as other:
                 yield other
         note_saved(store, content.images, hold)
+
+
+@contextmanager
+def _held_content(
+    store: Store, asked: Sequence[Asked], platforms: Platforms
+) -> Iterator[tuple[LayoutContent, Hold | None]]:
+    """Return, for a block, what a layout has to hold, with a hold on all images in it.
+
+    Only what was held before it is looked at again may be relied on. Where an index got more of its images between two
+    looks, those of the second one are held and looked at in turn.
+    """
+    content = layout_content(store, asked, platforms)
+    for _ in range(_LOOKS):
+        with held(store, content.images) as hold:
+            before, content = content, layout_content(store, asked, platforms)
+            if {image.id for image in content.images} <= {image.id for image in before.images}:
+                yield content, hold
+                return
+    msg = "the images to save change again and again while they are looked at; wait for the other program"
+    raise Conflict(msg)
 
 
 def _asked(store: Store, names: Sequence[ImageName]) -> Iterator[Asked]:

@@ -83,7 +83,7 @@ class Leases:
             with self._metadata.write() as rows:
                 # The write lock orders those who hold and those who drop, so that rows and counts agree.
                 self._held.update(wanted)
-                rows.after_rollback(partial(self._held.subtract, wanted))
+                rows.after_rollback(partial(_uncount, self._held, wanted))
                 rows.put_lease(name, wanted)
         return Hold(self, wanted, self._generation)
 
@@ -97,9 +97,9 @@ class Leases:
             return
         with self._metadata.write() as rows:
             digests, hold.digests = hold.digests, []
-            self._held.subtract(digests)
+            _uncount(self._held, digests)
             rows.after_rollback(partial(self._protect_on, hold, digests))
-            _let_go(rows, self._name, [digest for digest in digests if self._held[digest] <= 0])
+            _let_go(rows, self._name, [digest for digest in digests if digest not in self._held])
             for name in self._dead(rows):
                 if name != LEFT:
                     _let_go(rows, name, rows.lease_digests(name))
@@ -146,10 +146,9 @@ class Leases:
             claim.end()
 
     def _delete_rows(self) -> None:
-        held = [digest for digest, count in self._held.items() if count > 0]
-        if held:
+        if self._held:
             with self._metadata.write() as rows:
-                _let_go(rows, self._name, held)
+                _let_go(rows, self._name, list(self._held))
 
     def abandon(self) -> None:
         """Release, in a forked child, what belongs to its parent."""
@@ -160,6 +159,14 @@ class Leases:
         self._generation += 1
         self._guard = threading.Lock()
         self._held = Counter()
+
+
+def _uncount(held: Counter[Digest], digests: Iterable[Digest]) -> None:
+    """Count content as held once less; what nothing holds any more is forgotten, as a process may live for long."""
+    held.subtract(digests)
+    for digest in digests:
+        if held[digest] <= 0:
+            del held[digest]
 
 
 def _let_go(rows: WritableRows, name: str, digests: Sequence[Digest]) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orlop.model.platform import Platform
 
 _NONE: Final = "<none>"
+_UNKNOWN: Final = "-"
 
 
 class _Row(NamedTuple):
@@ -30,17 +31,21 @@ class _Row(NamedTuple):
     id: str
     digest: str
     layers: int
-    size: int
+    size: int | None
+
+
+def _is_sized(row: _Row) -> bool:
+    return row.size is not None
 
 
 _FIELDS: Final[dict[str, Field[_Row]]] = {
-    "Bytes": Field("BYTES", lambda row: str(row.size)),
+    "Bytes": Field("BYTES", lambda row: _UNKNOWN if row.size is None else str(row.size), _is_sized),
     "Digest": Field("DIGEST", lambda row: row.digest),
     "ID": Field("IMAGE ID", lambda row: row.id),
     "Layers": Field("LAYERS", lambda row: str(row.layers)),
     "Name": Field("NAME", lambda row: row.name),
     "Platform": Field("PLATFORM", lambda row: row.platform),
-    "Size": Field("SIZE", lambda row: human_size(row.size)),
+    "Size": Field("SIZE", lambda row: _UNKNOWN if row.size is None else human_size(row.size), _is_sized),
 }
 _SHOWN: Final = tuple(_FIELDS[name] for name in ("Name", "Platform", "ID", "Digest", "Size"))
 
@@ -59,7 +64,8 @@ def archive_ls(
 
     It may be of any format that load takes, a file or a directory; "-" is the standard input. Nothing is kept, and no
     store is needed. DIGEST is that of the manifest or index that a name means, where there is one; SIZE that of the
-    image's layers and config as they stand in the archive.
+    image's layers and config as they stand in the archive, or as it promises layers that it lacks; "-", in JSON null,
+    where it does not.
     """
     if as_json and form:
         raise WrongUsage("--json is a format of its own; give only one", "--format")
@@ -71,10 +77,12 @@ def archive_ls(
 
 def _rows(image: ArchivedImage, *, whole: bool) -> Iterator[_Row]:
     """Yield a line for each tag of an image, else for each of its names by digest, else one."""
-    size = len(image.raw_config) + sum(layer.compressed_size for layer in image.layers)
+    sizes = [layer.known_size for layer in image.layers]
+    known = [size for size in sizes if size is not None]
+    size = len(image.raw_config) + sum(known) if len(known) == len(sizes) else None
     image_id = str(image.id) if whole else image.id.short
-    named = {name.name: name.digest for name in image.digests}
-    names = [(name.familiar, named.get(name.name)) for name in image.references] or [
+    tops = dict(image.tops)
+    names = [(name.familiar, tops.get(name)) for name in image.references] or [
         (name.familiar_name, name.digest) for name in image.digests
     ]
     alone = image.manifests[0] if len(image.manifests) == 1 else None

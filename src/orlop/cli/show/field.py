@@ -11,10 +11,20 @@ Row = TypeVar("Row")
 
 
 class Field(Generic[Row]):
-    """A field of a list: its heading in tables, and its text for one row."""
+    """A field of a list: its heading in tables, and its text for one row.
 
-    __slots__ = ("heading", "text")
+    ``is_known`` says whether the row has a value at all; where it has none, JSON has null.
+    """
 
-    def __init__(self, heading: str, text: Callable[[Row], str]) -> None:
+    __slots__ = ("heading", "is_known", "text")
+
+    def __init__(
+        self, heading: str, text: Callable[[Row], str], is_known: Callable[[Row], bool] = lambda _: True
+    ) -> None:
         self.heading = heading
         self.text = text
+        self.is_known = is_known
+
+    def value(self, row: Row) -> str | None:
+        """Return the value in JSON."""
+        return self.text(row) if self.is_known(row) else None

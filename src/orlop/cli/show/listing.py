@@ -47,7 +47,7 @@ class Template(Generic[Row]):
 
 
 class JSONLines(Generic[Row]):
-    """Each row as a JSON object on a line of its own, all values strings, keys sorted."""
+    """Each row as a JSON object on a line of its own, all values strings or null, keys sorted."""
 
     __slots__ = ("fields",)
 
@@ -59,7 +59,7 @@ class JSONLines(Generic[Row]):
         from orlop.model.gojson import dumps  # noqa: PLC0415 - other formats need none
 
         for row in rows:
-            line = dumps({name: field.text(row) for name, field in self.fields.items()}, sort_keys=True).decode()
+            line = dumps({name: field.value(row) for name, field in self.fields.items()}, sort_keys=True).decode()
             output.write(f"{terminal.harmless_json(line) if output.is_terminal() else line}\n")
 
 
