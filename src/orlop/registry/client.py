@@ -16,6 +16,7 @@ from orlop.errors import (
     InvalidJSON,
     InvalidReference,
     NotInRegistry,
+    RegistryDenied,
     RegistryError,
     RegistryUnreachable,
     RegistryUnsupported,
@@ -90,9 +91,17 @@ class RegistryClient:
         self.exchange.ask("GET", "/v2/", Wants(), what="log in", expect={200}).close()
 
     def log_in(self) -> bool:
-        """Check credentials, and return whether the registry asked for any. Raises `RegistryDenied`."""
+        """Check credentials, and return whether the registry asked for any.
+
+        Raises:
+            RegistryDenied: they are refused, or were not sent, since what asks for them is of another site.
+        """
         self.ping()
-        return self.exchange.access.was_asked
+        access = self.exchange.access
+        if access.was_asked and access.credentials is not None and not access.has_shown:
+            why = access.note or "; it lets anybody in, and its credentials were not sent"
+            raise RegistryDenied(f"cannot log in to {self.host}{why}", registry=self.host)
+        return access.was_asked
 
     # Manifests.
 

@@ -82,6 +82,16 @@ def host_of_key(key: str) -> str:
     return DOCKER_HUB if host in _HUB_HOSTS else host
 
 
+def is_key_of(key: str, host: str) -> bool:
+    """Return whether a key of a file of credentials stands for the whole of a host, which `host_of_key` returned.
+
+    It does as a host, as a URL, and as a host with the version of the API that old files have behind it.
+    """
+    bare = key.partition("://")[2] or key
+    path = bare.partition("/")[2].strip("/")
+    return host_of_key(key) == host and ("://" in key or path in {"", "v1", "v2"})
+
+
 def helper_name(host: str) -> str:
     """Return what a credential helper calls a host: the very text that was given at login."""
     return HUB_KEY if host == DOCKER_HUB else host
