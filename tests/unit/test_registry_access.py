@@ -331,13 +331,13 @@ def test_a_mirror_gets_nothing_of_its_upstream():
         def forget(self) -> None:
             pass
 
-    keys, trust = Keys(), HostTrust()
-    transport = HttpTransport(trust, resolve=everywhere)
+    keys = Keys()
+    transport = HttpTransport(HostTrust(), resolve=everywhere)
     with FakeRegistry(Quirks(auth="basic"), users=USERS, names={"registry": "mirror.test"}) as mirror:
         mirror.add_manifest("hub/library/alpine", b"{}", "x", tag="1")
         server = Server(location=f"{mirror.authority}/hub", plain_http=True, namespace=True)
         hosts = Hosts([Rule(prefix="docker.io", mirrors=(server,))])
-        registries = Registries(transport, trust, keychain=keys, hosts=hosts, waiting=Waiting())
+        registries = Registries(transport, keychain=keys, hosts=hosts, waiting=Waiting())
         (client, repository), upstream = registries.to_pull(Reference.parse("alpine:1"))
         assert (repository, upstream[0].host) == ("hub/library/alpine", "registry-1.docker.io")
         with pytest.raises(RegistryDenied):

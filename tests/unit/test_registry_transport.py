@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import socket
 import ssl
@@ -15,11 +16,16 @@ import pytest
 from orlop.errors import InvalidAnswer, RegistryError, RegistryUnreachable, UnsafeRedirect
 from orlop.model.digest import Digest
 from orlop.model.proxies import Proxies
+from orlop.model.reference import Reference
 from orlop.registry.certificates import ClientCertificates, HostTrust
 from orlop.registry.credentials import Credentials
-from orlop.registry.messages import Request
+from orlop.registry.hosts import Hosts, Rule, Server
+from orlop.registry.messages import OpenedBody, Request
 from orlop.registry.patience import Clock, Patience, Waiting, Watch
+from orlop.registry.registries import Registries
 from orlop.registry.transport import HttpTransport
+from orlop.registry.uploads import Upload
+from orlop.testing.registry.fake import FakeRegistry
 from orlop.testing.registry.quirks import Failure
 from tests.needs import need
 from tests.unit.faked import LAYER, REPOSITORY, body_of, everywhere, faked, read_all
@@ -348,6 +354,70 @@ def test_plain_http_is_spoken_where_it_may_be_and_tls_is_not_spoken():
         assert len(fake.registry.requests) == 2
         assert fake.registry.registry.connections == 2
         assert fake.pauses.taken == []
+
+
+def test_plain_http_is_not_spoken_to_a_server_that_spoke_tls(keys: Path):
+    """A reset, by the registry or by its token server, is a failure then, and not a reason to lay encryption off."""
+    me = Credentials(user="me", password="secret")
+    trust = HostTrust(added=[str(keys / "ca.crt")])
+    for is_token_server in (False, True):
+        with (
+            served(b"") as silent,
+            faked(me, users={"me": "secret"}, tls=encrypted(keys), trust=trust, names=NAMES, may_be_plain=True,
+                  patience=Patience(tries=2), auth="bearer") as fake,
+        ):  # fmt: skip
+            if is_token_server:
+                place = silent.removeprefix("http://127.0.0.1")
+                fake.quirks(auth="bearer", realm=f"https://{HOST}{place}")
+            else:
+                fake.client.ping()
+                fake.quirks(auth="bearer", failures=(Failure(503, hang_up=True),) * 9)
+            with pytest.raises(RegistryUnreachable):
+                fake.client.ping()
+            assert fake.client.exchange.origin.scheme == "https"
+
+
+def test_plain_http_is_not_spoken_for_every_failure_of_tls(keys: Path):
+    context = encrypted(keys)
+    context.set_ciphers("NULL-SHA256@SECLEVEL=0")
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    trust = HostTrust(added=[str(keys / "ca.crt")])
+    with faked(tls=context, trust=trust, names=NAMES, may_be_plain=True, patience=Patience(tries=2)) as fake:
+        with pytest.raises(RegistryUnreachable, match="cannot speak TLS"):
+            fake.client.ping()
+        assert fake.client.exchange.origin.scheme == "https"
+
+
+def test_a_body_that_was_begun_is_not_sent_again_over_plain_http(keys: Path):
+    opened: list[int] = []
+
+    def opener(offset: int) -> io.BytesIO:
+        opened.append(offset)
+        return io.BytesIO(LAYER)
+
+    trust = HostTrust(added=[str(keys / "ca.crt")])
+    failures = (Failure(503, hang_up=True, methods="PATCH"),) * 9
+    with faked(tls=encrypted(keys), trust=trust, names=NAMES, may_be_plain=True, failures=failures) as fake:
+        upload = Upload(fake.client.exchange, REPOSITORY, f"/v2/{REPOSITORY}/blobs/uploads/1")
+        with pytest.raises(RegistryUnreachable):
+            upload.send(OpenedBody(opener, len(LAYER)))
+        assert opened == [0]
+        assert fake.client.exchange.origin.scheme == "https"
+
+
+def test_a_host_is_left_unverified_for_the_names_that_say_so_alone(keys: Path):
+    with FakeRegistry(tls=encrypted(keys), names=NAMES) as registry:
+        host = registry.authority
+        rule = Rule(prefix=f"{host}/loose", server=Server(location=f"{host}/loose", verify=False))
+        transport = HttpTransport(HostTrust(), resolve=everywhere)
+        registries = Registries(transport, hosts=Hosts([rule]), waiting=Waiting(patience=Patience(tries=1)))
+        loose = registries.to_push(Reference.parse(f"{host}/loose/app"))[0]
+        strict = registries.to_push(Reference.parse(f"{host}/strict/app"))[0]
+        loose.ping()
+        with pytest.raises(RegistryUnreachable, match="is not trusted"):
+            strict.ping()
+        loose.ping()
+        transport.close()
 
 
 def test_plain_http_is_not_spoken_where_it_may_not_be():

@@ -89,6 +89,17 @@ def test_an_upload_goes_where_the_location_says(case: dict[str, Any]):
         "https://r.test:80:443/",
         "https://r.test:99999/",
         "https://r.test /",
+        "http://2852039166/",
+        "https://127.1/",
+        "https://0x7f000001/",
+        "https://0177.0.0.1/",
+        "https://127.0.0.0x1/",
+        "https://0/",
+        "https://127.1./",
+        "https://r.test.1/",
+        "https://0x/",
+        "https://1.2.3.4.5/",
+        "\x01//e[",
         "https://r.test/a b",
         "https://r.test/\r\nHost: evil.test",
         "https:///v2/",
@@ -108,7 +119,8 @@ def test_a_url_that_programs_read_differently_is_not_read_at_all(url: str):
 @pytest.mark.parametrize(
     "address",
     ["127.0.0.1", "localhost", "a.localhost", "10.0.0.1", "192.168.1.1", "169.254.169.254", "[::1]", "[fe80::1]",
-     "[::ffff:127.0.0.1]", "0.0.0.0", "[fd00:ec2::254]", "100.64.0.1"],
+     "[::ffff:127.0.0.1]", "0.0.0.0", "[fd00:ec2::254]", "100.64.0.1", "[64:ff9b::a9fe:a9fe]",
+     "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[2002:a9fe:a9fe::1]", "[::127.0.0.1]", "[::a9fe:a9fe]"],
 )  # fmt: skip
 def test_a_public_host_does_not_lead_to_a_private_one(address: str):
     for base in ("https://r.test/v2/", "https://8.8.8.8/v2/"):

@@ -64,8 +64,8 @@ _FAILURES: Final = (OSError, HTTPException, HTTPError, ValueError)
 class Trust(Protocol):
     """Whom encrypted connections trust."""
 
-    def context(self, origin: Origin) -> ssl.SSLContext:
-        """Return what encrypts connections to an origin."""
+    def context(self, origin: Origin, *, verify: bool = True) -> ssl.SSLContext:
+        """Return what encrypts connections to an origin, whose certificate is checked or not."""
 
 
 class HttpTransport:
@@ -90,7 +90,7 @@ class HttpTransport:
         self._proxies = proxies
         self._waiting = waiting or Waiting()
         self._resolve = resolve or partial(socket.getaddrinfo, type=socket.SOCK_STREAM)
-        self._idle: dict[Origin, list[_Plain | _Encrypted]] = {}
+        self._idle: dict[tuple[Origin, bool], list[_Plain | _Encrypted]] = {}
         self._turn = threading.Lock()
 
     def send(self, request: Request) -> Answer:
@@ -100,7 +100,7 @@ class HttpTransport:
             RegistryUnreachable: there is no answer. UnsafeRedirect: its URL is not one. What ends the wait.
         """
         origin = Origin.of(request.url)
-        connection = self._idle_one(origin)
+        connection = self._idle_one(origin, verify=request.verify)
         if connection is not None:
             may_repeat = request.can_repeat and request.method not in _IN_SEQUENCE
             try:
@@ -108,7 +108,7 @@ class HttpTransport:
             except RegistryUnreachable as error:
                 if not may_repeat or not isinstance(error.__cause__, (*_TORN, HTTPException)):
                     raise
-        return self._exchange(self._new_one(origin), origin, request)
+        return self._exchange(self._new_one(origin, verify=request.verify), origin, request)
 
     def close(self) -> None:
         """Close all connections that nobody uses."""
@@ -120,7 +120,7 @@ class HttpTransport:
 
     def _exchange(self, connection: _Plain | _Encrypted, origin: Origin, request: Request) -> Answer:
         watch = Watch(self._waiting, origin.authority)
-        connection.watch = watch
+        connection.watch, connection.verify = watch, request.verify
         connection.response_class = partial(awaited_response, watch)
         try:
             with _explaining(origin):
@@ -135,10 +135,10 @@ class HttpTransport:
         headers = Headers(response.headers.iteritems())
         return Answer(response.status, headers, request.url, read=reading.read, close=reading.close)
 
-    def _idle_one(self, origin: Origin) -> _Plain | _Encrypted | None:
+    def _idle_one(self, origin: Origin, *, verify: bool) -> _Plain | _Encrypted | None:
         while True:
             with self._turn:
-                kept = self._idle.get(origin)
+                kept = self._idle.get((origin, verify))
                 connection = kept.pop() if kept else None
             if connection is None or connection.is_connected:
                 return connection
@@ -147,13 +147,13 @@ class HttpTransport:
     def keep(self, origin: Origin, connection: _Plain | _Encrypted) -> None:
         """Take back a connection whose answer was read to its end."""
         with self._turn:
-            kept = self._idle.setdefault(origin, [])
+            kept = self._idle.setdefault((origin, connection.verify), [])
             if len(kept) < _KEPT and connection.sock is not None:
                 kept.append(connection)
                 return
         connection.close()
 
-    def _new_one(self, origin: Origin) -> _Plain | _Encrypted:
+    def _new_one(self, origin: Origin, *, verify: bool) -> _Plain | _Encrypted:
         proxy = None if origin.is_loopback else self._proxies.for_host(origin.scheme, origin.host, origin.port)
         through = None if proxy is None else _proxy(proxy, origin)
         host, port, secret = through or (origin.host, origin.port, {})
@@ -162,7 +162,7 @@ class HttpTransport:
             plain = _Plain(host, port, timeout=timeout)
             plain.resolve, plain.forward, plain.added = self._resolve, through is not None, secret
             return plain
-        encrypted = _Encrypted(host, port, timeout=timeout, ssl_context=self._trust.context(origin))
+        encrypted = _Encrypted(host, port, timeout=timeout, ssl_context=self._trust.context(origin, verify=verify))
         encrypted.resolve = self._resolve
         if through is not None:
             encrypted.set_tunnel(origin.host, origin.port, headers=secret, scheme="http")
@@ -237,6 +237,8 @@ class _Watched(HTTPConnection):
     added: dict[str, str]
     """Headers for the proxy alone."""
     is_in_body = False
+    verify = True
+    """Whether the certificate of its server was checked."""
 
     def _new_conn(self) -> socket.socket:
         addresses = self.resolve(self._dns_host, self.port or 0)
