@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -89,7 +91,7 @@ def test_an_upload_goes_where_the_location_says(case: dict[str, Any]):
         "https://r.test:80:443/",
         "https://r.test:99999/",
         "https://r.test /",
-        "http://2852039166/",
+        "https://2852039166/",
         "https://127.1/",
         "https://0x7f000001/",
         "https://0177.0.0.1/",
@@ -260,3 +262,34 @@ def test_scopes_are_merged_and_covered():
     assert are_covered([first], [Scope.parse("repository:a/b:pull,push")])
     assert not are_covered([first, second], [first, other])
     assert Scope.parse("registry:catalog:*").covers(Scope.parse("registry:catalog:*"))
+
+
+def test_a_link_is_read_in_time_that_grows_with_it():
+    hostile = ("<x>;" + '"\\' * 5000, "<" * 16000, "<x>" + '"a' * 7000, "<>" * 8000, "<x>;" + '"\\"' * 5000)
+    for text in hostile:
+        with suppress(InvalidAnswer, UnsafeRedirect):
+            next_page("https://r.test/v2/x", [text])
+
+    def taken(count: int) -> float:
+        times = []
+        for _ in range(3):
+            before = time.process_time()
+            for _ in range(20):
+                next_page("https://r.test/v2/x", ['</y>"' * count])
+            times.append(time.process_time() - before)
+        return min(times)
+
+    assert taken(3000) < 8 * taken(750) + 0.05
+    with pytest.raises(InvalidAnswer, match="longer than"):
+        next_page("https://r.test/v2/x", ['</y>; rel="next"; ' + "x" * 20000])
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "1e400", "NaN", "-Infinity", "true", "-5", '"9"'])
+def test_a_lifetime_is_a_number_of_seconds_that_can_be_waited_for(number: str):
+    found = token_in(answer_of(200, f'{{"token": "x", "expires_in": {number}}}'.encode()))
+    assert 60 <= found.lifetime <= 366 * 24 * 3600
+
+
+def test_a_token_of_too_many_digits_is_not_json():
+    with pytest.raises(InvalidAnswer):
+        token_in(answer_of(200, b'{"token": "x", "expires_in": ' + b"9" * 5000 + b"}"))

@@ -10,12 +10,14 @@ One request goes out, and one answer comes back as it is: redirections, repetiti
 - **Answers may come early.** A registry that refuses a body says so before it is all sent. It is looked for before each
   piece where the connection is plain; where it is encrypted, a broken pipe is the sign. The connection is not
   used again.
-- **Heads are bounded** by `http.client`: 100 headers of 64 KiB each.
+- **Heads are bounded** by `http.client`: 100 headers of 64 KiB each; with all interim answers (1xx) before it, and for
+  whatever is not part of a body (the sizes of chunks, what follows them), by `Watch`.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 import ssl
@@ -31,7 +33,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util.wait import wait_for_read, wait_for_write
 
 from orlop._version import __version__
-from orlop.errors import OrlopError, ReadFailed, RegistryUnreachable, SizeMismatch
+from orlop.errors import InvalidAnswer, OrlopError, ReadFailed, RegistryUnreachable, SizeMismatch
 from orlop.model.proxies import NO_PROXIES
 from orlop.model.urls import credentials, is_torn, scrubbed, without_credentials
 from orlop.registry.awaited import awaited_response
@@ -59,6 +61,17 @@ _SHORTEST: Final = 3.0
 _IN_SEQUENCE: Final = frozenset({"PUT", "PATCH"})
 _TORN: Final = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _FAILURES: Final = (OSError, HTTPException, HTTPError, ValueError)
+
+
+class _Quiet(logging.Filter):
+    """Keeps what urllib3 says of headers that it cannot read out of the log: it shows whole URLs, signed ones, too."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is logged."""
+        return not str(record.msg).startswith("Failed to parse headers")
+
+
+logging.getLogger("urllib3.connection").addFilter(_Quiet())
 
 
 class Trust(Protocol):
@@ -131,7 +144,7 @@ class HttpTransport:
             connection.close()
             raise
         watch.begin_body()
-        reading = _Reading(self, connection, origin, response, can_keep=is_whole)
+        reading = _Reading(self, connection, origin, response, watch, can_keep=is_whole)
         headers = Headers(response.headers.iteritems())
         return Answer(response.status, headers, request.url, read=reading.read, close=reading.close)
 
@@ -178,6 +191,7 @@ class _Reading:
         connection: _Plain | _Encrypted,
         origin: Origin,
         response: HTTPResponse,
+        watch: Watch,
         *,
         can_keep: bool,
     ) -> None:
@@ -185,6 +199,7 @@ class _Reading:
         self._connection: _Plain | _Encrypted | None = connection
         self._origin = origin
         self._response = response
+        self._watch = watch
         self._can_keep = can_keep
 
     def read(self, n: int) -> bytes:
@@ -192,8 +207,12 @@ class _Reading:
             return b""
         with _explaining(self._origin):
             data = self._response.read1(n, decode_content=False)
+        if len(data) > n:
+            self._discard()
+            raise InvalidAnswer(f"{self._origin.authority} sends more than it says", registry=self._origin.authority)
         if not data:
             self._release()
+        self._watch.came(len(data))
         return data
 
     def close(self, broken: bool) -> None:  # noqa: FBT001 - as `Answer` calls it
@@ -207,7 +226,7 @@ class _Reading:
                     pass
             elif self._response.closed:
                 self._release()
-        except RegistryUnreachable:
+        except (InvalidAnswer, RegistryUnreachable):
             pass
         self._discard()
 
@@ -395,14 +414,20 @@ class _explaining:  # noqa: N801 - used like a function
         else:
             words = getattr(root, "strerror", None) or str(root) or type(root).__name__
             text = f"the connection to {host} failed: {words}"
-        raise RegistryUnreachable(scrubbed(text), registry=host) from root
+        # What shows a header is not kept as the cause, either.
+        cause = None if isinstance(root, ValueError) and not isinstance(root, OSError) else root
+        raise RegistryUnreachable(scrubbed(text), registry=host) from cause
 
 
 def _proxy(url: str, origin: Origin) -> tuple[str, int, dict[str, str]]:
     """Return the host and port of a proxy, and the header that it needs."""
     url = url if "://" in url else f"http://{url}"
     bare, secret = without_credentials(url), credentials(url)
-    place = urlsplit(bare)
+    try:
+        place = urlsplit(bare)
+        port = place.port or 80
+    except ValueError:
+        place, port = urlsplit(""), 0
     if is_torn(url) or place.scheme != "http" or not place.hostname:
         raise RegistryUnreachable(
             f"cannot reach {origin.authority}: its proxy is not an http:// URL that can be read",
@@ -410,4 +435,4 @@ def _proxy(url: str, origin: Origin) -> tuple[str, int, dict[str, str]]:
         )
     name, _, password = (secret or "").partition(":")
     pair = b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
-    return place.hostname, place.port or 80, {"Proxy-Authorization": f"Basic {pair}"} if secret is not None else {}
+    return place.hostname, port, {"Proxy-Authorization": f"Basic {pair}"} if secret is not None else {}
