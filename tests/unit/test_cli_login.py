@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orlop.cli import network
+from orlop.errors import InvalidSettings
 from orlop.model.reference import Reference
 from orlop.registry.access import to_push
 from orlop.registry.authfiles import AuthFiles
@@ -227,3 +228,11 @@ def test_numbers_and_halves_of_characters_stay_as_they_were(tmp_path: Path):
     LoginFile(str(path), Helpers()).keep("r.test", Credentials(user="me", password="x"))
     lines = [line.strip().rstrip(",") for line in path.read_text().splitlines()]
     assert lines[2:8] == kept
+
+
+@pytest.mark.parametrize("field", ["user", "password", "identity_token", "registry_token"])
+def test_credentials_that_are_not_text_are_told_without_them(field: str):
+    for half in ("\ud800", "\udcff"):
+        with pytest.raises(InvalidSettings, match=r"of here are not valid UTF-8") as raised:
+            Credentials(source="here", **{field: f"s3cret{half}"})
+        assert "s3cret" not in str(raised.value)

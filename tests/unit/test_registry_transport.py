@@ -644,3 +644,9 @@ def test_a_proxy_without_a_valid_port_is_told(url: str):
     transport = HttpTransport(HostTrust(), proxies=Proxies({"http": url}), resolve=everywhere)
     with pytest.raises(RegistryUnreachable, match="its proxy is not"):
         transport.send(Request("GET", "http://r.test/v2/"))
+
+
+def test_a_proxy_may_have_any_bytes_for_its_password():
+    transport = HttpTransport(HostTrust(), proxies=Proxies({"http": "http://u:\udcff@p.test:1"}), resolve=everywhere)
+    with pytest.raises(RegistryUnreachable, match="failed"):
+        transport.send(Request("GET", "http://r.test/v2/"))

@@ -293,3 +293,16 @@ def test_a_lifetime_is_a_number_of_seconds_that_can_be_waited_for(number: str):
 def test_a_token_of_too_many_digits_is_not_json():
     with pytest.raises(InvalidAnswer):
         token_in(answer_of(200, b'{"token": "x", "expires_in": ' + b"9" * 5000 + b"}"))
+
+
+def test_the_title_of_a_page_is_read_in_time_that_grows_with_it():
+    def taken(count: int) -> float:
+        times = []
+        for _ in range(3):
+            before = time.process_time()
+            for unit in (b"<title", b"<title>", b"<title>x"):
+                said_in(unit * count)
+            times.append(time.process_time() - before)
+        return min(times)
+
+    assert taken(8000) < 10 * taken(2000) + 0.05

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING, Final, Protocol
 
+from orlop.errors import InvalidSettings
 from orlop.model.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ class Credentials:
     identity_token: str = field(default="", repr=False)
     registry_token: str = field(default="", repr=False)
     source: str = ""
+
+    def __post_init__(self) -> None:
+        texts = (self.user, self.password, self.identity_token, self.registry_token)
+        if any("\ud800" <= one <= "\udfff" for text in texts for one in text):
+            raise InvalidSettings(f"the credentials of {self.source or 'this login'} are not valid UTF-8")
 
     @property
     def basic(self) -> str | None:

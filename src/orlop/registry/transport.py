@@ -434,5 +434,5 @@ def _proxy(url: str, origin: Origin) -> tuple[str, int, dict[str, str]]:
             registry=origin.authority,
         )
     name, _, password = (secret or "").partition(":")
-    pair = b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
+    pair = b64encode(f"{unquote(name)}:{unquote(password)}".encode(errors="surrogateescape")).decode()
     return place.hostname, port, {"Proxy-Authorization": f"Basic {pair}"} if secret is not None else {}
