@@ -650,3 +650,11 @@ def test_a_proxy_may_have_any_bytes_for_its_password():
     transport = HttpTransport(HostTrust(), proxies=Proxies({"http": "http://u:\udcff@p.test:1"}), resolve=everywhere)
     with pytest.raises(RegistryUnreachable, match="failed"):
         transport.send(Request("GET", "http://r.test/v2/"))
+
+
+def test_the_answer_of_a_proxy_has_an_end():
+    with served(flood(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n")) as url:
+        proxies = Proxies({"https": url.removesuffix("/v2/")})
+        transport = HttpTransport(HostTrust(), proxies=proxies, resolve=everywhere)
+        with pytest.raises(InvalidAnswer, match="not a part"):
+            transport.send(Request("GET", "https://r.test/v2/"))

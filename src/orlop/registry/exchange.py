@@ -251,7 +251,7 @@ class Exchange:
     def _would_fall_back(self, error: RegistryUnreachable) -> bool:
         """Return whether the registry itself does not speak TLS, as far as an error tells, and need not."""
         cause = error.__cause__
-        speaks_other = isinstance(cause, ssl.SSLError) and cause.reason in _NO_TLS
+        speaks_other = isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None) in _NO_TLS
         # A server that hangs up on what it does not understand may lose its own answer.
         hangs_up = isinstance(cause, ConnectionResetError | RemoteDisconnected)
         is_own = error.registry == self.origin.authority

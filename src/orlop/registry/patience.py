@@ -94,7 +94,7 @@ class Watch:
         self._waited = 0.0
         self._since: float | None = None
         self._limit = self._least = math.inf
-        self._most, self._is_body = math.inf, False
+        self._most, self._is_body = MOST_BESIDE, False
         self._what = ""
         self._restart(waiting.patience.connect, math.inf, "no connection was made")
 

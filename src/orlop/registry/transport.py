@@ -405,7 +405,7 @@ class _explaining:  # noqa: N801 - used like a function
                 f" if it should be, put the certificate of its authority into certs.d/{host}/ca.crt"
             )
         elif isinstance(root, ssl.SSLError):
-            text = f"cannot speak TLS with {host}: {root.reason or root}"
+            text = f"cannot speak TLS with {host}: {getattr(root, 'reason', None) or root}"
         elif isinstance(root, ValueError):
             # What Python says of a header that it refuses shows the header.
             text = f"a request to {host} is not valid HTTP"
