@@ -64,7 +64,7 @@ class Place:
         (folder / "config.json").write_text(json.dumps({"auths": {authority: auth} if auth else {}}))
         self.transport = HttpTransport(trust)
         keychain = AuthFiles([str(folder / "config.json")], Helpers())
-        self.registries = Registries(self.transport, trust, keychain=keychain)
+        self.registries = Registries(self.transport, keychain=keychain)
 
     def client(self, path: str) -> tuple[RegistryClient, str]:
         return self.registries.to_push(Reference.parse(f"{self.authority}/{path}"))

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orlop.cli import network
+from orlop.errors import InvalidSettings
 from orlop.model.reference import Reference
 from orlop.registry.access import to_push
+from orlop.registry.authfiles import AuthFiles
 from orlop.registry.credentials import Credentials
 from orlop.registry.helpers import Helpers
 from orlop.registry.logins import LoginFile
@@ -146,3 +148,91 @@ def test_the_environment_says_where_mirrors_are(tmp_path: Path):
     done = run(tmp_path, "login", "-u", "me", "--password-stdin", "r.test", typed="x")
     assert done.returncode == 3
     assert f"{own}: registry 1 has no prefix" in done.stderr
+
+
+def ours(home: Path, text: str) -> None:
+    path = home / ".config" / "orlop" / "registries.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+
+def test_a_password_goes_to_the_host_that_was_named_alone(tmp_path: Path):
+    with FakeRegistry(Quirks(auth="basic"), users={"me": PASSWORD}) as registry:
+        ours(tmp_path, f'[[registry]]\nprefix = "docker.io"\nlocation = "{registry.authority}/cache"\n')
+        done = run(tmp_path, "login", "-u", "me", "--password-stdin", typed=PASSWORD)
+        assert registry.requests == []
+    assert done.returncode == 3
+    assert f"log in to {registry.authority}" in done.stderr
+    assert not (tmp_path / ".docker").exists()
+
+
+@pytest.mark.parametrize("registry", ["https://me:s3cret@r.test", "me:s3cret@r.test", "r.test?s3cret", "x#s3cret"])
+def test_a_secret_in_the_name_of_a_registry_is_not_shown(registry: str, tmp_path: Path):
+    for command in (("login", "-u", "me", "--password-stdin"), ("logout",)):
+        done = run(tmp_path, *command, registry, typed="x")
+        assert done.returncode == 3
+        assert "s3cret" not in done.stdout + done.stderr
+
+
+def test_a_password_that_is_not_text_is_told(tmp_path: Path):
+    argv = [sys.executable, "-m", "orlop", "login", "-u", "me", "--password-stdin", "r.test"]
+    environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(argv, input=b"s3cr\xff", env=environment, capture_output=True, check=False, timeout=60)
+    assert done.returncode == 3
+    assert b"not valid UTF-8" in done.stderr
+    assert b"s3cr" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "host"),
+    [
+        ("index.docker.io/v1/", "docker.io"),
+        ("docker.io/v2", "docker.io"),
+        ("registry-1.docker.io", "docker.io"),
+        ("h.io/v1/", "h.io"),
+        ("http://h.io/v2/", "h.io"),
+        ("H.io", "h.io"),
+    ],
+)
+@pytest.mark.parametrize("name", ["config.json", ".dockercfg"])
+def test_an_old_password_neither_wins_nor_stays(key: str, host: str, name: str, tmp_path: Path):
+    path = tmp_path / name
+    old = {key: {"auth": base64.b64encode(b"me:old").decode()}}
+    path.write_text(json.dumps(old if name == ".dockercfg" else {"auths": old}))
+    keys = AuthFiles([str(path)], Helpers())
+    asked = Reference.parse(f"{host}/a/b")
+    file = LoginFile(str(path), Helpers())
+    assert file.knows(host)
+    file.keep(host, Credentials(user="me", password="new"))
+    found = keys.find(asked)
+    assert found is not None
+    assert found.password == "new"
+    path.write_text(json.dumps(old if name == ".dockercfg" else {"auths": old}))
+    assert file.drop(host)
+    assert keys.find(asked) is None
+
+
+def test_a_file_without_entries_gets_some(tmp_path: Path):
+    path = tmp_path / "config.json"
+    path.write_text('{"auths": null}')
+    file = LoginFile(str(path), Helpers())
+    assert not file.drop("r.test")
+    file.keep("r.test", Credentials(user="me", password="x"))
+    assert json.loads(path.read_text()) == {"auths": {"r.test": {"auth": "bWU6eA=="}}}
+
+
+def test_numbers_and_halves_of_characters_stay_as_they_were(tmp_path: Path):
+    path = tmp_path / "config.json"
+    kept = ["1e999", "0.1000000000000000055511151231257827", "9" * 5000, r'"\ud800"', "-0.0", "1.50"]
+    path.write_text(f'{{"more": [{", ".join(kept)}]}}')
+    LoginFile(str(path), Helpers()).keep("r.test", Credentials(user="me", password="x"))
+    lines = [line.strip().rstrip(",") for line in path.read_text().splitlines()]
+    assert lines[2:8] == kept
+
+
+@pytest.mark.parametrize("field", ["user", "password", "identity_token", "registry_token"])
+def test_credentials_that_are_not_text_are_told_without_them(field: str):
+    for half in ("\ud800", "\udcff"):
+        with pytest.raises(InvalidSettings, match=r"of here are not valid UTF-8") as raised:
+            Credentials(source="here", **{field: f"s3cret{half}"})
+        assert "s3cret" not in str(raised.value)

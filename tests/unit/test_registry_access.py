@@ -331,13 +331,13 @@ def test_a_mirror_gets_nothing_of_its_upstream():
         def forget(self) -> None:
             pass
 
-    keys, trust = Keys(), HostTrust()
-    transport = HttpTransport(trust, resolve=everywhere)
+    keys = Keys()
+    transport = HttpTransport(HostTrust(), resolve=everywhere)
     with FakeRegistry(Quirks(auth="basic"), users=USERS, names={"registry": "mirror.test"}) as mirror:
         mirror.add_manifest("hub/library/alpine", b"{}", "x", tag="1")
         server = Server(location=f"{mirror.authority}/hub", plain_http=True, namespace=True)
         hosts = Hosts([Rule(prefix="docker.io", mirrors=(server,))])
-        registries = Registries(transport, trust, keychain=keys, hosts=hosts, waiting=Waiting())
+        registries = Registries(transport, keychain=keys, hosts=hosts, waiting=Waiting())
         (client, repository), upstream = registries.to_pull(Reference.parse("alpine:1"))
         assert (repository, upstream[0].host) == ("hub/library/alpine", "registry-1.docker.io")
         with pytest.raises(RegistryDenied):
@@ -382,3 +382,16 @@ def test_a_helper_is_asked_again_when_what_it_gave_is_old():
 
 def test_what_a_request_needs_is_of_a_kind():
     assert Wants((Scope.parse("registry:catalog:*"),)).kind == Wants().kind == "registry"
+
+
+def test_a_login_that_was_never_sent_has_not_succeeded():
+    names = {"registry": "registry.example.com", "auth": "auth.other.test"}
+    with faked(ME, users=USERS, names=names, auth="bearer", anonymous="pull") as fake:
+        with pytest.raises(RegistryDenied, match=r"its credentials were not sent to http://auth\.other\.test"):
+            fake.client.log_in()
+        assert secrets_at(fake.registry.requests, "auth") == set()
+    for auth in ("basic", "bearer"):
+        with faked(ME, users=USERS, names=HUB, auth=auth) as fake:
+            assert fake.client.log_in()
+    with faked(ME, users=USERS) as fake:
+        assert not fake.client.log_in()

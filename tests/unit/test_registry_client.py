@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import json
 import re
 import threading
+import zlib
+from contextlib import contextmanager, suppress
 from dataclasses import fields
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,19 +29,26 @@ from orlop.errors import (
     RegistryUnsupported,
     SizeMismatch,
     UnsafeRedirect,
+    UploadLost,
 )
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
 from orlop.model.manifest import DOCKER_MANIFEST, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST
+from orlop.model.reference import Reference
 from orlop.registry import referrers
+from orlop.registry.certificates import HostTrust
 from orlop.registry.credentials import Credentials
 from orlop.registry.fetched import digest_of
-from orlop.registry.patience import Clock, Patience
+from orlop.registry.links import Turning
+from orlop.registry.patience import Clock, Patience, Waiting
+from orlop.registry.pushing import BlobPush, Way
+from orlop.registry.registries import Registries
+from orlop.registry.transport import HttpTransport
 from orlop.testing.registry.quirks import Failure, Quirks
-from tests.unit.faked import CONFIG, LAYER, REPOSITORY, faked, manifest, read_all
+from tests.unit.faked import CONFIG, LAYER, REPOSITORY, body_of, faked, manifest, read_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from tests.unit.faked import Faked
 
@@ -514,3 +526,182 @@ def test_every_switch_is_tried():
     tests = [path.read_text() for path in Path(__file__).parent.glob("test_registry_*.py")]
     words = {word for text in tests for word in re.findall(r"\w+", text)}
     assert {field.name for field in fields(Quirks)} - words == set()
+
+
+# Servers that mean harm.
+
+
+Answered = tuple[int, dict[str, str], "Iterable[bytes]"]
+
+
+@contextmanager
+def hostile(answer: Callable[[str, str], Answered]) -> Iterator[Any]:
+    """Serve what a function returns for a method and a path, and yield a client of it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def reply(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, headers, body = answer(self.command, self.path)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            try:
+                for piece in body:
+                    self.wfile.write(piece)
+            except OSError:
+                pass
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    for method in ("GET", "HEAD", "PUT", "POST", "PATCH"):
+        setattr(Handler, f"do_{method}", Handler.reply)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    transport = HttpTransport(HostTrust())
+    waiting = Waiting(patience=Patience(tries=3, pause=0.001))
+    try:
+        name = Reference.parse(f"127.0.0.1:{server.server_port}/{REPOSITORY}")
+        yield Registries(transport, waiting=waiting).to_push(name)[0]
+    finally:
+        transport.close()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("page", "why"),
+    [
+        (b'{"tags": []}', "empty pages"),
+        (b'{"tags": null}', "empty pages"),
+        (b'{"tags": ["a"], "more": "' + b"x" * (5 << 20) + b'"}', "MiB"),
+    ],
+)
+def test_a_list_without_an_end_is_an_error(page: bytes, why: str):
+    numbers = itertools.count()
+
+    def answer(method: str, path: str) -> Answered:
+        del method, path
+        link = f'</v2/{REPOSITORY}/tags/list?last={next(numbers)}>; rel="next"'
+        return 200, {"Link": link, "Content-Length": str(len(page))}, [page]
+
+    with hostile(answer) as client, pytest.raises(InvalidAnswer, match=why):
+        list(client.tags(REPOSITORY))
+    assert next(numbers) < 20
+
+
+def test_pages_are_counted_and_noted():
+    turning = Turning("r.test", "list")
+    for number in range(10_000):
+        turning.ask(f"/{number}")
+        turning.came(100, 1)
+    with pytest.raises(InvalidAnswer, match="pages"):
+        turning.ask("/one-more")
+    with pytest.raises(InvalidAnswer, match="circle"):
+        turning.ask("/7")
+
+
+def test_a_list_of_referrers_without_an_end_is_an_error():
+    numbers = itertools.count()
+    page = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).encode()
+
+    def answer(method: str, path: str) -> Answered:
+        del method, path
+        link = f'</v2/{REPOSITORY}/referrers/x?last={next(numbers)}>; rel="next"'
+        return 200, {"Link": link, "Content-Type": OCI_INDEX, "Content-Length": str(len(page))}, [page]
+
+    with hostile(answer) as client, pytest.raises(InvalidAnswer, match="empty pages"):
+        client.referrers(REPOSITORY, Digest.of(LAYER))
+
+
+def test_only_what_can_be_a_tag_or_a_name_is_listed():
+    page = b'{"tags": ["a", "", "../b", "c\\u001b[2J", "d e", 7, "v1.0"], "repositories": ["a/b", "../c", "A", "-"]}'
+    with hostile(lambda *_: (200, {"Content-Length": str(len(page))}, [page])) as client:
+        assert list(client.tags(REPOSITORY)) == ["a", "v1.0"]
+        assert list(client.catalog()) == ["a/b"]
+
+
+def empty_blocks() -> Iterator[bytes]:
+    encoder = zlib.compressobj(wbits=31)
+    yield encoder.compress(b"0123") + encoder.flush(zlib.Z_FULL_FLUSH)
+    block = b"\x00\x00\x00\xff\xff" * 20_000
+    while True:
+        yield block
+
+
+def junk_at_the_end() -> Iterator[bytes]:
+    yield gzip.compress(b"0123")
+    while True:
+        yield b"j" * 100_000
+
+
+@pytest.mark.parametrize("pieces", [empty_blocks, junk_at_the_end])
+@pytest.mark.parametrize("headers", [{}, {"Content-Length": "99999999999"}], ids=["no length", "length"])
+def test_an_encoding_without_an_end_is_an_error(pieces: Callable[[], Iterator[bytes]], headers: dict[str, str]):
+    with hostile(lambda *_: (200, {"Content-Encoding": "gzip", **headers}, pieces())) as client:
+        want = Descriptor(OCI_LAYER_GZIP, Digest.of(b"0123456789"), 10)
+        with pytest.raises((SizeMismatch, InvalidAnswer)):
+            drained(client, want)
+
+
+def drained(client: Any, want: Descriptor) -> None:
+    with client.open_blob(REPOSITORY, want) as reader:
+        while reader.read(1 << 16):
+            pass
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "9" * 25, "-1", "x", "1, 2"])
+def test_a_length_that_nothing_can_have_is_not_known(length: str):
+    headers = {"Content-Length": length, "Content-Type": OCI_MANIFEST, "Docker-Content-Digest": str(Digest.of(LAYER))}
+    with hostile(lambda *_: (200, headers, [])) as client:
+        for ask in (client.head_blob, client.head_manifest):
+            with suppress(RegistryError, DigestMismatch, InvalidManifest):
+                assert ask(REPOSITORY, Digest.of(LAYER)) is None
+
+
+def test_a_warning_controls_no_terminal(caplog: pytest.LogCaptureFixture):
+    headers = {"Warning": '299 - "\x1b[2Jhi"', "Content-Length": "0"}
+    with hostile(lambda *_: (200, headers, [])) as client:
+        client.ping()
+    assert "\x1b" not in caplog.text.replace("\x1b[0m", "")
+    assert "hi" in caplog.text
+
+
+def test_a_blob_that_the_registry_calls_otherwise_is_an_error():
+    def answer(method: str, path: str) -> Answered:
+        del path
+        location = {"Location": f"/v2/{REPOSITORY}/blobs/uploads/1"} if method == "POST" else {}
+        status = 202 if method == "POST" else 201
+        return status, {"Content-Length": "0", "Docker-Content-Digest": str(Digest.of(b"other"))} | location, []
+
+    with hostile(answer) as client:
+        upload = client.start_upload(REPOSITORY)
+        with pytest.raises(DigestMismatch, match="keeps a blob"):
+            upload.commit(Digest.of(LAYER), body_of(LAYER))
+
+
+def test_a_registry_that_loses_what_it_acknowledged_is_given_up():
+    """Each second chunk the registry falls back, by a byte less each time, so that it seems to move."""
+    chunk, sessions, chunks = 1000, itertools.count(), itertools.count()
+
+    def answer(method: str, path: str) -> Answered:
+        del path
+        headers = {"Content-Length": "0", "Location": f"/v2/{REPOSITORY}/blobs/uploads/1"}
+        if method == "POST":
+            next(sessions)
+            return 202, headers, []
+        if method == "PATCH":
+            number = next(chunks)
+            assert number < 1000
+            return 202, headers | ({"Range": f"0-{number + 1}"} if number % 2 else {}), []
+        return 404, headers, []
+
+    content = bytes(range(256)) * 1000
+    with hostile(answer) as client:
+        push = BlobPush(client, REPOSITORY, Digest.of(content), body_of(content), way=Way.CHUNKED, chunk=chunk)
+        with pytest.raises(UploadLost):
+            push.run()
+    assert next(chunks) < 100
+    assert next(sessions) <= 3

@@ -309,6 +309,25 @@ def test_the_longest_prefix_counts():
 # Certificates.
 
 
+def test_a_host_in_any_case_is_the_same_host():
+    mirror = Server(location="M.test/Cache".lower().replace("m", "M", 1))
+    hosts = Hosts(
+        [
+            Rule(prefix="a.test", blocked=True),
+            Rule(prefix="*.B.test", blocked=True),
+            Rule(prefix="C.test/team", server=Server(location="c.test/team", verify=False), mirrors=(mirror,)),
+            Rule(prefix="docker.io/library", blocked=True),
+        ]
+    )
+    for name in ("A.test/x", "a.TEST/x", "x.B.TEST/y", "x.b.test/y", "Docker.io/alpine", "DOCKER.IO/library/alpine"):
+        with pytest.raises(RegistryDenied, match="blocks"):
+            hosts.to_pull(Reference.parse(name))
+    for name in ("c.test/team/x", "C.TEST/team/x"):
+        first, last = hosts.to_pull(Reference.parse(name))
+        assert (first.name.name, last.name.name) == ("m.test/cache/x", "c.test/team/x")
+        assert not last.endpoint.verify
+
+
 def test_a_client_certificate_needs_its_key(tmp_path: Path):
     folder = tmp_path / "r.test:5000"
     folder.mkdir()
@@ -330,8 +349,9 @@ def test_only_a_host_that_was_named_is_not_verified():
     modes: Callable[[str], ssl.VerifyMode] = lambda host: trust.context(Origin("https", host, 5000)).verify_mode  # noqa: E731
     assert modes("a.test") is ssl.CERT_NONE
     assert modes("b.test") is ssl.CERT_REQUIRED
-    trust.leave_unverified("b.test:5000")
-    assert modes("b.test") is ssl.CERT_NONE
+    b = Origin("https", "b.test", 5000)
+    assert trust.context(b, verify=False).verify_mode is ssl.CERT_NONE
+    assert trust.context(b).verify_mode is ssl.CERT_REQUIRED
     assert trust.context(Origin("https", "c.test", 443)).check_hostname
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 import socket
 import ssl
 import subprocess
 import threading
+import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,11 +17,16 @@ import pytest
 from orlop.errors import InvalidAnswer, RegistryError, RegistryUnreachable, UnsafeRedirect
 from orlop.model.digest import Digest
 from orlop.model.proxies import Proxies
+from orlop.model.reference import Reference
 from orlop.registry.certificates import ClientCertificates, HostTrust
 from orlop.registry.credentials import Credentials
-from orlop.registry.messages import Request
+from orlop.registry.hosts import Hosts, Rule, Server
+from orlop.registry.messages import OpenedBody, Request
 from orlop.registry.patience import Clock, Patience, Waiting, Watch
+from orlop.registry.registries import Registries
 from orlop.registry.transport import HttpTransport
+from orlop.registry.uploads import Upload
+from orlop.testing.registry.fake import FakeRegistry
 from orlop.testing.registry.quirks import Failure
 from tests.needs import need
 from tests.unit.faked import LAYER, REPOSITORY, body_of, everywhere, faked, read_all
@@ -124,9 +131,11 @@ def test_only_the_time_in_which_a_server_is_waited_for_counts():
     watch.begin_body()
     for count in range(1, 20):
         watch.look(count, is_awaited=False)
+        watch.came(1)
         now[0] += 1000  # whoever reads does something else
         watch.look(count, is_awaited=True)
     now[0] += 9
+    watch.came(100)
     watch.look(119, is_awaited=True)
     now[0] += 9
     watch.look(120, is_awaited=True)
@@ -350,6 +359,70 @@ def test_plain_http_is_spoken_where_it_may_be_and_tls_is_not_spoken():
         assert fake.pauses.taken == []
 
 
+def test_plain_http_is_not_spoken_to_a_server_that_spoke_tls(keys: Path):
+    """A reset, by the registry or by its token server, is a failure then, and not a reason to lay encryption off."""
+    me = Credentials(user="me", password="secret")
+    trust = HostTrust(added=[str(keys / "ca.crt")])
+    for is_token_server in (False, True):
+        with (
+            served(b"") as silent,
+            faked(me, users={"me": "secret"}, tls=encrypted(keys), trust=trust, names=NAMES, may_be_plain=True,
+                  patience=Patience(tries=2), auth="bearer") as fake,
+        ):  # fmt: skip
+            if is_token_server:
+                place = silent.removeprefix("http://127.0.0.1")
+                fake.quirks(auth="bearer", realm=f"https://{HOST}{place}")
+            else:
+                fake.client.ping()
+                fake.quirks(auth="bearer", failures=(Failure(503, hang_up=True),) * 9)
+            with pytest.raises(RegistryUnreachable):
+                fake.client.ping()
+            assert fake.client.exchange.origin.scheme == "https"
+
+
+def test_plain_http_is_not_spoken_for_every_failure_of_tls(keys: Path):
+    context = encrypted(keys)
+    context.set_ciphers("NULL-SHA256@SECLEVEL=0")
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    trust = HostTrust(added=[str(keys / "ca.crt")])
+    with faked(tls=context, trust=trust, names=NAMES, may_be_plain=True, patience=Patience(tries=2)) as fake:
+        with pytest.raises(RegistryUnreachable, match="cannot speak TLS"):
+            fake.client.ping()
+        assert fake.client.exchange.origin.scheme == "https"
+
+
+def test_a_body_that_was_begun_is_not_sent_again_over_plain_http(keys: Path):
+    opened: list[int] = []
+
+    def opener(offset: int) -> io.BytesIO:
+        opened.append(offset)
+        return io.BytesIO(LAYER)
+
+    trust = HostTrust(added=[str(keys / "ca.crt")])
+    failures = (Failure(503, hang_up=True, methods="PATCH"),) * 9
+    with faked(tls=encrypted(keys), trust=trust, names=NAMES, may_be_plain=True, failures=failures) as fake:
+        upload = Upload(fake.client.exchange, REPOSITORY, f"/v2/{REPOSITORY}/blobs/uploads/1")
+        with pytest.raises(RegistryUnreachable):
+            upload.send(OpenedBody(opener, len(LAYER)))
+        assert opened == [0]
+        assert fake.client.exchange.origin.scheme == "https"
+
+
+def test_a_host_is_left_unverified_for_the_names_that_say_so_alone(keys: Path):
+    with FakeRegistry(tls=encrypted(keys), names=NAMES) as registry:
+        host = registry.authority
+        rule = Rule(prefix=f"{host}/loose", server=Server(location=f"{host}/loose", verify=False))
+        transport = HttpTransport(HostTrust(), resolve=everywhere)
+        registries = Registries(transport, hosts=Hosts([rule]), waiting=Waiting(patience=Patience(tries=1)))
+        loose = registries.to_push(Reference.parse(f"{host}/loose/app"))[0]
+        strict = registries.to_push(Reference.parse(f"{host}/strict/app"))[0]
+        loose.ping()
+        with pytest.raises(RegistryUnreachable, match="is not trusted"):
+            strict.ping()
+        loose.ping()
+        transport.close()
+
+
 def test_plain_http_is_not_spoken_where_it_may_not_be():
     with faked(patience=Patience(tries=2)) as fake:
         fake.client.exchange.origin = type(fake.client.exchange.origin).of(f"https://{fake.registry.authority}")
@@ -479,3 +552,109 @@ def test_a_proxy_that_cannot_be_spoken_to_is_told_without_its_password(url: str)
 def test_errors_of_the_registry_are_errors_of_orlop():
     with faked(failures=(Failure(500, body=b"\xff\x00oops"),) * 9) as fake, pytest.raises(RegistryError, match="oops"):
         fake.client.ping()
+
+
+# Answers that are made to last, or to be misread.
+
+
+def flood(before: bytes, unit: bytes) -> Callable[[socket.socket], None]:
+    def send(connection: socket.socket) -> None:
+        connection.sendall(before)
+        while True:
+            connection.sendall(unit * 1000)
+
+    return send
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "unit"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"),
+        (b"HTTP/1.1 100 Continue\r\n", b"X: " + b"y" * 60000 + b"\r\n"),
+        (CHUNKED + b"0\r\n", b"X: y\r\n"),
+        (CHUNKED + b"0\r\n", b"X: " + b"y" * 60000 + b"\r\n"),
+    ],
+)
+def test_what_surrounds_a_body_has_an_end(before: bytes, unit: bytes):
+    with served(flood(before, unit)) as url, pytest.raises((RegistryUnreachable, InvalidAnswer)):
+        sent(url)
+
+
+def test_what_surrounds_a_body_is_not_progress():
+    now = [0.0]
+    watch = Watch(Waiting(patience=Patience(window=10, least=100), clock=Clock(monotonic=lambda: now[0])), HOST)
+    watch.begin_body()
+
+    def surround() -> None:
+        for count in range(1, 20):
+            watch.look(count * 1000, is_awaited=True)
+            now[0] += 1
+
+    with pytest.raises(RegistryUnreachable, match="hardly a byte moved"):
+        surround()
+
+
+def test_a_large_body_is_not_limited():
+    content = b"x" * (5 << 20)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content)
+    chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 400_000 + b"0\r\n\r\n"
+    for answer, size in ((head + content, len(content)), (chunks, 400_000)):
+        transport = HttpTransport(HostTrust())
+        with served(answer) as url, transport.send(Request("GET", url)) as found:
+            assert len(found.document(1 << 23, what="it")) == size
+        transport.close()
+
+
+@pytest.mark.parametrize("status", [b"103 Early Hints", b"102 Processing", b"199 X", b"100 Continue"])
+def test_an_interim_answer_is_not_the_answer(status: bytes):
+    interim = b"HTTP/1.1 %s\r\nLink: </x>\r\n\r\n" % status
+    with served(interim * 3 + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody") as url:
+        assert sent(url) == b"body"
+
+
+@pytest.mark.parametrize("size", [b"-1", b"-ffff", b"-0x10"])
+def test_a_chunk_is_not_less_than_nothing(size: bytes):
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    transport = HttpTransport(HostTrust())
+    with (
+        served(head + size + b"\r\n" + b"x" * 5000) as url,
+        transport.send(Request("GET", url)) as answer,
+        pytest.raises(RegistryUnreachable),
+    ):
+        answer.read(10)
+    transport.close()
+
+
+def test_a_secret_that_is_not_valid_is_in_no_trace_and_no_log(caplog: pytest.LogCaptureFixture):
+    headers = (("Authorization", "Bearer s3cret\n"),)
+    with served(b"") as url, pytest.raises(RegistryUnreachable) as raised:
+        HttpTransport(HostTrust()).send(Request("GET", url, headers))
+    assert "s3cret" not in "".join(traceback.format_exception(raised.value))
+    with served(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nbad line\r\nX: y\r\n\r\n") as url:
+        sent(f"{url}?signature=s3cret")
+    assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize("url", ["http://p.test:99999", "http://p.test:x", "http://[::1", "http://p.test:-1"])
+def test_a_proxy_without_a_valid_port_is_told(url: str):
+    transport = HttpTransport(HostTrust(), proxies=Proxies({"http": url}), resolve=everywhere)
+    with pytest.raises(RegistryUnreachable, match="its proxy is not"):
+        transport.send(Request("GET", "http://r.test/v2/"))
+
+
+def test_a_proxy_may_have_any_bytes_for_its_password():
+    transport = HttpTransport(HostTrust(), proxies=Proxies({"http": "http://u:\udcff@p.test:1"}), resolve=everywhere)
+    with pytest.raises(RegistryUnreachable, match="failed"):
+        transport.send(Request("GET", "http://r.test/v2/"))
+
+
+def test_the_answer_of_a_proxy_has_an_end():
+    with served(flood(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n")) as url:
+        proxies = Proxies({"https": url.removesuffix("/v2/")})
+        transport = HttpTransport(HostTrust(), proxies=proxies, resolve=everywhere)
+        with pytest.raises(InvalidAnswer, match="not a part"):
+            transport.send(Request("GET", "https://r.test/v2/"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,17 @@ def test_an_upload_goes_where_the_location_says(case: dict[str, Any]):
         "https://r.test:80:443/",
         "https://r.test:99999/",
         "https://r.test /",
+        "https://2852039166/",
+        "https://127.1/",
+        "https://0x7f000001/",
+        "https://0177.0.0.1/",
+        "https://127.0.0.0x1/",
+        "https://0/",
+        "https://127.1./",
+        "https://r.test.1/",
+        "https://0x/",
+        "https://1.2.3.4.5/",
+        "\x01//e[",
         "https://r.test/a b",
         "https://r.test/\r\nHost: evil.test",
         "https:///v2/",
@@ -108,7 +121,8 @@ def test_a_url_that_programs_read_differently_is_not_read_at_all(url: str):
 @pytest.mark.parametrize(
     "address",
     ["127.0.0.1", "localhost", "a.localhost", "10.0.0.1", "192.168.1.1", "169.254.169.254", "[::1]", "[fe80::1]",
-     "[::ffff:127.0.0.1]", "0.0.0.0", "[fd00:ec2::254]", "100.64.0.1"],
+     "[::ffff:127.0.0.1]", "0.0.0.0", "[fd00:ec2::254]", "100.64.0.1", "[64:ff9b::a9fe:a9fe]",
+     "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[2002:a9fe:a9fe::1]", "[::127.0.0.1]", "[::a9fe:a9fe]"],
 )  # fmt: skip
 def test_a_public_host_does_not_lead_to_a_private_one(address: str):
     for base in ("https://r.test/v2/", "https://8.8.8.8/v2/"):
@@ -248,3 +262,47 @@ def test_scopes_are_merged_and_covered():
     assert are_covered([first], [Scope.parse("repository:a/b:pull,push")])
     assert not are_covered([first, second], [first, other])
     assert Scope.parse("registry:catalog:*").covers(Scope.parse("registry:catalog:*"))
+
+
+def test_a_link_is_read_in_time_that_grows_with_it():
+    hostile = ("<x>;" + '"\\' * 5000, "<" * 16000, "<x>" + '"a' * 7000, "<>" * 8000, "<x>;" + '"\\"' * 5000)
+    for text in hostile:
+        with suppress(InvalidAnswer, UnsafeRedirect):
+            next_page("https://r.test/v2/x", [text])
+
+    def taken(count: int) -> float:
+        times = []
+        for _ in range(3):
+            before = time.process_time()
+            for _ in range(20):
+                next_page("https://r.test/v2/x", ['</y>"' * count])
+            times.append(time.process_time() - before)
+        return min(times)
+
+    assert taken(3000) < 8 * taken(750) + 0.05
+    with pytest.raises(InvalidAnswer, match="longer than"):
+        next_page("https://r.test/v2/x", ['</y>; rel="next"; ' + "x" * 20000])
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "1e400", "NaN", "-Infinity", "true", "-5", '"9"'])
+def test_a_lifetime_is_a_number_of_seconds_that_can_be_waited_for(number: str):
+    found = token_in(answer_of(200, f'{{"token": "x", "expires_in": {number}}}'.encode()))
+    assert 60 <= found.lifetime <= 366 * 24 * 3600
+
+
+def test_a_token_of_too_many_digits_is_not_json():
+    with pytest.raises(InvalidAnswer):
+        token_in(answer_of(200, b'{"token": "x", "expires_in": ' + b"9" * 5000 + b"}"))
+
+
+def test_the_title_of_a_page_is_read_in_time_that_grows_with_it():
+    def taken(count: int) -> float:
+        times = []
+        for _ in range(3):
+            before = time.process_time()
+            for unit in (b"<title", b"<title>", b"<title>x"):
+                said_in(unit * count)
+            times.append(time.process_time() - before)
+        return min(times)
+
+    assert taken(8000) < 10 * taken(2000) + 0.05

@@ -77,7 +77,7 @@ def registries(
     )
     transport = HttpTransport(trust, proxies=Proxies.from_variables(environment))
     try:
-        yield Registries(transport, trust, keychain=found, hosts=hosts(environment))
+        yield Registries(transport, keychain=found, hosts=hosts(environment))
     finally:
         transport.close()
 

@@ -116,6 +116,8 @@ class Access:
         self.registry = registry
         self.note = ""
         """What an error should add: why credentials were not used."""
+        self.has_shown = False
+        """Whether credentials were used."""
         self._send = send
         self._clock = clock
         self._find = find
@@ -152,9 +154,12 @@ class Access:
                 return None
             credentials = self.credentials
             if credentials is not None and credentials.registry_token:
+                self.has_shown = True
                 return f"Bearer {credentials.registry_token}"
             if isinstance(way, str):
-                return None if credentials is None else credentials.basic
+                found = None if credentials is None else credentials.basic
+                self.has_shown = self.has_shown or found is not None
+                return found
             return self._token(way, wants).header
 
     def challenged(self, answer: Answer, wants: Wants, sent: str | None) -> bool:
@@ -238,6 +243,7 @@ class Access:
                 self._known, credentials = (renewed,), renewed
                 answer = self._asked(server, scopes, credentials)
         if answer.status == 200:
+            self.has_shown = self.has_shown or credentials is not None
             return token_in(answer)
         error = refusal(answer, "give a token", now=self._clock.now())
         if answer.status not in _NO_POST | {403}:

@@ -17,7 +17,7 @@ from binascii import Error as NotBase64
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import InvalidSettings
-from orlop.registry.credentials import HUB_KEY, Credentials, helper_name, host_of_key
+from orlop.registry.credentials import HUB_KEY, Credentials, helper_name, host_of_key, is_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -65,8 +65,7 @@ class AuthFile:
         if not isinstance(document, dict):
             raise InvalidSettings(f"{source} is not a file of credentials: it holds no object")
         self._source = source
-        # The oldest form, .dockercfg, holds nothing but the entries.
-        is_old = os.path.basename(source) == ".dockercfg" and "auths" not in document
+        is_old = is_old_form(source, document)
         self._entries = document if is_old else self._object(document, "auths")
         self._helpers = {} if is_old else self._object(document, "credHelpers")
         store = document.get("credsStore", "")
@@ -91,13 +90,7 @@ class AuthFile:
             wanted = "/".join([host, *parts[:count]])
             if wanted in self._entries:
                 yield wanted
-        yield from (key for key in self._entries if self._is_for(key, host))
-
-    @staticmethod
-    def _is_for(key: str, host: str) -> bool:
-        """Return whether a key that is a URL, or another name of Docker Hub, stands for a host."""
-        is_url = "://" in key or key.partition("/")[2].strip("/") in {"v1", "v2"}
-        return host_of_key(key) == host and (is_url or "/" not in key)
+        yield from (key for key in self._entries if is_key_of(key, host))
 
     def _credentials(self, key: str) -> Credentials | None:
         entry = self._entries[key]
@@ -183,6 +176,11 @@ class AuthFiles:
             except OSError as error:
                 raise InvalidSettings(f"cannot read {path}: {error.strerror or error}") from error
             yield AuthFile(content, path)
+
+
+def is_old_form(path: str, document: dict[str, Any]) -> bool:
+    """Return whether a file has the oldest form, that of ``.dockercfg``, which holds nothing but the entries."""
+    return os.path.basename(path) == ".dockercfg" and "auths" not in document
 
 
 def login_key(host: str) -> str:

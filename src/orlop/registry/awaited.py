@@ -20,6 +20,11 @@ _TICK: Final = 1.0
 """Seconds after which the patience is asked again."""
 
 
+_MOST_INTERIM: Final = 32
+_INTERIM: Final = frozenset(range(100, 200)) - {101}
+"""The statuses of such answers; 101 ends HTTP."""
+
+
 class Patience(Protocol):
     """How long a server may take."""
 
@@ -68,7 +73,27 @@ def _connection(
 
 def awaited_response(patience: Patience, sock: socket.socket, *args: Any, **options: Any) -> http.client.HTTPResponse:
     """Return the answer that a connection reads from its socket, awaited with patience."""
-    return http.client.HTTPResponse(_Awaited(sock, patience), *args, **options)  # type: ignore[arg-type]
+    return _Answer(_Awaited(sock, patience), *args, **options)  # type: ignore[arg-type]
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer after those that only announce one (1xx), and whose chunks are as long as they can be."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(_MOST_INTERIM):
+            found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            if found[1] not in _INTERIM:
+                return found
+            http.client.parse_headers(self.fp)
+        self.close()
+        raise http.client.HTTPException("interim answers came without an end")
+
+    def _read_next_chunk_size(self) -> int:
+        found: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if found < 0:
+            self.close()
+            raise http.client.IncompleteRead(b"")
+        return found
 
 
 class _Awaited:

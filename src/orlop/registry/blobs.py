@@ -80,6 +80,8 @@ class BlobReader:
             except RegistryUnreachable as error:
                 self._broken(error)
                 continue
+            if len(data) > self._size - self.position:
+                raise InvalidAnswer(f"{self._what} comes in pieces that are larger than what was asked for")
             if data:
                 self.position += len(data)
                 return data
@@ -178,20 +180,33 @@ class BlobReader:
             return answer
         length = answer.headers.get("Content-Length")
         if length is None:
-            length = str(_counted(answer))
+            length = str(self._counted(answer))
             answer = self._ask(0)
-        return answer if length == str(self._size) else _Inflated(answer)
+        return answer if length == str(self._size) else _Inflated(answer, self._what)
+
+    def _counted(self, answer: Answer) -> int:
+        """Return how many bytes an encoded answer has; encoding makes hardly more of what it cannot make smaller."""
+        most, count = self._size + self._size // 64 + _PROGRESS, 0
+        with answer:
+            while data := answer.read(_PIECE):
+                count += len(data)
+                if count > most:
+                    answer.close(broken=True)
+                    raise SizeMismatch(f"{self._what} comes as more than {most} bytes, and has {self._size}")
+        return count
 
 
 class _Inflated:
     """The body of an answer whose server compressed it."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, what: str) -> None:
         self._answer = answer
+        self._what = what
         self._decoder = zlib.decompressobj(wbits=31)
 
     def read(self, n: int) -> bytes:
-        while True:
+        empty = 0
+        while not self._decoder.eof:
             data = self._decoder.unconsumed_tail or self._answer.read(_PIECE)
             try:
                 found = self._decoder.decompress(data, n)
@@ -199,6 +214,10 @@ class _Inflated:
                 raise InvalidAnswer("an answer is not encoded as it says") from error
             if found or not data:
                 return found
+            empty += len(data)
+            if empty > _PROGRESS:
+                raise InvalidAnswer(f"{self._what} comes in an encoding that holds nothing")
+        return b""
 
     def close(self, *, broken: bool = False) -> None:
         self._answer.close(broken=broken)
@@ -206,11 +225,3 @@ class _Inflated:
 
 def _is_encoded(answer: Answer) -> bool:
     return (answer.headers.get("Content-Encoding") or "").strip().lower() in _ENCODED
-
-
-def _counted(answer: Answer) -> int:
-    with answer:
-        count = 0
-        while data := answer.read(_PIECE):
-            count += len(data)
-    return count

@@ -61,7 +61,7 @@ class ClientCertificates:
 
 
 class HostTrust:
-    """Makes what encrypts connections, once for each host. Threads may share it.
+    """Makes what encrypts connections, once for each host, checked or not. Threads may share it.
 
     Args:
         folders: where the certificates of hosts are kept, see `directories`.
@@ -81,34 +81,28 @@ class HostTrust:
         self._folders = tuple(folders)
         self._added = tuple(added)
         self._given = dict(given or {})
-        self._unverified = set(unverified)
-        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._unverified = frozenset(unverified)
+        self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
         self._turn = threading.Lock()
 
-    def leave_unverified(self, authority: str) -> None:
-        """Do not check the certificate of a host from now on: the user said so."""
-        with self._turn:
-            if authority not in self._unverified:
-                self._unverified.add(authority)
-                self._contexts.pop(authority, None)
-
-    def context(self, origin: Origin) -> ssl.SSLContext:
-        """Return what encrypts connections to an origin.
+    def context(self, origin: Origin, *, verify: bool = True) -> ssl.SSLContext:
+        """Return what encrypts connections to an origin, whose certificate is checked unless the user said otherwise.
 
         Raises:
             InvalidSettings: a file cannot be used.
         """
         authority = origin.authority
+        key = authority, verify and authority not in self._unverified
         with self._turn:
-            if authority not in self._contexts:
-                self._contexts[authority] = self._made(authority)
-            return self._contexts[authority]
+            if key not in self._contexts:
+                self._contexts[key] = self._made(*key)
+            return self._contexts[key]
 
-    def _made(self, authority: str) -> ssl.SSLContext:
+    def _made(self, authority: str, verify: bool) -> ssl.SSLContext:  # noqa: FBT001 - a part of the key
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_default_certs()
-        if authority in self._unverified:
+        if not verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         found = ClientCertificates.beside(self._folders, authority)

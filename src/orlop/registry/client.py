@@ -16,6 +16,7 @@ from orlop.errors import (
     InvalidJSON,
     InvalidReference,
     NotInRegistry,
+    RegistryDenied,
     RegistryError,
     RegistryUnreachable,
     RegistryUnsupported,
@@ -28,12 +29,14 @@ from orlop.registry import referrers, scopes
 from orlop.registry.access import Wants, to_delete, to_pull, to_push
 from orlop.registry.blobs import BlobReader
 from orlop.registry.fetched import ACCEPTED, digest_of, fetched, looked_at
-from orlop.registry.links import next_page
+from orlop.registry.limits import number
+from orlop.registry.links import Turning, next_page
 from orlop.registry.messages import BytesBody
 from orlop.registry.pushing import is_missing
 from orlop.registry.uploads import Upload
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterator
 
     from orlop.model.descriptor import Descriptor
@@ -46,7 +49,6 @@ if TYPE_CHECKING:
 MANIFEST_LIMIT: Final = 4 << 20
 """The most bytes of a manifest, as containerd and podman have it."""
 _LIST_LIMIT: Final = 64 << 20
-_MOST_PAGES: Final = 1_000_000
 _PATH: Final = regex(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
 _TAG: Final = regex(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}")
 _ACCEPT: Final = (("Accept", ", ".join(ACCEPTED)),)
@@ -90,9 +92,17 @@ class RegistryClient:
         self.exchange.ask("GET", "/v2/", Wants(), what="log in", expect={200}).close()
 
     def log_in(self) -> bool:
-        """Check credentials, and return whether the registry asked for any. Raises `RegistryDenied`."""
+        """Check credentials, and return whether the registry asked for any.
+
+        Raises:
+            RegistryDenied: they are refused, or were not sent, since what asks for them is of another site.
+        """
         self.ping()
-        return self.exchange.access.was_asked
+        access = self.exchange.access
+        if access.was_asked and access.credentials is not None and not access.has_shown:
+            why = access.note or "; it lets anybody in, and its credentials were not sent"
+            raise RegistryDenied(f"cannot log in to {self.host}{why}", registry=self.host)
+        return access.was_asked
 
     # Manifests.
 
@@ -193,8 +203,7 @@ class RegistryClient:
     def head_blob(self, repository: str, digest: Digest) -> int | None:
         """Return the size of a blob, or None where the registry does not say it. Raises `NotInRegistry`."""
         with self._look(repository, digest, to_pull(repository)) as answer:
-            text = answer.headers.get("Content-Length") or ""
-            return int(text) if text.isdecimal() else None
+            return number(answer.headers.get("Content-Length") or "")
 
     def has_blob(self, repository: str, digest: Digest) -> bool:
         """Return whether a repository that is pushed to has a blob, as far as the registry says."""
@@ -290,13 +299,18 @@ class RegistryClient:
     # Lists.
 
     def tags(self, repository: str, *, page: int = 1000) -> Iterator[str]:
-        """Yield the tags of a repository as the registry lists them, page by page. Raises `NotInRegistry`."""
+        """Yield the tags of a repository as the registry lists them, page by page; what cannot be a tag is left out.
+
+        Raises:
+            NotInRegistry: there is none. InvalidAnswer: the pages lead in a circle, or have no end.
+        """
         where = f"/v2/{_checked(repository)}/tags/list?n={page}"
-        return self._pages(where, "tags", to_pull(repository), f"list the tags of {repository}")
+        return self._pages(where, "tags", _TAG, to_pull(repository), f"list the tags of {repository}")
 
     def catalog(self, *, page: int = 100) -> Iterator[str]:
         """Yield the repositories of a registry, page by page; many registries show them to nobody."""
-        return self._pages(f"/v2/_catalog?n={page}", "repositories", Wants((scopes.CATALOG,)), "list the repositories")
+        wants = Wants((scopes.CATALOG,))
+        return self._pages(f"/v2/_catalog?n={page}", "repositories", _PATH, wants, "list the repositories")
 
     def referrers(self, repository: str, subject: Digest, artifact_type: str = "") -> tuple[Descriptor, ...]:
         """Return what refers to a manifest, of one type or of any, by the registry's list or by the fallback tag."""
@@ -336,19 +350,19 @@ class RegistryClient:
             body=body,
         )
 
-    def _pages(self, where: str, member: str, wants: Wants, what: str) -> Iterator[str]:
-        seen: set[str] = set()
+    def _pages(self, where: str, member: str, shape: re.Pattern[str], wants: Wants, what: str) -> Iterator[str]:
+        turning = Turning(self.host, what)
         following: str | None = where
-        while following is not None and len(seen) < _MOST_PAGES:
-            seen.add(following)
+        while following is not None:
+            turning.ask(following)
             with self.exchange.ask("GET", following, wants, what=what, expect={200}) as answer:
                 following = next_page(answer.url, answer.headers.all("Link"))
-                found = _member(answer.document(_LIST_LIMIT, what=f"the answer to {what}"), member)
+                raw = answer.document(_LIST_LIMIT, what=f"the answer to {what}")
+            found = _member(raw, member)
             if found is not None and not isinstance(found, list):
                 raise InvalidAnswer(f"{self.host} does not answer with a list when asked to {what}", registry=self.host)
-            yield from (one for one in found or () if isinstance(one, str))
-            if following in seen:
-                raise InvalidAnswer(f"the pages of {self.host} lead in a circle when asked to {what}")
+            turning.came(len(raw), len(found or ()))
+            yield from (one for one in found or () if isinstance(one, str) and shape.fullmatch(one) is not None)
 
     def _ask(self, method: str, where: str, wants: Wants, what: str, expect: set[int] | frozenset[int]) -> Answer:
         headers = _ACCEPT if "/manifests/" in where and method in {"GET", "HEAD"} else ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING, Final, Protocol
 
+from orlop.errors import InvalidSettings
 from orlop.model.values import dataclass, field
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ class Credentials:
     identity_token: str = field(default="", repr=False)
     registry_token: str = field(default="", repr=False)
     source: str = ""
+
+    def __post_init__(self) -> None:
+        texts = (self.user, self.password, self.identity_token, self.registry_token)
+        if any("\ud800" <= one <= "\udfff" for text in texts for one in text):
+            raise InvalidSettings(f"the credentials of {self.source or 'this login'} are not valid UTF-8")
 
     @property
     def basic(self) -> str | None:
@@ -80,6 +86,16 @@ def host_of_key(key: str) -> str:
     bare = key.partition("://")[2] or key
     host = bare.partition("/")[0].lower()
     return DOCKER_HUB if host in _HUB_HOSTS else host
+
+
+def is_key_of(key: str, host: str) -> bool:
+    """Return whether a key of a file of credentials stands for the whole of a host, which `host_of_key` returned.
+
+    It does as a host, as a URL, and as a host with the version of the API that old files have behind it.
+    """
+    bare = key.partition("://")[2] or key
+    path = bare.partition("/")[2].strip("/")
+    return host_of_key(key) == host and ("://" in key or path in {"", "v1", "v2"})
 
 
 def helper_name(host: str) -> str:

@@ -22,9 +22,10 @@ from orlop.errors import InvalidAnswer, RegistryUnreachable
 from orlop.model.logger import Logger
 from orlop.model.regex import regex
 from orlop.model.urls import scrubbed
+from orlop.model.values import replace
 from orlop.registry.access import Access, Wants
 from orlop.registry.limits import RateLimit, retry_after
-from orlop.registry.messages import Request
+from orlop.registry.messages import NotedBody, Request
 from orlop.registry.origin import Origin, resolved
 from orlop.registry.refusal import refusal
 
@@ -42,7 +43,10 @@ _HOPS: Final = 10
 _CHALLENGES: Final = 3
 _QUOTA: Final = 600
 """A limit over so many seconds or more is a quota: asking again costs, and does not help."""
+_NO_TLS: Final = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"})
+"""What OpenSSL says of an answer that is not TLS."""
 _WARNING: Final = regex(r'299\s+\S+\s+"((?:[^"\\]|\\.)*)"')
+_SHOWN: Final = 500
 _log: Final = Logger("orlop.registry")
 
 
@@ -72,6 +76,7 @@ class Exchange:
         self._warn = warn or (lambda text: _log.warning("%s", text))
         self._warned: set[str] = set()
         self._may_be_plain = endpoint.may_be_plain
+        self._verify = endpoint.verify
         self.origin = endpoint.origin
         self.access = access(endpoint.origin, self.steady)
 
@@ -102,7 +107,8 @@ class Exchange:
         Raises:
             RegistryError, NotInRegistry: the registry refuses, or fails. UnsafeRedirect: it leads astray.
         """
-        request = Request(method, self._url(where), headers, body)
+        noted = None if body is None else NotedBody(body)
+        request = Request(method, self._url(where), headers, noted)
         once = once or not request.can_repeat
         may_return = True
         while True:
@@ -111,9 +117,10 @@ class Exchange:
             except RegistryUnreachable as error:
                 # Another thread may have fallen back meanwhile.
                 is_old = request.url == f"https://{self.origin.authority}{where}" and self.origin.scheme == "http"
-                if not is_old and not self._falls_back(error):
+                was_begun = once and noted is not None and noted.was_opened
+                if was_begun or (not is_old and not self._falls_back(error)):
                     raise
-                request = Request(method, self._url(where), headers, body)
+                request = Request(method, self._url(where), headers, noted)
                 continue
             if answer.status in _REDIRECTS and answer.status not in expect:
                 answer = self._followed(request, answer, wants, once=once)
@@ -149,6 +156,9 @@ class Exchange:
 
     def steady(self, request: Request, *, once: bool = False) -> Answer:
         """Send a request, again where its server fails or asks to wait a little, and return any other answer."""
+        there = Origin.of(request.url)
+        if not self._verify and there.authority == self.origin.authority:
+            request = replace(request, verify=False)
         patience, tried = self.waiting.patience, 0
         while True:
             tried += 1
@@ -160,6 +170,9 @@ class Exchange:
                     raise
                 self.waiting.pause(patience.before(tried, self.waiting.clock))
                 continue
+            if there == self.origin and there.scheme == "https":
+                # It speaks TLS, and whatever fails from now on is another failure.
+                self._may_be_plain = False
             if answer.status not in _FAILURES or is_last:
                 return answer
             wait = self._wait(answer, tried)
@@ -236,10 +249,13 @@ class Exchange:
         return f"{self.origin}{where}" if where.startswith("/") else where
 
     def _would_fall_back(self, error: RegistryUnreachable) -> bool:
+        """Return whether the registry itself does not speak TLS, as far as an error tells, and need not."""
         cause = error.__cause__
-        is_other = isinstance(cause, ssl.SSLError | ConnectionResetError | RemoteDisconnected)
-        is_trusted = not isinstance(cause, ssl.SSLCertVerificationError)
-        return self._may_be_plain and self.origin.scheme == "https" and is_other and is_trusted
+        speaks_other = isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None) in _NO_TLS
+        # A server that hangs up on what it does not understand may lose its own answer.
+        hangs_up = isinstance(cause, ConnectionResetError | RemoteDisconnected)
+        is_own = error.registry == self.origin.authority
+        return self._may_be_plain and self.origin.scheme == "https" and is_own and (speaks_other or hangs_up)
 
     def _falls_back(self, error: RegistryUnreachable) -> bool:
         """Speak plain HTTP from now on where that is allowed, and what answered does not speak TLS."""
@@ -259,7 +275,7 @@ class Exchange:
     def _look_for_warnings(self, answer: Answer) -> None:
         for header in answer.headers.all("Warning"):
             found = _WARNING.match(header)
-            text = f"{self.origin.authority} warns: {scrubbed(found[1])}" if found else ""
+            text = f"{self.origin.authority} warns: {_printable(scrubbed(found[1]))}" if found else ""
             if text and text not in self._warned and len(self._warned) < 100:
                 self._warned.add(text)
                 self._warn(text)
@@ -269,6 +285,11 @@ def _with(request: Request, authorization: str | None) -> Request:
     if authorization is None:
         return request
     return Request(request.method, request.url, (*request.headers, ("Authorization", authorization)), request.body)
+
+
+def _printable(text: str) -> str:
+    """Return a text of a registry as a terminal may have it."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text[:_SHOWN])
 
 
 def _is_passing(error: RegistryUnreachable) -> bool:

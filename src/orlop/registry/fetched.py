@@ -20,6 +20,7 @@ from orlop.model.manifest import (
     parse_manifest,
 )
 from orlop.model.values import dataclass, field
+from orlop.registry.limits import number
 
 if TYPE_CHECKING:
     from orlop.model.manifest import Manifest
@@ -90,14 +91,14 @@ def fetched(answer: Answer, wanted: Digest | None, *, limit: int, what: str) -> 
 
 def looked_at(answer: Answer, wanted: Digest | None) -> Descriptor | None:
     """Return what an answer to HEAD says of a manifest, or None where it does not say enough."""
-    length, said = answer.headers.get("Content-Length"), answer.headers.get("Docker-Content-Digest")
+    length, said = number(answer.headers.get("Content-Length") or ""), answer.headers.get("Docker-Content-Digest")
     kind = type_of(answer)
     digest = Digest.unchecked(said or "")
-    if length is None or not length.isdecimal() or kind not in KNOWN:
+    if length is None or kind not in KNOWN:
         return None
     if wanted is not None:
-        return Descriptor(kind, Digest.wrap(wanted), int(length))
-    return Descriptor(kind, digest, int(length)) if digest.is_valid else None
+        return Descriptor(kind, Digest.wrap(wanted), length)
+    return Descriptor(kind, digest, length) if digest.is_valid else None
 
 
 def type_of(answer: Answer) -> str:

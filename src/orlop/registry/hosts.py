@@ -93,12 +93,13 @@ class Rule:
             raise InvalidSettings(f"{self.prefix!r} is not a prefix of names: expected HOST[:PORT][/PATH] or *.DOMAIN")
 
     def rest_of(self, name: str) -> str | None:
-        """Return what follows the prefix in a name, or None where the rule is not for it."""
-        if self.prefix.startswith("*."):
+        """Return what follows the prefix in a name, or None where the rule is not for it. Hosts match in any case."""
+        name, prefix = _with_lower_host(name), _with_lower_host(self.prefix)
+        if prefix.startswith("*."):
             host, slash, path = name.partition("/")
-            return f"{slash}{path}" if host.partition(":")[0].endswith(self.prefix[1:]) else None
-        rest = name[len(self.prefix) :]
-        return rest if name.startswith(self.prefix) and (not rest or rest[0] in "/:@") else None
+            return f"{slash}{path}" if host.partition(":")[0].endswith(prefix[1:]) else None
+        rest = name[len(prefix) :]
+        return rest if name.startswith(prefix) and (not rest or rest[0] in "/:@") else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +142,7 @@ class Hosts:
 
     def to_pull(self, name: Reference) -> tuple[Place, ...]:
         """Return the places to ask for a name, in order. Raises `RegistryDenied` where that is blocked."""
+        name = _lowered(name)
         rule, rest = self._rule(name)
         mirrors = () if rule is None else rule.mirrors
         wanted = {Pulls.ALL, Pulls.TAG if name.digest is None else Pulls.DIGEST}
@@ -150,6 +152,7 @@ class Hosts:
 
     def to_push(self, name: Reference) -> Place:
         """Return the place of a name itself. Raises `RegistryDenied` where that is blocked."""
+        name = _lowered(name)
         rule, rest = self._rule(name)
         if rule is None:
             return _place(Server(location=name.domain), name, f"/{name.path}", ())
@@ -167,8 +170,21 @@ class Hosts:
         return None, ""
 
 
+def _with_lower_host(name: str) -> str:
+    host, slash, path = name.partition("/")
+    return f"{host.lower()}{slash}{path}"
+
+
+def _lowered(name: Reference) -> Reference:
+    """Return a name whose host is in lower case, as it is looked for in rules and files of credentials."""
+    if name.domain == name.domain.lower():
+        return name
+    there = Reference.parse(_with_lower_host(f"{name.domain}/{name.path}"), dialect=Dialect.ENGINE_29)
+    return Reference(there.domain, there.path, name.tag, name.digest)
+
+
 def _place(server: Server, name: Reference, rest: str, realms: tuple[str, ...]) -> Place:
-    there = Reference.parse(f"{server.location}{rest}", dialect=Dialect.ENGINE_29)
+    there = Reference.parse(_with_lower_host(f"{server.location}{rest}"), dialect=Dialect.ENGINE_29)
     host = _HUB_HOST if there.domain == DOCKER_HUB else there.domain
     origin = Origin.of(f"{'http' if server.plain_http else 'https'}://{host}/")
     endpoint = Endpoint(

@@ -56,9 +56,10 @@ class RateLimit:
 def _quota(text: str | None) -> tuple[int | None, int | None]:
     count, _, rest = (text or "").partition(";")
     name, _, window = rest.strip().partition("=")
-    return _number(count), _number(window) if name == "w" else None
+    return number(count), number(window) if name == "w" else None
 
 
-def _number(text: str) -> int | None:
+def number(text: str) -> int | None:
+    """Return the number that a header holds, or None where it holds none, or one that nothing can have."""
     text = text.strip()
     return int(text) if text.isdecimal() and text.isascii() and len(text) < _LONGEST else None

@@ -12,8 +12,47 @@ from orlop.registry.origin import Origin, resolved, target_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_LINK: Final = regex(r"<([^<>]*)>((?:[^,\"<]|\"(?:[^\"\\]|\\.)*\")*)")
+_LINK: Final = regex(r'<([^<>]*+)>((?:[^,"<]|"(?:[^"\\]|\\.|\\\Z)*+(?:"|\Z))*+)')
 _REL: Final = regex(r";\s*[Rr][Ee][Ll]\s*=\s*(?:\"([^\"]*)\"|([^\s;,]+))")
+_LONGEST: Final = 1 << 14
+_MOST_PAGES: Final = 10_000
+_MOST_EMPTY: Final = 16
+_MOST_BYTES: Final = 64 << 20
+
+
+class Turning:
+    """Notes the pages of one list, and ends one that has no end. Not for several threads.
+
+    Args:
+        host: of the registry.
+        what: what is asked for, for errors.
+    """
+
+    def __init__(self, host: str, what: str) -> None:
+        self._host = host
+        self._what = what
+        self._seen: set[str] = set()
+        self._bytes = self._empty = 0
+
+    def ask(self, url: str) -> None:
+        """Note a page that is asked for. Raises `InvalidAnswer` where it was asked for before, or is one too many."""
+        if url in self._seen:
+            raise InvalidAnswer(f"the pages of {self._host} lead in a circle when asked to {self._what}")
+        self._seen.add(url)
+        if len(self._seen) > _MOST_PAGES:
+            self._refuse(f"more than {_MOST_PAGES} pages")
+
+    def came(self, size: int, count: int) -> None:
+        """Note that a page came, its bytes and its entries. Raises `InvalidAnswer` where these pages have no end."""
+        self._bytes += size
+        self._empty = 0 if count else self._empty + 1
+        if self._bytes > _MOST_BYTES:
+            self._refuse(f"more than {_MOST_BYTES >> 20} MiB")
+        if self._empty > _MOST_EMPTY:
+            self._refuse(f"more than {_MOST_EMPTY} empty pages in a row")
+
+    def _refuse(self, why: str) -> None:
+        raise InvalidAnswer(f"{self._host} sends {why} when asked to {self._what}", registry=self._host)
 
 
 def next_page(base: str, headers: Iterable[str]) -> str | None:
@@ -43,6 +82,8 @@ def next_page(base: str, headers: Iterable[str]) -> str | None:
 def _target(headers: Iterable[str]) -> str | None:
     unnamed = None
     for header in headers:
+        if len(header) > _LONGEST:
+            raise InvalidAnswer(f"a header with the link to the next page is longer than {_LONGEST} bytes")
         for link in _LINK.finditer(header):
             rel = _REL.search(link[2])
             if rel is None:

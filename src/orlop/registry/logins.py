@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import InvalidSettings
-from orlop.registry.authfiles import login_key
-from orlop.registry.credentials import helper_name, host_of_key
+from orlop.model.regex import regex
+from orlop.registry.authfiles import is_old_form, login_key
+from orlop.registry.credentials import helper_name, host_of_key, is_key_of
 from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from orlop.registry.helpers import Helpers
 
 _PRIVATE: Final = 0o600
+
+
+_MARK: Final = f"number {os.urandom(8).hex()} "
+_NUMBERS: Final[dict[str, Any]] = dict.fromkeys(
+    ("parse_int", "parse_float", "parse_constant"), lambda text: f"{_MARK}{text}"
+)
+"""Numbers are kept as they are written; Python would round them, and write ``1e999`` as no JSON has it."""
+_NUMBER: Final = regex(rf'"{_MARK}([^"]*)"')
 
 
 class LoginFile:
@@ -48,7 +57,7 @@ class LoginFile:
         """
         document = self._read()
         key, helper = login_key(host), self._helper(document, host)
-        entries = document.setdefault("auths", {})
+        entries = self._entries(document)
         for old in self._keys(document, host):
             del entries[old]
         if helper:
@@ -67,19 +76,26 @@ class LoginFile:
         if helper:
             self._helpers.erase(helper, helper_name(host_of_key(host)))
         for key in keys:
-            del document["auths"][key]
+            del self._entries(document)[key]
         if keys:
             self._write(document)
         return bool(keys) or bool(helper)
 
-    @staticmethod
-    def _keys(document: dict[str, Any], host: str) -> list[str]:
-        wanted = host_of_key(host)
-        is_whole = [key for key in document.get("auths", {}) if "/" not in key or "://" in key]
-        return [key for key in is_whole if host_of_key(key) == wanted]
+    def _entries(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Return the entries of a document, which has room for some then."""
+        if is_old_form(self._shown, document):
+            return document
+        document["auths"] = document.get("auths") or {}
+        found: dict[str, Any] = document["auths"]
+        return found
 
-    @staticmethod
-    def _helper(document: dict[str, Any], host: str) -> str:
+    def _keys(self, document: dict[str, Any], host: str) -> list[str]:
+        entries = document if is_old_form(self._shown, document) else document.get("auths") or {}
+        return [key for key in entries if is_key_of(key, host_of_key(host))]
+
+    def _helper(self, document: dict[str, Any], host: str) -> str:
+        if is_old_form(self._shown, document):
+            return ""
         helpers = document.get("credHelpers") or {}
         own = next((name for key, name in helpers.items() if host_of_key(key) == host_of_key(host)), "")
         return str(own or document.get("credsStore") or "")
@@ -93,7 +109,7 @@ class LoginFile:
         except OSError as error:
             raise InvalidSettings(f"cannot read {self._shown}: {error.strerror or error}") from error
         try:
-            document = json.loads(content or b"{}")
+            document = json.loads(content or b"{}", **_NUMBERS)
             parts = [document.get(name) or {} for name in ("auths", "credHelpers")]
         except (ValueError, AttributeError, RecursionError) as error:
             raise InvalidSettings(f"{self._shown} is not a file of credentials: it is not a JSON object") from error
@@ -108,9 +124,8 @@ class LoginFile:
             os.makedirs(os.path.dirname(self._path), mode=0o700, exist_ok=True)
             try:
                 descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
-                with open(descriptor, "w", encoding="utf-8") as file:
-                    json.dump(document, file, indent="\t", ensure_ascii=False)
-                    file.write("\n")
+                with open(descriptor, "wb") as file:
+                    file.write(_written(document))
                     file.flush()
                     os.fsync(file.fileno())
                 os.rename(beside, self._path)
@@ -118,3 +133,10 @@ class LoginFile:
                 with suppress(FileNotFoundError):
                     os.unlink(beside)
                 raise
+
+
+def _written(document: dict[str, Any]) -> bytes:
+    """Return a document as JSON. Halves of surrogate pairs, which UTF-8 has none of, stay escaped."""
+    text = json.dumps(document, indent="\t", ensure_ascii=False)
+    bare = _NUMBER.sub(r"\1", text)
+    return f"{bare}\n".encode(errors="backslashreplace")

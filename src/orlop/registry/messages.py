@@ -55,12 +55,16 @@ class Headers:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request: what is asked of which URL. Headers may hold secrets, so they are not part of the ``repr``."""
+    """A request: what is asked of which URL. Headers may hold secrets, so they are not part of the ``repr``.
+
+    ``verify`` says whether the certificate of the server is checked.
+    """
 
     method: str
     url: str
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: Body | None = field(default=None, repr=False)
+    verify: bool = True
 
     @property
     def can_repeat(self) -> bool:
@@ -194,6 +198,29 @@ class StreamBody:
     def open(self) -> BinaryIO:
         """Open it where it stands."""
         return self._stream
+
+
+class NotedBody:
+    """Another body, and whether it was opened: some of it may have been sent then."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self.was_opened = False
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes it has."""
+        return self._body.size
+
+    @property
+    def can_repeat(self) -> bool:
+        """Whether it can be opened more than once."""
+        return self._body.can_repeat
+
+    def open(self) -> BinaryIO:
+        """Open it at its beginning."""
+        self.was_opened = True
+        return self._body.open()
 
 
 class Transport(Protocol):

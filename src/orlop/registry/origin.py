@@ -15,7 +15,7 @@ Two questions are asked about what was read, and they are not the same:
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urljoin
 
@@ -25,7 +25,7 @@ from orlop.model.urls import shown
 from orlop.model.values import dataclass
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Address, IPv6Address
+    from collections.abc import Iterator
 
 PORTS: Final = {"http": 80, "https": 443}
 _URL: Final = regex(
@@ -34,6 +34,9 @@ _URL: Final = regex(
 )
 _SCHEME: Final = regex(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _MOST: Final = 65535
+_NUMBER: Final = regex(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+_COMPATIBLE: Final = IPv6Network("::/96")
 _SHARED: Final = frozenset(
     {
         *("amazonaws.com", "aliyuncs.com", "appspot.com", "azurecr.io", "azurewebsites.net", "cloudapp.net"),
@@ -67,7 +70,7 @@ class Origin:
             raise UnsafeRedirect(f"{shown(url)!r} is not a URL of http or https that is safe to follow")
         scheme, host = found["scheme"].lower(), found["host"].lower().strip("[]").rstrip(".")
         port = int(found["port"] or PORTS[scheme])
-        if not host or not 0 < port <= _MOST:
+        if not host or not 0 < port <= _MOST or _is_odd_number(host):
             raise UnsafeRedirect(f"{shown(url)!r} has no valid host and port")
         target = found["target"] or "/"
         return cls(scheme, host, port), target if target[0] == "/" else f"/{target}"
@@ -98,7 +101,8 @@ class Origin:
     @property
     def is_private(self) -> bool:
         """Whether the host is this machine or an address that is not of the internet."""
-        return self.is_loopback or ((address := self.address) is not None and not address.is_global)
+        address = self.address
+        return self.is_loopback or (address is not None and not all(one.is_global for one in _reached(address)))
 
     @property
     def plain(self) -> Origin:
@@ -108,6 +112,31 @@ class Origin:
     def __str__(self) -> str:
         """Return the beginning of its URLs, without a slash at the end."""
         return f"{self.scheme}://{self.authority}"
+
+
+def _is_odd_number(host: str) -> bool:
+    """Return whether a host is a number that resolvers take for an address, as ``127.1`` and ``0x7f000001``."""
+    if _NUMBER.fullmatch(host.rpartition(".")[2]) is None:
+        return False
+    try:
+        ip_address(host)
+    except ValueError:
+        return True
+    return False
+
+
+def _reached(address: IPv4Address | IPv6Address) -> Iterator[IPv4Address | IPv6Address]:
+    """Yield an address, and the one of IPv4 to which a gateway passes on what is sent there."""
+    yield address
+    if isinstance(address, IPv6Address):
+        if address in _NAT64:
+            yield IPv4Address(int(address) & 0xFFFFFFFF)
+        elif address.sixtofour is not None:
+            yield address.sixtofour
+        elif address.teredo is not None:
+            yield from address.teredo
+        elif address in _COMPATIBLE:
+            yield IPv4Address(int(address))
 
 
 def target_of(url: str) -> str:
@@ -131,7 +160,10 @@ def resolved(base: str, location: str) -> str:
     elif location.startswith("?"):
         url = base.partition("?")[0] + location
     else:
-        url = urljoin(base, location)
+        try:
+            url = urljoin(base, location)
+        except ValueError as error:
+            raise UnsafeRedirect(f"{shown(location)!r} is not a URL that is safe to follow") from error
     url = url.partition("#")[0]
     check_way(here, Origin.of(url), url)
     return url

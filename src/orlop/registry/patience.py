@@ -7,12 +7,14 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import RegistryUnreachable
+from orlop.errors import InvalidAnswer, RegistryUnreachable
 from orlop.model.values import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+MOST_BESIDE: Final = 1 << 20
+"""Bytes that may come before the head of an answer is whole, and between bytes of its body."""
 _TICK: Final = 0.5
 """Seconds after which a pause asks whether it is to go on."""
 
@@ -92,6 +94,7 @@ class Watch:
         self._waited = 0.0
         self._since: float | None = None
         self._limit = self._least = math.inf
+        self._most, self._is_body = MOST_BESIDE, False
         self._what = ""
         self._restart(waiting.patience.connect, math.inf, "no connection was made")
 
@@ -103,11 +106,18 @@ class Watch:
     def begin_head(self) -> None:
         """Wait for the head of an answer from now on."""
         self._restart(self._waiting.patience.head, math.inf, "no answer came")
+        self._most, self._is_body = self._seen + MOST_BESIDE, False
 
     def begin_body(self) -> None:
         """Wait for a body to move from now on."""
         patience = self._waiting.patience
         self._restart(patience.window, patience.least, "hardly a byte moved")
+        self._most, self._is_body = self._seen + MOST_BESIDE, True
+
+    def came(self, count: int) -> None:
+        """Note bytes of a body that came. Others may follow before the next of them, but not without an end."""
+        self._moved += count
+        self._most = self._seen + MOST_BESIDE
 
     def sent(self, count: int) -> None:
         """Note bytes that were sent."""
@@ -117,8 +127,14 @@ class Watch:
         """Check whether to go on; see `orlop.registry.awaited.Patience`. ``moved`` counts what came alone."""
         self._waiting.check()
         if moved is not None:
-            self._moved += moved - self._seen
+            # What surrounds the bytes of a body does not count as progress.
+            self._moved += 0 if self._is_body else moved - self._seen
             self._seen = moved
+            if is_awaited and moved > self._most:
+                raise InvalidAnswer(
+                    f"{self._host} sends more than {MOST_BESIDE} bytes that are not a part of what was asked for",
+                    registry=self._host,
+                )
         now = self._waiting.clock.monotonic()
         if self._since is not None:
             self._waited += now - self._since

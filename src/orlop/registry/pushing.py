@@ -31,6 +31,8 @@ CHUNK: Final = 32 * _MIB
 _FALLBACKS: Final = (95_000_000, 4 * _MIB)
 """What proxies let through that refuse a whole blob: below Cloudflare's 100 MB, and what all let through."""
 _TOO_LARGE: Final = 413
+_MOST_FALLS: Final = 3
+"""So many times a registry may lose what it acknowledged before its session is given up."""
 _NOT_SO: Final = frozenset({400, 404, 405, 411, 415, 416, 500, 501})
 
 
@@ -94,6 +96,8 @@ class BlobPush:
             RegistryError: the registry refuses it, or fails too often.
         """
         waiting, tried = self._client.waiting, 0
+        # Only what no session reached before is progress.
+        best = 0 if upload is None else upload.offset
         while True:
             try:
                 if upload is None:
@@ -101,6 +105,7 @@ class BlobPush:
                 self._send(upload)
             except RegistryError as error:
                 reached = 0 if upload is None else upload.offset
+                best = max(best, reached)
                 if self._falls_back(error, reached):
                     upload = None
                     continue
@@ -112,10 +117,9 @@ class BlobPush:
                 waiting.pause(waiting.patience.before(tried, waiting.clock))
                 if self._is_there():
                     break
-                before = reached
                 upload = self._resumed(upload, error)
-                if upload is not None and upload.offset > before:
-                    tried = 0
+                if upload is not None and upload.offset > best:
+                    tried, best = 0, upload.offset
             else:
                 break
         self._save(None)
@@ -133,14 +137,16 @@ class BlobPush:
             upload.commit(self._digest, rest)
 
     def _send_chunks(self, upload: Upload) -> None:
-        stuck = -1
+        stuck, mark, falls = -1, upload.offset, 0
         while upload.offset < self._body.size:
             self._save(upload.state)
             size = max(self._chunk, upload.least or 0)
             size = min(size, upload.most or size, self._body.size - upload.offset)
             before = upload.offset
             upload.send(self._body.part(before, size), in_chunks=True)
-            if upload.offset <= stuck:
+            falls += upload.offset < mark
+            mark = max(mark, upload.offset)
+            if upload.offset <= stuck or falls > _MOST_FALLS:
                 raise UploadLost("the registry takes less than is sent, again and again")
             if upload.offset < before + size:
                 stuck = upload.offset

@@ -25,14 +25,13 @@ from orlop.model.descriptor import Descriptor
 from orlop.model.manifest import OCI_INDEX, Index, Manifest, parse_manifest
 from orlop.registry.access import to_pull
 from orlop.registry.fetched import digest_of, type_of
-from orlop.registry.links import next_page
+from orlop.registry.links import Turning, next_page
 
 if TYPE_CHECKING:
     from orlop.model.digest import Digest
     from orlop.registry.client import RegistryClient
 
 _LIMIT: Final = 16 << 20
-_MOST_PAGES: Final = 1000
 _TRIES: Final = 5
 _PRECONDITION: Final = 412
 _ALGORITHM, _HEX = 32, 64
@@ -51,9 +50,9 @@ def listed(
     query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type else ""
     where: str | None = f"/v2/{repository}/referrers/{subject}{query}"
     found: list[Descriptor] = []
-    for _ in range(_MOST_PAGES):
-        if where is None:
-            break
+    turning = Turning(client.host, f"list what refers to {subject}")
+    while where is not None:
+        turning.ask(where)
         try:
             answer = client.exchange.ask(
                 "GET",
@@ -72,9 +71,11 @@ def listed(
                 return None
             where = next_page(answer.url, answer.headers.all("Link"))
             try:
-                index = Index.from_json(answer.document(_LIMIT, what="the referrers"))
+                raw = answer.document(_LIMIT, what="the referrers")
+                index = Index.from_json(raw)
             except InvalidManifest:
                 return None
+        turning.came(len(raw), len(index.manifests))
         found += index.manifests
     return _of_type(found, artifact_type)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _LIMIT: Final = 1 << 16
 _SHOWN: Final = 300
-_TITLE: Final = regex(r"(?is)<title[^>]*>([^<]*)</title>")
+_TITLE: Final = regex(r"(?is)<title[^<>]*+>([^<]*+)</title>")
 _Kind: TypeAlias = type[RegistryError] | type[NotInRegistry]
 _KINDS: Final[dict[int, _Kind]] = {
     401: RegistryDenied,

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orlop.model.reference import Reference
-    from orlop.registry.certificates import HostTrust
     from orlop.registry.credentials import Credentials, Keychain
     from orlop.registry.hosts import Place
     from orlop.registry.messages import Answer, Request, Transport
@@ -29,7 +28,6 @@ class Registries:
 
     Args:
         transport: carries requests; its owner closes it.
-        trust: what the transport's encrypted connections trust; told of hosts that are not to be verified.
         keychain: where credentials are kept.
         hosts: mirrors, rewrites and blocks.
         waiting: how long, and how often, registries are asked.
@@ -39,7 +37,6 @@ class Registries:
     def __init__(
         self,
         transport: Transport,
-        trust: HostTrust,
         *,
         keychain: Keychain | None = None,
         hosts: Hosts | None = None,
@@ -47,7 +44,6 @@ class Registries:
         warn: Callable[[str], None] | None = None,
     ) -> None:
         self._transport = transport
-        self._trust = trust
         self._keychain = keychain or NoKeys()
         self._hosts = hosts or Hosts()
         self._waiting = waiting or Waiting()
@@ -79,8 +75,6 @@ class Registries:
 
     def _made(self, place: Place) -> RegistryClient:
         endpoint = place.endpoint
-        if not endpoint.verify:
-            self._trust.leave_unverified(endpoint.origin.authority)
 
         def access(origin: Origin, send: Callable[[Request], Answer]) -> Access:
             return Access(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SHORTEST: Final = 60
 """Seconds that a token lives where its server says nothing, or less."""
+_LONGEST: Final = 366 * 24 * 3600
 CLIENT_ID: Final = "orlop"
 _LIMIT: Final = 1 << 18
 _TOKEN: Final = regex(r"[!-~]+")
@@ -86,6 +87,7 @@ def token_in(answer: Answer) -> Token:
     if not isinstance(text, str) or _TOKEN.fullmatch(text) is None:
         raise InvalidAnswer(f"the token server {where} answers without a token")
     lifetime, refresh = found.get("expires_in"), found.get("refresh_token")
-    if not isinstance(lifetime, int | float) or isinstance(lifetime, bool):
+    # It may be an integer that is larger than any float, and it may not be a number.
+    if not isinstance(lifetime, int | float) or isinstance(lifetime, bool) or not lifetime >= SHORTEST:
         lifetime = SHORTEST
-    return Token(text, max(float(lifetime), SHORTEST), refresh if isinstance(refresh, str) else "")
+    return Token(text, float(min(lifetime, _LONGEST)), refresh if isinstance(refresh, str) else "")

@@ -10,12 +10,14 @@ One request goes out, and one answer comes back as it is: redirections, repetiti
 - **Answers may come early.** A registry that refuses a body says so before it is all sent. It is looked for before each
   piece where the connection is plain; where it is encrypted, a broken pipe is the sign. The connection is not
   used again.
-- **Heads are bounded** by `http.client`: 100 headers of 64 KiB each.
+- **Heads are bounded** by `http.client`: 100 headers of 64 KiB each; with all interim answers (1xx) before it, and for
+  whatever is not part of a body (the sizes of chunks, what follows them), by `Watch`.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 import ssl
@@ -31,7 +33,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util.wait import wait_for_read, wait_for_write
 
 from orlop._version import __version__
-from orlop.errors import OrlopError, ReadFailed, RegistryUnreachable, SizeMismatch
+from orlop.errors import InvalidAnswer, OrlopError, ReadFailed, RegistryUnreachable, SizeMismatch
 from orlop.model.proxies import NO_PROXIES
 from orlop.model.urls import credentials, is_torn, scrubbed, without_credentials
 from orlop.registry.awaited import awaited_response
@@ -61,11 +63,22 @@ _TORN: Final = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZ
 _FAILURES: Final = (OSError, HTTPException, HTTPError, ValueError)
 
 
+class _Quiet(logging.Filter):
+    """Keeps what urllib3 says of headers that it cannot read out of the log: it shows whole URLs, signed ones, too."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is logged."""
+        return not str(record.msg).startswith("Failed to parse headers")
+
+
+logging.getLogger("urllib3.connection").addFilter(_Quiet())
+
+
 class Trust(Protocol):
     """Whom encrypted connections trust."""
 
-    def context(self, origin: Origin) -> ssl.SSLContext:
-        """Return what encrypts connections to an origin."""
+    def context(self, origin: Origin, *, verify: bool = True) -> ssl.SSLContext:
+        """Return what encrypts connections to an origin, whose certificate is checked or not."""
 
 
 class HttpTransport:
@@ -90,7 +103,7 @@ class HttpTransport:
         self._proxies = proxies
         self._waiting = waiting or Waiting()
         self._resolve = resolve or partial(socket.getaddrinfo, type=socket.SOCK_STREAM)
-        self._idle: dict[Origin, list[_Plain | _Encrypted]] = {}
+        self._idle: dict[tuple[Origin, bool], list[_Plain | _Encrypted]] = {}
         self._turn = threading.Lock()
 
     def send(self, request: Request) -> Answer:
@@ -100,7 +113,7 @@ class HttpTransport:
             RegistryUnreachable: there is no answer. UnsafeRedirect: its URL is not one. What ends the wait.
         """
         origin = Origin.of(request.url)
-        connection = self._idle_one(origin)
+        connection = self._idle_one(origin, verify=request.verify)
         if connection is not None:
             may_repeat = request.can_repeat and request.method not in _IN_SEQUENCE
             try:
@@ -108,7 +121,7 @@ class HttpTransport:
             except RegistryUnreachable as error:
                 if not may_repeat or not isinstance(error.__cause__, (*_TORN, HTTPException)):
                     raise
-        return self._exchange(self._new_one(origin), origin, request)
+        return self._exchange(self._new_one(origin, verify=request.verify), origin, request)
 
     def close(self) -> None:
         """Close all connections that nobody uses."""
@@ -120,7 +133,7 @@ class HttpTransport:
 
     def _exchange(self, connection: _Plain | _Encrypted, origin: Origin, request: Request) -> Answer:
         watch = Watch(self._waiting, origin.authority)
-        connection.watch = watch
+        connection.watch, connection.verify = watch, request.verify
         connection.response_class = partial(awaited_response, watch)
         try:
             with _explaining(origin):
@@ -131,14 +144,14 @@ class HttpTransport:
             connection.close()
             raise
         watch.begin_body()
-        reading = _Reading(self, connection, origin, response, can_keep=is_whole)
+        reading = _Reading(self, connection, origin, response, watch, can_keep=is_whole)
         headers = Headers(response.headers.iteritems())
         return Answer(response.status, headers, request.url, read=reading.read, close=reading.close)
 
-    def _idle_one(self, origin: Origin) -> _Plain | _Encrypted | None:
+    def _idle_one(self, origin: Origin, *, verify: bool) -> _Plain | _Encrypted | None:
         while True:
             with self._turn:
-                kept = self._idle.get(origin)
+                kept = self._idle.get((origin, verify))
                 connection = kept.pop() if kept else None
             if connection is None or connection.is_connected:
                 return connection
@@ -147,13 +160,13 @@ class HttpTransport:
     def keep(self, origin: Origin, connection: _Plain | _Encrypted) -> None:
         """Take back a connection whose answer was read to its end."""
         with self._turn:
-            kept = self._idle.setdefault(origin, [])
+            kept = self._idle.setdefault((origin, connection.verify), [])
             if len(kept) < _KEPT and connection.sock is not None:
                 kept.append(connection)
                 return
         connection.close()
 
-    def _new_one(self, origin: Origin) -> _Plain | _Encrypted:
+    def _new_one(self, origin: Origin, *, verify: bool) -> _Plain | _Encrypted:
         proxy = None if origin.is_loopback else self._proxies.for_host(origin.scheme, origin.host, origin.port)
         through = None if proxy is None else _proxy(proxy, origin)
         host, port, secret = through or (origin.host, origin.port, {})
@@ -162,7 +175,7 @@ class HttpTransport:
             plain = _Plain(host, port, timeout=timeout)
             plain.resolve, plain.forward, plain.added = self._resolve, through is not None, secret
             return plain
-        encrypted = _Encrypted(host, port, timeout=timeout, ssl_context=self._trust.context(origin))
+        encrypted = _Encrypted(host, port, timeout=timeout, ssl_context=self._trust.context(origin, verify=verify))
         encrypted.resolve = self._resolve
         if through is not None:
             encrypted.set_tunnel(origin.host, origin.port, headers=secret, scheme="http")
@@ -178,6 +191,7 @@ class _Reading:
         connection: _Plain | _Encrypted,
         origin: Origin,
         response: HTTPResponse,
+        watch: Watch,
         *,
         can_keep: bool,
     ) -> None:
@@ -185,6 +199,7 @@ class _Reading:
         self._connection: _Plain | _Encrypted | None = connection
         self._origin = origin
         self._response = response
+        self._watch = watch
         self._can_keep = can_keep
 
     def read(self, n: int) -> bytes:
@@ -192,8 +207,12 @@ class _Reading:
             return b""
         with _explaining(self._origin):
             data = self._response.read1(n, decode_content=False)
+        if len(data) > n:
+            self._discard()
+            raise InvalidAnswer(f"{self._origin.authority} sends more than it says", registry=self._origin.authority)
         if not data:
             self._release()
+        self._watch.came(len(data))
         return data
 
     def close(self, broken: bool) -> None:  # noqa: FBT001 - as `Answer` calls it
@@ -207,7 +226,7 @@ class _Reading:
                     pass
             elif self._response.closed:
                 self._release()
-        except RegistryUnreachable:
+        except (InvalidAnswer, RegistryUnreachable):
             pass
         self._discard()
 
@@ -237,6 +256,8 @@ class _Watched(HTTPConnection):
     added: dict[str, str]
     """Headers for the proxy alone."""
     is_in_body = False
+    verify = True
+    """Whether the certificate of its server was checked."""
 
     def _new_conn(self) -> socket.socket:
         addresses = self.resolve(self._dns_host, self.port or 0)
@@ -384,7 +405,7 @@ class _explaining:  # noqa: N801 - used like a function
                 f" if it should be, put the certificate of its authority into certs.d/{host}/ca.crt"
             )
         elif isinstance(root, ssl.SSLError):
-            text = f"cannot speak TLS with {host}: {root.reason or root}"
+            text = f"cannot speak TLS with {host}: {getattr(root, 'reason', None) or root}"
         elif isinstance(root, ValueError):
             # What Python says of a header that it refuses shows the header.
             text = f"a request to {host} is not valid HTTP"
@@ -393,19 +414,25 @@ class _explaining:  # noqa: N801 - used like a function
         else:
             words = getattr(root, "strerror", None) or str(root) or type(root).__name__
             text = f"the connection to {host} failed: {words}"
-        raise RegistryUnreachable(scrubbed(text), registry=host) from root
+        # What shows a header is not kept as the cause, either.
+        cause = None if isinstance(root, ValueError) and not isinstance(root, OSError) else root
+        raise RegistryUnreachable(scrubbed(text), registry=host) from cause
 
 
 def _proxy(url: str, origin: Origin) -> tuple[str, int, dict[str, str]]:
     """Return the host and port of a proxy, and the header that it needs."""
     url = url if "://" in url else f"http://{url}"
     bare, secret = without_credentials(url), credentials(url)
-    place = urlsplit(bare)
+    try:
+        place = urlsplit(bare)
+        port = place.port or 80
+    except ValueError:
+        place, port = urlsplit(""), 0
     if is_torn(url) or place.scheme != "http" or not place.hostname:
         raise RegistryUnreachable(
             f"cannot reach {origin.authority}: its proxy is not an http:// URL that can be read",
             registry=origin.authority,
         )
     name, _, password = (secret or "").partition(":")
-    pair = b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
-    return place.hostname, place.port or 80, {"Proxy-Authorization": f"Basic {pair}"} if secret is not None else {}
+    pair = b64encode(f"{unquote(name)}:{unquote(password)}".encode(errors="surrogateescape")).decode()
+    return place.hostname, port, {"Proxy-Authorization": f"Basic {pair}"} if secret is not None else {}

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from orlop.errors import InvalidAnswer, NotInRegistry, RegistryError, UploadLost
+from orlop.errors import DigestMismatch, InvalidAnswer, NotInRegistry, RegistryError, UploadLost
 from orlop.model.digest import Digest
 from orlop.model.values import dataclass, field
 from orlop.registry.access import to_push
@@ -130,7 +130,8 @@ class Upload:
 
         Raises:
             UploadLost: the registry has forgotten the session. RegistryUnreachable: whether the blob is there must be
-            asked. RegistryError: the digest is another one, or the blob is not taken.
+            asked. RegistryError: the digest is another one, or the blob is not taken. DigestMismatch: the registry
+            says that it keeps another one.
         """
         mark = "&" if "?" in self._location else "?"
         where = f"{self._location}{mark}digest={quote(str(digest), safe='')}"
@@ -140,7 +141,12 @@ class Upload:
                 found = answer.headers.get("Docker-Content-Digest")
         except NotInRegistry as error:
             raise _lost(error) from error
-        return Digest.unchecked(found) if found else digest
+        said = Digest.unchecked(found or "")
+        if said.is_valid and said.algorithm == digest.algorithm and said != digest:
+            raise DigestMismatch(
+                f"{self._exchange.origin.authority} keeps a blob of the digest {said} where {digest} was pushed"
+            )
+        return said if said.is_valid else digest
 
     def cancel(self) -> None:
         """Have the registry forget the session. What goes wrong with that does not matter."""

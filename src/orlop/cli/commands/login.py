@@ -35,13 +35,14 @@ def login(session: Session, username: str | None, password_stdin: bool, authfile
 
     session.log()
     name = _host(registry)
+    _check_place(name)
     user, password = _asked(username, is_piped=password_stdin)
     credentials = Credentials(user=user, password=password, source="this login")
     helpers = network.helpers(os.environ)
     files = [LoginFile(path, helpers) for path in network.credential_files(os.environ, authfile)]
     usual = files[0] if authfile or os.environ.get("REGISTRY_AUTH_FILE") else files[-2]
     chosen = next((file for file in files if file.knows(name.domain)), usual)
-    with network.registries(os.environ, keychain=_Given(credentials)) as registries:
+    with network.registries(os.environ, keychain=_Given(name.domain, credentials)) as registries:
         was_asked = registries.to_push(name)[0].log_in()
     where = chosen.keep(name.domain, credentials)
     if not was_asked:
@@ -66,17 +67,30 @@ def logout(session: Session, authfile: str | None, registry: str) -> None:
 
 
 class _Given:
-    """A keychain with the credentials that the user gave."""
+    """A keychain with the credentials that the user gave for one host."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, host: str, credentials: Credentials) -> None:
+        self._host = host
         self._credentials = credentials
 
     def find(self, name: Reference) -> Credentials | None:
-        del name
-        return self._credentials
+        return self._credentials if name.domain == self._host else None
 
     def forget(self) -> None:
         """Do nothing: they are still the same."""
+
+
+def _check_place(name: Reference) -> None:
+    """Check that the configuration asks the named host itself. Raises `InvalidSettings` where it is another one."""
+    from orlop.cli import network  # noqa: PLC0415 - as above
+    from orlop.errors import InvalidSettings  # noqa: PLC0415 - as above
+
+    there = network.hosts(os.environ).to_push(name).name.domain
+    if there != name.domain:
+        raise InvalidSettings(
+            f"the configuration of registries asks {there} in place of {name.domain}, so that a password for"
+            f" {name.domain} would go to another host: log in to {there}"
+        )
 
 
 def _host(registry: str) -> Reference:
@@ -85,6 +99,9 @@ def _host(registry: str) -> Reference:
     from orlop.model.reference import Reference  # noqa: PLC0415 - as above
     from orlop.registry.credentials import host_of_key  # noqa: PLC0415 - as above
 
+    if any(mark in registry for mark in "@?#"):
+        # What follows or precedes these may be a secret.
+        raise InvalidReference("a registry to log in to is named by HOST[:PORT] alone, without a user or a query")
     host = host_of_key(registry)
     found = Reference.parse(f"{host}/login/check")
     if found.domain != host:
@@ -98,7 +115,11 @@ def _asked(username: str | None, *, is_piped: bool) -> tuple[str, str]:
     if is_piped:
         if not username:
             raise WrongUsage("--password-stdin needs --username")
-        password = sys.stdin.buffer.read(_LONGEST).decode(errors="surrogateescape").rstrip("\r\n")
+        try:
+            password = sys.stdin.buffer.read(_LONGEST).decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            # The error of Python shows the password.
+            raise InvalidInput("the password is not valid UTF-8") from None
     else:
         if not sys.stdin.isatty():
             raise WrongUsage("there is no terminal to ask at; use --username and --password-stdin")
@@ -106,6 +127,8 @@ def _asked(username: str | None, *, is_piped: bool) -> tuple[str, str]:
 
         username = username or input("Username: ").strip()
         password = getpass.getpass("Password: ")
+    if any("\ud800" <= one <= "\udfff" for one in f"{username}{password}"):
+        raise InvalidInput("the name and the password are to be valid UTF-8")
     if not username or not password or ":" in username:
         raise InvalidInput("a name, without a colon, and a password are needed to log in")
     return username, password
