@@ -213,9 +213,10 @@ def shown_by(folder: Path, *, bars: bool) -> dict[str, str]:
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of what was shown, with every number and every unit of size as one sign."""
+    """Return the words of what was shown, with every number, age and unit of size as one sign."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    return re.sub(r"[0-9a-f]{12}|\d+(\.\d+)? ?([kMG]?B\b|\w+ ago|%)?", "#", plain).split()
+    ages = r"(\d+|Less than a|About an?) \w+ ago"
+    return re.sub(rf"[0-9a-f]{{12}}|{ages}|\d+(\.\d+)? ?([kMG]?B\b|%)?", "#", plain).split()
 
 
 def main(arguments: list[str]) -> int:

@@ -481,13 +481,18 @@ def test_eight_writers_at_once_lose_no_name(tmp_path: Path, images: orlop.ImageS
 def test_what_killed_writers_left_goes_with_the_next(tmp_path: Path, images: orlop.ImageService) -> None:
     save(images, tmp_path / "out")
     for folder in (tmp_path, tmp_path / "out"):
-        (folder / ".orlop-abc.part/blobs").mkdir(parents=True)
-        (folder / ".orlop-abc.part/blobs/x").write_text("left")
-    (tmp_path / "out/.orlop-link.part").symlink_to(tmp_path / "root")
+        (folder / ".orlop-layout-0123456789ab.part/blobs").mkdir(parents=True)
+        (folder / ".orlop-layout-0123456789ab.part/blobs/x").write_text("left")
+    (tmp_path / "out/.orlop-layout-ba9876543210.part").symlink_to(tmp_path / "root")
+    # A store that is being made has another lock, and is left alone.
+    store = tmp_path / ".orlop-store-0123456789ab.part"
+    store.mkdir()
     save(images, tmp_path / "out", APPS[1])
     save(images, tmp_path / "new", APPS[1])
-    assert not (tmp_path / ".orlop-abc.part").exists()
-    assert not (tmp_path / "out/.orlop-abc.part").exists()
+    assert store.exists()
+    store.rmdir()
+    assert not (tmp_path / ".orlop-layout-0123456789ab.part").exists()
+    assert not (tmp_path / "out/.orlop-layout-0123456789ab.part").exists()
     assert (tmp_path / "root/metadata.db").exists()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import tarfile
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -63,6 +65,25 @@ def test_layers_get_the_form_that_is_wanted(
     assert (out.tops == [top["digest"]]) == (compress == ("gzip" if came else "none"))
     assert image_of(tmp_path / "out", tmp_path) == str(image.id)
     assert not list((tmp_path / "root/ingest").iterdir())
+
+
+@pytest.mark.parametrize("compress", ["gzip:1", "zstd:1"])
+def test_a_save_that_fails_leaves_no_thread(tmp_path: Path, images: orlop.ImageService, compress: str) -> None:
+    # A thread that verifies beside the compressor waits for more.
+    source = io.BytesIO()
+    with tarfile.open(fileobj=source, mode="w") as tar:
+        info = tarfile.TarInfo("file")
+        info.size = 8 << 20
+        tar.addfile(info, io.BytesIO(bytes(info.size)))
+    images.import_image(io.BytesIO(source.getvalue()), "example/app:1.0")
+
+    def fail(event: object) -> None:
+        raise RuntimeError(str(event))
+
+    with pytest.raises(RuntimeError) as raised:
+        saved(images, tmp_path / "out", compress, progress=fail)
+    assert raised.tb is not None  # whoever keeps the error keeps its frames
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("orlop-")] == []
 
 
 @pytest.mark.parametrize("compress", ["gzip:1", "zstd:5"])

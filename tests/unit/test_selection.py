@@ -100,6 +100,13 @@ def test_a_digest_and_an_id_stand_for_what_has_them(images: orlop.ImageService) 
     assert [loaded.id for loaded in again.images] == [image.id]
 
 
+@pytest.mark.parametrize("name", ["s", "sha25", "sha256"])
+def test_the_word_sha256_is_not_the_beginning_of_an_id(images: orlop.ImageService, data: Path, name: str) -> None:
+    with pytest.raises(errors.ImageNotFound):
+        images.load(data / MULTI, only=[name])
+    assert images.images(all=True) == []
+
+
 def test_a_digest_with_a_tag_keeps_the_tag_and_refuses_another(tmp_path: Path, images: orlop.ImageService) -> None:
     layout = platforms()
     (top, other, _) = json.loads(layout.files["index.json"])["manifests"]
