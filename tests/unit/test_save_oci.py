@@ -17,8 +17,8 @@ import pytest
 
 import orlop
 from orlop import errors
-from orlop.archive import oci_content
-from orlop.service import save_oci
+from orlop.archive import oci_content, oci_directory
+from orlop.service import save_oci, saving
 from orlop.streams.compression import zstd_module
 from tests.layout_walk import files, walked
 from tests.unit.layouts import NAME, REF, Layout, named, packed
@@ -216,7 +216,7 @@ def test_a_name_that_means_two_digests_is_refused_before_anything_is_written(
         with pytest.raises(errors.InvalidInput, match=r"give the name example/app:1 to sha256:\w+ and to sha256:"):
             images.save(asked, tmp_path / "out", format=form)
     assert not (tmp_path / "out").exists()
-    # The same digest under two spellings, and two digests of which one has no tag, are no contradiction.
+    # The same digest under two spellings does not contradict, nor does one without a tag.
     newer = f"example/app:1@{tops[1]['digest']}"
     images.save([name, newer, f"example/app@{tops[0]['digest']}"], tmp_path / "out", format=form)
     with orlop.open(tmp_path / "other") as again:
@@ -470,6 +470,7 @@ def test_indexes_that_name_one_another_many_times_are_followed_once(
 ) -> None:
     """Three levels of n references each are n³ ways to one image, and 3n references."""
     steps = []
+    top: dict[str, Any] = {}
     for count in (20, 40):
         layout = Layout()
         top = layout.image("file", platform=True)
@@ -498,8 +499,8 @@ def test_references_of_indexes_are_counted(tmp_path: Path) -> None:
 
 
 def completed_between_looks(monkeypatch: pytest.MonkeyPatch, steps: list[Any]) -> None:
-    """Let others do something each time that a save holds what it has seen, before it looks again."""
-    hold = save_oci.held
+    """Take a step each time that a save holds what it has seen, before it looks again."""
+    hold = saving.held
 
     @contextmanager
     def held(*args: Any) -> Iterator[Any]:
@@ -516,7 +517,7 @@ def test_images_that_come_between_two_looks_are_held_too(
 ) -> None:
     raw = two_platforms().pack()
     images.load(io.BytesIO(raw), platform="linux/arm64")
-    write = save_oci.write_layout
+    write = oci_directory.write_layout
     with orlop.open(tmp_path / "root") as other:
 
         def removed(*args: Any) -> Any:

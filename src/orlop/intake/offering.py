@@ -104,8 +104,8 @@ def _named(
             digests.setdefault(manifest, {})[by_digest] = None
     for manifest, entry in images.items():
         tops = tuple(tags.get(manifest, ()))
-        by_digest = tuple(digests.get(manifest, ()))
-        yield replace(entry, references=tuple(name for name, _ in tops), digests=by_digest, tops=tops)
+        names = tuple(digests.get(manifest, ()))
+        yield replace(entry, references=tuple(tag for tag, _ in tops), digests=names, tops=tops)
 
 
 def kept_manifests(
