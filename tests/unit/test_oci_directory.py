@@ -16,6 +16,7 @@ import orlop
 from orlop import errors
 from orlop.archive import oci_directory
 from tests.layout_walk import files, walked
+from tests.needs import need
 from tests.unit.layouts import LAYER, NAME, REF, Layout, named, sha256, tagged, unpacked
 
 if TYPE_CHECKING:
@@ -321,6 +322,30 @@ def test_a_wrong_blob_is_replaced_and_nothing_is_written_through_it(
     assert blob.read_bytes() == content
     assert not blob.is_symlink()
     assert precious.read_bytes() == b"x" * len(content)
+
+
+@pytest.mark.parametrize("mode", [0o111, 0o311])
+def test_the_folder_of_a_layout_need_not_be_listed(tmp_path: Path, images: orlop.ImageService, mode: int) -> None:
+    """Whoever may search a folder can add to a layout in it; with leave to put files there, also make one."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    save(images, folder / "out", APPS[0])
+    folder.chmod(mode)
+    # Permissions do not hold root back, but without its capabilities they do.
+    plain = [need("setpriv"), "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    orlop_save = [sys.executable, "-m", "orlop", "--root", str(tmp_path / "root"), "save", "--format", "oci-dir", "-o"]
+    try:
+        done = [
+            subprocess.run([*plain, *orlop_save, str(folder / name), APPS[1]], capture_output=True, check=False)
+            for name in ("out", "new")
+        ]
+    finally:
+        folder.chmod(0o755)
+    assert done[0].returncode == 0, done[0].stderr
+    assert len(walked(folder / "out").names) == 2
+    assert (folder / "new").exists() == (done[1].returncode == 0) == (mode == 0o311), done[1].stderr
+    assert b"Traceback" not in done[1].stderr
+    assert is_tidy(folder)
 
 
 @pytest.mark.parametrize("inside", [[], ["precious"]])

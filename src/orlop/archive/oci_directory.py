@@ -89,7 +89,7 @@ class _Target:
         if not self._shown or not name:
             msg = f"cannot write a layout to {self._shown!r}: it is not a name for a directory; name a new one"
             raise WriteFailed(msg)
-        with self._writing(path), Directory(folder) as above:
+        with self._writing(path), _above(folder) as above:
             place = above.at(name)
             state = place.state()
             if state is None:
@@ -132,8 +132,7 @@ class _Target:
                 with above.below(place.name) as layout:
                     self._require_layout(layout)
                     return self._merge(layout, part.directory, frozenset())
-            with suppress(PermissionError):  # where one may only put files, nobody can be asked to sync the name
-                above.sync()
+            _sync_name(above)
             return written
 
     def _add(self, layout: Directory) -> WrittenIndex:
@@ -293,6 +292,25 @@ class _Target:
             file.write(data)
             file.sync()
             file.close()
+
+
+def _above(path: str) -> Directory:
+    """Open the directory that a layout is in: to look a name up in it one need not be allowed to list it."""
+    flags = os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        return Directory(path, os.open(path, os.O_RDONLY | flags))
+    except PermissionError:
+        return Directory(path, os.open(path, os.O_PATH | flags))
+
+
+def _sync_name(above: Directory) -> None:
+    """Put the name of a new layout on disk, where one may do more in the directory than put files there."""
+    try:
+        above.sync()
+    except OSError as error:
+        # A descriptor that was opened for looking names up only is a bad one for all else.
+        if error.errno not in {errno.EBADF, errno.EACCES, errno.EPERM}:
+            raise
 
 
 def _replaceable(entry: Entry) -> os.stat_result | None:
