@@ -38,7 +38,7 @@ _DESCRIBED: Final = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "license
 
 
 class Refused(Exception):
-    """There is no release, for a reason that is a sentence."""
+    """The release cannot be cut; the message says why."""
 
 
 def run(*argv: str | Path, cwd: Path, **more: str) -> str:

@@ -29,6 +29,14 @@ def stored(folder: Path, name: str, layers: list[tuple[bytes, bytes]]) -> Path:
     return folder / name
 
 
+def stored_forms(folder: Path, mib: int) -> tuple[int, Path, Path]:
+    """Load an image of three layers twice, plain and packed by gzip; return the size of its layers, and both roots."""
+    layers = inputs.system_layers(mib * MIB, 3)
+    plain = stored(folder, "plain", [(layer, layer) for layer in layers])
+    packed = stored(folder, "gzip", [(layer, gzip.compress(layer, 6)) for layer in layers])
+    return sum(map(len, layers)), plain, packed
+
+
 def blobs(root: Path) -> list[str]:
     return sorted(str(path) for path in (root / "blobs" / "sha256").iterdir())
 
@@ -41,11 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="orlop-bench-") as name:
         folder = Path(name)
-        layers = inputs.system_layers(options.size * MIB, 3)
-        size = sum(map(len, layers))
-        plain = stored(folder, "plain", [(layer, layer) for layer in layers])
-        packed = stored(folder, "gzip", [(layer, gzip.compress(layer, 6)) for layer in layers])
-        del layers
+        size, plain, packed = stored_forms(folder, options.size)
         build(folder / "many", options.images)
         subjects = {
             "sha256sum": ["sha256sum", *blobs(plain)],

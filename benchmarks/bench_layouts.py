@@ -9,16 +9,14 @@ where they are installed; both run with two threads, so run this on two processo
 from __future__ import annotations
 
 import argparse
-import gzip
 import shlex
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Final
 
-import inputs
-from bench_fsck import blobs, stored
-from measure import MIB, ORLOP, medians, paragraph, report
+from bench_fsck import blobs, stored_forms
+from measure import ORLOP, medians, paragraph, report
 
 COPY_GOAL: Final = 1.3
 COMPRESS_GOAL: Final = 1.2
@@ -59,11 +57,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="orlop-bench-") as name:
         folder = Path(name)
-        layers = inputs.system_layers(options.size * MIB, 3)
-        size = sum(map(len, layers))
-        plain = stored(folder, "plain", [(layer, layer) for layer in layers])
-        came = stored(folder, "gzip", [(layer, gzip.compress(layer, 6)) for layer in layers])
-        del layers
+        size, plain, came = stored_forms(folder, options.size)
         out = folder / "out"
         subjects = {
             "copy": copied(out, plain),

@@ -29,8 +29,10 @@ _WHO: Final = re.compile(
     # A clause, not a question: `who reads deletes nothing`.
     r"|(?<=[.;:] )[Ww]ho [a-z]+s\b(?=[^.;?]*[.;])"
 )
+_HAS_NOT: Final = re.compile(r"\b(?:has|have) not (?:the|an?)\b")
 _PHRASES: Final = (
     (_NO, "write `is not a …` or `are not …`"),
+    (_HAS_NOT, "write `does not have`"),
     (_WHO, "write `a process that …` or `a reader that …`, or name the person"),
 )
 _FRAGMENT: Final = re.compile(r"(?:\d+|\+[a-z0-9]+(?:-[a-z0-9]+)*)\.(?:added|changed|fixed|removed|security)\.md")

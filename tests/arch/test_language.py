@@ -73,6 +73,7 @@ def test_a_docstring_that_begins_with_a_weak_verb_is_found(words: str) -> None:
         "'x' is no valid name",
         "these are no names",
         "what is no\n    member",
+        "the file has not the digest that its name says",
         "a process who holds the lock",
         "a copy for who needs it",
         "Nothing is locked: who reads deletes nothing.",

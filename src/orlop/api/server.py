@@ -150,7 +150,7 @@ class Server:
         return True
 
     def _tell(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log what the loop can tell nobody, such as that there are no descriptors left; not the same all the time."""
+        """Log an error that no caller hears of, such as a lack of descriptors; the same one not again and again."""
         error = context.get("exception")
         if self._ending.is_set() and isinstance(error, ValueError):
             # A second after it could not accept, asyncio would do so again, though nobody listens any more.

@@ -132,7 +132,7 @@ class DirectoryMembers(Members[L]):
             os.close(descriptor)
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Close the directory."""
         super().close()
         if self._root >= 0:
             os.close(self._root)

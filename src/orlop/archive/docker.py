@@ -35,7 +35,7 @@ def read_docker(members: Members[L], choice: PlatformChoice) -> Offer:
         InvalidArchive: the document is missing or no list of images, or names what is not there, or a parent whose
             history the child's does not continue.
         InvalidImage: a config cannot be read. InvalidReference: a name cannot. DigestMismatch: a config or manifest
-            has not the digest that its name says. PlatformNotFound: there is no image for the wanted platform.
+            does not have the digest in its name. PlatformNotFound: there is no image for the wanted platform.
     """
     images = _read_manifest(members)
     owners_of(images)

@@ -12,13 +12,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from orlop.archive.saved import told
 from orlop.errors import InvalidInput, LayerNotFound
 from orlop.model import gojson
 from orlop.model.dialect import Dialect
 from orlop.model.digest import Digest
-from orlop.model.progress import LayerDone, LayerProgress
 from orlop.model.v1 import v1_layers
-from orlop.streams.tar_write import END, member_header, padding
+from orlop.streams.tar_write import archive_chunks, member_header, padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _Kind = Literal["dir", "file", "layer", "symlink"]
 
 _LATEST_NS = (1 << 63) - 1
-_FLUSH = 256 << 10
 
 _CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 _LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
@@ -69,17 +68,7 @@ class Layout(ABC):
         """Yield the archive's bytes; what is damaged or missing raises before the archive can look whole."""
         self._read_sizes()
         self._lay_out()
-        waiting: list[bytes] = []
-        size = 0
-        for chunk in self._members(progress):
-            waiting.append(chunk)
-            size += len(chunk)
-            # Headers are small: many small writes would cost more than what they carry.
-            if size >= _FLUSH:
-                yield waiting[0] if len(waiting) == 1 else b"".join(waiting)
-                waiting, size = [], 0
-        waiting.append(END)
-        yield b"".join(waiting)
+        yield from archive_chunks(self._members(progress))
 
     def _read_sizes(self) -> None:
         with self._store.metadata.read() as rows:
@@ -121,14 +110,7 @@ class Layout(ABC):
         )
 
     def _layer(self, diff_id: DiffID, size: int, progress: Progress | None) -> Iterator[bytes]:
-        done = 0
-        for chunk in self._store.layers.tar_chunks(diff_id):
-            yield chunk
-            done += len(chunk)
-            if progress is not None:
-                progress(LayerProgress(diff_id.short, done, size))
-        if progress is not None:
-            progress(LayerDone(diff_id.short))
+        yield from told(self._store.layers.tar_chunks(diff_id), diff_id.short, size, progress)
 
     def _manifest_entry(self, item: SaveItem, config: str, layers: list[str]) -> dict[str, object]:
         entry: dict[str, object] = {

@@ -312,7 +312,7 @@ class Members(ABC, Generic[L]):
                 raise InvalidArchive(msg)
 
     def close(self) -> None:
-        """Let go of the archive; nothing can be read any more."""
+        """Close the archive; nothing can be read any more."""
         self._is_closed = True
 
     def __enter__(self) -> Self:
@@ -346,6 +346,6 @@ def read_exactly(source: Readable, size: int, name: str) -> bytes:
         parts.append(data)
         missing -= len(data)
     if missing != 1:
-        msg = f"the archive's member {name!r} has not the {size} bytes that it should have; it is damaged"
+        msg = f"the archive's member {name!r} does not have the {size} bytes that it should have; it is damaged"
         raise InvalidArchive(msg)
     return b"".join(parts)

@@ -5,7 +5,7 @@ A name leads to an image, and the rows keep the manifests and indexes that came 
 - for a tag, the manifest or index by whose digest its repository names the image, the latest first; then one of another
   repository. For a name with a digest, that one. So a layout has the digest that the registry has.
 - for an ID, or an image that no digest names, a manifest that came with it; of several the one that carries least.
-- where nothing came with it, or the store has not the layers in the form that the manifest names, a manifest that is
+- where nothing came with it, or the store lacks the layers in the form that the manifest names, a manifest that is
   made: the same for equal images, with each layer in the form that the store keeps.
 
 A manifest is *whole* where its config is an image of the store, and each of its layers is a kept form of the layer in

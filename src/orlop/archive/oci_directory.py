@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.archive.oci_blobs import StoredLayer
 from orlop.archive.oci_index import index_json
-from orlop.archive.oci_tar import LAYOUT_FILE, blob_path, told
+from orlop.archive.oci_tar import LAYOUT_FILE, blob_chunks, blob_path
 from orlop.errors import InvalidArchive, InvalidDigest, InvalidJSON, StoreDamaged, TargetExists, WriteFailed
 from orlop.model import gojson
 from orlop.model.digest import Digest
@@ -221,7 +221,7 @@ class _Target:
             # Bytes of a store in memory have no descriptor.
             with self._store.blobs.open_unverified(blob.row) as source, suppress(UnsupportedOperation):
                 cloned = file.clone(source.fileno())
-        for chunk in told(blob, self._store, self._progress):
+        for chunk in blob_chunks(blob, self._store, self._progress):
             if not cloned:
                 file.write(chunk)
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from orlop.archive.oci_blobs import Document, MadeLayer, PlainLayer, StoredLayer
+from orlop.archive.saved import told
 from orlop.errors import ReadOnlyStore
 from orlop.model import gojson
 from orlop.model.digest import Digest
@@ -32,14 +32,13 @@ from orlop.model.manifest import (
     OCI_LAYER_GZIP,
     OCI_LAYER_ZSTD,
 )
-from orlop.model.progress import LayerDone, LayerProgress
 from orlop.store.layers import compression_of
 from orlop.streams.compressing import compressed
 from orlop.streams.compression import Compression
-from orlop.streams.pipeline import in_parallel
+from orlop.streams.pipeline import in_parallel, one_at_a_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from orlop.archive.oci_blobs import Blob
     from orlop.archive.oci_content import LayoutContent, TopEntry
@@ -124,14 +123,14 @@ def _compressed(
     cores = len(os.sched_getaffinity(0))
     workers = max(1, min(cores, _WORKERS, len(order)))
     threads = max(1, cores // workers)
-    turn = threading.Lock()
-
-    def tell(event: ProgressEvent) -> None:
-        if progress is not None:
-            with turn:
-                progress(event)
+    tell = None if progress is None else one_at_a_time(progress)
 
     def pack(diff_id: DiffID, check: Callable[[], None]) -> MadeLayer:
+        def step(event: ProgressEvent) -> None:
+            check()
+            if tell is not None:
+                tell(event)
+
         spool = store.blobs.spool()
         spools.append(spool)
         hashed = hashlib.sha256()
@@ -139,33 +138,17 @@ def _compressed(
         # Closed here: the traceback of an error would keep them, and with them the thread that reads ahead.
         with (
             closing(store.layers.tar_chunks(diff_id)) as tar,
-            closing(_told(tar, diff_id, sizes[diff_id], tell, check)) as chunks,
+            closing(told(tar, diff_id.short, sizes[diff_id], step)) as chunks,
             closing(compressed(chunks, sizes[diff_id], recipe, threads=threads)) as pieces,
         ):
             for piece in pieces:
                 hashed.update(piece)
                 size += len(piece)
                 spool.append(piece)
-        tell(LayerDone(diff_id.short))
         return MadeLayer(Digest("sha256", hashed.hexdigest()), size, spool)
 
     packed = dict(zip(order, in_parallel([partial(pack, diff_id) for diff_id in order], workers=workers), strict=True))
     return {digest: packed[blob.diff_id] for digest, blob in layers.items()}
-
-
-def _told(
-    chunks: Iterator[bytes],
-    diff_id: DiffID,
-    size: int,
-    tell: Callable[[ProgressEvent], None],
-    check: Callable[[], None],
-) -> Generator[bytes]:
-    done = 0
-    for chunk in chunks:
-        check()
-        yield chunk
-        done += len(chunk)
-        tell(LayerProgress(diff_id.short, done, size))
 
 
 def _rewritten(content: LayoutContent, made: Mapping[Digest, Blob], form: Compression) -> LayoutContent:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeAlias, TypeVar
 
@@ -10,6 +9,7 @@ from orlop.errors import LimitExceeded
 from orlop.model.progress import LayerDone, LayerProgress
 from orlop.store.blobs.ingest import ingest_layer, measure_layer
 from orlop.streams.meter import Meter
+from orlop.streams.pipeline import one_at_a_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from orlop.errors import InvalidInput
     from orlop.model.limits import Limits
-    from orlop.model.progress import Progress, ProgressEvent
+    from orlop.model.progress import Progress
     from orlop.store.blobs.ingest import IngestedLayer, MeasuredLayer, Readable
     from orlop.store.root import Store
     from orlop.store.rows.metadata import BlobRow, DiffRow
@@ -56,7 +56,7 @@ class Taking(Generic[L]):
     def __init__(self, take: LayerTaker[L], limits: Limits, progress: Progress | None = None) -> None:
         self.limits = limits
         self.meter = Meter(limits)
-        self.progress = None if progress is None else _one_at_a_time(progress)
+        self.progress = None if progress is None else one_at_a_time(progress)
         self._take = take
         self._taken: list[L] = []
 
@@ -143,14 +143,3 @@ def refused(error: InvalidInput, what: str, name: str) -> InvalidInput:
     if isinstance(error, LimitExceeded):
         return LimitExceeded(f"{what} asks for too much: {error}")
     return type(error)(f"{what} is not a layer tar: {error}")
-
-
-def _one_at_a_time(progress: Progress) -> Progress:
-    """Serialize the progress of several threads."""
-    turn = threading.Lock()
-
-    def tell(event: ProgressEvent) -> None:
-        with turn:
-            progress(event)
-
-    return tell

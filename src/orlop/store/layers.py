@@ -408,7 +408,7 @@ def _verified(plain: Readable, diff: DiffRow) -> Iterator[bytes]:
             held = chunk
         beside.close()
     if size != diff.size:
-        msg = f"the layer {diff.diff_id} has not the {diff.size} bytes that it should have; load its image again"
+        msg = f"the layer {diff.diff_id} does not have the {diff.size} bytes that it should have; load its image again"
         raise SizeMismatch(msg)
     if digest.hexdigest() != diff.diff_id.hex:
         msg = f"the layer {diff.diff_id} is damaged: its digest is sha256:{digest.hexdigest()}; load its image again"

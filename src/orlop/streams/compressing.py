@@ -70,7 +70,7 @@ def compressed(chunks: Iterable[bytes], size: int, recipe: Recipe, *, threads: i
         threads: how many may compress at once, at least one; the bytes are the same for any number.
 
     Raises:
-        InvalidInput: the content has not the size that was told.
+        InvalidInput: the content does not have that size.
     """
     blocks = _counted(_blocks(chunks), size)
     if recipe.form is Compression.GZIP:
@@ -148,4 +148,4 @@ def _zstd(blocks: Iterator[bytes], level: int, size: int, threads: int) -> Gener
                 yield piece
         yield packer.flush()
     except zstd.ZstdError as error:
-        raise InvalidInput(f"the content has not the {size} bytes that it should have") from error
+        raise InvalidInput(f"the content does not have the {size} bytes that it should have") from error

@@ -271,7 +271,7 @@ class NewFile:
             self._failed = error
 
     def rest(self) -> None:
-        """Put everything on disk and let go of the descriptor, without waiting for it where a thread can be had.
+        """Put everything on disk and release the descriptor, without waiting for it where a thread can be had.
 
         Nothing can be written any more. Very many files may rest until they get their names.
         """

@@ -176,6 +176,17 @@ class Cancelled(Exception):
     """Ends a task of `in_parallel` early, because another has failed or the user interrupts."""
 
 
+def one_at_a_time(function: Callable[[T], object]) -> Callable[[T], None]:
+    """Return a function that does the same, but in one thread at a time."""
+    turn = threading.Lock()
+
+    def call(value: T) -> None:
+        with turn:
+            function(value)
+
+    return call
+
+
 def in_parallel(tasks: Sequence[Callable[[Callable[[], None]], T]], *, workers: int) -> list[T]:
     """Run tasks in a few threads and return their results in the order of the tasks.
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from orlop.streams.tar_header import TarEntry
 
-__all__ = ["END", "MTIME_MAX", "MemberType", "entry_header", "member_header", "padding"]
+__all__ = ["END", "MTIME_MAX", "MemberType", "archive_chunks", "entry_header", "member_header", "padding"]
 
 END: Final = bytes(1024)
 """What ends an archive."""
@@ -20,6 +22,7 @@ END: Final = bytes(1024)
 MTIME_MAX: Final = 9_223_372_036
 """The last second that a 64-bit number of nanoseconds since 1970 can say; later times are written as 0."""
 
+_FLUSH: Final = 256 << 10
 _NAME_SIZE: Final = 100
 _PREFIX_SIZE: Final = 155
 _OCTAL_11_MAX: Final = 0o77777777777
@@ -130,6 +133,23 @@ def entry_header(entry: TarEntry, *, name: str, linkname: str = "") -> bytes:
 def padding(size: int) -> bytes:
     """Return the zero bytes that fill content of ``size`` bytes up to a whole block."""
     return bytes(-size % 512)
+
+
+def archive_chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield an archive of its headers and contents, in large chunks, with what ends it.
+
+    Headers are small: many small writes would cost more than what they carry.
+    """
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= _FLUSH:
+            yield waiting[0] if len(waiting) == 1 else b"".join(waiting)
+            waiting, size = [], 0
+    waiting.append(END)
+    yield b"".join(waiting)
 
 
 def _pax(path: bytes, records: dict[str, bytes]) -> bytes:

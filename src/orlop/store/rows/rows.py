@@ -26,7 +26,7 @@ EVERYTHING: Final = Digest.unchecked("*")
 """What a lease protects that protects all content: for a copy of the whole store."""
 
 LEFT: Final = "left"
-"""The lease without an owner under which stands what was let go of and only a removal takes."""
+"""The lease without an owner for what was released and only a removal takes."""
 
 
 class ImageRow(NamedTuple):

@@ -111,7 +111,7 @@ def reading_schema(path: str) -> Iterator[None]:
 
 
 def require_shape(connection: sqlite3.Connection, path: str) -> None:
-    """Raise `DatabaseDamaged` where the database at ``path`` has not the shape of its version."""
+    """Raise `DatabaseDamaged` where the database at ``path`` does not have the shape of its version."""
     faults = shape_faults(connection)
     if faults:
         more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
