@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -47,13 +48,16 @@ def test_what_others_do_meanwhile_is_no_problem(data: Path, tmp_path: Path, repa
     with orlop.open(root) as images:
         images.load(archives[0])
     arguments = [sys.executable, "-c", WORKER, str(root), str(SECONDS), *archives]
-    workers = [subprocess.Popen(arguments) for _ in range(3)]
     looks = 0
-    while any(worker.poll() is None for worker in workers):
-        report = stores.fsck(root, repair=repair)
-        assert (report.problems, report.repairs) == ((), ())
-        looks += 1
-        time.sleep(0.01)
-    assert [worker.wait() for worker in workers] == [0, 0, 0]
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(subprocess.Popen(arguments)) for _ in range(3)]
+        for worker in workers:
+            stack.callback(worker.kill)
+        while any(worker.poll() is None for worker in workers):
+            report = stores.fsck(root, repair=repair)
+            assert (report.problems, report.repairs) == ((), ())
+            looks += 1
+            time.sleep(0.01)
+        assert [worker.wait() for worker in workers] == [0, 0, 0]
     assert looks > 1
     assert stores.fsck(root).problems == ()

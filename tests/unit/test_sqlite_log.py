@@ -242,6 +242,20 @@ class TestWhatIsNoCut:
         script += "assert is_open(sys.argv[1])\nassert log_fault(sys.argv[1]) is None"
         subprocess.run([sys.executable, "-c", script, path], check=True, timeout=60)
 
+    def test_an_index_that_the_last_user_removes_while_it_is_looked_at(self, database, monkeypatch):
+        path, connection = database
+        self.add(connection, 4)
+        copy = self.kept(path)
+
+        def removed(state: os.stat_result) -> bool:
+            index = Path(f"{copy}-shm")
+            assert index.stat() == state
+            index.unlink()
+            return False
+
+        monkeypatch.setattr(wal, "_is_open_here", removed)
+        assert not wal.is_open(copy)
+
     def test_an_index_that_an_exclusive_process_left_beside_no_log(self, database):
         path, connection = database
         self.add(connection, 4)

@@ -397,16 +397,21 @@ def _stamp(path: str) -> tuple[int, ...]:
 
 
 def is_open(path: str) -> bool:
-    """Return whether any process has the database open, this one included."""
-    try:
+    """Return whether any process has the database open, this one included.
+
+    The last process that closes the database removes the file that is asked, at any moment.
+    """
+    with suppress(FileNotFoundError):
         state = os.stat(f"{path}-shm", follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    if _is_open_here(state):
-        return True
-    if not stat.S_ISREG(state.st_mode):
-        return False
-    with open(os.open(f"{path}-shm", _FLAGS), "rb") as file:
+        if _is_open_here(state):
+            return True
+        if stat.S_ISREG(state.st_mode):
+            return _is_locked(f"{path}-shm")
+    return False
+
+
+def _is_locked(path: str) -> bool:
+    with open(os.open(path, _FLAGS), "rb") as file:
         asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _OPEN_LOCK, 1, 0)
         kind, *_ = _FLOCK.unpack(fcntl.fcntl(file, fcntl.F_GETLK, asked))
     return bool(kind != fcntl.F_UNLCK)
