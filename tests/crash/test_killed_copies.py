@@ -1,7 +1,7 @@
 """A copy, backup or move that is killed at any moment: the store is whole, and no half one can be opened.
 
-The work is killed at one of the moments at which it touches a file; which of them, a number says. `ORLOP_LONG=1` tries
-every moment.
+The work is killed at one of the moments at which it touches a file; which of them, a number says. `tests.crash.pace`
+says how many are tried, `ORLOP_LONG=1` tries every one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
-STEP = 1 if os.environ.get("ORLOP_LONG") else 9
+from tests.crash.pace import LONG, PACE
+
+#: A moment takes several looks at whole stores.
+STEP = 1 if LONG else 3 * PACE
 TOP = Path(__file__).parents[2]
 
 # One process forks for each moment: starting Python each time would take most of the time.

@@ -111,7 +111,7 @@ with orlop.open(root) as images:
 @pytest.mark.needs("root")
 def test_nobody_else_gets_in(place):
     root = place / "root"
-    run(ONE, root, f"local_store(root, group={GROUP}).close()")
+    assert run(ONE, root, f"local_store(root, group={GROUP}).close()") == ""
     answer = run(STRANGER, root, "orlop.open(root).images()", groups=(STRANGER,))
     assert answer.startswith("PERMISSION_DENIED")
     assert str(root) in answer
@@ -120,7 +120,7 @@ def test_nobody_else_gets_in(place):
 @pytest.mark.needs("root")
 def test_both_work_while_the_other_has_the_store_open(place):
     root = place / "root"
-    run(ONE, root, f"local_store(root, group={GROUP}).close()")
+    assert run(ONE, root, f"local_store(root, group={GROUP}).close()") == ""
     # Root is not a member of the group.
     with local_store(root, allow_foreign=True) as store:
         store.leases.name()
@@ -137,7 +137,7 @@ def test_both_work_while_the_other_has_the_store_open(place):
 @pytest.mark.needs("root")
 def test_what_lies_beside_a_store_may_be_shut(place):
     root = place / "root"
-    run(ONE, root, f"local_store(root, group={GROUP}).close()")
+    assert run(ONE, root, f"local_store(root, group={GROUP}).close()") == ""
     # Every file system of its own has one.
     (root / "lost+found").mkdir(mode=0o700)
     script = "print(orlop.stores.info(root).disk_bytes > 0, orlop.open(root).df().size > 0)"
