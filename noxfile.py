@@ -49,8 +49,8 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python=False, default=False)
 def generate(session: nox.Session) -> None:
-    """Write again what is made from the code: pages of commands, the picture of the rooms, the API's description."""
-    for name in ("commands", "architecture", "openapi"):
+    """Write again what is made from the code: pages and manuals, the picture of the rooms, the API's description."""
+    for name in ("commands", "share", "architecture", "openapi"):
         session.run(sys.executable, "-m", f"docs.generate_{name}", external=True)
 
 

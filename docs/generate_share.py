@@ -1,7 +1,7 @@
 """Write `share/`, which a wheel installs beside the package: a manual page for each command, and completion for shells.
 
-python docs/generate_share.py            writes it
-python docs/generate_share.py --check    ends with status 1 where it is not up to date
+./dev run python docs/generate_share.py            writes it, and so does `./dev nox -s generate`
+./dev run python docs/generate_share.py --check    ends with status 1 where it is not up to date
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 _WEAK: Final = re.compile(
     r"(?:^|[.;:] |, (?:and|or) )(?P<word>(?:give|say|let|tell)s?)\b(?! (?:go|out|up)\b)", re.IGNORECASE
@@ -36,6 +37,9 @@ _PHRASES: Final = (
     (_WHO, "write `a process that …` or `a reader that …`, or name the person"),
 )
 _FRAGMENT: Final = re.compile(r"(?:\d+|\+[a-z0-9]+(?:-[a-z0-9]+)*)\.(?:added|changed|fixed|removed|security)\.md")
+
+#: What gives wrong words on purpose.
+EXEMPT: Final = ("tests/arch/test_language.py", "tests/language.py")
 
 
 class Text(NamedTuple):
@@ -103,6 +107,24 @@ def faults_of_fragment(name: str, text: str) -> Iterator[str]:
     if not text.rstrip().endswith("."):
         yield "write whole sentences: the last one ends with a full stop"
     yield from faults([Text(1, text, acts=True)])
+
+
+def of_file(path: Path, top: Path) -> list[str]:
+    """Return what is wrong with a file of the checkout at ``top``, each fault after the file's path in it.
+
+    Only modules of the package are searched for messages; a file of another kind has no faults.
+    """
+    name = path.relative_to(top)
+    if name.as_posix() in EXEMPT or path.suffix not in {".py", ".md"}:
+        return []
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        found = faults(of_python(text, messages=name.parts[0] == "src"))
+    elif name.parts[0] == "changes" and path.name != "README.md":
+        found = faults_of_fragment(path.name, text)
+    else:
+        found = faults(of_page(text))
+    return [f"{name}:{fault}" for fault in found]
 
 
 def _literal(node: ast.AST) -> str:

@@ -1,16 +1,17 @@
-"""The quick loop, ``./dev quick [FILE…]``: style, types, import rules, and the unit tests of what changed.
+"""The quick loop, ``./dev quick [FILE…]``: style, words, types, import rules, and the unit tests of what changed.
 
-What changed is asked of git: the commits since the branch left the main one, and the working tree. Which tests belong
-to a file follows from imports and names, without running anything:
+What changed is asked of git: the commits since the branch left the main one (on the main one itself, those that are not
+in the repository that it was cloned from), and the working tree. Which tests belong to a file follows from imports and
+names, without running anything:
 
 - a test file is its own test; a helper of the tests has the tests that import it, through other helpers too;
 - a module has the tests that import it, or the package that gives its names away, or that bear its name
   (``cli/show/columns.py``: ``test_cli_columns.py``); where there are none, those of the modules that import it; and
   where nothing imports it, those of its room (``test_cli*.py``);
-- a file of another kind has the tests in `OTHERS`.
+- a file of another kind has the tests in `OTHERS`, and so has what something is generated from.
 
 Those with the module's name run first, then those that import little else. What has not begun when the time is over is
-left to ``./dev test``, and so is what is slow or starts daemons: `FOLDERS` are looked at.
+left to ``./dev test``, and so is what is slow or starts daemons: `FOLDERS` are looked at. The last line is the verdict.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.language import of_file
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 TOP: Final = Path(__file__).parents[1]
 FOLDERS: Final = ("arch", "contract", "property", "unit")
@@ -38,6 +41,7 @@ OTHERS: Final = {
     "README.md": "unit/test_docs.py",
     "fuzz/": "property/test_fuzz_targets.py",
     "pyproject.toml": "arch/test_rooms.py",
+    "src/orlop/cli/commands/": "unit/test_share.py",
 }
 SECONDS: Final = 35
 """For how long tests begin; what has begun ends."""
@@ -93,8 +97,9 @@ class Checkout:
     def tests_of(self, path: Path) -> set[Path]:
         """Return the test files that belong to a file of the checkout."""
         name = path.relative_to(self.top).as_posix()
+        others = {self.top / "tests" / test for start, test in OTHERS.items() if name.startswith(start)}
         if path.suffix != ".py" or not name.startswith(("src/", "tests/")):
-            return {self.top / "tests" / test for start, test in OTHERS.items() if name.startswith(start)}
+            return others
         if name.startswith("tests/"):
             return {path} & {*self.tests} if path.name.startswith("test_") else self._through_helpers(module_of(path))
         found, known, layer = set[Path](), {module_of(path)}, {module_of(path)}
@@ -104,7 +109,7 @@ class Checkout:
             layer = above - known
             known |= layer
         rooms = tuple(f"test_{room}" for room in module_of(path).split(".")[1:-1])
-        return found or {test for test in self.tests if test.name.startswith(rooms)}
+        return others | (found or {test for test in self.tests if test.name.startswith(rooms)})
 
     @cached_property
     def _package(self) -> list[Path]:
@@ -157,8 +162,9 @@ def changed(top: Path = TOP) -> list[Path]:
         done = subprocess.run(["git", *words], cwd=top, capture_output=True, text=True, check=False)
         return [line for line in done.stdout.split("\0") if line] if done.returncode == 0 else []
 
-    bases = [base.strip() for main in ("main", "origin/HEAD") for base in git("merge-base", "HEAD", main)]
-    start = bases[0] if bases else "HEAD"
+    here = git("rev-parse", "HEAD")
+    bases = [base for main in ("main", "origin/HEAD") for base in git("merge-base", "HEAD", main)]
+    start = next((base.strip() for base in bases if [base] != here), "HEAD")
     names = [*git("diff", "--name-only", "-z", start), *git("ls-files", "--others", "--exclude-standard", "-z")]
     return [top / name for name in dict.fromkeys(names)]
 
@@ -176,26 +182,29 @@ def named(words: Sequence[str]) -> list[Path]:
 
 @dataclass
 class Clock:
-    """A part of pytest: no test begins when the time is over, and those that do not are counted."""
+    """A part of pytest: no test begins when the time is over, which the first one starts; all are counted."""
 
-    until: float
+    seconds: float
+    until: float | None = None
+    ran: int = 0
     left: int = 0
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self) -> bool | None:
         """Pass over a test for which there is no time."""
+        if self.until is None:
+            self.until = time.monotonic() + self.seconds
         if time.monotonic() < self.until:
+            self.ran += 1
             return None
         self.left += 1
         return True
 
 
-def run_tests(tests: Sequence[Path]) -> bool:
+def run_tests(tests: Sequence[Path], clock: Clock) -> bool:
     """Run these in order until the time is over; return whether all that ran passed."""
     if not tests:
-        print("No unit test belongs to what changed.", flush=True)
         return True
-    clock = Clock(time.monotonic() + SECONDS)
     options = [
         "-n0",
         "-q",
@@ -207,9 +216,14 @@ def run_tests(tests: Sequence[Path]) -> bool:
         f"--config-file={TOP}/pyproject.toml",
     ]
     status = pytest.main([*options, *map(str, tests)], plugins=[clock])
-    if clock.left:
-        print(f"{clock.left} more tests were left out for lack of time.", flush=True)
     return status in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
+
+
+def words_are_plain(files: Iterable[Path]) -> bool:
+    """Print which words of files this project avoids; return whether there are none."""
+    faults = [fault for path in files if path.is_file() for fault in of_file(path, TOP)]
+    print(*faults, sep="\n", end="\n" if faults else "", flush=True)
+    return not faults
 
 
 def main(words: Sequence[str]) -> int:
@@ -219,17 +233,34 @@ def main(words: Sequence[str]) -> int:
     tests += [path for path in files if words and path.name.startswith("test_") and path not in tests]
     print("tests:", *(path.relative_to(TOP) for path in tests), flush=True)
     tools = Path(sys.executable).parent
-    fine = [subprocess.run([f"{tools}/ruff", *check], cwd=TOP, check=False).returncode == 0 for check in RUFF]
+    fine = {f"ruff {check[0]}": _succeeds(f"{tools}/ruff", *check) for check in RUFF}
+    fine["words"] = words_are_plain(files)
     # While the tests have one processor, these have the other.
-    others = [
-        subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for command in ([f"{tools}/mypy"], [f"{tools}/lint-imports", "--no-logo"])
-    ]
-    fine.append(run_tests(tests))
-    for other in others:
+    others = {
+        name: subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for name, command in {"mypy": [f"{tools}/mypy"], "imports": [f"{tools}/lint-imports", "--no-logo"]}.items()
+    }
+    clock = Clock(SECONDS)
+    fine["tests"] = run_tests(tests, clock)
+    for name, other in others.items():
         print(other.communicate()[0], end="", flush=True)
-        fine.append(other.returncode == 0)
-    return 0 if all(fine) else 1
+        fine[name] = other.returncode == 0
+    print(verdict(fine, clock), flush=True)
+    return 0 if all(fine.values()) else 1
+
+
+def _succeeds(*command: str) -> bool:
+    return subprocess.run(command, cwd=TOP, check=False).returncode == 0
+
+
+def verdict(fine: Mapping[str, bool], clock: Clock) -> str:
+    """Return the last line: what failed, if anything, and how many tests there was time for."""
+    failed = ", ".join(name for name, passed in fine.items() if not passed)
+    tests = (
+        f"{clock.ran} of {clock.ran + clock.left} tests ran" if clock.ran else "no unit test belongs to what changed"
+    )
+    left = "; `./dev test FILE…` runs the others" if clock.left else ""
+    return f"./dev quick: {f'FAILED: {failed}' if failed else 'fine'} ({tests}{left})"
 
 
 if __name__ == "__main__":

@@ -10,17 +10,15 @@ from typing import Final
 
 import pytest
 
-from tests.language import Text, faults, faults_of_fragment, of_page, of_python
+from tests.language import Text, faults, faults_of_fragment, of_file, of_page, of_python
 
 TOP: Final = Path(__file__).parents[2]
 _CODE: Final = ("src", "tests", "benchmarks", "docs", "fuzz")
-# Its examples are wrong on purpose.
-_EXEMPT: Final = {Path(__file__), TOP / "tests" / "language.py"}
 MODULES: Final = [
     path
     for folder in _CODE
     for path in sorted((TOP / folder).rglob("*.py"))
-    if path not in _EXEMPT and TOP / "tests" / "data" not in path.parents
+    if TOP / "tests" / "data" not in path.parents
 ] + sorted(TOP.glob("*.py"))
 PAGES: Final = [*sorted(TOP.glob("*.md")), *sorted((TOP / "docs").rglob("*.md"))]
 FRAGMENTS: Final = [path for path in sorted((TOP / "changes").glob("*.md")) if path.name != "README.md"]
@@ -28,23 +26,16 @@ FRAGMENTS: Final = [path for path in sorted((TOP / "changes").glob("*.md")) if p
 
 def test_docstrings_comments_and_messages_are_plain() -> None:
     assert len(MODULES) > 300
-    found = [
-        f"{path.relative_to(TOP)}:{fault}"
-        for path in MODULES
-        for fault in faults(of_python(path.read_text(), messages=TOP / "src" in path.parents))
-    ]
-    assert found == []
+    assert [fault for path in MODULES for fault in of_file(path, TOP)] == []
 
 
 def test_pages_are_plain() -> None:
     assert len(PAGES) > 40
-    assert [f"{path.relative_to(TOP)}:{fault}" for path in PAGES for fault in faults(of_page(path.read_text()))] == []
+    assert [fault for path in PAGES for fault in of_file(path, TOP)] == []
 
 
 def test_fragments_of_the_change_log_are_plain() -> None:
-    assert [
-        f"{path.name}: {one}" for path in FRAGMENTS for one in faults_of_fragment(path.name, path.read_text())
-    ] == []
+    assert [fault for path in FRAGMENTS for fault in of_file(path, TOP)] == []
 
 
 @pytest.mark.parametrize(

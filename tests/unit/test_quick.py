@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.quick import FOLDERS, TOP, Checkout, Clock
+from tests.quick import FOLDERS, TOP, Checkout, Clock, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,9 +86,24 @@ def test_a_page_has_the_test_of_its_examples(checkout: Checkout) -> None:
 
 
 def test_what_there_is_no_time_for_is_counted() -> None:
-    late, early = Clock(time.monotonic() - 1), Clock(time.monotonic() + 3600)
+    late, early = Clock(0), Clock(3600)
+    assert late.until is None  # the first test starts it
     assert [late.pytest_runtest_protocol(), early.pytest_runtest_protocol()] == [True, None]
-    assert [late.left, early.left] == [1, 0]
+    assert [(late.ran, late.left), (early.ran, early.left)] == [(0, 1), (1, 0)]
+    assert early.until is not None
+    assert early.until > time.monotonic()
+
+
+def test_the_last_line_is_the_verdict() -> None:
+    fine = {"ruff check": True, "tests": True}
+    assert verdict(fine, Clock(9)) == "./dev quick: fine (no unit test belongs to what changed)"
+    assert verdict(fine, Clock(9, ran=3)) == "./dev quick: fine (3 of 3 tests ran)"
+    said = "./dev quick: FAILED: ruff check, words (3 of 5 tests ran; `./dev test FILE…` runs the others)"
+    assert verdict(fine | {"ruff check": False, "words": False}, Clock(9, ran=3, left=2)) == said
+
+
+def test_a_command_has_the_test_of_what_is_generated_from_it(checkout: Checkout) -> None:
+    assert "unit/test_share.py" in names(checkout, "src/orlop/cli/commands/rmi.py")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +120,8 @@ def quick(tmp_path: Path, kept: Path) -> Callable[..., tuple[int, str]]:
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).write_text(text)
     shutil.copy(TOP / "dev", top / "dev")
-    shutil.copy(TOP / "tests" / "quick.py", top / "tests" / "quick.py")
+    for name in ("quick.py", "language.py"):
+        shutil.copy(TOP / "tests" / name, top / "tests" / name)
     author = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.com", "-c", "commit.gpgsign=false"]
     for words in (["init", "-q", "-b", "main"], ["add", "-A"], [*author, "commit", "-q", "-m", "all"]):
         subprocess.run(["git", *words], cwd=top, check=True)
@@ -125,9 +141,27 @@ def quick(tmp_path: Path, kept: Path) -> Callable[..., tuple[int, str]]:
 
 def test_quick_runs_the_tests_of_what_git_says_has_changed(quick: Callable[..., tuple[int, str]]) -> None:
     status, said = quick()
-    assert (status, "No unit test belongs to what changed." in said) == (0, True), said
+    assert (status, "fine (no unit test belongs to what changed)" in said) == (0, True), said
     status, said = quick(deck="SAILS = 3  # more than cargo\n")
     assert (status, "1 passed" in said, "test_hold" in said) == (0, True, False), said
+
+
+def test_on_the_main_branch_what_was_committed_since_it_was_cloned_has_changed(
+    quick: Callable[..., tuple[int, str]], tmp_path: Path
+) -> None:
+    top = tmp_path / "checkout"
+    subprocess.run(["git", "clone", "-q", "--bare", top, tmp_path / "origin"], check=True)
+    for words in (
+        ["remote", "add", "origin", tmp_path / "origin"],
+        ["fetch", "-q"],
+        ["remote", "set-head", "origin", "-a"],
+    ):
+        subprocess.run(["git", *words], cwd=top, check=True)
+    (top / "src" / "orlop" / "deck.py").write_text("SAILS = 3\n")
+    author = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.com", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *author, "commit", "-q", "-a", "-m", "more"], cwd=top, check=True)
+    status, said = quick()
+    assert (status, "fine (1 of 1 tests ran)" in said) == (0, True), said
 
 
 def test_quick_takes_files_by_name_from_where_it_is_called(quick: Callable[..., tuple[int, str]]) -> None:
@@ -142,9 +176,14 @@ def test_quick_fails_by_a_test_alone(quick: Callable[..., tuple[int, str]]) -> N
     assert (status, "1 failed" in said, "Success: no issues" in said, "1 kept" in said) == (1, True, True, True), said
 
 
+def test_quick_fails_by_a_word_alone(quick: Callable[..., tuple[int, str]]) -> None:
+    status, said = quick(hold='"""Cargo, which is no sail."""\n\nCARGO = 2\n')
+    assert (status, "src/orlop/hold.py:1: write" in said, "FAILED: words (" in said) == (1, True, True), said
+
+
 def test_quick_shows_all_that_is_wrong_at_once(quick: Callable[..., tuple[int, str]]) -> None:
     status, said = quick(hold="import os\n\nfrom orlop.deck import SAILS\n\nCARGO: str   = SAILS\n", deck="SAILS = 2\n")
-    words = ("F401", "hold.py", "1 passed", "Incompatible types in assignment", "BROKEN")
+    words = ("F401", "hold.py", "1 passed", "Incompatible types in assignment", "BROKEN", "FAILED: ruff check, ")
     assert (status, [word for word in words if word not in said]) == (1, []), said
 
 

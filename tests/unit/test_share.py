@@ -29,7 +29,7 @@ def commands(group: DeclaredGroup, above: str) -> list[str]:
 def test_what_is_generated_is_up_to_date() -> None:
     script = TOP / "docs" / "generate_share.py"
     done = subprocess.run([sys.executable, script, "--check"], check=False)
-    assert done.returncode == 0, f"run `python {script.relative_to(TOP)}`"
+    assert done.returncode == 0, "run `./dev nox -s generate`"
 
 
 def test_every_command_has_a_page() -> None:
