@@ -1,9 +1,9 @@
 """Every error that orlop raises: one root, with facts that do not change.
 
-Each is also what a Python program expects: `ValueError` for input, `LookupError` for what is not there, `OSError` with
-its ``errno`` and ``filename`` for the place, `TypeError` for an argument of a wrong type. Programs match the class or
-its ``code``; the text is for people and may be improved at any time. The exit status is what the command line ends
-with, the HTTP status what a front door answers.
+Each error is also one that a Python program expects: `ValueError` for input, `LookupError` for something that does not
+exist, `OSError` with its ``errno`` and ``filename`` for a location, `TypeError` for an argument of a wrong type.
+Programs match the class or its ``code``; the text is for people and may be improved at any time. The command line ends
+with the exit status, and a server answers with the HTTP status.
 
 | exit status | meaning |
 |---|---|
@@ -12,8 +12,8 @@ with, the HTTP status what a front door answers.
 | 3 | what was given is not a valid reference, archive, config or digest |
 | 4 | there is no such image, layer or content |
 | 5 | the request conflicts with what is there |
-| 6 | content is not what its digest says, or the database is damaged |
-| 7 | the store's place cannot be used: no space, no permission, read-only, too new |
+| 6 | content does not match its digest, or the database is damaged |
+| 7 | the store's location cannot be used: no space, no permission, read-only, too new |
 | 130 | interrupted by the user |
 """
 
@@ -28,8 +28,8 @@ _LONGEST: Final = 600
 class OrlopError(Exception):
     """Root of all errors; its text is one sentence that says what, where and what to do.
 
-    What others wrote may be part of it: the text is one line of at most 600 characters, cut in its middle where it
-    would be longer, and nothing in it can control a terminal.
+    It may quote what others wrote. So it is one line of at most 600 characters, shortened in its middle if it would be
+    longer, and nothing in it can control a terminal.
     """
 
     code: ClassVar[str] = "ERROR"
@@ -37,7 +37,7 @@ class OrlopError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __str__(self) -> str:
-        # Classes of Python that are bases as well have texts of their own.
+        # Python's own classes, which are bases too, have texts of their own.
         text = str(self.args[0]) if self.args else ""
         if len(text) > _LONGEST:
             text = f"{text[: _LONGEST // 3]}…{text[1 - 2 * _LONGEST // 3 :]}"
@@ -47,14 +47,14 @@ class OrlopError(Exception):
 
 
 class NotSupported(OrlopError):
-    """What was asked for is nothing that orlop does."""
+    """orlop does not do what was asked for."""
 
     code = "NOT_SUPPORTED"
     http_status = 501
 
 
 class DownloadFailed(OrlopError):
-    """What a URL names could not be fetched. ``answered`` is the status of the server's answer, if there was one."""
+    """The content of a URL could not be fetched. ``answered`` is the status of the answer, if there was one."""
 
     code = "DOWNLOAD_FAILED"
 
@@ -63,7 +63,7 @@ class DownloadFailed(OrlopError):
         self.answered = answered
 
 
-# What was given cannot be understood.
+# Input that cannot be understood.
 
 
 class InvalidInput(OrlopError, ValueError):
@@ -81,31 +81,31 @@ class WrongType(InvalidInput, TypeError):
 
 
 class InvalidDigest(InvalidInput):
-    """A text that should be a digest is none."""
+    """A text is not a valid digest."""
 
     code = "INVALID_DIGEST"
 
 
 class InvalidReference(InvalidInput):
-    """A text that should name an image is not a valid reference."""
+    """A text is not a valid reference to an image."""
 
     code = "INVALID_REFERENCE"
 
 
 class InvalidTimestamp(InvalidInput):
-    """A text or number that should be a time is none, or lies outside the years 0 to 9999."""
+    """A text or number is not a valid time, or is outside the years 0 to 9999."""
 
     code = "INVALID_TIMESTAMP"
 
 
 class InvalidPlatform(InvalidInput):
-    """A text that should name a platform is not a valid one."""
+    """A text is not a valid platform."""
 
     code = "INVALID_PLATFORM"
 
 
 class InvalidJSON(InvalidInput):
-    """Bytes are not JSON, or not JSON of the shape that was expected."""
+    """Bytes are not valid JSON, or not JSON of the expected shape."""
 
     code = "INVALID_JSON"
 
@@ -129,31 +129,31 @@ class InvalidTar(InvalidInput):
 
 
 class InvalidArchive(InvalidInput):
-    """An image archive is incomplete, contradictory or no image archive at all."""
+    """An image archive is incomplete or contradictory, or a file is not an image archive."""
 
     code = "INVALID_ARCHIVE"
 
 
 class InvalidCompression(InvalidInput):
-    """A compressed stream is damaged, or its compression is not known."""
+    """A compressed stream is damaged, or its compression is unknown."""
 
     code = "INVALID_COMPRESSION"
 
 
 class InvalidTemplate(InvalidInput):
-    """A text that should be a template for output is none, or does not fit what is printed."""
+    """A text is not a valid template for output, or does not fit what is printed."""
 
     code = "INVALID_TEMPLATE"
 
 
 class InvalidFilter(InvalidInput):
-    """A filter of a list is not known, or its value cannot be read."""
+    """A filter of a list is unknown, or its value is not valid."""
 
     code = "INVALID_FILTER"
 
 
 class InvalidInstruction(InvalidInput):
-    """A change of a config is not an instruction, or not one that a config can take."""
+    """A change to a config is not a valid instruction, or is one that a config cannot take."""
 
     code = "INVALID_INSTRUCTION"
 
@@ -165,16 +165,16 @@ class UnsupportedVersion(InvalidInput):
 
 
 class LimitExceeded(InvalidInput):
-    """Input is larger, deeper or longer than the limit that is set for it."""
+    """Input is larger, deeper or longer than its limit."""
 
     code = "LIMIT_EXCEEDED"
 
 
-# Nothing is there under that name.
+# Something does not exist.
 
 
 class NotFound(OrlopError, LookupError):
-    """Nothing is there under that name."""
+    """There is nothing with that name."""
 
     code = "NOT_FOUND"
     http_status = 404
@@ -182,7 +182,7 @@ class NotFound(OrlopError, LookupError):
 
 
 class FileNotThere(NotFound, FileNotFoundError):
-    """A file or directory that was named is not there: a `NotFound` that is also Python's, with the same code."""
+    """A named file or directory does not exist: a `NotFound` that is also Python's own, with the same code."""
 
 
 class ImageNotFound(NotFound):
@@ -192,13 +192,13 @@ class ImageNotFound(NotFound):
 
 
 class ReferenceNotFound(NotFound):
-    """No image carries that reference."""
+    """No image has that reference."""
 
     code = "REFERENCE_NOT_FOUND"
 
 
 class PlatformNotFound(NotFound):
-    """No image of that name is for the platform that was asked for."""
+    """No image with that name is for the requested platform."""
 
     code = "PLATFORM_NOT_FOUND"
 
@@ -210,18 +210,18 @@ class LayerNotFound(NotFound):
 
 
 class ContentNotFound(NotFound):
-    """No content, or no metadata of it, is kept under that digest."""
+    """There is no content, or no metadata, under that digest."""
 
     code = "CONTENT_NOT_FOUND"
 
 
 class StoreNotFound(NotFound):
-    """No store is there, and none was to be made."""
+    """There is no store, and none was to be created."""
 
     code = "STORE_NOT_FOUND"
 
 
-# The request conflicts with what is there.
+# A request conflicts with what is there.
 
 
 class Conflict(OrlopError):
@@ -246,7 +246,7 @@ class ImageInUse(Conflict):
 
 
 class QuotaExceeded(Conflict):
-    """What must stay in a store takes more than it may."""
+    """What must stay in a store takes more than its quota."""
 
     code = "QUOTA_EXCEEDED"
 
@@ -258,16 +258,16 @@ class LayerLimitExceeded(Conflict):
 
 
 class TargetExists(Conflict):
-    """Something is there already where a store was to be put."""
+    """Something already exists where a store was to be created."""
 
     code = "TARGET_EXISTS"
 
 
-# Content is not what it should be.
+# Content that does not match.
 
 
 class IntegrityError(OrlopError):
-    """Content is not what its digest or size says."""
+    """Content does not match its digest or size."""
 
     code = "INTEGRITY"
     exit_code = 6
@@ -280,22 +280,22 @@ class DigestMismatch(IntegrityError):
 
 
 class SizeMismatch(IntegrityError):
-    """Some content has more or fewer bytes than it should have."""
+    """Some content has more or fewer bytes than expected."""
 
     code = "SIZE_MISMATCH"
 
 
 class TocDamaged(IntegrityError):
-    """A layer's table of contents ends too early, is damaged, or is of another version; it can be made anew."""
+    """A layer's table of contents ends too early, is damaged, or has another version; it can be made again."""
 
     code = "TOC_DAMAGED"
 
 
-# The place where the store lies cannot be used.
+# A location that cannot be used.
 
 
 class StorageError(OrlopError, OSError):
-    """The store's place cannot be used."""
+    """The store's location cannot be used."""
 
     code = "STORAGE"
     exit_code = 7
@@ -303,7 +303,7 @@ class StorageError(OrlopError, OSError):
 
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
-        # What SQLite or a look at the place says has no number of its own.
+        # An error of SQLite, or one found by looking, has no number of its own.
         if self._usual_errno is not None:
             self.errno = self._usual_errno
 
@@ -317,7 +317,7 @@ class NoSpace(StorageError):
 
 
 class PermissionDenied(StorageError, PermissionError):
-    """The store, or a file that was named, may not be read or written by this user."""
+    """This user may not read or write the store, or a named file."""
 
     code = "PERMISSION_DENIED"
     _usual_errno = errno.EACCES
@@ -325,7 +325,7 @@ class PermissionDenied(StorageError, PermissionError):
 
 
 class ReadOnlyStore(StorageError):
-    """The store lies on a read-only file system, or was opened for reading."""
+    """The store is on a read-only file system, or was opened for reading."""
 
     code = "READ_ONLY_STORE"
     _usual_errno = errno.EROFS
@@ -339,27 +339,27 @@ class StoreTooNew(StorageError):
 
 
 class StoreDamaged(StorageError):
-    """The store cannot be used as it is: its database, or what should be its directory, is not what it should be."""
+    """The store cannot be used as it is: its database or its directory is damaged."""
 
     code = "STORE_DAMAGED"
 
 
 class DatabaseDamaged(StoreDamaged):
-    """The database of the store is damaged, or its rows contradict each other: nothing is done because of them."""
+    """The store's database is damaged, or its rows contradict each other: orlop does not act on them."""
 
     code = "DATABASE_DAMAGED"
     exit_code = 6
 
 
 class StoreInUse(StorageError):
-    """Another program owns the store, or works with it, at the moment."""
+    """Another program owns the store, or is using it."""
 
     code = "STORE_IN_USE"
     http_status = 409
 
 
 class StoreClosed(StorageError, ValueError):
-    """The store, or the archive, was closed, and is used all the same."""
+    """The store or the archive is used after it was closed."""
 
     code = "STORE_CLOSED"
     http_status = 503
@@ -372,19 +372,19 @@ class StoreMoved(StorageError):
 
 
 class UnsafeFileSystem(StorageError):
-    """The store lies on a network or FUSE file system and was opened for reading: locks may not hold there."""
+    """The store is on a network or FUSE file system and was opened for reading: locks may not work there."""
 
     code = "UNSAFE_FILE_SYSTEM"
 
 
 class ReadFailed(StorageError):
-    """A file or pipe that was named cannot be read."""
+    """A named file or pipe cannot be read."""
 
     code = "READ_FAILED"
 
 
 class WriteFailed(StorageError):
-    """A file or pipe that was named cannot be written."""
+    """A named file or pipe cannot be written."""
 
     code = "WRITE_FAILED"
 
@@ -393,7 +393,7 @@ class WriteFailed(StorageError):
 
 
 class InvalidAddress(InvalidInput):
-    """A text that should say where a server listens is not an address, or one that may not be served so."""
+    """A text is not a valid address for a server, or one that may not be served in this way."""
 
     code = "INVALID_ADDRESS"
 
@@ -406,14 +406,14 @@ class ListenFailed(OrlopError):
 
 
 class RequestRefused(OrlopError):
-    """A request may not be made: by this client, in this way, or of this server."""
+    """A request is not allowed: for this client, in this form, or on this server."""
 
     code = "REQUEST_REFUSED"
     http_status = 403
 
 
 class Unauthorized(RequestRefused):
-    """A request does not carry the token that the server asks for."""
+    """A request lacks the token that the server requires."""
 
     code = "UNAUTHORIZED"
     http_status = 401
@@ -434,21 +434,21 @@ class NoSwarm(RequestRefused):
 
 
 class BodyTooLarge(RequestRefused):
-    """The body of a request is larger than the server takes."""
+    """The body of a request is larger than the server accepts."""
 
     code = "BODY_TOO_LARGE"
     http_status = 413
 
 
 class ServerBusy(RequestRefused):
-    """The server is busy with as many requests as it allows, or is about to end."""
+    """The server has as many requests as it allows, or is about to stop."""
 
     code = "SERVER_BUSY"
     http_status = 503
 
 
 class RequestAborted(OrlopError):
-    """A client hung up, or was too slow, before a request was done."""
+    """A client hung up, or was too slow, before a request was finished."""
 
     code = "REQUEST_ABORTED"
     http_status = 408
@@ -458,9 +458,9 @@ class RequestAborted(OrlopError):
 
 
 class _FromRegistry(Exception):
-    """What a registry said: its host, the status of its answer, and pairs of a code and a message of its own.
+    """A registry's answer: its host, the status, and pairs of a code and a message from the registry.
 
-    ``missing`` holds the digests of blobs that a manifest names and the registry does not have.
+    ``missing`` has the digests of blobs that a manifest names and the registry does not have.
     """
 
     missing: tuple[str, ...] = ()
@@ -485,20 +485,20 @@ class RegistryError(_FromRegistry, OrlopError):
 
 
 class RegistryUnreachable(RegistryError):
-    """No answer came from a registry: no connection, no trust in its certificate, or it stopped to send."""
+    """A registry did not answer: there was no connection, no trust in its certificate, or it stopped sending."""
 
     code = "REGISTRY_UNREACHABLE"
 
 
 class RegistryDenied(RegistryError):
-    """A registry does not allow a request: without credentials, with these, or for anybody."""
+    """A registry does not allow a request: without credentials, with these, or at all."""
 
     code = "REGISTRY_DENIED"
     http_status = 403
 
 
 class RegistryBusy(RegistryError):
-    """A registry asks to wait longer than was to be waited; ``wait`` is how many seconds, where it says so."""
+    """A registry asks to wait longer than allowed; ``wait`` is the number of seconds, if it says so."""
 
     code = "REGISTRY_BUSY"
     http_status = 429
@@ -506,26 +506,26 @@ class RegistryBusy(RegistryError):
 
 
 class RegistryUnsupported(RegistryError):
-    """A registry does not do what was asked for."""
+    """A registry does not support what was asked for."""
 
     code = "REGISTRY_UNSUPPORTED"
     http_status = 501
 
 
 class InvalidAnswer(RegistryError):
-    """A registry's answer is not what the protocol says, or too large."""
+    """A registry's answer does not follow the protocol, or is too large."""
 
     code = "INVALID_ANSWER"
 
 
 class UnsafeRedirect(RegistryError):
-    """A registry leads to a place to which nothing may be sent, or not with these credentials."""
+    """A registry leads to a location where nothing may be sent, or not with these credentials."""
 
     code = "UNSAFE_REDIRECT"
 
 
 class UploadLost(RegistryError):
-    """A registry has forgotten an upload, which must begin anew."""
+    """A registry has forgotten an upload, which must start again."""
 
     code = "UPLOAD_LOST"
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.hostile.lists import LISTS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -135,6 +137,15 @@ def test_the_tests_that_a_page_names_are_there(name: str) -> None:
         path = TOP / place
         assert path.exists(), place
         assert not test or f"def {test}(" in path.read_text(), f"{place}::{test}"
+
+
+def test_the_table_of_growth_has_every_list_that_the_tests_double() -> None:
+    rows = re.findall(
+        r"^\| ([^|]+) \| ([\d,]+) \| \d+\.\d\d \|", DOCUMENTS["docs/reliability.md"].read_text(), re.MULTILINE
+    )
+    shown = {name: int(count.replace(",", "")) for name, count in rows}
+    assert shown.keys() == {one.name for one in LISTS}
+    assert all(shown[one.name] in {one.count, 2 * one.count} for one in LISTS)
 
 
 SUBJECTS: Final = {

@@ -31,10 +31,10 @@ class HealthConfig:
 
 @dataclass(frozen=True, slots=True)
 class ContainerConfig:
-    """The portable part of a container's set-up, field for field that of the Docker Engine API.
+    """The portable part of a container's set-up, with the fields of the Docker Engine API.
 
-    Where Go tells nil from empty (they are written differently) None is nil. ``stop_timeout`` is in seconds. Two
-    configs are equal where all their fields are. Immutable; the mappings are not to be changed.
+    Where Go distinguishes nil from empty (they are written differently), None is nil. ``stop_timeout`` is in seconds.
+    Two configs are equal if all their fields are. Immutable; do not change the mappings.
     """
 
     hostname: str = ""
@@ -85,7 +85,7 @@ _PORT_DIGITS: Final = 5
 
 
 def _normal_port(key: str) -> str:
-    """Return a port as Engine 29 does: its number and its protocol in lower case, tcp where none is given."""
+    """Return a port as Engine 29 does: its number and its protocol in lower case, tcp if none is given."""
     match = _PORT.fullmatch(key)
     if not key:
         return key

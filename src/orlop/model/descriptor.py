@@ -1,4 +1,4 @@
-"""Descriptors: what some content is, by type, digest and size (OCI image spec, "Content Descriptors")."""
+"""Descriptors: the type, digest and size of some content (OCI image spec, "Content Descriptors")."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A pointer to content: its media type, its digest and its size in bytes, with what else a manifest says of it.
+    """A pointer to content: its media type, its digest and its size in bytes, and what else a manifest says about it.
 
     ``platform`` is that of an image named by an index; ``urls`` are further places to fetch the content from;
-    ``artifact_type`` is empty where none was given. Immutable; annotations are not to be changed.
+    ``artifact_type`` is empty if none was given. Immutable; do not change the annotations.
     """
 
     media_type: str

@@ -6,9 +6,9 @@ from enum import Enum
 
 
 class Dialect(Enum):
-    """Whose JSON is read and written: the engines differ in a few fields, so in every ID made from them.
+    """The engine whose JSON is read and written: engines differ in a few fields, and so in every ID made from them.
 
-    `REFERENCE` is the image package as of Docker Engine 17.06 and the default everywhere.
+    `REFERENCE` is the image package of Docker Engine 17.06, and the default everywhere.
     """
 
     REFERENCE = "17.06"

@@ -1,8 +1,8 @@
-"""Digests: the names of content, and the names of images and layers that are digests of their own kind.
+"""Digests: the names of content, and the IDs of images and layers, which are digests with types of their own.
 
-A digest is written ``algorithm:hex``, as in the OCI image spec ("Descriptors", "Digests"). An image's ID, a layer's
-diff ID and a stack of layers' chain ID are all digests, and mixing them up is easy and costly, so each has a type of
-its own that is never equal to another.
+A digest is written ``algorithm:hex``, as in the OCI image spec ("Descriptors", "Digests"). The ID of an image, the diff
+ID of a layer and the chain ID of a stack of layers are all digests. Mixing them up is easy and costly, so each has its
+own type, and values of different types are never equal.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _SHORT_LENGTH: Final = 12
 class Digest:
     """The digest of some content: an algorithm and lower-case hexadecimal digits.
 
-    Values of different subclasses are never equal and cannot be ordered against each other. Parse text from outside
-    with `parse`; `unchecked` is for documents whose digests are kept as found. Hashable, immutable.
+    Values of different subclasses are never equal and cannot be compared by order. Parse text from outside with
+    `parse`; `unchecked` is for documents whose digests are kept as found. Hashable, immutable.
     """
 
     algorithm: str
@@ -36,8 +36,8 @@ class Digest:
     def parse(cls, text: str) -> Self:
         """Read ``algorithm:hex``.
 
-        The algorithm is sha256, sha384 or sha512, the digits are lower case and exactly as many as it has.
-        Raises `InvalidDigest` for anything else.
+        The algorithm is sha256, sha384 or sha512; the digits are in lower case, and their number is that of the
+        algorithm. Raises `InvalidDigest` for anything else.
         """
         digest = cls.unchecked(text)
         if not digest.is_valid:
@@ -48,7 +48,7 @@ class Digest:
 
     @classmethod
     def unchecked(cls, text: str) -> Self:
-        """Take any text as it was found in a document; ``str()`` gives it back unchanged. See `is_valid`."""
+        """Take any text as it was found in a document; ``str()`` returns it unchanged. See `is_valid`."""
         algorithm, colon, digits = text.partition(":")
         if not colon or not algorithm:
             return cls("", text)
@@ -71,7 +71,7 @@ class Digest:
 
     @property
     def short(self) -> str:
-        """The first 12 hex digits, as people see them."""
+        """The first 12 hex digits, as shown to people."""
         return self.hex[:_SHORT_LENGTH]
 
     def __str__(self) -> str:
@@ -102,11 +102,11 @@ EMPTY_LAYER: Final = DiffID("sha256", "5f70bf18a086007016e948b04aed3b82103a36bea
 
 
 def chain_ids(diff_ids: Iterable[DiffID]) -> tuple[ChainID, ...]:
-    """Return the chain ID of every layer with all that lie below it.
+    """Return the chain ID of each layer together with all layers below it.
 
-    Takes the diff IDs bottom first and gives one chain ID for each, in the same order: the first is the first diff ID,
-    each further one is the SHA-256 of ``<chain ID below> <diff ID>``. An empty text in place of a diff ID, which only a
-    malformed config has, counts as no layer below.
+    Takes the diff IDs bottom first and returns one chain ID for each, in the same order: the first is the first diff
+    ID, and each further one is the SHA-256 of ``<chain ID below> <diff ID>``. An empty text instead of a diff ID, which
+    only a malformed config has, counts as no layer below.
     """
     chain: list[ChainID] = []
     below = ""
@@ -118,6 +118,6 @@ def chain_ids(diff_ids: Iterable[DiffID]) -> tuple[ChainID, ...]:
 
 
 def chain_id(diff_ids: Iterable[DiffID]) -> ChainID | None:
-    """Return the chain ID of the whole stack, or None where there is no layer. Takes diff IDs bottom first."""
+    """Return the chain ID of the whole stack, or None if there is no layer. Takes diff IDs bottom first."""
     chain = chain_ids(diff_ids)
     return chain[-1] if chain else None

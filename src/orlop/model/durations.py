@@ -17,13 +17,13 @@ _UNITS: Final = {
     "h": 3600 * _SECOND,
 }
 _PART: Final = re.compile(r"(\d*)(?:\.(\d*))?([a-zµμ]+)", re.ASCII)
-# What has matched is never tried again, and so not remembered either.
+# Possessive: what has matched is never tried again, so it need not be remembered.
 _DURATION: Final = re.compile(r"[+-]?(?:0|(?:(?:\d++(?:\.\d*+)?|\.\d++)(?:ns|us|µs|μs|ms|s|m|h))++)", re.ASCII)
 _MAX: Final = (1 << 63) - 1
 
 
 def is_duration(text: str) -> bool:
-    """Return whether this is written as a duration is."""
+    """Return whether this has the form of a duration."""
     return _DURATION.fullmatch(text) is not None
 
 
@@ -31,7 +31,7 @@ def parse_duration(text: str) -> int:
     """Return a duration such as ``1h30m`` or ``1.5s`` in nanoseconds.
 
     Raises:
-        ValueError: it is not one, or is longer than about 292 years.
+        ValueError: it is not a duration, or is longer than about 292 years.
     """
     if not is_duration(text):
         msg = f"{text!r} is not a duration; give one such as 90s, 1h30m or 240h"

@@ -1,8 +1,8 @@
-"""JSON with the rules of Go's ``encoding/json``, in which every image document was written and is read by engines.
+"""JSON with the rules of Go's ``encoding/json``, with which engines write and read every image document.
 
-Python's `json` differs where it matters: it recurses, takes NaN and lone surrogates, forgets the text of numbers, the
-order of duplicate keys and where a value stood. Here a document is read without recursion into a tree that keeps all of
-it, and written the way Go writes it, to the byte.
+Python's `json` differs where it matters: it recurses, accepts NaN and lone surrogates, and forgets the text of numbers,
+the order of duplicate keys and the positions of values. This module reads a document without recursion into a tree that
+keeps all of it, and writes it as Go does, to the byte.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MAX_DEPTH: Final = 10_000
-"""Objects and arrays nest at most this deep, as in Go."""
+"""The depth to which objects and arrays may nest, as in Go."""
 
 
 class Number(str):
@@ -38,22 +38,21 @@ class Object:
 
 
 class Keys(Enum):
-    """What is done about keys of an object that stand in it more than once."""
+    """How keys that occur more than once in an object are treated."""
 
     LAST = "last"
-    """The last counts, as in Go."""
+    """The last one counts, as in Go."""
     ONCE = "once"
     """They are refused."""
     FOLDED = "folded"
-    """They are refused, also where they differ in case, which Go does not tell apart; but for annotations, in which
-    they do differ."""
+    """They are refused, even if they differ in case, which Go ignores; except in annotations, where case matters."""
 
 
 _FREE: Final = frozenset({"annotations"})
-"""Objects under these keys have keys that anybody makes up."""
+"""The keys of objects under these names are free text."""
 
 Value: TypeAlias = Union[bool, str, Number, list["Value"], Object, None]  # noqa: UP007 -- "Value" is text
-"""A JSON value; a `Number` is a `str` too, so look for it first."""
+"""A JSON value; a `Number` is also a `str`, so test for it first."""
 
 _SPACE = rb"[ \t\r\n]*+"
 _STRING = rb'"((?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+)"'
@@ -84,7 +83,7 @@ def parse(raw: bytes) -> Value:
     """Read one JSON document into a tree.
 
     Every invalid UTF-8 byte and every lone surrogate becomes one U+FFFD. Raises `InvalidJSON` for anything that Go
-    refuses: a byte order mark, data after the value, control characters in strings, nesting beyond `MAX_DEPTH`.
+    refuses: a byte order mark, data after the value, control characters in strings, or nesting deeper than `MAX_DEPTH`.
     """
     value, end, _ = _read(raw)
     _expect_end(raw, end)
@@ -92,9 +91,9 @@ def parse(raw: bytes) -> Value:
 
 
 def raw_members(raw: bytes) -> dict[str, bytes]:
-    """Return the members of a document that is an object, each value as the very bytes that stood there.
+    """Return the members of a document that is an object, each value as its exact bytes.
 
-    Of duplicate keys the last counts. ``null`` gives no members, as in Go. Raises `InvalidJSON`.
+    Of duplicate keys the last counts. ``null`` has no members, as in Go. Raises `InvalidJSON`.
     """
     value, end, spans = _read(raw)
     _expect_end(raw, end)
@@ -107,7 +106,7 @@ def raw_members(raw: bytes) -> dict[str, bytes]:
 
 
 def raw_elements(raw: bytes) -> list[bytes]:
-    """Return the elements of a document that is an array, each as the very bytes that stood there.
+    """Return the elements of a document that is an array, each as its exact bytes.
 
     ``null`` has no elements, as in Go. Raises `InvalidJSON`.
     """
@@ -123,8 +122,8 @@ def raw_elements(raw: bytes) -> list[bytes]:
 def loads(raw: bytes, *, allow_trailing: bool = False, keys: Keys = Keys.LAST) -> object:
     """Read a document into plain dicts, lists, str, int, float, bool and None.
 
-    With ``allow_trailing`` whatever follows the first value is ignored. Raises `InvalidJSON` as `parse` does, and where
-    a key is repeated in a way that ``keys`` does not allow.
+    With ``allow_trailing`` anything after the first value is ignored. Raises `InvalidJSON` as `parse` does, and if a
+    key is repeated in a way that ``keys`` does not allow.
     """
     value, end, _ = _read(raw)
     if not allow_trailing:
@@ -137,7 +136,7 @@ def dumps(value: object, *, escape_html: bool = True, sort_keys: bool = False, s
 
     Members keep their order unless ``sort_keys`` sorts them by bytes. ``<``, ``>`` and ``&`` are escaped unless
     ``escape_html`` is false, U+2028 and U+2029 always. See `quote` for ``short_escapes``. Raises `TypeError` for
-    other types: there is no float in any document that is written here.
+    other types, such as floats, which no document that orlop writes has.
     """
 
     def write(item: object) -> str:
@@ -162,7 +161,7 @@ def dumps(value: object, *, escape_html: bool = True, sort_keys: bool = False, s
 
 
 def _escapes(*, html: bool, short: bool) -> dict[str, str]:
-    """Return what stands for each character that cannot stand for itself."""
+    """Return the escape of each character that must be escaped."""
     table = {chr(code): f"\\u{code:04x}" for code in range(0x20)}
     table |= {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\u2028": "\\u2028", "\u2029": "\\u2029"}
     if short:
@@ -211,12 +210,12 @@ def joined(members: Mapping[str, bytes]) -> bytes:
 
 
 def fold(key: str) -> str:
-    """Return the form in which keys are compared with case folded: U+017F is an s, U+212A a k, U+0130 is not an i."""
+    """Return a key's form for comparison without case: U+017F becomes s, U+212A becomes k, U+0130 does not become i."""
     return key.lower().replace("\u017f", "s")
 
 
 def folded(document: Mapping[str, object]) -> dict[str, object]:
-    """Return the members of a plain object under their folded keys; of several that fold to one the last counts."""
+    """Return the members of a plain object by their folded keys; if several fold to one key, the last counts."""
     return {fold(key): value for key, value in document.items()}
 
 
@@ -247,7 +246,7 @@ def _syntax_error(raw: bytes, pos: int, expected: str) -> InvalidJSON:
 
 
 def _text(raw: bytes) -> str:
-    """Decode what stands between the quotes of a string."""
+    """Decode the text between the quotes of a string."""
     try:
         text = raw.decode()
     except UnicodeDecodeError:
@@ -265,7 +264,7 @@ def _read_key(raw: bytes, pos: int) -> tuple[str, int]:
 
 
 def _read(raw: bytes) -> tuple[Value, int, list[tuple[int, int]]]:
-    """Return the first value, the position after it, and where the values of its own members or elements stand."""
+    """Return the first value, the position after it, and the positions of its own members' or elements' values."""
     root: list[Value] = []
     stack: list[list[Value] | Object] = [root]
     top: list[Value] | Object = root
@@ -346,7 +345,7 @@ def _plain(value: Value, keys: Keys) -> object:
 
 
 def _check_keys(item: Object, members: Mapping[str, Any], *, folded: bool) -> None:
-    """Raise `InvalidJSON` where a key stands twice in an object, of which these are the members."""
+    """Raise `InvalidJSON` if a key occurs twice among these members of an object."""
     if len(members) != len(item.members):
         seen: set[str] = set()
         for key, _ in item.members:
@@ -357,7 +356,7 @@ def _check_keys(item: Object, members: Mapping[str, Any], *, folded: bool) -> No
         return
     forms: set[str] = set()
     for key in members:
-        # Nearly all keys are in lower case, or in the form that has one capital.
+        # Nearly all keys are in lower case, or have one capital.
         form = fold(key)
         if form != key:
             if form in members or form in forms:

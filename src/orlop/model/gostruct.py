@@ -1,7 +1,7 @@
 """Typed values from JSON and back, by tables of fields, with the rules of Go's ``encoding/json`` for structs.
 
-A codec stands for a Go type. Reading has two steps, because in Go a repeated key writes again into what the earlier one
-left: `Codec.read` merges a JSON value into a state, `Codec.finish` turns the last state into the value that callers
+A codec stands for a Go type. Reading has two steps, because in Go a repeated key writes into the value of the earlier
+one: `Codec.read` merges a JSON value into a state, and `Codec.finish` turns the last state into the value that callers
 see.
 """
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Codec(ABC):
-    """How one Go type is read and written. A state of None stands for Go's zero value."""
+    """A way to read and write one Go type. A state of None stands for Go's zero value."""
 
     @abstractmethod
     def read(self, value: Value, state: Any) -> Any:
@@ -64,7 +64,7 @@ class Text(Codec):
         self._wrap, self._unwrap = wrap, unwrap
 
     def read(self, value: Value, state: Any) -> Any:
-        """Take a string; null leaves what was there."""
+        """Take a string; null leaves the state as it was."""
         if value is None:
             return state
         if not is_text(value):
@@ -88,7 +88,7 @@ class Bool(Codec):
     """A Go bool."""
 
     def read(self, value: Value, state: Any) -> Any:
-        """Take a boolean; null leaves what was there."""
+        """Take a boolean; null leaves the state as it was."""
         if value is None:
             return state
         if not isinstance(value, bool):
@@ -110,7 +110,7 @@ class Int(Codec):
     _LENGTH: Final = len(str(-(2**63)))
 
     def read(self, value: Value, state: Any) -> Any:
-        """Take a number without point and exponent; null leaves what was there."""
+        """Take a number without a point or an exponent; null leaves the state as it was."""
         if value is None:
             return state
         if (
@@ -135,7 +135,7 @@ class Time(Codec):
     """A Go ``time.Time``; None is its zero time."""
 
     def read(self, value: Value, state: Any) -> Any:
-        """Take a string; null leaves what was there."""
+        """Take a string; null leaves the state as it was."""
         if value is None:
             return state
         if not isinstance(value, str) or isinstance(value, Number):
@@ -143,7 +143,7 @@ class Time(Codec):
         return Timestamp.parse(value)
 
     def is_empty(self, value: Any) -> bool:  # noqa: ARG002
-        """Never: to Go it is a struct."""
+        """Return False: to Go it is a struct."""
         return False
 
     def write(self, value: Any, quote: Quote) -> str:
@@ -155,11 +155,11 @@ class Pointer(Codec):
     """A Go pointer: None, or a value that a repeated key is merged into."""
 
     def __init__(self, to: Codec) -> None:
-        """Take what is pointed to."""
+        """Take the codec of the value that the pointer leads to."""
         self.to = to
 
     def read(self, value: Value, state: Any) -> Any:
-        """Take null for None, else what is pointed to."""
+        """Take null for None, else the value that the pointer leads to."""
         return None if value is None else self.to.read(value, state)
 
     def finish(self, state: Any) -> Any:
@@ -176,20 +176,20 @@ class Pointer(Codec):
 
 
 class _Backing(list[Any]):
-    """The memory behind a Go slice: elements beyond ``used`` stay in it, and show again when the slice grows."""
+    """The memory behind a Go slice: elements beyond ``used`` stay in it, and reappear when the slice grows."""
 
     used = 0
 
 
 class Slice(Codec):
-    """A Go slice: a tuple, or ``nil`` (None, unless told otherwise) for Go's nil."""
+    """A Go slice: a tuple, or ``nil`` (None by default) for Go's nil."""
 
     def __init__(self, of: Codec, *, nil: tuple[()] | None = None) -> None:
         """Take the codec of an element."""
         self.of, self._nil = of, nil
 
     def read(self, value: Value, state: Any) -> Any:
-        """Take an array, whose elements are read over those that were there; null for nil."""
+        """Take an array, whose elements are read over the earlier ones; null for nil."""
         if value is None:
             return None
         if not isinstance(value, list):
@@ -224,11 +224,11 @@ class Set(Codec):
     """A Go map with empty structs for values: a frozenset of its keys, or None for nil."""
 
     def __init__(self, key: Callable[[str], str] = str) -> None:
-        """Take what normalises a key; it raises `InvalidJSON`."""
+        """Take the function that normalises a key; it raises `InvalidJSON`."""
         self._key = key
 
     def read(self, value: Value, state: Any) -> Any:
-        """Take an object, whose keys are added to those that were there; null for nil."""
+        """Take an object, whose keys are added to the earlier ones; null for nil."""
         if value is None:
             return None
         if not isinstance(value, Object):
@@ -251,7 +251,7 @@ class Set(Codec):
         return "{" + ",".join(f"{quote(key)}:{{}}" for key in sorted(set(map(self._normal, value)))) + "}"
 
     def _normal(self, key: str) -> str:
-        """Normalise a key that another dialect may have read; one that this dialect would refuse stays as it is."""
+        """Normalise a key that another dialect may have read; a key that this dialect would refuse stays as it is."""
         try:
             return self._key(key)
         except InvalidJSON:
@@ -262,7 +262,7 @@ class TextMap(Codec):
     """A Go map of strings to strings: a dict, or None for nil."""
 
     def read(self, value: Value, state: Any) -> Any:
-        """Take an object, whose members are added to those that were there; null for nil; a null member is empty."""
+        """Take an object, whose members are added to the earlier ones; null for nil; a null member is empty."""
         if value is None:
             return None
         if not isinstance(value, Object):
@@ -283,11 +283,11 @@ class TextMap(Codec):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a struct: its JSON name, where its value is kept, its type.
+    """One field of a struct: its JSON name, the attribute that has its value, its type.
 
-    ``omit_empty`` is Go's ``omitempty``. A field that is not ``written`` is one that this dialect does not know but
-    another does: it is read where it makes sense, so that nothing is lost on the way to the other dialect, and ignored
-    where not. ``inside`` names the attribute of an embedded struct in which the value is kept.
+    ``omit_empty`` is Go's ``omitempty``. A field that is not ``written`` belongs to another dialect: it is read if its
+    value is valid, so that nothing is lost on the way to that dialect, and ignored otherwise. ``inside`` names the
+    attribute of an embedded struct in which the value is kept.
     """
 
     name: str
@@ -312,11 +312,11 @@ class Struct(Codec, Generic[T]):
         self._by_folded = {gojson.fold(field.name): field for field in self.fields}
 
     def field(self, key: str) -> Field | None:
-        """Return the field to which a key belongs, exactly or case folded."""
+        """Return the field to which a key belongs, exactly or with case folded."""
         return self._by_name.get(key) or self._by_folded.get(gojson.fold(key))
 
     def read(self, value: Value, state: Any) -> Any:
-        """Take an object: each key that belongs to a field, exactly or case folded, writes it, in document order."""
+        """Take an object: each key that belongs to a field, exactly or with case folded, sets it, in document order."""
         if value is None:
             return state
         if not isinstance(value, Object):
@@ -335,7 +335,7 @@ class Struct(Codec, Generic[T]):
         return state
 
     def finish(self, state: Any) -> T:
-        """Return the dataclass; what was not read has Go's zero value."""
+        """Return the dataclass; fields that were not read have Go's zero value."""
         state = state or {}
         values = {name: struct.finish(state.get(name)) for name, struct in self._embedded.items()}
         for field in self.fields:
@@ -344,7 +344,7 @@ class Struct(Codec, Generic[T]):
         return self._make(**values)
 
     def is_empty(self, value: Any) -> bool:  # noqa: ARG002
-        """Never."""
+        """Return False."""
         return False
 
     def members(self, value: Any, quote: Quote) -> dict[str, str]:
@@ -369,9 +369,9 @@ def write_members(members: dict[str, str], quote: Quote) -> str:
 
 
 def decode(struct: Struct[T], raw: bytes, *, once: bool = False) -> T:
-    """Read a document into a struct. ``null`` gives the struct with nothing set, as in Go.
+    """Read a document into a struct. ``null`` returns the struct with nothing set, as in Go.
 
-    With ``once`` no field may be given two values. Raises `InvalidJSON`.
+    With ``once`` no field may have two values. Raises `InvalidJSON`.
     """
     value = gojson.parse(raw)
     if once:
@@ -380,7 +380,7 @@ def decode(struct: Struct[T], raw: bytes, *, once: bool = False) -> T:
 
 
 def _check_once(codec: Codec, value: Value) -> None:
-    """Raise `InvalidJSON` where a field is given again, with another value: other readers would take the first."""
+    """Raise `InvalidJSON` if a field occurs again with another value: other readers would take the first."""
     if isinstance(codec, Pointer):
         _check_once(codec.to, value)
     elif isinstance(codec, Slice) and isinstance(value, list):

@@ -1,8 +1,8 @@
 """Image configs: what an image is made of and how it runs (OCI image spec, "Image Configuration"; Docker's fields).
 
-The ID of an image is the digest of its exact config bytes. So an `Image` keeps the bytes that it was read from, and
-nothing that was read is ever written again to be stored; `Image.to_json` serves new images, and v1 IDs, which engines
-compute from such re-serialised fields.
+The ID of an image is the digest of its exact config bytes. So an `Image` keeps the bytes that it was read from, and a
+config that was read is never serialised again to be stored. `Image.to_json` is for new images, and for v1 IDs, which
+engines compute from fields that are serialised again.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
 __all__ = ["TYPE_LAYERS", "Dialect", "History", "Image", "RootFS", "V1Image", "check_history"]
 
 TYPE_LAYERS: Final = "layers"
-"""The type of a root file system that is made of layers."""
+"""The type of a root file system that consists of layers."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """One step of an image's build. ``created`` is None where no time was given."""
+    """One step of an image's build. ``created`` is None if no time was given."""
 
     created: Timestamp | None = None
     author: str = ""
@@ -71,7 +71,7 @@ class RootFS:
         return replace(self, diff_ids=(*self.diff_ids, diff_id))
 
     def chain_id(self) -> ChainID | None:
-        """Return the chain ID of all layers, or None where there is none."""
+        """Return the chain ID of all layers, or None if there is no layer."""
         return chain_id(self.diff_ids)
 
     def to_json(self, dialect: Dialect = Dialect.REFERENCE) -> bytes:
@@ -81,9 +81,9 @@ class RootFS:
 
 @dataclass(frozen=True, slots=True)
 class V1Image:
-    """The fields that an image had before it was named by its content, and still has.
+    """The fields that images had before they were named by their content, and still have.
 
-    ``id`` and ``parent`` are hex digits without a prefix. ``created`` is None where no time was given, ``size`` is
+    ``id`` and ``parent`` are hex digits without a prefix. ``created`` is None if no time was given; ``size`` is in
     bytes.
     """
 
@@ -105,7 +105,7 @@ class V1Image:
     def from_json(cls, raw: bytes, *, dialect: Dialect = Dialect.REFERENCE, once: bool = False) -> V1Image:
         """Read a v1 config as the engine of that dialect does.
 
-        Raises `InvalidImage`; with ``once`` also where a field is given two values.
+        Raises `InvalidImage`; with ``once`` also if a field has two values.
         """
         try:
             return decode(V1[dialect], raw, once=once)
@@ -119,10 +119,10 @@ class V1Image:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image config, read or about to be written. Immutable; equal to another where all fields and raw bytes are.
+    """An image config, read or about to be written. Immutable; equal to another if all fields and raw bytes are equal.
 
-    ``parent`` is what the config itself says, which no daemon trusts: an image store gives a copy with the parent that
-    it keeps (`with_parent`). ``raw_json`` is empty for an image that was not read.
+    ``parent`` is what the config itself says, which no daemon trusts: an image store returns a copy with the parent
+    that it has recorded (`with_parent`). ``raw_json`` is empty for an image that was not read.
     """
 
     v1: V1Image = field(default_factory=V1Image)
@@ -138,9 +138,9 @@ class Image:
     def from_json(cls, raw: bytes, *, dialect: Dialect = Dialect.REFERENCE, once: bool = False) -> Self:
         """Read a config as the engine of that dialect does.
 
-        Keys match with case folded, unknown ones are ignored, repeated ones merge. Fields that only another dialect
-        knows are read too. Raises `InvalidImage` for what the engine refuses, also where there is no ``rootfs``; with
-        ``once`` also where a field is given two values, of which other readers may take another than the engine.
+        Keys match with case folded, unknown ones are ignored, repeated ones are merged. Fields that only another
+        dialect knows are read too. Raises `InvalidImage` for a config that the engine refuses, such as one without
+        ``rootfs``; with ``once`` also if a field has two values, since other readers may take another one.
         """
         try:
             fields = decode(_IMAGE[dialect], raw, once=once)
@@ -161,9 +161,9 @@ class Image:
 
     @property
     def id(self) -> ImageID:
-        """The digest of the exact bytes that the image was read from (of none, for an image that was not read)."""
+        """The digest of the exact bytes that the image was read from (no bytes, for an image that was not read)."""
         if self._id is None:
-            # It is asked for again and again, and a config may be large.
+            # It is used again and again, and a config may be large.
             object.__setattr__(self, "_id", ImageID.of(self.raw_json))
         return cast("ImageID", self._id)
 
@@ -174,7 +174,7 @@ class Image:
 
     @property
     def created(self) -> Timestamp:
-        """When the image was made; Go's zero time where it does not say."""
+        """When the image was made; Go's zero time if that is not known."""
         return self.v1.created or ZERO
 
     @property
@@ -184,12 +184,12 @@ class Image:
 
     @property
     def run_config(self) -> ContainerConfig | None:
-        """The same as `config`, under the name that the image package gives it."""
+        """The same as `config`, under its name in the image package."""
         return self.v1.config
 
     @property
     def container_config(self) -> ContainerConfig:
-        """How the container was set up from which the image was committed."""
+        """How the container from which the image was committed was set up."""
         return self.v1.container_config
 
     @property
@@ -199,7 +199,7 @@ class Image:
 
     @property
     def comment(self) -> str:
-        """What was said when it was committed."""
+        """The message of its commit."""
         return self.v1.comment
 
     @property
@@ -219,7 +219,7 @@ class Image:
 
     @property
     def platform(self) -> Platform:
-        """What the image runs on; what its config does not say is empty."""
+        """What the image runs on; parts that its config does not have are empty."""
         return Platform(self.os, self.architecture, self.variant, self.os_version, self.os_features)
 
     @property
@@ -239,7 +239,7 @@ class Image:
 
 
 def check_history(image: Image) -> None:
-    """Check that no more history entries have a layer than there are layers; fewer are fine. Raises `InvalidImage`."""
+    """Check that there are not more history entries with a layer than layers; fewer are fine. Raises `InvalidImage`."""
     filled = sum(not entry.empty_layer for entry in image.history)
     if filled > len(image.rootfs.diff_ids):
         raise InvalidImage(

@@ -1,4 +1,4 @@
-"""How much an archive may ask for: limits that a user sets, with defaults that refuse nothing real."""
+"""Limits on what an archive may take, which a user can set; the defaults allow every real image."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SIZES: Final = frozenset(
         "window_size",
     }
 )
-"""The limits that are numbers of bytes; the others count."""
+"""The limits that are numbers of bytes; the others count things."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What an archive or a layer may ask of time, memory and disk; beyond it `LimitExceeded` is raised.
+    """How much time, memory and disk an archive or a layer may take; beyond a limit `LimitExceeded` is raised.
 
-    `UNLIMITED` in place of a number lifts a limit. Immutable; raises `ValueError` for a negative number.
+    `UNLIMITED` instead of a number removes a limit. Immutable; raises `ValueError` for a negative number.
 
     Attributes:
         members: files and links in an archive, or in a directory that is read as one, and its folders.
@@ -38,20 +38,20 @@ class Limits:
         extensions: extended headers before one member of a tar.
         sparse_pieces: pieces of one sparse file in a tar.
         layer_entries: members of one layer.
-        layers: layers of one image. Docker allows 125, so that an image of more can be kept, but not run.
+        layers: layers of one image. Docker allows 125; an image with more can be kept, but not run.
         config_size: bytes of one image config.
         manifest_size: bytes of one manifest or index, ``manifest.json`` and ``index.json`` among them.
         documents_size: bytes of all these documents, of the names of members, folders and links, and of configs that
-            are made of archives of version 1; from a pipe, of everything that could be a document.
-        json_values: values in one document, counted by the brackets and commas in it.
+            are made from archives of version 1; from a pipe, bytes of everything that could be a document.
+        json_values: values in one document, counted by its brackets and commas.
         json_values_total: values in all documents that are read, references between them that are followed, and
             folders that are opened on the way to others.
-        window_size: bytes that a zstd stream may look back, which decompressing it takes of memory; xz gets half as
+        window_size: bytes of the window of a zstd stream, which decompressing it takes in memory; xz may take half as
             much again.
         plain_size: bytes of all layers that are read, uncompressed.
-        ratio: how many times as large as what was read of an archive that may be which comes out of it. More than 1,032
-            is beyond gzip: only zstd, xz, bzip2 and sparse files of nothing but zeros get there.
-        ratio_floor: bytes that may come out before the ratio is judged.
+        ratio: how many times larger the bytes that come out of an archive may be than the bytes that were read of it.
+            gzip reaches at most 1,032; only zstd, xz, bzip2 and sparse files with nothing but zeros exceed that.
+        ratio_floor: bytes that may come out before the ratio is checked.
     """
 
     UNLIMITED: ClassVar[int] = (1 << 63) - 1
@@ -81,7 +81,7 @@ class Limits:
                 raise ValueError(msg)
 
     def exceeded(self, name: str, found: str) -> LimitExceeded:
-        """Make the error for a limit that is exceeded.
+        """Return the error for a limit that is exceeded.
 
         Args:
             name: which limit.
@@ -97,7 +97,7 @@ class Limits:
 DEFAULT_LIMITS: Final = Limits()
 
 NO_LIMITS: Final = Limits(**{field.name: Limits.UNLIMITED for field in fields(Limits)})
-"""For what was let in already, under limits that somebody chose."""
+"""For content that is already in a store, and was checked against limits when it came."""
 
 
 def option_of(name: str) -> str:

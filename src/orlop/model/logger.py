@@ -1,4 +1,4 @@
-"""Loggers that import `logging` when there is something to log: most commands have nothing to say."""
+"""Loggers that import `logging` only when there is something to log: most commands log nothing."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Logger:
 
         while _first:
             _first.pop()()
-        # The caller is who logs, not this method.
+        # The record names the caller, not this method.
         logging.getLogger(self._name).warning(message, *arguments, stacklevel=2)
 
 
 def before_first_warning(action: Callable[[], object]) -> None:
-    """Do something when the next warning is about to be logged, such as say where warnings go."""
+    """Call a function when the next warning is about to be logged, for example to configure where warnings go."""
     _first[:] = [action]

@@ -1,7 +1,7 @@
 """Manifests and indexes: which config and layers make an image, and which images a name stands for.
 
-Both of the OCI image spec ("Image Manifest", "Image Index") and of Docker (image manifest version 2, schema 2), which
-have the same shape under other media types.
+They are those of the OCI image spec ("Image Manifest", "Image Index") and of Docker (image manifest version 2, schema
+2), which have the same shape and other media types.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ DOCKER_FOREIGN_LAYER: Final = "application/vnd.docker.image.rootfs.foreign.diff.
 DOCKER_FOREIGN_LAYER_GZIP: Final = f"{DOCKER_FOREIGN_LAYER}.gzip"
 
 MANIFEST_TYPES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
-"""What a manifest may call itself."""
+"""The media types of manifests."""
 INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_INDEX})
-"""What an index may call itself."""
+"""The media types of indexes."""
 _SCHEMA_VERSION: Final = 2
 # Go reads base64 over line breaks.
 _LINE_BREAKS: Final = {ord("\r"): None, ord("\n"): None}
@@ -48,8 +48,8 @@ _LINE_BREAKS: Final = {ord("\r"): None, ord("\n"): None}
 class _Document(ABC):
     """What manifests and indexes share.
 
-    ``media_type`` and ``artifact_type`` are empty where the document does not name them. ``raw`` is what was read,
-    empty for a document that was not. Immutable; the annotations are not to be changed.
+    ``media_type`` and ``artifact_type`` are empty if the document does not name them. ``raw`` has the bytes that were
+    read, and is empty for a document that was not read. Immutable; do not change the annotations.
     """
 
     schema_version: int = _SCHEMA_VERSION
@@ -60,7 +60,7 @@ class _Document(ABC):
     raw: bytes = field(default=b"", repr=False)
 
     def to_json(self) -> bytes:
-        """Write the document compactly, in the order of the specification, without what is empty but the list."""
+        """Write the document compactly, in the order of the specification, without empty members except the list."""
         document: dict[str, object] = {"schemaVersion": self.schema_version}
         if self.media_type:
             document["mediaType"] = self.media_type
@@ -75,7 +75,7 @@ class _Document(ABC):
 
     @abstractmethod
     def _content(self) -> dict[str, object]:
-        """Return the members in which the two differ."""
+        """Return the members that only one of the two has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class Manifest(_Document):
 
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
-        """Read a manifest; raises `InvalidManifest` for anything else, an index too."""
+        """Read a manifest; raises `InvalidManifest` for anything else, even an index."""
         document = _read(raw)
         if _is_index(document):
             raise InvalidManifest("invalid manifest: it is an index")
@@ -107,7 +107,7 @@ class Index(_Document):
 
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
-        """Read an index; raises `InvalidManifest` for anything else, a manifest too."""
+        """Read an index; raises `InvalidManifest` for anything else, even a manifest."""
         document = _read(raw)
         if not _is_index(document):
             raise InvalidManifest("invalid index: it is a manifest")
@@ -118,7 +118,7 @@ class Index(_Document):
 
 
 def parse_manifest(raw: bytes) -> Manifest | Index:
-    """Read what may be a manifest or an index.
+    """Read a document that may be a manifest or an index.
 
     A document that is both (CVE-2021-41190: two readers would see two images) or neither is refused with
     `InvalidManifest`.
@@ -145,7 +145,7 @@ class _Members:
         self._where = where
 
     def get(self, name: str) -> object:
-        """Return any member; None where it is absent or null."""
+        """Return any member; None if it is absent or null."""
         return self._members.get(gojson.fold(name))
 
     def has(self, name: str) -> bool:
@@ -153,7 +153,7 @@ class _Members:
         return gojson.fold(name) in self._members
 
     def text(self, name: str) -> str:
-        """Return a string, empty where it is absent."""
+        """Return a string, empty if it is absent."""
         value = self.get(name)
         if value is None:
             return ""
@@ -162,14 +162,14 @@ class _Members:
         return value
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """Return an array of strings, empty where it is absent."""
+        """Return an array of strings, empty if it is absent."""
         values = self.array(name)
         if not all(isinstance(value, str) for value in values):
             raise self._error(name, "no array of strings")
         return tuple(map(str, values))
 
     def mapping(self, name: str) -> dict[str, str]:
-        """Return an object of strings, empty where it is absent."""
+        """Return an object of strings, empty if it is absent."""
         value = self.get(name)
         if value is None:
             return {}
@@ -178,7 +178,7 @@ class _Members:
         return value
 
     def array(self, name: str) -> list[object]:
-        """Return an array, empty where it is absent."""
+        """Return an array, empty if it is absent."""
         value = self.get(name)
         if value is None:
             return []
@@ -205,11 +205,11 @@ class _Members:
         return _descriptor(self.get(name), name)
 
     def descriptors(self, name: str) -> tuple[Descriptor, ...]:
-        """Return an array of descriptors, empty where it is absent."""
+        """Return an array of descriptors, empty if it is absent."""
         return tuple(_descriptor(value, f"{name}[{index}]") for index, value in enumerate(self.array(name)))
 
     def check_data(self) -> None:
-        """Check that content which a descriptor carries with it is what it names: others read it in its place."""
+        """Check that content inside a descriptor matches its digest: some programs read it instead of the blob."""
         text = self.text("data")
         if not text:
             return
@@ -232,14 +232,14 @@ def _read(raw: bytes) -> _Members:
     except InvalidJSON as error:
         raise InvalidManifest(f"invalid manifest: {error}") from error
     version = document.get("schemaVersion")
-    # Programs that write Go's own structures may leave it out or leave it at zero; readers go by the shape then.
+    # Programs that write Go's own structures may omit it or write zero; readers then go by the shape.
     if version is not None and (type(version) is not int or version not in {0, _SCHEMA_VERSION}):
         raise InvalidManifest(f"invalid manifest: expected schemaVersion {_SCHEMA_VERSION}")
     return document
 
 
 def _is_index(document: _Members) -> bool:
-    """Return which of the two a document is; raise `InvalidManifest` if it is both, neither, or not what it says."""
+    """Return whether a document is an index; raise `InvalidManifest` if it is both, neither, or not what it claims."""
     is_manifest = any(document.get(name) is not None for name in ("config", "layers", "fsLayers"))
     # Go writes an empty list as null.
     is_index = document.get("manifests") is not None or (not is_manifest and document.has("manifests"))

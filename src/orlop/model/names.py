@@ -1,4 +1,4 @@
-"""What callers call an image by, read once into a value. For the first line of a verb."""
+"""The names by which callers mean an image, parsed once into a value. For the first line of a verb."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _WILDCARDS: Final = frozenset("*?[\\")
 
 @dataclass(frozen=True, slots=True)
 class ImageName:
-    """What an image is called by, as a caller means it. Make one with `parse`.
+    """The name by which a caller means an image. Make one with `parse`.
 
     ``asked`` is a reference, or the digest that is a whole ID. A short text may be both a name and the first digits of
-    an ID: which of the two it is, only a store can tell, so the name keeps its ``text``, which messages show, too.
+    an ID. Only a store can tell which, so the name also keeps its ``text``, which messages show.
     """
 
     text: str
@@ -30,7 +30,7 @@ class ImageName:
 
     @classmethod
     def parse(cls, name: Name) -> Self:
-        """Read what an image is called by; a value that the library gave is taken as it is.
+        """Parse the name of an image; a value that the library returned is taken as it is.
 
         Raises:
             InvalidReference: the text is neither a reference nor an image ID. WrongType: it is of another type.
@@ -40,23 +40,23 @@ class ImageName:
         if isinstance(name, Reference):
             return cls(str(name), name)
         text = _text(name)
-        # A digest may be made of any text.
+        # A digest may consist of any text.
         return cls(text, name if isinstance(name, Digest) and name.is_valid else parse_any(text))
 
     @property
     def tagged(self) -> Reference | Digest:
-        """What is asked for where a repository's bare name stands for its tag ``latest``."""
+        """The name, where the bare name of a repository stands for its tag ``latest``."""
         return self.asked if isinstance(self.asked, Digest) else self.asked.with_default_tag()
 
     @property
     def shown(self) -> str:
-        """What is said to be missing where no image has this name."""
+        """The name as it is shown if no image has it."""
         asked = self.tagged
         return str(asked) if isinstance(asked, Digest) else asked.familiar
 
     @property
     def digits(self) -> str:
-        """The first digits of an ID that the name may be, without the algorithm."""
+        """The text without the algorithm: the first digits of an ID, if the name is one."""
         return self.text.removeprefix(_ALGORITHM)
 
     def begins(self, image_id: ImageID) -> bool:
@@ -66,21 +66,22 @@ class ImageName:
 
 @dataclass(frozen=True, slots=True)
 class NamePattern:
-    """Wildcards that the names of images fit, where a list takes a name or a pattern; they are read with filters."""
+    """A pattern for the names of images, where a list takes a name or a pattern; it is parsed with the filters."""
 
     text: str
 
 
 Name: TypeAlias = str | Reference | Digest | ImageName
-"""What an image is called by: a text as users write it, a reference, an image ID or another digest, or what
-`ImageName.parse` made of one of these."""
+"""A name of an image: a text as users write it, a reference, an image ID or another digest, or an `ImageName` that was
+parsed from one of these."""
 
 
 def image_names(names: Iterable[Name]) -> list[ImageName]:
-    """Read what several images are called by.
+    """Parse the names of several images.
 
     Raises:
-        WrongType: they are not such a list, or one of them is something else. InvalidReference: one is not valid.
+        WrongType: the argument is not a list of names, or one of them has another type. InvalidReference: one is not
+            valid.
     """
     if isinstance(names, str | bytes | Reference | Digest | ImageName):
         raise WrongType(f"the names to save are {shown(names)}; give a list of names")
@@ -92,7 +93,7 @@ def image_names(names: Iterable[Name]) -> list[ImageName]:
 
 
 def listed_name(name: Name) -> ImageName | NamePattern:
-    """Read what a list of images is asked for: a name, or a pattern of names. Raises what `ImageName.parse` raises."""
+    """Parse the argument of a list of images: a name, or a pattern of names. Raises what `ImageName.parse` raises."""
     # No reference and no ID has a wildcard.
     if isinstance(name, str) and not _WILDCARDS.isdisjoint(name):
         return NamePattern(name)
@@ -100,10 +101,10 @@ def listed_name(name: Name) -> ImageName | NamePattern:
 
 
 def tag_name(name: str | Reference) -> Reference:
-    """Read a name that an image is to get, with the tag ``latest`` where it has none.
+    """Parse a new name for an image, with the tag ``latest`` if it has none.
 
     Raises:
-        InvalidReference: it is not a name, or has a digest. WrongType: it is of another type.
+        InvalidReference: it is not a valid name, or has a digest. WrongType: it has another type.
     """
     reference = name if isinstance(name, Reference) else Reference.parse(_text(name))
     if reference.digest is not None:

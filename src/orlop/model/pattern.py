@@ -1,10 +1,10 @@
 """Patterns of names, as Go's ``path.Match`` reads them: ``*``, ``?``, classes in brackets, and backslashes.
 
-A pattern is cut at its stars into pieces. Every part of a piece stands for exactly one character, so that a piece has a
-fixed length. A piece before which no star stands has to be where the one before it ended. One after a star is taken
-where it fits first, without a slash in between, and the last of them where it ends the text. Nothing is tried again
-after that, as in Go: to match takes at most the length of the text times that of the pattern, and a regular expression,
-which would try all ways to share a text among several stars, is never made of a stranger's pattern.
+A pattern is cut at its stars into pieces. Every part of a piece stands for exactly one character, so a piece has a
+fixed length. A piece without a star before it must begin where the previous one ended. A piece after a star is matched
+at the first place where it fits, without a slash in between, and the last piece at the end of the text. As in Go, there
+is no backtracking: matching takes at most the length of the text times that of the pattern. A regular expression would
+try all ways to share the text among several stars, so none is made from a stranger's pattern.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Class:
     negated: bool
 
     def __contains__(self, character: str) -> bool:
-        # Unlike the wildcards, a class may hold a slash. A range from high to low holds nothing; it is not an error.
+        # Unlike the wildcards, a class may contain a slash. A range from high to low is empty; it is not an error.
         return any(low <= character <= high for low, high in self.ranges) is not self.negated
 
 
@@ -42,20 +42,20 @@ _Part = str | _Class | _AnyButSlash
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """Parts that stand for one character each, and whether a star stands before them; ``text`` where all are plain."""
+    """Parts that stand for one character each, and whether a star precedes them; ``text`` if all are plain."""
 
     star: bool
     parts: tuple[_Part, ...]
     text: str | None
 
     def fits(self, text: str, at: int) -> bool:
-        """Return whether the piece fits at a position, where the text is long enough for it."""
+        """Return whether the piece fits at a position; the text must be long enough for it."""
         if self.text is not None:
             return text.startswith(self.text, at)
         return all(text[at + number] in part for number, part in enumerate(self.parts))
 
     def find(self, text: str, start: int) -> int:
-        """Return the first position at which the piece fits and to which a star reaches, -1 where there is none."""
+        """Return the first position at which the piece fits and to which a star reaches, or -1."""
         slash = text.find("/", start)
         last = min(len(text) - len(self.parts), len(text) if slash < 0 else slash)
         if self.text is not None:
@@ -79,7 +79,7 @@ class Pattern:
         return cls(tuple(_Reader(text).pieces()))
 
     def matches(self, text: str) -> bool:
-        """Return whether the whole of a text fits the pattern."""
+        """Return whether the whole text matches the pattern."""
         at = 0
         *pieces, last = self._pieces
         for piece in pieces:
@@ -98,7 +98,7 @@ class Pattern:
 
 
 class _Reader:
-    """One pattern under reading."""
+    """A pattern that is being parsed."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -151,7 +151,7 @@ class _Reader:
         return self._take()
 
     def _take(self) -> str:
-        """Return the next character, without which the pattern has no end."""
+        """Return the next character; the pattern is incomplete without it."""
         if self._at == len(self._text):
             raise self._bad()
         self._at += 1

@@ -21,7 +21,7 @@ _PROCESSOR: Final = regex("386|amd64|arm|arm64|loong64|mips|mips64|mips64le|mips
 class Platform:
     """An operating system and a processor, named as Go names them (``linux``, ``arm64``, variant ``v8``).
 
-    Texts that are not known are empty. Hashable, immutable.
+    Unknown parts are empty. Hashable, immutable.
     """
 
     os: str
@@ -36,7 +36,7 @@ class Platform:
 
         Args:
             text: what to read.
-            default: what completes a word alone, as ``linux`` or ``arm64``; without it both parts are needed.
+            default: what completes a single word such as ``linux`` or ``arm64``; without it both parts are required.
 
         Raises:
             InvalidPlatform: it is none of these.
@@ -62,5 +62,5 @@ class Platform:
         return cls(default.os, word, default.variant if word == default.architecture else "")
 
     def __str__(self) -> str:
-        """Return ``OS/ARCHITECTURE`` with ``/VARIANT`` where there is one."""
+        """Return ``OS/ARCHITECTURE``, with ``/VARIANT`` if there is one."""
         return f"{self.os}/{self.architecture}" + (f"/{self.variant}" if self.variant else "")

@@ -1,4 +1,4 @@
-"""What a long operation says while it runs: events as values."""
+"""Events of long operations, as values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orlop.model.values import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LayerProgress:
-    """Bytes of one layer that have been moved so far; ``total`` is not known for every source."""
+    """The bytes of one layer that have been moved so far; ``total`` is None if the source does not know it."""
 
     layer: str
     current: int
@@ -18,19 +18,19 @@ class LayerProgress:
 
 @dataclass(frozen=True, slots=True)
 class LayerDone:
-    """A layer has been moved whole."""
+    """A layer has been moved completely."""
 
     layer: str
 
 
 @dataclass(frozen=True, slots=True)
 class LayerExists:
-    """A layer is there already and is not moved again."""
+    """A layer exists already and is not moved again."""
 
     layer: str
 
 
 ProgressEvent = LayerProgress | LayerDone | LayerExists
 Progress = Callable[[ProgressEvent], object]
-"""Called with one event at a time, about once a mebibyte, by the thread that does the work, which may not be the
-caller's; what it raises ends the operation."""
+"""Called with one event at a time, about once per mebibyte, by the thread that does the work, which may not be the
+caller's; an exception from it ends the operation."""

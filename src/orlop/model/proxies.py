@@ -29,10 +29,10 @@ class Proxies:
 
     @classmethod
     def from_variables(cls, variables: Mapping[str, str]) -> Self:
-        """Return what environment variables say: ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy``.
+        """Return the proxies of the environment: ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy``.
 
-        Each may be written in capitals too, and lower case wins. ``HTTP_PROXY`` counts for nothing where a web server
-        runs a program (``REQUEST_METHOD`` is set), because there a client can choose it by a header.
+        Each may also be written in capitals; lower case wins. ``HTTP_PROXY`` is ignored if a web server runs the
+        program (``REQUEST_METHOD`` is set), because then a client can set it by a header.
         """
 
         def value(name: str) -> str:
@@ -44,7 +44,7 @@ class Proxies:
         return cls({scheme: url for scheme, url in found.items() if url}, tuple(one for one in exceptions if one))
 
     def for_host(self, scheme: str, host: str, port: int | None = None) -> str | None:
-        """Return the URL of the proxy for a host, or None where it is reached directly."""
+        """Return the URL of the proxy for a host, or None if it is reached directly."""
         proxy = self.by_scheme.get(scheme)
         if proxy is None or self._is_direct(host.lower().strip("[]").rstrip("."), port or _PORTS.get(scheme)):
             return None
@@ -68,7 +68,7 @@ def _covers(exception: str, host: str, port: int | None) -> bool:
 
 
 def _split_port(exception: str) -> tuple[str, int | None]:
-    """Return the host of an entry of ``no_proxy``, and its port where it has one. Only IPv6 needs brackets for that."""
+    """Return the host of an entry of ``no_proxy``, and its port if it has one. Only IPv6 needs brackets for that."""
     host, colon, port = exception.rpartition(":")
     if colon and port.isdecimal() and port.isascii() and (":" not in host or host.endswith("]")):
         return host.strip("[]"), int(port[:6])

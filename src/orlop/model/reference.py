@@ -44,10 +44,10 @@ _MAX_TAG: Final = 128
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A normalised image name: where it is kept, what it is called, and which version of it is meant.
+    """A normalised image name: where the image is kept, what it is called, and which version is meant.
 
-    ``domain`` is the registry's host and port, ``path`` the repository in it, ``tag`` and ``digest`` may each be
-    absent. Make one with `parse`. Ordered by its canonical text. Hashable, immutable.
+    ``domain`` is the registry's host and port, ``path`` the repository in it; ``tag`` and ``digest`` may be absent.
+    Make one with `parse`. Ordered by its canonical text. Hashable, immutable.
     """
 
     domain: str
@@ -59,12 +59,12 @@ class Reference:
     def parse(cls, name: str, *, dialect: Dialect = Dialect.REFERENCE) -> Self:
         """Read a name as a person writes it, or a canonical one.
 
-        The first part is a registry where it has a ``.`` or ``:`` or is ``localhost``; otherwise the name lies in
-        docker.io, under ``library/`` if it has one part only. No tag is added (see `with_default_tag`). A tag and a
-        digest may both be given, and both are kept. With `Dialect.ENGINE_29` a first part with an upper-case letter and
-        an IPv6 address in brackets are registries too, and the limit of 255 characters counts the path alone.
+        The first part is a registry if it has a ``.`` or ``:`` or is ``localhost``; otherwise the name is in docker.io,
+        under ``library/`` if it has only one part. No tag is added (see `with_default_tag`). A tag and a digest may
+        both be given, and both are kept. With `Dialect.ENGINE_29` a first part with an upper-case letter and an IPv6
+        address in brackets are registries too, and the limit of 255 characters applies to the path alone.
 
-        Raises `InvalidReference` for everything else, also for 64 hex digits, which are always an image ID.
+        Raises `InvalidReference` for anything else, even for 64 hex digits, which are always an image ID.
         """
         if len(name) > _MAX_TEXT:
             raise InvalidReference(f"invalid reference {name[:32]!r}...: no name has {len(name)} characters")
@@ -104,8 +104,8 @@ class Reference:
     def familiar(self) -> str:
         """The whole reference as people write it.
 
-        As in docker, a path on docker.io that begins like a registry, as ``docker.io/localhost/x``, is written in a way
-        that is read as another name.
+        As in docker, a path on docker.io that begins like a registry, such as ``docker.io/localhost/x``, is written in
+        a way that is read as another name.
         """
         return self.familiar_name + self._suffix
 
@@ -120,11 +120,11 @@ class Reference:
         return (self.domain, self.path) == (DEFAULT_DOMAIN, f"{_OFFICIAL}/sha256")
 
     def with_default_tag(self) -> Self:
-        """Return the reference with the tag ``latest`` where it has neither tag nor digest, else itself."""
+        """Return the reference with the tag ``latest`` if it has neither tag nor digest, else itself."""
         return replace(self, tag=DEFAULT_TAG) if self.is_name_only else self
 
     def with_tag(self, tag: str) -> Self:
-        """Return the reference with this tag in place of its own; a digest stays. Raises `InvalidReference`."""
+        """Return the reference with this tag instead of its own; a digest stays. Raises `InvalidReference`."""
         if not _TAG.fullmatch(tag):
             raise InvalidReference(
                 f"invalid tag {tag!r}: expected at most 128 letters, digits, '_', '.' and '-', not '.' or '-' first"
@@ -148,10 +148,10 @@ class Reference:
 
 
 def parse_any(text: str, *, dialect: Dialect = Dialect.REFERENCE) -> Reference | Digest:
-    """Read what may be an image ID or a name.
+    """Read a text that may be an image ID or a name.
 
-    Exactly 64 lower-case hex digits, with or without ``sha256:``, and any other whole digest give a `Digest`;
-    everything else must be a name and gives a `Reference`. Raises `InvalidReference`.
+    Return a `Digest` for exactly 64 lower-case hex digits, with or without ``sha256:``, and for any other whole digest;
+    everything else must be a name, and returns a `Reference`. Raises `InvalidReference`.
     """
     if _is_identifier(text):
         return Digest("sha256", text)
@@ -160,7 +160,7 @@ def parse_any(text: str, *, dialect: Dialect = Dialect.REFERENCE) -> Reference |
 
 
 def split_domain(name: str, *, upper_case_is_domain: bool) -> tuple[str, str]:
-    """Return the registry of a name and what follows it, with the defaults filled in; neither is checked."""
+    """Return the registry of a name and the rest, with the defaults filled in; neither is checked."""
     first, slash, rest = name.partition("/")
     is_domain = "." in first or ":" in first or first == "localhost"
     if upper_case_is_domain and first != first.lower():
@@ -174,9 +174,9 @@ def split_domain(name: str, *, upper_case_is_domain: bool) -> tuple[str, str]:
 
 
 def _simple_parts(domain: str, remainder: str) -> tuple[str | Any, ...] | None:
-    """Return the parts of a name as most are written, or nothing where the whole grammar has to say what it is.
+    """Return the parts of a name in the usual form, or None if it needs the whole grammar.
 
-    Most commands read a name or two: to compile the grammar takes them longer than all else that they do with it.
+    Most commands read a name or two: compiling the grammar would take longer than everything else they do with it.
     """
     path, colon, tag = remainder.partition(":")
     host, _, port = domain.partition(":")

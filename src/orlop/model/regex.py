@@ -1,4 +1,4 @@
-"""Regular expressions that are compiled when they are first used: a command uses few of those that its modules have."""
+"""Regular expressions that are compiled when they are first used: a command uses few of those in its modules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _METHODS = ("finditer", "fullmatch", "match", "search", "split", "sub")
 
 
 class _Regex:
-    # What the first use finds missing is there from then on, and is the compiled expression's own.
+    # The first use of a method sets it on this object: from then on it is the compiled expression's own.
     __slots__ = ("_text", *_METHODS)
 
     def __init__(self, text: str | bytes) -> None:
@@ -19,7 +19,7 @@ class _Regex:
 
     def __getattr__(self, name: str) -> object:
         if name.startswith("__"):
-            # What copies or pickles a value looks for such, and takes it for one that has none.
+            # `copy` and `pickle` look for special methods, and must not find any.
             raise AttributeError(name)
         import re  # noqa: PLC0415 - see above
 
@@ -30,21 +30,21 @@ class _Regex:
 
 
 def regex(text: AnyStr) -> re.Pattern[AnyStr]:
-    """Return what has the methods of a compiled regular expression.
+    """Return an object with the methods of a compiled regular expression.
 
-    What is wrong with the expression raises `re.error` at the first use.
+    A wrong expression raises `re.error` at the first use.
     """
     return _Regex(text)  # type: ignore[return-value]
 
 
 class Seldom:
-    """Whether something was done less than so many ``times``: too few to be worth compiling an expression for it."""
+    """Whether something was done fewer than ``times`` times: too few to be worth compiling an expression."""
 
     def __init__(self, times: int = 50) -> None:
         self._left = times
 
     def __call__(self) -> bool:
-        """Return whether it was, and count this time."""
+        """Return whether that is so, and count this time."""
         if self._left <= 0:
             return False
         self._left -= 1

@@ -1,4 +1,4 @@
-"""Sizes: as Docker's programs print them, and as users write them."""
+"""Sizes as Docker's programs print them, and as users write them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WRITTEN: Final = regex(
 
 
 def human_size(size: int, precision: int = 3) -> str:
-    """Return a number of bytes with so many significant digits and a decimal unit: ``3.11kB``, ``106B``."""
+    """Return a number of bytes with a number of significant digits and a decimal unit: ``3.11kB``, ``106B``."""
     value = float(size)
     unit = 0
     while value >= _STEP and unit < len(_UNITS) - 1:
@@ -26,13 +26,13 @@ def human_size(size: int, precision: int = 3) -> str:
 
 
 def parse_size(text: str) -> int:
-    """Read a number of bytes, wherever one is given.
+    """Read a number of bytes. This is the only parser of sizes.
 
-    ``10MB`` is decimal, as such sizes are printed; ``10MiB``, ``10Mi`` and a letter alone (``10m``) are binary. Case
-    does not count, and a point may stand before a unit: ``1.5GiB``.
+    ``10MB`` is decimal, as sizes are printed; ``10MiB``, ``10Mi`` and a single letter (``10m``) are binary. Case does
+    not matter, and a size with a unit may have a decimal point: ``1.5GiB``.
 
     Raises:
-        InvalidInput: it is not a size.
+        InvalidInput: it is not a valid size.
     """
     match = _WRITTEN.fullmatch(text.strip())
     is_decimal = match is not None and bool(match["bytes"]) and not match["binary"]

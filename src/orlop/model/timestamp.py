@@ -1,6 +1,6 @@
-"""Points in time as image documents carry them: RFC 3339 with nanoseconds, as Go's ``time`` package has it.
+"""Points in time as image documents have them: RFC 3339 with nanoseconds, as in Go's ``time`` package.
 
-`datetime` has no nanoseconds, no year 0 and no offset of 24 hours; all three occur and have to survive.
+`datetime` has no nanoseconds, no year 0 and no offset of 24 hours; all three occur and must be kept.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Timestamp:
     """An instant with nanoseconds, and the offset from UTC in which it was written.
 
     ``unix`` counts whole seconds since 1970-01-01T00:00:00Z (rounded down, so negative before), ``nanosecond`` is 0 to
-    999,999,999, ``offset`` is seconds east of UTC. The year in that offset is 0 to 9999, else `InvalidTimestamp` is
-    raised. Ordered by instant, then by offset. Hashable, immutable.
+    999,999,999, ``offset`` is seconds east of UTC. The year at that offset must be 0 to 9999, else `InvalidTimestamp`
+    is raised. Ordered by instant, then by offset. Hashable, immutable.
     """
 
     unix: int
@@ -46,9 +46,9 @@ class Timestamp:
     def parse(cls, text: str) -> Self:
         """Read RFC 3339 as Go's ``time.Parse`` does.
 
-        A comma may stand for the point of the fraction, an hour may have one digit, digits after the ninth are cut,
-        offsets reach 24 hours and 60 minutes. Lower-case ``t`` and ``z``, a space and second 60 are refused.
-        Raises `InvalidTimestamp`.
+        The fraction may begin with a comma instead of a point, an hour may have one digit, digits after the ninth are
+        cut off, and offsets reach 24 hours and 60 minutes. Lower-case ``t`` and ``z``, a space and second 60 are
+        refused. Raises `InvalidTimestamp`.
         """
         parts = _usual_parts(text) if _seldom() else None
         if parts is None:
@@ -79,7 +79,7 @@ class Timestamp:
 
     @classmethod
     def from_unix(cls, seconds: int, ns: int = 0) -> Self:
-        """Return the UTC time so many seconds and nanoseconds (0 to 999,999,999) after 1970."""
+        """Return the UTC time for a number of seconds and nanoseconds (0 to 999,999,999) since 1970."""
         return cls(seconds, ns)
 
     @property
@@ -110,9 +110,9 @@ def _is_leap(year: int) -> bool:
 
 
 def _usual_parts(text: str) -> tuple[str | Any, ...] | None:
-    """Return what the expression finds in a time as engines write it, ``2006-01-02T15:04:05.9Z``, or nothing.
+    """Return the parts of a time in the form that engines write, ``2006-01-02T15:04:05.9Z``, or None for other forms.
 
-    Most commands read a time or two: to compile the expression takes them longer than all else that they do with it.
+    Most commands read a time or two: compiling the expression would take longer than everything else they do with it.
     """
     digits = (text[:4], text[5:7], text[8:10], text[11:13], text[14:16], text[17:19])
     fraction = text[20:-1]
@@ -131,7 +131,7 @@ def _days_in_month(year: int, month: int) -> int:
 
 
 def _days_before_year(year: int) -> int:
-    """Count the days from 1970-01-01 to the first day of a year; Gregorian throughout, with a year 0."""
+    """Count the days from 1970-01-01 to the first day of a year; always Gregorian, with a year 0."""
     past = year - 1
     return past * 365 + past // 4 - past // 100 + past // 400 - 719_162
 

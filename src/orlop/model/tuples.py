@@ -1,6 +1,6 @@
-"""Named tuples that are quick to make: what `typing.NamedTuple` offers, without `typing`, and with nothing compiled.
+"""Named tuples that are quick to define: like `typing.NamedTuple`, but without importing `typing` or compiling code.
 
-For type checkers the name is that of `typing`. At run time the classes behave alike: a test compares the two.
+Type checkers see the name from `typing`. At run time the classes behave alike: a test compares the two.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ else:
             body |= {one: property(itemgetter(place)) for place, one in enumerate(names)}
             body |= {"__slots__": (), "__match_args__": names, "_fields": names, "_field_defaults": defaults}
             body = _METHODS | body | {"__new__": _new(name, names, defaults)}
-            # The class is an ordinary one, as those of `typing` are.
+            # The class is an ordinary one, like those of `typing`.
             return type.__new__(type, name, (tuple,), body)
 
     NamedTuple = type.__new__(_Meta, "NamedTuple", (), {})
@@ -60,7 +60,7 @@ def _repr(self: Any) -> str:
 
 
 def _make(cls: Any, values: Iterable[object]) -> Any:
-    """Make a value of as many others as there are fields."""
+    """Make a value from an iterable with one item for each field."""
     return cls(*values)
 
 

@@ -1,7 +1,7 @@
-"""URLs without the names and passwords in them: what may be shown, logged and kept.
+"""URLs without the names and passwords in them, which may be shown, logged and stored.
 
-A URL ends its host at the first ``/``, ``?`` or ``#``, so a password that holds one of these, unescaped, makes a URL of
-another host. Nothing is fetched from such a URL; it is recognised by what would be its port, which is not a number.
+The host of a URL ends at the first ``/``, ``?`` or ``#``, so a password with one of these, unescaped, makes a URL with
+another host. Such a URL is never fetched; it is recognised by its port, which is not a number.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def without_credentials(url: str) -> str:
 
 
 def credentials(url: str) -> str | None:
-    """Return the name and password of a URL, as they are written in it, or None where it has none."""
+    """Return the name and password of a URL, as they are written in it, or None if it has none."""
     return _bare(_split(url)[1])[1]
 
 
 def is_torn(url: str) -> bool:
-    """Return whether a URL has a password that ends its host, so that it leads somewhere else."""
+    """Return whether the password in a URL ends its host, so that the URL leads elsewhere."""
     _, rest = _split(url)
     host, behind = _cut(rest)
     return "@" not in host and "@" in behind and not _has_port(host)
@@ -40,7 +40,7 @@ def scrubbed(text: str) -> str:
 
 
 def shown(url: str) -> str:
-    """Return a URL as it may be shown where it came from a server: also without its query, which may be signed."""
+    """Return a URL that came from a server in a form that may be shown: without its query too, which may be signed."""
     bare, mark, _ = without_credentials(url).partition("?")
     return f"{bare}?…" if mark else bare
 
@@ -57,7 +57,7 @@ def _cut(rest: str) -> tuple[str, str]:
 
 
 def _bare(rest: str) -> tuple[str, str | None]:
-    """Return what follows a scheme without its name and password, and these."""
+    """Return the part after a scheme without its name and password, and these two."""
     host, behind = _cut(rest)
     if "@" in host:
         secret, _, host = host.rpartition("@")
@@ -69,7 +69,7 @@ def _bare(rest: str) -> tuple[str, str | None]:
 
 
 def _has_port(host: str) -> bool:
-    """Return whether a host has a port that is one, or none at all."""
+    """Return whether a host has a valid port, or no port."""
     found = _PORT.fullmatch(host)
     port = None if found is None else found["port"]
     return found is not None and (port is None or (port.isdecimal() and port.isascii() and len(port) <= _MOST_DIGITS))

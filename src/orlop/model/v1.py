@@ -1,4 +1,4 @@
-"""Version 1 of image configs: IDs that were made from a layer's config, and the configs themselves.
+"""Version 1 of image configs: IDs that are computed from a layer's config, and the configs themselves.
 
 Engines still compute both when they save an image, and read them from old archives (Docker Image Specification v1.0 and
 v1.1).
@@ -36,7 +36,7 @@ _VERSION: Final[Struct[dict[str, Any]]] = Struct(dict, (Field("docker_version", 
 
 @dataclass(frozen=True, slots=True)
 class V1Layer:
-    """What an archive says of one layer in version 1.
+    """What an archive of version 1 says about one layer.
 
     ``id`` is 64 hex digits: the v1 ID for 20.10 and older, the SHA-256 of ``json`` for 29. ``json`` is the exact bytes
     of the layer's ``json`` file.
@@ -53,8 +53,8 @@ def create_id(
 ) -> Digest:
     """Return the v1 ID of a layer: the digest of its v1 fields with the layer's chain ID and the parent's v1 ID.
 
-    Takes the fields to hash (``id`` does not count), the chain ID of the layer with all below it (None where there is
-    no layer) and the v1 ID of the layer below (None for the lowest).
+    Takes the fields to hash (``id`` is ignored), the chain ID of the layer with all below it (None if there is no
+    layer) and the v1 ID of the layer below (None for the lowest).
     """
     quote = QUOTES[dialect]
     v1 = image.v1 if isinstance(image, Image) else image
@@ -74,7 +74,7 @@ def validate_id(text: str) -> None:
 def history_from_config(raw: bytes, empty_layer: bool, *, dialect: Dialect = Dialect.REFERENCE) -> History:  # noqa: FBT001
     """Make a history entry from the bytes of a v1 config; raises `InvalidImage`.
 
-    The command is the words of the container config's ``Cmd`` with spaces between them.
+    The command is the container config's ``Cmd``, joined with spaces.
     """
     v1 = V1Image.from_json(raw, dialect=dialect)
     return History(
@@ -91,8 +91,8 @@ def make_config_from_v1_config(
 ) -> bytes:
     """Make an image config from the bytes of a v1 config, with these layers and this history.
 
-    Values are copied as they stand. Only where the engine that wrote the config is older than 1.8.3, or not named, they
-    pass through the typed fields, as that engine's own configs were not exact. Raises `InvalidImage`.
+    Values are copied unchanged. Only if the engine that wrote the config is older than 1.8.3, or not named, they pass
+    through the typed fields, since that engine's own configs were not exact. Raises `InvalidImage`.
     """
     try:
         if _is_older(decode(_VERSION, raw)["docker_version"], _FIRST_EXACT_VERSION):
@@ -116,7 +116,7 @@ def make_v1_config_from_config(
 ) -> bytes:
     """Make a v1 config from an image that was read, with this ID, this parent (``""`` for none), perhaps ``throwaway``.
 
-    Values are copied from the image's raw bytes as they stand. Raises `InvalidImage` for an image that was not read.
+    Values are copied unchanged from the image's raw bytes. Raises `InvalidImage` for an image that was not read.
     """
     try:
         members = gojson.raw_members(image.raw_json)
@@ -134,7 +134,7 @@ def make_v1_config_from_config(
 def v1_layers(image: Image, dialect: Dialect = Dialect.REFERENCE) -> tuple[V1Layer, ...]:
     """Return the v1 side of every layer, bottom first, as ``docker save`` of that engine writes it.
 
-    The top layer carries the image's own fields, the others only the time 1970-01-01. IDs are made before the operating
+    The top layer has the image's own fields, the others only the time 1970-01-01. IDs are computed before the operating
     system of the image is added to the lower ones.
     """
     layers: list[V1Layer] = []
@@ -152,7 +152,7 @@ def v1_layers(image: Image, dialect: Dialect = Dialect.REFERENCE) -> tuple[V1Lay
 
 
 def _is_older(version: str, than: tuple[int, ...]) -> bool:
-    """Compare versions part by part as an engine does: what is not an integer or not there counts 0."""
+    """Compare versions part by part as an engine does: a part that is missing or not an integer counts as 0."""
     parts = tuple(map(_integer, version.split(".")))
     length = max(len(parts), len(than))
     return parts + (0,) * (length - len(parts)) < than + (0,) * (length - len(than))

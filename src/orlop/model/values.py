@@ -1,14 +1,13 @@
-"""Dataclasses that are quick to make: what `dataclasses` offers for frozen classes with slots, and nothing else.
+"""Dataclasses that are quick to define: what `dataclasses` offers for frozen classes with slots, and nothing else.
 
-Importing `dataclasses` takes a third of the time that a bare interpreter needs to start, as it brings `inspect` and the
-parser of Python's own syntax with it, and it then compiles half a dozen methods for each class, one by one. A command
-that lists images uses ten such classes and none of that. Here only those methods are compiled that are called for very
+Importing `dataclasses` takes a third of the time that a bare interpreter needs to start, since it imports `inspect` and
+the parser of Python's own syntax. It then compiles half a dozen methods for each class, one by one. A command that
+lists images uses ten such classes, and none of that. This module compiles only the methods that are called for very
 many values, all at once; the others are shared closures over the names of the fields.
 
-For type checkers the names of this module are those of `dataclasses`. At run time the classes behave alike: equality,
-hash, order, text, `copy`, `pickle`, ``match``, and the error for a change. They are dataclasses for whoever asks, too:
-the functions of `dataclasses` take them, since a class makes the description that these look for when it is asked for
-it. A test compares the two kinds of class.
+Type checkers see the names from `dataclasses`. At run time the classes behave alike: equality, hash, order, text,
+`copy`, `pickle`, ``match``, and the error for a change. The functions of `dataclasses` accept them too: a class makes
+the description that these functions look for when it is first needed. A test compares the two kinds of class.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 else:
 
     def dataclass(*, frozen: bool, slots: bool, order: bool = False, kw_only: bool = False) -> Callable[[type], type]:
-        """Make a class a dataclass; it must be ``frozen`` and have ``slots``."""
+        """Turn a class into a dataclass; it must be ``frozen`` and have ``slots``."""
         assert frozen
         assert slots
         return lambda original: _made(original, order=order, kw_only=kw_only)
@@ -72,7 +71,7 @@ class _Field:
         self.kw_only = False
 
     def real(self) -> Any:
-        """Return the same in terms of `dataclasses`."""
+        """Return the same field as one of `dataclasses`."""
         import dataclasses  # noqa: PLC0415 - only for whoever asks for it
 
         given = {name: getattr(self, name) for name in ("default", "default_factory")}
@@ -81,7 +80,7 @@ class _Field:
 
 
 class _Described:
-    """Attributes by which `dataclasses` knows its classes, made when one is asked for."""
+    """Attributes by which `dataclasses` recognises its classes, made when one is needed."""
 
     def __init__(self, original: type, own: list[_Field], *, order: bool) -> None:
         self._original = original
@@ -135,7 +134,7 @@ def _made(original: Any, *, order: bool, kw_only: bool) -> type:
     methods = [*_compiled(made, every, order=order), *_shared(made, every)]
     for method in methods:
         name = method.__name__
-        # What a class defines itself stays.
+        # Methods that a class defines itself stay.
         if name not in original.__dict__ or original.__dict__[name] is None:
             method.__qualname__ = f"{made.__qualname__}.{name}"
             method.__module__ = made.__module__

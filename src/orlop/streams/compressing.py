@@ -1,15 +1,15 @@
-"""Compression that gives equal bytes for equal content, however many threads there are and however it is read.
+"""Compression that returns equal bytes for equal content, with any number of threads and in whatever pieces it is read.
 
-Programs differ in what they make of the same bytes, and many differ with themselves: by threads, by the pieces in which
-content comes, by whether its size is known, by the time. Here everything is fixed that they depend on:
+Programs compress the same bytes differently, and the output of many depends on the number of threads, the pieces in
+which content comes, whether its size is known, or the time. This module fixes all of these:
 
-- gzip: blocks of 1 MiB, each compressed by zlib with the 32 KiB before it as its dictionary, and put one after the
-  other, as pigz does. So blocks can be compressed at once, and which thread does it makes no difference. The header has
-  no time and no name, and says that the system is not known.
-- zstd: the library's own threads, of which one gives the same bytes as many, but none gives others. The size is told
-  beforehand and stands in the frame, with a checksum at its end.
+- gzip: blocks of 1 MiB, each compressed by zlib with the 32 KiB before it as its dictionary, and concatenated, as pigz
+  does. So blocks can be compressed in parallel, by any thread. The header has no time and no name, and an unknown
+  system.
+- zstd: always the library's own threads. One thread gives the same bytes as many, but none at all gives other bytes.
+  The size is set beforehand and is in the frame, with a checksum at its end.
 
-What remains is the version of zlib or zstd: another one may give other bytes at the same level.
+Only the version of zlib or zstd makes a difference: another version may give other bytes at the same level.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LEVELS: Final = {Compression.GZIP: (1, 6, 9), Compression.ZSTD: (1, 3, 22)}
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How content is to be compressed: a form and its level; the level counts for nothing where that is none."""
+    """How content is to be compressed: a form and its level; the level is ignored if the form is none."""
 
     form: Compression
     level: int = 0
@@ -64,9 +64,9 @@ def compressed(chunks: Iterable[bytes], size: int, recipe: Recipe, *, threads: i
     """Yield content compressed.
 
     Args:
-        chunks: the content, in pieces of any size. What it raises is raised.
+        chunks: the content, in pieces of any size. Its exceptions pass through.
         size: its number of bytes.
-        recipe: how.
+        recipe: the form and level.
         threads: how many may compress at once, at least one; the bytes are the same for any number.
 
     Raises:
@@ -81,7 +81,7 @@ def compressed(chunks: Iterable[bytes], size: int, recipe: Recipe, *, threads: i
 
 
 def _blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the same bytes in pieces of one size, but for the last."""
+    """Yield the same bytes in pieces of equal size, except the last."""
     waiting: list[bytes] = []
     have = 0
     for chunk in chunks:
@@ -130,7 +130,7 @@ def _deflated(block: bytes, before: bytes, level: int, is_last: bool, _: Callabl
 
 
 def _deflate(block: bytes, before: bytes, level: int, *, is_last: bool) -> bytes:
-    """Compress one block so that another one may follow it, at a whole byte, unless it is the last."""
+    """Compress one block. Unless it is the last, it ends at a whole byte, so that another one can follow."""
     settings = (level, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_DEFAULT_STRATEGY)
     packer = zlib.compressobj(*settings, zdict=before) if before else zlib.compressobj(*settings)
     return packer.compress(block) + packer.flush(zlib.Z_FINISH if is_last else zlib.Z_SYNC_FLUSH)

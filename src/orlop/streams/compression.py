@@ -1,8 +1,8 @@
-"""Compression of archives and layers: recognise it by its first bytes and read what is inside, streaming.
+"""Compression of archives and layers: recognised by the first bytes, and decompressed as a stream.
 
 A compressed stream may be a chain of several: gzip members (RFC 1952), bzip2 and xz streams (with xz stream padding),
-zstd frames (RFC 8878, skippable frames included). All of them are read to the last, as the tools of each format do.
-Memory stays bounded whatever a stream asks for. gzip is read by ISA-L where the package ``isal`` is installed, which is
+zstd frames (RFC 8878, including skippable frames). All of them are read to the last, as the tools of each format do.
+Memory stays bounded whatever a stream asks for. gzip is read by ISA-L if the package ``isal`` is installed, which is
 about twice as fast as zlib. Nothing is imported before a stream needs it.
 """
 
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
 __all__ = ["PREFIX_SIZE", "Compression", "DecompressingReader", "Readable", "decompressed", "detect", "zstd_module"]
 
 PREFIX_SIZE: Final = 8
-"""How many bytes :func:`detect` needs at most."""
+"""The most bytes that :func:`detect` needs."""
 
 _WINDOW_LOGS: Final = (10, 31)
-"""The smallest window that a zstd decoder can be held to, and the largest that it knows, as powers of two."""
+"""The smallest and the largest limit on the window that a zstd decoder accepts, as powers of two."""
 
 _MOST: Final = (1 << 63) - 1
 _INPUT_SIZE: Final = 1 << 20
 _FIRST_SLICE: Final = 1 << 12
 _ENOUGH: Final = 1 << 16
 _EMPTY_MAX: Final = 1000
-"""How many streams of a chain may hold nothing, one after another: some writers end with an empty one."""
+"""How many consecutive streams of a chain may be empty: some writers end with an empty one."""
 _XZ_PADDING: Final = 4
 
 
 class Readable(Protocol):
-    """Anything that gives bytes: a file, a pipe, a socket's file, one of our readers."""
+    """Anything that returns bytes: a file, a pipe, a socket's file, one of our readers."""
 
     def read(self, size: int, /) -> bytes:
         """Return at least one and at most ``size`` bytes, or ``b""`` at the end."""
 
 
 class Compression(Enum):
-    """How a stream is compressed; the value is the name of the format."""
+    """The compression of a stream; the value is the name of the format."""
 
     NONE = "none"
     GZIP = "gzip"
@@ -66,10 +66,10 @@ _MAGIC: Final = {
 
 
 def detect(prefix: bytes) -> Compression:
-    """Return the compression of a stream by its first :data:`PREFIX_SIZE` bytes (fewer where it is shorter).
+    """Return the compression of a stream by its first :data:`PREFIX_SIZE` bytes (fewer if it is shorter).
 
-    The rule is that of the Docker daemons: magic numbers alone decide, names and media types never do, and whatever has
-    none is a plain stream. A zstd stream may also begin with a skippable frame.
+    The rule is that of the Docker daemons: only magic numbers decide, never names or media types, and a stream without
+    a magic number is plain. A zstd stream may also begin with a skippable frame.
     """
     for compression, magic in _MAGIC.items():
         if prefix.startswith(magic):
@@ -82,17 +82,17 @@ def detect(prefix: bytes) -> Compression:
 def decompressed(
     source: Readable, compression: Compression, *, limit: int | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> DecompressingReader:
-    """Return a reader of what is inside ``source``, which stands at its first byte and stays the caller's to close.
+    """Return a reader of the content of ``source``, which must be at its first byte; the caller closes it.
 
-    ``limit`` is the most bytes that may come out (LimitExceeded beyond it); None sets none. ``limits`` says how much
-    memory may be taken. Raises nothing itself: damage, an early end, an unknown variant and excessive memory needs are
-    reported by ``read``.
+    ``limit`` is the most bytes that may come out (LimitExceeded beyond it), or None. ``limits`` bounds the memory. This
+    function itself raises nothing: ``read`` reports damage, an early end, an unknown variant and excessive memory
+    needs.
     """
     return DecompressingReader(source, compression, limit=limit, limits=limits)
 
 
 class _Decompressor(Protocol):
-    """One member, stream or frame: the shape that the standard library's decompressors share."""
+    """One member, stream or frame: the interface that the standard library's decompressors share."""
 
     @property
     def eof(self) -> bool: ...
@@ -114,7 +114,7 @@ class DecompressingReader:
         limit: int | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        """Read from ``source``, which must begin as ``compression`` says; return at most ``limit`` bytes."""
+        """Read from ``source``, whose compression is ``compression``; return at most ``limit`` bytes."""
         self._source = source
         self._compression = compression
         self._limit = limit
@@ -122,9 +122,9 @@ class DecompressingReader:
         self._given = 0
         self._decoder: _Decompressor | None = None
         self._block = memoryview(b"")  # what was read of the source
-        self._at = 0  # how much of that the decoder has been given
-        self._slice = 0  # how much it is given next
-        self._empty = 0  # how many streams in a row held nothing
+        self._at = 0  # how much of that the decoder has got
+        self._slice = 0  # how much it gets next
+        self._empty = 0  # how many streams in a row were empty
         self._started = self._finished = False
         self._closed = False
         if compression is not Compression.NONE:
@@ -146,9 +146,9 @@ class DecompressingReader:
     def read(self, size: int = 1 << 20, /) -> bytes:
         """Return at least one and at most ``size`` bytes of content, or ``b""`` at its end.
 
-        Raises InvalidCompression where the stream is damaged, ends too early or is followed by something else;
-        LimitExceeded where it asks for more memory than is allowed, or the content is longer than the limit. Errors of
-        the source pass through. After an error the reader must not be used further.
+        Raises InvalidCompression if the stream is damaged, ends too early or is followed by something else;
+        LimitExceeded if it needs more memory than allowed, or the content is longer than the limit. Errors of the
+        source pass through. Do not use the reader after an error.
         """
         if self._closed:
             raise ValueError("read from a closed decompressing reader")
@@ -175,7 +175,7 @@ class DecompressingReader:
         self.close()
 
     def _next(self, size: int) -> bytes:
-        # Pieces are copied together at once: each comes in a buffer that is much larger than a small piece.
+        # Pieces are joined at once: each comes in a buffer that is much larger than a small piece.
         small = bytearray()
         while size and not self._finished:
             decoder = self._decoder
@@ -193,14 +193,14 @@ class DecompressingReader:
             if content:
                 size -= len(content)
                 self._empty = 0
-                # Many small streams give many small pieces: those that are at hand go together.
+                # Many small streams give many small pieces: those that are ready are returned together.
                 if len(content) >= _ENOUGH or self._at == len(self._block):
                     return b"".join((small, content)) if small else content
                 small += content
         return bytes(small)
 
     def _take(self) -> bytes:
-        """Return the decoder its next input: little at first, since what a small stream leaves over is copied."""
+        """Return the decoder's next input: little at first, since the rest after a small stream is copied."""
         if not self._fill():
             raise InvalidCompression(
                 f"the {self._compression.value} stream ends too early (after {self._given} bytes of content)"
@@ -211,7 +211,7 @@ class DecompressingReader:
         return data
 
     def _fill(self) -> bool:
-        """Read more of the source where nothing is left of the last block; return whether there is anything."""
+        """Read more of the source if nothing is left of the last block; return whether there is any input."""
         if self._at == len(self._block):
             self._block, self._at = memoryview(self._source.read(_INPUT_SIZE)), 0
         return len(self._block) > 0
@@ -219,7 +219,7 @@ class DecompressingReader:
     def _next_stream(self, ended: _Decompressor | None) -> None:
         """Begin the first member of the chain, or the one after ``ended``, or find the end."""
         if ended is not None:
-            # Nothing is given to a decoder that still has input: what it leaves is the end of the last piece.
+            # A decoder that still has input gets no more: what it leaves is the end of the last piece.
             self._at -= len(ended.unused_data)
             self._decoder = None
             self._empty += 1
@@ -230,7 +230,7 @@ class DecompressingReader:
         if not self._fill() and self._started:
             self._finished = True
             return
-        # Of zstd frames there are several kinds, and the decoder tells by itself what is none.
+        # There are several kinds of zstd frames, and the decoder itself recognises what is not a frame.
         if self._started and self._compression is not Compression.ZSTD and not self._continues():
             raise self._damaged("something else follows it")
         self._started = True
@@ -238,7 +238,7 @@ class DecompressingReader:
         self._decoder = self._make()
 
     def _continues(self) -> bool:
-        """Return whether what comes next begins as the streams of this compression do, as far as it is at hand."""
+        """Return whether the next bytes, as far as they are read, begin a stream of this compression."""
         magic = _MAGIC[self._compression]
         found = self._block[self._at : self._at + len(magic)]
         return found == magic[: len(found)]
@@ -261,7 +261,7 @@ class DecompressingReader:
         return InvalidCompression(f"the {self._compression.value} stream cannot be read {where}: {reason}")
 
 
-# What the decoders of xz and zstd say where they would need more memory than they were given.
+# The messages of the decoders of xz and zstd if they would need more memory than allowed.
 _MEMORY: Final = ("Memory usage limit exceeded", "requires too much memory")
 
 _Format = tuple["Callable[[], _Decompressor]", tuple[type[Exception], ...]]
@@ -287,13 +287,13 @@ def _bzip2(_: int) -> _Format:
 def _xz(window: int) -> _Format:
     import lzma  # noqa: PLC0415
 
-    # Its limit is for all that it needs, of which the window is the most.
+    # Its limit is on all its memory, most of which is the window.
     memory = min(window + window // 2, _MOST)
     return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=memory), (lzma.LZMAError, EOFError)
 
 
 def zstd_module() -> ModuleType:
-    """Return the standard library's zstd module where there is one (Python 3.14), else the backport of it."""
+    """Return the standard library's zstd module if there is one (Python 3.14), else its backport."""
     return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
 
@@ -313,7 +313,7 @@ _FORMATS: Final[dict[Compression, Callable[[int], _Format]]] = {
 
 
 class _ZlibDecompressor:
-    """zlib's gzip reader in the shape of the others; the input that waits is cut, since zlib copies it at each call."""
+    """zlib's gzip reader with the interface of the others; waiting input is cut, since zlib copies it at each call."""
 
     _SLICE: Final = 1 << 16
 

@@ -1,21 +1,20 @@
 """Directories that are held by a descriptor, and the names in them.
 
-Whoever may write in a directory may put a link, a pipe or a device in place of what a program expects there, also
-between a check and a use. So nothing here is found by a path of several parts:
+A user who can write to a directory can replace anything that a program expects there with a link, a pipe or a device,
+even between a check and a use. So this module never finds anything by a path of several parts:
 
-- A `Directory` is a descriptor. The first one is opened by a path, which its user vouches for, links included. Those
-  below it are opened one name at a time, and are real directories (``O_NOFOLLOW | O_DIRECTORY``).
-- An `Entry` is one name in such a directory. All that is done to it goes by the descriptor and that name (``openat(2)``
-  and its kin), and so to that directory, whatever becomes of its path meanwhile.
-- What is opened is a regular file, as ``fstat`` says it, and what is opened to be written, or gets another mode, has no
-  second name by which somebody else may know it. Neither a pipe nor a device is waited for, or opened.
+- A `Directory` is a descriptor. The first one is opened by a path, links included, since its user chose it. Those below
+  it are opened one name at a time, and must be real directories (``O_NOFOLLOW | O_DIRECTORY``).
+- An `Entry` is one name in such a directory. Every operation on it uses the descriptor and that name (``openat(2)`` and
+  similar calls), and so acts on that directory, whatever happens to its path meanwhile.
+- Only regular files are opened, as ``fstat`` reports them, and a file that is opened for writing or gets another mode
+  must not have a second name, by which another program may know it. Pipes and devices are not opened or waited for.
 
 Anything else raises `ForeignFile`, which `orlop.streams.files.explained` turns into one sentence.
 
-A directory below another one is kept open until that is closed, and looked up again each time: where another directory
-has its name by now, as after a restore, that one is opened, and the old one is closed when its last user lets go of it.
-Descriptors are never read from, but for copies that are opened for a list, so that threads and forked children share
-them without harm.
+A directory below another one stays open until that one is closed, and is looked up again each time: if another
+directory has its name by now, as after a restore, that one is opened, and the old one is closed after its last use. No
+descriptor is read from, except copies that are opened to list names, so threads and forked children can share them.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ _KINDS: Final = (
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),
 )
-# 9p, vboxsf and some versions of CIFS sync no directory: names are there as soon as a server has them.
+# 9p, vboxsf and some versions of CIFS cannot sync a directory: a name is there as soon as the server has it.
 _UNSYNCED: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
 
 
 class ForeignFile(OSError):
-    """What has a name is not what belongs there; the text is one sentence for people."""
+    """Something that does not belong there has a name; the text is one sentence for people."""
 
     def __init__(self, path: str, what: str, wanted: str) -> None:
         advice = "move it away, then run orlop fsck --repair" if wanted == "a directory" else "move it away"
@@ -60,12 +59,12 @@ class ForeignFile(OSError):
 
 
 def kind_of(state: os.stat_result) -> str:
-    """Return what people call a file of this kind."""
+    """Return the usual word for a file of this kind."""
     return next((kind for test, kind in _KINDS if test(state.st_mode)), "a device")
 
 
 class Directory:
-    """A directory, held open. ``path`` is what its user calls it, for messages only.
+    """A directory, held open. ``path`` is its name for the user, only for messages.
 
     Safe to share between threads and across a fork.
     """
@@ -82,7 +81,7 @@ class Directory:
 
     @property
     def descriptor(self) -> int:
-        """The descriptor; it belongs to this object. Raises OSError where the directory cannot be opened."""
+        """The descriptor; it belongs to this object. Raises OSError if the directory cannot be opened."""
         if self._descriptor < 0:
             if not self._follow:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF), self.path)
@@ -90,7 +89,7 @@ class Directory:
         return self._descriptor
 
     def __truediv__(self, name: str) -> Directory:
-        """Return the directory of a name. Raises `ForeignFile` for what is none, FileNotFoundError where nothing is."""
+        """Return the directory with a name. Raises `ForeignFile` for anything else, FileNotFoundError for nothing."""
         state = os.stat(_single(name), dir_fd=self.descriptor, follow_symlinks=False)
         held = self._children.get(name)
         if held is None or held._identity != _identity(state):
@@ -98,7 +97,7 @@ class Directory:
         return held
 
     def below(self, name: str) -> Directory:
-        """Return the directory of a name as ``/`` does, open as long as somebody has it."""
+        """Return the directory with a name as ``/`` does; it stays open as long as it is referenced."""
         entry = self.at(name)
         state = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         if not stat.S_ISDIR(state.st_mode):
@@ -114,37 +113,37 @@ class Directory:
         return found
 
     def place(self, path: str) -> Entry:
-        """Return a name in a directory some names below this one, whether or not anything has it."""
+        """Return a name in a directory some names below this one, whether or not it exists."""
         folder, _, name = path.rpartition("/")
         return Entry(self, folder, _single(name))
 
     def at(self, name: str) -> Entry:
-        """Return a name in this directory, whether or not anything has it."""
+        """Return a name in this directory, whether or not it exists."""
         return Entry(self, "", _single(name))
 
     def is_there(self, name: str) -> bool:
-        """Return whether anything has a name in the directory, which need not be there itself."""
+        """Return whether a name exists in the directory, which need not exist itself."""
         try:
             return self.at(name).state() is not None
         except NotADirectoryError:
             return False
 
     def state(self) -> os.stat_result:
-        """Return what the system says of the directory itself."""
+        """Return the result of ``fstat`` for the directory itself."""
         return os.fstat(self.descriptor)
 
     def names(self) -> list[str]:
-        """Return the names of all that is there, sorted."""
+        """Return all names in the directory, sorted."""
         with self._listed() as descriptor:
             return sorted(os.listdir(descriptor))
 
     def is_empty(self) -> bool:
-        """Return whether nothing is there."""
+        """Return whether the directory is empty."""
         with self._listed() as descriptor, os.scandir(descriptor) as entries:
             return next(entries, None) is None
 
     def states(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield names with what each is, links not followed; what goes meanwhile is left out."""
+        """Yield names with the ``lstat`` of each; names that disappear meanwhile are left out."""
         with self._listed() as descriptor, os.scandir(descriptor) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):
@@ -152,7 +151,7 @@ class Directory:
 
     @contextmanager
     def _listed(self) -> Iterator[int]:
-        # Who lists moves the position of the open directory, which threads and children would share.
+        # Listing moves the position of the open directory, which threads and children would share.
         descriptor = os.open(".", _DIRECTORY, dir_fd=self.descriptor)
         try:
             yield descriptor
@@ -165,7 +164,7 @@ class Directory:
         return (self.room(folder) if folder else self).make(name, mode)
 
     def make(self, name: str, mode: int) -> Directory:
-        """Make a directory of a mode, whatever the umask, and put its name on disk; one that is there stays as is."""
+        """Make a directory with a mode, whatever the umask, and sync its name; an existing one stays as it is."""
         try:
             os.mkdir(name, 0o700, dir_fd=self.descriptor)
         except FileExistsError:
@@ -176,14 +175,14 @@ class Directory:
                 os.fchmod(made.descriptor, mode)
             self.sync()
         except OSError:
-            # Who tries again would find it there, and take it for finished.
+            # A second try would find it, and take it for finished.
             with suppress(OSError):
                 self.at(name).rmdir()
             raise
         return made
 
     def sync(self) -> None:
-        """Put the names in the directory on disk, as far as its file system knows of that."""
+        """Sync the names in the directory, if its file system can do that."""
         try:
             os.fsync(self.descriptor)
         except OSError as error:
@@ -191,7 +190,7 @@ class Directory:
                 raise
 
     def close(self) -> None:
-        """Close the descriptor and the directories below; the one that a user named opens again on demand."""
+        """Close the descriptor and the directories below; a directory that a user named opens again on demand."""
         self._children = {}
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
@@ -233,7 +232,7 @@ class Entry(NamedTuple):
 
     @contextmanager
     def _at(self) -> Iterator[int | None]:
-        """Hold the directory while something is done in it."""
+        """Hold the directory open during an operation in it."""
         directory = None if self.base is None else self.directory
         yield None if directory is None else directory.descriptor
 
@@ -242,7 +241,7 @@ class Entry(NamedTuple):
         return self._replace(name=_single(name))
 
     def state(self) -> os.stat_result | None:
-        """Return what has the name, links not followed; nothing where there is nothing, or no such directory."""
+        """Return the ``lstat`` of the name; None if it does not exist, or its directory does not."""
         try:
             with self._at() as at:
                 return os.stat(self.name, dir_fd=at, follow_symlinks=False)
@@ -250,15 +249,15 @@ class Entry(NamedTuple):
             return None
 
     def is_file(self) -> bool:
-        """Return whether a regular file has the name."""
+        """Return whether the name is that of a regular file."""
         state = self.state()
         return state is not None and stat.S_ISREG(state.st_mode)
 
     def open(self, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
-        """Open a regular file, or make one where the flags say so, and return the descriptor.
+        """Open a regular file, or create one if the flags say so, and return the descriptor.
 
         Raises:
-            ForeignFile: it is none, or it is to be written and has another name too.
+            ForeignFile: it is not a regular file, or it is to be written and has a second name.
         """
         self.require_own(flags)
         with self._at() as at, _foreign(self, "a file"):
@@ -271,7 +270,7 @@ class Entry(NamedTuple):
         return descriptor
 
     def require_own(self, flags: int = os.O_RDWR) -> None:
-        """Raise `ForeignFile` where something has the name that `open` would refuse."""
+        """Raise `ForeignFile` if the name is that of something which `open` would refuse."""
         state = self.state()
         if state is not None:
             self._require_own(state, flags)
@@ -283,7 +282,7 @@ class Entry(NamedTuple):
             raise ForeignFile(self.path, "a file with another name elsewhere", "a file")
 
     def unlink(self) -> None:
-        """Remove the name of what is not a directory. Raises FileNotFoundError where there is nothing."""
+        """Remove the name of anything but a directory. Raises FileNotFoundError if it does not exist."""
         with self._at() as at, self._told():
             os.unlink(self.name, dir_fd=at)
 
@@ -293,27 +292,27 @@ class Entry(NamedTuple):
             os.rmdir(self.name, dir_fd=at)
 
     def rename(self, other: Entry) -> None:
-        """Rename what has the name, replacing a file that has the other one."""
+        """Rename the entry, replacing a file with the new name."""
         with self._at() as at, other._at() as to, self._told():
             os.rename(self.name, other.name, src_dir_fd=at, dst_dir_fd=to)
 
     def link(self, other: Entry) -> None:
-        """Link a file under one more name. Raises FileExistsError where something has that."""
+        """Link a file under one more name. Raises FileExistsError if that name exists."""
         with self._at() as at, other._at() as to, self._told():
             os.link(self.name, other.name, src_dir_fd=at, dst_dir_fd=to, follow_symlinks=False)
 
     def set_mode(self, mode: int) -> None:
-        """Set the mode of a directory, or of a file that has no other name, whatever the umask.
+        """Set the mode of a directory, or of a file without a second name, whatever the umask.
 
         Raises:
             ForeignFile: it is neither.
         """
         with self._held() as path:
-            # Only so does a file get a mode that its owner may not open, and no lock on it ends with the descriptor.
+            # This also works for a file that its owner may not open, and no lock on it ends with the descriptor.
             os.chmod(path, mode)
 
     def set_group(self, group: int) -> None:
-        """Set the group of a directory, or of a file that has no other name. Raises `ForeignFile`."""
+        """Set the group of a directory, or of a file without a second name. Raises `ForeignFile`."""
         with self._held() as path:
             os.chown(path, -1, group)
 
@@ -331,7 +330,7 @@ class Entry(NamedTuple):
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Make errors carry the whole path, for those that are reported only later."""
+        """Put the whole path into errors, since some are reported only later."""
         try:
             yield
         except OSError as error:
@@ -340,7 +339,7 @@ class Entry(NamedTuple):
 
 
 def outside(path: str) -> Entry:
-    """Return a path that the user named, links on the way included."""
+    """Return the entry of a path that the user named, following links on the way."""
     return Entry(None, "", path)
 
 
@@ -357,7 +356,7 @@ def _identity(state: os.stat_result) -> tuple[int, ...]:
 
 @contextmanager
 def _foreign(entry: Entry, wanted: str) -> Iterator[None]:
-    """Explain what the kernel says where a name leads to another kind of thing than it did when it was looked at."""
+    """Raise `ForeignFile` for the kernel's errors about a name that leads to another kind of thing than expected."""
     try:
         yield
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Durable files and locks: the only place that knows fsync, rename, flock and what else differs between systems.
+"""Durable files and locks: the only place with fsync, rename, flock and other calls that differ between systems.
 
-On Linux, as promised here, a file is on disk after its ``fsync``, its name after the ``fsync`` of its directory.
+As Linux promises, a file is on disk after its ``fsync``, and its name after the ``fsync`` of its directory.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 _log = Logger(__name__)
 
 CHUNK = 1 << 20
-"""Bytes that are moved at once: smaller items lose their time to thread switches."""
+"""The number of bytes that are moved at once: with smaller pieces, thread switches would take most of the time."""
 
 _SYNC_EVERY = 8 << 20
 _FICLONE = 0x40049409
 
 
 class Modes(NamedTuple):
-    """Who may use what is kept: the modes of directories, of files that change, and of content that never does."""
+    """The modes of directories, of files that change, and of content that never changes."""
 
     directory: int
     file: int
@@ -57,7 +57,7 @@ PRIVATE: Final = Modes(0o700, 0o600, 0o400)
 """For the owner alone."""
 
 SHARED: Final = Modes(0o2770, 0o660, 0o440)
-"""For a group: what is made in a directory belongs to the directory's group."""
+"""For a group: new files in a directory belong to the directory's group."""
 
 _CLASSES: dict[int, tuple[type[OrlopError], str]] = {
     errno.ENOSPC: (NoSpace, "no space left on device; free some or choose another place"),
@@ -71,10 +71,10 @@ _CLASSES: dict[int, tuple[type[OrlopError], str]] = {
 
 
 def explained(error: OSError, doing: str, path: str | os.PathLike[str]) -> OrlopError:
-    """Return the error of orlop's own that says what the system's ``error`` means, where it happened and what to do.
+    """Return orlop's own error for a system error: it says what ``error`` means, where it happened and what to do.
 
-    A closed pipe stays what it is: the reader of the output decides when it ends. An error of orlop's own, which may be
-    an ``OSError`` too, is explained already.
+    A broken pipe stays what it is: the reader of the output decides when it ends. One of orlop's own errors, which may
+    also be an ``OSError``, stays as it is.
     """
     if isinstance(error, OrlopError):
         return error
@@ -90,7 +90,7 @@ def explained(error: OSError, doing: str, path: str | os.PathLike[str]) -> Orlop
 
 @contextmanager
 def explaining(doing: str, path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn every ``OSError`` of the block, but for a broken pipe, into one clear `OrlopError`."""
+    """Turn every ``OSError`` of the block, except a broken pipe, into one clear `OrlopError`."""
     try:
         yield
     except (BrokenPipeError, OrlopError):
@@ -101,7 +101,7 @@ def explaining(doing: str, path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def afterwards(clean_up: Callable[[], object]) -> Iterator[None]:
-    """Clean up at the end of a block; an error of that is raised unless the block has one, which is the one to show."""
+    """Clean up at the end of a block; raise an error of the clean-up unless the block itself has raised one."""
     try:
         yield
     except BaseException:
@@ -117,7 +117,7 @@ def open_source(path: str | os.PathLike[str]) -> int:
     Raises:
         NotFound: there is no such file.
         PermissionDenied: it may not be read.
-        ReadFailed: it is a directory, or the system refuses for another reason.
+        ReadFailed: it is a directory, or cannot be read for another reason.
     """
     name = os.fspath(path)
     with explaining("open", name):
@@ -138,15 +138,15 @@ def widen_pipe(file: BinaryIO) -> None:
 
 
 def fsync_directory(path: str) -> None:
-    """Put the names in a directory that the user named on disk, as far as its file system knows of that."""
+    """Sync the names in a directory that the user named, if its file system can do that."""
     with Directory(path) as directory:
         directory.sync()
 
 
 def make_directories(path: str, mode: int = PRIVATE.directory) -> None:
-    """Make a directory and all above it that are missing, and put their names on disk; one may be there.
+    """Make a directory and its missing parents, and sync their names; it may exist already.
 
-    The name of one that is there may still be on its way to the disk: it is put there as well, if that is allowed.
+    The name of an existing directory may not be on disk yet: it is synced as well, if that is allowed.
     """
     above = os.path.dirname(path)
     if not os.path.isdir(above):
@@ -158,14 +158,14 @@ def make_directories(path: str, mode: int = PRIVATE.directory) -> None:
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
-    """Write all of the bytes, whatever the system takes at once."""
+    """Write all of the bytes, however few the system takes at once."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
 def allocate(entry: Entry, size: int, mode: int) -> None:
-    """Reserve at least so many bytes on the disk for a file; it is made if it is not there, with a mode."""
+    """Reserve at least a number of bytes on the disk for a file; it is created with a mode if it does not exist."""
     descriptor = entry.open(os.O_WRONLY | os.O_CREAT, mode)
     try:
         if mode != PRIVATE.file:
@@ -178,13 +178,13 @@ def allocate(entry: Entry, size: int, mode: int) -> None:
 def _give_mode(descriptor: int, mode: int) -> None:
     """Set the mode of an open file, whatever the umask."""
     status = os.fstat(descriptor)
-    # Only its owner may, and only a new one needs it.
+    # Only its owner may do this, and only a new file needs it.
     if stat.S_IMODE(status.st_mode) != mode and status.st_uid == os.geteuid():
         os.fchmod(descriptor, mode)
 
 
 def remove_leftover(entry: Entry) -> None:
-    """Remove a file that nobody needs, if it is there; one that cannot be removed is told of and stays."""
+    """Remove a file that is no longer needed, if it exists; if that fails, log a warning and leave it."""
     try:
         entry.unlink()
     except FileNotFoundError:
@@ -196,14 +196,14 @@ def remove_leftover(entry: Entry) -> None:
 class NewFile:
     """A file that is being written and not yet visible under its final name.
 
-    Write-back starts while the writing goes on, so that the final ``fsync`` has little left to wait for. Leaving the
+    Write-back starts while the file is written, so that the final ``fsync`` has little left to wait for. Leaving the
     block without `publish` removes the file. Not safe for use by two threads at once.
     """
 
     __slots__ = ("_descriptor", "_failed", "_flusher", "_owned", "_shown", "_unsynced", "entry", "size")
 
     def __init__(self, entry: Entry, *, mode: int = 0o600, shown: str | None = None) -> None:
-        """Make the file; errors are raised as `OrlopError` that name it as ``shown``."""
+        """Create the file; errors are raised as `OrlopError`, which names the file as ``shown``."""
         self.entry = entry
         self._shown = entry.path if shown is None else shown
         self.size = 0
@@ -216,7 +216,7 @@ class NewFile:
 
     @property
     def descriptor(self) -> int:
-        """The open file, for a writer of what need not get to the disk."""
+        """The open file, for writing content that need not be synced."""
         return self._descriptor
 
     def write(self, data: bytes | memoryview) -> int:
@@ -230,9 +230,9 @@ class NewFile:
         return len(data)
 
     def clone(self, descriptor: int) -> bool:
-        """Share the bytes of another open file (``ioctl_ficlone(2)``); return whether the file system could.
+        """Share the bytes of another open file (``ioctl_ficlone(2)``); return whether the file system could do that.
 
-        Changes to one are not seen in the other.
+        Changes to one file do not appear in the other.
         """
         try:
             fcntl.ioctl(self._descriptor, _FICLONE, descriptor)
@@ -242,7 +242,7 @@ class NewFile:
         return True
 
     def start_sync(self) -> None:
-        """Start to put on disk what has been written so far, and do not wait for it."""
+        """Start to sync what has been written so far, without waiting for it."""
         if self._flusher is not None and self._flusher.is_alive():
             return
         self._unsynced = 0
@@ -250,7 +250,7 @@ class NewFile:
         self._start(threading.Thread(target=self._write_back, name="orlop-write-back"))
 
     def _start(self, flusher: threading.Thread) -> bool:
-        """Start a thread and say whether the system has one to give."""
+        """Start a thread and return whether the system had one."""
         before, self._flusher = self._flusher, flusher
         try:
             flusher.start()
@@ -263,7 +263,7 @@ class NewFile:
         # Linux reports a failed write-back once per descriptor: an error that this early call eats must be kept.
         try:
             os.fdatasync(self._descriptor)
-            # The disk need not pause while more is there for it.
+            # The disk need not pause while there is more to write.
             while self._unsynced >= _SYNC_EVERY:
                 self._unsynced = 0
                 os.fdatasync(self._descriptor)
@@ -271,9 +271,9 @@ class NewFile:
             self._failed = error
 
     def rest(self) -> None:
-        """Put everything on disk and release the descriptor, without waiting for it where a thread can be had.
+        """Sync everything and release the descriptor, in the background if a thread is available.
 
-        Nothing can be written any more. Very many files may rest until they get their names.
+        Nothing can be written afterwards. Very many files may wait in this state until they get their names.
         """
         before = self._flusher
         if not self._start(threading.Thread(target=self._rest, args=(before,), name="orlop-write-back")):
@@ -292,7 +292,7 @@ class NewFile:
             self._failed = self._failed or error
 
     def wait(self) -> None:
-        """Wait for what goes on in the background; `sync` says whether it went well."""
+        """Wait for the work in the background; `sync` raises its error."""
         flusher = self._flusher  # another thread may have waited meanwhile, and forgotten it
         if flusher is not None:
             flusher.join()
@@ -306,9 +306,9 @@ class NewFile:
                 os.fsync(self._descriptor)
 
     def publish(self, target: Entry) -> None:
-        """Rename the file to its final name, replacing what has it; the caller syncs it before, the directory after.
+        """Rename the file to its final name, replacing any other; the caller syncs it before, and the directory after.
 
-        One that could not be written back gets no name.
+        A file that could not be written back gets no name.
         """
         self._join()
         with explaining("write", self._shown):
@@ -327,7 +327,7 @@ class NewFile:
                 self.entry.set_mode(mode)
 
     def lock(self) -> bool:
-        """Mark the file as being written, as long as it is open; return whether it still has its name."""
+        """Mark the file as being written as long as it is open; return whether it still has its name."""
         with explaining("write", self._shown):
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             return _has_name(self._descriptor, self.entry)
@@ -342,9 +342,9 @@ class NewFile:
                 os.close(descriptor)
 
     def discard(self) -> None:
-        """Remove the file, if it has not been published; one that cannot be removed is told of and stays."""
+        """Remove the file unless it has been published; if that fails, log a warning and leave it."""
         if self._owned:
-            with suppress(OrlopError):  # nobody wants what was written any more
+            with suppress(OrlopError):  # the content is no longer needed
                 self.close()
             remove_leftover(self.entry)
 
@@ -373,7 +373,7 @@ def _has_name(descriptor: int, entry: Entry) -> bool:
 
 
 def remove_unlocked(entry: Entry) -> None:
-    """Remove a file that nobody has locked any more (see `NewFile.lock`), if that is possible."""
+    """Remove a file that no process has locked any more (see `NewFile.lock`), if that is possible."""
     with suppress(OSError):
         descriptor = entry.open()
         try:
@@ -386,10 +386,10 @@ def remove_unlocked(entry: Entry) -> None:
 class FileLock:
     """An exclusive ``flock`` on a file; it ends with its holder's process, however that ends.
 
-    Each object has an open file description of its own, so it also excludes other threads of one process. The file is
-    made where it is not there, with ``mode`` whatever the umask, unless nothing is to be made: then taking it raises
-    FileNotFoundError. A ``shared`` one lets others share and nobody exclude, and needs no right to write; where the
-    file is not there, nobody excludes.
+    Each object has its own open file description, so it also excludes other threads of one process. A missing file is
+    created, with ``mode`` whatever the umask, unless nothing is to be created: then taking the lock raises
+    FileNotFoundError. A ``shared`` lock allows other shared locks, excludes exclusive ones, and needs no right to
+    write; if the file does not exist, no process can hold an exclusive lock.
     """
 
     __slots__ = ("__weakref__", "_create", "_descriptor", "_mode", "_shared", "entry")
@@ -447,7 +447,7 @@ class FileLock:
         """Release the lock; without one this does nothing."""
         if self._descriptor >= 0:
             # A child that was forked meanwhile may have a copy of the descriptor: closing ours would not unlock.
-            with suppress(OSError):  # if not even this goes well, closing is what is left
+            with suppress(OSError):  # if this fails, closing is all that is left
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             self.abandon()
 
@@ -476,5 +476,5 @@ def _abandon_locks() -> None:
         lock.abandon()
 
 
-# What a parent locked is not its child's.
+# A child does not own its parent's locks.
 os.register_at_fork(after_in_child=_abandon_locks)

@@ -1,4 +1,4 @@
-"""Which file system a directory lies on, as the kernel's table of mounts says it (Linux, ``proc(5)``)."""
+"""The file system of a directory, according to the kernel's table of mounts (Linux, ``proc(5)``)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Final
 from orlop.model.regex import regex
 from orlop.model.tuples import NamedTuple
 
-# Several machines, or a machine and its host, see these at once. Locks and shared memory, on which a database relies,
-# do not reach from one to the other.
+# Several machines, or a machine and its host, use these at the same time. Locks and shared memory, on which a database
+# relies, do not work between them.
 _NETWORK: Final = frozenset(
     {
         "9p",
@@ -40,7 +40,7 @@ _NETWORK: Final = frozenset(
         "vmhgfs",
     }
 )
-# What a program of its own serves may keep neither locks nor shared memory.
+# A file system in user space may support neither locks nor shared memory.
 _FUSE: Final = regex(r"fuse(\.|blk|$)")
 # An overlay of local directories; the root of many rootless containers.
 _LOCAL_FUSE: Final = frozenset({"fuse.fuse-overlayfs"})
@@ -55,20 +55,20 @@ class FileSystem(NamedTuple):
 
     @property
     def is_network(self) -> bool:
-        """Whether other machines may see it too, or a program in user space serves it."""
+        """Whether other machines may use it too, or a program in user space serves it."""
         if not self.type.startswith("fuse"):
             return self.type in _NETWORK
         return _FUSE.match(self.type) is not None and self.type not in _LOCAL_FUSE
 
 
 def file_system_of(path: str, *, proc: str = "/proc/self") -> FileSystem | None:
-    """Return the file system that a path, or the nearest of its parents that is there, lies on.
+    """Return the file system of a path, or of its nearest existing parent.
 
     Args:
-        path: a path, which need not be there.
-        proc: where the kernel tells of this process.
+        path: a path, which need not exist.
+        proc: where the kernel describes this process.
 
-    Gives nothing where the kernel does not tell.
+    Returns None if the kernel does not provide it.
     """
     try:
         descriptor = _open_nearest(os.path.abspath(path))
@@ -93,7 +93,7 @@ def _open_nearest(path: str) -> int:
 
 
 def _mount_of(descriptor: int, proc: str) -> bytes | None:
-    # Longest prefixes of paths go wrong where one mount hides another; the kernel knows the mount itself.
+    # The longest prefix of a path would be wrong if one mount hides another; the kernel knows the mount itself.
     with open(f"{proc}/fdinfo/{descriptor}", "rb") as facts:
         for line in facts:
             if line.startswith(b"mnt_id:"):
@@ -106,7 +106,7 @@ def _mounted(mount: bytes, proc: str) -> FileSystem | None:
         for line in mounts:
             fields = line.split()
             if fields and fields[0] == mount:
-                # The type is the first field after the one that is a hyphen, before which any number may stand.
+                # The type is the first field after the hyphen, which any number of fields may precede.
                 return FileSystem(_text(fields[fields.index(b"-", 6) + 1]), _text(fields[4]))
     return None
 

@@ -1,4 +1,4 @@
-"""The paths and files that callers give. For the first line of a verb."""
+"""Checks of the paths and files that callers pass. For the first line of a verb."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def path_text(path: str | os.PathLike[str], what: str) -> str:
     """Return a path as a text.
 
     Args:
-        path: the path; one of bytes is decoded as Python decodes names of files.
-        what: what it is the path of, for the error.
+        path: the path; bytes are decoded as Python decodes file names.
+        what: what the path is for, for the error.
 
     Raises:
         WrongType: it is not a path.
@@ -29,9 +29,9 @@ def check_file(file: object, what: str, method: str = "read") -> None:
     """Check that something is a path or a binary file.
 
     Args:
-        file: what was given.
+        file: the argument.
         what: what it is for, for the error.
-        method: what such a file must be able to do, ``read`` or ``write``.
+        method: the method that such a file must have, ``read`` or ``write``.
 
     Raises:
         WrongType: it is neither.

@@ -1,4 +1,4 @@
-"""How much was read of an archive, and how much came out of it."""
+"""The bytes that were read of an archive, and those that came out of it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
 
 
 class Readable(Protocol):
-    """Anything that gives bytes: at most ``n`` at once, none at the end."""
+    """Anything that returns bytes: at most ``n`` at once, none at the end."""
 
     def read(self, n: int, /) -> bytes:
         """Return at most ``n`` bytes."""
 
 
 class Meter:
-    """Counts what passes of one archive, at every level, and holds it against the limits. Threads may share it.
+    """Counts the bytes of one archive, at every level, and compares them with the limits. Threads may share it.
 
-    What comes out of a compressed archive and what comes out of compressed layers in it are each compared with the
-    bytes of the outermost stream, so that one bomb in another is judged as one, and so are many small ones.
+    The bytes that come out of a compressed archive, and those that come out of compressed layers in it, are each
+    compared with the bytes of the outermost stream. So a bomb inside a bomb counts as one, and so do many small ones.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -33,15 +33,15 @@ class Meter:
         return Counted(source, self)
 
     def read(self, count: int) -> None:
-        """Note bytes of the outermost stream."""
+        """Count bytes of the outermost stream."""
         with self._turn:
             self._read += count
 
     def claimed(self, size: int, stored: int) -> None:
-        """Judge what is about to come: so many bytes that a sparse member claims, of those that are stored of it.
+        """Check the bytes that a sparse member claims to have against those that are stored of it.
 
         Raises:
-            LimitExceeded: it is too much; nothing need be read to know it.
+            LimitExceeded: it claims too many; nothing needs to be read to find out.
         """
         with self._turn:
             if size - stored > self.limits.plain_size:
@@ -51,13 +51,13 @@ class Meter:
             self._check_ratio(size - stored, self._read + stored)
 
     def unpacked(self, count: int) -> None:
-        """Note bytes that came out of an archive that is compressed as a whole. Raises `LimitExceeded`."""
+        """Count bytes that came out of an archive that is compressed as a whole. Raises `LimitExceeded`."""
         with self._turn:
             self._unpacked += count
             self._check(self._unpacked)
 
     def plain(self, count: int) -> None:
-        """Note bytes of a layer's uncompressed tar. Raises `LimitExceeded`."""
+        """Count bytes of a layer's uncompressed tar. Raises `LimitExceeded`."""
         with self._turn:
             self._plain += count
             self._check(self._plain)

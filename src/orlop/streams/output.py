@@ -1,4 +1,4 @@
-"""Where a user wants bytes to go."""
+"""The target that a user named for bytes."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SUFFIX: Final = ".part"
 
 
 class Output:
-    """Where a user wants bytes to go: a regular file that appears whole or not at all, or a pipe or device as it is.
+    """A target for bytes: a regular file, which appears completely or not at all, or a pipe or device.
 
-    A regular target is written beside itself under a temporary name and renamed by `finish`, so that a failed or
-    interrupted command leaves neither a new file nor a damaged old one. What a killed one leaves there,
-    ``.orlop-….part``, the next one removes.
+    A regular file is written beside the target under a temporary name, and `finish` renames it. So a failed or
+    interrupted command leaves neither a new file nor a damaged old one. A killed command leaves ``.orlop-….part``,
+    which the next one removes.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -44,7 +44,7 @@ class Output:
         number = _descriptor_named(self._shown)
         with explaining("write", self._shown):
             if number is not None:
-                # What has the descriptor may be a file that a shell appends to: its place is the descriptor's.
+                # The descriptor may be a file that a shell appends to: its position belongs to the descriptor.
                 self._descriptor = os.dup(number)
             else:
                 self._open()
@@ -82,12 +82,12 @@ class Output:
             return len(data)
 
     def finish(self) -> None:
-        """Put everything on disk and give it its name; a pipe is closed."""
+        """Sync everything and rename the file; a pipe is closed."""
         with explaining("write", self._shown):
             if self._new is not None:
                 self._new.sync()
                 self._new.publish(outside(self._path))
-                with suppress(PermissionError):  # where one may only put files, nobody can be asked to sync the name
+                with suppress(PermissionError):  # in a directory that may not be read, the name cannot be synced
                     fsync_directory(os.path.dirname(self._path))
             else:
                 descriptor, self._descriptor = self._descriptor, -1
@@ -98,7 +98,7 @@ class Output:
                     os.close(descriptor)
 
     def discard(self) -> None:
-        """Leave nothing behind of what has not been finished."""
+        """Remove everything that has not been finished."""
         if self._new is not None:
             self._new.discard()
         elif self._descriptor >= 0:
@@ -120,7 +120,7 @@ class Output:
 
 
 def _new_part(folder: str, shown: str) -> NewFile:
-    """Make a file that nobody else takes for what a killed process left."""
+    """Create a file that no other process takes for one that a killed process left."""
     while True:
         # The target's name may be as long as a name can be: the temporary one has to be short.
         part = NewFile(outside(os.path.join(folder, f"{_PREFIX}{os.urandom(6).hex()}{_SUFFIX}")), shown=shown)
@@ -128,7 +128,7 @@ def _new_part(folder: str, shown: str) -> NewFile:
             if part.lock():
                 return part
         except StorageError:
-            # Where there are no locks nobody removes what others left.
+            # Without locks no process removes what others left.
             return part
         except BaseException:
             part.discard()
@@ -137,7 +137,7 @@ def _new_part(folder: str, shown: str) -> NewFile:
 
 
 def _sweep(folder: str) -> None:
-    """Remove what killed processes left; what cannot be removed is in nobody's way."""
+    """Remove what killed processes left; what cannot be removed does no harm."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             name = entry.name

@@ -1,8 +1,8 @@
-"""Directories on their way: made under a name of their own, locked by their maker, and removed by others once he died.
+"""Unfinished directories: made under a temporary name, locked by their process, and removed by others if it dies.
 
-A directory that is to appear whole is filled under a name ``.orlop-….part`` and renamed. As long as it is filled, its
-maker holds a lock on it (``flock(2)`` on the directory itself). Whoever makes the next one in the same place takes that
-lock where it is free, and removes what a killed process left.
+A directory that must appear completely is filled under a name ``.orlop-….part`` and renamed. While it is filled, its
+process holds a lock on it (``flock(2)`` on the directory itself). The next process that makes one in the same place
+takes the lock if it is free, and removes what a killed process left.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = ".orlop-layout-"
 _SUFFIX: Final = ".part"
-# Whole: a store that is being made beside has another such name, and is locked in another way.
+# The whole name: a store that is being made beside it has a similar name, and is locked in another way.
 _PART: Final = re.compile(rf"{re.escape(_PREFIX)}[0-9a-f]{{12}}{re.escape(_SUFFIX)}", re.ASCII)
-# Network file systems lock no directory, or nothing at all.
+# Some network file systems cannot lock directories, or anything.
 _NO_LOCKS: Final = frozenset({errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EBADF})
 
 
 class DirectoryLock:
-    """An exclusive lock on a directory, which ends with its holder. Where there are no locks, it excludes nobody."""
+    """An exclusive lock on a directory, which ends with its process. Without support for locks it excludes no one."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self._descriptor = -1
 
     def acquire(self, *, wait: bool = True) -> bool:
-        """Take the lock, and return whether that was possible; only one who waits always gets it."""
+        """Take the lock, and return whether that was possible; with waiting it always is."""
         descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._directory.descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -74,9 +74,9 @@ class DirectoryLock:
 
 
 class PartDirectory:
-    """A new directory under a name of its own; leaving the block removes it, unless it was renamed.
+    """A new directory under a temporary name; leaving the block removes it, unless it was renamed.
 
-    Raises OSError where it cannot be made.
+    Raises OSError if it cannot be made.
     """
 
     def __init__(self, above: Directory) -> None:
@@ -85,7 +85,7 @@ class PartDirectory:
             name = f"{_PREFIX}{os.urandom(6).hex()}{_SUFFIX}"
             os.mkdir(name, 0o777, dir_fd=above.descriptor)
             self.entry = above.at(name)
-            # Until it is locked, somebody may take it for what a dead process left.
+            # Until it is locked, another process may take it for what a dead process left.
             with suppress(FileNotFoundError):
                 self.directory = above.below(name)
                 self._lock = DirectoryLock(self.directory)
@@ -95,7 +95,7 @@ class PartDirectory:
                 self._lock.release()
 
     def discard(self) -> None:
-        """Remove the directory with all that is in it, as far as that is possible; a renamed one stays."""
+        """Remove the directory with its content, as far as that is possible; a renamed one stays."""
         _remove(self.entry)
         self._lock.release()
         self.directory.close()
@@ -108,19 +108,19 @@ class PartDirectory:
 
 
 def is_part(name: str) -> bool:
-    """Return whether a name is one that only what is on its way has."""
+    """Return whether a name is that of an unfinished directory."""
     return _PART.fullmatch(name) is not None
 
 
 def subdirectory(directory: Directory, name: str) -> Directory:
-    """Return a directory in another one, made where it is not there, with the mode that the umask leaves."""
+    """Return a directory in another one, created if it does not exist, with the mode that the umask allows."""
     with suppress(FileExistsError):
         os.mkdir(name, 0o777, dir_fd=directory.descriptor)
     return directory / name
 
 
 def _sweep(above: Directory) -> None:
-    """Remove what killed processes left; what cannot be removed is in nobody's way."""
+    """Remove what killed processes left; what cannot be removed does no harm."""
     with suppress(OSError):
         for name, state in list(above.states()):
             if is_part(name) and stat.S_ISDIR(state.st_mode):

@@ -1,25 +1,25 @@
-"""Overlapping work in a few threads: chunks to several consumers, tasks run at once.
+"""Overlapping work in a few threads: chunks to several consumers, tasks in parallel.
 
-Hashing, (de)compression and file I/O release the interpreter lock, so one thread for each of them makes a load as fast
-as its slowest stage. Chunks of 1 MiB or more are fast; any size is correct.
+Hashing, (de)compression and file I/O release the interpreter lock, so with one thread for each of them a load is as
+fast as its slowest stage. Chunks of 1 MiB or more are fast; any size is correct.
 
 How a `Fanout` works. Each consumer has a lane, a pair of :class:`queue.SimpleQueue`: one carries chunks, the other free
 places, ``depth`` of them at first. The producer takes a place from each lane before it hands over a chunk, and the
-consumer puts the place back when it is done with it. So at most ``depth`` chunks wait for each consumer, and a slow
-consumer slows the producer. The methods of ``SimpleQueue`` are single calls in C: an interrupt at any instant leaves no
-lock behind.
+consumer returns the place when it has processed the chunk. So at most ``depth`` chunks wait for each consumer, and a
+slow consumer slows the producer. The methods of ``SimpleQueue`` are single calls in C: an interrupt at any moment
+leaves no lock behind.
 
 How it ends:
 
-- close: an end mark follows the chunks in each lane; consumers work off what is before it.
-- cancel: a flag is set, and an end mark wakes consumers that wait; each ends after the chunk that it works on.
-- a consumer raises: it notes the error and puts a place into every lane, since the producer may wait in any of them.
-  The producer looks for errors whenever it wakes, cancels, and raises the first one.
+- close: an end mark follows the chunks in each lane; consumers process the chunks before it.
+- cancel: a flag is set, and an end mark wakes waiting consumers; each ends after its current chunk.
+- a consumer raises: it records the error and puts a place into every lane, since the producer may wait in any of them.
+  The producer checks for errors whenever it wakes, cancels, and raises the first one.
 
-`in_parallel` promises the same for tasks, which ask from time to time whether they are still wanted.
+`in_parallel` promises the same for tasks, which check from time to time whether they are still wanted.
 
-What must never happen: an error or an interrupt leaves this module while a thread of it still runs, for that thread
-would work on files that the caller cleans up.
+What must never happen: an error or an interrupt leaves this module while one of its threads still runs, since that
+thread would work on files that the caller cleans up.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _KEPT: Final = 4 << 20
 def _keep_freed_memory() -> None:
     """Reuse the memory of one chunk for the next.
 
-    glibc gives a freed piece of 1 MiB back to the system, which clears new pages for the next one, until a larger piece
-    has been freed: from then on it keeps up to twice the size of that one (mallopt(3), M_MMAP_THRESHOLD). The piece
-    that is freed here was never touched, so that it takes no memory. Elsewhere this does nothing.
+    glibc returns a freed block of 1 MiB to the system, which clears new pages for the next one, until a larger block
+    has been freed: from then on it keeps up to twice the size of that one (mallopt(3), M_MMAP_THRESHOLD). The block
+    that is freed here was never touched, so it takes no memory. With other libraries this does nothing.
     """
     with suppress(MemoryError):
         bytes(_KEPT)
@@ -57,7 +57,7 @@ _keep_freed_memory()
 
 
 class _Lane(Generic[T]):
-    """A bounded queue of items for one receiver, with at most ``depth`` items under way."""
+    """A bounded queue of items for one receiver, with at most ``depth`` items in it."""
 
     __slots__ = ("items", "places")
 
@@ -71,9 +71,9 @@ class _Lane(Generic[T]):
 class Fanout:
     """Hand each chunk to every consumer; each consumer runs in a thread of its own, in the order of the chunks.
 
-    As a context manager it closes at the end of the block; when the block is left with an exception it cancels instead:
-    chunks that wait are dropped, and all threads have ended when the exception goes on. Threads start with the first
-    chunk, so that an object that is never used costs nothing.
+    As a context manager it closes at the end of the block. If the block raises, it cancels instead: waiting chunks are
+    dropped, and all threads have ended before the exception leaves the block. Threads start with the first chunk, so an
+    object that is never used costs nothing.
 
     A consumer is called with one chunk at a time, never by two threads at once, and is not called again after it
     raised. Its results belong to the caller: read them after :meth:`close`.
@@ -91,9 +91,9 @@ class Fanout:
         self._finished = False
 
     def put(self, chunk: bytes) -> None:
-        """Hand ``chunk`` (which nobody may change afterwards) to every consumer; wait where one has no free place.
+        """Hand ``chunk`` (which must not change afterwards) to every consumer; wait if one has no free place.
 
-        Raises the first error of a consumer, or whatever interrupts the wait; by then all threads have ended. Raises
+        Raises the first error of a consumer, or whatever interrupts the wait, after all threads have ended. Raises
         ValueError after :meth:`close`, after :meth:`cancel` and after an error.
         """
         if self._finished:
@@ -114,9 +114,9 @@ class Fanout:
             raise self._errors[0]
 
     def close(self) -> None:
-        """Wait until every consumer has worked off its chunks and all threads have ended.
+        """Wait until every consumer has processed its chunks and all threads have ended.
 
-        Raises the first error of a consumer. Harmless where the fan-out has already ended.
+        Raises the first error of a consumer. Does nothing if the fan-out has already ended.
         """
         if self._finished:
             return
@@ -133,7 +133,7 @@ class Fanout:
             raise self._errors[0]
 
     def cancel(self) -> None:
-        """Drop the chunks that wait; return when all threads have ended, each after the chunk that it works on."""
+        """Drop waiting chunks; return when all threads have ended, each after its current chunk."""
         self._finished = self._cancelled = True
         for lane in self._lanes:
             lane.items.put(_END)
@@ -167,13 +167,13 @@ class Fanout:
                 lane.places.put(None)
         except BaseException as error:  # noqa: BLE001 - it is raised again by put() or close()
             self._errors.append(error)
-            # The producer may wait for a place in any lane: wake it, it looks for errors first.
+            # The producer may wait for a place in any lane: wake it, and it checks for errors first.
             for other in self._lanes:
                 other.places.put(None)
 
 
 class Cancelled(Exception):
-    """Ends a task of `in_parallel` early, because another has failed or the user interrupts."""
+    """Ends a task of `in_parallel` early, because another task has failed or the user interrupts."""
 
 
 def one_at_a_time(function: Callable[[T], object]) -> Callable[[T], None]:
@@ -190,10 +190,10 @@ def one_at_a_time(function: Callable[[T], object]) -> Callable[[T], None]:
 def in_parallel(tasks: Sequence[Callable[[Callable[[], None]], T]], *, workers: int) -> list[T]:
     """Run tasks in a few threads and return their results in the order of the tasks.
 
-    Each task is called with a function that it calls now and then, and that raises `Cancelled` once the work of all is
-    in vain. The first error of a task, or whatever interrupts the wait, is raised when all threads have ended; results
-    of other tasks are then lost, so that a task must leave nothing behind that somebody has to clean up through them.
-    One worker, or one task, is run in the caller's own thread.
+    Each task gets a function that it must call now and then, and that raises `Cancelled` once the work is no longer
+    wanted. The first error of a task, or whatever interrupts the wait, is raised when all threads have ended. The
+    results of other tasks are then lost, so a task must not rely on its result for cleaning up. With one worker or one
+    task, the work runs in the caller's own thread.
     """
     cancelled = threading.Event()
 

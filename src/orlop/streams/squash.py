@@ -1,7 +1,8 @@
-"""Several layers as one: which members of their tars are still seen, and the tar that they make together.
+"""Several layers as one: which members of their tars are visible, and the tar that they make together.
 
 Whiteouts are those of the OCI image spec ("Image Layer Filesystem Changeset"): ``.wh.NAME`` hides what lower layers
-have under that name, ``.wh..wh..opq`` all that they have in its directory; neither hides anything of its own layer.
+have under that name, and ``.wh..wh..opq`` everything they have in its directory; neither hides anything in its own
+layer.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _BLOCK: Final = 512
 
 @dataclass(slots=True)
 class Piece:
-    """Bytes ``start`` to ``end`` of a layer's tar that belong to the result, after a header in place of their own."""
+    """Bytes ``start`` to ``end`` of a layer's tar that belong to the result, after a header that replaces their own."""
 
     start: int
     end: int
@@ -36,27 +37,27 @@ class Piece:
 
 
 class Squash:
-    """Decides what is visible of layers that lie on each other. They are added from the top down.
+    """Decides what is visible in a stack of layers. They are added from the top down.
 
     Memory grows with the number of members, not with their content.
 
     Args:
-        keep_whiteouts: whether the result lies on a layer below, of which whiteouts hide something.
+        keep_whiteouts: whether the result will be placed on a layer below, in which whiteouts hide something.
     """
 
     def __init__(self, *, keep_whiteouts: bool) -> None:
         self._keep_whiteouts = keep_whiteouts
         self._seen: set[str] = set()
-        self._covered: set[str] = set()  # nothing at these paths, or below them, is seen of lower layers
-        self._opaque: set[str] = set()  # nothing below these paths is
+        self._covered: set[str] = set()  # nothing of lower layers at these paths, or below them, is visible
+        self._opaque: set[str] = set()  # nothing below these paths is visible
 
     def add(self, entries: Iterable[TarEntry]) -> list[Piece]:
-        """Take the members of the next layer down and return what is seen of them, in their order.
+        """Take the members of the next layer down and return the visible ones, in their order.
 
-        Where the iteration fails nothing has changed, and the layer may be added again.
+        If the iteration fails nothing has changed, and the layer may be added again.
 
         Raises:
-            InvalidTar: a hard link that is seen leads to a file that is not, and whose content cannot be found.
+            InvalidTar: a visible hard link leads to a hidden file whose content cannot be found.
         """
         layer = _Layer()
         for entry in entries:
@@ -68,7 +69,7 @@ class Squash:
                     if not self._hides(folder) and folder not in self._opaque:
                         layer.keep(entry, if_asked=self._keep_whiteouts)
             elif name.startswith(_WHITEOUT) and name[4:] in _NO_NAMES:
-                # It names no file: what it would hide depends on who reads it.
+                # It does not name a file: what it would hide depends on the reader.
                 layer.keep(entry, if_asked=self._keep_whiteouts and not self._hides(path))
             elif name.startswith(_WHITEOUT):
                 hidden = f"{folder}/{name[4:]}" if folder else name[4:]
@@ -90,7 +91,7 @@ class Squash:
         return pieces
 
     def _hides(self, path: str) -> bool:
-        """Return whether nothing at a path is seen of the layers below those that were added."""
+        """Return whether a path is hidden in the layers below those that were added."""
         if path in self._covered:
             return True
         while path:
@@ -101,14 +102,14 @@ class Squash:
 
 
 class _Layer:
-    """What one layer has, and what of it is kept."""
+    """The members of one layer, and which of them are kept."""
 
     def __init__(self) -> None:
         self.seen: set[str] = set()
         self.covered: set[str] = set()
         self.opaque: set[str] = set()
         self._pieces: list[Piece] = []
-        # Members that upper layers hide, but that links of this one may share their content with.
+        # Members that upper layers hide, but whose content links of this layer may share.
         self._dropped: dict[str, tuple[int, TarEntry]] = {}
         self._links: list[tuple[int, str, TarEntry]] = []
         self._kept: set[str] = set()
@@ -127,7 +128,7 @@ class _Layer:
 
     def drop(self, path: str, entry: TarEntry) -> None:
         if entry.type in {TYPE_FILE, TYPE_HARDLINK}:
-            # An empty piece marks the place where the content is, if it is asked for.
+            # An empty piece marks the position of the content, in case it is needed.
             self._dropped[path] = len(self._pieces), entry
             self._pieces.append(Piece(entry.header_offset, entry.header_offset))
 
@@ -151,7 +152,7 @@ class _Layer:
         return [piece for piece in self._pieces if piece.header or piece.end > piece.start]
 
     def _content_of(self, path: str) -> tuple[str, tuple[int, TarEntry]] | None:
-        """Return the hidden file that a link leads to; nothing where it leads to one that is seen, or is not here."""
+        """Return the hidden file that a link leads to; None if that file is visible, or not in this layer."""
         way: dict[str, None] = {}
         end: str | None = path
         while end is not None:
@@ -168,15 +169,15 @@ class _Layer:
                 break
             else:
                 end = _clean(found[1].linkname)
-        # Very many links may lead along one chain.
+        # Very many links may follow one chain.
         self._ends |= dict.fromkeys(way, end)
         return None if end is None else (end, self._dropped[end])
 
 
 def cut(chunks: Iterable[bytes], pieces: Iterable[Piece]) -> Iterator[bytes]:
-    """Yield the pieces of a layer's tar, which comes in chunks; all of these are taken, so that they are verified.
+    """Yield the pieces of a layer's tar, which comes in chunks; all chunks are read, so that they are verified.
 
-    Raises TocDamaged at the end where the layer ends before a piece does.
+    Raises TocDamaged at the end if the layer ends before a piece does.
     """
     wanted = iter(pieces)
     piece = next(wanted, None)
@@ -209,5 +210,5 @@ def _end(entry: TarEntry) -> int:
 
 
 def _clean(path: str) -> str:
-    """Bring a path into the one form that paths are compared in: no "." or "..", no root, no slash at its end."""
+    """Return a path in the form in which paths are compared: no "." or "..", no root, no slash at its end."""
     return posixpath.normpath("/" + path.lstrip("/"))[1:]

@@ -1,6 +1,7 @@
-"""Tar: everything that the rest of the package needs of it, under one name.
+"""Tar: everything that the rest of the package needs of it, in one module.
 
-`TarScanner` is fed a layer and checks it in passing, `TarReader` walks through an archive, `member_header` writes one.
+`TarScanner` checks a layer that passes through it, `TarReader` walks through an archive, and `member_header` helps to
+write one.
 """
 
 from orlop.streams.tar_header import (

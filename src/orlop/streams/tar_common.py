@@ -1,7 +1,7 @@
-"""Tar headers of the common kind, of which nearly all layers consist: what is judged of them without decoding all.
+"""Tar headers of the common kind, which nearly all layers consist of: checks that need not decode everything.
 
-A header's parts are judged once, and those that were met before need not be. What is not certainly common is left to
-`orlop.streams.tar_header`, which knows all.
+Each part of a header is checked once; equal parts need no second check. A header that is not certainly common is left
+to `orlop.streams.tar_header`, which knows all kinds.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _PAX_USED: Final = frozenset((b"path", b"linkpath", b"size"))
 _PAX_UNUSED: Final = (b"SCHILY.", b"LIBARCHIVE.", b"RHT.", b"MSWINDOWS.", b"comment", b"uname", b"gname")
 _SPACED: Final = re.compile(rb"(?:[0-7]{6}[0-7 ][ \0]){3}|[0-7]{11}[ \0]").fullmatch  # some end numbers with spaces
 _TIME: Final = re.compile(rb"[0-9]{1,18}(?:\.[0-9]*)?").fullmatch
-# Matched from where the last record ended: a search for the next one would take quadratic time on hostile input.
+# Matched at the end of the last record: searching for the next one would take quadratic time on hostile input.
 _RECORD: Final = re.compile(rb"([0-9]{1,7}) ([^=\n]+)=([^\n]*)\n").match
 
 V = TypeVar("V")
 
 
 class Known(dict[bytes, V], Generic[V]):
-    """What is to be thought of the parts of headers that were met lately: nearly all have been met before."""
+    """The results for parts of recent headers: nearly all parts have occurred before."""
 
     def __init__(self, judge: Callable[[bytes], V], most: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Known(dict[bytes, V], Generic[V]):
 
 
 def checksum_of(field: bytes) -> int:
-    """Return the sum of all bytes around a checksum's field that it states; -1 where it is not a number."""
+    """Return the sum of all other bytes according to a checksum field; -1 if it is not a number."""
     digits = field.strip(b" \0")
     if not digits or digits.translate(None, b"01234567"):
         return -1
@@ -52,7 +52,7 @@ def checksum_of(field: bytes) -> int:
 
 
 def size_of(field: bytes) -> int:
-    """Return the number in the field of a size; -1 where it is not written in the common way."""
+    """Return the number in the size field; -1 if it is not written in the common way."""
     return int(field[:11], 8) if _SPACED(field) else -1
 
 
@@ -71,7 +71,7 @@ class Rest:
 
 
 def rest_of(rest: bytes) -> Rest:
-    """Judge what follows the checksum of a header."""
+    """Check the part of a header after the checksum."""
     # Adler-32 has 1 and the sum of all bytes in its low half, as long as that is below 65,521.
     total = (adler32(rest) & 0xFFFF) - 1 if rest.isascii() else sum(rest)
     prefix = _prefix(rest[101:])
@@ -79,7 +79,7 @@ def rest_of(rest: bytes) -> Rest:
 
 
 def _prefix(tail: bytes) -> bytes | None:
-    """Judge what follows a header's link name; return what stands before its name, None where it is not common."""
+    """Check the part of a header after the link name; return the prefix of its name, None if it is not common."""
     if tail[72:88] not in _NO_DEVICE:
         return None
     rest = tail[88:]
@@ -92,7 +92,7 @@ def _prefix(tail: bytes) -> bytes | None:
 
 
 def quick_pax(body: bytes) -> dict[bytes, bytes] | None:
-    """Return the records of a PAX header that matter to the scanner, or None where it is not one of the common kind."""
+    """Return the records of a PAX header that matter to the scanner, or None if it is not of the common kind."""
     records: dict[bytes, bytes] = {}
     position = 0
     while match := _RECORD(body, position):

@@ -1,10 +1,10 @@
 """Tar headers: from 512-byte blocks to entries.
 
-The rules are those of Go's archive/tar, because the daemons read layers and archives with it: what it refuses is
-refused here, and what it reads is read alike. That covers v7, ustar, PAX, star and GNU headers, base-256 numbers, GNU
-long names and all GNU sparse formats. Three of its rules that other readers do not share: a GNU long name beats a PAX
-path, a global PAX header is checked but does not change the entries after it, and links, directories and devices have
-no content whatever size they state.
+The rules are those of Go's archive/tar, because the daemons read layers and archives with it: this module refuses what
+it refuses, and reads the same from what it accepts. That covers v7, ustar, PAX, star and GNU headers, base-256 numbers,
+GNU long names and all GNU sparse formats. Other readers do not share three of its rules: a GNU long name takes
+precedence over a PAX path; a global PAX header is checked but does not change the entries after it; and links,
+directories and devices have no content, whatever their size field says.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ class TarEntry:
     """One member of a tar, with what its extended headers say.
 
     Attributes:
-        name: path as it stands there, decoded from UTF-8 with surrogate escapes; a directory's usually ends in "/".
+        name: path as in the tar, decoded from UTF-8 with surrogate escapes; that of a directory usually ends in "/".
         type: one of the ``TYPE_*`` constants.
-        mode: as it stands there; some writers include the bits of the file's type.
+        mode: as in the tar; some writers include the bits of the file's type.
         uid, gid: numeric owner and group.
-        size: bytes of content; of a sparse file with its holes; 0 for what has no content.
+        size: bytes of content, for a sparse file including its holes; 0 for members without content.
         mtime: seconds since 1970 (floor) and nanoseconds (0 to 999,999,999).
         linkname: target of a hard or symbolic link, decoded like the name.
         uname, gname: names of owner and group, often empty.
@@ -85,9 +85,9 @@ class TarEntry:
         xattrs: extended attributes (``SCHILY.xattr.*``) by their names.
         header_offset: bytes before the member's first header, extended headers included: a reader that starts there
             yields this entry first.
-        offset: bytes before its content (of a sparse file: before what is stored of it, a map at its beginning
-        included). stored_size: bytes at ``offset`` that belong to it, padding excluded. sparse: whether the stored
-        bytes are only the pieces between holes.
+        offset: bytes before its content (for a sparse file: before its stored bytes, including a map at their
+            beginning). stored_size: bytes at ``offset`` that belong to it, without padding. sparse: whether the stored
+            bytes are only the pieces between holes.
     """
 
     name: str
@@ -110,7 +110,7 @@ class TarEntry:
 
 
 class MalformedError(Exception):
-    """What is wrong with a member; the reader that meets it adds where and raises InvalidTar."""
+    """A fault of a member; the reader that finds it adds the position and raises InvalidTar."""
 
 
 @dataclass(slots=True)
@@ -135,7 +135,7 @@ class Header:
 
     @property
     def is_extension(self) -> bool:
-        """Whether it is a PAX header or GNU long name, which says something about the next header."""
+        """Whether it is a PAX header or GNU long name, which applies to the next header."""
         return self.kind in _EXTENSIONS
 
     @property
@@ -161,7 +161,7 @@ def _octal(raw: bytes, what: str) -> int:
 def number(raw: bytes, what: str) -> int:
     """Read a numeric field: octal digits, or base-256 (two's complement behind the marker bit).
 
-    Raises MalformedError, which names ``what``, where it is neither or exceeds 64 bits.
+    Raises MalformedError, which names ``what``, if it is neither or exceeds 64 bits.
     """
     if not raw[0] & 0x80:
         return _octal(raw, what)
@@ -175,9 +175,9 @@ def number(raw: bytes, what: str) -> int:
 
 
 def verify_checksum(block: bytes) -> None:
-    """Compare a header's checksum with its bytes, taken as unsigned or (by some old writers) as signed ones.
+    """Compare a header's checksum with its bytes, taken as unsigned or (as some old writers do) as signed.
 
-    Raises MalformedError where neither fits.
+    Raises MalformedError if neither matches.
     """
     stated = _octal(block[148:156], "checksum")
     covered = block[:148] + b"        " + block[156:]
@@ -192,7 +192,7 @@ def verify_checksum(block: bytes) -> None:
 
 
 def parse_header(block: bytes) -> Header:
-    """Decode one header block (512 bytes) without looking at its checksum. Raises MalformedError."""
+    """Decode one header block (512 bytes) without checking its checksum. Raises MalformedError."""
     header = Header(
         kind=block[156],
         name=_text(block[:100]),
@@ -290,7 +290,7 @@ def integer(text: bytes, what: str) -> int:
 
 
 def pax_time(text: bytes) -> tuple[int, int]:
-    """Read a PAX time: seconds since 1970 with an optional fraction, whose digits after the ninth are cut.
+    """Read a PAX time: seconds since 1970 with an optional fraction; digits after the ninth are cut off.
 
     Returns whole seconds (floor) and nanoseconds. Raises MalformedError.
     """
@@ -307,10 +307,10 @@ def pax_time(text: bytes) -> tuple[int, int]:
 
 
 class MemberParser:
-    """Makes entries of header blocks, and remembers what extended headers say until the header they belong to.
+    """Makes entries from header blocks, and keeps the values of extended headers for the header they belong to.
 
     Both kinds of readers (those that are fed, those that pull) call `begin` for a header block, then either `extend`
-    with its body, where it is an extension, or `finish`.
+    with its body, if it is an extension, or `finish`.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -325,7 +325,7 @@ class MemberParser:
         self._long_name = self._long_link = b""
 
     def begin(self, block: bytes, offset: int, *, verify: bool = True) -> Header:
-        """Decode the header ``block`` that stands at ``offset``; ``verify`` its checksum first.
+        """Decode the header ``block`` at ``offset``; ``verify`` its checksum first.
 
         Raises InvalidTar, and LimitExceeded for an extension with too large a body.
         """
@@ -343,9 +343,9 @@ class MemberParser:
         return header
 
     def extend(self, header: Header, body: bytes, offset: int) -> None:
-        """Take the ``body`` (without padding) of an extension that stands at ``offset``.
+        """Take the ``body`` (without padding) of an extension at ``offset``.
 
-        Raises InvalidTar, and LimitExceeded where the member has too many.
+        Raises InvalidTar, and LimitExceeded if the member has too many.
         """
         if self._extends != self.count:
             self._extends, self._extensions = self.count, 0
@@ -362,7 +362,7 @@ class MemberParser:
             try:
                 records = parse_pax(body)
                 if kind == "g":
-                    # It stands for itself: what was said before it for the next entry is forgotten, as in Go.
+                    # It stands alone: values before it for the next entry are dropped, as in Go.
                     _merge(header, records)
                     self.forget()
                 else:
@@ -371,13 +371,13 @@ class MemberParser:
                 raise self.invalid(str(error), offset) from None
 
     def forget(self) -> None:
-        """Drop what extended headers said: the next header begins a new member."""
+        """Drop the values of extended headers: the next header begins a new member."""
         self.start = None
         self._pax = {}
         self._long_name = self._long_link = b""
 
     def finish(self, header: Header, offset: int) -> tuple[TarEntry, dict[bytes, bytes]]:
-        """Make the entry of an ordinary header whose stored content begins at ``offset``.
+        """Return the entry of an ordinary header whose stored content begins at ``offset``.
 
         Returns it with the PAX records of its extended header. Raises InvalidTar.
         """
@@ -394,7 +394,7 @@ class MemberParser:
         return entry, pax
 
     def invalid(self, reason: str, offset: int) -> InvalidTar:
-        """Make the error that says which member, at which byte, is wrong in which way."""
+        """Return the error with the member, its byte offset and the fault."""
         return InvalidTar(f"{self._where(offset)}: {reason}")
 
     def _where(self, offset: int) -> str:
@@ -443,7 +443,7 @@ class MemberParser:
 
 
 def is_pax_sparse(pax: dict[bytes, bytes]) -> bool:
-    """Whether PAX records describe a sparse file of a version that is known (0.0, 0.1 or 1.0)."""
+    """Whether PAX records describe a sparse file of a known version (0.0, 0.1 or 1.0)."""
     major, minor = pax.get(b"GNU.sparse.major", b""), pax.get(b"GNU.sparse.minor", b"")
     if major or minor:
         return (major, minor) in ((b"0", b"0"), (b"0", b"1"), (b"1", b"0"))

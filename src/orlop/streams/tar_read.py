@@ -1,4 +1,4 @@
-"""Reading a tar from a file or a pipe, member by member, with their content."""
+"""Reading a tar from a file or a pipe, member by member, with the content of each."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _SEEK_CUR: Final = 1
 
 
 class EntryReader:
-    """Pulls entries out of a stream of headers; what lies between them is a subclass's matter."""
+    """Reads entries from a stream of headers; a subclass handles the bytes between them."""
 
     verify = True
 
@@ -72,11 +72,11 @@ class EntryReader:
         raise NotImplementedError
 
     def _take_header(self) -> bytes:
-        """Read a header block; b"" at the end of the source."""
+        """Read a header block; return b"" at the end of the source."""
         return self._take(BLOCK)
 
     def _pass_padding(self, size: int) -> None:
-        """Go behind the padding of an extended header's body."""
+        """Skip the padding of an extended header's body."""
         self._take(size)
 
     def _begin_content(self, entry: TarEntry, pieces: list[Piece], pax: dict[bytes, bytes]) -> None:
@@ -108,7 +108,7 @@ class EntryReader:
             return entry
 
     def _end(self, offset: int) -> None:
-        """Decide what a zero block means: the end, if another or nothing at all follows."""
+        """Decide what a zero block means: the end, if another one or nothing follows."""
         second = self._take(BLOCK)
         if 0 < len(second) < BLOCK:
             raise self._parser.invalid("the stream ends inside its header", offset + BLOCK)
@@ -136,7 +136,7 @@ class EntryReader:
         return pieces
 
     def _take(self, size: int) -> bytes:
-        """Read ``size`` bytes, fewer only at the end of the source."""
+        """Read ``size`` bytes, or fewer at the end of the source."""
         if not size:
             return b""
         data = self._source.read(size)
@@ -152,11 +152,11 @@ class EntryReader:
 
 
 class TarReader(EntryReader):
-    """Iterate over the entries of a tar; between two steps, read the content of the entry at hand.
+    """Iterate over the entries of a tar; between two steps, read the content of the current entry.
 
-    Content that is not read is passed over: by seeking where the source can seek, else by reading. The source is read
-    from where it stands, never beyond the end of the archive (`drain` does), and stays the caller's to close. Offsets
-    of entries count from where it stood. Memory is bounded by the limits and by the size that is asked of `read`.
+    Content that is not read is skipped: by seeking if the source can seek, else by reading. The source is read from its
+    current position, and not beyond the end of the archive (`drain` does that); the caller closes it. Offsets of
+    entries count from that position. Memory is bounded by the limits and by the size that is passed to `read`.
     """
 
     def __init__(self, source: Readable, *, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -164,14 +164,14 @@ class TarReader(EntryReader):
         seekable = getattr(source, "seekable", None)
         self._seek = getattr(source, "seek", None) if seekable is not None and seekable() else None
         self._stored = 0  # bytes of the entry that are still in the source
-        self._logical = 0  # bytes of content already given
+        self._logical = 0  # bytes of content already returned
         self._pieces: list[Piece] | None = None
         self._piece = 0
 
     def read(self, size: int = 1 << 20, /) -> bytes:
         """Return at least one and at most ``size`` bytes of the current entry's content, or ``b""`` at its end.
 
-        The holes of a sparse file are zeros. Raises InvalidTar where the source ends before the content does.
+        The holes of a sparse file are zeros. Raises InvalidTar if the source ends before the content does.
         """
         entry = self._entry
         if entry is None:
@@ -182,14 +182,14 @@ class TarReader(EntryReader):
         return self._read_stored(entry, size) if size > 0 else b""
 
     def chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
-        """Yield what is left of the current entry's content in pieces of at most ``size`` bytes; raises as `read`."""
+        """Yield the rest of the current entry's content in pieces of at most ``size`` bytes; raises as `read`."""
         while data := self.read(size):
             yield data
 
     def drain(self) -> int:
         """Read the source to its end and return how many bytes came after the last entry's content.
 
-        Programs that write into a pipe pad archives at their end, and fail when nobody reads that. Call it after the
+        Programs that write into a pipe pad archives at their end, and fail if that is not read. Call it after the
         iteration.
         """
         count = 0
@@ -200,7 +200,7 @@ class TarReader(EntryReader):
     def _pass_content(self, entry: TarEntry) -> None:
         padding = -entry.stored_size % BLOCK
         if self._seek is not None and self._stored > _SEEK_FROM:
-            # The last byte is read, since files let one seek beyond their end.
+            # The last byte is read, since a seek beyond the end of a file succeeds.
             self._seek(self._stored - 1, _SEEK_CUR)
             self._offset += self._stored - 1
             self._stored = 1

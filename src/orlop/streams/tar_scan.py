@@ -1,22 +1,22 @@
-"""Scanning a layer that passes by: is it a tar, how much does it hold, and what belongs into its table of contents.
+"""Scanning a layer as it passes through: whether it is a tar, how much it contains, and its table of contents.
 
 Pieces of any size come in, once, and nothing can be read again. So the scanner is a state machine over bytes:
 
-- ``_skip`` bytes of content and padding are still to come, and are passed over without being looked at;
-- else a header is next. What is there of it waits in ``_held`` until ``_want`` bytes are there: one block, or with an
-  extended header all that it announces, which limits bound;
-- a sparse file goes on in more blocks (``_sparse``), or begins with a map in its content (``_map``);
+- ``_skip`` bytes of content and padding are still to come, and are skipped without being read;
+- otherwise a header is next. Its beginning waits in ``_held`` until ``_want`` bytes have come: one block or, for an
+  extended header, all that it announces, which limits bound;
+- a sparse file continues in more blocks (``_sparse``), or begins with a map in its content (``_map``);
 - a block of zeros must be followed by another one, or by nothing: that is the end (``_ended``), and the rest is
   ignored.
 
 Half a million small files a second leave no time for a careful look at each header. `_scan` is a fast loop that knows
-the headers of which nearly all layers consist. It checks sums and numbers by remembering what equal bytes meant
-(`Known`), and judges many members at once (`_Batch`). Whatever is not certainly common goes to `_step`, which knows
-everything and alone decides what is refused. Both must agree on whatever both can read, and a piece that ends anywhere
-must change nothing.
+the headers which nearly all layers consist of. It checks sums and numbers by remembering the results for equal bytes
+(`Known`), and handles many members at once (`_Batch`). Any header that is not certainly common goes to `_step`, which
+knows all headers, and alone decides what is refused. Both must agree on everything that both can read, and the place
+where a piece ends must make no difference.
 
-Equal paths count once, with the last size. Only a hash of each path is kept, of at most ``distinct_paths`` members;
-where two are equal, or there are more, the summary is partial, and a reader must look at the layer itself.
+Equal paths count once, with the last size. Only a hash of each path is kept, for at most ``distinct_paths`` members. If
+two are equal, or there are more members, the summary is partial, and a reader must read the layer itself.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ if TYPE_CHECKING:
 __all__ = ["END_RECORD", "TarScanner", "TarSummary"]
 
 DISTINCT_PATHS: Final = 1 << 20
-"""Up to how many members equal paths are noticed; after that many a summary is partial."""
+"""The number of members up to which equal paths are noticed; with more a summary is partial."""
 
 END_RECORD: Final = b"9" * (BLOCK - 8)
-"""Ends the headers in a table of contents: no header can look like it, since 9 is not an octal digit."""
+"""The end of the headers in a table of contents: no header can look like it, since 9 is not an octal digit."""
 
 _FILE, _SYMLINK, _PAX = b"02x"
 _SLASH: Final = ord("/")
@@ -71,20 +71,20 @@ _LINKS_AND_DIRS: Final = frozenset(b"125")
 _PARTS: Final = Struct("148s8s356s").unpack_from  # what the table keeps, the checksum between, what the table keeps
 _FIELDS: Final = Struct("100s24s12s12s").unpack_from  # name; mode and owners; size; time
 _WHITEOUT: Final = b".wh."
-_UNCLEAN: Final = frozenset((b"", b".", b".."))  # parts that a path in its one form has not
+_UNCLEAN: Final = frozenset((b"", b".", b".."))  # parts that a path in its normal form does not have
 
 
 @dataclass(frozen=True, slots=True)
 class TarSummary:
-    """What a layer's tar holds.
+    """A summary of a layer's tar.
 
     Attributes:
-        entries: members, extended headers not counted.
+        entries: members, without extended headers.
         content_size: bytes of all regular files (sparse ones with their holes) and of the targets of symbolic links;
-            hard links, whiteouts, devices and pipes count nothing, of equal paths only the last counts.
+            hard links, whiteouts, devices and pipes count as 0, and of equal paths only the last counts.
         tar_size: bytes of the whole stream.
         partial: whether a reader of the table of contents must not rely on it alone; `reason` says why.
-        reason: one clause for people, empty where nothing is partial.
+        reason: one clause for people, empty if the summary is not partial.
     """
 
     entries: int
@@ -95,14 +95,14 @@ class TarSummary:
 
 
 class TarScanner:
-    """Fed with a layer in pieces of any size, checks that it is a tar and sums it up.
+    """Takes a layer in pieces of any size, checks that it is a tar, and summarises it.
 
-    Refused is what the daemons refuse: a damaged header and an early end. A missing end, an empty stream and bytes
-    after the end are fine. Equal paths make the summary partial, no error. Memory stays bounded: about 9 MB for 100,000
-    members, up to ``distinct_paths`` of them.
+    Like the daemons, it refuses a damaged header and an early end. A missing end, an empty stream and bytes after the
+    end are fine. Equal paths make the summary partial, and are not an error. Memory stays bounded: about 9 MB for
+    100,000 members, up to ``distinct_paths`` of them.
 
-    ``headers``, where given, receives the bytes of the table of contents while the layer passes, and at `close` those
-    that end it; `orlop.streams.toc` says what they are, keeps and reads them.
+    ``headers``, if given, receives the bytes of the table of contents while the layer passes, and those that end it at
+    `close`; `orlop.streams.toc` describes, writes and reads them.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class TarScanner:
         self._headers = headers
         self._limits = limits
         self._distinct_paths = distinct_paths
-        # A name of so many bytes, or fewer, is neither too long nor too deep.
+        # A name of at most this many bytes is neither too long nor too deep.
         self._short = min(limits.name_length, 2 * limits.path_depth + 1)
         self._parser = MemberParser(limits)
         self._fed = 0
@@ -124,7 +124,7 @@ class TarScanner:
         self._skip = 0  # content and padding that is still to come
         self._padding = 0  # how much of that is padding
         self._zero = self._ended = False
-        self._sparse: Header | None = None  # an old sparse header that goes on in more blocks
+        self._sparse: Header | None = None  # an old sparse header that continues in more blocks
         self._pieces: list[Piece] = []  # of its map
         self._blocks = 0  # of that
         self._map: SparseMap | None = None  # a map at the beginning of the content at hand
@@ -142,8 +142,8 @@ class TarScanner:
     def feed(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take the next piece of the stream.
 
-        Raises InvalidTar, and LimitExceeded for what is too large, too long, too deep or too many; the scanner is of no
-        use afterwards. What ``headers`` raises passes through.
+        Raises InvalidTar, and LimitExceeded if something is too large, too long, too deep or too many; do not use the
+        scanner afterwards. Exceptions of ``headers`` pass through.
         """
         data = chunk if isinstance(chunk, bytes) else bytes(chunk)
         self._fed += len(data)
@@ -166,7 +166,7 @@ class TarScanner:
             self._held += data[position:]
 
     def close(self) -> TarSummary:
-        """Sum up after the last piece. Raises InvalidTar where the stream ends inside a member."""
+        """Return the summary after the last piece. Raises InvalidTar if the stream ends inside a member."""
         parser = self._parser
         offset = self._fed - len(self._held)
         if self._skip > self._padding:
@@ -192,7 +192,7 @@ class TarScanner:
         return summary
 
     def _close_held(self, held: bytes, offset: int) -> None:
-        """Judge what waited for more: extended headers with nothing after them are fine where they are complete."""
+        """Check what waited for more bytes: extended headers with nothing after them are fine if they are complete."""
         parser = self._parser
         if len(held) < BLOCK:
             raise parser.invalid("the stream ends inside its header", offset)
@@ -205,10 +205,10 @@ class TarScanner:
             raise parser.invalid("the stream ends inside its header", offset)
 
     def _scan(self, data: bytes, position: int) -> int:
-        """Go through the headers in ``data`` from ``position``; return where the next one begins, maybe behind its end.
+        """Scan the headers in ``data`` from ``position``; return where the next one begins, maybe after the end.
 
-        Where it lies before the end, what is there is incomplete. The loop knows the headers that nearly all layers
-        consist of; whatever is not certainly one of them goes to `_step`, which knows all.
+        If it begins before the end, it is incomplete. The loop knows the headers that nearly all layers consist of; any
+        other goes to `_step`, which knows all.
         """
         parser = self._parser
         checksums, file_sizes, common, rests = self._checksums, self._file_sizes, self._common, self._rests
@@ -217,7 +217,7 @@ class TarScanner:
         table, paths, sizes = batch.table, batch.paths, batch.sizes
         pax: dict[bytes, bytes] | None = None
         limit = self._limits.extension_size
-        start = mark = 0  # where the PAX header before this header stands, and what the table held before it
+        start = mark = 0  # where the PAX header before this header is, and what the table had before it
         padding = self._padding
         counts = 0
         known_rest, facts = b"", Rest(0, 0, b"")
@@ -233,7 +233,7 @@ class TarScanner:
             kind = facts.kind
             if (
                 special
-                # 148 bytes add up to less than 65,521, where the low half of Adler-32 begins anew.
+                # 148 bytes add up to less than 65,521, where the low half of Adler-32 wraps around.
                 or (adler32(head) & 0xFFFF) - 1 + facts.sum != checksums[checksum]
                 or size < 0
                 or not common[owners]
@@ -296,7 +296,7 @@ class TarScanner:
     def _step(self, data: bytes, position: int, batch: _Batch) -> tuple[int, bool]:
         """Take one header of any kind, with its body if it is an extension.
 
-        Returns where the next one begins, and whether there was enough data; if not, `_want` says how much is needed.
+        Returns where the next one begins, and whether there was enough data; if not, `_want` is how much is needed.
         """
         parser = self._parser
         block = data[position : position + BLOCK]
@@ -337,7 +337,7 @@ class TarScanner:
         return self._finish(header, after, offset + BLOCK, batch), True
 
     def _is_special(self) -> bool:
-        """Return whether what comes next may be something else than a common header."""
+        """Return whether the next bytes may be something other than a common header."""
         return self._zero or self._sparse is not None or self._map is not None or self._parser.start is not None
 
     def _add_pieces(self, table: bytes, offset: int) -> None:
@@ -351,7 +351,7 @@ class TarScanner:
             raise too_many(self._limits, f"tar member {self._parser.count + 1} (at byte {self._parser.start})", count)
 
     def _finish(self, header: Header, position: int, offset: int, batch: _Batch) -> int:
-        """Note the entry of ``header``, whose content begins at ``position``; return where the next header begins."""
+        """Record the entry of ``header``, whose content begins at ``position``; return where the next header begins."""
         entry, pax = self._parser.finish(header, offset)
         batch.paths.append(entry.name.encode("utf-8", "surrogateescape").rstrip(b"/"))
         batch.sizes.append(_counts(entry))
@@ -361,7 +361,7 @@ class TarScanner:
         return position + entry.stored_size + self._padding
 
     def _is_map_complete(self, entry: TarEntry, pax: dict[bytes, bytes]) -> bool:
-        """Check the map of a sparse entry, as Go does before the content; return whether it stood in its headers."""
+        """Check the map of a sparse entry, as Go does before the content; return whether it was in its headers."""
         where = f"tar member {self._parser.count} (at byte {entry.header_offset})"
         if is_map_in_content(pax):
             self._map = SparseMap(entry, self._limits, where)
@@ -374,7 +374,7 @@ class TarScanner:
         return True
 
     def _go_on_with_map(self, sparse_map: SparseMap, block: bytes, position: int) -> int:
-        """Take a block of content, which ends at ``position``, as a part of a map; return where to go on."""
+        """Take a block of content, which ends at ``position``, as a part of a map; return where to continue."""
         entry = sparse_map.entry
         try:
             if not sparse_map.take(lambda: block):
@@ -387,7 +387,7 @@ class TarScanner:
         return position - sparse_map.size + entry.stored_size + self._padding
 
     def _work_off(self, batch: _Batch) -> None:
-        """Hand on a batch's share of the table of contents, sum its sizes up and look for equal paths."""
+        """Pass on a batch's part of the table of contents, add up its sizes and look for equal paths."""
         if batch.table and self._headers is not None:
             self._headers(b"".join(batch.table))
         if not batch.paths:
@@ -400,7 +400,7 @@ class TarScanner:
                 f"it has more than {self._distinct_paths} members, which were not searched for equal paths"
             )
             return
-        # 64 bits of a hash with a secret key stand for each path: two paths that share one are not to be expected.
+        # 64 bits of a hash with a secret key stand for each path: a collision is not to be expected.
         hashes = list(map(hash, batch.paths))
         seen = self._seen
         expected = len(seen) + len(hashes)
@@ -431,7 +431,7 @@ class TarScanner:
 
 @dataclass(slots=True)
 class _Batch:
-    """What one piece of the stream held."""
+    """The members in one piece of the stream."""
 
     table: list[bytes]
     paths: list[bytes]
@@ -439,8 +439,8 @@ class _Batch:
     counted: int = 0  # how many of the paths the parser has counted
 
     def tidy(self) -> None:
-        """Bring the paths into their one form, and count nothing for whiteouts."""
-        # Most batches have only paths in that form: all are asked at once, which takes a fraction of the time.
+        """Bring the paths into their normal form, and count whiteouts as 0."""
+        # Most batches have only paths in that form: checking all at once takes a fraction of the time.
         together = b"/" + b"/".join(self.paths)
         if b"/." in together or b"//" in together:
             self.paths = [_clean(path) for path in self.paths]
@@ -453,7 +453,7 @@ def _begin(path: bytes) -> str:
 
 
 def _clean(path: bytes) -> bytes:
-    """Bring a path without slash at its end into the one form that paths are compared in: no "." or "..", no root."""
+    """Return a path without a slash at its end in the form in which paths are compared: no "." or "..", no root."""
     path = path.removeprefix(b"./")
     if not _UNCLEAN.isdisjoint(path.split(b"/")):
         return posixpath.normpath(b"/" + path.lstrip(b"/"))[1:]

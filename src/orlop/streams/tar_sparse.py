@@ -1,6 +1,7 @@
 """Maps of sparse files in tars: which pieces of a file are stored, in all formats of GNU tar.
 
-Go's archive/tar reads the map together with the header, and refuses the archive where it cannot be: so it is here.
+Go's archive/tar reads the map together with the header, and refuses the archive if the map is not valid. So does this
+module.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Piece", "SparseMap", "check_pieces", "is_map_in_content", "pieces_in_header", "pieces_in_pax", "too_many"]
 
 Piece: TypeAlias = tuple[int, int]
-"""Where a piece begins in the file, and how many bytes it has."""
+"""A piece: its offset in the file, and its number of bytes."""
 
 _PIECE: Final = 24
 
@@ -35,12 +36,12 @@ def pieces_in_header(table: bytes) -> list[Piece]:
 
 
 def is_map_in_content(pax: dict[bytes, bytes]) -> bool:
-    """Return whether the map stands at the beginning of the content: PAX format 1.0."""
+    """Return whether the map is at the beginning of the content: PAX format 1.0."""
     return is_pax_sparse(pax) and pax.get(b"GNU.sparse.major") == b"1"
 
 
 def pieces_in_pax(pax: dict[bytes, bytes], limits: Limits, where: str) -> list[Piece]:
-    """Read the map of the PAX formats 0.0 and 0.1. Raises MalformedError, and LimitExceeded that says ``where``."""
+    """Read the map of the PAX formats 0.0 and 0.1. Raises MalformedError, and LimitExceeded with ``where``."""
     count = integer(pax.get(b"GNU.sparse.numblocks", b""), "number of sparse pieces")
     if count > limits.sparse_pieces:
         raise too_many(limits, where, count)
@@ -52,7 +53,7 @@ def pieces_in_pax(pax: dict[bytes, bytes], limits: Limits, where: str) -> list[P
 
 
 class SparseMap:
-    """The map of the PAX format 1.0, which is given block by block: decimal numbers, each with a newline."""
+    """The map of the PAX format 1.0, which comes block by block: decimal numbers, each with a newline."""
 
     def __init__(self, entry: TarEntry, limits: Limits, where: str) -> None:
         self.entry = entry
@@ -65,10 +66,10 @@ class SparseMap:
         self._wanted = 1
 
     def take(self, read: Callable[[], bytes]) -> bool:
-        """Take one more block of content, if there is one; return whether the map is complete, and right.
+        """Take one more block of content, if there is one; return whether the map is complete and valid.
 
         Raises:
-            MalformedError: it is not a map. LimitExceeded: it has too many pieces.
+            MalformedError: it is not a valid map. LimitExceeded: it has too many pieces.
         """
         if self.entry.stored_size - self.size < BLOCK:
             raise MalformedError("its sparse map is longer than its content")
@@ -96,7 +97,7 @@ class SparseMap:
 
 
 def check_pieces(pieces: list[Piece], size: int, stored: int) -> None:
-    """Check that pieces lie in order in a file of this size, and are just what is stored. Raises MalformedError."""
+    """Check that pieces are in order in a file of this size, and match the stored bytes. Raises MalformedError."""
     end = 0
     for start, length in pieces:
         if start < end or length < 0 or start + length > size:
@@ -110,5 +111,5 @@ def check_pieces(pieces: list[Piece], size: int, stored: int) -> None:
 
 
 def too_many(limits: Limits, where: str, count: int) -> LimitExceeded:
-    """Make the error for a map of too many pieces."""
+    """Return the error for a map with too many pieces."""
     return limits.exceeded("sparse_pieces", f"{where}: its sparse map has {count} pieces or more")

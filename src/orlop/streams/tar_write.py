@@ -1,8 +1,8 @@
 """Writing a tar, header by header, as the daemons write their archives.
 
-Plain ustar headers with zero owners and no prefix where the path fits into the name field; numbers in octal with
-leading zeros and a NUL. What does not fit goes into a PAX header before, in the way of Go's archive/tar, so that
-archives come out byte for byte as `docker save` writes them (`docs/formats.md`).
+Headers are plain ustar with zero owners, without a prefix if the path fits into the name field, and with numbers in
+octal with leading zeros and a NUL. Values that do not fit go into a PAX header before, as in Go's archive/tar, so that
+archives are byte for byte those of `docker save` (`docs/formats.md`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["END", "MTIME_MAX", "MemberType", "archive_chunks", "entry_header", "member_header", "padding"]
 
 END: Final = bytes(1024)
-"""What ends an archive."""
+"""The end of an archive."""
 
 MTIME_MAX: Final = 9_223_372_036
-"""The last second that a 64-bit number of nanoseconds since 1970 can say; later times are written as 0."""
+"""The last second that a 64-bit number of nanoseconds since 1970 can express; later times are written as 0."""
 
 _FLUSH: Final = 256 << 10
 _NAME_SIZE: Final = 100
@@ -47,14 +47,14 @@ def member_header(
     Args:
         name: path; a directory's should end in "/". UTF-8 (surrogate escapes allowed).
         size: bytes of content.
-        mode: permissions, with or without the bits of the file's type, as the format that is written wants.
-        mtime: whole seconds since 1970; what lies outside 1970 to `MTIME_MAX` is written as 0.
+        mode: permissions, with or without the bits of the file's type, depending on the format.
+        mtime: whole seconds since 1970; times outside 1970 to `MTIME_MAX` are written as 0.
         type: "file", "dir" or "symlink".
         linkname: target of a symbolic link.
         uname: name of the owner, at most 32 bytes.
         gname: name of the group, at most 32 bytes.
 
-    Raises ValueError for what no tar can say: a NUL in a text, a negative size, an empty name.
+    Raises ValueError for values that a tar cannot express: a NUL in a text, a negative size, an empty name.
     """
     path, target, owner, group = (text.encode("utf-8", "surrogateescape") for text in (name, linkname, uname, gname))
     if not path or size < 0 or b"\0" in path + target + owner + group or max(len(owner), len(group)) > 32:
@@ -89,12 +89,12 @@ def member_header(
 
 
 def entry_header(entry: TarEntry, *, name: str, linkname: str = "") -> bytes:
-    """Return the header blocks of a file that a reader gave, under another name and with all its other attributes.
+    """Return the header blocks of a file from a reader, with another name and all its other attributes.
 
     Args:
         entry: a regular file or a hard link.
         name: its new path.
-        linkname: what it is a hard link to; if empty it is a file, and ``entry.size`` bytes of content follow.
+        linkname: the target of a hard link; if empty it is a file, and ``entry.size`` bytes of content follow.
     """
     path, target, owner, group = (
         text.encode("utf-8", "surrogateescape") for text in (name, linkname, entry.uname, entry.gname)
@@ -136,9 +136,9 @@ def padding(size: int) -> bytes:
 
 
 def archive_chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield an archive of its headers and contents, in large chunks, with what ends it.
+    """Yield an archive from its headers and contents, in large chunks, with the end of the archive.
 
-    Headers are small: many small writes would cost more than what they carry.
+    Headers are small: many small writes would cost more than the bytes in them.
     """
     waiting: list[bytes] = []
     size = 0
@@ -153,7 +153,7 @@ def archive_chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _pax(path: bytes, records: dict[str, bytes]) -> bytes:
-    """Make the PAX header with its body; its name is that of the member with a folder ``PaxHeaders.0`` put in."""
+    """Return the PAX header with its body; its name is that of the member with a folder ``PaxHeaders.0`` inserted."""
     body = b"".join(_record(key.encode("utf-8", "surrogateescape") + b"=" + records[key]) for key in sorted(records))
     folder, _, base = path.rpartition(b"/")
     name = b"/".join(part for part in (*folder.split(b"/"), b"PaxHeaders.0", base) if part)
@@ -164,7 +164,7 @@ def _pax(path: bytes, records: dict[str, bytes]) -> bytes:
 
 
 def _record(text: bytes) -> bytes:
-    """Put a record's own length, in which its digits count, before it."""
+    """Return a record with its length, which includes the length's own digits, before it."""
     length = len(text) + 2
     while (total := len(text) + 2 + len(str(length))) != length:
         length = total
@@ -199,7 +199,7 @@ def _ascii(text: bytes) -> bytes:
 
 
 def _split(path: bytes) -> tuple[bytes, bytes] | None:
-    """Cut a path at a slash so that the parts fit into the fields prefix and name, or return None."""
+    """Split a path at a slash so that the parts fit into the fields prefix and name, or return None."""
     if not path.isascii():
         return None
     end = min(len(path), _PREFIX_SIZE + 1)

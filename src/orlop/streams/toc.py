@@ -1,17 +1,17 @@
 r"""The table of contents of a layer: every header of its tar, without the content.
 
-It is made while the layer passes (`TarScanner` hands over the bytes, `TocWriter` keeps them) and read back as the same
-entries that the layer itself would give, offsets included. About 14 bytes an entry.
+It is made while the layer passes (`TarScanner` hands over the bytes, `TocWriter` writes them), and it is read as the
+same entries that the layer itself would return, including offsets. It takes about 14 bytes for each entry.
 
 The format, version 1, is a zstd stream (RFC 8878) that any zstd tool opens:
 
-- a skippable frame whose content is the line ``orlop toc 1\n``, in clear;
-- a frame with a checksum, in which stand, in the order of the tar: each header block without its bytes 148 to 155 (the
+- a skippable frame whose content is the line ``orlop toc 1\n``, uncompressed;
+- a frame with a checksum. It contains, in the order of the tar, each header block without its bytes 148 to 155 (the
   checksum, which was verified), so 504 bytes; after the header of a PAX header or GNU long name its body, without
-  padding; after the header of an old GNU sparse file the blocks that continue it, whole;
+  padding; and after the header of an old GNU sparse file the blocks that continue it, complete;
 - at the end of that frame 504 times the digit 9, then the summary (`TarSummary`) as one line of JSON.
 
-A table without its end was not finished, and is refused.
+A table without its end is unfinished, and is refused.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class _Writable(Protocol):
 
 
 class TocWriter:
-    """Write the bytes that a `TarScanner` hands over to a binary file; pass its `add` to the scanner as ``headers``."""
+    """Write the bytes from a `TarScanner` to a binary file; pass its `add` to the scanner as ``headers``."""
 
     def __init__(self, sink: _Writable) -> None:
-        """Begin a table in ``sink``, which stays the caller's to flush, sync and close."""
+        """Begin a table in ``sink``, which the caller flushes, syncs and closes."""
         zstd = zstd_module()
         options = {
             zstd.CompressionParameter.compression_level: _LEVEL,
@@ -67,16 +67,16 @@ class TocWriter:
             self._sink.write(data)
 
     def close(self) -> None:
-        """Write what is left, after `TarScanner.close`. Idempotent. A table that is not closed is refused when read."""
+        """Write the rest, after `TarScanner.close`. Idempotent. A table that is not closed is refused when read."""
         if not self._closed:
             self._closed = True
             self._sink.write(self._compressor.flush())
 
 
 def read_toc(source: Readable) -> TocReader:
-    """Iterate over the entries of the table of contents in ``source``, which stays the caller's to close.
+    """Iterate over the entries of the table of contents in ``source``, which the caller closes.
 
-    Raises TocDamaged, at once where it is not a table of this version, else during the iteration, at its end at the
+    Raises TocDamaged: at once if it is not a table of this version, else during the iteration, at its end at the
     latest.
     """
     return TocReader(source)
@@ -85,7 +85,7 @@ def read_toc(source: Readable) -> TocReader:
 def toc_records(source: Readable) -> DecompressingReader:
     """Return the bytes in the table of contents in ``source``, as `TocWriter.add` got them.
 
-    Raises TocDamaged where it is not a table of this version; its reader raises InvalidCompression where it is damaged.
+    Raises TocDamaged if it is not a table of this version; its reader raises InvalidCompression if it is damaged.
     """
     preamble = source.read(len(_PREAMBLE))
     if preamble != _PREAMBLE:
@@ -98,13 +98,13 @@ def toc_records(source: Readable) -> DecompressingReader:
 class TocReader(EntryReader):
     """The entries of a table of contents, with the offsets that they have in the layer's tar; see `read_toc`.
 
-    `summary` is None until the iteration has ended, then what the scanner found.
+    `summary` is None until the iteration has ended, and then the result of the scanner.
     """
 
     verify = False
 
     def __init__(self, source: Readable) -> None:
-        # What the layer's scanner let pass is read, whatever the limits were.
+        # Everything that the layer's scanner accepted is read, whatever the limits were.
         super().__init__(_Buffered(toc_records(source)), limits=NO_LIMITS)
         self.summary: TarSummary | None = None
 

@@ -1,4 +1,4 @@
-"""Whether a table of contents is that of a layer, found out while the layer passes."""
+"""Comparing a table of contents with its layer, while the layer passes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _TRAILER_MAX: Final = 1 << 20
 
 
 class TocComparer:
-    """Compares what a `TarScanner` hands over with a table of contents; pass its `add` to the scanner as ``headers``.
+    """Compares the bytes from a `TarScanner` with a table of contents; pass its `add` to the scanner as ``headers``.
 
-    After `TarScanner.close`, `right` says whether the table is that of the layer: to the byte, but for the clause that
+    After `TarScanner.close`, `right` is whether the table is that of the layer, to the byte, except for the clause that
     says why a table is partial.
     """
 
     def __init__(self, source: Readable) -> None:
-        """Compare with the table in ``source``, which stays the caller's to close.
+        """Compare with the table in ``source``, which the caller closes.
 
-        Raises nothing for one that is damaged or cannot be read: it is not right, and the layer may be.
+        Raises nothing if the table is damaged or cannot be read: the table is not right, but the layer may be.
         """
         self._records: DecompressingReader | None = None
         self._same = self._ended = False
@@ -43,7 +43,7 @@ class TocComparer:
         return self._same and self._ended
 
     def add(self, headers: bytes) -> None:
-        """Take what the table should go on with."""
+        """Take the bytes that should come next in the table."""
         if not self._same:
             return
         try:
@@ -56,7 +56,7 @@ class TocComparer:
             self._same = False
 
     def _take(self, size: int) -> bytes:
-        """Return that many bytes of the table, and fewer only at its end."""
+        """Return that many bytes of the table, or fewer at its end."""
         parts: list[bytes] = []
         while size and self._records is not None and (data := self._records.read(size)):
             parts.append(data)
@@ -65,7 +65,7 @@ class TocComparer:
 
 
 def _summary(trailer: bytes) -> object:
-    """Return what the end of a table says, without what is worded for people; the bytes where it says nothing."""
+    """Return the summary at the end of a table without its clause for people; the bytes if it is not a summary."""
     try:
         summary = json.loads(trailer.removeprefix(END_RECORD))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Readers that hash what passes through them, and that refuse to give away what is not what it should be."""
+"""Readers that hash what passes through them, and that refuse to return content that does not match its digest."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _ALGORITHMS: Final = frozenset(("sha256", "sha384", "sha512"))
 
 
 class HashingReader:
-    """Pass on what is read from a source, and know the size and digest of all that was read so far.
+    """Pass on what is read from a source, and track the size and digest of all that was read so far.
 
-    The source stays the caller's to close.
+    The caller closes the source.
     """
 
     def __init__(self, source: Readable, *, algorithm: str = "sha256") -> None:
@@ -52,14 +52,14 @@ class HashingReader:
 
 
 class VerifyingReader:
-    """Pass on content whose digest (and size, where known) are given; fail before its last byte where they do not fit.
+    """Pass on content with a given digest (and size, if known); fail before its last byte if they do not match.
 
-    Whoever copies until ``b""`` therefore never holds all of a wrong content. One piece of what is read is held back
-    until the next, so that memory stays at two pieces. The source stays the caller's to close.
+    So a caller that copies until ``b""`` never has all of a wrong content. One piece is held back until the next one is
+    read, so memory stays at two pieces. The caller closes the source.
     """
 
     def __init__(self, source: Readable, *, digest: Digest, size: int | None) -> None:
-        """Read from ``source``, which stands before the content and ends with it. Raises InvalidDigest."""
+        """Read from ``source``, which is at the start of the content and ends with it. Raises InvalidDigest."""
         if not digest.is_valid:
             raise InvalidDigest(f"{str(digest)!r} is not a digest that content could be verified with")
         self._reader = HashingReader(source, algorithm=digest.algorithm)
@@ -71,7 +71,7 @@ class VerifyingReader:
         self._failure: IntegrityError | None = None
 
     def read(self, size: int = 1 << 20, /) -> bytes:
-        """Return at least one and at most ``size`` bytes, or ``b""`` at the end of content that is what it should be.
+        """Return at least one and at most ``size`` bytes, or ``b""`` at the end of content that matches.
 
         Raises DigestMismatch or SizeMismatch (again at each further call), and what the source raises.
         """
@@ -90,7 +90,7 @@ class VerifyingReader:
                 self._held = b""
                 raise
             self._ready, self._held = self._held, data
-        piece, self._ready = self._ready[:size], self._ready[size:]  # copies only where less is asked for than before
+        piece, self._ready = self._ready[:size], self._ready[size:]  # copies only if less is requested than before
         return piece
 
     def chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
@@ -99,7 +99,7 @@ class VerifyingReader:
             yield data
 
     def _verify(self) -> None:
-        """Raise where what was read so far is already too much, or at its end not what it should be."""
+        """Raise if the content so far is too large or, at its end, does not match."""
         found, expected = self._reader.size, self._expected
         if expected is not None and (found > expected or (self._ended and found < expected)):
             has = f"{found}" if self._ended else "more"
@@ -109,9 +109,10 @@ class VerifyingReader:
 
 
 def verified_beside(source: Readable, *, digest: Digest, size: int) -> Iterator[bytes]:
-    """Yield content as `VerifyingReader.chunks` does, hashed in a thread beside.
+    """Yield content as `VerifyingReader.chunks` does, hashed in a second thread.
 
-    The last piece comes only once all is verified. Raises DigestMismatch, SizeMismatch and what the source raises.
+    The last piece comes only when everything is verified. Raises DigestMismatch, SizeMismatch and what the source
+    raises.
     """
     from orlop.streams.pipeline import Fanout  # noqa: PLC0415 - small content is hashed without threads
 
