@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import io
+import json
 import os
 import stat
 import tarfile
@@ -9,6 +13,7 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orlop.foreign import tarsplit
 from orlop.streams.compression import Compression, decompressed
 
 if TYPE_CHECKING:
@@ -53,6 +58,48 @@ def extract(archive: Path, target: Path) -> None:
                 member.mtime = min(member.mtime, 1 << 32)
                 # Members of a root are trusted here: they are this project's own data.
                 tar.extract(member, target, filter="fully_trusted", numeric_owner=True)
+
+
+def make_root(root: Path, images: int, members: dict[str, bytes]) -> None:
+    """Make a data root as an engine with overlay2 would: images of one layer each, with these files and one of its own.
+
+    Their names are ``made/image:0``, ``made/image:1`` and so on.
+    """
+    base = root / "image" / "overlay2"
+    content = base / "imagedb" / "content" / "sha256"
+    content.mkdir(parents=True)
+    names = {}
+    for number in range(images):
+        files = members | {f"number-{number}": str(number).encode()}
+        diff_id = _make_layer(root, f"{number:064x}", files)
+        config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff_id]}}
+        raw = json.dumps(config).encode()
+        image_id = hashlib.sha256(raw).hexdigest()
+        (content / image_id).write_bytes(raw)
+        names[f"made/image:{number}"] = f"sha256:{image_id}"
+    (base / "repositories.json").write_text(json.dumps({"Repositories": {"made/image": names}}))
+
+
+def _make_layer(root: Path, cache_id: str, files: dict[str, bytes]) -> str:
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+            path = root / "overlay2" / cache_id / "diff" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    digest = hashlib.sha256(raw.getvalue()).hexdigest()
+    entry = root / "image" / "overlay2" / "layerdb" / "sha256" / digest
+    entry.mkdir(parents=True)
+    raw.seek(0)
+    with gzip.open(entry / "tar-split.json.gz", "wb", 1) as split:
+        tarsplit.write(raw, split.write)
+    (entry / "diff").write_text(f"sha256:{digest}")
+    (entry / "cache-id").write_text(cache_id)
+    (entry / "size").write_text(str(sum(map(len, files.values()))))
+    return f"sha256:{digest}"
 
 
 @cache

@@ -54,7 +54,8 @@ class Folder:
 
     def copy(self) -> Folder:
         """Return the same directory, to be closed by itself."""
-        return Folder(self.path, os.dup(self._descriptor))
+        with reading(self.path):
+            return Folder(self.path, os.dup(self._descriptor))
 
     def below(self, *names: str) -> Folder:
         """Return a directory some names below this one.
@@ -91,7 +92,7 @@ class Folder:
             try:
                 return sorted(os.listdir(descriptor))
             finally:
-                os.close(descriptor)
+                close(descriptor)
         return []
 
     def state(self, name: str) -> os.stat_result | None:
@@ -119,11 +120,11 @@ class Folder:
             raise RootDamaged(f"{self.path_of(name)} is {kind_of(state)}, not a file")
         with self._explained(name, "a file"):
             descriptor = _open(name, _FILE | os.O_NOFOLLOW, self._descriptor)
-        state = os.fstat(descriptor)
-        if not stat.S_ISREG(state.st_mode):
-            os.close(descriptor)
-            raise RootDamaged(f"{self.path_of(name)} is {kind_of(state)}, not a file")
-        return descriptor, state.st_size
+        try:
+            return descriptor, _size_of(descriptor, self.path_of(name))
+        except RootDamaged:
+            close(descriptor)
+            raise
 
     def read(self, name: str, limit: int) -> bytes:
         """Return the bytes of a document.
@@ -141,7 +142,7 @@ class Folder:
                     parts.append(part)
                     room -= len(part)
         finally:
-            os.close(descriptor)
+            close(descriptor)
         if not room:
             raise LimitExceeded(f"{self.path_of(name)} has {size} bytes, more than the {limit} that are read of one")
         return b"".join(parts)
@@ -150,7 +151,7 @@ class Folder:
         """Close it."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            close(descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -247,6 +248,21 @@ def files_below(folder: Folder, *, most: int) -> Iterator[tuple[tuple[str, ...],
                     waiting.append((*parts, name))
                 else:
                     yield (*parts, name), state
+
+
+def _size_of(descriptor: int, path: str) -> int:
+    """Return the size of an open file. Raises `RootDamaged` for what is not a regular one."""
+    with reading(path):
+        state = os.fstat(descriptor)
+    if not stat.S_ISREG(state.st_mode):
+        raise RootDamaged(f"{path} is {kind_of(state)}, not a file")
+    return state.st_size
+
+
+def close(descriptor: int) -> None:
+    """Close what was only read; nothing can be lost by an error of that."""
+    with suppress(OSError):
+        os.close(descriptor)
 
 
 def parts_of(path: bytes) -> tuple[str, ...] | None:

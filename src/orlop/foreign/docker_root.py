@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from orlop.errors import LimitExceeded, OrlopError, RootDamaged
 from orlop.foreign.documents import parsed, salvaged_names, text, text_of
 from orlop.foreign.held import ForeignContainer, ForeignImage, Held
+from orlop.foreign.locks import is_locked
+from orlop.foreign.names import references
 from orlop.foreign.rebuilt import UnpackedLayer
 from orlop.intake.offer import OfferedImage, OfferedLayer, platform_of, read_config
-from orlop.model.digest import Digest, ImageID, chain_ids
-from orlop.model.reference import Reference
+from orlop.model.digest import ImageID, chain_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -319,44 +320,6 @@ def _repositories(raw: bytes, limits: Limits) -> dict[str, object]:
     if not isinstance(repositories, dict):
         raise RootDamaged("repositories.json is damaged: it has no list of repositories")
     return repositories
-
-
-def references(names: list[str]) -> tuple[tuple[Reference, ...], tuple[Reference, ...], list[str]]:
-    """Return the tags, the names by digest, and what is wrong with the others, of the names of an image."""
-    tags: dict[Reference, None] = {}
-    digests: dict[Reference, None] = {}
-    problems: list[str] = []
-    for name in names:
-        try:
-            found = Reference.parse(name)
-            if found.digest is not None:
-                digests[Reference(found.domain, found.path, None, Digest.parse(str(found.digest)))] = None
-            elif found.tag is not None:
-                tags[found] = None
-            else:
-                problems.append(f"its name {name!r} has no tag")
-        except OrlopError:
-            problems.append(f"its name {name!r} is not a valid one")
-    return tuple(tags), tuple(digests), problems
-
-
-def is_locked(root: Folder, path: Path) -> bool:
-    """Return whether another process holds a file locked, as a living daemon does."""
-    import fcntl  # noqa: PLC0415 - only here
-    import os  # noqa: PLC0415 - as above
-
-    try:
-        with root.below(*path[:-1]) as folder:
-            descriptor, _ = folder.open_file(path[-1])
-    except OrlopError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _filled(place: tuple[str | None, ...] | None, cache_id: str) -> Path:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from orlop.foreign.rebuilt import Path
     from orlop.intake.offer import OfferedImage, OfferedManifest
-    from orlop.model.digest import DiffID
+    from orlop.model.digest import DiffID, Digest
     from orlop.streams.compression import Readable
     from orlop.streams.meter import Meter
 
@@ -22,11 +22,15 @@ class LayerCopy(Protocol):
     def reason(self) -> str:
         """Why it could not be had, once that was tried."""
 
+    @property
+    def digest(self) -> Digest | None:
+        """The digest of the form in which it lies there, or nothing where it is rebuilt."""
+
     def problem(self) -> str:
         """Return what is wrong with it as far as can be told without reading it, or nothing."""
 
     def attempts(self, meter: Meter) -> Iterator[Readable]:
-        """Yield readers of what may be the layer, the likeliest first; who asks for one more, got a wrong one."""
+        """Yield readers of what may be the layer, the likeliest first; a caller that asks on has read a wrong one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,8 @@ class Held:
     """All that one engine keeps in one place of a root.
 
     ``copies`` has for each layer the places where it may be had, the likeliest first. ``notes`` say what concerns no
-    single image: left-overs, lost lists, a daemon that is still at work.
+    single image: left-overs, lost lists, a daemon that is still at work. ``is_damaged`` says that there may be images
+    that are not found.
     """
 
     place: str
@@ -71,3 +76,4 @@ class Held:
     manifests: list[OfferedManifest] = field(default_factory=list)
     containers: list[ForeignContainer] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    is_damaged: bool = False

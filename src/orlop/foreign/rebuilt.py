@@ -21,9 +21,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orlop.errors import InvalidTar, RootDamaged
+from orlop.errors import InvalidTar, LimitExceeded, RootDamaged
 from orlop.foreign import tarsplit
-from orlop.foreign.disk import Walker, files_below, parts_of, reading
+from orlop.foreign.disk import Walker, close, files_below, parts_of, reading
 from orlop.foreign.tarsplit import Segment
 from orlop.streams.crc64 import EMPTY, finished, updated
 from orlop.streams.files import CHUNK
@@ -68,6 +68,10 @@ class UnpackedLayer:
     is_guess: bool = False
     reason: str = field(default="", compare=False)
 
+    @property
+    def digest(self) -> None:
+        """Nothing: the tar is rebuilt, and has no other form."""
+
     def problem(self) -> str:
         """Return what is wrong with it as far as can be told without reading it, or nothing."""
         if self.is_guess:
@@ -75,7 +79,7 @@ class UnpackedLayer:
         try:
             with self.root.below(*self.split[:-1]) as folder:
                 descriptor, size = folder.open_file(self.split[-1])
-                os.close(descriptor)
+                close(descriptor)
             if not size:
                 return f"{_shown(self.split)} is empty"
             self.root.below(*self.files).close()
@@ -84,36 +88,43 @@ class UnpackedLayer:
         return ""
 
     def attempts(self, meter: Meter) -> Iterator[Readable]:
-        """Yield readers of what may be the layer's tar, the likeliest first; who asks for one more, got a wrong one.
+        """Yield readers of what may be the layer's tar, the likeliest first.
+
+        A caller that asks for one more has read a wrong one.
 
         Reading raises RootDamaged where the tar cannot be completed, and LimitExceeded.
         """
         yield Rebuilt(self._chunks(meter))
         if self.is_guess:
             return
-        damages, hollow = self._survey(meter)
-        if not damages and not hollow:
-            self.reason = "its tar-split and its files fit each other, but they are not those of this layer"
+        try:
+            damages, hollow = self._survey(meter)
+            found = self._substitutes(damages, meter)
+        except (RootDamaged, LimitExceeded) as error:
+            self.reason = str(error)
+            return
         if damages:
             first, count = damages[0], len(damages)
             self.reason = first.reason + (f", and {count - 1} more are damaged" if count > 1 else "")
-            found = self._substitutes(damages, meter)
-            if len(found) < count:
-                return
-            yield Rebuilt(self._chunks(meter, found))
+            if len(found) == count:
+                yield Rebuilt(self._chunks(meter, found))
         elif hollow:
             yield Rebuilt(self._chunks(meter, literal=True))
             self.reason = "it has members with a size but no content, of which its tar cannot be made again"
+        else:
+            self.reason = "its tar-split and its files fit each other, but they are not those of this layer"
 
     def _parts(self, meter: Meter) -> Iterator[Segment | Content]:
         with self.root.below(*self.split[:-1]) as folder:
-            descriptor, _ = folder.open_file(self.split[-1])
+            descriptor, size = folder.open_file(self.split[-1])
         path = _shown(self.split)
         try:
+            if not size:
+                raise RootDamaged(f"{path} is empty")
             source = meter.counted(FileReader(descriptor, path))
             yield from tarsplit.read(source, what=path, limits=meter.limits)
         finally:
-            os.close(descriptor)
+            close(descriptor)
 
     def _chunks(
         self, meter: Meter, substitutes: Mapping[bytes, Path] | None = None, *, literal: bool = False
@@ -144,7 +155,7 @@ class UnpackedLayer:
                 raise RootDamaged(msg) from None
             raise RootDamaged(f"its file {_text(content.name)} is lost: {error}") from None
         if opened[1] != content.size:
-            os.close(opened[0])
+            close(opened[0])
             raise RootDamaged(
                 f"its file {_text(content.name)} is damaged: it has {opened[1]} bytes, not {content.size}"
             )
@@ -175,6 +186,8 @@ class UnpackedLayer:
     def _substitutes(self, damages: list[Damage], meter: Meter) -> dict[bytes, Path]:
         """Return other files with the same content: other names in the layer, then any file of the root."""
         found: dict[bytes, Path] = {}
+        if not damages:
+            return found
         lost = {damage.content.name: damage.content for damage in damages if damage.content.pieces is None}
         gone = {parts_of(damage.content.name): damage.content for damage in damages if damage.is_gone}
         for target, path in self._links(meter):
@@ -225,7 +238,7 @@ def _is(root: Folder, path: Path, content: Content) -> bool:
         with Walker(root) as walker:
             descriptor, size = walker.open_file(path)
         if size != content.size:
-            os.close(descriptor)
+            close(descriptor)
             return False
         return _crc((descriptor, size)) == content.crc
     except RootDamaged:
@@ -242,7 +255,7 @@ def _crc(opened: tuple[int, int]) -> bytes:
     except OSError:
         return b""
     finally:
-        os.close(descriptor)
+        close(descriptor)
     return finished(state)
 
 
@@ -261,7 +274,7 @@ def _content(opened: tuple[int, int], content: Content) -> Iterator[bytes]:
                     offset += len(chunk)  # noqa: PLW2901 - the piece is what is left of it
                     length -= len(chunk)  # noqa: PLW2901 - as above
     finally:
-        os.close(descriptor)
+        close(descriptor)
 
 
 def _text(name: bytes) -> str:

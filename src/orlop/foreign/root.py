@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from orlop.intake.offer import OfferedLayer, OfferedManifest
     from orlop.intake.platforms import PlatformChoice
     from orlop.intake.taking import Taking
-    from orlop.model.digest import DiffID
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
 
@@ -119,9 +118,10 @@ class ForeignRoot:
         """All manifests and indexes that belong to images."""
         return tuple(manifest for held in self.held for manifest in held.manifests)
 
-    def copies(self, diff_id: DiffID) -> list[LayerCopy]:
-        """Return the places where a layer may be had, the likeliest first."""
-        return [copy for held in self.held for copy in held.copies.get(diff_id, ())]
+    def copies(self, layer: OfferedLayer) -> list[LayerCopy]:
+        """Return the places where a layer may be had in the form that is offered, the likeliest first."""
+        found = [copy for held in self.held for copy in held.copies.get(layer.diff_id, ())]
+        return [copy for copy in found if layer.digest in {None, copy.digest}]
 
     def source(self, taking: Taking[L], images: tuple[ForeignImage, ...] | None = None) -> ForeignSource[L]:
         """Return images as a source; without ``images`` all whose configs are whole."""
@@ -157,6 +157,15 @@ def _held_of(folder: Folder, limits: Limits) -> Iterator[Held]:
 
     if is_docker_root(folder):
         yield from read_docker_root(folder, limits)
+    from orlop.foreign.podman_root import drivers, read_podman_root  # noqa: PLC0415 - as above
+
+    if drivers(folder):
+        yield from read_podman_root(folder, limits)
+    from orlop.foreign.containerd_root import content_of, read_containerd_root  # noqa: PLC0415 - as above
+
+    content = content_of(folder)
+    if content is not None:
+        yield from read_containerd_root(content, limits)
 
 
 class ForeignSource(Generic[L]):
@@ -197,7 +206,7 @@ class ForeignSource(Generic[L]):
 
     def find(self, layer: OfferedLayer) -> Found | None:
         """Return that a layer may be had, if there is any place for it."""
-        return Found(layer.name) if self._root.copies(layer.diff_id) else None
+        return Found(str(layer.digest or layer.diff_id)) if self._root.copies(layer) else None
 
     def missing(self, layer: OfferedLayer) -> LayerNotFound:
         """Return the error for a layer that is nowhere."""
@@ -210,7 +219,7 @@ class ForeignSource(Generic[L]):
             DigestMismatch: it cannot be had; the sentence says why. LimitExceeded, StorageError.
         """
         taking, reasons = self._taking, []
-        for copy in self._root.copies(layer.diff_id):
+        for copy in self._root.copies(layer):
             failed = ""
             for reader in copy.attempts(taking.meter):
                 try:

@@ -92,7 +92,8 @@ def read(source: Readable, *, what: str, limits: Limits = DEFAULT_LIMITS) -> Ite
         Whatever the source raises.
     """
     headers = _Headers(limits, what)
-    for count, line in enumerate(_lines(source, what, limits)):
+    count = 0
+    for count, line in enumerate(_lines(source, what, limits), 1):
         part = _part(line, what)
         if count > 2 * limits.layer_entries:
             raise limits.exceeded("layer_entries", f"{what} has more than {count // 2} entries")
@@ -101,6 +102,8 @@ def read(source: Readable, *, what: str, limits: Limits = DEFAULT_LIMITS) -> Ite
             yield part
         else:
             yield headers.completed(part)
+    if not count:
+        raise RootDamaged(f"{what} is empty")
 
 
 def _lines(source: Readable, what: str, limits: Limits) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -22,6 +22,7 @@ from orlop.intake.taking import measuring, storing
 from orlop.model.names import image_names
 from orlop.service.save import save
 from orlop.store.local import local_store
+from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from orlop.foreign.held import ForeignContainer, ForeignImage
     from orlop.foreign.root import ForeignRoot
     from orlop.intake.offer import OfferedLayer
-    from orlop.model.digest import DiffID, ImageID
+    from orlop.model.digest import ImageID
     from orlop.model.limits import Limits
     from orlop.model.names import ImageName, Name
     from orlop.model.progress import Progress
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 State = Literal["complete", "whole", "rescued", "damaged"]
 """Of an image: nothing is missing; all of it was read and is right; it was taken; or something of it is lost."""
 
+_DONE: Final = ".done"
 _DAMAGE: Final = (IntegrityError, InvalidInput, NotFound)
 
 
@@ -190,13 +192,22 @@ def rescue_archive(
     scratch = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.rescue")
     with _opened(root, limits) as foreign:
         _check_outside(foreign, path)
+    _remove(scratch + _DONE)
     with closing(local_store(scratch, create=True)) as store:
         report = rescue_into(store, root, names, limits=limits, progress=progress)
         saved = [name for image in report.images if image.state == "rescued" for name in _saved_names(image.image)]
         if saved:
             save(store, image_names(dict.fromkeys(saved)), path, format=format, progress=progress)
-    shutil.rmtree(scratch)
+    with explaining("remove", scratch):
+        # A store that is half removed could not be opened by the next rescue.
+        os.rename(scratch, scratch + _DONE)
+    _remove(scratch + _DONE)
     return report
+
+
+def _remove(directory: str) -> None:
+    with explaining("remove", directory), suppress(FileNotFoundError):
+        shutil.rmtree(directory)
 
 
 def _opened(root: str | os.PathLike[str], limits: Limits | None) -> ForeignRoot:
@@ -225,8 +236,8 @@ class _Examination:
     def __init__(self, foreign: ForeignRoot, progress: Progress | None) -> None:
         self._foreign = foreign
         self._progress = progress
-        self._told: dict[DiffID, str] = {}
-        self._read: dict[DiffID, str] = {}
+        self._told: dict[OfferedLayer, str] = {}
+        self._read: dict[OfferedLayer, str] = {}
 
     def image(self, image: ForeignImage, *, verify: bool) -> RescuedImage:
         """Return an image, and what is wrong with it."""
@@ -242,19 +253,19 @@ class _Examination:
         return RescuedImage(image, "damaged" if is_damaged else "whole" if verify else "complete", tuple(problems))
 
     def _seen(self, layer: OfferedLayer) -> str:
-        if layer.diff_id not in self._told:
-            problems = [copy.problem() for copy in self._foreign.copies(layer.diff_id)]
+        if layer not in self._told:
+            problems = [copy.problem() for copy in self._foreign.copies(layer)]
             problem = "" if "" in problems else problems[0] if problems else _nowhere(layer)
-            self._told[layer.diff_id] = problem
-        return self._told[layer.diff_id]
+            self._told[layer] = problem
+        return self._told[layer]
 
     def _verified(self, layer: OfferedLayer) -> str:
-        if layer.diff_id not in self._read:
-            self._read[layer.diff_id] = self._verify(layer)
-        return self._read[layer.diff_id]
+        if layer not in self._read:
+            self._read[layer] = self._verify(layer)
+        return self._read[layer]
 
     def _verify(self, layer: OfferedLayer) -> str:
-        if not self._foreign.copies(layer.diff_id):
+        if not self._foreign.copies(layer):
             return _nowhere(layer)
         with measuring(self._foreign.limits, self._progress) as taking:
             try:
@@ -292,6 +303,8 @@ def _link(store: Store, images: Iterable[ForeignImage]) -> None:
         for image in images
         if image.offered is not None and image.offered.parent is not None
     }
+    if not parents:
+        return
     with store.metadata.write() as rows:
         there = {one: rows.image_row(one) is not None for one in {*parents, *parents.values()}}
         store.images.set_parents({child: parent for child, parent in parents.items() if there[child] and there[parent]})
