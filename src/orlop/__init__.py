@@ -90,7 +90,20 @@ _HOMES = {
     "SaveReport": "orlop.archive.save_report",
     "V1Image": "orlop.model.image",
 }
-_ROOMS = ("api", "archive", "build", "cli", "intake", "model", "registry", "service", "store", "streams", "testing")
+_ROOMS = (
+    "api",
+    "archive",
+    "build",
+    "cli",
+    "foreign",
+    "intake",
+    "model",
+    "registry",
+    "service",
+    "store",
+    "streams",
+    "testing",
+)
 _MODULES = {
     "errors": "orlop.errors",
     "stores": "orlop.service.stores",

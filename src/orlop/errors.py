@@ -134,6 +134,12 @@ class InvalidArchive(InvalidInput):
     code = "INVALID_ARCHIVE"
 
 
+class InvalidRoot(InvalidInput):
+    """A directory is not the data root of an engine that orlop knows."""
+
+    code = "INVALID_ROOT"
+
+
 class InvalidCompression(InvalidInput):
     """A compressed stream is damaged, or its compression is unknown."""
 
@@ -289,6 +295,12 @@ class TocDamaged(IntegrityError):
     """A layer's table of contents ends too early, is damaged, or has another version; it can be made again."""
 
     code = "TOC_DAMAGED"
+
+
+class RootDamaged(IntegrityError):
+    """A part of another engine's data root is missing, damaged, or not what belongs there; others may be whole."""
+
+    code = "ROOT_DAMAGED"
 
 
 # A location that cannot be used.

@@ -73,7 +73,7 @@ def test_the_picture_of_the_rooms_is_up_to_date() -> None:
         (
             "fcntl",
             {
-                *("streams/files.py", "streams/part_directory.py", "api/connection.py"),
+                *("streams/files.py", "streams/part_directory.py", "api/connection.py", "foreign/locks.py"),
                 *("store/rows/sqlite/damage/log.py", "store/rows/sqlite/damage/rebuild.py"),
             },
         ),

@@ -33,6 +33,7 @@ from orlop.store.rows.sqlite.damage.log import log_fault
 from tests.crash import damaged
 from tests.crash.calls import Kill, watched
 from tests.crash.damaged import DATA, MULTI, OTHER
+from tests.foreign_roots import make_root
 from tests.invariants import broken
 from tests.layout_walk import walked
 
@@ -178,6 +179,11 @@ def _garbage(place: Path) -> None:
     (root / "trash" / "sha256-0").write_bytes(b"on its way out")
 
 
+def _with_data_root(place: Path) -> None:
+    _loaded(MULTI)(place)
+    make_root(place / "docker", 1, {"etc/hosts": b"a file" * 1000})
+
+
 def scenarios() -> dict[str, Scenario]:
     """Return all of them by name."""
     loaded = _loaded(MULTI)
@@ -210,6 +216,8 @@ def scenarios() -> dict[str, Scenario]:
         Scenario("fsck --repair of a database", ("fsck", "--repair"), damaged.database, ends=8, damaged=True),
         Scenario("fsck --repair of a shape", ("fsck", "--repair"), damaged.shape, ends=8, damaged=True),
         Scenario("fsck --repair of a log", ("fsck", "--repair"), damaged.log, ends=8, damaged=True),
+        Scenario("rescue", ("rescue", "{}/docker", "--into", "store"), _with_data_root),
+        Scenario("rescue into an archive", ("rescue", "{}/docker", "--into", "{}/saved.tar"), _with_data_root),
         Scenario("pin", ("pin", "example/tiny:1.0"), loaded),
         Scenario("unpin", ("unpin", "example/tiny:1.0"), _pinned),
         Scenario("store backup", ("store", "backup", "{}/backup"), loaded),

@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "prune": "commands.prune:prune",
     "pull": "commands.registries:pull",
     "push": "commands.registries:push",
+    "rescue": "commands.rescue:rescue",
     "rmi": "commands.rmi:rmi",
     "save": "commands.save:save",
     "serve": "commands.serve:serve",

@@ -1,0 +1,144 @@
+"""``orlop rescue``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from orlop.cli.declared import WrongUsage, argument, command, option
+from orlop.cli.limits import archive_limit_option
+from orlop.cli.show import output, terminal
+from orlop.cli.show.units import human_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.cli.session import Session
+    from orlop.cli.show.records import Records
+    from orlop.model.progress import Progress
+    from orlop.service.rescue import RescuedImage, RescueReport
+
+_FIELDS: Final = ("ID", "Names", "Place", "State", "Size", "Problems")
+_STORE: Final = "store"
+_FORMATS: Final = {"oci": "oci-dir", "oci-archive": "oci", "docker": "docker", "docker-20.10": "docker-20.10"}
+_NO_NAME: Final = "<none>"
+
+
+@command(epilog="Examples: orlop rescue /mnt/var/lib/docker; orlop rescue /mnt --into images.tar user/app:1.0")
+@option("--list", "only_list", is_flag=True, help="Only list what is there; the default without --into.")
+@option("--verify", is_flag=True, help="Read all layers for the list, and compare them with their digests.")
+@option(
+    "--into",
+    "target",
+    metavar="TARGET",
+    help="Copy images to a file for docker load, to oci:DIR, oci-archive:FILE or docker-20.10:FILE, or to the store"
+    " (the word store).",
+)
+@option("--containers", is_flag=True, help="List containers too.")
+@archive_limit_option
+@option("-q", "--quiet", is_flag=True, help="Do not show progress.")
+@option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.ID}}.")
+@argument("root", metavar="ROOT")
+@argument("names", metavar="[NAME...]", nargs=-1)
+def rescue(
+    session: Session,
+    root: str,
+    names: tuple[str, ...],
+    *,
+    only_list: bool,
+    verify: bool,
+    target: str | None,
+    containers: bool,
+    quiet: bool,
+    form: str | None,
+) -> int:
+    """Get images out of what Docker, Podman or containerd left on a disk.
+
+    ROOT is a data root such as /var/lib/docker, a copy of one, or a mounted disk that has one in its usual place. No
+    daemon is needed, and nothing below ROOT is written: it may be mounted read-only.
+
+    Lists images as complete (nothing is missing), with --verify as whole (all of it was read and is right), or as
+    damaged, and says why. With --into, copies every image that is whole, bit for bit, under its names. An interrupted
+    rescue goes on where it was when it is run again.
+
+    Exits with 0 if nothing is damaged, and with 6 if an image is.
+    """
+    if target is not None and (only_list or verify):
+        raise WrongUsage("a list copies nothing; leave --into out, which verifies all that it copies")
+    records = _records(form) if form else None
+    with output.progress(quiet=quiet) as progress:
+        report = _report(session, root, names, target, verify=verify, progress=progress)
+    if records is not None:
+        for image in report.images:
+            records.print(_described(image))
+    else:
+        text = "".join(f"{line}\n" for line in _lines(report, containers=containers))
+        output.write(terminal.harmless_text(text) if output.is_terminal() else text)
+    for note in report.notes:
+        output.complain(terminal.harmless(f"note: {note}"))
+    return 6 if report.damaged else 0
+
+
+def _report(
+    session: Session, root: str, names: tuple[str, ...], target: str | None, *, verify: bool, progress: Progress | None
+) -> RescueReport:
+    from orlop.service import rescue as verbs  # noqa: PLC0415 - help needs none
+
+    settings: dict[str, Any] = {"limits": session.limits, "progress": progress}
+    session.log()
+    if target is None:
+        return verbs.look(root, names, verify=verify, **settings)
+    if target == _STORE:
+        place = session.place()
+        allowed: dict[str, Any] = {"allow_network": session.allow_network, "allow_foreign": session.allow_foreign}
+        return verbs.rescue_store(place, root, names, **allowed, **settings)
+    form, path = _target(target)
+    return verbs.rescue_archive(path, root, names, format=form, **settings)
+
+
+def _target(target: str) -> tuple[str, str]:
+    """Return the format and the path that a target names."""
+    form, colon, path = target.partition(":")
+    if not colon or form not in _FORMATS:
+        form, path = "docker", target
+    if not path:
+        raise WrongUsage("a file or a directory is needed", "--into")
+    return _FORMATS[form], path
+
+
+def _lines(report: RescueReport, *, containers: bool) -> Iterator[str]:
+    states = {image.state: 0 for image in report.images}
+    for image in report.images:
+        states[image.state] += 1
+        found = image.image
+        size = "" if found.size is None else human_size(found.size)
+        digits = found.id.removeprefix("sha256:")[:12]
+        yield f"{image.state:<9} {digits} {size:>8}  {', '.join(found.names) or _NO_NAME}"
+        for problem in image.problems:
+            yield f"          {problem}"
+    if containers:
+        for container in report.containers:
+            what = container.problem or "/".join(container.files or ())
+            yield f"container {container.id[:12]} {container.name or _NO_NAME}: {what}"
+    counted = ", ".join(f"{count} {state}" for state, count in states.items())
+    count = len(report.images)
+    yield f"{report.root} ({', '.join(dict.fromkeys(report.places))}): {count} image{'s' * (count != 1)}" + (
+        f": {counted}" if counted else ""
+    )
+
+
+def _described(image: RescuedImage) -> dict[str, object]:
+    found = image.image
+    return {
+        "ID": found.id,
+        "Names": list(found.names),
+        "Place": found.place,
+        "State": image.state,
+        "Size": -1 if found.size is None else found.size,
+        "Problems": list(image.problems),
+    }
+
+
+def _records(form: str) -> Records:
+    from orlop.cli.show.records import Records  # noqa: PLC0415 - mostly people read it
+
+    return Records(form, _FIELDS)

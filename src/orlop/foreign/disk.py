@@ -1,0 +1,285 @@
+"""A directory that somebody else wrote, read without leaving a trace in it and without leaving it.
+
+Theory of operation. Nothing below a foreign root is trusted, least of all its names: a root may come from a machine
+that was broken into, or be made to attack whoever looks at it.
+
+- The root is opened by the path that the user named, links included. Everything below it is opened one name at a time,
+  relative to a descriptor, without following links (``O_NOFOLLOW``), so that no link and no ``..`` leads out of it.
+- What is read is a regular file, by what ``lstat`` says before it is opened and ``fstat`` after. A pipe is never waited
+  for (``O_NONBLOCK``), and a device is never opened.
+- Nothing is written, and access times stay (``O_NOATIME``) wherever the kernel allows it: for the owner of a file and
+  for root. Links are never read, as that would set their access time; nothing here needs to know where one leads.
+- A document is read up to a limit, since its size is a stranger's choice.
+- Whatever cannot be read below the root is `RootDamaged`, a disk's errors and a lack of permission too, so that the
+  rest can be had all the same.
+
+Directories are held open only as long as somebody uses them; a `Walker` keeps those on the way to the last file open,
+because the files of a layer come in the order of its directories.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, Self
+
+from orlop.errors import LimitExceeded, OrlopError, RootDamaged
+from orlop.streams.directory import kind_of
+from orlop.streams.files import CHUNK, explaining
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_STRANGE: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR})
+
+
+class Folder:
+    """A directory of a foreign root, held open. ``path`` is what messages call it. Leaving the block closes it."""
+
+    __slots__ = ("_descriptor", "path")
+
+    def __init__(self, path: str, descriptor: int) -> None:
+        self.path = path
+        self._descriptor = descriptor
+
+    @classmethod
+    def open(cls, path: str) -> Self:
+        """Open a directory that the user named, links followed. Raises StorageError."""
+        with explaining("read", path):
+            return cls(path, _open(path, _DIRECTORY, None))
+
+    def copy(self) -> Folder:
+        """Return the same directory, to be closed by itself."""
+        with reading(self.path):
+            return Folder(self.path, os.dup(self._descriptor))
+
+    def below(self, *names: str) -> Folder:
+        """Return a directory some names below this one.
+
+        Raises:
+            RootDamaged: a name is missing, leads to something else, or cannot be opened.
+        """
+        found = self.copy()
+        for name in names:
+            with found:
+                found = found._step(name)  # noqa: SLF001 - of the same class
+        return found
+
+    def _step(self, name: str) -> Folder:
+        path = self.path_of(name)
+        with self._explained(name, "a directory"):
+            return Folder(path, _open(_single(name), _DIRECTORY | os.O_NOFOLLOW, self._descriptor))
+
+    def there(self, *names: str) -> Folder | None:
+        """Return a directory below this one, or nothing where there is none that can be opened."""
+        try:
+            return self.below(*names)
+        except RootDamaged:
+            return None
+
+    def path_of(self, name: str) -> str:
+        """Return the path of a name, for messages."""
+        return f"{self.path.rstrip('/')}/{name}"
+
+    def names(self) -> list[str]:
+        """Return the names of all that is there, sorted; none where it cannot be listed."""
+        with suppress(OSError):
+            descriptor = _open(".", _DIRECTORY, self._descriptor)
+            try:
+                return sorted(os.listdir(descriptor))
+            finally:
+                close(descriptor)
+        return []
+
+    def state(self, name: str) -> os.stat_result | None:
+        """Return what has a name, links not followed; nothing where nothing has it, or it cannot be looked at."""
+        try:
+            return os.stat(_single(name), dir_fd=self._descriptor, follow_symlinks=False)
+        except OSError:
+            return None
+
+    def is_directory(self, name: str) -> bool:
+        """Return whether a name is that of a directory, and not of a link to one."""
+        state = self.state(name)
+        return state is not None and stat.S_ISDIR(state.st_mode)
+
+    def open_file(self, name: str) -> tuple[int, int]:
+        """Open a regular file, and return its descriptor and its size.
+
+        Raises:
+            RootDamaged: it is missing, not a regular file, or cannot be opened.
+        """
+        state = self.state(name)
+        if state is None:
+            raise RootDamaged(f"{self.path_of(name)} is missing")
+        if not stat.S_ISREG(state.st_mode):
+            raise RootDamaged(f"{self.path_of(name)} is {kind_of(state)}, not a file")
+        with self._explained(name, "a file"):
+            descriptor = _open(name, _FILE | os.O_NOFOLLOW, self._descriptor)
+        try:
+            return descriptor, _size_of(descriptor, self.path_of(name))
+        except RootDamaged:
+            close(descriptor)
+            raise
+
+    def read(self, name: str, limit: int) -> bytes:
+        """Return the bytes of a document.
+
+        Raises:
+            RootDamaged: it is missing, not a regular file, or cannot be read. LimitExceeded: it has more bytes than
+                the limit.
+        """
+        descriptor, size = self.open_file(name)
+        try:
+            with reading(self.path_of(name)):
+                parts = []
+                room = limit + 1
+                while room and (part := os.read(descriptor, min(CHUNK, room))):
+                    parts.append(part)
+                    room -= len(part)
+        finally:
+            close(descriptor)
+        if not room:
+            raise LimitExceeded(f"{self.path_of(name)} has {size} bytes, more than the {limit} that are read of one")
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Close it."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    @contextmanager
+    def _explained(self, name: str, wanted: str) -> Iterator[None]:
+        """Explain what the kernel says of a name that does not lead to what is wanted."""
+        path = self.path_of(name)
+        with reading(path):
+            try:
+                yield
+            except OSError as error:
+                state = self.state(name)
+                if error.errno not in _STRANGE or state is None:
+                    raise
+                raise RootDamaged(f"{path} is {kind_of(state)}, not {wanted}") from None
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Turn every ``OSError`` of a block that reads something into `RootDamaged`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise RootDamaged(f"{path} is missing") from None
+    except OSError as error:
+        if isinstance(error, OrlopError):
+            raise
+        raise RootDamaged(f"{path} cannot be read: {os.strerror(error.errno or errno.EIO)}") from error
+
+
+class Walker:
+    """Opens files below a directory by their paths; quick where one comes after another of the same directory."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folders = [folder.copy()]
+        self._names: list[str] = []
+
+    def open_file(self, path: Sequence[str]) -> tuple[int, int]:
+        """Open a regular file, see `Folder.open_file`; the path is given in its parts."""
+        *folders, name = path
+        shared = 0
+        for ours, theirs in zip(self._names, folders, strict=False):
+            if ours != theirs:
+                break
+            shared += 1
+        self._leave(shared)
+        for folder in folders[shared:]:
+            self._folders.append(self._folders[-1].below(folder))
+            self._names.append(folder)
+        return self._folders[-1].open_file(name)
+
+    def _leave(self, depth: int) -> None:
+        while len(self._names) > depth:
+            self._folders.pop().close()
+            self._names.pop()
+
+    def close(self) -> None:
+        """Close all directories."""
+        self._leave(0)
+        self._folders[0].close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def files_below(folder: Folder, *, most: int) -> Iterator[tuple[tuple[str, ...], os.stat_result]]:
+    """Yield the path, in parts, and the state of everything below a directory that is not a directory itself.
+
+    What cannot be read is passed over. Raises `LimitExceeded` where there are more names than ``most``.
+    """
+    waiting: list[tuple[str, ...]] = [()]
+    seen = 0
+    while waiting:
+        parts = waiting.pop()
+        with suppress(RootDamaged), folder.below(*parts) as here:
+            for name in here.names():
+                seen += 1
+                if seen > most:
+                    raise LimitExceeded(f"{folder.path} holds more than {most} names")
+                state = here.state(name)
+                if state is None:
+                    continue
+                if stat.S_ISDIR(state.st_mode):
+                    waiting.append((*parts, name))
+                else:
+                    yield (*parts, name), state
+
+
+def _size_of(descriptor: int, path: str) -> int:
+    """Return the size of an open file. Raises `RootDamaged` for what is not a regular one."""
+    with reading(path):
+        state = os.fstat(descriptor)
+    if not stat.S_ISREG(state.st_mode):
+        raise RootDamaged(f"{path} is {kind_of(state)}, not a file")
+    return state.st_size
+
+
+def close(descriptor: int) -> None:
+    """Close what was only read; nothing can be lost by an error of that."""
+    with suppress(OSError):
+        os.close(descriptor)
+
+
+def parts_of(path: bytes) -> tuple[str, ...] | None:
+    """Return the parts of a path of a tar, cleaned; nothing where it leads out of its directory, or nowhere."""
+    parts = tuple(part for part in os.fsdecode(path).split("/") if part not in {"", "."})
+    return None if not parts or ".." in parts or "\0" in "".join(parts) else parts
+
+
+def _open(name: str, flags: int, at: int | None) -> int:
+    """Open without a change of the access time, where the kernel allows that."""
+    try:
+        return os.open(name, flags | os.O_NOATIME, dir_fd=at)
+    except PermissionError:
+        return os.open(name, flags, dir_fd=at)
+
+
+def _single(name: str) -> str:
+    if "/" in name or "\0" in name or name in {"", ".", ".."}:
+        raise RootDamaged(f"{name!r} is not the name of a file")
+    return name

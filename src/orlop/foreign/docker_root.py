@@ -1,0 +1,338 @@
+"""A data root of Docker Engine 1.10 and later, where a graph driver keeps the layers.
+
+Theory of operation. Three parts are told apart, and each is of use without the others:
+
+- ``image/DRIVER/imagedb`` has the configs, under their own digest, and beside them what the engine knows of each, such
+  as the parent. A config is whole, or it is not: its digest says so. ``repositories.json`` has the names; where it is
+  cut off, those that are left are read.
+- ``image/DRIVER/layerdb/sha256/CHAIN`` has for each stack of layers where the top one lies (``cache-id``) and its
+  tar-split. The config's diff IDs give the chain IDs, so that nothing but these two is needed: ``diff``, ``parent`` and
+  ``size`` only confirm.
+- ``DRIVER/CACHE-ID`` has the files.
+
+A layer may be had in several places: another chain may have the same layer on top, a chain that was being removed may
+still be whole, and where a ``cache-id`` is lost or wrong, directories that no chain names are tried. The diff ID
+decides.
+
+Directories that an interrupted pull, load or build has left belong to no chain, and are reported as what they are.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from orlop.errors import LimitExceeded, OrlopError, RootDamaged
+from orlop.foreign.documents import parsed, salvaged_names, text, text_of
+from orlop.foreign.held import ForeignContainer, ForeignImage, Held
+from orlop.foreign.locks import is_locked
+from orlop.foreign.names import references
+from orlop.foreign.rebuilt import UnpackedLayer
+from orlop.intake.offer import OfferedImage, OfferedLayer, platform_of, read_config
+from orlop.model.digest import ImageID, chain_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.foreign.disk import Folder
+    from orlop.foreign.held import LayerCopy
+    from orlop.foreign.rebuilt import Path
+    from orlop.model.digest import ChainID, DiffID
+    from orlop.model.image import Image
+    from orlop.model.limits import Limits
+
+# Where a driver keeps the files of an image's layer; None stands for the cache ID.
+_FILES: Final[dict[str, tuple[str | None, ...]]] = {
+    "aufs": ("aufs", "diff", None),
+    "fuse-overlayfs": ("fuse-overlayfs", None, "diff"),
+    "overlay": ("overlay", None, "root"),
+    "overlay2": ("overlay2", None, "diff"),
+    "vfs": ("vfs", "dir", None),
+}
+# Of these a container's own files are in another place.
+_CHANGES: Final[dict[str, tuple[str | None, ...]]] = _FILES | {"overlay": ("overlay", None, "upper")}
+_WHOLE: Final = frozenset({"vfs"})
+_HEX: Final = re.compile("[0-9a-f]{64}").fullmatch
+_REMOVING: Final = re.compile("([0-9a-f]{64})-.*-removing").fullmatch
+_GUESSES: Final = 64
+_SIZE: Final = re.compile("[0-9]{1,18}").fullmatch
+
+
+def is_docker_root(root: Folder) -> bool:
+    """Return whether a directory is a data root with images of graph drivers."""
+    return bool(_drivers(root))
+
+
+def is_older(root: Folder) -> bool:
+    """Return whether a directory is a data root of an engine before 1.10."""
+    return root.is_directory("graph") and any(name.startswith("repositories-") for name in root.names())
+
+
+def read_docker_root(root: Folder, limits: Limits) -> Iterator[Held]:
+    """Yield what each graph driver of a data root holds; what is damaged is noted, not raised."""
+    for driver in _drivers(root):
+        yield _DriverRoot(root, driver, limits).read()
+
+
+def _drivers(root: Folder) -> list[str]:
+    """Return the drivers that have images: a daemon shows those of one, though others may lie beside it."""
+    images = root.there("image")
+    if images is None:
+        return []
+    with images:
+        return [
+            name
+            for name in images.names()
+            if any(root.there("image", name, database) for database in ("imagedb", "layerdb"))
+        ]
+
+
+class _Chain(NamedTuple):
+    """An entry of the layer database: its directory, and what it says; empty where it does not."""
+
+    name: str
+    cache_id: str
+    diff_id: str
+    size: int | None
+
+
+class _DriverRoot:
+    """The images of one graph driver, under way."""
+
+    def __init__(self, root: Folder, driver: str, limits: Limits) -> None:
+        self._root = root
+        self._driver = driver
+        self._limits = limits
+        self._held = Held(f"docker {driver}")
+        self._chains: dict[str, _Chain] = {}
+        self._by_diff: dict[str, list[_Chain]] = {}
+        self._orphans: list[str] = []
+
+    def read(self) -> Held:
+        held = self._held
+        if self._driver not in _FILES:
+            held.notes.append(
+                f"the storage driver {self._driver} keeps layers where only it can read them; mount them with it, or"
+                " start the daemon on a copy: only configs and names are listed"
+            )
+        self._read_chains()
+        names = self._names()
+        for hex_id in self._configs():
+            held.images.append(self._image(hex_id, names.pop(f"sha256:{hex_id}", [])))
+        for image_id, lost in names.items():
+            problem = f"its config {image_id} is missing from the image database"
+            held.images.append(ForeignImage(image_id, held.place, tuple(lost), problems=(problem,)))
+        held.containers += self._containers()
+        self._note_leftovers()
+        return held
+
+    def _database(self, *names: str) -> Folder | None:
+        return self._root.there("image", self._driver, *names)
+
+    def _read_chains(self) -> None:
+        folder = self._database("layerdb", "sha256")
+        if folder is None:
+            self._held.notes.append("its layer database is missing, so that no layer can be found")
+            return
+        with folder:
+            for name in folder.names():
+                removing = _REMOVING(name)
+                if not _HEX(name) and not removing:
+                    continue
+                if removing:
+                    self._held.notes.append(f"the layer {removing[1]} was being removed; it is used if it is needed")
+                here = folder.there(name)
+                if here is None:
+                    continue
+                with here:
+                    chain = _Chain(name, _said(here, "cache-id"), _said(here, "diff"), _number(_said(here, "size")))
+                self._chains[name] = chain
+                self._by_diff.setdefault(chain.diff_id, []).append(chain)
+        known = {chain.cache_id for chain in self._chains.values()}
+        self._orphans = [name for name in self._layer_directories() if name not in known and not name.endswith("-init")]
+
+    def _layer_directories(self) -> list[str]:
+        place = _FILES.get(self._driver)
+        folder = None if place is None else self._root.there(*(part for part in place[: place.index(None)] if part))
+        if folder is None:
+            return []
+        with folder:
+            return [name for name in folder.names() if name != "l"]
+
+    def _names(self) -> dict[str, list[str]]:
+        """Return the names of each image, by its ID."""
+        found: dict[str, list[str]] = {}
+        for name, image in self._listed_names():
+            found.setdefault(image, []).append(name)
+        return found
+
+    def _listed_names(self) -> Iterator[tuple[str, str]]:
+        folder = self._database()
+        raw = b""
+        try:
+            if folder is None:
+                return
+            with folder:
+                raw = folder.read("repositories.json", self._limits.documents_size)
+            repositories = _repositories(raw, self._limits)
+        except (RootDamaged, LimitExceeded) as error:
+            salvaged = list(salvaged_names(raw))
+            left = f"; {len(salvaged)} of its names are left" if salvaged else "; the names of its images are lost"
+            self._held.notes.append(f"{error}{left}")
+            yield from salvaged
+            return
+        for names in repositories.values():
+            if isinstance(names, dict):
+                yield from ((name, image) for name, image in names.items() if isinstance(image, str))
+
+    def _configs(self) -> list[str]:
+        folder = self._database("imagedb", "content", "sha256")
+        if folder is None:
+            self._held.notes.append("its image database is missing, and all images with it")
+            return []
+        with folder:
+            return [name for name in folder.names() if _HEX(name)]
+
+    def _image(self, hex_id: str, names: list[str]) -> ForeignImage:
+        place, image_id = self._held.place, f"sha256:{hex_id}"
+        try:
+            image = self._config(hex_id)
+        except OrlopError as error:
+            return ForeignImage(image_id, place, tuple(names), problems=(str(error),))
+        tags, digests, problems = references(names)
+        diff_ids = image.rootfs.diff_ids
+        chains = chain_ids(diff_ids)
+        sizes = [self._place(diff_id, chain) for diff_id, chain in zip(diff_ids, chains, strict=True)]
+        offered = OfferedImage(
+            image,
+            tuple(OfferedLayer(str(diff_id), diff_id) for diff_id in diff_ids),
+            platform_of(image),
+            tags,
+            digests,
+            self._parent(hex_id),
+        )
+        size = None if None in sizes else sum(size for size in sizes if size is not None)
+        return ForeignImage(image_id, place, tuple(names), offered, size, tuple(problems))
+
+    def _config(self, hex_id: str) -> Image:
+        folder = self._root.below("image", self._driver, "imagedb", "content", "sha256")
+        with folder:
+            raw = folder.read(hex_id, self._limits.config_size)
+        found = ImageID.of(raw)
+        if found.hex != hex_id:
+            raise RootDamaged(f"its config is damaged: it has the digest {found}")
+        return read_config(raw, self._limits)
+
+    def _parent(self, hex_id: str) -> ImageID | None:
+        folder = self._database("imagedb", "metadata", "sha256", hex_id)
+        if folder is None:
+            return None
+        with folder:
+            try:
+                return ImageID.parse(text_of(folder, "parent"))
+            except OrlopError:
+                return None
+
+    def _place(self, diff_id: DiffID, chain_id: ChainID) -> int | None:
+        """Note where a layer may be had, and return its size as the engine has it."""
+        chain = self._chains.get(chain_id.hex)
+        copies = self._held.copies.setdefault(diff_id, [])
+        for candidate in self._candidates(diff_id, chain_id):
+            if candidate not in copies:
+                copies.append(candidate)
+        return None if chain is None else chain.size
+
+    def _candidates(self, diff_id: DiffID, chain_id: ChainID) -> Iterator[LayerCopy]:
+        chain = self._chains.get(chain_id.hex)
+        found = [] if chain is None else [chain]
+        found += [other for other in self._by_diff.get(str(diff_id), ()) if other not in found]
+        found += [other for name, other in self._chains.items() if name.startswith(f"{chain_id.hex}-")]
+        for one in found:
+            yield self._copy(one, one.cache_id)
+        for one in found:
+            if self._lacks_files(one.cache_id):
+                yield from (self._copy(one, orphan, is_guess=True) for orphan in self._orphans[:_GUESSES])
+
+    def _copy(self, chain: _Chain, cache_id: str, *, is_guess: bool = False) -> LayerCopy:
+        split = ("image", self._driver, "layerdb", "sha256", chain.name, "tar-split.json.gz")
+        return UnpackedLayer(self._root, split, _filled(_FILES.get(self._driver), cache_id), is_guess)
+
+    def _lacks_files(self, cache_id: str) -> bool:
+        place = _filled(_FILES.get(self._driver), cache_id)
+        folder = self._root.there(*place) if cache_id else None
+        if folder is None:
+            return True
+        folder.close()
+        return False
+
+    def _containers(self) -> Iterator[ForeignContainer]:
+        folder = self._database("layerdb", "mounts")
+        if folder is None:
+            return
+        with folder:
+            for name in folder.names():
+                here = folder.there(name)
+                if here is None:
+                    continue
+                with here:
+                    mount = _said(here, "mount-id")
+                yield self._container(name, mount)
+
+    def _container(self, container: str, mount: str) -> ForeignContainer:
+        name = image = ""
+        place = self._held.place
+        folder = self._root.there("containers", container)
+        if folder is not None:
+            with folder:
+                try:
+                    raw = folder.read("config.v2.json", self._limits.config_size)
+                    document = parsed(raw, "config.v2.json", self._limits)
+                except (RootDamaged, LimitExceeded):
+                    document = None
+            if isinstance(document, dict):
+                name, image = text(document.get("Name")).lstrip("/"), text(document.get("Image"))
+        if not mount or self._driver in _WHOLE or self._driver not in _CHANGES:
+            problem = f"what it has changed cannot be told apart with {self._driver}" if mount else "its layer is lost"
+            return ForeignContainer(container, name, image, place, None, problem)
+        return ForeignContainer(container, name, image, place, _filled(_CHANGES[self._driver], mount))
+
+    def _note_leftovers(self) -> None:
+        notes = self._held.notes
+        folder = self._database("layerdb", "tmp")
+        if folder is not None:
+            with folder:
+                count = len(folder.names())
+            if count:
+                notes.append(f"{count} unfinished layer{'s' * (count > 1)} of an interrupted pull, load or build")
+        folder = self._root.there("tmp")
+        if folder is not None:
+            with folder:
+                notes += [f"left in tmp: {name}" for name in folder.names()[:20] if name.startswith("docker-")]
+        for name in ("volumes/metadata.db", "network/files/local-kv.db", "buildkit/cache.db"):
+            if is_locked(self._root, tuple(name.split("/"))):
+                notes.append(f"a daemon is using this root: {name} is locked; what it changes meanwhile may be missed")
+                break
+
+
+def _repositories(raw: bytes, limits: Limits) -> dict[str, object]:
+    document = parsed(raw, "repositories.json", limits)
+    repositories = document.get("Repositories") if isinstance(document, dict) else None
+    if not isinstance(repositories, dict):
+        raise RootDamaged("repositories.json is damaged: it has no list of repositories")
+    return repositories
+
+
+def _filled(place: tuple[str | None, ...] | None, cache_id: str) -> Path:
+    return tuple(cache_id if part is None else part for part in place or ("", None))
+
+
+def _said(folder: Folder, name: str) -> str:
+    """Return a short text of a file, or nothing where it cannot be had."""
+    try:
+        return text_of(folder, name)
+    except OrlopError:
+        return ""
+
+
+def _number(text: str) -> int | None:
+    return int(text) if _SIZE(text) else None

@@ -1,0 +1,29 @@
+"""Whether a daemon still lives in a root: it holds files locked, which a look at them does not change."""
+
+from __future__ import annotations
+
+import fcntl
+from typing import TYPE_CHECKING
+
+from orlop.errors import OrlopError
+from orlop.foreign.disk import close
+
+if TYPE_CHECKING:
+    from orlop.foreign.disk import Folder
+    from orlop.foreign.rebuilt import Path
+
+
+def is_locked(root: Folder, path: Path) -> bool:
+    """Return whether another process holds a file locked, as a living daemon does."""
+    try:
+        with root.below(*path[:-1]) as folder:
+            descriptor, _ = folder.open_file(path[-1])
+    except OrlopError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        close(descriptor)
+    return False

@@ -1,0 +1,31 @@
+"""The names that a root has for an image, as references."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orlop.errors import OrlopError
+from orlop.model.digest import Digest
+from orlop.model.reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def references(names: Iterable[str]) -> tuple[tuple[Reference, ...], tuple[Reference, ...], list[str]]:
+    """Return the tags, the names by digest, and what is wrong with the others, of the names of an image."""
+    tags: dict[Reference, None] = {}
+    digests: dict[Reference, None] = {}
+    problems: list[str] = []
+    for name in names:
+        try:
+            found = Reference.parse(name)
+            if found.digest is not None:
+                digests[Reference(found.domain, found.path, None, Digest.parse(str(found.digest)))] = None
+            elif found.tag is not None:
+                tags[found] = None
+            else:
+                problems.append(f"its name {name!r} has no tag")
+        except OrlopError:
+            problems.append(f"its name {name!r} is not a valid one")
+    return tuple(tags), tuple(digests), problems

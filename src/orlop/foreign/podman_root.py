@@ -1,0 +1,267 @@
+"""The storage of Podman, Buildah and CRI-O: containers-storage with the drivers overlay and vfs.
+
+Theory of operation. For a driver D the lists ``D-images/images.json`` and ``D-layers/layers.json`` say what there is,
+and everything they name lies beside them: ``D-images/ID`` holds the config and the manifests of an image, each under an
+encoded name; ``D-layers/ID.tar-split.gz`` the tar-split of a layer; ``overlay/ID/diff`` or ``vfs/dir/ID`` its files.
+
+The lists are written without being synced by older versions, so that an empty one is what a power loss leaves. Neither
+is needed:
+
+- Without ``images.json`` the directories of images are read. Their names are lost then, but not they.
+- Without ``layers.json``, or for a layer that it does not describe, the tar-splits themselves are taken: their digests
+  are computed, once, as soon as a layer is needed that is not found otherwise.
+
+Layers are known by their diff ID alone: of several with the same one, any that verifies will do. An image may have its
+layers in an additional store, another root of the same shape: `read_podman_root` is given all of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from orlop.errors import LimitExceeded, OrlopError, RootDamaged
+from orlop.foreign.documents import objects, parsed, text, texts
+from orlop.foreign.held import ForeignContainer, ForeignImage, Held
+from orlop.foreign.names import references
+from orlop.foreign.rebuilt import UnpackedLayer
+from orlop.intake.offer import OfferedImage, OfferedLayer, platform_of, read_config
+from orlop.model.digest import ImageID
+from orlop.model.manifest import parse_manifest
+from orlop.store.blobs.ingest import measure_layer
+from orlop.streams.meter import Meter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.foreign.disk import Folder
+    from orlop.foreign.held import LayerCopy
+    from orlop.foreign.rebuilt import Path
+    from orlop.model.digest import DiffID
+    from orlop.model.image import Image
+    from orlop.model.limits import Limits
+    from orlop.streams.compression import Readable
+
+_FILES: Final[dict[str, tuple[str | None, ...]]] = {"overlay": ("overlay", None, "diff"), "vfs": ("vfs", "dir", None)}
+_SPLIT: Final = ".tar-split.gz"
+_PLAIN: Final = re.compile(r"[.0-9a-z]+").fullmatch
+_HEX: Final = re.compile("[0-9a-f]{64}").fullmatch
+_LISTS: Final = ("layers.json", "volatile-layers.json")
+_LOST: Final = "it is in no list of layers, and no tar-split gives it"
+
+
+def drivers(root: Folder) -> list[str]:
+    """Return the drivers that have images or layers in a root."""
+    names = [name for name in root.names() if name.endswith(("-images", "-layers")) and root.is_directory(name)]
+    return sorted({name.rpartition("-")[0] for name in names} - {""})
+
+
+def read_podman_root(root: Folder, limits: Limits) -> Iterator[Held]:
+    """Yield what each driver of a root holds; what is damaged is noted, not raised."""
+    for driver in drivers(root):
+        yield _DriverRoot(root, driver, limits).read()
+
+
+class _Layer(NamedTuple):
+    """A layer of the list: which one it is, and its size, as far as that is said."""
+
+    id: str
+    diff_id: str
+    size: int | None
+    is_incomplete: bool
+
+
+class _DriverRoot:
+    """The images of one driver, under way."""
+
+    def __init__(self, root: Folder, driver: str, limits: Limits) -> None:
+        self._root = root
+        self._driver = driver
+        self._limits = limits
+        self._held = Held(f"podman {driver}")
+        self._layers: dict[str, _Layer] = {}
+        self._by_diff: dict[str, list[_Layer]] = {}
+        self._unnamed = Unnamed(limits)
+
+    def read(self) -> Held:
+        if self._driver not in _FILES:
+            self._held.notes.append(
+                f"the storage driver {self._driver} keeps layers where only it can read them: only configs and names"
+                " are listed"
+            )
+        self._read_layers()
+        self._held.images.extend(self._images())
+        self._held.containers.extend(self._containers())
+        return self._held
+
+    def _list(self, kind: str, name: str) -> list[dict[str, object]] | None:
+        """Return a list, or nothing where it is lost."""
+        try:
+            with self._root.below(f"{self._driver}-{kind}") as folder:
+                raw = folder.read(name, self._limits.documents_size)
+            found = parsed(raw, name, self._limits)
+        except (RootDamaged, LimitExceeded) as error:
+            if name == f"{kind}.json":
+                self._held.notes.append(str(error))
+            return None
+        if found is None:
+            return []
+        if not isinstance(found, list):
+            self._held.notes.append(f"{name} is damaged: it is not a list")
+            return None
+        return objects(found)
+
+    def _read_layers(self) -> None:
+        for name in _LISTS:
+            for entry in self._list("layers", name) or ():
+                layer = _layer(entry)
+                self._layers.setdefault(layer.id, layer)
+                if layer.is_incomplete:
+                    self._held.notes.append(
+                        f"the layer {layer.id} was being made or removed: what it was to be is not known"
+                    )
+        for layer in self._layers.values():
+            self._by_diff.setdefault(layer.diff_id, []).append(layer)
+        folder = self._root.there(f"{self._driver}-layers")
+        if folder is not None:
+            with folder:
+                splits = [name.removesuffix(_SPLIT) for name in folder.names() if name.endswith(_SPLIT)]
+            known = {layer.id for layer in self._layers.values() if layer.diff_id}
+            self._unnamed.copies += [self._copy(one) for one in splits if one not in known]
+
+    def _copy(self, layer: str) -> UnpackedLayer:
+        place = _FILES.get(self._driver, ("", None))
+        files = tuple(layer if part is None else part for part in place)
+        return UnpackedLayer(self._root, (f"{self._driver}-layers", f"{layer}{_SPLIT}"), files)
+
+    def _images(self) -> Iterator[ForeignImage]:
+        listed = self._list("images", "images.json")
+        if listed is None:
+            folder = self._root.there(f"{self._driver}-images")
+            if folder is None:
+                return
+            with folder:
+                listed = [{"id": name} for name in folder.names() if _HEX(name) and folder.is_directory(name)]
+            self._held.notes.append(f"the names of its images are lost; {len(listed)} are found by their directories")
+        for entry in listed:
+            yield self._image(text(entry.get("id")), texts(entry.get("names")))
+
+    def _image(self, image_id: str, names: tuple[str, ...]) -> ForeignImage:
+        place, shown = self._held.place, f"sha256:{image_id}"
+        try:
+            image = self._config(image_id)
+        except OrlopError as error:
+            return ForeignImage(shown, place, names, problems=(str(error),))
+        tags, digests, problems = references(names)
+        sizes = [self._place(diff_id) for diff_id in image.rootfs.diff_ids]
+        layers = tuple(OfferedLayer(str(diff_id), diff_id) for diff_id in image.rootfs.diff_ids)
+        offered = OfferedImage(image, layers, platform_of(image), tags, digests)
+        size = None if None in sizes else sum(size for size in sizes if size is not None)
+        return ForeignImage(str(image.id), place, names, offered, size, tuple(problems))
+
+    def _config(self, image_id: str) -> Image:
+        """Return an image's config: the one of its ID, or the one that its manifest names."""
+        with self._root.below(f"{self._driver}-images", image_id) as folder:
+            key = f"sha256:{image_id}"
+            if folder.state(_encoded(key)) is None:
+                raw = folder.read(_encoded("manifest"), self._limits.manifest_size)
+                manifest = parse_manifest(raw)
+                config = getattr(manifest, "config", None)
+                if config is None:
+                    raise RootDamaged("it is a list of images, and has no config of its own")
+                key = str(config.digest)
+            raw = folder.read(_encoded(key), self._limits.config_size)
+        found = ImageID.of(raw)
+        if str(found) != key:
+            raise RootDamaged(f"its config is damaged: it has the digest {found}")
+        return read_config(raw, self._limits)
+
+    def _place(self, diff_id: DiffID) -> int | None:
+        """Note where a layer may be had, and return its size as the list has it."""
+        layers = self._by_diff.get(str(diff_id), [])
+        if diff_id not in self._held.copies:
+            copies: list[LayerCopy] = [self._copy(layer.id) for layer in layers]
+            if self._unnamed.copies:
+                copies.append(UnnamedLayer(self._unnamed, diff_id))
+            self._held.copies[diff_id] = copies
+        return layers[0].size if layers else None
+
+    def _containers(self) -> Iterator[ForeignContainer]:
+        place = _FILES.get(self._driver)
+        for entry in self._list("containers", "containers.json") or ():
+            names = texts(entry.get("names"))
+            layer = text(entry.get("layer"))
+            files: Path | None = None
+            problem = f"what it has changed cannot be told apart with {self._driver}"
+            if self._driver == "overlay" and place is not None:
+                files, problem = tuple(layer if part is None else part for part in place), ""
+            name, image = names[0] if names else "", text(entry.get("image"))
+            yield ForeignContainer(text(entry.get("id")), name, image, self._held.place, files, problem)
+
+
+@dataclass(slots=True)
+class Unnamed:
+    """Layers that no list describes, and what they turn out to be, once somebody needs to know."""
+
+    limits: Limits
+    copies: list[UnpackedLayer] = field(default_factory=list)
+    _known: dict[str, UnpackedLayer] | None = None
+
+    def find(self, diff_id: DiffID) -> UnpackedLayer | None:
+        """Return the layer of a diff ID. All of them are read the first time."""
+        if self._known is None:
+            self._known = {}
+            for copy in self.copies:
+                meter = Meter(self.limits)
+                for reader in copy.attempts(meter):
+                    try:
+                        found = measure_layer(reader, meter=meter)
+                    except OrlopError:
+                        continue
+                    self._known.setdefault(str(found.diff.diff_id), copy)
+                    break
+        return self._known.get(str(diff_id))
+
+
+@dataclass(slots=True)
+class UnnamedLayer:
+    """A layer that may be among those that no list describes, an `orlop.foreign.held.LayerCopy`."""
+
+    unnamed: Unnamed
+    diff_id: DiffID
+    reason: str = field(default="", compare=False)
+
+    @property
+    def digest(self) -> None:
+        """Nothing: the tar is rebuilt, and has no other form."""
+
+    def problem(self) -> str:
+        """Return that it is not known before layers are read."""
+        return f"{_LOST} so far: layers that no list describes have to be read for that"
+
+    def attempts(self, meter: Meter) -> Iterator[Readable]:
+        """Yield its readers, if it is among them."""
+        found = self.unnamed.find(self.diff_id)
+        if found is None:
+            self.reason = _LOST
+            return
+        yield from found.attempts(meter)
+        self.reason = found.reason
+
+
+def _layer(entry: dict[str, object]) -> _Layer:
+    flags = entry.get("flags")
+    size = entry.get("diff-size")
+    return _Layer(
+        text(entry.get("id")),
+        text(entry.get("diff-digest")),
+        size if isinstance(size, int) and size >= 0 else None,
+        isinstance(flags, dict) and flags.get("incomplete") is True,
+    )
+
+
+def _encoded(name: str) -> str:
+    """Return the name of the file of a big data item."""
+    return name if _PLAIN(name) else "=" + base64.b64encode(name.encode()).decode()

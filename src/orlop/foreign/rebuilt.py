@@ -1,0 +1,328 @@
+"""A layer as an engine unpacked it: its tar, made again of a tar-split and of the files below a directory.
+
+Theory of operation. A root stands still, so that it may be read twice. The common case comes first, and what costs
+more comes only where that has failed.
+
+1. Segments and files are strung together, as fast as they can be read. No CRC is computed: whoever takes the layer
+   computes the SHA-256 of all of it anyway, and compares it with the diff ID.
+2. Where a file is missing or has another size, or the diff ID is another one, all contents are looked at, each with its
+   size and CRC-64. What is damaged is looked for elsewhere: under other names of the same file in the layer, then among
+   all files of the root with that size and that CRC.
+3. With what was found, or with contents that seemed to have no bytes (one in 2^64 has that CRC by chance), the tar is
+   strung together once more. Again only the diff ID decides.
+
+So a wrong byte can never come out: a layer is right as a whole, or it is reported with its first damaged member.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from orlop.errors import InvalidTar, LimitExceeded, RootDamaged
+from orlop.foreign import tarsplit
+from orlop.foreign.disk import Walker, close, files_below, parts_of, reading
+from orlop.foreign.tarsplit import Segment
+from orlop.streams.crc64 import EMPTY, finished, updated
+from orlop.streams.files import CHUNK
+from orlop.streams.tar_header import TYPE_HARDLINK
+from orlop.streams.tar_read import TarReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from orlop.foreign.disk import Folder
+    from orlop.foreign.tarsplit import Content
+    from orlop.streams.compression import Readable
+    from orlop.streams.meter import Meter
+
+# Of a layer that has lost more than that, the rest is not looked for.
+_SOUGHT: Final = 10_000
+_FILES: Final = 10_000_000
+_WHITEOUT: Final = ".wh."
+
+Path = tuple[str, ...]
+
+
+class Damage(NamedTuple):
+    """A member whose content is not in its place, and why not; it is gone where no file has its name."""
+
+    content: Content
+    reason: str
+    is_gone: bool
+
+
+@dataclass(slots=True)
+class UnpackedLayer:
+    """A layer's tar-split and the directory of its files, both by their paths below a root.
+
+    ``reason`` is why the layer could not be rebuilt, once that was tried. Where the directory is a guess, it is either
+    right or it is not: nothing else is tried.
+    """
+
+    root: Folder
+    split: Path
+    files: Path
+    is_guess: bool = False
+    reason: str = field(default="", compare=False)
+
+    @property
+    def digest(self) -> None:
+        """Nothing: the tar is rebuilt, and has no other form."""
+
+    def problem(self) -> str:
+        """Return what is wrong with it as far as can be told without reading it, or nothing."""
+        if self.is_guess:
+            return "the directory of its files is lost, though one of those that belong to no layer may be it"
+        try:
+            with self.root.below(*self.split[:-1]) as folder:
+                descriptor, size = folder.open_file(self.split[-1])
+                close(descriptor)
+            if not size:
+                return f"{_shown(self.split)} is empty"
+            self.root.below(*self.files).close()
+        except RootDamaged as error:
+            return str(error)
+        return ""
+
+    def attempts(self, meter: Meter) -> Iterator[Readable]:
+        """Yield readers of what may be the layer's tar, the likeliest first.
+
+        A caller that asks for one more has read a wrong one.
+
+        Reading raises RootDamaged where the tar cannot be completed, and LimitExceeded.
+        """
+        yield Rebuilt(self._chunks(meter))
+        if self.is_guess:
+            return
+        try:
+            damages, hollow = self._survey(meter)
+            found = self._substitutes(damages, meter)
+        except (RootDamaged, LimitExceeded) as error:
+            self.reason = str(error)
+            return
+        if damages:
+            first, count = damages[0], len(damages)
+            self.reason = first.reason + (f", and {count - 1} more are damaged" if count > 1 else "")
+            if len(found) == count:
+                yield Rebuilt(self._chunks(meter, found))
+        elif hollow:
+            yield Rebuilt(self._chunks(meter, literal=True))
+            self.reason = "it has members with a size but no content, of which its tar cannot be made again"
+        else:
+            self.reason = "its tar-split and its files fit each other, but they are not those of this layer"
+
+    def _parts(self, meter: Meter) -> Iterator[Segment | Content]:
+        with self.root.below(*self.split[:-1]) as folder:
+            descriptor, size = folder.open_file(self.split[-1])
+        path = _shown(self.split)
+        try:
+            if not size:
+                raise RootDamaged(f"{path} is empty")
+            source = meter.counted(FileReader(descriptor, path))
+            yield from tarsplit.read(source, what=path, limits=meter.limits)
+        finally:
+            close(descriptor)
+
+    def _chunks(
+        self, meter: Meter, substitutes: Mapping[bytes, Path] | None = None, *, literal: bool = False
+    ) -> Iterator[bytes]:
+        """Yield the bytes of the tar; with ``literal`` contents have bytes whatever their CRC says."""
+        others = substitutes or {}
+        with self.root.below(*self.files) as folder, Walker(folder) as files, Walker(self.root) as root:
+            for part in self._parts(meter):
+                if isinstance(part, Segment):
+                    yield part.data
+                elif part.is_stored or (literal and part.size):
+                    other = others.get(part.name)
+                    opened = self._open(files, part) if other is None else root.open_file(other)
+                    for chunk in _content(opened, part):
+                        meter.read(len(chunk))
+                        yield chunk
+
+    def _open(self, files: Walker, content: Content) -> tuple[int, int]:
+        """Open the file of a content; its size is that of the content. Raises `RootDamaged`."""
+        path = parts_of(content.name)
+        if path is None:
+            raise RootDamaged(f"{_shown(self.split)} has a member {content.name!r}, which leads out of the layer")
+        try:
+            opened = files.open_file(path)
+        except RootDamaged as error:
+            if path[-1].startswith(_WHITEOUT):
+                msg = f"the whiteout {_text(content.name)} had a content, which engines do not keep"
+                raise RootDamaged(msg) from None
+            raise RootDamaged(f"its file {_text(content.name)} is lost: {error}") from None
+        if opened[1] != content.size:
+            close(opened[0])
+            raise RootDamaged(
+                f"its file {_text(content.name)} is damaged: it has {opened[1]} bytes, not {content.size}"
+            )
+        return opened
+
+    def _survey(self, meter: Meter) -> tuple[list[Damage], bool]:
+        """Return what is damaged, and whether there are contents that have a size, but no bytes."""
+        damages: list[Damage] = []
+        hollow = False
+        with self.root.below(*self.files) as folder, Walker(folder) as files:
+            for part in self._parts(meter):
+                if isinstance(part, Segment):
+                    continue
+                hollow |= part.size > 0 and not part.is_stored
+                if part.is_stored and len(damages) < _SOUGHT and (damage := self._damage(files, part)):
+                    damages.append(damage)
+        return damages, hollow
+
+    def _damage(self, files: Walker, content: Content) -> Damage | None:
+        try:
+            opened = self._open(files, content)
+        except RootDamaged as error:
+            return Damage(content, str(error), is_gone=True)
+        if content.pieces is not None or _crc(opened) == content.crc:
+            return None
+        return Damage(content, f"its file {_text(content.name)} is damaged: its CRC is another one", is_gone=False)
+
+    def _substitutes(self, damages: list[Damage], meter: Meter) -> dict[bytes, Path]:
+        """Return other files with the same content: other names in the layer, then any file of the root."""
+        found: dict[bytes, Path] = {}
+        if not damages:
+            return found
+        lost = {damage.content.name: damage.content for damage in damages if damage.content.pieces is None}
+        gone = {parts_of(damage.content.name): damage.content for damage in damages if damage.is_gone}
+        for target, path in self._links(meter):
+            content = gone.get(target)
+            if content is not None and content.name not in found and _is(self.root, (*self.files, *path), content):
+                found[content.name] = (*self.files, *path)
+        wanted: dict[int, list[Content]] = {}
+        for name, content in lost.items():
+            if name not in found:
+                wanted.setdefault(content.size, []).append(content)
+        if not wanted:
+            return found
+        for path, state in files_below(self.root, most=_FILES):
+            for content in wanted.get(state.st_size, ()):
+                if content.name not in found and _is(self.root, path, content):
+                    found[content.name] = path
+        return found
+
+    def _links(self, meter: Meter) -> Iterator[tuple[Path | None, Path]]:
+        """Yield the targets of the layer's hard links, and their own names."""
+        with closing(Rebuilt(_skeleton(self._parts(meter)))) as skeleton:
+            try:
+                for entry in TarReader(skeleton, limits=meter.limits):
+                    if entry.type == TYPE_HARDLINK:
+                        path = parts_of(os.fsencode(entry.name))
+                        if path is not None:
+                            yield parts_of(os.fsencode(entry.linkname)), path
+            except InvalidTar:
+                return
+
+
+def _skeleton(parts: Iterator[Segment | Content]) -> Iterator[bytes]:
+    """Yield a tar as it would be if all contents were zeros."""
+    zeros = bytes(CHUNK)
+    for part in parts:
+        if isinstance(part, Segment):
+            yield part.data
+        elif part.is_stored:
+            size = part.size if part.pieces is None else sum(length for _, length in part.pieces)
+            while size > 0:
+                yield zeros[:size]
+                size -= CHUNK
+
+
+def _is(root: Folder, path: Path, content: Content) -> bool:
+    """Return whether a file has the size and the CRC of a content."""
+    try:
+        with Walker(root) as walker:
+            descriptor, size = walker.open_file(path)
+        if size != content.size:
+            close(descriptor)
+            return False
+        return _crc((descriptor, size)) == content.crc
+    except RootDamaged:
+        return False
+
+
+def _crc(opened: tuple[int, int]) -> bytes:
+    """Return the CRC-64 of a file, which is closed."""
+    descriptor, _ = opened
+    try:
+        state = EMPTY
+        while chunk := os.read(descriptor, CHUNK):
+            state = updated(state, chunk)
+    except OSError:
+        return b""
+    finally:
+        close(descriptor)
+    return finished(state)
+
+
+def _content(opened: tuple[int, int], content: Content) -> Iterator[bytes]:
+    """Yield what the tar has of a file, and close it."""
+    descriptor, size = opened
+    name = _text(content.name)
+    try:
+        with reading(name):
+            for offset, length in ((0, size),) if content.pieces is None else content.pieces:
+                while length > 0:
+                    chunk = os.pread(descriptor, min(length, CHUNK), offset)
+                    if not chunk:
+                        raise RootDamaged(f"its file {name} is damaged: it ends too early")
+                    yield chunk
+                    offset += len(chunk)  # noqa: PLW2901 - the piece is what is left of it
+                    length -= len(chunk)  # noqa: PLW2901 - as above
+    finally:
+        close(descriptor)
+
+
+def _text(name: bytes) -> str:
+    return repr(os.fsdecode(name)) if not name.isascii() else f'"{name.decode()}"'
+
+
+def _shown(path: Path) -> str:
+    return "/".join(path)
+
+
+class FileReader:
+    """A reader of an open file, which stays the caller's to close."""
+
+    def __init__(self, descriptor: int, path: str) -> None:
+        self._descriptor = descriptor
+        self._path = path
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most ``size`` bytes. Raises `RootDamaged`."""
+        with reading(self._path):
+            return os.read(self._descriptor, size)
+
+
+class Rebuilt:
+    """A reader of bytes that come in chunks of any size."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._held = b""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most ``size`` bytes, that many unless the end is near."""
+        if len(self._held) < size:
+            parts, length = [self._held], len(self._held)
+            for chunk in self._chunks:
+                parts.append(chunk)
+                length += len(chunk)
+                if length >= size:
+                    break
+            self._held = b"".join(parts)
+        if len(self._held) == size:
+            data, self._held = self._held, b""
+        else:
+            data, self._held = self._held[:size], self._held[size:]
+        return data
+
+    def close(self) -> None:
+        """Close what the chunks come from."""
+        close: Callable[[], None] | None = getattr(self._chunks, "close", None)
+        if close is not None:
+            close()

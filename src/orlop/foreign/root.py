@@ -1,0 +1,237 @@
+"""A data root of another engine, found below a directory, and its images as a source of images."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, Generic, Self
+
+from orlop.errors import DigestMismatch, IntegrityError, InvalidInput, InvalidRoot, LayerNotFound, RootDamaged
+from orlop.foreign.disk import Folder
+from orlop.intake.offer import Offer
+from orlop.intake.source import Found
+from orlop.intake.taking import L
+from orlop.intake.words import Words
+from orlop.model.limits import DEFAULT_LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from orlop.foreign.held import ForeignContainer, ForeignImage, Held, LayerCopy
+    from orlop.intake.offer import OfferedLayer, OfferedManifest
+    from orlop.intake.platforms import PlatformChoice
+    from orlop.intake.taking import Taking
+    from orlop.model.limits import Limits
+    from orlop.model.progress import Progress
+
+# Where engines keep their data on a disk, and in the home of a user.
+_PLACES: Final = (
+    "var/lib/docker",
+    "var/lib/containerd",
+    "var/lib/containers/storage",
+    "var/lib/rancher/k3s/agent/containerd",
+    "lib/docker",
+    "lib/containerd",
+    "lib/containers/storage",
+    "root/.local/share/docker",
+    "root/.local/share/containers/storage",
+)
+_HOMES: Final = (".local/share/docker", ".local/share/containers/storage")
+
+
+class ForeignRoot:
+    """What engines left below a directory. Nothing is ever written there. Leaving the block closes it.
+
+    ``held`` has what each engine keeps in each place. Safe to share between threads.
+    """
+
+    def __init__(self, path: str, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.path = path
+        self.limits = limits
+        self._folders = [Folder.open(path)]
+        try:
+            self.held: tuple[Held, ...] = tuple(self._read())
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self) -> Iterator[Held]:
+        from orlop.foreign.docker_root import is_older  # noqa: PLC0415 - rooms are read as they are met
+
+        found = False
+        for folder in self._places():
+            held = tuple(_held_of(folder, self.limits))
+            if held:
+                found = True
+                self._folders.append(folder)
+                yield from held
+            else:
+                folder.close()
+        if not found:
+            if is_older(self._folders[0]):
+                raise InvalidRoot(f"{self.path} was written by a Docker Engine before 1.10, which orlop cannot read")
+            raise InvalidRoot(
+                f"{self.path} is not a data root of Docker, Podman or containerd, nor a disk that has one where it is"
+                " by default; name the directory itself, such as /mnt/var/lib/docker"
+            )
+
+    def _places(self) -> Iterator[Folder]:
+        """Yield the directories that may be a data root: this one, those known, and what lies directly below."""
+        top = self._folders[0]
+        yield top.copy()
+        for place in _PLACES:
+            folder = top.there(*place.split("/"))
+            if folder is not None:
+                yield folder
+        homes = top.there("home")
+        if homes is not None:
+            with homes:
+                for name in homes.names():
+                    for place in _HOMES:
+                        folder = homes.there(name, *place.split("/"))
+                        if folder is not None:
+                            yield folder
+        for name in top.names():
+            if top.is_directory(name):
+                folder = top.there(name)
+                if folder is not None:
+                    yield folder
+
+    @property
+    def images(self) -> tuple[ForeignImage, ...]:
+        """All images, those that are damaged too."""
+        return tuple(image for held in self.held for image in held.images)
+
+    @property
+    def containers(self) -> tuple[ForeignContainer, ...]:
+        """All containers."""
+        return tuple(container for held in self.held for container in held.containers)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The directories that must not be written: all of the root, or of this machine's own disk the data roots."""
+        if os.path.realpath(self.path) != "/":
+            return (self.path,)
+        return tuple(folder.path for folder in self._folders[1:])
+
+    @property
+    def manifests(self) -> tuple[OfferedManifest, ...]:
+        """All manifests and indexes that belong to images."""
+        return tuple(manifest for held in self.held for manifest in held.manifests)
+
+    def copies(self, layer: OfferedLayer) -> list[LayerCopy]:
+        """Return the places where a layer may be had in the form that is offered, the likeliest first."""
+        found = [copy for held in self.held for copy in held.copies.get(layer.diff_id, ())]
+        return [copy for copy in found if layer.digest in {None, copy.digest}]
+
+    def source(self, taking: Taking[L], images: tuple[ForeignImage, ...] | None = None) -> ForeignSource[L]:
+        """Return images as a source; without ``images`` all whose configs are whole."""
+        return ForeignSource(self, taking, self.images if images is None else images)
+
+    def close(self) -> None:
+        """Close all directories."""
+        while self._folders:
+            self._folders.pop().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_root(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) -> ForeignRoot:
+    """Open what other engines left below a directory, and read all but layers.
+
+    Args:
+        path: a data root, a disk that has some in their usual places, or a directory that has some in it.
+        limits: what it may ask for.
+
+    Raises:
+        InvalidRoot: there is none. StorageError: the directory cannot be read.
+    """
+    return ForeignRoot(os.fspath(path), limits)
+
+
+def _held_of(folder: Folder, limits: Limits) -> Iterator[Held]:
+    from orlop.foreign.docker_root import is_docker_root, read_docker_root  # noqa: PLC0415 - as they are met
+
+    if is_docker_root(folder):
+        yield from read_docker_root(folder, limits)
+    from orlop.foreign.podman_root import drivers, read_podman_root  # noqa: PLC0415 - as above
+
+    if drivers(folder):
+        yield from read_podman_root(folder, limits)
+    from orlop.foreign.containerd_root import content_of, read_containerd_root  # noqa: PLC0415 - as above
+
+    content = content_of(folder)
+    if content is not None:
+        yield from read_containerd_root(content, limits)
+
+
+class ForeignSource(Generic[L]):
+    """Some images of a root, an `orlop.intake.source.ImageSource`."""
+
+    parallel = True
+
+    def __init__(self, root: ForeignRoot, taking: Taking[L], images: tuple[ForeignImage, ...]) -> None:
+        self._root = root
+        self._taking = taking
+        self._images = images
+        self.words = Words(
+            name=f"the root {root.path}",
+            part="layer",
+            verb="rescue",
+            meanwhile="while the image was rescued",
+            advice="take it from where it is",
+            error=InvalidRoot,
+        )
+
+    @property
+    def limits(self) -> Limits:
+        """What it may ask for."""
+        return self._taking.limits
+
+    @property
+    def progress(self) -> Progress | None:
+        """Told of every layer's bytes."""
+        return self._taking.progress
+
+    def offer(self, choice: PlatformChoice) -> Offer:
+        """Return the images whose configs are whole. Raises `InvalidRoot`, `PlatformNotFound`."""
+        images = {image.offered.image.id: image.offered for image in self._images if image.offered is not None}
+        if not images:
+            raise InvalidRoot(f"{self.words.name} holds no image whose config is whole")
+        manifests = tuple(one for one in self._root.manifests if all(owner in images for owner in one.images))
+        return Offer(tuple(images.values()), manifests, "a data root").only(choice, self.words)
+
+    def find(self, layer: OfferedLayer) -> Found | None:
+        """Return that a layer may be had, if there is any place for it."""
+        return Found(str(layer.digest or layer.diff_id)) if self._root.copies(layer) else None
+
+    def missing(self, layer: OfferedLayer) -> LayerNotFound:
+        """Return the error for a layer that is nowhere."""
+        return LayerNotFound(f"{self.words.name} has no layer {layer.diff_id}: its entry in the layer database is lost")
+
+    def layer(self, layer: OfferedLayer, *, check: Callable[[], None] | None = None) -> L:
+        """Return a layer, rebuilt: every place where it may be had is tried.
+
+        Raises:
+            DigestMismatch: it cannot be had; the sentence says why. LimitExceeded, StorageError.
+        """
+        taking, reasons = self._taking, []
+        for copy in self._root.copies(layer):
+            failed = ""
+            for reader in copy.attempts(taking.meter):
+                try:
+                    taken = taking.layer(reader, label=layer.diff_id.short, check=check)
+                except RootDamaged as error:
+                    failed = failed or str(error)
+                    continue
+                except (IntegrityError, InvalidInput) as error:
+                    failed = failed or f"what its files give is not a layer: {error}"
+                    continue
+                if taken.diff.diff_id == layer.diff_id:
+                    return taken
+            reasons.append(copy.reason or failed or "its files are not those of this layer")
+        why = reasons[0] if reasons else "it is nowhere in the root"
+        raise DigestMismatch(f"the layer {layer.diff_id} cannot be rebuilt: {why}")

@@ -1,0 +1,257 @@
+"""tar-split: what engines keep of a layer's tar beside its unpacked files, so that the same tar can be made again.
+
+Theory of operation. A tar is cut into what a file system keeps, the contents of its regular files, and everything
+else: headers, extended headers, padding, the end, junk. That is written down in the order of the tar, one JSON object
+a line, gzip around it:
+
+- type 2, a *segment*: bytes as they stood in the tar (``payload``, base64).
+- type 1, a *content*: the bytes of a member, under its ``name`` (``name_raw`` in base64 where it is not UTF-8), with
+  the ``size`` of its header and the CRC-64 (``payload``) of the bytes that stood there.
+
+To rebuild the tar, segments are written as they are, and for each content the file of that name. Owners, modes, times
+and extended attributes are in the segments, so that a copy of a root by any program, without any of these, will do.
+
+Three rules go beyond what the engines do, and let layers be rebuilt that their own ``save`` refuses:
+
+1. A content whose CRC is that of no bytes had none in the tar, whatever its size: links and directories may state one.
+2. Of a sparse file in the PAX formats 0.0 and 0.1 the tar has the pieces only that the header before it lists, whereas
+   the file on disk has its holes.
+3. Of several names of one file only the first has a content; if that name is lost, any of the others will do.
+
+Nothing here decides whether the result is right: only the SHA-256 of all of it, the diff ID, does.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from orlop.errors import InvalidCompression, InvalidTar, RootDamaged
+from orlop.model.limits import DEFAULT_LIMITS
+from orlop.streams.compression import Compression, decompressed
+from orlop.streams.crc64 import EMPTY, finished, updated
+from orlop.streams.files import CHUNK
+from orlop.streams.tar_header import BLOCK, MalformedError, is_pax_sparse, parse_header, parse_pax
+from orlop.streams.tar_read import TarReader
+from orlop.streams.tar_sparse import is_map_in_content, pieces_in_pax
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from orlop.model.limits import Limits
+    from orlop.streams.compression import Readable
+    from orlop.streams.tar_sparse import Piece
+
+NO_BYTES: Final = bytes(8)
+"""The CRC-64 of a content that had no bytes in the tar."""
+
+_FILE: Final = 1
+_SEGMENT: Final = 2
+# Segments hold at most 1 MiB of junk, or an extended header; base64 makes four bytes of three.
+_LINE: Final = 8 << 20
+_SPARSE: Final = b"GNU.sparse."
+_LONGEST_HEADERS: Final = 4 << 20
+_PAX: Final = ord("x")
+
+
+class Segment(NamedTuple):
+    """Bytes of the tar that are not the content of a member."""
+
+    data: bytes
+
+
+class Content(NamedTuple):
+    """The place of a member's content: its name in the tar, the size that its header states, and its CRC-64.
+
+    ``pieces`` are those of a sparse file, of which the tar has only these; nothing for any other file.
+    """
+
+    name: bytes
+    size: int
+    crc: bytes
+    pieces: tuple[Piece, ...] | None = None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the tar has bytes of it, going by its size and its CRC."""
+        return self.size > 0 and self.crc != NO_BYTES
+
+
+def read(source: Readable, *, what: str, limits: Limits = DEFAULT_LIMITS) -> Iterator[Segment | Content]:
+    """Yield the parts of a tar in their order, from the compressed file of tar-split.
+
+    Args:
+        source: the file, which may consist of several gzip members.
+        what: what messages call it.
+        limits: how many parts there may be, and the bounds of a sparse file's list of pieces.
+
+    Raises:
+        RootDamaged: it is cut off, or not in this format. LimitExceeded: it has too many parts.
+        Whatever the source raises.
+    """
+    headers = _Headers(limits, what)
+    count = 0
+    for count, line in enumerate(_lines(source, what, limits), 1):
+        part = _part(line, what)
+        if count > 2 * limits.layer_entries:
+            raise limits.exceeded("layer_entries", f"{what} has more than {count // 2} entries")
+        if isinstance(part, Segment):
+            headers.add(part.data)
+            yield part
+        else:
+            yield headers.completed(part)
+    if not count:
+        raise RootDamaged(f"{what} is empty")
+
+
+def _lines(source: Readable, what: str, limits: Limits) -> Iterator[bytes]:
+    plain = decompressed(source, Compression.GZIP, limits=limits)
+    held = b""
+    try:
+        while chunk := plain.read(CHUNK):
+            *lines, held = (held + chunk).split(b"\n")
+            yield from (line for line in lines if line)
+            if len(held) > _LINE:
+                raise RootDamaged(f"{what} has a line of more than {_LINE} bytes")
+    except InvalidCompression as error:
+        raise RootDamaged(f"{what} is damaged: {error}") from None
+    finally:
+        plain.close()
+    if held:
+        yield held
+
+
+def _part(line: bytes, what: str) -> Segment | Content:
+    try:
+        fields = json.loads(line)
+        payload = base64.b64decode(fields["payload"] or "", validate=True)
+        if fields["type"] == _SEGMENT:
+            return Segment(payload)
+        size = fields.get("size", 0)
+        if fields["type"] == _FILE and isinstance(size, int) and size >= 0:
+            raw = fields.get("name_raw")
+            name = base64.b64decode(raw, validate=True) if raw else fields.get("name", "").encode()
+            return Content(name, size, payload or NO_BYTES)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, binascii.Error):
+        pass
+    raise RootDamaged(f"{what} has a line that is not one of tar-split")
+
+
+class _Headers:
+    """Remembers the headers since the last content, to see whether a sparse file follows."""
+
+    def __init__(self, limits: Limits, what: str) -> None:
+        self._limits = limits
+        self._what = what
+        self._padding = 0
+        self._segments: list[bytes] = []
+        self._length = 0
+
+    def add(self, data: bytes) -> None:
+        if self._length < _LONGEST_HEADERS:
+            self._segments.append(data)
+            self._length += len(data)
+
+    def completed(self, content: Content) -> Content:
+        """Return a content, with its pieces where the headers before it list some."""
+        segments = b"".join(self._segments) if len(self._segments) != 1 else self._segments[0]
+        padding = self._padding
+        self._segments, self._length = [], 0
+        if _SPARSE not in segments:
+            self._padding = -content.size % BLOCK if content.is_stored else 0
+            return content
+        try:
+            pieces = _pieces(segments[padding:], self._limits)
+        except MalformedError:
+            pieces = None
+        if pieces is not None:
+            content = content._replace(pieces=tuple(pieces))
+            self._padding = -sum(length for _, length in pieces) % BLOCK
+        else:
+            self._padding = -content.size % BLOCK if content.is_stored else 0
+        return content
+
+
+def _pieces(headers: bytes, limits: Limits) -> list[Piece] | None:
+    """Return the pieces of a sparse file that some headers list, in the formats 0.0 and 0.1."""
+    position = 0
+    pax: dict[bytes, bytes] = {}
+    while position + BLOCK <= len(headers):
+        header = parse_header(headers[position : position + BLOCK])
+        position += BLOCK
+        if header.is_extension:
+            body = headers[position : position + header.size]
+            position += header.size + -header.size % BLOCK
+            if header.kind == _PAX:
+                pax = parse_pax(body)
+    if not is_pax_sparse(pax) or is_map_in_content(pax):
+        return None
+    return pieces_in_pax(pax, limits, "a member")
+
+
+def write(tar: Readable, line: Callable[[bytes], object], *, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Read a tar, and write down what `read` reads again, a line at a time, not compressed.
+
+    Args:
+        tar: the tar, plain, which is read to its end.
+        line: called with each line.
+        limits: what the tar may ask for.
+
+    Raises:
+        InvalidTar: it is not a tar, or it has a sparse file, whose content is not on disk as it is in the tar.
+        LimitExceeded: it asks for too much. Whatever the source raises.
+    """
+    source = _Remembering(tar)
+    reader = TarReader(source, limits=limits)
+    position = 0
+
+    def put(kind: int, payload: bytes, **fields: object) -> None:
+        nonlocal position
+        record = {"type": kind, **fields, "payload": base64.b64encode(payload).decode(), "position": position}
+        line(json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode() + b"\n")
+        position += 1
+
+    for entry in reader:
+        if entry.sparse:
+            raise InvalidTar(f"the tar has the sparse file {entry.name!r}, of which tar-split cannot be made")
+        put(_SEGMENT, source.taken())
+        source.remember = False
+        state, size = EMPTY, 0
+        while data := reader.read(CHUNK):
+            state = updated(state, data)
+            size += len(data)
+        source.remember = True
+        name = entry.name.encode(errors="surrogateescape")
+        try:
+            named: dict[str, object] = {"name": name.decode()}
+        except UnicodeDecodeError:
+            named = {"name_raw": base64.b64encode(name).decode()}
+        if size:
+            named["size"] = size
+        put(_FILE, finished(state) if size else NO_BYTES, **named)
+    put(_SEGMENT, source.taken())
+    while data := tar.read(CHUNK):
+        put(_SEGMENT, data)
+
+
+class _Remembering:
+    """A reader of a tar that remembers what is read while it is told to."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self._taken: list[bytes] = []
+        self.remember = True
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most ``size`` bytes."""
+        data = self._source.read(size)
+        if self.remember:
+            self._taken.append(data)
+        return data
+
+    def taken(self) -> bytes:
+        """Return what was remembered, and forget it."""
+        taken, self._taken = b"".join(self._taken), []
+        return taken

@@ -1,0 +1,361 @@
+"""``rescue``: images out of what another engine left on a disk, one by one, so that one that is damaged harms no other.
+
+An image is taken in a transaction of its own, under all its names. What is there already is not read again, so that a
+rescue that was interrupted goes on where it was. For an archive images are taken into a store beside the target, which
+goes when the archive is complete.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from orlop.errors import ImageNotFound, IntegrityError, InvalidInput, NotFound
+from orlop.foreign.root import open_root
+from orlop.intake.commit import commit
+from orlop.intake.offer import Offer
+from orlop.intake.selection import selected
+from orlop.intake.taking import measuring, storing
+from orlop.model.names import image_names
+from orlop.service.save import save
+from orlop.store.local import local_store
+from orlop.streams.files import explaining
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orlop.foreign.held import ForeignContainer, ForeignImage
+    from orlop.foreign.root import ForeignRoot
+    from orlop.intake.offer import OfferedLayer
+    from orlop.model.digest import ImageID
+    from orlop.model.limits import Limits
+    from orlop.model.names import ImageName, Name
+    from orlop.model.progress import Progress
+    from orlop.store.root import Store
+
+State = Literal["complete", "whole", "rescued", "damaged"]
+"""Of an image: nothing is missing; all of it was read and is right; it was taken; or something of it is lost."""
+
+_DONE: Final = ".done"
+_DAMAGE: Final = (IntegrityError, InvalidInput, NotFound)
+
+
+@dataclass(frozen=True, slots=True)
+class RescuedImage:
+    """An image of a root, and what became of it; ``problems`` say what is wrong with it, a sentence each."""
+
+    image: ForeignImage
+    state: State
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RescueReport:
+    """What a root holds, and what became of it.
+
+    ``places`` are what was found: engines with their storage. ``notes`` concern no single image.
+    """
+
+    root: str
+    places: tuple[str, ...]
+    images: tuple[RescuedImage, ...]
+    containers: tuple[ForeignContainer, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def damaged(self) -> tuple[RescuedImage, ...]:
+        """The images of which something is lost."""
+        return tuple(image for image in self.images if image.state == "damaged")
+
+
+def look(
+    root: str | os.PathLike[str],
+    names: Sequence[Name] = (),
+    *,
+    verify: bool = False,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> RescueReport:
+    """Return what another engine left below a directory. Nothing is written.
+
+    Args:
+        root: a data root, or a disk that has one in its usual place.
+        names: the images to look at; none for all.
+        verify: read all layers, and compare them with their diff IDs. Else images are only ``complete``.
+        limits: what the root may ask for.
+        progress: called with events about layers, where they are read.
+
+    Raises:
+        InvalidRoot: there is no data root. ImageNotFound: it has no image of a name. StorageError: it cannot be read.
+    """
+    with _opened(root, limits) as foreign:
+        examination = _Examination(foreign, progress)
+        wanted = _selected(foreign, image_names(names))
+        return _report(foreign, [examination.image(image, verify=verify) for image in wanted])
+
+
+def rescue_into(
+    store: Store,
+    root: str | os.PathLike[str],
+    names: Sequence[Name] = (),
+    *,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> RescueReport:
+    """Take images that another engine left below a directory into a store. May be repeated.
+
+    Args:
+        store: where to.
+        root: as for `look`; nothing below it is written.
+        names: the images to take, each under that name; none for all.
+        limits: what the root may ask for, instead of the limits of the store.
+        progress: called with events about layers.
+
+    Returns:
+        What became of each image. One that is damaged is not taken.
+
+    Raises:
+        InvalidRoot, ImageNotFound: as for `look`. InvalidInput: the store lies in the root. StorageError: the store
+        cannot be written; what was taken before stays.
+    """
+    store.require_writable()
+    with _opened(root, limits or store.limits) as foreign:
+        _check_outside(foreign, store.root)
+        store.blobs.sweep_ingests()
+        examination = _Examination(foreign, progress)
+        wanted = _selected(foreign, image_names(names))
+        found = [_taken(store, foreign, image, examination, progress) for image in wanted]
+        _link(store, wanted)
+        return _report(foreign, found)
+
+
+def rescue_store(
+    place: str | os.PathLike[str],
+    root: str | os.PathLike[str],
+    names: Sequence[Name] = (),
+    *,
+    allow_network: bool = False,
+    allow_foreign: bool = False,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> RescueReport:
+    """Take images into the store at a directory, which is made where there is none; see `rescue_into`.
+
+    Args:
+        place: the directory of the store.
+        root: as for `look`.
+        names: the images to take.
+        allow_network: as for `orlop.open`.
+        allow_foreign: as for `orlop.open`.
+        limits: what the root may ask for.
+        progress: called with events about layers.
+
+    Raises:
+        InvalidRoot, ImageNotFound, InvalidInput, StorageError: as for `rescue_into`.
+    """
+    with _opened(root, limits) as foreign:
+        _check_outside(foreign, os.fspath(place))
+    with closing(local_store(place, allow_network=allow_network, allow_foreign=allow_foreign)) as store:
+        return rescue_into(store, root, names, limits=limits, progress=progress)
+
+
+def rescue_archive(
+    target: str | os.PathLike[str],
+    root: str | os.PathLike[str],
+    names: Sequence[Name] = (),
+    *,
+    format: str = "docker",  # noqa: A002 - the word of `save`
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> RescueReport:
+    """Write images that another engine left below a directory into an archive, or a layout in a directory.
+
+    Layers are kept beside the target, in ``.NAME.rescue``, until it is complete; a rescue that was interrupted finds
+    them there.
+
+    Args:
+        target: the file or the directory. A file appears when it is complete.
+        root: as for `look`; nothing below it is written.
+        names: the images to take, each under that name; none for all.
+        format: as for `orlop.ImageService.save`.
+        limits: what the root may ask for.
+        progress: called with events about layers.
+
+    Raises:
+        InvalidRoot, ImageNotFound: as for `look`. InvalidInput: the target lies in the root. StorageError: it cannot
+        be written.
+    """
+    path = os.path.abspath(os.fspath(target))
+    scratch = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.rescue")
+    with _opened(root, limits) as foreign:
+        _check_outside(foreign, path)
+    _remove(scratch + _DONE)
+    with closing(local_store(scratch, create=True)) as store:
+        report = rescue_into(store, root, names, limits=limits, progress=progress)
+        saved = [name for image in report.images if image.state == "rescued" for name in _saved_names(image.image)]
+        if saved:
+            save(store, image_names(dict.fromkeys(saved)), path, format=format, progress=progress)
+    with explaining("remove", scratch):
+        # A store that is half removed could not be opened by the next rescue.
+        os.rename(scratch, scratch + _DONE)
+    _remove(scratch + _DONE)
+    return report
+
+
+def _remove(directory: str) -> None:
+    with explaining("remove", directory), suppress(FileNotFoundError):
+        shutil.rmtree(directory)
+
+
+def _opened(root: str | os.PathLike[str], limits: Limits | None) -> ForeignRoot:
+    return open_root(root) if limits is None else open_root(root, limits=limits)
+
+
+def _check_outside(foreign: ForeignRoot, path: str) -> None:
+    """Check that something does not lie in the root, links on the way followed. Raises `InvalidInput`."""
+    where = os.path.realpath(path)
+    for place in foreign.places:
+        inside = os.path.realpath(place)
+        if os.path.commonpath([where, inside]) == inside:
+            msg = f"{path} lies in {place}, where a rescue writes nothing; choose a place on another disk"
+            raise InvalidInput(msg)
+
+
+def _report(foreign: ForeignRoot, images: Iterable[RescuedImage]) -> RescueReport:
+    places = tuple(held.place for held in foreign.held)
+    notes = tuple(f"{held.place}: {note}" for held in foreign.held for note in held.notes)
+    return RescueReport(foreign.path, places, tuple(images), foreign.containers, notes)
+
+
+class _Examination:
+    """What is known of the layers of a root; each is looked at once."""
+
+    def __init__(self, foreign: ForeignRoot, progress: Progress | None) -> None:
+        self._foreign = foreign
+        self._progress = progress
+        self._told: dict[OfferedLayer, str] = {}
+        self._read: dict[OfferedLayer, str] = {}
+
+    def image(self, image: ForeignImage, *, verify: bool) -> RescuedImage:
+        """Return an image, and what is wrong with it."""
+        if image.offered is None:
+            return RescuedImage(image, "damaged", image.problems)
+        layers = image.offered.layers
+        problems = list(image.problems)
+        for number, layer in enumerate(layers, 1):
+            problem = self._verified(layer) if verify else self._seen(layer)
+            if problem:
+                problems.append(f"layer {number} of {len(layers)}: {problem}")
+        is_damaged = len(problems) > len(image.problems)
+        return RescuedImage(image, "damaged" if is_damaged else "whole" if verify else "complete", tuple(problems))
+
+    def _seen(self, layer: OfferedLayer) -> str:
+        if layer not in self._told:
+            problems = [copy.problem() for copy in self._foreign.copies(layer)]
+            problem = "" if "" in problems else problems[0] if problems else _nowhere(layer)
+            self._told[layer] = problem
+        return self._told[layer]
+
+    def _verified(self, layer: OfferedLayer) -> str:
+        if layer not in self._read:
+            self._read[layer] = self._verify(layer)
+        return self._read[layer]
+
+    def _verify(self, layer: OfferedLayer) -> str:
+        if not self._foreign.copies(layer):
+            return _nowhere(layer)
+        with measuring(self._foreign.limits, self._progress) as taking:
+            try:
+                self._foreign.source(taking).layer(layer)
+            except _DAMAGE as error:
+                return str(error)
+        return ""
+
+
+def _nowhere(layer: OfferedLayer) -> str:
+    return f"the layer {layer.diff_id} is nowhere in the root"
+
+
+def _taken(
+    store: Store, foreign: ForeignRoot, image: ForeignImage, examination: _Examination, progress: Progress | None
+) -> RescuedImage:
+    """Take one image into a store, or find out what is wrong with it."""
+    if image.offered is None:
+        return RescuedImage(image, "damaged", image.problems)
+    manifests = tuple(manifest for manifest in foreign.manifests if image.offered.image.id in manifest.images)
+    offer = Offer((image.offered,), manifests, image.place)
+    try:
+        with storing(store, limits=foreign.limits, progress=progress) as taking:
+            commit(store, foreign.source(taking, (image,)), offer)
+    except _DAMAGE as error:
+        found = examination.image(image, verify=True)
+        return found if found.state == "damaged" else RescuedImage(image, "damaged", (*found.problems, str(error)))
+    return RescuedImage(image, "rescued", image.problems)
+
+
+def _link(store: Store, images: Iterable[ForeignImage]) -> None:
+    """Set the parents of images that are in the store with them."""
+    parents: dict[ImageID, ImageID] = {
+        image.offered.image.id: image.offered.parent
+        for image in images
+        if image.offered is not None and image.offered.parent is not None
+    }
+    if not parents:
+        return
+    with store.metadata.write() as rows:
+        there = {one: rows.image_row(one) is not None for one in {*parents, *parents.values()}}
+        store.images.set_parents({child: parent for child, parent in parents.items() if there[child] and there[parent]})
+
+
+def _saved_names(image: ForeignImage) -> list[str]:
+    if image.offered is None:
+        return []
+    return [tag.familiar for tag in image.offered.references] or [image.id]
+
+
+def _selected(foreign: ForeignRoot, names: Sequence[ImageName]) -> list[ForeignImage]:
+    """Return the images that names stand for, under these names alone; all of them without names."""
+    if not names:
+        return list(foreign.images)
+    found: dict[int, ForeignImage] = {}
+    for name in names:
+        matching = [(number, _named(foreign, image, name)) for number, image in enumerate(foreign.images)]
+        there = {number: image for number, image in matching if image is not None}
+        if not there:
+            raise ImageNotFound(f"the root {foreign.path} holds no image {name.text}; orlop rescue --list shows all")
+        for number, image in there.items():
+            before = found.get(number)
+            found[number] = image if before is None else _merged(before, image)
+    return [found[number] for number in sorted(found)]
+
+
+def _named(foreign: ForeignRoot, image: ForeignImage, name: ImageName) -> ForeignImage | None:
+    if image.offered is None:
+        known = name.text in image.names or (
+            bool(name.digits) and image.id.removeprefix("sha256:").startswith(name.digits)
+        )
+        return image if known else None
+    with measuring(foreign.limits) as taking:
+        words = foreign.source(taking, ()).words
+    try:
+        offer = selected(Offer((image.offered,), foreign.manifests), [name], words)
+    except ImageNotFound:
+        return None
+    return replace(image, offered=offer.images[0])
+
+
+def _merged(one: ForeignImage, other: ForeignImage) -> ForeignImage:
+    if one.offered is None or other.offered is None:
+        return one
+    first, second = one.offered, other.offered
+    return replace(
+        one,
+        offered=replace(
+            first,
+            references=tuple(dict.fromkeys((*first.references, *second.references))),
+            digests=tuple(dict.fromkeys((*first.digests, *second.digests))),
+        ),
+    )

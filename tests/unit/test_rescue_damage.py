@@ -1,0 +1,262 @@
+"""Roots that are damaged, or made to attack: what is whole comes out, the rest is named, and nothing else is read."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orlop.errors import InvalidRoot
+from orlop.foreign.root import open_root
+from orlop.service.rescue import look, rescue_store
+from tests.foreign_roots import unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from orlop.service.rescue import RescuedImage
+
+DRIVER = "fuse-overlayfs"
+GNU = "give/odd-gnu:1"
+
+
+@pytest.fixture
+def root(data, tmp_path):
+    return unpack(data, f"engine-20.10-{DRIVER}", tmp_path / "disk")
+
+
+@pytest.fixture(autouse=True)
+def patience() -> Iterator[None]:
+    """What waits for a pipe or a device would wait for ever."""
+
+    def give_up(*_: object) -> None:
+        pytest.fail("it waits for something")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+class Layer:
+    """The top layer of an image: where its parts lie."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        with open_root(root) as found:
+            image = next(image for image in found.images if name in image.names)
+            assert image.offered is not None
+            top = image.offered.image.rootfs.chain_id()
+            self.id = image.offered.image.id.hex
+        assert top is not None
+        self.entry = root / "image" / DRIVER / "layerdb" / "sha256" / top.hex
+        self.directory = root / DRIVER / (self.entry / "cache-id").read_text().strip()
+        self.files = self.directory / "diff"
+        self.config = root / "image" / DRIVER / "imagedb" / "content" / "sha256" / self.id
+
+
+@pytest.fixture
+def layer(root):
+    return Layer(root, GNU)
+
+
+def found(root: Path, name: str) -> RescuedImage:
+    """Look at all of a root, and return what was found out about one image; all others are whole."""
+    report = look(root, verify=True)
+    assert [image.image.names for image in report.damaged if name not in image.image.names] == []
+    return next(image for image in report.images if name in image.image.names)
+
+
+def some_file(folder: Path) -> Path:
+    return next(path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size > 0)
+
+
+def test_the_root_is_whole_before_it_is_damaged(root):
+    report = look(root, verify=True)
+    assert {image.state for image in report.images} == {"whole"}
+
+
+def test_a_file_that_is_changed_or_missing_is_named(root, layer):
+    path = some_file(layer.files)
+    whole = path.read_bytes()
+    path.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    image = found(root, GNU)
+    assert image.state == "damaged"
+    assert f'its file "{path.relative_to(layer.files)}" is damaged: its CRC is another one' in image.problems[0]
+    path.write_bytes(whole + b"!")
+    assert f"it has {len(whole) + 1} bytes, not {len(whole)}" in found(root, GNU).problems[0]
+    path.unlink()
+    assert f"{path} is missing" in found(root, GNU).problems[0]
+    # The list without --verify does not read files, and does not say that it is whole.
+    assert {image.state for image in look(root).images} == {"complete"}
+
+
+@pytest.mark.parametrize(
+    ("left", "why"),
+    [(None, "tar-split.json.gz is missing"), (b"", "is empty"), (b"junk", "is damaged"), ("half", "is damaged")],
+)
+def test_a_tar_split_that_is_lost_or_cut_is_named(root, layer, left, why):
+    path = layer.entry / "tar-split.json.gz"
+    if left is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-12] if left == "half" else left)
+    image = found(root, GNU)
+    assert why in image.problems[0]
+    if left is None or not left:
+        assert why in look(root, [GNU]).images[0].problems[0]
+
+
+def test_a_wrong_or_lost_cache_id_does_not_lose_the_layer(root, layer):
+    for text in ("0" * 64, "", "../../../etc", "/etc", "\0", "a" * 5000):
+        (layer.entry / "cache-id").write_text(text)
+        image = found(root, GNU)
+        assert image.state == "whole", text
+    (layer.entry / "cache-id").unlink()
+    assert found(root, GNU).state == "whole"
+    layer.files.rename(layer.directory / "lost")
+    assert found(root, GNU).state == "damaged"
+
+
+def test_a_chain_that_is_emptied_or_being_removed_is_named_or_used(root, layer):
+    removing = layer.entry.with_name(f"{layer.entry.name}-123456-removing")
+    layer.entry.rename(removing)
+    assert found(root, GNU).state == "whole"
+    for path in removing.iterdir():
+        path.unlink()
+    assert found(root, GNU).state == "damaged"
+    removing.rmdir()
+    assert "is nowhere in the root" in found(root, GNU).problems[0]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 200, -3])
+def test_names_are_read_as_far_as_they_are_there(root, cut):
+    path = root / "image" / DRIVER / "repositories.json"
+    whole = path.read_bytes()
+    names = {name for image in look(root).images for name in image.image.names}
+    path.write_bytes(whole[:cut])
+    report = look(root)
+    left = {name for image in report.images for name in image.image.names}
+    assert left < names if cut >= 0 else left == names
+    assert any("repositories.json is" in note for note in report.notes)
+    path.unlink()
+    assert any("repositories.json is missing" in note for note in look(root).notes)
+
+
+def test_a_config_that_is_damaged_or_missing_is_named(root, layer):
+    whole = layer.config.read_bytes()
+    for left in (b"", whole[:-1], whole.replace(b"linux", b"minix"), b"[" * 100_000):
+        layer.config.write_bytes(left)
+        assert "its config is damaged: it has the digest" in found(root, GNU).problems[0]
+    layer.config.unlink()
+    assert "is missing from the image database" in found(root, GNU).problems[0]
+
+
+@pytest.mark.parametrize("lost", ["imagedb", "layerdb", "layerdb/sha256", "imagedb/content", "../.."])
+def test_a_database_that_is_lost_is_named(root, lost):
+    place = root / "image" / DRIVER / lost if lost != "../.." else root / DRIVER
+    place.rename(root / "lost")
+    report = look(root)
+    assert {image.state for image in report.images} == {"damaged"}
+    if lost != "../..":
+        assert any("database is missing" in note for note in report.notes)
+
+
+def test_what_is_whole_is_rescued_beside_what_is_not(root, layer, tmp_path):
+    some_file(layer.files).unlink()
+    report = rescue_store(tmp_path / "store", root)
+    assert {image.state for image in report.images if GNU not in image.image.names} == {"rescued"}
+    assert [image.image.names for image in report.damaged] == [(GNU,)]
+
+
+@pytest.mark.parametrize("kind", ["link", "outer", "pipe", "folder", "loop"])
+def test_what_is_no_file_is_neither_followed_nor_waited_for(root, layer, tmp_path, kind):
+    path = some_file(layer.files)
+    outside = tmp_path / "outside"
+    path.rename(outside)
+    if kind == "link":
+        path.symlink_to(outside)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "loop":
+        path.symlink_to(path.name)
+    else:
+        layer.files.rename(tmp_path / "moved")
+        outside.rename(tmp_path / "moved" / path.relative_to(layer.files))
+        layer.files.symlink_to(tmp_path / "moved")
+    image = found(root, GNU)
+    assert image.state == "damaged"
+    wanted = {"link": "a symbolic link", "pipe": "a pipe", "folder": "a directory", "loop": "a symbolic link"}
+    assert wanted.get(kind, "a symbolic link") in image.problems[0]
+
+
+@pytest.mark.parametrize("name", ["cache-id", "tar-split.json.gz", "diff", "size", "parent"])
+def test_pipes_and_links_in_the_layer_database_are_not_opened(root, layer, tmp_path, name):
+    path = layer.entry / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    state = found(root, GNU).state
+    assert state == ("damaged" if name == "tar-split.json.gz" else "whole")
+    path.unlink()
+    path.symlink_to(tmp_path / "outside")
+    assert found(root, GNU).state == state
+
+
+@pytest.mark.parametrize("name", ["repositories.json", "layerdb/mounts", "layerdb/tmp", "imagedb/content/sha256"])
+def test_pipes_and_links_in_place_of_anything_are_not_opened(root, tmp_path, name):
+    path = root / "image" / DRIVER / name
+    path.rename(tmp_path / "away")
+    os.mkfifo(path)
+    look(root)
+    path.unlink()
+    path.symlink_to(tmp_path / "away")
+    report = look(root)
+    if name.startswith("imagedb"):
+        assert {image.state for image in report.images} == {"damaged"}
+
+
+def test_lists_of_too_many_values_are_refused(root):
+    repositories = root / "image" / DRIVER / "repositories.json"
+    repositories.write_bytes(b'{"Repositories":' + b"[" * 3_000_000)
+    assert any("values" in note for note in look(root).notes)
+
+
+def test_a_tar_split_that_is_a_bomb_is_refused(root, layer):
+    (layer.entry / "tar-split.json.gz").write_bytes(gzip.compress(bytes(100 << 20), 1))
+    assert "line of more than" in found(root, GNU).problems[0]
+
+
+def test_a_document_of_any_size_is_read_up_to_its_limit(root, layer):
+    with layer.config.open("r+b") as file:
+        file.truncate(1 << 40)
+    assert "more than the 4194304 that are read" in found(root, GNU).problems[0]
+
+
+def test_names_that_are_not_valid_are_told_and_harm_nothing(root):
+    path = root / "image" / DRIVER / "repositories.json"
+    document = json.loads(path.read_text())
+    images = document["Repositories"].pop("give/odd-gnu")
+    document["Repositories"]["../../etc"] = {"../../etc/passwd:1": next(iter(images.values())), "x": 7}
+    path.write_text(json.dumps(document))
+    report = look(root)
+    image = next(image for image in report.images if image.problems)
+    assert image.problems == ("its name '../../etc/passwd:1' is not a valid one",)
+    assert image.state == "complete"
+
+
+def test_what_is_not_a_root_is_refused(tmp_path):
+    with pytest.raises(InvalidRoot, match="is not a data root"):
+        look(tmp_path)
+    (tmp_path / "graph").mkdir()
+    (tmp_path / "repositories-aufs").write_text("{}")
+    with pytest.raises(InvalidRoot, match=r"before 1\.10"):
+        look(tmp_path)
+    (tmp_path / "image" / "btrfs" / "imagedb").mkdir(parents=True)
+    assert "the storage driver btrfs keeps layers where only it can read them" in look(tmp_path).notes[0]

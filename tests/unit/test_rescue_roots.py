@@ -1,0 +1,187 @@
+"""What Podman, containerd and Engine 29 left behind, and what comes out of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+import orlop
+from orlop.errors import OrlopError
+from orlop.foreign.root import open_root
+from orlop.intake.taking import measuring
+from orlop.model.limits import DEFAULT_LIMITS
+from orlop.service.rescue import look, rescue_store
+from tests.foreign_roots import CONTAINERD, PODMAN, folder, layer_rows, snapshot, unpack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orlop.foreign.root import ForeignRoot
+
+
+def rebuilt(root: ForeignRoot) -> tuple[dict[str, int], dict[str, str]]:
+    """Return the sizes of the layers that come out, and why the others do not, by diff ID."""
+    sizes: dict[str, int] = {}
+    lost: dict[str, str] = {}
+    with measuring(DEFAULT_LIMITS) as taking:
+        source = root.source(taking)
+        for image in root.images:
+            for layer in () if image.offered is None else image.offered.layers:
+                try:
+                    sizes[str(layer.diff_id)] = source.layer(layer).diff.size
+                except OrlopError as error:
+                    lost[str(layer.diff_id)] = str(error)
+    return sizes, lost
+
+
+def listed(path: Path) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for line in path.read_text().splitlines():
+        name, image = line.split()
+        found.setdefault(image, set()).update({name} - {"<none>:<none>"})
+    return found
+
+
+@pytest.fixture(params=PODMAN)
+def podman(request):
+    return request.param
+
+
+def test_podmans_images_and_layers_are_all_there(data, podman, tmp_path):
+    root = unpack(data, podman, tmp_path / "storage")
+    rows = {row.diff_id: row for row in layer_rows(folder(data, podman) / "layers.tsv") if row.verdict == "equal"}
+    with open_root(root) as found:
+        images = {image.id: set(image.names) for image in found.images}
+        sizes, lost = rebuilt(found)
+        layers = {str(layer.diff_id) for image in found.images if image.offered for layer in image.offered.layers}
+    assert {image: images[image] for image in listed(folder(data, podman) / "images.txt")} == listed(
+        folder(data, podman) / "images.txt"
+    )
+    assert {diff_id: sizes[diff_id] for diff_id in rows} == {diff_id: row.size for diff_id, row in rows.items()}
+    # Podman's own save fails for three images more.
+    assert len(sizes) == len(layers) - 1 == 24
+    assert ['the whiteout ".wh.fender" had a content' in why for why in lost.values()] == [True]
+
+
+def test_a_rescue_leaves_podmans_root_as_it_is(data, podman, tmp_path):
+    root = unpack(data, podman, tmp_path / "storage")
+    before = snapshot(root)
+    report = rescue_store(tmp_path / "store", root)
+    assert [image.state for image in report.images].count("rescued") == 22
+    assert snapshot(root) == before
+
+
+@pytest.mark.parametrize("lists", [("layers",), ("images",), ("images", "layers")], ids="+".join)
+@pytest.mark.parametrize("left", [b"", bytes(100), b'[{"id":"cut'], ids=["empty", "zeros", "cut"])
+def test_lists_that_a_power_loss_has_emptied_are_not_needed(data, podman, tmp_path, lists, left):
+    root = unpack(data, podman, tmp_path / "storage")
+    with open_root(root) as found:
+        whole = {image.id for image in found.images}
+    driver = podman.rpartition("-")[2]
+    for name in lists:
+        (root / f"{driver}-{name}" / f"{name}.json").write_bytes(left)
+    with open_root(root) as found:
+        assert {image.id for image in found.images} == whole
+        sizes, _ = rebuilt(found)
+        notes = " ".join(note for held in found.held for note in held.notes)
+    assert len(sizes) == 24
+    assert ("names of its images are lost" in notes) == ("images" in lists)
+    assert f"{lists[0]}.json is" in notes
+
+
+def test_an_older_podman_root_has_what_podman_saved(data, tmp_path):
+    report = rescue_store(tmp_path / "store", unpack(data, "podman-older", tmp_path / "storage"))
+    assert {image.state for image in report.images} == {"rescued"}
+    with orlop.open(tmp_path / "loaded") as images:
+        images.load(data / "other-tools" / "podman-multi.tar")
+        assert {str(image.id) for image in images.images(all=True)} < {image.image.id for image in report.images}
+
+
+@pytest.fixture
+def containerd(data, tmp_path):
+    return unpack(data, CONTAINERD, tmp_path / "disk") / "containerd" / "daemon"
+
+
+@pytest.fixture
+def engine29(data, tmp_path):
+    return unpack(data, "engine-29-containerd", tmp_path / "docker")
+
+
+def test_the_images_of_each_namespace_are_those_that_containerd_listed(data, containerd):
+    spaces: dict[str, dict[str, str]] = {}
+    names: dict[str, str] = {}
+    for line in (folder(data, CONTAINERD) / "images.txt").read_text().splitlines():
+        if line.startswith("== "):
+            names = spaces.setdefault(line[3:], {})
+        elif not line.startswith("REF"):
+            name, _, digest = line.split()[:3]
+            names[name] = digest
+    with open_root(containerd) as root:
+        found = {
+            held.place.removeprefix("containerd "): {
+                name: str(image.offered and image.offered.manifest)
+                for image in held.images
+                for name in image.names
+                if "@" not in name and not name.startswith("sha256:")
+            }
+            for held in root.held
+        }
+        sizes, lost = rebuilt(root)
+    assert found == spaces
+    assert len(sizes) == 17
+    assert not lost
+    assert look(containerd).notes == ("containerd default: k8s.io/1/half-way was being written: 0 bytes are there",)
+
+
+def test_engine_29_lists_the_same_images_names_parents_and_sizes(data, engine29):
+    said = json.loads((data / "dockerd-29-containerd" / "api" / "images-all.json").read_text())
+    with open_root(engine29) as root:
+        images = {str(image.offered.manifest): image for image in root.images if image.offered}
+        ids = {image.id: digest for digest, image in images.items()}
+        sizes, lost = rebuilt(root)
+    assert {
+        digest: (sorted(image.names), image.size, ids.get(str(image.offered and image.offered.parent), ""))
+        for digest, image in images.items()
+    } == {one["Id"]: (sorted(one["RepoTags"] or []), one["Size"], one["ParentId"]) for one in said}
+    assert len(sizes) == 8
+    assert not lost
+
+
+def test_engine_29_images_keep_their_manifests(data, engine29, tmp_path):
+    before = snapshot(engine29)
+    rescue_store(tmp_path / "store", engine29)
+    assert snapshot(engine29) == before
+    with orlop.open(tmp_path / "store") as images:
+        tiny = images.inspect("example/tiny:1.0")
+        assert [str(name.digest) for name in tiny.repo_digests] == list(tiny.manifests)
+        images.save(["example/tiny:1.0"], tmp_path / "tiny.tar")
+    assert orlop.Archive(tmp_path / "tiny.tar").images
+
+
+def test_a_blob_that_is_missing_is_named(engine29):
+    content = engine29 / "containerd" / "daemon" / "io.containerd.content.v1.content" / "blobs" / "sha256"
+    with open_root(engine29) as root:
+        image = next(image for image in root.images if "example/imported:latest" in image.names)
+        assert image.offered is not None
+        layer, config = image.offered.layers[0], image.offered.image.id
+    (content / str(layer.digest).removeprefix("sha256:")).unlink()
+    report = look(engine29, ["example/imported"])
+    assert report.images[0].state == "damaged"
+    assert f"its blob {layer.digest} is missing" in report.images[0].problems[0]
+    (content / config.hex).chmod(0o600)
+    (content / config.hex).write_bytes(b"{}")
+    report = look(engine29)
+    lost = next(image for image in report.images if "example/imported:latest" in image.image.names)
+    assert "has 2 bytes, but its descriptor says" in lost.problems[0]
+
+
+def test_without_its_database_images_are_found_by_their_manifests(engine29, tmp_path):
+    database = engine29 / "containerd" / "daemon" / "io.containerd.metadata.v1.bolt" / "meta.db"
+    with open_root(engine29) as root:
+        whole = {image.id for image in root.images}
+    database.unlink()
+    report = rescue_store(tmp_path / "store", engine29)
+    assert {image.image.id for image in report.images} == whole
+    assert "their names are lost" in report.notes[0]
