@@ -29,7 +29,7 @@ _COMMANDS: Final = {
     "logout": "commands.login:logout",
     "pin": "commands.pin:pin",
     "prune": "commands.prune:prune",
-    "pull": "commands.registries:pull",
+    "pull": "commands.pull:pull",
     "push": "commands.registries:push",
     "rmi": "commands.rmi:rmi",
     "save": "commands.save:save",
