@@ -109,8 +109,10 @@ _MEANINGS: Final = {
     409: "The image is needed by something.",
     401: "The other server asks for a token.",
     403: "It may not be had, or not be removed.",
+    429: "The registry asks to come again later.",
     500: "It failed.",
     501: "Only an engine does this.",
+    502: "The registry failed, or cannot be reached.",
 }
 _PLATFORM: Final = {
     "type": "object",

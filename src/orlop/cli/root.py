@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "load": "commands.load:load",
     "login": "commands.login:login",
     "logout": "commands.login:logout",
+    "manifest": "commands.look:manifest",
     "pin": "commands.pin:pin",
     "prune": "commands.prune:prune",
     "pull": "commands.pull:pull",
@@ -37,6 +38,7 @@ _COMMANDS: Final = {
     "store": "groups.store:store",
     "system": "groups.system:system",
     "tag": "commands.tag:tag",
+    "tags": "commands.look:tags",
     "unpin": "commands.pin:unpin",
 }
 

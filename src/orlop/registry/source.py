@@ -219,6 +219,15 @@ class RegistrySource(Generic[L]):
             raise
         return taken
 
+    def top(self) -> bytes:
+        """Return the bytes of what the name leads to. Raises what `offer` raises of it."""
+        return self._top()[1].raw
+
+    def manifest(self, choice: PlatformChoice) -> bytes:
+        """Return the bytes of the manifest for a platform. Raises what `offer` raises."""
+        digests = {entry.manifest for entry in self.offer(choice).images}
+        return self._documents.document(str(next(iter(digests))), what="the manifest")
+
     # What leads to the images.
 
     def _top(self) -> tuple[Descriptor, Manifest | Index]:
