@@ -109,8 +109,10 @@ _MEANINGS: Final = {
     409: "The image is needed by something.",
     401: "The other server asks for a token.",
     403: "It may not be had, or not be removed.",
+    429: "The registry asks to come again later.",
     500: "It failed.",
     501: "Only an engine does this.",
+    502: "The registry failed, or cannot be reached.",
 }
 _PLATFORM: Final = {
     "type": "object",
@@ -255,11 +257,11 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         errors=(400,),
     ),
     ("POST", "/images/create"): Operation(
-        "Import the tar of a file system as an image",
+        "Pull an image, or import the tar of a file system as one",
         {200: lines("ProgressLine")},
         (
             query("fromSrc", text(), "`-` for the body of the request, or a URL."),
-            query("fromImage", text(), "An image to pull, which orlop does not do."),
+            query("fromImage", text(), "An image to pull; `tag` is its tag or digest, without either all tags."),
             query("repo", text(), "The name of the image, perhaps with a tag."),
             query("tag", text(), "The tag, which takes the place of the other one."),
             query("message", text(), "The comment."),
@@ -269,9 +271,10 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         takes=_TAR,
         description=(
             "What another server answers to the request for a URL (400, 401, 403, 404) is passed on. Once the download"
-            " has begun the status is 200; an import that fails then says so in its last line."
+            " has begun the status is 200; an import that fails then says so in its last line. The same holds for"
+            " pulls, with the credentials of `X-Registry-Auth` for the registry of the name."
         ),
-        errors=(400, 401, 403, 404, 500, 501),
+        errors=(400, 401, 403, 404, 429, 500, 501, 502),
     ),
     ("GET", "/distribution/{name}/json"): Operation(
         "Ask for the manifest that an image came with", {200: ref("Distribution")}, errors=(400, 404)

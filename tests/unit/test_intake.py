@@ -50,6 +50,7 @@ class DictSource(Generic[L]):
 
     words = Words("the shelf", "book", "copy", "while the shelf was copied", "look elsewhere", errors.InvalidInput)
     parallel: ClassVar[bool] = True
+    remote: ClassVar[bool] = False
 
     def __init__(self, images: dict[str, list[bytes]], taking: Taking[L]) -> None:
         self.images = images

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Generic
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, Generic
 
 from orlop.archive.detect import open_members
 from orlop.archive.formats import reader_of
@@ -32,6 +32,8 @@ class ArchiveSource(Generic[L]):
 
     Of an archive that comes through a pipe, layers have been taken before anything names them.
     """
+
+    remote: ClassVar[bool] = False
 
     def __init__(self, members: Members[L]) -> None:
         self.members = members

@@ -27,9 +27,10 @@ _COMMANDS: Final = {
     "load": "commands.load:load",
     "login": "commands.login:login",
     "logout": "commands.login:logout",
+    "manifest": "commands.look:manifest",
     "pin": "commands.pin:pin",
     "prune": "commands.prune:prune",
-    "pull": "commands.registries:pull",
+    "pull": "commands.pull:pull",
     "push": "commands.registries:push",
     "rescue": "commands.rescue:rescue",
     "rmi": "commands.rmi:rmi",
@@ -38,6 +39,7 @@ _COMMANDS: Final = {
     "store": "groups.store:store",
     "system": "groups.system:system",
     "tag": "commands.tag:tag",
+    "tags": "commands.look:tags",
     "unpin": "commands.pin:unpin",
 }
 

@@ -13,6 +13,9 @@ these steps, and only the last one is visible to others:
    images, parents, manifests, names and events follow. Names come last, so that a name never leads to what is not
    there.
 
+Of a remote source each layer is kept as soon as step 3 has verified it, under the lease, without any name: two that
+pull the same fetch it once, and a pull that is killed goes on where it was.
+
 A failure in steps 1 to 4 discards what was taken; a failure in step 5 undoes the write, and with it the new names of
 files. A crash leaves files below ``ingest/`` that the next removal or collection takes.
 
@@ -123,7 +126,8 @@ class _Commit:
     def run(self) -> LoadReport:
         needed = self._needed()
         known = self._known(needed)
-        with self._store.leases.hold(known):
+        # What a remote source brings is kept at once, so that it must be held before it is there.
+        with self._store.leases.hold({layer.diff_id for layer in needed} if self._source.remote else known):
             # Only what was held before it is looked at again may be relied on.
             self._take_all(needed, known)
             for taken in self._layers.values():
@@ -160,20 +164,38 @@ class _Commit:
                     self._source.progress(LayerExists(layer.diff_id.short))
             else:
                 new.setdefault(find(self._source, layer).key, []).append(layer)
-        workers = max(1, len(os.sched_getaffinity(0)) // _CORES) if self._source.parallel else 1
-        in_parallel([partial(self._take, layers) for layers in new.values()], workers=min(workers, _WORKERS))
+        in_parallel([partial(self._take, layers) for layers in new.values()], workers=self._workers())
+
+    def _workers(self) -> int:
+        if self._source.remote:
+            return _WORKERS
+        cores = max(1, len(os.sched_getaffinity(0)) // _CORES) if self._source.parallel else 1
+        return min(cores, _WORKERS)
 
     def _take(self, layers: list[OfferedLayer], check: Callable[[], None]) -> None:
         """Take what several layers may have in common: the same bytes."""
         for layer in layers:
-            self._layers[layer] = verified_layer(self._source, layer, check=check)
+            taken = verified_layer(self._source, layer, check=check)
+            if self._source.remote:
+                self._keep_now(taken)
+            self._layers[layer] = None if self._source.remote else taken
+
+    def _keep_now(self, taken: IngestedLayer) -> None:
+        """Keep a layer before its image: it need not be fetched again, by whoever else wants it or whatever ends this.
+
+        Nothing but the lease needs it, so that the next removal takes it where no image follows.
+        """
+        taken.sync()
+        with self._store.metadata.write() as rows:
+            taken.publish(rows)
 
     def _is_kept(self, layer: OfferedLayer) -> bool:
         with self._store.metadata.read() as rows:
             kept = rows.blobs_of(layer.diff_id)
         # A digest asks for just that form, since a manifest may name it.
         return any(
-            layer.digest in {None, blob.digest} and layer.size in {None, blob.size} and self._store.blobs.has(blob)
+            (layer.any_form or (layer.digest in {None, blob.digest} and layer.size in {None, blob.size}))
+            and self._store.blobs.has(blob)
             for blob in kept
         )
 
@@ -222,7 +244,7 @@ class _Commit:
         store.images.set_parents(parents)
         for image in {entry.image.id: entry.image for entry in self._offer.images}.values():
             labels = None if image.config is None else image.config.labels
-            store.events.image("load", image.id, labels=labels)
+            store.events.image(self._source.words.verb, image.id, labels=labels)
         return LoadReport(tuple(loaded), tuple(moved), self._offer.form)
 
     def _keep(self, image: Image) -> None:

@@ -23,7 +23,8 @@ class OfferedLayer:
     """A layer that a source promises: what it has under ``name`` becomes ``diff_id``.
 
     ``digest`` and ``size`` are what the source says of the bytes as they are, where it does; ``urls`` are other places
-    to have them from. The source may lack them: that matters only where the store lacks the layer, too.
+    to have them from. The source may lack them: that matters only where the store lacks the layer, too. With
+    ``any_form`` the store need not have it in the form that the digest names.
     """
 
     name: str
@@ -31,6 +32,7 @@ class OfferedLayer:
     digest: Digest | None = None
     size: int | None = None
     urls: tuple[str, ...] = ()
+    any_form: bool = False
 
 
 @dataclass(frozen=True, slots=True)

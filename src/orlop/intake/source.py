@@ -55,6 +55,10 @@ class ImageSource(Protocol[L_co]):
         """Whether several threads may ask for layers at once."""
 
     @property
+    def remote(self) -> bool:
+        """Whether its layers come from far away: each is kept as soon as it is there, and several are waited for."""
+
+    @property
     def limits(self) -> Limits:
         """What it may ask for."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from orlop.errors import LimitExceeded
 from orlop.model.progress import LayerDone, LayerProgress
-from orlop.store.blobs.ingest import ingest_layer, measure_layer
+from orlop.store.blobs.ingest import IngestedLayer, ingest_layer, measure_layer
 from orlop.streams.meter import Meter
 from orlop.streams.pipeline import one_at_a_time
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from orlop.errors import InvalidInput
+    from orlop.model.digest import Digest
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
-    from orlop.store.blobs.ingest import IngestedLayer, MeasuredLayer, Readable
+    from orlop.store.blobs.ingest import MeasuredLayer, Readable
+    from orlop.store.blobs.store import Ingest
     from orlop.store.root import Store
     from orlop.store.rows.metadata import BlobRow, DiffRow
 
@@ -42,8 +44,19 @@ class TakenLayer(Protocol):
 
 L = TypeVar("L", bound=TakenLayer)
 L_co = TypeVar("L_co", bound=TakenLayer, covariant=True)
-LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter], L]"
-"""What makes a layer of bytes; the second argument is to be called with the number of bytes read."""
+LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter, Ingest | None], L]"
+"""What makes a layer of bytes; the second argument is to be called with the number of bytes read, and the last one is
+where they are kept, if that is settled."""
+
+
+class Keeping(Protocol[L_co]):
+    """What a store does for layers that come from far away, so that none is fetched twice."""
+
+    def resume(self, digest: Digest, check: Callable[[], None] | None) -> Ingest:
+        """Begin to write a layer, or go on where it was left, see `orlop.store.blobs.store.BlobStore.resume`."""
+
+    def known(self, digest: Digest) -> L_co | None:
+        """Return a layer that is kept under a digest, or nothing where there is none."""
 
 
 class Taking(Generic[L]):
@@ -53,15 +66,40 @@ class Taking(Generic[L]):
     Threads may share it.
     """
 
-    def __init__(self, take: LayerTaker[L], limits: Limits, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        take: LayerTaker[L],
+        limits: Limits,
+        progress: Progress | None = None,
+        *,
+        keeping: Keeping[L] | None = None,
+    ) -> None:
+        self._keeping = keeping
         self.limits = limits
         self.meter = Meter(limits)
         self.progress = None if progress is None else one_at_a_time(progress)
         self._take = take
         self._taken: list[L] = []
 
+    def resume(self, digest: Digest, check: Callable[[], None] | None = None) -> Ingest | None:
+        """Return where a layer is to be written, with what was left of it; nothing where there is no store.
+
+        Waits while another one writes the same layer. See `orlop.store.blobs.store.BlobStore.resume`.
+        """
+        return None if self._keeping is None else self._keeping.resume(digest, check)
+
+    def known(self, digest: Digest) -> L | None:
+        """Return a layer that is kept by now, or nothing where there is none, or no store."""
+        return None if self._keeping is None else self._keeping.known(digest)
+
     def layer(
-        self, source: Readable, *, label: str, total: int | None = None, check: Callable[[], None] | None = None
+        self,
+        source: Readable,
+        *,
+        label: str,
+        total: int | None = None,
+        check: Callable[[], None] | None = None,
+        content: Ingest | None = None,
     ) -> L:
         """Return the layer that some bytes are, read to their end.
 
@@ -70,12 +108,13 @@ class Taking(Generic[L]):
             label: how progress calls the layer.
             total: how many they are, where that is known.
             check: called now and then; what it raises ends the work.
+            content: where they are kept, as `resume` returned it.
 
         Raises:
             InvalidTar, InvalidCompression: they are not a layer. LimitExceeded: they ask for too much.
             StorageError: they cannot be read, or kept. Nothing is left behind.
         """
-        taken = self._take(source, self._watcher(label, total, check), self.meter)
+        taken = self._take(source, self._watcher(label, total, check), self.meter, content)
         self._taken.append(taken)
         if self.progress is not None:
             self.progress(LayerDone(label))
@@ -120,7 +159,7 @@ def storing(store: Store, *, limits: Limits | None = None, progress: Progress | 
         limits: what the source may ask for, instead of the limits of the store.
         progress: called with events about layers.
     """
-    return Taking(partial(_ingest, store), limits or store.limits, progress)
+    return Taking(partial(_ingest, store), limits or store.limits, progress, keeping=_StoreKeeping(store))
 
 
 def measuring(limits: Limits, progress: Progress | None = None) -> Taking[MeasuredLayer]:
@@ -128,12 +167,40 @@ def measuring(limits: Limits, progress: Progress | None = None) -> Taking[Measur
     return Taking(_measure, limits, progress)
 
 
-def _ingest(store: Store, source: Readable, progress: Callable[[int], object] | None, meter: Meter) -> IngestedLayer:
-    return ingest_layer(source, store.blobs, meter=meter, progress=progress)
+class _StoreKeeping:
+    """The `Keeping` of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def resume(self, digest: Digest, check: Callable[[], None] | None) -> Ingest:
+        return self._store.blobs.resume(digest, check=check)
+
+    def known(self, digest: Digest) -> IngestedLayer | None:
+        # Under the lock: what has a file's name already has its rows once that write is over.
+        with self._store.metadata.lock(), self._store.metadata.read() as rows:
+            blob = rows.blob(digest)
+            found = [] if blob is None else [rows.diff(diff_id) for diff_id in rows.diffs_of(digest)]
+        diff = next((one for one in found if one is not None), None)
+        if blob is None or diff is None or not self._store.blobs.has(blob):
+            return None
+        return IngestedLayer(diff, blob)
 
 
-def _measure(source: Readable, progress: Callable[[int], object] | None, meter: Meter) -> MeasuredLayer:
-    return measure_layer(source, meter=meter, progress=progress)
+def _ingest(
+    store: Store,
+    source: Readable,
+    progress: Callable[[int], object] | None,
+    meter: Meter,
+    content: Ingest | None,
+) -> IngestedLayer:
+    return ingest_layer(source, store.blobs, meter=meter, progress=progress, content=content)
+
+
+def _measure(
+    source: Readable, progress: Callable[[int], object] | None, meter: Meter, content: Ingest | None
+) -> MeasuredLayer:
+    return measure_layer(source, meter=meter, progress=progress, ingest=content)
 
 
 def refused(error: InvalidInput, what: str, name: str) -> InvalidInput:

@@ -51,6 +51,10 @@ class Registries:
         self._clients: dict[tuple[object, str], RegistryClient] = {}
         self._turn = threading.Lock()
 
+    def as_user(self, keychain: Keychain) -> Registries:
+        """Return the same registries as somebody else sees them."""
+        return Registries(self._transport, keychain=keychain, hosts=self._hosts, waiting=self._waiting, warn=self._warn)
+
     def to_pull(self, name: Reference) -> tuple[tuple[RegistryClient, str], ...]:
         """Return the clients that a name is pulled with, in order, each with the repository to ask it for.
 

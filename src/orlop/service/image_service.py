@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from orlop.model.progress import Progress
     from orlop.model.proxies import Proxies
     from orlop.model.reference import Reference
+    from orlop.registry.registries import Registries
     from orlop.service.listing.history import HistoryEntry
     from orlop.service.listing.inspect import ImageDetails
     from orlop.service.listing.listed import ImageUsage, ListedImage
     from orlop.service.listing.manifests import ImageManifests
     from orlop.service.listing.summaries import ImageSummary
+    from orlop.service.pull import PullReport
     from orlop.service.saving import AskedPlatforms
     from orlop.service.space.df import DiskUsage
     from orlop.service.space.prune import PruneReport
@@ -55,6 +57,7 @@ class ImageService:
         self._store = store
         self.proxies = proxies
         """What URLs are downloaded through; None where they are fetched directly."""
+        self.registries: Registries | None = None  # as anybody
 
     @property
     def root(self) -> str:
@@ -112,6 +115,21 @@ class ImageService:
 
         wanted = image_names(only)
         return load(self._store, source, platform=platform, only=wanted, progress=progress, limits=limits)
+
+    def pull(
+        self,
+        name: str | Reference,
+        *,
+        platform: Platform | str | None = None,
+        exact: bool = False,
+        registries: Registries | None = None,
+        progress: Progress | None = None,
+    ) -> PullReport:
+        """Pull a name from its registry, see `orlop.service.pull.pull`."""
+        from orlop.service.pull import pull  # noqa: PLC0415 - listing images needs no registries
+
+        there = registries or self.registries
+        return pull(self._store, name, platform, exact=exact, registries=there, proxies=self.proxies, progress=progress)
 
     def import_image(
         self,

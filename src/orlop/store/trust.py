@@ -28,6 +28,9 @@ DIRECTORIES: Final = ("blobs", "blobs/sha256", "toc", "toc/sha256", "ingest", "t
 QUARANTINE: Final = "quarantine"
 """A directory that a store has once a repair has set something aside."""
 
+PARTIAL: Final = "partial"
+"""A directory that a store has once something was pulled: what was fetched of layers that are not complete."""
+
 DATABASE: Final = "metadata.db"
 FILES: Final = (
     DATABASE,
@@ -54,7 +57,7 @@ def survey(root: Directory, *, directories: bool = True) -> Mapping[str, os.stat
         ForeignFile: one of them is of another kind.
     """
     found = {"": root.state()}
-    for name in (*DIRECTORIES, QUARANTINE):
+    for name in (*DIRECTORIES, QUARANTINE, PARTIAL):
         # What a link in place of the folder above leads to is not looked at.
         if "/" not in name or os.path.dirname(name) in found:
             state = _state(root, name)

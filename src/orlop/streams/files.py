@@ -202,16 +202,21 @@ class NewFile:
 
     __slots__ = ("_descriptor", "_failed", "_flusher", "_owned", "_shown", "_unsynced", "entry", "size")
 
-    def __init__(self, entry: Entry, *, mode: int = 0o600, shown: str | None = None) -> None:
-        """Create the file; errors are raised as `OrlopError`, which names the file as ``shown``."""
+    def __init__(
+        self, entry: Entry, *, mode: int = 0o600, shown: str | None = None, flags: int = os.O_CREAT | os.O_EXCL
+    ) -> None:
+        """Create the file; errors are raised as `OrlopError`, which names the file as ``shown``.
+
+        Without ``O_EXCL`` among the flags, one that is there already is continued at its end.
+        """
         self.entry = entry
         self._shown = entry.path if shown is None else shown
-        self.size = 0
         self._unsynced = 0
         self._flusher: threading.Thread | None = None
         self._failed: OSError | None = None
         with explaining("write", self._shown):
-            self._descriptor = entry.open(os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+            self._descriptor = entry.open(os.O_RDWR | flags, mode)
+            self.size = 0 if flags & os.O_EXCL else os.lseek(self._descriptor, 0, os.SEEK_END)
         self._owned = True
 
     @property
@@ -326,11 +331,21 @@ class NewFile:
             else:
                 self.entry.set_mode(mode)
 
-    def lock(self) -> bool:
-        """Mark the file as being written as long as it is open; return whether it still has its name."""
+    def lock(self, *, pause: Callable[[], object] | None = None) -> bool:
+        """Mark the file as being written as long as it is open; return whether it still has its name.
+
+        With ``pause``, call that again and again while another process has the lock; it may raise.
+        """
         with explaining("write", self._shown):
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-            return _has_name(self._descriptor, self.entry)
+            while True:
+                try:
+                    fcntl.flock(self._descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if pause is not None else 0))
+                except BlockingIOError:
+                    if pause is None:
+                        raise
+                    pause()
+                else:
+                    return _has_name(self._descriptor, self.entry)
 
     def close(self) -> None:
         """Release the file and leave it where it is."""

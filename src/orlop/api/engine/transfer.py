@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from orlop.api.engine.call import Endpoint
 from orlop.api.engine.platforms import only_platform, transferred_platforms
+from orlop.api.engine.pull import pulling
 from orlop.api.engine.shapes.fault import Verb
 from orlop.api.engine.shapes.load import loaded_lines
 from orlop.api.engine.shapes.platform import parse_words
@@ -17,7 +18,7 @@ from orlop.api.engine.shapes.target import check_pulled, import_target
 from orlop.api.engine.source import SourcePatience
 from orlop.api.engine.versions import V1_32, V1_42, V1_44, V1_48
 from orlop.api.streamed import Streamed
-from orlop.errors import InvalidInput, NotSupported, OrlopError, RequestAborted, StorageError
+from orlop.errors import InvalidInput, OrlopError, RequestAborted, StorageError
 from orlop.model.names import ImageName
 from orlop.model.urls import without_credentials
 from orlop.registry.download import check_url, downloaded
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _BODY: Final = "-"
-_NO_PULL: Final = "orlop does not pull from registries; load an archive that was saved where the image is"
 
 
 async def _get(call: Call) -> Response:
@@ -96,7 +96,7 @@ async def _create(call: Call) -> Response:
     platform = parse_words(words, call.version) if words else None
     if image:
         check_pulled(image, tag, call.version)
-        raise NotSupported(_NO_PULL)
+        return _streamed(call, pulling(call, image, tag, platform), media_type="application/json")
     source = asked.get("fromSrc")
     if not source:
         raise InvalidInput("the parameter fromSrc is missing: give - for the body of the request, or a URL")

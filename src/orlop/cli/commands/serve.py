@@ -165,7 +165,13 @@ def serve(
         group=None if group is None else group_number(group),
     )
     activation = _activation()
-    with session.open(downloads=True) as images, _log(access_log) as log:
+    from orlop.cli import network  # noqa: PLC0415 - as above
+
+    with (
+        session.open(downloads=True) as images,
+        network.registries(os.environ) as images.registries,
+        _log(access_log) as log,
+    ):
         opened = doors(_addresses(hosts, activation), security, activation)
         bounds = Bounds(max_body, max_requests, patience, min_rate, max_followers)
         connections = min(max_connections, _connections(len(opened)))

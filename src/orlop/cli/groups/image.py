@@ -17,7 +17,7 @@ _COMMANDS: Final = {
     "load": "commands.load:load",
     "ls": "commands.images:images",
     "prune": "commands.image_prune:image_prune",
-    "pull": "commands.registries:pull",
+    "pull": "commands.pull:pull",
     "push": "commands.registries:push",
     "remove": "commands.rmi:rmi",
     "rm": "commands.rmi:rmi",
@@ -28,7 +28,7 @@ _COMMANDS: Final = {
 
 @group(
     _COMMANDS,
-    hidden=("list", "remove", "pull", "push"),
+    hidden=("list", "remove", "push"),
     epilog="Example: orlop image ls --filter dangling=true",
 )
 def image(session: Session) -> None:

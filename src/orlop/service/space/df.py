@@ -14,6 +14,7 @@ from orlop.store.layers import compression_of
 from orlop.store.leases import LEFT
 from orlop.store.place.disk import BLOB, DATABASE, OTHER, QUARANTINED, TOC, TRASH, UNFINISHED, files_at, files_below
 from orlop.store.references import reference_of
+from orlop.store.trust import PARTIAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -188,6 +189,7 @@ class _Look:
         self._store = store
         self._everything = needs.everything
         self._living = frozenset(living)
+        self._partial = {one.key for one in store.blobs.partials()}
         self._sums: dict[tuple[str, str | None], _Sum] = {(kind, None): _Sum() for kind in KINDS}
         self.freed = [0] * len(found.images)
         # By the names that their files have.
@@ -256,6 +258,8 @@ class _Look:
     def _plain_need(self, file: StoredFile) -> Need | None:
         if file.kind == QUARANTINED:
             return None
+        if file.folder == PARTIAL:
+            return Need.NOTHING if f"{file.folder}/{file.name}" in self._partial else Need.ACTIVE
         if file.kind == UNFINISHED or file.folder == "leases":
             # Who lives is seen only by trying to lock what the owners hold.
             living = self._store.read_only or file.name.partition(".")[0] in self._living

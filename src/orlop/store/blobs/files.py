@@ -3,6 +3,7 @@
 A file is in one of these places, and moves between them only by ``rename``, which is one step:
 
 - ``ingest/<lease>.<number>``: on its way in. Its name means nothing, and it is garbage once its lease is dead.
+- ``partial/<algorithm>-<hex>``: on its way in from far away, and kept for another try (`orlop.store.blobs.partial`).
 - ``blobs/sha256/<hex>`` or ``toc/sha256/<hex>.zst``: complete, and on disk before it got its name.
 - ``trash/<what it was>.<random>``: on its way out.
 
@@ -38,15 +39,17 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from orlop.errors import ContentNotFound, InvalidDigest, SizeMismatch
 from orlop.store.blobs.store import BlobStore, Ingest, Leftover, Spool, StoredSize
+from orlop.store.trust import PARTIAL
 from orlop.streams.directory import ForeignFile
-from orlop.streams.files import PRIVATE, NewFile, explained, explaining, write_all
+from orlop.streams.files import PRIVATE, NewFile, explained, explaining, remove_unlocked, write_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from _typeshed import WriteableBuffer
 
     from orlop.model.digest import DiffID, Digest
+    from orlop.store.blobs.partial import PartialFiles
     from orlop.store.leases import Leases
     from orlop.store.rows.metadata import BlobRow, Rows, WritableRows
     from orlop.streams.directory import Directory, Entry
@@ -113,6 +116,26 @@ class FileBlobStore(BlobStore):
     def begin(self) -> Ingest:
         """Begin to write content to a file in ``ingest/``."""
         return _FileIngest(self)
+
+    def resume(self, digest: Digest, *, check: Callable[[], None] | None = None) -> Ingest:
+        """Go on with the file of a digest in ``partial/``, see `BlobStore.resume`."""
+        from orlop.store.blobs.partial import PartialIngest  # noqa: PLC0415 - only where content comes from far away
+
+        return PartialIngest(self, self._partial.take(digest, check), digest, self.publish)
+
+    def partials(self) -> Iterable[Leftover]:
+        """Return the files in ``partial/`` that nobody writes."""
+        return [one for _, file in self._partial.unlocked() if (one := leftover_of(file))]
+
+    def free_partials(self, *, most: int, before: float) -> int:
+        """Remove files in ``partial/`` that nobody writes, see `BlobStore.free_partials`."""
+        return self._partial.free(most, before)
+
+    @property
+    def _partial(self) -> PartialFiles:
+        from orlop.store.blobs.partial import PartialFiles  # noqa: PLC0415 - as above
+
+        return PartialFiles(self._root, self._modes)
 
     def spool(self) -> Spool:
         """Begin to keep bytes in a file in ``ingest/``."""
@@ -332,6 +355,9 @@ class FileBlobStore(BlobStore):
 
     def remove_stray(self, rows: WritableRows, file: Entry) -> None:
         """Remove a file that no row names in the same way; one in ``trash/`` is there already."""
+        if file.folder == PARTIAL:
+            rows.after_commit(partial(remove_unlocked, file))
+            return
         if file.folder == "trash":
             digest = _set_aside_as(file.name)
             # What came back meanwhile, under its own name, is needed; this file is not.

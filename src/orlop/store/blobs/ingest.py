@@ -37,28 +37,35 @@ class Readable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IngestedLayer:
-    """A layer whose bytes are written and known but not yet visible. It is published once, or discarded."""
+    """A layer whose bytes are written and known but not yet visible. It is published once, or discarded.
+
+    Without content it is one that is there already.
+    """
 
     diff: DiffRow
     blob: BlobRow
-    _content: Ingest
-    _toc: Ingest
+    _content: Ingest | None = None
+    _toc: Ingest | None = None
 
     def sync(self) -> None:
         """Put the bytes and their table on disk. Slow: never call it with the write lock."""
-        self._content.sync()
-        self._toc.sync()
+        for one in (self._content, self._toc):
+            if one is not None:
+                one.sync()
 
     def publish(self, rows: WritableRows) -> None:
         """Make the synced layer visible with the rows; bytes that are there already stay, or are repaired."""
-        self._content.commit(rows, self.blob)
-        self._toc.commit_toc(rows, self.diff.diff_id)
+        if self._content is not None:
+            self._content.commit(rows, self.blob)
+        if self._toc is not None:
+            self._toc.commit_toc(rows, self.diff.diff_id)
         rows.put_diff(self.diff, self.blob)
 
     def discard(self) -> None:
         """Leave nothing behind of a layer that was not published."""
-        self._content.discard()
-        self._toc.discard()
+        for one in (self._content, self._toc):
+            if one is not None:
+                one.discard()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,12 @@ class MeasuredLayer:
 
 
 def ingest_layer(
-    source: Readable, blobs: BlobStore, *, meter: Meter, progress: Callable[[int], object] | None = None
+    source: Readable,
+    blobs: BlobStore,
+    *,
+    meter: Meter,
+    progress: Callable[[int], object] | None = None,
+    content: Ingest | None = None,
 ) -> IngestedLayer:
     """Read a layer to its end, plain or compressed, and write it.
 
@@ -82,13 +94,14 @@ def ingest_layer(
         blobs: where they are to be kept.
         meter: counts what comes out, and has the limits.
         progress: called with the number of raw bytes read since the last call.
+        content: where they are kept, if that is settled already.
 
     Raises:
         InvalidTar: what comes out is not a layer tar. InvalidCompression: the stream is damaged. StorageError: the
             bytes cannot be written. LimitExceeded: the layer asks for too much. Nothing is left behind.
     """
     with ExitStack() as stack:
-        content = stack.enter_context(blobs.begin())
+        content = stack.enter_context(blobs.begin() if content is None else content)
         toc = stack.enter_context(blobs.begin())
         table = TocWriter(toc)
         # Compressing the table takes as long as finding its headers.

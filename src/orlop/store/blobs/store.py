@@ -28,7 +28,7 @@ from orlop.errors import DigestMismatch, InvalidInput, SizeMismatch
 from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -67,6 +67,20 @@ class Ingest(ABC):
         self._blobs = blobs
         self._hash = hashlib.sha256()
         self._size = 0
+
+    @property
+    def kept(self) -> int:
+        """How many bytes an earlier try has left. They are to be read (`read_kept`) and written again, to be hashed."""
+        return 0
+
+    def read_kept(self, start: int, size: int) -> bytes:
+        """Return some of the bytes that were left, which nobody vouches for. Raises errors of storage."""
+        msg = f"nothing was left of {size} bytes from byte {start} on"
+        raise InvalidInput(msg)
+
+    def reject(self) -> None:
+        """Discard, and leave nothing for a later try: the bytes are wrong. Idempotent."""
+        self.discard()
 
     @property
     def size(self) -> int:
@@ -125,7 +139,7 @@ class Ingest(ABC):
         if self.digest != expected.digest:
             raise DigestMismatch(f"what was written has the digest {self.digest}, not {expected.digest}")
         if rows.blob(expected.digest) is not None and self._blobs.has(expected):
-            self.discard()
+            self.reject()
         else:
             self._publish(rows, expected.digest)
 
@@ -222,6 +236,40 @@ class BlobStore(ABC):
     @abstractmethod
     def begin(self) -> Ingest:
         """Begin to write content whose digest need not be known yet. Raises errors of storage."""
+
+    def resume(self, digest: Digest, *, check: Callable[[], None] | None = None) -> Ingest:
+        """Begin to write content of a digest, or go on where an earlier try was left, see `Ingest.kept`.
+
+        One at a time has the content of one digest: others wait until it is committed or discarded, and should then
+        look whether it is there. What was written stays for a later try unless it is rejected. A store that keeps
+        nothing beyond a process begins anew.
+
+        Args:
+            digest: what is to be written.
+            check: called now and then while another one has it; what it raises ends the wait.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        del digest, check
+        return self.begin()
+
+    def partials(self) -> Iterable[Leftover]:
+        """Return what tries have left for later, and nobody works at."""
+        return ()
+
+    def free_partials(self, *, most: int, before: float) -> int:
+        """Remove some of that: all that is older than a time, then the oldest beyond a number of bytes.
+
+        Args:
+            most: how many bytes may stay.
+            before: seconds since 1970.
+
+        Returns:
+            How many bytes that freed.
+        """
+        del most, before
+        return 0
 
     @abstractmethod
     def spool(self) -> Spool:

@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orlop.store.trust import QUARANTINE
+from orlop.store.trust import PARTIAL, QUARANTINE
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import explaining
 
@@ -27,6 +27,7 @@ _ROOMS: Final = {
     "blobs/sha256": BLOB,
     "toc/sha256": TOC,
     "ingest": UNFINISHED,
+    PARTIAL: UNFINISHED,
     "trash": TRASH,
     QUARANTINE: QUARANTINED,
 }

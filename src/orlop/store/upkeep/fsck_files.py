@@ -11,7 +11,7 @@ from orlop.errors import OrlopError
 from orlop.model.digest import DiffID, Digest
 from orlop.store.blobs.files import blob_name, toc_name
 from orlop.store.leases import EVERYTHING, LEFT
-from orlop.store.trust import DIRECTORIES, QUARANTINE
+from orlop.store.trust import DIRECTORIES, PARTIAL, QUARANTINE
 from orlop.store.upkeep.problem import DAMAGE, NOTE, Problem
 from orlop.streams.directory import ForeignFile, kind_of
 from orlop.streams.files import SHARED, explaining
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     Look = Callable[[Rows], Iterable[Problem]]
 
-_ROOM: Final = {*DIRECTORIES, QUARANTINE}
+_ON_DEMAND: Final = (QUARANTINE, PARTIAL)
+_ROOM: Final = {*DIRECTORIES, *_ON_DEMAND}
 _FILES: Final = ("write.lock", "backup", "lost+found")
 _DATABASE: Final = "metadata.db"
 _BITS: Final = 0o7777
@@ -46,7 +47,7 @@ class FilesLook:
             # What is not a digest has no file: that is told of the rows.
             blobs = [row for row in rows.blobs() if row.digest.is_valid]
             diff_ids = [diff_id for diff_id in rows.diff_ids() if diff_id.is_valid]
-        for name in (*DIRECTORIES, QUARANTINE):
+        for name in (*DIRECTORIES, *_ON_DEMAND):
             if any(self._directory(name)):
                 yield partial(self._again, self._directory, name)
         for name in self._names(""):
@@ -66,7 +67,7 @@ class FilesLook:
                     yield partial(self._stray, name)
         if any(self._set_aside(QUARANTINE)):
             yield partial(self._again, self._set_aside, QUARANTINE)
-        for folder in ("ingest", "trash", "leases"):
+        for folder in ("ingest", "trash", "leases", PARTIAL):
             for name in self._names(folder):
                 if not self._is_file(name):
                     yield partial(self._stray, name)
@@ -86,7 +87,7 @@ class FilesLook:
     def _directory(self, name: str) -> Iterator[Problem]:
         path, state = self._path(name), self._state(name)
         if state is None:
-            if name != QUARANTINE:
+            if name not in _ON_DEMAND:
                 yield Problem(DAMAGE, "directory-missing", path, f"the directory {path} is missing")
         elif not stat.S_ISDIR(state.st_mode):
             yield Problem(DAMAGE, "directory-missing", path, f"{path} is {kind_of(state)}, not a directory")

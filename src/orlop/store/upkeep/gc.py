@@ -44,8 +44,9 @@ class Garbage:
     """A thing that nothing needs.
 
     ``kind`` is one of ``lease``, ``layer`` (a chain), ``content`` (a diff ID), ``blob``, ``toc``, ``manifest``,
-    ``unfinished``, ``trash`` and ``stray``; ``subject`` is its digest, name or path; ``size`` is the bytes that its
-    file gives back to the disk, 0 where it has none or another name; ``reason`` says why it goes, for people.
+    ``unfinished``, ``partial`` (what came of a layer that broke off), ``trash`` and ``stray``; ``subject`` is its
+    digest, name or path; ``size`` is the bytes that its file gives back to the disk, 0 where it has none or another
+    name; ``reason`` says why it goes, for people.
     """
 
     kind: str
@@ -107,6 +108,8 @@ class _Collection:
         for leftover in unfinished:
             if leftover.owner not in alive:
                 self._clear(rows, "unfinished", leftover, "the process that wrote it has died")
+        for leftover in self._store.blobs.partials():
+            self._clear(rows, "partial", leftover, "its pull was interrupted; a new one would go on with it")
         self._database(rows, alive)
         # Who holds everything may bring files before their rows, as a backup does.
         if not any(EVERYTHING in rows.lease_digests(name) for name in rows.leases()):

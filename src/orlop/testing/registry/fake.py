@@ -360,7 +360,7 @@ class FakeRegistry:
             headers.append(("Content-Encoding", "gzip"))
             content = gzip.compress(content) if quirks.encoding == "real" else content
         cut = quirks.cut if quirks.cut is not None and asked.method == "GET" and self.once("cut") else None
-        stall = quirks.stall if asked.method == "GET" else None
+        stall = quirks.stall if asked.method == "GET" and len(content) > (quirks.stall or 0) else None
         return Reply(status, headers, content, length=quirks.length, cut=cut, stall=stall, drip=quirks.drip)
 
     # Lists.

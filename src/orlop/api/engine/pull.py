@@ -1,0 +1,169 @@
+"""``POST /images/create`` with ``fromImage``: a pull, told as engines tell it.
+
+Nothing is answered before the image is found, so that what is wrong until then has a status of its own. Credentials are
+those that the client sends along (``X-Registry-Auth``), for the registry of the name and no other; the server's own are
+for nobody.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import TYPE_CHECKING
+
+from orlop.api.engine.shapes.encoding import stream_line
+from orlop.api.engine.shapes.progress import LayerLines, error_line, status_line
+from orlop.errors import NotSupported, OrlopError, RequestAborted
+from orlop.model.digest import Digest
+from orlop.model.progress import LayerDone, LayerExists
+from orlop.model.reference import Reference
+from orlop.registry.credentials import Credentials, NoKeys
+from orlop.registry.interrupts import ended_by
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from orlop.api.engine.call import Call
+    from orlop.api.flow import Download, Upload
+    from orlop.model.platform import Platform
+    from orlop.model.progress import ProgressEvent
+    from orlop.registry.credentials import Keychain
+    from orlop.registry.registries import Registries
+    from orlop.service.pull import PullReport
+
+_HEADER = "x-registry-auth"
+_DENIED = "this orlop server was started without registries, and does not pull; load an archive of the image"
+
+
+class Presented:
+    """A keychain of what a client presents, for one registry."""
+
+    def __init__(self, domain: str, credentials: Credentials) -> None:
+        self._domain = domain
+        self._credentials = credentials
+
+    def find(self, name: Reference) -> Credentials | None:
+        """Return the credentials, if the repository is of their registry."""
+        return self._credentials if name.domain == self._domain else None
+
+    def forget(self) -> None:
+        """Do nothing: there are no others."""
+
+
+def presented(header: str, domain: str) -> Keychain:
+    """Return the keychain of a header ``X-Registry-Auth``; as in engines, one that cannot be read holds nothing."""
+    try:
+        padded = header.strip() + "=" * (-len(header.strip()) % 4)
+        found = json.loads(base64.b64decode(padded.replace("-", "+").replace("_", "/"), validate=True))
+    except (binascii.Error, ValueError, RecursionError):
+        return NoKeys()
+    if not isinstance(found, dict):
+        return NoKeys()
+
+    def text(name: str) -> str:
+        value = found.get(name)
+        return value if isinstance(value, str) else ""
+
+    credentials = Credentials(
+        user=text("username"),
+        password=text("password"),
+        identity_token=text("identitytoken"),
+        registry_token=text("registrytoken"),
+        source="the client",
+    )
+    return Presented(domain, credentials) if credentials != Credentials(source="the client") else NoKeys()
+
+
+def pulling(call: Call, image: str, tag: str, platform: Platform | None) -> Callable[[Download, Upload], None]:
+    """Return what pulls an image, and tells a client of it.
+
+    Args:
+        call: the request.
+        image: its name, checked.
+        tag: a tag or a digest, which takes the place of that in the name; without either, all tags are pulled.
+        platform: the one that is wanted.
+
+    Raises:
+        NotSupported: this server does not pull.
+    """
+    if call.service.registries is None:
+        raise NotSupported(_DENIED)
+    name = Reference.parse(image.removesuffix(":"))
+    if ":" in tag:
+        name = Reference(name.domain, name.path, None, Digest.parse(tag))
+    elif tag:
+        name = name.with_tag(tag)
+    registries = call.service.registries.as_user(presented(call.headers.get(_HEADER, ""), name.domain))
+
+    def pull(download: Download, _: Upload) -> None:
+        def check() -> None:
+            if download.cancelled:
+                raise RequestAborted("the client hung up before everything was pulled")
+
+        told = _Told(call, download, check)
+        with ended_by(check):
+            try:
+                for one in _each(registries, name):
+                    told.about(one)
+                    report = call.service.pull(one, platform=platform, registries=registries, progress=told.event)
+                    told.done(report)
+            except RequestAborted:
+                raise
+            except OrlopError as error:
+                if not told.anything:
+                    raise
+                # The status is on its way.
+                download.put(error_line(str(error)))
+
+    return pull
+
+
+def _each(registries: Registries, name: Reference) -> Iterator[Reference]:
+    """Yield what is to be pulled: a name, or all tags of a repository."""
+    if not name.is_name_only:
+        yield name
+        return
+    client, repository = registries.to_pull(name)[-1]
+    for tag in client.tags(repository):
+        yield name.with_tag(tag)
+
+
+class _Told:
+    """What a client is told; ``anything`` says whether that has begun."""
+
+    def __init__(self, call: Call, download: Download, check: Callable[[], None]) -> None:
+        self.anything = False
+        self._download = download
+        self._check = check
+        self._layers = LayerLines(call.version, "Downloading")
+        self._first: bytes | None = None
+
+    def about(self, name: Reference) -> None:
+        """Note which name is pulled; that is told once there is more to tell."""
+        self._first = stream_line({"status": f"Pulling from {name.path}", "id": str(name.digest or name.tag)})
+
+    def event(self, event: ProgressEvent) -> None:
+        """Tell the progress of a layer. Raises `RequestAborted` where nobody listens any more."""
+        self._check()
+        if isinstance(event, LayerExists):
+            self._put(_state("Already exists", event.layer))
+        elif isinstance(event, LayerDone):
+            self._put(_state("Pull complete", event.layer))
+        elif (line := self._layers.line(event)) is not None:
+            self._put()
+            self._download.offer(line)
+
+    def done(self, report: PullReport) -> None:
+        """Tell what came of it."""
+        self._put(*(status_line(line) for line in report.messages()))
+
+    def _put(self, *lines: bytes) -> None:
+        first, self._first = self._first, None
+        self.anything = True
+        for line in (first, *lines) if first is not None else lines:
+            self._download.put(line)
+
+
+def _state(status: str, layer: str) -> bytes:
+    return stream_line({"status": status, "progressDetail": {}, "id": layer})

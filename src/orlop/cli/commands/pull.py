@@ -1,0 +1,67 @@
+"""``orlop pull``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from orlop.cli.declared import WrongUsage, argument, command, option
+from orlop.cli.limits import limit_option
+from orlop.cli.show import output, terminal
+from orlop.cli.source import platform_option
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
+    from orlop.model.platform import Platform
+    from orlop.model.reference import Reference
+
+
+@command(epilog="Example: orlop pull --platform linux/arm64 alpine:3.20")
+@platform_option("Pull the image for this platform. Default: that of this machine.")
+@option("--all-platforms", is_flag=True, help="Pull the images for all platforms.")
+@option("--exact", is_flag=True, help="Pull layers also if the store has their content in another form.")
+@option("--authfile", metavar="FILE", help="The file of credentials. Default: the first that knows the registry.")
+@limit_option
+@option("-q", "--quiet", is_flag=True, help="Print only names, and do not show progress.")
+@argument("names", metavar="NAME...", nargs=-1)
+def pull(
+    session: Session,
+    names: tuple[str, ...],
+    *,
+    platform: Platform | None,
+    all_platforms: bool,
+    exact: bool,
+    authfile: str | None,
+    quiet: bool,
+) -> None:
+    """Pull images from registries.
+
+    A NAME has a tag (by default latest), a digest, or both; then the digest decides. Layers that the store holds are
+    not pulled again, and an interrupted pull goes on where it stopped.
+    """
+    if not names:
+        raise WrongUsage("Missing argument 'NAME...'.")
+    if all_platforms and platform is not None:
+        raise WrongUsage("--platform and --all-platforms exclude each other")
+    asked = "all" if all_platforms else platform
+    from orlop.cli import network  # noqa: PLC0415 - help needs none of it
+    from orlop.model.reference import Reference  # noqa: PLC0415 - as above
+    from orlop.service.pull import pulled_name  # noqa: PLC0415 - as above
+
+    wanted = [Reference.parse(name) for name in names]
+    with session.open(downloads=True) as images, network.registries(os.environ, authfile=authfile) as registries:
+        for given in wanted:
+            name = pulled_name(given)
+            if not quiet:
+                _announce(given, name)
+            with output.progress(quiet=quiet) as progress:
+                report = images.pull(name, platform=asked, exact=exact, registries=registries, progress=progress)
+            for line in (*(() if quiet else report.messages()), str(report.name)):
+                output.write(f"{terminal.harmless(line) if output.is_terminal() else line}\n")
+
+
+def _announce(given: Reference, name: Reference) -> None:
+    if given.is_name_only:
+        output.write(f"Using default tag: {name.tag}\n")
+    output.write(f"{name.digest or name.tag}: Pulling from {name.path}\n")
+    output.flush()

@@ -1,0 +1,49 @@
+"""The places of one name: its mirrors, and the registry itself, asked one after the other for the same content."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from orlop.errors import NotInRegistry, RegistryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import Digest
+    from orlop.registry.blobs import BlobReader
+    from orlop.registry.client import RegistryClient
+    from orlop.registry.fetched import FetchedManifest
+
+T = TypeVar("T")
+
+
+class Places:
+    """Where a repository can be read: clients, each with what the repository is called there.
+
+    What the first of them lacks, or cannot answer for, the next one is asked for; the error of the last one counts.
+    """
+
+    def __init__(self, places: Sequence[tuple[RegistryClient, str]]) -> None:
+        self._places = tuple(places)
+
+    def head(self, reference: str | Digest) -> Descriptor:
+        """Return what a place says of a manifest, see `RegistryClient.head_manifest`."""
+        return self._first(lambda client, repository: client.head_manifest(repository, reference))
+
+    def manifest(self, reference: str | Digest, *, limit: int) -> FetchedManifest:
+        """Return a manifest or an index, see `RegistryClient.get_manifest`."""
+        return self._first(lambda client, repository: client.get_manifest(repository, reference, limit=limit))
+
+    def blob(self, want: Descriptor, *, offset: int = 0) -> BlobReader:
+        """Open a blob, see `RegistryClient.open_blob`."""
+        return self._first(lambda client, repository: client.open_blob(repository, want, offset=offset))
+
+    def _first(self, ask: Callable[[RegistryClient, str], T]) -> T:
+        *mirrors, last = self._places
+        for client, repository in mirrors:
+            try:
+                return ask(client, repository)
+            except (NotInRegistry, RegistryError):
+                continue
+        return ask(*last)

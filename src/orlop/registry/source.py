@@ -1,0 +1,370 @@
+"""A name in a registry as a source of images: its documents are fetched to make an offer, its layers when asked for.
+
+Theory of operation. `RegistrySource.offer` fetches what leads from the name to the configs of the wanted images, and
+nothing else:
+
+1. The manifest or index of the name. By a digest it is taken from what is held, if that has it. By a tag that is known
+   here a HEAD request tells its digest first, so that nothing is fetched where nothing has changed.
+2. Of an index, the manifests that are wanted: the one that fits the platform best, or all of them. Indexes in it are
+   followed. A descriptor that does not name a platform is followed only where no other one fits.
+3. The config of each image.
+
+What was fetched is then read by `orlop.intake.manifests`, as for an archive, which verifies every digest and size
+again; what was left out is absent, as in an archive of one platform. A digest that the registry says is a promise: it
+decides only what is asked for next.
+
+Layers are bytes of a `Descriptor`. `RegistrySource.layer` hands them to the `Taking` as they come; four threads may do
+so at once. A layer that breaks off goes on from the byte where it broke, and one of an earlier run from what that run
+has left (`orlop.store.blobs.store.BlobStore.resume`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Final, Generic
+
+from orlop.errors import DigestMismatch, IntegrityError, InvalidInput, InvalidManifest, LimitExceeded, SizeMismatch
+from orlop.intake.manifests import MAX_NESTING, ManifestReader
+from orlop.intake.offering import offer_of
+from orlop.intake.platforms import PlatformChoice
+from orlop.intake.source import Found
+from orlop.intake.taking import L, refused
+from orlop.intake.words import Words
+from orlop.model.descriptor import Descriptor
+from orlop.model.digest import Digest
+from orlop.model.manifest import INDEX_TYPES, MANIFEST_TYPES, OCI_LAYER, Index, Manifest, parse_manifest
+from orlop.registry.client import MANIFEST_LIMIT
+from orlop.registry.documents import RegistryDocuments, name_of
+from orlop.registry.fetched import digest_of
+from orlop.registry.interrupts import ended_by
+from orlop.streams.pipeline import in_parallel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Self
+
+    from orlop.intake.offer import Offer, OfferedLayer
+    from orlop.intake.taking import Taking
+    from orlop.model.limits import Limits
+    from orlop.model.platform import Platform
+    from orlop.model.progress import Progress
+    from orlop.model.reference import Reference
+    from orlop.registry.blobs import BlobReader
+    from orlop.registry.places import Places
+    from orlop.store.blobs.store import Ingest
+
+CONNECTIONS: Final = 4
+"""How many layers, or manifests, are fetched at once; registries limit what one client may ask for."""
+_MOST_MANIFESTS: Final = 1000
+_PIECE: Final = 1 << 16
+_UNKNOWN: Final = "unknown"
+
+
+def words_for(name: Reference) -> Words:
+    """Return how messages speak of a name in a registry."""
+    return Words(
+        name=f"{name.domain}/{name.path}",
+        part="blob",
+        verb="pull",
+        meanwhile="while the image was pulled",
+        advice="pull the image with an engine that fetches such layers, and load what it saves",
+        error=InvalidManifest,
+    )
+
+
+class RegistrySource(Generic[L]):
+    """One name in a registry, an `orlop.intake.source.ImageSource`.
+
+    Args:
+        name: what is pulled; with a digest, that decides, and the tag counts for nothing.
+        places: where it is.
+        taking: takes its layers.
+        held: returns the bytes of a manifest or a config that is here already.
+        is_known: whether the tag leads to something here, so that it is worth while to look first.
+        every: take the images of all platforms.
+        exact: take layers as the registry has them, even where their content is here in another form.
+    """
+
+    parallel: ClassVar[bool] = True
+    remote: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        name: Reference,
+        places: Places,
+        taking: Taking[L],
+        *,
+        held: Callable[[Digest], bytes | None] = lambda _: None,
+        is_known: bool = False,
+        every: bool = False,
+        exact: bool = False,
+    ) -> None:
+        self.name = name
+        self.words = words_for(name)
+        self._places = places
+        self._taking = taking
+        self._held = held
+        self._is_known = is_known
+        self._every = every
+        self._exact = exact
+        self._documents = RegistryDocuments(self.words, taking.limits)
+        self._top_found: Descriptor | None = None
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the manifest or index that the name leads to, once `offer` has found it."""
+        if self._top_found is None:
+            msg = "nothing was looked for yet"
+            raise ValueError(msg)
+        return self._top_found.digest
+
+    @property
+    def limits(self) -> Limits:
+        """What it may ask for."""
+        return self._taking.limits
+
+    @property
+    def progress(self) -> Progress | None:
+        """Told of every layer's bytes."""
+        return self._taking.progress
+
+    def offer(self, choice: PlatformChoice) -> Offer:
+        """Return the wanted images of the name; see the theory of operation above.
+
+        Without a platform, an index stands for its image for this machine, or for all with ``every``; a manifest that
+        is not in an index is taken whatever its platform is.
+
+        Raises:
+            NotInRegistry, RegistryError: the registry does not have it, or refuses. PlatformNotFound: it has nothing
+                for the platform. DigestMismatch, SizeMismatch, InvalidManifest, LimitExceeded: it is refused.
+        """
+        top, document = self._top()
+        self._top_found = top
+        if isinstance(document, Index) and not self._every:
+            choice = PlatformChoice(choice.asked or choice.host, choice.asked or choice.host)
+        if isinstance(document, Index):
+            self._fetch_wanted(document, choice)
+        else:
+            self._fetch_config(document)
+        reader = ManifestReader(self._documents, name_of)
+        node = reader.node(top)
+        names = [replace(self.name, tag=None) if self.name.digest is not None else self.name]
+        offer = offer_of(reader, [] if node is None else [(node, names)], choice, form="registry")
+        return offer if self._exact else _in_any_form(offer)
+
+    def find(self, layer: OfferedLayer) -> Found | None:
+        """Return where a layer is: under its digest; whether the registry has it is seen when it is asked for."""
+        return Found(str(layer.digest), layer.size)
+
+    def missing(self, layer: OfferedLayer) -> InvalidInput:
+        """Return the error for a layer that the registry does not have."""
+        return self._documents.missing(layer.name, what="the layer")
+
+    def layer(self, layer: OfferedLayer, *, check: Callable[[], None] | None = None) -> L:
+        """Return a layer, fetched and taken; what an earlier pull has left of it is not fetched again.
+
+        Raises:
+            NotInRegistry, RegistryError: it cannot be had. DigestMismatch, SizeMismatch: it is another one.
+            InvalidTar, InvalidCompression, LimitExceeded, StorageError: as `Taking.layer` raises them.
+        """
+        if layer.digest is None or layer.size is None:
+            raise self.missing(layer)
+        want = Descriptor(OCI_LAYER, layer.digest, layer.size, urls=layer.urls)
+        with ended_by(check):
+            while True:
+                content = self._taking.resume(want.digest, check)
+                try:
+                    # Another one may have brought it while this one waited.
+                    found = self._taking.known(want.digest)
+                    if found is None:
+                        found = self._fetched(layer, want, content, check)
+                    elif content is not None:
+                        content.reject()
+                except BaseException:
+                    if content is not None:
+                        content.discard()
+                    raise
+                if found is not None:
+                    return found
+
+    def _fetched(
+        self, layer: OfferedLayer, want: Descriptor, content: Ingest | None, check: Callable[[], None] | None
+    ) -> L | None:
+        """Fetch the rest of a layer; return nothing where what was left of it is wrong, and is forgotten now."""
+        kept = 0 if content is None else content.kept
+        try:
+            if kept > want.size:
+                raise SizeMismatch(f"{kept} bytes are left of the layer {want.digest}, which has {want.size}")
+            with _Rest(content, partial(self._places.blob, want), want.size) as rest:
+                taken = self._taking.layer(
+                    rest, label=layer.diff_id.short, total=want.size, check=check, content=content
+                )
+            if taken.blob.digest != want.digest:
+                if content is not None:
+                    content.reject()
+                taken.discard()
+                raise DigestMismatch(
+                    f"{self.words.name}'s layer {want.digest} has the digest {taken.blob.digest}; it is damaged"
+                )
+        except LimitExceeded as error:
+            raise refused(error, "the layer", layer.name) from error
+        except (InvalidInput, IntegrityError) as error:
+            if content is not None:
+                content.reject()
+            if kept:
+                return None
+            if isinstance(error, InvalidInput):
+                raise refused(error, "the layer", layer.name) from error
+            raise
+        return taken
+
+    def top(self) -> bytes:
+        """Return the bytes of what the name leads to. Raises what `offer` raises of it."""
+        return self._top()[1].raw
+
+    def manifest(self, choice: PlatformChoice) -> bytes:
+        """Return the bytes of the manifest for a platform. Raises what `offer` raises."""
+        digests = {entry.manifest for entry in self.offer(choice).images}
+        return self._documents.document(str(next(iter(digests))), what="the manifest")
+
+    # What leads to the images.
+
+    def _top(self) -> tuple[Descriptor, Manifest | Index]:
+        """Return what the name leads to, and keep it among the documents."""
+        limit = min(MANIFEST_LIMIT, self.limits.manifest_size)
+        asked = self.name.digest or self.name.tag or "latest"
+        known = self.name.digest
+        if known is None and self._is_known:
+            known = self._places.head(asked).digest
+        raw = None if known is None else self._kept(known)
+        if raw is not None and known is not None:
+            document = parse_manifest(raw)
+            top = Descriptor(document.media_type, Digest.wrap(known), len(raw))
+        else:
+            fetched = self._places.manifest(asked, limit=limit)
+            top, raw, document = fetched.descriptor, fetched.raw, fetched.parsed()
+        self._documents.add(top.digest, raw)
+        return top, document
+
+    def _fetch_wanted(self, index: Index, choice: PlatformChoice) -> None:
+        """Fetch the manifests of an index that are wanted, and their configs."""
+        leaves = list(self._leaves(index, 0, set()))
+        if self._every:
+            in_parallel([partial(self._fetch_image, leaf) for leaf in leaves], workers=CONNECTIONS)
+            return
+        told = [(leaf, platform) for leaf in leaves if (platform := _platform_of(leaf)) is not None]
+        fitting = [(leaf, platform) for leaf, platform in told if choice.keeps(platform)]
+        if fitting:
+            self._fetch_image(fitting[choice.first([platform for _, platform in fitting])][0])
+            return
+        untold = [leaf for leaf in leaves if leaf.platform is None]
+        if not untold and told:
+            raise choice.nothing((platform for _, platform in told), self.words)
+        for leaf in untold:
+            self._fetch_image(leaf)
+
+    def _leaves(self, index: Index, depth: int, seen: set[Digest]) -> Iterator[Descriptor]:
+        """Yield the manifests that an index names, through all indexes in it, each once."""
+        if depth >= MAX_NESTING:
+            raise self.words.error(
+                f"the indexes of {self.words.name} lie in one another more than {MAX_NESTING} deep; it is refused"
+            )
+        for child in index.manifests:
+            if child.digest in seen:
+                continue
+            seen.add(child.digest)
+            if len(seen) > _MOST_MANIFESTS:
+                msg = f"the index of {self.words.name} names more than {_MOST_MANIFESTS} manifests"
+                raise self.words.error(f"{msg}; name one by its digest")
+            if child.media_type in INDEX_TYPES:
+                found = parse_manifest(self._manifest(child))
+                if isinstance(found, Index):
+                    yield from self._leaves(found, depth + 1, seen)
+            elif not child.media_type or child.media_type in MANIFEST_TYPES:
+                yield child
+
+    def _fetch_image(self, leaf: Descriptor, check: Callable[[], None] | None = None) -> None:
+        with ended_by(check):
+            document = parse_manifest(self._manifest(leaf))
+            if isinstance(document, Manifest) and not _is_attestation(leaf):
+                self._fetch_config(document)
+
+    def _fetch_config(self, document: Manifest) -> None:
+        config = document.config
+        if config.size > self.limits.config_size:
+            raise self.limits.exceeded("config_size", f"the config {config.digest} has {config.size} bytes")
+        raw = self._kept(config.digest)
+        if raw is None:
+            found = bytearray()
+            with self._places.blob(config) as reader:
+                while piece := reader.read(_PIECE):
+                    found += piece
+            raw = bytes(found)
+        self._documents.add(config.digest, raw)
+
+    def _kept(self, digest: Digest) -> bytes | None:
+        """Return a document that is here already, if it is what its digest says."""
+        raw = self._held(digest)
+        return raw if raw is not None and digest_of(raw, digest.algorithm) == Digest.wrap(digest) else None
+
+    def _manifest(self, descriptor: Descriptor) -> bytes:
+        """Return the manifest or index of a descriptor, and keep it among the documents."""
+        limit = min(MANIFEST_LIMIT, self.limits.manifest_size)
+        if descriptor.size > limit:
+            raise self.limits.exceeded("manifest_size", f"the manifest {descriptor.digest} has {descriptor.size} bytes")
+        raw = self._kept(descriptor.digest)
+        if raw is None:
+            raw = self._places.manifest(descriptor.digest, limit=limit).raw
+        self._documents.add(descriptor.digest, raw)
+        return raw
+
+
+class _Rest:
+    """A layer: first what is left of it here, then the rest, which is asked for only where there is one."""
+
+    def __init__(self, content: Ingest | None, fetch: Callable[..., BlobReader], size: int) -> None:
+        self._content = content
+        self._left = 0 if content is None else content.kept
+        self._fetch = fetch
+        self._size = size
+        self._position = 0
+        self._reader: BlobReader | None = None
+
+    def read(self, n: int, /) -> bytes:
+        """Return at most ``n`` bytes, none at the end."""
+        if self._content is not None and self._position < self._left:
+            data = self._content.read_kept(self._position, min(n, self._left - self._position))
+        else:
+            if self._reader is None and self._position and self._position == self._size:
+                return b""
+            if self._reader is None:
+                self._reader = self._fetch(offset=self._position)
+            data = self._reader.read(n)
+        self._position += len(data)
+        return data
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
+
+def _in_any_form(offer: Offer) -> Offer:
+    """Return an offer whose layers need not be in the registry's own form."""
+    images = (
+        replace(entry, layers=tuple(replace(layer, any_form=True) for layer in entry.layers)) for entry in offer.images
+    )
+    return replace(offer, images=tuple(images))
+
+
+def _platform_of(leaf: Descriptor) -> Platform | None:
+    """Return the platform that a descriptor names, if it is one that an image can be for."""
+    platform = leaf.platform
+    return None if platform is None or _is_attestation(leaf) or not platform.os else platform
+
+
+def _is_attestation(leaf: Descriptor) -> bool:
+    return leaf.platform is not None and _UNKNOWN in {leaf.platform.os, leaf.platform.architecture}

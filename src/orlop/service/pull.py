@@ -1,0 +1,173 @@
+"""``pull``: images from a registry into the store."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import ContentNotFound, InvalidReference, NoSpace, WrongType
+from orlop.intake.commit import commit
+from orlop.intake.platforms import chosen
+from orlop.intake.taking import storing
+from orlop.model.digest import ImageID
+from orlop.model.names import shown
+from orlop.model.reference import Reference
+from orlop.registry.anonymous import anonymous
+from orlop.registry.places import Places
+from orlop.registry.source import RegistrySource
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from orlop.intake.offer import Offer
+    from orlop.intake.report import LoadReport
+    from orlop.model.digest import Digest
+    from orlop.model.limits import Limits
+    from orlop.model.platform import Platform
+    from orlop.model.progress import Progress
+    from orlop.model.proxies import Proxies
+    from orlop.registry.registries import Registries
+    from orlop.store.root import Store
+    from orlop.store.rows.metadata import Rows
+
+_ALL: Final = "all"
+_DAY: Final = 86_400
+_KEPT_DAYS: Final = 14
+_KEPT_BYTES: Final = 16 << 30
+"""How long, and how much, what broke off is kept."""
+_SECOND: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class PullReport:
+    """What a pull did.
+
+    ``name`` is what was pulled, ``digest`` that of the manifest or index that it leads to; ``images`` are the images
+    that came, or that were there; ``changed`` says that something is new: an image, or what a name leads to.
+    """
+
+    name: Reference
+    digest: Digest
+    images: LoadReport
+    changed: bool
+
+    def messages(self) -> tuple[str, ...]:
+        """Return the lines with which ``docker pull`` ends."""
+        state = "Downloaded newer image for" if self.changed else "Image is up to date for"
+        return f"Digest: {self.digest}", f"Status: {state} {self.name.familiar}"
+
+
+def pull(
+    store: Store,
+    given: str | Reference,
+    platform: Platform | str | None = None,
+    *,
+    exact: bool = False,
+    registries: Registries | None = None,
+    proxies: Proxies | None = None,
+    progress: Progress | None = None,
+    limits: Limits | None = None,
+) -> PullReport:
+    """Pull a name from its registry. All or nothing, but for layers, which a later pull need not fetch again.
+
+    Manifests and indexes are kept as they came. A layer whose content the store has is not fetched, in whichever form
+    that is; one that breaks off goes on later, also in another process. Idempotent.
+
+    Args:
+        store: where to.
+        given: the name, with a tag (by default ``latest``), or a digest, which decides where both are given.
+        platform: of an index, the image for this one, or ``all`` of them, where the name then points to this machine's;
+            by default this machine's. What is not an index must be for it, where it is given.
+        exact: fetch layers also that are there in another form only, so that the manifest can be written out unchanged.
+        registries: mirrors, credentials and trust; by default the name is pulled as anybody, from where it says.
+        proxies: through which that is done then.
+        progress: called with one event at a time, by the threads that do the work; what it raises ends the pull.
+        limits: what the image may ask for, instead of the limits of the store.
+
+    Raises:
+        InvalidReference: the name is not valid. NotInRegistry: there is nothing of that name. PlatformNotFound: nor for
+            the platform. RegistryDenied, RegistryBusy, RegistryUnreachable, RegistryError: the registry refuses or
+            fails. IntegrityError, InvalidInput: what it sends is not what it says, or beyond a limit. StorageError: it
+            cannot be kept. No name has changed then.
+    """
+    name, every = pulled_name(given), platform == _ALL
+    store.require_writable()
+    choice = chosen(None if every else platform)
+    store.blobs.sweep_ingests()
+    store.blobs.free_partials(most=_KEPT_BYTES, before=store.now() / _SECOND - _KEPT_DAYS * _DAY)
+    opened: AbstractContextManager[Registries] = anonymous(proxies) if registries is None else nullcontext(registries)
+
+    def once(there: Registries) -> PullReport:
+        with storing(store, limits=limits, progress=progress) as taking:
+            source = RegistrySource(
+                name,
+                Places(there.to_pull(name)),
+                taking,
+                held=partial(_held, store),
+                is_known=_has_tag(store, name),
+                every=every,
+                exact=exact,
+            )
+            offer = source.offer(choice)
+            with store.metadata.read() as rows:
+                is_known = _is_known(rows, offer)
+            report = commit(store, source, offer)
+        return PullReport(name, source.digest, report, not is_known)
+
+    with opened as there:
+        try:
+            return once(there)
+        except NoSpace:
+            # What broke off goes first; what this pull has kept so far stays.
+            if not store.blobs.free_partials(most=0, before=0):
+                raise
+            return once(there)
+        except ContentNotFound:
+            # What it relied on went away between its look and its hold.
+            return once(there)
+
+
+def pulled_name(name: str | Reference) -> Reference:
+    """Return a name as it is pulled: with the tag ``latest`` where it has neither tag nor digest.
+
+    Raises:
+        InvalidReference: no registry has such a name. WrongType: it is of another type.
+    """
+    if isinstance(name, str):
+        name = Reference.parse(name)
+    elif not isinstance(name, Reference):
+        raise WrongType(f"an image is pulled by a str or a Reference, not by {shown(name)}")
+    if name.is_id_like:
+        raise InvalidReference(f"{name.familiar!r} is an image ID, and registries know images by name; name one")
+    return name.with_default_tag()
+
+
+def _held(store: Store, digest: Digest) -> bytes | None:
+    """Return the bytes of a manifest or a config that the store has."""
+    with store.metadata.read() as rows:
+        row = rows.manifest(digest)
+        return rows.config(ImageID.wrap(digest)) if row is None else row.raw
+
+
+def _has_tag(store: Store, name: Reference) -> bool:
+    if name.tag is None or name.digest is not None:
+        return False
+    with store.metadata.read() as rows:
+        return rows.reference(name.name, f":{name.tag}") is not None
+
+
+def _is_known(rows: Rows, offer: Offer) -> bool:
+    """Return whether every name of an offer leads to its image already."""
+    return all(
+        rows.image_row(entry.image.id) is not None
+        and all(_leads(rows, name, entry.image.id) for name in (*entry.references, *entry.digests))
+        for entry in offer.images
+    )
+
+
+def _leads(rows: Rows, name: Reference, image: ImageID) -> bool:
+    suffix = f":{name.tag}" if name.tag is not None else f"@{name.digest}"
+    row = rows.reference(name.name, suffix)
+    return row is not None and row.image == image

@@ -1,0 +1,215 @@
+"""Files that are on their way in from far away, under the digest that they are to have: what breaks off goes on later.
+
+Theory of operation. ``partial/<algorithm>-<hex>`` holds the first bytes of the content of that digest, as far as they
+came. It is in one of these states:
+
+- *locked*: somebody writes it, and holds a ``flock`` on it, which ends with its process. Only the one who holds that
+  appends to the file, renames it or removes it. Others that want the same content wait for the lock.
+- *left*: nobody holds it. Whoever locks it next goes on at its end, or `PartialFiles.free` or a collection removes it.
+- *gone*: it got its name in ``blobs/``, or was removed. Whoever waited for it notices that what it has locked has no
+  name any more, and opens a new one; it looks first whether the content is there by now.
+
+Nothing in such a file is trusted. It is never synced before it is complete, so that a loss of power may leave anything
+in it; the bytes are read again and hashed with those that follow, and get their name only where all of them have the
+digest. Where they do not, `Ingest.reject` removes them, and a next try begins anew.
+
+What must never happen: two write one file, a file is removed that somebody writes, or wrong bytes stay, so that each
+further try fails as well.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import IntegrityError, InvalidInput, LimitExceeded
+from orlop.store.blobs.store import Ingest
+from orlop.store.trust import PARTIAL
+from orlop.streams.files import FileLock, NewFile, explaining, remove_leftover, remove_unlocked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from orlop.model.digest import DiffID, Digest
+    from orlop.store.blobs.store import BlobStore
+    from orlop.store.rows.metadata import WritableRows
+    from orlop.streams.directory import Directory, Entry
+    from orlop.streams.files import Modes
+
+__all__ = ["PARTIAL", "PartialFiles", "PartialIngest"]
+
+_TICK: Final = 0.05
+
+
+class PartialFiles:
+    """The files in ``partial/``.
+
+    Args:
+        root: the store's directory.
+        modes: who may use it.
+    """
+
+    def __init__(self, root: Directory, modes: Modes) -> None:
+        self._root = root
+        self._modes = modes
+
+    def take(self, digest: Digest, check: Callable[[], None] | None) -> NewFile:
+        """Lock the file of a digest, which is made where it is not there; wait while another one has it."""
+        entry = self._root.place(f"{PARTIAL}/{digest.algorithm}-{digest.hex}")
+
+        def pause() -> None:
+            if check is not None:
+                check()
+            time.sleep(_TICK)
+
+        with explaining("write", os.path.join(self._root.path, PARTIAL)):
+            self._root.make(PARTIAL, self._modes.directory)
+        while True:
+            file = NewFile(entry, mode=self._modes.file, flags=os.O_CREAT)
+            try:
+                if file.lock(pause=pause) and self._is_usable(file):
+                    return file
+            except BaseException:
+                file.close()
+                raise
+            file.close()
+
+    def _is_usable(self, file: NewFile) -> bool:
+        """Return whether a locked file can be continued; one of another user, who may not publish it, is removed."""
+        with explaining("write", file.entry.path):
+            if os.fstat(file.descriptor).st_uid != os.geteuid():
+                file.entry.unlink()
+                return False
+            # Another one may have written meanwhile.
+            file.size = os.lseek(file.descriptor, 0, os.SEEK_END)
+            if file.size == 0:
+                os.fchmod(file.descriptor, self._modes.file)
+        return True
+
+    def unlocked(self) -> Iterator[tuple[os.stat_result, Entry]]:
+        """Yield the files that nobody has locked at this moment, with what the system says of them."""
+        with explaining("read", os.path.join(self._root.path, PARTIAL)):
+            try:
+                names = (self._root / PARTIAL).names()
+            except FileNotFoundError:
+                return
+        for name in names:
+            entry = self._root.place(f"{PARTIAL}/{name}")
+            lock = FileLock(entry, create=False)
+            with suppress(OSError):
+                if lock.try_acquire():
+                    lock.release()
+                    if (state := entry.state()) is not None:
+                        yield state, entry
+
+    def free(self, most: int, before: float) -> int:
+        """Remove what is left and older than a time, and then the oldest beyond a number of bytes; return the bytes."""
+        found = sorted(self.unlocked(), key=lambda one: one[0].st_mtime)
+        total = sum(state.st_size for state, _ in found)
+        freed = 0
+        for state, entry in found:
+            if state.st_mtime < before or total - freed > most:
+                remove_unlocked(entry)
+                freed += state.st_size
+        return freed
+
+
+class PartialIngest(Ingest):
+    """Content in a file of `PartialFiles`, which this object has locked until it is committed or discarded.
+
+    What was left (`kept`) is written again by the caller, so that it is hashed; it is not stored twice.
+
+    Args:
+        blobs: where the content is to be.
+        file: the locked file.
+        digest: what the content is to have.
+        publish: gives a file its name in a write of the rows.
+    """
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        file: NewFile,
+        digest: Digest,
+        publish: Callable[[WritableRows, NewFile, Digest], object],
+    ) -> None:
+        super().__init__(blobs)
+        self._file: NewFile | None = file
+        self._expected = digest
+        self._publish_file = publish
+        self._kept = self._skipped = file.size
+
+    @property
+    def kept(self) -> int:
+        """The number of bytes that an earlier try has left."""
+        return self._kept
+
+    def read_kept(self, start: int, size: int) -> bytes:
+        """Return some of these bytes."""
+        file = self._own
+        with explaining("read", file.entry.path):
+            return os.pread(file.descriptor, min(size, self._kept - start), start)
+
+    def _append(self, data: bytes) -> None:
+        if self._skipped:
+            known = min(self._skipped, len(data))
+            self._skipped -= known
+            data = data[known:]
+        if data:
+            self._own.write(data)
+
+    def finish(self) -> None:
+        """Begin to put the file on disk; it stays open, since closing it would unlock it."""
+        self._own.start_sync()
+
+    def sync(self) -> None:
+        """Wait until the file is on disk."""
+        self._own.sync()
+
+    def _publish(self, rows: WritableRows, digest: Digest) -> None:
+        self._publish_file(rows, self._own, digest)
+        self._file = None
+
+    def commit_toc(self, rows: WritableRows, diff_id: DiffID) -> None:
+        """Raise: a table of contents is never fetched."""
+        del rows
+        msg = f"the table of contents of {diff_id} is not content that was fetched"
+        raise TypeError(msg)
+
+    def discard(self) -> None:
+        """Unlock the file, and leave what it has for a later try."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        if file.size == 0:
+            remove_leftover(file.entry)
+        with suppress(Exception):  # nobody wants to know any more
+            file.close()
+
+    def reject(self) -> None:
+        """Remove the file, as its bytes are wrong, or needed no longer."""
+        file, self._file = self._file, None
+        if file is not None:
+            # It goes before it is unlocked, as nobody else may have it.
+            remove_leftover(file.entry)
+            with suppress(Exception):  # as above
+                file.close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Discard; what has turned out to be wrong is removed."""
+        if isinstance(error, InvalidInput | IntegrityError) and not isinstance(error, LimitExceeded):
+            self.reject()
+        else:
+            self.discard()
+
+    @property
+    def _own(self) -> NewFile:
+        if self._file is None:
+            msg = f"the content of {self._expected} was committed or discarded; begin anew"
+            raise ValueError(msg)
+        return self._file
