@@ -158,6 +158,12 @@ class InvalidInstruction(InvalidInput):
     code = "INVALID_INSTRUCTION"
 
 
+class WrongFileType(InvalidInput):
+    """What is at that path in an image is not of the type that is needed, such as a directory where a file is."""
+
+    code = "WRONG_FILE_TYPE"
+
+
 class UnsupportedVersion(InvalidInput):
     """A client speaks a version of an API that is not served."""
 
@@ -213,6 +219,12 @@ class ContentNotFound(NotFound):
     """No content, or no metadata of it, is kept under that digest."""
 
     code = "CONTENT_NOT_FOUND"
+
+
+class PathNotFound(NotFound):
+    """Nothing is at that path in an image."""
+
+    code = "PATH_NOT_FOUND"
 
 
 class StoreNotFound(NotFound):
