@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 _COMMANDS: Final = {
     "archive": "groups.archive:archive",
+    "cat": "commands.cat:cat",
     "completion": "commands.completion:completion",
+    "cp": "commands.cp:cp",
     "df": "commands.df:df",
+    "diff": "commands.diff:diff",
+    "export": "commands.export:export",
+    "find": "commands.find:find",
     "fsck": "commands.fsck:fsck",
     "gc": "commands.gc:gc",
     "history": "commands.history:history",
@@ -27,6 +32,7 @@ _COMMANDS: Final = {
     "load": "commands.load:load",
     "login": "commands.login:login",
     "logout": "commands.login:logout",
+    "ls": "commands.ls:ls",
     "pin": "commands.pin:pin",
     "prune": "commands.prune:prune",
     "pull": "commands.registries:pull",
@@ -34,9 +40,11 @@ _COMMANDS: Final = {
     "rmi": "commands.rmi:rmi",
     "save": "commands.save:save",
     "serve": "commands.serve:serve",
+    "stat": "commands.stat_path:stat_path",
     "store": "groups.store:store",
     "system": "groups.system:system",
     "tag": "commands.tag:tag",
+    "tree": "commands.tree:tree",
     "unpin": "commands.pin:unpin",
 }
 

@@ -23,19 +23,20 @@ if TYPE_CHECKING:
 __all__ = ["export_chunks", "first_names"]
 
 
-def export_chunks(files: ImageFiles, path: str = "/", *, verify: bool = True) -> Iterator[bytes]:
+def export_chunks(files: ImageFiles, path: str = "/", *, follow: bool = True, verify: bool = True) -> Iterator[bytes]:
     """Yield a tar of what is at a path and below; the root's members have their paths, others begin with its name.
 
     Args:
         files: the view.
-        path: what to export; links that lead to it are followed.
+        path: what to export.
+        follow: export what a symbolic link at the path leads to, instead of the link.
         verify: read each layer that has content to its end, and fail before the end of the tar where it is damaged.
 
     Raises:
         PathNotFound: nothing is there. Beside it, what reading layers raises.
     """
-    top = files.real_path(path)
-    members = [one for one in files.nodes(top) if one[1].type != TYPE_OTHER]
+    top = files.real_path(path, follow=follow)
+    members = [one for one in files.below(top) if one[1].type != TYPE_OTHER]
     return archive_chunks(_pieces(files, members, 1 if top == "/" else top.rindex("/") + 1, verify=verify))
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from orlop.inside.view import FileInfo
+    from orlop.inside.info import FileInfo
 
 __all__ = ["Conditions", "path_matcher"]
 

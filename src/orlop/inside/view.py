@@ -8,78 +8,24 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 from orlop.errors import InvalidInput, PathNotFound, WrongFileType
 from orlop.inside.content import Contents
+from orlop.inside.info import Version, in_order, info_of
 from orlop.inside.merge import Merge, clean
-from orlop.model.tuples import NamedTuple
-from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
+from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
 
+    from orlop.inside.info import FileInfo, ImageLayer
     from orlop.inside.layer import Layer
     from orlop.inside.node import Finding, Node
-    from orlop.model.digest import DiffID
     from orlop.model.image import Image
     from orlop.streams.tar_header import TarEntry
 
-__all__ = ["FileInfo", "ImageFiles", "ImageLayer", "Version", "in_order"]
+__all__ = ["ImageFiles", "select_layers"]
 
 _HOPS: Final = 40  # as Linux follows at most
-_DEVICES: Final = frozenset((TYPE_CHAR, TYPE_BLOCK))
-
-
-class ImageLayer(NamedTuple):
-    """A layer of an image: its ``number``, from 1 at the bottom, its ``diff_id``, and the step that made it."""
-
-    number: int
-    diff_id: DiffID
-    created_by: str
-
-
-class FileInfo(NamedTuple):
-    """What an image has at a path.
-
-    Attributes:
-        path: from the root, such as ``/etc/passwd``; bytes that are not UTF-8 are surrogate escapes.
-        type: ``file``, ``dir``, ``symlink``, ``char``, ``block``, ``fifo`` or ``other``.
-        mode: permissions, with setuid, setgid and the sticky bit, without those of the type.
-        uid, gid: the owner and group.
-        size: bytes of content; 0 for what is not a regular file.
-        mtime: seconds since 1970 (floor) and nanoseconds.
-        target: where a symbolic link leads, as it is written; else empty.
-        device: the major and minor number of a device, else None.
-        xattrs: extended attributes.
-        links: how many names lead to the same file.
-        layer: the number, from 1, of the layer that last named it; 0 for a directory that no layer has an entry for.
-        inode: a number that names of the same file share in one view.
-    """
-
-    path: str
-    type: str
-    mode: int
-    uid: int
-    gid: int
-    size: int
-    mtime: tuple[int, int]
-    target: str
-    device: tuple[int, int] | None
-    xattrs: Mapping[str, bytes]
-    links: int
-    layer: int
-    inode: int
-
-
-class Version(NamedTuple):
-    """What a layer did to a path.
-
-    ``action`` is ``added``, ``changed`` (the attributes of a directory or link), ``replaced`` or ``removed``; ``info``
-    is what is there since then, None after a removal.
-    """
-
-    layer: ImageLayer
-    action: str
-    info: FileInfo | None
 
 
 class ImageFiles:
@@ -233,20 +179,24 @@ class ImageFiles:
                 action = "added" if old is None else "removed" if node is None else "replaced"
                 if node is old:
                     action = "changed"
-                found.append(Version(layer, action, None if node is None else _info(f"/{real}", node)))
+                found.append(Version(layer, action, None if node is None else info_of(f"/{real}", node)))
             before = now
         return found
 
-    # Insides, which commands of this package share.
+    # Insides, which the modules of this room and commands share.
+
+    @property
+    def content_layers(self) -> Sequence[Layer]:
+        """The layers as they are read, bottom first."""
+        return self._content
 
     def info(self, path: str, node: Node) -> FileInfo:
         """Return what is known of a node under one of its names."""
-        return _info(path, node)
+        return info_of(path, node)
 
-    def nodes(self, path: str = "/") -> Iterator[tuple[str, Node]]:
-        """Yield what `walk` does as paths and nodes."""
-        real, node = self._find(path, follow=True)
-        return self._walk(real, node)
+    def below(self, real: str = "/") -> Iterator[tuple[str, Node]]:
+        """Yield what is at a path without links in it, and everything below, in order. Raises as `stat`."""
+        return self._walk(*self._find(real, follow=False))
 
     def node(self, path: str, *, follow: bool = True) -> Node:
         """Return the node at a path. Raises as `stat`."""
@@ -331,19 +281,6 @@ def select_layers(layers: Sequence[ImageLayer], *, layer: int | None = None, up_
     return range(len(layers) if up_to is None else up_to)
 
 
-def in_order(children: Mapping[str, Node]) -> list[str]:
-    """Return the names in a directory in the order of their bytes."""
-    names = sorted(children)
-    # Only surrogate escapes have another place among code points than among bytes.
-    if names and not "".join(names).isascii():
-        names.sort(key=_bytes)
-    return names
-
-
-def _bytes(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape")
-
-
 def _walk_down(node: Node, path: str) -> Node | None:
     for part in path.split("/") if path else ():
         child = None if node.children is None else node.children.get(part)
@@ -351,26 +288,6 @@ def _walk_down(node: Node, path: str) -> Node | None:
             return None
         node = child
     return node
-
-
-def _info(path: str, node: Node) -> FileInfo:
-    content, attributes = node.content, node.attributes
-    kind = content.type
-    return FileInfo(
-        path,
-        kind,
-        node.mode,
-        attributes.uid,
-        attributes.gid,
-        content.size if kind == TYPE_FILE else 0,
-        attributes.mtime,
-        content.linkname if kind == TYPE_SYMLINK else "",
-        (content.devmajor, content.devminor) if kind in _DEVICES else None,
-        node.xattrs,
-        node.names,
-        node.layer + 1,
-        id(node),
-    )
 
 
 class _Stream(io.RawIOBase):

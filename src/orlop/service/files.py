@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from orlop.inside.info import ImageLayer
 from orlop.inside.layer import ChunkReader, StoredContent, skip
-from orlop.inside.view import ImageFiles, ImageLayer, select_layers
+from orlop.inside.view import ImageFiles, select_layers
 from orlop.model.limits import NO_LIMITS
 from orlop.service.listing.lookup import check_platform, find_image, platform_of
 from orlop.service.saving import held
