@@ -16,9 +16,10 @@ and never another file's content.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Self
 
-from orlop.errors import TocDamaged
+from orlop.errors import InvalidTar, TocDamaged
 from orlop.inside.layer import ChunkReader, skip
 from orlop.model.limits import NO_LIMITS
 from orlop.streams.tar_read import TarReader
@@ -176,7 +177,9 @@ def content_of(source: Readable, entry: TarEntry) -> Iterator[bytes]:
         TocDamaged: it is another member. InvalidTar: the source ends too early.
     """
     tar = TarReader(source, limits=NO_LIMITS)
-    found = next(tar, None)
+    found = None
+    with suppress(InvalidTar):
+        found = next(tar, None)
     if found is None or (found.name, found.type, found.size, found.stored_size) != (
         entry.name,
         entry.type,

@@ -396,30 +396,33 @@ class Merge:
                 # A chain that leads to itself, or to one whose end is known.
                 end = at.end if at.end is not None else at.old
             for one in reversed(chain):
-                one.end = end if end is not None and end.children is None else None
-        for link in self._pending:
-            if link.children.get(link.name) is not link.waiting:
-                if link.old is not None:
-                    _unname_all((link.old,))
-                continue
-            if link.end is None or link.end is link.old:
+                one.end = end if end is not None and end.type not in _NOT_LINKED else None
+        # From the last one on: what was there before a link may be what waits for another one.
+        for link in reversed(self._pending):
+            if link.end is None:
                 self._take_back(link)
-                continue
-            if link.end.origin != self._layer:
-                self._find("link-to-lower", link.path)
-            else:
-                self._find("link-before-target", link.path)
-            self._join(link.end, link.entry, link.children, link.name, link.path)
-            if link.old is not None:
-                _unname_all((link.old,))
+        for link in self._pending:
+            if link.end is not None:
+                self._settle(link, link.end)
         self._pending = []
 
+    def _settle(self, link: _Link, end: Node) -> None:
+        """Put what a link leads to in its place, unless something else is there by now."""
+        if link.children.get(link.name) is link.waiting:
+            self._find("link-before-target" if end.origin == self._layer else "link-to-lower", link.path)
+            self._join(end, link.entry, link.children, link.name, link.path)
+        if link.old is not None:
+            _unname_all((link.old,))
+
     def _take_back(self, link: _Link) -> None:
-        if link.old is None:
+        self._find("link-to-nothing", link.path)
+        if link.children.get(link.name) is not link.waiting:
+            if link.old is not None:
+                _unname_all((link.old,))
+        elif link.old is None:
             del link.children[link.name]
         else:
             link.children[link.name] = link.old
-        self._find("link-to-nothing", link.path)
 
 
 @dataclass(slots=True, eq=False)

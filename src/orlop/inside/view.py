@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from orlop.inside.layer import Layer
     from orlop.inside.node import Finding, Node
     from orlop.model.image import Image
-    from orlop.streams.tar_header import TarEntry
 
 __all__ = ["ImageFiles", "select_layers"]
 
@@ -169,18 +168,17 @@ class ImageFiles:
         found: list[Version] = []
         merge = Merge(resolve_links=self._resolve_links)
         real = clean(path)
-        before: tuple[Node | None, TarEntry | None] = None, None
+        old: Node | None = None
+        stated: tuple[object, ...] = ()
         for content, layer in zip(self._content, self.layers, strict=True):
             merge.apply(content.entries())
             node = _walk_down(merge.root, real)
-            now = node, None if node is None else node.attributes
-            if now != before:
-                old = before[0]
+            before, stated = stated, () if node is None else _stated(node)
+            if node is not old or stated != before:
                 action = "added" if old is None else "removed" if node is None else "replaced"
-                if node is old:
-                    action = "changed"
+                action = "changed" if node is old else action
                 found.append(Version(layer, action, None if node is None else info_of(f"/{real}", node)))
-            before = now
+            old = node
         return found
 
     # Insides, which the modules of this room and commands share.
@@ -279,6 +277,12 @@ def select_layers(layers: Sequence[ImageLayer], *, layer: int | None = None, up_
     if layer is not None:
         return range(layer - 1, layer)
     return range(len(layers) if up_to is None else up_to)
+
+
+def _stated(node: Node) -> tuple[object, ...]:
+    """Return what may change of a node that stays."""
+    one = node.attributes
+    return node.mode, one.uid, one.gid, one.mtime, dict(node.xattrs)
 
 
 def _walk_down(node: Node, path: str) -> Node | None:
