@@ -14,6 +14,7 @@ with, the HTTP status what a front door answers.
 | 5 | the request conflicts with what is there |
 | 6 | content is not what its digest says, or the database is damaged |
 | 7 | the store's place cannot be used: no space, no permission, read-only, too new |
+| 8 | images differ (`orlop diff`), or an audit found what `--fail-on` names; no error |
 | 130 | interrupted by the user |
 """
 

@@ -15,17 +15,26 @@ pytestmark = pytest.mark.skipif(UNSUPPORTED, reason="the numbers of this machine
 READING = {
     "archive list",
     "archive ls",
+    "audit",
+    "cat",
     "completion",
+    "cp",
     "df",
+    "diff",
+    "export",
+    "find",
     "history",
     "images",
     "inspect",
     "login",
     "logout",
+    "ls",
     "pull",
     "push",
+    "stat",
     "store check",
     "store info",
+    "tree",
 }
 """Commands that write nothing to a store, or only refuse."""
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _COMMANDS: Final = {
     "archive": "groups.archive:archive",
+    "audit": "commands.audit:audit",
     "cat": "commands.cat:cat",
     "completion": "commands.completion:completion",
     "cp": "commands.cp:cp",

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["extract"]
 
-_ENTER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LINKLESS: Final = os.O_NOFOLLOW | os.O_CLOEXEC
+_ENTER: Final = os.O_RDONLY | os.O_DIRECTORY | _LINKLESS
 
 
 def extract(
@@ -133,10 +133,12 @@ class _Copy:
                 self._settle_link(parent, name, node)
                 return
             if node.type == TYPE_FIFO:
-                os.mkfifo(os.fsencode(name), node.mode & 0o777, dir_fd=parent)
-                self._settle_link(parent, name, node)
+                os.mkfifo(os.fsencode(name), 0o600, dir_fd=parent)
+                # For reading and writing both, so that it does not wait for another process.
+                pipe = os.open(os.fsencode(name), os.O_RDWR | os.O_NONBLOCK | _LINKLESS, dir_fd=parent)
+                self._leave(pipe, node)
                 return
-            file = os.open(os.fsencode(name), _NEW, 0o600, dir_fd=parent)
+            file = os.open(os.fsencode(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | _LINKLESS, 0o600, dir_fd=parent)
         try:
             for chunk in self._contents.chunks((node.origin, node.content)):
                 with self._explained(path):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
+    from orlop.inside.content import Place
     from orlop.inside.info import FileInfo, ImageLayer
     from orlop.inside.layer import Layer
     from orlop.inside.node import Finding, Node
@@ -148,7 +149,11 @@ class ImageFiles:
 
     def contents(self, nodes: Sequence[Node], *, verify: bool = False) -> Contents:
         """Return a reader of the contents of files, which are then asked for in that order."""
-        return Contents(self._content, [(node.origin, node.content) for node in nodes], verified=verify)
+        return self.places([(node.origin, node.content) for node in nodes], verify=verify)
+
+    def places(self, places: Sequence[Place], *, verify: bool = False) -> Contents:
+        """Return a reader of the contents of entries of layers, seen or hidden."""
+        return Contents(self._content, places, verified=verify)
 
     def file(self, path: str) -> Node:
         """Return the node of a regular file. Raises as `open`."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LETTERS: Final = {"added": "A", "removed": "D", "changed": "M"}
 _FIELDS: Final = ("Path", "PathBytes", "Change", "Facts", "Before", "After")
 _TEXT: Final = 1 << 20
+_DIFFERENT: Final = 8
 
 
 @command(epilog="Example: orlop diff --ignore time app:1.0 app:1.1")
@@ -50,7 +51,7 @@ def diff(
     resolve_links: bool,
     platform: Platform | None,
 ) -> int:
-    """Compare the files of two images; exit with 1 where they differ, with 0 where they do not.
+    """Compare the files of two images; exit with 8 where they differ.
 
     A and B are images, or archives, whose names begin with "/", "./" or "../". NAME#N stands for the layers of an image
     up to number N. No layer is read but for --content. Without it, a file that has another content of the same size
@@ -85,7 +86,7 @@ def diff(
         output.complain(
             f"{found.uncertain} files of equal size in different layers were not compared; --content compares them"
         )
-    return 1 if found.changes else 0
+    return _DIFFERENT if found.changes else 0
 
 
 def _ignored(text: str | None) -> frozenset[str]:
@@ -190,7 +191,7 @@ def _print_cause(old: ImageFiles, new: ImageFiles) -> int:
 
     found = first_cause(old, new)
     show.write_lines([f"{found.kind}: {found.text}"])
-    return 0 if found.kind == "none" else 1
+    return 0 if found.kind == "none" else _DIFFERENT
 
 
 def _print_config(old: ImageFiles, new: ImageFiles, records: Any) -> int:
@@ -207,5 +208,5 @@ def _print_config(old: ImageFiles, new: ImageFiles, records: Any) -> int:
         )
     else:
         for key, before, after in changes:
-            records.print({"Key": key, "Before": before, "After": after})
-    return 1 if changes else 0
+            records.print({"Key": key, "Before": json.dumps(before), "After": json.dumps(after)})
+    return _DIFFERENT if changes else 0
