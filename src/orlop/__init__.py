@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from orlop.archive.reader import Archive, ArchivedImage, ArchivedLayer
     from orlop.archive.save_report import OmittedManifests, SaveReport
     from orlop.errors import OrlopError
+    from orlop.inside.info import FileInfo
+    from orlop.inside.view import ImageFiles
     from orlop.intake.report import LoadedImage, LoadReport, MovedReference
     from orlop.model.container import ContainerConfig
     from orlop.model.digest import ChainID, DiffID, Digest, ImageID
@@ -52,6 +54,7 @@ _HOMES = {
     "DiffID": "orlop.model.digest",
     "Digest": "orlop.model.digest",
     "DiskUsage": "orlop.service.space.df",
+    "FileInfo": "orlop.inside.info",
     "FileUsage": "orlop.service.space.df",
     "Garbage": "orlop.store.upkeep.gc",
     "GcReport": "orlop.store.upkeep.gc",
@@ -60,6 +63,7 @@ _HOMES = {
     "Image": "orlop.model.image",
     "ImageDetails": "orlop.service.listing.inspect",
     "ImageDiskUsage": "orlop.service.space.df",
+    "ImageFiles": "orlop.inside.view",
     "ImageID": "orlop.model.digest",
     "ImageManifests": "orlop.service.listing.manifests",
     "ImageService": "orlop.service.image_service",
@@ -90,7 +94,20 @@ _HOMES = {
     "SaveReport": "orlop.archive.save_report",
     "V1Image": "orlop.model.image",
 }
-_ROOMS = ("api", "archive", "build", "cli", "intake", "model", "registry", "service", "store", "streams", "testing")
+_ROOMS = (
+    "api",
+    "archive",
+    "build",
+    "cli",
+    "inside",
+    "intake",
+    "model",
+    "registry",
+    "service",
+    "store",
+    "streams",
+    "testing",
+)
 _MODULES = {
     "errors": "orlop.errors",
     "stores": "orlop.service.stores",
@@ -107,6 +124,7 @@ __all__ = [
     "DiffID",
     "Digest",
     "DiskUsage",
+    "FileInfo",
     "FileUsage",
     "Garbage",
     "GcReport",
@@ -115,6 +133,7 @@ __all__ = [
     "Image",
     "ImageDetails",
     "ImageDiskUsage",
+    "ImageFiles",
     "ImageID",
     "ImageManifests",
     "ImageService",

@@ -156,7 +156,9 @@ def test_a_view_is_what_umoci_unpacks(seed: int, orlop: Orlop, umoci: Program, t
     (tmp_path / "copy").mkdir()
     orlop("cp", "-a", "made:1:/.", tmp_path / "copy")
     copied = on_disk(tmp_path / "copy")
-    bare = {path: (*facts[:7], {}, facts[8]) for path, facts in theirs.items()}  # cp keeps no extended attributes
+    bare: dict[str, Seen] = {
+        path: (*facts[:7], {}, facts[8]) for path, facts in theirs.items()
+    }  # cp keeps no extended attributes
     assert without_times_of_folders(copied) == without_times_of_folders(bare)
 
 

@@ -9,8 +9,8 @@ from orlop.inside.info import ImageLayer
 from orlop.inside.layer import ChunkReader, StoredContent, skip
 from orlop.inside.view import ImageFiles, select_layers
 from orlop.model.limits import NO_LIMITS
+from orlop.service.holding import held
 from orlop.service.listing.lookup import check_platform, find_image, platform_of
-from orlop.service.saving import held
 from orlop.streams.tar_read import TarReader
 
 if TYPE_CHECKING:
