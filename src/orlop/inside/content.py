@@ -17,11 +17,14 @@ and never another file's content.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidTar, TocDamaged
 from orlop.inside.layer import ChunkReader, skip
 from orlop.model.limits import NO_LIMITS
+from orlop.streams.tar_header import BLOCK
 from orlop.streams.tar_read import TarReader
 
 if TYPE_CHECKING:
@@ -176,6 +179,12 @@ def content_of(source: Readable, entry: TarEntry) -> Iterator[bytes]:
     Raises:
         TocDamaged: it is another member. InvalidTar: the source ends too early.
     """
+    if not entry.sparse and entry.offset - entry.header_offset == BLOCK:
+        block = _exactly(source, BLOCK)
+        if _is_header_of(block, entry):
+            yield from _stored(source, entry)
+            return
+        source = ChunkReader(chain([block], iter(partial(source.read, _CHUNK), b"")))
     tar = TarReader(source, limits=NO_LIMITS)
     found = None
     with suppress(InvalidTar):
@@ -191,3 +200,34 @@ def content_of(source: Readable, entry: TarEntry) -> Iterator[bytes]:
             " run `orlop fsck --repair`"
         )
     yield from tar.chunks(_CHUNK)
+
+
+def _is_header_of(block: bytes, entry: TarEntry) -> bool:
+    """Return whether a header of the common kind, without extensions, is that of a file; others are parsed."""
+    prefix = block[345:500].partition(b"\0")[0] if block[257:263] == b"ustar\0" else b""
+    name = block[:100].partition(b"\0")[0]
+    digits = block[124:135]
+    return (
+        (prefix + b"/" + name if prefix else name) == entry.name.encode("utf-8", "surrogateescape")
+        and block[156:157] in {b"0", b"\0"}
+        and len(digits) == 11
+        and not digits.translate(None, b"01234567")
+        and int(digits, 8) == entry.stored_size == entry.size
+    )
+
+
+def _stored(source: Readable, entry: TarEntry) -> Iterator[bytes]:
+    left = entry.size
+    while left:
+        chunk = source.read(min(left, _CHUNK))
+        if not chunk:
+            raise InvalidTar(f"the layer ends inside the content of {entry.name!r}; run `orlop fsck --repair`")
+        left -= len(chunk)
+        yield chunk
+
+
+def _exactly(source: Readable, size: int) -> bytes:
+    data = source.read(size)
+    while 0 < len(data) < size and (more := source.read(size - len(data))):
+        data += more
+    return data

@@ -209,7 +209,7 @@ def _block(
 
 
 def _ascii(text: bytes) -> bytes:
-    return text.translate(None, bytes(range(128, 256)))
+    return text if text.isascii() else text.translate(None, bytes(range(128, 256)))
 
 
 def _split(path: bytes) -> tuple[bytes, bytes] | None:
