@@ -24,6 +24,7 @@ HERE: Final = Path(__file__).parent
 _WIDTH: Final = 100
 _THEMES: Final = {
     "Images": "load save import images inspect history tag rmi pull push",
+    "Inside images": "ls cat find tree stat cp export diff audit",
     "Space": "df prune pin unpin gc",
     "The store": "fsck store",
     "Docker's clients and words": "serve image system",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from orlop.archive.reader import Archive, ArchivedImage, ArchivedLayer
     from orlop.archive.save_report import OmittedManifests, SaveReport
     from orlop.errors import OrlopError
+    from orlop.inside.info import FileInfo
+    from orlop.inside.view import ImageFiles
     from orlop.intake.report import LoadedImage, LoadReport, MovedReference
     from orlop.model.container import ContainerConfig
     from orlop.model.digest import ChainID, DiffID, Digest, ImageID
@@ -52,6 +54,7 @@ _HOMES = {
     "DiffID": "orlop.model.digest",
     "Digest": "orlop.model.digest",
     "DiskUsage": "orlop.service.space.df",
+    "FileInfo": "orlop.inside.info",
     "FileUsage": "orlop.service.space.df",
     "Garbage": "orlop.store.upkeep.gc",
     "GcReport": "orlop.store.upkeep.gc",
@@ -60,6 +63,7 @@ _HOMES = {
     "Image": "orlop.model.image",
     "ImageDetails": "orlop.service.listing.inspect",
     "ImageDiskUsage": "orlop.service.space.df",
+    "ImageFiles": "orlop.inside.view",
     "ImageID": "orlop.model.digest",
     "ImageManifests": "orlop.service.listing.manifests",
     "ImageService": "orlop.service.image_service",
@@ -96,6 +100,7 @@ _ROOMS = (
     "build",
     "cli",
     "foreign",
+    "inside",
     "intake",
     "model",
     "registry",
@@ -120,6 +125,7 @@ __all__ = [
     "DiffID",
     "Digest",
     "DiskUsage",
+    "FileInfo",
     "FileUsage",
     "Garbage",
     "GcReport",
@@ -128,6 +134,7 @@ __all__ = [
     "Image",
     "ImageDetails",
     "ImageDiskUsage",
+    "ImageFiles",
     "ImageID",
     "ImageManifests",
     "ImageService",

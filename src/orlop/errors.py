@@ -14,6 +14,7 @@ with the exit status, and a server answers with the HTTP status.
 | 5 | the request conflicts with what is there |
 | 6 | content does not match its digest, or the database is damaged |
 | 7 | the store's location cannot be used: no space, no permission, read-only, too new |
+| 8 | images differ (`orlop diff`), or an audit found what `--fail-on` names; no error |
 | 130 | interrupted by the user |
 """
 
@@ -164,6 +165,12 @@ class InvalidInstruction(InvalidInput):
     code = "INVALID_INSTRUCTION"
 
 
+class WrongFileType(InvalidInput):
+    """What is at that path in an image is not of the type that is needed, such as a directory where a file is."""
+
+    code = "WRONG_FILE_TYPE"
+
+
 class UnsupportedVersion(InvalidInput):
     """A client speaks a version of an API that is not served."""
 
@@ -219,6 +226,12 @@ class ContentNotFound(NotFound):
     """There is no content, or no metadata, under that digest."""
 
     code = "CONTENT_NOT_FOUND"
+
+
+class PathNotFound(NotFound):
+    """Nothing is at that path in an image."""
+
+    code = "PATH_NOT_FOUND"
 
 
 class StoreNotFound(NotFound):

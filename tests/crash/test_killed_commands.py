@@ -15,18 +15,27 @@ pytestmark = pytest.mark.skipif(UNSUPPORTED, reason="the numbers of this machine
 READING = {
     "archive list",
     "archive ls",
+    "audit",
+    "cat",
     "completion",
+    "cp",
     "df",
+    "diff",
+    "export",
+    "find",
     "history",
     "images",
     "inspect",
     "login",
     "logout",
+    "ls",
     "manifest",
     "push",
+    "stat",
     "store check",
     "store info",
     "tags",
+    "tree",
 }
 """Commands that write nothing to a store, or only refuse."""
 

@@ -18,7 +18,7 @@ import pytest
 import orlop
 from orlop import errors
 from orlop.archive import oci_content, oci_directory
-from orlop.service import save_oci, saving
+from orlop.service import holding, save_oci
 from orlop.streams.compression import zstd_module
 from tests.layout_walk import files, walked
 from tests.unit.layouts import NAME, REF, Layout, named, packed
@@ -500,7 +500,7 @@ def test_references_of_indexes_are_counted(tmp_path: Path) -> None:
 
 def completed_between_looks(monkeypatch: pytest.MonkeyPatch, steps: list[Any]) -> None:
     """Make others do something each time that a save holds what it has seen, before it looks again."""
-    hold = saving.held
+    hold = holding.held
 
     @contextmanager
     def held(*args: Any) -> Iterator[Any]:

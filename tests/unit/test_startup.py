@@ -106,6 +106,22 @@ def test_a_command_imports_little(command: str, root: str, bare: set[str]) -> No
     assert len(others) <= most_others, sorted(others)
 
 
+@pytest.mark.parametrize("command", ["ls", "find", "tree", "cat", "diff"])
+def test_a_look_inside_imports_only_what_it_needs(command: str, root: str, bare: set[str]) -> None:
+    arguments = {"cat": ["/opt/x/2"], "diff": [TINY]}.get(command, [])
+    modules = imported(_RUN, command, TINY, *arguments, ORLOP_ROOT=root) - bare
+    assert "orlop.inside.view" in modules
+    others = {"orlop.inside.audit", "orlop.inside.secrets", "orlop.inside.export", "orlop.inside.extract", "difflib"}
+    assert not modules & (others | {"click", "rich", "socket", "ssl", "tarfile", "urllib"})
+    assert not any(name.startswith(("orlop.archive", "orlop.registry", "orlop.api", "orlop.build")) for name in modules)
+
+
+@pytest.mark.parametrize("command", ["images", f"inspect {TINY}", f"history {TINY}"])
+def test_lists_of_images_import_nothing_of_what_is_inside(command: str, root: str, bare: set[str]) -> None:
+    modules = imported(_RUN, *command.split(), ORLOP_ROOT=root) - bare
+    assert not any(name.startswith("orlop.inside") or name.endswith(".cli.inside") for name in modules)
+
+
 def test_the_names_of_commands_are_completed_without_what_commands_need(root: str, bare: set[str]) -> None:
     asked = {"_ORLOP_COMPLETE": "bash_complete", "COMP_WORDS": "orlop\x1fim", "COMP_CWORD": "1", "ORLOP_ROOT": root}
     modules = imported(_RUN, **asked) - bare

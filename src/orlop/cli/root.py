@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 
 _COMMANDS: Final = {
     "archive": "groups.archive:archive",
+    "audit": "commands.audit:audit",
+    "cat": "commands.cat:cat",
     "completion": "commands.completion:completion",
+    "cp": "commands.cp:cp",
     "df": "commands.df:df",
+    "diff": "commands.diff:diff",
+    "export": "commands.export:export",
+    "find": "commands.find:find",
     "fsck": "commands.fsck:fsck",
     "gc": "commands.gc:gc",
     "history": "commands.history:history",
@@ -28,6 +34,7 @@ _COMMANDS: Final = {
     "login": "commands.login:login",
     "logout": "commands.login:logout",
     "manifest": "commands.look:manifest",
+    "ls": "commands.ls:ls",
     "pin": "commands.pin:pin",
     "prune": "commands.prune:prune",
     "pull": "commands.pull:pull",
@@ -36,10 +43,12 @@ _COMMANDS: Final = {
     "rmi": "commands.rmi:rmi",
     "save": "commands.save:save",
     "serve": "commands.serve:serve",
+    "stat": "commands.stat_path:stat_path",
     "store": "groups.store:store",
     "system": "groups.system:system",
     "tag": "commands.tag:tag",
     "tags": "commands.look:tags",
+    "tree": "commands.tree:tree",
     "unpin": "commands.pin:unpin",
 }
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from orlop.archive.reader import ArchivedImage
+    from orlop.inside.view import ImageFiles
     from orlop.model.limits import Limits
     from orlop.model.names import Name
     from orlop.model.platform import Platform
@@ -133,6 +134,22 @@ class ArchiveService:
         """Return the steps by which an image was made, newest first. Raises what `inspect` raises."""
         image = self._find(name)
         return steps(image.config, (layer.size for layer in image.layers), self._lineage(image))
+
+    def files(
+        self,
+        name: Name | None = None,
+        *,
+        layer: int | None = None,
+        up_to: int | None = None,
+        resolve_links: bool = False,
+    ) -> ImageFiles:
+        """Return what is inside an image, see `orlop.ImageService.files`; its layers are read for it.
+
+        Close it before the archive. Raises what `inspect` raises.
+        """
+        from orlop.service.files import archived_files  # noqa: PLC0415 - most looks are not inside
+
+        return archived_files(self._find(name), layer=layer, up_to=up_to, resolve_links=resolve_links)
 
     def _lineage(self, image: ArchivedImage) -> Iterator[tuple[ImageID, tuple[Reference, ...]]]:
         made: ArchivedImage | None = image

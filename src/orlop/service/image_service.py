@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from orlop.archive.save_report import SaveReport
+    from orlop.inside.view import ImageFiles
     from orlop.intake.report import LoadReport
     from orlop.model.digest import ImageID
     from orlop.model.limits import Limits
@@ -356,6 +357,25 @@ class ImageService:
         from orlop.service.listing.history import history  # noqa: PLC0415 - one verb needs one verb's code
 
         return history(self._store, ImageName.parse(name), platform=platform)
+
+    def files(
+        self,
+        name: Name,
+        *,
+        platform: Platform | str | None = None,
+        layer: int | None = None,
+        up_to: int | None = None,
+        resolve_links: bool = False,
+    ) -> ImageFiles:
+        """Return what is inside an image, as a container sees it: a mapping of paths, and a context manager.
+
+        Only of the layer number ``layer``, or of those up to ``up_to``, counted from 1. See `orlop.inside.merge` for
+        ``resolve_links``. Raises what `inspect` raises, and what reading the layers' tables of contents does.
+        """
+        from orlop.service.files import files  # noqa: PLC0415 - one verb needs one verb's code
+
+        asked = ImageName.parse(name)
+        return files(self._store, asked, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links)
 
     def tag(self, source: Name, target: str | Reference) -> None:
         """Add a name to an image; a name that pointed elsewhere moves. Atomic, idempotent.

@@ -10,8 +10,9 @@ from orlop.archive.docker_save import layout
 from orlop.archive.save_report import SaveReport
 from orlop.archive.saved import SaveItem
 from orlop.errors import InvalidInput, WriteFailed
+from orlop.service.holding import held
 from orlop.service.listing.lookup import check_platform, platform_of
-from orlop.service.saving import DIRECTORY, FORMATS, TAR, held, named, note_saved, require_names
+from orlop.service.saving import DIRECTORY, FORMATS, TAR, named, note_saved, require_names
 from orlop.streams.given import check_file
 from orlop.streams.output import Output
 

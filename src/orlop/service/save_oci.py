@@ -14,7 +14,8 @@ from orlop.archive.oci_tar import layout_chunks
 from orlop.archive.save_report import OmittedManifests, SaveReport
 from orlop.errors import Conflict, InvalidInput
 from orlop.model.digest import Digest
-from orlop.service.saving import DIRECTORY, held, named, note_saved, require_names
+from orlop.service.holding import held
+from orlop.service.saving import DIRECTORY, named, note_saved, require_names
 from orlop.streams.compressing import Recipe
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -15,7 +15,7 @@ from orlop.store.images import not_found
 from orlop.store.references import unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from orlop.model.digest import ImageID
     from orlop.model.image import Image
@@ -65,15 +65,6 @@ def named(store: Store, name: ImageName) -> list[tuple[ImageID, Reference | None
         return [(store.images.search(name.text), None)]
     except ImageNotFound:
         raise not_found(name.text) from None
-
-
-@contextmanager
-def held(store: Store, images: Iterable[Image]) -> Iterator[Hold | None]:
-    """Protect the layers of images for a block; one who reads from a store that cannot be written need not."""
-    chains = [chain for image in images if (chain := image.rootfs.chain_id()) is not None]
-    hold = None if store.read_only else store.with_reserve(partial(store.leases.hold, chains))
-    with hold or nullcontext():
-        yield hold
 
 
 def note_saved(store: Store, images: Sequence[Image], hold: Hold | None) -> None:

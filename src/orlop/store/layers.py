@@ -296,6 +296,21 @@ class LayerStore:
         """
         from orlop.streams.compression import Compression, decompressed  # noqa: PLC0415 - as in `register`
 
+        diff, blob = self._kept(diff_id)
+        with self._blobs.open_unverified(blob) as file:
+            compression = compression_of(blob)
+            plain = file if compression is Compression.NONE else decompressed(file, compression, limits=NO_LIMITS)
+            yield from _verified(plain, diff)
+
+    def blob_of(self, diff_id: DiffID) -> BlobRow:
+        """Return the blob that a layer is best read from. The caller protects the layer, and verifies what it reads.
+
+        Raises:
+            LayerNotFound: no layer has that diff ID.
+        """
+        return self._kept(diff_id)[1]
+
+    def _kept(self, diff_id: DiffID) -> tuple[DiffRow, BlobRow]:
         with self.metadata.read() as rows:
             diff = rows.diff(diff_id)
             stored = rows.blobs_of(diff_id)
@@ -303,11 +318,7 @@ class LayerStore:
             msg = f"no layer has the diff ID {diff_id}; load its image again"
             raise LayerNotFound(msg)
         # A plain form is nearer; a missing one is not an error where another is there.
-        blob = next((row for row in stored if self._blobs.has(row)), None) or self._recovered(stored)
-        with self._blobs.open_unverified(blob) as file:
-            compression = compression_of(blob)
-            plain = file if compression is Compression.NONE else decompressed(file, compression, limits=NO_LIMITS)
-            yield from _verified(plain, diff)
+        return diff, next((row for row in stored if self._blobs.has(row)), None) or self._recovered(stored)
 
     def _recovered(self, stored: Sequence[BlobRow]) -> BlobRow:
         """Look where a process that died while it removed layers may have left their bytes."""

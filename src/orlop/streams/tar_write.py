@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
+from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_FIFO, TYPE_SYMLINK
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -26,9 +28,12 @@ _FLUSH: Final = 256 << 10
 _NAME_SIZE: Final = 100
 _PREFIX_SIZE: Final = 155
 _OCTAL_11_MAX: Final = 0o77777777777
+_OCTAL_7_MAX: Final = 0o7777777
+_NO_DEVICE: Final = b"0000000\0" * 2
 
 MemberType = Literal["file", "dir", "symlink"]
 _FLAGS: Final[dict[str, bytes]] = {"file": b"0", "dir": b"5", "symlink": b"2"}
+_ENTRY_FLAGS: Final = _FLAGS | {TYPE_CHAR: b"3", TYPE_BLOCK: b"4", TYPE_FIFO: b"6"}
 
 
 def member_header(
@@ -89,17 +94,20 @@ def member_header(
 
 
 def entry_header(entry: TarEntry, *, name: str, linkname: str = "") -> bytes:
-    """Return the header blocks of a file from a reader, with another name and all its other attributes.
+    """Return the header blocks of a member from a reader, with another name and all its other attributes.
 
     Args:
-        entry: a regular file or a hard link.
-        name: its new path.
-        linkname: the target of a hard link; if empty it is a file, and ``entry.size`` bytes of content follow.
+        entry: of any type but ``other``.
+        name: its new path; a directory's should end in "/".
+        linkname: the target of a hard link; if empty it is what ``entry`` is, or a file if that is a hard link, and
+            ``entry.size`` bytes of content follow.
     """
+    link = linkname or (entry.linkname if entry.type == TYPE_SYMLINK else "")
     path, target, owner, group = (
-        text.encode("utf-8", "surrogateescape") for text in (name, linkname, entry.uname, entry.gname)
+        text.encode("utf-8", "surrogateescape") for text in (name, link, entry.uname, entry.gname)
     )
     size = 0 if linkname else entry.size
+    is_device = not linkname and entry.type in {TYPE_CHAR, TYPE_BLOCK}
     seconds, nanoseconds = entry.mtime
     records = {f"SCHILY.xattr.{key}": value for key, value in entry.xattrs.items()}
     records |= {key: b"%d" % value for key, value in (("uid", entry.uid), ("gid", entry.gid)) if value}
@@ -123,9 +131,15 @@ def entry_header(entry: TarEntry, *, name: str, linkname: str = "") -> bytes:
         mode=entry.mode & 0o7777777,
         size=size if size <= _OCTAL_11_MAX else 0,
         mtime=seconds if 0 <= seconds <= _OCTAL_11_MAX else 0,
-        flag=b"1" if linkname else b"0",
+        flag=b"1" if linkname else _ENTRY_FLAGS.get(entry.type, b"0"),
         target=target,
-        tail=_ascii(owner)[:32].ljust(32, b"\0") + _ascii(group)[:32].ljust(32, b"\0") + b"0000000\0" * 2,
+        tail=_ascii(owner)[:32].ljust(32, b"\0")
+        + _ascii(group)[:32].ljust(32, b"\0")
+        + (
+            b"%07o\0%07o\0" % (entry.devmajor & _OCTAL_7_MAX, entry.devminor & _OCTAL_7_MAX)
+            if is_device
+            else _NO_DEVICE
+        ),
     )
     return _pax(path, records) + header if records else header
 
@@ -195,7 +209,7 @@ def _block(
 
 
 def _ascii(text: bytes) -> bytes:
-    return text.translate(None, bytes(range(128, 256)))
+    return text if text.isascii() else text.translate(None, bytes(range(128, 256)))
 
 
 def _split(path: bytes) -> tuple[bytes, bytes] | None:

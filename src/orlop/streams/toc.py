@@ -17,18 +17,32 @@ A table without its end is unfinished, and is refused.
 from __future__ import annotations
 
 import json
+from struct import Struct
 from typing import TYPE_CHECKING, Final, Protocol
 
 from orlop.errors import InvalidCompression, InvalidTar, LimitExceeded, TocDamaged
 from orlop.model.limits import NO_LIMITS
 from orlop.streams.compression import Compression, decompressed, zstd_module
-from orlop.streams.tar_header import BLOCK
+from orlop.streams.tar_common import Known
+from orlop.streams.tar_header import (
+    BLOCK,
+    TYPE_BLOCK,
+    TYPE_CHAR,
+    TYPE_DIR,
+    TYPE_FIFO,
+    TYPE_FILE,
+    TYPE_HARDLINK,
+    TYPE_SYMLINK,
+    MalformedError,
+    TarEntry,
+    parse_header,
+)
 from orlop.streams.tar_read import EntryReader
 from orlop.streams.tar_scan import END_RECORD, TarSummary
 
 if TYPE_CHECKING:
     from orlop.streams.compression import DecompressingReader, Readable
-    from orlop.streams.tar_header import Header, TarEntry
+    from orlop.streams.tar_header import Header
 
 __all__ = ["VERSION", "TocReader", "TocWriter", "read_toc", "toc_records"]
 
@@ -40,6 +54,16 @@ _PREAMBLE: Final = b"\x50\x2a\x4d\x18" + len(_LINE).to_bytes(4, "little") + _LIN
 _LEVEL: Final = 3
 _RECORD: Final = BLOCK - 8
 _TRAILER_MAX: Final = 1 << 20
+_PARTS: Final = Struct("100s24s12s12s356s").unpack  # name; mode and owners; size; time; what follows the checksum
+_COMMON: Final = {
+    ord("0"): TYPE_FILE,
+    ord("1"): TYPE_HARDLINK,
+    ord("2"): TYPE_SYMLINK,
+    ord("3"): TYPE_CHAR,
+    ord("4"): TYPE_BLOCK,
+    ord("5"): TYPE_DIR,
+    ord("6"): TYPE_FIFO,
+}
 
 
 class _Writable(Protocol):
@@ -107,6 +131,11 @@ class TocReader(EntryReader):
         # Everything that the layer's scanner accepted is read, whatever the limits were.
         super().__init__(_Buffered(toc_records(source)), limits=NO_LIMITS)
         self.summary: TarSummary | None = None
+        self._record = b""  # one that was taken and not read
+        self._owners = Known(_ids, 1 << 12)
+        self._sizes = Known(_number, 1 << 14)
+        self._times = Known(_number, 1 << 14)
+        self._rests = Known(_rest, 1 << 10)
 
     def __next__(self) -> TarEntry:
         try:
@@ -114,8 +143,46 @@ class TocReader(EntryReader):
         except (InvalidTar, InvalidCompression, LimitExceeded) as error:
             raise TocDamaged(f"the table of contents is damaged and must be made anew: {error}") from error
 
-    def _take_header(self) -> bytes:
+    def _next_entry(self) -> TarEntry | None:
+        """Return the next entry. Common headers are read by their parts, nearly all of which were met before."""
+        start = self._offset
         record = self._take(_RECORD)
+        self._record, self._offset = record, start
+        if len(record) < _RECORD:
+            return super()._next_entry()
+        name, owner, size, time, rest = _PARTS(record)
+        ids, stored, seconds, facts = self._owners[owner], self._sizes[size], self._times[time], self._rests[rest]
+        if ids is None or stored is None or seconds is None or facts is None or not name[0]:
+            return super()._next_entry()
+        kind, prefix, linkname, uname, gname, devmajor, devminor = facts
+        content = stored if kind == TYPE_FILE else 0
+        self._record = b""
+        self._offset = offset = start + BLOCK
+        self._parser.count += 1
+        text = prefix + name[: end if (end := name.find(0)) >= 0 else len(name)]
+        return TarEntry(
+            text.decode("utf-8", "surrogateescape"),
+            kind,
+            *ids,
+            content,
+            (seconds, 0),
+            linkname,
+            uname,
+            gname,
+            devmajor,
+            devminor,
+            {},
+            start,
+            offset,
+            content,
+        )
+
+    def _take_header(self) -> bytes:
+        record, self._record = self._record, b""
+        if record:
+            self._offset += len(record)
+        else:
+            record = self._take(_RECORD)
         if record == END_RECORD:
             self._read_summary()
             return b""
@@ -148,6 +215,36 @@ class TocReader(EntryReader):
                 raise self._parser.invalid("it ends inside a sparse map", offset)
             more = block[504]
         return []
+
+
+def _number(field: bytes) -> int | None:
+    """Return the number in a field; nothing where it is not written in the common way."""
+    digits = field[:-1]
+    return int(digits, 8) if field[-1:] in {b"\0", b" "} and digits.isdigit() and _is_octal(digits) else None
+
+
+def _ids(fields: bytes) -> tuple[int, int, int] | None:
+    """Return mode, owner and group."""
+    mode, uid, gid = (_number(fields[at : at + 8]) for at in (0, 8, 16))
+    return None if mode is None or uid is None or gid is None else (mode, uid, gid)
+
+
+def _is_octal(digits: bytes) -> bool:
+    return not digits.translate(None, b"01234567")
+
+
+def _rest(rest: bytes) -> tuple[str, bytes, str, str, str, int, int] | None:
+    """Return what follows the checksum: type, prefix, texts and device; nothing where the type is not a common one."""
+    if rest[0] not in _COMMON:
+        return None
+    try:
+        header = parse_header(bytes(156) + rest)
+    except MalformedError:
+        return None
+    link, uname, gname = (
+        text.decode("utf-8", "surrogateescape") for text in (header.linkname, header.uname, header.gname)
+    )
+    return _COMMON[rest[0]], header.name, link, uname, gname, header.devmajor, header.devminor
 
 
 class _Buffered:

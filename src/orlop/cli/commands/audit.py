@@ -1,0 +1,193 @@
+"""``orlop audit``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from orlop.cli.declared import WrongUsage, argument, command, option
+from orlop.cli.inside import image_options, looked_into
+from orlop.cli.shell.completion import complete_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from orlop.cli.session import Session
+    from orlop.inside.audit import Audit
+    from orlop.model.platform import Platform
+
+_FAILED: Final = 8
+_FIELDS: Final = (
+    "Image",
+    "Size",
+    "Hidden",
+    "Overwritten",
+    "Removed",
+    "Twice",
+    "Efficiency",
+    "Layers",
+    "Folders",
+    "Findings",
+)
+_SHOWN: Final = 10
+
+
+@command(epilog="Example: orlop audit --fail-on high --fail-on efficiency=0.9 app:1.0")
+@option(
+    "--fail-on",
+    "limits",
+    multiple=True,
+    metavar="LIMIT",
+    help="Exit with 8 if a finding is of this severity (info,"
+    " low, medium, high) or more severe, of this kind (secret), if so many bytes are hidden (waste=20MB, waste=10%), or"
+    " if the efficiency is lower (efficiency=0.9). May be given several times.",
+)
+@option(
+    "--allow",
+    "allow",
+    multiple=True,
+    metavar="WHAT",
+    help="Leave out findings: a rule, RULE:PATTERN of paths, or a fingerprint. May be given several times.",
+)
+@option(
+    "--no-content", "tables_only", is_flag=True, help="Read no layer: no secrets in files, no contents that are twice."
+)
+@option("--sarif", "as_sarif", is_flag=True, help="Print the findings as SARIF 2.1.0.")
+@option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Efficiency}}.")
+@image_options
+@argument("names", metavar="IMAGE...", nargs=-1, shell_complete=complete_names)
+def audit(
+    session: Session,
+    names: tuple[str, ...],
+    *,
+    limits: tuple[str, ...],
+    allow: tuple[str, ...],
+    tables_only: bool,
+    as_sarif: bool,
+    form: str | None,
+    archive: str | None,
+    platform: Platform | None,
+    resolve_links: bool,
+) -> int:
+    """Show where the bytes of images are, which of them nobody sees, and what to look at.
+
+    All layers are read for secrets of a known form, those of hidden files too; no secret is ever printed. Findings have
+    a severity: info, low, medium or high. With --archive, IMAGE may be omitted if the archive holds one image.
+    """
+    if not names and archive is None:
+        raise WrongUsage("Missing argument 'IMAGE...'.")
+    if as_sarif and form:
+        raise WrongUsage("--sarif is a format of its own; give only one", "--format")
+    exceeded = [_limit(one) for one in limits]
+    records: Any = None
+    if form:
+        from orlop.cli.show.records import Records  # noqa: PLC0415 - mostly people read it
+
+        records = Records(form, _FIELDS)
+    from orlop.cli.show import files as show  # noqa: PLC0415 - errors of usage show nothing
+    from orlop.inside.audit import audit as audited  # noqa: PLC0415 - as above
+
+    reports = []
+    for name in names or (None,):
+        with looked_into(session, name, archive=archive, platform=platform, resolve_links=resolve_links) as files:
+            shown = name or str(files.config.id)
+            reports.append((shown, audited(files, contents=not tables_only, allow=allow)))
+        if records is not None:
+            records.print(_record(*reports[-1]))
+        elif not as_sarif:
+            show.write_lines(_lines(*reports[-1]))
+    if as_sarif:
+        from orlop.cli.show.sarif import sarif  # noqa: PLC0415 - only where it is asked for
+
+        show.write_lines([sarif((name, finding) for name, report in reports for finding in report.findings)])
+    return _FAILED if any(limit(report) for limit in exceeded for _, report in reports) else 0
+
+
+def _limit(text: str) -> Callable[[Audit], bool]:
+    """Return what tells whether an audit exceeds a limit. Raises `WrongUsage`."""
+    from orlop.inside.audit import SEVERITIES  # noqa: PLC0415 - only where the option is given
+
+    name, _, value = text.partition("=")
+    if text in SEVERITIES:
+        severe = SEVERITIES[SEVERITIES.index(text) :]
+        return lambda report: any(one.severity in severe for one in report.findings)
+    if text == "secret":
+        return lambda report: any(one.kind == "secret" for one in report.findings)
+    try:
+        if name == "efficiency":
+            least = float(value)
+            return lambda report: report.efficiency < least
+        if name == "waste" and value.endswith("%"):
+            share = float(value[:-1]) / 100
+            return lambda report: report.hidden > share * report.size
+        if name == "waste":
+            from orlop.model.sizes import parse_size  # noqa: PLC0415 - as above
+
+            most = parse_size(value)
+            return lambda report: report.hidden > most
+    except ValueError as error:
+        raise WrongUsage(f"{value!r} is not a valid limit", "--fail-on") from error
+    raise WrongUsage(
+        f"{text!r} is not a limit; use {', '.join(SEVERITIES)}, secret, waste=… or efficiency=…", "--fail-on"
+    )
+
+
+def _record(name: str, report: Audit) -> dict[str, object]:
+    from orlop.cli.show.files import exact  # noqa: PLC0415 - as in `audit`
+
+    return {
+        "Image": name,
+        "Size": report.size,
+        "Hidden": report.hidden,
+        "Overwritten": report.overwritten,
+        "Removed": report.removed,
+        "Twice": report.twice,
+        "Efficiency": f"{report.efficiency:.4f}",
+        "Layers": [
+            {
+                "Number": one.layer.number,
+                "DiffID": str(one.layer.diff_id),
+                "CreatedBy": one.layer.created_by,
+                "Size": one.size,
+                "Hidden": one.hidden,
+            }
+            for one in report.layers
+        ],
+        "Folders": {exact(path)[0]: size for path, size in report.folders.items()},
+        "Findings": [
+            {
+                "Rule": one.rule,
+                "Kind": one.kind,
+                "Severity": one.severity,
+                "Text": one.text,
+                "Layer": one.layer,
+                "Path": exact(one.path)[0],
+                "PathBytes": exact(one.path)[1],
+                "Seen": one.seen,
+                "Size": one.size,
+                "Fingerprint": one.fingerprint,
+            }
+            for one in report.findings
+        ],
+    }
+
+
+def _lines(name: str, report: Audit) -> Iterator[str]:
+    from orlop.cli.show.units import human_size  # noqa: PLC0415 - as in `audit`
+
+    yield f"{name}: {human_size(report.size)} in {len(report.layers)} layers"
+    yield (
+        f"hidden: {human_size(report.hidden)} ({human_size(report.overwritten)} overwritten,"
+        f" {human_size(report.removed)} removed); efficiency {report.efficiency:.1%};"
+        f" there twice: {human_size(report.twice)}"
+    )
+    for layer in report.layers:
+        step = layer.layer.created_by.replace("\n", " ").replace("\t", " ")[:80]
+        hidden = f" ({human_size(layer.hidden)} hidden)" if layer.hidden else ""
+        yield f"layer {layer.layer.number}: {human_size(layer.size)}{hidden} {step}".rstrip()
+    largest = sorted(report.folders.items(), key=lambda one: -one[1])[:_SHOWN]
+    for path, size in largest:
+        yield f"{human_size(size):>8} {path}"
+    for one in report.findings:
+        where = " ".join([*([one.path] if one.path else []), *([f"(layer {one.layer})"] if one.layer else [])])
+        allowed_by = f" [{one.fingerprint}]" if one.fingerprint else ""
+        yield f"{one.severity}: {one.rule}: {where + ': ' if where else ''}{one.text}{allowed_by}"

@@ -1,0 +1,73 @@
+"""``orlop cp``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orlop.cli.declared import WrongUsage, argument, command, option
+from orlop.cli.inside import image_options, layer_options, looked_into
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
+    from orlop.model.platform import Platform
+
+
+@command(epilog="Example: orlop cp alpine:/etc/os-release .")
+@option("-L", "--follow-link", "follow", is_flag=True, help="Copy what a symbolic link at PATH leads to.")
+@option("-a", "--archive-mode", "owners", is_flag=True, help="Keep owners, and setuid and setgid bits; needs root.")
+@option("--verify", is_flag=True, help="Read each layer whole, and fail if it is not what its digest says.")
+@layer_options
+@image_options
+@argument("source", metavar="IMAGE:PATH")
+@argument("target", metavar="DEST")
+def cp(
+    session: Session,
+    source: str,
+    target: str,
+    *,
+    follow: bool,
+    owners: bool,
+    verify: bool,
+    layer: int | None,
+    up_to: int | None,
+    archive: str | None,
+    platform: Platform | None,
+    resolve_links: bool,
+) -> None:
+    """Copy files out of an image, without a container.
+
+    PATH must begin with a slash. If DEST is a directory, the copy gets the name of PATH in it; a PATH that ends with /.
+    stands for what is in a directory. If DEST is "-", a tar is written to standard output. Nothing is ever written
+    outside DEST, whatever links the image has; devices are left out. With --archive, "IMAGE:" may be omitted if the
+    archive holds one image.
+    """
+    name, path = _split(source, archive)
+    from orlop.cli.show import output  # noqa: PLC0415 - errors of usage print nothing
+
+    if target == "-" and output.is_terminal():
+        raise WrongUsage("a tar is not for a terminal; name a directory, or redirect the output")
+    with looked_into(
+        session, name, archive=archive, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links
+    ) as files:
+        if target == "-":
+            from orlop.inside.export import export_chunks  # noqa: PLC0415 - most copies are files
+
+            for chunk in export_chunks(files, path, follow=follow, verify=verify):
+                output.write(chunk)
+            output.flush()
+            return
+        from orlop.inside.extract import extract  # noqa: PLC0415 - errors of usage copy nothing
+
+        left_out = extract(files, path, target, follow=follow, owners=owners, verify=verify)
+    for one in left_out:
+        output.complain(f"Warning: {one} is a device, which is not copied")
+
+
+def _split(source: str, archive: str | None) -> tuple[str | None, str]:
+    """Return the image and the path in it. Raises `WrongUsage`."""
+    name, colon, path = source.partition(":/")
+    if archive is not None and source.startswith("/"):
+        return None, source
+    if not colon or (not name and archive is None):
+        raise WrongUsage(f"{source!r} does not name a file in an image; write IMAGE:/PATH")
+    return name or None, f"/{path}"

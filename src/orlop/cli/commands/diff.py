@@ -1,0 +1,212 @@
+"""``orlop diff``."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+from orlop.cli.declared import WrongUsage, argument, command, option
+from orlop.cli.inside import looked_into, read_number
+from orlop.cli.limits import archive_limit_option
+from orlop.cli.shell.completion import complete_names
+from orlop.cli.source import platform_option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.cli.session import Session
+    from orlop.inside.difference import Change, Difference
+    from orlop.inside.view import ImageFiles
+    from orlop.model.platform import Platform
+
+_LETTERS: Final = {"added": "A", "removed": "D", "changed": "M"}
+_FIELDS: Final = ("Path", "PathBytes", "Change", "Facts", "Before", "After")
+_TEXT: Final = 1 << 20
+_DIFFERENT: Final = 8
+
+
+@command(epilog="Example: orlop diff --ignore time app:1.0 app:1.1")
+@option("--stat", is_flag=True, help="Print only how many paths and bytes were added, removed and changed.")
+@option("--config", is_flag=True, help="Compare the configs and histories instead of the files.")
+@option("--content", is_flag=True, help="Compare files of equal size by content too, and print what changed in texts.")
+@option("--cause", is_flag=True, help="Print only the first cause for which the images are not the same.")
+@option("--ignore", metavar="FACTS", help="What may differ: type, mode, owner, size, time, target, xattrs, content, …")
+@option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
+@option("--resolve-links", is_flag=True, help="See both as umoci unpacks them; see `orlop ls --help`.")
+@platform_option("Compare images of this platform; fail if there is none.")
+@archive_limit_option
+@argument("old", metavar="A", shell_complete=complete_names)
+@argument("new", metavar="B", shell_complete=complete_names)
+def diff(
+    session: Session,
+    old: str,
+    new: str,
+    *,
+    stat: bool,
+    config: bool,
+    content: bool,
+    cause: bool,
+    ignore: str | None,
+    form: str | None,
+    resolve_links: bool,
+    platform: Platform | None,
+) -> int:
+    """Compare the files of two images; exit with 8 where they differ.
+
+    A and B are images, or archives, whose names begin with "/", "./" or "../". NAME#N stands for the layers of an image
+    up to number N. No layer is read but for --content. Without it, a file that has another content of the same size
+    shows only by its time; how many were not compared is told.
+    """
+    if sum((stat, config, cause)) > 1:
+        raise WrongUsage("--stat, --config and --cause are different outputs; give only one")
+    ignored = _ignored(ignore)
+    records = _records(form, config=config) if form else None
+    from orlop.inside.difference import compare  # noqa: PLC0415 - errors of usage compare nothing
+
+    with ExitStack() as stack:
+        options: dict[str, Any] = {"platform": platform, "resolve_links": resolve_links}
+        old_side, new_side = (stack.enter_context(_side(session, word, options)) for word in (old, new))
+        if cause:
+            return _print_cause(old_side, new_side)
+        if config:
+            return _print_config(old_side, new_side, records)
+        found = compare(old_side, new_side, ignore=ignored, contents=content)
+        if records is not None:
+            for change in found.changes:
+                records.print(_record(change))
+        elif stat:
+            _print_stat(found)
+        else:
+            from orlop.cli.show import files as show  # noqa: PLC0415 - as in `_records`
+
+            show.write_lines(_lines(old_side, new_side, found, texts=content))
+    if found.uncertain:
+        from orlop.cli.show import output  # noqa: PLC0415 - as in `_records`
+
+        output.complain(
+            f"{found.uncertain} files of equal size in different layers were not compared; --content compares them"
+        )
+    return _DIFFERENT if found.changes else 0
+
+
+def _ignored(text: str | None) -> frozenset[str]:
+    if text is None:
+        return frozenset()
+    from orlop.errors import InvalidFilter  # noqa: PLC0415 - only where the option is given
+    from orlop.inside.difference import read_ignored  # noqa: PLC0415 - as above
+
+    try:
+        return read_ignored(text)
+    except InvalidFilter as error:
+        raise WrongUsage(str(error), "--ignore") from error
+
+
+def _records(form: str, *, config: bool) -> Any:
+    from orlop.cli.show.records import Records  # noqa: PLC0415 - mostly people read it
+
+    return Records(form, ("Key", "Before", "After") if config else _FIELDS)
+
+
+def _side(session: Session, word: str, options: dict[str, Any]) -> Any:
+    """Open what one word names."""
+    name, mark, number = word.partition("#")
+    up_to = read_number(number) if mark else None
+    if name.startswith(("/", "./", "../")):
+        return looked_into(session, None, archive=name, up_to=up_to, **options)
+    return looked_into(session, name, archive=None, up_to=up_to, **options)
+
+
+def _record(change: Change) -> dict[str, object]:
+    from orlop.cli.show import files as show  # noqa: PLC0415 - as in `_records`
+
+    path, path_bytes = show.exact(change.path)
+    return {
+        "Path": path,
+        "PathBytes": path_bytes,
+        "Change": change.kind,
+        "Facts": list(change.facts),
+        "Before": {} if change.before is None else show.record(change.before),
+        "After": {} if change.after is None else show.record(change.after),
+    }
+
+
+def _lines(old: ImageFiles, new: ImageFiles, found: Difference, *, texts: bool) -> Iterator[str]:
+    for change in found.changes:
+        yield f"{_LETTERS[change.kind]} {change.path}{_told(change)}"
+        if texts and change.kind == "changed" and {"content", "size"} & set(change.facts):
+            yield from _text_lines(old, new, change)
+
+
+def _told(change: Change) -> str:
+    """Return what changed of a path, in brackets."""
+    from orlop.cli.show import files as show  # noqa: PLC0415 - as in `_records`
+
+    before, after = change.before, change.after
+    if before is None or after is None:
+        return ""
+    values = {
+        "type": (before.type, after.type),
+        "mode": (f"{before.mode:04o}", f"{after.mode:04o}"),
+        "owner": (f"{before.uid}:{before.gid}", f"{after.uid}:{after.gid}"),
+        "size": (str(before.size), str(after.size)),
+        "time": (show.time_of(before), show.time_of(after)),
+        "target": (before.target, after.target),
+    }
+    told = [f"{fact} {values[fact][0]} -> {values[fact][1]}" if fact in values else fact for fact in change.facts]
+    return f" ({', '.join(told)})"
+
+
+def _text_lines(old: ImageFiles, new: ImageFiles, change: Change) -> Iterator[str]:
+    """Yield what changed in a file, where both are texts that are not too long."""
+    from difflib import unified_diff  # noqa: PLC0415 - only where it is asked for
+
+    assert change.before is not None
+    assert change.after is not None
+    if change.after.type != "file" or max(change.before.size, change.after.size) > _TEXT:
+        return
+    texts = []
+    for files in (old, new):
+        data = files.read(change.path)
+        if b"\0" in data:
+            return
+        texts.append(data.decode("utf-8", "surrogateescape").splitlines())
+    yield from unified_diff(texts[0], texts[1], f"a{change.path}", f"b{change.path}", lineterm="")
+
+
+def _print_stat(found: Difference) -> None:
+    from orlop.cli.show import output  # noqa: PLC0415 - as in `_records`
+    from orlop.cli.show.units import human_size  # noqa: PLC0415 - as above
+
+    for kind in _LETTERS:
+        some = [one for one in found.changes if one.kind == kind]
+        before = sum(one.before.size for one in some if one.before is not None)
+        after = sum(one.after.size for one in some if one.after is not None)
+        shown = {"added": human_size(after), "removed": human_size(before)}
+        output.write(f"{kind}: {len(some)} paths, {shown.get(kind, f'{human_size(before)} -> {human_size(after)}')}\n")
+
+
+def _print_cause(old: ImageFiles, new: ImageFiles) -> int:
+    from orlop.cli.show import files as show  # noqa: PLC0415 - as in `_records`
+    from orlop.inside.cause import first_cause  # noqa: PLC0415 - only where it is asked for
+
+    found = first_cause(old, new)
+    show.write_lines([f"{found.kind}: {found.text}"])
+    return 0 if found.kind == "none" else _DIFFERENT
+
+
+def _print_config(old: ImageFiles, new: ImageFiles, records: Any) -> int:
+    import json  # noqa: PLC0415 - only where it is asked for
+
+    from orlop.cli.show import files as show  # noqa: PLC0415 - as in `_records`
+    from orlop.inside.cause import config_changes  # noqa: PLC0415 - as above
+
+    changes = config_changes(old, new)
+    if records is None:
+        show.write_lines(
+            f"{key}: {json.dumps(before, ensure_ascii=False)} -> {json.dumps(after, ensure_ascii=False)}"
+            for key, before, after in changes
+        )
+    else:
+        for key, before, after in changes:
+            records.print({"Key": key, "Before": json.dumps(before), "After": json.dumps(after)})
+    return _DIFFERENT if changes else 0

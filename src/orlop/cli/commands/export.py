@@ -1,0 +1,65 @@
+"""``orlop export``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orlop.cli.declared import WrongUsage, argument, command, option
+from orlop.cli.inside import image_and_paths, image_options, layer_options, looked_into
+from orlop.cli.shell.completion import complete_names
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
+    from orlop.model.platform import Platform
+
+
+@command(epilog="Example: orlop export alpine -o alpine.tar")
+@option("-o", "--output", "target", metavar="FILE", help="Write to this file instead of standard output.")
+@layer_options
+@image_options
+@argument("words", metavar="IMAGE", nargs=-1, shell_complete=complete_names)
+def export(
+    session: Session,
+    words: tuple[str, ...],
+    *,
+    target: str | None,
+    layer: int | None,
+    up_to: int | None,
+    archive: str | None,
+    platform: Platform | None,
+    resolve_links: bool,
+) -> None:
+    """Write the root file system of an image, flattened, as one tar.
+
+    The same files give the same bytes, however they are spread over layers: paths in order, each directory before what
+    is in it, a hard link after its target. Layers are verified while they are read. FILE appears only when it is
+    complete. With --archive, IMAGE may be omitted if the archive holds one image.
+    """
+    name, paths = image_and_paths(words, archive)
+    if paths:
+        raise WrongUsage(f"Got unexpected extra argument ({paths[0]})")
+    from orlop.cli.show import output  # noqa: PLC0415 - errors of usage print nothing
+    from orlop.inside.export import export_chunks  # noqa: PLC0415 - as above
+
+    if target == "-":
+        target = None
+    if target is None and output.is_terminal():
+        raise WrongUsage("a tar is not for a terminal; name a file with -o, or redirect the output")
+    with looked_into(
+        session, name, archive=archive, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links
+    ) as files:
+        chunks = export_chunks(files)
+        if target is None:
+            for chunk in chunks:
+                output.write(chunk)
+            output.flush()
+            return
+        from orlop.streams.output import Output  # noqa: PLC0415 - only where a file is named
+
+        # The first chunk is made before the target is touched.
+        first = next(chunks)
+        with Output(target) as file:
+            file.write(first)
+            for chunk in chunks:
+                file.write(chunk)
+            file.finish()

@@ -1,0 +1,81 @@
+"""``orlop find``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from orlop.cli.declared import WrongUsage, argument, command, option
+from orlop.cli.inside import image_and_paths, image_options, looked_into, read_number
+from orlop.cli.shell.completion import complete_names
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
+    from orlop.inside.find import Conditions
+    from orlop.model.platform import Platform
+
+
+@command(epilog="Example: orlop find alpine /usr --type f --size +1M")
+@option("--name", "pattern", metavar="GLOB", help="Names that fit this pattern, such as '*.so'.")
+@option(
+    "--type", "types", metavar="TYPES", help="Types, with commas between: f, d, l (link), c, b (devices), p (pipe)."
+)
+@option("--size", metavar="[+-]N[kMGT]", help="Sizes: more than (+), less than (-) or exactly N, rounded up.")
+@option("--perm", metavar="[-/]MODE", help="Modes in octal: all of these bits (-), any of them (/), or exactly these.")
+@option("--newer", metavar="TIME", help="Files that changed after a date such as 2026-11-24, or in the last 24h.")
+@option("--layer", read=read_number, metavar="N", help="Paths that this layer was the last to name; 1 is the lowest.")
+@option("-0", "--null", is_flag=True, help="End each path with a NUL instead of a newline.")
+@option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
+@image_options
+@argument("words", metavar="IMAGE [PATH]...", nargs=-1, shell_complete=complete_names)
+def find(
+    session: Session,
+    words: tuple[str, ...],
+    *,
+    pattern: str | None,
+    types: str | None,
+    size: str | None,
+    perm: str | None,
+    newer: str | None,
+    layer: int | None,
+    null: bool,
+    form: str | None,
+    archive: str | None,
+    platform: Platform | None,
+    resolve_links: bool,
+) -> None:
+    """Find files of an image by name, type, size, mode, time and layer; all conditions must hold.
+
+    No layer is read. With --archive, IMAGE may be omitted if the archive holds one image; PATH must begin with a slash.
+    """
+    name, paths = image_and_paths(words, archive)
+    conditions = _conditions(newer, name=pattern, types=types, size=size, perm=perm, layer=layer)
+    from orlop.cli.show import files as show  # noqa: PLC0415 - errors of usage show no files
+
+    records = None
+    if form:
+        from orlop.cli.show.records import Records  # noqa: PLC0415 - mostly people read it
+
+        records = Records(form, show.FIELDS)
+    with looked_into(session, name, archive=archive, platform=platform, resolve_links=resolve_links) as files:
+        found = (info for path in paths or ["/"] for info in files.walk(path) if conditions.fit(info))
+        if records is None:
+            show.write_lines((info.path for info in found), "\0" if null else "\n")
+            return
+        for info in found:
+            records.print(show.record(info))
+
+
+def _conditions(newer: str | None, **words: Any) -> Conditions:
+    from orlop.errors import InvalidFilter  # noqa: PLC0415 - as in `find`
+    from orlop.inside.find import Conditions  # noqa: PLC0415 - as in `find`
+
+    newer_ns = None
+    try:
+        if newer is not None:
+            from orlop.service.listing.moments import parse_moment  # noqa: PLC0415 - only where it is asked for
+
+            newer_ns = parse_moment(newer, time.time_ns())
+        return Conditions.parse(newer_ns=newer_ns, **words)
+    except (InvalidFilter, ValueError, OverflowError) as error:
+        raise WrongUsage(str(error)) from error

@@ -1,0 +1,82 @@
+"""``orlop ls``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orlop.cli.declared import WrongUsage, argument, command, option
+from orlop.cli.inside import image_and_paths, image_options, layer_options, looked_into
+from orlop.cli.shell.completion import complete_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.cli.session import Session
+    from orlop.inside.info import FileInfo
+    from orlop.inside.view import ImageFiles
+    from orlop.model.platform import Platform
+
+
+@command(epilog="Example: orlop ls -l alpine /etc")
+@option("-l", "long", is_flag=True, help="Print type, mode, links, owner, group, size and time (UTC) too.")
+@option("-R", "recursive", is_flag=True, help="List everything below PATH.")
+@option("-h", "human", is_flag=True, help="Round sizes, as in 1.5MB.")
+@option("--layers", is_flag=True, help="Print the number of the layer that last named each path.")
+@option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
+@layer_options
+@image_options
+@argument("words", metavar="IMAGE [PATH]", nargs=-1, shell_complete=complete_names)
+def ls(
+    session: Session,
+    words: tuple[str, ...],
+    *,
+    long: bool,
+    recursive: bool,
+    human: bool,
+    layers: bool,
+    form: str | None,
+    layer: int | None,
+    up_to: int | None,
+    archive: str | None,
+    platform: Platform | None,
+    resolve_links: bool,
+) -> None:
+    """List the files of an image, as a container sees them.
+
+    PATH is the root if it is omitted. No layer is read or unpacked: each has a table of contents. With --archive, IMAGE
+    may be omitted if the archive holds one image; PATH must begin with a slash.
+    """
+    name, paths = image_and_paths(words, archive)
+    if len(paths) > 1:
+        raise WrongUsage(f"Got unexpected extra argument ({paths[1]})")
+    from orlop.cli.show import files as show  # noqa: PLC0415 - errors of usage show no files
+
+    records = None
+    if form:
+        from orlop.cli.show.records import Records  # noqa: PLC0415 - mostly people read it
+
+        records = Records(form, show.FIELDS)
+    with looked_into(
+        session, name, archive=archive, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links
+    ) as files:
+        found = _listed(files, paths[0] if paths else "/", recursive=recursive)
+        if records is not None:
+            for _, info in found:
+                records.print(show.record(info))
+        elif long:
+            show.write_lines(show.long_lines(found, human=human, layers=layers))
+        else:
+            show.write_lines(f"{info.layer:>3} {shown}" if layers else shown for shown, info in found)
+
+
+def _listed(files: ImageFiles, path: str, *, recursive: bool) -> Iterator[tuple[str, FileInfo]]:
+    """Yield what is to be listed, each with the name that is shown: its path below the one that was asked for."""
+    if not recursive:
+        for info in files.listdir(path):
+            yield info.path.rpartition("/")[2], info
+        return
+    top = files.stat(path)
+    cut = len(top.path.rstrip("/")) + 1
+    for info in files.walk(path):
+        if info.path != top.path or info.type != "dir":
+            yield info.path[cut:] or info.path.rpartition("/")[2], info

@@ -1,0 +1,95 @@
+"""``orlop stat``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.cli.declared import WrongUsage, argument, command, option
+from orlop.cli.inside import image_and_paths, image_options, looked_into
+from orlop.cli.shell.completion import complete_names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orlop.cli.session import Session
+    from orlop.inside.info import FileInfo, Version
+    from orlop.model.platform import Platform
+
+_STEP: Final = 100
+
+
+@command("stat", epilog="Example: orlop stat alpine /etc/os-release")
+@option("--follow", is_flag=True, help="Follow a symbolic link at PATH.")
+@option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Mode}}.")
+@image_options
+@argument("words", metavar="IMAGE PATH", nargs=-1, shell_complete=complete_names)
+def stat_path(
+    session: Session,
+    words: tuple[str, ...],
+    *,
+    follow: bool,
+    form: str | None,
+    archive: str | None,
+    platform: Platform | None,
+    resolve_links: bool,
+) -> None:
+    """Print what is known of a path of an image, and what each layer did to it.
+
+    For every layer that added, changed, replaced or removed the path, its number and the step that made it are printed.
+    With --archive, IMAGE may be omitted if the archive holds one image; PATH must begin with a slash.
+    """
+    name, paths = image_and_paths(words, archive)
+    if len(paths) != 1:
+        raise WrongUsage(f"Got unexpected extra argument ({paths[1]})" if paths else "Missing argument 'PATH'.")
+    from orlop.cli.show import files as show  # noqa: PLC0415 - errors of usage show no files
+
+    records = None
+    if form:
+        from orlop.cli.show.records import Records  # noqa: PLC0415 - mostly people read it
+
+        records = Records(form, (*show.FIELDS, "Versions"))
+    with looked_into(session, name, archive=archive, platform=platform, resolve_links=resolve_links) as files:
+        info = files.stat(paths[0], follow=follow)
+        versions = files.trace(info.path)
+    if records is not None:
+        records.print(show.record(info) | {"Versions": [_record(one) for one in versions]})
+        return
+    show.write_lines(_lines(info, versions))
+
+
+def _record(version: Version) -> dict[str, object]:
+    info = version.info
+    return {
+        "Layer": version.layer.number,
+        "DiffID": str(version.layer.diff_id),
+        "CreatedBy": version.layer.created_by,
+        "Action": version.action,
+        "Type": "" if info is None else info.type,
+        "Size": 0 if info is None else info.size,
+    }
+
+
+def _lines(info: FileInfo, versions: Sequence[Version]) -> list[str]:
+    from orlop.cli.show import files as show  # noqa: PLC0415 - as above
+
+    lines = [
+        f"Path:   {info.path}",
+        f"Type:   {info.type}",
+        f"Mode:   {info.mode:04o} ({show.mode_of(info)})",
+        f"Owner:  {info.uid}:{info.gid}",
+        f"Size:   {info.size}",
+        f"Time:   {show.time_of(info)}",
+        f"Links:  {info.links}",
+    ]
+    if info.target:
+        lines.append(f"Target: {info.target}")
+    if info.device is not None:
+        lines.append(f"Device: {info.device[0]}:{info.device[1]}")
+    lines += [f"Xattr:  {name}=0x{value.hex()}" for name, value in sorted(info.xattrs.items())]
+    for version in versions:
+        size = f", {version.info.size} bytes" if version.info is not None and version.info.type == "file" else ""
+        step = version.layer.created_by.replace("\n", " ").replace("\t", " ")
+        shown = step if len(step) <= _STEP else f"{step[: _STEP - 1]}…"
+        by = f" by: {shown}" if shown else ""
+        lines.append(f"Layer {version.layer.number}: {version.action}{size}{by}")
+    return lines

@@ -1,0 +1,89 @@
+"""Commands that look inside an image: what their words name, and the options that they share."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from orlop.cli.declared import WrongUsage, option
+from orlop.cli.source import archive_option, platform_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from orlop.cli.session import Session
+    from orlop.inside.view import ImageFiles
+    from orlop.model.platform import Platform
+
+    Command = Callable[..., Any]
+
+
+def read_number(text: str) -> int:
+    """Return a number from 1 on; raise `WrongUsage` where a word is not one."""
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 1 << 31:
+        raise WrongUsage(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+def image_options(command: Command) -> Command:
+    """Add what says which image a command looks into, and how its layers are seen."""
+    for add in (
+        archive_option,
+        platform_option("Look into an image of this platform; fail if there is none."),
+        option(
+            "--resolve-links",
+            is_flag=True,
+            help="Put what a layer has below a link of a lower layer where the link leads, as umoci does. By default"
+            " a directory hides the link, as in a container.",
+        ),
+    ):
+        command = add(command)
+    return command
+
+
+def layer_options(command: Command) -> Command:
+    """Add what says which layers a command looks into."""
+    up_to = option("--up-to", read=read_number, metavar="N", help="Look into the layers up to this one.")
+    return option("--layer", read=read_number, metavar="N", help="Look into this layer alone; 1 is the lowest.")(
+        up_to(command)
+    )
+
+
+def image_and_paths(words: Sequence[str], archive: str | None) -> tuple[str | None, list[str]]:
+    """Return the image and the paths that words name.
+
+    With an archive the image may be left out: a word that begins with a slash is a path.
+
+    Raises:
+        WrongUsage: no image is named.
+    """
+    if archive is not None and (not words or words[0].startswith("/")):
+        return None, list(words)
+    if not words:
+        raise WrongUsage("Missing argument 'IMAGE'.")
+    return words[0], list(words[1:])
+
+
+@contextmanager
+def looked_into(
+    session: Session,
+    name: str | None,
+    *,
+    archive: str | None,
+    platform: Platform | None = None,
+    layer: int | None = None,
+    up_to: int | None = None,
+    resolve_links: bool = False,
+) -> Iterator[ImageFiles]:
+    """Open an image of the store or of an archive for a block."""
+    with ExitStack() as stack:
+        if archive is not None:
+            from orlop.cli.source import opened  # noqa: PLC0415 - most looks are into the store
+
+            service = stack.enter_context(opened(session, archive, platform))
+            found = service.files(name, layer=layer, up_to=up_to, resolve_links=resolve_links)
+        else:
+            assert name is not None
+            images = stack.enter_context(session.open())
+            found = images.files(name, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links)
+        yield stack.enter_context(found)

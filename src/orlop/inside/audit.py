@@ -1,0 +1,256 @@
+"""An audit of an image: where its bytes are, which of them nobody sees, and what somebody should look at.
+
+*Hidden* are bytes of regular files in a layer that the view of all layers does not show: overwritten or removed by a
+later one. *Twice* are bytes of files that are seen and whose content another file has as well (all but one of them).
+Efficiency is the share of all bytes that is not hidden. Hard links count once. All are bytes of content, not of what a
+compressed layer takes up.
+
+Findings are of four kinds that are never mixed: facts of the config, waste, risks, and secrets, which are looked for in
+every layer, seen or hidden, and in the config. Each has a rule by which it can be allowed; a secret has a fingerprint
+beside it that stays the same when an image is built again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import InvalidFilter
+from orlop.inside.merge import clean
+from orlop.inside.oddities import KINDS
+from orlop.inside.secrets import RULES, secrets_of
+from orlop.model.tuples import NamedTuple
+from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from orlop.inside.info import ImageLayer
+    from orlop.inside.secrets import Secret
+    from orlop.inside.view import ImageFiles
+    from orlop.streams.tar_header import TarEntry
+
+__all__ = ["SEVERITIES", "Audit", "AuditFinding", "LayerBytes", "audit"]
+
+SEVERITIES: Final = ("info", "low", "medium", "high")
+"""From the least to the most severe."""
+
+_LISTED: Final = 1000
+_WORTH_TELLING: Final = 1 << 20
+_TOKEN_WORDS: Final = frozenset(("PASSWORD", "PASSWD", "SECRET", "TOKEN", "APIKEY"))
+
+
+class AuditFinding(NamedTuple):
+    """Something to look at.
+
+    ``rule`` is its stable name, ``kind`` one of ``fact``, ``waste``, ``risk`` and ``secret``, ``severity`` one of
+    `SEVERITIES`. ``layer`` is a number from 1, 0 for the config; ``path`` is empty for the config; ``seen`` tells
+    whether a container sees it; ``size`` are the bytes that it is about; ``fingerprint`` is that of a secret.
+    """
+
+    rule: str
+    kind: str
+    severity: str
+    text: str
+    layer: int = 0
+    path: str = ""
+    seen: bool = True
+    size: int = 0
+    fingerprint: str = ""
+
+
+class LayerBytes(NamedTuple):
+    """What a layer holds: bytes of files, and those of them that are hidden by later layers."""
+
+    layer: ImageLayer
+    size: int
+    hidden: int
+
+
+@dataclass(slots=True)
+class Audit:
+    """What an audit found; sizes in bytes of content."""
+
+    layers: list[LayerBytes] = field(default_factory=list)
+    overwritten: int = 0
+    removed: int = 0
+    twice: int = 0
+    folders: dict[str, int] = field(default_factory=dict)
+    findings: list[AuditFinding] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """The bytes of all files of all layers."""
+        return sum(one.size for one in self.layers)
+
+    @property
+    def hidden(self) -> int:
+        """The bytes that the view of all layers does not show."""
+        return self.overwritten + self.removed
+
+    @property
+    def efficiency(self) -> float:
+        """The share of bytes that is not hidden, from 0 to 1; 1 of an image without bytes."""
+        return 1 - self.hidden / self.size if self.size else 1.0
+
+
+def audit(files: ImageFiles, *, contents: bool = True, allow: Sequence[str] = ()) -> Audit:
+    """Audit an image.
+
+    Args:
+        files: the view of all its layers.
+        contents: read all layers, for secrets and contents that are there twice; else tables of contents alone.
+        allow: findings that are left out: a rule, ``RULE:PATTERN`` with a pattern of paths, or a fingerprint.
+
+    Raises:
+        InvalidFilter: a pattern is malformed. Beside it, what reading layers raises.
+    """
+    found = Audit()
+    found.findings += _of_config(files)
+    for _, node_finding in zip(range(_LISTED), _of_view(files), strict=False):
+        found.findings.append(node_finding)
+    for one in files.findings:
+        text = KINDS.get(one.kind, one.kind)
+        found.findings.append(
+            AuditFinding(f"layer-{one.kind}", "risk", "info", text, one.layer + 1, "/" + clean(one.path))
+        )
+    count = _Count(found, files, _seen(files), contents=contents)
+    for index, layer in enumerate(files.layers):
+        count.add(index, layer)
+    found.folders = _folders(files)
+    allowed = _allowed(allow)
+    found.findings = [one for one in found.findings if not allowed(one)]
+    found.findings.sort(key=lambda one: (-SEVERITIES.index(one.severity), one.rule, one.path, one.layer))
+    return found
+
+
+def _seen(files: ImageFiles) -> set[tuple[int, int]]:
+    """Return where the contents are that the view shows: numbers of layers and offsets."""
+    return {(node.origin, node.content.header_offset) for _, node in files.below() if node.type == TYPE_FILE}
+
+
+class _Count:
+    """The bytes of the layers, counted one after another."""
+
+    def __init__(self, found: Audit, files: ImageFiles, seen: set[tuple[int, int]], *, contents: bool) -> None:
+        self._found = found
+        self._files = files
+        self._seen = seen
+        self._contents = contents
+        self._digests: set[bytes] = set()
+
+    def add(self, index: int, layer: ImageLayer) -> None:
+        """Count a layer, and look for secrets in it, in one pass."""
+        found = self._found
+        entries = [one for one in self._files.content_layers[index].entries() if one.type == TYPE_FILE and one.size]
+        entries = [one for one in entries if "/.wh." not in f"/{clean(one.name)}"]
+        hidden = 0
+        for entry in entries:
+            if (index, entry.header_offset) in self._seen:
+                continue
+            hidden += entry.size
+            if f"/{clean(entry.name)}" in self._files:
+                found.overwritten += entry.size
+            else:
+                found.removed += entry.size
+        found.layers.append(LayerBytes(layer, sum(one.size for one in entries), hidden))
+        if hidden >= _WORTH_TELLING:
+            text = f"{hidden} bytes of this layer are overwritten or removed by later ones"
+            found.findings.append(
+                AuditFinding("hidden-bytes", "waste", "low", text, layer.number, "", seen=False, size=hidden)
+            )
+        if self._contents:
+            self._read(index, entries)
+
+    def _read(self, index: int, entries: list[TarEntry]) -> None:
+        with self._files.places([(index, entry) for entry in entries]) as contents:
+            for entry in entries:
+                shown = (index, entry.header_offset) in self._seen
+                digest = hashlib.sha256()
+                path = "/" + clean(entry.name)
+                for secret in secrets_of(_hashed(contents.chunks((index, entry)), digest.update)):
+                    where = "" if shown else ", which later layers hide and anyone can still read"
+                    text = f"{RULES[secret.rule].text} ({secret.shown}){where}"
+                    self._found.findings.append(_secret(secret, text, layer=index + 1, path=path, seen=shown))
+                if shown:
+                    self._found.twice += entry.size if digest.digest() in self._digests else 0
+                    self._digests.add(digest.digest())
+
+
+def _secret(secret: Secret, text: str, *, layer: int, path: str, seen: bool) -> AuditFinding:
+    return AuditFinding(secret.rule, "secret", "high", text, layer, path, seen=seen, fingerprint=secret.fingerprint)
+
+
+def _hashed(chunks: Iterator[bytes], update: Callable[[bytes], object]) -> Iterator[bytes]:
+    for chunk in chunks:
+        update(chunk)
+        yield chunk
+
+
+def _of_config(files: ImageFiles) -> Iterator[AuditFinding]:
+    config = files.config.config
+    user = "" if config is None else config.user
+    if user.partition(":")[0] in {"", "0", "root"}:
+        yield AuditFinding("root-user", "fact", "low", "processes run as root")
+    if config is None or config.healthcheck is None:
+        yield AuditFinding("no-health-check", "fact", "info", "there is no health check")
+    texts = [] if config is None else [*(config.env or ()), *(config.labels or {}).values()]
+    texts += [step.created_by for step in files.config.history]
+    for secret in secrets_of(f"{text}\n".encode("utf-8", "surrogateescape") for text in texts):
+        text = f"{RULES[secret.rule].text} ({secret.shown}) is in the config or history"
+        yield _secret(secret, text, layer=0, path="", seen=True)
+    for variable in () if config is None else config.env or ():
+        name, _, value = variable.partition("=")
+        if _TOKEN_WORDS & set(name.upper().split("_")) and len(value) >= 8 and not value.startswith(("/", "$")):
+            text = f"the variable {name} may hold a secret ({len(value)} characters)"
+            digest = hashlib.sha256(f"env\0{variable}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
+            yield AuditFinding("secret-variable", "secret", "medium", text, fingerprint=digest)
+
+
+def _of_view(files: ImageFiles) -> Iterator[AuditFinding]:
+    """Yield what modes and names of the view tell."""
+    for path, node in files.below():
+        layer, mode = node.layer + 1, node.mode
+        if node.type == TYPE_FILE and mode & 0o6000:
+            bits = " and ".join(word for bit, word in ((0o4000, "setuid"), (0o2000, "setgid")) if mode & bit)
+            yield AuditFinding("setuid", "risk", "low", f"it is {bits}", layer, path, size=node.size)
+        if "security.capability" in node.xattrs:
+            yield AuditFinding("capability", "risk", "low", "it has capabilities", layer, path, size=node.size)
+        sticky = node.type == TYPE_DIR and mode & 0o1000
+        if mode & 0o002 and node.type in {TYPE_FILE, TYPE_DIR} and not sticky:
+            text = "anyone may write to it"
+            yield AuditFinding("world-writable", "risk", "medium", text, layer, path, size=node.size)
+        if path.startswith("/etc/ssh/ssh_host_") and path.endswith("_key") and node.type != TYPE_SYMLINK:
+            text = "all containers of this image have the same host key of SSH"
+            yield AuditFinding("ssh-host-key", "secret", "high", text, layer, path, size=node.size)
+
+
+def _folders(files: ImageFiles) -> dict[str, int]:
+    """Return the bytes below each directory of the root, and of those of theirs."""
+    from orlop.inside.sizes import size_below  # noqa: PLC0415 - a small module for a few callers
+
+    sizes = size_below(files.node("/"))
+    return {
+        path: sizes[node]
+        for path, node in files.below()
+        if node.children is not None and path.count("/") <= 2 and sizes[node]
+    }
+
+
+def _allowed(words: Sequence[str]) -> Callable[[AuditFinding], bool]:
+    from orlop.inside.find import path_matcher  # noqa: PLC0415 - few audits allow paths
+
+    rules = [
+        (rule, path_matcher(pattern) if mark else None) for rule, mark, pattern in (w.partition(":") for w in words)
+    ]
+    if any(not rule for rule, _ in rules):
+        raise InvalidFilter("an empty word allows nothing; use a rule, RULE:PATTERN or a fingerprint")
+
+    def fits(finding: AuditFinding) -> bool:
+        return any(
+            rule == finding.fingerprint or (rule == finding.rule and (matches is None or matches(finding.path)))
+            for rule, matches in rules
+        )
+
+    return fits

@@ -1,0 +1,95 @@
+"""A part of a merged view as one tar: the same files give the same bytes, however they are spread over layers.
+
+Members stand in the order of a walk: a directory before what is in it, names in the order of their bytes. Each path
+stands there once, and so does every directory above it, implied ones too. Of names that are hard links to each other
+the first has the content, and the others lead to it. Headers are PAX, with times to the nanosecond and extended
+attributes; names of owners, which layers need not agree on, are left out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orlop.inside.node import NO_LAYER
+from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_OTHER, TYPE_SYMLINK, TarEntry
+from orlop.streams.tar_write import archive_chunks, entry_header, padding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from orlop.inside.node import Node
+    from orlop.inside.view import ImageFiles
+
+__all__ = ["export_chunks", "first_names"]
+
+
+def export_chunks(files: ImageFiles, path: str = "/", *, follow: bool = True, verify: bool = True) -> Iterator[bytes]:
+    """Yield a tar of what is at a path and below; the root's members have their paths, others begin with its name.
+
+    Args:
+        files: the view.
+        path: what to export.
+        follow: export what a symbolic link at the path leads to, instead of the link.
+        verify: read each layer that has content to its end, and fail before the end of the tar where it is damaged.
+
+    Raises:
+        PathNotFound: nothing is there. Beside it, what reading layers raises.
+    """
+    top = files.real_path(path, follow=follow)
+    members = [one for one in files.below(top) if one[1].type != TYPE_OTHER]
+    return archive_chunks(_pieces(files, members, 1 if top == "/" else top.rindex("/") + 1, verify=verify))
+
+
+def _pieces(files: ImageFiles, members: Sequence[tuple[str, Node]], cut: int, *, verify: bool) -> Iterator[bytes]:
+    firsts = first_names(members)
+    # A name that is not the first has no content of its own.
+    wanted = [node for path, node in members if node.type == TYPE_FILE and node.size and firsts.get(node, path) == path]
+    with files.contents(wanted, verify=verify) as contents:
+        for path, node in members:
+            name = path[cut:]
+            if not name:
+                if node.origin == NO_LAYER:
+                    continue
+                name = "."
+            entry = _entry(node)
+            first = firsts.get(node, path)
+            if first != path:
+                yield entry_header(entry, name=name, linkname=first[cut:])
+                continue
+            yield entry_header(entry, name=f"{name}/" if node.type == TYPE_DIR else name)
+            if node.type == TYPE_FILE and node.size:
+                yield from contents.chunks((node.origin, node.content))
+                yield padding(node.size)
+        contents.finish()
+
+
+def first_names(members: Sequence[tuple[str, Node]]) -> dict[Node, str]:
+    """Return the first path of each file that has several among some members."""
+    found: dict[Node, str] = {}
+    for path, node in members:
+        if node.names > 1:
+            found.setdefault(node, path)
+    return found
+
+
+def _entry(node: Node) -> TarEntry:
+    """Return what a header says of a node."""
+    content, attributes = node.content, node.attributes
+    return TarEntry(
+        name="",
+        type=content.type,
+        mode=node.mode,
+        uid=attributes.uid,
+        gid=attributes.gid,
+        size=node.size,
+        mtime=attributes.mtime,
+        linkname=content.linkname if content.type == TYPE_SYMLINK else "",
+        uname="",
+        gname="",
+        devmajor=content.devmajor,
+        devminor=content.devminor,
+        xattrs=dict(node.xattrs),
+        header_offset=0,
+        offset=0,
+        stored_size=0,
+    )

@@ -1,0 +1,452 @@
+"""The merged view of layers: a tree of nodes that layers are applied to, one after another, bottom first.
+
+Only headers are read. A layer is applied in three phases (OCI image-spec, layer.md, "Whiteouts"):
+
+1. Its whiteouts and opaque markers remove from the lower view, wherever in the tar they stand. What they remove is
+   remembered until the layer is done, since a hard link of the same layer may still lead there.
+2. Its entries are applied in order. A directory keeps what is in it and gets new attributes; anything else replaces
+   what was at its path. A directory that has no entry is implied as 0755 root:root, unless the lower view has it.
+3. Hard links whose target was not there yet are resolved. One that leads to nothing is taken back.
+
+The specification leaves open, or programs disagree on, what an entry below a symbolic link does. Every overlay engine
+unpacks a layer into a directory of its own, so a link of the same layer is followed, while one of a lower layer is
+hidden by a real directory. That is the default here. With ``resolve_links`` all links are followed, as programs do
+that unpack layers over each other. Links never lead out of the root; ``..`` at the root is the root.
+
+What must never happen: that a name leads out of the tree, that a loop of links does not end (`_HOPS`), or that the work
+grows faster than the entries. The place of the last parent directories is remembered (`_folders`) as long as nothing
+was replaced that could lie on a path. Recursion is avoided; a path may be as deep as the limits of the layer allow.
+
+What programs disagree on is recorded as a `Finding`, and never changes the view.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from orlop.inside.node import IMPLICIT, NO_LAYER, Finding, Node
+from orlop.streams.tar_header import TYPE_CHAR, TYPE_DIR, TYPE_HARDLINK, TYPE_SYMLINK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orlop.streams.tar_header import TarEntry
+
+__all__ = ["Merge", "clean"]
+
+_WHITEOUT: Final = ".wh."
+_RESERVED: Final = ".wh..wh."
+_OPAQUE: Final = ".wh..wh..opq"
+_NO_NAMES: Final = frozenset(("", ".", ".."))
+_HOPS: Final = 40  # as Linux follows at most
+_FINDINGS: Final = 10_000
+_REMEMBERED: Final = 1 << 12
+_NOT_LINKED: Final = frozenset((TYPE_DIR, TYPE_HARDLINK))
+
+
+def clean(path: str) -> str:
+    """Return a path in its one form: relative to the root, without ``.``, ``..``, or a slash at either end."""
+    path = path.removesuffix("/").removeprefix("./")
+    if path and path[0] not in "./" and path[-1] != "/" and "//" not in path and "/." not in path:
+        return path
+    return posixpath.normpath("/" + path.lstrip("/"))[1:]
+
+
+class Merge:
+    """A tree that layers are applied to.
+
+    Args:
+        resolve_links: whether an entry below a symbolic link of a lower layer is put where that link leads.
+    """
+
+    def __init__(self, *, resolve_links: bool = False) -> None:
+        self.root = Node(IMPLICIT, NO_LAYER)
+        """The directory that all others are in."""
+        self.findings: list[Finding] = []
+        """What programs disagree on, of the first `_FINDINGS` of which are kept."""
+        self.layers = 0
+        """How many layers were applied."""
+        self._resolve_links = resolve_links
+        self._layer = NO_LAYER
+        self._removed: dict[str, Node] = {}
+        self._symlinks: dict[str, str] = {}
+        self._folders: dict[str, Node] = {}
+        self._pending: list[_Link] = []
+
+    def apply(self, entries: Iterable[TarEntry]) -> None:
+        """Apply the next layer. Errors of the iteration pass through, before anything has changed."""
+        members: list[tuple[str, TarEntry]] = []
+        markers: list[tuple[str, str]] = []
+        self._layer, self.layers = self.layers, self.layers + 1
+        self._symlinks = {}
+        for entry in entries:
+            path = clean(entry.name)
+            if entry.name.startswith("../") or "/../" in entry.name or entry.name.endswith("/.."):
+                self._find("outside", entry.name)
+            if _WHITEOUT in path and (path.startswith(_WHITEOUT) or f"/{_WHITEOUT}" in path):
+                self._mark(path, markers)
+                continue
+            members.append((path, entry))
+            if entry.type == TYPE_SYMLINK:
+                self._symlinks[path] = entry.linkname
+        for folder, name in markers:
+            self._hide(folder, name)
+        if markers:
+            self._compare(markers, members)
+        for path, entry in members:
+            self._add(path, entry)
+        self._resolve()
+        self._removed.clear()
+        self._folders.clear()
+
+    def _find(self, kind: str, path: str) -> None:
+        if len(self.findings) < _FINDINGS:
+            self.findings.append(Finding(self._layer, kind, path))
+
+    def _mark(self, path: str, markers: list[tuple[str, str]]) -> None:
+        """Note a whiteout or an opaque marker; what lies below such a name is nothing."""
+        folder, _, name = path.rpartition("/")
+        if folder.startswith(_WHITEOUT) or f"/{_WHITEOUT}" in folder:
+            self._find("reserved-name", path)
+        elif name == _OPAQUE:
+            markers.append((folder, name))
+        elif name.startswith(_RESERVED):
+            self._find("reserved-name", path)
+        elif name[len(_WHITEOUT) :] in _NO_NAMES:
+            self._find("whiteout-of-nothing", path)
+        else:
+            markers.append((folder, name))
+
+    def _hide(self, folder: str, name: str) -> None:
+        """Remove from the lower view what a marker hides."""
+        node, way = self._lower(folder)
+        if node is None:
+            self._find("marker-without-directory", f"{folder}/{name}".lstrip("/"))
+            return
+        if node.children is None:
+            # An engine puts the marker into a directory of the upper layer, which hides the link or file below.
+            self._find("below-link" if node.type == TYPE_SYMLINK else "below-file", f"{folder}/{name}")
+            if not self._resolve_links:
+                self._put(way, Node(IMPLICIT, NO_LAYER))
+            return
+        if name == _OPAQUE:
+            if not folder:
+                self._find("opaque-root", name)
+            for child, gone in node.children.items():
+                self._removed[f"{way}/{child}" if way else child] = gone
+            _unname_all(node.children.values())
+            node.children.clear()
+            return
+        hidden = name[len(_WHITEOUT) :]
+        gone_one = node.children.pop(hidden, None)
+        if gone_one is not None:
+            self._removed[f"{way}/{hidden}" if way else hidden] = gone_one
+            _unname_all((gone_one,))
+
+    def _lower(self, folder: str) -> tuple[Node | None, str]:
+        """Return what a folder is in the lower view, seen through the links that may be followed, and its real path.
+
+        Returns a node that is not a directory for the first part of the path that is neither one nor followed.
+        """
+        node, way = self.root, ""
+        parts = folder.split("/")[::-1] if folder else []
+        hops = 0
+        while parts:
+            part = parts.pop()
+            if part in _NO_NAMES:
+                if part == "..":
+                    way = way.rpartition("/")[0]
+                    node = self._at(way) or self.root
+                continue
+            path = f"{way}/{part}" if way else part
+            child = None if node.children is None else node.children.get(part)
+            link = self._symlinks.get(path)
+            if link is None and child is not None and child.type == TYPE_SYMLINK and self._resolve_links:
+                link = child.content.linkname
+            if link is not None:
+                if (hops := hops + 1) > _HOPS:
+                    return None, path
+                if link.startswith("/"):
+                    node, way = self.root, ""
+                parts += link.split("/")[::-1]
+                continue
+            if child is None:
+                return None, path
+            node, way = child, path
+            if child.children is None:
+                return child, path
+        return node, way
+
+    def _at(self, path: str) -> Node | None:
+        """Return what is at a real path, without following anything."""
+        node: Node | None = self.root
+        for part in path.split("/") if path else ():
+            if node is None or node.children is None:
+                return None
+            node = node.children.get(part)
+        return node
+
+    def _compare(self, markers: list[tuple[str, str]], members: list[tuple[str, TarEntry]]) -> None:
+        """Record what a layer both hides and has, and whiteouts in what another one hides."""
+        hidden = {
+            f"{folder}/{name[len(_WHITEOUT) :]}" if folder else name[len(_WHITEOUT) :]
+            for folder, name in markers
+            if name != _OPAQUE
+        }
+        for path, entry in members:
+            if path in hidden:
+                self._find("hidden-and-there" if entry.type != TYPE_DIR else "directory-made-anew", path)
+        for folder, name in markers:
+            above = folder
+            while above:
+                if above in hidden:
+                    self._find("marker-in-hidden", f"{folder}/{name}")
+                    break
+                above = above.rpartition("/")[0]
+
+    def _add(self, path: str, entry: TarEntry) -> None:
+        """Apply one entry."""
+        layer = self._layer
+        if not path:
+            if entry.type == TYPE_DIR:
+                self.root.content = self.root.attributes = entry
+                self.root.origin = self.root.layer = layer
+            else:
+                self._find("below-file", entry.name)
+            return
+        folder, _, name = path.rpartition("/")
+        parent = self._folders.get(folder)
+        if parent is None:
+            parent = self._parent(folder)
+            if parent is None:
+                self._find("below-file", path)
+                return
+            if len(self._folders) >= _REMEMBERED:
+                self._folders.clear()
+            self._folders[folder] = parent
+        children = parent.children
+        assert children is not None
+        old = children.get(name)
+        if entry.type == TYPE_DIR and old is not None and old.children is not None:
+            if old.layer == layer:
+                self._find("twice", path)
+            old.content = old.attributes = entry
+            old.origin = old.layer = layer
+        elif entry.type == TYPE_HARDLINK:
+            self._link(path, entry, children, name, old)
+            return
+        else:
+            children[name] = Node(entry, layer)
+            if old is not None:
+                self._replaced(path, old)
+        if entry.xattrs and any(key.startswith("trusted.overlay.") for key in entry.xattrs):
+            self._find("overlay-attribute", path)
+        if entry.type == TYPE_CHAR and not entry.devmajor and not entry.devminor:
+            self._find("whiteout-device", path)
+
+    def _replaced(self, path: str, old: Node) -> None:
+        """Note that something else is at a path now."""
+        if old.layer == self._layer and old.origin != NO_LAYER:
+            self._find("twice", path)
+        if old.children is not None or old.type == TYPE_SYMLINK:
+            self._folders.clear()
+        _unname_all((old,))
+
+    def _put(self, path: str, node: Node) -> Node:
+        """Put a node at a real path whose parent is there, in place of what is."""
+        folder, _, name = path.rpartition("/")
+        parent = self._at(folder)
+        assert parent is not None
+        assert parent.children is not None
+        old = parent.children.get(name)
+        parent.children[name] = node
+        if old is not None:
+            self._folders.clear()
+            _unname_all((old,))
+        return node
+
+    def _parent(self, folder: str) -> Node | None:
+        """Return the directory that an entry goes to, and make it where it is missing.
+
+        Returns nothing where the path leads through a file of the same layer, or a loop of links.
+        """
+        node, stack = self.root, [self.root]
+        parts = folder.split("/")[::-1] if folder else []
+        hops = 0
+        while parts:
+            part = parts.pop()
+            if part in _NO_NAMES:
+                if part == ".." and len(stack) > 1:
+                    stack.pop()
+                    node = stack[-1]
+                continue
+            assert node.children is not None
+            children = node.children
+            child = children.get(part)
+            if child is None:
+                child = children[part] = Node(IMPLICIT, NO_LAYER)
+            elif child.children is None:
+                same = child.layer == self._layer
+                if child.type == TYPE_SYMLINK and (same or self._resolve_links):
+                    if not same:
+                        self._find("below-link", folder)
+                    if (hops := hops + 1) > _HOPS:
+                        return None
+                    link = child.content.linkname
+                    if link.startswith("/"):
+                        node, stack = self.root, [self.root]
+                    parts += link.split("/")[::-1]
+                    continue
+                if same:
+                    return None
+                self._find("below-link" if child.type == TYPE_SYMLINK else "below-file", folder)
+                self._folders.clear()
+                _unname_all((child,))
+                child = children[part] = Node(IMPLICIT, NO_LAYER)
+            node = child
+            stack.append(child)
+        return node
+
+    # Hard links.
+
+    def _link(self, path: str, entry: TarEntry, children: dict[str, Node], name: str, old: Node | None) -> None:
+        target = clean(entry.linkname)
+        found = self._target(target)
+        if found is not None and found.origin == self._layer and found.type not in _NOT_LINKED:
+            if found is not old:
+                self._join(found, entry, children, name, path)
+                if old is not None:
+                    self._replaced(path, old)
+            return
+        # The target may come later in the layer, or be what whiteouts have removed.
+        waiting = Node(entry, self._layer)
+        children[name] = waiting
+        if old is not None and (old.children is not None or old.type == TYPE_SYMLINK):
+            self._folders.clear()
+        self._pending.append(_Link(path, target, entry, children, name, waiting, old))
+
+    def _join(self, found: Node, entry: TarEntry, children: dict[str, Node], name: str, path: str) -> None:
+        """Make a name lead to a node, which gets the attributes that the link's entry states, as engines do it."""
+        children[name] = found
+        found.names += 1
+        stated = found.attributes
+        if (stated.mode & 0o7777, stated.uid, stated.gid) != (entry.mode & 0o7777, entry.uid, entry.gid):
+            self._find("link-with-attributes", path)
+        found.attributes = entry
+        found.layer = self._layer
+
+    def _target(self, path: str) -> Node | None:
+        """Return what a hard link leads to, through links that are followed below a directory only."""
+        folder, _, name = path.rpartition("/")
+        node, stack = self.root, [self.root]
+        parts = folder.split("/")[::-1] if folder else []
+        hops = 0
+        while parts:
+            part = parts.pop()
+            if part in _NO_NAMES:
+                if part == ".." and len(stack) > 1:
+                    stack.pop()
+                    node = stack[-1]
+                continue
+            child = None if node.children is None else node.children.get(part)
+            if child is None:
+                return None
+            if child.type == TYPE_SYMLINK and (child.layer == self._layer or self._resolve_links):
+                if (hops := hops + 1) > _HOPS:
+                    return None
+                link = child.content.linkname
+                if link.startswith("/"):
+                    node, stack = self.root, [self.root]
+                parts += link.split("/")[::-1]
+                continue
+            node = child
+            stack.append(child)
+        return None if node.children is None else node.children.get(name)
+
+    def _hidden_target(self, path: str) -> Node | None:
+        """Return what was at a path before the whiteouts of this layer."""
+        above, rest = path, ""
+        while above:
+            node = self._removed.get(above)
+            if node is not None:
+                for part in rest.split("/") if rest else ():
+                    node = None if node is None or node.children is None else node.children.get(part)
+                return node
+            above, _, last = above.rpartition("/")
+            rest = f"{last}/{rest}" if rest else last
+        return None
+
+    def _resolve(self) -> None:
+        """Resolve the hard links that wait. Each is looked at once: chains are followed, not searched again."""
+        waiting = {id(link.waiting): link for link in self._pending}
+        for link in self._pending:
+            chain: list[_Link] = []
+            at: _Link | None = link
+            while at is not None and not at.done:
+                at.done = True
+                chain.append(at)
+                at.found = self._target(at.target)
+                if at.found is None or at.found.children is not None:
+                    at.found = self._hidden_target(at.target)
+                at = None if at.found is None else waiting.get(id(at.found))
+            end = chain[-1].found if chain else None
+            if at is not None and chain:
+                # A chain that leads to itself, or to one whose end is known.
+                end = at.end if at.end is not None else at.old
+            for one in reversed(chain):
+                one.end = end if end is not None and end.type not in _NOT_LINKED else None
+        # From the last one on: what was there before a link may be what waits for another one.
+        for link in reversed(self._pending):
+            if link.end is None:
+                self._take_back(link)
+        for link in self._pending:
+            if link.end is not None:
+                self._settle(link, link.end)
+        self._pending = []
+
+    def _settle(self, link: _Link, end: Node) -> None:
+        """Put what a link leads to in its place, unless something else is there by now."""
+        if link.children.get(link.name) is link.waiting:
+            self._find("link-before-target" if end.origin == self._layer else "link-to-lower", link.path)
+            self._join(end, link.entry, link.children, link.name, link.path)
+        if link.old is not None:
+            _unname_all((link.old,))
+
+    def _take_back(self, link: _Link) -> None:
+        self._find("link-to-nothing", link.path)
+        if link.children.get(link.name) is not link.waiting:
+            if link.old is not None:
+                _unname_all((link.old,))
+        elif link.old is None:
+            del link.children[link.name]
+        else:
+            link.children[link.name] = link.old
+
+
+@dataclass(slots=True, eq=False)
+class _Link:
+    """A hard link whose target is looked for when its layer is done."""
+
+    path: str
+    target: str
+    entry: TarEntry
+    children: dict[str, Node]  # of its directory
+    name: str
+    waiting: Node  # what stands at its path meanwhile
+    old: Node | None  # what was there
+    done: bool = False
+    found: Node | None = None
+    end: Node | None = None
+
+
+def _unname_all(nodes: Iterable[Node]) -> None:
+    """Count a name less for each file that goes, with all below."""
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        if node.children is None:
+            node.names -= 1
+        else:
+            stack += node.children.values()

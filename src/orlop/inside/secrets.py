@@ -1,0 +1,159 @@
+"""Secrets in bytes: tokens and keys of a form that hardly anything else has.
+
+A rule has fixed bytes that are searched for first, and a pattern that is tried only where they are. Where an issuer
+puts a checksum into its tokens, it must be right. Generic words such as ``password=`` are no rule: they are found in
+every image, and what is found everywhere is read nowhere. What is found is never shown whole: its first characters and
+its length are, and a fingerprint, by which it can be allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Final
+from zlib import crc32
+
+from orlop.model.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["RULES", "Secret", "secrets_in", "secrets_of"]
+
+_OVERLAP: Final = 16 << 10
+_DIGITS: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_SHOWN: Final = 4
+
+
+class Secret(NamedTuple):
+    """What was found: the name of its ``rule``, how it is ``shown``, and its ``fingerprint``."""
+
+    rule: str
+    shown: str
+    fingerprint: str
+
+
+class _Rule(NamedTuple):
+    """What a secret looks like; ``check`` judges a match further, with the bytes around it."""
+
+    text: str
+    starts: tuple[bytes, ...]
+    pattern: re.Pattern[bytes]
+    check: Callable[[bytes, bytes], bool] | None = None
+
+
+def _has_checksum(token: bytes, around: bytes) -> bool:
+    """Return whether a token ends in the checksum of what is before it, as those of GitHub and npm do."""
+    del around
+    body = token.rpartition(b"_")[2]
+    number, digits = crc32(body[:30]), bytearray()
+    for _ in range(6):
+        number, digit = divmod(number, 62)
+        digits.insert(0, _DIGITS[digit])
+    return body[30:] == digits
+
+
+def _has_secret_beside(token: bytes, around: bytes) -> bool:
+    """Return whether a secret of 40 characters is near an access key, and neither is an example."""
+    if b"EXAMPLE" in token:
+        return False
+    return any(b"EXAMPLE" not in one for one in _AWS_SECRET.findall(around.replace(token, b"")))
+
+
+def _is_text(token: bytes, around: bytes) -> bool:
+    del token
+    return b"\0" not in around
+
+
+_AWS_SECRET: Final = re.compile(rb"(?<![A-Za-z0-9/+=])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])")
+_END: Final = rb"(?![A-Za-z0-9_-])"
+_PEM: Final = rb"-----BEGIN (?:RSA |EC |DSA |OPENSSH )?PRIVATE KEY-----[\r\n]+[A-Za-z0-9+/=\r\n]{64,12000}-----END "
+
+RULES: Final = {
+    "github-token": _Rule(
+        "a token of GitHub",
+        (b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_"),
+        re.compile(rb"gh[pousr]_[A-Za-z0-9]{36}" + _END),
+        _has_checksum,
+    ),
+    "github-fine-token": _Rule(
+        "a fine-grained token of GitHub",
+        (b"github_pat_",),
+        re.compile(rb"github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}" + _END),
+    ),
+    "npm-token": _Rule("a token of npm", (b"npm_",), re.compile(rb"npm_[A-Za-z0-9]{36}" + _END), _has_checksum),
+    "gitlab-token": _Rule(
+        "a token of GitLab", (b"glpat-",), re.compile(rb"glpat-[A-Za-z0-9_-]{20,300}(?:\.[a-z0-9.]{9,12})?" + _END)
+    ),
+    "pypi-token": _Rule(
+        "a token of PyPI",
+        (b"pypi-AgEIcHlwaS5vcmc",),
+        re.compile(rb"pypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{50,1000}" + _END),
+    ),
+    "aws-access-key": _Rule(
+        "an access key of AWS with its secret",
+        (b"AKIA", b"ASIA"),
+        re.compile(rb"(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Za-z0-9])"),
+        _has_secret_beside,
+    ),
+    "slack-token": _Rule(
+        "a token of Slack",
+        (b"xoxb-", b"xoxp-", b"xoxa-", b"xoxr-", b"xoxs-"),
+        re.compile(rb"xox[bpars]-[0-9]{8,15}-[A-Za-z0-9-]{20,200}" + _END),
+    ),
+    "stripe-key": _Rule(
+        "a live key of Stripe",
+        (b"sk_live_", b"rk_live_"),
+        re.compile(rb"[sr]k_live_[A-Za-z0-9]{24,200}" + _END),
+    ),
+    "sendgrid-key": _Rule(
+        "a key of SendGrid", (b"SG.",), re.compile(rb"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}" + _END)
+    ),
+    "docker-hub-token": _Rule(
+        "a token of Docker Hub", (b"dckr_pat_",), re.compile(rb"dckr_pat_[A-Za-z0-9_-]{27}" + _END)
+    ),
+    "huggingface-token": _Rule("a token of Hugging Face", (b"hf_",), re.compile(rb"hf_[A-Za-z]{34}" + _END)),
+    "age-key": _Rule(
+        "a secret key of age", (b"AGE-SECRET-KEY-1",), re.compile(rb"AGE-SECRET-KEY-1[0-9A-Z]{58}(?![0-9A-Z])")
+    ),
+    "private-key": _Rule("a private key without a password", (b"PRIVATE KEY-----",), re.compile(_PEM), _is_text),
+}
+"""The rules by their names."""
+
+_STARTS: Final = re.compile(b"|".join(re.escape(start) for rule in RULES.values() for start in rule.starts))
+
+
+def secrets_in(data: bytes) -> Iterator[tuple[int, Secret]]:
+    """Yield the secrets in some bytes, each with where it ends."""
+    found = {match[0] for match in _STARTS.finditer(data)}
+    if not found:
+        return
+    for name, rule in RULES.items():
+        if found.isdisjoint(rule.starts):
+            continue
+        for match in rule.pattern.finditer(data):
+            start, end = match.span()
+            if start and data[start - 1 : start].isalnum():
+                continue
+            around = data[max(0, start - 400) : end + 400]
+            if rule.check is None or rule.check(match[0], around):
+                yield end, _secret(name, match[0])
+
+
+def secrets_of(chunks: Iterable[bytes]) -> Iterator[Secret]:
+    """Yield the secrets in a content that comes in chunks, each once; one may lie across a border."""
+    seen: set[str] = set()
+    rest = b""
+    for chunk in chunks:
+        data = rest + chunk if rest else chunk
+        for _, secret in secrets_in(data):
+            if secret.fingerprint not in seen:
+                seen.add(secret.fingerprint)
+                yield secret
+        rest = data[-_OVERLAP:]
+
+
+def _secret(rule: str, value: bytes) -> Secret:
+    shown = f"{value[:_SHOWN].decode('ascii', 'replace')}…, {len(value)} characters"
+    fingerprint = hashlib.sha256(rule.encode() + b"\0" + value).hexdigest()[:16]
+    return Secret(rule, shown, fingerprint)

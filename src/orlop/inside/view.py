@@ -1,0 +1,332 @@
+"""The files of an image, as a container would see them."""
+
+from __future__ import annotations
+
+import io
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+from orlop.errors import InvalidInput, PathNotFound, WrongFileType
+from orlop.inside.content import Contents
+from orlop.inside.info import Version, in_order, info_of
+from orlop.inside.merge import Merge, clean
+from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+
+    from orlop.inside.content import Place
+    from orlop.inside.info import FileInfo, ImageLayer
+    from orlop.inside.layer import Layer
+    from orlop.inside.node import Finding, Node
+    from orlop.model.image import Image
+
+__all__ = ["ImageFiles", "select_layers"]
+
+_HOPS: Final = 40  # as Linux follows at most
+
+
+class ImageFiles:
+    """The files of an image; a context manager. Made by `orlop.ImageService.files` and `orlop.ArchiveService.files`.
+
+    It behaves as a mapping of paths to `FileInfo`, in order: iteration yields every path, directories before what is
+    in them, names in the order of their bytes. Symbolic links are followed inside the image, as in a container. Only
+    headers are in memory; content is read when it is asked for. Not to be shared between threads.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        described: Sequence[ImageLayer],
+        config: Image,
+        *,
+        resolve_links: bool = False,
+    ) -> None:
+        """Merge layers.
+
+        Args:
+            layers: bottom first.
+            described: what is known of each.
+            config: the image's config.
+            resolve_links: see `orlop.inside.merge`.
+        """
+        self.layers = tuple(described)
+        """The layers that the view is made of, bottom first."""
+        self.config = config
+        """The config of the image."""
+        self._content = layers
+        self._resolve_links = resolve_links
+        self._stack = ExitStack()
+        merge = Merge(resolve_links=resolve_links)
+        for layer in layers:
+            merge.apply(layer.entries())
+        self._root = merge.root
+        self._merge = merge
+
+    # Looking up.
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What programs disagree on, see `orlop.inside.merge`."""
+        return self._merge.findings
+
+    def __iter__(self) -> Iterator[str]:
+        return (path for path, _ in self._walk("/", self._root))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, path: object) -> bool:
+        try:
+            return isinstance(path, str) and self.node(path) is not None
+        except PathNotFound:
+            return False
+
+    def __getitem__(self, path: str) -> FileInfo:
+        """Return what is at a path, without following a link there. Raises PathNotFound, which is a LookupError."""
+        return self.stat(path, follow=False)
+
+    def stat(self, path: str, *, follow: bool = True) -> FileInfo:
+        """Return what is at a path.
+
+        Args:
+            path: from the root; a leading slash may be left out.
+            follow: follow a symbolic link there; links in the directories above are followed always.
+
+        Raises:
+            PathNotFound: nothing is there, or a link leads nowhere or in a circle.
+        """
+        real, node = self._find(path, follow=follow)
+        return self.info(real, node)
+
+    def walk(self, path: str = "/") -> Iterator[FileInfo]:
+        """Yield what is at a path and everything below it, in order. Raises as `stat`."""
+        real, node = self._find(path, follow=True)
+        return (self.info(at, found) for at, found in self._walk(real, node))
+
+    def listdir(self, path: str = "/") -> list[FileInfo]:
+        """Return what is in a directory, in order; of anything else, itself. Raises as `stat`."""
+        real, node = self._find(path, follow=True)
+        if node.children is None:
+            return [self.info(real, node)]
+        base = "" if real == "/" else real
+        return [self.info(f"{base}/{name}", node.children[name]) for name in in_order(node.children)]
+
+    def glob(self, pattern: str) -> Iterator[FileInfo]:
+        """Yield what fits a pattern of the shell from the root, such as ``/etc/*.conf`` or ``/usr/**/*.so``.
+
+        ``**`` stands for any number of directories. Links are not followed.
+        """
+        from orlop.inside.find import path_matcher  # noqa: PLC0415 - few views are searched
+
+        fits = path_matcher(pattern)
+        return (self.info(path, node) for path, node in self._walk("/", self._root) if fits(path))
+
+    # Content.
+
+    def open(self, path: str, *, verify: bool = False) -> io.BufferedReader:
+        """Open a regular file for reading; links are followed.
+
+        Args:
+            path: the file.
+            verify: read its layer whole, and fail before the end of the content where the layer is damaged. Else only
+                what is needed is read, and the header before it is compared with the table of contents.
+
+        Raises:
+            PathNotFound: nothing is there. WrongFileType: it is not a regular file. TocDamaged, IntegrityError,
+            StorageError, from reading too: the layer cannot be read.
+        """
+        node = self.file(path)
+        contents = Contents(self._content, [(node.origin, node.content)], verified=verify)
+        return io.BufferedReader(_Stream(contents, node), 1 << 16)
+
+    def read(self, path: str, *, verify: bool = False) -> bytes:
+        """Return the content of a regular file. Raises as `open`."""
+        with self.open(path, verify=verify) as file:
+            return file.read()
+
+    def contents(self, nodes: Sequence[Node], *, verify: bool = False) -> Contents:
+        """Return a reader of the contents of files, which are then asked for in that order."""
+        return self.places([(node.origin, node.content) for node in nodes], verify=verify)
+
+    def places(self, places: Sequence[Place], *, verify: bool = False) -> Contents:
+        """Return a reader of the contents of entries of layers, seen or hidden."""
+        return Contents(self._content, places, verified=verify)
+
+    def file(self, path: str) -> Node:
+        """Return the node of a regular file. Raises as `open`."""
+        real, node = self._find(path, follow=True)
+        if node.type != TYPE_FILE:
+            what = "a directory" if node.type == TYPE_DIR else f"of the type {node.type}"
+            raise WrongFileType(f"{real} is {what}, not a regular file; name a file")
+        return node
+
+    # History.
+
+    def trace(self, path: str) -> list[Version]:
+        """Return what each layer did to a path, bottom first; layers that left it as it was are not named.
+
+        All layers are merged once more, with a look at the path after each.
+        """
+        found: list[Version] = []
+        merge = Merge(resolve_links=self._resolve_links)
+        real = clean(path)
+        old: Node | None = None
+        stated: tuple[object, ...] = ()
+        for content, layer in zip(self._content, self.layers, strict=True):
+            merge.apply(content.entries())
+            node = _walk_down(merge.root, real)
+            before, stated = stated, () if node is None else _stated(node)
+            if node is not old or stated != before:
+                action = "added" if old is None else "removed" if node is None else "replaced"
+                action = "changed" if node is old else action
+                found.append(Version(layer, action, None if node is None else info_of(f"/{real}", node)))
+            old = node
+        return found
+
+    # Insides, which the modules of this room and commands share.
+
+    @property
+    def content_layers(self) -> Sequence[Layer]:
+        """The layers as they are read, bottom first."""
+        return self._content
+
+    def info(self, path: str, node: Node) -> FileInfo:
+        """Return what is known of a node under one of its names."""
+        return info_of(path, node)
+
+    def below(self, real: str = "/") -> Iterator[tuple[str, Node]]:
+        """Yield what is at a path without links in it, and everything below, in order. Raises as `stat`."""
+        return self._walk(*self._find(real, follow=False))
+
+    def node(self, path: str, *, follow: bool = True) -> Node:
+        """Return the node at a path. Raises as `stat`."""
+        return self._find(path, follow=follow)[1]
+
+    def real_path(self, path: str, *, follow: bool = True) -> str:
+        """Return where a path leads, without links in it. Raises as `stat`."""
+        return self._find(path, follow=follow)[0]
+
+    def _walk(self, path: str, node: Node) -> Iterator[tuple[str, Node]]:
+        stack = [(path, node)]
+        while stack:
+            path, node = stack.pop()
+            yield path, node
+            if node.children:
+                base = "" if path == "/" else path
+                children = node.children
+                stack += [(f"{base}/{name}", children[name]) for name in reversed(in_order(children))]
+
+    def _find(self, path: str, *, follow: bool) -> tuple[str, Node]:
+        stack: list[tuple[str, Node]] = [("", self._root)]
+        parts = path.split("/")[::-1]
+        hops = 0
+        while parts:
+            part = parts.pop()
+            if part in {"", "."}:
+                continue
+            if part == "..":
+                if len(stack) > 1:
+                    stack.pop()
+                continue
+            node = stack[-1][1]
+            child = None if node.children is None else node.children.get(part)
+            if child is None:
+                raise PathNotFound(f"the image has nothing at {path!r}; `orlop ls` lists what it has")
+            if child.type == TYPE_SYMLINK and (follow or any(parts)):
+                if (hops := hops + 1) > _HOPS:
+                    raise PathNotFound(f"links lead in a circle at {path!r}; name a path without them")
+                target = child.content.linkname
+                if target.startswith("/"):
+                    del stack[1:]
+                parts += target.split("/")[::-1]
+                continue
+            stack.append((part, child))
+        return "/" + "/".join(name for name, _ in stack[1:]), stack[-1][1]
+
+    def closing(self, what: AbstractContextManager[object]) -> None:
+        """Close something else with the view, such as what protects its layers."""
+        self._stack.push(what)
+
+    def close(self) -> None:
+        """Release the layers; content cannot be read any more. Idempotent."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+def select_layers(layers: Sequence[ImageLayer], *, layer: int | None = None, up_to: int | None = None) -> range:
+    """Return the places of the layers that a view is to be made of.
+
+    Args:
+        layers: all layers.
+        layer: the number of the only one.
+        up_to: the number of the last one.
+
+    Raises:
+        InvalidInput: there is no such layer, or both are given.
+    """
+    if layer is not None and up_to is not None:
+        raise InvalidInput("a view is either of one layer or of the layers up to one; name one of the two")
+    for number in (layer, up_to):
+        if number is not None and not 1 <= number <= len(layers):
+            raise InvalidInput(f"the image has the layers 1 to {len(layers)}, not {number}; name one of them")
+    if layer is not None:
+        return range(layer - 1, layer)
+    return range(len(layers) if up_to is None else up_to)
+
+
+def _stated(node: Node) -> tuple[object, ...]:
+    """Return what may change of a node that stays."""
+    one = node.attributes
+    return node.mode, one.uid, one.gid, one.mtime, dict(node.xattrs)
+
+
+def _walk_down(node: Node, path: str) -> Node | None:
+    for part in path.split("/") if path else ():
+        child = None if node.children is None else node.children.get(part)
+        if child is None:
+            return None
+        node = child
+    return node
+
+
+class _Stream(io.RawIOBase):
+    """The content of one file as a raw stream."""
+
+    def __init__(self, contents: Contents, node: Node) -> None:
+        super().__init__()
+        self._contents = contents
+        self._chunks = contents.chunks((node.origin, node.content))
+        self._rest = memoryview(b"")
+        self._ended = False
+
+    def readable(self) -> Literal[True]:
+        return True
+
+    def readinto(self, buffer: object, /) -> int:
+        target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        while not self._rest and not self._ended:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                self._contents.finish()
+                self._ended = True
+            else:
+                self._rest = memoryview(chunk)
+        size = min(len(target), len(self._rest))
+        target[:size] = self._rest[:size]
+        self._rest = self._rest[size:]
+        return size
+
+    def close(self) -> None:
+        if not self.closed:
+            self._contents.close()
+        super().close()

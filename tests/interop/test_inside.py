@@ -1,0 +1,178 @@
+"""What orlop sees in images is what `umoci unpack` puts on the disk, and what `docker export` writes."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import stat
+import tarfile
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.interop.programs import Program
+from tests.needs import need, need_root
+from tests.unit.images_made import image, layer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.interop.programs import Docker, Orlop
+
+pytestmark = pytest.mark.interop
+
+Seen = tuple[str, int, int, int, int, int, str, dict[str, str], str]
+"""Type, mode, owner, group, size, whole seconds of the time, target, extended attributes, digest of the content."""
+
+KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink", stat.S_IFIFO: "fifo", stat.S_IFCHR: "char"}
+
+
+def on_disk(root: Path) -> dict[str, Seen]:
+    """Return what lies in a directory, by paths from it, without the directory itself."""
+    found: dict[str, Seen] = {}
+    for path in root.rglob("*"):
+        facts = path.lstat()
+        kind = KINDS[stat.S_IFMT(facts.st_mode)]
+        names = os.listxattr(path, follow_symlinks=False)
+        found[f"/{path.relative_to(root)}"] = (
+            *(kind, stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid),
+            *(facts.st_size if kind == "file" else 0, facts.st_mtime_ns // 10**9),
+            str(path.readlink()) if kind == "symlink" else "",
+            {one: os.getxattr(path, one, follow_symlinks=False).hex() for one in names},
+            sha256(path.read_bytes()).hexdigest() if kind == "file" else "",
+        )
+    return found
+
+
+def in_tar(data: bytes) -> dict[str, Seen]:
+    """Return the members of a tar."""
+    found: dict[str, Seen] = {}
+    types = {"0": "file", "5": "dir", "2": "symlink", "6": "fifo", "3": "char"}
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        for one in archive:
+            source = archive.extractfile(one) if one.isreg() or one.islnk() else None
+            content = b"" if source is None else source.read()
+            real = archive.getmember(one.linkname) if one.islnk() else one
+            xattrs = {
+                name.removeprefix("SCHILY.xattr."): value.encode("utf-8", "surrogateescape").hex()
+                for name, value in real.pax_headers.items()
+                if name.startswith("SCHILY.xattr.")
+            }
+            kind = types[real.type.decode()]
+            found["/" + one.name.rstrip("/")] = (
+                *(
+                    kind,
+                    0o777 if kind == "symlink" else real.mode & 0o7777,
+                    real.uid,
+                    real.gid,
+                    real.size,
+                    int(real.mtime // 1),
+                ),
+                *(real.linkname if kind == "symlink" else "", xattrs),
+                sha256(content).hexdigest() if kind == "file" else "",
+            )
+    return found
+
+
+def info(name: str, **facts: object) -> tarfile.TarInfo:
+    found = tarfile.TarInfo(name)
+    found.mtime = 1_600_000_000
+    for fact, value in facts.items():
+        setattr(found, fact, value)
+    return found
+
+
+def random_layers(seed: int) -> list[bytes]:
+    """Make layers of every kind of change that all programs can unpack: nothing lies below a file."""
+    choose = random.Random(seed)
+    layers = []
+    for number in range(4):
+        members: list[str | tuple[str, bytes] | tarfile.TarInfo] = []
+        made: list[str] = []
+        for _ in range(10):
+            folder = "/".join(choose.choice(["d0", "d1"]) for _ in range(choose.randrange(3)))
+            base = f"{folder}/" if folder else ""
+            mode, uid = choose.choice([0o755, 0o700, 0o1777, 0o4755]), choose.randrange(3)
+            kind = choose.choice(["dir", "file", "symlink", "fifo", "any", "hide", "opaque", "link", "xattr"])
+            if kind == "dir":
+                members.append(info(f"{base}d{choose.randrange(2)}", type=tarfile.DIRTYPE, mode=mode, uid=uid))
+            elif kind == "file":
+                made.append(f"{base}f{choose.randrange(2)}")
+                members.append((made[-1], str((seed, number, choose.random())).encode()))
+            elif kind == "symlink":
+                members.append(f"{base}s->d{choose.randrange(2)}/f0")
+            elif kind == "fifo":
+                members.append(info(f"{base}p", type=tarfile.FIFOTYPE, mode=mode))
+            elif kind == "any":
+                of = choose.choice([tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.FIFOTYPE])
+                members.append(info(f"{base}x", type=of, mode=mode, gid=uid))
+            elif kind == "xattr":
+                members.append(info(f"{base}y", mode=mode, pax_headers={"SCHILY.xattr.user.a": str(number)}))
+            elif kind == "link" and made:
+                members.append(f"{base}h=>{choose.choice(made)}")
+            elif kind == "hide" and number:
+                members.insert(0, f"{base}.wh.{choose.choice(['d0', 'd1', 'f0', 's', 'x', 'y', 'h'])}")
+            elif kind == "opaque" and number:
+                members.insert(0, f"{base}.wh..wh..opq")
+        layers.append(layer(*members))
+    return layers
+
+
+@pytest.fixture
+def umoci() -> Program:
+    """Return umoci, which needs root to give files to their owners."""
+    need_root()
+    return Program([need("umoci")])
+
+
+def unpacked(umoci: Program, layout: Path, bundle: Path) -> dict[str, Seen]:
+    umoci("unpack", "--image", f"{layout}:1", bundle)
+    return on_disk(bundle / "rootfs")
+
+
+def without_times_of_folders(seen: dict[str, Seen]) -> dict[str, Seen]:
+    """Leave out the times of directories: removals and implied parents leave there when umoci unpacked."""
+    return {path: (*facts[:5], 0, *facts[6:]) if facts[0] == "dir" else facts for path, facts in seen.items()}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_view_is_what_umoci_unpacks(seed: int, orlop: Orlop, umoci: Program, tmp_path: Path) -> None:
+    archive = tmp_path / "image.tar"
+    archive.write_bytes(image(*random_layers(seed), compressed=bool(seed % 2)))
+    orlop("load", "-i", archive)
+    orlop("save", "--format", "oci-dir", "-o", tmp_path / "layout", "made:1")
+    theirs = unpacked(umoci, tmp_path / "layout", tmp_path / "bundle")
+    orlop("export", "--resolve-links", "-o", tmp_path / "out.tar", "made:1")
+    ours = in_tar((tmp_path / "out.tar").read_bytes())
+    assert without_times_of_folders(ours) == without_times_of_folders(theirs)
+    # The same by the other commands.
+    assert {*orlop.lines("find", "made:1")} - {"/"} == {*theirs}
+    for path, facts in theirs.items():
+        if facts[0] == "file":
+            assert sha256(orlop.run("cat", "made:1", path).stdout).hexdigest() == facts[8]
+            break
+    (tmp_path / "copy").mkdir()
+    orlop("cp", "-a", "made:1:/.", tmp_path / "copy")
+    copied = on_disk(tmp_path / "copy")
+    bare: dict[str, Seen] = {
+        path: (*facts[:7], {}, facts[8]) for path, facts in theirs.items()
+    }  # cp keeps no extended attributes
+    assert without_times_of_folders(copied) == without_times_of_folders(bare)
+
+
+def test_a_view_is_what_docker_exports(orlop: Orlop, docker: Docker, data: Path, tmp_path: Path) -> None:
+    archive = data / "dockerd-20.10-overlay2" / "tiny.tar"
+    docker("load", "-i", archive)
+    orlop("load", "-i", archive)
+    container = docker("create", "example/tiny:1.0").strip()
+    docker("export", "-o", tmp_path / "theirs.tar", container)
+    docker("rm", container)
+    orlop("export", "-o", tmp_path / "ours.tar", "example/tiny:1.0")
+    theirs, ours = (in_tar((tmp_path / name).read_bytes()) for name in ("theirs.tar", "ours.tar"))
+    # The engine adds mount points of a container, and keeps no extended attributes but capabilities.
+    added = {path for path in theirs if path.split("/")[1] in {".dockerenv", "dev", "etc", "proc", "sys"}}
+    assert {path: (*facts[:7], {}, facts[8]) for path, facts in ours.items()} == {
+        path: (*facts[:7], {}, facts[8]) for path, facts in theirs.items() if path not in added
+    }

@@ -1,0 +1,63 @@
+"""Images that tests make of layers, as archives of docker's."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tarfile
+from hashlib import sha256
+
+
+def layer(*members: str | tuple[str, bytes] | tarfile.TarInfo) -> bytes:
+    """Make a layer: ``d/`` is a directory, ``name`` a file, ``(name, content)`` one with content.
+
+    ``name->target`` is a symbolic link, ``name=>target`` a hard link; a `TarInfo` is written as it is, without content.
+    """
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                archive.addfile(member)
+                continue
+            name, content = member if isinstance(member, tuple) else (member, b"")
+            info = tarfile.TarInfo(name.rstrip("/"))
+            info.mode, info.mtime = 0o755 if name.endswith("/") else 0o644, 1_600_000_000
+            for mark, kind in (("->", tarfile.SYMTYPE), ("=>", tarfile.LNKTYPE)):
+                if mark in name:
+                    info.name, _, info.linkname = name.partition(mark)
+                    info.type = kind
+            if name.endswith("/") and not info.linkname:
+                info.type = tarfile.DIRTYPE
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def image(
+    *layers: bytes, tag: str = "made:1", compressed: bool = False, config: dict[str, object] | None = None
+) -> bytes:
+    """Make an archive of an image of these layers, bottom first, each with a step of the history."""
+    steps = [
+        {"created": "2026-01-01T00:00:00Z", "created_by": f"RUN step {number}"} for number, _ in enumerate(layers, 1)
+    ]
+    raw = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "created": "2026-01-01T00:00:00Z",
+            "config": config or {},
+            "history": steps,
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{sha256(one).hexdigest()}" for one in layers]},
+        }
+    ).encode()
+    names = [f"{number}/layer.tar" for number, _ in enumerate(layers)]
+    manifest = json.dumps([{"Config": "config.json", "RepoTags": [tag], "Layers": names}]).encode()
+    out = io.BytesIO()
+    contents = [gzip.compress(one, mtime=0) if compressed else one for one in layers]
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, content in [*zip(names, contents, strict=True), ("config.json", raw), ("manifest.json", manifest)]:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return out.getvalue()

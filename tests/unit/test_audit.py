@@ -1,0 +1,141 @@
+"""Audits: bytes that are known by construction, and secrets that are planted."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import pytest
+
+import orlop
+from orlop.inside.audit import audit
+from orlop.inside.secrets import secrets_of
+from tests.unit.images_made import image, layer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from orlop.inside.audit import Audit
+
+DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def checked(prefix: str, body: str) -> str:
+    """Return a token with its checksum."""
+    number, tail = crc32(body.encode()), ""
+    for _ in range(6):
+        number, digit = divmod(number, 62)
+        tail = DIGITS[digit] + tail
+    return f"{prefix}_{body}{tail}"
+
+
+def pem(words: str) -> str:
+    return f"-----BEGIN {words}-----\n{'A' * 64}\n{'b' * 32}\n-----END {words}-----\n"
+
+
+PLANTED = {
+    "github-token": checked("ghp", "A" * 30),
+    "npm-token": checked("npm", "b" * 30),
+    "github-fine-token": f"github_pat_{'a' * 22}_{'B' * 59}",
+    "gitlab-token": "glpat-" + "x" * 20,
+    "pypi-token": "pypi-AgEIcHlwaS5vcmc" + "a" * 60,
+    "aws-access-key": "AKIAABCDEFGH23456777\naws_secret_access_key = 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",
+    "slack-token": "xoxb-" + "1234567890-" + "a" * 24,
+    "stripe-key": "sk_live_" + "a1" * 12,
+    "sendgrid-key": f"SG.{'a' * 22}.{'b' * 43}",
+    "docker-hub-token": "dckr_pat_" + "a" * 27,
+    "huggingface-token": "hf_" + "a" * 34,
+    "age-key": "AGE-SECRET-KEY-1" + "Q" * 58,
+    "private-key": pem("RSA PRIVATE KEY"),
+}
+HARMLESS = [
+    checked("ghp", "A" * 30)[:-1] + "!",
+    "ghp_" + "A" * 36,
+    "npm_" + "b" * 36,
+    "AKIAIOSFODNN7EXAMPLE\n" + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzzzzzzzKEY",
+    "AKIA" + "ABCDEFGH23456777",
+    "-----BEGIN RSA PRIVATE KEY-----",
+    pem("ENCRYPTED PRIVATE KEY"),
+    "\0" + pem("RSA PRIVATE KEY"),
+    "xhf_" + "a" * 34,
+    "sk_test_" + "a1" * 12,
+    "password=hunter2",
+]
+
+
+def audited(tmp_path: Path, *layers: bytes, config: dict[str, object] | None = None, **options: object) -> Audit:
+    with orlop.open(tmp_path / "root") as images:
+        images.load(io.BytesIO(image(*layers, config=config)))
+        with images.files("made:1") as files:
+            return audit(files, **options)  # type: ignore[arg-type]
+
+
+def test_bytes_are_counted_by_layer_and_cause(tmp_path: Path) -> None:
+    found = audited(
+        tmp_path,
+        layer("d/", ("d/a", b"1" * 100), ("d/b", b"2" * 50), "d/h=>d/a", ("same", b"3" * 7)),
+        layer(("d/a", b"4" * 10), "d/.wh.b", ("twin", b"3" * 7)),
+    )
+    assert [(one.size, one.hidden) for one in found.layers] == [(157, 50), (17, 0)]
+    # The first content of d/a is still seen, under its other name.
+    assert (found.overwritten, found.removed, found.twice) == (0, 50, 7)
+    assert found.efficiency == pytest.approx(1 - 50 / 174)
+    assert found.folders == {"/": 124, "/d": 110}
+
+
+@pytest.mark.parametrize("rule", PLANTED)
+def test_a_planted_secret_is_found_wherever_it_lies_and_never_shown(rule: str, tmp_path: Path) -> None:
+    value = PLANTED[rule]
+    found = audited(
+        tmp_path, layer(("seen", f"k = {value}\n".encode()), ("hidden", f"{value} ".encode())), layer(".wh.hidden")
+    )
+    secrets = [(one.rule, one.path, one.seen) for one in found.findings if one.kind == "secret"]
+    assert secrets == [(rule, "/hidden", False), (rule, "/seen", True)]
+    assert all(value[4:20] not in str(one) for one in found.findings)
+    assert len({one.fingerprint for one in found.findings if one.kind == "secret"}) == 1
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_what_only_looks_like_a_secret_is_none(text: str) -> None:
+    assert [*secrets_of([text.encode() + b"\n"])] == []
+
+
+def test_a_secret_may_lie_across_a_border() -> None:
+    value = PLANTED["github-token"].encode()
+    for cut in range(len(value)):
+        assert [one.rule for one in secrets_of([b" " + value[:cut], value[cut:] + b" "])] == ["github-token"]
+
+
+def test_risks_and_facts_are_found_and_can_be_allowed(tmp_path: Path) -> None:
+    import tarfile
+
+    members = []
+    for name, mode in (("su", 0o4755), ("open", 0o666), ("tmp", 0o1777), ("dev", 0o777)):
+        info = tarfile.TarInfo(name)
+        info.mode = mode
+        info.type = tarfile.DIRTYPE if name in {"tmp", "dev"} else tarfile.REGTYPE
+        members.append(info)
+    secret = checked("ghp", "Z" * 30)
+    config: dict[str, object] = {"Env": ["PATH=/bin", f"GH={secret}", "DB_PASSWORD=hunter2222"]}
+    found = audited(tmp_path / "a", layer(*members), config=config)
+    assert {(one.rule, one.path) for one in found.findings} == {
+        ("github-token", ""),
+        ("secret-variable", ""),
+        ("setuid", "/su"),
+        ("world-writable", "/open"),
+        ("world-writable", "/dev"),
+        ("root-user", ""),
+        ("no-health-check", ""),
+    }
+    fingerprint = next(one.fingerprint for one in found.findings if one.rule == "github-token")
+    allow = [fingerprint, "world-writable:/dev", "setuid"]
+    left = audited(tmp_path / "b", layer(*members), config=config, allow=allow)
+    assert [one.rule for one in left.findings] == ["secret-variable", "world-writable", "root-user", "no-health-check"]
+    assert all(secret not in one.text and "hunter" not in one.text for one in found.findings)
+
+
+def test_what_programs_disagree_on_is_a_finding(tmp_path: Path) -> None:
+    found = audited(tmp_path, layer("a", "l->d"), layer("b=>a", ".wh.d", "d/", "l/x", "../up"), contents=False)
+    rules = {one.rule for one in found.findings}
+    assert {"layer-link-to-lower", "layer-directory-made-anew", "layer-below-link", "layer-outside"} <= rules

@@ -1,0 +1,161 @@
+"""The commands that look inside images, as scripts see them: what they print, and how they end."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from base64 import b64decode
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orlop.cli.main import run
+from tests.unit.images_made import image, layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Call = Callable[..., tuple[int, bytes, str]]
+
+EVIL = "e\x1b[31m\nvil"
+BYTES = "caf\udce8"
+LAYERS = (
+    layer("etc/", ("etc/passwd", b"root\n"), (EVIL, b"1"), (BYTES, b"2"), "l->etc"),
+    layer(("etc/passwd", b"root\nme\n"), ("usr/big", b"x" * 20_000)),
+)
+
+
+@pytest.fixture
+def orlop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Call:
+    monkeypatch.setenv("ORLOP_ROOT", str(tmp_path / "root"))
+    (tmp_path / "made.tar").write_bytes(image(*LAYERS))
+    assert run(["load", "-q", "-i", str(tmp_path / "made.tar")]) == 0
+    capsysbinary.readouterr()
+
+    def call(*arguments: object) -> tuple[int, bytes, str]:
+        status = run([str(argument) for argument in arguments])
+        out, err = capsysbinary.readouterr()
+        return status, out, err.decode()
+
+    return call
+
+
+def test_lists_are_those_of_a_container(orlop: Call, tmp_path: Path) -> None:
+    expected = f"{BYTES}\n{EVIL}\netc\nl\nusr\n".encode("utf-8", "surrogateescape")
+    for words in (["made:1"], ["--archive", tmp_path / "made.tar"], ["made:1", "/"]):
+        assert orlop("ls", *words) == (0, expected, "")
+    assert orlop("ls", "-R", "made:1", "/usr") == (0, b"big\n", "")
+    assert orlop("ls", "--layers", "made:1", "/etc") == (0, b"  2 passwd\n", "")
+    assert orlop("ls", "--layer", "1", "-l", "made:1", "/etc") == (
+        *(0, b"-rw-r--r-- 1 0 0 5 2020-09-13 12:26:40 passwd\n", ""),
+    )
+    assert orlop("ls", "-l", "-h", "made:1", "/usr")[1] == b"-rw-r--r-- 1 0 0 20kB 2020-09-13 12:26:40 big\n"
+
+
+def test_json_is_exact(orlop: Call) -> None:
+    status, out, _ = orlop("find", "made:1", "--type", "f", "--format", "json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert status == 0
+    assert [(one["Path"], b64decode(one["PathBytes"])) for one in found] == [
+        ("/caf\ufffd", b"/caf\xe8"),
+        (f"/{EVIL}", b""),
+        ("/etc/passwd", b""),
+        ("/usr/big", b""),
+    ]
+    assert (found[2]["Size"], found[2]["Layer"], found[2]["ModTime"]) == (8, 2, "2020-09-13T12:26:40Z")
+
+
+def test_files_are_found(orlop: Call) -> None:
+    assert orlop("find", "made:1", "--size", "+1k") == (0, b"/usr/big\n", "")
+    assert orlop("find", "made:1", "/etc", "--name", "p*", "-0") == (0, b"/etc/passwd\0", "")
+    assert orlop("find", "made:1", "--newer", "2020-09-14") == (0, b"", "")
+    assert orlop("find", "made:1", "--layer", "2", "--type", "f") == (0, b"/etc/passwd\n/usr/big\n", "")
+    assert orlop("find", "made:1", "--size", "x")[0] == 2
+    assert orlop("find", "made:1", "--type", "q")[0] == 2
+
+
+def test_content_is_printed_to_the_byte(orlop: Call, tmp_path: Path) -> None:
+    assert orlop("cat", "made:1", "/l/passwd", "/usr/big") == (0, b"root\nme\n" + b"x" * 20_000, "")
+    assert orlop("cat", "--archive", tmp_path / "made.tar", "--verify", "/etc/passwd") == (0, b"root\nme\n", "")
+    assert orlop("cat", "--up-to", 1, "made:1", "/etc/passwd") == (0, b"root\n", "")
+    status, out, err = orlop("cat", "made:1", "/nowhere")
+    assert (status, out) == (4, b"")
+    assert err == "Error: the image has nothing at '/nowhere'; `orlop ls` lists what it has\n"
+    assert orlop("cat", "made:1", "/etc")[0] == 3
+    assert orlop("cat", "made:1")[0] == 2
+
+
+def test_a_path_tells_where_it_comes_from(orlop: Call) -> None:
+    status, out, _ = orlop("stat", "made:1", "/etc/passwd")
+    assert (status, out.decode().splitlines()[-2:]) == (
+        *(0, ["Layer 1: added, 5 bytes by: RUN step 1", "Layer 2: replaced, 8 bytes by: RUN step 2"]),
+    )
+    found = json.loads(orlop("stat", "made:1", "/etc/passwd", "--format", "json")[1])
+    assert [(one["Layer"], one["Action"], one["Size"]) for one in found["Versions"]] == [
+        *((1, "added", 5), (2, "replaced", 8)),
+    ]
+
+
+def test_a_tree_is_drawn(orlop: Call) -> None:
+    assert orlop("tree", "made:1", "/usr")[1].decode() == "/usr\n└── big\n\n1 directories, 1 files\n"
+
+
+def test_files_are_copied_and_exported(orlop: Call, tmp_path: Path) -> None:
+    assert orlop("cp", "made:1:/etc/passwd", tmp_path / "out") == (0, b"", "")
+    assert (tmp_path / "out").read_bytes() == b"root\nme\n"
+    status, out, _ = orlop("cp", "made:1:/etc", "-")
+    assert status == 0
+    with tarfile.open(fileobj=io.BytesIO(out)) as archive:
+        assert archive.getnames() == ["etc", "etc/passwd"]
+    assert orlop("export", "made:1", "-o", tmp_path / "all.tar") == (0, b"", "")
+    assert orlop("export", "made:1") == (0, (tmp_path / "all.tar").read_bytes(), "")
+    assert orlop("cp", "made:1", "x")[0] == 2
+    assert orlop("cp", "made:1:/etc", tmp_path / "none" / "x")[0] == 4
+
+
+def test_differences_decide_the_status(orlop: Call, tmp_path: Path) -> None:
+    assert orlop("diff", "made:1", "made:1") == (0, b"", "")
+    assert orlop("diff", "made:1", tmp_path / "made.tar") == (0, b"", "")
+    assert orlop("diff", "made:1#1", "made:1") == (*(8, b"M /etc/passwd (size 5 -> 8)\nA /usr\nA /usr/big\n", ""),)
+    _, out, _ = orlop("diff", "--content", "made:1#1", "made:1")
+    assert b"--- a/etc/passwd\n+++ b/etc/passwd\n@@ -1 +1,2 @@\n root\n+me\n" in out
+    assert orlop("diff", "--ignore", "size,content", "made:1#1", "made:1")[1] == b"A /usr\nA /usr/big\n"
+    assert orlop("diff", "--ignore", "nonsense", "made:1#1", "made:1")[0] == 2
+    assert orlop("diff", "--cause", "made:1", tmp_path / "made.tar")[0] == 0
+    assert orlop("diff", "--stat", "made:1#1", "made:1")[1].startswith(b"added: 2 paths, 20kB\n")
+    assert orlop("diff", "--config", "made:1#1", "made:1", "--format", "json") == (0, b"", "")
+    found = [json.loads(line) for line in orlop("diff", "made:1#1", "made:1", "--format", "json")[1].splitlines()]
+    assert [(one["Path"], one["Change"], one["Facts"]) for one in found] == [
+        ("/etc/passwd", "changed", ["size"]),
+        ("/usr", "added", []),
+        ("/usr/big", "added", []),
+    ]
+
+
+def test_an_audit_can_fail(orlop: Call) -> None:
+    status, out, _ = orlop("audit", "made:1")
+    assert status == 0
+    assert out.startswith(b"made:1: 20kB in 2 layers\nhidden: 5B (5B overwritten, 0B removed)")
+    assert orlop("audit", "made:1", "--fail-on", "high")[0] == 0
+    assert orlop("audit", "made:1", "--fail-on", "low")[0] == 8
+    assert orlop("audit", "made:1", "--fail-on", "waste=4")[0] == 8
+    assert orlop("audit", "made:1", "--fail-on", "waste=1%")[0] == 0
+    assert orlop("audit", "made:1", "--fail-on", "efficiency=0.9")[0] == 0
+    assert orlop("audit", "made:1", "--fail-on", "nonsense")[0] == 2
+    report = json.loads(orlop("audit", "made:1", "--format", "json")[1])
+    assert (report["Size"], report["Hidden"], len(report["Layers"])) == (20_015, 5, 2)
+    assert report["Efficiency"] == "0.9998"
+    document = json.loads(orlop("audit", "made:1", "--sarif")[1])
+    assert document["version"] == "2.1.0"
+    assert {one["ruleId"] for one in document["runs"][0]["results"]} == {"root-user", "no-health-check"}
+
+
+def test_names_are_harmless_on_a_terminal(orlop: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orlop.cli.show.output.is_terminal", lambda: True)
+    for words in (["ls", "made:1"], ["find", "made:1"], ["tree", "made:1"], ["ls", "-l", "made:1"]):
+        _, out, _ = orlop(*words)
+        assert b"\x1b" not in out
+        assert "e\ufffd[31m vil".encode() in out
+        assert "caf\ufffd".encode() in out

@@ -1,0 +1,299 @@
+"""The files of images of a store and of archives: looked up, read, exported, copied out and compared."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+import orlop
+from orlop.errors import (
+    DigestMismatch,
+    InvalidInput,
+    PathNotFound,
+    SizeMismatch,
+    TargetExists,
+    TocDamaged,
+    WrongFileType,
+)
+from orlop.inside.cause import first_cause
+from orlop.inside.difference import compare
+from orlop.inside.export import export_chunks
+from orlop.inside.extract import extract
+from orlop.inside.find import Conditions, path_matcher
+from tests.unit import merge_cases
+from tests.unit.images_made import image, layer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from orlop.inside.view import ImageFiles
+
+BASE = layer("etc/", ("etc/passwd", b"root\n"), "bin/", ("bin/sh", b"x" * 5000), "bin/sh2=>bin/sh", "lib->usr/lib")
+NEXT = layer("etc/", ("etc/passwd", b"root\nme\n"), "etc/.wh.gone", ("usr/lib/libc.so", b"c" * 70_000), "loop->loop")
+
+
+@pytest.fixture(params=["plain", "gzip", "archive"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ImageFiles]:
+    """The files of one image, kept in several ways."""
+    archive = image(BASE, NEXT, compressed=request.param == "gzip")
+    if request.param == "archive":
+        (tmp_path / "image.tar").write_bytes(archive)
+        with orlop.ArchiveService(tmp_path / "image.tar") as looked_into, looked_into.files() as found:
+            yield found
+    else:
+        with orlop.open(tmp_path / "root") as images:
+            images.load(io.BytesIO(archive))
+            with images.files("made:1") as found:
+                yield found
+
+
+def made(root: Path, *layers: bytes, tag: str = "made:1", compressed: bool = False) -> ImageFiles:
+    images = orlop.open(root)
+    images.load(io.BytesIO(image(*layers, tag=tag, compressed=compressed)))
+    found = images.files(tag)
+    found.closing(images)
+    return found
+
+
+def members(chunks: Iterator[bytes]) -> dict[str, tarfile.TarInfo]:
+    with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+        return {one.name: one for one in archive}
+
+
+def test_it_is_a_mapping_of_paths(files: ImageFiles) -> None:
+    assert [*files] == [
+        *("/", "/bin", "/bin/sh", "/bin/sh2", "/etc", "/etc/passwd", "/lib", "/loop"),
+        *("/usr", "/usr/lib", "/usr/lib/libc.so"),
+    ]
+    assert len(files) == 11
+    assert "/etc/passwd" in files
+    assert "etc/../bin/sh" in files
+    assert "/nowhere" not in files
+    assert files["/lib"].target == "usr/lib"
+    assert files["/bin/sh"].links == 2
+    assert files["/bin/sh"].inode == files["/bin/sh2"].inode
+    assert (files["/etc/passwd"].layer, files["/bin/sh"].layer, files["/usr"].layer) == (2, 1, 0)
+    assert [layer.created_by for layer in files.layers] == ["RUN step 1", "RUN step 2"]
+    with pytest.raises(LookupError):
+        files["/nowhere"]
+
+
+def test_links_are_followed_inside_the_image(files: ImageFiles) -> None:
+    assert files.stat("/lib/libc.so").path == "/usr/lib/libc.so"
+    assert files.stat("/lib").type == "dir"
+    assert files.stat("/lib", follow=False).type == "symlink"
+    with pytest.raises(PathNotFound, match="circle"):
+        files.stat("/loop")
+    with pytest.raises(PathNotFound):
+        files.stat("/loop/below")
+
+
+def test_content_is_read_in_any_order_and_verified_where_asked(files: ImageFiles) -> None:
+    for verify in (False, True):
+        assert files.read("/lib/libc.so", verify=verify) == b"c" * 70_000
+        assert files.read("/etc/passwd", verify=verify) == b"root\nme\n"
+        assert files.read("/bin/sh2", verify=verify) == b"x" * 5000
+    with files.open("/bin/sh") as file:
+        assert (file.read(3), len(file.read())) == (b"xxx", 4997)
+    with pytest.raises(WrongFileType):
+        files.open("/etc")
+    with pytest.raises(PathNotFound):
+        files.open("/nowhere")
+
+
+def test_files_are_found(files: ImageFiles) -> None:
+    assert [one.path for one in files.glob("/**/*.so")] == ["/usr/lib/libc.so"]
+    assert [one.path for one in files.glob("/bin/*")] == ["/bin/sh", "/bin/sh2"]
+    assert [one.path for one in files.listdir("/lib")] == ["/usr/lib/libc.so"]
+    big = Conditions.parse(types="f", size="+4k")
+    assert [one.path for one in files.walk() if big.fit(one)] == ["/bin/sh", "/bin/sh2", "/usr/lib/libc.so"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "fits"),
+    [
+        ("/**", "/a/b", True),
+        ("**/b", "/b", True),
+        ("/a/**/b", "/a/b", True),
+        ("/a/**/b", "/a/x/y/b", True),
+        ("/a/*/b", "/a/x/y/b", False),
+        ("/a", "/a/b", False),
+        ("/a/**/**/c", "/a/c", True),
+        ("/[ab]?", "/ax", True),
+    ],
+)
+def test_patterns_of_paths(pattern: str, path: str, *, fits: bool) -> None:
+    assert path_matcher(pattern)(path) is fits
+
+
+def test_a_path_has_a_history(files: ImageFiles) -> None:
+    assert [(one.layer.number, one.action) for one in files.trace("/etc/passwd")] == [(1, "added"), (2, "replaced")]
+    assert [(one.layer.number, one.action) for one in files.trace("/etc")] == [(1, "added")]
+    assert [(one.layer.number, one.action) for one in files.trace("/bin/sh")] == [(1, "added")]
+
+
+def test_an_export_is_the_same_however_files_are_spread_over_layers(files: ImageFiles, tmp_path: Path) -> None:
+    exported = b"".join(export_chunks(files))
+    flat = made(tmp_path / "flat", b"".join(export_chunks(files)), tag="flat:1")
+    with flat:
+        assert b"".join(export_chunks(flat)) == exported
+    found = members(iter([exported]))
+    assert [*found] == [
+        *("bin", "bin/sh", "bin/sh2", "etc", "etc/passwd", "lib", "loop", "usr", "usr/lib", "usr/lib/libc.so"),
+    ]
+    assert (found["bin/sh2"].type, found["bin/sh2"].linkname) == (tarfile.LNKTYPE, "bin/sh")
+    assert [*members(export_chunks(files, "/usr/lib"))] == ["lib", "lib/libc.so"]
+    assert [*members(export_chunks(files, "/bin/sh2"))] == ["sh2"]
+
+
+def test_files_are_copied_out(files: ImageFiles, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    assert extract(files, "/bin", str(out)) == []
+    assert (out / "bin" / "sh2").read_bytes() == b"x" * 5000
+    assert (out / "bin" / "sh").stat().st_mtime_ns == 1_600_000_000 * 10**9
+    extract(files, "/bin/.", str(out))
+    assert (out / "sh").read_bytes() == b"x" * 5000
+    extract(files, "/etc/passwd", str(tmp_path / "copy"), verify=True)
+    assert (tmp_path / "copy").read_bytes() == b"root\nme\n"
+    extract(files, "/lib", str(out))
+    assert str((out / "lib").readlink()) == "usr/lib"
+
+
+@pytest.mark.parametrize("resolve_links", [False, True], ids=["engines", "resolve-links"])
+@pytest.mark.parametrize("case", merge_cases.names())
+def test_a_stored_case_is_exported_as_it_is_seen(case: str, tmp_path: Path, *, resolve_links: bool) -> None:
+    layers = merge_cases.layers_of(case)
+    with orlop.open(tmp_path / "root") as images:
+        loaded = images.load(io.BytesIO(merge_cases.image_of(case)))
+        with images.files(loaded.images[0].id, resolve_links=resolve_links) as files:
+            exported = b"".join(export_chunks(files))
+    merge = merge_cases.merged([exported])
+    lines = merge_cases.listing([exported], merge)
+    expected = merge_cases.expected(case, resolve_links=resolve_links)
+    # Implied directories have an entry in the export; the root has one only where a layer has one.
+    assert lines == expected, layers
+
+
+def test_copies_never_leave_the_destination(tmp_path: Path) -> None:
+    out, outside = tmp_path / "out", tmp_path / "outside"
+    out.mkdir()
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    evil = layer("d/", ("d/kept", b"evil"), f"l->{outside}", "../../up", (f"{outside}/abs", b"evil"), "f->kept")
+    with made(tmp_path / "root", evil) as files:
+        (out / "d").symlink_to(outside)
+        with pytest.raises(TargetExists):
+            extract(files, "/d", str(out))
+        (out / "d").unlink()
+        (out / "f").symlink_to(outside / "kept")
+        extract(files, "/.", str(out))
+    assert (outside / "kept").read_text() == "kept"
+    assert [one.name for one in outside.iterdir()] == ["kept"]
+    assert str((out / "f").readlink()) == "kept"
+    assert (out / "up").is_file()
+    assert (out / "l").is_symlink()
+
+
+def test_devices_are_left_out_of_copies(tmp_path: Path) -> None:
+    null = tarfile.TarInfo("null")
+    null.type, null.devmajor, null.devminor = tarfile.CHRTYPE, 1, 3
+    with made(tmp_path / "root", layer(null, "f")) as files:
+        (tmp_path / "out").mkdir()
+        assert extract(files, "/.", str(tmp_path / "out")) == ["/null"]
+        assert files["/null"].device == (1, 3)
+
+
+def test_layers_are_chosen(tmp_path: Path) -> None:
+    with orlop.open(tmp_path / "root") as images:
+        images.load(io.BytesIO(image(layer("a"), layer("b"), layer(".wh.a"))))
+        with images.files("made:1", up_to=2) as files:
+            assert [*files] == ["/", "/a", "/b"]
+        with images.files("made:1", layer=2) as files:
+            assert [*files] == ["/", "/b"]
+        with images.files("made:1") as files:
+            assert [*files] == ["/", "/b"]
+            assert [one.action for one in files.trace("/a")] == ["added", "removed"]
+        for layer_number, up_to in ((4, None), (None, 0), (1, 1)):
+            with pytest.raises(InvalidInput):
+                images.files("made:1", layer=layer_number, up_to=up_to)
+
+
+def test_a_layer_without_its_table_is_read_itself(tmp_path: Path) -> None:
+    with orlop.open(tmp_path / "root") as images:
+        images.load(io.BytesIO(image(BASE, NEXT)))
+        with images.files("made:1") as files:
+            expected = [*files.walk()]
+        for table in (tmp_path / "root" / "toc").rglob("*.zst"):
+            table.unlink()
+        with images.files("made:1") as files:
+            assert [one._replace(inode=0) for one in files.walk()] == [one._replace(inode=0) for one in expected]
+
+
+def test_a_damaged_layer_gives_an_error_and_no_other_content(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    with orlop.open(root) as images:
+        images.load(io.BytesIO(image(BASE)))
+        (blob,) = (one for one in (root / "blobs" / "sha256").iterdir())
+        data = bytearray(blob.read_bytes())
+        blob.chmod(0o600)
+        data[data.index(b"bin/sh\0")] = ord("X")
+        blob.write_bytes(data)
+        with images.files("made:1") as files:
+            with pytest.raises(TocDamaged):
+                files.read("/bin/sh")
+            with pytest.raises((DigestMismatch, SizeMismatch)):
+                files.read("/etc/passwd", verify=True)
+            with pytest.raises((DigestMismatch, TocDamaged)):
+                b"".join(export_chunks(files))
+
+
+def test_differences_are_told(tmp_path: Path) -> None:
+    one = made(tmp_path / "root", BASE, layer(("a", b"one"), ("same", b"1"), "gone"))
+    two = made(tmp_path / "root", BASE, layer(("a", b"two"), ("same", b"1"), ("new", b"12")), tag="other:1")
+    with one, two:
+        quick = compare(one, two)
+        assert [(change.path, change.kind, change.facts) for change in quick.changes] == [
+            ("/gone", "removed", ()),
+            ("/new", "added", ()),
+        ]
+        assert quick.uncertain == 2
+        whole = compare(one, two, contents=True)
+        assert [(change.path, change.facts) for change in whole.changes] == [
+            ("/a", ("content",)),
+            ("/gone", ()),
+            ("/new", ()),
+        ]
+        assert whole.uncertain == 0
+        assert compare(one, one).changes == ()
+
+
+def info(name: str, **facts: object) -> tarfile.TarInfo:
+    found = tarfile.TarInfo(name)
+    for fact, value in facts.items():
+        setattr(found, fact, value)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind"),
+    [
+        (layer("a", "b"), layer("b", "a"), "order"),
+        (layer(info("a", mtime=1)), layer(info("a", mtime=2)), "times"),
+        (layer(info("a", uid=1)), layer(info("a", uid=2)), "owners"),
+        (layer(info("a", uname="x")), layer(info("a", uname="y")), "owners"),
+        (layer(info("a", mode=0o600)), layer(info("a", mode=0o644)), "attributes"),
+        (layer(("a", b"1")), layer(("a", b"2")), "content"),
+        (layer(("a", b"1")), layer(("a", b"12")), "content"),
+        (layer("a"), layer("a", "b"), "paths"),
+        (layer("a"), layer("a") + bytes(512), "headers"),
+        (layer("a"), layer("a"), "none"),
+    ],
+)
+def test_the_first_cause_of_a_difference_is_named(old: bytes, new: bytes, kind: str, tmp_path: Path) -> None:
+    with made(tmp_path / "root", BASE, old) as one, made(tmp_path / "root", BASE, new, tag="other:1") as two:
+        assert first_cause(one, two).kind == kind
