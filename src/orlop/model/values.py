@@ -72,7 +72,7 @@ class _Field:
 
     def real(self) -> Any:
         """Return the same field as one of `dataclasses`."""
-        import dataclasses  # noqa: PLC0415 - only for whoever asks for it
+        import dataclasses  # noqa: PLC0415 - only if it is needed
 
         given = {name: getattr(self, name) for name in ("default", "default_factory")}
         given = {name: value for name, value in given.items() if value is not _MISSING}
