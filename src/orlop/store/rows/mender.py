@@ -105,6 +105,10 @@ class RowMender(ABC):
     def set_media_type(self, digest: str, media_type: str) -> None:
         """Record of what type a manifest is."""
 
+    @abstractmethod
+    def set_edges(self, digest: str) -> None:
+        """Record where a manifest leads, as its bytes say."""
+
     # What follows from other rows.
 
     @abstractmethod

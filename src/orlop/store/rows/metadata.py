@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from orlop.store.rows.content import EdgeRow, ManifestRow, TopRow
 from orlop.store.rows.rows import (
     EVERYTHING,
     LEFT,
@@ -19,7 +20,6 @@ from orlop.store.rows.rows import (
     DiffRow,
     Event,
     ImageRow,
-    ManifestRow,
     ReferenceRow,
     RowProblem,
     Rows,
@@ -42,6 +42,7 @@ __all__ = [
     "BlobRow",
     "ChainRow",
     "DiffRow",
+    "EdgeRow",
     "Event",
     "ImageRow",
     "ManifestRow",
@@ -49,6 +50,7 @@ __all__ = [
     "ReferenceRow",
     "RowProblem",
     "Rows",
+    "TopRow",
     "WritableRows",
     "parent_of",
 ]

@@ -101,7 +101,11 @@ class RowsRepair:
             mender = self._store.metadata.mender()
             ends = mender.forget_loose_ends()
             unlinked = [row for digest in mender.unlinked_blobs() if (row := rows.blob(digest)) is not None]
-            lost = [row for row in unlinked if not rows.diffs_of(row.digest) and not self._store.blobs.has(row)]
+            lost = [
+                row
+                for row in unlinked
+                if not (rows.diffs_of(row.digest) or rows.edges_to(row.digest) or self._store.blobs.has(row))
+            ]
             for row in lost:
                 mender.forget_blob(row.digest)
         for kind, subject in ends:
