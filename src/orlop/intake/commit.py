@@ -27,6 +27,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orlop.errors import ContentNotFound, DigestMismatch, SizeMismatch
+from orlop.intake.content import BlobIntake, keep_content
 from orlop.intake.report import LoadedImage, LoadReport, MovedReference
 from orlop.model.progress import LayerExists
 from orlop.store.layers import add_chain
@@ -119,16 +120,19 @@ class _Commit:
         self._source = source
         self._offer = offer
         self._layers: dict[OfferedLayer, IngestedLayer | None] = {}
+        self._blobs = BlobIntake(store, source, offer.blobs)
 
     def run(self) -> LoadReport:
         needed = self._needed()
         known = self._known(needed)
-        with self._store.leases.hold(known):
+        with self._store.leases.hold([*known, *self._blobs.known()]):
             # Only what was held before it is looked at again may be relied on.
             self._take_all(needed, known)
+            self._blobs.take()
             for taken in self._layers.values():
                 if taken is not None:
                     taken.sync()
+            self._blobs.sync()
             with self._store.metadata.write() as rows:
                 return self._write(rows)
 
@@ -217,13 +221,13 @@ class _Commit:
             if parent is not None:
                 parents[image_id] = parent
             loaded.append(LoadedImage(image_id, entry.references, created, entry.digests, parent, entry.platform))
-        for manifest in self._offer.manifests:
-            rows.put_manifest(manifest.row, manifest.images)
+        self._blobs.publish(rows)
+        artifacts = keep_content(store, rows, self._offer)
         store.images.set_parents(parents)
         for image in {entry.image.id: entry.image for entry in self._offer.images}.values():
             labels = None if image.config is None else image.config.labels
             store.events.image("load", image.id, labels=labels)
-        return LoadReport(tuple(loaded), tuple(moved), self._offer.form)
+        return LoadReport(tuple(loaded), tuple(moved), self._offer.form, artifacts)
 
     def _keep(self, image: Image) -> None:
         image_id = self._store.images.keep(image)

@@ -68,10 +68,10 @@ def named(store: Store, name: ImageName) -> list[tuple[ImageID, Reference | None
 
 
 @contextmanager
-def held(store: Store, images: Iterable[Image]) -> Iterator[Hold | None]:
-    """Protect the layers of images for a block; one who reads from a store that cannot be written need not."""
+def held(store: Store, images: Iterable[Image], others: Iterable[Digest] = ()) -> Iterator[Hold | None]:
+    """Protect the layers of images, and other content, for a block; a store that cannot be written needs no hold."""
     chains = [chain for image in images if (chain := image.rootfs.chain_id()) is not None]
-    hold = None if store.read_only else store.with_reserve(partial(store.leases.hold, chains))
+    hold = None if store.read_only else store.with_reserve(partial(store.leases.hold, [*chains, *others]))
     with hold or nullcontext():
         yield hold
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from orlop.errors import NoSpace, NotSupported
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.store.backends.sqlite import SQLiteStoreBackend
+from orlop.store.content import ContentStore
 from orlop.store.events import EventLog
 from orlop.store.images import ImageStore
 from orlop.store.layers import LayerStore
@@ -65,6 +66,7 @@ class Store:
         self._files = files
         self.layers = LayerStore(metadata, blobs, self.leases, limits=limits)
         self.images = ImageStore(SQLiteStoreBackend(metadata), self.layers, now=now)
+        self.content = ContentStore(metadata, blobs)
         self.references = ReferenceStore(metadata, now)
         self.events = EventLog(metadata, now)
 

@@ -272,6 +272,8 @@ def is_name(name: str, suffix: str) -> bool:
     from orlop.model.reference import Reference  # noqa: PLC0415 - only where content is read
 
     text = f"{name}{suffix}"
+    if name.startswith("layout:"):
+        return suffix.startswith("@") and Digest.unchecked(suffix[1:]).is_valid
     try:
         return suffix[:1] in {":", "@"} and str(Reference.parse(text)) == text
     except InvalidInput:
