@@ -247,8 +247,6 @@ BAD: dict[str, tuple[Callable[[], Files], type[orlop.OrlopError], str]] = {
         errors.InvalidArchive,
         "'application/x-thing'",
     ),
-    "only an artifact": (artifact, errors.InvalidArchive, "helm"),
-    "only an attestation": (attestation_alone, errors.InvalidManifest, "'application/vnd.in-toto+json'"),
     "index no JSON": (lambda: good().files | {"index.json": b"{"}, errors.InvalidManifest, ""),
     "index a list": (lambda: good().files | {"index.json": b"[]"}, errors.InvalidManifest, "not an object"),
     "index a manifest": (

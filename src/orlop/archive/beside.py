@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 class Beside:
     """What lies beside a ``manifest.json``.
 
-    ``manifests`` belong to its images, or are artifacts, with their ``blobs``; ``digests`` are their names by digest, ``tops`` what their tags mean.
+    ``manifests`` belong to its images, or are artifacts with their ``blobs``; ``digests`` are the names of images by
+    digest, ``tops`` what their tags mean.
     ``decides`` says that ``index.json`` holds all that ``manifest.json`` lists, and images that it does not: containerd
     lists there what fits the machine.
 
@@ -64,7 +65,7 @@ class Beside:
                 if (owner := self._owners.get(name)) is not None:
                     check_owner(self._reader, name, owner, top, node)
             if node is not None:
-                tops.append(Top(node, said.name, address_of(top, said)))
+                tops.append(Top(node, said.name, address_of(said)))
                 self._add(top, node, said)
         self.decides = self._is_whole(claimed)
         owned = kept_manifests(self._reader, [top.node for top in tops], self._kept)

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, ClassVar, Final, Generic, Self
 from orlop.errors import InvalidArchive, InvalidInput, StoreClosed
 from orlop.intake.taking import L, refused
 from orlop.intake.words import Words
+from orlop.store.blobs.ingest import IngestedLayer
 from orlop.streams.compression import Compression, detect
 from orlop.streams.tar_header import BLOCK, ZERO_BLOCK, MalformedError, verify_checksum
-
-from orlop.store.blobs.ingest import IngestedLayer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,9 +28,8 @@ if TYPE_CHECKING:
     from orlop.archive.scratch import Held
     from orlop.errors import OrlopError
     from orlop.intake.taking import Taking
-    from orlop.store.blobs.ingest import TakenBlob
     from orlop.model.limits import Limits
-    from orlop.store.blobs.ingest import Readable
+    from orlop.store.blobs.ingest import Readable, TakenBlob
 
 ARCHIVE: Final = Words(
     name="the archive",

@@ -57,7 +57,7 @@ def said_of(descriptor: Descriptor) -> Said:
     return Said(tuple(dict.fromkeys(name for name in found if name is not None)), text, not first)
 
 
-def address_of(descriptor: Descriptor, said: Said) -> str | None:
+def address_of(said: Said) -> str | None:
     """Return the text by which a layout names an entry, where no reference can hold it; empty where there is none.
 
     Gives nothing where the name that the entry gets says the same.

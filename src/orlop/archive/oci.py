@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from orlop.archive.meaning import IndexMeaning
 from orlop.archive.names import address_of, said_of
 from orlop.errors import InvalidArchive
-from orlop.intake.manifests import ManifestReader
 from orlop.intake.beside_images import Top
+from orlop.intake.manifests import ManifestReader
 from orlop.intake.offering import offer_of
 from orlop.model import gojson
 from orlop.model.manifest import Index
@@ -73,4 +73,4 @@ def _named(reader: ManifestReader, tops: Iterable[Descriptor]) -> Iterator[Top]:
         node, said = reader.node(top), said_of(top)
         meaning.add(top, node, said)
         if node is not None:
-            yield Top(node, said.name, address_of(top, said))
+            yield Top(node, said.name, address_of(said))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from orlop.archive.oci_blobs import Document, StoredBlob
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import ImageID
-from orlop.model.manifest import Manifest
 from orlop.store.content import node_of
 from orlop.store.rows.content import SUBJECT
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from orlop.archive.oci_blobs import Blob
     from orlop.model.digest import Digest
+    from orlop.model.manifest import Manifest
     from orlop.store.root import Store
     from orlop.store.rows.metadata import ManifestRow, Rows
 
@@ -77,6 +77,6 @@ def entry_of(row: ManifestRow, subject: Digest | None = None) -> Descriptor:
 
 
 def subject_of(descriptor: Descriptor, manifest: Manifest) -> str:
-    """Return the digest of what a child of an index speaks of, as itself or the index says; empty where neither does."""
+    """Return the digest of what a child of an index speaks of, as it or the index says; empty where neither does."""
     said = descriptor.annotations.get(_REFERENCE, "")
     return said if manifest.subject is None else str(manifest.subject.digest)

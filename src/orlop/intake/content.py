@@ -55,14 +55,7 @@ class BlobIntake:
         in_parallel([partial(self._take, blob) for blob in new], workers=workers)
 
     def _take(self, blob: OfferedBlob, check: Callable[[], None]) -> None:
-        taken = cast("BlobSource", self._source).blob(blob, check=check)
-        self._taken[blob.digest] = taken
-        what = f"{self._source.words.name}'s blob {blob.name!r}"
-        if taken.blob.size != blob.size:
-            msg = f"{what} has {taken.blob.size} bytes, but its manifest says {blob.size}; it is damaged"
-            raise SizeMismatch(msg)
-        if taken.blob.digest != blob.digest:
-            raise DigestMismatch(f"{what} has the digest {taken.blob.digest}, not {blob.digest}; it is damaged")
+        self._taken[blob.digest] = verified_blob(self._source, blob, check=check)
 
     def sync(self) -> None:
         """Put what was taken on disk."""
@@ -82,6 +75,24 @@ class BlobIntake:
     def _is_there(self, rows: Rows, digest: Digest) -> bool:
         row: BlobRow | None = rows.blob(digest)
         return row is not None and self._store.blobs.has(row)
+
+
+def verified_blob(
+    source: ImageSource[IngestedLayer], blob: OfferedBlob, *, check: Callable[[], None] | None = None
+) -> TakenBlob:
+    """Return a blob, read to its end, that has the digest and the size that were offered.
+
+    Raises:
+        DigestMismatch, SizeMismatch: it has not. Otherwise it cannot be read, or kept.
+    """
+    taken = cast("BlobSource", source).blob(blob, check=check)
+    what = f"{source.words.name}'s blob {blob.name!r}"
+    if taken.blob.size != blob.size:
+        msg = f"{what} has {taken.blob.size} bytes, but its manifest says {blob.size}; it is damaged"
+        raise SizeMismatch(msg)
+    if taken.blob.digest != blob.digest:
+        raise DigestMismatch(f"{what} has the digest {taken.blob.digest}, not {blob.digest}; it is damaged")
+    return taken
 
 
 def keep_content(store: Store, rows: WritableRows, offer: Offer) -> tuple[LoadedArtifact, ...]:
@@ -108,6 +119,7 @@ def keep_content(store: Store, rows: WritableRows, offer: Offer) -> tuple[Loaded
                 rows.put_top(ADDRESS.row(address, digest, store.now()))
         if not manifest.images and (manifest.names or manifest.addresses):
             found.append(LoadedArtifact(digest, manifest.names))
+    store.content.sweep(rows)
     return tuple(found)
 
 

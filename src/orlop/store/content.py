@@ -9,21 +9,23 @@ from __future__ import annotations
 import hashlib
 import io
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from orlop.errors import ContentNotFound, DigestMismatch
-from orlop.model.digest import Digest, ImageID
-from orlop.model.manifest import Index, Manifest, kind_of, parse_manifest
+from orlop.model.digest import ImageID
+from orlop.model.manifest import Manifest, kind_of, parse_manifest
 from orlop.model.reference import Reference
+from orlop.model.values import dataclass
 from orlop.store.rows.content import CHILD, SUBJECT
 from orlop.store.rows.metadata import TopRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orlop.model.digest import Digest
+    from orlop.model.manifest import Index
     from orlop.store.blobs.store import BlobStore
-    from orlop.store.rows.metadata import ManifestRow, Metadata, Rows
+    from orlop.store.rows.metadata import ManifestRow, Metadata, Rows, WritableRows
 
 
 class _Address:
@@ -185,6 +187,23 @@ class ContentStore:
                     seen.add(one.digest)
                     yield node_of(one)
                     waiting.append(one.digest)
+
+    def sweep(self, rows: WritableRows) -> None:
+        """Remove, inside a write, the blobs that only manifests needed which went in it."""
+        self._blobs.remove(rows, rows.prune_freed())
+
+    def forget(self, rows: WritableRows, digest: Digest) -> tuple[Reference, ...]:
+        """Take all names and addresses from a manifest or index, inside a write, and return the tags that went.
+
+        It goes with all below it and about it, as far as nothing else leads there. Idempotent.
+        """
+        names: list[Reference] = []
+        for row in rows.tops(digest):
+            rows.delete_top(row.name, row.suffix)
+            if (reference := reference_of_top(row)) is not None:
+                names.append(reference)
+        self.sweep(rows)
+        return tuple(names)
 
     def has(self, digest: Digest) -> bool:
         """Return whether a manifest, an index, a config or a blob is there, whatever it is."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from orlop.errors import NoSpace, NotSupported
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.store.backends.sqlite import SQLiteStoreBackend
-from orlop.store.content import ContentStore
 from orlop.store.events import EventLog
 from orlop.store.images import ImageStore
 from orlop.store.layers import LayerStore
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from orlop.model.limits import Limits
     from orlop.store.blobs.store import BlobStore
+    from orlop.store.content import ContentStore
     from orlop.store.files import LocalFiles
     from orlop.store.leases import Leases
     from orlop.store.rows.metadata import Metadata
@@ -66,9 +66,15 @@ class Store:
         self._files = files
         self.layers = LayerStore(metadata, blobs, self.leases, limits=limits)
         self.images = ImageStore(SQLiteStoreBackend(metadata), self.layers, now=now)
-        self.content = ContentStore(metadata, blobs)
         self.references = ReferenceStore(metadata, now)
         self.events = EventLog(metadata, now)
+
+    @property
+    def content(self) -> ContentStore:
+        """Manifests, indexes, artifacts and blobs, by digest."""
+        from orlop.store.content import ContentStore  # noqa: PLC0415 - commands that list images read none
+
+        return ContentStore(self.metadata, self.blobs)
 
     @property
     def is_local(self) -> bool:

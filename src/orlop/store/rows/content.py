@@ -1,8 +1,8 @@
 """Content of every kind, as rows: manifests and indexes, where they lead, the names that mean them, and their blobs.
 
 Theory of operation. A manifest, an index or an artifact's manifest is one row with its exact bytes. Where it leads
-follows from these bytes, and is recorded as edges, so that nobody has to read all documents to know who needs what: to a
-``child`` of an index, a ``config``, a ``layer``, a ``subject``. A media type belongs to the edge: the same bytes have
+follows from these bytes, and is recorded as edges, so that nobody has to read all documents to know who needs what: to
+a ``child`` of an index, a ``config``, a ``layer``, a ``subject``. A media type belongs to the edge: the same bytes have
 several.
 
 Something is *reached* from these roots:

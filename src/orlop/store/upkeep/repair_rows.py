@@ -243,8 +243,13 @@ class RowsRepair:
             self._done(Repair("head-wrong", image, f"whether the image {image} has children was recorded again"))
 
     def put_manifests_right(self) -> None:
-        """Record the media types of manifests as they say themselves."""
+        """Record the media types of manifests, and where they lead, as they say themselves."""
         for one in self._problems:
+            if one.kind == "edges-wrong":
+                with self._store.metadata.write():
+                    self._store.metadata.mender().set_edges(one.subject)
+                message = f"what the manifest {one.subject} leads to was recorded again"
+                self._done(Repair(one.kind, one.subject, message))
             if one.kind != "manifest-wrong":
                 continue
             with self._store.metadata.write():

@@ -25,7 +25,7 @@ REACHED: Final = """WITH RECURSIVE reached (digest) AS (
 """The manifests and indexes that something reaches, and other digests among them, in one pass over the rows."""
 
 UNREACHED: Final = f"""{REACHED} SELECT digest FROM manifest WHERE digest NOT IN (SELECT digest FROM reached)
-    AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*') ORDER BY digest"""
+    AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*') ORDER BY digest"""  # noqa: S608 - constants
 
 _NEAR: Final = """WITH RECURSIVE near (digest) AS (
     SELECT value FROM json_each(?)
@@ -33,6 +33,7 @@ _NEAR: Final = """WITH RECURSIVE near (digest) AS (
     UNION SELECT edge.parent FROM near JOIN edge ON edge.child = near.digest AND edge.role = 'subject')"""
 """What may go where something goes: all that it leads to."""
 
+_ALL_NEAR: Final = f"{_NEAR} SELECT digest FROM near"  # noqa: S608 - constants
 _UNREACHED_NEAR: Final = f"""{_NEAR}, reached (digest) AS (
     SELECT digest FROM near WHERE digest IN (SELECT digest FROM top)
         OR digest IN (SELECT manifest FROM image_manifest) OR digest IN (SELECT digest FROM lease)
@@ -43,7 +44,7 @@ _UNREACHED_NEAR: Final = f"""{_NEAR}, reached (digest) AS (
     UNION SELECT edge.child FROM reached JOIN edge ON edge.parent = reached.digest AND edge.role = 'child'
     UNION SELECT edge.parent FROM reached JOIN edge ON edge.child = reached.digest AND edge.role = 'subject')
     SELECT digest FROM manifest WHERE digest IN (SELECT digest FROM near)
-    AND digest NOT IN (SELECT digest FROM reached) AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*')"""
+    AND digest NOT IN (SELECT digest FROM reached) AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*')"""  # noqa: S608 - constants
 
 UNNEEDED_BLOB: Final = """NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
     AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = blob.digest)
@@ -177,11 +178,13 @@ class SQLiteContentRows(PassingRows):
 
     def delete_image_manifests(self, image: str, came: Iterable[str]) -> None:
         """Forget what came with an image that was deleted: its own manifests, and what nothing else reaches."""
-        left = [one for one in came if not self._run("SELECT 1 FROM image_manifest WHERE manifest = ?", (one,)).fetchone()]
+        left = [
+            one for one in came if not self._run("SELECT 1 FROM image_manifest WHERE manifest = ?", (one,)).fetchone()
+        ]
         own = """SELECT parent FROM edge WHERE parent = ? AND role = 'config' AND child = ?
             AND parent NOT IN (SELECT digest FROM lease)"""
         mine = [one for one in left if self._run(own, (one, image)).fetchone()]
-        near = digests_of(Digest, self._run(f"{_NEAR} SELECT digest FROM near", (json.dumps(left),)).fetchall())
+        near = digests_of(Digest, self._run(_ALL_NEAR, (json.dumps(left),)).fetchall())
         self._delete_manifests(mine)
         self._prune_near(map(str, near))
 

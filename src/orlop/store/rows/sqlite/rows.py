@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from orlop.model.digest import ChainID, DiffID, Digest, ImageID
+from orlop.model.digest import ChainID, DiffID, ImageID
 from orlop.store.rows.metadata import EVERYTHING
 from orlop.store.rows.sqlite.content import UNNEEDED_BLOB, SQLiteContentRows
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from orlop.model.digest import Digest
     from orlop.store.rows.metadata import BlobRow, ChainRow, DiffRow, ImageRow, ReferenceRow
     from orlop.store.rows.sqlite.doubts import Doubts
 

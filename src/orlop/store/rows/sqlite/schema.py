@@ -58,7 +58,7 @@ def _add_content(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
     for (digest,) in connection.execute("SELECT digest FROM manifest").fetchall():
         content = "(SELECT content FROM manifest WHERE digest = ?1)"
-        connection.execute(f"INSERT INTO edge {EDGES.format('?1', content)}", (digest,))  # noqa: S608 - constants
+        connection.execute(f"INSERT INTO edge {EDGES.format('?1', content)}", (digest,))
     connection.execute(_TOPS)
 
 

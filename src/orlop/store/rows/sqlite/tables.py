@@ -49,7 +49,7 @@ EDGE_TABLE: Final = (
     f"""CREATE TRIGGER manifest_put AFTER INSERT ON manifest BEGIN
         INSERT INTO edge {_EDGES_OF_NEW}; END""",
     f"""CREATE TRIGGER manifest_changed AFTER UPDATE OF content ON manifest BEGIN
-        DELETE FROM edge WHERE parent = new.digest; INSERT INTO edge {_EDGES_OF_NEW}; END""",
+        DELETE FROM edge WHERE parent = new.digest; INSERT INTO edge {_EDGES_OF_NEW}; END""",  # noqa: S608 - constants
 )
 """What schema 2 has and schema 1 had not: where manifests lead."""
 

@@ -11,8 +11,8 @@ from orlop.errors import InvalidInput
 from orlop.model.digest import DiffID, Digest, chain_id
 from orlop.store.rows.image_facts import glimpsed_facts, glimpsed_type, image_facts, manifest_type
 from orlop.store.rows.metadata import RowProblem
-from orlop.store.rows.sqlite.damage.columns import invalid_values
 from orlop.store.rows.sqlite.content import UNNEEDED_BLOB, UNREACHED
+from orlop.store.rows.sqlite.damage.columns import invalid_values
 from orlop.store.rows.sqlite.shape import shape_faults
 from orlop.store.rows.sqlite.tables import EDGES
 
@@ -32,9 +32,7 @@ _BATCH: Final = 256
 
 
 _RECORDED: Final = "SELECT * FROM edge WHERE parent = ? ORDER BY role, position"
-_SAID: Final = (
-    EDGES.format("?1", "(SELECT content FROM manifest WHERE digest = ?1)") + " ORDER BY role, position"
-)
+_SAID: Final = f"{EDGES.format('?1', '(SELECT content FROM manifest WHERE digest = ?1)')} ORDER BY role, position"  # noqa: S608 - constants
 _STATEMENTS: Final = (
     (
         "name-dangling",

@@ -285,7 +285,15 @@ class _Found:
         return max((number for number in numbers if isinstance(number, int) and 0 < number < 1 << 53), default=0)
 
 
-_KEYS: Final = {"image_metadata": 2, "reference": 2, "diff_blob": 2, "image_manifest": 2, "edge": 3, "top": 2, "lease": 2}
+_KEYS: Final = {
+    "image_metadata": 2,
+    "reference": 2,
+    "diff_blob": 2,
+    "image_manifest": 2,
+    "edge": 3,
+    "top": 2,
+    "lease": 2,
+}
 _UNKNOWN_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
 
 
