@@ -89,14 +89,14 @@ def graphs(draw: st.DrawFn) -> Graph:
         blobs = st.sampled_from(sorted(graph.blobs))
         documents = sorted(graph.documents)
         document: dict[str, Any] = {"schemaVersion": 2, "annotations": {"number": str(number)}}
-        if documents and draw(st.integers(0, 1)):
+        if documents and draw(st.integers(0, 1)) == 1:
             children = draw(st.lists(st.sampled_from(documents) | blobs, max_size=4))
             document |= {"mediaType": INDEX, "manifests": [graph.descriptor(child) for child in children]}
         else:
             layers = draw(st.lists(blobs, max_size=3))
             document |= {"mediaType": MANIFEST, "artifactType": "application/x-thing"}
             document |= {"config": graph.descriptor(draw(blobs)), "layers": list(map(graph.descriptor, layers))}
-        if documents and draw(st.integers(0, 1)):
+        if documents and draw(st.integers(0, 1)) == 1:
             document["subject"] = graph.descriptor(draw(st.sampled_from(documents)))
         raw = json.dumps(document).encode()
         graph.documents[digest_of(raw)] = raw

@@ -198,7 +198,7 @@ def test_a_name_moves_between_an_image_and_an_artifact(data, tmp_path):
             images.inspect("example/tiny:1.0")
         assert [one.references for one in images.images()] == [()]
         images.tag(image.id, "example/tiny:1.0")
-        assert images.inspect("example/tiny:1.0").id == image.id
+        assert images.inspect("example/tiny:1.0").image.id == image.id
         assert images.gc().garbage == ()
     assert not (tmp_path / "root" / "blobs" / "sha256" / hashlib.sha256(b"x" * 600).hexdigest()).exists()
 

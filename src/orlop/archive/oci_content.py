@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.archive.oci_blobs import Document, PlainLayer, StoredBlob, StoredLayer
-from orlop.archive.oci_parts import Part, Parts, entry_of, subject_of
+from orlop.archive.oci_parts import Part, Parts, entry_of, platform_named, subject_of
 from orlop.errors import ContentNotFound, ImageNotFound, InvalidArchive, InvalidInput, LayerNotFound, LimitExceeded
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest, ImageID
@@ -58,8 +58,6 @@ _LAYER_TYPES: Final = {
     Compression.ZSTD: OCI_LAYER_ZSTD,
 }
 _MAX_NESTING: Final = 64
-_REFERENCES: Final = ("vnd.docker.reference.type", "vnd.docker.reference.digest")
-_UNKNOWN: Final = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +324,7 @@ class _Gathered:
             child = self._child(descriptor)
             if isinstance(child, _Leaf):
                 leaves.setdefault(descriptor.digest, child)
-            elif not isinstance(child, Part) and (name := _platform_of(descriptor)):
+            elif not isinstance(child, Part) and (name := platform_named(descriptor)):
                 absent.setdefault(name)
         return list(leaves.values()), list(absent)
 
@@ -493,13 +491,3 @@ def _weight(manifest: Manifest, digest: Digest) -> tuple[int, str]:
 
 def _is_named(data: bytes, digest: Digest) -> bool:
     return hashlib.new(digest.algorithm, data).hexdigest() == digest.hex
-
-
-def _platform_of(descriptor: Descriptor) -> str:
-    """Return the platform for which an index names an image; nothing for an attestation or another artifact."""
-    if any(key in descriptor.annotations for key in _REFERENCES):
-        return ""
-    platform = descriptor.platform
-    if platform is None:
-        return str(descriptor.digest)
-    return "" if _UNKNOWN in {platform.os, platform.architecture} else str(platform)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _SUBJECT_OF_ENTRY: Final = "io.containerd.manifest.subject"
 """By this annotation of an entry engines find what refers to an image."""
 _REFERENCE: Final = "vnd.docker.reference.digest"
+_REFERENCES: Final = ("vnd.docker.reference.type", _REFERENCE)
+_UNKNOWN: Final = "unknown"
 
 
 class Part(NamedTuple):
@@ -80,3 +82,13 @@ def subject_of(descriptor: Descriptor, manifest: Manifest) -> str:
     """Return the digest of what a child of an index speaks of, as it or the index says; empty where neither does."""
     said = descriptor.annotations.get(_REFERENCE, "")
     return said if manifest.subject is None else str(manifest.subject.digest)
+
+
+def platform_named(descriptor: Descriptor) -> str:
+    """Return the platform for which an index names an image; nothing for an attestation or another artifact."""
+    if any(key in descriptor.annotations for key in _REFERENCES):
+        return ""
+    platform = descriptor.platform
+    if platform is None:
+        return str(descriptor.digest)
+    return "" if _UNKNOWN in {platform.os, platform.architecture} else str(platform)

@@ -18,6 +18,6 @@ def tag(store: Store, source: ImageName, target: Reference) -> None:
     with store.metadata.write() as rows:
         image_id = find_image(store, source)
         store.references.set(target, image_id)
-        store.content.sweep(rows)
+        store.blobs.remove(rows, rows.prune_freed())
         store.images.set_last_used(image_id)
         store.events.image("tag", image_id, name=target.familiar, labels=labels(store, image_id, most=LABELS))

@@ -114,8 +114,7 @@ class _Collection:
             self._strays(rows)
             self._content(rows, rows.prune_blobs(), ())
         self._layers(rows)
-        for digest in manifests:
-            self._tell("manifest", str(digest), "no name, image or other content leads to it")
+        self._manifests(manifests)
 
     def _leases(self, rows: WritableRows, alive: set[str]) -> None:
         for name in rows.leases():
@@ -145,6 +144,10 @@ class _Collection:
         if not self._dry_run:
             files.remove(rows, blobs)
             files.remove_tocs(rows, diffs)
+
+    def _manifests(self, gone: Sequence[Digest]) -> None:
+        for digest in gone:
+            self._tell("manifest", str(digest), "no name, image or other content leads to it")
 
     def _trash(self, rows: WritableRows) -> None:
         """Take what was on its way out; what a crash kept from coming back comes back."""

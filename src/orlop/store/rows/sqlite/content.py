@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.model.digest import Digest
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS
 from orlop.store.rows.sqlite.passing import PassingRows, digests_of
+from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB, UNREACHED
 from orlop.store.rows.sqlite.values import blob_row, edge_row, manifest_row, text, top_row
 
 if TYPE_CHECKING:
@@ -17,15 +18,6 @@ if TYPE_CHECKING:
     from orlop.store.rows.metadata import BlobRow, EdgeRow, ManifestRow, TopRow
     from orlop.store.rows.sqlite.doubts import Doubts
     from orlop.store.rows.sqlite.going import Going
-
-REACHED: Final = """WITH RECURSIVE reached (digest) AS (
-    SELECT digest FROM top UNION SELECT manifest FROM image_manifest UNION SELECT digest FROM lease
-    UNION SELECT edge.child FROM reached JOIN edge ON edge.parent = reached.digest AND edge.role = 'child'
-    UNION SELECT edge.parent FROM reached JOIN edge ON edge.child = reached.digest AND edge.role = 'subject')"""
-"""The manifests and indexes that something reaches, and other digests among them, in one pass over the rows."""
-
-UNREACHED: Final = f"""{REACHED} SELECT digest FROM manifest WHERE digest NOT IN (SELECT digest FROM reached)
-    AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*') ORDER BY digest"""  # noqa: S608 - constants
 
 _NEAR: Final = """WITH RECURSIVE near (digest) AS (
     SELECT value FROM json_each(?)
@@ -45,11 +37,6 @@ _UNREACHED_NEAR: Final = f"""{_NEAR}, reached (digest) AS (
     UNION SELECT edge.parent FROM reached JOIN edge ON edge.child = reached.digest AND edge.role = 'subject')
     SELECT digest FROM manifest WHERE digest IN (SELECT digest FROM near)
     AND digest NOT IN (SELECT digest FROM reached) AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*')"""  # noqa: S608 - constants
-
-UNNEEDED_BLOB: Final = """NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
-    AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = blob.digest)
-    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (blob.digest, '*'))"""
-"""Whether nothing needs a blob."""
 
 
 class SQLiteContentRows(PassingRows):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from orlop.model.digest import ChainID, DiffID, ImageID
 from orlop.store.rows.metadata import EVERYTHING
-from orlop.store.rows.sqlite.content import UNNEEDED_BLOB, SQLiteContentRows
+from orlop.store.rows.sqlite.content import SQLiteContentRows
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS
 from orlop.store.rows.sqlite.passing import digests_of
-from orlop.store.rows.sqlite.tables import CHILDREN
+from orlop.store.rows.sqlite.tables import CHILDREN, UNNEEDED_BLOB
 from orlop.store.rows.sqlite.values import (
     blob_row,
     chain_row,

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from orlop.store.rows.file import FileSnapshot
 from orlop.store.rows.snapshot import SavedRows
-from orlop.store.rows.sqlite.content import UNNEEDED_BLOB, UNREACHED
 from orlop.store.rows.sqlite.doubts import look_through
 from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite
 from orlop.store.rows.sqlite.open import connect, make
 from orlop.store.rows.sqlite.schema import version_of
+from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB, UNREACHED
 from orlop.store.rows.sqlite.values import blob_row, diff_row
 from orlop.streams.files import explaining
 

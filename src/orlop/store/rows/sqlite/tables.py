@@ -15,6 +15,20 @@ The value is kept as the bytes that the daemon's file would hold: the parent's I
 
 _SET_HEAD: Final = f"UPDATE image SET head = NOT head WHERE id = {{0}} AND head = EXISTS ({CHILDREN.format('id')});"  # noqa: S608 - constants
 
+REACHED: Final = """WITH RECURSIVE reached (digest) AS (
+    SELECT digest FROM top UNION SELECT manifest FROM image_manifest UNION SELECT digest FROM lease
+    UNION SELECT edge.child FROM reached JOIN edge ON edge.parent = reached.digest AND edge.role = 'child'
+    UNION SELECT edge.parent FROM reached JOIN edge ON edge.child = reached.digest AND edge.role = 'subject')"""
+"""The manifests and indexes that something reaches, and other digests among them, in one pass over the rows."""
+
+UNREACHED: Final = f"""{REACHED} SELECT digest FROM manifest WHERE digest NOT IN (SELECT digest FROM reached)
+    AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*') ORDER BY digest"""  # noqa: S608 - constants
+
+UNNEEDED_BLOB: Final = """NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
+    AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = blob.digest)
+    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (blob.digest, '*'))"""
+"""Whether nothing needs a blob."""
+
 EDGES: Final = """SELECT parent, role, position, min(child), min(media_type), min(size) FROM (
         SELECT document.digest AS parent,
             CASE lower(member.key) WHEN 'manifests' THEN 'child' WHEN 'config' THEN 'config'

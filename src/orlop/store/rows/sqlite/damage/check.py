@@ -11,10 +11,9 @@ from orlop.errors import InvalidInput
 from orlop.model.digest import DiffID, Digest, chain_id
 from orlop.store.rows.image_facts import glimpsed_facts, glimpsed_type, image_facts, manifest_type
 from orlop.store.rows.metadata import RowProblem
-from orlop.store.rows.sqlite.content import UNNEEDED_BLOB, UNREACHED
 from orlop.store.rows.sqlite.damage.columns import invalid_values
 from orlop.store.rows.sqlite.shape import shape_faults
-from orlop.store.rows.sqlite.tables import EDGES
+from orlop.store.rows.sqlite.tables import EDGES, UNNEEDED_BLOB, UNREACHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
