@@ -29,13 +29,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from orlop.model.digest import Digest
-    from orlop.store.rows.rows import BlobRow
 
 CHILD: Final = "child"
 CONFIG: Final = "config"
 LAYER: Final = "layer"
 SUBJECT: Final = "subject"
 """The roles of edges."""
+
+
+class BlobRow(NamedTuple):
+    """Stored bytes, of a layer or opaque: ``compression`` is the lower-case name of a `Compression`."""
+
+    digest: Digest
+    size: int
+    compression: str
 
 
 class ManifestRow(NamedTuple):

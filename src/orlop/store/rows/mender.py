@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from orlop.model.digest import DiffID, Digest, ImageID
-    from orlop.store.rows.content import ManifestRow
-    from orlop.store.rows.rows import BlobRow, ChainRow, DiffRow
+    from orlop.store.rows.content import BlobRow, ManifestRow
+    from orlop.store.rows.rows import ChainRow, DiffRow
 
 
 class RowMender(ABC):

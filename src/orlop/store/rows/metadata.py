@@ -10,12 +10,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
-from orlop.store.rows.content import EdgeRow, ManifestRow, TopRow
+from orlop.store.rows.content import BlobRow, EdgeRow, ManifestRow, TopRow
 from orlop.store.rows.rows import (
     EVERYTHING,
     LEFT,
     MAX_SIZE,
-    BlobRow,
     ChainRow,
     DiffRow,
     Event,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from orlop.model.digest import ChainID, DiffID
+    from orlop.store.rows.content import BlobRow
 
 
 MAX_SIZE = (1 << 63) - 1
@@ -52,14 +53,6 @@ class DiffRow(NamedTuple):
     content_size: int
     entries: int
     partial: str | None = None
-
-
-class BlobRow(NamedTuple):
-    """Stored bytes of a layer: ``compression`` is the lower-case name of a `Compression`."""
-
-    digest: Digest
-    size: int
-    compression: str
 
 
 class ChainRow(NamedTuple):
