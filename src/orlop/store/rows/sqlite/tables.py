@@ -61,7 +61,7 @@ EDGE_TABLE: Final = (
         PRIMARY KEY (parent, role, position)) STRICT, WITHOUT ROWID""",
     "CREATE INDEX edge_child ON edge (child, role)",
     f"""CREATE TRIGGER manifest_put AFTER INSERT ON manifest BEGIN
-        INSERT INTO edge {_EDGES_OF_NEW}; END""",
+        DELETE FROM edge WHERE parent = new.digest; INSERT INTO edge {_EDGES_OF_NEW}; END""",  # noqa: S608 - constants
     f"""CREATE TRIGGER manifest_changed AFTER UPDATE OF content ON manifest BEGIN
         DELETE FROM edge WHERE parent = new.digest; INSERT INTO edge {_EDGES_OF_NEW}; END""",  # noqa: S608 - constants
 )
