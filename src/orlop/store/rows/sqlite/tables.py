@@ -33,17 +33,19 @@ EDGES: Final = """SELECT parent, role, position, min(child), min(media_type), mi
         SELECT document.digest AS parent,
             CASE lower(member.key) WHEN 'manifests' THEN 'child' WHEN 'config' THEN 'config'
                 WHEN 'subject' THEN 'subject' ELSE 'layer' END AS role, item.key AS position,
-            (SELECT value FROM json_each(item.value) WHERE lower(key) = 'digest' AND type = 'text') AS child,
-            coalesce((SELECT value FROM json_each(item.value) WHERE lower(key) = 'mediatype' AND type = 'text'), '')
-                AS media_type,
-            coalesce((SELECT value FROM json_each(item.value)
-                WHERE lower(key) = 'size' AND typeof(value) = 'integer' AND value >= 0), 0) AS size
+            coalesce(json_extract(item.value, '$.digest'),
+                (SELECT value FROM json_each(item.value) WHERE lower(key) = 'digest')) AS child,
+            coalesce(json_extract(item.value, '$.mediaType'),
+                (SELECT value FROM json_each(item.value) WHERE lower(key) = 'mediatype'), '') AS media_type,
+            coalesce(json_extract(item.value, '$.size'),
+                (SELECT value FROM json_each(item.value) WHERE lower(key) = 'size'), 0) AS size
         FROM (SELECT {0} AS digest, CAST({1} AS TEXT) AS content) AS document,
             json_each(CASE WHEN json_valid(document.content) THEN document.content ELSE '[]' END) AS member,
             json_each(CASE member.type WHEN 'array' THEN member.value
                 WHEN 'object' THEN '[' || member.value || ']' ELSE '[]' END) AS item
         WHERE lower(member.key) IN ('manifests', 'config', 'layers', 'blobs', 'subject') AND item.type = 'object')
-    WHERE child IS NOT NULL AND length(child) < 256 AND instr(child || media_type, char(0)) = 0
+    WHERE typeof(child) = 'text' AND length(child) < 256 AND instr(child || media_type, char(0)) = 0
+        AND typeof(media_type) = 'text' AND typeof(size) = 'integer' AND size >= 0
     GROUP BY parent, role, position"""
 """What a manifest or an index names: its digest and its bytes stand for the two places.
 
