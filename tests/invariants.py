@@ -78,6 +78,11 @@ def _layers(database: sqlite3.Connection, root: Path) -> list[str]:
     diffs = {row["id"]: row for row in _all(database, "SELECT * FROM diff")}
     blobs = {row["digest"]: row for row in _all(database, "SELECT * FROM blob")}
     forms = _all(database, "SELECT * FROM diff_blob")
+    named = {
+        one["digest"]
+        for row in _all(database, "SELECT content FROM manifest")
+        for one in _descriptors(json.loads(row["content"]))
+    }
     needed = {row["parent"] for row in chains.values()} | {
         row["chain"] for row in _all(database, "SELECT chain FROM image")
     }
@@ -101,9 +106,14 @@ def _layers(database: sqlite3.Connection, root: Path) -> list[str]:
             found.append(f"blob {digest}: its file is not there")
         elif sha256(content := path.read_bytes()) != digest or len(content) != row["size"]:
             found.append(f"blob {digest}: its file is damaged")
-        if not any(form["blob"] == digest for form in forms):
-            found.append(f"blob {digest}: no layer needs it")
+        if not any(form["blob"] == digest for form in forms) and digest not in named:
+            found.append(f"blob {digest}: nothing needs it")
     return found
+
+
+def _descriptors(document: dict[str, Any]) -> list[dict[str, Any]]:
+    config = [document["config"]] if document.get("config") else []
+    return [*config, *(document.get("layers") or ()), *(document.get("manifests") or ())]
 
 
 def _tables(database: sqlite3.Connection, root: Path) -> list[str]:
@@ -132,5 +142,20 @@ def _leftovers(database: sqlite3.Connection, root: Path) -> list[str]:
     found += [f"table of contents of {diff}: {'not there' if diff in diffs else 'no row'}" for diff in tables ^ diffs]
     found += [f"left behind: {path}" for name in ("ingest", "trash", "leases") for path in (root / name).iterdir()]
     found += [f"lease of {row['digest']}: left behind" for row in _all(database, "SELECT digest FROM lease")]
-    rest = "SELECT digest FROM manifest WHERE digest NOT IN (SELECT manifest FROM image_manifest)"
-    return found + [f"manifest {row['digest']}: no image needs it" for row in _all(database, rest)]
+    return found + [f"manifest {digest}: nothing reaches it" for digest in sorted(_unreached(database))]
+
+
+def _unreached(database: sqlite3.Connection) -> set[str]:
+    """Work out from the documents themselves what no name, no image and nothing that stays leads to."""
+    documents = {row["digest"]: json.loads(row["content"]) for row in _all(database, "SELECT * FROM manifest")}
+    found = {row["digest"] for row in _all(database, "SELECT digest FROM top")}
+    found |= {row["manifest"] for row in _all(database, "SELECT manifest FROM image_manifest")}
+    before = -1
+    while before != len(found):
+        before = len(found)
+        for digest, document in documents.items():
+            if digest in found:
+                found |= {child["digest"] for child in document.get("manifests") or ()}
+            if (document.get("subject") or {}).get("digest") in found:
+                found.add(digest)
+    return documents.keys() - found

@@ -73,12 +73,6 @@ SIZES = {5, 6, 753, 5750}
 NEW_MANIFEST = "sha256:7d74d057395b6c74892b02db899a93909af23058f0740c41be1bcd844eb4badc"
 
 REFUSED = [
-    ("data-only", errors.InvalidArchive, r"holds no image, only content of the type 'application/vnd\.example\.data'"),
-    (
-        "engine29-artifact.tar",
-        errors.InvalidArchive,
-        r"holds no image, only content of the type '.*helm.*compose",
-    ),
     ("digests-and-data", errors.InvalidManifest, "has no sha256 digest; orlop keeps layers under those only"),
 ]
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.archive.meaning import IndexMeaning, check_owner, owners_of
-from orlop.archive.names import said_of
+from orlop.archive.names import address_of, said_of
 from orlop.archive.oci import blob_name
 from orlop.errors import InvalidArchive, InvalidJSON
+from orlop.intake.beside_images import Top, with_artifacts
 from orlop.intake.manifests import ManifestReader
 from orlop.intake.offering import kept_manifests
 from orlop.model import gojson
@@ -21,9 +22,9 @@ from orlop.model.reference import Reference
 if TYPE_CHECKING:
     from orlop.archive.members import Members
     from orlop.archive.names import Said
-    from orlop.errors import InvalidInput
     from orlop.intake.manifests import Node
-    from orlop.intake.offer import OfferedImage, OfferedManifest
+    from orlop.intake.offer import OfferedImage
+    from orlop.intake.platforms import PlatformChoice
     from orlop.intake.taking import L
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 class Beside:
     """What lies beside a ``manifest.json``.
 
-    ``manifests`` belong to its images; ``digests`` are their names by digest, ``tops`` what their tags mean.
+    ``manifests`` belong to its images, or are artifacts with their ``blobs``; ``digests`` are the names of images by
+    digest, ``tops`` what their tags mean.
     ``decides`` says that ``index.json`` holds all that ``manifest.json`` lists, and images that it does not: containerd
     lists there what fits the machine.
 
@@ -41,7 +43,7 @@ class Beside:
         InvalidArchive: another program would read another image than ``manifest.json`` names.
     """
 
-    def __init__(self, members: Members[L], images: list[OfferedImage]) -> None:
+    def __init__(self, members: Members[L], images: list[OfferedImage], choice: PlatformChoice) -> None:
         self._members = members
         self._reader = ManifestReader(members, blob_name, may_lack=True)
         self._images = {entry.image.id: entry for entry in images}
@@ -52,7 +54,7 @@ class Beside:
         self._described: dict[Digest, bool] = {}
         self._unlisted: list[Descriptor] = []
         claimed: set[Reference] = set()
-        nodes: list[Node] = []
+        tops: list[Top] = []
         meaning = IndexMeaning(self._reader)
         index = Index.from_json(members.document("index.json", what="the document"))
         for top in index.manifests:
@@ -63,10 +65,11 @@ class Beside:
                 if (owner := self._owners.get(name)) is not None:
                     check_owner(self._reader, name, owner, top, node)
             if node is not None:
-                nodes.append(node)
+                tops.append(Top(node, said.name, address_of(said)))
                 self._add(top, node, said)
         self.decides = self._is_whole(claimed)
-        self.manifests: tuple[OfferedManifest, ...] = kept_manifests(self._reader, nodes, self._kept)
+        owned = kept_manifests(self._reader, [top.node for top in tops], self._kept)
+        self.manifests, self.blobs = with_artifacts(self._reader, tops, owned, self._kept, choice)
         self.digests = {image: tuple(names) for image, names in self._digests.items()}
         self.tops = {image: tuple(tops.items()) for image, tops in self._tops.items()}
 
@@ -160,10 +163,6 @@ class Artifacts:
         return self._members.place_of(config) in self._places and not _names_layers(
             self._members.document(config, what="the config", limit="config_size")
         )
-
-    def nothing(self) -> InvalidInput:
-        """Return the error for an archive that has artifacts only."""
-        return self._reader.no_image()
 
 
 def _names_layers(raw: bytes) -> bool:

@@ -19,7 +19,7 @@ from orlop.model.reference import Reference
 if TYPE_CHECKING:
     from orlop.archive.beside import Artifacts
     from orlop.archive.members import Members
-    from orlop.intake.offer import OfferedManifest
+    from orlop.intake.offer import OfferedBlob, OfferedManifest
     from orlop.intake.platforms import PlatformChoice
     from orlop.intake.taking import L
     from orlop.model.image import History, Image
@@ -38,23 +38,28 @@ def read_docker(members: Members[L], choice: PlatformChoice) -> Offer:
             does not have the digest in its name. PlatformNotFound: there is no image for the wanted platform.
     """
     images = _read_manifest(members)
+    if not images:
+        from orlop.archive.oci import read_layout  # noqa: PLC0415 - few archives hold artifacts only
+
+        return read_layout(members, choice)
     owners_of(images)
     _check_parents(images)
     manifests: tuple[OfferedManifest, ...] = ()
+    blobs: tuple[OfferedBlob, ...] = ()
     if members.has("index.json"):
         from orlop.archive.beside import Beside  # noqa: PLC0415 - older engines write no OCI layout beside
 
-        beside = Beside(members, images)
+        beside = Beside(members, images, choice)
         if beside.decides:
             from orlop.archive.oci import read_layout  # noqa: PLC0415 - as above
 
             return read_layout(members, choice)
-        manifests = beside.manifests
+        manifests, blobs = beside.manifests, beside.blobs
         images = [
             replace(entry, digests=beside.digests.get(entry.image.id, ()), tops=beside.tops.get(entry.image.id, ()))
             for entry in images
         ]
-    return Offer(tuple(images), manifests, "docker").only(choice, members.words)
+    return Offer(tuple(images), manifests, "docker", blobs).only(choice, members.words)
 
 
 def _check_parents(images: list[OfferedImage]) -> None:
@@ -132,7 +137,7 @@ def _read_manifest(members: Members[L]) -> list[OfferedImage]:
 
 
 def _read_entries(members: Members[L], entries: list[object]) -> list[OfferedImage]:
-    """Read the images of ``manifest.json``; artifacts that are listed beside them are passed over."""
+    """Read the images of ``manifest.json``; artifacts that are listed beside them stand in ``index.json`` as well."""
     configs = _Configs(members)
     images: list[OfferedImage] = []
     artifacts: Artifacts | None = None
@@ -146,8 +151,6 @@ def _read_entries(members: Members[L], entries: list[object]) -> list[OfferedIma
                 artifacts = Artifacts(members)
             if artifacts is None or not artifacts.has(_config_of(entry, number)):
                 raise
-    if not images and artifacts is not None:
-        raise artifacts.nothing()
     return images
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Generic, Self
 from orlop.errors import InvalidArchive, InvalidInput, StoreClosed
 from orlop.intake.taking import L, refused
 from orlop.intake.words import Words
+from orlop.store.blobs.ingest import IngestedLayer
 from orlop.streams.compression import Compression, detect
 from orlop.streams.tar_header import BLOCK, ZERO_BLOCK, MalformedError, verify_checksum
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from orlop.errors import OrlopError
     from orlop.intake.taking import Taking
     from orlop.model.limits import Limits
-    from orlop.store.blobs.ingest import Readable
+    from orlop.store.blobs.ingest import Readable, TakenBlob
 
 ARCHIVE: Final = Words(
     name="the archive",
@@ -82,6 +83,7 @@ class Member(Generic[L]):
     data: bytes | None = None
     held: Held | None = None
     layer: L | None = None
+    blob: TakenBlob | None = None
     failure: OrlopError | None = None
     is_tar_like: bool = False
 
@@ -187,6 +189,22 @@ class Members(ABC, Generic[L]):
             except InvalidInput as error:
                 raise refused(error, "the layer", name) from error
         return member.layer
+
+    def blob(self, name: str, *, label: str, check: Callable[[], None] | None = None) -> TakenBlob:
+        """Return a member as it is, taken and hashed; nothing looks into it. Takes what `layer` takes.
+
+        Raises:
+            InvalidArchive: it is not there. ReadFailed: the archive came through a pipe, and it is gone.
+        """
+        member = self._required(name, "the blob")
+        if member.blob is None:
+            if isinstance(member.layer, IngestedLayer):
+                # It was taken as a layer, since nothing had named it yet.
+                member.blob = member.layer
+            else:
+                with self._reading(member, self.key_of(name, what="the blob")) as source:
+                    member.blob = self.taking.blob(source, label=label, total=member.size, check=check)
+        return member.blob
 
     def could_be_layer(self, name: str) -> bool:
         """Return whether a member is there and begins like a tar, plain or compressed."""

@@ -57,6 +57,16 @@ def said_of(descriptor: Descriptor) -> Said:
     return Said(tuple(dict.fromkeys(name for name in found if name is not None)), text, not first)
 
 
+def address_of(said: Said) -> str | None:
+    """Return the text by which a layout names an entry, where no reference can hold it; empty where there is none.
+
+    Gives nothing where the name that the entry gets says the same.
+    """
+    if said.name and (not said.text or is_tag(said.text) or named_by(said.text) is not None):
+        return None
+    return said.text
+
+
 def _name(text: str, descriptor: Descriptor) -> Reference | None:
     reference = named_by(text)
     if reference is not None and reference.digest not in {None, descriptor.digest}:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orlop.archive.meaning import IndexMeaning
-from orlop.archive.names import said_of
+from orlop.archive.names import address_of, said_of
 from orlop.errors import InvalidArchive
+from orlop.intake.beside_images import Top
 from orlop.intake.manifests import ManifestReader
 from orlop.intake.offering import offer_of
 from orlop.model import gojson
@@ -19,13 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orlop.archive.members import Members
-    from orlop.intake.manifests import Node
     from orlop.intake.offer import Offer
     from orlop.intake.platforms import PlatformChoice
     from orlop.intake.taking import L
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
-    from orlop.model.reference import Reference
 
 _VERSION: Final = "1.0.0"
 
@@ -64,14 +63,14 @@ def read_images(reader: ManifestReader, tops: Iterable[Descriptor], choice: Plat
         InvalidArchive: nothing is an image, or other programs would read two images under one name.
         PlatformNotFound: none is for the platform that is wanted.
     """
-    return offer_of(reader, _named(reader, tops), choice, form=form)
+    return offer_of(reader, _named(reader, tops), choice, form=form, blobs=True)
 
 
-def _named(reader: ManifestReader, tops: Iterable[Descriptor]) -> Iterator[tuple[Node, tuple[Reference, ...]]]:
+def _named(reader: ManifestReader, tops: Iterable[Descriptor]) -> Iterator[Top]:
     """Yield what descriptors lead to, with the name that it gets, once it is clear that the name has one meaning."""
     meaning = IndexMeaning(reader)
     for top in tops:
         node, said = reader.node(top), said_of(top)
         meaning.add(top, node, said)
         if node is not None:
-            yield node, said.name
+            yield Top(node, said.name, address_of(said))

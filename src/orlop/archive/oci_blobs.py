@@ -90,6 +90,37 @@ class StoredLayer:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """Bytes that the store keeps as they are, and that are no layer to it."""
+
+    row: BlobRow
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of these bytes."""
+        return self.row.digest
+
+    @property
+    def size(self) -> int:
+        """Their number."""
+        return self.row.size
+
+    @property
+    def label(self) -> str:
+        """What progress calls it."""
+        return self.row.digest.short
+
+    def chunks(self, store: Store) -> Iterator[bytes]:
+        """Yield its bytes, the last of them once all are verified. Raises as `StoredLayer.chunks` does."""
+        try:
+            with store.blobs.open_unverified(self.row) as source:
+                yield from verified_beside(source, digest=self.row.digest, size=self.row.size)
+        except (DigestMismatch, SizeMismatch) as error:
+            msg = f"the blob {self.row.digest} is damaged: {error}; load what it belongs to again"
+            raise type(error)(msg) from error
+
+
+@dataclass(frozen=True, slots=True)
 class PlainLayer:
     """The uncompressed tar of a layer of which the store keeps no form that a layout can name."""
 
@@ -145,4 +176,4 @@ class _Spooled:
         return data
 
 
-Blob: TypeAlias = Document | StoredLayer | PlainLayer | MadeLayer
+Blob: TypeAlias = Document | StoredLayer | StoredBlob | PlainLayer | MadeLayer

@@ -19,11 +19,12 @@ without the index. So is the image that a name stands for, where an index could 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orlop.archive.oci_blobs import Document, PlainLayer, StoredLayer
-from orlop.errors import ImageNotFound, InvalidArchive, InvalidInput, LayerNotFound, LimitExceeded
+from orlop.archive.oci_blobs import Document, PlainLayer, StoredBlob, StoredLayer
+from orlop.archive.oci_parts import Part, Parts, entry_of, platform_named, subject_of
+from orlop.errors import ContentNotFound, ImageNotFound, InvalidArchive, InvalidInput, LayerNotFound, LimitExceeded
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest, ImageID
 from orlop.model.manifest import (
@@ -57,34 +58,36 @@ _LAYER_TYPES: Final = {
     Compression.ZSTD: OCI_LAYER_ZSTD,
 }
 _MAX_NESTING: Final = 64
-_REFERENCES: Final = ("vnd.docker.reference.type", "vnd.docker.reference.digest")
-_UNKNOWN: Final = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a name of a save stands for: an image, with the tag that it gets and the digest that was asked for, if any.
 
-    ``name`` is what the user wrote.
+    ``name`` is what the user wrote. Where there is no image, the digest is that of another manifest or index.
     """
 
     name: str
-    image: ImageID
+    image: ImageID | None
     reference: Reference | None = None
     digest: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TopEntry:
-    """A descriptor that goes into ``index.json``, and the name that it gets there, if it gets one."""
+    """A descriptor that goes into ``index.json``, and the name that it gets there, if it gets one.
+
+    An ``address`` is the text by which the layout it came in named it, where that is not a reference.
+    """
 
     descriptor: Descriptor
     reference: Reference | None = None
+    address: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
         """What no two entries share, and by which they are sorted: the name, if there is one, and the digest."""
-        return str(self.reference or ""), str(self.descriptor.digest)
+        return str(self.reference or self.address), str(self.descriptor.digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,11 @@ class LayoutContent:
     images: tuple[Image, ...]
     omitted: dict[Digest, tuple[Descriptor, ...]]
     remade: tuple[ImageID, ...]
+
+    @property
+    def others(self) -> tuple[Digest, ...]:
+        """What is to be protected beside the layers of images: blobs that are none, and what names them."""
+        return tuple(blob.digest for blob in self.blobs if isinstance(blob, (Document, StoredBlob)))
 
     @property
     def lacking(self) -> tuple[Digest, ...]:
@@ -121,8 +129,8 @@ def layout_content(store: Store, asked: Iterable[Asked], platforms: Platforms) -
     """
     with store.metadata.read() as rows:
         gathered = _Gathered(store, rows, platforms)
-        entries = [gathered.entry(one) for one in asked]
-        return gathered.content(entries)
+        entries = [entry for one in asked for entry in gathered.entries(one)]
+        return gathered.content([*entries, *gathered.referrers()])
 
 
 class _Leaf(NamedTuple):
@@ -151,16 +159,18 @@ class _Gathered:
         self._kept: dict[Digest, Descriptor] = {}
         self._kept_indexes: dict[Digest, bool] = {}
         self._meant: dict[Reference, tuple[Digest, str]] = {}
-        self._children: dict[Digest, _Leaf | tuple[ManifestRow, Index] | None] = {}
+        self._children: dict[Digest, _Leaf | Part | tuple[ManifestRow, Index] | None] = {}
+        self._parts = Parts(store, rows)
+        self._documents: dict[Digest, None] = {}
 
     def content(self, entries: Sequence[TopEntry]) -> LayoutContent:
         """Return all that was gathered. What an index names needs no entry, and one digest no second one."""
-        named = {entry.descriptor.digest for entry in entries if entry.reference is not None}
+        named = {entry.descriptor.digest for entry in entries if entry.reference is not None or entry.address}
         hidden = named | self._below
         kept = {
             entry.key: entry
             for entry in entries
-            if entry.reference is not None or entry.descriptor.digest not in hidden
+            if entry.reference is not None or entry.address or entry.descriptor.digest not in hidden
         }
         omitted = {index: tuple(lacking.values()) for index, lacking in self._omitted.items()}
         return LayoutContent(
@@ -171,15 +181,68 @@ class _Gathered:
             tuple(self._remade),
         )
 
-    def entry(self, asked: Asked) -> TopEntry:
-        """Gather what a name stands for, and return its entry."""
-        image = self._image(asked.image)
-        row = self._named(asked)
+    def entries(self, asked: Asked) -> Iterator[TopEntry]:
+        """Gather what a name stands for, and yield its entries: one, or one for each address."""
+        if asked.image is None:
+            entry = self._content_entry(asked)
+        else:
+            entry = self._image_entry(asked, self._image(asked.image))
+        found = () if asked.reference is not None else self._store.content.addresses(entry.descriptor.digest)
+        for address in found:
+            yield replace(entry, address=address)
+        if not found:
+            yield entry
+
+    def _content_entry(self, asked: Asked) -> TopEntry:
+        """Gather a manifest or an index that is asked for as what it is, and return its entry."""
+        row = None if asked.digest is None else self._rows.manifest(asked.digest)
+        if row is None:
+            msg = f"there is no content {asked.name} in the store; load it first"
+            raise ContentNotFound(msg)
+        document = parse_manifest(row.raw)
+        if isinstance(document, Index):
+            self._keep_index(row, document, always=True)
+        else:
+            child = self._child(Descriptor(row.media_type, row.digest, len(row.raw)))
+            if isinstance(child, _Leaf):
+                self._keep(child)
+            elif isinstance(child, Part):
+                self._keep_part(child)
+        self._require_one_meaning(asked, row.digest)
+        return TopEntry(entry_of(row), asked.reference)
+
+    def referrers(self) -> Iterator[TopEntry]:
+        """Gather what refers to all that was gathered, and to that in turn, and yield entries for it."""
+        waiting = list(self._documents)
+        while waiting:
+            subject = waiting.pop(0)
+            for row in self._parts.referrers(subject):
+                if row.digest in self._documents:
+                    continue
+                document = parse_manifest(row.raw)
+                if isinstance(document, Index):
+                    self._keep_index(row, document, always=True)
+                elif (part := self._parts.part(row, document)) is not None:
+                    self._keep_part(part)
+                else:
+                    continue
+                waiting.append(row.digest)
+                yield TopEntry(entry_of(row, subject))
+
+    def _keep_part(self, part: Part) -> None:
+        """Keep a manifest with what is here of what it names."""
+        for blob in (*part.blobs, Document.of(part.row.raw, part.row.media_type, part.row.digest)):
+            self._blobs.setdefault(blob.digest, blob)
+        self._documents[part.row.digest] = None
+
+    def _image_entry(self, asked: Asked, image: Image) -> TopEntry:
+        """Gather an image that a name stands for, and return its entry."""
+        row = self._named(asked, image)
         if row is None and self._platforms.are_several:
             row = self._index_of(image)
         document = None if row is None else parse_manifest(row.raw)
         if row is not None and isinstance(document, Index):
-            descriptor = self._index(asked, row, document)
+            descriptor = self._index(asked, image, row, document)
         else:
             self._platforms.require(asked.name, [image.platform])
             descriptor = self._own(image, row)
@@ -203,13 +266,15 @@ class _Gathered:
             self._images[image_id] = self._store.images.get(image_id)
         return self._images[image_id]
 
-    def _named(self, asked: Asked) -> ManifestRow | None:
+    def _named(self, asked: Asked, image: Image) -> ManifestRow | None:
         """Return the manifest or index that a name means, where digests say which."""
-        kept = set(self._rows.manifest_digests(asked.image))
+        kept = set(self._rows.manifest_digests(image.id))
         digests = [] if asked.digest is None else [asked.digest]
         if asked.reference is not None:
             name = asked.reference.name
-            rows = [row for row in self._rows.references(image=asked.image) if row.suffix.startswith("@")]
+            meant = self._rows.top(name, f":{asked.reference.tag}")
+            digests += [] if meant is None else [meant.digest]
+            rows = [row for row in self._rows.references(image=image.id) if row.suffix.startswith("@")]
             rows.sort(key=lambda row: (row.name != name, -row.updated))
             digests += [Digest.unchecked(row.suffix[1:]) for row in rows]
         return next((self._rows.manifest(digest) for digest in digests if digest in kept), None)
@@ -235,9 +300,8 @@ class _Gathered:
             self._remade[image.id] = None
         return self._keep(next(iter((*wanted, *found)), None) or self._made(image))
 
-    def _index(self, asked: Asked, row: ManifestRow, index: Index) -> Descriptor:
+    def _index(self, asked: Asked, image: Image, row: ManifestRow, index: Index) -> Descriptor:
         """Gather what is wanted of an index and return its descriptor, or that of the manifest of one platform."""
-        image = self._image(asked.image)
         here, absent = self._below_index(index)
         is_here = any(leaf.image.id == image.id for leaf in here)
         platforms = [leaf.image.platform for leaf in here]
@@ -260,7 +324,7 @@ class _Gathered:
             child = self._child(descriptor)
             if isinstance(child, _Leaf):
                 leaves.setdefault(descriptor.digest, child)
-            elif name := _platform_of(descriptor):
+            elif not isinstance(child, Part) and (name := platform_named(descriptor)):
                 absent.setdefault(name)
         return list(leaves.values()), list(absent)
 
@@ -272,7 +336,7 @@ class _Gathered:
         self._count(len(index.manifests))
         for descriptor in index.manifests:
             child = self._child(descriptor)
-            if child is None or isinstance(child, _Leaf):
+            if child is None or isinstance(child, (_Leaf, Part)):
                 yield descriptor
             elif descriptor.digest not in seen:
                 seen.add(descriptor.digest)
@@ -289,18 +353,20 @@ class _Gathered:
             )
             raise LimitExceeded(msg)
 
-    def _child(self, descriptor: Descriptor) -> _Leaf | tuple[ManifestRow, Index] | None:
-        """Return what an index names: a whole image, an index that is in the store, or nothing."""
+    def _child(self, descriptor: Descriptor) -> _Leaf | Part | tuple[ManifestRow, Index] | None:
+        """Return what an index names: a whole image, an artifact or what else came, an index, or nothing."""
         if descriptor.digest not in self._children:
             row = self._rows.manifest(descriptor.digest)
             document = None if row is None else parse_manifest(row.raw)
-            found: _Leaf | tuple[ManifestRow, Index] | None = None
+            found: _Leaf | Part | tuple[ManifestRow, Index] | None = None
             if row is not None and isinstance(document, Index):
                 found = row, document
             elif row is not None and isinstance(document, Manifest):
                 image = self._image_of(document.config)
                 layers = None if image is None else self._whole(document, image)
-                found = None if image is None or layers is None else _Leaf(row, document, image, layers)
+                found = self._parts.part(row, document)
+                if found is None and image is not None and layers is not None:
+                    found = _Leaf(row, document, image, layers)
             self._children[descriptor.digest] = found
         return self._children[descriptor.digest]
 
@@ -315,28 +381,48 @@ class _Gathered:
         except ImageNotFound:
             return None
 
-    def _keep_index(self, row: ManifestRow, index: Index) -> bool:
+    def _keep_index(self, row: ManifestRow, index: Index, *, always: bool = False) -> bool:
         """Keep an index with what is wanted below it, if that is anything; what is not is noted as left out."""
         if row.digest not in self._kept_indexes:
             self._count(len(index.manifests))
             children = {descriptor.digest: descriptor for descriptor in index.manifests}
-            omitted = {digest: child for digest, child in children.items() if not self._keep_child(child)}
-            if omitted and len(omitted) < len(children):
+            # What speaks of a platform comes after it.
+            order = sorted(children.values(), key=lambda child: isinstance(self._child(child), Part))
+            omitted = {child.digest: child for child in order if not self._keep_child(child)}
+            is_kept = always or len(omitted) < len(children)
+            if omitted and is_kept:
                 self._omitted[row.digest] = omitted
             self._below |= children.keys() - omitted.keys()
-            self._kept_indexes[row.digest] = len(omitted) < len(children)
-            if self._kept_indexes[row.digest]:
+            self._kept_indexes[row.digest] = is_kept
+            if is_kept:
+                self._documents[row.digest] = None
                 self._blobs.setdefault(row.digest, Document.of(row.raw, row.media_type, row.digest))
         return self._kept_indexes[row.digest]
 
     def _keep_child(self, descriptor: Descriptor) -> bool:
         """Keep what an index names, if that is wanted and there."""
         child = self._child(descriptor)
+        if child is None:
+            return self._keep_other(descriptor)
+        if isinstance(child, Part):
+            subject = subject_of(descriptor, child.manifest)
+            if self._platforms.asked and subject and subject not in map(str, self._documents):
+                return False
+            self._keep_part(child)
+            return True
         if not isinstance(child, _Leaf):
-            return child is not None and self._keep_index(*child)
+            return self._keep_index(*child)
         if not self._platforms.keeps(child.image.platform):
             return False
         self._keep(child)
+        return True
+
+    def _keep_other(self, descriptor: Descriptor) -> bool:
+        """Keep what an index names that is not a manifest, if it is there."""
+        blob = self._parts.blob(descriptor)
+        if blob is None or self._rows.manifest(descriptor.digest) is not None:
+            return False
+        self._blobs.setdefault(blob.digest, blob)
         return True
 
     def _whole(self, manifest: Manifest, image: Image) -> list[Blob] | None:
@@ -365,6 +451,7 @@ class _Gathered:
         manifest = Document.of(leaf.row.raw, leaf.row.media_type, leaf.row.digest)
         for blob in (*leaf.layers, config, manifest):
             self._blobs.setdefault(blob.digest, blob)
+        self._documents[leaf.row.digest] = None
         platform = leaf.image.platform
         has_platform = bool(platform.os and platform.architecture)
         self._kept[leaf.row.digest] = Descriptor(
@@ -404,13 +491,3 @@ def _weight(manifest: Manifest, digest: Digest) -> tuple[int, str]:
 
 def _is_named(data: bytes, digest: Digest) -> bool:
     return hashlib.new(digest.algorithm, data).hexdigest() == digest.hex
-
-
-def _platform_of(descriptor: Descriptor) -> str:
-    """Return the platform for which an index names an image; nothing for an attestation or another artifact."""
-    if any(key in descriptor.annotations for key in _REFERENCES):
-        return ""
-    platform = descriptor.platform
-    if platform is None:
-        return str(descriptor.digest)
-    return "" if _UNKNOWN in {platform.os, platform.architecture} else str(platform)

@@ -136,12 +136,15 @@ def _members(raw: bytes) -> dict[str, bytes]:
 def _missing(entries: Sequence[TopEntry], kept: Sequence[_Entry]) -> list[TopEntry]:
     """Return the entries that are not there yet: one without a name is wherever its digest is."""
     digests = {entry.digest for entry in kept}
+    texts = {(entry.annotations.get(REF_NAME, ""), entry.digest) for entry in kept}
     names = {(name, entry.digest) for entry in kept for name in entry.names().values()}
     return [
         entry
         for entry in entries
         if (
             str(entry.descriptor.digest) not in digests
+            if entry.reference is None and not entry.address
+            else (entry.address, str(entry.descriptor.digest)) not in texts
             if entry.reference is None
             else (entry.reference, str(entry.descriptor.digest)) not in names
         )
@@ -161,6 +164,8 @@ def _written(entry: TopEntry, in_full: bool) -> bytes:  # noqa: FBT001 - a priva
     if reference is not None:
         short = str(reference) if in_full or reference.tag is None else reference.tag
         descriptor = replace(descriptor, annotations={IMAGE_NAME: str(reference), REF_NAME: short})
+    elif entry.address:
+        descriptor = replace(descriptor, annotations={**descriptor.annotations, REF_NAME: entry.address})
     return descriptor.to_json()
 
 

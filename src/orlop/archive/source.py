@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
     from orlop.archive.members import Members
     from orlop.errors import InvalidArchive
-    from orlop.intake.offer import Offer, OfferedLayer
+    from orlop.intake.offer import Offer, OfferedBlob, OfferedLayer
     from orlop.intake.platforms import PlatformChoice
     from orlop.intake.taking import Taking
     from orlop.intake.words import Words
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
+    from orlop.store.blobs.ingest import TakenBlob
     from orlop.store.blobs.store import Spool
 
 _LAYER = "the layer"
@@ -71,6 +72,10 @@ class ArchiveSource(Generic[L]):
     def missing(self, layer: OfferedLayer) -> InvalidArchive:
         """Return the error for a layer whose member is not there."""
         return self.members.missing(layer.name, what=_LAYER)
+
+    def blob(self, blob: OfferedBlob, *, check: Callable[[], None] | None = None) -> TakenBlob:
+        """Return a blob as it is, taken and hashed; the same member gives the same one."""
+        return self.members.blob(blob.name, label=blob.digest.short, check=check)
 
     def layer(self, layer: OfferedLayer, *, check: Callable[[], None] | None = None) -> L:
         """Return a layer, taken, hashed and scanned; the same member gives the same one."""

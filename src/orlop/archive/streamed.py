@@ -11,7 +11,9 @@ from orlop.archive.members import Member, Members, begins_like_layer
 from orlop.archive.scratch import SMALL, Scratch
 from orlop.errors import InvalidArchive, InvalidInput, ReadFailed
 from orlop.intake.taking import L, refused
+from orlop.store.blobs.ingest import measure_layer
 from orlop.streams.files import CHUNK
+from orlop.streams.meter import Meter
 from orlop.streams.tar import TarReader
 
 if TYPE_CHECKING:
@@ -91,7 +93,14 @@ class StreamedMembers(Members[L]):
         return member
 
     def _take_layer_of(self, member: Member[L], content: Readable, entry: TarEntry, first: bytes) -> None:
-        """Take a member as a layer, whether it is one or not."""
+        """Take a member as a layer, whether it is one or not; what is clearly none as it is, where that is kept."""
+        if self.taking.keeps_blobs and not begins_like_layer(first):
+            try:
+                measure_layer(io.BytesIO(first), meter=Meter(self.limits))
+            except InvalidInput as error:
+                self._fail(member, error, entry, first)
+                member.blob = self.taking.blob(content, label=_label(entry.name), total=entry.size)
+                return
         try:
             member.layer = self.taking.layer(content, label=_label(entry.name), total=entry.size)
         except InvalidInput as error:
@@ -150,6 +159,9 @@ def _equal(new: Member[L], before: Member[L]) -> bool:
         return before.layer is not None and before.layer.blob.digest == new.layer.blob.digest
     if new.held is not None:
         return before.held is not None and before.size == new.size and before.held() == new.held()
+    if new.blob is not None:
+        new.blob.discard()
+        return before.blob is not None and before.blob.blob.digest == new.blob.blob.digest
     return new.data is not None and new.data == before.data
 
 

@@ -172,6 +172,7 @@ class ForeignSource(Generic[L]):
     """Some images of a root, an `orlop.intake.source.ImageSource`."""
 
     parallel = True
+    remote = False
 
     def __init__(self, root: ForeignRoot, taking: Taking[L], images: tuple[ForeignImage, ...]) -> None:
         self._root = root

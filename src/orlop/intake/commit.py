@@ -30,6 +30,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orlop.errors import ContentNotFound, DigestMismatch, SizeMismatch
+from orlop.intake.content import BlobIntake, keep_content
 from orlop.intake.report import LoadedImage, LoadReport, MovedReference
 from orlop.model.progress import LayerExists
 from orlop.store.layers import add_chain
@@ -122,17 +123,21 @@ class _Commit:
         self._source = source
         self._offer = offer
         self._layers: dict[OfferedLayer, IngestedLayer | None] = {}
+        self._blobs = BlobIntake(store, source, offer.blobs)
 
     def run(self) -> LoadReport:
         needed = self._needed()
         known = self._known(needed)
         # What a remote source brings is kept at once, so that it must be held before it is there.
-        with self._store.leases.hold({layer.diff_id for layer in needed} if self._source.remote else known):
+        layers = {layer.diff_id for layer in needed} if self._source.remote else known
+        with self._store.leases.hold([*layers, *self._blobs.known()]):
             # Only what was held before it is looked at again may be relied on.
             self._take_all(needed, known)
+            self._blobs.take()
             for taken in self._layers.values():
                 if taken is not None:
                     taken.sync()
+            self._blobs.sync()
             with self._store.metadata.write() as rows:
                 return self._write(rows)
 
@@ -239,13 +244,13 @@ class _Commit:
             if parent is not None:
                 parents[image_id] = parent
             loaded.append(LoadedImage(image_id, entry.references, created, entry.digests, parent, entry.platform))
-        for manifest in self._offer.manifests:
-            rows.put_manifest(manifest.row, manifest.images)
+        self._blobs.publish(rows)
+        artifacts = keep_content(store, rows, self._offer)
         store.images.set_parents(parents)
         for image in {entry.image.id: entry.image for entry in self._offer.images}.values():
             labels = None if image.config is None else image.config.labels
             store.events.image(self._source.words.verb, image.id, labels=labels)
-        return LoadReport(tuple(loaded), tuple(moved), self._offer.form)
+        return LoadReport(tuple(loaded), tuple(moved), self._offer.form, artifacts)
 
     def _keep(self, image: Image) -> None:
         image_id = self._store.images.keep(image)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from orlop.model.image import Image
     from orlop.model.platform import Platform
 
-MAX_NESTING: Final = 8
+MAX_NESTING: Final = 64
 """How deep indexes may lie in one another."""
 
 _CONFIG_TYPES: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
@@ -56,7 +56,8 @@ class Node:
     """A manifest or index where it stands: under the descriptor that names it, with what it names itself.
 
     ``height`` is how deep indexes lie in it; ``is_image`` says that it is the manifest of an image, see
-    `ManifestReader`.
+    `ManifestReader`; ``others`` is what it names that is not a manifest: the config and the layers, and of an index
+    whatever it names besides.
     """
 
     descriptor: Descriptor
@@ -65,6 +66,7 @@ class Node:
     children: tuple[Node, ...] = ()
     height: int = 0
     is_image: bool = False
+    others: tuple[Descriptor, ...] = ()
 
     @property
     def digest(self) -> Digest:
@@ -105,7 +107,7 @@ class ManifestReader:
         self._documents = documents
         self._place = place
         self._may_lack = may_lack
-        self._read: dict[tuple[Digest, int], tuple[Manifest | Index, tuple[Node, ...]]] = {}
+        self._read: dict[tuple[Digest, int], tuple[Manifest | Index, tuple[Node, ...], tuple[Descriptor, ...]]] = {}
         self._passed: set[str] = set()
         self._lacks_children = False
         self._strange: Descriptor | None = None
@@ -136,11 +138,18 @@ class ManifestReader:
         if key not in self._read:
             document = parse_manifest(self._document(descriptor, name, "the manifest", "manifest_size"))
             children: list[Node] = []
+            others: list[Descriptor] = []
             if isinstance(document, Index):
-                found = (self._node(child, depth + 1) for child in document.manifests)
-                children += [child for child in found if child is not None]
-            self._read[key] = (document, tuple(children))
-        document, below = self._read[key]
+                for child in document.manifests:
+                    found = self._node(child, depth + 1)
+                    if found is not None:
+                        children.append(found)
+                    else:
+                        others.append(child)
+            else:
+                others += (document.config, *document.layers)
+            self._read[key] = (document, tuple(children), tuple(others))
+        document, below, rest = self._read[key]
         height = max((child.height + 1 for child in below), default=0)
         # An index that was read before may lie deeper here.
         self._check_depth(depth + height)
@@ -149,7 +158,7 @@ class ManifestReader:
             raise InvalidManifest(msg)
         implied = OCI_INDEX if isinstance(document, Index) else OCI_MANIFEST
         row = ManifestRow(descriptor.digest, document.media_type or descriptor.media_type or implied, document.raw)
-        node = Node(descriptor, document, row, below, height, self._is_image(document))
+        node = Node(descriptor, document, row, below, height, self._is_image(document), rest)
         if isinstance(document, Manifest) and not node.is_image:
             self._pass(document)
         return node
@@ -196,6 +205,15 @@ class ManifestReader:
         found = tuple(leaf for leaf in leaves if self._documents.has(self._place(leaf.config.digest, manifest=False)))
         self._lacks_children |= len(found) < len(leaves)
         return found
+
+    def carries(self, descriptor: Descriptor) -> str | None:
+        """Return the name under which the source has what a descriptor names, if it has that."""
+        name = self._place(descriptor.digest, manifest=False)
+        return name if self._documents.has(name) else None
+
+    def size(self, name: str) -> int:
+        """Return how many bytes a name leads to. Raises `InvalidInput`."""
+        return self._documents.size_of(name, what="the blob")
 
     @property
     def words(self) -> Words:

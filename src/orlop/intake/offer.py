@@ -10,6 +10,8 @@ from orlop.model.image import Image, check_history
 from orlop.model.platform import Platform
 
 if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Sequence
+
     from orlop.intake.platforms import PlatformChoice
     from orlop.intake.words import Words
     from orlop.model.digest import Digest, ImageID
@@ -56,15 +58,37 @@ class OfferedImage:
 
 @dataclass(frozen=True, slots=True)
 class OfferedManifest:
-    """A manifest or index that came along, with the images that it belongs to."""
+    """A manifest or index that came along, with the images that it belongs to, of which there may be none.
+
+    ``names`` are the tags that mean it and that no image gets: of an artifact, or of an index without an image that is
+    offered. ``addresses`` are texts by which its source names it, and that are not references; an empty one says that
+    it stands for itself without any. What has neither, and belongs to no image, stays for what leads to it.
+    """
 
     row: ManifestRow
     images: tuple[ImageID, ...]
+    names: tuple[Reference, ...] = ()
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedBlob:
+    """Bytes that a source has under ``name`` and that are kept as they are, unread: no layer of an offered image.
+
+    ``digest`` and ``size`` are what the manifest says that names them.
+    """
+
+    name: str
+    digest: Digest
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """All that a source holds of what is wanted, in its order; ``form`` is the form that it has there.
+
+    Manifests and blobs are content of any kind beside images: an artifact is a manifest with its blobs. A source that
+    offers blobs is a `orlop.intake.source.BlobSource`.
 
     The form of an archive is one of `orlop.intake.report.FORMATS`.
     """
@@ -72,18 +96,53 @@ class Offer:
     images: tuple[OfferedImage, ...]
     manifests: tuple[OfferedManifest, ...] = ()
     form: str = ""
+    blobs: tuple[OfferedBlob, ...] = ()
 
     def only(self, choice: PlatformChoice, words: Words) -> Offer:
         """Return the offer without the images of platforms that were not asked for. Raises `PlatformNotFound`."""
         images = tuple(entry for entry in self.images if choice.keeps(entry.platform))
         if not images:
             raise choice.nothing((entry.platform for entry in self.images), words)
-        ids = {entry.image.id for entry in images}
-        manifests = (
+        if choice.asked is None:
+            return self
+        return self.of_images({entry.image.id for entry in images})
+
+    def of_images(self, ids: Container[ImageID], tops: Iterable[Digest] = ()) -> Offer:
+        """Return the part of the offer that belongs to some images, and to some manifests or indexes beside them."""
+        images = tuple(entry for entry in self.images if entry.image.id in ids)
+        owned = [
             replace(manifest, images=tuple(owner for owner in manifest.images if owner in ids))
             for manifest in self.manifests
-        )
-        return Offer(images, tuple(manifest for manifest in manifests if manifest.images), self.form)
+        ]
+        found = _reached(owned, {one.row.digest for one in owned if one.images} | set(tops))
+        manifests = tuple(one for one in owned if one.row.digest in found)
+        blobs = tuple(blob for blob in self.blobs if blob.digest in found)
+        return Offer(images, manifests, self.form, blobs)
+
+
+def _reached(manifests: Sequence[OfferedManifest], roots: set[Digest]) -> set[Digest]:
+    """Return what some manifests name that belong to no images that are left out, and what refers to them."""
+    from orlop.model.manifest import Index, parse_manifest  # noqa: PLC0415 - most offers are taken whole
+
+    rows = {one.row.digest: parse_manifest(one.row.raw) for one in manifests}
+    about: dict[Digest, list[Digest]] = {}
+    for digest, document in rows.items():
+        if document.subject is not None:
+            about.setdefault(document.subject.digest, []).append(digest)
+    found: set[Digest] = set()
+    waiting = list(roots)
+    while waiting:
+        digest = waiting.pop()
+        if digest in found:
+            continue
+        found.add(digest)
+        waiting += about.get(digest, ())
+        named = rows.get(digest)
+        if isinstance(named, Index):
+            waiting += (child.digest for child in named.manifests)
+        elif named is not None:
+            found.update(one.digest for one in (named.config, *named.layers))
+    return found
 
 
 def read_config(raw: bytes, limits: Limits) -> Image:

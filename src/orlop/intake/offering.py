@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from orlop.intake.beside_images import Top, with_artifacts
 from orlop.intake.offer import Offer, OfferedManifest
 from orlop.model.reference import Reference
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from orlop.intake.manifests import ManifestReader, Node
-    from orlop.intake.offer import OfferedImage
+    from orlop.intake.offer import OfferedBlob, OfferedImage
     from orlop.intake.platforms import PlatformChoice
     from orlop.model.digest import Digest, ImageID
     from orlop.model.platform import Platform
@@ -46,7 +47,12 @@ def _settled(
 
 
 def offer_of(
-    reader: ManifestReader, tops: Iterable[tuple[Node, Sequence[Reference]]], choice: PlatformChoice, *, form: str
+    reader: ManifestReader,
+    tops: Iterable[tuple[Node, Sequence[Reference]] | Top],
+    choice: PlatformChoice,
+    *,
+    form: str,
+    blobs: bool = False,
 ) -> Offer:
     """Return the wanted images under manifests and indexes, their names and manifests.
 
@@ -58,17 +64,19 @@ def offer_of(
         tops: what is named in the source, each with its names.
         choice: what is wanted.
         form: what the source calls its form.
+        blobs: offer what the source holds beside images, too, see `orlop.intake.beside_images`.
 
     Raises:
-        InvalidInput: nothing is an image, or a manifest or a config is refused.
+        InvalidInput: nothing is an image, or an artifact that is wanted, or a manifest or a config is refused.
         PlatformNotFound: none is for the platform that is wanted.
     """
     images: dict[Digest, OfferedImage] = {}
     claims: dict[Reference, dict[Digest, _Claim]] = {}
-    nodes: list[Node] = []
+    found: list[Top] = []
     passed: dict[Platform, None] = {}
-    for node, names in tops:
-        nodes.append(node)
+    for top in tops:
+        found.append(top if isinstance(top, Top) else Top(*top))
+        node, names = found[-1].node, found[-1].names
         leaves = reader.carried(node)
         # Each name of each image is kept.
         reader.count(len(leaves) * (1 + _NAME_WEIGHT * len(names)))
@@ -84,11 +92,14 @@ def offer_of(
             for name in names:
                 claim = _Claim(leaf.digest, image.platform, node.digest)
                 claims.setdefault(name, {}).setdefault(leaf.digest, claim)
-    if not images:
+    if not images and (passed or choice.asked is not None or not (blobs and found)):
         raise choice.nothing(passed, reader.words) if passed else reader.no_image()
     kept = {digest: entry.image.id for digest, entry in images.items()}
-    manifests = kept_manifests(reader, nodes, kept)
-    return Offer(tuple(_named(images, claims, choice)), manifests, form)
+    manifests = kept_manifests(reader, [top.node for top in found], kept)
+    others: tuple[OfferedBlob, ...] = ()
+    if blobs:
+        manifests, others = with_artifacts(reader, found, manifests, kept, choice)
+    return Offer(tuple(_named(images, claims, choice)), manifests, form, others)
 
 
 def _named(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from orlop.model.digest import ImageID
+    from orlop.model.digest import Digest, ImageID
     from orlop.model.platform import Platform
     from orlop.model.reference import Reference
 
@@ -37,6 +37,14 @@ class LoadedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadedArtifact:
+    """What a source held that is not an image: an artifact, or an index without images; ``references`` are its tags."""
+
+    digest: Digest
+    references: tuple[Reference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MovedReference:
     """A name that pointed to another image before the load."""
 
@@ -51,6 +59,7 @@ class LoadReport:
     images: tuple[LoadedImage, ...]
     moved: tuple[MovedReference, ...]
     format: str = "docker"
+    artifacts: tuple[LoadedArtifact, ...] = ()
 
     def messages(self) -> tuple[str, ...]:
         """Return the lines that a Docker daemon prints for this load."""
@@ -73,7 +82,11 @@ class LoadReport:
         else:
             parents = {image.parent for image in self.images}
             unnamed = tuple(image for image in self.images if not image.references and image.id not in parents)
-        return (*lines, *(f"Loaded image ID: {image.id}" for image in unnamed))
+        lines += [f"Loaded image ID: {image.id}" for image in unnamed]
+        for artifact in self.artifacts:
+            names = [name.familiar for name in artifact.references]
+            lines += [f"Loaded artifact: {name}" for name in names or [str(artifact.digest)]]
+        return tuple(lines)
 
     def found(self) -> tuple[str, ...]:
         """Return what the source was and what it held, a line for each image."""
@@ -83,4 +96,7 @@ class LoadReport:
             names = [name.familiar for name in (*image.references, *image.digests)] or ["no name"]
             state = "new" if image.created else "known"
             lines.append(f"{image.id} ({str(image.platform).rstrip('/')}, {state}): {', '.join(names)}")
+        for artifact in self.artifacts:
+            names = [name.familiar for name in artifact.references] or ["no name"]
+            lines.append(f"{artifact.digest} (artifact): {', '.join(names)}")
         return tuple(lines)

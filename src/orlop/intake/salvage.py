@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import IntegrityError, InvalidInput
 from orlop.intake.commit import verified_layer
+from orlop.intake.content import verified_blob
 from orlop.intake.platforms import chosen
 from orlop.store.layers import add_chain
 from orlop.store.upkeep.problem import Repair
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from orlop.intake.offer import Offer, OfferedImage, OfferedLayer
     from orlop.intake.source import ImageSource
     from orlop.model.digest import ChainID
-    from orlop.store.blobs.ingest import IngestedLayer
+    from orlop.store.blobs.ingest import IngestedLayer, TakenBlob
     from orlop.store.root import Store
     from orlop.store.rows.metadata import Rows, WritableRows
     from orlop.store.upkeep.repair import Wanted
@@ -72,7 +73,12 @@ class _Salvage:
                 continue
             found.sync()
             taken.append(found)
+        blobs = list(self._lost_blobs(failures))
         with self._store.metadata.write() as rows:
+            for blob in blobs:
+                blob.publish_blob(rows)
+                message = f"the blob {blob.blob.digest} was taken from {self._name}"
+                self._repairs.append(Repair("blob-missing", str(blob.blob.digest), message))
             self._keep_layers(rows, taken)
             self._keep_documents(rows)
             for entry in self._offer.images:
@@ -92,6 +98,19 @@ class _Salvage:
                 lacking = entry.image.id in self._wanted.images and not is_whole(self._store, rows, layer.diff_id)
                 if missing or lacking or layer.diff_id in self._wanted.layers:
                     yield layer
+
+    def _lost_blobs(self, failures: list[OrlopError]) -> Iterator[TakenBlob]:
+        """Yield the wanted blobs that the source has and that are no layers there, on disk and verified."""
+        for offered in self._offer.blobs:
+            if offered.digest not in self._wanted.blobs:
+                continue
+            try:
+                taken = verified_blob(self._source, offered)
+            except (IntegrityError, InvalidInput) as error:
+                failures.append(error)
+                continue
+            taken.sync()
+            yield taken
 
     def _keep_layers(self, rows: WritableRows, taken: Iterable[IngestedLayer]) -> None:
         for layer in taken:

@@ -12,7 +12,7 @@ from orlop.model.reference import Reference
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from orlop.intake.offer import Offer, OfferedImage
+    from orlop.intake.offer import Offer, OfferedImage, OfferedManifest
     from orlop.intake.words import Words
     from orlop.model.digest import ImageID
     from orlop.model.names import ImageName
@@ -29,9 +29,12 @@ def selected(content: Offer, names: Sequence[ImageName], words: Words) -> Offer:
         ImageNotFound: the source has nothing of a name.
     """
     kept: dict[ImageID, set[Reference] | None] = {}
+    tops: list[Digest] = []
     for name in names:
         found = list(_named(content, name))
-        if not found:
+        artifacts = [one.row.digest for one in content.manifests if _is_named(one, name)]
+        tops += artifacts
+        if not found and not artifacts:
             held = ", ".join(sorted({tag.familiar for entry in content.images for tag in entry.references}))
             msg = f"{words.name} holds no image {name.text}" + (
                 f"; it holds {held}" if held else "; its images have no names"
@@ -41,12 +44,18 @@ def selected(content: Offer, names: Sequence[ImageName], words: Words) -> Offer:
             before = kept.setdefault(entry.image.id, set())
             # None stands for all of them.
             kept[entry.image.id] = None if references is None or before is None else before | references
-    images = tuple(_under(entry, kept[entry.image.id]) for entry in content.images if entry.image.id in kept)
-    manifests = (
-        replace(manifest, images=tuple(owner for owner in manifest.images if owner in kept))
-        for manifest in content.manifests
+    part = content.of_images(kept, tops)
+    return replace(part, images=tuple(_under(entry, kept[entry.image.id]) for entry in part.images))
+
+
+def _is_named(manifest: OfferedManifest, name: ImageName) -> bool:
+    """Return whether a name stands for something that is not an image."""
+    asked = name.asked
+    if isinstance(asked, Digest):
+        return not manifest.images and asked == manifest.row.digest
+    return any(one.name == asked.name and asked.tag in {None, one.tag} for one in manifest.names) and (
+        asked.digest in {None, manifest.row.digest}
     )
-    return replace(content, images=images, manifests=tuple(manifest for manifest in manifests if manifest.images))
 
 
 def _named(content: Offer, name: ImageName) -> Iterable[tuple[OfferedImage, set[Reference] | None]]:

@@ -11,6 +11,9 @@ Theory of operation. A source is asked four questions, in this order:
    which hashes and scans them, writes them where there is a store, counts them against the limits, and tells the
    progress; so that a source only has to open something with a method ``read``.
 
+A source that holds content of other kinds offers manifests and blobs, too, and is a `BlobSource`: blobs are taken like
+layers, but nothing looks into them.
+
 Nothing that a source says is believed. `orlop.intake.commit` compares what was read with what was promised, under a
 lease, before anything of it can be seen; names and rows of all images then appear in one transaction, or none do. A
 source never writes to the store, and never sees it.
@@ -26,11 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orlop.errors import OrlopError
-    from orlop.intake.offer import Offer, OfferedLayer
+    from orlop.intake.offer import Offer, OfferedBlob, OfferedLayer
     from orlop.intake.platforms import PlatformChoice
     from orlop.intake.words import Words
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
+    from orlop.store.blobs.ingest import TakenBlob
 
 
 class Found(NamedTuple):
@@ -41,6 +45,22 @@ class Found(NamedTuple):
 
     key: str
     size: int | None = None
+
+
+class BlobSource(Protocol):
+    """What a source is besides where it offers blobs, see `orlop.intake.offer.OfferedBlob`."""
+
+    def blob(self, blob: OfferedBlob, *, check: Callable[[], None] | None = None) -> TakenBlob:
+        """Return a blob, read to its end and neither decompressed nor scanned.
+
+        Args:
+            blob: what was offered.
+            check: called now and then; what it raises ends the work.
+
+        Raises:
+            LimitExceeded: it asks for too much. StorageError, DownloadFailed: it cannot be read, or kept.
+            InvalidInput: the source does not carry it.
+        """
 
 
 class ImageSource(Protocol[L_co]):

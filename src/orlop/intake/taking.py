@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeAlias, TypeVar
 
-from orlop.errors import LimitExceeded
+from orlop.errors import LimitExceeded, NotSupported
 from orlop.model.progress import LayerDone, LayerProgress
-from orlop.store.blobs.ingest import IngestedLayer, ingest_layer, measure_layer
+from orlop.store.blobs.ingest import IngestedLayer, ingest_blob, ingest_layer, measure_layer
 from orlop.streams.meter import Meter
 from orlop.streams.pipeline import one_at_a_time
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orlop.model.digest import Digest
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
-    from orlop.store.blobs.ingest import MeasuredLayer, Readable
+    from orlop.store.blobs.ingest import MeasuredLayer, Readable, TakenBlob
     from orlop.store.blobs.store import Ingest
     from orlop.store.root import Store
     from orlop.store.rows.metadata import BlobRow, DiffRow
@@ -59,6 +59,10 @@ class Keeping(Protocol[L_co]):
         """Return a layer that is kept under a digest, or nothing where there is none."""
 
 
+BlobTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter], TakenBlob]"
+"""What keeps bytes as they are."""
+
+
 class Taking(Generic[L]):
     """Takes the layers of one source. Leaving the block discards every layer that was not published.
 
@@ -72,14 +76,16 @@ class Taking(Generic[L]):
         limits: Limits,
         progress: Progress | None = None,
         *,
+        keep: BlobTaker | None = None,
         keeping: Keeping[L] | None = None,
     ) -> None:
-        self._keeping = keeping
         self.limits = limits
         self.meter = Meter(limits)
         self.progress = None if progress is None else one_at_a_time(progress)
         self._take = take
-        self._taken: list[L] = []
+        self._keep = keep
+        self._keeping = keeping
+        self._taken: list[L | TakenBlob] = []
 
     def resume(self, digest: Digest, check: Callable[[], None] | None = None) -> Ingest | None:
         """Return where a layer is to be written, with what was left of it; nothing where there is no store.
@@ -120,8 +126,26 @@ class Taking(Generic[L]):
             self.progress(LayerDone(label))
         return taken
 
+    @property
+    def keeps_blobs(self) -> bool:
+        """Whether there is a place for what is no layer."""
+        return self._keep is not None
+
+    def blob(
+        self, source: Readable, *, label: str, total: int | None = None, check: Callable[[], None] | None = None
+    ) -> TakenBlob:
+        """Return some bytes as they are, read to their end and not looked into. Takes and raises what `layer` does."""
+        if self._keep is None:
+            msg = "blobs that are not layers are only taken into a store"
+            raise NotSupported(msg)
+        taken = self._keep(source, self._watcher(label, total, check), self.meter)
+        self._taken.append(taken)
+        if self.progress is not None:
+            self.progress(LayerDone(label))
+        return taken
+
     def close(self) -> None:
-        """Discard every layer that was not published."""
+        """Discard every layer and blob that was not published."""
         while self._taken:
             self._taken.pop().discard()
 
@@ -159,7 +183,13 @@ def storing(store: Store, *, limits: Limits | None = None, progress: Progress | 
         limits: what the source may ask for, instead of the limits of the store.
         progress: called with events about layers.
     """
-    return Taking(partial(_ingest, store), limits or store.limits, progress, keeping=_StoreKeeping(store))
+    return Taking(
+        partial(_ingest, store),
+        limits or store.limits,
+        progress,
+        keep=partial(_ingest_blob, store),
+        keeping=_StoreKeeping(store),
+    )
 
 
 def measuring(limits: Limits, progress: Progress | None = None) -> Taking[MeasuredLayer]:
@@ -195,6 +225,10 @@ def _ingest(
     content: Ingest | None,
 ) -> IngestedLayer:
     return ingest_layer(source, store.blobs, meter=meter, progress=progress, content=content)
+
+
+def _ingest_blob(store: Store, source: Readable, progress: Callable[[int], object] | None, meter: Meter) -> TakenBlob:
+    return ingest_blob(source, store.blobs, meter=meter, progress=progress)
 
 
 def _measure(

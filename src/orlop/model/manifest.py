@@ -126,6 +126,26 @@ def parse_manifest(raw: bytes) -> Manifest | Index:
     return Index.from_json(raw) if _is_index(_read(raw)) else Manifest.from_json(raw)
 
 
+IMAGE_CONFIGS: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+"""What the config of an image is called."""
+LAYER_PREFIXES: Final = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
+"""How the types of layers begin."""
+
+
+def kind_of(document: Manifest | Index) -> str:
+    """Return what a document is, by its content: ``index``, ``image`` or ``artifact``.
+
+    An image has an image's config, and no layer of another type. Its artifact type alone makes it nothing else, since
+    programs repeat the type of the config there.
+    """
+    if isinstance(document, Index):
+        return "index"
+    is_image = document.config.media_type in IMAGE_CONFIGS and all(
+        layer.media_type.startswith(LAYER_PREFIXES) for layer in document.layers
+    )
+    return "image" if is_image else "artifact"
+
+
 def parse_descriptor(raw: bytes) -> Descriptor:
     """Read a descriptor that stands alone; raises `InvalidManifest`."""
     try:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orlop.service.listing.listed import ImageUsage, ListedImage
     from orlop.service.listing.manifests import ImageManifests
     from orlop.service.listing.summaries import ImageSummary
+    from orlop.service.listing.tree import ContentTree
     from orlop.service.pull import PullReport
     from orlop.service.saving import AskedPlatforms
     from orlop.service.space.df import DiskUsage
@@ -318,6 +319,12 @@ class ImageService:
         from orlop.service.listing.manifests import image_manifests  # noqa: PLC0415 - one verb needs one verb's code
 
         return image_manifests(self._store, ImageName.parse(name))
+
+    def tree(self, name: Name | None = None) -> tuple[ContentTree, ...]:
+        """Return what one name means, or all do: images, indexes, artifacts, each with what is below and about it."""
+        from orlop.service.listing.tree import content_tree  # noqa: PLC0415 - one verb needs one verb's code
+
+        return content_tree(self._store, None if name is None else ImageName.parse(name))
 
     def df(self) -> DiskUsage:
         """Return what the store's disk is used for, file by file, and what collecting garbage or pruning would free.

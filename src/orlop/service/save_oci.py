@@ -12,9 +12,10 @@ from orlop.archive.oci_index import index_json
 from orlop.archive.oci_platforms import Platforms
 from orlop.archive.oci_tar import layout_chunks
 from orlop.archive.save_report import OmittedManifests, SaveReport
-from orlop.errors import Conflict, InvalidInput
+from orlop.errors import Conflict, ImageNotFound, InvalidInput, ReferenceNotFound
 from orlop.model.digest import Digest
 from orlop.service.holding import held
+from orlop.service.listing.content import find_content
 from orlop.service.saving import DIRECTORY, named, note_saved, require_names
 from orlop.streams.compressing import Recipe
 
@@ -97,9 +98,10 @@ def _held_content(
     """
     content = layout_content(store, asked, platforms)
     for _ in range(_LOOKS):
-        with held(store, content.images) as hold:
+        with held(store, content.images, content.others) as hold:
             before, content = content, layout_content(store, asked, platforms)
-            if {image.id for image in content.images} <= {image.id for image in before.images}:
+            is_same = {image.id for image in content.images} <= {image.id for image in before.images}
+            if is_same and set(content.others) <= set(before.others):
                 yield content, hold
                 return
     msg = "the images to save change again and again while they are looked at; wait for the other program"
@@ -110,7 +112,15 @@ def _asked(store: Store, names: Sequence[ImageName]) -> Iterator[Asked]:
     """Yield what names stand for, in their order."""
     for name in names:
         digest = None if isinstance(name.asked, Digest) else name.asked.digest
-        for image_id, reference in named(store, name):
+        try:
+            found = named(store, name)
+        except (ImageNotFound, ReferenceNotFound):
+            meant = find_content(store, name)
+            if meant is None:
+                raise
+            yield Asked(name.text, None, meant[1], meant[0])
+            continue
+        for image_id, reference in found:
             yield Asked(name.text, image_id, reference, digest)
 
 

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 def tag(store: Store, source: ImageName, target: Reference) -> None:
     """See `orlop.service.ImageService.tag`."""
-    with store.metadata.write():
+    with store.metadata.write() as rows:
         image_id = find_image(store, source)
         store.references.set(target, image_id)
+        store.blobs.remove(rows, rows.prune_freed())
         store.images.set_last_used(image_id)
         store.events.image("tag", image_id, name=target.familiar, labels=labels(store, image_id, most=LABELS))

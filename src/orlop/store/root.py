@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from orlop.model.limits import Limits
     from orlop.store.blobs.store import BlobStore
+    from orlop.store.content import ContentStore
     from orlop.store.files import LocalFiles
     from orlop.store.leases import Leases
     from orlop.store.rows.metadata import Metadata
@@ -67,6 +68,13 @@ class Store:
         self.images = ImageStore(SQLiteStoreBackend(metadata), self.layers, now=now)
         self.references = ReferenceStore(metadata, now)
         self.events = EventLog(metadata, now)
+
+    @property
+    def content(self) -> ContentStore:
+        """Manifests, indexes, artifacts and blobs, by digest."""
+        from orlop.store.content import ContentStore  # noqa: PLC0415 - commands that list images read none
+
+        return ContentStore(self.metadata, self.blobs)
 
     @property
     def is_local(self) -> bool:

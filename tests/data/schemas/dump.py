@@ -9,9 +9,13 @@ from contextlib import closing
 from pathlib import Path
 
 import orlop
+from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
+from orlop.model.manifest import OCI_CONFIG, OCI_MANIFEST, Manifest
+from orlop.model.reference import Reference
+from orlop.model.values import replace
 from orlop.store.local import local_store
-from orlop.store.rows.metadata import ManifestRow
+from orlop.store.rows.metadata import ManifestRow, TopRow
 
 HERE = Path(__file__).parent
 
@@ -24,8 +28,13 @@ def fill(root: Path) -> None:
     with local_store(root, now=lambda: 1_700_000_000_000_000_000) as store:
         image = next(iter(store.images.ids()))
         with store.metadata.write() as rows:
-            raw = b'{"schemaVersion":2}'
-            rows.put_manifest(ManifestRow(Digest.of(raw), "application/vnd.oci.image.manifest.v1+json", raw), [image])
+            manifest = Manifest(media_type=OCI_MANIFEST, config=Descriptor(OCI_CONFIG, Digest.wrap(image), 2)).to_json()
+            rows.put_manifest(ManifestRow(Digest.of(manifest), OCI_MANIFEST, manifest), [image])
+            name = Reference.parse("example/told:1")
+            store.references.set(name, image)
+            store.references.set(replace(name, tag=None, digest=Digest.of(manifest)), image)
+            if hasattr(rows, "put_top"):
+                rows.put_top(TopRow(name.name, ":1", Digest.of(manifest), store.now()))
             rows.put_lease("0123456789abcdef", [Digest.of(b"of an operation that died")])
 
 

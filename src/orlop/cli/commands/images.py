@@ -70,6 +70,7 @@ _REST: Final = (_ID, Field[_Row]("CREATED", lambda row: _age(row) or _UNKNOWN), 
     multiple=True,
     help="Show only images that match, such as label=stage=test.",
 )
+@option("--tree", is_flag=True, help="Show platforms, attestations, referrers and artifacts below each name.")
 @option("--format", "form", metavar="FORMAT", help="Print a table, json, or a template such as {{.ID}}.")
 @archive_option
 @argument("name", metavar="[NAME]", required=False, shell_complete=complete_names)
@@ -82,6 +83,7 @@ def images(
     quiet: bool,
     no_trunc: bool,
     digests: bool,
+    tree: bool,
     filters: tuple[str, ...],
     form: str | None,
 ) -> None:
@@ -92,6 +94,20 @@ def images(
     Filters: dangling=true|false, label=NAME[=VALUE], reference=PATTERN, before=NAME, since=NAME, until=TIME. An image
     must match all filters, but only one of several patterns. TIME is an age (24h) or a date.
     """
+    if tree:
+        if archive is not None or filters or form or quiet or digests or intermediate:
+            from orlop.cli.declared import WrongUsage  # noqa: PLC0415 - only where options exclude each other
+
+            msg = "--tree shows all that a name means in a store; leave out the other options but --no-trunc"
+            raise WrongUsage(msg)
+        from orlop.cli.show.output import write  # noqa: PLC0415 - most lists are no trees
+        from orlop.cli.show.terminal import harmless  # noqa: PLC0415 - as above
+        from orlop.cli.show.tree import tree_lines  # noqa: PLC0415 - as above
+
+        with session.open() as service:
+            for line in tree_lines(service.tree(name), whole=no_trunc):
+                write(f"{harmless(line)}\n")
+        return
     listing = ImageListing(form, quiet=quiet, digests=digests, no_trunc=no_trunc)
     if archive is not None:
         with opened(session, archive) as looked_into:

@@ -201,6 +201,9 @@ class _Look:
                 need, owner = max(need, known.need), joint(owner, known.owner)
             compression_of(blob)
             self._blobs[name] = _Recorded(need, owner, blob.compression)
+        for blob, is_reached in found.opaque:
+            need = Need.ACTIVE if is_reached or needs.everything else Need.NOTHING
+            self._blobs[blob.digest.hex] = _Recorded(need, compression=blob.compression)
         self._tocs = {
             f"{diff_id.hex}{_TOC_SUFFIX}": _Recorded(need, owner)
             for diff_id, need, owner in zip(found.diff_ids, needs.diffs, needs.owners, strict=True)
@@ -284,7 +287,7 @@ class _Look:
                 digest = Digest("sha256", file.name)
                 row = rows.blob(digest)
                 compression = None if row is None else row.compression
-                stays = bool(rows.diffs_of(digest))
+                stays = bool(rows.diffs_of(digest) or rows.edges_to(digest))
             else:
                 stays = rows.diff(_diff_id(file)) is not None
             # What went meanwhile is not counted.

@@ -12,7 +12,7 @@ from orlop.store.images import PINNED
 from orlop.store.leases import EVERYTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orlop.model.digest import DiffID, Digest, ImageID
     from orlop.store.rows.metadata import BlobRow, ImageRow, ReferenceRow, Rows
@@ -40,7 +40,7 @@ class Snapshot:
     """The rows of one moment.
 
     ``forms`` has each stored form of a content with the number of that in ``diff_ids``; ``leases`` what each lease
-    protects.
+    protects; ``opaque`` the blobs that are no layers, and whether something reaches them.
     """
 
     images: tuple[ImageRow, ...]
@@ -50,6 +50,7 @@ class Snapshot:
     diff_ids: tuple[DiffID, ...]
     forms: tuple[tuple[int, BlobRow], ...]
     leases: Mapping[str, list[Digest]]
+    opaque: tuple[tuple[BlobRow, bool], ...] = ()
 
 
 def take_snapshot(rows: Rows) -> Snapshot:
@@ -72,7 +73,14 @@ def take_snapshot(rows: Rows) -> Snapshot:
         diff_ids=tuple(diff_ids),
         forms=tuple(forms),
         leases=rows.protected(),
+        opaque=tuple(_opaque(rows)),
     )
+
+
+def _opaque(rows: Rows) -> Iterator[tuple[BlobRow, bool]]:
+    unreached = set(rows.unreached())
+    for blob in rows.opaque_blobs():
+        yield blob, any(edge.parent not in unreached for edge in rows.edges_to(blob.digest))
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ def _pruned(store: Store, rules: Rules) -> PruneReport:
         removal.lines += [("Deleted", str(layer.chain_id)) for layer in store.layers.prune_dead(rows)]
         for deed in plan.deeds:
             deed.do(removal)
+        store.content.sweep(rows)
         store.events.pruned(plan.reclaimed)
     return _report(plan, removal.lines, dry_run=False)
 

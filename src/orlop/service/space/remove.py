@@ -7,19 +7,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orlop.errors import ImageInUse, ReferenceNotFound
+from orlop.errors import ImageInUse, ImageNotFound, ReferenceNotFound
 from orlop.model.digest import Digest
+from orlop.service.listing.content import find_content
 from orlop.service.listing.lookup import check_platform, find_image, labels, platform_of
+from orlop.store.content import top_row
 from orlop.store.events import LABELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from orlop.model.digest import ChainID, ImageID
     from orlop.model.names import ImageName
     from orlop.model.platform import Platform
     from orlop.model.reference import Reference
     from orlop.store.root import Store
+    from orlop.store.rows.metadata import WritableRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +227,11 @@ def _removed(store: Store, name: ImageName, *, force: bool, prune: bool, wanted:
         removal = Removal(StoreGround(store), parents=prune)
         # Of an image that is gone nobody knows the platform.
         dangling = _dangling(store, name) if wanted is None else None
+        content = _content(store, name) if wanted is None and dangling is None else None
         if dangling is not None:
             removal.untag(*dangling)
+        elif content is not None:
+            removal.lines += _taken(store, rows, *content)
         else:
             image_id = find_image(store, name)
             check_platform(store, name, image_id, wanted)
@@ -234,7 +240,38 @@ def _removed(store: Store, name: ImageName, *, force: bool, prune: bool, wanted:
                 removal.take_image(image_id, force=force)
             else:
                 removal.take_name(_carried(store, asked, image_id), image_id)
+        store.content.sweep(rows)
     return RemoveReport(tuple(removal.lines))
+
+
+def _content(store: Store, name: ImageName) -> tuple[Digest, Reference | None] | None:
+    """Return the manifest that a name stands for, and its tag, where it does not stand for an image."""
+    try:
+        find_image(store, name)
+    except ImageNotFound:
+        return find_content(store, name)
+    return None
+
+
+def _taken(store: Store, rows: WritableRows, digest: Digest, tag: Reference | None) -> Iterator[tuple[str, str]]:
+    """Take a tag from a manifest, or all names; yield what went.
+
+    Raises:
+        ImageInUse: it has no name, and stays since an image, an index or a subject leads to it.
+    """
+    before = rows.tops(digest)
+    if not before:
+        why = "it belongs to other content; remove that, or the image that it came with"
+        raise ImageInUse(f"conflict: unable to delete {digest.short} (cannot be forced) - {why}")
+    if tag is None:
+        names = store.content.forget(rows, digest)
+    else:
+        row = top_row(tag, digest, 0)
+        rows.delete_top(row.name, row.suffix)
+        names = (tag,)
+    yield from (("Untagged", name.familiar) for name in names)
+    if rows.manifest(digest) is None:
+        yield "Deleted", str(digest)
 
 
 def _dangling(store: Store, name: ImageName) -> tuple[Reference, ImageID] | None:

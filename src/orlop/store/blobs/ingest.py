@@ -61,11 +61,80 @@ class IngestedLayer:
             self._toc.commit_toc(rows, self.diff.diff_id)
         rows.put_diff(self.diff, self.blob)
 
+    def publish_blob(self, rows: WritableRows) -> None:
+        """Make the synced bytes visible as what they are, and not as a layer."""
+        if self._content is not None:
+            self._content.commit(rows, self.blob)
+        rows.put_blob(self.blob)
+
     def discard(self) -> None:
         """Leave nothing behind of a layer that was not published."""
         for one in (self._content, self._toc):
             if one is not None:
                 one.discard()
+
+
+class TakenBlob(Protocol):
+    """Bytes that are written and known but not yet visible, whatever they are."""
+
+    @property
+    def blob(self) -> BlobRow:
+        """What is known of them."""
+
+    def sync(self) -> None:
+        """Put them on disk. Slow: never call it with the write lock."""
+
+    def publish_blob(self, rows: WritableRows) -> None:
+        """Make the synced bytes visible with the rows; bytes that are there already stay."""
+
+    def discard(self) -> None:
+        """Leave nothing behind of bytes that were not published."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestedBlob:
+    """Bytes that nothing has looked into. They are published once, or discarded."""
+
+    blob: BlobRow
+    _content: Ingest
+
+    def sync(self) -> None:
+        """Put the bytes on disk. Slow: never call it with the write lock."""
+        self._content.sync()
+
+    def publish_blob(self, rows: WritableRows) -> None:
+        """Make the synced bytes visible with the rows; bytes that are there already stay."""
+        self._content.commit(rows, self.blob)
+        rows.put_blob(self.blob)
+
+    def discard(self) -> None:
+        """Leave nothing behind of bytes that were not published."""
+        self._content.discard()
+
+
+def ingest_blob(
+    source: Readable, blobs: BlobStore, *, meter: Meter, progress: Callable[[int], object] | None = None
+) -> IngestedBlob:
+    """Read bytes to their end, and write and hash them. Takes what `ingest_layer` does.
+
+    Raises:
+        StorageError: they cannot be written. LimitExceeded: they are too many. Nothing is left behind.
+    """
+    with ExitStack() as stack:
+        content = stack.enter_context(blobs.begin())
+        first = b""
+        with Fanout(content.append, content.hash) as out:
+            while chunk := source.read(CHUNK):
+                if len(first) < PREFIX_SIZE:
+                    first += chunk[:PREFIX_SIZE]
+                meter.plain(len(chunk))
+                out.put(chunk)
+                if progress is not None:
+                    progress(len(chunk))
+            out.close()
+        content.finish()
+        stack.pop_all()
+    return IngestedBlob(BlobRow(content.digest, content.size, detect(first).name.lower()), content)
 
 
 @dataclass(frozen=True, slots=True)

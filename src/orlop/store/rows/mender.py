@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from orlop.model.digest import DiffID, Digest, ImageID
-    from orlop.store.rows.rows import BlobRow, ChainRow, DiffRow, ManifestRow
+    from orlop.store.rows.content import BlobRow, ManifestRow
+    from orlop.store.rows.rows import ChainRow, DiffRow
 
 
 class RowMender(ABC):
@@ -104,6 +105,10 @@ class RowMender(ABC):
     @abstractmethod
     def set_media_type(self, digest: str, media_type: str) -> None:
         """Record of what type a manifest is."""
+
+    @abstractmethod
+    def set_edges(self, digest: str) -> None:
+        """Record where a manifest leads, as its bytes say."""
 
     # What follows from other rows.
 

@@ -10,16 +10,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from orlop.store.rows.content import BlobRow, EdgeRow, ManifestRow, TopRow
 from orlop.store.rows.rows import (
     EVERYTHING,
     LEFT,
     MAX_SIZE,
-    BlobRow,
     ChainRow,
     DiffRow,
     Event,
     ImageRow,
-    ManifestRow,
     ReferenceRow,
     RowProblem,
     Rows,
@@ -42,6 +41,7 @@ __all__ = [
     "BlobRow",
     "ChainRow",
     "DiffRow",
+    "EdgeRow",
     "Event",
     "ImageRow",
     "ManifestRow",
@@ -49,6 +49,7 @@ __all__ = [
     "ReferenceRow",
     "RowProblem",
     "Rows",
+    "TopRow",
     "WritableRows",
     "parent_of",
 ]

@@ -6,17 +6,19 @@ repository's name is the canonical one (``docker.io/library/alpine``).
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidDigest
 from orlop.model.digest import Digest, ImageID
 from orlop.model.tuples import NamedTuple
+from orlop.store.rows.content import ContentRows, WritableContentRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from orlop.model.digest import ChainID, DiffID
+    from orlop.store.rows.content import BlobRow
 
 
 MAX_SIZE = (1 << 63) - 1
@@ -53,14 +55,6 @@ class DiffRow(NamedTuple):
     partial: str | None = None
 
 
-class BlobRow(NamedTuple):
-    """Stored bytes of a layer: ``compression`` is the lower-case name of a `Compression`."""
-
-    digest: Digest
-    size: int
-    compression: str
-
-
 class ChainRow(NamedTuple):
     """A layer in its place: ``size`` is the ``content_size`` of the whole chain, ``depth`` its number of layers.
 
@@ -82,14 +76,6 @@ class ReferenceRow(NamedTuple):
     suffix: str
     image: ImageID
     updated: int
-
-
-class ManifestRow(NamedTuple):
-    """A manifest or index, as the exact bytes that its digest names."""
-
-    digest: Digest
-    media_type: str
-    raw: bytes
 
 
 class Event(NamedTuple):
@@ -116,7 +102,7 @@ class RowProblem(NamedTuple):
     harmless: bool = False
 
 
-class Rows(ABC):
+class Rows(ContentRows):
     """A consistent view of all rows; valid only inside the block that gave it."""
 
     # Images and their metadata.
@@ -255,20 +241,6 @@ class Rows(ABC):
     def protected(self) -> dict[str, list[Digest]]:
         """Return what each lease protects, by their names."""
 
-    # Manifests.
-
-    @abstractmethod
-    def manifests(self, image: Digest) -> list[ManifestRow]:
-        """Return the manifests and indexes that came with an image."""
-
-    @abstractmethod
-    def manifest_digests(self, image: Digest) -> list[Digest]:
-        """Return the digests of the manifests and indexes that came with an image, sorted, without reading any."""
-
-    @abstractmethod
-    def manifest(self, digest: Digest) -> ManifestRow | None:
-        """Return one manifest or index."""
-
     # Events.
 
     @abstractmethod
@@ -285,7 +257,7 @@ class Rows(ABC):
         """Return the number of the newest event, 0 where there never was one."""
 
 
-class WritableRows(Rows):
+class WritableRows(WritableContentRows, Rows):
     """Rows that may be changed; all changes of one block become visible together or not at all."""
 
     @abstractmethod
@@ -334,18 +306,6 @@ class WritableRows(Rows):
 
         Gives the layers that went, top first, and the blobs and diffs whose last user went with them.
         """
-
-    @abstractmethod
-    def prune_blobs(self) -> list[Digest]:
-        """Forget the stored bytes that are not the content of any layer, and return their digests."""
-
-    @abstractmethod
-    def prune_manifests(self) -> list[Digest]:
-        """Forget the manifests and indexes that are linked to no image, and return their digests."""
-
-    @abstractmethod
-    def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
-        """Keep a manifest or index and link it to images; one that is there already stays, unless it is damaged."""
 
     @abstractmethod
     def put_event(self, event: Event, *, keep: int) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from orlop.store.rows.rows import BlobRow, DiffRow
+    from orlop.store.rows.content import BlobRow
+    from orlop.store.rows.rows import DiffRow
 
 
 class SavedRows(NamedTuple):

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from orlop.store.blobs.progress import BlobProgress
-from orlop.store.upkeep.fsck_content import Unreadable, examine, place_of, toc_fits
+from orlop.store.upkeep.fsck_content import Unreadable, examine, examine_opaque, place_of, toc_fits
 from orlop.store.upkeep.problem import DAMAGE, Problem
 from orlop.streams.pipeline import in_parallel
 
@@ -70,10 +70,12 @@ class BlobsLook:
         tell = BlobProgress(blob, self._progress, check)
         for _ in range(_AGAIN):
             with store.metadata.read() as rows:
-                toc = next((self._blobs.toc_file(one) for one in rows.diffs_of(digest) if one.is_valid), None)
+                layers = rows.diffs_of(digest)
+                toc = next((self._blobs.toc_file(one) for one in layers if one.is_valid), None)
+                opaque = not layers and bool(rows.edges_to(digest))
             toc_place = None if toc is None else place_of(toc)
             try:
-                exam = examine(file, toc=toc, progress=tell)
+                exam = examine_opaque(file, progress=tell) if opaque else examine(file, toc=toc, progress=tell)
             except Unreadable as error:
                 unreadable = Problem(DAMAGE, "blob-unreadable", str(digest), str(error))
                 return self._look.sure([partial(_if_kept, digest, unreadable)])
@@ -87,7 +89,9 @@ class BlobsLook:
                         tell.again()
                         continue
                     found = list(_compared(exam, digest, path, rows))
-            self.exams[digest] = exam
+            if not opaque:
+                # A repair looks whether it is the layer of a link that is lost.
+                self.exams[digest] = exam
             tell.done()
             return found
         message = f"the blob {path} changed each time it was read; see who writes to it"
@@ -126,6 +130,11 @@ def _compared(exam: Exam, digest: Digest, path: str, rows: Rows) -> Iterator[Pro
         else:
             message = f"the blob {path} is not what its digest says; load its image again"
             yield Problem(DAMAGE, "blob-damaged", subject, message)
+    elif not rows.diffs_of(digest):
+        # Of what is no layer only the size is recorded, and how it begins.
+        if exam.blob.size != row.size:
+            message = f"the size that is recorded of the blob {digest} is not that of {path}"
+            yield Problem(DAMAGE, "blob-wrong", subject, message)
     elif exam.diff is None:
         message = f"the blob {path} matches its digest, but is not a layer: {exam.reason}"
         yield Problem(DAMAGE, "blob-no-layer", subject, message)

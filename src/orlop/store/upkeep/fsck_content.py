@@ -111,6 +111,19 @@ def examine(
         return Exam(content.place, found.blob, found.diff, toc_right=None if comparer is None else comparer.right)
 
 
+def examine_opaque(file: Entry, *, progress: Callable[[int], object] | None = None) -> Exam | None:
+    """Read a file that holds no layer to its end, once, and hash it. Takes and raises what `examine` does."""
+    content = open_content(file)
+    if content is None:
+        return None
+    with content:
+        raw = HashingReader(content)
+        while chunk := raw.read(CHUNK):
+            if progress is not None:
+                progress(len(chunk))
+        return Exam(content.place, BlobRow(raw.digest, raw.size, ""), None, "it is not a layer")
+
+
 class _Listener:
     """Passes on how much was read, and knows whether it is the listener who has ended the reading."""
 

@@ -12,10 +12,10 @@ The order matters:
 3. Rows of dead leases go. From here on the rows alone say what is needed.
 4. Trash is looked at before more of it is made. What a row still names goes back to its place: its removal was not
    committed.
-5. Unfinished files of dead owners go, then files that no row names, unless somebody holds everything: a backup brings
-   files before their rows.
+5. Unfinished files of dead owners go. Manifests and indexes go that nothing reaches, then files that no row names and
+   blobs that nothing needs, unless somebody holds everything: a backup brings files before their rows.
 6. Chains that no image, chain or lease needs go, from the top down; with each its content, if it was the last to need
-   it, and the blobs and tables of that content. Manifests go that came with no image.
+   it, and the blobs and tables of that content.
 
 Files go after the commit, so a crash leaves them in ``trash/`` for the next collection. A dry run does the same in a
 write that is undone: it reports what a collection would take, not an estimate.
@@ -111,12 +111,13 @@ class _Collection:
         for leftover in self._store.blobs.partials():
             self._clear(rows, "partial", leftover, "its pull was interrupted; a new one would go on with it")
         self._database(rows, alive)
+        manifests = rows.prune_manifests()
         # Who holds everything may bring files before their rows, as a backup does.
         if not any(EVERYTHING in rows.lease_digests(name) for name in rows.leases()):
             self._strays(rows)
             self._content(rows, rows.prune_blobs(), ())
         self._layers(rows)
-        self._manifests(rows)
+        self._manifests(manifests)
 
     def _leases(self, rows: WritableRows, alive: set[str]) -> None:
         for name in rows.leases():
@@ -140,16 +141,16 @@ class _Collection:
     def _content(self, rows: WritableRows, blobs: Sequence[Digest], diffs: Sequence[DiffID]) -> None:
         files = self._store.blobs
         for digest in blobs:
-            self._tell("blob", str(digest), "no layer needs it", size=files.size_of(digest).freed)
+            self._tell("blob", str(digest), "no layer and no manifest needs it", size=files.size_of(digest).freed)
         for diff_id in diffs:
             self._tell("toc", str(diff_id), "its layer goes", size=files.toc_size_of(diff_id).freed)
         if not self._dry_run:
             files.remove(rows, blobs)
             files.remove_tocs(rows, diffs)
 
-    def _manifests(self, rows: WritableRows) -> None:
-        for digest in rows.prune_manifests():
-            self._tell("manifest", str(digest), "it came with no image that is there")
+    def _manifests(self, gone: Sequence[Digest]) -> None:
+        for digest in gone:
+            self._tell("manifest", str(digest), "no name, image or other content leads to it")
 
     def _trash(self, rows: WritableRows) -> None:
         """Take what was on its way out; what a crash kept from coming back comes back."""

@@ -101,7 +101,11 @@ class RowsRepair:
             mender = self._store.metadata.mender()
             ends = mender.forget_loose_ends()
             unlinked = [row for digest in mender.unlinked_blobs() if (row := rows.blob(digest)) is not None]
-            lost = [row for row in unlinked if not rows.diffs_of(row.digest) and not self._store.blobs.has(row)]
+            lost = [
+                row
+                for row in unlinked
+                if not (rows.diffs_of(row.digest) or rows.edges_to(row.digest) or self._store.blobs.has(row))
+            ]
             for row in lost:
                 mender.forget_blob(row.digest)
         for kind, subject in ends:
@@ -239,8 +243,13 @@ class RowsRepair:
             self._done(Repair("head-wrong", image, f"whether the image {image} has children was recorded again"))
 
     def put_manifests_right(self) -> None:
-        """Record the media types of manifests as they say themselves."""
+        """Record the media types of manifests, and where they lead, as they say themselves."""
         for one in self._problems:
+            if one.kind == "edges-wrong":
+                with self._store.metadata.write():
+                    self._store.metadata.mender().set_edges(one.subject)
+                message = f"what the manifest {one.subject} leads to was recorded again"
+                self._done(Repair(one.kind, one.subject, message))
             if one.kind != "manifest-wrong":
                 continue
             with self._store.metadata.write():

@@ -36,6 +36,7 @@ _SINGLE: Final = frozenset(
         "chain-wrong",
         "config-damaged",
         "content-missing",
+        "edges-wrong",
         "head-wrong",
         "image-wrong",
         "layers-missing",
@@ -109,6 +110,7 @@ class Doubts:
         for row in rows:
             self._require("manifest-damaged", str(row.digest))
             self._require("manifest-wrong", str(row.digest))
+            self._require("edges-wrong", str(row.digest))
 
     def _require(self, kind: str, subject: str | None = None) -> None:
         found = self._wrong.get(kind)

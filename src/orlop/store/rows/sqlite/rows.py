@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from orlop.model.digest import ChainID, DiffID, Digest, ImageID
+from orlop.model.digest import ChainID, DiffID, ImageID
 from orlop.store.rows.metadata import EVERYTHING
+from orlop.store.rows.sqlite.content import SQLiteContentRows
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS
-from orlop.store.rows.sqlite.passing import PassingRows, digests_of
-from orlop.store.rows.sqlite.tables import CHILDREN
+from orlop.store.rows.sqlite.passing import digests_of
+from orlop.store.rows.sqlite.tables import CHILDREN, UNNEEDED_BLOB
 from orlop.store.rows.sqlite.values import (
     blob_row,
     chain_row,
@@ -17,7 +18,6 @@ from orlop.store.rows.sqlite.values import (
     diff_row,
     image_row,
     labels,
-    manifest_row,
     reference_row,
     text,
 )
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from orlop.store.rows.metadata import BlobRow, ChainRow, DiffRow, ImageRow, ManifestRow, ReferenceRow
+    from orlop.model.digest import Digest
+    from orlop.store.rows.metadata import BlobRow, ChainRow, DiffRow, ImageRow, ReferenceRow
     from orlop.store.rows.sqlite.doubts import Doubts
-    from orlop.store.rows.sqlite.going import Going
 
 
 _BATCH = 500
@@ -41,15 +41,12 @@ _NEWEST_FIRST = " ORDER BY image.created DESC, image.created_ns DESC, image.id"
 _NAMED_PARENTS = f"image.id IN (SELECT image FROM reference WHERE EXISTS ({CHILDREN.format('reference.image')}))"  # noqa: S608 - constants
 
 
-class SQLiteRows(PassingRows):
+class SQLiteRows(SQLiteContentRows):
     """The rows inside one transaction of one connection."""
 
     def __init__(self, connection: sqlite3.Connection, *, writable: bool = False, doubts: Doubts = NO_DOUBTS) -> None:
-        super().__init__(connection)
+        super().__init__(connection, doubts=doubts)
         self.writable = writable
-        self._doubts = doubts
-        self.gone: Going | None = None
-        """What goes with this write, if anything does."""
         self.preparations: dict[Callable[[], object], None] = {}
         self.commit_actions: list[Callable[[], object]] = []
         self.rollback_actions: list[tuple[Callable[[], object], bool]] = []
@@ -71,24 +68,6 @@ class SQLiteRows(PassingRows):
         going = self._going()
         going.blobs.update(map(str, blobs))
         going.contents.update(map(str, contents))
-
-    def _forget_manifests(self, gone: Iterable[str]) -> None:
-        if digests := set(gone):
-            self._going().manifests.update(digests)
-
-    def _going(self) -> Going:
-        from orlop.store.rows.sqlite.going import Going  # noqa: PLC0415 - few commands remove anything
-
-        if self.gone is None:
-            self.gone = Going()
-        return self.gone
-
-    def _came(self, **digests: Digest) -> None:
-        """Note what is put: if it went earlier in this write, it does not go."""
-        if self.gone is not None:
-            for kind, digest in digests.items():
-                getattr(self.gone, kind).discard(str(digest))
-                self.gone.leased.discard(str(digest))
 
     # Images and their metadata.
 
@@ -198,9 +177,7 @@ class SQLiteRows(PassingRows):
         gone = self._run("DELETE FROM image WHERE id = ?", (str(image),)).rowcount > 0
         if gone:
             self._going().images.add(str(image))
-        unneeded = """DELETE FROM manifest WHERE digest = ?1
-            AND NOT EXISTS (SELECT 1 FROM image_manifest WHERE manifest = ?1)"""
-        self._forget_manifests(manifest for (manifest,) in came if self._run(unneeded, (manifest,)).rowcount)
+        self.delete_image_manifests(str(image), [text("image_manifest", manifest) for (manifest,) in came])
         return gone
 
     def set_metadata(self, image: Digest, key: str, value: bytes) -> None:
@@ -237,6 +214,9 @@ class SQLiteRows(PassingRows):
 
     def put_reference(self, row: ReferenceRow) -> None:
         """Point a name to an image."""
+        before = self.reference(row.name, row.suffix)
+        if before is None or before.image != row.image:
+            self.delete_top(row.name, row.suffix)
         self._run(
             """INSERT INTO reference VALUES (?, ?, ?, ?)
             ON CONFLICT DO UPDATE SET image = excluded.image, updated = excluded.updated""",
@@ -245,6 +225,7 @@ class SQLiteRows(PassingRows):
 
     def delete_reference(self, name: str, suffix: str) -> bool:
         """Forget a name."""
+        self.delete_top(name, suffix)
         return self._run("DELETE FROM reference WHERE name = ? AND suffix = ?", (name, suffix)).rowcount > 0
 
     # Layers.
@@ -366,17 +347,10 @@ class SQLiteRows(PassingRows):
         blobs = [row.digest for row in self.blobs_of(diff_id)]
         if self._run("DELETE FROM diff WHERE id = ?", (str(diff_id),)).rowcount == 0:
             return None
-        unneeded = "DELETE FROM blob WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM diff_blob WHERE blob = ?1)"
+        unneeded = f"DELETE FROM blob WHERE digest = ?1 AND {UNNEEDED_BLOB}"  # noqa: S608 - constants
         freed = [blob for blob in blobs if self._run(unneeded, (str(blob),)).rowcount > 0]
         self.will_go(blobs=freed, contents=[diff_id])
         self._going().leased.add(str(diff_id))
-        return freed
-
-    def prune_blobs(self) -> list[Digest]:
-        """Forget the stored bytes that are not the content of any layer."""
-        found = self._run("DELETE FROM blob WHERE digest NOT IN (SELECT blob FROM diff_blob) RETURNING digest")
-        freed = sorted(digests_of(Digest, found.fetchall()))
-        self.will_go(blobs=freed)
         return freed
 
     def loose_chains(self) -> list[ChainID]:
@@ -414,51 +388,6 @@ class SQLiteRows(PassingRows):
         )
         kinds = ("images", "names", "chains", "layers", "blobs", "manifests", "blob_bytes")
         return dict(zip(kinds, found.fetchone(), strict=True))
-
-    # Manifests.
-
-    def manifests(self, image: Digest) -> list[ManifestRow]:
-        """Return the manifests and indexes that came with an image."""
-        return self._manifests(
-            """SELECT manifest.* FROM image_manifest JOIN manifest ON manifest.digest = image_manifest.manifest
-            WHERE image_manifest.image = ? ORDER BY manifest.digest""",
-            image,
-        )
-
-    def manifest_digests(self, image: Digest) -> list[Digest]:
-        """Return the digests of the manifests and indexes that came with an image."""
-        found = self._run("SELECT manifest FROM image_manifest WHERE image = ? ORDER BY manifest", (str(image),))
-        return [Digest.unchecked(text) for (text,) in found]
-
-    def manifest(self, digest: Digest) -> ManifestRow | None:
-        """Return one manifest or index."""
-        return next(iter(self._manifests("SELECT * FROM manifest WHERE digest = ?", digest)), None)
-
-    def _manifests(self, statement: str, digest: Digest) -> list[ManifestRow]:
-        rows = [manifest_row(row) for row in self._run(statement, (str(digest),))]
-        self._doubts.require_manifests(rows)
-        return rows
-
-    def prune_manifests(self) -> list[Digest]:
-        """Forget the manifests that are linked to no image."""
-        found = self._run(
-            "DELETE FROM manifest WHERE digest NOT IN (SELECT manifest FROM image_manifest) RETURNING digest"
-        )
-        freed = sorted(digests_of(Digest, found.fetchall()))
-        self._forget_manifests(map(str, freed))
-        return freed
-
-    def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
-        """Keep a manifest or index and link it to images."""
-        self._came(manifests=row.digest)
-        self._run(
-            """INSERT INTO manifest VALUES (?, ?, ?)
-            ON CONFLICT DO UPDATE SET content = excluded.content
-            WHERE content <> excluded.content AND digest = excluded.digest""",
-            (str(row.digest), row.media_type, row.raw),
-        )
-        for image in images:
-            self._run("INSERT INTO image_manifest VALUES (?, ?) ON CONFLICT DO NOTHING", (str(image), str(row.digest)))
 
 
 def _text(digest: Digest | None) -> str | None:

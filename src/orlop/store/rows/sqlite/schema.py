@@ -17,7 +17,7 @@ from orlop.model.values import dataclass, field
 from orlop.store.rows.sqlite.errors import damaged
 from orlop.store.rows.sqlite.open import connect, make
 from orlop.store.rows.sqlite.shape import version_by_shape
-from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION
+from orlop.store.rows.sqlite.tables import EDGE_TABLE, EDGES, SCHEMA, SCHEMA_VERSION, TOP_TABLE
 from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
@@ -42,7 +42,27 @@ class Schema:
 _NO_VERSION: Final = 1 << 16
 _VERSION: Final = "SELECT user_version, EXISTS(SELECT 1 FROM sqlite_schema) FROM pragma_user_version"
 
-CURRENT: Final = Schema(SCHEMA_VERSION, SCHEMA)
+
+_TOPS: Final = """INSERT INTO top SELECT name, suffix, digest, updated FROM (
+    SELECT tag.name, tag.suffix, tag.updated, substr(told.suffix, 2) AS digest, max(told.updated)
+    FROM reference AS tag JOIN reference AS told
+        ON told.name = tag.name AND told.image = tag.image AND told.suffix GLOB '@*'
+    JOIN image_manifest ON image_manifest.image = tag.image AND image_manifest.manifest = substr(told.suffix, 2)
+    WHERE tag.suffix GLOB ':*' GROUP BY tag.name, tag.suffix)"""
+"""What tags meant before that was recorded: the newest digest by which their repository named the same image."""
+
+
+def _add_content(connection: sqlite3.Connection) -> None:
+    """Bring version 1 to 2: record where manifests lead. No layer is read, and no file."""
+    for statement in (*EDGE_TABLE, *TOP_TABLE):
+        connection.execute(statement)
+    for (digest,) in connection.execute("SELECT digest FROM manifest").fetchall():
+        content = "(SELECT content FROM manifest WHERE digest = ?1)"
+        connection.execute(f"INSERT INTO edge {EDGES.format('?1', content)}", (digest,))
+    connection.execute(_TOPS)
+
+
+CURRENT: Final = Schema(SCHEMA_VERSION, SCHEMA, {1: _add_content})
 """What this orlop writes. Version 1 is the first."""
 
 

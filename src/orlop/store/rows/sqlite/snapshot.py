@@ -11,6 +11,7 @@ from orlop.store.rows.sqlite.doubts import look_through
 from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite
 from orlop.store.rows.sqlite.open import connect, make
 from orlop.store.rows.sqlite.schema import version_of
+from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB, UNREACHED
 from orlop.store.rows.sqlite.values import blob_row, diff_row
 from orlop.streams.files import explaining
 
@@ -27,8 +28,8 @@ _TRIM = (
         UNION SELECT chain.parent FROM chain JOIN needed ON chain.id = needed.id WHERE chain.parent IS NOT NULL)
     DELETE FROM chain WHERE id NOT IN needed""",
     "DELETE FROM diff WHERE id NOT IN (SELECT diff FROM chain)",
-    "DELETE FROM blob WHERE digest NOT IN (SELECT blob FROM diff_blob)",
-    "DELETE FROM manifest WHERE digest NOT IN (SELECT manifest FROM image_manifest)",
+    f"DELETE FROM manifest WHERE digest IN ({UNREACHED})",  # noqa: S608 - constants
+    f"DELETE FROM blob WHERE {UNNEEDED_BLOB}",  # noqa: S608 - constants
 )
 
 
@@ -92,7 +93,7 @@ def finish_rows(file: Entry, source: str) -> SavedRows:
 
 def _counted(connection: sqlite3.Connection) -> list[int]:
     """Count what a copy must hold, in the tables themselves."""
-    tables = ("image", "image_metadata", "image_labels", "reference", "image_manifest", "event")
+    tables = ("image", "image_metadata", "image_labels", "reference", "image_manifest", "top", "event")
     return [connection.execute(f"SELECT count(*) FROM {table} NOT INDEXED").fetchone()[0] for table in tables]  # noqa: S608 - constants
 
 

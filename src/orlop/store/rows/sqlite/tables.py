@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Kept in ``user_version``; a store of a higher one is left alone."""
 
 CHILDREN: Final = "SELECT 1 FROM image_metadata AS child WHERE child.key = 'parent' AND child.value = CAST({} AS BLOB)"
@@ -14,6 +14,68 @@ The value is kept as the bytes that the daemon's file would hold: the parent's I
 """
 
 _SET_HEAD: Final = f"UPDATE image SET head = NOT head WHERE id = {{0}} AND head = EXISTS ({CHILDREN.format('id')});"  # noqa: S608 - constants
+
+REACHED: Final = """WITH RECURSIVE reached (digest) AS (
+    SELECT digest FROM top UNION SELECT manifest FROM image_manifest UNION SELECT digest FROM lease
+    UNION SELECT edge.child FROM reached JOIN edge ON edge.parent = reached.digest AND edge.role = 'child'
+    UNION SELECT edge.parent FROM reached JOIN edge ON edge.child = reached.digest AND edge.role = 'subject')"""
+"""The manifests and indexes that something reaches, and other digests among them, in one pass over the rows."""
+
+UNREACHED: Final = f"""{REACHED} SELECT digest FROM manifest WHERE digest NOT IN (SELECT digest FROM reached)
+    AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*') ORDER BY digest"""  # noqa: S608 - constants
+
+UNNEEDED_BLOB: Final = """NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
+    AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = blob.digest)
+    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (blob.digest, '*'))"""
+"""Whether nothing needs a blob."""
+
+EDGES: Final = """SELECT parent, role, position, min(child), min(media_type), min(size) FROM (
+        SELECT document.digest AS parent,
+            CASE lower(member.key) WHEN 'manifests' THEN 'child' WHEN 'config' THEN 'config'
+                WHEN 'subject' THEN 'subject' ELSE 'layer' END AS role, item.key AS position,
+            coalesce(json_extract(item.value, '$.digest'),
+                (SELECT value FROM json_each(item.value) WHERE lower(key) = 'digest')) AS child,
+            coalesce(json_extract(item.value, '$.mediaType'),
+                (SELECT value FROM json_each(item.value) WHERE lower(key) = 'mediatype'), '') AS media_type,
+            coalesce(json_extract(item.value, '$.size'),
+                (SELECT value FROM json_each(item.value) WHERE lower(key) = 'size'), 0) AS size
+        FROM (SELECT {0} AS digest, CAST({1} AS TEXT) AS content) AS document,
+            json_each(CASE WHEN json_valid(document.content) THEN document.content ELSE '[]' END) AS member,
+            json_each(CASE member.type WHEN 'array' THEN member.value
+                WHEN 'object' THEN '[' || member.value || ']' ELSE '[]' END) AS item
+        WHERE lower(member.key) IN ('manifests', 'config', 'layers', 'blobs', 'subject') AND item.type = 'object')
+    WHERE typeof(child) = 'text' AND length(child) < 256 AND instr(child || media_type, char(0)) = 0
+        AND typeof(media_type) = 'text' AND typeof(size) = 'integer' AND size >= 0
+    GROUP BY parent, role, position"""
+"""What a manifest or an index names: its digest and its bytes stand for the two places.
+
+A key counts in either case, as readers of manifests take it, and of two such that stand for one thing only one edge is
+kept. What is not JSON names nothing.
+"""
+
+_EDGES_OF_NEW: Final = EDGES.format("new.digest", "new.content")
+
+EDGE_TABLE: Final = (
+    # What a manifest names follows from its bytes, whoever writes them.
+    """CREATE TABLE edge (
+        parent TEXT NOT NULL REFERENCES manifest (digest) ON DELETE CASCADE, role TEXT NOT NULL,
+        position INTEGER NOT NULL, child TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL,
+        PRIMARY KEY (parent, role, position)) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX edge_child ON edge (child, role)",
+    f"""CREATE TRIGGER manifest_put AFTER INSERT ON manifest BEGIN
+        DELETE FROM edge WHERE parent = new.digest; INSERT INTO edge {_EDGES_OF_NEW}; END""",  # noqa: S608 - constants
+    f"""CREATE TRIGGER manifest_changed AFTER UPDATE OF content ON manifest BEGIN
+        DELETE FROM edge WHERE parent = new.digest; INSERT INTO edge {_EDGES_OF_NEW}; END""",  # noqa: S608 - constants
+)
+"""What schema 2 has and schema 1 had not: where manifests lead."""
+
+TOP_TABLE: Final = (
+    """CREATE TABLE top (
+        name TEXT NOT NULL, suffix TEXT NOT NULL, digest TEXT NOT NULL, updated INTEGER NOT NULL,
+        PRIMARY KEY (name, suffix)) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX top_digest ON top (digest)",
+)
+"""The same: the manifest or index that a name means."""
 
 SCHEMA: Final = (
     """CREATE TABLE image (
@@ -62,6 +124,8 @@ SCHEMA: Final = (
         image TEXT NOT NULL REFERENCES image (id) ON DELETE CASCADE,
         manifest TEXT NOT NULL REFERENCES manifest (digest), PRIMARY KEY (image, manifest)) STRICT, WITHOUT ROWID""",
     "CREATE INDEX image_manifest_manifest ON image_manifest (manifest)",
+    *EDGE_TABLE,
+    *TOP_TABLE,
     """CREATE TABLE lease (
         lease TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (lease, digest)) STRICT, WITHOUT ROWID""",
     "CREATE INDEX lease_digest ON lease (digest)",

@@ -15,10 +15,12 @@ from orlop.store.rows.metadata import (
     BlobRow,
     ChainRow,
     DiffRow,
+    EdgeRow,
     Event,
     ImageRow,
     ManifestRow,
     ReferenceRow,
+    TopRow,
     parent_of,
 )
 from orlop.store.rows.sqlite.errors import damaged
@@ -42,6 +44,8 @@ _CHAIN: Final = _types(_TEXT, (str, _NOTHING), _TEXT, _NUMBER, _NUMBER, (bytes, 
 _DIFF: Final = _types(_TEXT, _NUMBER, _NUMBER, _NUMBER, (str, _NOTHING))
 _BLOB: Final = _types(_TEXT, _NUMBER, _TEXT)
 _MANIFEST: Final = _types(_TEXT, _TEXT, _BYTES)
+_EDGE: Final = _types(_TEXT, _TEXT, _NUMBER, _TEXT, _TEXT, _NUMBER)
+_TOP: Final = _types(_TEXT, _TEXT, _TEXT, _NUMBER)
 _EVENT: Final = _types(_NUMBER, _NUMBER, _TEXT, _TEXT, _TEXT, _TEXT)
 
 
@@ -88,6 +92,20 @@ def manifest_row(row: Sequence[Any]) -> ManifestRow:
     """Return the row of a manifest from its columns."""
     _require("manifest", row, _MANIFEST)
     return ManifestRow(Digest.unchecked(row[0]), row[1], row[2])
+
+
+def edge_row(row: Sequence[Any]) -> EdgeRow:
+    """Return the row of an edge from its columns."""
+    _require("edge", row, _EDGE)
+    if min(row[2], row[5]) < 0:
+        _refuse("edge", row)
+    return EdgeRow(Digest.unchecked(row[0]), row[1], row[2], Digest.unchecked(row[3]), row[4], row[5])
+
+
+def top_row(row: Sequence[Any]) -> TopRow:
+    """Return the row of what a name means from its columns."""
+    _require("top", row, _TOP)
+    return TopRow(row[0], row[1], Digest.unchecked(row[2]), row[3])
 
 
 def event(row: Sequence[Any]) -> Event:

@@ -13,6 +13,7 @@ from orlop.store.rows.image_facts import glimpsed_facts, glimpsed_type, image_fa
 from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.columns import invalid_values
 from orlop.store.rows.sqlite.shape import shape_faults
+from orlop.store.rows.sqlite.tables import EDGES, UNNEEDED_BLOB, UNREACHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,11 +30,18 @@ _BATCH: Final = 256
 """Rows whose content is read in one transaction: logs grow as long as one lasts."""
 
 
+_RECORDED: Final = "SELECT * FROM edge WHERE parent = ? ORDER BY role, position"
+_SAID: Final = f"{EDGES.format('?1', '(SELECT content FROM manifest WHERE digest = ?1)')} ORDER BY role, position"  # noqa: S608 - constants
 _STATEMENTS: Final = (
     (
         "name-dangling",
         "SELECT name || suffix FROM reference WHERE image NOT IN (SELECT id FROM image) ORDER BY 1",
         "the name {} points to an image that is not there; remove it, or give it to another image",
+    ),
+    (
+        "name-dangling",
+        "SELECT name || suffix FROM top WHERE digest NOT IN (SELECT digest FROM manifest) ORDER BY 1",
+        "the name {} means a manifest that is not there; load it again, or remove the name",
     ),
     (
         "layers-missing",
@@ -87,14 +95,13 @@ _UNNEEDED: Final = (
     ),
     (
         "blob-unneeded",
-        """SELECT digest FROM blob WHERE digest NOT IN (SELECT blob FROM diff_blob)
-        AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest = '*') ORDER BY 1""",
-        "no layer needs the blob {}",
+        f"SELECT digest FROM blob WHERE {UNNEEDED_BLOB} ORDER BY 1",  # noqa: S608 - constants
+        "no layer and no manifest needs the blob {}",
     ),
     (
         "manifest-unneeded",
-        "SELECT digest FROM manifest WHERE digest NOT IN (SELECT manifest FROM image_manifest) ORDER BY 1",
-        "no image needs the manifest {}",
+        UNREACHED,
+        "nothing needs the manifest {}",
     ),
 )
 
@@ -248,7 +255,9 @@ def chain_of(parent: str | None, diff: str) -> str:
 
 
 def _names(connection: sqlite3.Connection) -> Iterator[RowProblem]:
-    for name, suffix, image in connection.execute("SELECT name, suffix, image FROM reference ORDER BY name, suffix"):
+    for name, suffix, image in connection.execute(
+        "SELECT name, suffix, image FROM reference UNION SELECT name, suffix, digest FROM top ORDER BY name, suffix"
+    ):
         if not is_name(name, suffix):
             text = f"{name}{suffix}"
             message = f"{text!r} is not a name that a command could ask for; give its image {image} another one"
@@ -260,6 +269,8 @@ def is_name(name: str, suffix: str) -> bool:
     from orlop.model.reference import Reference  # noqa: PLC0415 - only where content is read
 
     text = f"{name}{suffix}"
+    if name.startswith("layout:"):
+        return suffix.startswith("@") and Digest.unchecked(suffix[1:]).is_valid
     try:
         return suffix[:1] in {":", "@"} and str(Reference.parse(text)) == text
     except InvalidInput:
@@ -315,6 +326,14 @@ def _manifests(connection: sqlite3.Connection, digests: Sequence[str]) -> Iterat
         elif glimpsed_type(content) != media_type and manifest_type(content) not in {None, media_type}:
             message = f"the manifest {digest} is recorded as {media_type!r}, which is not what it says itself"
             yield RowProblem("manifest-wrong", digest, message)
+        elif edges_differ(connection, digest):
+            message = f"what the manifest {digest} leads to is recorded otherwise than it says itself"
+            yield RowProblem("edges-wrong", digest, message)
+
+
+def edges_differ(connection: sqlite3.Connection, digest: str) -> bool:
+    """Return whether other edges of a manifest are recorded than its bytes say."""
+    return connection.execute(_RECORDED, (digest,)).fetchall() != connection.execute(_SAID, (digest,)).fetchall()
 
 
 def digest_of(content: bytes, named: str = "sha256:") -> str:

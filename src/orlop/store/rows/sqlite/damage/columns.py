@@ -27,6 +27,10 @@ kind of the problem by which a look at the rows or at the blobs names it.
 | `manifest` | `digest`, `content` | one is the digest of the other | `manifest-damaged` |
 | | `media_type` | what `content` says | `manifest-wrong` |
 | `image_manifest` | `image`, `manifest` | are there | `database` |
+| `edge` | all | what the `content` of the manifest `parent` says | `edges-wrong` |
+| `top` | `name`, `suffix` | a name that can be asked for | `name-invalid` |
+| | `digest` | is there | `name-dangling` |
+| | `updated` | a time; nothing else is known of it | |
 | `lease` | all | a digest, or `*` | |
 | `event` | all | a time, words, and an object of texts | |
 
@@ -90,6 +94,20 @@ COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
     ),
     "manifest": (Column("digest", "text"), Column("media_type", "text"), Column("content", "bytes")),
     "image_manifest": (Column("image", "text"), Column("manifest", "text")),
+    "edge": (
+        Column("parent", "text"),
+        Column("role", "text"),
+        Column("position", "number"),
+        Column("child", "text"),
+        Column("media_type", "text"),
+        Column("size", "number"),
+    ),
+    "top": (
+        Column("name", "text"),
+        Column("suffix", "text"),
+        Column("digest", "text"),
+        Column("updated", "number"),
+    ),
     "lease": (Column("lease", "text"), Column("digest", "text")),
     "event": (
         Column("number", "number"),

@@ -34,11 +34,12 @@ _SUMS: Final = """WITH RECURSIVE sums (id, size, depth) AS (
     WHERE chain.size <> sums.size OR chain.depth <> sums.depth ORDER BY sums.id"""
 _IS_HEAD: Final = """NOT EXISTS (
     SELECT 1 FROM image_metadata AS child WHERE child.key = 'parent' AND child.value = CAST(image.id AS BLOB))"""
-_DERIVED: Final = frozenset(("head-wrong", "manifest-wrong"))
+_DERIVED: Final = frozenset(("edges-wrong", "head-wrong", "manifest-wrong"))
 _LEADING_NOWHERE: Final = (
     ("image_metadata", "image NOT IN (SELECT id FROM image)"),
     ("image_labels", "image NOT IN (SELECT id FROM image)"),
     ("image_manifest", "image NOT IN (SELECT id FROM image) OR manifest NOT IN (SELECT digest FROM manifest)"),
+    ("edge", "parent NOT IN (SELECT digest FROM manifest)"),
     ("diff_blob", "diff NOT IN (SELECT id FROM diff) OR blob NOT IN (SELECT digest FROM blob)"),
 )
 
@@ -275,6 +276,11 @@ class SQLiteMender(RowMender):
     def set_media_type(self, digest: str, media_type: str) -> None:
         """Record of what type a manifest is."""
         self._run("UPDATE manifest SET media_type = ? WHERE digest = ?", (media_type, digest))
+
+    def set_edges(self, digest: str) -> None:
+        """Record where a manifest leads, as its bytes say."""
+        # The trigger does it.
+        self._run("UPDATE manifest SET content = content WHERE digest = ?", (digest,))
 
     # What follows from other rows.
 

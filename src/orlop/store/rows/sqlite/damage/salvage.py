@@ -231,6 +231,7 @@ class _Found:
     def _manifests(self) -> Iterator[tuple[str, tuple[str, bytes]]]:
         rows = self.tables["manifest"]
         ids = {row[0] for row in rows.values()} | {manifest for _, manifest in self.links}
+        ids |= {row[2] for row in self.tables["top"].values()}
         ids |= {manifest for (manifest,) in self._index("manifest", "sqlite_autoindex_manifest_1", "digest")}
         for digest in sorted(one for one in ids if Digest.unchecked(one).is_valid):
             row = rows.get((digest,)) or (
@@ -284,7 +285,15 @@ class _Found:
         return max((number for number in numbers if isinstance(number, int) and 0 < number < 1 << 53), default=0)
 
 
-_KEYS: Final = {"image_metadata": 2, "reference": 2, "diff_blob": 2, "image_manifest": 2, "lease": 2}
+_KEYS: Final = {
+    "image_metadata": 2,
+    "reference": 2,
+    "diff_blob": 2,
+    "image_manifest": 2,
+    "edge": 3,
+    "top": 2,
+    "lease": 2,
+}
 _UNKNOWN_TYPE: Final = "application/vnd.oci.image.manifest.v1+json"
 
 
@@ -313,7 +322,7 @@ def _fill(connection: sqlite3.Connection, found: _Found) -> None:
         if image in found.images and digest in found.manifests:
             put("INSERT INTO image_manifest VALUES (?, ?)", (image, digest))
     _fill_layers(connection, found)
-    for table in ("lease", "event"):
+    for table in ("top", "lease", "event"):
         for row in found.tables[table].values():
             put(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608 - constants
     put("DELETE FROM sqlite_sequence")

@@ -1,0 +1,94 @@
+"""What a layout holds beside images that are whole: artifacts, images that came in part, and what refers to others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from orlop.archive.oci_blobs import Document, StoredBlob
+from orlop.model.descriptor import Descriptor
+from orlop.model.digest import ImageID
+from orlop.store.content import node_of
+from orlop.store.rows.content import SUBJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.archive.oci_blobs import Blob
+    from orlop.model.digest import Digest
+    from orlop.model.manifest import Manifest
+    from orlop.store.root import Store
+    from orlop.store.rows.metadata import ManifestRow, Rows
+
+_SUBJECT_OF_ENTRY: Final = "io.containerd.manifest.subject"
+"""By this annotation of an entry engines find what refers to an image."""
+_REFERENCE: Final = "vnd.docker.reference.digest"
+_REFERENCES: Final = ("vnd.docker.reference.type", _REFERENCE)
+_UNKNOWN: Final = "unknown"
+
+
+class Part(NamedTuple):
+    """A manifest that is not that of a whole image, and what the store has of what it names."""
+
+    row: ManifestRow
+    manifest: Manifest
+    blobs: tuple[Blob, ...]
+
+
+class Parts:
+    """Reads such manifests from the rows of one moment."""
+
+    def __init__(self, store: Store, rows: Rows) -> None:
+        self._store = store
+        self._rows = rows
+
+    def part(self, row: ManifestRow, manifest: Manifest) -> Part | None:
+        """Return a manifest with all blobs that are here; nothing for that of an image of the store.
+
+        Raises:
+            DigestMismatch: a config is damaged.
+        """
+        config = manifest.config.digest
+        if self._rows.images_of(row.digest) and self._rows.image_row(ImageID.wrap(config)) is not None:
+            return None
+        blobs = (self.blob(one) for one in (*manifest.layers, manifest.config))
+        return Part(row, manifest, tuple(blob for blob in blobs if blob is not None))
+
+    def blob(self, descriptor: Descriptor) -> Blob | None:
+        """Return what a descriptor names that is not a manifest, if the store has it."""
+        row = self._rows.blob(descriptor.digest)
+        if row is not None and self._store.blobs.has(row):
+            return StoredBlob(row)
+        config = self._rows.config(ImageID.wrap(descriptor.digest))
+        return None if config is None else Document.of(config, descriptor.media_type, descriptor.digest)
+
+    def referrers(self, digest: Digest) -> Iterator[ManifestRow]:
+        """Yield what refers to a manifest or index, sorted by digest."""
+        for edge in self._rows.edges_to(digest):
+            row = self._rows.manifest(edge.parent) if edge.role == SUBJECT else None
+            if row is not None:
+                yield row
+
+
+def entry_of(row: ManifestRow, subject: Digest | None = None) -> Descriptor:
+    """Return the descriptor by which ``index.json`` names what is not a whole image, and what it refers to."""
+    node = node_of(row)
+    annotations = {} if subject is None else {**node.document.annotations, _SUBJECT_OF_ENTRY: str(subject)}
+    return Descriptor(
+        row.media_type, row.digest, len(row.raw), annotations=annotations, artifact_type=node.artifact_type
+    )
+
+
+def subject_of(descriptor: Descriptor, manifest: Manifest) -> str:
+    """Return the digest of what a child of an index speaks of, as it or the index says; empty where neither does."""
+    said = descriptor.annotations.get(_REFERENCE, "")
+    return said if manifest.subject is None else str(manifest.subject.digest)
+
+
+def platform_named(descriptor: Descriptor) -> str:
+    """Return the platform for which an index names an image; nothing for an attestation or another artifact."""
+    if any(key in descriptor.annotations for key in _REFERENCES):
+        return ""
+    platform = descriptor.platform
+    if platform is None:
+        return str(descriptor.digest)
+    return "" if _UNKNOWN in {platform.os, platform.architecture} else str(platform)

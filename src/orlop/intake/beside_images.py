@@ -1,0 +1,127 @@
+"""What a source holds beside images: artifacts, indexes without an image that is there, and the blobs below them.
+
+An image that is offered has its config and its layers; all else that manifests name is offered as blobs, as far as the
+source carries it. Of an image that the source carries in part, that part is offered so. What belongs to a platform that
+is not wanted is left out, with its blobs, and the index that names it stays whole.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from orlop.errors import SizeMismatch
+from orlop.intake.offer import OfferedBlob, OfferedManifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from orlop.intake.manifests import ManifestReader, Node
+    from orlop.intake.platforms import PlatformChoice
+    from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import Digest, ImageID
+    from orlop.model.reference import Reference
+
+_SHA256 = "sha256"
+
+
+class Top(NamedTuple):
+    """A manifest or an index that a source names: the references, and a text that is none, if there is one.
+
+    An empty ``address`` says that it stands there without a name.
+    """
+
+    node: Node
+    names: Sequence[Reference] = ()
+    address: str | None = None
+
+
+def with_artifacts(
+    reader: ManifestReader,
+    tops: Iterable[Top],
+    owned: Sequence[OfferedManifest],
+    kept: Mapping[Digest, ImageID],
+    choice: PlatformChoice,
+) -> tuple[tuple[OfferedManifest, ...], tuple[OfferedBlob, ...]]:
+    """Return all manifests that are offered, those of images among them, and the blobs that are.
+
+    Args:
+        reader: of the source's manifests.
+        tops: what the source names.
+        owned: the manifests that belong to images that are offered.
+        kept: those images by their own manifests.
+        choice: what is wanted. Where it is one platform, only what belongs to its images is offered.
+
+    Raises:
+        SizeMismatch: a blob has another size than a manifest says. LimitExceeded: manifests name too much.
+    """
+    found = _Content(reader, owned, kept, whole=choice.asked is None)
+    for top in tops:
+        found.add_top(top)
+    return tuple(found.manifests.values()), tuple(found.blobs.values())
+
+
+class _Content:
+    """What is offered, under way."""
+
+    def __init__(
+        self,
+        reader: ManifestReader,
+        owned: Sequence[OfferedManifest],
+        kept: Mapping[Digest, ImageID],
+        *,
+        whole: bool,
+    ) -> None:
+        self._reader = reader
+        self._kept = kept
+        self._whole = whole
+        self._seen: set[Digest] = set()
+        self.manifests = {one.row.digest: one for one in owned}
+        self.blobs: dict[Digest, OfferedBlob] = {}
+
+    def add_top(self, top: Top) -> None:
+        """Add what a source names, and all below it."""
+        node = top.node
+        self._add(node)
+        offered = self.manifests.get(node.digest)
+        if offered is None:
+            return
+        has_image = any(leaf.digest in self._kept for leaf in self._reader.images(node))
+        names = () if has_image else tuple(name for name in top.names if name not in offered.names)
+        is_new = top.address is not None and top.address not in offered.addresses
+        addresses = (top.address,) if is_new and top.address is not None else ()
+        self.manifests[node.digest] = OfferedManifest(
+            offered.row, offered.images, offered.names + names, offered.addresses + addresses
+        )
+
+    def _add(self, node: Node) -> None:
+        if node.digest in self._seen:
+            return
+        self._seen.add(node.digest)
+        if node.digest in self._kept:
+            return
+        if node.digest not in self.manifests:
+            if not self._whole:
+                self._below(node)
+                return
+            self.manifests[node.digest] = OfferedManifest(node.row, ())
+        self._reader.count(len(node.others))
+        for descriptor in node.others:
+            self._add_blob(descriptor)
+        self._below(node)
+
+    def _below(self, node: Node) -> None:
+        for child in node.children:
+            self._add(child)
+
+    def _add_blob(self, descriptor: Descriptor) -> None:
+        if descriptor.digest.algorithm != _SHA256 or descriptor.digest in self.blobs:
+            return
+        name = self._reader.carries(descriptor)
+        if name is None:
+            return
+        size = self._reader.size(name)
+        if size != descriptor.size:
+            words = self._reader.words.name
+            msg = f"the blob {name!r} has {size} bytes, but its manifest says {descriptor.size}; {words} is damaged"
+            raise SizeMismatch(msg)
+        self.blobs[descriptor.digest] = OfferedBlob(name, descriptor.digest, descriptor.size)

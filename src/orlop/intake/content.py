@@ -1,0 +1,134 @@
+"""The part of a commit that is about content beside images: blobs as they are, manifests, and what names mean."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from orlop.errors import ContentNotFound, DigestMismatch, SizeMismatch
+from orlop.intake.report import LoadedArtifact
+from orlop.store.content import ADDRESS, top_row
+from orlop.streams.pipeline import in_parallel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from orlop.intake.offer import Offer, OfferedBlob
+    from orlop.intake.source import BlobSource, ImageSource
+    from orlop.model.digest import Digest
+    from orlop.store.blobs.ingest import IngestedLayer, TakenBlob
+    from orlop.store.root import Store
+    from orlop.store.rows.metadata import BlobRow, Rows, WritableRows
+
+_WORKERS = 4
+
+
+class BlobIntake:
+    """The blobs of one offer on their way in. Those that the store has are held and not asked for.
+
+    Whoever made the source's taking discards what was taken and not published.
+    """
+
+    def __init__(self, store: Store, source: ImageSource[IngestedLayer], blobs: Sequence[OfferedBlob]) -> None:
+        self._store = store
+        self._source = source
+        self._offered = {blob.digest: blob for blob in blobs}
+        self._taken: dict[Digest, TakenBlob] = {}
+
+    def known(self) -> set[Digest]:
+        """Return those that are there already, to be held."""
+        if not self._offered:
+            return set()
+        with self._store.metadata.read() as rows:
+            return {digest for digest in self._offered if self._is_there(rows, digest)}
+
+    def take(self) -> None:
+        """Take the others, several at once where the source allows it.
+
+        Raises:
+            DigestMismatch, SizeMismatch: one is not what its manifest says. LimitExceeded, StorageError, …: it cannot
+                be read, or kept.
+        """
+        known = self.known()
+        new = [blob for digest, blob in self._offered.items() if digest not in known]
+        workers = _WORKERS if self._source.parallel else 1
+        in_parallel([partial(self._take, blob) for blob in new], workers=workers)
+
+    def _take(self, blob: OfferedBlob, check: Callable[[], None]) -> None:
+        self._taken[blob.digest] = verified_blob(self._source, blob, check=check)
+
+    def sync(self) -> None:
+        """Put what was taken on disk."""
+        for taken in self._taken.values():
+            taken.sync()
+
+    def publish(self, rows: WritableRows) -> None:
+        """Make what was taken visible, and look again at what is relied on. Raises `ContentNotFound`."""
+        for digest in self._offered:
+            if self._is_there(rows, digest):
+                continue
+            if digest not in self._taken:
+                words = self._source.words
+                raise ContentNotFound(f"the blob {digest} went away {words.meanwhile}; {words.verb} it again")
+            self._taken[digest].publish_blob(rows)
+
+    def _is_there(self, rows: Rows, digest: Digest) -> bool:
+        row: BlobRow | None = rows.blob(digest)
+        return row is not None and self._store.blobs.has(row)
+
+
+def verified_blob(
+    source: ImageSource[IngestedLayer], blob: OfferedBlob, *, check: Callable[[], None] | None = None
+) -> TakenBlob:
+    """Return a blob, read to its end, that has the digest and the size that were offered.
+
+    Raises:
+        DigestMismatch, SizeMismatch: it has not. Otherwise it cannot be read, or kept.
+    """
+    taken = cast("BlobSource", source).blob(blob, check=check)
+    what = f"{source.words.name}'s blob {blob.name!r}"
+    if taken.blob.size != blob.size:
+        msg = f"{what} has {taken.blob.size} bytes, but its manifest says {blob.size}; it is damaged"
+        raise SizeMismatch(msg)
+    if taken.blob.digest != blob.digest:
+        raise DigestMismatch(f"{what} has the digest {taken.blob.digest}, not {blob.digest}; it is damaged")
+    return taken
+
+
+def keep_content(store: Store, rows: WritableRows, offer: Offer) -> tuple[LoadedArtifact, ...]:
+    """Keep the manifests and indexes of an offer, and what its names mean; return what was named and is not an image.
+
+    A name that an image had before and that means something else now is taken from that image, as a name that moves.
+    """
+    for manifest in offer.manifests:
+        rows.put_manifest(manifest.row, manifest.images)
+    for image in offer.images:
+        for reference, digest in image.tops:
+            rows.put_top(top_row(reference, digest, store.now()))
+    found: list[LoadedArtifact] = []
+    reached = _named_below(rows, (one.row.digest for one in offer.manifests))
+    for manifest in offer.manifests:
+        digest = manifest.row.digest
+        for name in manifest.names:
+            row = top_row(name, digest, store.now())
+            rows.delete_reference(row.name, row.suffix)
+            rows.put_top(row)
+        for address in manifest.addresses:
+            # What an image or another manifest keeps needs no name of its own.
+            if address or not (manifest.images or manifest.names or digest in reached):
+                rows.put_top(ADDRESS.row(address, digest, store.now()))
+        if not manifest.images and (manifest.names or manifest.addresses):
+            found.append(LoadedArtifact(digest, manifest.names))
+    store.content.sweep(rows)
+    return tuple(found)
+
+
+def _named_below(rows: Rows, digests: Iterable[Digest]) -> set[Digest]:
+    """Return those manifests that an index, or a subject that is there, keeps."""
+    found: set[Digest] = set()
+    for digest in digests:
+        held = any(edge.role == "child" for edge in rows.edges_to(digest))
+        about = (edge.child for edge in rows.edges(digest) if edge.role == "subject")
+        if held or any(rows.manifest(one) is not None for one in about):
+            found.add(digest)
+    return found

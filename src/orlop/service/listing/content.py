@@ -1,0 +1,33 @@
+"""Which manifest, index or artifact a name stands for, where it is not an image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orlop.model.digest import Digest
+from orlop.store.content import top_row
+
+if TYPE_CHECKING:
+    from orlop.model.names import ImageName
+    from orlop.model.reference import Reference
+    from orlop.store.root import Store
+
+
+def find_content(store: Store, name: ImageName) -> tuple[Digest, Reference | None] | None:
+    """Return the digest of what a name means, and the tag that it has there; nothing where it means nothing.
+
+    A tag means what was named so; a digest alone, or behind the name of a repository, what has it.
+    """
+    asked = name.asked
+    with store.metadata.read() as rows:
+        if isinstance(asked, Digest):
+            return None if rows.manifest(asked) is None else (asked, None)
+        if asked.digest is not None:
+            return None if rows.manifest(asked.digest) is None else (asked.digest, None)
+        reference = asked.with_default_tag()
+        wanted = top_row(reference, Digest.unchecked(""), 0)
+        row = rows.top(wanted.name, wanted.suffix)
+        if row is not None and rows.manifest(row.digest) is not None:
+            return row.digest, reference
+        found = Digest.unchecked(f"sha256:{name.text}")
+        return (found, None) if found.is_valid and rows.manifest(found) is not None else None

@@ -1,0 +1,154 @@
+"""What names mean, as trees: an index with its platforms, below each what speaks of it, and artifacts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.model.digest import Digest, ImageID
+from orlop.model.manifest import Index, Manifest
+from orlop.model.values import dataclass, replace
+from orlop.service.listing.content import find_content
+from orlop.service.listing.lookup import find_image
+from orlop.store.content import node_of, reference_of_top
+from orlop.store.references import reference_of
+from orlop.store.rows.content import SUBJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.model.descriptor import Descriptor
+    from orlop.model.names import ImageName
+    from orlop.store.content import Node
+    from orlop.store.root import Store
+    from orlop.store.rows.metadata import Rows
+
+_SPOKEN_OF: Final = "vnd.docker.reference.digest"
+
+
+@dataclass(frozen=True, slots=True)
+class ContentTree:
+    """A manifest or an index, and what is below it: children of an index, then what refers to it.
+
+    ``kind`` is ``index``, ``image``, ``artifact``, or ``blob`` for what an index names that is not a manifest.
+    ``label`` is the platform of an image and the type of an artifact. ``image`` is the ID of the image, if it is in the
+    store; ``available`` says that the content itself is there. ``names`` are the tags that mean it.
+    """
+
+    digest: Digest
+    kind: str
+    label: str = ""
+    size: int = 0
+    available: bool = True
+    image: ImageID | None = None
+    names: tuple[str, ...] = ()
+    children: tuple[ContentTree, ...] = ()
+
+
+def content_tree(store: Store, name: ImageName | None = None) -> tuple[ContentTree, ...]:
+    """See `orlop.service.ImageService.tree`."""
+    with store.metadata.read() as rows:
+        trees = _Trees(rows)
+        roots = trees.roots() if name is None else trees.named(store, name)
+        return tuple(trees.tree(digest, names) for digest, names in roots)
+
+
+class _Trees:
+    """The trees of one moment; each digest is shown once below one root."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._shown: set[Digest] = set()
+
+    def roots(self) -> list[tuple[Digest, tuple[str, ...]]]:
+        """Return what names mean, sorted by names, then what has none and nothing leads to."""
+        names: dict[Digest, list[str]] = {}
+        for row in self._rows.tops():
+            reference = reference_of_top(row)
+            names.setdefault(row.digest, []).extend([] if reference is None else [reference.familiar])
+        for one in self._rows.references():
+            if one.suffix.startswith(":") and self._rows.top(one.name, one.suffix) is None:
+                names.setdefault(self._own(one.image), []).append(reference_of(one).familiar)
+        for image in self._rows.image_ids():
+            if not self._rows.references(image=image):
+                own = self._own(image)
+                if own not in names and not any(edge.role != SUBJECT for edge in self._rows.edges_to(own)):
+                    names[own] = []
+        found = [(digest, tuple(sorted(texts))) for digest, texts in names.items()]
+        return sorted(found, key=lambda one: (not one[1], one[1], one[0]))
+
+    def named(self, store: Store, name: ImageName) -> list[tuple[Digest, tuple[str, ...]]]:
+        """Return what one name means. Raises `ImageNotFound` where it means nothing."""
+        content = find_content(store, name)
+        if content is not None:
+            return [(content[0], () if content[1] is None else (content[1].familiar,))]
+        image = find_image(store, name)
+        texts = [reference_of(row).familiar for row in self._rows.references(image=image) if row.suffix[0] == ":"]
+        return [(self._own(image), tuple(texts))]
+
+    def _own(self, image: Digest) -> Digest:
+        """Return the manifest of an image, or its ID where it came without one."""
+        for edge in self._rows.edges_to(image):
+            if edge.role == "config":
+                return edge.parent
+        return Digest.wrap(image)
+
+    def tree(self, digest: Digest, names: tuple[str, ...] = (), *, entry: Descriptor | None = None) -> ContentTree:
+        """Return what a digest leads to."""
+        row = self._rows.manifest(digest)
+        if row is None:
+            return self._leaf(digest, names, entry)
+        self._shown.add(digest)
+        node = node_of(row)
+        label, image = self._label(node, entry)
+        found: list[ContentTree] = []
+        about: dict[str, list[Descriptor]] = {}
+        if isinstance(node.document, Index):
+            said = {str(child.digest): self._spoken_of(child) for child in node.document.manifests}
+            for child in node.document.manifests:
+                if said[str(child.digest)] in said:
+                    about.setdefault(said[str(child.digest)], []).append(child)
+            hidden = {child.digest for children in about.values() for child in children}
+            self._shown |= hidden
+            for child in node.document.manifests:
+                if child.digest not in hidden:
+                    below = self.tree(child.digest, entry=child)
+                    speaking = tuple(self.tree(one.digest, entry=one) for one in about.get(str(child.digest), ()))
+                    found.append(replace(below, children=(*speaking, *below.children)))
+        found += self._referrers(digest)
+        return ContentTree(digest, node.kind, label, node.size, True, image, names, tuple(found))
+
+    def _referrers(self, digest: Digest) -> Iterator[ContentTree]:
+        for edge in self._rows.edges_to(digest):
+            if edge.role == SUBJECT and edge.parent not in self._shown:
+                yield self.tree(edge.parent)
+
+    def _spoken_of(self, child: Descriptor) -> str:
+        said = child.annotations.get(_SPOKEN_OF, "")
+        edges = [edge for edge in self._rows.edges(child.digest) if edge.role == SUBJECT]
+        return str(edges[0].child) if edges else said
+
+    def _label(self, node: Node, entry: Descriptor | None) -> tuple[str, ImageID | None]:
+        if not isinstance(node.document, Manifest):
+            return "", None
+        image = ImageID.wrap(node.document.config.digest)
+        here = image if self._rows.image_row(image) is not None else None
+        if node.kind != "image":
+            return node.artifact_type, here
+        platform = None if entry is None else entry.platform
+        if platform is None and (config := self._rows.config(image)) is not None:
+            from orlop.model.image import Image  # noqa: PLC0415 - an index says it of most
+
+            return str(Image.from_json(config).platform).rstrip("/"), here
+        return "" if platform is None else str(platform).rstrip("/"), here
+
+    def _leaf(self, digest: Digest, names: tuple[str, ...], entry: Descriptor | None) -> ContentTree:
+        """Return what is not a manifest that is here: an image without one, a blob, or what is absent."""
+        image = ImageID.wrap(digest)
+        row = self._rows.image_row(image)
+        if row is not None:
+            return ContentTree(digest, "image", "", row.size, True, image, names)
+        blob = self._rows.blob(digest)
+        platform = None if entry is None or entry.platform is None else str(entry.platform).rstrip("/")
+        label = platform or ("" if entry is None else entry.media_type)
+        kind = "image" if platform else "blob"
+        return ContentTree(digest, kind, label, 0 if entry is None else entry.size, blob is not None, None, names)

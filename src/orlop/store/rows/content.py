@@ -1,0 +1,158 @@
+"""Content of every kind, as rows: manifests and indexes, where they lead, the names that mean them, and their blobs.
+
+Theory of operation. A manifest, an index or an artifact's manifest is one row with its exact bytes. Where it leads
+follows from these bytes, and is recorded as edges, so that nobody has to read all documents to know who needs what: to
+a ``child`` of an index, a ``config``, a ``layer``, a ``subject``. A media type belongs to the edge: the same bytes have
+several.
+
+Something is *reached* from these roots:
+
+- a name leads to its top (`TopRow`), and a lease to what it protects;
+- an image leads to the manifests and indexes that came with it;
+- an index leads to its children; a manifest to its config and its layers;
+- a subject leads to what refers to it, the other way round than the edge: a signature stays as long as what it signs.
+
+The config and the layers of an image are rows of their own kind, and stay and go with the image. A blob that is not the
+content of a layer is opaque: it stays as long as an edge leads to it, and nothing of it is read. A manifest whose image
+was removed goes with it, even where an index names it, as that would keep what was to go; an index may lack what it
+names. What nothing reaches is garbage, and nothing else is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
+
+from orlop.model.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orlop.model.digest import Digest
+
+CHILD: Final = "child"
+CONFIG: Final = "config"
+LAYER: Final = "layer"
+SUBJECT: Final = "subject"
+"""The roles of edges."""
+
+
+class BlobRow(NamedTuple):
+    """Stored bytes, of a layer or opaque: ``compression`` is the lower-case name of a `Compression`."""
+
+    digest: Digest
+    size: int
+    compression: str
+
+
+class ManifestRow(NamedTuple):
+    """A manifest or index, as the exact bytes that its digest names."""
+
+    digest: Digest
+    media_type: str
+    raw: bytes
+
+
+class EdgeRow(NamedTuple):
+    """A descriptor inside a manifest or an index: the ``child`` of the ``parent``, at a ``position`` of its role.
+
+    What it leads to need not be there.
+    """
+
+    parent: Digest
+    role: str
+    position: int
+    child: Digest
+    media_type: str
+    size: int
+
+
+class TopRow(NamedTuple):
+    """The manifest or index that a name means: of an image that came by one, or of what is not an image.
+
+    ``suffix`` and ``updated`` are those of a `ReferenceRow`. A name that moves to another image loses it.
+    """
+
+    name: str
+    suffix: str
+    digest: Digest
+    updated: int
+
+
+class ContentRows(ABC):
+    """A view of content."""
+
+    @abstractmethod
+    def manifests(self, image: Digest) -> list[ManifestRow]:
+        """Return the manifests and indexes that came with an image."""
+
+    @abstractmethod
+    def manifest_digests(self, image: Digest | None = None) -> list[Digest]:
+        """Return the digests of the manifests and indexes that came with an image, or of all, sorted; reads none."""
+
+    @abstractmethod
+    def manifest(self, digest: Digest) -> ManifestRow | None:
+        """Return one manifest or index."""
+
+    @abstractmethod
+    def images_of(self, manifest: Digest) -> list[Digest]:
+        """Return the images that a manifest or index came with, sorted."""
+
+    @abstractmethod
+    def edges(self, parent: Digest) -> list[EdgeRow]:
+        """Return where a manifest or an index leads, by role and position."""
+
+    @abstractmethod
+    def edges_to(self, child: Digest) -> list[EdgeRow]:
+        """Return the edges that lead to some content, sorted by parent."""
+
+    @abstractmethod
+    def top(self, name: str, suffix: str) -> TopRow | None:
+        """Return what a name means, where that is recorded."""
+
+    @abstractmethod
+    def tops(self, digest: Digest | None = None) -> list[TopRow]:
+        """Return what all names mean, or those that mean one manifest or index, sorted by name and suffix."""
+
+    @abstractmethod
+    def unreached(self) -> list[Digest]:
+        """Return the manifests and indexes that nothing reaches, sorted."""
+
+    @abstractmethod
+    def opaque_blobs(self) -> list[BlobRow]:
+        """Return the stored bytes that are not the content of a layer, sorted."""
+
+
+class WritableContentRows(ContentRows):
+    """Content that may be changed."""
+
+    @abstractmethod
+    def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
+        """Keep a manifest or index and link it to images; one that is there already stays, unless it is damaged.
+
+        Where no image is named, something else has to lead to it, see `put_top`.
+        """
+
+    @abstractmethod
+    def put_blob(self, row: BlobRow) -> None:
+        """Keep the row of opaque bytes; one that is there already stays."""
+
+    @abstractmethod
+    def put_top(self, row: TopRow) -> None:
+        """Record the manifest or index that a name means."""
+
+    @abstractmethod
+    def delete_top(self, name: str, suffix: str) -> bool:
+        """Forget what a name means, and all that nothing else reaches; return whether anything was recorded."""
+
+    @abstractmethod
+    def prune_manifests(self) -> list[Digest]:
+        """Forget the manifests and indexes that nothing reaches, and return their digests."""
+
+    @abstractmethod
+    def prune_blobs(self) -> list[Digest]:
+        """Forget the stored bytes that nothing reaches, and return their digests."""
+
+    @abstractmethod
+    def prune_freed(self) -> list[Digest]:
+        """Do what `prune_blobs` does for those alone to which something led that went in this write."""

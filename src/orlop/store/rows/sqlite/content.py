@@ -1,0 +1,214 @@
+"""The rows of manifests, indexes, artifacts and opaque blobs in SQLite."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+
+from orlop.model.digest import Digest
+from orlop.store.rows.sqlite.doubts import NO_DOUBTS
+from orlop.store.rows.sqlite.passing import PassingRows, digests_of
+from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB, UNREACHED
+from orlop.store.rows.sqlite.values import blob_row, edge_row, manifest_row, text, top_row
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable
+
+    from orlop.store.rows.metadata import BlobRow, EdgeRow, ManifestRow, TopRow
+    from orlop.store.rows.sqlite.doubts import Doubts
+    from orlop.store.rows.sqlite.going import Going
+
+_NEAR: Final = """WITH RECURSIVE near (digest) AS (
+    SELECT value FROM json_each(?)
+    UNION SELECT edge.child FROM near JOIN edge ON edge.parent = near.digest AND edge.role = 'child'
+    UNION SELECT edge.parent FROM near JOIN edge ON edge.child = near.digest AND edge.role = 'subject')"""
+"""What may go where something goes: all that it leads to."""
+
+_ALL_NEAR: Final = f"{_NEAR} SELECT digest FROM near"  # noqa: S608 - constants
+_UNREACHED_NEAR: Final = f"""{_NEAR}, reached (digest) AS (
+    SELECT digest FROM near WHERE digest IN (SELECT digest FROM top)
+        OR digest IN (SELECT manifest FROM image_manifest) OR digest IN (SELECT digest FROM lease)
+        OR EXISTS (SELECT 1 FROM edge WHERE child = near.digest AND role = 'child'
+            AND parent NOT IN (SELECT digest FROM near))
+        OR EXISTS (SELECT 1 FROM edge JOIN manifest ON manifest.digest = edge.child
+            WHERE edge.parent = near.digest AND role = 'subject' AND edge.child NOT IN (SELECT digest FROM near))
+    UNION SELECT edge.child FROM reached JOIN edge ON edge.parent = reached.digest AND edge.role = 'child'
+    UNION SELECT edge.parent FROM reached JOIN edge ON edge.child = reached.digest AND edge.role = 'subject')
+    SELECT digest FROM manifest WHERE digest IN (SELECT digest FROM near)
+    AND digest NOT IN (SELECT digest FROM reached) AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*')"""  # noqa: S608 - constants
+
+
+class SQLiteContentRows(PassingRows):
+    """Content inside one transaction of one connection."""
+
+    def __init__(self, connection: sqlite3.Connection, *, doubts: Doubts = NO_DOUBTS) -> None:
+        super().__init__(connection)
+        self._doubts = doubts
+        self._freed: set[str] = set()
+        self.gone: Going | None = None
+        """What goes with this write, if anything does."""
+
+    def _going(self) -> Going:
+        from orlop.store.rows.sqlite.going import Going  # noqa: PLC0415 - few commands remove anything
+
+        if self.gone is None:
+            self.gone = Going()
+        return self.gone
+
+    def _came(self, **digests: Digest) -> None:
+        """Note what is put: if it went earlier in this write, it does not go."""
+        if self.gone is not None:
+            for kind, digest in digests.items():
+                getattr(self.gone, kind).discard(str(digest))
+                self.gone.leased.discard(str(digest))
+
+    def manifests(self, image: Digest) -> list[ManifestRow]:
+        """Return the manifests and indexes that came with an image."""
+        return self._manifests(
+            """SELECT manifest.* FROM image_manifest JOIN manifest ON manifest.digest = image_manifest.manifest
+            WHERE image_manifest.image = ? ORDER BY manifest.digest""",
+            image,
+        )
+
+    def manifest_digests(self, image: Digest | None = None) -> list[Digest]:
+        """Return the digests of the manifests and indexes that came with an image, or of all."""
+        if image is None:
+            found = self._run("SELECT digest FROM manifest ORDER BY digest")
+        else:
+            found = self._run("SELECT manifest FROM image_manifest WHERE image = ? ORDER BY manifest", (str(image),))
+        return digests_of(Digest, found)
+
+    def manifest(self, digest: Digest) -> ManifestRow | None:
+        """Return one manifest or index."""
+        return next(iter(self._manifests("SELECT * FROM manifest WHERE digest = ?", digest)), None)
+
+    def _manifests(self, statement: str, digest: Digest) -> list[ManifestRow]:
+        rows = [manifest_row(row) for row in self._run(statement, (str(digest),))]
+        self._doubts.require_manifests(rows)
+        return rows
+
+    def images_of(self, manifest: Digest) -> list[Digest]:
+        """Return the images that a manifest or index came with."""
+        statement = "SELECT image FROM image_manifest WHERE manifest = ? ORDER BY image"
+        return digests_of(Digest, self._run(statement, (str(manifest),)))
+
+    def edges(self, parent: Digest) -> list[EdgeRow]:
+        """Return where a manifest or an index leads."""
+        return self._edges("SELECT * FROM edge WHERE parent = ? ORDER BY role, position", parent)
+
+    def edges_to(self, child: Digest) -> list[EdgeRow]:
+        """Return the edges that lead to some content."""
+        return self._edges("SELECT * FROM edge WHERE child = ? ORDER BY parent, role, position", child)
+
+    def _edges(self, statement: str, digest: Digest) -> list[EdgeRow]:
+        return [edge_row(row) for row in self._run(statement, (str(digest),))]
+
+    def top(self, name: str, suffix: str) -> TopRow | None:
+        """Return what a name means."""
+        row = self._run("SELECT * FROM top WHERE name = ? AND suffix = ?", (name, suffix)).fetchone()
+        return None if row is None else top_row(row)
+
+    def tops(self, digest: Digest | None = None) -> list[TopRow]:
+        """Return what all names mean, or those that mean one manifest or index."""
+        where, values = ("", ()) if digest is None else (" WHERE digest = ?", (str(digest),))
+        found = self._run(f"SELECT * FROM top{where} ORDER BY name, suffix", values)  # noqa: S608 - constants
+        return [top_row(row) for row in found]
+
+    def unreached(self) -> list[Digest]:
+        """Return the manifests and indexes that nothing reaches."""
+        return digests_of(Digest, self._run(UNREACHED))
+
+    def opaque_blobs(self) -> list[BlobRow]:
+        """Return the stored bytes that are not the content of a layer."""
+        found = self._run("SELECT * FROM blob WHERE digest NOT IN (SELECT blob FROM diff_blob) ORDER BY digest")
+        return [blob_row(row) for row in found]
+
+    # Changes.
+
+    def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
+        """Keep a manifest or index and link it to images."""
+        self._came(manifests=row.digest)
+        self._run(
+            """INSERT INTO manifest VALUES (?, ?, ?)
+            ON CONFLICT DO UPDATE SET content = excluded.content
+            WHERE content <> excluded.content AND digest = excluded.digest""",
+            (str(row.digest), row.media_type, row.raw),
+        )
+        for image in images:
+            self._run("INSERT INTO image_manifest VALUES (?, ?) ON CONFLICT DO NOTHING", (str(image), str(row.digest)))
+
+    def put_blob(self, row: BlobRow) -> None:
+        """Keep the row of opaque bytes."""
+        self._came(blobs=row.digest)
+        values = (str(row.digest), row.size, row.compression)
+        self._run("INSERT INTO blob VALUES (?, ?, ?) ON CONFLICT DO NOTHING", values)
+
+    def put_top(self, row: TopRow) -> None:
+        """Record the manifest or index that a name means."""
+        before = self.top(row.name, row.suffix)
+        self._run(
+            """INSERT INTO top VALUES (?, ?, ?, ?)
+            ON CONFLICT DO UPDATE SET digest = excluded.digest, updated = excluded.updated
+            WHERE digest <> excluded.digest""",
+            (row.name, row.suffix, str(row.digest), row.updated),
+        )
+        if before is not None and before.digest != row.digest:
+            self._prune_near([str(before.digest)])
+
+    def delete_top(self, name: str, suffix: str) -> bool:
+        """Forget what a name means, and all that nothing else reaches."""
+        statement = "DELETE FROM top WHERE name = ? AND suffix = ? RETURNING digest"
+        gone = [text("top", digest) for (digest,) in self._run(statement, (name, suffix)).fetchall()]
+        self._prune_near(gone)
+        return bool(gone)
+
+    def delete_image_manifests(self, image: str, came: Iterable[str]) -> None:
+        """Forget what came with an image that was deleted: its own manifests, and what nothing else reaches."""
+        left = [
+            one for one in came if not self._run("SELECT 1 FROM image_manifest WHERE manifest = ?", (one,)).fetchone()
+        ]
+        own = """SELECT parent FROM edge WHERE parent = ? AND role = 'config' AND child = ?
+            AND parent NOT IN (SELECT digest FROM lease)"""
+        mine = [one for one in left if self._run(own, (one, image)).fetchone()]
+        near = digests_of(Digest, self._run(_ALL_NEAR, (json.dumps(left),)).fetchall())
+        self._delete_manifests(mine)
+        self._prune_near(map(str, near))
+
+    def _prune_near(self, digests: Iterable[str]) -> None:
+        """Forget those of these manifests, and of all below them and about them, that nothing reaches any more."""
+        if starts := sorted(set(digests)):
+            found = self._run(_UNREACHED_NEAR, (json.dumps(starts),)).fetchall()
+            self._delete_manifests([text("manifest", digest) for (digest,) in found])
+
+    def _delete_manifests(self, digests: Iterable[str]) -> None:
+        for digest in digests:
+            below = self._run("SELECT child FROM edge WHERE parent = ? AND role <> 'subject'", (digest,)).fetchall()
+            self._freed.update(text("edge", child) for (child,) in below)
+            # A name whose image is gone may still mean it.
+            self._run("DELETE FROM top WHERE digest = ?", (digest,))
+            if self._run("DELETE FROM manifest WHERE digest = ?", (digest,)).rowcount:
+                self._going().manifests.add(digest)
+
+    def prune_manifests(self) -> list[Digest]:
+        """Forget the manifests and indexes that nothing reaches."""
+        gone = self.unreached()
+        self._delete_manifests(map(str, gone))
+        return gone
+
+    def prune_blobs(self) -> list[Digest]:
+        """Forget the stored bytes that nothing reaches."""
+        found = self._run(f"DELETE FROM blob WHERE {UNNEEDED_BLOB} RETURNING digest")  # noqa: S608 - constants
+        return self._blobs_gone(digests_of(Digest, found.fetchall()))
+
+    def prune_freed(self) -> list[Digest]:
+        """Forget the stored bytes that nothing reaches and that a manifest named which went in this write."""
+        statement = f"DELETE FROM blob WHERE digest = ? AND {UNNEEDED_BLOB} RETURNING digest"  # noqa: S608 - constants
+        gone = [row for one in sorted(self._freed) for row in self._run(statement, (one,)).fetchall()]
+        self._freed.clear()
+        return self._blobs_gone(digests_of(Digest, gone))
+
+    def _blobs_gone(self, gone: list[Digest]) -> list[Digest]:
+        if gone:
+            self._going().blobs.update(map(str, gone))
+        return sorted(gone)
