@@ -30,7 +30,7 @@ _COMMANDS: Final = {
     "pin": "commands.pin:pin",
     "prune": "commands.prune:prune",
     "pull": "commands.registries:pull",
-    "push": "commands.registries:push",
+    "push": "commands.push:push",
     "rmi": "commands.rmi:rmi",
     "save": "commands.save:save",
     "serve": "commands.serve:serve",

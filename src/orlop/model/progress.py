@@ -25,9 +25,13 @@ class LayerDone:
 
 @dataclass(frozen=True, slots=True)
 class LayerExists:
-    """A layer is there already and is not moved again."""
+    """A layer is there already and is not moved again.
+
+    ``mounted_from`` is the repository that a registry took it from, where it had it only in another one.
+    """
 
     layer: str
+    mounted_from: str = ""
 
 
 ProgressEvent = LayerProgress | LayerDone | LayerExists

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidAnswer, RegistryUnreachable
 from orlop.model.values import dataclass, field
+from orlop.registry.interruption import check_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,10 +18,6 @@ MOST_BESIDE: Final = 1 << 20
 """Bytes that may come before the head of an answer is whole, and between bytes of its body."""
 _TICK: Final = 0.5
 """Seconds after which a pause asks whether it is to go on."""
-
-
-def _nothing() -> None:
-    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +62,13 @@ class Patience:
 class Waiting:
     """What all that waits shares: how long, by which clock, and what may end it.
 
-    ``check`` is called at least once a second while a server is waited for, and what it raises ends the wait.
+    ``check`` is called at least once a second while a server is waited for, and what it raises ends the wait; by
+    default it is what `interrupted_by` has set for the thread.
     """
 
     patience: Patience = field(default_factory=Patience)
     clock: Clock = field(default_factory=Clock)
-    check: Callable[[], None] = _nothing
+    check: Callable[[], None] = check_interruption
 
     def pause(self, seconds: float) -> None:
         """Wait, and look now and then whether to go on."""

@@ -1,4 +1,4 @@
-"""``orlop pull`` and ``orlop push``: what to use until orlop talks to registries."""
+"""``orlop pull``: what to use until orlop pulls from registries."""
 
 from __future__ import annotations
 
@@ -36,24 +36,5 @@ def pull(session: Session, words: tuple[str, ...]) -> None:
     msg = (
         f"orlop does not talk to registries yet; let skopeo fetch the image:"
         f" skopeo copy -q docker://{name} docker-archive:/dev/stdout{reference} | orlop load"
-    )
-    raise NotSupported(msg)
-
-
-@command(
-    context_settings=_ANYTHING,
-    epilog="Example: orlop save -o app.tar user/app:1 && skopeo copy docker-archive:app.tar docker://user/app:1",
-)
-@argument("words", metavar="NAME", nargs=-1, type=click.UNPROCESSED)
-def push(session: Session, words: tuple[str, ...]) -> None:
-    """Explain how to push an image with skopeo.
-
-    orlop cannot push to registries yet.
-    """
-    del session
-    name = _named(words)
-    msg = (
-        f"orlop does not talk to registries yet; let skopeo send the image:"
-        f" orlop save -o image.tar {name} && skopeo copy docker-archive:image.tar docker://{name}"
     )
     raise NotSupported(msg)
