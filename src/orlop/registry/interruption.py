@@ -27,6 +27,17 @@ def check_interruption() -> None:
         check()
 
 
+def inherited() -> Callable[[], None]:
+    """Return what ends the work of this thread, for other threads that do a part of it."""
+    checks = _here.checks
+
+    def check() -> None:
+        for one in checks:
+            one()
+
+    return check
+
+
 @contextmanager
 def interrupted_by(check: Callable[[], object]) -> Iterator[None]:
     """End the waits of this thread in a block by what a function raises, beside what ends them already."""

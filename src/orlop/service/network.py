@@ -14,16 +14,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orlop.model.proxies import Proxies
+    from orlop.registry.credentials import Keychain
 
 
 @contextmanager
-def reached(registries: Registries | None, proxies: Proxies | None = None) -> Iterator[Registries]:
-    """Return what a caller gave for a block, or else registries as anybody sees them, whose connections end with it."""
+def reached(
+    registries: Registries | None, proxies: Proxies | None = None, keychain: Keychain | None = None
+) -> Iterator[Registries]:
+    """Return what a caller gave for a block, or else registries whose connections end with it.
+
+    Args:
+        registries: what a caller gave.
+        proxies: through which they are reached otherwise.
+        keychain: whose credentials they are shown otherwise; by default they see anybody.
+    """
     if registries is not None:
         yield registries
         return
     transport = HttpTransport(HostTrust(), proxies=proxies or NO_PROXIES)
     try:
-        yield Registries(transport)
+        yield Registries(transport, keychain=keychain)
     finally:
         transport.close()

@@ -8,11 +8,13 @@ from orlop.model.names import image_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from orlop.model.names import Name
     from orlop.model.progress import Progress
     from orlop.model.proxies import Proxies
     from orlop.model.reference import Reference
+    from orlop.registry.credentials import Keychain
     from orlop.registry.registries import Registries
     from orlop.service.push import PushReport
     from orlop.service.saving import AskedPlatforms
@@ -24,6 +26,14 @@ class RegistryVerbs:
 
     _store: Store
     proxies: Proxies | None
+    network: Callable[[Keychain], AbstractContextManager[Registries]] | None = None
+    """Opens, for a block, registries with the credentials of a keychain; None: without files of mirrors and trust."""
+
+    def reached(self, keychain: Keychain) -> AbstractContextManager[Registries]:
+        """Return registries for a block, as the owner of these credentials sees them."""
+        from orlop.service.network import reached  # noqa: PLC0415 - few verbs need a network
+
+        return reached(None, self.proxies, keychain) if self.network is None else self.network(keychain)
 
     def push(
         self,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self, cast
 from orlop.errors import NotInRegistry, RegistryError, RegistryUnreachable, UploadLost
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
 from orlop.registry import referrers
-from orlop.registry.interruption import interrupted_by
+from orlop.registry.interruption import inherited, interrupted_by
 from orlop.registry.messages import OpenedBody
 from orlop.registry.pushing import BlobPush, is_missing
 from orlop.streams.pipeline import in_parallel, one_at_a_time
@@ -121,12 +121,20 @@ class RegistryTarget:
     def _send(self, source: Source, blobs: Sequence[Descriptor], *, is_missing: bool = False) -> None:
         # The largest first, so that no thread is left alone with it.
         order = sorted(blobs, key=lambda blob: -blob.size)
-        tasks = [partial(self._send_one, source, blob, is_missing) for blob in order]
+        outer = inherited()
+        tasks = [partial(self._send_one, source, blob, is_missing, outer) for blob in order]
         in_parallel(tasks, workers=CONNECTIONS)
 
-    def _send_one(self, source: Source, blob: Descriptor, is_missing: bool, check: Callable[[], None]) -> None:  # noqa: FBT001 - called here alone
+    def _send_one(
+        self,
+        source: Source,
+        blob: Descriptor,
+        is_missing: bool,  # noqa: FBT001 - called here alone
+        outer: Callable[[], None],
+        check: Callable[[], None],
+    ) -> None:
         label = source.label(blob)
-        with interrupted_by(check):
+        with interrupted_by(outer), interrupted_by(check):
             if not is_missing and self.client.has_blob(self.repository, blob.digest):
                 if label:
                     self._tell(LayerExists(label))
