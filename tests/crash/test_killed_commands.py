@@ -31,8 +31,8 @@ READING = {
 CALLING = {"serve"}
 """Commands that do what others do, when they are asked."""
 
-SENDING = {"push"}
-"""Commands that change what is elsewhere, and note that in the store last; `tests/unit/test_cli_push.py` kills them."""
+SENDING = {"copy", "push"}
+"""Commands that change what is elsewhere, and the store as a load does; `tests/unit/test_cli_push.py` kills them."""
 
 FIRST_SCHEMA = {"store migrate"}
 """There is no older schema yet: nothing to do."""

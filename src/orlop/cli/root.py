@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _COMMANDS: Final = {
     "archive": "groups.archive:archive",
     "completion": "commands.completion:completion",
+    "copy": "commands.copy:copy",
     "df": "commands.df:df",
     "fsck": "commands.fsck:fsck",
     "gc": "commands.gc:gc",

@@ -27,7 +27,7 @@ from orlop.model.digest import Digest
 from orlop.model.manifest import Index
 from orlop.model.reference import Reference
 from orlop.registry.configs import read_image
-from orlop.registry.credentials import Credentials, host_of_key
+from orlop.registry.credentials import Credentials, GivenKeys, host_of_key
 from orlop.registry.interruption import interrupted_by
 
 if TYPE_CHECKING:
@@ -41,21 +41,6 @@ _log = logging.getLogger(__name__)
 _HEADER: Final = "x-registry-auth"
 _LONGEST: Final = 1 << 16
 _SOURCE: Final = "the client"
-
-
-class GivenKeys:
-    """A keychain with what a client sent: for one registry."""
-
-    def __init__(self, host: str, credentials: Credentials | None) -> None:
-        self._host = host
-        self._credentials = credentials
-
-    def find(self, name: Reference) -> Credentials | None:
-        """Return them for the registry that the request is about, and for no other."""
-        return self._credentials if name.domain == self._host else None
-
-    def forget(self) -> None:
-        """Do nothing: they are still the same."""
 
 
 def given_keys(call: Call, host: str) -> GivenKeys:
