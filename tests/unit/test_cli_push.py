@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -137,3 +139,46 @@ def test_a_signal_ends_a_push_that_waits_and_what_was_acknowledged_stays(
     there.requests.clear()
     assert shell.run("push", "-q", name).returncode == 0
     assert sum(one.received for one in there.requests) <= 0.55 * size
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_signal_ends_a_push_that_waits_for_an_answer(shell: Shell, layers: int):
+    """A registry may take minutes to answer; nobody has to wait for it who does not want to."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        name = f"127.0.0.1:{server.getsockname()[1]}/app:1"
+        shell.load(simple(name, *(f"file{number}" for number in range(layers))))
+        waits = threading.Event()
+        connections: list[socket.socket] = []
+
+        def answer(connection: socket.socket) -> None:
+            while True:
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    data = connection.recv(1)
+                    if not data or head[:1] == b"\x16":
+                        connection.close()
+                        return
+                    head += data
+                if head.startswith(b"POST"):
+                    waits.set()
+                    return
+                connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                connections.append(connection)
+                threading.Thread(target=answer, args=(connection,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        process = shell.start("push", "-q", name)
+        assert waits.wait(60)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode != 0
+        assert b"Traceback" not in err
+        for connection in connections:
+            connection.close()

@@ -233,3 +233,14 @@ def test_indexes_that_lie_too_deep_are_refused(place: Place, tmp_path: Path):
     unpacked(layout.files, tmp_path / "in")
     with pytest.raises(errors.LimitExceeded):
         copy(place, f"oci:{tmp_path}/in", f"docker://{place.name('app:1')}", all_platforms=True)
+
+
+def test_two_images_do_not_get_one_name(place: Place, tmp_path: Path):
+    layout = Layout()
+    layout.top(layout.image("a"), layout.image("b"))
+    unpacked(layout.files, tmp_path / "in")
+    for target in (f"docker://{place.name('app')}", f"docker://{place.name('app:1')}", f"oci:{tmp_path}/out:1"):
+        with pytest.raises(errors.InvalidInput):
+            copy(place, f"oci:{tmp_path}/in", target)
+    assert place.there.repository("app").tags == {}
+    assert not (tmp_path / "out").exists()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import orlop
 from orlop import errors
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
 from orlop.registry.credentials import Credentials
@@ -268,6 +269,8 @@ def test_an_upload_goes_on_in_another_push(place: Place, tmp_path: Path):
     assert place.there.repository("app").tags == {}
     (kept,) = (tmp_path / "root" / "uploads").iterdir()
     assert kept.stat().st_mode & 0o777 == 0o600
+    assert place.images.gc().garbage == ()
+    assert not orlop.stores.check(tmp_path / "root").problems
     sent(place)
 
     place.push("app:1")
@@ -279,7 +282,7 @@ def test_an_upload_goes_on_in_another_push(place: Place, tmp_path: Path):
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]\n", b'{"location": 1}\n', b'{"location":"/v2/x","offset":-1}\n'])
 def test_a_kept_upload_that_cannot_be_read_begins_anew(place: Place, tmp_path: Path, content: bytes):
-    size = 20 * MIB
+    size = 36 * MIB
     place.load(large(place.name("app:1"), size))
 
     def stop(event: ProgressEvent) -> None:
@@ -295,7 +298,7 @@ def test_a_kept_upload_that_cannot_be_read_begins_anew(place: Place, tmp_path: P
 
 
 def test_an_upload_that_the_registry_forgot_begins_anew(place: Place, tmp_path: Path):
-    size = 20 * MIB
+    size = 36 * MIB
     place.load(large(place.name("app:1"), size))
     place.quirks(upload_cut=size // 2)
     place.push("app:1")
@@ -314,7 +317,7 @@ def test_a_kept_upload_on_another_host_gets_no_credentials(tmp_path: Path):
         placed(tmp_path / "root", users={"me": "secret"}, keychain=Keys(), auth="basic") as place,
         placed(tmp_path / "other") as stranger,
     ):
-        size = 20 * MIB
+        size = 36 * MIB
         place.load(large(place.name("app:1"), size))
 
         def stop(event: ProgressEvent) -> None:
@@ -380,7 +383,7 @@ def test_a_connection_that_breaks_at_any_byte_is_made_up_for(place: Place, cut: 
     ],
 )
 def test_registries_differ(place: Place, quirks: dict[str, object]):
-    place.load(large(place.name("app:1"), 20 * MIB))
+    place.load(large(place.name("app:1"), 36 * MIB))
     place.quirks(**quirks)
     place.push("app:1")
     assert list(place.there.repository("app").tags) == ["1"]
@@ -399,3 +402,17 @@ def test_an_error_in_one_thread_ends_the_others(place: Place):
         place.push("app:1", progress=fail)
     assert place.there.repository("app").tags == {}
     assert not [one for one in threading.enumerate() if one.name in seen]
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_what_has_the_place_of_the_uploads_is_left_alone(place: Place, tmp_path: Path, kind: str):
+    (tmp_path / "elsewhere").mkdir()
+    uploads = tmp_path / "root" / "uploads"
+    if kind == "link":
+        uploads.symlink_to(tmp_path / "elsewhere")
+    else:
+        uploads.write_bytes(b"")
+    place.load(large(place.name("app:1"), 36 * MIB))
+    place.push("app:1")
+    assert list(place.there.repository("app").tags) == ["1"]
+    assert list((tmp_path / "elsewhere").iterdir()) == []

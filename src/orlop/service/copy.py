@@ -118,10 +118,6 @@ class Copy:
         with self._stack:
             found, roots = self._opened(where_from)
             roots = [self._chosen(found, root, where_from) for root in roots]
-            if len(roots) > 1 and where_to.name:
-                raise InvalidInput(
-                    f"{where_from} holds {len(roots)} images, which cannot all be called {where_to.name}; name one"
-                )
             if where_to.kind is Kind.REGISTRY:
                 return self._to_registry(found, roots, where_to)
             return self._to_files(found, roots, where_to)
@@ -202,15 +198,21 @@ class Copy:
 
     def _to_registry(self, source: Source, roots: list[Root], place: Place) -> CopyReport:
         name = Reference.parse(place.name)
+        _require_one(roots, place, is_named=name.tag is not None or name.digest is not None)
         client, repository = self._registries.to_push(name)
         target = RegistryTarget(client, repository, sessions=self._sessions, progress=self._progress)
         tags: dict[Digest, list[str]] = {}
+        taken: dict[str, Digest] = {}
         copied: list[CopiedImage] = []
         new: list[Root] = []
         for root in roots:
             tag = None if name.digest is not None else name.tag or root.tag or name.with_default_tag().tag
             if name.digest is not None and name.digest != root.descriptor.digest:
                 raise InvalidReference(f"{place} names another digest than {root.descriptor.digest}, which is copied")
+            if tag is not None and taken.setdefault(tag, root.descriptor.digest) != root.descriptor.digest:
+                raise InvalidInput(
+                    f"two images would get the tag {tag} in {name.name}; copy them one by one, with a tag"
+                )
             is_new = not target.has(tag or root.descriptor.digest, root.descriptor.digest)
             if is_new:
                 tags.setdefault(root.descriptor.digest, []).extend([tag] if tag else [])
@@ -247,6 +249,7 @@ class Copy:
         return list(found.values())
 
     def _to_files(self, source: Source, roots: list[Root], place: Place) -> CopyReport:
+        _require_one(roots, place, is_named=bool(place.name))
         roots = [replace(root, name=_renamed(root, place)) for root in roots]
         gathering = Gathering(source)
         gathering.add(roots)
@@ -283,6 +286,14 @@ class Copy:
         index = index_json(content.entries)
         chunks = layout_chunks(images.store, content, index.raw, self._progress)
         images.load(cast("BinaryIO", _Piped(cast("Generator[bytes]", chunks))))
+
+
+def _require_one(roots: list[Root], place: Place, *, is_named: bool) -> None:
+    """Raise `InvalidInput` where several images would get one name."""
+    if len(roots) > 1 and is_named:
+        raise InvalidInput(
+            f"there are {len(roots)} images to copy, which cannot all be called {place}; name one of them"
+        )
 
 
 def _renamed(root: Root, place: Place) -> Reference | None:

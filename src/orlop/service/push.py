@@ -23,6 +23,7 @@ from orlop.model.reference import Reference
 from orlop.service.save_oci import held_content
 from orlop.service.saving import require_names
 from orlop.store.references import reference_of
+from orlop.store.trust import UPLOADS
 from orlop.streams.compressing import Recipe
 from orlop.transfer.content_source import ContentSource
 from orlop.transfer.graph import Gathering
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from orlop.store.root import Store
     from orlop.streams.directory import Directory
 
-_FOLDER: Final = "uploads"
 _NEIGHBOURS: Final = 64
 """So many other repositories of a registry are thought of at most."""
 
@@ -275,6 +275,6 @@ def _sessions(store: Store) -> Sessions | None:
         return None
 
     def folder() -> Directory:
-        return store.files.directory.make_room(_FOLDER, 0o700)
+        return store.files.directory.make_room(UPLOADS, store.files.modes.directory)
 
     return Sessions(folder)

@@ -28,6 +28,9 @@ DIRECTORIES: Final = ("blobs", "blobs/sha256", "toc", "toc/sha256", "ingest", "t
 QUARANTINE: Final = "quarantine"
 """A directory that a store has once a repair has set something aside."""
 
+UPLOADS: Final = "uploads"
+"""A directory that a store has once something large was pushed from it: notes, of which none is needed."""
+
 DATABASE: Final = "metadata.db"
 FILES: Final = (
     DATABASE,

@@ -41,10 +41,11 @@ if TYPE_CHECKING:
 
 CONNECTIONS: Final = 4
 _MIB: Final = 1 << 20
-_WHOLE: Final = 16 * _MIB
+_WHOLE: Final = 32 * _MIB
 """Blobs up to this size are sent in one piece: that is the most that is sent again after a break."""
-_PARTS: Final = 25
-"""Larger ones in so many pieces, of 1 to 16 MiB: a break costs at most one of them."""
+_PARTS: Final = 24
+_LARGEST: Final = 16 * _MIB
+"""Larger ones in so many pieces or more, each up to this size: a break costs one. Registries sync after each."""
 
 
 class RegistryTarget:
@@ -194,7 +195,7 @@ class RegistryTarget:
             self.repository,
             blob.digest,
             OpenedBody(opened, blob.size),
-            chunk=_WHOLE if blob.size <= _WHOLE else min(_WHOLE, max(_MIB, blob.size // _PARTS)),
+            chunk=_WHOLE if blob.size <= _WHOLE else min(_LARGEST, blob.size // _PARTS),
             save=(lambda _: None) if session is None else session.save,
         )
         try:

@@ -7,7 +7,7 @@ the process that uploads: a second one that sends the same blob to the same plac
 no file. It is written in place, in one small write, after each acknowledged chunk; a torn line is not read, and the
 upload begins anew. Whatever it says is asked of the registry before it is believed.
 
-The place of an upload may be as good as a secret: folder and files are for their owner alone. Registries forget uploads
+The place of an upload may be as good as a secret: the files are for their owner alone. Registries forget uploads
 after some days, and so does the folder.
 """
 
