@@ -14,7 +14,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from orlop.archive.oci_content import Asked
 from orlop.archive.oci_index import index_json
@@ -23,10 +23,13 @@ from orlop.archive.oci_tar import layout_chunks
 from orlop.errors import InvalidInput, InvalidReference, NotInRegistry, PlatformNotFound
 from orlop.intake.platforms import chosen, matches
 from orlop.model.manifest import Index, parse_manifest
-from orlop.model.names import ImageName
+from orlop.model.names import ImageName, image_names
 from orlop.model.reference import Reference
+from orlop.service.load import load
+from orlop.service.save import save
 from orlop.service.save_oci import held_content
 from orlop.service.saving import named
+from orlop.store.local import local_store
 from orlop.transfer import file_targets
 from orlop.transfer.content_source import ContentSource
 from orlop.transfer.graph import Gathering
@@ -42,11 +45,11 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from orlop.archive.oci_content import LayoutContent
+    from orlop.intake.report import LoadReport
     from orlop.model.digest import Digest
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.registry.registries import Registries
-    from orlop.service.image_service import ImageService
     from orlop.store.root import Store
     from orlop.transfer.places import Place
     from orlop.transfer.sessions import Sessions
@@ -71,6 +74,14 @@ class CopyReport:
     referrers: int = 0
 
 
+class Opened(Protocol):
+    """An open store, or what has one."""
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+
+
 class Copy:
     """One copy under way.
 
@@ -87,7 +98,7 @@ class Copy:
     def __init__(
         self,
         registries: Registries,
-        store: Callable[[], AbstractContextManager[ImageService]],
+        store: Callable[[], AbstractContextManager[Opened]],
         *,
         platform: Platform | str | None = None,
         all_platforms: bool = False,
@@ -134,12 +145,11 @@ class Copy:
             directory = self._stack.enter_context(opened_directory(place.path))
             return directory, directory.roots()
         if place.kind is Kind.STORE:
-            images = self._stack.enter_context(self._open_store())
-            return self._from_store(images, place.name)
-        images = self._stack.enter_context(self._scratch())
-        report = images.load(place.path)
+            return self._from_store(self._stack.enter_context(self._open_store()).store, place.name)
+        store = self._stack.enter_context(self._scratch())
+        report = load(store, place.path)
         names = [place.name] if place.name else [str(name) for image in report.images for name in image.references]
-        return self._from_store(images, *(names or [str(image.id) for image in report.images]))
+        return self._from_store(store, *(names or [str(image.id) for image in report.images]))
 
     def _from_registry(self, place: Place) -> tuple[Source, list[Root]]:
         name = Reference.parse(place.name)
@@ -154,8 +164,7 @@ class Copy:
                     raise
         raise AssertionError("a name leads to one place at least")
 
-    def _from_store(self, images: ImageService, *names: str) -> tuple[Source, list[Root]]:
-        store: Store = images.store
+    def _from_store(self, store: Store, *names: str) -> tuple[Source, list[Root]]:
         asked = [
             Asked(name, image, reference) for name in names for image, reference in named(store, ImageName.parse(name))
         ]
@@ -173,11 +182,9 @@ class Copy:
         """Return the platforms of the images of a store, which are each of one."""
         return list(dict.fromkeys(store.images.get(one.image).platform for one in asked))[:1]
 
-    def _scratch(self) -> AbstractContextManager[ImageService]:
-        from orlop.service.image_service import open_service  # noqa: PLC0415 - it composes this module
-
+    def _scratch(self) -> Store:
         folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="orlop-copy-"))
-        return open_service(f"{folder}/store")
+        return local_store(f"{folder}/store")
 
     def _chosen(self, source: Source, root: Root, place: Place) -> Root:
         """Return a root, or what it leads to for the wanted platform."""
@@ -275,17 +282,17 @@ class Copy:
         elif place.kind is Kind.DIRECTORY:
             file_targets.write_directory(place.path, content, self._progress)
         elif place.kind is Kind.STORE:
-            self._load(self._stack.enter_context(self._open_store()), content)
+            self._load(self._stack.enter_context(self._open_store()).store, content)
         else:
-            images = self._stack.enter_context(self._scratch())
-            self._load(images, content)
+            store = self._stack.enter_context(self._scratch())
+            report = self._load(store, content)
             names = [str(entry.reference) for entry in content.entries if entry.reference is not None]
-            images.save(names or [image.id for image in images.images()], place.path)
+            save(store, image_names(names or [str(image.id) for image in report.images]), place.path)
 
-    def _load(self, images: ImageService, content: LayoutContent) -> None:
+    def _load(self, store: Store, content: LayoutContent) -> LoadReport:
         index = index_json(content.entries)
-        chunks = layout_chunks(images.store, content, index.raw, self._progress)
-        images.load(cast("BinaryIO", _Piped(cast("Generator[bytes]", chunks))))
+        chunks = layout_chunks(store, content, index.raw, self._progress)
+        return load(store, cast("BinaryIO", _Piped(cast("Generator[bytes]", chunks))))
 
 
 def _require_one(roots: list[Root], place: Place, *, is_named: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from orlop.model.names import image_names
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from orlop.registry.credentials import Keychain
     from orlop.registry.registries import Registries
     from orlop.service.copy import CopyReport
-    from orlop.service.image_service import ImageService
     from orlop.service.push import PushReport
     from orlop.service.saving import AskedPlatforms
     from orlop.store.root import Store
@@ -125,7 +124,7 @@ class RegistryVerbs:
         with reached(registries, self.proxies) as found:
             return Copy(
                 found,
-                lambda: nullcontext(cast("ImageService", self)),
+                lambda: nullcontext(self),
                 platform=platform,
                 all_platforms=all_platforms,
                 with_referrers=referrers,
