@@ -109,10 +109,10 @@ _MEANINGS: Final = {
     409: "The image is needed by something.",
     401: "The other server asks for a token.",
     403: "It may not be had, or not be removed.",
-    429: "The registry asks to come again later.",
+    429: "A registry asks to wait.",
     500: "It failed.",
+    502: "A registry fails, or cannot be reached.",
     501: "Only an engine does this.",
-    502: "The registry failed, or cannot be reached.",
 }
 _PLATFORM: Final = {
     "type": "object",
@@ -277,13 +277,25 @@ _OPERATIONS: Final[dict[tuple[str, str], Operation]] = {
         errors=(400, 401, 403, 404, 429, 500, 501, 502),
     ),
     ("GET", "/distribution/{name}/json"): Operation(
-        "Ask for the manifest that an image came with", {200: ref("Distribution")}, errors=(400, 404)
+        "Ask for the manifest that an image came with, or with `X-Registry-Auth` for the one in its registry",
+        {200: ref("Distribution")},
+        errors=(400, 403, 404, 429, 502),
     ),
     ("GET", "/images/search"): Operation(
         "Refuse to search a registry", {}, (query("term", text(), "What to search for."),), errors=(400, 501)
     ),
     ("POST", "/images/{name}/push"): Operation(
-        "Refuse to push to a registry", {}, (query("tag", text(), "What to push."), _PLATFORMS), errors=(400, 501)
+        "Push an image to its registry",
+        {200: lines("ProgressLine")},
+        (query("tag", text(), "What to push; without it, all tags of the repository."), _PLATFORMS),
+        description=(
+            "The credentials of the header `X-Registry-Auth` are shown to the registry of the name alone."
+            " What fails says so in the last line."
+        ),
+        errors=(400,),
+    ),
+    ("POST", "/auth"): Operation(
+        "Check credentials with a registry", {200: ref("Login")}, takes=_JSON, errors=(400, 401, 502)
     ),
     ("POST", "/commit"): Operation(
         "Refuse to commit a container, as there is none",

@@ -266,6 +266,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         {"Descriptor": ref("Descriptor"), "Platforms": array(ref("Platform"))},
         "The manifest or index that an image came with.",
     ),
+    "Login": record({"Status": text(), "IdentityToken": text()}, "A registry knows these credentials."),
     "DiskUsage": _all(
         {
             "LayersSize": number("Bytes of the files in all layers."),
@@ -414,6 +415,13 @@ SCHEMAS: Final[dict[str, Schema]] = {
                     "id": text("The layer."),
                 },
                 "A layer on its way.",
+            ),
+            record(
+                {
+                    "progressDetail": record({}),
+                    "aux": record({"Tag": text(), "Digest": text(), "Size": number("Bytes of the manifest.")}),
+                },
+                "A tag that was pushed, for programs.",
             ),
             record(
                 {"errorDetail": record({"message": text()}), "error": text()},

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from orlop.model.progress import LayerDone, LayerExists, LayerProgress, ProgressEvent
     from orlop.model.proxies import Proxies
     from orlop.model.reference import Reference
+    from orlop.registry.registry import Registry
     from orlop.service import stores
     from orlop.service.archive import ArchiveService
     from orlop.service.image_service import ImageService
@@ -89,6 +90,7 @@ _HOMES = {
     "Proxies": "orlop.model.proxies",
     "PruneReport": "orlop.service.space.verdict",
     "Reference": "orlop.model.reference",
+    "Registry": "orlop.registry.registry",
     "RemoveReport": "orlop.service.space.remove",
     "RootFS": "orlop.model.image",
     "SaveReport": "orlop.archive.save_report",
@@ -160,6 +162,7 @@ __all__ = [
     "Proxies",
     "PruneReport",
     "Reference",
+    "Registry",
     "RemoveReport",
     "RootFS",
     "SaveReport",

@@ -45,6 +45,9 @@ CALLING = {"serve"}
 REMOTE = {"pull"}
 """Commands that need a registry: `tests/unit/test_pull.py` kills them."""
 
+SENDING = {"copy", "push"}
+"""Commands that change what is elsewhere, and the store as a load does; `tests/unit/test_cli_push.py` kills them."""
+
 FIRST_SCHEMA = {"store migrate"}
 """There is no older schema yet: nothing to do."""
 

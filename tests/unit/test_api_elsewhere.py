@@ -67,8 +67,6 @@ def test_what_is_not_there_is_not_found(client, method, path, message):
         ("POST", "/build"),
         ("POST", "/session"),
         ("POST", "/grpc"),
-        ("POST", "/auth"),
-        ("POST", "/images/some/name/push"),
         ("GET", "/images/search?term=x"),
         ("POST", "/images/create?fromImage=alpine&tag=latest"),
     ],

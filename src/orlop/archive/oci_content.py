@@ -77,12 +77,14 @@ class Asked:
 class TopEntry:
     """A descriptor that goes into ``index.json``, and the name that it gets there, if it gets one.
 
-    An ``address`` is the text by which the layout it came in named it, where that is not a reference.
+    An ``address`` is the text by which the layout it came in named it, where that is not a reference. What nobody asked
+    for is there because it refers to something else, its ``subject``.
     """
 
     descriptor: Descriptor
     reference: Reference | None = None
     address: str = ""
+    subject: Digest | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -227,7 +229,7 @@ class _Gathered:
                 else:
                     continue
                 waiting.append(row.digest)
-                yield TopEntry(entry_of(row, subject))
+                yield TopEntry(entry_of(row, subject), subject=subject)
 
     def _keep_part(self, part: Part) -> None:
         """Keep a manifest with what is here of what it names."""

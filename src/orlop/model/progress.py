@@ -25,9 +25,13 @@ class LayerDone:
 
 @dataclass(frozen=True, slots=True)
 class LayerExists:
-    """A layer exists already and is not moved again."""
+    """A layer exists already and is not moved again.
+
+    ``mounted_from`` is the other repository that the registry took it from, if it had it only there.
+    """
 
     layer: str
+    mounted_from: str = ""
 
 
 ProgressEvent = LayerProgress | LayerDone | LayerExists

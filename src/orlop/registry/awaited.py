@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 if TYPE_CHECKING:
     import socket
 
-_TICK: Final = 1.0
+_TICK: Final = 0.5
 """Seconds after which the patience is asked again."""
 
 

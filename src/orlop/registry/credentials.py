@@ -78,6 +78,26 @@ def basic(user: str, password: str) -> str:
     return f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
+class GivenKeys:
+    """A keychain with the credentials that somebody gave for one registry, and for no other.
+
+    Args:
+        host: the registry's host and port; ``docker.io`` for Docker Hub.
+        credentials: those; None for anybody.
+    """
+
+    def __init__(self, host: str, credentials: Credentials | None) -> None:
+        self._host = host
+        self._credentials = credentials
+
+    def find(self, name: Reference) -> Credentials | None:
+        """Return them for a repository of that registry."""
+        return self._credentials if name.domain == self._host else None
+
+    def forget(self) -> None:
+        """Do nothing: they are still the same."""
+
+
 def host_of_key(key: str) -> str:
     """Return the host, with its port, that a key of a file of credentials stands for.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidAnswer, RegistryUnreachable
 from orlop.model.values import dataclass, field
-from orlop.registry.interrupts import look
+from orlop.registry.interruption import check_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,13 +62,13 @@ class Patience:
 class Waiting:
     """What all that waits shares: how long, by which clock, and what may end it.
 
-    ``check`` is called at least once a second while a server is waited for, and what it raises ends the wait. By
-    default it asks what ends the waits of the thread (`orlop.registry.interrupts`).
+    ``check`` is called at least once a second while a server is waited for, and what it raises ends the wait; by
+    default it is what `interrupted_by` has set for the thread.
     """
 
     patience: Patience = field(default_factory=Patience)
     clock: Clock = field(default_factory=Clock)
-    check: Callable[[], None] = look
+    check: Callable[[], None] = check_interruption
 
     def pause(self, seconds: float) -> None:
         """Wait, and look now and then whether to go on."""

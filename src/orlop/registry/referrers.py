@@ -91,16 +91,21 @@ def put(client: RegistryClient, repository: str, raw: bytes, media_type: str) ->
 
     Returns what a list of referrers says of it. Raises `RegistryError`, and `InvalidManifest` where it is none.
     """
-    document = parse_manifest(raw)
-    digest = digest_of(raw)
-    artifact_type = document.artifact_type
-    if not artifact_type and isinstance(document, Manifest):
-        artifact_type = document.config.media_type
-    found = Descriptor(media_type, digest, len(raw), annotations=document.annotations, artifact_type=artifact_type)
-    pushed = client.put_manifest(repository, digest, raw, media_type)
+    document, found = parse_manifest(raw), described(raw, media_type)
+    pushed = client.put_manifest(repository, found.digest, raw, media_type)
     if document.subject is not None and not pushed.lists_referrers:
         add(client, repository, document.subject.digest, found)
     return found
+
+
+def described(raw: bytes, media_type: str) -> Descriptor:
+    """Return what a list of referrers says of a manifest or an index. Raises `InvalidManifest` where it is none."""
+    document = parse_manifest(raw)
+    artifact_type = document.artifact_type
+    if not artifact_type and isinstance(document, Manifest):
+        artifact_type = document.config.media_type
+    annotations = document.annotations
+    return Descriptor(media_type, digest_of(raw), len(raw), annotations=annotations, artifact_type=artifact_type)
 
 
 def add(client: RegistryClient, repository: str, subject: Digest, referrer: Descriptor) -> None:

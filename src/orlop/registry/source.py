@@ -37,7 +37,7 @@ from orlop.model.manifest import INDEX_TYPES, MANIFEST_TYPES, OCI_LAYER, Index, 
 from orlop.registry.client import MANIFEST_LIMIT
 from orlop.registry.documents import RegistryDocuments, name_of
 from orlop.registry.fetched import digest_of
-from orlop.registry.interrupts import ended_by
+from orlop.registry.interruption import interrupted_by
 from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class RegistrySource(Generic[L]):
         if layer.digest is None or layer.size is None:
             raise self.missing(layer)
         want = Descriptor(OCI_LAYER, layer.digest, layer.size, urls=layer.urls)
-        with ended_by(check):
+        with interrupted_by(check):
             while True:
                 content = self._taking.resume(want.digest, check)
                 try:
@@ -285,7 +285,7 @@ class RegistrySource(Generic[L]):
                 yield child
 
     def _fetch_image(self, leaf: Descriptor, check: Callable[[], None] | None = None) -> None:
-        with ended_by(check):
+        with interrupted_by(check):
             document = parse_manifest(self._manifest(leaf))
             if isinstance(document, Manifest) and not _is_attestation(leaf):
                 self._fetch_config(document)

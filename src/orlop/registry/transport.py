@@ -5,8 +5,8 @@ One request goes out, and one answer comes back as it is: redirections, repetiti
 - **Connections** are kept for each origin (and proxy), and the one used last is used next. One that its server closed
   meanwhile is noticed when it is taken, or when it fails before an answer began; then the request goes out once more on
   a new one, unless it carries a body with a place in a sequence (``PUT``, ``PATCH``).
-- **Waiting** is in steps of at most a second, whether for a connection, for a socket that takes no more, or for bytes,
-  so that a watch can end it: because nothing moves, or because the user does not want it any more.
+- **Waiting** is in steps of at most half a second, whether for a connection, for a socket that takes no more, or for
+  bytes, so that a watch can end it: because nothing moves, or because the user does not want it any more.
 - **Answers may come early.** A registry that refuses a body says so before it is all sent. It is looked for before each
   piece where the connection is plain; where it is encrypted, a broken pipe is the sign. The connection is not
   used again.
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from orlop.registry.messages import Body, Request
 
 USER_AGENT: Final = f"orlop/{__version__}"
-_TICK: Final = 1.0
+_TICK: Final = 0.5
 _PIECE: Final = 1 << 20
 _DRAINED: Final = 1 << 16
 """How much of a body that nobody wants is read to keep its connection."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.names import ImageName, image_names, listed_name, tag_name
+from orlop.service.registry_verbs import RegistryVerbs
 from orlop.store.local import local_store
 from orlop.streams.given import path_text
 
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from orlop.store.upkeep.gc import GcReport
 
 
-class ImageService:
+class ImageService(RegistryVerbs):
     """An open store with Docker's verbs. Made by `orlop.open`; a context manager that closes the store.
 
     A *name* is everywhere a reference (``alpine``, ``user/app:1.0``), an image ID, or a unique prefix of one: a text,

@@ -75,16 +75,24 @@ def _content(
     require_names(names)
     platforms = Platforms.of(platform)
     recipe = None if compress is None else Recipe.parse(compress)
-    asked = list(_asked(store, names))
+    with held_content(store, list(_asked(store, names)), platforms, recipe, progress) as (content, hold):
+        yield content
+        note_saved(store, content.images, hold)
+
+
+@contextmanager
+def held_content(
+    store: Store, asked: Sequence[Asked], platforms: Platforms, recipe: Recipe | None, progress: Progress | None = None
+) -> Iterator[tuple[LayoutContent, Hold | None]]:
+    """Return, for a block, what a layout of some images has to hold, compressed as wanted, and what protects it."""
     with _held_content(store, asked, platforms) as (content, hold):
         if recipe is None:
-            yield content
+            yield content, hold
         else:
             from orlop.archive.oci_recompress import recompressed  # noqa: PLC0415 - most saves compress nothing
 
             with recompressed(store, content, recipe, progress) as other:
-                yield other
-        note_saved(store, content.images, hold)
+                yield other, hold
 
 
 @contextmanager

@@ -31,6 +31,9 @@ QUARANTINE: Final = "quarantine"
 PARTIAL: Final = "partial"
 """A directory that a store has once something was pulled: what was fetched of layers that are not complete."""
 
+UPLOADS: Final = "uploads"
+"""A directory that a store has once something large was pushed from it: notes, of which none is needed."""
+
 DATABASE: Final = "metadata.db"
 FILES: Final = (
     DATABASE,

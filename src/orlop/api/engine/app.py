@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.routing import Router
 
 from orlop._version import __version__
-from orlop.api.engine import elsewhere, events, images, networks, system, transfer
+from orlop.api.engine import elsewhere, events, images, networks, registries, system, transfer
 from orlop.api.engine.form import check_escapes
 from orlop.api.engine.paths import cleaned, location
 from orlop.api.engine.shapes.encoding import body
@@ -49,6 +49,7 @@ ENDPOINTS: Final = (
     *events.ENDPOINTS,
     *elsewhere.ENDPOINTS,
     *networks.ENDPOINTS,
+    *registries.ENDPOINTS,
     *transfer.ENDPOINTS,
     *images.ENDPOINTS,
 )

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from starlette.responses import Response
 
 from orlop.api.engine.call import documents
-from orlop.api.engine.platforms import first_platform
 from orlop.api.engine.shapes.filters import check_filters, check_until, parse_filters
-from orlop.api.engine.versions import V1_46, check_version
+from orlop.api.engine.versions import check_version
 from orlop.errors import InvalidInput, NoSwarm, NotFound, NotServed, NotSupported
-from orlop.model.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,9 +99,8 @@ _OF_SWARMS: Final = frozenset({"swarm", "nodes", "services", "tasks", "secrets",
 _JOINING: Final = frozenset({"/swarm/init", "/swarm/join"})
 
 _NO_BUILD: Final = "orlop does not build images; build with an engine, and load what it saves"
-_NO_REGISTRY: Final = "orlop does not talk to registries; load an archive that was saved where the image is"
+_NO_SEARCH: Final = "orlop does not search registries; ask the registry's own site"
 _REASONS: Final = {
-    "auth": _NO_REGISTRY,
     "build": _NO_BUILD,
     "containers": "orlop keeps images and runs no containers; load the image into an engine to run it",
     "grpc": _NO_BUILD,
@@ -131,15 +128,7 @@ def _commit(call: Call) -> NoReturn:
 def _search(call: Call) -> NoReturn:
     _check_number(call.parameters.get("limit"))
     parse_filters(call.parameters.get("filters"))
-    raise _unsupported(call.scope, _NO_REGISTRY)
-
-
-def _push(call: Call) -> NoReturn:
-    reference = Reference.parse(call.name)
-    if tag := call.parameters.get("tag"):
-        reference.with_tag(tag)
-    first_platform(call, V1_46)
-    raise _unsupported(call.scope, _NO_REGISTRY)
+    raise _unsupported(call.scope, _NO_SEARCH)
 
 
 def _check_number(text: str) -> None:
@@ -180,5 +169,4 @@ ENDPOINTS = (
     *(documents(method, path, partial(_empty, nothing)) for (method, path), nothing in _EMPTY.items()),
     documents("POST", "/commit", _commit),
     documents("GET", "/images/search", _search),
-    documents("POST", "/images/{name:path}/push", _push),
 )

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from orlop.api.engine.call import Endpoint, documents
 from orlop.api.engine.platforms import all_platforms, first_platform, only_platform
+from orlop.api.engine.registries import distribution_there, has_keys
 from orlop.api.engine.shapes.fault import NO_NAME, Verb
 from orlop.api.engine.shapes.filters import list_filters, parse_filters, prune_filters
 from orlop.api.engine.shapes.history import history
@@ -88,6 +89,8 @@ def _prune(call: Call) -> object:
 
 
 def _distribution(call: Call) -> object:
+    if has_keys(call):
+        return distribution_there(call)
     platform = call.service.inspect(call.image).image.platform
     return distribution(call.name, call.service.manifests(call.image), platform)
 

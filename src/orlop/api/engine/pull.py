@@ -19,7 +19,7 @@ from orlop.model.digest import Digest
 from orlop.model.progress import LayerDone, LayerExists
 from orlop.model.reference import Reference
 from orlop.registry.credentials import Credentials, NoKeys
-from orlop.registry.interrupts import ended_by
+from orlop.registry.interruption import interrupted_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,7 +102,7 @@ def pulling(call: Call, image: str, tag: str, platform: Platform | None) -> Call
                 raise RequestAborted("the client hung up before everything was pulled")
 
         told = _Told(call, download, check)
-        with ended_by(check):
+        with interrupted_by(check):
             try:
                 for one in _each(registries, name):
                     told.about(one)

@@ -12,7 +12,6 @@ from orlop.cli.show import output
 if TYPE_CHECKING:
     from orlop.cli.session import Session
     from orlop.model.reference import Reference
-    from orlop.registry.credentials import Credentials
 
 _HUB: Final = "docker.io"
 _LONGEST: Final = 1 << 16
@@ -30,7 +29,7 @@ def login(session: Session, username: str | None, password_stdin: bool, authfile
     They are kept where docker, podman and skopeo look, too. Without a REGISTRY it is Docker Hub.
     """
     from orlop.cli import network  # noqa: PLC0415 - help needs none of it
-    from orlop.registry.credentials import Credentials  # noqa: PLC0415 - as above
+    from orlop.registry.credentials import Credentials, GivenKeys  # noqa: PLC0415 - as above
     from orlop.registry.logins import LoginFile  # noqa: PLC0415 - as above
 
     session.log()
@@ -42,7 +41,7 @@ def login(session: Session, username: str | None, password_stdin: bool, authfile
     files = [LoginFile(path, helpers) for path in network.credential_files(os.environ, authfile)]
     usual = files[0] if authfile or os.environ.get("REGISTRY_AUTH_FILE") else files[-2]
     chosen = next((file for file in files if file.knows(name.domain)), usual)
-    with network.registries(os.environ, keychain=_Given(name.domain, credentials)) as registries:
+    with network.registries(os.environ, keychain=GivenKeys(name.domain, credentials)) as registries:
         was_asked = registries.to_push(name)[0].log_in()
     where = chosen.keep(name.domain, credentials)
     if not was_asked:
@@ -64,20 +63,6 @@ def logout(session: Session, authfile: str | None, registry: str) -> None:
     dropped = [file.drop(name.domain) for file in files]
     words = "Removing login credentials for" if any(dropped) else "Not logged in to"
     output.write(f"{words} {name.domain}\n")
-
-
-class _Given:
-    """A keychain with the credentials that the user gave for one host."""
-
-    def __init__(self, host: str, credentials: Credentials) -> None:
-        self._host = host
-        self._credentials = credentials
-
-    def find(self, name: Reference) -> Credentials | None:
-        return self._credentials if name.domain == self._host else None
-
-    def forget(self) -> None:
-        """Do nothing: they are still the same."""
 
 
 def _check_place(name: Reference) -> None:

@@ -150,6 +150,8 @@ def serve(
     The default address is fd:// when systemd starts the server, otherwise unix://$XDG_RUNTIME_DIR/orlop.sock, or
     unix:///run/orlop.sock for root. Stop the server with Ctrl-C or SIGTERM.
     """
+    from orlop.cli import network  # noqa: PLC0415 - as below
+
     try:
         from orlop.api.doors import Security, doors  # noqa: PLC0415 - only this command serves
         from orlop.api.engine.call import Bounds  # noqa: PLC0415 - as above
@@ -165,13 +167,13 @@ def serve(
         group=None if group is None else group_number(group),
     )
     activation = _activation()
-    from orlop.cli import network  # noqa: PLC0415 - as above
 
     with (
         session.open(downloads=True) as images,
         network.registries(os.environ) as images.registries,
         _log(access_log) as log,
     ):
+        images.network = lambda keychain: network.registries(os.environ, keychain=keychain)
         opened = doors(_addresses(hosts, activation), security, activation)
         bounds = Bounds(max_body, max_requests, patience, min_rate, max_followers)
         connections = min(max_connections, _connections(len(opened)))

@@ -18,7 +18,7 @@ _COMMANDS: Final = {
     "ls": "commands.images:images",
     "prune": "commands.image_prune:image_prune",
     "pull": "commands.pull:pull",
-    "push": "commands.registries:push",
+    "push": "commands.push:push",
     "remove": "commands.rmi:rmi",
     "rm": "commands.rmi:rmi",
     "save": "commands.save:save",
@@ -28,7 +28,7 @@ _COMMANDS: Final = {
 
 @group(
     _COMMANDS,
-    hidden=("list", "remove", "push"),
+    hidden=("list", "remove"),
     epilog="Example: orlop image ls --filter dangling=true",
 )
 def image(session: Session) -> None:

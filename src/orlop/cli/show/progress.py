@@ -39,7 +39,8 @@ def drawn() -> Iterator[Callable[[ProgressEvent], object]]:
     def show(event: ProgressEvent) -> None:
         layer = harmless(event.layer)
         if isinstance(event, LayerExists):
-            console.print(f"{layer} is there already", markup=False, highlight=False)
+            where = f" in {harmless(event.mounted_from)}, and shared from there" if event.mounted_from else ""
+            console.print(f"{layer} is there already{where}", markup=False, highlight=False)
             return
         if layer not in tasks:
             tasks[layer] = bars.add_task(layer, total=None)

@@ -11,7 +11,7 @@ from orlop.errors import OrlopError
 from orlop.model.digest import DiffID, Digest
 from orlop.store.blobs.files import blob_name, toc_name
 from orlop.store.leases import EVERYTHING, LEFT
-from orlop.store.trust import DIRECTORIES, PARTIAL, QUARANTINE
+from orlop.store.trust import DIRECTORIES, PARTIAL, QUARANTINE, UPLOADS
 from orlop.store.upkeep.problem import DAMAGE, NOTE, Problem
 from orlop.streams.directory import ForeignFile, kind_of
 from orlop.streams.files import SHARED, explaining
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Look = Callable[[Rows], Iterable[Problem]]
 
-_ON_DEMAND: Final = (QUARANTINE, PARTIAL)
+_ON_DEMAND: Final = (QUARANTINE, PARTIAL, UPLOADS)
 _ROOM: Final = {*DIRECTORIES, *_ON_DEMAND}
 _FILES: Final = ("write.lock", "backup", "lost+found")
 _DATABASE: Final = "metadata.db"

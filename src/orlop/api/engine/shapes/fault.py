@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.api.engine.shapes.reference_words import reference_words
 from orlop.api.engine.versions import V1_42
-from orlop.errors import AmbiguousID, DownloadFailed, InvalidReference, NotFound, ReferenceNotFound
+from orlop.errors import AmbiguousID, DownloadFailed, InvalidReference, NotFound, ReferenceNotFound, RegistryDenied
 from orlop.model.reference import DEFAULT_TAG
 from orlop.model.urls import scrubbed
 from orlop.store.images import not_found
@@ -30,6 +30,7 @@ class Verb(Enum):
     SAVE = auto()
     TAG_TARGET = auto()
     """The name that a tag asks for, as `tag_target` reads it."""
+    LOGIN = auto()
     OTHER = auto()
 
 
@@ -49,6 +50,7 @@ class Fault:
 NO_NAME: Final = "image name cannot be blank"
 """What is said where an image should be named and is not."""
 _ALGORITHM: Final = "sha256:"
+_UNAUTHORIZED: Final = 401
 _NOT_FOUND: Final = 404
 _SERVER_ERROR: Final = 500
 _PASSED_ON: Final = frozenset({400, 401, 403, 404})
@@ -73,6 +75,8 @@ def fault(error: OrlopError, version: ApiVersion, verb: Verb = Verb.OTHER, name:
             status = _SERVER_ERROR
     elif isinstance(error, DownloadFailed) and error.answered in _PASSED_ON:
         status = error.answered
+    elif isinstance(error, RegistryDenied) and verb is Verb.LOGIN:
+        status = _UNAUTHORIZED
     elif isinstance(error, ReferenceNotFound):
         message = "reference does not exist"
     elif isinstance(error, AmbiguousID) and name is not None:

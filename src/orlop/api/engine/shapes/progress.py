@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.api.engine.shapes.encoding import stream_line
 from orlop.api.engine.versions import V1_52
-from orlop.model.progress import LayerProgress
+from orlop.model.progress import LayerExists, LayerProgress
 from orlop.model.sizes import human_size
 from orlop.model.urls import scrubbed
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from orlop.api.engine.shapes.encoding import Document
     from orlop.api.engine.versions import ApiVersion
     from orlop.model.progress import ProgressEvent
+    from orlop.service.push import PushReport
 
 _STEPS: Final = 50
 _DIGITS: Final = 4
@@ -72,6 +73,41 @@ class LayerLines:
         if self._with_text and (text := bar(current, total)):
             document["progress"] = text
         return document | {"id": layer}
+
+
+class PushLines:
+    """Writes the lines that report layers on their way to a registry.
+
+    Args:
+        version: that of the request.
+    """
+
+    def __init__(self, version: ApiVersion) -> None:
+        self._moving = LayerLines(version, "Pushing")
+
+    def line(self, progress: ProgressEvent) -> bytes | None:
+        """Write the line for an event."""
+        if isinstance(progress, LayerProgress):
+            return self._moving.line(progress)
+        status = "Pushed"
+        if isinstance(progress, LayerExists):
+            status = f"Mounted from {progress.mounted_from}" if progress.mounted_from else "Layer already exists"
+        return stream_line({"status": status, "progressDetail": {}, "id": progress.layer})
+
+
+def note_line(text: str) -> bytes:
+    """Write a line with what a client shall know besides."""
+    return stream_line({"status": text})
+
+
+def pushed_lines(report: PushReport) -> list[bytes]:
+    """Write the lines with which a push ends: two for each tag, for people and for programs."""
+    lines: list[bytes] = []
+    for one in report.tags:
+        tag, digest = one.reference.tag, str(one.digest)
+        lines.append(stream_line({"status": f"{tag}: digest: {digest} size: {one.size}"}))
+        lines.append(stream_line({"progressDetail": {}, "aux": {"Tag": tag, "Digest": digest, "Size": one.size}}))
+    return lines
 
 
 def bar(current: int, total: int | None) -> str:

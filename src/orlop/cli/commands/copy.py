@@ -1,0 +1,79 @@
+"""``orlop copy``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from orlop.cli.declared import argument, command, option
+from orlop.cli.show import output, terminal
+from orlop.cli.source import platform_option
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
+    from orlop.model.platform import Platform
+    from orlop.streams.directory import Directory
+
+
+@command(epilog="Example: orlop copy --all-platforms docker://alpine oci:layout")
+@platform_option("Copy the image of this platform, where there are several. Default: this machine's.")
+@option("--all-platforms", is_flag=True, help="Copy indexes whole, with all their platforms.")
+@option("--referrers", is_flag=True, help="Copy signatures, SBOMs and other artifacts along with what they refer to.")
+@option("--authfile", metavar="FILE", help="The one file of credentials to use. Default: those of docker and podman.")
+@option("-q", "--quiet", is_flag=True, help="Print only the digests.")
+@argument("source", metavar="SOURCE", required=True)
+@argument("target", metavar="TARGET", required=True)
+def copy(
+    session: Session,
+    source: str,
+    target: str,
+    *,
+    platform: Platform | None,
+    all_platforms: bool,
+    referrers: bool,
+    authfile: str | None,
+    quiet: bool,
+) -> None:
+    """Copy images between registries, layouts, archives and the store.
+
+    SOURCE and TARGET are docker://NAME, oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], dir:DIR or
+    store:NAME; a path that begins with /, ./ or ../, or a name in the store. Digests stay as they are. What the target
+    has is not sent, and copies within one registry move no layers.
+    """
+    from orlop.cli import network  # noqa: PLC0415 - help needs none of it
+    from orlop.service.copy import Copy  # noqa: PLC0415 - as above
+    from orlop.transfer.sessions import Sessions  # noqa: PLC0415 - as above
+
+    session.log()
+    with (
+        network.registries(os.environ, authfile=authfile) as registries,
+        output.progress(quiet=quiet) as progress,
+    ):
+        report = Copy(
+            registries,
+            session.open,
+            platform=platform,
+            all_platforms=all_platforms,
+            with_referrers=referrers,
+            sessions=Sessions(_folder),
+            progress=progress,
+        ).run(source, target)
+    for image in report.images:
+        words = str(image.digest)
+        if not quiet:
+            state = "" if image.is_new else " (was there)"
+            words = f"{f'{image.name}: ' if image.name else ''}digest: {image.digest} size: {image.size}{state}"
+        output.write(f"{terminal.harmless(words)}\n")
+    if report.referrers and not quiet:
+        output.write(f"Copied {report.referrers} artifacts that refer to them\n")
+
+
+def _folder() -> Directory:
+    """Return the folder of uploads of this user, who needs no store to copy."""
+    from orlop.streams.directory import Directory  # noqa: PLC0415 - as above
+    from orlop.streams.files import make_directories  # noqa: PLC0415 - as above
+
+    state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    path = os.path.join(state, "orlop", "uploads")
+    make_directories(path, 0o700)
+    return Directory(path)

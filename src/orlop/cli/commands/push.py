@@ -1,0 +1,121 @@
+"""``orlop push``."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from orlop.cli.declared import WrongUsage, argument, command, option
+from orlop.cli.shell.completion import complete_names, complete_platforms
+from orlop.cli.show import output, terminal
+from orlop.cli.source import read_platform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.cli.session import Session
+    from orlop.model.platform import Platform
+    from orlop.model.progress import Progress, ProgressEvent
+    from orlop.model.reference import Reference
+
+
+def _read_platform(value: str) -> Platform | str:
+    return value if value == "all" else read_platform(value)
+
+
+@command(epilog="Example: orlop push registry.example.com/team/app:1.0")
+@option("-a", "--all-tags", is_flag=True, help="Push all tags of each repository that is named.")
+@option(
+    "--platform",
+    read=_read_platform,
+    metavar="OS/ARCH",
+    help="Push the image of this platform alone, or fail where there is none; all: whole indexes or nothing.",
+    shell_complete=complete_platforms,
+)
+@option(
+    "--compress",
+    metavar="FORM",
+    help="The form of layers: none, gzip[:LEVEL] or zstd[:LEVEL], instead of that in which they came. Manifests and"
+    " digests are then new.",
+)
+@option("--authfile", metavar="FILE", help="The one file of credentials to use. Default: those of docker and podman.")
+@option("-q", "--quiet", is_flag=True, help="Print only the names that were pushed.")
+@argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
+def push(
+    session: Session,
+    names: tuple[str, ...],
+    *,
+    all_tags: bool,
+    platform: Platform | str | None,
+    compress: str | None,
+    authfile: str | None,
+    quiet: bool,
+) -> None:
+    """Push images to their registries.
+
+    NAME begins with the registry (registry.example.com/team/app:1.0), else it is Docker Hub; without a tag it means
+    "latest". The manifest of an image that came with one is pushed unchanged, so that its digest stays. Layers that the
+    registry has are not sent. A push that was interrupted is resumed when the command is run again.
+    """
+    from orlop.cli import network  # noqa: PLC0415 - help needs none of it
+    from orlop.model.names import image_names  # noqa: PLC0415 - as above
+
+    if compress is not None:
+        _check(compress)
+    wanted = image_names(names)
+    with (
+        session.open() as images,
+        network.registries(os.environ, authfile=authfile) as registries,
+        _progress(quiet=quiet) as progress,
+    ):
+        report = images.push(
+            wanted,
+            registries,
+            all_tags=all_tags,
+            platform=platform,
+            compress=compress,
+            progress=progress,
+            begun=None if quiet else _begin,
+        )
+    for line in report.messages():
+        output.complain(terminal.harmless(line))
+    for one in report.tags:
+        text = str(one.reference) if quiet else f"{one.reference.tag}: digest: {one.digest} size: {one.size}"
+        output.write(f"{text}\n")
+
+
+def _check(compress: str) -> None:
+    """Raise `WrongUsage` for what is not a compression."""
+    from orlop.errors import InvalidInput  # noqa: PLC0415 - only where the option is given
+    from orlop.streams.compressing import Recipe  # noqa: PLC0415 - as above
+
+    try:
+        Recipe.parse(compress)
+    except InvalidInput as error:
+        raise WrongUsage(str(error), "--compress") from error
+
+
+def _begin(repository: Reference) -> None:
+    output.write(f"The push refers to repository [{repository.name}]\n")
+    output.flush()
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Progress | None]:
+    """Return, for a block, what draws a bar for each layer, or prints a line for it where nobody sees bars."""
+    with output.progress(quiet=quiet) as drawn:
+        yield drawn if drawn is not None or quiet else _tell
+
+
+def _tell(event: ProgressEvent) -> None:
+    from orlop.model.progress import LayerDone, LayerExists  # noqa: PLC0415 - as above
+
+    if isinstance(event, LayerExists):
+        what = f"Mounted from {event.mounted_from}" if event.mounted_from else "Layer already exists"
+    elif isinstance(event, LayerDone):
+        what = "Pushed"
+    else:
+        return
+    output.write(f"{event.layer}: {what}\n")
+    output.flush()

@@ -1,0 +1,328 @@
+"""``copy``: images from one place to another, with the digests that they have.
+
+    source ── roots ──► one platform, or whole indexes ──► graph: manifests, blobs (and what refers to them)
+           ── a registry: what it lacks, from the source or from a neighbour; manifests, then tags
+           ── a layout, a tar, a directory: written beside, and renamed; or added to the layout that is there
+           ── a store, an archive of docker's: loaded as from a layout that streams by
+
+Nothing is kept in between, but for archives of Docker's, whose layers have no form that a manifest names: these are
+read, and written, by way of a store that goes with the copy.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, cast
+
+from orlop.archive.oci_content import Asked
+from orlop.archive.oci_index import index_json
+from orlop.archive.oci_platforms import Platforms
+from orlop.archive.oci_tar import layout_chunks
+from orlop.errors import InvalidInput, InvalidReference, NotInRegistry, PlatformNotFound
+from orlop.intake.platforms import chosen, matches
+from orlop.model.manifest import Index, parse_manifest
+from orlop.model.names import ImageName, image_names
+from orlop.model.reference import Reference
+from orlop.service.load import load
+from orlop.service.save import save
+from orlop.service.save_oci import held_content
+from orlop.service.saving import named
+from orlop.store.local import local_store
+from orlop.transfer import file_targets
+from orlop.transfer.content_source import ContentSource
+from orlop.transfer.graph import Gathering
+from orlop.transfer.members_source import opened_directory, opened_layout
+from orlop.transfer.places import Kind, parse_place
+from orlop.transfer.registry_source import RegistrySource
+from orlop.transfer.registry_target import RegistryTarget
+from orlop.transfer.source import Root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from contextlib import AbstractContextManager
+    from typing import BinaryIO
+
+    from orlop.archive.oci_content import LayoutContent
+    from orlop.intake.report import LoadReport
+    from orlop.model.digest import Digest
+    from orlop.model.platform import Platform
+    from orlop.model.progress import Progress
+    from orlop.registry.registries import Registries
+    from orlop.store.root import Store
+    from orlop.transfer.places import Place
+    from orlop.transfer.sessions import Sessions
+    from orlop.transfer.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedImage:
+    """A manifest or an index that is at the target now: its digest and size, and the name that it has there, if any."""
+
+    digest: Digest
+    size: int
+    name: str
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport:
+    """What a copy did: the ``images`` that were asked for, and how many ``referrers`` went along."""
+
+    images: tuple[CopiedImage, ...]
+    referrers: int = 0
+
+
+class Opened(Protocol):
+    """An open store, or what has one."""
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+
+
+class Copy:
+    """One copy under way.
+
+    Args:
+        registries: how registries are reached.
+        store: opens the store, where a place is in it.
+        platform: which image of an index is copied; by default the one for this machine.
+        all_platforms: copy whole indexes.
+        with_referrers: copy what refers to the images, too.
+        sessions: where uploads are kept that another process may go on with.
+        progress: called with one event at a time.
+    """
+
+    def __init__(
+        self,
+        registries: Registries,
+        store: Callable[[], AbstractContextManager[Opened]],
+        *,
+        platform: Platform | str | None = None,
+        all_platforms: bool = False,
+        with_referrers: bool = False,
+        sessions: Sessions | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        if all_platforms and platform is not None:
+            raise InvalidInput("name one platform, or copy all of them")
+        choice = chosen(platform)
+        self._registries = registries
+        self._open_store = store
+        self._platform = choice.asked or choice.host
+        self._all = all_platforms
+        self._with_referrers = with_referrers
+        self._sessions = sessions
+        self._progress = progress
+        self._stack = ExitStack()
+
+    def run(self, source: str, target: str) -> CopyReport:
+        """Copy from one place to another.
+
+        Raises:
+            InvalidInput: a place cannot be read or written. NotFound: an image is not there. IntegrityError: something
+            is damaged. RegistryError: a registry refuses, or fails. StorageError: the target cannot be written.
+        """
+        where_from, where_to = parse_place(source, is_target=False), parse_place(target, is_target=True)
+        with self._stack:
+            found, roots = self._opened(where_from)
+            roots = [self._chosen(found, root, where_from) for root in roots]
+            if where_to.kind is Kind.REGISTRY:
+                return self._to_registry(found, roots, where_to)
+            return self._to_files(found, roots, where_to)
+
+    # Sources.
+
+    def _opened(self, place: Place) -> tuple[Source, list[Root]]:
+        if place.kind is Kind.REGISTRY:
+            return self._from_registry(place)
+        if place.kind in {Kind.LAYOUT, Kind.LAYOUT_ARCHIVE}:
+            layout = self._stack.enter_context(opened_layout(place.path))
+            return layout, layout.roots(place.name)
+        if place.kind is Kind.DIRECTORY:
+            directory = self._stack.enter_context(opened_directory(place.path))
+            return directory, directory.roots()
+        if place.kind is Kind.STORE:
+            return self._from_store(self._stack.enter_context(self._open_store()).store, place.name)
+        store = self._stack.enter_context(self._scratch())
+        report = load(store, place.path)
+        names = [place.name] if place.name else [str(name) for image in report.images for name in image.references]
+        return self._from_store(store, *(names or [str(image.id) for image in report.images]))
+
+    def _from_registry(self, place: Place) -> tuple[Source, list[Root]]:
+        name = Reference.parse(place.name)
+        places = self._registries.to_pull(name)
+        for number, (client, repository) in enumerate(places, 1):
+            source = RegistrySource(client, repository)
+            try:
+                return source, [source.root(name)]
+            except NotInRegistry:
+                # A mirror may lack what the registry has.
+                if number == len(places):
+                    raise
+        raise AssertionError("a name leads to one place at least")
+
+    def _from_store(self, store: Store, *names: str) -> tuple[Source, list[Root]]:
+        asked = [
+            Asked(name, image, reference) for name in names for image, reference in named(store, ImageName.parse(name))
+        ]
+        one = None if self._all else self._platform_in(store, asked)
+        content, _ = self._stack.enter_context(
+            held_content(store, asked, Platforms.of("all" if self._all else one), None)
+        )
+        roots = [
+            Root(entry.descriptor, None if entry.reference is None else entry.reference.tag, entry.reference)
+            for entry in content.entries
+            if entry.subject is None
+        ]
+        return ContentSource(store, content), roots
+
+    def _platform_in(self, store: Store, asked: list[Asked]) -> list[Platform]:
+        """Return the platforms of the images of a store, which are each of one."""
+        images = [one.image for one in asked if one.image is not None]
+        return list(dict.fromkeys(store.images.get(image).platform for image in images))[:1]
+
+    def _scratch(self) -> Store:
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="orlop-copy-"))
+        return local_store(f"{folder}/store")
+
+    def _chosen(self, source: Source, root: Root, place: Place) -> Root:
+        """Return a root, or what it leads to for the wanted platform."""
+        document = parse_manifest(source.manifest(root.descriptor))
+        if self._all or not isinstance(document, Index):
+            return root
+        known = [one for one in document.manifests if one.platform is not None]
+        for one in known:
+            if one.platform is not None and matches(self._platform, one.platform):
+                return replace(root, descriptor=one)
+        found = ", ".join(str(one.platform) for one in known) or "none"
+        raise PlatformNotFound(
+            f"{place} is not there for {self._platform}; it is for {found}: name one of these with --platform, or copy"
+            " --all-platforms"
+        )
+
+    # Targets.
+
+    def _to_registry(self, source: Source, roots: list[Root], place: Place) -> CopyReport:
+        name = Reference.parse(place.name)
+        _require_one(roots, place, is_named=name.tag is not None or name.digest is not None)
+        client, repository = self._registries.to_push(name)
+        target = RegistryTarget(client, repository, sessions=self._sessions, progress=self._progress)
+        tags: dict[Digest, list[str]] = {}
+        taken: dict[str, Digest] = {}
+        copied: list[CopiedImage] = []
+        new: list[Root] = []
+        for root in roots:
+            tag = None if name.digest is not None else name.tag or root.tag or name.with_default_tag().tag
+            if name.digest is not None and name.digest != root.descriptor.digest:
+                raise InvalidReference(f"{place} names another digest than {root.descriptor.digest}, which is copied")
+            if tag is not None and taken.setdefault(tag, root.descriptor.digest) != root.descriptor.digest:
+                raise InvalidInput(
+                    f"two images would get the tag {tag} in {name.name}; copy them one by one, with a tag"
+                )
+            is_new = not target.has(tag or root.descriptor.digest, root.descriptor.digest)
+            if is_new:
+                tags.setdefault(root.descriptor.digest, []).extend([tag] if tag else [])
+            if is_new or self._with_referrers:
+                new.append(root)
+            shown = f"{name.name}:{tag}" if tag else f"{name.name}@{root.descriptor.digest}"
+            copied.append(CopiedImage(root.descriptor.digest, root.descriptor.size, shown, is_new))
+        referrers: list[Root] = []
+        if new:
+            known = (lambda _: False) if self._with_referrers else (lambda one: target.has(one.digest, one.digest))
+            gathering = Gathering(source, is_there=known)
+            gathering.add(new)
+            referrers = self._referrers(source, gathering)
+            for root in referrers:
+                tags.setdefault(root.descriptor.digest, []).extend([root.tag] if root.tag else [])
+            target.take(source, gathering.graph(), tags)
+        return CopyReport(tuple(copied), len(referrers))
+
+    def _referrers(self, source: Source, gathering: Gathering) -> list[Root]:
+        """Add what refers to what was gathered, and what refers to that; return it."""
+        found: dict[Digest, Root] = {}
+        asked: set[Digest] = set()
+        while self._with_referrers:
+            subjects = [
+                node.descriptor.digest for node in gathering.graph().nodes if node.descriptor.digest not in asked
+            ]
+            if not subjects:
+                break
+            asked.update(subjects)
+            for subject in subjects:
+                for root in source.referrers(subject):
+                    found.setdefault(root.descriptor.digest, root)
+            gathering.add(found.values())
+        return list(found.values())
+
+    def _to_files(self, source: Source, roots: list[Root], place: Place) -> CopyReport:
+        _require_one(roots, place, is_named=bool(place.name))
+        roots = [replace(root, name=_renamed(root, place)) for root in roots]
+        gathering = Gathering(source)
+        gathering.add(roots)
+        referrers = self._referrers(source, gathering)
+        tops = [*roots, *(replace(one, name=None) for one in referrers)]
+        self._write(place, file_targets.content_of(source, gathering.graph(), tops))
+        copied = (
+            CopiedImage(
+                root.descriptor.digest,
+                root.descriptor.size,
+                "" if root.name is None else root.name.familiar,
+                is_new=True,
+            )
+            for root in roots
+        )
+        return CopyReport(tuple(copied), len(referrers))
+
+    def _write(self, place: Place, content: LayoutContent) -> None:
+        if place.kind is Kind.LAYOUT:
+            file_targets.write_oci(place.path, content, self._progress)
+        elif place.kind is Kind.LAYOUT_ARCHIVE:
+            file_targets.write_oci_archive(place.path, content, self._progress)
+        elif place.kind is Kind.DIRECTORY:
+            file_targets.write_directory(place.path, content, self._progress)
+        elif place.kind is Kind.STORE:
+            self._load(self._stack.enter_context(self._open_store()).store, content)
+        else:
+            store = self._stack.enter_context(self._scratch())
+            report = self._load(store, content)
+            names = [str(entry.reference) for entry in content.entries if entry.reference is not None]
+            save(store, image_names(names or [str(image.id) for image in report.images]), place.path)
+
+    def _load(self, store: Store, content: LayoutContent) -> LoadReport:
+        index = index_json(content.entries)
+        chunks = layout_chunks(store, content, index.raw, self._progress)
+        return load(store, cast("BinaryIO", _Piped(cast("Generator[bytes]", chunks))))
+
+
+def _require_one(roots: list[Root], place: Place, *, is_named: bool) -> None:
+    """Raise `InvalidInput` where several images would get one name."""
+    if len(roots) > 1 and is_named:
+        raise InvalidInput(
+            f"there are {len(roots)} images to copy, which cannot all be called {place}; name one of them"
+        )
+
+
+def _renamed(root: Root, place: Place) -> Reference | None:
+    """Return the name that a root gets in files: the one that was asked for, of which a tag alone is a part."""
+    if not place.name:
+        return root.name
+    if root.name is not None and "/" not in place.name and ":" not in place.name and place.kind is not Kind.STORE:
+        return root.name.with_tag(place.name)
+    return Reference.parse(place.name).with_default_tag()
+
+
+class _Piped:
+    """A reader of pieces that are made while they are read."""
+
+    def __init__(self, pieces: Generator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def read(self, n: int = -1, /) -> bytes:
+        if not self._rest:
+            self._rest = next(self._pieces, b"")
+        data, self._rest = (self._rest, b"") if n < 0 else (self._rest[:n], self._rest[n:])
+        return data

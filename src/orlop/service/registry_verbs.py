@@ -1,0 +1,132 @@
+"""The verbs of a store that speak to registries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orlop.model.names import image_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
+    from orlop.model.names import Name
+    from orlop.model.platform import Platform
+    from orlop.model.progress import Progress
+    from orlop.model.proxies import Proxies
+    from orlop.model.reference import Reference
+    from orlop.registry.credentials import Keychain
+    from orlop.registry.registries import Registries
+    from orlop.service.copy import CopyReport
+    from orlop.service.push import PushReport
+    from orlop.service.saving import AskedPlatforms
+    from orlop.store.root import Store
+
+
+class RegistryVerbs:
+    """What `ImageService` does with registries."""
+
+    _store: Store
+    proxies: Proxies | None
+    network: Callable[[Keychain], AbstractContextManager[Registries]] | None = None
+    """Opens, for a block, registries with the credentials of a keychain; None: without files of mirrors and trust."""
+
+    @property
+    def store(self) -> Store:
+        """The store itself, for the other verbs of this room."""
+        return self._store
+
+    def reached(self, keychain: Keychain) -> AbstractContextManager[Registries]:
+        """Return registries for a block, as the owner of these credentials sees them."""
+        from orlop.service.network import reached  # noqa: PLC0415 - few verbs need a network
+
+        return reached(None, self.proxies, keychain) if self.network is None else self.network(keychain)
+
+    def push(
+        self,
+        names: Sequence[Name],
+        registries: Registries | None = None,
+        *,
+        all_tags: bool = False,
+        platform: AskedPlatforms = None,
+        compress: str | None = None,
+        progress: Progress | None = None,
+        begun: Callable[[Reference], object] | None = None,
+    ) -> PushReport:
+        """Push images to the registries that their names lead to. What is there is not sent again; idempotent.
+
+        The manifest or index that an image came with goes out unchanged where the store has all that it names, so that
+        its digest stays; else one is made, the same for equal images. A tag is set when all it stands for is there. A
+        push that breaks off is gone on with by the next one: large layers from the last piece that was acknowledged.
+
+        Args:
+            names: what to push; a name without a tag stands for ``latest``.
+            registries: how registries are reached; by default as anybody, through the proxies of `orlop.open`.
+            all_tags: push all tags of each repository that is named.
+            platform: the one that every image must be for, of an index its one manifest; or ``all``, whole indexes.
+            compress: the form of layers, as `save` has it; by default as they came.
+            progress: called with one event at a time, by a thread of its own; what it raises ends the push.
+            begun: called with each repository before anything is sent there.
+
+        Raises:
+            InvalidInput: a name cannot be pushed. ReferenceNotFound: an image is not there. RegistryError: a registry
+            refuses, or fails. IntegrityError: a layer is damaged. Conflict: the registry lacks a part of an index.
+        """
+        from orlop.service.network import reached  # noqa: PLC0415 - few verbs need a network
+        from orlop.service.push import push  # noqa: PLC0415 - as above
+
+        with reached(registries, self.proxies) as found:
+            return push(
+                self._store,
+                image_names(names),
+                found,
+                all_tags=all_tags,
+                platform=platform,
+                compress=compress,
+                progress=progress,
+                begun=begun,
+            )
+
+    def copy(
+        self,
+        source: str,
+        target: str,
+        registries: Registries | None = None,
+        *,
+        platform: Platform | str | None = None,
+        all_platforms: bool = False,
+        referrers: bool = False,
+        progress: Progress | None = None,
+    ) -> CopyReport:
+        """Copy images from one place to another, of which either may be this store. Digests stay; idempotent.
+
+        Args:
+            source: ``docker://NAME``, ``oci:DIR[:NAME]``, ``oci-archive:FILE[:NAME]``, ``docker-archive:FILE[:NAME]``,
+                ``dir:DIR``, ``store:NAME``; a path that is there, or begins with ``/``, ``./`` or ``../``; else a name
+                in this store.
+            target: the same. An archive or a new directory appears whole, or not at all; tags are set last.
+            registries: how registries are reached; by default as anybody, through the proxies of `orlop.open`.
+            platform: which image of an index is copied; by default the one for this machine.
+            all_platforms: copy whole indexes.
+            referrers: copy what refers to the images, too: signatures, SBOMs and other artifacts.
+            progress: called with one event at a time, by a thread of its own; what it raises ends the copy.
+
+        Raises:
+            InvalidInput: a place cannot be read or written. NotFound: an image is not there. PlatformNotFound: nor for
+            the platform. IntegrityError: something is damaged. RegistryError: a registry refuses, or fails.
+            StorageError, TargetExists: the target cannot be written.
+        """
+        from contextlib import nullcontext  # noqa: PLC0415 - few verbs need a network
+
+        from orlop.service.copy import Copy  # noqa: PLC0415 - as above
+        from orlop.service.network import reached  # noqa: PLC0415 - as above
+
+        with reached(registries, self.proxies) as found:
+            return Copy(
+                found,
+                lambda: nullcontext(self),
+                platform=platform,
+                all_platforms=all_platforms,
+                with_referrers=referrers,
+                progress=progress,
+            ).run(source, target)

@@ -1,0 +1,128 @@
+"""Files as targets: OCI layouts, in a directory or a tar, and skopeo's directories. Each appears when it is whole."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+from orlop.archive.oci_blobs import Document
+from orlop.archive.oci_content import LayoutContent, TopEntry
+from orlop.archive.oci_directory import write_layout
+from orlop.archive.oci_index import index_json
+from orlop.archive.oci_tar import blob_chunks, layout_chunks
+from orlop.errors import InvalidInput, TargetExists
+from orlop.model.limits import DEFAULT_LIMITS
+from orlop.streams.directory import Directory
+from orlop.streams.files import explaining, write_all
+from orlop.streams.output import Output
+from orlop.streams.part_directory import PartDirectory
+from orlop.streams.verify import verified_beside
+from orlop.transfer.members_source import directory_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from orlop.archive.oci_blobs import Blob
+    from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import Digest
+    from orlop.model.progress import Progress
+    from orlop.store.root import Store
+    from orlop.transfer.graph import Graph
+    from orlop.transfer.source import Root, Source
+
+_VERSION: Final = b"Directory Transport Version: 1.1\n"
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedBlob:
+    """A blob of a source, whose bytes are read when they are written, and verified."""
+
+    source: Source
+    descriptor: Descriptor
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of these bytes."""
+        return self.descriptor.digest
+
+    @property
+    def size(self) -> int:
+        """Their number."""
+        return self.descriptor.size
+
+    @property
+    def label(self) -> str:
+        """What progress calls it."""
+        return self.source.label(self.descriptor)
+
+    def chunks(self, store: object) -> Iterator[bytes]:
+        """Yield its bytes, the last of them once all are verified. Raises as `Source.open_blob`, `IntegrityError`."""
+        del store
+        with closing(self.source.open_blob(self.descriptor, 0)) as stream:
+            yield from verified_beside(stream, digest=self.digest, size=self.size)
+
+
+class _NoStore:
+    """What layouts ask of a store, of which no blob is among those that are written."""
+
+    limits = DEFAULT_LIMITS
+
+
+def content_of(source: Source, graph: Graph, roots: Sequence[Root]) -> LayoutContent:
+    """Return what a layout of some roots has to hold."""
+    blobs: list[Blob] = [cast("Blob", CarriedBlob(source, blob)) for blob in graph.blobs]
+    blobs += [Document(node.descriptor.digest, node.raw, node.descriptor.media_type) for node in graph.nodes]
+    entries = {entry.key: entry for root in roots for entry in [TopEntry(root.descriptor, root.name)]}
+    return LayoutContent(tuple(entries.values()), tuple(blobs), (), {}, ())
+
+
+def write_oci(path: str, content: LayoutContent, progress: Progress | None) -> None:
+    """Write a layout into a directory, or add to the one that is there. Raises as `write_layout` does."""
+    write_layout(cast("Store", _NoStore()), path, content, progress)
+
+
+def write_oci_archive(path: str, content: LayoutContent, progress: Progress | None) -> None:
+    """Write a layout as a tar. Raises `StorageError`, and what reading its blobs raises."""
+    index = index_json(content.entries)
+    with Output(path) as output:
+        for chunk in layout_chunks(cast("Store", _NoStore()), content, index.raw, progress):
+            output.write(chunk)
+        output.finish()
+
+
+def write_directory(path: str, content: LayoutContent, progress: Progress | None) -> None:
+    """Write a directory as skopeo's ``dir:``, which must not be there yet.
+
+    Raises:
+        TargetExists: something is there. InvalidInput: there is more than one image. StorageError: it cannot be
+            written; then it is not there. What reading its blobs raises.
+    """
+    if len(content.entries) != 1:
+        raise InvalidInput(f"{path} can hold one image or index, and not {len(content.entries)}; copy to oci:{path}")
+    top = content.entries[0].descriptor.digest
+    with explaining("write", path):
+        if os.path.lexists(path):
+            raise TargetExists(f"{path} is there already; name a new directory")
+        with Directory(os.path.dirname(path) or ".") as above, PartDirectory(above) as part:
+            _put(part.directory, "version", iter([_VERSION]))
+            for blob in content.blobs:
+                name = directory_name(blob.digest)
+                if isinstance(blob, Document):
+                    name = "manifest.json" if blob.digest == top else f"{name}.manifest.json"
+                _put(part.directory, name, blob_chunks(blob, cast("Store", _NoStore()), progress))
+            part.directory.sync()
+            part.entry.rename(above.at(os.path.basename(path)))
+            above.sync()
+
+
+def _put(folder: Directory, name: str, chunks: Iterator[bytes]) -> None:
+    descriptor = folder.at(name).open(_NEW, 0o644)
+    try:
+        for chunk in chunks:
+            write_all(descriptor, chunk)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,123 @@
+"""What hangs together: manifests and indexes from their roots down, and the blobs that they name.
+
+Children come before what names them, since a registry takes a manifest only when it has all of it. What the target has
+under its digest already is not entered: a registry holds nothing that it has not got whole. Numbers are bounded, as a
+stranger writes these documents.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import DigestMismatch, InvalidManifest, LimitExceeded
+from orlop.model.manifest import INDEX_TYPES, MANIFEST_TYPES, Index, parse_manifest
+from orlop.model.values import dataclass, field
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import Digest
+    from orlop.model.manifest import Manifest
+    from orlop.transfer.source import Root, Source
+
+_DEEPEST: Final = 64
+_MOST: Final = 100_000
+"""Manifests and blobs that one transfer carries."""
+_KNOWN: Final = INDEX_TYPES | MANIFEST_TYPES
+_ELSEWHERE: Final = ("foreign", "nondistributable")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A manifest or an index with its bytes; ``subject`` is what it refers to, if it does."""
+
+    descriptor: Descriptor
+    raw: bytes = field(repr=False)
+    subject: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """What is to be carried: ``nodes`` in the order in which they may be pushed, and ``blobs``, each once."""
+
+    nodes: tuple[Node, ...]
+    blobs: tuple[Descriptor, ...]
+
+
+class Gathering:
+    """A graph under way.
+
+    Args:
+        source: where manifests are read.
+        is_there: whether the target has a manifest, with all that it names.
+        keeps: whether what an index names is wanted.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        is_there: Callable[[Descriptor], bool] = lambda _: False,
+        keeps: Callable[[Descriptor], bool] = lambda _: True,
+    ) -> None:
+        self._source = source
+        self._is_there = is_there
+        self._keeps = keeps
+        self._nodes: dict[Digest, Node] = {}
+        self._blobs: dict[Digest, Descriptor] = {}
+        self._entered: set[Digest] = set()
+
+    def add(self, roots: Iterable[Root]) -> None:
+        """Add roots and all below them.
+
+        Raises:
+            NotFound: something is missing. IntegrityError: it is something else than its digest says.
+            InvalidManifest: it can be read in two ways. LimitExceeded: there is too much of it.
+        """
+        for root in roots:
+            self._enter(root.descriptor, 0)
+
+    def graph(self) -> Graph:
+        """Return what was gathered."""
+        return Graph(tuple(self._nodes.values()), tuple(self._blobs.values()))
+
+    def _enter(self, descriptor: Descriptor, depth: int) -> None:
+        if descriptor.digest in self._entered:
+            return
+        self._entered.add(descriptor.digest)
+        if depth > _DEEPEST:
+            raise LimitExceeded(f"indexes lie in one another more than {_DEEPEST} deep; they are refused")
+        raw = verified(self._source.manifest(descriptor), descriptor)
+        document = _parsed(raw, descriptor)
+        if isinstance(document, Index):
+            for child in document.manifests:
+                if self._keeps(child) and child.digest not in self._entered and not self._is_there(child):
+                    self._enter(child, depth + 1)
+        elif document is not None:
+            for blob in (document.config, *document.layers):
+                if not (blob.urls and any(word in blob.media_type for word in _ELSEWHERE)):
+                    self._blobs.setdefault(blob.digest, blob)
+        subject = None if document is None or document.subject is None else document.subject.digest
+        self._nodes[descriptor.digest] = Node(descriptor, raw, subject)
+        if len(self._nodes) + len(self._blobs) > _MOST:
+            raise LimitExceeded(f"{descriptor.digest} leads to more than {_MOST} manifests and blobs; it is refused")
+
+
+def verified(raw: bytes, want: Descriptor) -> bytes:
+    """Return the bytes of a manifest. Raises `DigestMismatch` where they are something else."""
+    digest = want.digest
+    if hashlib.new(digest.algorithm, raw).hexdigest() != digest.hex:
+        raise DigestMismatch(f"the manifest {digest} is damaged where it comes from: its bytes have another digest")
+    return raw
+
+
+def _parsed(raw: bytes, descriptor: Descriptor) -> Manifest | Index | None:
+    """Return what a document says; None for one of a type that is not known, which names nothing that is."""
+    try:
+        return parse_manifest(raw)
+    except InvalidManifest:
+        if not descriptor.media_type or descriptor.media_type in _KNOWN:
+            raise
+        return None

@@ -1,0 +1,189 @@
+"""Layouts and skopeo's directories as sources: files by digest, in a directory or in a tar."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, cast
+
+from orlop.archive.detect import open_members
+from orlop.archive.names import REF_NAME, is_tag, said_of
+from orlop.archive.oci import blob_name
+from orlop.errors import ContentNotFound, ImageNotFound, InvalidInput, InvalidManifest
+from orlop.intake.taking import Taking
+from orlop.model.descriptor import Descriptor
+from orlop.model.digest import Digest
+from orlop.model.limits import DEFAULT_LIMITS
+from orlop.model.manifest import OCI_INDEX, OCI_MANIFEST, Index, parse_manifest
+from orlop.streams.verify import verified_beside
+from orlop.transfer.source import Root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from orlop.archive.members import Members
+    from orlop.model.reference import Reference
+    from orlop.transfer.source import Home
+
+_DOCUMENT: Final = "manifest.json"
+_PIECE: Final = 1 << 20
+_SKIPPED: Final = 1 << 16
+
+
+class _Readable(Protocol):
+    def read(self, n: int, /) -> bytes: ...
+
+
+@contextmanager
+def not_taken() -> Iterator[Taking[Any]]:
+    """Return, for a block, what is asked to open an archive whose layers are not taken."""
+
+    def take(*_: object) -> Any:
+        raise InvalidInput("no layer of this archive is to be taken")
+
+    with Taking[Any](take, DEFAULT_LIMITS) as taking:
+        yield taking
+
+
+@contextmanager
+def opened_layout(path: str) -> Iterator[MembersSource]:
+    """Open an OCI layout, in a directory or a plain tar, for a block. Raises as `open_members` does."""
+    with _sought(path) as members:
+        index = Index.from_json(members.document("index.json", what="the document"))
+        yield MembersSource(members, index.manifests, lambda want, _: blob_name(want.digest, manifest=False))
+
+
+@contextmanager
+def opened_directory(path: str) -> Iterator[MembersSource]:
+    """Open a directory of skopeo's ``dir:`` for a block. Raises as `open_members` does."""
+    with _sought(path) as members:
+        raw = members.document(_DOCUMENT, what="the document")
+        document = parse_manifest(raw)
+        media_type = document.media_type or (OCI_INDEX if isinstance(document, Index) else OCI_MANIFEST)
+        top = Descriptor(media_type, Digest.of(raw), len(raw))
+
+        def place(want: Descriptor, is_manifest: bool) -> str:  # noqa: FBT001 - called here alone
+            if want.digest == top.digest:
+                return _DOCUMENT
+            return f"{directory_name(want.digest)}{'.manifest.json' if is_manifest else ''}"
+
+        yield MembersSource(members, (top,), place)
+
+
+def directory_name(digest: Digest) -> str:
+    """Return the name of a blob in a directory of skopeo's."""
+    return digest.hex if digest.algorithm == "sha256" else f"{digest.algorithm}-{digest.hex}"
+
+
+@contextmanager
+def _sought(path: str) -> Iterator[Members[Any]]:
+    with not_taken() as taking, open_members(path, taking) as members:
+        if not members.parallel:
+            raise InvalidInput(f"{path} is compressed or a pipe, in which nothing can be sought; decompress it first")
+        yield members
+
+
+class MembersSource:
+    """Files by digest.
+
+    Args:
+        members: the files.
+        tops: what is there by itself.
+        place: returns the name of the file of a manifest or a blob.
+    """
+
+    def __init__(
+        self, members: Members[Any], tops: Sequence[Descriptor], place: Callable[[Descriptor, bool], str]
+    ) -> None:
+        self._members = members
+        self._tops = tops
+        self._place = place
+
+    def roots(self, name: str = "") -> list[Root]:
+        """Return what a name stands for, or, without one, the only entry, or all.
+
+        Raises:
+            ImageNotFound: nothing is called so.
+        """
+        named = [(top, _names(top)) for top in self._tops]
+        found = [
+            Root(top, tag=reference.tag, name=reference) if reference is not None else Root(top, tag=tag)
+            for top, (reference, tag, texts) in named
+            if not name or name in texts
+        ]
+        if not found:
+            known = ", ".join(sorted({text for _, (_, _, texts) in named for text in texts})) or "no names"
+            raise ImageNotFound(f"the layout has no {name or 'image'!r}; it has {known}")
+        return found
+
+    def manifest(self, want: Descriptor) -> bytes:
+        """See `Source.manifest`."""
+        name = self._place(want, True)
+        if not self._members.has(name):
+            raise ContentNotFound(f"the layout lacks the manifest {want.digest}, which it names")
+        return self._members.document(name, what="the manifest")
+
+    def open_blob(self, want: Descriptor, offset: int) -> BinaryIO:
+        """See `Source.open_blob`."""
+        name = self._place(want, False)
+        if not self._members.has(name):
+            raise ContentNotFound(f"the layout lacks the blob {want.digest}, which it names")
+        return cast("BinaryIO", _Member(self._members.reading(name, what="the blob"), offset))
+
+    def check_blob(self, want: Descriptor) -> None:
+        """See `Source.check_blob`."""
+        stream = self.open_blob(want, 0)
+        try:
+            for _ in verified_beside(stream, digest=want.digest, size=want.size):
+                pass
+        finally:
+            stream.close()
+
+    def label(self, want: Descriptor) -> str:
+        """See `Source.label`."""
+        return want.digest.short
+
+    def homes(self, want: Descriptor) -> Sequence[Home]:
+        """See `Source.homes`: nothing is known."""
+        del want
+        return ()
+
+    def referrers(self, subject: Digest) -> Sequence[Root]:
+        """See `Source.referrers`: entries of a layout that refer to it."""
+        return [Root(top) for top in self._tops if self._subject(top) == subject]
+
+    def _subject(self, top: Descriptor) -> Digest | None:
+        try:
+            document = parse_manifest(self.manifest(top))
+        except (InvalidManifest, ContentNotFound):
+            return None
+        return None if document.subject is None else document.subject.digest
+
+
+def _names(top: Descriptor) -> tuple[Reference | None, str | None, set[str]]:
+    """Return the name of an entry, its tag, and all texts that stand for it."""
+    said = said_of(top)
+    text = top.annotations.get(REF_NAME, "")
+    texts = {text, str(top.digest), *(form for name in said.names for form in (str(name), name.familiar))} - {""}
+    reference = next(iter(said.name), None)
+    tag = reference.tag if reference is not None else text if is_tag(text) else None
+    return reference, tag, texts
+
+
+class _Member:
+    """A reader of a member from an offset on, which is closed as a file is."""
+
+    def __init__(self, member: AbstractContextManager[_Readable], offset: int) -> None:
+        self._member = member
+        self._stream = member.__enter__()
+        seek = getattr(self._stream, "seek", None)
+        if seek is not None:
+            seek(offset)
+        while seek is None and offset > 0 and (data := self._stream.read(min(offset, _SKIPPED))):
+            offset -= len(data)
+
+    def read(self, n: int = _PIECE, /) -> bytes:
+        return self._stream.read(n)
+
+    def close(self) -> None:
+        self._member.__exit__(None, None, None)

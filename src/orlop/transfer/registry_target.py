@@ -1,0 +1,234 @@
+"""A repository of a registry as a target: what it has is not sent, and what a neighbour has is shared.
+
+For each blob, in a few threads at once:
+
+    HEAD ── there ──► done
+         ── an upload was kept ──► GET: how far? ──► the rest, in chunks
+         ── a home is known ──► POST ?mount=&from= ── 201 ──► done
+                                                   ── 202 ──► a session: all of it
+         ── else ──► POST ──► all of it, in one piece or in chunks
+
+Then the manifests, children first, and tags last: before that nobody sees anything of it. A registry that does not find
+a blob which it said it has gets that blob once more.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, Final, Self, cast
+
+from orlop.errors import NotInRegistry, RegistryError, RegistryUnreachable, UploadLost
+from orlop.model.progress import LayerDone, LayerExists, LayerProgress
+from orlop.registry import referrers
+from orlop.registry.interruption import inherited, interrupted_by
+from orlop.registry.messages import OpenedBody
+from orlop.registry.pushing import BlobPush, is_missing
+from orlop.streams.pipeline import in_parallel, one_at_a_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import Digest
+    from orlop.model.progress import Progress
+    from orlop.registry.client import RegistryClient
+    from orlop.registry.uploads import Upload, UploadState
+    from orlop.transfer.graph import Graph, Node
+    from orlop.transfer.sessions import Session, Sessions
+    from orlop.transfer.source import Home, Source
+
+CONNECTIONS: Final = 4
+_MIB: Final = 1 << 20
+_WHOLE: Final = 32 * _MIB
+"""Blobs up to this size are sent in one piece: that is the most that is sent again after a break."""
+_PARTS: Final = 24
+_LARGEST: Final = 16 * _MIB
+"""Larger ones in so many pieces or more, each up to this size: a break costs one. Registries sync after each."""
+
+
+class RegistryTarget:
+    """A repository of a registry.
+
+    Args:
+        client: of the registry.
+        repository: its path there.
+        sessions: where uploads are kept that another process may go on with; None where they are not.
+        progress: hears of each blob that has a label.
+    """
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        repository: str,
+        *,
+        sessions: Sessions | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.client = client
+        self.repository = repository
+        self._sessions = sessions
+        self._tell = one_at_a_time(progress or (lambda _: None))
+
+    def has(self, reference: str | Digest, want: Digest) -> bool:
+        """Return whether a tag or digest leads to a manifest. Raises `RegistryError` where the registry fails."""
+        try:
+            return self.client.head_manifest(self.repository, reference).digest == want
+        except RegistryUnreachable:
+            raise
+        except (RegistryError, NotInRegistry) as error:
+            if is_missing(error):
+                return False
+            raise
+
+    def take(self, source: Source, graph: Graph, tags: dict[Digest, list[str]]) -> None:
+        """Take manifests with all that they name.
+
+        Args:
+            source: where they are.
+            graph: what is to be taken.
+            tags: those that each manifest gets.
+
+        Raises:
+            RegistryError: the registry refuses something. What reading from the source raises.
+        """
+        self._send(source, graph.blobs)
+        for node in graph.nodes:
+            references: Sequence[str | Digest] = tags.get(node.descriptor.digest, ())
+            for reference in references or (node.descriptor.digest,):
+                self._put(source, graph, node, reference)
+
+    def tag(self, node: Node, tag: str) -> None:
+        """Put a manifest under a tag, where all that it names is there already."""
+        self.client.put_manifest(self.repository, tag, node.raw, node.descriptor.media_type)
+
+    def _put(self, source: Source, graph: Graph, node: Node, reference: str | Digest) -> None:
+        try:
+            self._put_once(node, reference)
+        except RegistryError as error:
+            again = [blob for blob in graph.blobs if str(blob.digest) in error.missing]
+            if not again:
+                raise
+            self._send(source, again, is_missing=True)
+            self._put_once(node, reference)
+
+    def _put_once(self, node: Node, reference: str | Digest) -> None:
+        pushed = self.client.put_manifest(self.repository, reference, node.raw, node.descriptor.media_type)
+        if node.subject is not None and not pushed.lists_referrers:
+            found = referrers.described(node.raw, node.descriptor.media_type)
+            referrers.add(self.client, self.repository, node.subject, found)
+
+    def _send(self, source: Source, blobs: Sequence[Descriptor], *, is_missing: bool = False) -> None:
+        # The largest first, so that no thread is left alone with it.
+        order = sorted(blobs, key=lambda blob: -blob.size)
+        outer = inherited()
+        tasks = [partial(self._send_one, source, blob, is_missing, outer) for blob in order]
+        in_parallel(tasks, workers=CONNECTIONS)
+
+    def _send_one(
+        self,
+        source: Source,
+        blob: Descriptor,
+        is_missing: bool,  # noqa: FBT001 - called here alone
+        outer: Callable[[], None],
+        check: Callable[[], None],
+    ) -> None:
+        label = source.label(blob)
+        with interrupted_by(outer), interrupted_by(check):
+            if not is_missing and self.client.has_blob(self.repository, blob.digest):
+                if label:
+                    self._tell(LayerExists(label))
+                return
+            with self._session(blob) as session:
+                upload, home = self._begun(source, blob, session)
+                if home is None:
+                    self._upload(source, blob, label, session, upload)
+                elif label:
+                    self._tell(LayerExists(label, mounted_from=home.repository))
+
+    def _session(self, blob: Descriptor) -> AbstractContextManager[Session | None]:
+        if self._sessions is None or blob.size <= _WHOLE:
+            return nullcontext()
+        return self._sessions.of(str(self.client.exchange.origin), self.repository, blob.digest)
+
+    def _begun(self, source: Source, blob: Descriptor, session: Session | None) -> tuple[Upload | None, Home | None]:
+        """Return the session in which a blob is to be sent, if there is one, or from where the registry took it."""
+        state = None if session is None else session.state()
+        if state is not None:
+            upload = self._resumed(state, blob)
+            if upload is not None:
+                return upload, None
+        for home in self._neighbours(source, blob):
+            upload = self.client.mount_blob(self.repository, blob.digest, home.repository)
+            return upload, home if upload is None else None
+        return None, None
+
+    def _resumed(self, state: UploadState, blob: Descriptor) -> Upload | None:
+        try:
+            upload = self.client.resume_upload(state)
+        except RegistryUnreachable:
+            raise
+        except RegistryError:
+            return None
+        return upload if upload.offset <= blob.size else None
+
+    def _neighbours(self, source: Source, blob: Descriptor) -> Iterator[Home]:
+        """Yield the other repositories of this registry that are known to have a blob."""
+        for home in source.homes(blob):
+            if home.client.host == self.client.host and home.repository != self.repository:
+                yield home
+
+    def _upload(
+        self, source: Source, blob: Descriptor, label: str, session: Session | None, upload: Upload | None
+    ) -> None:
+        def opened(offset: int) -> BinaryIO:
+            return cast("BinaryIO", _Told(source.open_blob(blob, offset), offset, step))
+
+        def step(done: int) -> None:
+            self.client.waiting.check()
+            if label:
+                self._tell(LayerProgress(label, done, blob.size))
+
+        push = BlobPush(
+            self.client,
+            self.repository,
+            blob.digest,
+            OpenedBody(opened, blob.size),
+            chunk=_WHOLE if blob.size <= _WHOLE else min(_LARGEST, blob.size // _PARTS),
+            save=(lambda _: None) if session is None else session.save,
+        )
+        try:
+            push.run(upload)
+        except (RegistryUnreachable, UploadLost):
+            raise
+        except RegistryError:
+            # A registry that refuses wrong bytes does not know whose fault they are.
+            source.check_blob(blob)
+            raise
+        if label:
+            self._tell(LayerDone(label))
+
+
+class _Told:
+    """A reader that tells how far it is."""
+
+    def __init__(self, stream: BinaryIO, offset: int, tell: Callable[[int], None]) -> None:
+        self._stream = stream
+        self._done = offset
+        self._tell = tell
+
+    def read(self, n: int = -1, /) -> bytes:
+        data = self._stream.read(n)
+        self._done += len(data)
+        self._tell(self._done)
+        return data
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

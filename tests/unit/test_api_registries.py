@@ -1,0 +1,144 @@
+"""`orlop serve` and registries: pushes in docker's words, logins, and whose credentials are shown to whom."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import orlop
+from orlop.testing.registry.fake import FakeRegistry
+from orlop.testing.registry.quirks import Quirks
+from tests.unit.layouts import Layout, named
+from tests.unit.pushed import simple, top_digest
+from tests.unit.served import served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.unit.served import Client
+
+USERS = {"me": "secret"}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
+    with orlop.open(tmp_path / "root") as found:
+        yield found
+
+
+@pytest.fixture
+def client(images: orlop.ImageService, tmp_path: Path) -> Iterator[Client]:
+    with served(images, tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def registry(**quirks: Any) -> Iterator[FakeRegistry]:
+    with FakeRegistry(Quirks(**quirks), users=USERS) as there:
+        yield there
+
+
+def header(**document: Any) -> dict[str, str]:
+    return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(document).encode()).decode()}
+
+
+ME = header(username="me", password="secret")
+
+
+@pytest.mark.parametrize("auth", ["none", "basic", "bearer"])
+def test_a_push_is_told_in_docker_s_words(images: orlop.ImageService, client: Client, auth: str):
+    with registry(auth=auth) as there:
+        name = f"{there.authority}/team/app"
+        layout = simple(f"{name}:1", "a")
+        images.load(io.BytesIO(layout.pack()))
+        lines = client.post(f"/images/{name}/push", {"tag": "1"}, headers=ME).lines
+        size = len(layout.files["blobs/" + top_digest(layout).replace(":", "/")])
+        assert lines[0] == {"status": f"The push refers to repository [{name}]"}
+        (pushed,) = [line for line in lines if line.get("status") == "Pushed"]
+        assert pushed["progressDetail"] == {}
+        assert lines[-2:] == [
+            {"status": f"1: digest: {top_digest(layout)} size: {size}"},
+            {"progressDetail": {}, "aux": {"Tag": "1", "Digest": top_digest(layout), "Size": size}},
+        ]
+        images.tag(f"{name}:1", f"{name}:2")
+        again = client.post(f"/images/{name}/push", {"tag": "2"}, headers=ME).lines
+        assert [line["status"] for line in again if "id" in line] == ["Layer already exists"]
+
+
+def test_without_a_tag_all_tags_are_pushed(images: orlop.ImageService, client: Client):
+    with registry() as there:
+        name = f"{there.authority}/app"
+        images.load(io.BytesIO(simple(f"{name}:1", "a").pack()))
+        images.tag(f"{name}:1", f"{name}:2")
+        client.post(f"/images/{name}/push")
+        assert sorted(there.repository("app").tags) == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"X-Registry-Auth": "?"}, header(), header(username="me", password="wr0ng"), header(username=1)],
+)
+def test_a_registry_that_refuses_is_told_in_the_last_line(
+    images: orlop.ImageService, client: Client, headers: dict[str, str]
+):
+    with registry(auth="basic") as there:
+        name = f"{there.authority}/app"
+        images.load(io.BytesIO(simple(f"{name}:1", "a").pack()))
+        answer = client.post(f"/images/{name}/push", {"tag": "1"}, headers=headers)
+        assert answer.status == 200
+        assert there.authority in answer.lines[-1]["error"]
+        assert answer.lines[-1]["errorDetail"]["message"] == answer.lines[-1]["error"]
+        assert b"wr0ng" not in answer.body
+
+
+def test_an_image_that_is_not_there_is_told_in_the_last_line(client: Client):
+    answer = client.post("/images/127.0.0.1:1/app/push", {"tag": "1"})
+    assert answer.lines[-1]["error"].startswith("An image does not exist locally with the tag: 127.0.0.1:1/app")
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_a_login_is_checked_with_the_registry(client: Client, auth: str):
+    with registry(auth=auth) as there:
+        body = {"username": "me", "password": "secret", "serveraddress": there.authority}
+        answer = client.post("/auth", body=json.dumps(body), headers={"Content-Type": "application/json"})
+        assert (answer.status, answer.json) == (200, {"Status": "Login Succeeded", "IdentityToken": ""})
+        refused = client.post("/auth", body=json.dumps(body | {"password": "wr0ng"}))
+        assert refused.status == 401
+        assert "wr0ng" not in refused.message
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{", json.dumps({"serveraddress": "no host"})])
+def test_a_login_that_cannot_be_read_is_refused(client: Client, body: str):
+    assert client.post("/auth", body=body).status == 400
+
+
+def test_a_registry_is_asked_for_its_manifest_where_a_client_says_who_it_is(images: orlop.ImageService, client: Client):
+    with registry(auth="basic") as there:
+        name = f"{there.authority}/app"
+        layout = Layout()
+        children = [layout.image(one, architecture=one, platform=True) for one in ("amd64", "arm64")]
+        layout.top(layout.index(*children, **named(f"{name}:1")))
+        images.load(io.BytesIO(layout.pack()))
+        client.post(f"/images/{name}/push", {"tag": "1"}, headers=ME)
+        shown = client.get(f"/distribution/{name}:1/json", headers=ME).json
+        assert shown["Descriptor"]["digest"] == top_digest(layout)
+        assert [one["architecture"] for one in shown["Platforms"]] == ["amd64", "arm64"]
+        digest = children[0]["digest"]
+        one = client.get(f"/distribution/{name}@{digest}/json", headers=ME).json
+        assert [platform["architecture"] for platform in one["Platforms"]] == ["amd64"]
+        assert client.get(f"/distribution/{name}:9/json", headers=ME).status == 404
+
+
+def test_what_a_client_shows_goes_to_the_registry_that_it_names(images: orlop.ImageService, client: Client):
+    with registry(auth="bearer", location="store", redirect=307) as there:
+        name = f"{there.authority}/app"
+        images.load(io.BytesIO(simple(f"{name}:1", "a", "b").pack()))
+        client.post(f"/images/{name}/push", {"tag": "1"}, headers=ME)
+        assert list(there.repository("app").tags) == ["1"]
+        assert {one.site for one in there.requests if "authorization" in one.headers} == {"registry", "auth"}
