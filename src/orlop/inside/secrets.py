@@ -1,7 +1,7 @@
 """Secrets in bytes: tokens and keys of a form that hardly anything else has.
 
 A rule has fixed bytes that are searched for first, and a pattern that is tried only where they are. Where an issuer
-puts a checksum into its tokens, it must be right. Generic words such as ``password=`` are no rule: they are found in
+puts a checksum into its tokens, it must be right. Generic words such as ``password=`` are not rules: they are found in
 every image, and what is found everywhere is read nowhere. What is found is never shown whole: its first characters and
 its length are, and a fingerprint, by which it can be allowed.
 """
