@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+import time
 
 import pytest
 
@@ -13,7 +14,7 @@ from orlop.foreign.root import open_root
 from orlop.intake.taking import measuring
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.service.rescue import look, rescue_archive, rescue_store
-from tests.foreign_roots import DOCKER, extract, folder, layer_rows, snapshot, unpack
+from tests.foreign_roots import DOCKER, extract, folder, layer_rows, make_root, snapshot, unpack
 
 # What the engines do not keep: the content of a whiteout, and the map in a sparse file's content.
 LOST = {"give/odd-whiteouts:1": 3, "give/odd-sparse-pax1:1": 1}
@@ -138,3 +139,18 @@ def test_only_the_images_that_are_named_are_rescued(overlay2, tmp_path):
         assert len(images.images()) == len(report.images) == 2
     with pytest.raises(orlop.errors.ImageNotFound):
         look(overlay2, ["give/nothing"])
+
+
+def test_twice_as_many_images_take_about_twice_the_work_to_list(tmp_path):
+    times = []
+    for count in (150, 300):
+        make_root(tmp_path / str(count), count, {})
+        best = min(_cpu_of_a_look(tmp_path / str(count)) for _ in range(5))
+        times.append(best)
+    assert times[1] < 3 * times[0]
+
+
+def _cpu_of_a_look(root):
+    begin = time.process_time()
+    look(root)
+    return time.process_time() - begin
