@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import tarfile
+import time
 
 import pytest
 
 import orlop
+from orlop.cli.main import run
 from orlop.errors import DigestMismatch
 from orlop.foreign.root import open_root
 from orlop.intake.taking import measuring
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.service.rescue import look, rescue_archive, rescue_store
-from tests.foreign_roots import DOCKER, extract, folder, layer_rows, snapshot, unpack
+from tests.foreign_roots import DOCKER, extract, folder, layer_rows, make_root, snapshot, unpack
+from tests.unit.test_json import check
 
 # What the engines do not keep: the content of a whiteout, and the map in a sparse file's content.
 LOST = {"give/odd-whiteouts:1": 3, "give/odd-sparse-pax1:1": 1}
@@ -138,3 +141,29 @@ def test_only_the_images_that_are_named_are_rescued(overlay2, tmp_path):
         assert len(images.images()) == len(report.images) == 2
     with pytest.raises(orlop.errors.ImageNotFound):
         look(overlay2, ["give/nothing"])
+
+
+def test_the_command_prints_records_and_ends_with_6_where_something_is_lost(overlay2, capsysbinary):
+    assert run(["rescue", str(overlay2), "give/same:1", "--format", "json"]) == 0
+    records = [json.loads(line) for line in capsysbinary.readouterr().out.splitlines()]
+    check("rescue", records)
+    assert [(one["State"], one["Names"]) for one in records] == [
+        ("complete", ["give/same:1", "give/same:two", "reg.example:5000/give/same:3"])
+    ]
+    assert run(["rescue", str(overlay2), "--verify", "give/odd-whiteouts:1"]) == 6
+    assert b"1 image: 1 damaged" in capsysbinary.readouterr().out
+
+
+def test_twice_as_many_images_take_about_twice_the_work_to_list(tmp_path):
+    times = []
+    for count in (150, 300):
+        make_root(tmp_path / str(count), count, {})
+        best = min(_cpu_of_a_look(tmp_path / str(count)) for _ in range(5))
+        times.append(best)
+    assert times[1] < 3 * times[0]
+
+
+def _cpu_of_a_look(root):
+    begin = time.process_time()
+    look(root)
+    return time.process_time() - begin

@@ -70,9 +70,10 @@ class Folder:
         return found
 
     def _step(self, name: str) -> Folder:
-        path = self.path_of(name)
-        with self._explained(name, "a directory"):
-            return Folder(path, _open(_single(name), _DIRECTORY | os.O_NOFOLLOW, self._descriptor))
+        try:
+            return Folder(self.path_of(name), _open(_single(name), _DIRECTORY | os.O_NOFOLLOW, self._descriptor))
+        except OSError as error:
+            raise self._explained(error, name, "a directory") from error
 
     def there(self, *names: str) -> Folder | None:
         """Return a directory below this one, or nothing where there is none that can be opened."""
@@ -118,8 +119,10 @@ class Folder:
             raise RootDamaged(f"{self.path_of(name)} is missing")
         if not stat.S_ISREG(state.st_mode):
             raise RootDamaged(f"{self.path_of(name)} is {kind_of(state)}, not a file")
-        with self._explained(name, "a file"):
+        try:
             descriptor = _open(name, _FILE | os.O_NOFOLLOW, self._descriptor)
+        except OSError as error:
+            raise self._explained(error, name, "a file") from error
         try:
             return descriptor, _size_of(descriptor, self.path_of(name))
         except RootDamaged:
@@ -162,18 +165,13 @@ class Folder:
     def __del__(self) -> None:
         self.close()
 
-    @contextmanager
-    def _explained(self, name: str, wanted: str) -> Iterator[None]:
-        """Explain what the kernel says of a name that does not lead to what is wanted."""
+    def _explained(self, error: OSError, name: str, wanted: str) -> RootDamaged:
+        """Return what the kernel says of a name that does not lead to what is wanted."""
         path = self.path_of(name)
-        with reading(path):
-            try:
-                yield
-            except OSError as error:
-                state = self.state(name)
-                if error.errno not in _STRANGE or state is None:
-                    raise
-                raise RootDamaged(f"{path} is {kind_of(state)}, not {wanted}") from None
+        state = self.state(name)
+        if error.errno in _STRANGE and state is not None:
+            return RootDamaged(f"{path} is {kind_of(state)}, not {wanted}")
+        return unreadable(error, path)
 
 
 @contextmanager
@@ -181,12 +179,17 @@ def reading(path: str) -> Iterator[None]:
     """Turn every ``OSError`` of a block that reads something into `RootDamaged`."""
     try:
         yield
-    except FileNotFoundError:
-        raise RootDamaged(f"{path} is missing") from None
+    except OrlopError:
+        raise
     except OSError as error:
-        if isinstance(error, OrlopError):
-            raise
-        raise RootDamaged(f"{path} cannot be read: {os.strerror(error.errno or errno.EIO)}") from error
+        raise unreadable(error, path) from error
+
+
+def unreadable(error: OSError, path: str) -> RootDamaged:
+    """Return the error for what cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return RootDamaged(f"{path} is missing")
+    return RootDamaged(f"{path} cannot be read: {os.strerror(error.errno or errno.EIO)}")
 
 
 class Walker:
@@ -252,8 +255,10 @@ def files_below(folder: Folder, *, most: int) -> Iterator[tuple[tuple[str, ...],
 
 def _size_of(descriptor: int, path: str) -> int:
     """Return the size of an open file. Raises `RootDamaged` for what is not a regular one."""
-    with reading(path):
+    try:
         state = os.fstat(descriptor)
+    except OSError as error:
+        raise unreadable(error, path) from error
     if not stat.S_ISREG(state.st_mode):
         raise RootDamaged(f"{path} is {kind_of(state)}, not a file")
     return state.st_size
@@ -261,8 +266,10 @@ def _size_of(descriptor: int, path: str) -> int:
 
 def close(descriptor: int) -> None:
     """Close what was only read; nothing can be lost by an error of that."""
-    with suppress(OSError):
+    try:  # noqa: SIM105 - it is called for every file, and a context manager takes longer than the call
         os.close(descriptor)
+    except OSError:
+        pass
 
 
 def parts_of(path: bytes) -> tuple[str, ...] | None:

@@ -106,6 +106,7 @@ class _DriverRoot:
         self._held = Held(f"docker {driver}")
         self._chains: dict[str, _Chain] = {}
         self._by_diff: dict[str, list[_Chain]] = {}
+        self._removing: dict[str, list[_Chain]] = {}
         self._orphans: list[str] = []
 
     def read(self) -> Held:
@@ -147,6 +148,8 @@ class _DriverRoot:
                 with here:
                     chain = _Chain(name, _said(here, "cache-id"), _said(here, "diff"), _number(_said(here, "size")))
                 self._chains[name] = chain
+                if removing:
+                    self._removing.setdefault(removing[1], []).append(chain)
                 self._by_diff.setdefault(chain.diff_id, []).append(chain)
         known = {chain.cache_id for chain in self._chains.values()}
         self._orphans = [name for name in self._layer_directories() if name not in known and not name.endswith("-init")]
@@ -246,7 +249,7 @@ class _DriverRoot:
         chain = self._chains.get(chain_id.hex)
         found = [] if chain is None else [chain]
         found += [other for other in self._by_diff.get(str(diff_id), ()) if other not in found]
-        found += [other for name, other in self._chains.items() if name.startswith(f"{chain_id.hex}-")]
+        found += self._removing.get(chain_id.hex, ())
         for one in found:
             yield self._copy(one, one.cache_id)
         for one in found:

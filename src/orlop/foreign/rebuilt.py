@@ -21,9 +21,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orlop.errors import InvalidTar, LimitExceeded, RootDamaged
+from orlop.errors import InvalidTar, LimitExceeded, OrlopError, RootDamaged
 from orlop.foreign import tarsplit
-from orlop.foreign.disk import Walker, close, files_below, parts_of, reading
+from orlop.foreign.disk import Walker, close, files_below, parts_of, reading, unreadable
 from orlop.foreign.tarsplit import Segment
 from orlop.streams.crc64 import EMPTY, finished, updated
 from orlop.streams.files import CHUNK
@@ -262,17 +262,19 @@ def _crc(opened: tuple[int, int]) -> bytes:
 def _content(opened: tuple[int, int], content: Content) -> Iterator[bytes]:
     """Yield what the tar has of a file, and close it."""
     descriptor, size = opened
-    name = _text(content.name)
     try:
-        with reading(name):
-            for offset, length in ((0, size),) if content.pieces is None else content.pieces:
-                while length > 0:
-                    chunk = os.pread(descriptor, min(length, CHUNK), offset)
-                    if not chunk:
-                        raise RootDamaged(f"its file {name} is damaged: it ends too early")
-                    yield chunk
-                    offset += len(chunk)  # noqa: PLW2901 - the piece is what is left of it
-                    length -= len(chunk)  # noqa: PLW2901 - as above
+        for offset, length in ((0, size),) if content.pieces is None else content.pieces:
+            end = offset + length
+            while offset < end:
+                chunk = os.pread(descriptor, min(end - offset, CHUNK), offset)
+                if not chunk:
+                    raise RootDamaged(f"its file {_text(content.name)} is damaged: it ends too early")
+                yield chunk
+                offset += len(chunk)  # noqa: PLW2901 - what is left of the piece
+    except OrlopError:
+        raise
+    except OSError as error:
+        raise unreadable(error, _text(content.name)) from error
     finally:
         close(descriptor)
 

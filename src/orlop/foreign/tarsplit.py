@@ -24,8 +24,9 @@ Nothing here decides whether the result is right: only the SHA-256 of all of it,
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+from binascii import Error as BinasciiError
+from binascii import a2b_base64
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import InvalidCompression, InvalidTar, RootDamaged
@@ -54,6 +55,7 @@ _LINE: Final = 8 << 20
 _SPARSE: Final = b"GNU.sparse."
 _LONGEST_HEADERS: Final = 4 << 20
 _PAX: Final = ord("x")
+_decoded: Final = json.JSONDecoder().decode
 
 
 class Segment(NamedTuple):
@@ -125,16 +127,16 @@ def _lines(source: Readable, what: str, limits: Limits) -> Iterator[bytes]:
 
 def _part(line: bytes, what: str) -> Segment | Content:
     try:
-        fields = json.loads(line)
-        payload = base64.b64decode(fields["payload"] or "", validate=True)
+        fields = _decoded(line.decode())
+        payload = a2b_base64(fields["payload"] or "", strict_mode=True)
         if fields["type"] == _SEGMENT:
             return Segment(payload)
         size = fields.get("size", 0)
         if fields["type"] == _FILE and isinstance(size, int) and size >= 0:
             raw = fields.get("name_raw")
-            name = base64.b64decode(raw, validate=True) if raw else fields.get("name", "").encode()
+            name = a2b_base64(raw, strict_mode=True) if raw else fields.get("name", "").encode()
             return Content(name, size, payload or NO_BYTES)
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, binascii.Error):
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, BinasciiError):
         pass
     raise RootDamaged(f"{what} has a line that is not one of tar-split")
 
