@@ -91,7 +91,7 @@ class StoredLayer:
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """Bytes that the store keeps as they are, and that are no layer to it."""
+    """Bytes that the store keeps as they are, and that are not a layer to it."""
 
     row: BlobRow
 

@@ -100,7 +100,7 @@ class _Salvage:
                     yield layer
 
     def _lost_blobs(self, failures: list[OrlopError]) -> Iterator[TakenBlob]:
-        """Yield the wanted blobs that the source has and that are no layers there, on disk and verified."""
+        """Yield the wanted blobs that the source has and that are not layers there, on disk and verified."""
         for offered in self._offer.blobs:
             if offered.digest not in self._wanted.blobs:
                 continue

@@ -128,7 +128,7 @@ class Taking(Generic[L]):
 
     @property
     def keeps_blobs(self) -> bool:
-        """Whether there is a place for what is no layer."""
+        """Whether there is a place for what is not a layer."""
         return self._keep is not None
 
     def blob(

@@ -100,7 +100,7 @@ def images(
 
             msg = "--tree shows all that a name means in a store; leave out the other options but --no-trunc"
             raise WrongUsage(msg)
-        from orlop.cli.show.output import write  # noqa: PLC0415 - most lists are no trees
+        from orlop.cli.show.output import write  # noqa: PLC0415 - most lists are not trees
         from orlop.cli.show.terminal import harmless  # noqa: PLC0415 - as above
         from orlop.cli.show.tree import tree_lines  # noqa: PLC0415 - as above
 

@@ -40,7 +40,7 @@ class Snapshot:
     """The rows of one moment.
 
     ``forms`` has each stored form of a content with the number of that in ``diff_ids``; ``leases`` what each lease
-    protects; ``opaque`` the blobs that are no layers, and whether something reaches them.
+    protects; ``opaque`` the blobs that are not layers, and whether something reaches them.
     """
 
     images: tuple[ImageRow, ...]

@@ -131,7 +131,7 @@ def _compared(exam: Exam, digest: Digest, path: str, rows: Rows) -> Iterator[Pro
             message = f"the blob {path} is not what its digest says; load its image again"
             yield Problem(DAMAGE, "blob-damaged", subject, message)
     elif not rows.diffs_of(digest):
-        # Of what is no layer only the size is recorded, and how it begins.
+        # Of what is not a layer only the size is recorded, and how it begins.
         if exam.blob.size != row.size:
             message = f"the size that is recorded of the blob {digest} is not that of {path}"
             yield Problem(DAMAGE, "blob-wrong", subject, message)
