@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tarfile
@@ -334,6 +335,23 @@ def test_a_pull_that_is_killed_at_half_of_a_layer_fetches_the_other_half(tmp_pat
         assert there.sent() <= 0.51 * len(tar)
         assert there.images.inspect(report.name).size
         assert there.partial() == []
+
+
+def test_an_interrupt_ends_a_pull_that_waits_and_leaves_what_came(tmp_path: Path):
+    layout, tars = Layout(), [big_tar(4 << 20, seed) for seed in range(2)]
+    with pulling(tmp_path, stall=2 << 20) as there:
+        push(there.registry, layout, image_of(layout, *tars), "1")
+        process = subprocess.Popen(
+            [sys.executable, "-c", _PULL, str(there.root), there.name()], stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and sum(path.stat().st_size for path in there.partial()) < 4 << 20:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        # The server stays silent for a minute.
+        process.wait(30)
+        assert sum(path.stat().st_size for path in there.partial()) >= 4 << 20
+        assert list(there.images.images()) == []
 
 
 def test_what_broke_off_is_bounded_and_goes_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -55,6 +55,9 @@ _CORES = 2
 # More would take memory and only wait for the disk.
 _WORKERS = 4
 
+# Docker fetches as many at once; each takes about 10 MiB, and registries limit what one client may ask for.
+_REMOTE_WORKERS = 3
+
 
 def commit(store: Store, source: ImageSource[IngestedLayer], offer: Offer) -> LoadReport:
     """Keep every image, name, parent link and manifest that a source offers, in one transaction.
@@ -173,7 +176,7 @@ class _Commit:
 
     def _workers(self) -> int:
         if self._source.remote:
-            return _WORKERS
+            return _REMOTE_WORKERS
         cores = max(1, len(os.sched_getaffinity(0)) // _CORES) if self._source.parallel else 1
         return min(cores, _WORKERS)
 

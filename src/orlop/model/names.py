@@ -113,6 +113,19 @@ def tag_name(name: str | Reference) -> Reference:
     return reference.with_default_tag()
 
 
+def pulled_name(name: str | Reference) -> Reference:
+    """Read a name that is to be pulled, with the tag ``latest`` where it has neither tag nor digest.
+
+    Raises:
+        InvalidReference: it is not a name, or could be an image ID. WrongType: it is of another type.
+    """
+    reference = name if isinstance(name, Reference) else Reference.parse(_text(name))
+    if reference.is_id_like:
+        msg = f"{reference.familiar!r} could be an image ID, and registries know images by names; name one"
+        raise InvalidReference(msg)
+    return reference.with_default_tag()
+
+
 def shown(value: object) -> str:
     """Return a value with its type, for an error."""
     return f"{type(value).__name__} {value!r}"

@@ -13,9 +13,9 @@ What was fetched is then read by `orlop.intake.manifests`, as for an archive, wh
 again; what was left out is absent, as in an archive of one platform. A digest that the registry says is a promise: it
 decides only what is asked for next.
 
-Layers are bytes of a `Descriptor`. `RegistrySource.layer` hands them to the `Taking` as they come; four threads may do
-so at once. A layer that breaks off goes on from the byte where it broke, and one of an earlier run from what that run
-has left (`orlop.store.blobs.store.BlobStore.resume`).
+Layers are bytes of a `Descriptor`. `RegistrySource.layer` hands them to the `Taking` as they come; several threads may
+do so at once. A layer that breaks off goes on from the byte where it broke, and one of an earlier run from what that
+run has left (`orlop.store.blobs.store.BlobStore.resume`).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from orlop.store.blobs.store import Ingest
 
 CONNECTIONS: Final = 4
-"""How many layers, or manifests, are fetched at once; registries limit what one client may ask for."""
+"""How many manifests are fetched at once; registries limit what one client may ask for."""
 _MOST_MANIFESTS: Final = 1000
 _PIECE: Final = 1 << 16
 _UNKNOWN: Final = "unknown"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from orlop.model.limits import DEFAULT_LIMITS
-from orlop.model.names import ImageName, image_names, listed_name, tag_name
+from orlop.model.names import ImageName, image_names, listed_name, pulled_name, tag_name
 from orlop.service.registry_verbs import RegistryVerbs
 from orlop.store.local import local_store
 from orlop.streams.given import path_text
@@ -131,8 +131,8 @@ class ImageService(RegistryVerbs):
         """Pull a name from its registry, see `orlop.service.pull.pull`."""
         from orlop.service.pull import pull  # noqa: PLC0415 - listing images needs no registries
 
-        there = registries or self.registries
-        return pull(self._store, name, platform, exact=exact, registries=there, proxies=self.proxies, progress=progress)
+        wanted, there, proxies = pulled_name(name), registries or self.registries, self.proxies
+        return pull(self._store, wanted, platform, exact=exact, registries=there, proxies=proxies, progress=progress)
 
     def import_image(
         self,

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import ContentNotFound, InvalidReference, NoSpace, WrongType
+from orlop.errors import ContentNotFound, NoSpace
 from orlop.intake.commit import commit
 from orlop.intake.platforms import chosen
 from orlop.intake.taking import storing
 from orlop.model.digest import ImageID
-from orlop.model.names import shown
-from orlop.model.reference import Reference
 from orlop.registry.anonymous import anonymous
 from orlop.registry.places import Places
 from orlop.registry.source import RegistrySource
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.model.proxies import Proxies
+    from orlop.model.reference import Reference
     from orlop.registry.registries import Registries
     from orlop.store.root import Store
     from orlop.store.rows.metadata import Rows
@@ -61,7 +60,7 @@ class PullReport:
 
 def pull(
     store: Store,
-    given: str | Reference,
+    name: Reference,
     platform: Platform | str | None = None,
     *,
     exact: bool = False,
@@ -77,7 +76,7 @@ def pull(
 
     Args:
         store: where to.
-        given: the name, with a tag (by default ``latest``), or a digest, which decides where both are given.
+        name: with a tag, or a digest, which decides where both are given; see `orlop.model.names.pulled_name`.
         platform: of an index, the image for this one, or ``all`` of them, where the name then points to this machine's;
             by default this machine's. What is not an index must be for it, where it is given.
         exact: fetch layers also that are there in another form only, so that the manifest can be written out unchanged.
@@ -87,12 +86,12 @@ def pull(
         limits: what the image may ask for, instead of the limits of the store.
 
     Raises:
-        InvalidReference: the name is not valid. NotInRegistry: there is nothing of that name. PlatformNotFound: nor for
-            the platform. RegistryDenied, RegistryBusy, RegistryUnreachable, RegistryError: the registry refuses or
-            fails. IntegrityError, InvalidInput: what it sends is not what it says, or beyond a limit. StorageError: it
-            cannot be kept. No name has changed then.
+        NotInRegistry: there is nothing of that name. PlatformNotFound: nor for the platform. RegistryDenied,
+            RegistryBusy, RegistryUnreachable, RegistryError: the registry refuses or fails. IntegrityError,
+            InvalidInput: what it sends is not what it says, or beyond a limit. StorageError: it cannot be kept. No
+            name has changed then.
     """
-    name, every = pulled_name(given), platform == _ALL
+    every = platform == _ALL
     store.require_writable()
     choice = chosen(None if every else platform)
     store.blobs.sweep_ingests()
@@ -127,21 +126,6 @@ def pull(
         except ContentNotFound:
             # What it relied on went away between its look and its hold.
             return once(there)
-
-
-def pulled_name(name: str | Reference) -> Reference:
-    """Return a name as it is pulled: with the tag ``latest`` where it has neither tag nor digest.
-
-    Raises:
-        InvalidReference: no registry has such a name. WrongType: it is of another type.
-    """
-    if isinstance(name, str):
-        name = Reference.parse(name)
-    elif not isinstance(name, Reference):
-        raise WrongType(f"an image is pulled by a str or a Reference, not by {shown(name)}")
-    if name.is_id_like:
-        raise InvalidReference(f"{name.familiar!r} is an image ID, and registries know images by name; name one")
-    return name.with_default_tag()
 
 
 def _held(store: Store, digest: Digest) -> bytes | None:

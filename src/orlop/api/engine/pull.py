@@ -76,7 +76,7 @@ def presented(header: str, domain: str) -> Keychain:
 
 
 def pulling(call: Call, image: str, tag: str, platform: Platform | None) -> Callable[[Download, Upload], None]:
-    """Return what pulls an image, and tells a client of it.
+    """Return what pulls an image, and reports it to a client.
 
     Args:
         call: the request.
@@ -144,7 +144,7 @@ class _Told:
         self._first = stream_line({"status": f"Pulling from {name.path}", "id": str(name.digest or name.tag)})
 
     def event(self, event: ProgressEvent) -> None:
-        """Tell the progress of a layer. Raises `RequestAborted` where nobody listens any more."""
+        """Report the progress of a layer. Raises `RequestAborted` where nobody listens any more."""
         self._check()
         if isinstance(event, LayerExists):
             self._put(_state("Already exists", event.layer))
@@ -155,7 +155,7 @@ class _Told:
             self._download.offer(line)
 
     def done(self, report: PullReport) -> None:
-        """Tell what came of it."""
+        """Report what came of it."""
         self._put(*(status_line(line) for line in report.messages()))
 
     def _put(self, *lines: bytes) -> None:

@@ -46,8 +46,8 @@ def manifest(session: Session, name: str, *, platform: Platform | None, authfile
     NAME is a name such as alpine:3.20 or docker://registry.example.com/team/app@sha256:…. No layer is fetched.
     """
     from orlop.cli import network  # noqa: PLC0415 - as above
+    from orlop.model.names import pulled_name  # noqa: PLC0415 - as above
     from orlop.service.look import manifest_of  # noqa: PLC0415 - as above
-    from orlop.service.pull import pulled_name  # noqa: PLC0415 - as above
 
     session.log()
     wanted = pulled_name(name.removeprefix(_SCHEME))

@@ -45,8 +45,8 @@ def pull(
         raise WrongUsage("--platform and --all-platforms exclude each other")
     asked = "all" if all_platforms else platform
     from orlop.cli import network  # noqa: PLC0415 - help needs none of it
+    from orlop.model.names import pulled_name  # noqa: PLC0415 - as above
     from orlop.model.reference import Reference  # noqa: PLC0415 - as above
-    from orlop.service.pull import pulled_name  # noqa: PLC0415 - as above
 
     wanted = [Reference.parse(name) for name in names]
     with session.open(downloads=True) as images, network.registries(os.environ, authfile=authfile) as registries:

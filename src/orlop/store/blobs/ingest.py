@@ -7,7 +7,7 @@ go on beside it.
 from __future__ import annotations
 
 import hashlib
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -264,7 +264,15 @@ class _Tee:
         self._progress = progress
 
     def read(self, n: int, /) -> bytes:
-        """Return at most ``n`` bytes, and the same to the others."""
+        """Return at most ``n`` bytes, and the same to the others, who get all that came also where it breaks off."""
+        try:
+            return self._read(n)
+        except BaseException:
+            with suppress(Exception):  # the first error is the one to show
+                self.out.close()
+            raise
+
+    def _read(self, n: int) -> bytes:
         if self._first:
             chunk, self._first = self._first[:n], self._first[n:]
         else:
