@@ -59,7 +59,7 @@ BOUNDS: Final = {
     "images -q": (85, 60),
     f"inspect {TINY}": (88, 60),
     f"history {TINY}": (91, 60),
-    f"tag {TINY} other/tiny:2.0": (78, 60),
+    f"tag {TINY} other/tiny:2.0": (79, 60),
 }
 _RUN: Final = """
 import os, sys

@@ -62,6 +62,12 @@ _WAIT_FOR_OTHERS = 2
 _abandoned: list[sqlite3.Connection] = []
 
 
+def _advance(connection: sqlite3.Connection) -> None:
+    from orlop.store.rows.sqlite.lineage import advance  # noqa: PLC0415 - most commands only read
+
+    advance(connection)
+
+
 class SQLiteMetadata(Metadata):
     """The rows of the store at ``root``, in ``metadata.db``. Safe to share between threads and across a fork.
 
@@ -183,11 +189,14 @@ class SQLiteMetadata(Metadata):
                     self._require_shape(connection)
                     sound.begin()
                     self._local.rows = rows
+                    before = connection.total_changes
                     yield rows
                     if rows.gone is not None:
                         sound.require_unneeded(rows.gone)
                     for action in rows.preparations:
                         action()
+                    if connection.total_changes != before:
+                        _advance(connection)
                     committing = True
                     connection.execute("COMMIT")
                     durable = True
@@ -443,10 +452,13 @@ class SQLiteMetadata(Metadata):
         if self._refusal is not None:
             raise self._refusal()
         with BLOCKS.block(), explaining_sqlite(self._path):
+            from orlop.store.rows.sqlite.lineage import succeed  # noqa: PLC0415 - only backups replace all rows
+
             connection = self._connection()
             source = connect(file)
             try:
                 with self.lock():
+                    succeed(source, connection)
                     source.backup(connection)
             finally:
                 source.close()

@@ -69,6 +69,8 @@ def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRE
 
 def lay_out(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT) -> bool:
     """Make the tables of an empty database, under the write lock; return whether it was empty."""
+    from orlop.store.rows.sqlite.lineage import advance  # noqa: PLC0415 - most databases are there
+
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -78,6 +80,7 @@ def lay_out(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT)
             for statement in schema.statements:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version={schema.version}")
+            advance(connection)
         connection.execute("COMMIT")
     except BaseException:
         with suppress(sqlite3.Error):
