@@ -325,6 +325,16 @@ class SQLiteMetadata(Metadata):
         (known if is_current else look_through(self._reading, self._path)).require_none(but=but)
 
     def _opened(self, wait: float = _WAIT_SECONDS) -> sqlite3.Connection:
+        while True:
+            before = self._file.state()
+            connection = self._connected(wait)
+            after = self._file.state()
+            # A repair may have put a new file in the place of the one that was opened, and waited for its lock.
+            if before is None or after is None or os.path.samestat(before, after):
+                return connection
+            connection.close()
+
+    def _connected(self, wait: float) -> sqlite3.Connection:
         with opening(self._path), reading_schema(self._path):
             connection = connect(self._file, timeout=wait)
             try:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import time
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -55,6 +56,9 @@ _MOST: Final = 400
 """How many logs are tried: a wrong bit may be one of several hundred."""
 
 
+# A command that is refused ends soon; who stays, as a server does, has to be ended.
+_ATTEMPTS: Final = 40
+_PAUSE: Final = 0.05
 _WORST: Final = 1 << 20
 
 
@@ -119,21 +123,29 @@ class DatabaseRepair:
     def _alone(self) -> Iterator[int]:
         """Keep everybody else from the database; return a descriptor of it, by which alone it may be read."""
         self._metadata.close()
-        with self._metadata.lock():
-            descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                in_use = is_open(self._path)
-                if not in_use:
-                    try:
-                        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _LENGTH, _LOCKED)
-                    except (BlockingIOError, PermissionError):
-                        in_use = True
-                if in_use:
-                    msg = f"the store at {self._root} is open in another program; end that, and repair it then"
-                    raise StoreInUse(msg)
-                yield descriptor
-            finally:
-                os.close(descriptor)
+        for _ in range(_ATTEMPTS):
+            # Whoever waits for the write lock meanwhile has the database open: it is free between two attempts.
+            with self._metadata.lock():
+                descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    if self._is_locked(descriptor):
+                        yield descriptor
+                        return
+                finally:
+                    os.close(descriptor)
+            time.sleep(_PAUSE)
+        msg = f"the store at {self._root} is open in another program; end that, and repair it then"
+        raise StoreInUse(msg)
+
+    def _is_locked(self, database: int) -> bool:
+        """Lock the database as SQLite does, if nobody has it open; return whether that was so."""
+        if is_open(self._path):
+            return False
+        try:
+            fcntl.lockf(database, fcntl.LOCK_EX | fcntl.LOCK_NB, _LENGTH, _LOCKED)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
 
     # The log.
 
