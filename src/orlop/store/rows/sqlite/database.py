@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING
 from orlop.errors import DatabaseDamaged, NoSpace, StoreClosed, StoreDamaged, StoreInUse
 from orlop.model.logger import Logger
 from orlop.store.rows.metadata import Metadata
-from orlop.store.rows.sqlite.damage.log import journal_fault, log_fault, opening, require_whole_log
+from orlop.store.rows.sqlite.damage.log import journal_fault, log_fault, require_whole_log
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS, first_look, look_through, moment_of
 from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite, run_all
 from orlop.store.rows.sqlite.forks import BLOCKS
-from orlop.store.rows.sqlite.open import beside, connect, connect_reading, make
+from orlop.store.rows.sqlite.open import beside, connect, connect_newest, connect_reading, make
 from orlop.store.rows.sqlite.place import Place
 from orlop.store.rows.sqlite.private_copy import CurrentCopy
 from orlop.store.rows.sqlite.reserve import Reserve
@@ -60,12 +60,6 @@ _WAIT_FOR_OTHERS = 2
 
 # A forked child must not close what it inherited: SQLite would end locks and logs that its parent still uses.
 _abandoned: list[sqlite3.Connection] = []
-
-
-def _advance(connection: sqlite3.Connection) -> None:
-    from orlop.store.rows.sqlite.lineage import advance  # noqa: PLC0415 - most commands only read
-
-    advance(connection)
 
 
 class SQLiteMetadata(Metadata):
@@ -196,7 +190,9 @@ class SQLiteMetadata(Metadata):
                     for action in rows.preparations:
                         action()
                     if connection.total_changes != before:
-                        _advance(connection)
+                        from orlop.store.rows.sqlite.lineage import advance  # noqa: PLC0415 - most commands only read
+
+                        advance(connection)
                     committing = True
                     connection.execute("COMMIT")
                     durable = True
@@ -324,28 +320,6 @@ class SQLiteMetadata(Metadata):
             is_current = known.moment == moment_of(connection)
         (known if is_current else look_through(self._reading, self._path)).require_none(but=but)
 
-    def _opened(self, wait: float = _WAIT_SECONDS) -> sqlite3.Connection:
-        while True:
-            before = self._file.state()
-            connection = self._connected(wait)
-            after = self._file.state()
-            # A repair may have put a new file in the place of the one that was opened, and waited for its lock.
-            if before is None or after is None or os.path.samestat(before, after):
-                return connection
-            connection.close()
-
-    def _connected(self, wait: float) -> sqlite3.Connection:
-        with opening(self._path), reading_schema(self._path):
-            connection = connect(self._file, timeout=wait)
-            try:
-                # What a large write may have to undo would else lie in a file outside of the store.
-                connection.execute("PRAGMA temp_store=MEMORY")
-                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            except BaseException:
-                connection.close()
-                raise
-            return connection
-
     def _require_shape(self, connection: sqlite3.Connection) -> None:
         """Check, whenever it may have changed, that the database has the tables and triggers of its version alone."""
         moment = (connection, moment_of_shape(connection))
@@ -367,7 +341,7 @@ class SQLiteMetadata(Metadata):
 
     def _connect(self) -> sqlite3.Connection:
         self._make_file()
-        connection = self._opened()
+        connection = connect_newest(self._file, timeout=_WAIT_SECONDS)
         try:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
@@ -437,7 +411,9 @@ class SQLiteMetadata(Metadata):
 
         self.require_open()
         with BLOCKS.block(), explaining_sqlite(self._path):
-            connection = self._opened() if self._refusal is None else self._connect_reading()
+            connection = (
+                connect_newest(self._file, timeout=_WAIT_SECONDS) if self._refusal is None else self._connect_reading()
+            )
             try:
                 yield SQLiteSnapshot(connection, self._path)
             finally:
@@ -482,7 +458,7 @@ class SQLiteMetadata(Metadata):
             raise self._refusal()
         self.close()
         with self.lock(), explaining_sqlite(self._path):
-            connection = self._opened(_WAIT_FOR_OTHERS)
+            connection = connect_newest(self._file, timeout=_WAIT_FOR_OTHERS)
             try:
                 connection.execute("PRAGMA locking_mode=EXCLUSIVE")
                 try:
@@ -504,7 +480,7 @@ class SQLiteMetadata(Metadata):
         if self._refusal is not None:
             raise self._refusal()
         with BLOCKS.block(), explaining_sqlite(self._path):
-            connection = self._opened()
+            connection = connect_newest(self._file, timeout=_WAIT_SECONDS)
             try:
                 connection.execute("PRAGMA synchronous=FULL")
                 connection.execute("PRAGMA foreign_keys=ON")

@@ -36,7 +36,7 @@ def advance(connection: sqlite3.Connection) -> None:
 
 
 def succeed(heir: sqlite3.Connection, connection: sqlite3.Connection) -> None:
-    """Give a database that is about to replace the rows of another one the number of that one's next write."""
+    """Record in a database that is about to replace all rows of another one the number of that one's next write."""
     set_number(heir, _after(_number(connection)))
 
 

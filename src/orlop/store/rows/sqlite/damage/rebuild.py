@@ -56,7 +56,7 @@ _MOST: Final = 400
 """How many logs are tried: a wrong bit may be one of several hundred."""
 
 
-# A command that is refused ends soon; who stays, as a server does, has to be ended.
+# A command that is refused ends soon; one that stays, as a server does, has to be ended.
 _ATTEMPTS: Final = 40
 _PAUSE: Final = 0.05
 _WORST: Final = 1 << 20
