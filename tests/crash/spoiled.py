@@ -230,8 +230,8 @@ def _act(transcript: Path, arguments: list[str]) -> int:
 
 def faults(bench: Bench, name: str, ran: Ran, *, known: bool, backup: list[object]) -> Iterator[str]:
     """Yield what is wrong with a run on a damaged store; ``known`` says whether `fsck` finds the damage."""
-    # A move ends the log before it looks, and a copy holds a lease.
-    may_change = name.startswith(("fsck --repair", "store"))
+    # A move ends the log before it looks; a copy, a load and a save hold a lease until they are refused.
+    may_change = name.startswith(("fsck --repair", "store", "load", "save"))
     if ran.status == _DAMAGED and not may_change and bench.database() != bench.spoiled:
         yield "it refused, and the database is another one"
     expected = bench.expected[name]
