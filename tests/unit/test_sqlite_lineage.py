@@ -126,6 +126,19 @@ def test_a_database_of_an_earlier_moment_under_a_later_log_is_refused(root, tmp_
     assert stores.fsck(root).damage == ()
 
 
+def test_a_header_that_a_loss_of_power_took_comes_back_from_the_log(root, data):
+    with closing(sqlite3.connect(root / "metadata.db")) as kept:
+        kept.execute("SELECT 1 FROM image").fetchone()
+        with orlop.open(root) as images:
+            images.load(data / "dockerd-20.10-overlay2" / "parent-child.tar")
+        left = copied(root, root.with_name("left"))
+    (left / "metadata.db-shm").unlink()
+    with (left / "metadata.db").open("r+b") as file:
+        file.write(bytes(4096))
+    assert log_fault(str(left / "metadata.db")) is None
+    assert stores.fsck(left).damage == ()
+
+
 def test_an_index_of_a_later_log_is_believed(root, tmp_path):
     killed(root, "one:1")
     left = copied(root, tmp_path / "left")

@@ -68,6 +68,7 @@ _BACKFILLED: Final = 2 * _INDEX_SIZE
 _OPEN_LOCK: Final = 128
 _FLOCK: Final = struct.Struct("hhqqi4x")
 
+_DATABASE_MAGIC: Final = b"SQLite format 3\0"
 DATABASE_HEADER: Final = 100
 """How many bytes are the header of a database."""
 _RESTARTS: Final = 1 << 20
@@ -299,7 +300,8 @@ def log_fault(path: str) -> str | None:
 
 def is_own(database: bytes, log: Log, witness: Witness | None) -> bool:
     """Return whether a log may be the one that was written last for the database with a header, see `lineage`."""
-    if log.committed == 0:
+    # A loss of power while a log is carried over takes the header, which the log has too.
+    if log.committed == 0 or not database.startswith(_DATABASE_MAGIC):
         return True
     if witness is not None and witness.frames > 0:
         ahead = (_begun(witness.salts) - _begun(log.salts)) & _MASK
@@ -379,6 +381,8 @@ def journal_fault(path: str) -> str | None:
 
     # The file of a database that this process works with must not be closed; SQLite plays no journal back then.
     header = b"" if is_open(path) else _read(path, DATABASE_HEADER) or b""
+    if not header.startswith(_DATABASE_MAGIC):
+        header = b""
     return fault_of(path, data, header, os.stat(path, follow_symlinks=False).st_size if header else 0)
 
 
