@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from tests.crash import pace, scenarios
+from tests.crash import damaged, pace, scenarios
 from tests.crash.damaged import DATA, MULTI
 from tests.crash.pace import LONG
 from tests.crash.scenarios import Stage
@@ -65,6 +65,7 @@ def races() -> dict[str, tuple[Scenario, Scenario]]:
     again, rmi = known["load again"], known["rmi"]
     prune = replace(known["image prune -a"], prepare=load.prepare)
     shared = replace(load, name="load with a layer that is there", arguments=("load", "-i", str(SHARED)))
+    other = replace(load, arguments=shared.arguments)
     pairs = [
         # After a load that died: its layers are nobody's, and the next load of them takes them up again.
         (replace(load, prepare=gc.prepare), gc),
@@ -83,6 +84,14 @@ def races() -> dict[str, tuple[Scenario, Scenario]]:
         (known["save a directory"], known["save empty"]),
         (known["save beside"], replace(known["save a directory"], arguments=_ANOTHER)),
         (known["fsck --repair"], gc),
+        (known["fsck --repair"], other),
+        (replace(shared, prepare=damaged.files), known["fsck --repair"]),
+        # A damaged database is refused until it is repaired, and never used in between.
+        (known["fsck --repair of a database"], other),
+        (known["fsck --repair of a database"], known["tag"]),
+        (known["fsck --repair of a database"], gc),
+        (known["fsck --repair of a shape"], gc),
+        (known["fsck --repair of a log"], other),
     ]
     return {f"{first.name}, {second.name}": (first, second) for first, second in pairs}
 
@@ -141,9 +150,9 @@ def race(first: Stage, second: Stage, moment: int, possible: list[Outcome], coun
     if not runner.ended():
         runner.kill()
         raise AssertionError(f"{where}: it waits without end; it said {second.said()}")
-    found = _outcome(first, ended.status, runner.status)
     said = f"{where}: the first said {first.said()}, the second {second.said()}"
-    assert (found.first, found.second) in {(one.first, one.second) for one in possible}, said
+    assert (ended.status, runner.status) in {(one.first, one.second) for one in possible}, said
+    found = _outcome(first, ended.status, runner.status)
     assert found.seen in [one.seen for one in possible], (said, found.seen)
     assert found in possible, (said, [_differing(found.kept, one.kept) for one in possible])
 

@@ -14,6 +14,7 @@ import orlop
 from orlop import errors, stores
 from orlop.cli.main import run
 from orlop.store.rows.sqlite import doubts
+from orlop.streams.compression import Compression
 from tests.unit.damage import ask, blobs, flip, found, sql, tocs
 from tests.unit.layouts import Layout, named
 
@@ -260,3 +261,25 @@ def test_events_that_are_no_json_are_damage(place):
 def test_an_answer_about_a_blob_that_its_file_contradicts_is_refused(place, statement, name, capsys):
     sql(place / "root", statement)
     assert command(place, *COMMANDS[name], capsys=capsys)[0] == 6
+
+
+class TestACompressionThatDoesNotExist:
+    @pytest.fixture
+    def wrong(self, place: Path) -> Path:
+        sql(place / "root", "UPDATE blob SET compression = 'zst$'")
+        return place
+
+    def test_no_copy_is_made_of_it(self, wrong, capsys):
+        for name in ("copy", "backup", "refresh", "move", "gc"):
+            assert command(wrong, *COMMANDS[name], capsys=capsys)[0] == 6, name
+        assert {path.name for path in wrong.iterdir()} == {"root", "backup"}
+
+    def test_a_repair_asks_the_blob(self, made, wrong):
+        assert stores.fsck(wrong / "root", repair=True).state == "repaired"
+        assert stores.fsck(wrong / "root").damage == ()
+        assert state(wrong / "root") == state(made / "root")
+
+    def test_all_that_exist_may_be_recorded(self, place):
+        for one in Compression:
+            sql(place / "root", f"UPDATE blob SET compression = '{one.value}'")
+            assert "blob-wrong" not in {found.kind for found in stores.fsck(place / "root", quick=True).damage}

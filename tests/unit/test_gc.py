@@ -315,3 +315,32 @@ def test_the_command_says_what_goes(root: Path, command: Callable[..., str]) -> 
     assert command("-n", "--format", "{{.Freed}} {{len .Garbage}}") == "5 1\n"
     assert command() == f"stray: {stray}: no row names it (5B)\nFreed: 5B\n"
     assert command() == "Freed: 0B\n"
+
+
+class TestRowsOfAnotherStore:
+    """A database that was put into a store although it is not that store's."""
+
+    @pytest.fixture
+    def root(self, data, tmp_path):
+        for name, archive in (("root", "dockerd-29-overlay2"), ("other", "dockerd-20.10-overlay2")):
+            with orlop.open(tmp_path / name) as images:
+                images.load(data / archive / "multi.tar")
+        (tmp_path / "other" / "metadata.db").replace(tmp_path / "root" / "metadata.db")
+        return tmp_path / "root"
+
+    def test_no_blob_goes_because_they_do_not_name_it(self, root, capsys):
+        before = {path.name: path.read_bytes() for path in (root / "blobs" / "sha256").iterdir()}
+        for more in (["--dry-run"], []):
+            assert run(["--root", str(root), "gc", *more]) == 0
+            shown = capsys.readouterr()
+            assert "stray" not in shown.out
+            assert shown.err.count("\n") == 1
+            assert "orlop fsck" in shown.err
+        assert {path.name: path.read_bytes() for path in (root / "blobs" / "sha256").iterdir()} == before
+
+    def test_they_go_once_the_rows_have_what_they_name(self, root, data):
+        archive = data / "dockerd-20.10-overlay2" / "multi.tar"
+        assert stores.fsck(root, repair=True, sources=[archive]).damage == ()
+        with orlop.open(root) as images:
+            assert {one.kind for one in images.gc().garbage} == {"stray"}
+        assert stores.fsck(root).problems == ()

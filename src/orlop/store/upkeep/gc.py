@@ -13,7 +13,8 @@ The order matters:
 4. Trash is looked at before more of it is made. What a row still names goes back to its place: its removal was not
    committed.
 5. Unfinished files of dead owners go. Manifests and indexes go that nothing reaches, then files that no row names and
-   blobs that nothing needs, unless somebody holds everything: a backup brings files before their rows.
+   blobs that nothing needs, unless somebody holds everything: a backup brings files before their rows. Files that no row
+   names stay as well where blobs are missing that rows name: the rows may be another store's.
 6. Chains that no image, chain or lease needs go, from the top down; with each its content, if it was the last to need
    it, and the blobs and tables of that content.
 
@@ -28,6 +29,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from orlop.model.logger import Logger
 from orlop.store.leases import EVERYTHING, LEFT
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from orlop.store.blobs.store import Leftover
     from orlop.store.root import Store
     from orlop.store.rows.metadata import WritableRows
+
+_log = Logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +164,18 @@ class _Collection:
             self._store.blobs.put_back(rows)
 
     def _strays(self, rows: WritableRows) -> None:
-        for leftover in self._store.blobs.strays(rows):
+        strays = list(self._store.blobs.strays(rows))
+        if strays and self._has_lost_blobs(rows):
+            what = "%s lacks blobs that its rows name, so what no row names stays; run `orlop fsck`"
+            _log.warning(what, self._store.root)
+            return
+        for leftover in strays:
             self._clear(rows, "stray", leftover, "no row names it")
+
+    def _has_lost_blobs(self, rows: WritableRows) -> bool:
+        """Return whether rows name blobs that are not there, as those of another store, or of an older backup, do."""
+        there = set(self._store.blobs.digests())
+        return any(blob.digest not in there for blob in rows.blobs())
 
     def _database(self, rows: WritableRows, alive: set[str]) -> None:
         # Copies are made under the write lock, so that nobody is at one, or have the lease of who makes them as a name.

@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING
 from orlop.errors import DatabaseDamaged, NoSpace, StoreClosed, StoreDamaged, StoreInUse
 from orlop.model.logger import Logger
 from orlop.store.rows.metadata import Metadata
-from orlop.store.rows.sqlite.damage.log import journal_fault, log_fault, opening, require_whole_log
+from orlop.store.rows.sqlite.damage.log import journal_fault, log_fault, require_whole_log
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS, first_look, look_through, moment_of
 from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite, run_all
 from orlop.store.rows.sqlite.forks import BLOCKS
-from orlop.store.rows.sqlite.open import beside, connect, connect_reading, make
+from orlop.store.rows.sqlite.open import beside, connect, connect_newest, connect_reading, make
 from orlop.store.rows.sqlite.place import Place
 from orlop.store.rows.sqlite.private_copy import CurrentCopy
 from orlop.store.rows.sqlite.reserve import Reserve
@@ -183,11 +183,16 @@ class SQLiteMetadata(Metadata):
                     self._require_shape(connection)
                     sound.begin()
                     self._local.rows = rows
+                    before = connection.total_changes
                     yield rows
                     if rows.gone is not None:
                         sound.require_unneeded(rows.gone)
                     for action in rows.preparations:
                         action()
+                    if connection.total_changes != before:
+                        from orlop.store.rows.sqlite.lineage import advance  # noqa: PLC0415 - most commands only read
+
+                        advance(connection)
                     committing = True
                     connection.execute("COMMIT")
                     durable = True
@@ -315,18 +320,6 @@ class SQLiteMetadata(Metadata):
             is_current = known.moment == moment_of(connection)
         (known if is_current else look_through(self._reading, self._path)).require_none(but=but)
 
-    def _opened(self, wait: float = _WAIT_SECONDS) -> sqlite3.Connection:
-        with opening(self._path), reading_schema(self._path):
-            connection = connect(self._file, timeout=wait)
-            try:
-                # What a large write may have to undo would else lie in a file outside of the store.
-                connection.execute("PRAGMA temp_store=MEMORY")
-                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            except BaseException:
-                connection.close()
-                raise
-            return connection
-
     def _require_shape(self, connection: sqlite3.Connection) -> None:
         """Check, whenever it may have changed, that the database has the tables and triggers of its version alone."""
         moment = (connection, moment_of_shape(connection))
@@ -348,7 +341,7 @@ class SQLiteMetadata(Metadata):
 
     def _connect(self) -> sqlite3.Connection:
         self._make_file()
-        connection = self._opened()
+        connection = connect_newest(self._file, timeout=_WAIT_SECONDS)
         try:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
@@ -418,7 +411,9 @@ class SQLiteMetadata(Metadata):
 
         self.require_open()
         with BLOCKS.block(), explaining_sqlite(self._path):
-            connection = self._opened() if self._refusal is None else self._connect_reading()
+            connection = (
+                connect_newest(self._file, timeout=_WAIT_SECONDS) if self._refusal is None else self._connect_reading()
+            )
             try:
                 yield SQLiteSnapshot(connection, self._path)
             finally:
@@ -443,10 +438,13 @@ class SQLiteMetadata(Metadata):
         if self._refusal is not None:
             raise self._refusal()
         with BLOCKS.block(), explaining_sqlite(self._path):
+            from orlop.store.rows.sqlite.lineage import succeed  # noqa: PLC0415 - only backups replace all rows
+
             connection = self._connection()
             source = connect(file)
             try:
                 with self.lock():
+                    succeed(source, connection)
                     source.backup(connection)
             finally:
                 source.close()
@@ -460,7 +458,7 @@ class SQLiteMetadata(Metadata):
             raise self._refusal()
         self.close()
         with self.lock(), explaining_sqlite(self._path):
-            connection = self._opened(_WAIT_FOR_OTHERS)
+            connection = connect_newest(self._file, timeout=_WAIT_FOR_OTHERS)
             try:
                 connection.execute("PRAGMA locking_mode=EXCLUSIVE")
                 try:
@@ -482,7 +480,7 @@ class SQLiteMetadata(Metadata):
         if self._refusal is not None:
             raise self._refusal()
         with BLOCKS.block(), explaining_sqlite(self._path):
-            connection = self._opened()
+            connection = connect_newest(self._file, timeout=_WAIT_SECONDS)
             try:
                 connection.execute("PRAGMA synchronous=FULL")
                 connection.execute("PRAGMA foreign_keys=ON")

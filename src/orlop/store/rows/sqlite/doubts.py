@@ -33,6 +33,7 @@ SMALL: Final = 256 << 10
 # What a problem of these kinds is about can be named, and everything else is right.
 _SINGLE: Final = frozenset(
     {
+        "blob-wrong",
         "chain-wrong",
         "config-damaged",
         "content-missing",

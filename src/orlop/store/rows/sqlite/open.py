@@ -17,6 +17,8 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING, Final
 
+from orlop.store.rows.sqlite.damage.log import opening
+from orlop.store.rows.sqlite.shape import reading_schema
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import explained, explaining
 
@@ -42,6 +44,40 @@ def connect(file: Entry, *, timeout: float = 5.0) -> sqlite3.Connection:
     with explaining("open", file.path):
         _require_own(file)
     return _opened(file, "mode=rw", timeout)
+
+
+def connect_newest(file: Entry, *, timeout: float) -> sqlite3.Connection:
+    """Open a database whose log is whole, and which has its name still, to be read and written.
+
+    A repair may put a new file in the place of one that is being opened, and that waits for its lock.
+
+    Args:
+        file: the database.
+        timeout: how many seconds to wait for others who have it locked.
+
+    Raises:
+        DatabaseDamaged: its log is cut or another's, or its schema cannot be read. As `connect` does.
+    """
+    while True:
+        before = file.state()
+        connection = _connected(file, timeout)
+        after = file.state()
+        if before is None or after is None or os.path.samestat(before, after):
+            return connection
+        connection.close()
+
+
+def _connected(file: Entry, timeout: float) -> sqlite3.Connection:
+    with opening(file.path), reading_schema(file.path):
+        connection = connect(file, timeout=timeout)
+        try:
+            # What a large write may have to undo would else lie in a file outside of the store.
+            connection.execute("PRAGMA temp_store=MEMORY")
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 def connect_reading(file: Entry) -> sqlite3.Connection:

@@ -89,6 +89,8 @@ def version_of(connection: sqlite3.Connection, path: str, schema: Schema = CURRE
 
 def lay_out(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT) -> bool:
     """Make the tables of an empty database, under the write lock; return whether it was empty."""
+    from orlop.store.rows.sqlite.lineage import advance  # noqa: PLC0415 - most databases are there
+
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -98,6 +100,7 @@ def lay_out(connection: sqlite3.Connection, path: str, schema: Schema = CURRENT)
             for statement in schema.statements:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version={schema.version}")
+            advance(connection)
         connection.execute("COMMIT")
     except BaseException:
         with suppress(sqlite3.Error):
@@ -120,6 +123,8 @@ def migrate(connection: sqlite3.Connection, file: Entry, schema: Schema = CURREN
     Raises:
         StoreTooNew: the database is newer. StoreDamaged: it cannot be brought there; it is as it was.
     """
+    from orlop.store.rows.sqlite.lineage import advance  # noqa: PLC0415 - most databases are of this schema
+
     path = file.path
     version = version_of(connection, path, schema)
     if version in {0, schema.version}:
@@ -137,6 +142,7 @@ def migrate(connection: sqlite3.Connection, file: Entry, schema: Schema = CURREN
         connection.execute("BEGIN IMMEDIATE")
         _take_steps(connection, path, schema, version)
         connection.execute(f"PRAGMA user_version={schema.version}")
+        advance(connection)
         connection.execute("COMMIT")
     except BaseException:
         with suppress(sqlite3.Error):

@@ -9,6 +9,7 @@ from orlop.store.rows.file import FileSnapshot
 from orlop.store.rows.snapshot import SavedRows
 from orlop.store.rows.sqlite.doubts import look_through
 from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite
+from orlop.store.rows.sqlite.lineage import set_number
 from orlop.store.rows.sqlite.open import connect, make
 from orlop.store.rows.sqlite.schema import version_of
 from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB, UNREACHED
@@ -54,6 +55,7 @@ class SQLiteSnapshot(FileSnapshot):
             make(file, mode)
         with explaining_sqlite(file.path), closing(connect(file)) as copy:
             self._connection.backup(copy)
+            set_number(copy, 0)
             # As yet without a log: what fails when a log is brought to its end, as it is closed, SQLite does not say.
             copy.execute("PRAGMA journal_mode=DELETE")
 

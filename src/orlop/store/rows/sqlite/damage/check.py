@@ -74,6 +74,11 @@ _STATEMENTS: Final = (
         "SELECT id FROM diff WHERE id NOT IN (SELECT diff FROM diff_blob) ORDER BY 1",
         "no bytes are kept of the layer {}; load its image again",
     ),
+    (
+        "blob-wrong",
+        "SELECT digest FROM blob WHERE compression NOT IN ('none', 'gzip', 'bzip2', 'xz', 'zstd') ORDER BY 1",
+        "the compression that is recorded of the blob {} does not exist; a repair asks the blob itself",
+    ),
 )
 KEYS: Final = {"image": "id", "diff": "id", "blob": "digest", "chain": "id", "manifest": "digest"}
 """The tables whose rows are named by a digest, and the column that has it."""

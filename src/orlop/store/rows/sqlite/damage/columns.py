@@ -17,7 +17,8 @@ kind of the problem by which a look at the rows or at the blobs names it.
 | `reference` | `name`, `suffix` | a name that can be asked for | `name-invalid` |
 | | `image` | is there | `name-dangling` |
 | | `updated` | a time; nothing else is known of it | |
-| `blob` | `digest`, `size`, `compression` | as its file says | `blob-…` |
+| `blob` | `digest`, `size` | as its file says | `blob-…` |
+| | `compression` | one of those that there are, and as its file says | `blob-wrong` |
 | `diff` | all | as its blob says | `layer-wrong`, `content-missing` |
 | `diff_blob` | `diff`, `blob` | are there; the blob holds the layer | `database`, `form-wrong` |
 | `chain` | `id` | what `parent` and `diff` make | `chain-wrong` |

@@ -20,9 +20,12 @@ were synced; it outlives a killed process, and the first process that opens the 
 of this log, and knows more frames than can be read, the log is cut, whatever the frames say, and also where the log is
 short or gone.
 
-What must never happen: SQLite opens a log that is cut. What must not be taken for a cut: what a crash, a loss of power
-or a failed commit leaves. One case stays open: damage of the very last transaction, without the witness, looks like the
-loss of power that may have been its cause.
+A log that is whole may be another database's, or this one's of another moment: `lineage` tells, and the index where its
+salts say that it is of a later log.
+
+What must never happen: SQLite opens a log that is cut, or not of this database. What must not be taken for a cut: what
+a crash, a loss of power or a failed commit leaves. One case stays open: damage of the very last transaction, without
+the witness, looks like the loss of power that may have been its cause.
 
 While some process has the database open, nobody recovers, and nothing is asked. Whether one has, the lock says that
 each of them holds on a byte of ``metadata.db-shm``. Closing a file ends all locks that a process has on it: where this
@@ -65,8 +68,11 @@ _BACKFILLED: Final = 2 * _INDEX_SIZE
 _OPEN_LOCK: Final = 128
 _FLOCK: Final = struct.Struct("hhqqi4x")
 
-_JOURNAL: Final = struct.Struct(">8s5I")
-_JOURNAL_MAGIC: Final = bytes.fromhex("d9d505f920a163d7")
+_DATABASE_MAGIC: Final = b"SQLite format 3\0"
+DATABASE_HEADER: Final = 100
+"""How many bytes are the header of a database."""
+_RESTARTS: Final = 1 << 20
+"""How often a log may have been begun again since the index of it was written; salts of other logs are random."""
 
 _HIGH_BIT: Final = (1 << 31).to_bytes(4, sys.byteorder)
 _OTHER_BITS: Final = ((1 << 31) - 1).to_bytes(4, sys.byteorder)
@@ -292,8 +298,28 @@ def log_fault(path: str) -> str | None:
             return fault
 
 
+def is_own(database: bytes, log: Log, witness: Witness | None) -> bool:
+    """Return whether a log may be the one that was written last for the database with a header, see `lineage`."""
+    # A loss of power while a log is carried over takes the header, which the log has too.
+    if log.committed == 0 or not database.startswith(_DATABASE_MAGIC):
+        return True
+    if witness is not None and witness.frames > 0:
+        ahead = (_begun(witness.salts) - _begun(log.salts)) & _MASK
+        if 0 < ahead < _RESTARTS:
+            return False
+    from orlop.store.rows.sqlite.lineage import belongs, number_of  # noqa: PLC0415 - few databases have a log left
+
+    numbers = [number_of(log.content(frame)) for frame in range(1, log.committed + 1) if log.number(frame) == 1]
+    return belongs(number_of(database), numbers)
+
+
+def _begun(salts: bytes) -> int:
+    """Return how often a log was begun again, counted from a random number."""
+    return int.from_bytes(salts[:4], "big")
+
+
 def require_whole_log(path: str, name: str | None = None) -> None:
-    """Raise `DatabaseDamaged` where the log or the journal of the database at ``path`` is cut, before anybody opens it.
+    """Raise `DatabaseDamaged` where the log or the journal of a database is cut or another's, before anybody opens it.
 
     The error speaks of ``name`` where the database is a copy of that one.
     """
@@ -311,7 +337,7 @@ def opening(path: str) -> Iterator[None]:
     """Check the log of a database; in the block, open it and read from it once, so that others know that it is open.
 
     Raises:
-        DatabaseDamaged: the log is cut.
+        DatabaseDamaged: the log is cut, or that of another database.
     """
     with _guard:
         require_whole_log(path)
@@ -324,7 +350,8 @@ def _fault(path: str) -> str | None:
         return _gone(path, witness)
     lost = log.lost(witness)
     if lost == 0:
-        return None
+        own = is_own(_read(path, DATABASE_HEADER) or b"", log, witness)
+        return None if own else f"the log {path}-wal is not of this database, or of another moment of it"
     if not log.has_header:
         return f"the header of the log {path}-wal is damaged, and with it {lost} frames are lost"
     where = f"the log {path}-wal is damaged at frame {log.valid + 1}"
@@ -342,10 +369,7 @@ def _gone(path: str, witness: Witness | None) -> str | None:
 
 
 def journal_fault(path: str) -> str | None:
-    """Return what is wrong with the journal of the database at ``path``, as a clause, or nothing.
-
-    A database that is not in WAL mode, as one that was moved, undoes what was interrupted by its journal. SQLite stops
-    at the first record with a wrong checksum here, too. Records are on disk before the header counts them.
+    """Return what is wrong with the journal of the database at ``path``, as a clause, or nothing. See `journal`.
 
     Raises:
         OSError: it cannot be read.
@@ -353,27 +377,13 @@ def journal_fault(path: str) -> str | None:
     data = _read(f"{path}-journal")
     if not data or data[0] == 0:
         return None
-    at, page, step = 0, 0, 0
-    while at == 0 or data[at : at + 8] == _JOURNAL_MAGIC:
-        if data[at : at + 8] != _JOURNAL_MAGIC or len(data) < at + _JOURNAL.size:
-            return f"the header of the journal {path}-journal is damaged"
-        _, count, nonce, _, sector, size = _JOURNAL.unpack_from(data, at)
-        if at == 0:
-            step, page = sector, size
-        if count in {0, _MASK}:
-            return None
-        if page not in _PAGES or step not in _PAGES:
-            return f"the header of the journal {path}-journal is damaged"
-        at += step
-        for _ in range(count):
-            content, stored = data[at + 4 : at + 4 + page], data[at + 4 + page : at + 8 + page]
-            summed = (nonce + sum(content[page - 200 : 0 : -200])) & _MASK
-            if len(content) < page or summed.to_bytes(4, "big") != stored:
-                return f"the journal {path}-journal is damaged, by which an interrupted change is undone"
-            at += page + 8
-        # What was added later begins with a header of its own.
-        at += -at % step
-    return None
+    from orlop.store.rows.sqlite.damage.journal import fault_of  # noqa: PLC0415 - few databases have one
+
+    # The file of a database that this process works with must not be closed; SQLite plays no journal back then.
+    header = b"" if is_open(path) else _read(path, DATABASE_HEADER) or b""
+    if not header.startswith(_DATABASE_MAGIC):
+        header = b""
+    return fault_of(path, data, header, os.stat(path, follow_symlinks=False).st_size if header else 0)
 
 
 def _read(path: str, size: int = -1) -> bytes | None:

@@ -2,7 +2,8 @@
 
 The steps, each of which is whole or undone, so that a repair that was killed can be run again:
 
-1. A log that is cut is made whole and takes the name of the old one. Nobody may have the database open meanwhile: it is
+1. A log that is cut is made whole and takes the name of the old one; one of another database, or of another moment,
+   goes where the database is worth more without it. Nobody may have the database open meanwhile: it is
    locked as SQLite locks it, and is not opened before the log is whole.
 2. Triggers, views and indexes that are not of this version go, those of this version are made again, in one
    transaction. It is undone where anything is still wrong with a row then: an index may know what the table has lost.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import time
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +26,16 @@ from orlop.errors import NoSpace, PermissionDenied, ReadOnlyStore, StorageError,
 from orlop.store.rows.file import RowRepair
 from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.check import row_problems
-from orlop.store.rows.sqlite.damage.log import BESIDE, is_open, journal_fault, log_fault, read_log, read_witness
+from orlop.store.rows.sqlite.damage.log import (
+    BESIDE,
+    DATABASE_HEADER,
+    is_open,
+    is_own,
+    journal_fault,
+    log_fault,
+    read_log,
+    read_witness,
+)
 from orlop.store.rows.sqlite.errors import explaining_sqlite
 from orlop.streams.files import CHUNK, explaining, fsync_directory
 
@@ -33,6 +44,7 @@ if TYPE_CHECKING:
 
     from orlop.store.rows.file import Aside
     from orlop.store.rows.metadata import Metadata
+    from orlop.store.rows.sqlite.damage.log import Log
     from orlop.store.rows.sqlite.damage.mender import SQLiteMender
     from orlop.streams.directory import Entry
 
@@ -42,6 +54,12 @@ _NEW: Final = "metadata.db.repair.part"
 _COPY: Final = "metadata.db.salvage.part"
 _MOST: Final = 400
 """How many logs are tried: a wrong bit may be one of several hundred."""
+
+
+# A command that is refused ends soon; one that stays, as a server does, has to be ended.
+_ATTEMPTS: Final = 40
+_PAUSE: Final = 0.05
+_WORST: Final = 1 << 20
 
 
 class _NotEnough(Exception):
@@ -105,45 +123,41 @@ class DatabaseRepair:
     def _alone(self) -> Iterator[int]:
         """Keep everybody else from the database; return a descriptor of it, by which alone it may be read."""
         self._metadata.close()
-        with self._metadata.lock():
-            descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                in_use = is_open(self._path)
-                if not in_use:
-                    try:
-                        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _LENGTH, _LOCKED)
-                    except (BlockingIOError, PermissionError):
-                        in_use = True
-                if in_use:
-                    msg = f"the store at {self._root} is open in another program; end that, and repair it then"
-                    raise StoreInUse(msg)
-                yield descriptor
-            finally:
-                os.close(descriptor)
+        for _ in range(_ATTEMPTS):
+            # Whoever waits for the write lock meanwhile has the database open: it is free between two attempts.
+            with self._metadata.lock():
+                descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    if self._is_locked(descriptor):
+                        yield descriptor
+                        return
+                finally:
+                    os.close(descriptor)
+            time.sleep(_PAUSE)
+        msg = f"the store at {self._root} is open in another program; end that, and repair it then"
+        raise StoreInUse(msg)
+
+    def _is_locked(self, database: int) -> bool:
+        """Lock the database as SQLite does, if nobody has it open; return whether that was so."""
+        if is_open(self._path):
+            return False
+        try:
+            fcntl.lockf(database, fcntl.LOCK_EX | fcntl.LOCK_NB, _LENGTH, _LOCKED)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
 
     # The log.
 
     def _mend_log(self, database: int, fault: str | None, journal: str | None) -> None:
         """Put the log in place with which the database is worth most; the old one is kept."""
-        from orlop.store.rows.sqlite.damage.cut import mended_logs  # noqa: PLC0415 - few repairs mend a log
-
         aside = self._keep(database)
         if journal:
             with suppress(FileNotFoundError):
                 os.unlink(f"{self._path}-journal")
         log = read_log(self._path)
         if log is not None and fault:
-            page = int.from_bytes(os.pread(database, 2, 16), "big")
-            best, least = b"", -1
-            for number, mended in enumerate(mended_logs(log, read_witness(self._path), page if page > 1 else 1 << 16)):
-                if number >= _MOST and mended:
-                    continue
-                wrong = self._wrong_with(database, mended)
-                if least < 0 or wrong < least:
-                    best, least = mended, wrong
-                if wrong == 0:
-                    break
-            self._place(f"{self._path}-wal", best)
+            self._place(f"{self._path}-wal", self._best_log(database, log))
         # It says how long the old one was.
         with suppress(FileNotFoundError):
             os.unlink(f"{self._path}-shm")
@@ -151,15 +165,42 @@ class DatabaseRepair:
         message = f"{fault or journal}: what is whole of it was taken, and the old files are kept as {', '.join(aside)}"
         self._done(RowRepair("log-cut", "metadata.db-wal", message))
 
-    def _wrong_with(self, database: int, log: bytes) -> int:
-        """Return how much is wrong with the database together with a log."""
+    def _best_log(self, database: int, log: Log) -> bytes:
+        """Return the log with which the database is worth most: one that is whole, for one that is cut."""
+        from orlop.store.rows.sqlite.damage.cut import mended_logs  # noqa: PLC0415 - few repairs mend a log
+
+        witness = read_witness(self._path)
+        if log.lost(witness) == 0 and not is_own(os.pread(database, DATABASE_HEADER, 0), log, witness):
+            # Rows of another database, or moment, may be sound too: what they name tells, and by itself the file.
+            return min((b"", log.data), key=lambda one: self._wrong_with(database, one))
+        page = int.from_bytes(os.pread(database, 2, 16), "big")
+        best, least = b"", (-1, 0)
+        for number, mended in enumerate(mended_logs(log, witness, page if page > 1 else 1 << 16)):
+            if number >= _MOST and mended:
+                continue
+            wrong = self._wrong_with(database, mended)
+            if least[0] < 0 or wrong[0] < least[0]:
+                best, least = mended, wrong
+            if wrong[0] == 0:
+                break
+        return best
+
+    def _wrong_with(self, database: int, log: bytes) -> tuple[int, int]:
+        """Return how much is wrong with the database together with a log, and then with the blobs that it names."""
         copy = self._beside(_COPY)
         try:
             self._copy(database, copy)
             _write(f"{copy}-wal", log, self._mode)
-            return _count_of(copy)
+            return _count_of(copy), self._unmatched(copy)
         finally:
             self._remove(copy)
+
+    def _unmatched(self, path: str) -> int:
+        """Return how many blobs a database alone names, and how many the store alone has."""
+        with suppress(OSError, sqlite3.Error, UnicodeDecodeError), closing(sqlite3.connect(path)) as connection:
+            named = {digest for (digest,) in connection.execute("SELECT digest FROM blob")}
+            return len(named ^ {f"sha256:{name}" for name in os.listdir(os.path.join(self._root, "blobs", "sha256"))})
+        return _WORST
 
     # Indexes and triggers.
 
@@ -282,7 +323,7 @@ def _write(path: str, content: bytes, mode: int) -> None:
 
 def _count_of(path: str) -> int:
     """Return how much is wrong with a database; one that cannot be read is worse than any other."""
-    worst = 1 << 20
+    worst = _WORST
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
 
