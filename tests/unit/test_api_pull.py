@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +25,7 @@ ME = {"username": "me", "password": "secret"}
 @contextmanager
 def served(folder: Path, **options: Any) -> Iterator[tuple[Pulled, Client]]:
     with pulling(folder, **options) as there:
-        there.images.registries = there.registries
+        there.images.network = lambda keychain: nullcontext(there.registries.as_user(keychain))
         socket = folder / "s"
         with serving(there.images, f"unix://{socket}"):
             yield there, Client(str(socket))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from orlop.model.limits import DEFAULT_LIMITS
-from orlop.model.names import ImageName, image_names, listed_name, pulled_name, tag_name
+from orlop.model.names import ImageName, image_names, listed_name, tag_name
 from orlop.service.registry_verbs import RegistryVerbs
 from orlop.store.local import local_store
 from orlop.streams.given import path_text
@@ -25,14 +25,12 @@ if TYPE_CHECKING:
     from orlop.model.progress import Progress
     from orlop.model.proxies import Proxies
     from orlop.model.reference import Reference
-    from orlop.registry.registries import Registries
     from orlop.service.listing.history import HistoryEntry
     from orlop.service.listing.inspect import ImageDetails
     from orlop.service.listing.listed import ImageUsage, ListedImage
     from orlop.service.listing.manifests import ImageManifests
     from orlop.service.listing.summaries import ImageSummary
     from orlop.service.listing.tree import ContentTree
-    from orlop.service.pull import PullReport
     from orlop.service.saving import AskedPlatforms
     from orlop.service.space.df import DiskUsage
     from orlop.service.space.prune import PruneReport
@@ -60,7 +58,6 @@ class ImageService(RegistryVerbs):
         self._store = store
         self.proxies = proxies
         """What URLs are downloaded through; None where they are fetched directly."""
-        self.registries: Registries | None = None  # as anybody
 
     @property
     def root(self) -> str:
@@ -118,21 +115,6 @@ class ImageService(RegistryVerbs):
 
         wanted = image_names(only)
         return load(self._store, source, platform=platform, only=wanted, progress=progress, limits=limits)
-
-    def pull(
-        self,
-        name: str | Reference,
-        *,
-        platform: Platform | str | None = None,
-        exact: bool = False,
-        registries: Registries | None = None,
-        progress: Progress | None = None,
-    ) -> PullReport:
-        """Pull a name from its registry, see `orlop.service.pull.pull`."""
-        from orlop.service.pull import pull  # noqa: PLC0415 - listing images needs no registries
-
-        wanted, there, proxies = pulled_name(name), registries or self.registries, self.proxies
-        return pull(self._store, wanted, platform, exact=exact, registries=there, proxies=proxies, progress=progress)
 
     def import_image(
         self,

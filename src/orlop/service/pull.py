@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -12,20 +11,16 @@ from orlop.intake.commit import commit
 from orlop.intake.platforms import chosen
 from orlop.intake.taking import storing
 from orlop.model.digest import ImageID
-from orlop.registry.anonymous import anonymous
 from orlop.registry.places import Places
 from orlop.registry.source import RegistrySource
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from orlop.intake.offer import Offer
     from orlop.intake.report import LoadReport
     from orlop.model.digest import Digest
     from orlop.model.limits import Limits
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
-    from orlop.model.proxies import Proxies
     from orlop.model.reference import Reference
     from orlop.registry.registries import Registries
     from orlop.store.root import Store
@@ -61,11 +56,10 @@ class PullReport:
 def pull(
     store: Store,
     name: Reference,
+    registries: Registries,
     platform: Platform | str | None = None,
     *,
     exact: bool = False,
-    registries: Registries | None = None,
-    proxies: Proxies | None = None,
     progress: Progress | None = None,
     limits: Limits | None = None,
 ) -> PullReport:
@@ -77,11 +71,10 @@ def pull(
     Args:
         store: where to.
         name: with a tag, or a digest, which decides where both are given; see `orlop.model.names.pulled_name`.
+        registries: mirrors, credentials and trust.
         platform: of an index, the image for this one, or ``all`` of them, where the name then points to this machine's;
             by default this machine's. What is not an index must be for it, where it is given.
         exact: fetch layers also that are there in another form only, so that the manifest can be written out unchanged.
-        registries: mirrors, credentials and trust; by default the name is pulled as anybody, from where it says.
-        proxies: through which that is done then.
         progress: called with one event at a time, by the threads that do the work; what it raises ends the pull.
         limits: what the image may ask for, instead of the limits of the store.
 
@@ -96,13 +89,12 @@ def pull(
     choice = chosen(None if every else platform)
     store.blobs.sweep_ingests()
     store.blobs.free_partials(most=_KEPT_BYTES, before=store.now() / _SECOND - _KEPT_DAYS * _DAY)
-    opened: AbstractContextManager[Registries] = anonymous(proxies) if registries is None else nullcontext(registries)
 
-    def once(there: Registries) -> PullReport:
+    def once() -> PullReport:
         with storing(store, limits=limits, progress=progress) as taking:
             source = RegistrySource(
                 name,
-                Places(there.to_pull(name)),
+                Places(registries.to_pull(name)),
                 taking,
                 held=partial(_held, store),
                 is_known=_has_tag(store, name),
@@ -115,17 +107,16 @@ def pull(
             report = commit(store, source, offer)
         return PullReport(name, source.digest, report, not is_known)
 
-    with opened as there:
-        try:
-            return once(there)
-        except NoSpace:
-            # What broke off goes first; what this pull has kept so far stays.
-            if not store.blobs.free_partials(most=0, before=0):
-                raise
-            return once(there)
-        except ContentNotFound:
-            # What it relied on went away between its look and its hold.
-            return once(there)
+    try:
+        return once()
+    except NoSpace:
+        # What broke off goes first; what this pull has kept so far stays.
+        if not store.blobs.free_partials(most=0, before=0):
+            raise
+        return once()
+    except ContentNotFound:
+        # What it relied on went away between its look and its hold.
+        return once()
 
 
 def _held(store: Store, digest: Digest) -> bytes | None:

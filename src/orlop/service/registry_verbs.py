@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orlop.registry.credentials import Keychain
     from orlop.registry.registries import Registries
     from orlop.service.copy import CopyReport
+    from orlop.service.pull import PullReport
     from orlop.service.push import PushReport
     from orlop.service.saving import AskedPlatforms
     from orlop.store.root import Store
@@ -41,6 +42,43 @@ class RegistryVerbs:
         from orlop.service.network import reached  # noqa: PLC0415 - few verbs need a network
 
         return reached(None, self.proxies, keychain) if self.network is None else self.network(keychain)
+
+    def pull(
+        self,
+        name: str | Reference,
+        registries: Registries | None = None,
+        *,
+        platform: Platform | str | None = None,
+        exact: bool = False,
+        progress: Progress | None = None,
+    ) -> PullReport:
+        """Pull a name from its registry. All or nothing, but for layers, which a later pull need not fetch again.
+
+        Manifests and indexes are kept as they came. A layer whose content the store has is not fetched, in whichever
+        form that is; one that breaks off goes on later, also in another process. Idempotent.
+
+        Args:
+            name: with a tag, by default ``latest``, or a digest, which decides where both are given.
+            registries: how registries are reached; by default as anybody, through the proxies of `orlop.open`.
+            platform: of an index, the image for this one, or ``all`` of them, where the name then points to this
+                machine's; by default this machine's. What is not an index must be for it, where it is given.
+            exact: fetch layers also that are there in another form only, so that the manifest can be written out
+                unchanged.
+            progress: called with one event at a time, by the threads that do the work; what it raises ends the pull.
+
+        Raises:
+            NotInRegistry: there is nothing of that name. PlatformNotFound: nor for the platform. RegistryDenied,
+            RegistryBusy, RegistryUnreachable, RegistryError: the registry refuses or fails. IntegrityError,
+            InvalidInput: what it sends is not what it says, or beyond a limit. StorageError: it cannot be kept. No
+            name has changed then.
+        """
+        from orlop.model.names import pulled_name  # noqa: PLC0415 - few verbs need a network
+        from orlop.service.network import reached  # noqa: PLC0415 - as above
+        from orlop.service.pull import pull  # noqa: PLC0415 - as above
+
+        wanted = pulled_name(name)
+        with reached(registries, self.proxies) as found:
+            return pull(self._store, wanted, found, platform, exact=exact, progress=progress)
 
     def push(
         self,

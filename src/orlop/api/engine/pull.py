@@ -7,18 +7,15 @@ for nobody.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from typing import TYPE_CHECKING
 
+from orlop.api.engine.registries import given_keys
 from orlop.api.engine.shapes.encoding import stream_line
 from orlop.api.engine.shapes.progress import LayerLines, error_line, status_line
-from orlop.errors import NotSupported, OrlopError, RequestAborted
+from orlop.errors import OrlopError, RequestAborted
 from orlop.model.digest import Digest
 from orlop.model.progress import LayerDone, LayerExists
 from orlop.model.reference import Reference
-from orlop.registry.credentials import Credentials, NoKeys
 from orlop.registry.interruption import interrupted_by
 
 if TYPE_CHECKING:
@@ -28,51 +25,8 @@ if TYPE_CHECKING:
     from orlop.api.flow import Download, Upload
     from orlop.model.platform import Platform
     from orlop.model.progress import ProgressEvent
-    from orlop.registry.credentials import Keychain
     from orlop.registry.registries import Registries
     from orlop.service.pull import PullReport
-
-_HEADER = "x-registry-auth"
-_DENIED = "this orlop server was started without registries, and does not pull; load an archive of the image"
-
-
-class Presented:
-    """A keychain of what a client presents, for one registry."""
-
-    def __init__(self, domain: str, credentials: Credentials) -> None:
-        self._domain = domain
-        self._credentials = credentials
-
-    def find(self, name: Reference) -> Credentials | None:
-        """Return the credentials, if the repository is of their registry."""
-        return self._credentials if name.domain == self._domain else None
-
-    def forget(self) -> None:
-        """Do nothing: there are no others."""
-
-
-def presented(header: str, domain: str) -> Keychain:
-    """Return the keychain of a header ``X-Registry-Auth``; as in engines, one that cannot be read holds nothing."""
-    try:
-        padded = header.strip() + "=" * (-len(header.strip()) % 4)
-        found = json.loads(base64.b64decode(padded.replace("-", "+").replace("_", "/"), validate=True))
-    except (binascii.Error, ValueError, RecursionError):
-        return NoKeys()
-    if not isinstance(found, dict):
-        return NoKeys()
-
-    def text(name: str) -> str:
-        value = found.get(name)
-        return value if isinstance(value, str) else ""
-
-    credentials = Credentials(
-        user=text("username"),
-        password=text("password"),
-        identity_token=text("identitytoken"),
-        registry_token=text("registrytoken"),
-        source="the client",
-    )
-    return Presented(domain, credentials) if credentials != Credentials(source="the client") else NoKeys()
 
 
 def pulling(call: Call, image: str, tag: str, platform: Platform | None) -> Callable[[Download, Upload], None]:
@@ -85,16 +39,14 @@ def pulling(call: Call, image: str, tag: str, platform: Platform | None) -> Call
         platform: the one that is wanted.
 
     Raises:
-        NotSupported: this server does not pull.
+        InvalidReference, InvalidDigest: it is not a name.
     """
-    if call.service.registries is None:
-        raise NotSupported(_DENIED)
     name = Reference.parse(image.removesuffix(":"))
     if ":" in tag:
         name = Reference(name.domain, name.path, None, Digest.parse(tag))
     elif tag:
         name = name.with_tag(tag)
-    registries = call.service.registries.as_user(presented(call.headers.get(_HEADER, ""), name.domain))
+    keys = given_keys(call, name.domain)
 
     def pull(download: Download, _: Upload) -> None:
         def check() -> None:
@@ -102,11 +54,11 @@ def pulling(call: Call, image: str, tag: str, platform: Platform | None) -> Call
                 raise RequestAborted("the client hung up before everything was pulled")
 
         told = _Told(call, download, check)
-        with interrupted_by(check):
+        with call.service.reached(keys) as registries, interrupted_by(check):
             try:
                 for one in _each(registries, name):
                     told.about(one)
-                    report = call.service.pull(one, platform=platform, registries=registries, progress=told.event)
+                    report = call.service.pull(one, registries, platform=platform, progress=told.event)
                     told.done(report)
             except RequestAborted:
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -170,10 +170,10 @@ def serve(
 
     with (
         session.open(downloads=True) as images,
-        network.registries(os.environ) as images.registries,
+        network.registries(os.environ) as registries,
         _log(access_log) as log,
     ):
-        images.network = lambda keychain: network.registries(os.environ, keychain=keychain)
+        images.network = lambda keychain: nullcontext(registries.as_user(keychain))
         opened = doors(_addresses(hosts, activation), security, activation)
         bounds = Bounds(max_body, max_requests, patience, min_rate, max_followers)
         connections = min(max_connections, _connections(len(opened)))

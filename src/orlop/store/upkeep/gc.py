@@ -13,8 +13,8 @@ The order matters:
 4. Trash is looked at before more of it is made. What a row still names goes back to its place: its removal was not
    committed.
 5. Unfinished files of dead owners go. Manifests and indexes go that nothing reaches, then files that no row names and
-   blobs that nothing needs, unless somebody holds everything: a backup brings files before their rows. Files that no row
-   names stay as well where blobs are missing that rows name: the rows may be another store's.
+   blobs that nothing needs, unless somebody holds everything: a backup brings files before their rows. The files stay
+   as well where blobs are missing that rows name: the rows may be another store's.
 6. Chains that no image, chain or lease needs go, from the top down; with each its content, if it was the last to need
    it, and the blobs and tables of that content.
 
