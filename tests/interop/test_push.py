@@ -56,13 +56,10 @@ def test_a_push_has_the_digest_that_skopeo_reads_and_copies(orlop: Orlop, skopeo
     assert entries[0]["digest"] == top(layout)
 
 
-@pytest.mark.parametrize("form", ["oci", "v2s2"])
-@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+@pytest.mark.parametrize(("form", "compression"), [("oci", "gzip"), ("oci", "zstd"), ("v2s2", "gzip")])
 def test_what_skopeo_pushed_is_copied_by_orlop_and_back(
     orlop: Orlop, skopeo: Program, there: str, tmp_path: Path, form: str, compression: str
 ):
-    if (form, compression) == ("v2s2", "zstd"):
-        pytest.skip("there is no such type")
     unpacked(Layout().files | two_platforms("docker.io/a/b:1").files, tmp_path / "in")
     first = f"{there}/{form}-{compression}/first:1"
     options = ["--dest-tls-verify=false", "--format", form, "--dest-compress-format", compression]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.names import ImageName, image_names, listed_name, tag_name
 from orlop.service.registry_verbs import RegistryVerbs
+from orlop.service.space_verbs import SpaceVerbs
 from orlop.store.local import local_store
 from orlop.streams.given import path_text
 
@@ -32,18 +33,15 @@ if TYPE_CHECKING:
     from orlop.service.listing.summaries import ImageSummary
     from orlop.service.listing.tree import ContentTree
     from orlop.service.saving import AskedPlatforms
-    from orlop.service.space.df import DiskUsage
-    from orlop.service.space.prune import PruneReport
     from orlop.service.space.remove import RemoveReport
     from orlop.store.events import Event
     from orlop.store.images import ImageStore
     from orlop.store.layers import LayerStore
     from orlop.store.references import ReferenceStore
     from orlop.store.root import Store
-    from orlop.store.upkeep.gc import GcReport
 
 
-class ImageService(RegistryVerbs):
+class ImageService(RegistryVerbs, SpaceVerbs):
     """An open store with Docker's verbs. Made by `orlop.open`; a context manager that closes the store.
 
     A *name* is everywhere a reference (``alpine``, ``user/app:1.0``), an image ID, or a unique prefix of one: a text,
@@ -309,18 +307,6 @@ class ImageService(RegistryVerbs):
 
         return content_tree(self._store, None if name is None else ImageName.parse(name))
 
-    def df(self) -> DiskUsage:
-        """Return what the store's disk is used for, file by file, and what collecting garbage or pruning would free.
-
-        Others may work meanwhile; what they just bring or take away may be counted or not.
-
-        Raises:
-            StorageError: a part of the store cannot be read.
-        """
-        from orlop.service.space.df import df  # noqa: PLC0415 - one verb needs one verb's code
-
-        return df(self._store)
-
     def inspect(self, name: Name, *, platform: Platform | str | None = None) -> ImageDetails:
         """Return everything that is known of an image.
 
@@ -396,67 +382,6 @@ class ImageService(RegistryVerbs):
 
         return remove(self._store, ImageName.parse(name), force=force, prune=prune, platform=platform)
 
-    def prune(
-        self,
-        *,
-        all: bool = False,  # noqa: A002 - docker's word
-        filters: Sequence[str] = (),
-        keep_last: int | None = None,
-        max_size: int | None = None,
-        dry_run: bool = False,
-    ) -> PruneReport:
-        """Remove dangling images: no tag, and not the parent of another image. Atomic: all of it, or nothing.
-
-        Pinned images stay with their names, and so does the image that one which stays is made from. What a living
-        process works with stays until that is done.
-
-        Args:
-            all: remove images with names too: since no containers run here, that is every image.
-            filters: touch only those that these leave: ``until=24h``, ``label=…``, ``label!=…``.
-            keep_last: take away the tags of all but this many images of each repository, those whose tags there were
-                given last; these images stay. It says with ``all`` what it says without.
-            max_size: then remove images that were not used for longest, with names or without, until the store's blobs
-                and tables of contents take no more than this many bytes. An image whose removal would free nothing
-                stays, and so does what ``keep_last`` keeps, what filters exclude, and what a process works with.
-            dry_run: change nothing; return what would be done.
-
-        Returns:
-            What went, or would go, with a verdict and its reason for every image and every layer, and the bytes.
-
-        Raises:
-            InvalidFilter: a filter cannot be read. InvalidInput: a number is too small. QuotaExceeded: what must stay
-                takes more than ``max_size``; nothing was removed. DatabaseDamaged: rows contradict each other or what
-                is hashed; nothing was removed.
-        """
-        from orlop.service.space.prune import prune  # noqa: PLC0415 - one verb needs one verb's code
-
-        return prune(self._store, all=all, filters=filters, keep_last=keep_last, max_size=max_size, dry_run=dry_run)
-
-    def pin(self, name: Name) -> ImageID:
-        """Pin an image: no pruning and no quota removes it, its names or its parents. Idempotent.
-
-        The image is pinned, not the name: when the name moves to another image, the pin stays with this one. `remove`
-        by name or ID still removes a pinned image.
-
-        Raises:
-            ImageNotFound, AmbiguousID, InvalidReference: the name leads to no image.
-        """
-        from orlop.service.listing.pins import pin  # noqa: PLC0415 - one verb needs one verb's code
-
-        return pin(self._store, ImageName.parse(name))
-
-    def unpin(self, name: Name) -> ImageID:
-        """Unpin an image, so that it is pruned as others are. Idempotent. Raises what `pin` raises."""
-        from orlop.service.listing.pins import unpin  # noqa: PLC0415 - one verb needs one verb's code
-
-        return unpin(self._store, ImageName.parse(name))
-
-    def pinned(self) -> list[ImageSummary]:
-        """List the pinned images, newest first."""
-        from orlop.service.listing.pins import pinned  # noqa: PLC0415 - one verb needs one verb's code
-
-        return pinned(self._store)
-
     def events(self, after: int = 0, *, most: int | None = None) -> tuple[Event, ...]:
         """Return what happened to images, oldest first, as far as the store still knows it: about the last thousand.
 
@@ -477,22 +402,6 @@ class ImageService(RegistryVerbs):
         """Return how many images, names, chains, layers, blobs and manifests there are, and the bytes of all blobs."""
         with self._store.metadata.read() as rows:
             return rows.counts()
-
-    def gc(self, *, dry_run: bool = False) -> GcReport:
-        """Remove what a crash has left in the store, and what nothing in it references. Atomic, idempotent.
-
-        What others are at work on, in whichever process, stays.
-
-        Args:
-            dry_run: only say what would go; nothing is changed.
-
-        Raises:
-            DatabaseDamaged: rows contradict each other or what is hashed; nothing was removed.
-            ReadOnlyStore, StorageError: the store cannot be written.
-        """
-        from orlop.store.upkeep.gc import collect_garbage  # noqa: PLC0415 - one verb needs one verb's code
-
-        return collect_garbage(self._store, dry_run=dry_run)
 
     def close(self) -> None:
         """Release the store."""
