@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -114,3 +116,10 @@ def pulling(
             yield found
     finally:
         transport.close()
+
+
+def command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with its store below a home, and without anybody's files."""
+    environment = {"HOME": str(home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "ORLOP_ROOT": str(home / "root")}
+    argv = [sys.executable, "-m", "orlop", *arguments]
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)

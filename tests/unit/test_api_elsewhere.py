@@ -68,7 +68,6 @@ def test_what_is_not_there_is_not_found(client, method, path, message):
         ("POST", "/session"),
         ("POST", "/grpc"),
         ("GET", "/images/search?term=x"),
-        ("POST", "/images/create?fromImage=alpine&tag=latest"),
     ],
 )
 def test_what_only_engines_do_is_refused_with_a_sentence(client, method, path):

@@ -1,16 +1,14 @@
-"""`orlop pull`, `orlop tags` and `orlop manifest`."""
+"""`orlop pull` as a command."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orlop.testing.registry.fake import FakeRegistry
 from tests.unit.layouts import Layout
-from tests.unit.pulling import REPOSITORY, push
+from tests.unit.pulling import REPOSITORY, command, push
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,17 +21,11 @@ def registry() -> Iterator[FakeRegistry]:
         yield found
 
 
-def orlop(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {"HOME": str(home), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "ORLOP_ROOT": str(home / "root")}
-    argv = [sys.executable, "-m", "orlop", *arguments]
-    return subprocess.run(argv, env=environment, capture_output=True, text=True, check=False, timeout=60)
-
-
 def test_a_pull_ends_with_dockers_words(registry: FakeRegistry, tmp_path: Path):
     layout = Layout()
     digest = push(registry, layout, layout.image("one"), "latest")
     name = f"{registry.authority}/{REPOSITORY}"
-    done = orlop(tmp_path, "pull", name)
+    done = command(tmp_path, "pull", name)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "Using default tag: latest",
@@ -42,29 +34,14 @@ def test_a_pull_ends_with_dockers_words(registry: FakeRegistry, tmp_path: Path):
         f"Status: Downloaded newer image for {name}:latest",
         f"{name}:latest",
     ]
-    assert orlop(tmp_path, "pull", "-q", f"{name}@{digest}").stdout == f"{name}@{digest}\n"
-    assert orlop(tmp_path, "images", "-q").stdout
+    assert command(tmp_path, "pull", "-q", f"{name}@{digest}").stdout == f"{name}@{digest}\n"
+    assert command(tmp_path, "images", "-q").stdout
 
 
 def test_a_pull_that_fails_is_told_in_one_sentence(registry: FakeRegistry, tmp_path: Path):
-    done = orlop(tmp_path, "pull", "-q", f"{registry.authority}/{REPOSITORY}:nosuch")
+    done = command(tmp_path, "pull", "-q", f"{registry.authority}/{REPOSITORY}:nosuch")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (4, "", 1)
     assert done.stderr.startswith("Error: ")
     for arguments in (["pull"], ["pull", "--platform", "linux/arm64", "--all-platforms", "x"]):
-        assert orlop(tmp_path, *arguments).returncode == 2
-    assert orlop(tmp_path, "pull", "sha256:" + "0" * 64).returncode == 3
-
-
-def test_looks_fetch_no_layer_and_need_no_store(registry: FakeRegistry, tmp_path: Path):
-    layout = Layout()
-    image = layout.image("one", architecture="s390x", platform=True)
-    digest = push(registry, layout, layout.index(image), "1")
-    name = f"docker://{registry.authority}/{REPOSITORY}"
-    assert orlop(tmp_path, "tags", name).stdout == "1\n"
-    index = orlop(tmp_path, "manifest", f"{name}:1").stdout.encode()
-    assert index == layout.files[f"blobs/sha256/{digest[7:]}"]
-    found = orlop(tmp_path, "manifest", "--platform", "linux/s390x", f"{name}:1").stdout.encode()
-    assert found == layout.files["blobs/" + image["digest"].replace(":", "/")]
-    assert orlop(tmp_path, "manifest", "--platform", "linux/arm64", f"{name}:1").returncode == 4
-    assert sum("/blobs/" in one.path for one in registry.requests) == 1
-    assert not (tmp_path / "root").exists()
+        assert command(tmp_path, *arguments).returncode == 2
+    assert command(tmp_path, "pull", "sha256:" + "0" * 64).returncode == 3

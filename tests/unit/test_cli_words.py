@@ -276,16 +276,6 @@ def test_prune_says_what_went(loaded: Callable[..., Result]) -> None:
 
 
 @pytest.mark.parametrize("group", [(), ("image",)])
-def test_registries_are_named_in_one_sentence(orlop: Callable[..., Result], group: tuple[str, ...]) -> None:
-    result = orlop(*group, "pull", "-q", "alpine:3")
-    assert (result.status, result.out) == (1, "")
-    assert result.err == (
-        "Error: orlop does not talk to registries yet; let skopeo fetch the image: skopeo copy -q docker://alpine:3"
-        " docker-archive:/dev/stdout:alpine:3 | orlop load\n"
-    )
-
-
-@pytest.mark.parametrize("group", [(), ("image",)])
 def test_a_push_says_which_tag_is_missing(orlop: Callable[..., Result], group: tuple[str, ...]) -> None:
     result = orlop(*group, "push", "a/b:1")
     assert (result.status, result.out) == (4, "")

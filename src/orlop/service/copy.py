@@ -24,7 +24,6 @@ from orlop.errors import InvalidInput, InvalidReference, NotInRegistry, Platform
 from orlop.intake.platforms import chosen, matches
 from orlop.model.manifest import Index, parse_manifest
 from orlop.model.names import ImageName, image_names
-from orlop.model.reference import Reference
 from orlop.service.load import load
 from orlop.service.save import save
 from orlop.service.save_oci import held_content
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from orlop.model.digest import Digest
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
+    from orlop.model.reference import Reference
     from orlop.registry.registries import Registries
     from orlop.store.root import Store
     from orlop.transfer.places import Place
@@ -152,7 +152,7 @@ class Copy:
         return self._from_store(store, *(names or [str(image.id) for image in report.images]))
 
     def _from_registry(self, place: Place) -> tuple[Source, list[Root]]:
-        name = Reference.parse(place.name)
+        name = place.reference()
         places = self._registries.to_pull(name)
         for number, (client, repository) in enumerate(places, 1):
             source = RegistrySource(client, repository)
@@ -206,7 +206,7 @@ class Copy:
     # Targets.
 
     def _to_registry(self, source: Source, roots: list[Root], place: Place) -> CopyReport:
-        name = Reference.parse(place.name)
+        name = place.reference()
         _require_one(roots, place, is_named=name.tag is not None or name.digest is not None)
         client, repository = self._registries.to_push(name)
         target = RegistryTarget(client, repository, sessions=self._sessions, progress=self._progress)
@@ -311,7 +311,7 @@ def _renamed(root: Root, place: Place) -> Reference | None:
         return root.name
     if root.name is not None and "/" not in place.name and ":" not in place.name and place.kind is not Kind.STORE:
         return root.name.with_tag(place.name)
-    return Reference.parse(place.name).with_default_tag()
+    return place.reference().with_default_tag()
 
 
 class _Piped:

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Final
 
 from orlop.errors import InvalidInput
+from orlop.model.reference import Reference
 from orlop.model.values import dataclass
 
 _PATHS: Final = ("/", "./", "../")
@@ -30,6 +31,10 @@ class Place:
     kind: Kind
     path: str
     name: str
+
+    def reference(self) -> Reference:
+        """Return its name. Raises `InvalidReference`."""
+        return Reference.parse(self.name)
 
     def __str__(self) -> str:
         """Return it as a user writes it."""

@@ -13,9 +13,7 @@ from orlop.api.engine.registries import given_keys
 from orlop.api.engine.shapes.encoding import stream_line
 from orlop.api.engine.shapes.progress import LayerLines, error_line, status_line
 from orlop.errors import OrlopError, RequestAborted
-from orlop.model.digest import Digest
 from orlop.model.progress import LayerDone, LayerExists
-from orlop.model.reference import Reference
 from orlop.registry.interruption import interrupted_by
 
 if TYPE_CHECKING:
@@ -25,27 +23,19 @@ if TYPE_CHECKING:
     from orlop.api.flow import Download, Upload
     from orlop.model.platform import Platform
     from orlop.model.progress import ProgressEvent
+    from orlop.model.reference import Reference
     from orlop.registry.registries import Registries
     from orlop.service.pull import PullReport
 
 
-def pulling(call: Call, image: str, tag: str, platform: Platform | None) -> Callable[[Download, Upload], None]:
+def pulling(call: Call, name: Reference, platform: Platform | None) -> Callable[[Download, Upload], None]:
     """Return what pulls an image, and reports it to a client.
 
     Args:
         call: the request.
-        image: its name, checked.
-        tag: a tag or a digest, which takes the place of that in the name; without either, all tags are pulled.
+        name: of the image; without a tag and a digest, all tags of the repository are pulled.
         platform: the one that is wanted.
-
-    Raises:
-        InvalidReference, InvalidDigest: it is not a name.
     """
-    name = Reference.parse(image.removesuffix(":"))
-    if ":" in tag:
-        name = Reference(name.domain, name.path, None, Digest.parse(tag))
-    elif tag:
-        name = name.with_tag(tag)
     keys = given_keys(call, name.domain)
 
     def pull(download: Download, _: Upload) -> None:

@@ -14,7 +14,7 @@ from orlop.api.engine.shapes.fault import Verb
 from orlop.api.engine.shapes.load import loaded_lines
 from orlop.api.engine.shapes.platform import parse_words
 from orlop.api.engine.shapes.progress import LayerLines, error_line, status_line
-from orlop.api.engine.shapes.target import check_pulled, import_target
+from orlop.api.engine.shapes.target import import_target, pull_target
 from orlop.api.engine.source import SourcePatience
 from orlop.api.engine.versions import V1_32, V1_42, V1_44, V1_48
 from orlop.api.streamed import Streamed
@@ -95,12 +95,12 @@ async def _create(call: Call) -> Response:
     words = asked.get("platform") if call.version >= V1_32 else ""
     platform = parse_words(words, call.version) if words else None
     if image:
-        check_pulled(image, tag, call.version)
-        return _streamed(call, pulling(call, image, tag, platform), media_type="application/json")
+        target = pull_target(image, tag, call.version)
+        return _streamed(call, pulling(call, target, platform), media_type="application/json")
     source = asked.get("fromSrc")
     if not source:
         raise InvalidInput("the parameter fromSrc is missing: give - for the body of the request, or a URL")
-    target = import_target(repository, tag, call.version)
+    imported = import_target(repository, tag, call.version)
     changes = [line for change in asked.all("changes") for line in change.split("\n") if line.strip()]
     reads = source == _BODY and call.has_archive
     url = source if "://" in source else f"http://{source}"
@@ -108,7 +108,7 @@ async def _create(call: Call) -> Response:
         check_url(url)
 
     def keep(content: BinaryIO, download: Download, comment: str) -> None:
-        image_id = call.service.import_image(content, target, changes=changes, message=comment, platform=platform)
+        image_id = call.service.import_image(content, imported, changes=changes, message=comment, platform=platform)
         download.put(status_line(str(image_id)))
 
     def create(download: Download, upload: Upload) -> None:

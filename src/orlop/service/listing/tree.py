@@ -92,11 +92,11 @@ class _Trees:
                 return edge.parent
         return Digest.wrap(image)
 
-    def tree(self, digest: Digest, names: tuple[str, ...] = (), *, entry: Descriptor | None = None) -> ContentTree:
-        """Return what a digest leads to."""
+    def tree(self, digest: Digest, shown: tuple[str, ...] = (), *, entry: Descriptor | None = None) -> ContentTree:
+        """Return what a digest leads to, under the names that are shown for it."""
         row = self._rows.manifest(digest)
         if row is None:
-            return self._leaf(digest, names, entry)
+            return self._leaf(digest, shown, entry)
         self._shown.add(digest)
         node = node_of(row)
         label, image = self._label(node, entry)
@@ -115,7 +115,7 @@ class _Trees:
                     speaking = tuple(self.tree(one.digest, entry=one) for one in about.get(str(child.digest), ()))
                     found.append(replace(below, children=(*speaking, *below.children)))
         found += self._referrers(digest)
-        return ContentTree(digest, node.kind, label, node.size, True, image, names, tuple(found))
+        return ContentTree(digest, node.kind, label, node.size, True, image, shown, tuple(found))
 
     def _referrers(self, digest: Digest) -> Iterator[ContentTree]:
         for edge in self._rows.edges_to(digest):
@@ -141,14 +141,14 @@ class _Trees:
             return str(Image.from_json(config).platform).rstrip("/"), here
         return "" if platform is None else str(platform).rstrip("/"), here
 
-    def _leaf(self, digest: Digest, names: tuple[str, ...], entry: Descriptor | None) -> ContentTree:
+    def _leaf(self, digest: Digest, shown: tuple[str, ...], entry: Descriptor | None) -> ContentTree:
         """Return what is not a manifest that is here: an image without one, a blob, or what is absent."""
         image = ImageID.wrap(digest)
         row = self._rows.image_row(image)
         if row is not None:
-            return ContentTree(digest, "image", "", row.size, True, image, names)
+            return ContentTree(digest, "image", "", row.size, True, image, shown)
         blob = self._rows.blob(digest)
         platform = None if entry is None or entry.platform is None else str(entry.platform).rstrip("/")
         label = platform or ("" if entry is None else entry.media_type)
         kind = "image" if platform else "blob"
-        return ContentTree(digest, kind, label, 0 if entry is None else entry.size, blob is not None, None, names)
+        return ContentTree(digest, kind, label, 0 if entry is None else entry.size, blob is not None, None, shown)

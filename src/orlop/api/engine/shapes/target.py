@@ -42,17 +42,25 @@ def import_target(repo: str | None, tag: str | None, version: ApiVersion) -> Ref
     return _target(repo, tag, version, _NO_DIGEST)
 
 
-def check_pulled(image: str, tag: str, version: ApiVersion) -> None:
-    """Check the name of an image to pull. Raises `InvalidReference` where it, or its tag or digest, is not valid."""
+def pull_target(image: str, tag: str, version: ApiVersion) -> Reference:
+    """Return what is to be pulled; without a tag or a digest that is all of a repository.
+
+    Args:
+        image: its name.
+        tag: a tag or a digest, which takes the place of that in the name.
+        version: of the API, which decides the words of an error.
+
+    Raises:
+        InvalidReference: the name, the tag or the digest is not valid.
+    """
     try:
         reference = Reference.parse(image.removesuffix(":"))
     except InvalidReference as error:
         raise InvalidReference(reference_words(image, version)) from error
     try:
-        if tag and ":" in tag:
-            Digest.parse(tag)
-        elif tag:
-            reference.with_tag(tag)
+        if ":" in tag:
+            return Reference(reference.domain, reference.path, None, Digest.parse(tag))
+        return reference.with_tag(tag) if tag else reference
     except (InvalidDigest, InvalidReference) as error:
         raise InvalidReference("invalid tag format") from error
 
