@@ -154,6 +154,20 @@ def _pinned(place: Path) -> None:
         images.pin("example/tiny:1.0")
 
 
+def _of_the_first_schema(place: Path) -> None:
+    """Leave a store as orlop wrote it before rows told where manifests lead."""
+    with orlop.open(place / "root") as images:
+        images.load(MULTI)
+        images.load(DATA / "other-tools" / "skopeo-oci-archive.tar")
+    with closing(sqlite3.connect(place / "root" / "metadata.db", isolation_level=None)) as rows:
+        triggers = rows.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND sql LIKE '%edge%'")
+        for (name,) in triggers.fetchall():
+            rows.execute(f"DROP TRIGGER {name}")
+        rows.execute("DROP TABLE edge")
+        rows.execute("DROP TABLE top")
+        rows.execute("PRAGMA user_version=1")
+
+
 def _garbage(place: Path) -> None:
     """Leave all that processes leave which die at work: a layer of nobody, files under way, rows, locks, strays."""
     _with_layer(place)
@@ -225,6 +239,7 @@ def scenarios() -> dict[str, Scenario]:
         Scenario("store copy", ("store", "copy", "{}/copy"), loaded, again=5),
         Scenario("store move", ("store", "move", "{}/moved"), loaded, again=4),
         Scenario("store init", ("store", "init")),
+        Scenario("store migrate", ("store", "migrate"), _of_the_first_schema),
         Scenario("load, left open", ("load", "-i", str(OTHER)), loaded, library=lambda images: images.load(OTHER)),
         Scenario(
             "rmi, left open",
