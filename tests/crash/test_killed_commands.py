@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orlop.cli.declared import DeclaredGroup
-from orlop.cli.root import orlop
+from tests.commands import places
 from tests.crash.harness import UNSUPPORTED, run
 from tests.crash.repairs import REPAIR
 from tests.crash.scenarios import scenarios
@@ -60,18 +59,8 @@ def test_a_command_that_is_killed_leaves_the_old_state_or_the_new(name, record_p
     assert 0 < count["old"] <= count["kills"]
 
 
-def commands(group: DeclaredGroup, *above: str) -> dict[str, str]:
-    """Return where each command is, by the words that call it."""
-    found: dict[str, str] = {}
-    for name, place in group.places.items():
-        command = group.find(name)
-        words = (*above, name)
-        found |= commands(command, *words) if isinstance(command, DeclaredGroup) else {" ".join(words): place}
-    return found
-
-
 def test_every_command_that_writes_is_killed():
-    known = commands(orlop)
+    known = places()
     # A repair is killed as well, and judged by other rules.
     interrupted = [*scenarios().values(), REPAIR]
     killed = {place for scenario in interrupted for words, place in known.items() if scenario.is_of(words.split())}
