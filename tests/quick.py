@@ -245,7 +245,8 @@ def main(words: Sequence[str]) -> int:
     for name, other in others.items():
         print(other.communicate()[0], end="", flush=True)
         fine[name] = other.returncode == 0
-    print(verdict(fine, clock), flush=True)
+    slow = [path.relative_to(TOP).as_posix() for path in files if path.name.startswith("test_") and path not in tests]
+    print(verdict(fine, clock, slow), flush=True)
     return 0 if all(fine.values()) else 1
 
 
@@ -253,14 +254,15 @@ def _succeeds(*command: str) -> bool:
     return subprocess.run(command, cwd=TOP, check=False).returncode == 0
 
 
-def verdict(fine: Mapping[str, bool], clock: Clock) -> str:
-    """Return the last line: what failed, if anything, and how many tests there was time for."""
+def verdict(fine: Mapping[str, bool], clock: Clock, slow: Sequence[str] = ()) -> str:
+    """Return the last line: what failed, if anything, how many tests there was time for, and which files never run."""
     failed = ", ".join(name for name, passed in fine.items() if not passed)
     tests = (
         f"{clock.ran} of {clock.ran + clock.left} tests ran" if clock.ran else "no unit test belongs to what changed"
     )
-    left = "; `./dev test FILE…` runs the others" if clock.left else ""
-    return f"./dev quick: {f'FAILED: {failed}' if failed else 'fine'} ({tests}{left})"
+    never = f", and none of {', '.join(slow)}" if slow else ""
+    left = "; `./dev test FILE…` runs the others" if clock.left or slow else ""
+    return f"./dev quick: {f'FAILED: {failed}' if failed else 'fine'} ({tests}{never}{left})"
 
 
 if __name__ == "__main__":

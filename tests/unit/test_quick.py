@@ -102,6 +102,11 @@ def test_the_last_line_is_the_verdict() -> None:
     assert verdict(fine | {"ruff check": False, "words": False}, Clock(9, ran=3, left=2)) == said
 
 
+def test_the_last_line_names_changed_tests_that_it_never_runs() -> None:
+    said = "./dev quick: fine (3 of 3 tests ran, and none of tests/crash/test_x.py; `./dev test FILE…` runs the others)"
+    assert verdict({"tests": True}, Clock(9, ran=3), ["tests/crash/test_x.py"]) == said
+
+
 def test_a_command_has_the_test_of_what_is_generated_from_it(checkout: Checkout) -> None:
     assert "unit/test_share.py" in names(checkout, "src/orlop/cli/commands/rmi.py")
 
