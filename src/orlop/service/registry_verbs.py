@@ -50,12 +50,14 @@ class RegistryVerbs:
         *,
         platform: Platform | str | None = None,
         exact: bool = False,
+        referrers: bool = False,
         progress: Progress | None = None,
     ) -> PullReport:
         """Pull a name from its registry. All or nothing, but for layers, which a later pull need not fetch again.
 
-        Manifests and indexes are kept as they came. A layer whose content the store has is not fetched, in whichever
-        form that is; one that breaks off goes on later, also in another process. Idempotent.
+        Manifests and indexes are kept as they came, and so are artifacts, and all that an index names where ``all``
+        platforms are pulled. A layer whose content the store has is not fetched, in whichever form that is; one that
+        breaks off goes on later, also in another process. Idempotent.
 
         Args:
             name: with a tag, by default ``latest``, or a digest, which decides where both are given.
@@ -64,6 +66,7 @@ class RegistryVerbs:
                 machine's; by default this machine's. What is not an index must be for it, where it is given.
             exact: fetch layers also that are there in another form only, so that the manifest can be written out
                 unchanged.
+            referrers: pull what refers to it, too: signatures, SBOMs and other artifacts.
             progress: called with one event at a time, by the threads that do the work; what it raises ends the pull.
 
         Raises:
@@ -78,7 +81,7 @@ class RegistryVerbs:
 
         wanted = pulled_name(name)
         with reached(registries, self.proxies) as found:
-            return pull(self._store, wanted, found, platform, exact=exact, progress=progress)
+            return pull(self._store, wanted, found, platform, exact=exact, referrers=referrers, progress=progress)
 
     def push(
         self,

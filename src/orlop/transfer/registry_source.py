@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from orlop.errors import NotInRegistry
 from orlop.model.reference import Reference
+from orlop.registry.referrers import referring
 from orlop.transfer.source import Home, Root
 
 if TYPE_CHECKING:
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.registry.client import RegistryClient
-
-_BY_TAG: Final = (".sig", ".att", ".sbom")
-"""What cosign appends to the tag of a digest, for what it keeps without a subject."""
 
 
 class RegistrySource:
@@ -65,12 +62,4 @@ class RegistrySource:
 
     def referrers(self, subject: Digest) -> Sequence[Root]:
         """See `Source.referrers`: by the registry's list, its fallback, and by the tags of cosign."""
-        client, repository = self.home.client, self.home.repository
-        found = [Root(one) for one in client.referrers(repository, subject)]
-        for suffix in _BY_TAG:
-            tag = f"{subject.algorithm}-{subject.hex}{suffix}"
-            try:
-                found.append(Root(client.head_manifest(repository, tag), tag))
-            except NotInRegistry:
-                continue
-        return found
+        return [Root(found, tag) for found, tag in referring(self.home.client, self.home.repository, subject)]
