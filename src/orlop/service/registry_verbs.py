@@ -89,12 +89,13 @@ class RegistryVerbs:
         registries: Registries | None = None,
         *,
         all_tags: bool = False,
+        referrers: bool = False,
         platform: AskedPlatforms = None,
         compress: str | None = None,
         progress: Progress | None = None,
         begun: Callable[[Reference], object] | None = None,
     ) -> PushReport:
-        """Push images to the registries that their names lead to. What is there is not sent again; idempotent.
+        """Push images and artifacts to the registries of their names. What is there is not sent again; idempotent.
 
         The manifest or index that an image came with goes out unchanged where the store has all that it names, so that
         its digest stays; else one is made, the same for equal images. A tag is set when all it stands for is there. A
@@ -104,6 +105,7 @@ class RegistryVerbs:
             names: what to push; a name without a tag stands for ``latest``.
             registries: how registries are reached; by default as anybody, through the proxies of `orlop.open`.
             all_tags: push all tags of each repository that is named.
+            referrers: push what refers to the images, too: signatures, SBOMs and other artifacts.
             platform: the one that every image must be for, of an index its one manifest; or ``all``, whole indexes.
             compress: the form of layers, as `save` has it; by default as they came.
             progress: called with one event at a time, by a thread of its own; what it raises ends the push.
@@ -122,6 +124,7 @@ class RegistryVerbs:
                 image_names(names),
                 found,
                 all_tags=all_tags,
+                referrers=referrers,
                 platform=platform,
                 compress=compress,
                 progress=progress,

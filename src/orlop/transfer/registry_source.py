@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class RegistrySource:
     """A repository of a registry.
 
+    ``read`` are the manifests that were read, by digest.
+
     Args:
         client: of the registry.
         repository: its path there.
@@ -26,22 +28,22 @@ class RegistrySource:
 
     def __init__(self, client: RegistryClient, repository: str) -> None:
         self.home = Home(client, repository)
-        self._read: dict[Digest, bytes] = {}
+        self.read: dict[Digest, bytes] = {}
 
     def root(self, name: Reference) -> Root:
         """Return what a tag or digest leads to. Raises `NotInRegistry`, `RegistryError`."""
         client, repository = self.home.client, self.home.repository
         found = client.get_manifest(repository, name.digest or name.with_default_tag().tag or "")
-        self._read[found.digest] = found.raw
+        self.read[found.digest] = found.raw
         tagged = name if name.digest is None or name.tag is not None else None
         tag = None if tagged is None else tagged.with_default_tag().tag
         return Root(found.descriptor, tag, None if tag is None else Reference(name.domain, name.path, tag))
 
     def manifest(self, want: Descriptor) -> bytes:
         """See `Source.manifest`."""
-        if want.digest not in self._read:
-            self._read[want.digest] = self.home.client.get_manifest(self.home.repository, want.digest).raw
-        return self._read[want.digest]
+        if want.digest not in self.read:
+            self.read[want.digest] = self.home.client.get_manifest(self.home.repository, want.digest).raw
+        return self.read[want.digest]
 
     def open_blob(self, want: Descriptor, offset: int) -> BinaryIO:
         """See `Source.open_blob`."""
