@@ -10,6 +10,7 @@ import pytest
 
 import orlop
 from orlop import errors
+from orlop.registry.credentials import Credentials
 from tests.unit.artifacts import attestation, blobs_of, chart, signature
 from tests.unit.layouts import INDEX, Layout, named, sha256
 from tests.unit.pulling import REPOSITORY, pulling, push
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from tests.unit.pulling import Pulled
 
+ME = Credentials(user="me", password="secret")
 HOST = orlop.Platform("linux", "amd64")
 
 
@@ -125,9 +127,10 @@ def test_an_index_without_images_is_pulled_whole(tmp_path: Path):
     layout = Layout()
     cache = layout.blob(b"not a manifest", "application/vnd.buildkit.cacheconfig.v0")
     lost = {"mediaType": "application/vnd.example.lost", "digest": sha256(b"lost"), "size": 4}
-    with pulling(tmp_path) as there:
+    with pulling(tmp_path, ME, users={"me": "secret"}, auth="bearer") as there:
         digest = push(there.registry, layout, layout.index(chart(layout), cache, lost), "1")
         there.pull()
+        assert not [one for one in there.registry.requests if "push" in one.target]
         assert saved(there, tmp_path / "out") == ([digest], blobs_of(layout))
 
 

@@ -42,7 +42,7 @@ class Places:
 
     def has_blob(self, digest: Digest) -> bool:
         """Return whether a place has a blob, as far as it says."""
-        return any(client.has_blob(repository, digest) for client, repository in self._places)
+        return any(client.has_blob(repository, digest, pulls=True) for client, repository in self._places)
 
     def referrers(self, subject: Digest) -> tuple[tuple[Descriptor, str | None], ...]:
         """Return what refers to a manifest, see `referring`; a mirror that knows of nothing may lack it."""
