@@ -27,12 +27,14 @@ _SHA256 = "sha256"
 class Top(NamedTuple):
     """A manifest or an index that a source names: the references, and a text that is none, if there is one.
 
-    An empty ``address`` says that it stands there without a name.
+    An empty ``address`` says that it stands there without a name. What is ``about`` others that are offered is wanted
+    with them, whatever platform is.
     """
 
     node: Node
     names: Sequence[Reference] = ()
     address: str | None = None
+    about: bool = False
 
 
 def with_artifacts(
@@ -74,14 +76,14 @@ class _Content:
         self._reader = reader
         self._kept = kept
         self._whole = whole
-        self._seen: set[Digest] = set()
+        self._seen: set[tuple[Digest, bool]] = set()
         self.manifests = {one.row.digest: one for one in owned}
         self.blobs: dict[Digest, OfferedBlob] = {}
 
     def add_top(self, top: Top) -> None:
         """Add what a source names, and all below it."""
         node = top.node
-        self._add(node)
+        self._add(node, whole=self._whole or top.about)
         offered = self.manifests.get(node.digest)
         if offered is None:
             return
@@ -93,25 +95,25 @@ class _Content:
             offered.row, offered.images, offered.names + names, offered.addresses + addresses
         )
 
-    def _add(self, node: Node) -> None:
-        if node.digest in self._seen:
+    def _add(self, node: Node, *, whole: bool) -> None:
+        if (node.digest, whole) in self._seen:
             return
-        self._seen.add(node.digest)
+        self._seen.add((node.digest, whole))
         if node.digest in self._kept:
             return
         if node.digest not in self.manifests:
-            if not self._whole:
-                self._below(node)
+            if not whole:
+                self._below(node, whole=whole)
                 return
             self.manifests[node.digest] = OfferedManifest(node.row, ())
         self._reader.count(len(node.others))
         for descriptor in node.others:
             self._add_blob(descriptor)
-        self._below(node)
+        self._below(node, whole=whole)
 
-    def _below(self, node: Node) -> None:
+    def _below(self, node: Node, *, whole: bool) -> None:
         for child in node.children:
-            self._add(child)
+            self._add(child, whole=whole)
 
     def _add_blob(self, descriptor: Descriptor) -> None:
         if descriptor.digest.algorithm != _SHA256 or descriptor.digest in self.blobs:

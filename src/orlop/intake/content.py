@@ -100,6 +100,11 @@ def keep_content(store: Store, rows: WritableRows, offer: Offer) -> tuple[Loaded
 
     A name that an image had before and that means something else now is taken from that image, as a name that moves.
     """
+    for reference in (name for manifest in offer.manifests for name in manifest.names):
+        suffix = f":{reference.tag}"
+        # This may take manifests along that come again now.
+        if rows.reference(reference.name, suffix) is not None:
+            rows.delete_reference(reference.name, suffix)
     for manifest in offer.manifests:
         rows.put_manifest(manifest.row, manifest.images)
     for image in offer.images:
@@ -110,9 +115,7 @@ def keep_content(store: Store, rows: WritableRows, offer: Offer) -> tuple[Loaded
     for manifest in offer.manifests:
         digest = manifest.row.digest
         for name in manifest.names:
-            row = top_row(name, digest, store.now())
-            rows.delete_reference(row.name, row.suffix)
-            rows.put_top(row)
+            rows.put_top(top_row(name, digest, store.now()))
         for address in manifest.addresses:
             # What an image or another manifest keeps needs no name of its own.
             if address or not (manifest.images or manifest.names or digest in reached):

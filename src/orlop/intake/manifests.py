@@ -26,6 +26,8 @@ from orlop.model.manifest import (
 from orlop.store.rows.metadata import ManifestRow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orlop.errors import InvalidInput
     from orlop.intake.documents import Documents, Placing
     from orlop.intake.words import Words
@@ -158,21 +160,13 @@ class ManifestReader:
             raise InvalidManifest(msg)
         implied = OCI_INDEX if isinstance(document, Index) else OCI_MANIFEST
         row = ManifestRow(descriptor.digest, document.media_type or descriptor.media_type or implied, document.raw)
-        node = Node(descriptor, document, row, below, height, self._is_image(document), rest)
+        node = Node(descriptor, document, row, below, height, is_image(document, self._could_be_layer), rest)
         if isinstance(document, Manifest) and not node.is_image:
             self._pass(document)
         return node
 
-    def _is_image(self, document: Manifest | Index) -> bool:
-        if isinstance(document, Index):
-            return False
-        known = document.config.media_type in _CONFIG_TYPES
-        if not document.layers:
-            return known and not document.artifact_type
-        if any(layer.media_type.startswith(_LAYER_PREFIXES) for layer in document.layers):
-            return known or document.config.media_type in _DEFAULT_TYPES
-        names = (self._place(layer.digest, manifest=False) for layer in document.layers)
-        return known and any(self._documents.could_be_layer(name) for name in names)
+    def _could_be_layer(self, layer: Descriptor) -> bool:
+        return self._documents.could_be_layer(self._place(layer.digest, manifest=False))
 
     def _pass(self, document: Manifest) -> None:
         """Note what is not an image, for the error where nothing is."""
@@ -309,6 +303,23 @@ class ManifestReader:
             )
             raise DigestMismatch(msg)
         return raw
+
+
+def is_image(document: Manifest | Index, could_be_layer: Callable[[Descriptor], bool] = lambda _: False) -> bool:
+    """Return whether a document is the manifest of an image, see `ManifestReader`.
+
+    Args:
+        document: a manifest or an index.
+        could_be_layer: looks at the bytes of a layer whose type says nothing, where the source can do so.
+    """
+    if isinstance(document, Index):
+        return False
+    known = document.config.media_type in _CONFIG_TYPES
+    if not document.layers:
+        return known and not document.artifact_type
+    if any(layer.media_type.startswith(_LAYER_PREFIXES) for layer in document.layers):
+        return known or document.config.media_type in _DEFAULT_TYPES
+    return known and any(could_be_layer(layer) for layer in document.layers)
 
 
 def _unknown_layer(layer: Descriptor) -> InvalidManifest:

@@ -205,10 +205,13 @@ class RegistryClient:
         with self._look(repository, digest, to_pull(repository)) as answer:
             return number(answer.headers.get("Content-Length") or "")
 
-    def has_blob(self, repository: str, digest: Digest) -> bool:
-        """Return whether a repository that is pushed to has a blob, as far as the registry says."""
+    def has_blob(self, repository: str, digest: Digest, *, pulls: bool = False) -> bool:
+        """Return whether a repository has a blob, as far as the registry says.
+
+        It is one that is pushed to, and so asked with the right to push, unless it is one that ``pulls`` are from.
+        """
         try:
-            self._look(repository, digest, to_push(repository)).close()
+            self._look(repository, digest, (to_pull if pulls else to_push)(repository)).close()
         except RegistryUnreachable:
             raise
         except (RegistryError, NotInRegistry) as error:

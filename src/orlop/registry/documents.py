@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from orlop.errors import InvalidInput
     from orlop.intake.words import Words
+    from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.limits import Limits
 
@@ -33,6 +34,7 @@ class RegistryDocuments:
         self.words = words
         self.limits = limits
         self._found: dict[str, bytes] = {}
+        self._promised: dict[str, int] = {}
         self._bytes = self._values = 0
         self._turn = threading.Lock()
 
@@ -40,6 +42,11 @@ class RegistryDocuments:
         """Keep a document. Raises `LimitExceeded` where all of them are too large, or one has too many values."""
         with self._turn:
             self._add(str(digest), raw)
+
+    def promise(self, blob: Descriptor) -> None:
+        """Note a blob that the registry has, and that is not fetched before it is asked for."""
+        with self._turn:
+            self._promised.setdefault(str(blob.digest), blob.size)
 
     def _add(self, name: str, raw: bytes) -> None:
         limits = self.limits
@@ -55,12 +62,13 @@ class RegistryDocuments:
         self._found[name] = raw
 
     def has(self, name: str) -> bool:
-        """Return whether a document was fetched."""
-        return name in self._found
+        """Return whether a document was fetched, or a blob promised."""
+        return name in self._found or name in self._promised
 
     def size_of(self, name: str, *, what: str) -> int:
-        """Return the size of a document."""
-        return len(self._required(name, what))
+        """Return the size of a document, or of a blob that was promised."""
+        found = self._found.get(name)
+        return self._promised[name] if found is None and name in self._promised else len(self._required(name, what))
 
     def document(self, name: str, *, what: str, limit: str = "manifest_size") -> bytes:
         """Return a document. Raises `LimitExceeded` where it is too large, and the words' error where it is absent."""

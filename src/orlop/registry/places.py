@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from orlop.errors import NotInRegistry, RegistryError
+from orlop.registry.referrers import referring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +39,22 @@ class Places:
     def blob(self, want: Descriptor, *, offset: int = 0) -> BlobReader:
         """Open a blob, see `RegistryClient.open_blob`."""
         return self._first(lambda client, repository: client.open_blob(repository, want, offset=offset))
+
+    def has_blob(self, digest: Digest) -> bool:
+        """Return whether a place has a blob, as far as it says."""
+        return any(client.has_blob(repository, digest, pulls=True) for client, repository in self._places)
+
+    def referrers(self, subject: Digest) -> tuple[tuple[Descriptor, str | None], ...]:
+        """Return what refers to a manifest, see `referring`; a mirror that knows of nothing may lack it."""
+        *mirrors, last = self._places
+        for client, repository in mirrors:
+            try:
+                found = referring(client, repository, subject)
+            except (NotInRegistry, RegistryError):
+                continue
+            if found:
+                return found
+        return referring(*last, subject)
 
     def _first(self, ask: Callable[[RegistryClient, str], T]) -> T:
         *mirrors, last = self._places

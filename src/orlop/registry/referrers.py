@@ -35,6 +35,8 @@ _LIMIT: Final = 16 << 20
 _TRIES: Final = 5
 _PRECONDITION: Final = 412
 _ALGORITHM, _HEX = 32, 64
+_BY_TAG: Final = (".sig", ".att", ".sbom")
+"""What cosign appends to the tag of a digest, for what it keeps without a subject."""
 
 
 def fallback_tag(digest: Digest) -> str:
@@ -84,6 +86,21 @@ def tagged(client: RegistryClient, repository: str, subject: Digest, artifact_ty
     """Return what is kept by the fallback tag."""
     index = _tagged_index(client, repository, subject)
     return () if index is None else _of_type(list(index[0].manifests), artifact_type)
+
+
+def referring(client: RegistryClient, repository: str, subject: Digest) -> tuple[tuple[Descriptor, str | None], ...]:
+    """Return what refers to a manifest: by the registry's list or its fallback, and by the tags of cosign.
+
+    The latter come with their tags, since nothing else leads to them. Raises `RegistryError`.
+    """
+    found: list[tuple[Descriptor, str | None]] = [(one, None) for one in client.referrers(repository, subject)]
+    for suffix in _BY_TAG:
+        tag = f"{subject.algorithm}-{subject.hex}{suffix}"
+        try:
+            found.append((client.head_manifest(repository, tag), tag))
+        except NotInRegistry:
+            continue
+    return tuple(found)
 
 
 def put(client: RegistryClient, repository: str, raw: bytes, media_type: str) -> Descriptor:

@@ -7,7 +7,9 @@ nothing else:
    here a HEAD request tells its digest first, so that nothing is fetched where nothing has changed.
 2. Of an index, the manifests that are wanted: the one that fits the platform best, or all of them. Indexes in it are
    followed. A descriptor that does not name a platform is followed only where no other one fits.
-3. The config of each image.
+3. The config of each image. What an artifact names is promised instead, and fetched as blobs when it is asked for; so
+   is what an index of all platforms, or of no image at all, names besides.
+4. Where that is wished, what refers to any of these manifests, and to that in turn.
 
 What was fetched is then read by `orlop.intake.manifests`, as for an archive, which verifies every digest and size
 again; what was left out is absent, as in an archive of one platform. A digest that the registry says is a promise: it
@@ -25,7 +27,8 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final, Generic
 
 from orlop.errors import DigestMismatch, IntegrityError, InvalidInput, InvalidManifest, LimitExceeded, SizeMismatch
-from orlop.intake.manifests import MAX_NESTING, ManifestReader
+from orlop.intake.beside_images import Top
+from orlop.intake.manifests import MAX_NESTING, ManifestReader, is_image
 from orlop.intake.offering import offer_of
 from orlop.intake.platforms import PlatformChoice
 from orlop.intake.source import Found
@@ -41,10 +44,10 @@ from orlop.registry.interruption import interrupted_by
 from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
-    from orlop.intake.offer import Offer, OfferedLayer
+    from orlop.intake.offer import Offer, OfferedBlob, OfferedLayer
     from orlop.intake.taking import Taking
     from orlop.model.limits import Limits
     from orlop.model.platform import Platform
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from orlop.model.reference import Reference
     from orlop.registry.blobs import BlobReader
     from orlop.registry.places import Places
+    from orlop.store.blobs.ingest import TakenBlob
     from orlop.store.blobs.store import Ingest
 
 CONNECTIONS: Final = 4
@@ -59,6 +63,7 @@ CONNECTIONS: Final = 4
 _MOST_MANIFESTS: Final = 1000
 _PIECE: Final = 1 << 16
 _UNKNOWN: Final = "unknown"
+_ANY: Final = "application/octet-stream"
 
 
 def words_for(name: Reference) -> Words:
@@ -84,6 +89,8 @@ class RegistrySource(Generic[L]):
         is_known: whether the tag leads to something here, so that it is worth while to look first.
         every: take the images of all platforms.
         exact: take layers as the registry has them, even where their content is here in another form.
+        referrers: take what refers to the images and artifacts, too.
+        called: the name that it gets here, instead of its own.
     """
 
     parallel: ClassVar[bool] = True
@@ -99,6 +106,8 @@ class RegistrySource(Generic[L]):
         is_known: bool = False,
         every: bool = False,
         exact: bool = False,
+        referrers: bool = False,
+        called: Reference | None = None,
     ) -> None:
         self.name = name
         self.words = words_for(name)
@@ -108,7 +117,11 @@ class RegistrySource(Generic[L]):
         self._is_known = is_known
         self._every = every
         self._exact = exact
+        self._with_referrers = referrers
+        self._called = called
         self._documents = RegistryDocuments(self.words, taking.limits)
+        self._read: dict[Digest, None] = {}
+        self.referrers = 0
         self._top_found: Descriptor | None = None
 
     @property
@@ -130,10 +143,10 @@ class RegistrySource(Generic[L]):
         return self._taking.progress
 
     def offer(self, choice: PlatformChoice) -> Offer:
-        """Return the wanted images of the name; see the theory of operation above.
+        """Return the wanted images of the name, or the artifact that it is; see the theory of operation above.
 
         Without a platform, an index stands for its image for this machine, or for all with ``every``; a manifest that
-        is not in an index is taken whatever its platform is.
+        is not in an index is taken whatever its platform is. An index without any image is taken whole.
 
         Raises:
             NotInRegistry, RegistryError: the registry does not have it, or refuses. PlatformNotFound: it has nothing
@@ -141,17 +154,30 @@ class RegistrySource(Generic[L]):
         """
         top, document = self._top()
         self._top_found = top
-        if isinstance(document, Index) and not self._every:
-            choice = PlatformChoice(choice.asked or choice.host, choice.asked or choice.host)
         if isinstance(document, Index):
-            self._fetch_wanted(document, choice)
+            choice = self._fetch_index(document, choice)
         else:
-            self._fetch_config(document)
+            self._fetch_parts(document)
+        about = self._fetch_referrers() if self._with_referrers else ()
+        self.referrers = len(about)
         reader = ManifestReader(self._documents, name_of)
-        node = reader.node(top)
-        names = [replace(self.name, tag=None) if self.name.digest is not None else self.name]
-        offer = offer_of(reader, [] if node is None else [(node, names)], choice, form="registry")
+        tops = [self._named(reader, top), *(self._about(reader, *one) for one in about)]
+        offer = offer_of(reader, [one for one in tops if one is not None], choice, form="registry", blobs=True)
         return offer if self._exact else _in_any_form(offer)
+
+    def _named(self, reader: ManifestReader, top: Descriptor) -> Top | None:
+        node = reader.node(top)
+        name = self._called or (replace(self.name, tag=None) if self.name.digest is not None else self.name)
+        if node is None:
+            return None
+        # An artifact gets no name by its digest, as it can be asked for by that anyhow.
+        is_bare = name.tag is None and not reader.images(node)
+        return Top(node, () if is_bare else (name,), "" if is_bare else None)
+
+    def _about(self, reader: ManifestReader, referrer: Descriptor, tag: str | None) -> Top | None:
+        node = reader.node(referrer)
+        name = self._called or self.name
+        return None if node is None else Top(node, () if tag is None else (name.with_tag(tag),), about=True)
 
     def find(self, layer: OfferedLayer) -> Found | None:
         """Return where a layer is: under its digest; whether the registry has it is seen when it is asked for."""
@@ -187,6 +213,16 @@ class RegistrySource(Generic[L]):
                     raise
                 if found is not None:
                     return found
+
+    def blob(self, blob: OfferedBlob, *, check: Callable[[], None] | None = None) -> TakenBlob:
+        """Return a blob of an artifact, fetched and taken as it is.
+
+        Raises:
+            NotInRegistry, RegistryError: it cannot be had. LimitExceeded, StorageError: as `Taking.blob` raises them.
+        """
+        want = Descriptor(_ANY, blob.digest, blob.size)
+        with interrupted_by(check), self._places.blob(want) as reader:
+            return self._taking.blob(reader, label=blob.digest.short, total=blob.size, check=check)
 
     def _fetched(
         self, layer: OfferedLayer, want: Descriptor, content: Ingest | None, check: Callable[[], None] | None
@@ -245,27 +281,70 @@ class RegistrySource(Generic[L]):
             fetched = self._places.manifest(asked, limit=limit)
             top, raw, document = fetched.descriptor, fetched.raw, fetched.parsed()
         self._documents.add(top.digest, raw)
+        self._read[top.digest] = None
         return top, document
 
-    def _fetch_wanted(self, index: Index, choice: PlatformChoice) -> None:
-        """Fetch the manifests of an index that are wanted, and their configs."""
-        leaves = list(self._leaves(index, 0, set()))
+    def _fetch_index(self, index: Index, choice: PlatformChoice) -> PlatformChoice:
+        """Fetch what is wanted of an index, and return the choice of platforms that this is."""
+        named = list(self._leaves(index, 0, set()))
+        leaves = [one for one in named if _is_manifest(one)]
         if self._every:
-            in_parallel([partial(self._fetch_image, leaf) for leaf in leaves], workers=CONNECTIONS)
-            return
+            self._fetch_whole(named)
+            return choice
+        one = PlatformChoice(choice.asked or choice.host, choice.asked or choice.host)
         told = [(leaf, platform) for leaf in leaves if (platform := _platform_of(leaf)) is not None]
-        fitting = [(leaf, platform) for leaf, platform in told if choice.keeps(platform)]
+        fitting = [(leaf, platform) for leaf, platform in told if one.keeps(platform)]
         if fitting:
-            self._fetch_image(fitting[choice.first([platform for _, platform in fitting])][0])
-            return
+            self._fetch_part(fitting[one.first([platform for _, platform in fitting])][0])
+            return one
         untold = [leaf for leaf in leaves if leaf.platform is None]
         if not untold and told:
-            raise choice.nothing((platform for _, platform in told), self.words)
-        for leaf in untold:
-            self._fetch_image(leaf)
+            raise one.nothing((platform for _, platform in told), self.words)
+        documents = [parse_manifest(self._manifest(leaf)) for leaf in untold]
+        if choice.asked is None and not told and not any(map(is_image, documents)):
+            self._fetch_whole(named)
+            return choice
+        for document in documents:
+            if isinstance(document, Manifest) and is_image(document):
+                self._fetch_config(document)
+        return one
+
+    def _fetch_whole(self, named: Sequence[Descriptor]) -> None:
+        """Fetch all manifests that an index names, with their configs, and promise what it names besides."""
+        fetched = [partial(self._fetch_part, leaf) for leaf in named if _is_manifest(leaf)]
+        in_parallel(fetched, workers=CONNECTIONS)
+        for blob in named:
+            # What is not a manifest may be anywhere.
+            if not _is_manifest(blob) and self._places.has_blob(blob.digest):
+                self._documents.promise(blob)
+
+    def _fetch_referrers(self) -> Sequence[tuple[Descriptor, str | None]]:
+        """Fetch what refers to the manifests that were fetched, and return it, with the tags that it needs."""
+        found: dict[Digest, tuple[Descriptor, str | None]] = {}
+        asked: set[Digest] = set()
+        while waiting := [digest for digest in self._read if digest not in asked]:
+            asked.update(waiting)
+            for subject in waiting:
+                for referrer, tag in self._places.referrers(subject):
+                    if referrer.digest in found or not _is_manifest(referrer, or_index=True):
+                        continue
+                    document = parse_manifest(self._manifest(referrer))
+                    # A list may say anything; what a manifest says itself is what leads to it.
+                    if tag is None and (document.subject is None or document.subject.digest != subject):
+                        continue
+                    if len(found) >= _MOST_MANIFESTS:
+                        msg = f"more than {_MOST_MANIFESTS} manifests refer to those of {self.words.name}"
+                        raise self.words.error(f"{msg}; pull it without its referrers")
+                    kind = document.media_type or referrer.media_type
+                    found[referrer.digest] = Descriptor(kind, referrer.digest, len(document.raw)), tag
+                    if isinstance(document, Index):
+                        self._fetch_whole(list(self._leaves(document, 0, set())))
+                    else:
+                        self._fetch_parts(document)
+        return tuple(found.values())
 
     def _leaves(self, index: Index, depth: int, seen: set[Digest]) -> Iterator[Descriptor]:
-        """Yield the manifests that an index names, through all indexes in it, each once."""
+        """Yield what an index names that is not an index, through all indexes in it, each once."""
         if depth >= MAX_NESTING:
             raise self.words.error(
                 f"the indexes of {self.words.name} lie in one another more than {MAX_NESTING} deep; it is refused"
@@ -281,14 +360,22 @@ class RegistrySource(Generic[L]):
                 found = parse_manifest(self._manifest(child))
                 if isinstance(found, Index):
                     yield from self._leaves(found, depth + 1, seen)
-            elif not child.media_type or child.media_type in MANIFEST_TYPES:
+            else:
                 yield child
 
-    def _fetch_image(self, leaf: Descriptor, check: Callable[[], None] | None = None) -> None:
+    def _fetch_part(self, leaf: Descriptor, check: Callable[[], None] | None = None) -> None:
         with interrupted_by(check):
             document = parse_manifest(self._manifest(leaf))
-            if isinstance(document, Manifest) and not _is_attestation(leaf):
-                self._fetch_config(document)
+            if isinstance(document, Manifest):
+                self._fetch_parts(document)
+
+    def _fetch_parts(self, document: Manifest) -> None:
+        """Fetch the config of an image, or promise what an artifact names."""
+        if is_image(document):
+            self._fetch_config(document)
+            return
+        for blob in (document.config, *document.layers):
+            self._documents.promise(blob)
 
     def _fetch_config(self, document: Manifest) -> None:
         config = document.config
@@ -317,6 +404,7 @@ class RegistrySource(Generic[L]):
         if raw is None:
             raw = self._places.manifest(descriptor.digest, limit=limit).raw
         self._documents.add(descriptor.digest, raw)
+        self._read[descriptor.digest] = None
         return raw
 
 
@@ -364,6 +452,10 @@ def _platform_of(leaf: Descriptor) -> Platform | None:
     """Return the platform that a descriptor names, if it is one that an image can be for."""
     platform = leaf.platform
     return None if platform is None or _is_attestation(leaf) or not platform.os else platform
+
+
+def _is_manifest(named: Descriptor, *, or_index: bool = False) -> bool:
+    return not named.media_type or named.media_type in MANIFEST_TYPES or (or_index and named.media_type in INDEX_TYPES)
 
 
 def _is_attestation(leaf: Descriptor) -> bool:

@@ -3,7 +3,8 @@
     source ── roots ──► one platform, or whole indexes ──► graph: manifests, blobs (and what refers to them)
            ── a registry: what it lacks, from the source or from a neighbour; manifests, then tags
            ── a layout, a tar, a directory: written beside, and renamed; or added to the layout that is there
-           ── a store, an archive of docker's: loaded as from a layout that streams by
+           ── a store: pulled where it comes from a registry, else as an archive of docker's
+           ── an archive of docker's: loaded as from a layout that streams by
 
 Nothing is kept in between, but for archives of Docker's, whose layers have no form that a manifest names: these are
 read, and written, by way of a store that goes with the copy.
@@ -16,7 +17,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, cast
 
-from orlop.archive.oci_content import Asked
 from orlop.archive.oci_index import index_json
 from orlop.archive.oci_platforms import Platforms
 from orlop.archive.oci_tar import layout_chunks
@@ -25,13 +25,13 @@ from orlop.intake.platforms import chosen, matches
 from orlop.model.manifest import Index, parse_manifest
 from orlop.model.names import ImageName, image_names
 from orlop.service.load import load
+from orlop.service.pull import pull
 from orlop.service.save import save
-from orlop.service.save_oci import held_content
-from orlop.service.saving import named
+from orlop.service.save_oci import asked_content, held_content
 from orlop.store.local import local_store
 from orlop.transfer import file_targets
 from orlop.transfer.content_source import ContentSource
-from orlop.transfer.graph import Gathering
+from orlop.transfer.graph import Gathering, referring
 from orlop.transfer.members_source import opened_directory, opened_layout
 from orlop.transfer.places import Kind, parse_place
 from orlop.transfer.registry_source import RegistrySource
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
-    from orlop.archive.oci_content import LayoutContent
+    from orlop.archive.oci_content import Asked, LayoutContent
     from orlop.intake.report import LoadReport
     from orlop.model.digest import Digest
     from orlop.model.platform import Platform
@@ -129,6 +129,8 @@ class Copy:
         with self._stack:
             found, roots = self._opened(where_from)
             roots = [self._chosen(found, root, where_from) for root in roots]
+            if where_to.kind is Kind.STORE and isinstance(found, RegistrySource):
+                return self._pulled(found, roots, where_from, where_to)
             if where_to.kind is Kind.REGISTRY:
                 return self._to_registry(found, roots, where_to)
             return self._to_files(found, roots, where_to)
@@ -165,10 +167,8 @@ class Copy:
         raise AssertionError("a name leads to one place at least")
 
     def _from_store(self, store: Store, *names: str) -> tuple[Source, list[Root]]:
-        asked = [
-            Asked(name, image, reference) for name in names for image, reference in named(store, ImageName.parse(name))
-        ]
-        one = None if self._all else self._platform_in(store, asked)
+        asked = list(asked_content(store, [ImageName.parse(name) for name in names]))
+        one = self._platform_in(store, asked) or None
         content, _ = self._stack.enter_context(
             held_content(store, asked, Platforms.of("all" if self._all else one), None)
         )
@@ -225,44 +225,29 @@ class Copy:
             is_new = not target.has(tag or root.descriptor.digest, root.descriptor.digest)
             if is_new:
                 tags.setdefault(root.descriptor.digest, []).extend([tag] if tag else [])
-            if is_new or self._with_referrers:
                 new.append(root)
             shown = f"{name.name}:{tag}" if tag else f"{name.name}@{root.descriptor.digest}"
             copied.append(CopiedImage(root.descriptor.digest, root.descriptor.size, shown, is_new))
-        referrers: list[Root] = []
+        about = self._referring(source, roots)
+        new += target.lacking(about)
         if new:
-            known = (lambda _: False) if self._with_referrers else (lambda one: target.has(one.digest, one.digest))
-            gathering = Gathering(source, is_there=known)
+            gathering = Gathering(source, is_there=lambda one: target.has(one.digest, one.digest))
             gathering.add(new)
-            referrers = self._referrers(source, gathering)
-            for root in referrers:
+            for root in _each(about):
                 tags.setdefault(root.descriptor.digest, []).extend([root.tag] if root.tag else [])
             target.take(source, gathering.graph(), tags)
-        return CopyReport(tuple(copied), len(referrers))
+        return CopyReport(tuple(copied), len(_each(about)))
 
-    def _referrers(self, source: Source, gathering: Gathering) -> list[Root]:
-        """Add what refers to what was gathered, and what refers to that; return it."""
-        found: dict[Digest, Root] = {}
-        asked: set[Digest] = set()
-        while self._with_referrers:
-            subjects = [
-                node.descriptor.digest for node in gathering.graph().nodes if node.descriptor.digest not in asked
-            ]
-            if not subjects:
-                break
-            asked.update(subjects)
-            for subject in subjects:
-                for root in source.referrers(subject):
-                    found.setdefault(root.descriptor.digest, root)
-            gathering.add(found.values())
-        return list(found.values())
+    def _referring(self, source: Source, roots: list[Root]) -> dict[Digest, list[Root]]:
+        return referring(source, roots) if self._with_referrers else {}
 
     def _to_files(self, source: Source, roots: list[Root], place: Place) -> CopyReport:
         _require_one(roots, place, is_named=bool(place.name))
         roots = [replace(root, name=_renamed(root, place)) for root in roots]
         gathering = Gathering(source)
         gathering.add(roots)
-        referrers = self._referrers(source, gathering)
+        referrers = _each(self._referring(source, roots))
+        gathering.add(referrers)
         tops = [*roots, *(replace(one, name=None) for one in referrers)]
         self._write(place, file_targets.content_of(source, gathering.graph(), tops))
         copied = (
@@ -275,6 +260,29 @@ class Copy:
             for root in roots
         )
         return CopyReport(tuple(copied), len(referrers))
+
+    def _pulled(self, source: RegistrySource, roots: list[Root], place: Place, target: Place) -> CopyReport:
+        """Pull into a store, which fetches nothing that is there and keeps what breaks off."""
+        name, store = Reference.parse(place.name), self._stack.enter_context(self._open_store()).store
+        copied: list[CopiedImage] = []
+        referrers = 0
+        for root in roots:
+            called = _renamed(root, target)
+            report = pull(
+                store,
+                Reference(name.domain, name.path, None, root.descriptor.digest),
+                self._registries,
+                "all" if self._all else None,
+                exact=True,
+                referrers=self._with_referrers,
+                called=called,
+                read=source.read,
+                progress=self._progress,
+            )
+            shown = "" if called is None else called.familiar
+            copied.append(CopiedImage(root.descriptor.digest, root.descriptor.size, shown, report.changed))
+            referrers += report.referrers
+        return CopyReport(tuple(copied), referrers)
 
     def _write(self, place: Place, content: LayoutContent) -> None:
         if place.kind is Kind.LAYOUT:
@@ -295,6 +303,11 @@ class Copy:
         index = index_json(content.entries)
         chunks = layout_chunks(store, content, index.raw, self._progress)
         return load(store, cast("BinaryIO", _Piped(cast("Generator[bytes]", chunks))))
+
+
+def _each(referring: dict[Digest, list[Root]]) -> list[Root]:
+    """Return what refers to some manifests, each once."""
+    return list({root.descriptor.digest: root for roots in referring.values() for root in roots}.values())
 
 
 def _require_one(roots: list[Root], place: Place, *, is_named: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import ContentNotFound, NoSpace
@@ -15,6 +15,8 @@ from orlop.registry.places import Places
 from orlop.registry.source import RegistrySource
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from orlop.intake.offer import Offer
     from orlop.intake.report import LoadReport
     from orlop.model.digest import Digest
@@ -39,17 +41,20 @@ class PullReport:
     """What a pull did.
 
     ``name`` is what was pulled, ``digest`` that of the manifest or index that it leads to; ``images`` are the images
-    that came, or that were there; ``changed`` says that something is new: an image, or what a name leads to.
+    and artifacts that came, or that were there; ``changed`` says that something is new: an image, an artifact, what
+    refers to them, or what a name leads to. ``referrers`` is how many manifests refer to them.
     """
 
     name: Reference
     digest: Digest
     images: LoadReport
     changed: bool
+    referrers: int = 0
 
     def messages(self) -> tuple[str, ...]:
         """Return the lines with which ``docker pull`` ends."""
-        state = "Downloaded newer image for" if self.changed else "Image is up to date for"
+        kind = "image" if self.images.images else "artifact"
+        state = f"Downloaded newer {kind} for" if self.changed else f"{kind.capitalize()} is up to date for"
         return f"Digest: {self.digest}", f"Status: {state} {self.name.familiar}"
 
 
@@ -60,13 +65,17 @@ def pull(
     platform: Platform | str | None = None,
     *,
     exact: bool = False,
+    referrers: bool = False,
+    called: Reference | None = None,
+    read: Mapping[Digest, bytes] = MappingProxyType({}),
     progress: Progress | None = None,
     limits: Limits | None = None,
 ) -> PullReport:
     """Pull a name from its registry. All or nothing, but for layers, which a later pull need not fetch again.
 
-    Manifests and indexes are kept as they came. A layer whose content the store has is not fetched, in whichever form
-    that is; one that breaks off goes on later, also in another process. Idempotent.
+    Manifests and indexes are kept as they came, and so are artifacts, and what an index names of which ``all`` is
+    pulled. A layer whose content the store has is not fetched, in whichever form that is; one that breaks off goes on
+    later, also in another process. Idempotent.
 
     Args:
         store: where to.
@@ -75,6 +84,9 @@ def pull(
         platform: of an index, the image for this one, or ``all`` of them, where the name then points to this machine's;
             by default this machine's. What is not an index must be for it, where it is given.
         exact: fetch layers also that are there in another form only, so that the manifest can be written out unchanged.
+        referrers: pull what refers to it, too: signatures, SBOMs and other artifacts.
+        called: the name that it gets in the store, instead of its own.
+        read: manifests that were read before, by digest.
         progress: called with one event at a time, by the threads that do the work; what it raises ends the pull.
         limits: what the image may ask for, instead of the limits of the store.
 
@@ -96,16 +108,18 @@ def pull(
                 name,
                 Places(registries.to_pull(name)),
                 taking,
-                held=partial(_held, store),
+                held=lambda digest: read.get(digest) or _held(store, digest),
                 is_known=_has_tag(store, name),
                 every=every,
                 exact=exact,
+                referrers=referrers,
+                called=called,
             )
             offer = source.offer(choice)
             with store.metadata.read() as rows:
                 is_known = _is_known(rows, offer)
             report = commit(store, source, offer)
-        return PullReport(name, source.digest, report, not is_known)
+        return PullReport(name, source.digest, report, not is_known, source.referrers)
 
     try:
         return once()
@@ -130,11 +144,16 @@ def _has_tag(store: Store, name: Reference) -> bool:
     if name.tag is None or name.digest is not None:
         return False
     with store.metadata.read() as rows:
-        return rows.reference(name.name, f":{name.tag}") is not None
+        suffix = f":{name.tag}"
+        return rows.reference(name.name, suffix) is not None or rows.top(name.name, suffix) is not None
 
 
 def _is_known(rows: Rows, offer: Offer) -> bool:
-    """Return whether every name of an offer leads to its image already."""
+    """Return whether all manifests of an offer are there, and every name leads to its image or manifest already."""
+    for manifest in offer.manifests:
+        meant = {row.digest if (row := rows.top(name.name, f":{name.tag}")) else None for name in manifest.names}
+        if rows.manifest(manifest.row.digest) is None or meant - {manifest.row.digest}:
+            return False
     return all(
         rows.image_row(entry.image.id) is not None
         and all(_leads(rows, name, entry.image.id) for name in (*entry.references, *entry.digests))

@@ -19,14 +19,16 @@ from orlop.archive.oci_platforms import Platforms
 from orlop.errors import Conflict, InvalidInput, ReferenceNotFound
 from orlop.model.digest import Digest
 from orlop.model.manifest import Manifest, parse_manifest
+from orlop.model.names import ImageName
 from orlop.model.reference import Reference
+from orlop.service.listing.content import find_content
 from orlop.service.save_oci import held_content
 from orlop.service.saving import require_names
 from orlop.store.references import reference_of
 from orlop.store.trust import UPLOADS
 from orlop.streams.compressing import Recipe
 from orlop.transfer.content_source import ContentSource
-from orlop.transfer.graph import Gathering
+from orlop.transfer.graph import Gathering, referring
 from orlop.transfer.registry_target import RegistryTarget
 from orlop.transfer.sessions import Sessions
 from orlop.transfer.source import Home, Root
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from orlop.archive.oci_content import LayoutContent, TopEntry
-    from orlop.model.digest import ImageID
-    from orlop.model.names import ImageName
     from orlop.model.progress import Progress
     from orlop.registry.registries import Registries
     from orlop.service.saving import AskedPlatforms
@@ -66,9 +66,10 @@ class PushedTag:
 
 @dataclass(frozen=True, slots=True)
 class PushReport:
-    """What a push did, tag by tag."""
+    """What a push did, tag by tag; ``referrers`` is how many manifests refer to these, where they were pushed too."""
 
     tags: tuple[PushedTag, ...]
+    referrers: int = 0
 
     def messages(self) -> tuple[str, ...]:
         """Return a line for people for each tag that stands for less than its index."""
@@ -96,7 +97,7 @@ def pushed_names(store: Store, names: Sequence[ImageName], *, all_tags: bool) ->
             raise InvalidInput(f"{name.text} has a tag, and all tags are to be pushed: name the repository alone")
         tags = [asked.with_default_tag()]
         if all_tags:
-            tags = [one for one, _ in store.references.of_repository(asked.name) if one.tag is not None]
+            tags = _tags_of(store, asked.name)
         if not tags:
             raise ReferenceNotFound(
                 f"An image does not exist locally with the tag: {asked.familiar_name};"
@@ -107,12 +108,20 @@ def pushed_names(store: Store, names: Sequence[ImageName], *, all_tags: bool) ->
     return found
 
 
+def _tags_of(store: Store, repository: str) -> list[Reference]:
+    """Return the tags of a repository, those of artifacts among them, sorted."""
+    images = (one for one, _ in store.references.of_repository(repository) if one.tag is not None)
+    others = (one for _, names in store.content.tops() for one in names if one.name == repository)
+    return sorted({*images, *others}, key=str)
+
+
 def push(
     store: Store,
     names: Sequence[ImageName],
     registries: Registries,
     *,
     all_tags: bool = False,
+    referrers: bool = False,
     platform: AskedPlatforms = None,
     compress: str | None = None,
     progress: Progress | None = None,
@@ -123,22 +132,26 @@ def push(
     recipe = None if compress is None else Recipe.parse(compress)
     wanted = pushed_names(store, names, all_tags=all_tags)
     # What is not there is told before anything is sent.
-    asked = {
-        repository: [Asked(str(one), _tagged(store, one), one) for one in tags] for repository, tags in wanted.items()
-    }
+    asked = {repository: [_asked(store, one) for one in tags] for repository, tags in wanted.items()}
     found: list[PushedTag] = []
+    about = 0
     for tags in asked.values():
-        work = _RepositoryPush(store, registries, tags, recipe, progress)
+        work = _RepositoryPush(store, registries, tags, recipe, progress, referrers=referrers)
         if begun is not None:
             begun(work.name)
         found += work.run(platforms)
-    return PushReport(tuple(found))
+        about += work.referrers
+    return PushReport(tuple(found), about)
 
 
-def _tagged(store: Store, reference: Reference) -> ImageID:
+def _asked(store: Store, reference: Reference) -> Asked:
+    """Return what a tag stands for: an image, or an artifact."""
     try:
-        return store.references.get(reference)
+        return Asked(str(reference), store.references.get(reference), reference)
     except ReferenceNotFound:
+        found = find_content(store, ImageName.parse(str(reference)))
+        if found is not None:
+            return Asked(str(reference), None, reference, found[0])
         raise ReferenceNotFound(
             f"An image does not exist locally with the tag: {reference.familiar}; `orlop images` lists what is there"
         ) from None
@@ -154,7 +167,11 @@ class _RepositoryPush:
         asked: Sequence[Asked],
         recipe: Recipe | None,
         progress: Progress | None,
+        *,
+        referrers: bool,
     ) -> None:
+        self.referrers = 0
+        self._with_referrers = referrers
         first = asked[0].reference
         assert first is not None
         self.name = Reference(first.domain, first.path)
@@ -175,6 +192,11 @@ class _RepositoryPush:
                     f"{self.name.familiar} cannot be pushed with these platforms alone: its index names others, which"
                     " the registry does not have; push one platform, or all of them"
                 )
+            if any(one.image is None and one.reference in alone for one in self._asked):
+                raise Conflict(
+                    f"{self.name.familiar} cannot be pushed: neither the store nor the registry has all that its index"
+                    " names; pull it whole first"
+                )
             whole = [entry for entry in content.entries if entry.subject is None and entry.reference not in alone]
             pushed = self._push(content, whole, hold)
         for one in self._asked:
@@ -182,7 +204,8 @@ class _RepositoryPush:
                 assert one.image is not None
                 image = self._store.images.get(one.image)
                 with self._held([one], Platforms((image.platform,))) as (content, hold):
-                    pushed += self._push(content, content.entries, hold, alone=True)
+                    entries = [entry for entry in content.entries if entry.subject is None]
+                    pushed += self._push(content, entries, hold, alone=True)
         order = [one.reference for one in self._asked]
         return sorted(pushed, key=lambda one: order.index(one.reference))
 
@@ -202,28 +225,40 @@ class _RepositoryPush:
         self, content: LayoutContent, entries: Iterable[TopEntry], hold: Hold | None, *, alone: bool = False
     ) -> list[PushedTag]:
         pushed: list[PushedTag] = []
+        roots: list[Root] = []
         new: list[Root] = []
         for entry in entries:
             reference, descriptor = entry.reference, entry.descriptor
             assert reference is not None
             assert reference.tag is not None
             is_new = not self._target.has(reference.tag, descriptor.digest)
+            roots.append(Root(descriptor, reference.tag, reference))
             if is_new:
-                new.append(Root(descriptor, reference.tag, reference))
+                new.append(roots[-1])
             pushed.append(PushedTag(reference, descriptor.digest, descriptor.size, is_new, alone))
-        if new:
+        about = self._lacking(content, roots)
+        if new or about:
             source = ContentSource(self._store, content, self._homes())
             gathering = Gathering(
                 source,
                 is_there=lambda child: child.digest in omitted(content) or self._target.has(child.digest, child.digest),
             )
-            gathering.add(new)
+            gathering.add([*new, *about])
             tags: dict[Digest, list[str]] = {}
             for root in new:
                 tags.setdefault(root.descriptor.digest, []).append(root.tag or "")
             self._target.take(source, gathering.graph(), tags)
         self._note(pushed, hold)
         return pushed
+
+    def _lacking(self, content: LayoutContent, roots: Sequence[Root]) -> list[Root]:
+        """Return what refers to some manifests and the registry lacks, where it is to be pushed."""
+        if not self._with_referrers:
+            return []
+        absent = omitted(content)
+        found = referring(ContentSource(self._store, content), roots, lambda child: child.digest not in absent)
+        self.referrers += len({one.descriptor.digest for named in found.values() for one in named})
+        return self._target.lacking(found)
 
     def _homes(self) -> dict[Digest, list[Home]]:
         """Return where the layers of these images are known to be: other repositories of the same registry.

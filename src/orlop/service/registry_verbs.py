@@ -50,12 +50,14 @@ class RegistryVerbs:
         *,
         platform: Platform | str | None = None,
         exact: bool = False,
+        referrers: bool = False,
         progress: Progress | None = None,
     ) -> PullReport:
         """Pull a name from its registry. All or nothing, but for layers, which a later pull need not fetch again.
 
-        Manifests and indexes are kept as they came. A layer whose content the store has is not fetched, in whichever
-        form that is; one that breaks off goes on later, also in another process. Idempotent.
+        Manifests and indexes are kept as they came, and so are artifacts, and all that an index names where ``all``
+        platforms are pulled. A layer whose content the store has is not fetched, in whichever form that is; one that
+        breaks off goes on later, also in another process. Idempotent.
 
         Args:
             name: with a tag, by default ``latest``, or a digest, which decides where both are given.
@@ -64,6 +66,7 @@ class RegistryVerbs:
                 machine's; by default this machine's. What is not an index must be for it, where it is given.
             exact: fetch layers also that are there in another form only, so that the manifest can be written out
                 unchanged.
+            referrers: pull what refers to it, too: signatures, SBOMs and other artifacts.
             progress: called with one event at a time, by the threads that do the work; what it raises ends the pull.
 
         Raises:
@@ -78,7 +81,7 @@ class RegistryVerbs:
 
         wanted = pulled_name(name)
         with reached(registries, self.proxies) as found:
-            return pull(self._store, wanted, found, platform, exact=exact, progress=progress)
+            return pull(self._store, wanted, found, platform, exact=exact, referrers=referrers, progress=progress)
 
     def push(
         self,
@@ -86,12 +89,13 @@ class RegistryVerbs:
         registries: Registries | None = None,
         *,
         all_tags: bool = False,
+        referrers: bool = False,
         platform: AskedPlatforms = None,
         compress: str | None = None,
         progress: Progress | None = None,
         begun: Callable[[Reference], object] | None = None,
     ) -> PushReport:
-        """Push images to the registries that their names lead to. What is there is not sent again; idempotent.
+        """Push images and artifacts to the registries of their names. What is there is not sent again; idempotent.
 
         The manifest or index that an image came with goes out unchanged where the store has all that it names, so that
         its digest stays; else one is made, the same for equal images. A tag is set when all it stands for is there. A
@@ -101,6 +105,7 @@ class RegistryVerbs:
             names: what to push; a name without a tag stands for ``latest``.
             registries: how registries are reached; by default as anybody, through the proxies of `orlop.open`.
             all_tags: push all tags of each repository that is named.
+            referrers: push what refers to the images, too: signatures, SBOMs and other artifacts.
             platform: the one that every image must be for, of an index its one manifest; or ``all``, whole indexes.
             compress: the form of layers, as `save` has it; by default as they came.
             progress: called with one event at a time, by a thread of its own; what it raises ends the push.
@@ -119,6 +124,7 @@ class RegistryVerbs:
                 image_names(names),
                 found,
                 all_tags=all_tags,
+                referrers=referrers,
                 platform=platform,
                 compress=compress,
                 progress=progress,

@@ -75,7 +75,7 @@ def _content(
     require_names(names)
     platforms = Platforms.of(platform)
     recipe = None if compress is None else Recipe.parse(compress)
-    with held_content(store, list(_asked(store, names)), platforms, recipe, progress) as (content, hold):
+    with held_content(store, list(asked_content(store, names)), platforms, recipe, progress) as (content, hold):
         yield content
         note_saved(store, content.images, hold)
 
@@ -116,7 +116,7 @@ def _held_content(
     raise Conflict(msg)
 
 
-def _asked(store: Store, names: Sequence[ImageName]) -> Iterator[Asked]:
+def asked_content(store: Store, names: Sequence[ImageName]) -> Iterator[Asked]:
     """Yield what names stand for, in their order."""
     for name in names:
         digest = None if isinstance(name.asked, Digest) else name.asked.digest

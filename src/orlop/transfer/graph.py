@@ -105,6 +105,31 @@ class Gathering:
             raise LimitExceeded(f"{descriptor.digest} leads to more than {_MOST} manifests and blobs; it is refused")
 
 
+def referring(
+    source: Source, roots: Iterable[Root], keeps: Callable[[Descriptor], bool] = lambda _: True
+) -> dict[Digest, list[Root]]:
+    """Return what refers to some manifests, to all below them, and to that in turn, by what it refers to.
+
+    Args:
+        source: where they are.
+        roots: the manifests.
+        keeps: whether what an index names is carried.
+
+    Raises what `Gathering.add` raises.
+    """
+    found: dict[Digest, list[Root]] = {}
+    asked: set[Digest] = set()
+    gathering = Gathering(source, keeps=keeps)
+    gathering.add(roots)
+    while subjects := [one.descriptor.digest for one in gathering.graph().nodes if one.descriptor.digest not in asked]:
+        asked.update(subjects)
+        for subject in subjects:
+            if named := source.referrers(subject):
+                found[subject] = list(named)
+                gathering.add(named)
+    return found
+
+
 def verified(raw: bytes, want: Descriptor) -> bytes:
     """Return the bytes of a manifest. Raises `DigestMismatch` where they are something else."""
     digest = want.digest

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from orlop.errors import NotInRegistry
 from orlop.model.reference import Reference
+from orlop.registry.referrers import referring
 from orlop.transfer.source import Home, Root
 
 if TYPE_CHECKING:
@@ -15,12 +15,11 @@ if TYPE_CHECKING:
     from orlop.model.digest import Digest
     from orlop.registry.client import RegistryClient
 
-_BY_TAG: Final = (".sig", ".att", ".sbom")
-"""What cosign appends to the tag of a digest, for what it keeps without a subject."""
-
 
 class RegistrySource:
     """A repository of a registry.
+
+    ``read`` are the manifests that were read, by digest.
 
     Args:
         client: of the registry.
@@ -29,22 +28,22 @@ class RegistrySource:
 
     def __init__(self, client: RegistryClient, repository: str) -> None:
         self.home = Home(client, repository)
-        self._read: dict[Digest, bytes] = {}
+        self.read: dict[Digest, bytes] = {}
 
     def root(self, name: Reference) -> Root:
         """Return what a tag or digest leads to. Raises `NotInRegistry`, `RegistryError`."""
         client, repository = self.home.client, self.home.repository
         found = client.get_manifest(repository, name.digest or name.with_default_tag().tag or "")
-        self._read[found.digest] = found.raw
+        self.read[found.digest] = found.raw
         tagged = name if name.digest is None or name.tag is not None else None
         tag = None if tagged is None else tagged.with_default_tag().tag
         return Root(found.descriptor, tag, None if tag is None else Reference(name.domain, name.path, tag))
 
     def manifest(self, want: Descriptor) -> bytes:
         """See `Source.manifest`."""
-        if want.digest not in self._read:
-            self._read[want.digest] = self.home.client.get_manifest(self.home.repository, want.digest).raw
-        return self._read[want.digest]
+        if want.digest not in self.read:
+            self.read[want.digest] = self.home.client.get_manifest(self.home.repository, want.digest).raw
+        return self.read[want.digest]
 
     def open_blob(self, want: Descriptor, offset: int) -> BinaryIO:
         """See `Source.open_blob`."""
@@ -65,12 +64,4 @@ class RegistrySource:
 
     def referrers(self, subject: Digest) -> Sequence[Root]:
         """See `Source.referrers`: by the registry's list, its fallback, and by the tags of cosign."""
-        client, repository = self.home.client, self.home.repository
-        found = [Root(one) for one in client.referrers(repository, subject)]
-        for suffix in _BY_TAG:
-            tag = f"{subject.algorithm}-{subject.hex}{suffix}"
-            try:
-                found.append(Root(client.head_manifest(repository, tag), tag))
-            except NotInRegistry:
-                continue
-        return found
+        return [Root(found, tag) for found, tag in referring(self.home.client, self.home.repository, subject)]

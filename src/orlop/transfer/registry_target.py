@@ -27,7 +27,7 @@ from orlop.registry.pushing import BlobPush, is_missing
 from orlop.streams.pipeline import in_parallel, one_at_a_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from orlop.model.descriptor import Descriptor
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from orlop.registry.uploads import Upload, UploadState
     from orlop.transfer.graph import Graph, Node
     from orlop.transfer.sessions import Session, Sessions
-    from orlop.transfer.source import Home, Source
+    from orlop.transfer.source import Home, Root, Source
 
 CONNECTIONS: Final = 4
 _MIB: Final = 1 << 20
@@ -81,6 +81,18 @@ class RegistryTarget:
             if is_missing(error):
                 return False
             raise
+
+    def lacking(self, referring: Mapping[Digest, Sequence[Root]]) -> list[Root]:
+        """Return those of some referrers, by their subjects, that are not here, or that nobody would find here."""
+        found: dict[Digest, Root] = {}
+        for subject, roots in referring.items():
+            listed = {one.digest for one in self.client.referrers(self.repository, subject)}
+            for root in roots:
+                digest = root.descriptor.digest
+                is_found = digest in listed if root.tag is None else self.has(root.tag, digest)
+                if not (is_found and self.has(digest, digest)):
+                    found.setdefault(digest, root)
+        return list(found.values())
 
     def take(self, source: Source, graph: Graph, tags: dict[Digest, list[str]]) -> None:
         """Take manifests with all that they name.

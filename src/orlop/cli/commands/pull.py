@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @platform_option("Pull the image for this platform. Default: that of this machine.")
 @option("--all-platforms", is_flag=True, help="Pull the images for all platforms.")
 @option("--exact", is_flag=True, help="Pull layers also if the store has their content in another form.")
+@option("--referrers", is_flag=True, help="Pull signatures, SBOMs and other artifacts along with what they refer to.")
 @option("--authfile", metavar="FILE", help="The file of credentials. Default: the first that knows the registry.")
 @limit_option
 @option("-q", "--quiet", is_flag=True, help="Print only names, and do not show progress.")
@@ -31,10 +32,11 @@ def pull(
     platform: Platform | None,
     all_platforms: bool,
     exact: bool,
+    referrers: bool,
     authfile: str | None,
     quiet: bool,
 ) -> None:
-    """Pull images from registries.
+    """Pull images and artifacts from registries.
 
     A NAME has a tag (by default latest), a digest, or both; then the digest decides. Layers that the store holds are
     not pulled again, and an interrupted pull goes on where it stopped.
@@ -55,7 +57,11 @@ def pull(
             if not quiet:
                 _announce(given, name)
             with output.progress(quiet=quiet) as progress:
-                report = images.pull(name, platform=asked, exact=exact, registries=registries, progress=progress)
+                report = images.pull(
+                    name, registries, platform=asked, exact=exact, referrers=referrers, progress=progress
+                )
+            if report.referrers and not quiet:
+                output.write(f"Pulled {report.referrers} artifacts that refer to it\n")
             for line in (*(() if quiet else report.messages()), str(report.name)):
                 output.write(f"{terminal.harmless(line) if output.is_terminal() else line}\n")
 

@@ -26,6 +26,7 @@ def _read_platform(value: str) -> Platform | str:
 
 @command(epilog="Example: orlop push registry.example.com/team/app:1.0")
 @option("-a", "--all-tags", is_flag=True, help="Push all tags of each repository that is named.")
+@option("--referrers", is_flag=True, help="Push signatures, SBOMs and other artifacts along with what they refer to.")
 @option(
     "--platform",
     read=_read_platform,
@@ -47,12 +48,13 @@ def push(
     names: tuple[str, ...],
     *,
     all_tags: bool,
+    referrers: bool,
     platform: Platform | str | None,
     compress: str | None,
     authfile: str | None,
     quiet: bool,
 ) -> None:
-    """Push images to their registries.
+    """Push images and artifacts to their registries.
 
     NAME begins with the registry (registry.example.com/team/app:1.0), else it is Docker Hub; without a tag it means
     "latest". The manifest of an image that came with one is pushed unchanged, so that its digest stays. Layers that the
@@ -73,6 +75,7 @@ def push(
             wanted,
             registries,
             all_tags=all_tags,
+            referrers=referrers,
             platform=platform,
             compress=compress,
             progress=progress,
@@ -83,6 +86,8 @@ def push(
     for one in report.tags:
         text = str(one.reference) if quiet else f"{one.reference.tag}: digest: {one.digest} size: {one.size}"
         output.write(f"{text}\n")
+    if report.referrers and not quiet:
+        output.write(f"Pushed {report.referrers} artifacts that refer to them\n")
 
 
 def _check(compress: str) -> None:
