@@ -97,6 +97,16 @@ def test_a_planted_secret_is_found_wherever_it_lies_and_never_shown(rule: str, t
     assert len({one.fingerprint for one in found.findings if one.kind == "secret"}) == 1
 
 
+def test_a_secret_under_the_name_of_a_whiteout_is_found_though_it_counts_for_nothing(tmp_path: Path) -> None:
+    value = PLANTED["github-token"].encode()
+    found = audited(tmp_path, layer("d/", ("d/.wh.gone", value), (".wh..wh.plnk/1", value)))
+    assert [(one.path, one.seen) for one in found.findings if one.kind == "secret"] == [
+        ("/.wh..wh.plnk/1", False),
+        ("/d/.wh.gone", False),
+    ]
+    assert found.size == 0
+
+
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_only_looks_like_a_secret_is_none(text: str) -> None:
     assert [*secrets_of([text.encode() + b"\n"])] == []
