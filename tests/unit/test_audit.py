@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -10,7 +11,7 @@ import pytest
 
 import orlop
 from orlop.inside.audit import audit
-from orlop.inside.secrets import secrets_of
+from orlop.inside.secrets import MOST, secrets_of
 from tests.unit.images_made import image, layer
 
 if TYPE_CHECKING:
@@ -96,6 +97,16 @@ def test_a_planted_secret_is_found_wherever_it_lies_and_never_shown(rule: str, t
     assert len({one.fingerprint for one in found.findings if one.kind == "secret"}) == 1
 
 
+def test_a_secret_under_the_name_of_a_whiteout_is_found_though_it_counts_for_nothing(tmp_path: Path) -> None:
+    value = PLANTED["github-token"].encode()
+    found = audited(tmp_path, layer("d/", ("d/.wh.gone", value), (".wh..wh.plnk/1", value)))
+    assert [(one.path, one.seen) for one in found.findings if one.kind == "secret"] == [
+        ("/.wh..wh.plnk/1", False),
+        ("/d/.wh.gone", False),
+    ]
+    assert found.size == 0
+
+
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_only_looks_like_a_secret_is_none(text: str) -> None:
     assert [*secrets_of([text.encode() + b"\n"])] == []
@@ -105,6 +116,41 @@ def test_a_secret_may_lie_across_a_border() -> None:
     value = PLANTED["github-token"].encode()
     for cut in range(len(value)):
         assert [one.rule for one in secrets_of([b" " + value[:cut], value[cut:] + b" "])] == ["github-token"]
+
+
+@pytest.mark.parametrize("cut", [1, 30, 60, 105, 106, 107])
+def test_a_token_of_any_length_across_a_border_is_one_secret(cut: int) -> None:
+    text = b"x" * 20_000 + b" glpat-" + b"a1b2c3d4e5" * 10 + b"\n"
+    whole = [*secrets_of([text])]
+    assert len(whole) == 1
+    assert [*secrets_of([text[: 20_001 + cut], text[20_001 + cut :]])] == whole
+
+
+def test_a_longer_word_is_not_a_token_because_a_border_cuts_it() -> None:
+    word = b" hf_" + b"a" * 40 + b" "
+    for cut in range(len(word)):
+        assert [*secrets_of([b"." * 20_000 + word[:cut], word[cut:]])] == []
+
+
+def test_a_key_in_a_program_stays_one_where_a_border_parts_it_from_its_end() -> None:
+    key = b"-----BEGIN PRIVATE KEY-----\n" + b"A" * 640 + b"\n-----END PRIVATE KEY-----\n"
+    assert [one.rule for one in secrets_of([b"." * 20_000 + key, b"text"])] == ["private-key"]
+    assert [*secrets_of([b"." * 20_000 + key, b"\0"])] == []
+
+
+def test_the_head_of_a_key_and_many_empty_lines_take_no_time() -> None:
+    def worked(lines: int) -> float:
+        data = b"-----BEGIN PRIVATE KEY-----" + b"\n" * lines
+        began = time.process_time()
+        assert [*secrets_of([data])] == []
+        return time.process_time() - began
+
+    assert min(worked(1 << 20) for _ in range(3)) < 20 * max(min(worked(1 << 18) for _ in range(3)), 0.001)
+
+
+def test_a_flood_of_secrets_is_cut_off() -> None:
+    flood = (b" hf_" + "".join(chr(97 + int(digit)) for digit in f"{number:034}").encode() for number in range(5000))
+    assert len([*secrets_of([b"".join(flood)])]) == MOST
 
 
 def test_risks_and_facts_are_found_and_can_be_allowed(tmp_path: Path) -> None:

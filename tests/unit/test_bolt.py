@@ -117,6 +117,25 @@ def test_buckets_that_contain_themselves_end():
     assert "it has more than 10000 keys" in bolt.damage
 
 
+def test_buckets_that_lead_to_the_same_large_page_end():
+    size, read = 1 << 20, 0
+    there = (3).to_bytes(8, "little") + bytes(8)
+    many = [(place.to_bytes(2, "big"), there, 1) for place in range(100)]
+    large = bytearray(size)
+    large[:16] = leaf(3)[:12] + (size // PAGE - 1).to_bytes(4, "little")
+    raw = file_of(leaf(2, *many).ljust(PAGE, b"\0"), bytes(large))
+
+    def counted(offset, count):
+        nonlocal read
+        read += len(raw[offset : offset + count])
+        return raw[offset : offset + count]
+
+    bolt = Bolt(counted, len(raw), "it", most=1_000_000)
+    assert not [row for bucket in bolt.roots() for _ in range(3) for row in walked(bucket)]
+    assert "its pages lead to each other too often" in bolt.damage
+    assert read < 90 * len(raw)
+
+
 def test_elements_beyond_a_page_are_left_out():
     whole = leaf(2, (b"key", b"value", 0), (b"other", b"", 0))
     assert everything(file_of(whole))[0] == {(b"key", b"value"), (b"other", b"")}

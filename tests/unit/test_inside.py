@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,10 +20,13 @@ from orlop.errors import (
     WrongFileType,
 )
 from orlop.inside.cause import first_cause
+from orlop.inside.content import Contents
 from orlop.inside.difference import compare
 from orlop.inside.export import export_chunks
 from orlop.inside.extract import extract
 from orlop.inside.find import Conditions, path_matcher
+from orlop.model.digest import DiffID
+from orlop.streams.tar_read import TarReader
 from tests.unit import merge_cases
 from tests.unit.images_made import image, layer
 
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orlop.inside.view import ImageFiles
+    from orlop.streams.tar_header import TarEntry
 
 BASE = layer("etc/", ("etc/passwd", b"root\n"), "bin/", ("bin/sh", b"x" * 5000), "bin/sh2=>bin/sh", "lib->usr/lib")
 NEXT = layer("etc/", ("etc/passwd", b"root\nme\n"), "etc/.wh.gone", ("usr/lib/libc.so", b"c" * 70_000), "loop->loop")
@@ -297,3 +302,39 @@ def info(name: str, **facts: object) -> tarfile.TarInfo:
 def test_the_first_cause_of_a_difference_is_named(old: bytes, new: bytes, kind: str, tmp_path: Path) -> None:
     with made(tmp_path / "root", BASE, old) as one, made(tmp_path / "root", BASE, new, tag="other:1") as two:
         assert first_cause(one, two).kind == kind
+
+
+class Streamed:
+    """A layer that can only be read from its beginning, and counts how often it is."""
+
+    seekable = False
+
+    def __init__(self, raw: bytes) -> None:
+        self.diff_id = DiffID.of(raw)
+        self.begun = 0
+        self._raw = raw
+
+    def entries(self) -> Iterator[TarEntry]:
+        return iter([*TarReader(io.BytesIO(self._raw))])
+
+    def chunks(self) -> Iterator[bytes]:
+        self.begun += 1
+        yield self._raw
+
+    @contextmanager
+    def at(self, offset: int) -> Iterator[io.BytesIO]:
+        self.begun += 1
+        yield io.BytesIO(self._raw[offset:])
+
+
+@pytest.mark.parametrize("verified", [False, True])
+def test_many_names_of_one_file_do_not_mean_as_many_passes(*, verified: bool) -> None:
+    streamed = Streamed(layer(("a", b"one"), ("b", b"two")))
+    one, two = streamed.entries()
+    wanted = [(0, entry) for entry in (two, one, two, two, one, two)]
+    with Contents([streamed], wanted, verified=verified) as contents:
+        assert [b"".join(contents.chunks(place)) for place in wanted] == [
+            b"two" if place[1] is two else b"one" for place in wanted
+        ]
+        contents.finish()
+    assert streamed.begun == 2

@@ -39,6 +39,8 @@ _BUCKET: Final = 1
 _PAGE_SIZES: Final = (4096, 512, 1024, 2048, 8192, 16384, 32768, 65536)
 _DEPTH: Final = 64
 _LARGEST: Final = 16 << 20
+# How often a file may be read in all: what is whole needs a few times, and what leads in circles has no end.
+_OFTEN: Final = 64
 
 
 class Bucket:
@@ -116,6 +118,7 @@ class Bolt:
         self._size = size
         self._most = most
         self._count = 0
+        self._left = _OFTEN * size + _LARGEST
         self.damage: list[str] = []
         self._metas = _metas(read(0, 2 * _PAGE_SIZES[-1]))
         if not self._metas:
@@ -193,6 +196,10 @@ class Bolt:
         length = (1 + int.from_bytes(header[12:16], "little")) * self._page_size
         if length > _LARGEST or start + length > self._size:
             self.note(f"page {number} goes beyond the end of the file")
+            return None
+        self._left -= length
+        if self._left < 0:
+            self.note("its pages lead to each other too often")
             return None
         return self._read(start, length)
 

@@ -287,6 +287,15 @@ def _open(name: str, flags: int, at: int | None) -> int:
 
 
 def _single(name: str) -> str:
-    if "/" in name or "\0" in name or name in {"", ".", ".."}:
+    if "/" in name or "\0" in name or name in {"", ".", ".."} or not (name.isascii() or _can_be_named(name)):
         raise RootDamaged(f"{name!r} is not the name of a file")
     return name
+
+
+def _can_be_named(name: str) -> bool:
+    """Return whether a text has bytes: JSON may hold halves of characters, which have none."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -22,8 +22,10 @@ def is_locked(root: Folder, path: Path) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return True
+    except OSError:  # a file system without locks tells nothing
+        return False
     finally:
         close(descriptor)
     return False

@@ -49,6 +49,7 @@ _SPLIT: Final = ".tar-split.gz"
 _PLAIN: Final = re.compile(r"[.0-9a-z]+").fullmatch
 _HEX: Final = re.compile("[0-9a-f]{64}").fullmatch
 _LISTS: Final = ("layers.json", "volatile-layers.json")
+_HUGE: Final = 1 << 63
 _LOST: Final = "it is in no list of layers, and no tar-split gives it"
 
 
@@ -257,7 +258,7 @@ def _layer(entry: dict[str, object]) -> _Layer:
     return _Layer(
         text(entry.get("id")),
         text(entry.get("diff-digest")),
-        size if isinstance(size, int) and size >= 0 else None,
+        size if isinstance(size, int) and 0 <= size < _HUGE else None,
         isinstance(flags, dict) and flags.get("incomplete") is True,
     )
 

@@ -31,7 +31,7 @@ from orlop.streams.tar_header import TYPE_HARDLINK
 from orlop.streams.tar_read import TarReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     from orlop.foreign.disk import Folder
     from orlop.foreign.tarsplit import Content
@@ -114,7 +114,7 @@ class UnpackedLayer:
         else:
             self.reason = "its tar-split and its files fit each other, but they are not those of this layer"
 
-    def _parts(self, meter: Meter) -> Iterator[Segment | Content]:
+    def _parts(self, meter: Meter) -> Generator[Segment | Content]:
         with self.root.below(*self.split[:-1]) as folder:
             descriptor, size = folder.open_file(self.split[-1])
         path = _shown(self.split)
@@ -136,6 +136,8 @@ class UnpackedLayer:
                 if isinstance(part, Segment):
                     yield part.data
                 elif part.is_stored or (literal and part.size):
+                    if part.size > meter.limits.plain_size:
+                        raise meter.limits.exceeded("plain_size", f"a member has {part.size} bytes")
                     other = others.get(part.name)
                     opened = self._open(files, part) if other is None else root.open_file(other)
                     for chunk in _content(opened, part):
@@ -165,11 +167,15 @@ class UnpackedLayer:
         """Return what is damaged, and whether there are contents that have a size, but no bytes."""
         damages: list[Damage] = []
         hollow = False
+        size = 0
         with self.root.below(*self.files) as folder, Walker(folder) as files:
             for part in self._parts(meter):
                 if isinstance(part, Segment):
                     continue
                 hollow |= part.size > 0 and not part.is_stored
+                size += part.size if part.is_stored else 0
+                if size > meter.limits.plain_size:
+                    raise meter.limits.exceeded("plain_size", f"the layer has {size} bytes or more")
                 if part.is_stored and len(damages) < _SOUGHT and (damage := self._damage(files, part)):
                     damages.append(damage)
         return damages, hollow
@@ -192,7 +198,9 @@ class UnpackedLayer:
         gone = {parts_of(damage.content.name): damage.content for damage in damages if damage.is_gone}
         for target, path in self._links(meter):
             content = gone.get(target)
-            if content is not None and content.name not in found and _is(self.root, (*self.files, *path), content):
+            if content is None or content.name in found:
+                continue
+            if _crc_at(self.root, (*self.files, *path), content.size) == content.crc:
                 found[content.name] = (*self.files, *path)
         wanted: dict[int, list[Content]] = {}
         for name, content in lost.items():
@@ -201,16 +209,24 @@ class UnpackedLayer:
         if not wanted:
             return found
         for path, state in files_below(self.root, most=_FILES):
-            for content in wanted.get(state.st_size, ()):
-                if content.name not in found and _is(self.root, path, content):
+            sought = wanted.get(state.st_size)
+            if not sought:
+                continue
+            # One look at a file serves all contents of its size.
+            crc = _crc_at(self.root, path, state.st_size)
+            for content in sought:
+                if content.crc == crc:
                     found[content.name] = path
+            left = [content for content in sought if content.crc != crc]
+            if len(left) < len(sought):
+                wanted[state.st_size] = left
         return found
 
     def _links(self, meter: Meter) -> Iterator[tuple[Path | None, Path]]:
         """Yield the targets of the layer's hard links, and their own names."""
-        with closing(Rebuilt(_skeleton(self._parts(meter)))) as skeleton:
+        with closing(self._parts(meter)) as parts:
             try:
-                for entry in TarReader(skeleton, limits=meter.limits):
+                for entry in TarReader(_Skeleton(parts), limits=meter.limits):
                     if entry.type == TYPE_HARDLINK:
                         path = parts_of(os.fsencode(entry.name))
                         if path is not None:
@@ -219,30 +235,65 @@ class UnpackedLayer:
                 return
 
 
-def _skeleton(parts: Iterator[Segment | Content]) -> Iterator[bytes]:
-    """Yield a tar as it would be if all contents were zeros."""
-    zeros = bytes(CHUNK)
-    for part in parts:
-        if isinstance(part, Segment):
-            yield part.data
-        elif part.is_stored:
-            size = part.size if part.pieces is None else sum(length for _, length in part.pieces)
-            while size > 0:
-                yield zeros[:size]
-                size -= CHUNK
+class _Skeleton:
+    """A tar as it would be if all contents were zeros; to pass over them costs nothing, however many there are."""
+
+    def __init__(self, parts: Iterator[Segment | Content]) -> None:
+        self._parts = parts
+        self._data = b""
+        self._zeros = 0
+
+    def seekable(self) -> bool:
+        """Return that `seek` passes over bytes."""
+        return True
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most ``size`` bytes."""
+        if not self._fill():
+            return b""
+        if self._data:
+            data, self._data = self._data[:size], self._data[size:]
+            return data
+        count = min(size, self._zeros, CHUNK)
+        self._zeros -= count
+        return bytes(count)
+
+    def seek(self, count: int, whence: int, /) -> None:
+        """Pass over bytes from here on; others than these are not asked for."""
+        del whence
+        while count and self._fill():
+            if self._data:
+                passed = min(count, len(self._data))
+                self._data = self._data[passed:]
+            else:
+                passed = min(count, self._zeros)
+                self._zeros -= passed
+            count -= passed
+
+    def _fill(self) -> bool:
+        """Take the next part where nothing is left of the last one, and return whether there is something."""
+        while not self._data and not self._zeros:
+            part = next(self._parts, None)
+            if part is None:
+                return False
+            if isinstance(part, Segment):
+                self._data = part.data
+            elif part.is_stored:
+                self._zeros = part.size if part.pieces is None else sum(length for _, length in part.pieces)
+        return True
 
 
-def _is(root: Folder, path: Path, content: Content) -> bool:
-    """Return whether a file has the size and the CRC of a content."""
+def _crc_at(root: Folder, path: Path, wanted: int) -> bytes:
+    """Return the CRC-64 of a file of a size, or nothing where there is none that can be read."""
     try:
-        with Walker(root) as walker:
-            descriptor, size = walker.open_file(path)
-        if size != content.size:
-            close(descriptor)
-            return False
-        return _crc((descriptor, size)) == content.crc
+        with root.below(*path[:-1]) as folder:
+            descriptor, size = folder.open_file(path[-1])
     except RootDamaged:
-        return False
+        return b""
+    if size != wanted:
+        close(descriptor)
+        return b""
+    return _crc((descriptor, size))
 
 
 def _crc(opened: tuple[int, int]) -> bytes:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final, Generic, Self
 
-from orlop.errors import DigestMismatch, IntegrityError, InvalidInput, InvalidRoot, LayerNotFound, RootDamaged
+from orlop.errors import (
+    DigestMismatch,
+    IntegrityError,
+    InvalidInput,
+    InvalidRoot,
+    LayerNotFound,
+    LimitExceeded,
+    RootDamaged,
+)
 from orlop.foreign.disk import Folder
 from orlop.intake.offer import Offer
 from orlop.intake.source import Found
@@ -221,18 +229,21 @@ class ForeignSource(Generic[L]):
         """
         taking, reasons = self._taking, []
         for copy in self._root.copies(layer):
-            failed = ""
+            failed, limited = "", False
             for reader in copy.attempts(taking.meter):
                 try:
                     taken = taking.layer(reader, label=layer.diff_id.short, check=check)
                 except RootDamaged as error:
                     failed = failed or str(error)
                     continue
+                except LimitExceeded as error:
+                    failed, limited = str(error), True
+                    break
                 except (IntegrityError, InvalidInput) as error:
                     failed = failed or f"what its files give is not a layer: {error}"
                     continue
                 if taken.diff.diff_id == layer.diff_id:
                     return taken
-            reasons.append(copy.reason or failed or "its files are not those of this layer")
+            reasons.append((failed if limited else copy.reason) or failed or "its files are not those of this layer")
         why = reasons[0] if reasons else "it is nowhere in the root"
         raise DigestMismatch(f"the layer {layer.diff_id} cannot be rebuilt: {why}")

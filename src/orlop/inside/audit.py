@@ -144,9 +144,10 @@ class _Count:
         """Count a layer, and look for secrets in it, in one pass."""
         found = self._found
         entries = [one for one in self._files.content_layers[index].entries() if one.type == TYPE_FILE and one.size]
-        entries = [one for one in entries if "/.wh." not in f"/{clean(one.name)}"]
+        # What is named as a whiteout is no file of the image, though it may have a content that anyone can read.
+        counted = [one for one in entries if "/.wh." not in f"/{clean(one.name)}"]
         hidden = 0
-        for entry in entries:
+        for entry in counted:
             if (index, entry.header_offset) in self._seen:
                 continue
             hidden += entry.size
@@ -154,7 +155,7 @@ class _Count:
                 found.overwritten += entry.size
             else:
                 found.removed += entry.size
-        found.layers.append(LayerBytes(layer, sum(one.size for one in entries), hidden))
+        found.layers.append(LayerBytes(layer, sum(one.size for one in counted), hidden))
         if hidden >= _WORTH_TELLING:
             text = f"{hidden} bytes of this layer are overwritten or removed by later ones"
             found.findings.append(
@@ -170,7 +171,7 @@ class _Count:
                 digest = hashlib.sha256()
                 path = "/" + clean(entry.name)
                 for secret in secrets_of(_hashed(contents.chunks((index, entry)), digest.update)):
-                    where = "" if shown else ", which later layers hide and anyone can still read"
+                    where = "" if shown else ", which no container sees and anyone can still read"
                     text = f"{RULES[secret.rule].text} ({secret.shown}){where}"
                     self._found.findings.append(_secret(secret, text, layer=index + 1, path=path, seen=shown))
                 if shown:

@@ -16,9 +16,11 @@ and never another file's content.
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidTar, TocDamaged
@@ -95,6 +97,14 @@ class Contents:
         self.close()
 
 
+@dataclass(slots=True)
+class _Kept:
+    """A content that was taken along, and how often it will be asked for: once for each of its hard links."""
+
+    data: bytes
+    often: int
+
+
 class _Cursor:
     """Where the reading of one layer stands."""
 
@@ -103,7 +113,7 @@ class _Cursor:
         self._verified = verified
         self._wanted = wanted
         self._next = 0  # the first of those wanted that was not asked for
-        self._kept: dict[int, bytes] = {}
+        self._kept: dict[int, _Kept] = {}
         self._stream: ChunkReader | None = None
         self._jumps = not verified and layer.seekable
         self._finished = False
@@ -113,7 +123,7 @@ class _Cursor:
         if self._next < len(self._wanted) and self._wanted[self._next] is entry:
             self._next += 1
         if start in self._kept:
-            yield self._kept.pop(start)
+            yield self._kept_one(start)
             return
         if self._jumps:
             with self._layer.at(start) as source:
@@ -128,7 +138,7 @@ class _Cursor:
             taken = self._next_ones(entry)
             if len(taken) > 1:
                 self._take(stream, taken)
-                yield self._kept.pop(start)
+                yield self._kept_one(start)
                 return
         skip(stream, start - stream.position)
         yield from content_of(stream, entry)
@@ -143,17 +153,29 @@ class _Cursor:
         """Return a file and those that will be asked for after it, as many as may be kept."""
         size = entry.size
         found = [entry]
-        for one in self._wanted[self._next :]:
-            size += one.size
+        known = {entry.header_offset}
+        for one in islice(self._wanted, self._next, None):
+            size += 0 if one.header_offset in known else one.size
             if size > _KEPT:
                 break
+            known.add(one.header_offset)
             found.append(one)
-        return found if size <= _KEPT or len(found) > 1 else [entry]
+        return found
 
     def _take(self, stream: ChunkReader, entries: list[TarEntry]) -> None:
+        often = Counter(one.header_offset for one in entries)
         for entry in sorted({one.header_offset: one for one in entries}.values(), key=lambda one: one.header_offset):
             skip(stream, entry.header_offset - stream.position)
-            self._kept[entry.header_offset] = b"".join(content_of(stream, entry))
+            data = b"".join(content_of(stream, entry))
+            self._kept[entry.header_offset] = _Kept(data, often[entry.header_offset])
+
+    def _kept_one(self, start: int) -> bytes:
+        """Return a content that was taken along, and let go of it where its last name was asked for."""
+        kept = self._kept[start]
+        kept.often -= 1
+        if not kept.often:
+            del self._kept[start]
+        return kept.data
 
     def finish(self) -> None:
         if self._stream is not None and self._verified and not self._finished:

@@ -18,11 +18,17 @@ from orlop.model.tuples import NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["RULES", "Secret", "secrets_in", "secrets_of"]
+__all__ = ["MOST", "RULES", "Secret", "secrets_in", "secrets_of"]
 
+# Longer than the longest secret with what is around it, twice.
 _OVERLAP: Final = 16 << 10
+_AROUND: Final = 400
 _DIGITS: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SHOWN: Final = 4
+
+
+MOST: Final = 100
+"""How many secrets are reported of one content: whoever wants to flood an audit finds no more room."""
 
 
 class Secret(NamedTuple):
@@ -67,7 +73,9 @@ def _is_text(token: bytes, around: bytes) -> bool:
 
 _AWS_SECRET: Final = re.compile(rb"(?<![A-Za-z0-9/+=])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])")
 _END: Final = rb"(?![A-Za-z0-9_-])"
-_PEM: Final = rb"-----BEGIN (?:RSA |EC |DSA |OPENSSH )?PRIVATE KEY-----[\r\n]+[A-Za-z0-9+/=\r\n]{64,12000}-----END "
+_PEM: Final = (
+    rb"-----BEGIN (?:RSA |EC |DSA |OPENSSH )?PRIVATE KEY-----[\r\n]{1,4}+(?=\w)[A-Za-z0-9+/=\r\n]{64,12000}+-----END "
+)
 
 RULES: Final = {
     "github-token": _Rule(
@@ -123,34 +131,48 @@ RULES: Final = {
 _STARTS: Final = re.compile(b"|".join(re.escape(start) for rule in RULES.values() for start in rule.starts))
 
 
-def secrets_in(data: bytes) -> Iterator[tuple[int, Secret]]:
-    """Yield the secrets in some bytes, each with where it ends."""
+def secrets_in(data: bytes, *, is_begun: bool = False, goes_on: bool = False) -> Iterator[Secret]:
+    """Yield the secrets in some bytes of a content.
+
+    Args:
+        data: the bytes.
+        is_begun: they begin with some that were searched before. What begins so early that not all around it is there
+            was found then.
+        goes_on: they will be searched again with those that follow. What ends so late will be found then: here it may
+            be the beginning of something longer.
+    """
     found = {match[0] for match in _STARTS.finditer(data)}
     if not found:
         return
+    first, last = _AROUND if is_begun else 0, len(data) - (_AROUND if goes_on else 0)
     for name, rule in RULES.items():
         if found.isdisjoint(rule.starts):
             continue
         for match in rule.pattern.finditer(data):
             start, end = match.span()
-            if start and data[start - 1 : start].isalnum():
+            if start < first or end > last or (start and data[start - 1 : start].isalnum()):
                 continue
-            around = data[max(0, start - 400) : end + 400]
+            around = data[max(0, start - _AROUND) : end + _AROUND]
             if rule.check is None or rule.check(match[0], around):
-                yield end, _secret(name, match[0])
+                yield _secret(name, match[0])
 
 
 def secrets_of(chunks: Iterable[bytes]) -> Iterator[Secret]:
-    """Yield the secrets in a content that comes in chunks, each once; one may lie across a border."""
+    """Yield the secrets in a content that comes in chunks, each once, `MOST` at most; one may lie across a border."""
     seen: set[str] = set()
-    rest = b""
+    for secret in _secrets_of(chunks):
+        if secret.fingerprint not in seen and len(seen) < MOST:
+            seen.add(secret.fingerprint)
+            yield secret
+
+
+def _secrets_of(chunks: Iterable[bytes]) -> Iterator[Secret]:
+    rest, is_begun = b"", False
     for chunk in chunks:
         data = rest + chunk if rest else chunk
-        for _, secret in secrets_in(data):
-            if secret.fingerprint not in seen:
-                seen.add(secret.fingerprint)
-                yield secret
-        rest = data[-_OVERLAP:]
+        yield from secrets_in(data, is_begun=is_begun, goes_on=True)
+        rest, is_begun = data[-_OVERLAP:], is_begun or len(data) > _OVERLAP
+    yield from secrets_in(rest, is_begun=is_begun)
 
 
 def _secret(rule: str, value: bytes) -> Secret:

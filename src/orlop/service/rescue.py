@@ -191,7 +191,8 @@ def rescue_archive(
     path = os.path.abspath(os.fspath(target))
     scratch = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.rescue")
     with _opened(root, limits) as foreign:
-        _check_outside(foreign, path)
+        for place in (path, os.path.dirname(path), scratch):
+            _check_outside(foreign, place)
     _remove(scratch + _DONE)
     with closing(local_store(scratch, create=True)) as store:
         report = rescue_into(store, root, names, limits=limits, progress=progress)

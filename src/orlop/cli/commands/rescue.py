@@ -71,7 +71,8 @@ def rescue(
         for image in report.images:
             records.print(_described(image))
     else:
-        text = "".join(f"{line}\n" for line in _lines(report, containers=containers))
+        # A name from the root must not pass itself off as another line.
+        text = "".join(line.replace("\n", " ") + "\n" for line in _lines(report, containers=containers))
         output.write(terminal.harmless_text(text) if output.is_terminal() else text)
     for note in report.notes:
         output.complain(terminal.harmless(f"note: {note}"))
