@@ -465,4 +465,4 @@ def test_a_layer_that_is_elsewhere_comes_with_an_index_too(tmp_path: Path):
         url = f"{there.registry.store.url}/objects/{sha256(content)}"
         foreign = {"mediaType": f"{LAYER}+gzip", "digest": sha256(content), "size": len(content), "urls": [url]}
         push(there.registry, layout, layout.index(image_of(layout, tar, layers=[foreign])), "1")
-        assert len(there.pull(platform="all").images) == 1
+        assert len(there.pull(platform="all").images.images) == 1
