@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -295,3 +296,96 @@ def test_kinds_are_told_by_content(data, tmp_path):
         kinds[entry["annotations"][REF_NAME]] = kind_of(parse_manifest(raw))
     assert {name for name, kind in kinds.items() if kind == "image"} == {"kustomize-as-image"}
     assert set(kinds.values()) == {"image", "artifact"}
+
+
+BLOB = b"blob" * 500
+
+
+@pytest.mark.parametrize(
+    ("layers", "digest"),
+    [("LAYERS", "Digest"), ("layer\u017f", "digest"), ("layers", "dige\u017ft"), ("layers", "dige\\u017ft")],
+)
+def test_a_key_in_any_case_keeps_what_it_names(tmp_path, layers, digest):
+    raw = artifact(BLOB)[0].decode()
+    start = raw.index('"layers"')
+    raw = raw[:start] + raw[start:].replace('"digest"', f'"{digest}"', 1).replace('"layers"', f'"{layers}"', 1)
+    with orlop.open(tmp_path / "root") as images:
+        images.load(io.BytesIO(packed((raw.encode(), [b"{}", BLOB]))))
+        assert images.gc().garbage == ()
+    with local_store(tmp_path / "root") as store:
+        assert read(store, digest_of(BLOB)) == BLOB
+
+
+def test_what_a_manifest_names_is_kept_however_deep_the_rest_is_or_it_is_refused(tmp_path):
+    """Rows find with SQLite, which reads fewer levels than Go, what a document names."""
+    raw, below = artifact(BLOB)
+    for depth, is_kept in ((800, True), (2100, False), (9000, False)):
+        deep = raw[:-1] + b', "more": ' + b"[" * depth + b"]" * depth + b"}"
+        with orlop.open(tmp_path / str(depth)) as images:
+            if not is_kept:
+                with pytest.raises(errors.InvalidManifest, match="nested deeper than 900"):
+                    images.load(io.BytesIO(packed((deep, below))))
+                continue
+            images.load(io.BytesIO(packed((deep, below))))
+            assert images.gc().garbage == ()
+        with local_store(tmp_path / str(depth)) as store:
+            assert read(store, digest_of(BLOB)) == BLOB
+
+
+def test_a_blob_that_cannot_be_kept_is_told_of(tmp_path, caplog):
+    raw, _ = artifact(BLOB)
+    named = f"sha512:{hashlib.sha512(BLOB).hexdigest()}"
+    raw = raw.replace(digest_of(BLOB).encode(), named.encode())
+    out = io.BytesIO(packed((raw, [b"{}"])))
+    with tarfile.open(fileobj=out, mode="a") as tar:
+        member = tarfile.TarInfo(f"blobs/{named.replace(':', '/')}")
+        member.size = len(BLOB)
+        tar.addfile(member, io.BytesIO(BLOB))
+    with orlop.open(tmp_path / "root") as images:
+        images.load(io.BytesIO(out.getvalue()))
+        assert [one for one in caplog.messages if named in one and "left out" in one]
+
+
+def test_a_layer_that_is_elsewhere_leaves_its_platform_out_and_not_the_others(data, tmp_path):
+    source = layout(data, "skopeo-multi", tmp_path)
+    blobs = source / "blobs" / "sha256"
+    (entry,) = json.loads((source / "index.json").read_bytes())["manifests"]
+    index = json.loads((blobs / entry["digest"][7:]).read_bytes())
+    child = index["manifests"][0]
+    manifest = json.loads((blobs / child["digest"][7:]).read_bytes())
+    others = b"".join((blobs / one["digest"][7:]).read_bytes() for one in index["manifests"][1:])
+    layer = next(one for one in manifest["layers"] if one["digest"].encode() not in others)
+    (blobs / layer["digest"][7:]).unlink()
+    layer["urls"] = ["https://example.com/layer"]
+    raw = json.dumps(manifest).encode()
+    child |= descriptor(raw)
+    whole = json.dumps(index).encode()
+    entry |= descriptor(whole)
+    for one in (raw, whole):
+        (blobs / hashlib.sha256(one).hexdigest()).write_bytes(one)
+    (source / "index.json").write_bytes(json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode())
+    with orlop.open(tmp_path / "root") as images:
+        report = images.load(source)
+        assert len(report.images) == len(index["manifests"]) - 1
+        images.gc()
+        images.save([str(report.images[0].references[0])], tmp_path / "to", format="oci-dir")
+    assert {digest_of(raw), digest_of(whole)} <= present(tmp_path / "to")
+
+
+def test_a_blob_without_a_row_is_recorded_again_and_not_removed(tmp_path):
+    root, packed_blob = tmp_path / "root", gzip.compress(b"no tar" * 99)
+    with orlop.open(root) as images:
+        images.load(io.BytesIO(packed(artifact(BLOB), artifact(packed_blob), names=("example/a:1", "example/b:1"))))
+    with closing(sqlite3.connect(root / "metadata.db")) as database:
+        whole = database.execute("SELECT * FROM blob ORDER BY digest").fetchall()
+        database.execute("DELETE FROM blob WHERE digest <> ?", (digest_of(packed_blob),))
+        database.execute("UPDATE blob SET compression = 'zstd'")
+        database.commit()
+    assert sorted(one.kind for one in orlop.stores.fsck(root).problems) == ["blob-wrong", "stray", "stray"]
+    with orlop.open(root) as images:
+        assert images.gc().garbage == ()
+    report = orlop.stores.fsck(root, repair=True)
+    assert sorted(one.kind for one in report.repairs) == ["blob-wrong", "stray", "stray"]
+    assert orlop.stores.fsck(root).problems == ()
+    with closing(sqlite3.connect(root / "metadata.db")) as database:
+        assert database.execute("SELECT * FROM blob ORDER BY digest").fetchall() == whole

@@ -284,11 +284,11 @@ class TestBlobs:
 
     def test_one_that_nobody_names_is_forgotten_if_its_layer_is_there_in_another_form(self, root):
         _, packed = two_forms(root)
-        sql(root, "DELETE FROM image_manifest", "DELETE FROM manifest")
+        sql(root, "DELETE FROM image_manifest", "DELETE FROM top", "DELETE FROM manifest")
         packed.unlink()
         report = repaired(root)
         assert report.state == "repaired"
-        assert "its layer is there as" in report.repairs[0].message
+        assert any("its layer is there as" in one.message for one in report.repairs)
         assert ask(root, f"SELECT * FROM blob WHERE digest = '{digest(packed)}'") == []
 
     def test_one_that_holds_what_nothing_needs_is_no_layer_any_more(self, root):
@@ -454,7 +454,7 @@ class TestSources:
         with orlop.open(root) as images:
             images.save([PACKED], io.BytesIO())
             assert len(images.images("other")) == 0
-        sql(root, "DELETE FROM image_manifest", "DELETE FROM manifest")
+        sql(root, "DELETE FROM image_manifest", "DELETE FROM top", "DELETE FROM manifest")
         assert repaired(root).state == "repaired"
         assert ask(root, "SELECT compression FROM blob WHERE compression = 'gzip' AND size < 95") != []
 

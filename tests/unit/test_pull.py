@@ -455,3 +455,14 @@ def test_a_layer_that_is_elsewhere_gets_no_credentials(tmp_path: Path):
         there.pull()
         (fetched,) = [one for one in there.registry.requests if one.site == "store"]
         assert "authorization" not in fetched.headers
+
+
+def test_a_layer_that_is_elsewhere_comes_with_an_index_too(tmp_path: Path):
+    layout, tar = Layout(), layer_tar("one")
+    with pulling(tmp_path) as there:
+        content = gzip.compress(tar, mtime=0)
+        there.registry.add_blob("elsewhere/app", content)
+        url = f"{there.registry.store.url}/objects/{sha256(content)}"
+        foreign = {"mediaType": f"{LAYER}+gzip", "digest": sha256(content), "size": len(content), "urls": [url]}
+        push(there.registry, layout, layout.index(image_of(layout, tar, layers=[foreign])), "1")
+        assert len(there.pull(platform="all").images.images) == 1

@@ -191,14 +191,21 @@ class ManifestReader:
             self._below[node.digest] = tuple(found.values())
         return self._below[node.digest]
 
-    def carried(self, node: Node) -> tuple[Node, ...]:
-        """Return the `images` of a node that the source carries: of an index it may have some without their config."""
+    def carried(self, node: Node, *, layers: bool = False) -> tuple[Node, ...]:
+        """Return the `images` of a node that the source carries: of an index it may have some without their config.
+
+        With ``layers`` the source names the layers that it has, and one that is at a place of its own may be absent.
+        """
         leaves = self.images(node)
         if not node.children:
             return leaves
-        found = tuple(leaf for leaf in leaves if self._documents.has(self._place(leaf.config.digest, manifest=False)))
+        found = tuple(leaf for leaf in leaves if not self._is_part(leaf, layers=layers))
         self._lacks_children |= len(found) < len(leaves)
         return found
+
+    def _is_part(self, leaf: Node, *, layers: bool) -> bool:
+        elsewhere = [layer for layer in leaf.others[1:] if layer.urls] if layers else []
+        return any(self.carries(one) is None for one in (leaf.config, *elsewhere))
 
     def carries(self, descriptor: Descriptor) -> str | None:
         """Return the name under which the source has what a descriptor names, if it has that."""

@@ -77,7 +77,7 @@ def offer_of(
     for top in tops:
         found.append(top if isinstance(top, Top) else Top(*top))
         node, names = found[-1].node, found[-1].names
-        leaves = reader.carried(node)
+        leaves = reader.carried(node, layers=blobs)
         # Each name of each image is kept.
         reader.count(len(leaves) * (1 + _NAME_WEIGHT * len(names)))
         for leaf in leaves:

@@ -119,13 +119,13 @@ def raw_elements(raw: bytes) -> list[bytes]:
     return [raw[start:stop] for start, stop in spans]
 
 
-def loads(raw: bytes, *, allow_trailing: bool = False, keys: Keys = Keys.LAST) -> object:
+def loads(raw: bytes, *, allow_trailing: bool = False, keys: Keys = Keys.LAST, max_depth: int = MAX_DEPTH) -> object:
     """Read a document into plain dicts, lists, str, int, float, bool and None.
 
-    With ``allow_trailing`` anything after the first value is ignored. Raises `InvalidJSON` as `parse` does, and if a
-    key is repeated in a way that ``keys`` does not allow.
+    With ``allow_trailing`` anything after the first value is ignored. Raises `InvalidJSON` as `parse` does, if it is
+    nested deeper than ``max_depth``, and if a key is repeated in a way that ``keys`` does not allow.
     """
-    value, end, _ = _read(raw)
+    value, end, _ = _read(raw, max_depth)
     if not allow_trailing:
         _expect_end(raw, end)
     return _plain(value, keys)
@@ -263,7 +263,7 @@ def _read_key(raw: bytes, pos: int) -> tuple[str, int]:
     return _text(match[1]), match.end()
 
 
-def _read(raw: bytes) -> tuple[Value, int, list[tuple[int, int]]]:
+def _read(raw: bytes, max_depth: int = MAX_DEPTH) -> tuple[Value, int, list[tuple[int, int]]]:
     """Return the first value, the position after it, and the positions of its own members' or elements' values."""
     root: list[Value] = []
     stack: list[list[Value] | Object] = [root]
@@ -292,8 +292,8 @@ def _read(raw: bytes) -> tuple[Value, int, list[tuple[int, int]]]:
         else:
             top.append(value)
         if opened is not None:
-            if len(stack) > MAX_DEPTH:
-                raise InvalidJSON(f"invalid JSON: nested deeper than {MAX_DEPTH}")
+            if len(stack) > max_depth:
+                raise InvalidJSON(f"invalid JSON: nested deeper than {max_depth}")
             close = _CLOSE.match(raw, pos)
             if close is None:
                 stack.append(opened)

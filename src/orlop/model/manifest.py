@@ -40,6 +40,8 @@ MANIFEST_TYPES: Final = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEX_TYPES: Final = frozenset({OCI_INDEX, DOCKER_INDEX})
 """The media types of indexes."""
 _SCHEMA_VERSION: Final = 2
+_MAX_DEPTH: Final = 900
+"""How deep a document may be nested: what rows say of it is found with SQLite, which reads no more than 1000 levels."""
 # Go reads base64 over line breaks.
 _LINE_BREAKS: Final = {ord("\r"): None, ord("\n"): None}
 
@@ -248,7 +250,7 @@ class _Members:
 def _read(raw: bytes) -> _Members:
     """Read an object of schema version 2."""
     try:
-        document = _Members(gojson.loads(raw, keys=gojson.Keys.FOLDED), "the document")
+        document = _Members(gojson.loads(raw, keys=gojson.Keys.FOLDED, max_depth=_MAX_DEPTH), "the document")
     except InvalidJSON as error:
         raise InvalidManifest(f"invalid manifest: {error}") from error
     version = document.get("schemaVersion")

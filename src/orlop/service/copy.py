@@ -24,6 +24,7 @@ from orlop.errors import InvalidInput, InvalidReference, NotInRegistry, Platform
 from orlop.intake.platforms import chosen, matches
 from orlop.model.manifest import Index, parse_manifest
 from orlop.model.names import ImageName, image_names
+from orlop.model.reference import Reference
 from orlop.service.load import load
 from orlop.service.pull import pull
 from orlop.service.save import save
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from orlop.model.digest import Digest
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
-    from orlop.model.reference import Reference
     from orlop.registry.registries import Registries
     from orlop.store.root import Store
     from orlop.transfer.places import Place
@@ -263,7 +263,7 @@ class Copy:
 
     def _pulled(self, source: RegistrySource, roots: list[Root], place: Place, target: Place) -> CopyReport:
         """Pull into a store, which fetches nothing that is there and keeps what breaks off."""
-        name, store = Reference.parse(place.name), self._stack.enter_context(self._open_store()).store
+        name, store = place.reference(), self._stack.enter_context(self._open_store()).store
         copied: list[CopiedImage] = []
         referrers = 0
         for root in roots:

@@ -132,8 +132,8 @@ def _compared(exam: Exam, digest: Digest, path: str, rows: Rows) -> Iterator[Pro
             yield Problem(DAMAGE, "blob-damaged", subject, message)
     elif not rows.diffs_of(digest):
         # Of what is not a layer only the size is recorded, and how it begins.
-        if exam.blob.size != row.size:
-            message = f"the size that is recorded of the blob {digest} is not that of {path}"
+        if exam.blob != row:
+            message = f"the size or the compression that is recorded of the blob {digest} is not that of {path}"
             yield Problem(DAMAGE, "blob-wrong", subject, message)
     elif exam.diff is None:
         message = f"the blob {path} matches its digest, but is not a layer: {exam.reason}"

@@ -13,6 +13,7 @@ from orlop.errors import InvalidInput, TocDamaged
 from orlop.model.limits import NO_LIMITS
 from orlop.store.blobs.ingest import measure_layer
 from orlop.store.rows.metadata import BlobRow
+from orlop.streams.compression import PREFIX_SIZE, detect
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import CHUNK, explained, explaining
 from orlop.streams.meter import Meter
@@ -104,10 +105,7 @@ def examine(
             if listener.raised:
                 raise
             content.seek(0)
-            raw = HashingReader(content)
-            while raw.read(CHUNK):
-                pass
-            return Exam(content.place, BlobRow(raw.digest, raw.size, ""), None, str(error))
+            return Exam(content.place, _blob(content), None, str(error))
         return Exam(content.place, found.blob, found.diff, toc_right=None if comparer is None else comparer.right)
 
 
@@ -117,11 +115,18 @@ def examine_opaque(file: Entry, *, progress: Callable[[int], object] | None = No
     if content is None:
         return None
     with content:
-        raw = HashingReader(content)
-        while chunk := raw.read(CHUNK):
-            if progress is not None:
-                progress(len(chunk))
-        return Exam(content.place, BlobRow(raw.digest, raw.size, ""), None, "it is not a layer")
+        return Exam(content.place, _blob(content, progress), None, "it is not a layer")
+
+
+def _blob(content: ContentFile, progress: Callable[[int], object] | None = None) -> BlobRow:
+    """Return what is recorded of bytes, read to their end: also how they begin, as a layer's row says it."""
+    raw, first = HashingReader(content), b""
+    while chunk := raw.read(CHUNK):
+        if len(first) < PREFIX_SIZE:
+            first += chunk[:PREFIX_SIZE]
+        if progress is not None:
+            progress(len(chunk))
+    return BlobRow(raw.digest, raw.size, detect(first).name.lower())
 
 
 class _Listener:

@@ -160,7 +160,10 @@ class FilesLook:
         hex_digits, _, suffix = base.partition(".")
         if folder == "toc/sha256" and suffix == "zst" and rows.diff(DiffID("sha256", hex_digits)) is not None:
             return
-        yield Problem(NOTE, "stray", path, f"{path} belongs to nothing; it may be removed")
+        message = f"{path} belongs to nothing; it may be removed"
+        if folder == "blobs/sha256" and rows.edges_to(Digest("sha256", base)):
+            message = f"{path} is what a manifest names, and has no row; run `orlop fsck --repair`, which records it"
+        yield Problem(NOTE, "stray", path, message)
 
     def _set_aside(self, folder: str) -> Iterator[Problem]:
         for name in self._names(folder):

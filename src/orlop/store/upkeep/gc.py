@@ -29,16 +29,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from orlop.model.digest import Digest
 from orlop.model.logger import Logger
 from orlop.store.leases import EVERYTHING, LEFT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orlop.model.digest import DiffID, Digest
+    from orlop.model.digest import DiffID
     from orlop.store.blobs.store import Leftover
     from orlop.store.root import Store
-    from orlop.store.rows.metadata import WritableRows
+    from orlop.store.rows.metadata import Rows, WritableRows
 
 _log = Logger(__name__)
 
@@ -164,7 +165,7 @@ class _Collection:
             self._store.blobs.put_back(rows)
 
     def _strays(self, rows: WritableRows) -> None:
-        strays = list(self._store.blobs.strays(rows))
+        strays = [one for one in self._store.blobs.strays(rows) if not _is_named(rows, one)]
         if strays and self._has_lost_blobs(rows):
             what = "%s lacks blobs that its rows name, so what no row names stays; run `orlop fsck`"
             _log.warning(what, self._store.root)
@@ -191,3 +192,9 @@ class _Collection:
 
     def _tell(self, kind: str, subject: str, reason: str, *, size: int = 0) -> None:
         self.found.append(Garbage(kind, subject, size, reason))
+
+
+def _is_named(rows: Rows, stray: Leftover) -> bool:
+    """Return whether a manifest names a file that has no row: a repair records it again."""
+    digest = Digest("sha256", stray.key.removeprefix("blobs/sha256/"))
+    return digest.is_valid and bool(rows.edges_to(digest))

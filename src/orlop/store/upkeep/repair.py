@@ -83,6 +83,7 @@ class Repairer:
                 blobs += [form.digest for form in rows.blobs_of(DiffID.parse(subject))]
             if needed or self._subjects("database"):
                 blobs += self._store.metadata.mender().unlinked_blobs()
+            blobs += [digest for digest in self._files.unrecorded() if rows.edges_to(digest)]
         if blobs or needed:
             for exam in self._files.right_exams(blobs):
                 self._rows.record(exam, needed)

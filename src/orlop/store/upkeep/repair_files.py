@@ -251,13 +251,17 @@ class FilesRepair:
 
     # Rows that are missing beside files.
 
+    def unrecorded(self) -> Iterator[Digest]:
+        """Yield the digests by which files are named that have no row."""
+        named = (Digest("sha256", file.name) for file in self._unclaimed())
+        yield from (digest for digest in named if digest.is_valid)
+
     def right_exams(self, digests: Iterable[Digest]) -> Iterator[Exam]:
         """Read blobs, and files named as blobs of which there is no row; yield what is right of them."""
-        named = [Digest("sha256", file.name) for file in self._unclaimed()]
-        for digest in dict.fromkeys((*digests, *(one for one in named if one.is_valid))):
+        for digest in dict.fromkeys((*digests, *self.unrecorded())):
             with suppress(Unreadable):
                 exam = self.exam(digest)
-                if exam is not None and exam.blob.digest == digest and exam.diff is not None:
+                if exam is not None and exam.blob.digest == digest:
                     yield exam
 
 

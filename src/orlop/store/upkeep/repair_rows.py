@@ -118,13 +118,20 @@ class RowsRepair:
 
     def record(self, exam: Exam, needed: set[DiffID]) -> None:
         """Record what a blob that was read is, and the layer that it holds, as far as something needs them."""
-        if exam.diff is None:
-            return
         with self._store.metadata.write() as rows:
             if not self._store.blobs.has(exam.blob):
                 return
-            repairs = [*self._record_links(rows, exam.blob, exam.diff, needed)]
+            repairs = [] if exam.diff is None else [*self._record_links(rows, exam.blob, exam.diff, needed)]
+            repairs += self._record_opaque(rows, exam.blob)
         self._tell(repairs)
+
+    def _record_opaque(self, rows: WritableRows, blob: BlobRow) -> Iterator[Repair]:
+        """Record a blob that a manifest names and that is not the content of a layer."""
+        row = rows.blob(blob.digest)
+        if row != blob and not rows.diffs_of(blob.digest) and rows.edges_to(blob.digest):
+            self._store.metadata.mender().set_blob(blob)
+            kind, digest = "blob-wrong" if row else "stray", str(blob.digest)
+            yield Repair(kind, digest, f"the blob {digest}, which a manifest names, was recorded again")
 
     def _record_links(self, rows: WritableRows, blob: BlobRow, diff: DiffRow, needed: set[DiffID]) -> Iterator[Repair]:
         mender = self._store.metadata.mender()

@@ -31,26 +31,31 @@ UNNEEDED_BLOB: Final = """NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.bl
 
 EDGES: Final = """SELECT parent, role, position, min(child), min(media_type), min(size) FROM (
         SELECT document.digest AS parent,
-            CASE lower(member.key) WHEN 'manifests' THEN 'child' WHEN 'config' THEN 'config'
+            CASE replace(lower(member.key), char(383), 's')
+                WHEN 'manifests' THEN 'child' WHEN 'config' THEN 'config'
                 WHEN 'subject' THEN 'subject' ELSE 'layer' END AS role, item.key AS position,
             coalesce(json_extract(item.value, '$.digest'),
-                (SELECT value FROM json_each(item.value) WHERE lower(key) = 'digest')) AS child,
+                (SELECT value FROM json_each(item.value)
+                    WHERE replace(lower(key), char(383), 's') = 'digest')) AS child,
             coalesce(json_extract(item.value, '$.mediaType'),
-                (SELECT value FROM json_each(item.value) WHERE lower(key) = 'mediatype'), '') AS media_type,
+                (SELECT value FROM json_each(item.value)
+                    WHERE replace(lower(key), char(383), 's') = 'mediatype'), '') AS media_type,
             coalesce(json_extract(item.value, '$.size'),
-                (SELECT value FROM json_each(item.value) WHERE lower(key) = 'size'), 0) AS size
+                (SELECT value FROM json_each(item.value)
+                    WHERE replace(lower(key), char(383), 's') = 'size'), 0) AS size
         FROM (SELECT {0} AS digest, CAST({1} AS TEXT) AS content) AS document,
             json_each(CASE WHEN json_valid(document.content) THEN document.content ELSE '[]' END) AS member,
             json_each(CASE member.type WHEN 'array' THEN member.value
                 WHEN 'object' THEN '[' || member.value || ']' ELSE '[]' END) AS item
-        WHERE lower(member.key) IN ('manifests', 'config', 'layers', 'blobs', 'subject') AND item.type = 'object')
+        WHERE replace(lower(member.key), char(383), 's')
+            IN ('manifests', 'config', 'layers', 'blobs', 'subject') AND item.type = 'object')
     WHERE typeof(child) = 'text' AND length(child) < 256 AND instr(child || media_type, char(0)) = 0
         AND typeof(media_type) = 'text' AND typeof(size) = 'integer' AND size >= 0
     GROUP BY parent, role, position"""
 """What a manifest or an index names: its digest and its bytes stand for the two places.
 
-A key counts in either case, as readers of manifests take it, and of two such that stand for one thing only one edge is
-kept. What is not JSON names nothing.
+A key counts in either case, as readers of manifests take it, so that the long s (383) is an s too; of two keys that
+stand for one thing only one edge is kept. What is not JSON names nothing.
 """
 
 _EDGES_OF_NEW: Final = EDGES.format("new.digest", "new.content")
