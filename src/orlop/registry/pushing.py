@@ -163,7 +163,7 @@ class BlobPush:
             size = min(size, upload.most or size)
             if self._body.size > size * _MOST_PIECES:
                 raise RegistryUnsupported(
-                    f"{self._client.host} takes {size} bytes at once, which is too little for a blob of {self._body.size}",
+                    f"{self._client.host} takes {size} bytes at once, too little for a blob of {self._body.size} bytes",
                     registry=self._client.host,
                 )
             size = min(size, self._body.size - upload.offset)

@@ -244,10 +244,9 @@ class _RepositoryPush:
                 except (InvalidInput, RegistryError):
                     # It may be blocked, or damaged: it is only a shorter way.
                     continue
-                if isinstance(document, Manifest):
-                    if other.host == client.host:
-                        for layer in (document.config, *document.layers):
-                            found.setdefault(layer.digest, []).append(Home(other, repository))
+                if isinstance(document, Manifest) and other.host == client.host:
+                    for layer in (document.config, *document.layers):
+                        found.setdefault(layer.digest, []).append(Home(other, repository))
         return found
 
     def _note(self, pushed: Sequence[PushedTag], hold: Hold | None) -> None:
