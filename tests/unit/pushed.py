@@ -23,15 +23,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orlop.registry.credentials import Keychain
+    from orlop.registry.hosts import Hosts
 
 
 @contextmanager
-def reached(*, keychain: Keychain | None = None, patience: Patience | None = None) -> Iterator[Registries]:
+def reached(
+    *, keychain: Keychain | None = None, patience: Patience | None = None, hosts: Hosts | None = None
+) -> Iterator[Registries]:
     """Registries that are reached without pauses, and over plain HTTP."""
     waiting = Waiting(patience=patience or Patience(), clock=Pauses().clock())
     transport = HttpTransport(HostTrust(), waiting=waiting)
     try:
-        yield Registries(transport, keychain=keychain, waiting=waiting)
+        yield Registries(transport, keychain=keychain, hosts=hosts, waiting=waiting)
     finally:
         transport.close()
 

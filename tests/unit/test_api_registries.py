@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from tests.unit.pushed import simple, top_digest
 from tests.unit.served import served
 
 if TYPE_CHECKING:
+    import http.client
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -133,6 +135,35 @@ def test_a_registry_is_asked_for_its_manifest_where_a_client_says_who_it_is(imag
         one = client.get(f"/distribution/{name}@{digest}/json", headers=ME).json
         assert [platform["architecture"] for platform in one["Platforms"]] == ["amd64"]
         assert client.get(f"/distribution/{name}:9/json", headers=ME).status == 404
+
+
+def test_registries_that_do_not_answer_keep_nobody_from_the_store(client: Client):
+    asking: list[http.client.HTTPConnection] = []
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        body = json.dumps({"username": "me", "password": "secret", "serveraddress": host})
+        look, login = ("GET", f"/v1.44/distribution/{host}/a/json", None), ("POST", "/v1.44/auth", body)
+        for method, path, sent in [look, login] * 6:
+            connection = client.connection()
+            connection.request(method, path, body=sent, headers=ME)
+            asking.append(connection)
+        waiting, _ = silent.accept()
+        mine = client.connection()
+        mine.connect()
+        assert mine.sock is not None
+        mine.sock.settimeout(15)
+        mine.request("GET", "/v1.44/images/json")
+        answer = mine.getresponse()
+        assert answer.status == 200
+        answer.read()
+        mine.close()
+        # What is asked ends with its client: the registry sees that nobody waits any more.
+        for one in asking:
+            one.close()
+        with waiting:
+            waiting.settimeout(15)
+            while waiting.recv(1 << 16):
+                pass
 
 
 def test_what_a_client_shows_goes_to_the_registry_that_it_names(images: orlop.ImageService, client: Client):

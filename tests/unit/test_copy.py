@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orlop import errors
+from orlop.registry.hosts import Hosts, Rule, Server
+from orlop.transfer import graph
 from orlop.transfer.places import Kind, parse_place
 from tests.layout_walk import walked
 from tests.unit.layouts import MANIFEST, Layout, named, sha256, unpacked
-from tests.unit.pushed import placed, simple, top_digest
+from tests.unit.pushed import placed, reached, simple, top_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -233,6 +235,41 @@ def test_indexes_that_lie_too_deep_are_refused(place: Place, tmp_path: Path):
     unpacked(layout.files, tmp_path / "in")
     with pytest.raises(errors.LimitExceeded):
         copy(place, f"oci:{tmp_path}/in", f"docker://{place.name('app:1')}", all_platforms=True)
+
+
+def test_manifests_that_would_fill_the_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with placed(tmp_path / "root") as place:
+        layout = Layout()
+        children = [layout.image(str(one), architecture=f"a{one}", platform=True) for one in range(8)]
+        layout.top(layout.index(*children, **named(NAME)))
+        unpacked(layout.files, tmp_path / "in")
+        copy(place, f"oci:{tmp_path}/in", f"docker://{place.name('app:1')}", all_platforms=True)
+        place.asked()
+        monkeypatch.setattr(graph, "_BYTES", sum(one["size"] for one in children[:4]))
+        with pytest.raises(errors.LimitExceeded, match="of manifests"):
+            copy(place, f"docker://{place.name('app:1')}", f"oci:{tmp_path}/out", all_platforms=True)
+        assert len(place.asked()) < 8
+        assert not (tmp_path / "out").exists()
+
+
+def test_an_index_of_many_platforms_is_told_in_a_sentence(place: Place, tmp_path: Path):
+    layout = Layout()
+    image = layout.image("a")
+    children = [image | {"platform": {"os": "linux", "architecture": f"a{one}"}} for one in range(500)]
+    layout.top(layout.index(*children, **named(NAME)))
+    unpacked(layout.files, tmp_path / "in")
+    with pytest.raises(errors.PlatformNotFound, match="and others") as raised:
+        copy(place, f"oci:{tmp_path}/in", f"oci:{tmp_path}/out")
+    assert len(str(raised.value)) < 1000
+
+
+def test_a_mirror_that_is_away_is_passed_over(place: Place, tmp_path: Path):
+    place.load(simple(place.name("app:1"), "a"))
+    place.push("app:1")
+    rule = Rule(prefix=place.there.authority, mirrors=(Server(location="127.0.0.1:1", plain_http=True),))
+    with reached(hosts=Hosts([rule])) as registries:
+        place.images.copy(f"docker://{place.name('app:1')}", f"oci:{tmp_path}/out", registries)
+    assert (tmp_path / "out" / "index.json").exists()
 
 
 def test_two_images_do_not_get_one_name(place: Place, tmp_path: Path):

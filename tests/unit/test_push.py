@@ -11,8 +11,9 @@ import orlop
 from orlop import errors
 from orlop.model.progress import LayerDone, LayerExists, LayerProgress
 from orlop.registry.credentials import Credentials
+from orlop.registry.hosts import Hosts, Rule
 from tests.unit.layouts import Layout, named
-from tests.unit.pushed import large, placed, simple, top_digest
+from tests.unit.pushed import large, placed, reached, simple, top_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -303,6 +304,35 @@ def test_an_upload_that_the_registry_forgot_begins_anew(place: Place, tmp_path: 
     place.quirks(upload_cut=size // 2)
     place.push("app:1")
     assert list(place.there.repository("app").tags) == ["1"]
+
+
+def test_a_kept_upload_that_holds_other_bytes_is_sent_anew(place: Place, tmp_path: Path):
+    size = 36 * MIB
+    place.load(large(place.name("app:1"), size))
+
+    def stop(event: ProgressEvent) -> None:
+        if isinstance(event, LayerProgress) and event.current > size // 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        place.push("app:1", progress=stop)
+    (session,) = place.there.sessions()
+    session.received[0] ^= 1
+
+    place.push("app:1")
+
+    assert list(place.there.repository("app").tags) == ["1"]
+    assert list((tmp_path / "root" / "uploads").iterdir()) == []
+
+
+def test_a_repository_that_is_blocked_does_not_hinder_its_neighbours(place: Place):
+    place.load(simple(place.name("secret:1"), "shared"))
+    place.push("secret:1")
+    place.images.tag(place.name("secret:1"), place.name("open:1"))
+    rules = [Rule(prefix=place.name("secret"), blocked=True)]
+    with reached(hosts=Hosts(rules)) as registries:
+        place.images.push([place.name("open:1")], registries)
+    assert list(place.there.repository("open").tags) == ["1"]
 
 
 def test_a_kept_upload_on_another_host_gets_no_credentials(tmp_path: Path):

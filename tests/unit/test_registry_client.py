@@ -705,3 +705,10 @@ def test_a_registry_that_loses_what_it_acknowledged_is_given_up():
             push.run()
     assert next(chunks) < 100
     assert next(sessions) <= 3
+
+
+def test_a_list_of_more_values_than_memory_should_hold_is_refused(fake: Faked):
+    page = b'{"tags":[' + b"[]," * (1 << 20) + b"[]]}"
+    fake.quirks(failures=(Failure(200, (("Content-Type", "application/json"),), page),))
+    with pytest.raises(InvalidAnswer, match="values at once"):
+        list(fake.client.tags(REPOSITORY))

@@ -358,3 +358,8 @@ def test_only_a_host_that_was_named_is_not_verified():
 def test_certificates_are_where_podman_and_docker_keep_them():
     assert directories("/root", 0) == ("/etc/containers/certs.d", "/etc/docker/certs.d")
     assert directories("/h", 7)[0] == "/h/.config/containers/certs.d"
+
+
+def test_a_variable_that_is_not_utf_8_is_told():
+    with pytest.raises(InvalidSettings, match="DOCKER_AUTH_CONFIG is not valid JSON"):
+        AuthFiles([], Helpers(), given="\udcff").find(Reference.parse("registry.example.com/app"))

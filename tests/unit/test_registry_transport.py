@@ -658,3 +658,63 @@ def test_the_answer_of_a_proxy_has_an_end():
         transport = HttpTransport(HostTrust(), proxies=proxies, resolve=everywhere)
         with pytest.raises(InvalidAnswer, match="not a part"):
             transport.send(Request("GET", "https://r.test/v2/"))
+
+
+class _Stop(Exception):
+    pass
+
+
+def ended(waits: threading.Event, url: str, **options: Any) -> list[type[BaseException]]:
+    """What a thread raises that sends a request, and whose wait is ended once it waits."""
+
+    def check() -> None:
+        if waits.is_set():
+            raise _Stop
+
+    found: list[type[BaseException]] = []
+
+    def send() -> None:
+        try:
+            transport.send(Request("GET", url))
+        except BaseException as error:  # noqa: BLE001 - what is tested
+            found.append(type(error))
+
+    transport = HttpTransport(HostTrust(), waiting=Waiting(check=check), **options)
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    thread.join(15)
+    return found
+
+
+def test_a_handshake_ends_when_it_is_no_longer_wanted():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        waits, heard = threading.Event(), []
+
+        def serve() -> None:
+            connection, _ = silent.accept()
+            with connection:
+                heard.append(connection.recv(1))
+                waits.set()
+                while piece := connection.recv(1 << 16):
+                    heard.append(piece)
+
+        server = threading.Thread(target=serve)
+        server.start()
+        assert ended(waits, f"https://127.0.0.1:{silent.getsockname()[1]}/") == [_Stop]
+        server.join(15)
+        assert heard
+        assert not server.is_alive()
+
+
+def test_a_search_for_an_address_ends_when_it_is_no_longer_wanted():
+    waits, never = threading.Event(), threading.Event()
+
+    def resolve(host: str, port: int) -> list[Any]:
+        waits.set()
+        never.wait(60)
+        return everywhere(host, port)
+
+    try:
+        assert ended(waits, "http://registry.example.com/", resolve=resolve) == [_Stop]
+    finally:
+        never.set()

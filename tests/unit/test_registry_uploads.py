@@ -10,7 +10,8 @@ import pytest
 from orlop.errors import RegistryError, RegistryUnreachable, SizeMismatch, UnsafeRedirect, UploadLost
 from orlop.model.digest import Digest
 from orlop.registry.credentials import Credentials
-from orlop.registry.messages import BytesBody, OpenedBody, StreamBody
+from orlop.registry.messages import BytesBody, Headers, OpenedBody, StreamBody
+from orlop.registry.offsets import offset_after
 from orlop.registry.pushing import BlobPush, Way, push_bytes
 from orlop.testing.registry.quirks import Failure
 from tests.unit.faked import LAYER, REPOSITORY, body_of, faked
@@ -259,3 +260,15 @@ def test_a_refusal_in_the_middle_of_a_body_is_seen(fake: Faked):
     fake.quirks()
     push(fake, Way.MONOLITHIC)
     assert is_there(fake)
+
+
+@pytest.mark.parametrize("quirks", [{"takes_each": 1}, {"chunk_most": 1}], ids=str)
+def test_a_registry_that_takes_next_to_nothing_at_once_is_given_up(fake: Faked, quirks: dict[str, Any]):
+    fake.quirks(**quirks)
+    with pytest.raises(RegistryError, match="takes"):
+        push(fake, Way.CHUNKED)
+    assert len(fake.asked) < 200
+
+
+def test_a_range_that_ends_before_it_begins_is_of_nothing():
+    assert offset_after(202, Headers([("Range", "0--9")]), 100) == 0

@@ -166,7 +166,7 @@ class AuthFiles:
 
     def _files(self) -> Iterator[AuthFile]:
         if self._given:
-            yield AuthFile(self._given.encode(), _VARIABLE)
+            yield AuthFile(self._given.encode(errors="surrogateescape"), _VARIABLE)
         for path in self._paths:
             try:
                 with open(path, "rb") as file:

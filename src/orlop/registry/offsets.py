@@ -35,7 +35,7 @@ def offset_after(status: int, headers: Headers, sent: int) -> int | Unknown:
     """
     found = _RANGE.fullmatch((headers.get("Range") or "").strip())
     # "0-0" stands for one byte and for none.
-    last = None if found is None else int(found[1])
+    last = None if found is None else max(-1, int(found[1]))
     if status == _UNSATISFIABLE:
         return Unknown.ASK if last is None else last + 1 if last > 0 else 0
     if status >= 400:

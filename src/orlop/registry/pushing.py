@@ -15,7 +15,14 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import NotInRegistry, RegistryDenied, RegistryError, RegistryUnreachable, UploadLost
+from orlop.errors import (
+    NotInRegistry,
+    RegistryDenied,
+    RegistryError,
+    RegistryUnreachable,
+    RegistryUnsupported,
+    UploadLost,
+)
 from orlop.registry.messages import BytesBody
 
 if TYPE_CHECKING:
@@ -33,6 +40,10 @@ _FALLBACKS: Final = (95_000_000, 4 * _MIB)
 _TOO_LARGE: Final = 413
 _MOST_FALLS: Final = 3
 """So many times a registry may lose what it acknowledged before its session is given up."""
+_MOST_SHORT: Final = 16
+"""So many pieces of a session a registry may take less of than was sent."""
+_MOST_PIECES: Final = 100_000
+"""A registry that wants a blob in more pieces than this would never have it."""
 _NOT_SO: Final = frozenset({400, 404, 405, 411, 415, 416, 500, 501})
 
 
@@ -89,6 +100,9 @@ class BlobPush:
     def run(self, upload: Upload | None = None) -> None:
         """Send the blob, and return when the registry has it.
 
+        A session that was kept may hold other bytes than this blob's: where the registry refuses what came of it, the
+        whole blob is sent once more.
+
         Args:
             upload: a session to go on with; one is opened otherwise.
 
@@ -98,6 +112,7 @@ class BlobPush:
         waiting, tried = self._client.waiting, 0
         # Only what no session reached before is progress.
         best = 0 if upload is None else upload.offset
+        kept = upload
         while True:
             try:
                 if upload is None:
@@ -108,6 +123,10 @@ class BlobPush:
                 best = max(best, reached)
                 if self._falls_back(error, reached):
                     upload = None
+                    continue
+                if kept is not None and upload is kept and error.answered in _NOT_SO:
+                    self._save(None)
+                    upload = kept = None
                     continue
                 if not isinstance(error, UploadLost | RegistryUnreachable) and (error.answered or 0) < 500:
                     raise
@@ -137,16 +156,23 @@ class BlobPush:
             upload.commit(self._digest, rest)
 
     def _send_chunks(self, upload: Upload) -> None:
-        stuck, mark, falls = -1, upload.offset, 0
+        stuck, mark, falls, short = -1, upload.offset, 0, 0
         while upload.offset < self._body.size:
             self._save(upload.state)
             size = max(self._chunk, upload.least or 0)
-            size = min(size, upload.most or size, self._body.size - upload.offset)
+            size = min(size, upload.most or size)
+            if self._body.size > size * _MOST_PIECES:
+                raise RegistryUnsupported(
+                    f"{self._client.host} takes {size} bytes at once, too little for a blob of {self._body.size} bytes",
+                    registry=self._client.host,
+                )
+            size = min(size, self._body.size - upload.offset)
             before = upload.offset
             upload.send(self._body.part(before, size), in_chunks=True)
             falls += upload.offset < mark
             mark = max(mark, upload.offset)
-            if upload.offset <= stuck or falls > _MOST_FALLS:
+            short += upload.offset < before + size
+            if upload.offset <= stuck or falls > _MOST_FALLS or short > _MOST_SHORT:
                 raise UploadLost("the registry takes less than is sent, again and again")
             if upload.offset < before + size:
                 stuck = upload.offset

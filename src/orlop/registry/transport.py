@@ -5,8 +5,9 @@ One request goes out, and one answer comes back as it is: redirections, repetiti
 - **Connections** are kept for each origin (and proxy), and the one used last is used next. One that its server closed
   meanwhile is noticed when it is taken, or when it fails before an answer began; then the request goes out once more on
   a new one, unless it carries a body with a place in a sequence (``PUT``, ``PATCH``).
-- **Waiting** is in steps of at most half a second, whether for a connection, for a socket that takes no more, or for
-  bytes, so that a watch can end it: because nothing moves, or because the user does not want it any more.
+- **Waiting** is in steps of at most half a second, whether for an address, a connection, its encryption, a socket that
+  takes no more, or bytes, so that a watch can end it: because nothing moves, or because the user does not want it any
+  more.
 - **Answers may come early.** A registry that refuses a body says so before it is all sent. It is looked for before each
   piece where the connection is plain; where it is encrypted, a broken pipe is the sign. The connection is not
   used again.
@@ -25,6 +26,7 @@ import threading
 from base64 import b64encode
 from functools import partial
 from http.client import HTTPException
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -37,6 +39,7 @@ from orlop.errors import InvalidAnswer, OrlopError, ReadFailed, RegistryUnreacha
 from orlop.model.proxies import NO_PROXIES
 from orlop.model.urls import credentials, is_torn, scrubbed, without_credentials
 from orlop.registry.awaited import awaited_response
+from orlop.registry.handshakes import AwaitedTLS, agreeing
 from orlop.registry.messages import Answer, Headers
 from orlop.registry.origin import Origin, target_of
 from orlop.registry.patience import Waiting, Watch
@@ -175,7 +178,9 @@ class HttpTransport:
             plain = _Plain(host, port, timeout=timeout)
             plain.resolve, plain.forward, plain.added = self._resolve, through is not None, secret
             return plain
-        encrypted = _Encrypted(host, port, timeout=timeout, ssl_context=self._trust.context(origin, verify=verify))
+        context = self._trust.context(origin, verify=verify)
+        context.sslsocket_class = AwaitedTLS
+        encrypted = _Encrypted(host, port, timeout=timeout, ssl_context=context)
         encrypted.resolve = self._resolve
         if through is not None:
             encrypted.set_tunnel(origin.host, origin.port, headers=secret, scheme="http")
@@ -260,7 +265,7 @@ class _Watched(HTTPConnection):
     """Whether the certificate of its server was checked."""
 
     def _new_conn(self) -> socket.socket:
-        addresses = self.resolve(self._dns_host, self.port or 0)
+        addresses = self._addresses()
         limit = max(_SHORTEST, self.watch.connect / max(1, len(addresses)))
         last: OSError = OSError(errno.EADDRNOTAVAIL, "the host has no address")
         for family, kind, number, _, address in addresses:
@@ -280,6 +285,28 @@ class _Watched(HTTPConnection):
             else:
                 return sock
         raise last
+
+    def _addresses(self) -> Sequence[tuple[Any, ...]]:
+        """Return the addresses of the host; what looks for them cannot be ended, and is left alone where it must be."""
+        found: SimpleQueue[Sequence[tuple[Any, ...]] | Exception] = SimpleQueue()
+
+        def look() -> None:
+            try:
+                found.put(self.resolve(self._dns_host, self.port or 0))
+            except Exception as error:  # noqa: BLE001 - raised below
+                found.put(error)
+
+        threading.Thread(target=look, name="orlop-resolve", daemon=True).start()
+        while True:
+            self.watch.look(is_awaited=True)
+            try:
+                answer = found.get(timeout=_TICK)
+            except Empty:
+                continue
+            self.watch.look(is_awaited=False)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
 
     def _reach(self, sock: socket.socket, address: Any, limit: float) -> None:
         sock.setblocking(False)
@@ -324,7 +351,10 @@ class _Plain(_Watched):
 
 
 class _Encrypted(_Watched, HTTPSConnection):
-    pass
+    def connect(self) -> None:
+        """Connect, and agree on how to encrypt."""
+        with agreeing(self.watch):
+            super().connect()
 
 
 def _sent(connection: _Plain | _Encrypted, origin: Origin, request: Request) -> bool:

@@ -15,12 +15,12 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from orlop.archive.oci_index import index_json
 from orlop.archive.oci_platforms import Platforms
 from orlop.archive.oci_tar import layout_chunks
-from orlop.errors import InvalidInput, InvalidReference, NotInRegistry, PlatformNotFound
+from orlop.errors import InvalidInput, InvalidReference, NotInRegistry, PlatformNotFound, RegistryError
 from orlop.intake.platforms import chosen, matches
 from orlop.model.manifest import Index, parse_manifest
 from orlop.model.names import ImageName, image_names
@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from orlop.transfer.places import Place
     from orlop.transfer.sessions import Sessions
     from orlop.transfer.source import Source
+
+_SHOWN: Final = 32
+"""So many platforms of an index are named in an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +163,8 @@ class Copy:
             source = RegistrySource(client, repository)
             try:
                 return source, [source.root(name)]
-            except NotInRegistry:
-                # A mirror may lack what the registry has.
+            except (NotInRegistry, RegistryError):
+                # A mirror may lack what the registry has, or be away.
                 if number == len(places):
                     raise
         raise AssertionError("a name leads to one place at least")
@@ -197,7 +200,8 @@ class Copy:
         for one in known:
             if one.platform is not None and matches(self._platform, one.platform):
                 return replace(root, descriptor=one)
-        found = ", ".join(str(one.platform) for one in known) or "none"
+        found = ", ".join(dict.fromkeys(str(one.platform) for one in known[:_SHOWN])) or "none"
+        found += ", and others" if len(known) > _SHOWN else ""
         raise PlatformNotFound(
             f"{place} is not there for {self._platform}; it is for {found}: name one of these with --platform, or copy"
             " --all-platforms"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.archive.oci_content import Asked
 from orlop.archive.oci_platforms import Platforms
-from orlop.errors import Conflict, InvalidInput, ReferenceNotFound
+from orlop.errors import Conflict, InvalidInput, ReferenceNotFound, RegistryError
 from orlop.model.digest import Digest
 from orlop.model.manifest import Manifest, parse_manifest
 from orlop.model.names import ImageName
@@ -273,12 +273,15 @@ class _RepositoryPush:
             named.sort(key=lambda row: -row.updated)
             for row in named[:_NEIGHBOURS]:
                 manifest = rows.manifest(Digest.unchecked(row.suffix[1:]))
-                document = None if manifest is None else parse_manifest(manifest.raw)
-                if isinstance(document, Manifest):
+                try:
+                    document = None if manifest is None else parse_manifest(manifest.raw)
                     other, repository = self._registries.to_push(reference_of(row))
-                    if other.host == client.host:
-                        for layer in (document.config, *document.layers):
-                            found.setdefault(layer.digest, []).append(Home(other, repository))
+                except (InvalidInput, RegistryError):
+                    # It may be blocked, or damaged: it is only a shorter way.
+                    continue
+                if isinstance(document, Manifest) and other.host == client.host:
+                    for layer in (document.config, *document.layers):
+                        found.setdefault(layer.digest, []).append(Home(other, repository))
         return found
 
     def _note(self, pushed: Sequence[PushedTag], hold: Hold | None) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _DEEPEST: Final = 64
 _MOST: Final = 100_000
 """Manifests and blobs that one transfer carries."""
+_BYTES: Final = 256 << 20
+"""Bytes of manifests that one transfer carries: they are in memory until the last of them is there."""
 _KNOWN: Final = INDEX_TYPES | MANIFEST_TYPES
 _ELSEWHERE: Final = ("foreign", "nondistributable")
 
@@ -68,6 +70,7 @@ class Gathering:
         self._nodes: dict[Digest, Node] = {}
         self._blobs: dict[Digest, Descriptor] = {}
         self._entered: set[Digest] = set()
+        self._bytes = 0
 
     def add(self, roots: Iterable[Root]) -> None:
         """Add roots and all below them.
@@ -90,6 +93,12 @@ class Gathering:
         if depth > _DEEPEST:
             raise LimitExceeded(f"indexes lie in one another more than {_DEEPEST} deep; they are refused")
         raw = verified(self._source.manifest(descriptor), descriptor)
+        self._bytes += len(raw)
+        if self._bytes > _BYTES:
+            raise LimitExceeded(
+                f"{descriptor.digest} and what it hangs together with have more than {_BYTES >> 20} MiB of manifests;"
+                " they are refused"
+            )
         document = _parsed(raw, descriptor)
         if isinstance(document, Index):
             for child in document.manifests:

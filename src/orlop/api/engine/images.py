@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from orlop.api.engine.call import Endpoint, documents
 from orlop.api.engine.platforms import all_platforms, first_platform, only_platform
-from orlop.api.engine.registries import distribution_there, has_keys
+from orlop.api.engine.registries import asking, distribution_there, has_keys
+from orlop.api.engine.shapes.encoding import body
 from orlop.api.engine.shapes.fault import NO_NAME, Verb
 from orlop.api.engine.shapes.filters import list_filters, parse_filters, prune_filters
 from orlop.api.engine.shapes.history import history
@@ -88,17 +89,21 @@ def _prune(call: Call) -> object:
     return pruned(call.service.prune(all=every, filters=filters))
 
 
-def _distribution(call: Call) -> object:
+async def _distribution(call: Call) -> Response:
     if has_keys(call):
-        return distribution_there(call)
+        return await asking(call, distribution_there)
+    return Response(await call.context.workers.run(_distribution_here, call), media_type="application/json")
+
+
+def _distribution_here(call: Call) -> bytes:
     platform = call.service.inspect(call.image).image.platform
-    return distribution(call.name, call.service.manifests(call.image), platform)
+    return body(distribution(call.name, call.service.manifests(call.image), platform))
 
 
 ENDPOINTS = (
     documents("GET", "/images/json", _list),
     documents("POST", "/images/prune", _prune),
-    documents("GET", "/distribution/{name:path}/json", _distribution),
+    Endpoint("GET", "/distribution/{name:path}/json", _distribution),
     documents("GET", "/images/{name:path}/json", _inspect, Verb.INSPECT, asks_since=V1_42),
     documents("GET", "/images/{name:path}/history", _history, asks_since=V1_42),
     Endpoint("POST", "/images/{name:path}/tag", _tag),

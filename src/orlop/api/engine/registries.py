@@ -9,9 +9,11 @@ from __future__ import annotations
 import binascii
 import json
 import logging
+import threading
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any, Final
 
+import anyio
 from starlette.responses import Response
 
 from orlop.api.engine.call import Endpoint
@@ -20,7 +22,7 @@ from orlop.api.engine.shapes.encoding import body
 from orlop.api.engine.shapes.fault import Verb
 from orlop.api.engine.shapes.progress import PushLines, error_line, note_line, pushed_lines, status_line
 from orlop.api.engine.versions import V1_46
-from orlop.api.streamed import Streamed, chunks
+from orlop.api.streamed import Streamed, chunks, hung_up
 from orlop.errors import InvalidInput, InvalidSettings, OrlopError, RequestAborted, StorageError
 from orlop.model.descriptor import platform_to_dict
 from orlop.model.digest import Digest
@@ -31,8 +33,9 @@ from orlop.registry.credentials import Credentials, GivenKeys, host_of_key
 from orlop.registry.interruption import interrupted_by
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orlop.api.engine.call import Call
-    from orlop.api.engine.shapes.encoding import Document
     from orlop.api.flow import Download, Upload
     from orlop.model.progress import ProgressEvent
 
@@ -108,8 +111,8 @@ async def _push(call: Call) -> Response:
     return Streamed(push, context.workers, media_type="application/json")
 
 
-def distribution_there(call: Call) -> Document:
-    """Return what a registry has under a name: the descriptor of a manifest or an index, and its platforms.
+def distribution_there(call: Call) -> bytes:
+    """Return, as JSON, what a registry has under a name: the descriptor of a manifest or an index, and its platforms.
 
     Raises:
         RegistryError, NotInRegistry: the registry refuses, fails, or has none.
@@ -126,12 +129,51 @@ def distribution_there(call: Call) -> Document:
             platforms = [one.platform for one in document.manifests if one.platform is not None]
         else:
             platforms = [read_image(client, repository, document.config).platform]
-    return {"Descriptor": found.descriptor.to_dict(), "Platforms": [platform_to_dict(one) for one in platforms]}
+    return body({"Descriptor": found.descriptor.to_dict(), "Platforms": [platform_to_dict(one) for one in platforms]})
 
 
 def has_keys(call: Call) -> bool:
     """Return whether a client says who it is to registries, as docker's does where it wants one to be asked."""
     return _HEADER in call.headers
+
+
+async def asking(call: Call, ask: Callable[[Call], bytes]) -> Response:
+    """Answer with what a function learns from a registry, which may take long to say it.
+
+    It has a turn as transfers have, so that registries that do not answer keep nobody else from the store, and ends
+    when the client hangs up or the server ends.
+    """
+    gone = threading.Event()
+    found: list[bytes | Exception] = []
+
+    def check() -> None:
+        if gone.is_set():
+            raise RequestAborted("the client hung up before the registry answered")
+
+    def asked() -> bytes | Exception:
+        try:
+            with interrupted_by(check):
+                return ask(call)
+        except Exception as error:  # noqa: BLE001 - raised below, outside the group
+            return error
+
+    workers = call.context.workers
+    async with workers.turn(call.scope.get("orlop.client")), anyio.create_task_group() as tasks:
+
+        async def run() -> None:
+            found.append(await workers.transfer(asked))
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(run)
+        try:
+            await hung_up(call.receive)
+        finally:
+            # The thread ends at its next look; the group waits for it.
+            gone.set()
+    (answer,) = found
+    if isinstance(answer, Exception):
+        raise answer
+    return Response(answer, media_type="application/json")
 
 
 async def _auth(call: Call) -> Response:
@@ -148,7 +190,7 @@ async def _auth(call: Call) -> Response:
             registries.to_push(name)[0].log_in()
         return body({"Status": "Login Succeeded", "IdentityToken": ""})
 
-    return Response(await call.context.workers.run(log_in, call), media_type="application/json")
+    return await asking(call, log_in)
 
 
 def _login_of(raw: bytes) -> tuple[dict[str, Any], Credentials | None]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from orlop.testing.registry.content import Session
     from orlop.testing.registry.quirks import Failure
     from orlop.testing.registry.site import Asked, Recorded
 
@@ -117,6 +118,10 @@ class FakeRegistry:
         if tag is not None:
             there.tags[tag] = digest
         return digest
+
+    def sessions(self) -> list[Session]:
+        """Return the uploads that are under way."""
+        return self._sessions.open()
 
     def once(self, what: str) -> bool:
         """Return whether something that happens so many times is still to happen, and count it."""

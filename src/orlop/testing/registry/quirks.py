@@ -71,6 +71,7 @@ class Quirks:
         patch: the status for a chunk.
         patch_range: ``right``, ``missing``, ``stuck`` (at the first chunk) or ``minus`` (``0--1`` for nothing).
         takes: of the first chunk, the registry takes so many bytes only.
+        takes_each: of each chunk, the registry takes so many bytes only.
         chunk_limit: larger chunks with a range are answered with 416.
         chunks: the status with which chunks with a range are refused; 200 for none.
         body_limit: larger bodies are answered by a proxy with 413 and HTML.
@@ -137,6 +138,7 @@ class Quirks:
     patch: int = 202
     patch_range: str = "right"
     takes: int | None = None
+    takes_each: int | None = None
     chunk_limit: int | None = None
     chunks: int = 200
     body_limit: int | None = None

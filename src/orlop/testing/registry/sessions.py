@@ -48,6 +48,10 @@ class Sessions:
             headers.append(("OCI-Chunk-Max-Length", str(quirks.chunk_most)))
         return Reply(202, headers)
 
+    def open(self) -> list[Session]:
+        """Return those that are under way."""
+        return list(self._sessions.values())
+
     def answer(self, asked: Asked, key: str) -> Reply:
         """Answer what is asked of a session."""
         registry = self._registry
@@ -87,6 +91,7 @@ class Sessions:
         session.chunks += 1
         if quirks.takes is not None and session.chunks == 1:
             body = body[: quirks.takes]
+        body = body[: quirks.takes_each]
         session.received += body
         reached = len(session.received)
         if quirks.patch_range == "stuck":
