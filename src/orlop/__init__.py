@@ -110,6 +110,7 @@ _ROOMS = (
     "store",
     "streams",
     "testing",
+    "transfer",
 )
 _MODULES = {
     "errors": "orlop.errors",

@@ -16,4 +16,5 @@ def test_a_flipped_bit_loses_no_blob_and_makes_no_answer_wrong(kind, record_prop
     ((_, counted),) = run("flips", f"{kind}:{STEPS[kind]}:1", tell=record_property)
     assert counted["tried"] > (1000 if LONG else 4)
     assert counted["known to fsck"] > counted["tried"] // 3
-    assert counted["refused"] > counted["done"] > 0
+    # A sample may hold no place that a command has no need of.
+    assert counted["refused"] > counted.get("done", 0) >= (1 if LONG else 0)

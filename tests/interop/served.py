@@ -16,7 +16,7 @@ from tests.interop.programs import PATIENCE, Docker, Orlop, environment
 from tests.needs import need
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,16 @@ class Served:
 
 
 @contextmanager
-def serve(root: Path, *options: str, tcp: bool = False) -> Iterator[Served]:
+def serve(root: Path, *options: str, tcp: bool = False, env: Mapping[str, str] | None = None) -> Iterator[Served]:
     """Serve a root for a block, on a Unix socket or on TCP at this machine's loopback; it must end well."""
     orlop = Orlop(root)
     # A socket's path has at most 107 bytes, which pytest's own folders may exceed.
     folder = Path(tempfile.mkdtemp(prefix="orlop-serve-"))
     where = ["tcp://127.0.0.1:0", "--allow-anonymous"] if tcp else [f"unix://{folder}/api.sock"]
     argv = [*orlop.argv, "serve", "-H", *where, *options]
-    process = subprocess.Popen(argv, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        argv, env=environment(**(env or {})), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     try:
         assert process.stderr is not None
         first = process.stderr.readline()

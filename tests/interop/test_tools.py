@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import shlex
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.interop.programs import Program
-
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.interop.programs import Orlop
+    from tests.interop.programs import Orlop, Program
 
 pytestmark = pytest.mark.interop
 
@@ -33,25 +30,6 @@ def ids(orlop: Orlop, data: Path) -> dict[str, str]:
     ids = dict(line.split() for line in lines)
     assert ids.keys() == {*NAMES}
     return ids
-
-
-def test_the_commands_in_place_of_push_and_pull_work(
-    skopeo: Program, orlop: Orlop, ids: dict[str, str], tmp_path: Path
-) -> None:
-    """A directory stands for the registry."""
-    tools = {"skopeo": skopeo.argv, "orlop": orlop.argv}
-
-    def done(command: str) -> str:
-        text = orlop.run(command, TINY).stderr.decode().partition("image: ")[2].strip()
-        text = text.replace("docker://", f"dir:{tmp_path}/")
-        words = [shlex.join(tools[word]) if word in tools else word for word in text.split()]
-        return Program(["sh", "-c", f"cd {tmp_path} && {' '.join(words)}"])()
-
-    (tmp_path / TINY).parent.mkdir()
-    done("push")
-    orlop("rmi", TINY)
-    assert done("pull") == f"Loaded image: {TINY}\n"
-    assert orlop("images", "-q", "--no-trunc", TINY).strip() == ids[TINY]
 
 
 @FORMATS

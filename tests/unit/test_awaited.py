@@ -19,6 +19,6 @@ def test_the_time_out_of_a_socket_is_what_it_was_before_a_proxy_answered() -> No
         theirs.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         response = awaited_response(Patient(), ours, method="CONNECT")
         response.begin()
-        assert ours.gettimeout() == 1
+        assert ours.gettimeout() == 0.5
         response.close()
         assert ours.gettimeout() == 30

@@ -55,7 +55,7 @@ def test_a_store_at_rest_is_right(root):
         ("UPDATE blob SET size = 5", "damaged"),
         ("DELETE FROM blob", "it has no row"),
         ("INSERT INTO lease (lease, digest) VALUES ('a', 'b')", "lease of b"),
-        ("INSERT INTO manifest VALUES ('a', 'b', x'00')", "manifest a"),
+        ("INSERT INTO manifest VALUES ('a', 'b', x'7b7d')", "manifest a"),
     ],
 )
 def test_the_check_finds_what_is_wrong(root, statement, told):

@@ -48,7 +48,7 @@ def patience() -> Iterator[None]:
 
 
 def claim(root: Path, size: int) -> Path:
-    """Let the only layer be one large file, and return where that is to lie."""
+    """Make the only layer one large file, and return where that is to lie."""
     member = tarfile.TarInfo("large")
     member.size = size
     entry = next((root / "image/overlay2/layerdb/sha256").iterdir())

@@ -144,7 +144,7 @@ class _Count:
         """Count a layer, and look for secrets in it, in one pass."""
         found = self._found
         entries = [one for one in self._files.content_layers[index].entries() if one.type == TYPE_FILE and one.size]
-        # What is named as a whiteout is no file of the image, though it may have a content that anyone can read.
+        # A file that is named as a whiteout is not in the image, though it may have a content that anyone can read.
         counted = [one for one in entries if "/.wh." not in f"/{clean(one.name)}"]
         hidden = 0
         for entry in counted:

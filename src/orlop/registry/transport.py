@@ -26,7 +26,6 @@ import threading
 from base64 import b64encode
 from functools import partial
 from http.client import HTTPException
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -43,6 +42,7 @@ from orlop.registry.handshakes import AwaitedTLS, agreeing
 from orlop.registry.messages import Answer, Headers
 from orlop.registry.origin import Origin, target_of
 from orlop.registry.patience import Waiting, Watch
+from orlop.streams.waiting import awaited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -287,26 +287,11 @@ class _Watched(HTTPConnection):
         raise last
 
     def _addresses(self) -> Sequence[tuple[Any, ...]]:
-        """Return the addresses of the host; what looks for them cannot be ended, and is left alone where it must be."""
-        found: SimpleQueue[Sequence[tuple[Any, ...]] | Exception] = SimpleQueue()
-
-        def look() -> None:
-            try:
-                found.put(self.resolve(self._dns_host, self.port or 0))
-            except Exception as error:  # noqa: BLE001 - raised below
-                found.put(error)
-
-        threading.Thread(target=look, name="orlop-resolve", daemon=True).start()
-        while True:
-            self.watch.look(is_awaited=True)
-            try:
-                answer = found.get(timeout=_TICK)
-            except Empty:
-                continue
-            self.watch.look(is_awaited=False)
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
+        """Return the addresses of the host. A search for them cannot be ended: it is left alone if the wait ends."""
+        work = partial(self.resolve, self._dns_host, self.port or 0)
+        found = awaited(work, partial(self.watch.look, is_awaited=True), every=_TICK)
+        self.watch.look(is_awaited=False)
+        return found
 
     def _reach(self, sock: socket.socket, address: Any, limit: float) -> None:
         sock.setblocking(False)
