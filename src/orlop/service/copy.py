@@ -3,8 +3,8 @@
     source ── roots ──► one platform, or whole indexes ──► graph: manifests, blobs (and what refers to them)
            ── a registry: what it lacks, from the source or from a neighbour; manifests, then tags
            ── a layout, a tar, a directory: written beside, and renamed; or added to the layout that is there
-           ── a store: pulled where it comes from a registry, else as an archive of docker's
-           ── an archive of docker's: loaded as from a layout that streams by
+           ── a store: pulled from a registry; from elsewhere loaded as a layout that streams by
+           ── an archive of Docker's: saved from a store that was loaded so
 
 Nothing is kept in between, but for archives of Docker's, whose layers have no form that a manifest names: these are
 read, and written, by way of a store that goes with the copy.
