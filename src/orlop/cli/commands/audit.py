@@ -37,19 +37,19 @@ _SHOWN: Final = 10
     "limits",
     multiple=True,
     metavar="LIMIT",
-    help="Exit with 8 if a finding is of this severity (info,"
-    " low, medium, high) or more severe, of this kind (secret), if so many bytes are hidden (waste=20MB, waste=10%), or"
-    " if the efficiency is lower (efficiency=0.9). May be given several times.",
+    help="Exit with 8 if a finding has this severity (info, low, medium, high) or a higher one, if there is a secret"
+    " (secret), if more is hidden (waste=20MB, waste=10%), or if the efficiency is lower (efficiency=0.9). Can be"
+    " repeated.",
 )
 @option(
     "--allow",
     "allow",
     multiple=True,
     metavar="WHAT",
-    help="Leave out findings: a rule, RULE:PATTERN of paths, or a fingerprint. May be given several times.",
+    help="Suppress findings of RULE, of RULE:PATTERN (for paths), or with a fingerprint. Can be repeated.",
 )
 @option(
-    "--no-content", "tables_only", is_flag=True, help="Read no layer: no secrets in files, no contents that are twice."
+    "--no-content", "tables_only", is_flag=True, help="Read no layers: skip secrets in files, and duplicate content."
 )
 @option("--sarif", "as_sarif", is_flag=True, help="Print the findings as SARIF 2.1.0.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Efficiency}}.")
@@ -68,10 +68,10 @@ def audit(
     platform: Platform | None,
     resolve_links: bool,
 ) -> int:
-    """Show where the bytes of images are, which of them nobody sees, and what to look at.
+    """Report space use, hidden bytes, secrets and other risks of images.
 
-    All layers are read for secrets of a known form, those of hidden files too; no secret is ever printed. Findings have
-    a severity: info, low, medium or high. With --archive, IMAGE may be omitted if the archive holds one image.
+    All layers are searched for secrets of known forms, including hidden files. Secrets are never printed. Each finding
+    has a severity: info, low, medium or high. With --archive, IMAGE can be omitted if the archive holds one image.
     """
     if not names and archive is None:
         raise WrongUsage("Missing argument 'IMAGE...'.")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @command(epilog="Example: orlop cat alpine /etc/os-release")
-@option("--verify", is_flag=True, help="Read each layer whole, and fail if it is not what its digest says.")
+@option("--verify", is_flag=True, help="Read whole layers, and fail if one does not match its digest.")
 @layer_options
 @image_options
 @argument("words", metavar="IMAGE PATH...", nargs=-1, shell_complete=complete_names)
@@ -29,10 +29,10 @@ def cat(
     platform: Platform | None,
     resolve_links: bool,
 ) -> None:
-    """Print the content of files of an image, to the byte.
+    """Print files of an image, byte for byte.
 
-    Symbolic links are followed inside the image. Only what is needed of a layer is read. With --archive, IMAGE may be
-    omitted if the archive holds one image; each PATH must begin with a slash.
+    Symbolic links are followed inside the image. A layer is read only as far as needed. With --archive, IMAGE can be
+    omitted if the archive holds one image, and each PATH must begin with a slash.
     """
     name, paths = image_and_paths(words, archive)
     if not paths:

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 @command(epilog="Example: orlop copy --all-platforms docker://alpine oci:layout")
-@platform_option("Copy the image of this platform, where there are several. Default: this machine's.")
-@option("--all-platforms", is_flag=True, help="Copy indexes whole, with all their platforms.")
-@option("--referrers", is_flag=True, help="Copy signatures, SBOMs and other artifacts along with what they refer to.")
-@option("--authfile", metavar="FILE", help="The one file of credentials to use. Default: those of docker and podman.")
-@option("-q", "--quiet", is_flag=True, help="Print only the digests.")
+@platform_option("Copy the image for this platform if there are several. Default: this machine's.")
+@option("--all-platforms", is_flag=True, help="Copy whole indexes, with all platforms.")
+@option("--referrers", is_flag=True, help="Also copy the signatures, SBOMs and other artifacts that refer to an image.")
+@option("--authfile", metavar="FILE", help="Use only the credentials in FILE. Default: those of docker and podman.")
+@option("-q", "--quiet", is_flag=True, help="Print only digests, without progress.")
 @argument("source", metavar="SOURCE", required=True)
 @argument("target", metavar="TARGET", required=True)
 def copy(
@@ -36,9 +36,9 @@ def copy(
 ) -> None:
     """Copy images between registries, layouts, archives and the store.
 
-    SOURCE and TARGET are docker://NAME, oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], dir:DIR or
-    store:NAME; a path that begins with /, ./ or ../, or a name in the store. Digests stay as they are. What the target
-    has is not sent, and copies within one registry move no layers.
+    SOURCE and TARGET are docker://NAME, oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], dir:DIR,
+    store:NAME, a path that exists or begins with /, ./ or ../, or else a name in the store. Digests do not change.
+    Content that the target already has is not sent. A copy within one registry moves no layers.
     """
     from orlop.cli import network  # noqa: PLC0415 - help needs none of it
     from orlop.service.copy import Copy  # noqa: PLC0415 - as above

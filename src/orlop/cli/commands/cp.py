@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 @command(epilog="Example: orlop cp alpine:/etc/os-release .")
-@option("-L", "--follow-link", "follow", is_flag=True, help="Copy what a symbolic link at PATH leads to.")
-@option("-a", "--archive-mode", "owners", is_flag=True, help="Keep owners, and setuid and setgid bits; needs root.")
-@option("--verify", is_flag=True, help="Read each layer whole, and fail if it is not what its digest says.")
+@option("-L", "--follow-link", "follow", is_flag=True, help="If PATH is a symbolic link, copy what it points to.")
+@option("-a", "--archive-mode", "owners", is_flag=True, help="Keep owners, setuid bits and setgid bits; needs root.")
+@option("--verify", is_flag=True, help="Read whole layers, and fail if one does not match its digest.")
 @layer_options
 @image_options
 @argument("source", metavar="IMAGE:PATH")
@@ -36,10 +36,10 @@ def cp(
 ) -> None:
     """Copy files out of an image, without a container.
 
-    PATH must begin with a slash. If DEST is a directory, the copy gets the name of PATH in it; a PATH that ends with /.
-    stands for what is in a directory. If DEST is "-", a tar is written to standard output. Nothing is ever written
-    outside DEST, whatever links the image has; devices are left out. With --archive, "IMAGE:" may be omitted if the
-    archive holds one image.
+    PATH must begin with a slash. If DEST is an existing directory, the copy goes into it, under the name of PATH. If
+    PATH ends with /., the content of the directory is copied instead. If DEST is "-", a tar is written to standard
+    output. Nothing is ever written outside DEST, whatever links the image has. Devices are skipped. With --archive,
+    "IMAGE:" can be omitted if the archive holds one image.
     """
     name, path = _split(source, archive)
     from orlop.cli.show import output  # noqa: PLC0415 - errors of usage print nothing

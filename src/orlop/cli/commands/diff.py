@@ -26,14 +26,16 @@ _DIFFERENT: Final = 8
 
 
 @command(epilog="Example: orlop diff --ignore time app:1.0 app:1.1")
-@option("--stat", is_flag=True, help="Print only how many paths and bytes were added, removed and changed.")
-@option("--config", is_flag=True, help="Compare the configs and histories instead of the files.")
-@option("--content", is_flag=True, help="Compare files of equal size by content too, and print what changed in texts.")
-@option("--cause", is_flag=True, help="Print only the first cause for which the images are not the same.")
-@option("--ignore", metavar="FACTS", help="What may differ: type, mode, owner, size, time, target, xattrs, content, …")
+@option("--stat", is_flag=True, help="Print only the number of paths and bytes added, removed and changed.")
+@option("--config", is_flag=True, help="Compare configs and histories instead of files.")
+@option("--content", is_flag=True, help="Also compare content of files of equal size, and print text changes.")
+@option("--cause", is_flag=True, help="Print only the first reason why the images are not identical.")
+@option(
+    "--ignore", metavar="FACTS", help="Ignore attributes: type, mode, owner, size, time, target, xattrs, content, …"
+)
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
-@option("--resolve-links", is_flag=True, help="See both as umoci unpacks them; see `orlop ls --help`.")
-@platform_option("Compare images of this platform; fail if there is none.")
+@option("--resolve-links", is_flag=True, help="Compare the images as umoci unpacks them; see `orlop ls --help`.")
+@platform_option("Compare the images for this platform; fail if there is none.")
 @archive_limit_option
 @argument("old", metavar="A", shell_complete=complete_names)
 @argument("new", metavar="B", shell_complete=complete_names)
@@ -51,11 +53,13 @@ def diff(
     resolve_links: bool,
     platform: Platform | None,
 ) -> int:
-    """Compare the files of two images; exit with 8 where they differ.
+    """Compare the files of two images.
 
-    A and B are images, or archives, whose names begin with "/", "./" or "../". NAME#N stands for the layers of an image
-    up to number N. No layer is read but for --content. Without it, a file that has another content of the same size
-    shows only by its time; how many were not compared is told.
+    A and B are images, or archives if they begin with "/", "./" or "../". NAME#N means the layers of an image up to
+    layer N. Layers in the store are read only with --content and --cause. Without --content, files of equal size are
+    compared by attributes, and a warning shows how many could differ in content.
+
+    Exits with 8 if there is a difference, else with 0.
     """
     if sum((stat, config, cause)) > 1:
         raise WrongUsage("--stat, --config and --cause are different outputs; give only one")

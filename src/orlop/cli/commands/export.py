@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @command(epilog="Example: orlop export alpine -o alpine.tar")
-@option("-o", "--output", "target", metavar="FILE", help="Write to this file instead of standard output.")
+@option("-o", "--output", "target", metavar="FILE", help="Write to FILE instead of standard output.")
 @layer_options
 @image_options
 @argument("words", metavar="IMAGE", nargs=-1, shell_complete=complete_names)
@@ -29,11 +29,11 @@ def export(
     platform: Platform | None,
     resolve_links: bool,
 ) -> None:
-    """Write the root file system of an image, flattened, as one tar.
+    """Write the flattened root file system of an image as a tar.
 
-    The same files give the same bytes, however they are spread over layers: paths in order, each directory before what
-    is in it, a hard link after its target. Layers are verified while they are read. FILE appears only when it is
-    complete. With --archive, IMAGE may be omitted if the archive holds one image.
+    The same files always give the same tar, however they are spread over layers: paths are sorted, a directory comes
+    before its content, and a hard link after its target. Layers are verified while they are read. FILE appears only
+    when it is complete. With --archive, IMAGE can be omitted if the archive holds one image.
     """
     name, paths = image_and_paths(words, archive)
     if paths:

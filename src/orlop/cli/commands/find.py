@@ -16,15 +16,18 @@ if TYPE_CHECKING:
 
 
 @command(epilog="Example: orlop find alpine /usr --type f --size +1M")
-@option("--name", "pattern", metavar="GLOB", help="Names that fit this pattern, such as '*.so'.")
+@option("--name", "pattern", metavar="GLOB", help="Match names against a pattern, such as '*.so'.")
 @option(
-    "--type", "types", metavar="TYPES", help="Types, with commas between: f, d, l (link), c, b (devices), p (pipe)."
+    "--type",
+    "types",
+    metavar="TYPES",
+    help="Match types, separated by commas: f (file), d (directory), l (symbolic link), c, b (devices), p (pipe).",
 )
-@option("--size", metavar="[+-]N[kMGT]", help="Sizes: more than (+), less than (-) or exactly N, rounded up.")
-@option("--perm", metavar="[-/]MODE", help="Modes in octal: all of these bits (-), any of them (/), or exactly these.")
-@option("--newer", metavar="TIME", help="Files that changed after a date such as 2026-11-24, or in the last 24h.")
-@option("--layer", read=read_number, metavar="N", help="Paths that this layer was the last to name; 1 is the lowest.")
-@option("-0", "--null", is_flag=True, help="End each path with a NUL instead of a newline.")
+@option("--size", metavar="[+-]N[kMGT]", help="Match sizes over (+), under (-) or exactly N units, rounded up.")
+@option("--perm", metavar="[-/]MODE", help="Match octal modes: all (-) or any (/) of these bits, or exactly these.")
+@option("--newer", metavar="TIME", help="Match files changed after a date such as 2026-11-24, or in the last 24h.")
+@option("--layer", read=read_number, metavar="N", help="Match paths that layer N is the last to have; 1 is the lowest.")
+@option("-0", "--null", is_flag=True, help="End each path with NUL instead of a newline.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
 @image_options
 @argument("words", metavar="IMAGE [PATH]...", nargs=-1, shell_complete=complete_names)
@@ -44,9 +47,10 @@ def find(
     platform: Platform | None,
     resolve_links: bool,
 ) -> None:
-    """Find files of an image by name, type, size, mode, time and layer; all conditions must hold.
+    """Find files of an image by name, type, size, mode, time or layer.
 
-    No layer is read. With --archive, IMAGE may be omitted if the archive holds one image; PATH must begin with a slash.
+    A file must match all conditions. Layers in the store are not read. With --archive, IMAGE can be omitted if the
+    archive holds one image, and PATH must begin with a slash.
     """
     name, paths = image_and_paths(words, archive)
     conditions = _conditions(newer, name=pattern, types=types, size=size, perm=perm, layer=layer)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from orlop.cli.session import Session
     from orlop.model.platform import Platform
 
-_AUTHFILE: Final = "The file of credentials. Default: the first that knows the registry."
+_AUTHFILE: Final = "Use only the credentials in FILE. Default: those of docker and podman."
 _SCHEME: Final = "docker://"
 
 
@@ -21,9 +21,9 @@ _SCHEME: Final = "docker://"
 @option("--authfile", metavar="FILE", help=_AUTHFILE)
 @argument("repository", metavar="REPOSITORY")
 def tags(session: Session, repository: str, *, authfile: str | None) -> None:
-    """List the tags of a repository in its registry, one a line.
+    """List the tags of a repository in its registry, one per line.
 
-    REPOSITORY is a name such as alpine or docker://registry.example.com/team/app; a tag in it counts for nothing.
+    REPOSITORY is a name such as alpine or docker://registry.example.com/team/app. A tag in it is ignored.
     """
     from orlop.cli import network  # noqa: PLC0415 - help needs none of it
     from orlop.model.reference import Reference  # noqa: PLC0415 - as above
@@ -37,7 +37,7 @@ def tags(session: Session, repository: str, *, authfile: str | None) -> None:
 
 
 @command(epilog="Example: orlop manifest --platform linux/arm64 docker://alpine:3.20")
-@platform_option("Show the manifest for this platform. Default: what the name leads to, perhaps an index.")
+@platform_option("Print the manifest for this platform. Default: what the name points to, which may be an index.")
 @option("--authfile", metavar="FILE", help=_AUTHFILE)
 @argument("name", metavar="NAME")
 def manifest(session: Session, name: str, *, platform: Platform | None, authfile: str | None) -> None:

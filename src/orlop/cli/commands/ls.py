@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 @command(epilog="Example: orlop ls -l alpine /etc")
-@option("-l", "long", is_flag=True, help="Print type, mode, links, owner, group, size and time (UTC) too.")
+@option("-l", "long", is_flag=True, help="Print type, mode, links, owner, group, size and time (UTC) as well.")
 @option("-R", "recursive", is_flag=True, help="List everything below PATH.")
-@option("-h", "human", is_flag=True, help="Round sizes, as in 1.5MB.")
-@option("--layers", is_flag=True, help="Print the number of the layer that last named each path.")
+@option("-h", "human", is_flag=True, help="Print rounded sizes, such as 1.5MB.")
+@option("--layers", is_flag=True, help="Print the number of the last layer that has each path.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
 @layer_options
 @image_options
@@ -43,8 +43,8 @@ def ls(
 ) -> None:
     """List the files of an image, as a container sees them.
 
-    PATH is the root if it is omitted. No layer is read or unpacked: each has a table of contents. With --archive, IMAGE
-    may be omitted if the archive holds one image; PATH must begin with a slash.
+    PATH defaults to the root. The store has a table of contents for each layer, so layers are not read. With --archive,
+    IMAGE can be omitted if the archive holds one image, and PATH must begin with a slash.
     """
     name, paths = image_and_paths(words, archive)
     if len(paths) > 1:

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 @command(epilog="Example: orlop pull --platform linux/arm64 alpine:3.20")
-@platform_option("Pull the image for this platform. Default: that of this machine.")
+@platform_option("Pull the image for this platform. Default: this machine's.")
 @option("--all-platforms", is_flag=True, help="Pull the images for all platforms.")
-@option("--exact", is_flag=True, help="Pull layers also if the store has their content in another form.")
-@option("--referrers", is_flag=True, help="Pull signatures, SBOMs and other artifacts along with what they refer to.")
-@option("--authfile", metavar="FILE", help="The file of credentials. Default: the first that knows the registry.")
+@option("--exact", is_flag=True, help="Pull layers even if the store has their content in another form.")
+@option("--referrers", is_flag=True, help="Also pull the signatures, SBOMs and other artifacts that refer to an image.")
+@option("--authfile", metavar="FILE", help="Use only the credentials in FILE. Default: those of docker and podman.")
 @limit_option
-@option("-q", "--quiet", is_flag=True, help="Print only names, and do not show progress.")
+@option("-q", "--quiet", is_flag=True, help="Print only names, without progress.")
 @argument("names", metavar="NAME...", nargs=-1)
 def pull(
     session: Session,
@@ -38,8 +38,8 @@ def pull(
 ) -> None:
     """Pull images and artifacts from registries.
 
-    A NAME has a tag (by default latest), a digest, or both; then the digest decides. Layers that the store holds are
-    not pulled again, and an interrupted pull goes on where it stopped.
+    A NAME can have a tag (default: latest), a digest, or both; if both, the digest decides. Layers that are already in
+    the store are not pulled again. An interrupted pull resumes when the command is run again.
     """
     if not names:
         raise WrongUsage("Missing argument 'NAME...'.")

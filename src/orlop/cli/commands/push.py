@@ -25,23 +25,23 @@ def _read_platform(value: str) -> Platform | str:
 
 
 @command(epilog="Example: orlop push registry.example.com/team/app:1.0")
-@option("-a", "--all-tags", is_flag=True, help="Push all tags of each repository that is named.")
-@option("--referrers", is_flag=True, help="Push signatures, SBOMs and other artifacts along with what they refer to.")
+@option("-a", "--all-tags", is_flag=True, help="Push all tags of each named repository.")
+@option("--referrers", is_flag=True, help="Also push the signatures, SBOMs and other artifacts that refer to an image.")
 @option(
     "--platform",
     read=_read_platform,
     metavar="OS/ARCH",
-    help="Push the image of this platform alone, or fail where there is none; all: whole indexes or nothing.",
+    help="Push only the image for this platform; fail if there is none. With all, push whole indexes or fail.",
     shell_complete=complete_platforms,
 )
 @option(
     "--compress",
     metavar="FORM",
-    help="The form of layers: none, gzip[:LEVEL] or zstd[:LEVEL], instead of that in which they came. Manifests and"
-    " digests are then new.",
+    help="Compress layers as none, gzip[:LEVEL] or zstd[:LEVEL] instead of keeping their form. Manifests and digests"
+    " change.",
 )
-@option("--authfile", metavar="FILE", help="The one file of credentials to use. Default: those of docker and podman.")
-@option("-q", "--quiet", is_flag=True, help="Print only the names that were pushed.")
+@option("--authfile", metavar="FILE", help="Use only the credentials in FILE. Default: those of docker and podman.")
+@option("-q", "--quiet", is_flag=True, help="Print only the pushed names, without progress.")
 @argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 def push(
     session: Session,
@@ -56,9 +56,9 @@ def push(
 ) -> None:
     """Push images and artifacts to their registries.
 
-    NAME begins with the registry (registry.example.com/team/app:1.0), else it is Docker Hub; without a tag it means
-    "latest". The manifest of an image that came with one is pushed unchanged, so that its digest stays. Layers that the
-    registry has are not sent. A push that was interrupted is resumed when the command is run again.
+    NAME begins with a registry, as in registry.example.com/team/app:1.0; without one, it is on Docker Hub. The default
+    tag is latest. An image that came with a manifest keeps it, and so its digest. Layers that the registry already has
+    are not sent. An interrupted push resumes when the command is run again.
     """
     from orlop.cli import network  # noqa: PLC0415 - help needs none of it
     from orlop.model.names import image_names  # noqa: PLC0415 - as above

@@ -24,16 +24,16 @@ _NO_NAME: Final = "<none>"
 
 
 @command(epilog="Examples: orlop rescue /mnt/var/lib/docker; orlop rescue /mnt --into images.tar user/app:1.0")
-@option("--list", "only_list", is_flag=True, help="Only list what is there; the default without --into.")
-@option("--verify", is_flag=True, help="Read all layers for the list, and compare them with their digests.")
+@option("--list", "only_list", is_flag=True, help="Only list images; the default without --into.")
+@option("--verify", is_flag=True, help="Read all layers and check their digests.")
 @option(
     "--into",
     "target",
     metavar="TARGET",
-    help="Copy images to a file for docker load, to oci:DIR, oci-archive:FILE or docker-20.10:FILE, or to the store"
-    " (the word store).",
+    help="Copy images to FILE, an archive for docker load; to docker-20.10:FILE, oci:DIR or oci-archive:FILE; or, with"
+    " the word store, to the store.",
 )
-@option("--containers", is_flag=True, help="List containers too.")
+@option("--containers", is_flag=True, help="Also list containers.")
 @archive_limit_option
 @option("-q", "--quiet", is_flag=True, help="Do not show progress.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.ID}}.")
@@ -51,16 +51,16 @@ def rescue(
     quiet: bool,
     form: str | None,
 ) -> int:
-    """Get images out of what Docker, Podman or containerd left on a disk.
+    """Recover images from what Docker, Podman or containerd left on a disk.
 
     ROOT is a data root such as /var/lib/docker, a copy of one, or a mounted disk that has one in its usual place. No
-    daemon is needed, and nothing below ROOT is written: it may be mounted read-only.
+    daemon is needed. Nothing is written below ROOT, so it can be mounted read-only.
 
-    Lists images as complete (nothing is missing), with --verify as whole (all of it was read and is right), or as
-    damaged, and says why. With --into, copies every image that is whole, bit for bit, under its names. An interrupted
-    rescue goes on where it was when it is run again.
+    The list shows each image as complete (nothing is missing), whole (all of it was read and is correct; needs
+    --verify) or damaged, with the reason. With --into, every image that is whole is copied, bit for bit, with its
+    names. An interrupted rescue resumes when the command is run again.
 
-    Exits with 0 if nothing is damaged, and with 6 if an image is.
+    Exits with 6 if an image is damaged, else with 0.
     """
     if target is not None and (only_list or verify):
         raise WrongUsage("a list copies nothing; leave --into out, which verifies all that it copies")

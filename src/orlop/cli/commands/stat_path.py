@@ -19,7 +19,7 @@ _STEP: Final = 100
 
 
 @command("stat", epilog="Example: orlop stat alpine /etc/os-release")
-@option("--follow", is_flag=True, help="Follow a symbolic link at PATH.")
+@option("--follow", is_flag=True, help="Follow PATH if it is a symbolic link.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Mode}}.")
 @image_options
 @argument("words", metavar="IMAGE PATH", nargs=-1, shell_complete=complete_names)
@@ -33,10 +33,11 @@ def stat_path(
     platform: Platform | None,
     resolve_links: bool,
 ) -> None:
-    """Print what is known of a path of an image, and what each layer did to it.
+    """Show the attributes of a file in an image, and what each layer did to it.
 
-    For every layer that added, changed, replaced or removed the path, its number and the step that made it are printed.
-    With --archive, IMAGE may be omitted if the archive holds one image; PATH must begin with a slash.
+    For each layer that added, changed, replaced or removed the file, the output has the number of the layer and the
+    build step that made it. With --archive, IMAGE can be omitted if the archive holds one image, and PATH must begin
+    with a slash.
     """
     name, paths = image_and_paths(words, archive)
     if len(paths) != 1:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 @command(epilog="Example: orlop tree -L 2 alpine /usr")
-@option("-L", "--depth", "depth", read=read_number, metavar="N", help="Go at most this many directories deep.")
+@option("-L", "--depth", "depth", read=read_number, metavar="N", help="Descend at most N levels.")
 @option("-d", "--dirs", "dirs", is_flag=True, help="Print only directories.")
-@option("-s", "--sizes", "sizes", is_flag=True, help="Print the bytes in each file, and below each directory.")
+@option("-s", "--sizes", "sizes", is_flag=True, help="Print the size of each file, and the total below each directory.")
 @layer_options
 @image_options
 @argument("words", metavar="IMAGE [PATH]", nargs=-1, shell_complete=complete_names)
@@ -38,7 +38,8 @@ def tree(
 ) -> None:
     """Print the directories and files of an image as a tree.
 
-    With --archive, IMAGE may be omitted if the archive holds one image; PATH must begin with a slash.
+    PATH defaults to the root. With --archive, IMAGE can be omitted if the archive holds one image, and PATH must begin
+    with a slash.
     """
     name, paths = image_and_paths(words, archive)
     if len(paths) > 1:
