@@ -34,12 +34,16 @@ if TYPE_CHECKING:
     from orlop.registry.registry import Registry
     from orlop.service import stores
     from orlop.service.archive import ArchiveService
+    from orlop.service.copy import CopiedImage, CopyReport
     from orlop.service.image_service import ImageService
     from orlop.service.listing.history import HistoryEntry
     from orlop.service.listing.inspect import ImageDetails
     from orlop.service.listing.listed import ImageUsage, ListedImage
     from orlop.service.listing.manifests import ImageManifests, ManifestKind, ManifestSummary
     from orlop.service.listing.summaries import ImageSummary
+    from orlop.service.listing.tree import ContentTree
+    from orlop.service.pull import PullReport
+    from orlop.service.push import PushedTag, PushReport
     from orlop.service.space.df import DiskUsage, FileUsage, ImageDiskUsage, LayerUsage
     from orlop.service.space.remove import RemoveReport
     from orlop.service.space.verdict import ImageVerdict, LayerVerdict, PruneReport
@@ -52,6 +56,9 @@ _HOMES = {
     "ArchivedLayer": "orlop.archive.reader",
     "ChainID": "orlop.model.digest",
     "ContainerConfig": "orlop.model.container",
+    "ContentTree": "orlop.service.listing.tree",
+    "CopiedImage": "orlop.service.copy",
+    "CopyReport": "orlop.service.copy",
     "DiffID": "orlop.model.digest",
     "Digest": "orlop.model.digest",
     "DiskUsage": "orlop.service.space.df",
@@ -69,15 +76,15 @@ _HOMES = {
     "ImageManifests": "orlop.service.listing.manifests",
     "ImageService": "orlop.service.image_service",
     "ImageSummary": "orlop.service.listing.summaries",
-    "ImageVerdict": "orlop.service.space.verdict",
     "ImageUsage": "orlop.service.listing.listed",
+    "ImageVerdict": "orlop.service.space.verdict",
     "LayerDone": "orlop.model.progress",
     "LayerExists": "orlop.model.progress",
     "LayerProgress": "orlop.model.progress",
     "LayerUsage": "orlop.service.space.df",
+    "LayerVerdict": "orlop.service.space.verdict",
     "Limits": "orlop.model.limits",
     "ListedImage": "orlop.service.listing.listed",
-    "LayerVerdict": "orlop.service.space.verdict",
     "LoadReport": "orlop.intake.report",
     "LoadedImage": "orlop.intake.report",
     "ManifestKind": "orlop.service.listing.manifests",
@@ -89,6 +96,9 @@ _HOMES = {
     "ProgressEvent": "orlop.model.progress",
     "Proxies": "orlop.model.proxies",
     "PruneReport": "orlop.service.space.verdict",
+    "PullReport": "orlop.service.pull",
+    "PushReport": "orlop.service.push",
+    "PushedTag": "orlop.service.push",
     "Reference": "orlop.model.reference",
     "Registry": "orlop.registry.registry",
     "RemoveReport": "orlop.service.space.remove",
@@ -125,6 +135,9 @@ __all__ = [
     "ArchivedLayer",
     "ChainID",
     "ContainerConfig",
+    "ContentTree",
+    "CopiedImage",
+    "CopyReport",
     "DiffID",
     "Digest",
     "DiskUsage",
@@ -162,6 +175,9 @@ __all__ = [
     "ProgressEvent",
     "Proxies",
     "PruneReport",
+    "PullReport",
+    "PushReport",
+    "PushedTag",
     "Reference",
     "Registry",
     "RemoveReport",
