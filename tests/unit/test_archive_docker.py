@@ -363,9 +363,9 @@ def test_the_write_of_a_load_parses_no_document(images, data, monkeypatch):
     parsed = []
     read = gojson._read
 
-    def noted(raw: bytes) -> Any:
+    def noted(raw: bytes, *most: int) -> Any:
         parsed.append(images._store.metadata.in_block())
-        return read(raw)
+        return read(raw, *most)
 
     monkeypatch.setattr(gojson, "_read", noted)
     images.load(data / "dockerd-29-overlay2" / "multi.tar")

@@ -18,6 +18,8 @@ import orlop
 from orlop import errors
 from orlop.store.rows.sqlite.damage import log as wal
 from orlop.store.rows.sqlite.damage.log import Log, journal_fault, log_fault, read_log, read_witness
+from orlop.store.rows.sqlite.open import connect
+from orlop.streams.directory import Directory, Entry
 from tests.unit.damage import copied
 
 if TYPE_CHECKING:
@@ -241,6 +243,12 @@ class TestWhatIsNoCut:
         script = "import sys\nfrom orlop.store.rows.sqlite.damage.log import log_fault, is_open\n"
         script += "assert is_open(sys.argv[1])\nassert log_fault(sys.argv[1]) is None"
         subprocess.run([sys.executable, "-c", script, path], check=True, timeout=60)
+
+    def test_a_journal_that_its_writer_removes_while_the_database_is_opened(self, database, monkeypatch):
+        path, _ = database
+        monkeypatch.setattr(Entry, "is_file", lambda entry: entry.name.endswith("-journal"))
+        with closing(connect(Directory(str(path.parent)).at(path.name))) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone()
 
     def test_an_index_that_the_last_user_removes_while_it_is_looked_at(self, database, monkeypatch):
         path, connection = database

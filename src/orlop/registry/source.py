@@ -379,6 +379,10 @@ class RegistrySource(Generic[L]):
 
     def _fetch_config(self, document: Manifest) -> None:
         config = document.config
+        for layer in document.layers:
+            # The registry may have what is at a place of its own; else that place does.
+            if layer.urls:
+                self._documents.promise(layer)
         if config.size > self.limits.config_size:
             raise self.limits.exceeded("config_size", f"the config {config.digest} has {config.size} bytes")
         raw = self._kept(config.digest)

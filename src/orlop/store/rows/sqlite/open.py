@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.store.rows.sqlite.damage.log import opening
@@ -110,8 +111,10 @@ def _require_own(file: Entry) -> None:
     for one in (file, *beside(file)):
         one.require_own()
     journal = beside(file)[0]
-    if journal.is_file() and _names_another(journal):
-        raise ForeignFile(journal.path, "a journal that names a file elsewhere", "a journal")
+    # The process that writes it may remove it at any moment.
+    with suppress(FileNotFoundError):
+        if journal.is_file() and _names_another(journal):
+            raise ForeignFile(journal.path, "a journal that names a file elsewhere", "a journal")
 
 
 def _names_another(journal: Entry) -> bool:
