@@ -67,3 +67,22 @@ def test_a_file_that_could_not_be_written_back_gets_no_name(tmp_path, monkeypatc
         with pytest.raises(StorageError):
             file.publish(outside(str(tmp_path / "file")))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("rests", [False, True])
+def test_a_signal_that_interrupts_a_close_is_not_an_error(tmp_path, monkeypatch, rests):
+    close = os.close
+
+    def interrupted(descriptor: int) -> None:
+        close(descriptor)
+        raise InterruptedError(errno.EINTR, "Interrupted system call")
+
+    with NewFile(outside(str(tmp_path / "part"))) as file:
+        file.write(b"all")
+        monkeypatch.setattr("orlop.streams.files.os.close", interrupted)
+        if rests:
+            file.rest()
+        file.sync()
+        file.publish(outside(str(tmp_path / "whole")))
+        monkeypatch.undo()
+    assert (tmp_path / "whole").read_bytes() == b"all"

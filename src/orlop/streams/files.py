@@ -193,6 +193,12 @@ def remove_leftover(entry: Entry) -> None:
         _log.warning("%s", explained(error, "remove", entry.path))
 
 
+def _close(descriptor: int) -> None:
+    # Linux has closed it even if a signal interrupts the call, which Python reports and does not repeat.
+    with suppress(InterruptedError):
+        os.close(descriptor)
+
+
 class NewFile:
     """A file that is being written and not yet visible under its final name.
 
@@ -292,7 +298,7 @@ class NewFile:
             try:
                 os.fsync(descriptor)
             finally:
-                os.close(descriptor)
+                _close(descriptor)
         except OSError as error:
             self._failed = self._failed or error
 
@@ -354,7 +360,7 @@ class NewFile:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             with explaining("write", self._shown):
-                os.close(descriptor)
+                _close(descriptor)
 
     def discard(self) -> None:
         """Remove the file unless it has been published; if that fails, log a warning and leave it."""
