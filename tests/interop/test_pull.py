@@ -26,7 +26,8 @@ FORMS = {
 }
 
 
-@pytest.fixture(scope="module")
+# One for each test: skopeo remembers in which form a registry has a layer, and takes that for other forms, too.
+@pytest.fixture
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with debian_registry(tmp_path_factory.mktemp("registry")) as authority:
         yield authority
