@@ -257,9 +257,8 @@ class Stop(Exception):
     pass
 
 
-def test_an_upload_goes_on_in_another_push(place: Place, tmp_path: Path):
-    size = 40 * MIB
-    place.load(large(place.name("app:1"), size))
+def break_off(place: Place, size: int) -> None:
+    """Begin a push of a layer of a size, and end it in the middle."""
 
     def stop(event: ProgressEvent) -> None:
         if isinstance(event, LayerProgress) and event.current > size // 2:
@@ -267,6 +266,12 @@ def test_an_upload_goes_on_in_another_push(place: Place, tmp_path: Path):
 
     with pytest.raises(Stop):
         place.push("app:1", progress=stop)
+
+
+def test_an_upload_goes_on_in_another_push(place: Place, tmp_path: Path):
+    size = 40 * MIB
+    place.load(large(place.name("app:1"), size))
+    break_off(place, size)
     assert place.there.repository("app").tags == {}
     (kept,) = (tmp_path / "root" / "uploads").iterdir()
     assert kept.stat().st_mode & 0o777 == 0o600
@@ -285,13 +290,7 @@ def test_an_upload_goes_on_in_another_push(place: Place, tmp_path: Path):
 def test_a_kept_upload_that_cannot_be_read_begins_anew(place: Place, tmp_path: Path, content: bytes):
     size = 36 * MIB
     place.load(large(place.name("app:1"), size))
-
-    def stop(event: ProgressEvent) -> None:
-        if isinstance(event, LayerProgress) and event.current > size // 2:
-            raise Stop
-
-    with pytest.raises(Stop):
-        place.push("app:1", progress=stop)
+    break_off(place, size)
     (kept,) = (tmp_path / "root" / "uploads").iterdir()
     kept.write_bytes(content)
     place.push("app:1")
@@ -309,13 +308,7 @@ def test_an_upload_that_the_registry_forgot_begins_anew(place: Place, tmp_path: 
 def test_a_kept_upload_that_holds_other_bytes_is_sent_anew(place: Place, tmp_path: Path):
     size = 36 * MIB
     place.load(large(place.name("app:1"), size))
-
-    def stop(event: ProgressEvent) -> None:
-        if isinstance(event, LayerProgress) and event.current > size // 2:
-            raise Stop
-
-    with pytest.raises(Stop):
-        place.push("app:1", progress=stop)
+    break_off(place, size)
     (session,) = place.there.sessions()
     session.received[0] ^= 1
 

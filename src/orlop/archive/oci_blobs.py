@@ -54,44 +54,8 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredLayer:
-    """A layer in the form in which the store keeps it."""
-
-    row: BlobRow
-    diff_id: DiffID
-
-    @property
-    def digest(self) -> Digest:
-        """The digest of these bytes."""
-        return self.row.digest
-
-    @property
-    def size(self) -> int:
-        """Their number."""
-        return self.row.size
-
-    @property
-    def label(self) -> str:
-        """What progress calls it."""
-        return self.diff_id.short
-
-    def chunks(self, store: Store) -> Iterator[bytes]:
-        """Yield its bytes, the last of them once all are verified.
-
-        Raises:
-            ContentNotFound: they are not there. DigestMismatch, SizeMismatch: they are damaged.
-        """
-        try:
-            with store.blobs.open_unverified(self.row) as source:
-                yield from verified_beside(source, digest=self.row.digest, size=self.row.size)
-        except (DigestMismatch, SizeMismatch) as error:
-            msg = f"the layer {self.diff_id} is damaged: {error}; load its image again"
-            raise type(error)(msg) from error
-
-
-@dataclass(frozen=True, slots=True)
-class StoredBlob:
-    """Bytes that the store keeps as they are, and that are not a layer to it."""
+class Stored:
+    """Bytes in the form in which the store keeps them."""
 
     row: BlobRow
 
@@ -111,13 +75,42 @@ class StoredBlob:
         return self.row.digest.short
 
     def chunks(self, store: Store) -> Iterator[bytes]:
-        """Yield its bytes, the last of them once all are verified. Raises as `StoredLayer.chunks` does."""
+        """Yield its bytes, the last of them once all are verified.
+
+        Raises:
+            ContentNotFound: they are not there. DigestMismatch, SizeMismatch: they are damaged.
+        """
         try:
             with store.blobs.open_unverified(self.row) as source:
                 yield from verified_beside(source, digest=self.row.digest, size=self.row.size)
         except (DigestMismatch, SizeMismatch) as error:
-            msg = f"the blob {self.row.digest} is damaged: {error}; load what it belongs to again"
-            raise type(error)(msg) from error
+            raise type(error)(self._damaged(error)) from error
+
+    def _damaged(self, error: Exception) -> str:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLayer(Stored):
+    """A layer in the form in which the store keeps it."""
+
+    diff_id: DiffID
+
+    @property
+    def label(self) -> str:
+        """What progress calls it."""
+        return self.diff_id.short
+
+    def _damaged(self, error: Exception) -> str:
+        return f"the layer {self.diff_id} is damaged: {error}; load its image again"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob(Stored):
+    """Bytes that are not a layer to the store."""
+
+    def _damaged(self, error: Exception) -> str:
+        return f"the blob {self.digest} is damaged: {error}; load what it belongs to again"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from io import UnsupportedOperation
 from typing import TYPE_CHECKING, Final
 
-from orlop.archive.oci_blobs import StoredLayer
+from orlop.archive.oci_blobs import Stored
 from orlop.archive.oci_index import index_json
 from orlop.archive.oci_tar import LAYOUT_FILE, blob_chunks, blob_path
 from orlop.errors import InvalidArchive, InvalidDigest, InvalidJSON, StoreDamaged, TargetExists, WriteFailed
@@ -217,7 +217,7 @@ class _Target:
     def _copy(self, blob: Blob, file: NewFile) -> None:
         """Copy a blob, by reflink where that is possible, all verified before the last byte is written."""
         cloned = False
-        if isinstance(blob, StoredLayer):
+        if isinstance(blob, Stored):
             # Bytes of a store in memory have no descriptor.
             with self._store.blobs.open_unverified(blob.row) as source, suppress(UnsupportedOperation):
                 cloned = file.clone(source.fileno())

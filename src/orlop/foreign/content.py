@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidRoot, RootDamaged
+from orlop.errors import RootDamaged
 from orlop.foreign.disk import close
 from orlop.foreign.documents import text_of
+from orlop.foreign.names import words_of
 from orlop.foreign.rebuilt import FileReader
-from orlop.intake.words import Words
 from orlop.model.regex import regex
 from orlop.streams.compression import PREFIX_SIZE, Compression, detect
 
@@ -40,14 +40,7 @@ class Content:
     def __init__(self, root: Folder, limits: Limits) -> None:
         self.root = root
         self.limits = limits
-        self.words = Words(
-            name=f"the content store in {root.path}",
-            part="blob",
-            verb="rescue",
-            meanwhile="while the image was rescued",
-            advice="take it from where it is",
-            error=InvalidRoot,
-        )
+        self.words = words_of(f"the content store in {root.path}", "blob")
         self.unfinished: list[str] = []
         self._values = 0
         self._places: dict[str, Path] = {}

@@ -1,15 +1,28 @@
-"""The names that a root has for an image, as references."""
+"""The names that a root has for an image, as references, and how messages speak of a root."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orlop.errors import OrlopError
+from orlop.errors import InvalidRoot, OrlopError
+from orlop.intake.words import Words
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+def words_of(name: str, part: str) -> Words:
+    """Return how messages speak of a root, or of a store in one, and of its parts."""
+    return Words(
+        name=name,
+        part=part,
+        verb="rescue",
+        meanwhile="while the image was rescued",
+        advice="take it from where it is",
+        error=InvalidRoot,
+    )
 
 
 def references(names: Iterable[str]) -> tuple[tuple[Reference, ...], tuple[Reference, ...], list[str]]:

@@ -15,10 +15,10 @@ from orlop.errors import (
     RootDamaged,
 )
 from orlop.foreign.disk import Folder
+from orlop.foreign.names import words_of
 from orlop.intake.offer import Offer
 from orlop.intake.source import Found
 from orlop.intake.taking import L
-from orlop.intake.words import Words
 from orlop.model.limits import DEFAULT_LIMITS
 
 if TYPE_CHECKING:
@@ -186,14 +186,7 @@ class ForeignSource(Generic[L]):
         self._root = root
         self._taking = taking
         self._images = images
-        self.words = Words(
-            name=f"the root {root.path}",
-            part="layer",
-            verb="rescue",
-            meanwhile="while the image was rescued",
-            advice="take it from where it is",
-            error=InvalidRoot,
-        )
+        self.words = words_of(f"the root {root.path}", "layer")
 
     @property
     def limits(self) -> Limits:

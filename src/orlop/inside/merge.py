@@ -30,7 +30,7 @@ from orlop.inside.node import IMPLICIT, NO_LAYER, Finding, Node
 from orlop.streams.tar_header import TYPE_CHAR, TYPE_DIR, TYPE_HARDLINK, TYPE_SYMLINK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from orlop.streams.tar_header import TarEntry
 
@@ -272,18 +272,10 @@ class Merge:
 
         Returns nothing where the path leads through a file of the same layer, or a loop of links.
         """
-        node, stack = self.root, [self.root]
-        parts = folder.split("/")[::-1] if folder else []
-        hops = 0
-        while parts:
-            part = parts.pop()
-            if part in _NO_NAMES:
-                if part == ".." and len(stack) > 1:
-                    stack.pop()
-                    node = stack[-1]
-                continue
-            assert node.children is not None
-            children = node.children
+        walk = _Walk(self.root, folder)
+        for part in walk.names():
+            children = walk.node.children
+            assert children is not None
             child = children.get(part)
             if child is None:
                 child = children[part] = Node(IMPLICIT, NO_LAYER)
@@ -292,12 +284,8 @@ class Merge:
                 if child.type == TYPE_SYMLINK and (same or self._resolve_links):
                     if not same:
                         self._find("below-link", folder)
-                    if (hops := hops + 1) > _HOPS:
+                    if not walk.follow(child):
                         return None
-                    link = child.content.linkname
-                    if link.startswith("/"):
-                        node, stack = self.root, [self.root]
-                    parts += link.split("/")[::-1]
                     continue
                 if same:
                     return None
@@ -305,9 +293,8 @@ class Merge:
                 self._folders.clear()
                 _unname_all((child,))
                 child = children[part] = Node(IMPLICIT, NO_LAYER)
-            node = child
-            stack.append(child)
-        return node
+            walk.enter(child)
+        return walk.node
 
     # Hard links.
 
@@ -340,30 +327,17 @@ class Merge:
     def _target(self, path: str) -> Node | None:
         """Return what a hard link leads to, through links that are followed below a directory only."""
         folder, _, name = path.rpartition("/")
-        node, stack = self.root, [self.root]
-        parts = folder.split("/")[::-1] if folder else []
-        hops = 0
-        while parts:
-            part = parts.pop()
-            if part in _NO_NAMES:
-                if part == ".." and len(stack) > 1:
-                    stack.pop()
-                    node = stack[-1]
-                continue
-            child = None if node.children is None else node.children.get(part)
+        walk = _Walk(self.root, folder)
+        for part in walk.names():
+            child = None if walk.node.children is None else walk.node.children.get(part)
             if child is None:
                 return None
             if child.type == TYPE_SYMLINK and (child.layer == self._layer or self._resolve_links):
-                if (hops := hops + 1) > _HOPS:
+                if not walk.follow(child):
                     return None
-                link = child.content.linkname
-                if link.startswith("/"):
-                    node, stack = self.root, [self.root]
-                parts += link.split("/")[::-1]
                 continue
-            node = child
-            stack.append(child)
-        return None if node.children is None else node.children.get(name)
+            walk.enter(child)
+        return None if walk.node.children is None else walk.node.children.get(name)
 
     def _hidden_target(self, path: str) -> Node | None:
         """Return what was at a path before the whiteouts of this layer."""
@@ -423,6 +397,44 @@ class Merge:
             del link.children[link.name]
         else:
             link.children[link.name] = link.old
+
+
+class _Walk:
+    """A walk from the root along a path, through the links that are followed on the way."""
+
+    __slots__ = ("_hops", "_parts", "_stack")
+
+    def __init__(self, root: Node, path: str) -> None:
+        self._stack = [root]
+        self._parts = path.split("/")[::-1]
+        self._hops = 0
+
+    @property
+    def node(self) -> Node:
+        """Where it has come to."""
+        return self._stack[-1]
+
+    def names(self) -> Iterator[str]:
+        """Yield each name to look up where the walk has come to; ``..`` goes up, but not above the root."""
+        while self._parts:
+            part = self._parts.pop()
+            if part not in _NO_NAMES:
+                yield part
+            elif part == ".." and len(self._stack) > 1:
+                self._stack.pop()
+
+    def enter(self, node: Node) -> None:
+        """Go on below a node."""
+        self._stack.append(node)
+
+    def follow(self, link: Node) -> bool:
+        """Go on along a symbolic link; return False if it is one too many."""
+        self._hops += 1
+        target = link.content.linkname
+        if target.startswith("/"):
+            del self._stack[1:]
+        self._parts += target.split("/")[::-1]
+        return self._hops <= _HOPS
 
 
 @dataclass(slots=True, eq=False)

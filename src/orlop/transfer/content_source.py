@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-from orlop.archive.oci_blobs import Document, MadeLayer, StoredLayer
+from orlop.archive.oci_blobs import Document, MadeLayer, Stored
 from orlop.errors import ContentNotFound
 from orlop.transfer.source import Root
 
@@ -51,7 +51,7 @@ class ContentSource:
         found = self._find(want)
         if isinstance(found, Document):
             return io.BytesIO(found.data[offset:])
-        if isinstance(found, StoredLayer):
+        if isinstance(found, Stored):
             stream = self._store.blobs.open_unverified(found.row)
             stream.seek(offset)
             return stream
