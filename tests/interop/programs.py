@@ -86,7 +86,7 @@ class Docker(Program):
     def wipe(self) -> None:
         """Remove every container and image."""
         if containers := self.lines("ps", "-aq", "--no-trunc"):
-            self("rm", "-f", *containers)
+            self("rm", "-f", "-v", *containers)
         # A parent goes with its last child, and one that is still in the way goes in the next round.
         ids: dict[str, str | None] = {}
         for _ in range(10):

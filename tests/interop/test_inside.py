@@ -168,7 +168,7 @@ def test_a_view_is_what_docker_exports(orlop: Orlop, docker: Docker, data: Path,
     orlop("load", "-i", archive)
     container = docker("create", "example/tiny:1.0").strip()
     docker("export", "-o", tmp_path / "theirs.tar", container)
-    docker("rm", container)
+    docker("rm", "-v", container)
     orlop("export", "-o", tmp_path / "ours.tar", "example/tiny:1.0")
     theirs, ours = (in_tar((tmp_path / name).read_bytes()) for name in ("theirs.tar", "ours.tar"))
     # The engine adds mount points of a container, and keeps no extended attributes but capabilities.
