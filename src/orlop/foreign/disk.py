@@ -8,7 +8,7 @@ that was broken into, or be made to attack whoever looks at it.
 - What is read is a regular file, by what ``lstat`` says before it is opened and ``fstat`` after. A pipe is never waited
   for (``O_NONBLOCK``), and a device is never opened.
 - Nothing is written, and access times stay (``O_NOATIME``) wherever the kernel allows it: for the owner of a file and
-  for root. Links are never read, as that would set their access time; nothing here needs to know where one leads.
+  for root. Links are read only for what a container has changed, as that sets their access time.
 - A document is read up to a limit, since its size is a stranger's choice.
 - Whatever cannot be read below the root is `RootDamaged`, a disk's errors and a lack of permission too, so that the
   rest can be had all the same.
@@ -149,6 +149,32 @@ class Folder:
         if not room:
             raise LimitExceeded(f"{self.path_of(name)} has {size} bytes, more than the {limit} that are read of one")
         return b"".join(parts)
+
+    def link(self, name: str) -> str:
+        """Return where a link leads. Unless the disk is mounted read-only, its access time changes.
+
+        Raises:
+            RootDamaged: it cannot be read.
+        """
+        with reading(self.path_of(name)):
+            return os.readlink(_single(name), dir_fd=self._descriptor)
+
+    def attributes(self, name: str) -> dict[str, bytes]:
+        """Return the extended attributes of a name, links not followed; none where the file system has none.
+
+        Raises:
+            RootDamaged: they cannot be read.
+        """
+        # There is no call that takes a descriptor and a name.
+        path = f"/proc/self/fd/{self._descriptor}/{_single(name)}"
+        with reading(self.path_of(name)):
+            try:
+                names = os.listxattr(path, follow_symlinks=False)
+            except OSError as error:
+                if error.errno == errno.ENOTSUP:
+                    return {}
+                raise
+            return {one: os.getxattr(path, one, follow_symlinks=False) for one in names}
 
     def close(self) -> None:
         """Close it."""

@@ -87,7 +87,7 @@ class UnpackedLayer:
             return str(error)
         return ""
 
-    def attempts(self, meter: Meter) -> Iterator[Readable]:
+    def attempts(self, meter: Meter) -> Generator[Readable]:
         """Yield readers of what may be the layer's tar, the likeliest first.
 
         A caller that asks for one more has read a wrong one.

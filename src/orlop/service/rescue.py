@@ -23,6 +23,7 @@ from orlop.model.names import image_names
 from orlop.service.save import save
 from orlop.store.local import local_store
 from orlop.streams.files import explaining
+from orlop.streams.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -196,7 +197,7 @@ def rescue_archive(
     _remove(scratch + _DONE)
     with closing(local_store(scratch, create=True)) as store:
         report = rescue_into(store, root, names, limits=limits, progress=progress)
-        saved = [name for image in report.images if image.state == "rescued" for name in _saved_names(image.image)]
+        saved = [name for image in report.images if image.state == "rescued" for name in saved_names(image.image)]
         if saved:
             save(store, image_names(dict.fromkeys(saved)), path, format=format, progress=progress)
     with explaining("remove", scratch):
@@ -204,6 +205,30 @@ def rescue_archive(
         os.rename(scratch, scratch + _DONE)
     _remove(scratch + _DONE)
     return report
+
+
+def rescue_container(target: str | os.PathLike[str], root: str | os.PathLike[str], name: str) -> int:
+    """Write what a container has changed into a file, as a layer: an uncompressed tar.
+
+    Args:
+        target: the file, which appears when it is complete; or a pipe.
+        root: as for `look`; nothing below it is written.
+        name: the name of the container, or the first digits of its ID.
+
+    Returns:
+        How many bytes were written.
+
+    Raises:
+        InvalidRoot: there is no data root. ContainerNotFound, AmbiguousID: it has no container of that name, or
+        several. InvalidInput: the target lies in the root. RootDamaged: what the container has changed cannot be read.
+        StorageError: the target cannot be written.
+    """
+    with open_root(root) as foreign:
+        _check_outside(foreign, os.path.abspath(os.fspath(target)))
+        with Output(target) as out:
+            size = sum(map(out.write, foreign.changes(name)))
+            out.finish()
+    return size
 
 
 def _remove(directory: str) -> None:
@@ -311,7 +336,8 @@ def _link(store: Store, images: Iterable[ForeignImage]) -> None:
         store.images.set_parents({child: parent for child, parent in parents.items() if there[child] and there[parent]})
 
 
-def _saved_names(image: ForeignImage) -> list[str]:
+def saved_names(image: ForeignImage) -> list[str]:
+    """Return the names under which an image that was taken is in the store: its tags, or else its ID."""
     if image.offered is None:
         return []
     return [tag.familiar for tag in image.offered.references] or [image.id]

@@ -34,6 +34,11 @@ _NO_NAME: Final = "<none>"
     " the word store, to the store.",
 )
 @option("--containers", is_flag=True, help="Also list containers.")
+@option(
+    "--container",
+    metavar="CONTAINER",
+    help="Copy what a container has changed, as a layer, to the FILE of --into; a name, or digits of an ID.",
+)
 @archive_limit_option
 @option("-q", "--quiet", is_flag=True, help="Do not show progress.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.ID}}.")
@@ -48,6 +53,7 @@ def rescue(
     verify: bool,
     target: str | None,
     containers: bool,
+    container: str | None,
     quiet: bool,
     form: str | None,
 ) -> int:
@@ -60,10 +66,22 @@ def rescue(
     --verify) or damaged, with the reason. With --into, every image that is whole is copied, bit for bit, with its
     names. An interrupted rescue resumes when the command is run again.
 
+    With --container, the files that a container has changed are copied instead, as an uncompressed layer in a tar:
+    deleted files are whiteouts. It can be added to an image, or unpacked over one.
+
     Exits with 6 if an image is damaged, else with 0.
     """
     if target is not None and (only_list or verify):
         raise WrongUsage("a list copies nothing; leave --into out, which verifies all that it copies")
+    if container is not None:
+        if target is None or names or containers or form:
+            raise WrongUsage("--container copies one container; name the file with --into, and leave out the rest")
+        from orlop.service.rescue import rescue_container  # noqa: PLC0415 - help needs none
+
+        session.log()
+        size = rescue_container(target, root, container)
+        output.write(terminal.harmless(f"{target}: {human_size(size)}, a layer of what {container} has changed\n"))
+        return 0
     records = _records(form) if form else None
     with output.progress(quiet=quiet) as progress:
         report = _report(session, root, names, target, verify=verify, progress=progress)
