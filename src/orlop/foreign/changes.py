@@ -26,7 +26,7 @@ from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_DIR, TYPE_FIFO,
 from orlop.streams.tar_write import archive_chunks, entry_header, padding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from orlop.foreign.disk import Folder
 
@@ -49,7 +49,7 @@ _TYPES: Final = {
 }
 
 
-def changes_chunks(folder: Folder) -> Iterator[bytes]:
+def changes_chunks(folder: Folder) -> Generator[bytes]:
     """Yield, as an uncompressed tar, what a container's own directory has.
 
     Args:
@@ -58,7 +58,7 @@ def changes_chunks(folder: Folder) -> Iterator[bytes]:
     Raises:
         RootDamaged: something cannot be read, or a directory was renamed in a way that only the driver understands.
     """
-    return archive_chunks(_Packing(folder).pieces())
+    yield from archive_chunks(_Packing(folder).pieces())
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from orlop.streams.meter import Meter
 from orlop.streams.verify import VerifyingReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from orlop.foreign.held import ForeignImage, LayerCopy
     from orlop.foreign.root import ForeignRoot
@@ -52,7 +52,7 @@ class RootLayer:
         """The bytes of the files in it; the layer is read for it. Raises as `chunks`."""
         return self._taken()[0].diff.content_size
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Generator[bytes]:
         """Yield the bytes of its uncompressed tar; fails before the last of them where they are not its diff ID's.
 
         The layer is read once before, to know which of the places where it may be had has it.

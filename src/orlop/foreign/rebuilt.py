@@ -17,7 +17,7 @@ So a wrong byte can never come out: a layer is right as a whole, or it is report
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -52,6 +52,12 @@ class Damage(NamedTuple):
     content: Content
     reason: str
     is_gone: bool
+
+
+class Gap(NamedTuple):
+    """So many bytes of a tar that are lost."""
+
+    size: int
 
 
 @dataclass(slots=True)
@@ -113,6 +119,32 @@ class UnpackedLayer:
             self.reason = "it has members with a size but no content, of which its tar cannot be made again"
         else:
             self.reason = "its tar-split and its files fit each other, but they are not those of this layer"
+
+    def surviving(self, meter: Meter) -> Generator[bytes | Gap]:
+        """Yield the bytes of the tar, and a gap for each content that is not as it was, going by its size and CRC.
+
+        Raises:
+            RootDamaged: the tar-split cannot be read any further. LimitExceeded.
+        """
+        found: Mapping[bytes, Path] = {}
+        with suppress(RootDamaged):
+            found = self._substitutes(self._survey(meter)[0], meter)
+        with self.root.below(*self.files) as folder, Walker(folder) as files, Walker(self.root) as root:
+            for part in self._parts(meter):
+                if isinstance(part, Segment):
+                    yield part.data
+                elif part.is_stored:
+                    if part.size > meter.limits.plain_size:
+                        raise meter.limits.exceeded("plain_size", f"a member has {part.size} bytes")
+                    if part.pieces is not None:
+                        # The CRC is not that of the file.
+                        yield Gap(sum(length for _, length in part.pieces))
+                    elif self._damage(files, part) is None:
+                        yield from _content(self._open(files, part), part)
+                    elif part.name in found:
+                        yield from _content(root.open_file(found[part.name]), part)
+                    else:
+                        yield Gap(part.size)
 
     def _parts(self, meter: Meter) -> Generator[Segment | Content]:
         with self.root.below(*self.split[:-1]) as folder:
