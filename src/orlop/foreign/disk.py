@@ -23,6 +23,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import LimitExceeded, OrlopError, RootDamaged
@@ -30,10 +31,11 @@ from orlop.streams.directory import kind_of
 from orlop.streams.files import CHUNK, explaining
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NOT_NAMES: Final = frozenset({b"", b".", b".."})
 _STRANGE: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR})
 
 
@@ -223,11 +225,16 @@ class Walker:
 
     def __init__(self, folder: Folder) -> None:
         self._folders = [folder.copy()]
-        self._names: list[str] = []
+        self._names: tuple[str, ...] = ()
 
-    def open_file(self, path: Sequence[str]) -> tuple[int, int]:
+    def open_file(self, path: tuple[str, ...]) -> tuple[int, int]:
         """Open a regular file, see `Folder.open_file`; the path is given in its parts."""
-        *folders, name = path
+        folders = path[:-1]
+        if folders != self._names:
+            self._go(folders)
+        return self._folders[-1].open_file(path[-1])
+
+    def _go(self, folders: tuple[str, ...]) -> None:
         shared = 0
         for ours, theirs in zip(self._names, folders, strict=False):
             if ours != theirs:
@@ -236,13 +243,12 @@ class Walker:
         self._leave(shared)
         for folder in folders[shared:]:
             self._folders.append(self._folders[-1].below(folder))
-            self._names.append(folder)
-        return self._folders[-1].open_file(name)
+            self._names += (folder,)
 
     def _leave(self, depth: int) -> None:
         while len(self._names) > depth:
             self._folders.pop().close()
-            self._names.pop()
+            self._names = self._names[:-1]
 
     def close(self) -> None:
         """Close all directories."""
@@ -300,6 +306,20 @@ def close(descriptor: int) -> None:
 
 def parts_of(path: bytes) -> tuple[str, ...] | None:
     """Return the parts of a path of a tar, cleaned; nothing where it leads out of its directory, or nowhere."""
+    above, slash, name = path.rpartition(b"/")
+    if not slash or name in _NOT_NAMES or b"\0" in name:
+        return _cleaned(path)
+    # Files come in the order of their directories.
+    folders = _folders(above)
+    return None if folders is None else (*folders, os.fsdecode(name))
+
+
+@lru_cache(256)
+def _folders(above: bytes) -> tuple[str, ...] | None:
+    return _cleaned(above) or (None if above.strip(b"./") or b".." in above.split(b"/") else ())
+
+
+def _cleaned(path: bytes) -> tuple[str, ...] | None:
     parts = tuple(part for part in os.fsdecode(path).split("/") if part not in {"", "."})
     return None if not parts or ".." in parts or "\0" in "".join(parts) else parts
 

@@ -172,6 +172,10 @@ class UnpackedLayer:
                         raise meter.limits.exceeded("plain_size", f"a member has {part.size} bytes")
                     other = others.get(part.name)
                     opened = self._open(files, part) if other is None else root.open_file(other)
+                    if part.pieces is None and part.size <= CHUNK:
+                        meter.read(part.size)
+                        yield _small_content(opened, part)
+                        continue
                     for chunk in _content(opened, part):
                         meter.read(len(chunk))
                         yield chunk
@@ -340,6 +344,20 @@ def _crc(opened: tuple[int, int]) -> bytes:
     finally:
         close(descriptor)
     return finished(state)
+
+
+def _small_content(opened: tuple[int, int], content: Content) -> bytes:
+    """Return what the tar has of a small file that is not sparse, and close it; most files are such."""
+    descriptor, size = opened
+    try:
+        data = os.read(descriptor, size)
+    except OSError as error:
+        raise unreadable(error, _text(content.name)) from error
+    finally:
+        close(descriptor)
+    if len(data) != size:
+        raise RootDamaged(f"its file {_text(content.name)} is damaged: it ends too early")
+    return data
 
 
 def _content(opened: tuple[int, int], content: Content) -> Iterator[bytes]:
