@@ -8,6 +8,7 @@ an archive of every format; documents; names.
 
 from __future__ import annotations
 
+import base64
 import bz2
 import hashlib
 import io
@@ -247,6 +248,79 @@ def names() -> dict[str, bytes]:
     }
 
 
+def lines() -> dict[str, bytes]:
+    """Return files of tar-split."""
+    sparse = pax(b"22 GNU.sparse.major=0\n22 GNU.sparse.minor=1\n22 GNU.sparse.map=0,3\n")
+    parts: list[dict[str, Any]] = [
+        {"type": 2, "payload": header(b"a/b", size=3)},
+        {"type": 1, "name": "a/b", "size": 3, "payload": bytes(range(8))},
+        {"type": 2, "payload": bytes(509) + header(b"a/", kind=b"5")},
+        {"type": 1, "name": "a/", "payload": bytes(8)},
+        {"type": 2, "payload": header(b"\xff")},
+        {"type": 1, "name_raw": "/w==", "payload": bytes(8)},
+        {"type": 1, "name": 'q"<\\ü', "size": 0, "payload": None},
+        {"type": 2, "payload": sparse + header(b"holes", size=3)},
+        {"type": 1, "name": "holes", "size": 3, "payload": bytes(range(8, 16))},
+        {"type": 2, "payload": END},
+    ]
+    whole = b"".join(
+        compact(part | {"payload": part["payload"] and base64.b64encode(part["payload"]).decode(), "position": number})
+        + b"\n"
+        for number, part in enumerate(parts)
+    )
+    return {"whole": gzipped(whole), "cut": gzipped(whole[:-20]), "empty": gzipped(b"")}
+
+
+def bolts() -> dict[str, bytes]:
+    """Return BoltDB files with small pages: a branch, two leaves, a bucket in a page and one within a leaf."""
+
+    def element(flags: int, start: int, key: bytes, value: bytes) -> bytes:
+        return struct.pack("<IIII", flags, start, len(key), len(value))
+
+    def leaf(items: list[tuple[bytes, bytes, int]]) -> bytes:
+        heads, data = b"", b""
+        for number, (key, value, flags) in enumerate(items):
+            heads += element(flags, (len(items) - number) * 16 + len(data), key, value)
+            data += key + value
+        return heads + data
+
+    def page(number: int, flags: int, count: int, body: bytes) -> bytes:
+        return (struct.pack("<QHHI", number, flags, count, 0) + body).ljust(512, b"\0")
+
+    def meta(number: int, root: int) -> bytes:
+        body = struct.pack("<IIIIQQQQQ", 0xED0CDAED, 2, 512, 0, root, 0, 2, 7, 10 + number)
+        return page(number, 4, 0, body + fnv1a(body).to_bytes(8, "little"))
+
+    inner = [(b"k", b"v", 0)]
+    inline = struct.pack("<QQ", 0, 0) + struct.pack("<QHHI", 0, 2, 1, 0) + leaf(inner)
+    first = [(b"v1", struct.pack("<QQ", 5, 0), 1)]
+    second = [(b"v2", inline, 1), (b"w", b"", 0)]
+    branch = (
+        b"".join(struct.pack("<IIQ", 32 - number * 16 + number * 2, 2, number + 3) for number in range(2)) + b"v1v2"
+    )
+    whole = b"".join(
+        [
+            meta(0, 2),
+            meta(1, 2),
+            page(2, 1, 2, branch),
+            page(3, 2, 1, leaf(first)),
+            page(4, 2, 2, leaf(second)),
+            page(5, 2, 2, leaf([(b"images", b"x" * 40, 0), (b"version", b"\x06", 0)])),
+            page(6, 16, 0, b""),
+        ]
+    )
+    circle = whole[:1536] + page(3, 1, 1, struct.pack("<IIQ", 16, 2, 2) + b"v1") + whole[2048:]
+    return {"whole": whole, "circle": circle, "cut": whole[:2000], "empty": b""}
+
+
+def fnv1a(data: bytes) -> int:
+    """Return the hash by which a meta is known to be whole."""
+    found = 0xCBF29CE484222325
+    for byte in data:
+        found = (found ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return found
+
+
 def seeds() -> dict[str, bytes]:
     """Return all seeds by the names of their files."""
     kinds = {
@@ -254,6 +328,8 @@ def seeds() -> dict[str, bytes]:
         "archive": (archives(), ".tar"),
         "json": (documents(), ".json"),
         "reference": (names(), ""),
+        "tarsplit": (lines(), ".gz"),
+        "bolt": (bolts(), ".db"),
     }
     return {f"{kind}/{name}{suffix}": data for kind, (made, suffix) in kinds.items() for name, data in made.items()}
 

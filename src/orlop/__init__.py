@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from orlop.service.listing.tree import ContentTree
     from orlop.service.pull import PullReport
     from orlop.service.push import PushedTag, PushReport
+    from orlop.service.root import RootService
     from orlop.service.space.df import DiskUsage, FileUsage, ImageDiskUsage, LayerUsage
     from orlop.service.space.remove import RemoveReport
     from orlop.service.space.verdict import ImageVerdict, LayerVerdict, PruneReport
@@ -103,6 +104,7 @@ _HOMES = {
     "Registry": "orlop.registry.registry",
     "RemoveReport": "orlop.service.space.remove",
     "RootFS": "orlop.model.image",
+    "RootService": "orlop.service.root",
     "SaveReport": "orlop.archive.save_report",
     "V1Image": "orlop.model.image",
 }
@@ -182,6 +184,7 @@ __all__ = [
     "Registry",
     "RemoveReport",
     "RootFS",
+    "RootService",
     "SaveReport",
     "V1Image",
     "__version__",

@@ -234,6 +234,12 @@ class PathNotFound(NotFound):
     code = "PATH_NOT_FOUND"
 
 
+class ContainerNotFound(NotFound):
+    """No container of another engine has that name or ID."""
+
+    code = "CONTAINER_NOT_FOUND"
+
+
 class StoreNotFound(NotFound):
     """There is no store, and none was to be created."""
 

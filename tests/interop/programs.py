@@ -100,7 +100,7 @@ class Docker(Program):
 class Daemon:
     """A Docker daemon in a folder of its own: no network, no group, nothing of the machine's own daemon."""
 
-    def __init__(self) -> None:
+    def __init__(self, drivers: Sequence[str] = ("overlay2", "vfs")) -> None:
         need_root()
         program = need("dockerd")
         client = need("docker")
@@ -111,7 +111,7 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         try:
             # Not every file system carries overlay2.
-            self.driver = next((name for name in ("overlay2", "vfs") if self._start(program, name)), None)
+            self.driver = next((name for name in drivers if self._start(program, name)), None)
             if self.driver is None:
                 missing(f"dockerd does not start:\n{self.log()}")
         except BaseException:

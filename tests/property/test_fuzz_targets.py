@@ -23,15 +23,22 @@ REFUSED: Final = {
     ("archive", "empty.tar"),
     ("json", "cut.json"),
     ("reference", "id"),
+    ("tarsplit", "cut.gz"),
+    ("tarsplit", "empty.gz"),
+    ("bolt", "circle.db"),
+    ("bolt", "cut.db"),
+    ("bolt", "empty.db"),
 }
 
 
-CHANGES: Final = {"tar": 60, "archive": 15, "json": 40, "reference": 60}
+CHANGES: Final = {"tar": 60, "archive": 15, "json": 40, "reference": 60, "tarsplit": 60, "bolt": 100}
 PIECES: Final = {
     "tar": b"\0 07x\x80\xff",
     "archive": b'\0 07x"{[:,/.\x80\xff',
     "json": b'\0 01e-.{}[]:,"\\aA\x80\xff\xed',
     "reference": b"\0 aA0:/@.-_[]\xff\n",
+    "tarsplit": b'\0 019{}:,"\\=/\xff\n',
+    "bolt": b"\0\1\2\x10\x20\x80\xff",
 }
 
 

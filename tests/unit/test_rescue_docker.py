@@ -167,3 +167,17 @@ def _cpu_of_a_look(root):
     begin = time.process_time()
     look(root)
     return time.process_time() - begin
+
+
+def test_a_root_of_aufs_gives_what_the_same_layers_give_under_overlay2(overlay2):
+    """No engine here writes one; aufs keeps its files in other directories, and all else is the same."""
+    expected = {one.image.id: one.state for one in look(overlay2, verify=True).images}
+    (overlay2 / "image" / "overlay2").rename(overlay2 / "image" / "aufs")
+    (overlay2 / "aufs" / "diff").mkdir(parents=True)
+    for entry in (overlay2 / "overlay2").iterdir():
+        if (entry / "diff").is_dir():
+            (entry / "diff").rename(overlay2 / "aufs" / "diff" / entry.name)
+    found = look(overlay2, verify=True)
+    assert found.places == ("docker aufs",)
+    assert {one.image.id: one.state for one in found.images} == expected
+    assert list(expected.values()).count("whole") > 5

@@ -1,4 +1,4 @@
-"""Archives that a command is to read: a file, a directory, or what comes through the standard input."""
+"""What a command is to read instead of the store: an archive, from a file or a pipe, or what another engine left."""
 
 from __future__ import annotations
 
@@ -15,13 +15,43 @@ if TYPE_CHECKING:
     from orlop.cli.session import Session
     from orlop.model.platform import Platform
     from orlop.service.archive import ArchiveService
+    from orlop.service.outside import OutsideService
+
+
+class DataRoot(str):
+    """The path of a data root of another engine, in place of that of an archive."""
+
+    __slots__ = ()
 
 
 def archive_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--archive`` to a command, which names an archive to look into instead of the store, and its limits."""
+    """Add what names an archive, or a data root, to look into instead of the store, and its limits.
+
+    The command gets one value for both, ``archive``.
+    """
+
+    def run(session: Session, *, archive: str | None, root_of: str | None, **values: Any) -> int | None:
+        if root_of is not None:
+            if archive is not None:
+                raise WrongUsage("--archive and --root-of exclude each other")
+            archive = DataRoot(root_of)
+        status: int | None = command(session, archive=archive, **values)
+        return status
+
+    run.__dict__.update(command.__dict__)
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
     return option("--archive", metavar="FILE", help="Read this archive instead of the store.")(
-        archive_limit_option(command)
+        root_option(archive_limit_option(run))
     )
+
+
+def root_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--root-of`` to a command, which names a data root to look into instead of the store."""
+    return option(
+        "--root-of",
+        metavar="ROOT",
+        help="Read what Docker, Podman or containerd left in ROOT instead of the store; see `orlop rescue --help`.",
+    )(command)
 
 
 def platform_option(help_: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -41,14 +71,24 @@ def read_platform(value: str) -> Platform:
         raise WrongUsage(str(error)) from error
 
 
-def opened(session: Session, archive: str, platform: Platform | None = None) -> ArchiveService:
-    """Open an archive to look into, with the session's limits; use it as a context manager.
+def opened(session: Session, archive: str, platform: Platform | None = None) -> OutsideService[Any]:
+    """Open an archive or a data root to look into, with the session's limits; use it as a context manager.
 
     With a platform there are only the images of that one.
 
     Raises:
-        InvalidInput, IntegrityError, NotFound, StorageError: see `orlop.Archive`.
+        InvalidInput, IntegrityError, NotFound, StorageError: see `orlop.Archive` and `orlop.RootService`.
     """
+    if not isinstance(archive, DataRoot):
+        return opened_archive(session, archive, platform)
+    import orlop  # noqa: PLC0415 - as for stores
+
+    session.log()
+    return orlop.RootService(archive, platform=platform, limits=session.limits or orlop.Limits())
+
+
+def opened_archive(session: Session, archive: str, platform: Platform | None = None) -> ArchiveService:
+    """Open an archive alone; see `opened`."""
     import orlop  # noqa: PLC0415 - as for stores
 
     source = source_of(archive, option="--archive")

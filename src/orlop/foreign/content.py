@@ -15,7 +15,7 @@ from orlop.model.regex import regex
 from orlop.streams.compression import PREFIX_SIZE, Compression, detect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from orlop.foreign.disk import Folder
     from orlop.foreign.rebuilt import Path
@@ -171,7 +171,7 @@ class BlobLayer:
             return str(error)
         return ""
 
-    def attempts(self, meter: Meter) -> Iterator[Readable]:
+    def attempts(self, meter: Meter) -> Generator[Readable]:
         """Yield its reader."""
         self.reason = self.problem()
         if self.reason:

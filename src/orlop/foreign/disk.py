@@ -8,7 +8,7 @@ that was broken into, or be made to attack whoever looks at it.
 - What is read is a regular file, by what ``lstat`` says before it is opened and ``fstat`` after. A pipe is never waited
   for (``O_NONBLOCK``), and a device is never opened.
 - Nothing is written, and access times stay (``O_NOATIME``) wherever the kernel allows it: for the owner of a file and
-  for root. Links are never read, as that would set their access time; nothing here needs to know where one leads.
+  for root. Links are read only for what a container has changed, as that sets their access time.
 - A document is read up to a limit, since its size is a stranger's choice.
 - Whatever cannot be read below the root is `RootDamaged`, a disk's errors and a lack of permission too, so that the
   rest can be had all the same.
@@ -23,6 +23,7 @@ import errno
 import os
 import stat
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import LimitExceeded, OrlopError, RootDamaged
@@ -30,10 +31,11 @@ from orlop.streams.directory import kind_of
 from orlop.streams.files import CHUNK, explaining
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NOT_NAMES: Final = frozenset({b"", b".", b".."})
 _STRANGE: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR})
 
 
@@ -150,6 +152,32 @@ class Folder:
             raise LimitExceeded(f"{self.path_of(name)} has {size} bytes, more than the {limit} that are read of one")
         return b"".join(parts)
 
+    def link(self, name: str) -> str:
+        """Return where a link leads. Unless the disk is mounted read-only, its access time changes.
+
+        Raises:
+            RootDamaged: it cannot be read.
+        """
+        with reading(self.path_of(name)):
+            return os.readlink(_single(name), dir_fd=self._descriptor)
+
+    def attributes(self, name: str) -> dict[str, bytes]:
+        """Return the extended attributes of a name, links not followed; none where the file system has none.
+
+        Raises:
+            RootDamaged: they cannot be read.
+        """
+        # There is no call that takes a descriptor and a name.
+        path = f"/proc/self/fd/{self._descriptor}/{_single(name)}"
+        with reading(self.path_of(name)):
+            try:
+                names = os.listxattr(path, follow_symlinks=False)
+            except OSError as error:
+                if error.errno == errno.ENOTSUP:
+                    return {}
+                raise
+            return {one: os.getxattr(path, one, follow_symlinks=False) for one in names}
+
     def close(self) -> None:
         """Close it."""
         descriptor, self._descriptor = self._descriptor, -1
@@ -197,11 +225,16 @@ class Walker:
 
     def __init__(self, folder: Folder) -> None:
         self._folders = [folder.copy()]
-        self._names: list[str] = []
+        self._names: tuple[str, ...] = ()
 
-    def open_file(self, path: Sequence[str]) -> tuple[int, int]:
+    def open_file(self, path: tuple[str, ...]) -> tuple[int, int]:
         """Open a regular file, see `Folder.open_file`; the path is given in its parts."""
-        *folders, name = path
+        folders = path[:-1]
+        if folders != self._names:
+            self._go(folders)
+        return self._folders[-1].open_file(path[-1])
+
+    def _go(self, folders: tuple[str, ...]) -> None:
         shared = 0
         for ours, theirs in zip(self._names, folders, strict=False):
             if ours != theirs:
@@ -210,13 +243,12 @@ class Walker:
         self._leave(shared)
         for folder in folders[shared:]:
             self._folders.append(self._folders[-1].below(folder))
-            self._names.append(folder)
-        return self._folders[-1].open_file(name)
+            self._names += (folder,)
 
     def _leave(self, depth: int) -> None:
         while len(self._names) > depth:
             self._folders.pop().close()
-            self._names.pop()
+            self._names = self._names[:-1]
 
     def close(self) -> None:
         """Close all directories."""
@@ -274,6 +306,20 @@ def close(descriptor: int) -> None:
 
 def parts_of(path: bytes) -> tuple[str, ...] | None:
     """Return the parts of a path of a tar, cleaned; nothing where it leads out of its directory, or nowhere."""
+    above, slash, name = path.rpartition(b"/")
+    if not slash or name in _NOT_NAMES or b"\0" in name:
+        return _cleaned(path)
+    # Files come in the order of their directories.
+    folders = _folders(above)
+    return None if folders is None else (*folders, os.fsdecode(name))
+
+
+@lru_cache(256)
+def _folders(above: bytes) -> tuple[str, ...] | None:
+    return _cleaned(above) or (None if above.strip(b"./") or b".." in above.split(b"/") else ())
+
+
+def _cleaned(path: bytes) -> tuple[str, ...] | None:
     parts = tuple(part for part in os.fsdecode(path).split("/") if part not in {"", "."})
     return None if not parts or ".." in parts or "\0" in "".join(parts) else parts
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from orlop.foreign.rebuilt import Path
     from orlop.intake.offer import OfferedImage, OfferedManifest
@@ -29,7 +29,7 @@ class LayerCopy(Protocol):
     def problem(self) -> str:
         """Return what is wrong with it as far as can be told without reading it, or nothing."""
 
-    def attempts(self, meter: Meter) -> Iterator[Readable]:
+    def attempts(self, meter: Meter) -> Generator[Readable]:
         """Yield readers of what may be the layer, the likeliest first; a caller that asks on has read a wrong one."""
 
 

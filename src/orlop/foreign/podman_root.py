@@ -34,7 +34,7 @@ from orlop.store.blobs.ingest import measure_layer
 from orlop.streams.meter import Meter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from orlop.foreign.disk import Folder
     from orlop.foreign.held import LayerCopy
@@ -242,7 +242,7 @@ class UnnamedLayer:
         """Return that it is not known before layers are read."""
         return f"{_LOST} so far: layers that no list describes have to be read for that"
 
-    def attempts(self, meter: Meter) -> Iterator[Readable]:
+    def attempts(self, meter: Meter) -> Generator[Readable]:
         """Yield its readers, if it is among them."""
         found = self.unnamed.find(self.diff_id)
         if found is None:

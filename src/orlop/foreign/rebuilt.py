@@ -17,7 +17,7 @@ So a wrong byte can never come out: a layer is right as a whole, or it is report
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -54,6 +54,12 @@ class Damage(NamedTuple):
     is_gone: bool
 
 
+class Gap(NamedTuple):
+    """So many bytes of a tar that are lost."""
+
+    size: int
+
+
 @dataclass(slots=True)
 class UnpackedLayer:
     """A layer's tar-split and the directory of its files, both by their paths below a root.
@@ -87,7 +93,7 @@ class UnpackedLayer:
             return str(error)
         return ""
 
-    def attempts(self, meter: Meter) -> Iterator[Readable]:
+    def attempts(self, meter: Meter) -> Generator[Readable]:
         """Yield readers of what may be the layer's tar, the likeliest first.
 
         A caller that asks for one more has read a wrong one.
@@ -113,6 +119,32 @@ class UnpackedLayer:
             self.reason = "it has members with a size but no content, of which its tar cannot be made again"
         else:
             self.reason = "its tar-split and its files fit each other, but they are not those of this layer"
+
+    def surviving(self, meter: Meter) -> Generator[bytes | Gap]:
+        """Yield the bytes of the tar, and a gap for each content that is not as it was, going by its size and CRC.
+
+        Raises:
+            RootDamaged: the tar-split cannot be read any further. LimitExceeded.
+        """
+        found: Mapping[bytes, Path] = {}
+        with suppress(RootDamaged):
+            found = self._substitutes(self._survey(meter)[0], meter)
+        with self.root.below(*self.files) as folder, Walker(folder) as files, Walker(self.root) as root:
+            for part in self._parts(meter):
+                if isinstance(part, Segment):
+                    yield part.data
+                elif part.is_stored:
+                    if part.size > meter.limits.plain_size:
+                        raise meter.limits.exceeded("plain_size", f"a member has {part.size} bytes")
+                    if part.pieces is not None:
+                        # The CRC is not that of the file.
+                        yield Gap(sum(length for _, length in part.pieces))
+                    elif self._damage(files, part) is None:
+                        yield from _content(self._open(files, part), part)
+                    elif part.name in found:
+                        yield from _content(root.open_file(found[part.name]), part)
+                    else:
+                        yield Gap(part.size)
 
     def _parts(self, meter: Meter) -> Generator[Segment | Content]:
         with self.root.below(*self.split[:-1]) as folder:
@@ -140,6 +172,10 @@ class UnpackedLayer:
                         raise meter.limits.exceeded("plain_size", f"a member has {part.size} bytes")
                     other = others.get(part.name)
                     opened = self._open(files, part) if other is None else root.open_file(other)
+                    if part.pieces is None and part.size <= CHUNK:
+                        meter.read(part.size)
+                        yield _small_content(opened, part)
+                        continue
                     for chunk in _content(opened, part):
                         meter.read(len(chunk))
                         yield chunk
@@ -308,6 +344,20 @@ def _crc(opened: tuple[int, int]) -> bytes:
     finally:
         close(descriptor)
     return finished(state)
+
+
+def _small_content(opened: tuple[int, int], content: Content) -> bytes:
+    """Return what the tar has of a small file that is not sparse, and close it; most files are such."""
+    descriptor, size = opened
+    try:
+        data = os.read(descriptor, size)
+    except OSError as error:
+        raise unreadable(error, _text(content.name)) from error
+    finally:
+        close(descriptor)
+    if len(data) != size:
+        raise RootDamaged(f"its file {_text(content.name)} is damaged: it ends too early")
+    return data
 
 
 def _content(opened: tuple[int, int], content: Content) -> Iterator[bytes]:

@@ -6,6 +6,8 @@ import os
 from typing import TYPE_CHECKING, Final, Generic, Self
 
 from orlop.errors import (
+    AmbiguousID,
+    ContainerNotFound,
     DigestMismatch,
     IntegrityError,
     InvalidInput,
@@ -56,6 +58,8 @@ class ForeignRoot:
         self.path = path
         self.limits = limits
         self._folders = [Folder.open(path)]
+        # Where each of `held` is.
+        self._homes: list[Folder] = []
         try:
             self.held: tuple[Held, ...] = tuple(self._read())
         except BaseException:
@@ -71,6 +75,7 @@ class ForeignRoot:
             if held:
                 found = True
                 self._folders.append(folder)
+                self._homes += [folder] * len(held)
                 yield from held
             else:
                 folder.close()
@@ -114,6 +119,39 @@ class ForeignRoot:
         """All containers."""
         return tuple(container for held in self.held for container in held.containers)
 
+    def changes(self, name: str) -> Iterator[bytes]:
+        """Yield what a container has changed, as a layer: an uncompressed tar, see `orlop.foreign.changes`.
+
+        Args:
+            name: the name of the container, or the first digits of its ID.
+
+        Raises:
+            ContainerNotFound: there is none. AmbiguousID: there are several. RootDamaged: its files cannot be read, or
+                its engine does not keep them apart.
+        """
+        from orlop.foreign.changes import changes_chunks  # noqa: PLC0415 - images have none
+
+        folder, container = self._container(name)
+        if container.files is None:
+            raise RootDamaged(f"the changes of the container {name} cannot be copied: {container.problem}")
+        with folder.below(*container.files) as files:
+            yield from changes_chunks(files)
+
+    def _container(self, name: str) -> tuple[Folder, ForeignContainer]:
+        everyone = [
+            (folder, one) for held, folder in zip(self.held, self._homes, strict=True) for one in held.containers
+        ]
+        found = [entry for entry in everyone if name in {entry[1].id, entry[1].name}] or [
+            entry for entry in everyone if name and entry[1].id.startswith(name)
+        ]
+        if not found:
+            msg = f"the root {self.path} holds no container {name}; orlop rescue --containers lists them"
+            raise ContainerNotFound(msg)
+        if len(found) > 1:
+            msg = f"the root {self.path} holds several containers {name}; give more digits of an ID"
+            raise AmbiguousID(msg)
+        return found[0]
+
     @property
     def places(self) -> tuple[str, ...]:
         """The directories that must not be written: all of the root, or of this machine's own disk the data roots."""
@@ -130,6 +168,35 @@ class ForeignRoot:
         """Return the places where a layer may be had in the form that is offered, the likeliest first."""
         found = [copy for held in self.held for copy in held.copies.get(layer.diff_id, ())]
         return [copy for copy in found if layer.digest in {None, copy.digest}]
+
+    def taken(
+        self, layer: OfferedLayer, taking: Taking[L], *, check: Callable[[], None] | None = None
+    ) -> tuple[L, LayerCopy, int]:
+        """Return a layer, the place where it is, and which of its attempts is right: every place is tried.
+
+        Raises:
+            DigestMismatch: it cannot be had; the sentence says why. LimitExceeded, StorageError.
+        """
+        reasons = []
+        for copy in self.copies(layer):
+            failed, limited = "", False
+            for number, reader in enumerate(copy.attempts(taking.meter)):
+                try:
+                    taken = taking.layer(reader, label=layer.diff_id.short, check=check)
+                except RootDamaged as error:
+                    failed = failed or str(error)
+                    continue
+                except LimitExceeded as error:
+                    failed, limited = str(error), True
+                    break
+                except (IntegrityError, InvalidInput) as error:
+                    failed = failed or f"what its files give is not a layer: {error}"
+                    continue
+                if taken.diff.diff_id == layer.diff_id:
+                    return taken, copy, number
+            reasons.append((failed if limited else copy.reason) or failed or "its files are not those of this layer")
+        why = reasons[0] if reasons else "it is nowhere in the root"
+        raise DigestMismatch(f"the layer {layer.diff_id} cannot be rebuilt: {why}")
 
     def source(self, taking: Taking[L], images: tuple[ForeignImage, ...] | None = None) -> ForeignSource[L]:
         """Return images as a source; without ``images`` all whose configs are whole."""
@@ -220,23 +287,4 @@ class ForeignSource(Generic[L]):
         Raises:
             DigestMismatch: it cannot be had; the sentence says why. LimitExceeded, StorageError.
         """
-        taking, reasons = self._taking, []
-        for copy in self._root.copies(layer):
-            failed, limited = "", False
-            for reader in copy.attempts(taking.meter):
-                try:
-                    taken = taking.layer(reader, label=layer.diff_id.short, check=check)
-                except RootDamaged as error:
-                    failed = failed or str(error)
-                    continue
-                except LimitExceeded as error:
-                    failed, limited = str(error), True
-                    break
-                except (IntegrityError, InvalidInput) as error:
-                    failed = failed or f"what its files give is not a layer: {error}"
-                    continue
-                if taken.diff.diff_id == layer.diff_id:
-                    return taken
-            reasons.append((failed if limited else copy.reason) or failed or "its files are not those of this layer")
-        why = reasons[0] if reasons else "it is nowhere in the root"
-        raise DigestMismatch(f"the layer {layer.diff_id} cannot be rebuilt: {why}")
+        return self._root.taken(layer, self._taking, check=check)[0]

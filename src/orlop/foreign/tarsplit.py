@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from binascii import Error as BinasciiError
 from binascii import a2b_base64
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -56,6 +57,12 @@ _SPARSE: Final = b"GNU.sparse."
 _LONGEST_HEADERS: Final = 4 << 20
 _PAX: Final = ord("x")
 _decoded: Final = json.JSONDecoder().decode
+# Lines as tar-split writes nearly all of them, which need no JSON parser.
+_segment_begin: Final = b'{"type":2,"payload":"'
+_end: Final = re.compile(rb'","position":[0-9]{1,18}\}').fullmatch
+_content: Final = re.compile(
+    rb'\{"type":1,"name":"([ !#-\[\]-~]*)"(?:,"size":([0-9]{1,18}))?,"payload":"([^"\\]*)","position":[0-9]{1,18}\}'
+).fullmatch
 
 
 class Segment(NamedTuple):
@@ -126,6 +133,21 @@ def _lines(source: Readable, what: str, limits: Limits) -> Iterator[bytes]:
 
 
 def _part(line: bytes, what: str) -> Segment | Content:
+    try:
+        if line.startswith(_segment_begin):
+            begin = len(_segment_begin)
+            end = line.find(b'"', begin)
+            if _end(line, end):
+                return Segment(a2b_base64(line[begin:end], strict_mode=True))
+        elif plain := _content(line):
+            name, size, crc = plain.groups()
+            return Content(name, int(size or 0), a2b_base64(crc, strict_mode=True) or NO_BYTES)
+    except BinasciiError:
+        pass
+    return _any_part(line, what)
+
+
+def _any_part(line: bytes, what: str) -> Segment | Content:
     try:
         fields = _decoded(line.decode())
         payload = a2b_base64(fields["payload"] or "", strict_mode=True)

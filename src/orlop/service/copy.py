@@ -6,8 +6,8 @@
            ── a store: pulled from a registry; from elsewhere loaded as a layout that streams by
            ── an archive of Docker's: saved from a store that was loaded so
 
-Nothing is kept in between, but for archives of Docker's, whose layers have no form that a manifest names: these are
-read, and written, by way of a store that goes with the copy.
+Nothing is kept in between, but for archives of Docker's and data roots of engines, whose layers have no form that a
+manifest names: these are read, and archives written, by way of a store that goes with the copy.
 """
 
 from __future__ import annotations
@@ -20,13 +20,22 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from orlop.archive.oci_index import index_json
 from orlop.archive.oci_platforms import Platforms
 from orlop.archive.oci_tar import layout_chunks
-from orlop.errors import InvalidInput, InvalidReference, NotInRegistry, PlatformNotFound, RegistryError
+from orlop.errors import (
+    ImageNotFound,
+    IntegrityError,
+    InvalidInput,
+    InvalidReference,
+    NotInRegistry,
+    PlatformNotFound,
+    RegistryError,
+)
 from orlop.intake.platforms import chosen, matches
 from orlop.model.manifest import Index, parse_manifest
 from orlop.model.names import ImageName, image_names
 from orlop.model.reference import Reference
 from orlop.service.load import load
 from orlop.service.pull import pull
+from orlop.service.rescue import rescue_into, saved_names
 from orlop.service.save import save
 from orlop.service.save_oci import asked_content, held_content
 from orlop.store.local import local_store
@@ -152,6 +161,8 @@ class Copy:
         if place.kind is Kind.STORE:
             return self._from_store(self._stack.enter_context(self._open_store()).store, place.name)
         store = self._stack.enter_context(self._scratch())
+        if place.kind is Kind.ROOT:
+            return self._from_root(store, place)
         report = load(store, place.path)
         names = [place.name] if place.name else [str(name) for image in report.images for name in image.references]
         return self._from_store(store, *(names or [str(image.id) for image in report.images]))
@@ -181,6 +192,20 @@ class Copy:
             if entry.subject is None
         ]
         return ContentSource(store, content), roots
+
+    def _from_root(self, store: Store, place: Place) -> tuple[Source, list[Root]]:
+        """Take images of another engine's data root into a store, and offer them from there."""
+        report = rescue_into(
+            store, place.path, image_names([place.name] if place.name else []), progress=self._progress
+        )
+        for image in report.damaged:
+            raise IntegrityError(
+                f"the image {image.image.id} of {report.root} is damaged: {'; '.join(image.problems)}; orlop rescue"
+                " copies all that are whole"
+            )
+        if not report.images:
+            raise ImageNotFound(f"the root {report.root} holds no image")
+        return self._from_store(store, *(name for image in report.images for name in saved_names(image.image)))
 
     def _platform_in(self, store: Store, asked: list[Asked]) -> list[Platform]:
         """Return the platforms of the images of a store, which are each of one."""

@@ -16,12 +16,12 @@ from orlop.streams.tar_read import TarReader
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from orlop.archive.reader import ArchivedImage, ArchivedLayer
     from orlop.inside.layer import Layer
     from orlop.model.digest import DiffID
     from orlop.model.image import Image
     from orlop.model.names import ImageName
     from orlop.model.platform import Platform
+    from orlop.service.outside_image import OutsideImage, OutsideLayer
     from orlop.store.root import Store
     from orlop.streams.compression import Readable
     from orlop.streams.tar_header import TarEntry
@@ -47,11 +47,11 @@ def files(
         return _viewed(image, contents, stack, layer=layer, up_to=up_to, resolve_links=resolve_links)
 
 
-def archived_files(
-    image: ArchivedImage, *, layer: int | None = None, up_to: int | None = None, resolve_links: bool = False
+def outside_files(
+    image: OutsideImage, *, layer: int | None = None, up_to: int | None = None, resolve_links: bool = False
 ) -> ImageFiles:
-    """See `orlop.service.archive.ArchiveService.files`."""
-    contents = [_ArchivedContent(one) for one in image.layers]
+    """See `orlop.service.outside.OutsideService.files`."""
+    contents = [_OutsideContent(one) for one in image.layers]
     with ExitStack() as stack:
         return _viewed(image.config, contents, stack, layer=layer, up_to=up_to, resolve_links=resolve_links)
 
@@ -89,12 +89,12 @@ def _described(image: Image) -> list[ImageLayer]:
     ]
 
 
-class _ArchivedContent:
-    """A layer of an archive, an `orlop.inside.layer.Layer`."""
+class _OutsideContent:
+    """A layer that is in no store, an `orlop.inside.layer.Layer`."""
 
     seekable = False
 
-    def __init__(self, layer: ArchivedLayer) -> None:
+    def __init__(self, layer: OutsideLayer) -> None:
         self._layer = layer
 
     @property

@@ -23,6 +23,7 @@ from orlop.model.names import image_names
 from orlop.service.save import save
 from orlop.store.local import local_store
 from orlop.streams.files import explaining
+from orlop.streams.output import Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -91,9 +92,9 @@ def look(
     Raises:
         InvalidRoot: there is no data root. ImageNotFound: it has no image of a name. StorageError: it cannot be read.
     """
-    with _opened(root, limits) as foreign:
+    with opened_root(root, limits) as foreign:
         examination = _Examination(foreign, progress)
-        wanted = _selected(foreign, image_names(names))
+        wanted = selected_images(foreign, names)
         return _report(foreign, [examination.image(image, verify=verify) for image in wanted])
 
 
@@ -122,11 +123,11 @@ def rescue_into(
         cannot be written; what was taken before stays.
     """
     store.require_writable()
-    with _opened(root, limits or store.limits) as foreign:
-        _check_outside(foreign, store.root)
+    with opened_root(root, limits or store.limits) as foreign:
+        check_outside(foreign, store.root)
         store.blobs.sweep_ingests()
         examination = _Examination(foreign, progress)
-        wanted = _selected(foreign, image_names(names))
+        wanted = selected_images(foreign, names)
         found = [_taken(store, foreign, image, examination, progress) for image in wanted]
         _link(store, wanted)
         return _report(foreign, found)
@@ -156,8 +157,8 @@ def rescue_store(
     Raises:
         InvalidRoot, ImageNotFound, InvalidInput, StorageError: as for `rescue_into`.
     """
-    with _opened(root, limits) as foreign:
-        _check_outside(foreign, os.fspath(place))
+    with opened_root(root, limits) as foreign:
+        check_outside(foreign, os.fspath(place))
     with closing(local_store(place, allow_network=allow_network, allow_foreign=allow_foreign)) as store:
         return rescue_into(store, root, names, limits=limits, progress=progress)
 
@@ -190,13 +191,13 @@ def rescue_archive(
     """
     path = os.path.abspath(os.fspath(target))
     scratch = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.rescue")
-    with _opened(root, limits) as foreign:
+    with opened_root(root, limits) as foreign:
         for place in (path, os.path.dirname(path), scratch):
-            _check_outside(foreign, place)
+            check_outside(foreign, place)
     _remove(scratch + _DONE)
     with closing(local_store(scratch, create=True)) as store:
         report = rescue_into(store, root, names, limits=limits, progress=progress)
-        saved = [name for image in report.images if image.state == "rescued" for name in _saved_names(image.image)]
+        saved = [name for image in report.images if image.state == "rescued" for name in saved_names(image.image)]
         if saved:
             save(store, image_names(dict.fromkeys(saved)), path, format=format, progress=progress)
     with explaining("remove", scratch):
@@ -206,16 +207,41 @@ def rescue_archive(
     return report
 
 
+def rescue_container(target: str | os.PathLike[str], root: str | os.PathLike[str], name: str) -> int:
+    """Write what a container has changed into a file, as a layer: an uncompressed tar.
+
+    Args:
+        target: the file, which appears when it is complete; or a pipe.
+        root: as for `look`; nothing below it is written.
+        name: the name of the container, or the first digits of its ID.
+
+    Returns:
+        How many bytes were written.
+
+    Raises:
+        InvalidRoot: there is no data root. ContainerNotFound, AmbiguousID: it has no container of that name, or
+        several. InvalidInput: the target lies in the root. RootDamaged: what the container has changed cannot be read.
+        StorageError: the target cannot be written.
+    """
+    with open_root(root) as foreign:
+        check_outside(foreign, os.path.abspath(os.fspath(target)))
+        with Output(target) as out:
+            size = sum(map(out.write, foreign.changes(name)))
+            out.finish()
+    return size
+
+
 def _remove(directory: str) -> None:
     with explaining("remove", directory), suppress(FileNotFoundError):
         shutil.rmtree(directory)
 
 
-def _opened(root: str | os.PathLike[str], limits: Limits | None) -> ForeignRoot:
+def opened_root(root: str | os.PathLike[str], limits: Limits | None) -> ForeignRoot:
+    """Open a root with limits, or with those that there are by default. Raises what `orlop.foreign.open` raises."""
     return open_root(root) if limits is None else open_root(root, limits=limits)
 
 
-def _check_outside(foreign: ForeignRoot, path: str) -> None:
+def check_outside(foreign: ForeignRoot, path: str) -> None:
     """Check that something does not lie in the root, links on the way followed. Raises `InvalidInput`."""
     where = os.path.realpath(path)
     for place in foreign.places:
@@ -311,18 +337,29 @@ def _link(store: Store, images: Iterable[ForeignImage]) -> None:
         store.images.set_parents({child: parent for child, parent in parents.items() if there[child] and there[parent]})
 
 
-def _saved_names(image: ForeignImage) -> list[str]:
+def saved_names(image: ForeignImage) -> list[str]:
+    """Return the names under which an image that was taken is in the store: its tags, or else its ID."""
     if image.offered is None:
         return []
     return [tag.familiar for tag in image.offered.references] or [image.id]
 
 
-def _selected(foreign: ForeignRoot, names: Sequence[ImageName]) -> list[ForeignImage]:
-    """Return the images that names stand for, under these names alone; all of them without names."""
+def damaged_images(foreign: ForeignRoot, progress: Progress | None) -> list[ForeignImage]:
+    """Return the images of which something is lost; all layers are read for that."""
+    examination = _Examination(foreign, progress)
+    return [one for one in foreign.images if examination.image(one, verify=True).state == "damaged"]
+
+
+def selected_images(foreign: ForeignRoot, names: Sequence[Name]) -> list[ForeignImage]:
+    """Return the images that names stand for, under these names alone; all of them without names.
+
+    Raises:
+        ImageNotFound: the root has no image of a name. InvalidReference: it is not a name.
+    """
     if not names:
         return list(foreign.images)
     found: dict[int, ForeignImage] = {}
-    for name in names:
+    for name in image_names(names):
         matching = [(number, _named(foreign, image, name)) for number, image in enumerate(foreign.images)]
         there = {number: image for number, image in matching if image is not None}
         if not there:

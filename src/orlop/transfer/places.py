@@ -21,6 +21,7 @@ class Kind(Enum):
     LAYOUT_ARCHIVE = "oci-archive"
     DOCKER_ARCHIVE = "docker-archive"
     DIRECTORY = "dir"
+    ROOT = "root"
     STORE = "store"
 
 
@@ -48,12 +49,13 @@ def parse_place(text: str, *, is_target: bool) -> Place:
     """Read where a copy comes from or goes to.
 
     Args:
-        text: such as ``docker://alpine``, ``oci:FOLDER:NAME``, ``dir:FOLDER``, ``store:NAME``; a path that begins with
+        text: such as ``docker://alpine``, ``oci:FOLDER:NAME``, ``dir:FOLDER``, ``store:NAME``, ``root:FOLDER:NAME`` for
+            what another engine left in a directory; a path that begins with
             ``/``, ``./`` or ``../`` or is there; else a name in the store.
         is_target: whether it need not be there.
 
     Raises:
-        InvalidInput: it is none of these.
+        InvalidInput: it is none of these, or is to be written and is a root.
     """
     word, colon, rest = text.partition(":")
     kinds = {kind.value: kind for kind in Kind}
@@ -68,6 +70,8 @@ def parse_place(text: str, *, is_target: bool) -> Place:
         path, _, name = (rest, "", "") if kind is Kind.DIRECTORY else rest.partition(":")
         if not path:
             raise InvalidInput(f"{text!r} names no path: expected {word}:PATH")
+        if kind is Kind.ROOT and is_target:
+            raise InvalidInput(f"{text!r} is what another engine left, which orlop only reads; copy to another place")
         return Place(kind, path, name)
     if text.startswith(_PATHS) or os.path.exists(text):
         return Place(_target_kind(text) if is_target else _kind_of(text), text, "")

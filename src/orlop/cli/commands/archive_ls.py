@@ -9,7 +9,7 @@ from orlop.cli.limits import archive_limit_option
 from orlop.cli.show.field import Field
 from orlop.cli.show.listing import parse_format, table
 from orlop.cli.show.units import human_size
-from orlop.cli.source import opened, platform_option
+from orlop.cli.source import opened_archive, platform_option
 from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def archive_ls(
         raise WrongUsage("--json is a format of its own; give only one", "--format")
     chosen = parse_format("json" if as_json else form or "table", _FIELDS, table(*_SHOWN))
     whole = no_trunc or as_json or form == "json"
-    with opened(session, file, platform) as looked_into:
+    with opened_archive(session, file, platform) as looked_into:
         chosen.print(row for image in looked_into.archive.images for row in _rows(image, whole=whole))
 
 

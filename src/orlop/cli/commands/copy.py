@@ -37,7 +37,8 @@ def copy(
     """Copy images between registries, layouts, archives and the store.
 
     SOURCE and TARGET are docker://NAME, oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], dir:DIR,
-    store:NAME, a path that exists or begins with /, ./ or ../, or else a name in the store. Digests do not change.
+    store:NAME, a path that exists or begins with /, ./ or ../, or else a name in the store. SOURCE may also be
+    root:ROOT[:NAME], what another engine left on a disk. Digests do not change.
     Content that the target already has is not sent. A copy within one registry moves no layers.
     """
     from orlop.cli import network  # noqa: PLC0415 - help needs none of it

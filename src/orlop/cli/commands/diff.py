@@ -9,7 +9,7 @@ from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.inside import looked_into, read_number
 from orlop.cli.limits import archive_limit_option
 from orlop.cli.shell.completion import complete_names
-from orlop.cli.source import platform_option
+from orlop.cli.source import DataRoot, platform_option, root_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +36,7 @@ _DIFFERENT: Final = 8
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
 @option("--resolve-links", is_flag=True, help="Compare the images as umoci unpacks them; see `orlop ls --help`.")
 @platform_option("Compare the images for this platform; fail if there is none.")
+@root_option
 @archive_limit_option
 @argument("old", metavar="A", shell_complete=complete_names)
 @argument("new", metavar="B", shell_complete=complete_names)
@@ -44,6 +45,7 @@ def diff(
     old: str,
     new: str,
     *,
+    root_of: str | None,
     stat: bool,
     config: bool,
     content: bool,
@@ -69,7 +71,8 @@ def diff(
 
     with ExitStack() as stack:
         options: dict[str, Any] = {"platform": platform, "resolve_links": resolve_links}
-        old_side, new_side = (stack.enter_context(_side(session, word, options)) for word in (old, new))
+        place = None if root_of is None else DataRoot(root_of)
+        old_side, new_side = (stack.enter_context(_side(session, word, place, options)) for word in (old, new))
         if cause:
             return _print_cause(old_side, new_side)
         if config:
@@ -111,13 +114,13 @@ def _records(form: str, *, config: bool) -> Any:
     return Records(form, ("Key", "Before", "After") if config else _FIELDS)
 
 
-def _side(session: Session, word: str, options: dict[str, Any]) -> Any:
-    """Open what one word names."""
+def _side(session: Session, word: str, place: DataRoot | None, options: dict[str, Any]) -> Any:
+    """Open what one word names: an archive, or an image of the store or of a data root."""
     name, mark, number = word.partition("#")
     up_to = read_number(number) if mark else None
     if name.startswith(("/", "./", "../")):
         return looked_into(session, None, archive=name, up_to=up_to, **options)
-    return looked_into(session, name, archive=None, up_to=up_to, **options)
+    return looked_into(session, name, archive=place, up_to=up_to, **options)
 
 
 def _record(change: Change) -> dict[str, object]:

@@ -34,6 +34,17 @@ _NO_NAME: Final = "<none>"
     " the word store, to the store.",
 )
 @option("--containers", is_flag=True, help="Also list containers.")
+@option(
+    "--container",
+    metavar="CONTAINER",
+    help="Copy what a container has changed, as a layer, to the FILE of --into; a name, or digits of an ID.",
+)
+@option(
+    "--parts",
+    "parts",
+    metavar="DIR",
+    help="Write to DIR what can be had of damaged images: configs, whole layers, and single files of the others.",
+)
 @archive_limit_option
 @option("-q", "--quiet", is_flag=True, help="Do not show progress.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.ID}}.")
@@ -48,6 +59,8 @@ def rescue(
     verify: bool,
     target: str | None,
     containers: bool,
+    container: str | None,
+    parts: str | None,
     quiet: bool,
     form: str | None,
 ) -> int:
@@ -60,10 +73,25 @@ def rescue(
     --verify) or damaged, with the reason. With --into, every image that is whole is copied, bit for bit, with its
     names. An interrupted rescue resumes when the command is run again.
 
+    With --container, the files that a container has changed are copied instead, as an uncompressed layer in a tar:
+    deleted files are whiteouts. It can be added to an image, or unpacked over one.
+
+    With --parts, each image that is damaged, or that is named, gets a directory with its config.json and a tar of each
+    layer: N.tar if it is whole, N.partial.tar with the files that are as they were, or N.unverified.tar if nothing
+    tells.
+
     Exits with 6 if an image is damaged, else with 0.
     """
     if target is not None and (only_list or verify):
         raise WrongUsage("a list copies nothing; leave --into out, which verifies all that it copies")
+    if container is not None:
+        if target is None or names or containers or form or parts:
+            raise WrongUsage("--container copies one container; name the file with --into, and leave out the rest")
+        return _copy_container(session, root, container, target)
+    if parts is not None:
+        if target is not None or only_list or verify or containers or form:
+            raise WrongUsage("--parts takes images apart; leave out the other options")
+        return _take_apart(session, root, names, parts, quiet=quiet)
     records = _records(form) if form else None
     with output.progress(quiet=quiet) as progress:
         report = _report(session, root, names, target, verify=verify, progress=progress)
@@ -77,6 +105,29 @@ def rescue(
     for note in report.notes:
         output.complain(terminal.harmless(f"note: {note}"))
     return 6 if report.damaged else 0
+
+
+def _copy_container(session: Session, root: str, container: str, target: str) -> int:
+    from orlop.service.rescue import rescue_container  # noqa: PLC0415 - help needs none
+
+    session.log()
+    size = rescue_container(target, root, container)
+    output.write(terminal.harmless(f"{target}: {human_size(size)}, a layer of what {container} has changed") + "\n")
+    return 0
+
+
+def _take_apart(session: Session, root: str, names: tuple[str, ...], parts: str, *, quiet: bool) -> int:
+    """Write what can be had of images, those that are named or else those that are damaged."""
+    from orlop.service.rescue_parts import rescue_parts  # noqa: PLC0415 - help needs none
+
+    session.log()
+    with output.progress(quiet=quiet) as progress:
+        found = rescue_parts(parts, root, names, limits=session.limits, progress=progress)
+    for image in found:
+        lines = [f"{image.directory}: {', '.join(image.files) or 'nothing'}", *(f"  {one}" for one in image.problems)]
+        text = "".join(line.replace("\n", " ") + "\n" for line in lines)
+        output.write(terminal.harmless_text(text) if output.is_terminal() else text)
+    return 6 if any(image.problems for image in found) else 0
 
 
 def _report(
