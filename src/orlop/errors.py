@@ -451,6 +451,17 @@ class NotServed(RequestRefused):
     http_status = 404
 
 
+class MethodNotAllowed(RequestRefused):
+    """An endpoint does not take the method of a request. ``allowed`` are those that it takes."""
+
+    code = "METHOD_NOT_ALLOWED"
+    http_status = 405
+
+    def __init__(self, message: str = "", *, allowed: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
 class NoSwarm(RequestRefused):
     """A request is about a swarm, and there is none."""
 
