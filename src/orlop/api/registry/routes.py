@@ -88,6 +88,11 @@ _ACTIONS: Final[Mapping[Kind, Mapping[str, tuple[str, ...]]]] = {
 }
 
 
+def is_ours(path: str) -> bool:
+    """Return whether a path is the registry's."""
+    return path == PREFIX or path.startswith(f"{PREFIX}/")
+
+
 def methods_of(kind: Kind) -> tuple[str, ...]:
     """Return the methods that a kind of path takes, sorted."""
     return tuple(sorted(_ACTIONS[kind]))
