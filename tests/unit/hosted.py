@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from orlop.api.doors import Security
 from orlop.api.server import Options, Serves
 from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.hosted.repository import Hosts
@@ -181,5 +182,6 @@ def hosting(
     del folder
     hosted = HostedRegistry(images.store, Hosts(hosts or ("localhost:5000",)), most=most, compress=compress)
     options = Options(registry=hosted, listeners=() if heard is None else (heard.append,), **how)
-    with serving(images, "tcp://127.0.0.1:0", options=options, serves=Serves.REGISTRY) as places:
+    security = Security(hosts=hosts)
+    with serving(images, "tcp://127.0.0.1:0", options=options, serves=Serves.REGISTRY, security=security) as places:
         yield RegistryClient(int(places[0].rpartition(":")[2]))

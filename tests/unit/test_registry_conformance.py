@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+
 def problems_of(images: orlop.ImageService) -> list[str]:
     """Return what is wrong with a store, as fsck finds it."""
     return [one.message for one in orlop.stores.fsck(images.root).problems]

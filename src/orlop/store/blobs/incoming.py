@@ -142,18 +142,21 @@ class IncomingFiles:
         Args:
             before: seconds since 1970.
         """
-        for name in self._names():
-            entry = self._entry(name)
-            state = entry.state()
-            if state is None or state.st_mtime >= before:
-                continue
-            if name.endswith(_ABOUT) and self._entry(name.removesuffix(_ABOUT)).state() is not None:
-                continue
-            lock = FileLock(entry, create=False)
-            with suppress(OSError):
-                if lock.try_acquire():
-                    lock.release()
-                    yield entry
+        for key in dict.fromkeys(name.removesuffix(_ABOUT) for name in self._names()):
+            found = [entry for entry in (self._entry(key), self._entry(f"{key}{_ABOUT}")) if entry.state() is not None]
+            if found and self._is_left(found[0], before):
+                yield from found
+
+    @staticmethod
+    def _is_left(entry: Entry, before: float) -> bool:
+        """Return whether a file is older than a time, and nobody has it locked."""
+        state = entry.state()
+        lock = FileLock(entry, create=False)
+        with suppress(OSError):
+            if state is not None and state.st_mtime < before and lock.try_acquire():
+                lock.release()
+                return True
+        return False
 
     def _names(self) -> list[str]:
         with explaining("read", os.path.join(self._root.path, INCOMING)):
