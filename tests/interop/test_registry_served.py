@@ -1,4 +1,4 @@
-"""`orlop serve --registry` before docker 20.10, podman, skopeo and buildah: what they push has the digests they sent."""
+"""`orlop serve --registry` before docker 20.10, podman, skopeo and buildah: digests are equal throughout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,6 +21,7 @@ from tests.unit.layouts import Layout, named, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.interop.programs import Docker, Orlop
     from tests.interop.served import Served

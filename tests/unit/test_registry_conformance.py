@@ -13,7 +13,6 @@ from tests.unit.hosted import (
     EMPTY,
     OCTETS,
     SIGNATURE,
-    RegistryClient,
     code,
     described,
     digest_of,
@@ -27,6 +26,10 @@ from tests.unit.layouts import CONFIG, INDEX, LAYER, MANIFEST
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.unit.hosted import (
+        RegistryClient,
+    )
 
 
 def problems_of(images: orlop.ImageService) -> list[str]:
