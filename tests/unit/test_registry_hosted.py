@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import json
 import os
-from contextlib import closing
+import socket
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,10 +32,10 @@ from tests.unit.hosted import (
     written,
 )
 from tests.unit.layouts import CONFIG, INDEX, LAYER, MANIFEST, Layout, layer_tar, named
+from tests.unit.served import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from orlop.api.registry.happened import Happened
 
@@ -302,8 +305,6 @@ def test_a_client_that_breaks_off_finds_what_has_come(registry):
     content = os.urandom(3 << 20)
     session = registry.begin("a")
     path, uploaded = session.headers["location"], 5 << 18
-    import socket
-
     with socket.create_connection(("127.0.0.1", registry.port), timeout=30) as line:
         head = f"PATCH {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
         line.sendall(head.encode() + content[:uploaded])
@@ -319,6 +320,46 @@ def test_a_client_that_breaks_off_finds_what_has_come(registry):
             break
         assert answer.status in {416, 503}
     assert registry.finish(answer, digest_of(content)).status == 201
+
+
+# Large blobs are sent by the kernel.
+
+
+def test_answers_in_a_row_on_one_connection_come_one_after_the_other(registry):
+    content = os.urandom(3 << 20)
+    path = f"/v2/a/blobs/{registry.push_blob('a', content)}"
+    connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=60)
+    for _ in range(3):
+        connection.request("GET", path)
+        assert connection.getresponse().read() == content
+        connection.request("GET", "/v2/a/tags/list")
+        assert connection.getresponse().read()
+    connection.close()
+    with socket.create_connection(("127.0.0.1", registry.port), timeout=60) as line:
+        line.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 2)
+        line.shutdown(socket.SHUT_WR)
+        found = b"".join(iter(lambda: line.recv(1 << 20), b""))
+    assert found.count(content) == 2
+    assert found.endswith(content)
+
+
+def test_a_client_that_hangs_up_in_a_blob_leaves_nothing_open(registry):
+    content = os.urandom(24 << 20)
+    path = f"/v2/a/blobs/{registry.push_blob('a', content)}"
+
+    def open_files() -> list[str]:
+        found = []
+        for entry in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                found.append(str(entry.readlink()))
+        return [one for one in found if "blobs/sha256/" in one]
+
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", registry.port), timeout=60) as line:
+            line.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert line.recv(1 << 16)
+    until(lambda: not open_files())
+    assert registry.get(path, headers={"Range": "bytes=5-2000004"}).body == content[5:2000005]
 
 
 # What happens is told, and what may not happen is refused.

@@ -86,7 +86,7 @@ class Options:
         grace: for how many seconds the end waits for requests; then they are broken off, and undone.
         log: where each request gets a line.
         registry: what answers where the registry is served.
-        listeners: who hears of what happens in the registry.
+        listeners: called with everything that happens in the registry.
     """
 
     bounds: Bounds = field(default_factory=Bounds)

@@ -74,7 +74,7 @@ class Registry:
         context: what all listeners of a server share.
         registry: what answers.
         policy: what this listener asks of requests.
-        listeners: who hears of what happens.
+        listeners: called with everything that happens.
     """
 
     def __init__(
@@ -101,6 +101,7 @@ class Registry:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
         route: Route | None = None
+        scope["orlop.record"] = record
         try:
             self._admit(scope)
             if scope["path"] == PREFIX:

@@ -93,7 +93,7 @@ class Asked:
         return await received(self.scope, self.receive, self.workers, self.length, function)
 
     def tell(self, action: str, digest: object = "", **facts: str | int) -> None:
-        """Tell all listeners what has happened."""
+        """Report what has happened to all listeners."""
         happened = Happened(action, self.route.repository, str(digest), who=self.who, **facts)  # type: ignore[arg-type]
         for listener in self.listeners:
             listener(happened)

@@ -14,6 +14,9 @@ from orlop.api.streamed import Streamed
 from orlop.errors import InvalidRange
 
 if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from orlop.api.exchange import Exchange
     from orlop.api.flow import Download, Upload
     from orlop.api.registry.asked import Asked
     from orlop.service.hosted.registry import HeldBlob
@@ -47,6 +50,9 @@ async def read(asked: Asked) -> Response:
     asked.tell("pull", digest, media_type=_OCTETS, size=end - first)
     if end - first <= PIECE:
         return Response(await asked.run(partial(_bytes, blob, first, end)), status, headers)
+    client = asked.scope.get("orlop.client")
+    if client is not None and client.can_send_files and blob.document is None:
+        return _Copied(asked, client, blob, (first, end), Response(status_code=status, headers=headers))
     response = _streamed(asked, blob, first, end)
     response.status_code = status
     response.headers.update(headers)
@@ -81,6 +87,36 @@ def _bytes(blob: HeldBlob, first: int, end: int) -> bytes:
     with blob.open() as file:
         file.seek(first)
         return file.read(end - first)
+
+
+class _Copied(Response):
+    """An answer whose body the kernel copies from a file to the client.
+
+    Args:
+        asked: the request.
+        client: to whom it goes.
+        blob: what is sent.
+        span: which of its bytes, from the first to behind the last.
+        head: the answer without its body.
+    """
+
+    def __init__(self, asked: Asked, client: Exchange, blob: HeldBlob, span: tuple[int, int], head: Response) -> None:
+        super().__init__(status_code=head.status_code)
+        self.raw_headers = head.raw_headers
+        self._asked = asked
+        self._client = client
+        self._blob = blob
+        self._span = span
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the head, then the file."""
+        del receive
+        workers = self._asked.workers
+        async with workers.turn(scope.get("orlop.client")):
+            with self._blob.open() as file:
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                await self._client.send_file(workers.copy, file.fileno(), *self._span)
+                self._asked.scope["orlop.record"].sent += self._span[1] - self._span[0]
 
 
 def _streamed(asked: Asked, blob: HeldBlob, first: int, end: int) -> Response:

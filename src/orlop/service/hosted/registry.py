@@ -130,7 +130,7 @@ class HostedRegistry:
     # What changes.
 
     def mount(self, repository: Repository, digest: Digest, sources: Sequence[Repository]) -> bool:
-        """Let a repository hold a blob that one of some others holds, and return whether one does."""
+        """Keep a blob in a repository that one of some others holds, and return whether one does."""
         store = self._store
         store.require_writable()
         with store.metadata.write() as rows:

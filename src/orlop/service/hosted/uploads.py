@@ -269,7 +269,7 @@ class Uploads:
     # What is finished.
 
     def _keep(self, repository: Repository, file: NewFile, digest: Digest) -> None:
-        """Make a blob of an upload that is complete, and let its repository hold it."""
+        """Make a blob of an upload that is complete, and keep it in its repository."""
         if self._is_there(repository, digest, file.size):
             return
         store = self._store
@@ -300,7 +300,7 @@ class Uploads:
 
 
 def protect(store: Store, rows: WritableRows, repository: Repository, *digests: Digest) -> None:
-    """Let a repository hold some blobs for a day, inside a write, though no manifest names them."""
+    """Keep some blobs in a repository for a day, inside a write, though no manifest names them."""
     layers = [diff_id for digest in digests for diff_id in rows.diffs_of(digest)]
     store.leases.keep(rows, repository.key, [*digests, *layers], KEPT)
 

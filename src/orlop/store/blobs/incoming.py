@@ -9,8 +9,8 @@ what its owner wrote down when it began; KEY is random. An upload is in one of t
 - *over*: it got its name in ``blobs/``, or was removed; or it is older than `LIFE`, and the next collection takes it.
 
 Nothing in such a file is trusted. It is not synced before it is complete, so that a loss of power may leave anything in
-it. Who has hashed all that was written may keep the hash; after a restart the bytes are read again. Content gets its
-name only where the digest is right and every byte is on disk.
+it. A process that has hashed all that it wrote may keep the hash; after a restart the bytes are read again. Content
+gets its name only where the digest is right and every byte is on disk.
 """
 
 from __future__ import annotations
