@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import socket
+import threading
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -425,3 +426,49 @@ def test_the_config_of_an_image_is_a_blob(registry):
     config = json.loads(manifest)["config"]
     assert config["mediaType"] == CONFIG
     assert len(registry.get(f"/v2/a/blobs/{config['digest']}").body) == config["size"]
+
+
+# Many at once.
+
+
+def test_pushes_and_deletes_and_collections_at_once_lose_nothing(registry, images):
+    """Clients that share layers push, delete what they pushed, and push again, while a collection runs all the time."""
+    errors: list[BaseException] = []
+    done = threading.Event()
+    kept: dict[str, bytes] = {}
+
+    def push(number: int) -> None:
+        try:
+            for turn in range(3):
+                name = f"shared/{number % 2}"
+                manifest = registry.push_image(name, f"t{number}", "base", annotations={"of": f"{number}-{turn}"})
+                assert registry.get(f"/v2/{name}/manifests/t{number}").body == manifest
+                if turn < 2:
+                    assert registry.delete(f"/v2/{name}/manifests/{digest_of(manifest)}").status == 202
+            kept[f"/v2/{name}/manifests/t{number}"] = manifest
+        except BaseException as error:  # noqa: BLE001 - seen by the test
+            errors.append(error)
+
+    def collect() -> None:
+        try:
+            while not done.is_set():
+                images.gc()
+        except BaseException as error:  # noqa: BLE001 - seen by the test
+            errors.append(error)
+
+    collector = threading.Thread(target=collect)
+    collector.start()
+    threads = [threading.Thread(target=push, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.set()
+    collector.join()
+    assert errors == []
+    for path, manifest in kept.items():
+        assert registry.get(path).body == manifest
+        for layer in json.loads(manifest)["layers"]:
+            blob = f"{path.partition('/manifests/')[0]}/blobs/{layer['digest']}"
+            assert digest_of(registry.get(blob).body) == layer["digest"]
+    assert orlop.stores.fsck(images.root).problems == ()
