@@ -438,9 +438,9 @@ def test_pushes_and_deletes_and_collections_at_once_lose_nothing(registry, image
     kept: dict[str, bytes] = {}
 
     def push(number: int) -> None:
+        name, manifest = f"shared/{number % 2}", b""
         try:
             for turn in range(3):
-                name = f"shared/{number % 2}"
                 manifest = registry.push_image(name, f"t{number}", "base", annotations={"of": f"{number}-{turn}"})
                 assert registry.get(f"/v2/{name}/manifests/t{number}").body == manifest
                 if turn < 2:
