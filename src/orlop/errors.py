@@ -123,6 +123,27 @@ class InvalidManifest(InvalidInput):
     code = "INVALID_MANIFEST"
 
 
+class ManifestIncomplete(InvalidManifest):
+    """A manifest names content that its repository does not have. ``missing`` are the digests, as texts."""
+
+    code = "MANIFEST_INCOMPLETE"
+
+    def __init__(self, message: str = "", *, missing: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
+class InvalidRange(InvalidInput):
+    """A range of bytes is beyond the content, or not the one that comes next. ``reached`` are the bytes there."""
+
+    code = "INVALID_RANGE"
+    http_status = 416
+
+    def __init__(self, message: str = "", *, reached: int = 0) -> None:
+        super().__init__(message)
+        self.reached = reached
+
+
 class InvalidTar(InvalidInput):
     """A tar stream is malformed or ends too early."""
 
@@ -226,6 +247,18 @@ class ContentNotFound(NotFound):
     """There is no content, or no metadata, under that digest."""
 
     code = "CONTENT_NOT_FOUND"
+
+
+class UploadNotFound(NotFound):
+    """A registry has no such upload: it is over, or too old, or another client's."""
+
+    code = "UPLOAD_NOT_FOUND"
+
+
+class RepositoryNotFound(NotFound):
+    """A registry has no such repository."""
+
+    code = "REPOSITORY_NOT_FOUND"
 
 
 class PathNotFound(NotFound):
@@ -455,6 +488,17 @@ class NotServed(RequestRefused):
 
     code = "NOT_SERVED"
     http_status = 404
+
+
+class MethodNotAllowed(RequestRefused):
+    """An endpoint does not take the method of a request. ``allowed`` are those that it takes."""
+
+    code = "METHOD_NOT_ALLOWED"
+    http_status = 405
+
+    def __init__(self, message: str = "", *, allowed: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.allowed = allowed
 
 
 class NoSwarm(RequestRefused):

@@ -17,7 +17,7 @@ import pytest
 
 from orlop.api.doors import Security, doors
 from orlop.api.listeners import Address
-from orlop.api.server import Options, Server
+from orlop.api.server import Options, Server, Serves
 from tests.unit.statuses import listed
 
 if TYPE_CHECKING:
@@ -106,10 +106,14 @@ class Client:
 
 @contextmanager
 def serving(
-    images: orlop.ImageService, *addresses: str, security: Security | None = None, options: Options | None = None
+    images: orlop.ImageService,
+    *addresses: str,
+    security: Security | None = None,
+    options: Options | None = None,
+    serves: Serves = Serves.ENGINE,
 ) -> Iterator[list[str]]:
     """Serve a store for a block, which gets the places, and ends when all requests are answered."""
-    opened = doors([Address.parse(address) for address in addresses], security or Security())
+    opened = doors([Address.parse(address) for address in addresses], security or Security(), serves=serves)
     started: list[tuple[Server, asyncio.AbstractEventLoop]] = []
     is_ready = threading.Event()
 

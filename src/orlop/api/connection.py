@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 import select
 import socket
 import struct
@@ -29,8 +30,10 @@ from typing import TYPE_CHECKING, Final, cast
 from orlop.api.exchange import HIGH, Exchange
 from orlop.api.framing import framing
 from orlop.api.head import LONGEST, Refused, end_of_head, parse_head
+from orlop.errors import OrlopError, ReadFailed, RequestAborted
 
 if TYPE_CHECKING:
+    import threading
     from asyncio import TimerHandle
 
     from starlette.types import ASGIApp, Scope
@@ -48,6 +51,10 @@ _CLOSING_SECONDS: Final = 5
 _MOST_UNREAD: Final = 1 << 30
 """Bytes of bodies that a client may go on sending after the answer."""
 _CREDENTIALS: Final = struct.Struct("iII")
+_COPIED: Final = 1 << 20
+"""How much of a file the kernel is asked to send at once."""
+_TICK: Final = 250
+"""For how many milliseconds a thread waits for a client before it looks whether that is still there."""
 _COUNT: Final = struct.Struct("i")
 _RESET: Final = struct.pack("ii", 1, 0)
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -369,6 +376,51 @@ class Connection(asyncio.BufferedProtocol):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._is_closing = True
         self._transport.abort()
+
+    # Files, which the kernel sends
+
+    @property
+    def can_copy(self) -> bool:
+        """Whether bytes may be sent beside the transport: not where that encrypts them."""
+        return getattr(self._transport, "_sendfile_compatible", None) is not None
+
+    def copy(self, file: int, first: int, end: int, stop: threading.Event) -> None:
+        """Send a part of a file (``sendfile(2)``), in the thread of the caller, after all that was written before.
+
+        Args:
+            file: the descriptor of the file, which is closed.
+            first: the number of bytes before the part.
+            end: the number of bytes up to its end.
+            stop: set once nobody waits for it any more.
+
+        Raises:
+            RequestAborted: nobody takes it. ReadFailed: the file ends too early.
+        """
+        target = -1
+        try:
+            target = os.dup(self._socket.fileno())
+            ready = select.poll()
+            ready.register(target, select.POLLOUT)
+            while first < end:
+                if stop.is_set() or self._is_closing or self._transport.is_closing():
+                    raise RequestAborted("the client hung up before it had everything")
+                try:
+                    sent = os.sendfile(target, file, first, min(end - first, _COPIED))
+                except BlockingIOError:
+                    ready.poll(_TICK)
+                    continue
+                if not sent:
+                    raise ReadFailed("a file that is sent has become shorter; run `orlop fsck`")
+                first += sent
+                self._written += sent
+        except OSError as error:
+            if isinstance(error, OrlopError):
+                raise
+            raise RequestAborted("the client hung up before it had everything") from error
+        finally:
+            os.close(file)
+            if target >= 0:
+                os.close(target)
 
     # The end
 

@@ -15,6 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import threading
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -22,10 +25,16 @@ from orlop.api.pace import Pace
 from orlop.errors import RequestAborted
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import TypeAlias
+
     from starlette.types import ASGIApp, Message, Scope
 
     from orlop.api.head import Head
     from orlop.errors import OrlopError
+
+if TYPE_CHECKING:
+    Runner: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +76,13 @@ class Line(Protocol):
 
     def date(self) -> bytes:
         """Return the value of the header Date."""
+
+    @property
+    def can_copy(self) -> bool:
+        """Whether `copy` can be used: whether what is sent is what the client gets."""
+
+    def copy(self, file: int, first: int, end: int, stop: threading.Event) -> None:
+        """Send a part of a file without reading it, in the thread of the caller, which waits for the client."""
 
 
 class Exchange:
@@ -219,6 +235,38 @@ class Exchange:
             finally:
                 self._wait(-1)
         self.complete = is_last
+        self._arrived.set()
+
+    @property
+    def can_send_files(self) -> bool:
+        """Whether the body of the answer can be sent by `send_file`."""
+        return self._line.can_copy and self._head.method != "HEAD"
+
+    async def send_file(self, run: Runner, file: int, first: int, end: int) -> None:
+        """Send a part of a file as the whole body of an answer that has begun, and that has its length.
+
+        Args:
+            run: runs a function in a thread, which is left alone where the caller is cancelled.
+            file: the descriptor of the file, open until this returns.
+            first: the number of bytes before the part.
+            end: the number of bytes up to its end.
+
+        Raises:
+            RequestAborted: nobody takes it. ReadFailed: the file ends too early.
+        """
+        if self._is_lost:
+            return
+        self._flush(b"")
+        stop = threading.Event()
+        self._wait(1)
+        try:
+            if not self._line.has_taken(all_of_it=True):
+                await self._line.taken()
+            await run(partial(self._line.copy, os.dup(file), first, end, stop))
+        finally:
+            stop.set()
+            self._wait(-1)
+        self.complete = True
         self._arrived.set()
 
     def _wait(self, change: int) -> None:

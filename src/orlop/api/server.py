@@ -13,6 +13,7 @@ import logging
 import signal
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from enum import Flag, auto
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,7 @@ from orlop.api.engine.call import Bounds, Context
 from orlop.api.engine.watch import EventWatch
 from orlop.api.lobby import Lobby
 from orlop.api.metrics import Metrics
+from orlop.api.registry.routes import is_ours
 from orlop.api.secure import Secured
 from orlop.api.workers import Workers
 from orlop.errors import ListenFailed
@@ -29,10 +31,14 @@ from orlop.errors import ListenFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
     from orlop.api.access import Policy
     from orlop.api.listeners import Listener
     from orlop.api.log import AccessLog
+    from orlop.api.registry.happened import Listener as Hearer
     from orlop.api.tls import RenewableContext
+    from orlop.service.hosted.registry import HostedRegistry
     from orlop.service.image_service import ImageService
 
 _log = logging.getLogger(__name__)
@@ -52,13 +58,21 @@ _MOMENT: Final = 1
 """For how many seconds it does where it was asked for again."""
 
 
+class Serves(Flag):
+    """What is served at a listener. Paths tell both apart: those of the registry begin with ``/v2/``."""
+
+    ENGINE = auto()
+    REGISTRY = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A listener, what it asks of requests, and how its connections are encrypted, if they are."""
+    """A listener, what it asks of requests, how its connections are encrypted, if they are, and what it serves."""
 
     listener: Listener
     policy: Policy
     tls: RenewableContext | None = None
+    serves: Serves = Serves.ENGINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +85,8 @@ class Options:
         connections: how many connections a listener has at once.
         grace: for how many seconds the end waits for requests; then they are broken off, and undone.
         log: where each request gets a line.
+        registry: what answers where the registry is served.
+        listeners: called with everything that happens in the registry.
     """
 
     bounds: Bounds = field(default_factory=Bounds)
@@ -78,6 +94,8 @@ class Options:
     connections: int = 1000
     grace: float = 10
     log: AccessLog | None = None
+    registry: HostedRegistry | None = None
+    listeners: tuple[Hearer, ...] = ()
 
 
 class Server:
@@ -100,7 +118,7 @@ class Server:
         self._lobbies = [Lobby(options.connections, patience=bounds.patience, rate=bounds.rate) for _ in doors]
         watch = EventWatch(service, self._workers)
         context = Context(service, self._workers, watch, Metrics(), self._ending, self._working, bounds, options.log)
-        self._apps = [Engine(context, door.policy) for door in doors]
+        self._apps = [_app(context, door, options) for door in doors]
 
     async def serve(self, ready: Callable[[], object] = lambda: None) -> bool:
         """Serve until `end` is called, and return whether all work has ended too.
@@ -193,7 +211,24 @@ def _within(bounds: Bounds, connections: int) -> Bounds:
     )
 
 
-def _accept(door: Door, app: Engine, lobby: Lobby) -> Connection | Secured:
+def _app(context: Context, door: Door, options: Options) -> ASGIApp:
+    """Return what answers at a door."""
+    engine = Engine(context, door.policy)
+    if options.registry is None or Serves.REGISTRY not in door.serves:
+        return engine
+    from orlop.api.registry.app import Registry  # noqa: PLC0415 - many servers are not registries
+
+    registry = Registry(context, options.registry, door.policy, options.listeners)
+    if Serves.ENGINE not in door.serves:
+        return registry
+
+    async def both(scope: Scope, receive: Receive, send: Send) -> None:
+        await (registry if is_ours(scope["path"]) else engine)(scope, receive, send)
+
+    return both
+
+
+def _accept(door: Door, app: ASGIApp, lobby: Lobby) -> Connection | Secured:
     connection = Connection(app, lobby)
     return connection if door.tls is None else Secured(connection, door.tls, lobby)
 

@@ -119,6 +119,10 @@ class Workers:
         """Run what moves content, within a `turn`. Whoever cancels it must also end what it waits for."""
         return await to_thread.run_sync(partial(self._counted, partial(function, *args, **options)), limiter=self._long)
 
+    async def copy(self, function: Callable[[], None]) -> None:
+        """Run what sends a file, within a `turn`. Where the caller is cancelled it is left alone: it ends by itself."""
+        await to_thread.run_sync(partial(self._counted, function), limiter=self._long, abandon_on_cancel=True)
+
     def look(self) -> None:
         """See who is too slow while others wait; to be called every second."""
         if not self._waiting:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from orlop.errors import ContentNotFound, DigestMismatch, SizeMismatch
 from orlop.intake.report import LoadedArtifact
-from orlop.store.content import ADDRESS, top_row
+from orlop.store.content import ADDRESS, home_row, top_row
 from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ def keep_content(store: Store, rows: WritableRows, offer: Offer) -> tuple[Loaded
         digest = manifest.row.digest
         for name in manifest.names:
             rows.put_top(top_row(name, digest, store.now()))
+        for home in manifest.homes:
+            rows.put_top(home_row(home, digest, store.now()))
         for address in manifest.addresses:
             # What an image or another manifest keeps needs no name of its own.
             if address or not (manifest.images or manifest.names or digest in reached):

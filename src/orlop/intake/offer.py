@@ -62,13 +62,15 @@ class OfferedManifest:
 
     ``names`` are the tags that mean it and that no image gets: of an artifact, or of an index without an image that is
     offered. ``addresses`` are texts by which its source names it, and that are not references; an empty one says that
-    it stands for itself without any. What has neither, and belongs to no image, stays for what leads to it.
+    it stands for itself without any. ``homes`` are the repositories that keep it by its digest. What has none of these,
+    and belongs to no image, stays for what leads to it.
     """
 
     row: ManifestRow
     images: tuple[ImageID, ...]
     names: tuple[Reference, ...] = ()
     addresses: tuple[str, ...] = ()
+    homes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,9 +54,14 @@ def top_row(reference: Reference, digest: Digest, now: int) -> TopRow:
     return TopRow(reference.name, f":{reference.tag}", digest, now)
 
 
+def home_row(name: str, digest: Digest, now: int) -> TopRow:
+    """Return the row that keeps a manifest or an index in a repository by its digest, where no image has that name."""
+    return TopRow(name, f"@{digest}", digest, now)
+
+
 def reference_of_top(row: TopRow) -> Reference | None:
-    """Return the tag that a row is about; nothing where it is an address."""
-    if ADDRESS.text(row) is not None:
+    """Return the tag that a row is about; nothing where it is an address, or a repository's name by digest."""
+    if ADDRESS.text(row) is not None or not row.suffix.startswith(":"):
         return None
     domain, _, path = row.name.partition("/")
     return Reference(domain, path, row.suffix[1:], None)

@@ -16,6 +16,7 @@ from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
     from orlop.store.blobs.files import FileBlobStore
+    from orlop.store.blobs.incoming import IncomingFiles
     from orlop.store.blobs.store import Leftover
     from orlop.store.rows.file import RowsFile
     from orlop.streams.directory import Directory
@@ -31,6 +32,17 @@ class LocalFiles(NamedTuple):
     modes: Modes
     blobs: FileBlobStore
     rows: RowsFile
+
+    @property
+    def incoming(self) -> IncomingFiles:
+        """What others send in several requests."""
+        from orlop.store.blobs.incoming import IncomingFiles  # noqa: PLC0415 - only where content is pushed
+
+        return IncomingFiles(self.directory, self.modes)
+
+    def expired_uploads(self, before: float) -> list[Leftover]:
+        """Return the files of uploads that nobody has continued since a time, in seconds since 1970."""
+        return [one for file in self.incoming.expired(before) if (one := leftover_of(file)) is not None]
 
     def unfinished_rows(self) -> list[Leftover]:
         """Return the copies of rows that are in the making, or that were when their makers died."""

@@ -21,6 +21,9 @@ The rules:
    then, because its image went meanwhile, is noted under a name that no owner has, `LEFT`. The next command that
    removes anything takes it.
 
+6. A lease may also belong to nobody and last until a time, which its name says (`Leases.keep`): what was pushed to the
+   registry and no manifest names yet must outlive the server. It is dead once the time has passed.
+
 What must never happen: content goes that a living lease names, or a dead lease keeps content for ever.
 """
 
@@ -28,6 +31,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections import Counter
 from contextlib import suppress
@@ -37,14 +41,19 @@ from typing import TYPE_CHECKING, Self
 from orlop.store.rows.metadata import EVERYTHING, LEFT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from orlop.model.digest import Digest
     from orlop.store.owners import Claim, Owners
-    from orlop.store.rows.metadata import Metadata, WritableRows
+    from orlop.store.rows.metadata import Metadata, Rows, WritableRows
 
 __all__ = ["EVERYTHING", "LEFT", "Hold", "Leases"]
+
+_SECOND = 1_000_000_000
+_UNTIL = "until-"
+_STEP = 600
+"""Times of leases are whole multiples of so many seconds, so that there are few of them."""
 
 
 class Leases:
@@ -53,9 +62,10 @@ class Leases:
     Safe to share between threads. A forked child starts with a lease of its own and protects nothing it inherited.
     """
 
-    def __init__(self, metadata: Metadata, owners: Owners) -> None:
+    def __init__(self, metadata: Metadata, owners: Owners, *, now: Callable[[], int] = time.time_ns) -> None:
         self._metadata = metadata
         self._owners = owners
+        self._now = now
         self._guard = threading.Lock()
         self._claim: Claim | None = None
         self._name = ""
@@ -104,6 +114,42 @@ class Leases:
                 if name != LEFT:
                     _let_go(rows, name, rows.lease_digests(name))
 
+    def keep(self, rows: WritableRows, beneficiary: str, digests: Iterable[Digest], seconds: int) -> None:
+        """Protect content for some time, inside a write, whatever becomes of this process.
+
+        Args:
+            rows: a write.
+            beneficiary: for whom, such as the name of a repository.
+            digests: what is protected.
+            seconds: for how long at least; a few minutes may be added.
+        """
+        until = -(-(self._now() // _SECOND + seconds) // _STEP) * _STEP
+        rows.put_lease(f"{_UNTIL}{until}-{beneficiary}", digests)
+
+    def kept_for(self, rows: Rows, digest: Digest) -> set[str]:
+        """Return for whom some content is protected by `keep` at this moment."""
+        return {name.split("-", 2)[2] for name in rows.leases_of(digest) if self._lasts(name)}
+
+    def keep_no_longer(self, rows: WritableRows, beneficiary: str, digest: Digest) -> None:
+        """End, inside a write, what `keep` protects for somebody; nothing but the lease goes. Idempotent."""
+        for name in rows.leases_of(digest):
+            if name.startswith(_UNTIL) and name.split("-", 2)[2] == beneficiary:
+                _let_go(rows, name, [digest])
+
+    def _lasts(self, name: str) -> bool:
+        """Return whether a lease belongs to nobody, and its time has not passed."""
+        until = name.removeprefix(_UNTIL).partition("-")[0] if name.startswith(_UNTIL) else ""
+        return until.isdecimal() and int(until) * _SECOND > self._now()
+
+    def is_alive(self, name: str, alive: set[str]) -> bool:
+        """Return whether a lease protects what it names.
+
+        Args:
+            name: of the lease.
+            alive: the leases whose owners live, as `alive` returns them.
+        """
+        return name in alive or self._lasts(name)
+
     def _protect_on(self, hold: Hold, digests: list[Digest]) -> None:
         hold.digests = digests
         self._held.update(digests)
@@ -128,7 +174,7 @@ class Leases:
         return free
 
     def _dead(self, rows: WritableRows) -> list[str]:
-        others = [name for name in rows.leases() if name != self._name]
+        others = [name for name in rows.leases() if name != self._name and not self._lasts(name)]
         alive = self.alive() if others else set()
         return [name for name in others if name not in alive]
 

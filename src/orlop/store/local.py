@@ -77,7 +77,7 @@ def local_store(
         )
     directory, modes = place.directory, place.modes
     rows = SQLiteMetadata(directory, refusal=place.refusal, modes=modes, wary=not mending)
-    leases = Leases(rows, FileOwners(directory, modes=modes))
+    leases = Leases(rows, FileOwners(directory, modes=modes), now=now)
     blobs = FileBlobStore(directory, leases, modes=modes)
     files = LocalFiles(directory, modes, blobs, rows)
     store = Store(rows, blobs, leases=leases, files=files, root=place.root, limits=limits, now=now)

@@ -34,6 +34,9 @@ PARTIAL: Final = "partial"
 UPLOADS: Final = "uploads"
 """A directory that a store has once something large was pushed from it: notes, of which none is needed."""
 
+INCOMING: Final = "incoming"
+"""A directory that a store has once something was pushed to it: what has come of uploads that are under way."""
+
 DATABASE: Final = "metadata.db"
 FILES: Final = (
     DATABASE,
@@ -60,7 +63,7 @@ def survey(root: Directory, *, directories: bool = True) -> Mapping[str, os.stat
         ForeignFile: one of them is of another kind.
     """
     found = {"": root.state()}
-    for name in (*DIRECTORIES, QUARANTINE, PARTIAL):
+    for name in (*DIRECTORIES, QUARANTINE, PARTIAL, INCOMING):
         # What a link in place of the folder above leads to is not looked at.
         if "/" not in name or os.path.dirname(name) in found:
             state = _state(root, name)

@@ -10,7 +10,7 @@ import pytest
 
 from orlop.errors import DatabaseDamaged, StoreClosed
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
-from orlop.store.rows.metadata import BlobRow, ChainRow, DiffRow, ReferenceRow
+from orlop.store.rows.metadata import BlobRow, ChainRow, DiffRow, ManifestRow, ReferenceRow, TopRow
 from orlop.testing.contract import Contract
 
 if TYPE_CHECKING:
@@ -232,6 +232,42 @@ class MetadataContract(Contract):
             assert tags(view) == []
 
     # All rows at once.
+
+    def test_a_repository_is_what_its_names_say(self, metadata: Metadata) -> None:
+        """Tags of images and of other content are listed together, and a manifest is held where a name leads to it."""
+        config = _CONFIG % str(_DIFF.diff_id).encode()
+        digest, blob = Digest.of(b"manifest"), _BLOB.digest
+        layer = b'{"digest":"%s","size":1}' % str(blob).encode()
+        raw = b'{"layers":[%s],"config":{"digest":"%s","size":1}}' % (layer, str(Digest.of(config)).encode())
+        with metadata.write() as rows:
+            keep(rows)
+            rows.put_reference(name("2"))
+            rows.put_manifest(ManifestRow(digest, "", raw), [])
+            for suffix in (":1", f"@{digest}"):
+                rows.put_top(TopRow("docker.io/library/b", suffix, digest, 1))
+            rows.put_top(TopRow("docker.io/library/a", ":3", digest, 1))
+        with metadata.read() as rows:
+            assert rows.repositories("docker.io") == ["docker.io/library/a", "docker.io/library/b"]
+            assert rows.repositories("docker.io", after="docker.io/library/a") == ["docker.io/library/b"]
+            assert rows.repositories("docker.io", most=1) == ["docker.io/library/a"]
+            assert rows.repositories("docker.i") == []
+            assert rows.tags("docker.io/library/a") == ["2", "3"]
+            assert rows.tags("docker.io/library/a", after="2") == ["3"]
+            assert rows.tags("docker.io/library/b") == ["1"]
+            for where, held in (("a", True), ("b", True), ("c", False)):
+                assert rows.holds_manifest(f"docker.io/library/{where}", digest) is held
+                assert rows.holds_blob(f"docker.io/library/{where}", blob) is held
+        with metadata.write() as rows:
+            assert not rows.drop_manifest(digest)
+            for suffix in (":1", f"@{digest}"):
+                rows.delete_top("docker.io/library/b", suffix)
+            rows.delete_top("docker.io/library/a", ":3")
+            rows.put_manifest(ManifestRow(digest, "", raw), [image()])
+            assert rows.drop_manifest(digest)
+            assert not rows.drop_manifest(digest)
+            rows.put_lease("l", [digest])
+            assert rows.leases_of(digest) == ["l"]
+            rows.delete_lease("l")
 
     def test_a_snapshot_is_of_its_moment(self, metadata: Metadata) -> None:
         """What is written later is not in it; it says what its rows need."""

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from orlop.api.server import Door
     from orlop.api.tls import Certificates
     from orlop.cli.session import Session
+    from orlop.service.hosted.registry import HostedRegistry
+    from orlop.service.image_service import ImageService
 
+_REGISTRY: Final = "tcp://127.0.0.1:5000"
 _FILES: Final = 16_384
 _OWN_FILES: Final = 256
 """Files that a server may have open beside its connections: databases, blobs."""
@@ -59,6 +62,22 @@ def _read_size(text: str) -> int:
     help="Require the token in this file from TCP clients. The file is created with a new token if missing.",
 )
 @option("--allow-anonymous", is_flag=True, help="Accept any TCP client. Anyone who can connect can do everything.")
+@option("--registry", is_flag=True, help="Serve the store as a registry (OCI distribution) instead of the Engine API.")
+@option("--engine", is_flag=True, help="With --registry, serve the Engine API as well, at the same addresses.")
+@option(
+    "--registry-host",
+    "registry_hosts",
+    metavar="NAME",
+    multiple=True,
+    help="Name images of the registry after this host, such as registry.example.com. May be repeated.",
+)
+@option(
+    "--registry-compress",
+    metavar="FORM",
+    default="gzip",
+    show_default=True,
+    help="Compress plain layers like this when they are pulled: gzip, zstd, gzip:LEVEL, zstd:LEVEL or none.",
+)
 @option("--read-only", is_flag=True, help="Refuse requests that change the store.")
 @option("--access-log", metavar="FILE", help='Log each request to this file; "-" is standard error.')
 @option("--max-body", metavar="SIZE", read=_read_size, help="Refuse larger uploads. Default: no limit.")
@@ -131,6 +150,10 @@ def serve(
     tlskey: str | None,
     token_file: str | None,
     allow_anonymous: bool,
+    registry: bool,
+    engine: bool,
+    registry_hosts: tuple[str, ...],
+    registry_compress: str,
     read_only: bool,
     access_log: str | None,
     max_body: int | None,
@@ -149,22 +172,29 @@ def serve(
 
     The default address is fd:// when systemd starts the server, otherwise unix://$XDG_RUNTIME_DIR/orlop.sock, or
     unix:///run/orlop.sock for root. Stop the server with Ctrl-C or SIGTERM.
+
+    With --registry, docker, podman, skopeo and others push images to the store and pull them from it. The default
+    address is then tcp://127.0.0.1:5000.
     """
     from orlop.cli import network  # noqa: PLC0415 - as below
 
     try:
         from orlop.api.doors import Security, doors  # noqa: PLC0415 - only this command serves
         from orlop.api.engine.call import Bounds  # noqa: PLC0415 - as above
-        from orlop.api.server import Options, run  # noqa: PLC0415 - as above
+        from orlop.api.server import Options, Serves, run  # noqa: PLC0415 - as above
         from orlop.service.stores import group_number  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
         raise NotSupported(_NEEDED) from error
+    if not registry and (engine or registry_hosts):
+        raise WrongUsage("--engine and --registry-host need --registry")
+    serves = Serves.REGISTRY if registry else Serves.ENGINE
     security = Security(
         _certificates(tlscert, tlskey, tlscacert, verify=tlsverify) if tls or tlsverify else None,
         None if token_file is None else _token(token_file),
         anonymous=allow_anonymous,
         read_only=read_only,
         group=None if group is None else group_number(group),
+        hosts=registry_hosts,
     )
     activation = _activation()
 
@@ -174,16 +204,33 @@ def serve(
         _log(access_log) as log,
     ):
         images.network = lambda keychain: nullcontext(registries.as_user(keychain))
-        opened = doors(_addresses(hosts, activation), security, activation)
+        places = _addresses(hosts or ((_REGISTRY,) if registry and not activation.count else ()), activation)
+        opened = doors(places, security, activation, serves | Serves.ENGINE if engine else serves)
         bounds = Bounds(max_body, max_requests, patience, min_rate, max_followers)
         connections = min(max_connections, _connections(len(opened)))
-        options = Options(bounds, max_transfers, connections, grace, log)
+        hosted = _registry(images, opened, registry_hosts, max_body, registry_compress) if registry else None
+        options = Options(bounds, max_transfers, connections, grace, log, hosted)
         # The event loop is told of signals, and need not be woken for them.
         signal.setitimer(signal.ITIMER_REAL, 0)
         if not run(images, opened, options, ready=lambda: _announce(opened)):
             # A thread that is stuck would keep the process for ever.
             sys.stderr.flush()
             os._exit(0)
+
+
+def _registry(
+    images: ImageService, opened: list[Door], names: tuple[str, ...], most: int | None, compress: str
+) -> HostedRegistry:
+    """Return the registry, which is called after where it listens if it has no other name."""
+    from orlop.api.listeners import Address  # noqa: PLC0415 - as above
+    from orlop.service.hosted.registry import HostedRegistry  # noqa: PLC0415 - as above
+    from orlop.service.hosted.repository import LOCAL, Hosts  # noqa: PLC0415 - as above
+
+    places = [Address.parse(place) for door in opened for place in door.listener.places()]
+    ports = [one.port for one in places if one.kind == "tcp"]
+    return HostedRegistry(
+        images.store, Hosts(names or (f"{LOCAL}:{ports[0]}" if ports else LOCAL,)), most=most, compress=compress
+    )
 
 
 def _addresses(hosts: tuple[str, ...], activation: Activation) -> list[Address]:

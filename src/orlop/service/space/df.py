@@ -10,11 +10,12 @@ from orlop.errors import OrlopError
 from orlop.model.digest import DiffID, Digest
 from orlop.service.listing.summaries import ImageSummary
 from orlop.service.space.needs import NOBODY, Need, joint, needs_of, take_snapshot
+from orlop.store.blobs.incoming import LIFE
 from orlop.store.layers import compression_of
 from orlop.store.leases import LEFT
 from orlop.store.place.disk import BLOB, DATABASE, OTHER, QUARANTINED, TOC, TRASH, UNFINISHED, files_at, files_below
 from orlop.store.references import reference_of
-from orlop.store.trust import PARTIAL
+from orlop.store.trust import INCOMING, PARTIAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 KINDS: Final = (BLOB, TOC, DATABASE, UNFINISHED, TRASH, QUARANTINED, OTHER)
 """The kinds of files, in the order in which a `DiskUsage` has them."""
 
+_SECOND: Final = 1_000_000_000
 _PARTS: Final = (".part", ".part-journal")
 _TOC_SUFFIX: Final = ".zst"
 
@@ -133,6 +135,7 @@ def df(store: Store) -> DiskUsage:
     with store.metadata.read() as rows:
         found = take_snapshot(rows)
     living |= found.leases.keys() - {LEFT} if store.read_only else _living(store)
+    living |= {name for name in found.leases if store.leases.is_alive(name, living)}
     needs = needs_of(found, [digest for name in found.leases.keys() & living for digest in found.leases[name]])
     look = _Look(store, found, needs, living)
     look.count([*files, *files_at(store.files.directory)])
@@ -190,6 +193,8 @@ class _Look:
         self._everything = needs.everything
         self._living = frozenset(living)
         self._partial = {one.key for one in store.blobs.partials()}
+        expired = store.files.expired_uploads(store.now() / _SECOND - LIFE)
+        self._expired = {one.key for one in expired}
         self._sums: dict[tuple[str, str | None], _Sum] = {(kind, None): _Sum() for kind in KINDS}
         self.freed = [0] * len(found.images)
         # By the names that their files have.
@@ -261,6 +266,8 @@ class _Look:
     def _plain_need(self, file: StoredFile) -> Need | None:
         if file.kind == QUARANTINED:
             return None
+        if file.folder == INCOMING:
+            return Need.NOTHING if f"{file.folder}/{file.name}" in self._expired else Need.ACTIVE
         if file.folder == PARTIAL:
             return Need.NOTHING if f"{file.folder}/{file.name}" in self._partial else Need.ACTIVE
         if file.kind == UNFINISHED or file.folder == "leases":

@@ -122,9 +122,10 @@ def _time(value: bytes | None) -> int | None:
 def _leases(store: Store, rows: Rows) -> tuple[Counter[str], list[list[Digest]]]:
     held = rows.protected()
     # Where nothing can be written nobody else's locks can be tried; then all count as those of the living.
-    alive = held.keys() if store.read_only or not held else store.leases.alive(sweep=False)
+    alive = set(held) if store.read_only or not held else store.leases.alive(sweep=False)
     counts = Counter(str(digest) for digests in held.values() for digest in digests)
-    return counts, [digests for name, digests in held.items() if name == LEFT or name not in alive]
+    is_alive = store.leases.is_alive
+    return counts, [digests for name, digests in held.items() if name == LEFT or not is_alive(name, alive)]
 
 
 class PlannedGround(Ground):

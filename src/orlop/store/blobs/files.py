@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from orlop.errors import ContentNotFound, InvalidDigest, SizeMismatch
 from orlop.store.blobs.store import BlobStore, Ingest, Leftover, Spool, StoredSize
-from orlop.store.trust import PARTIAL
+from orlop.store.trust import INCOMING, PARTIAL
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import PRIVATE, NewFile, explained, explaining, remove_unlocked, write_all
 
@@ -355,7 +355,7 @@ class FileBlobStore(BlobStore):
 
     def remove_stray(self, rows: WritableRows, file: Entry) -> None:
         """Remove a file that no row names in the same way; one in ``trash/`` is there already."""
-        if file.folder == PARTIAL:
+        if file.folder in {PARTIAL, INCOMING}:
             rows.after_commit(partial(remove_unlocked, file))
             return
         if file.folder == "trash":

@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orlop.store.trust import PARTIAL, QUARANTINE
+from orlop.store.trust import INCOMING, PARTIAL, QUARANTINE
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import explaining
 
@@ -28,6 +28,7 @@ _ROOMS: Final = {
     "toc/sha256": TOC,
     "ingest": UNFINISHED,
     PARTIAL: UNFINISHED,
+    INCOMING: UNFINISHED,
     "trash": TRASH,
     QUARANTINE: QUARANTINED,
 }

@@ -115,6 +115,32 @@ class ContentRows(ABC):
         """Return what all names mean, or those that mean one manifest or index, sorted by name and suffix."""
 
     @abstractmethod
+    def repositories(self, domain: str, *, after: str = "", most: int | None = None) -> list[str]:
+        """Return the names of the repositories of a registry in which anything has a name, sorted.
+
+        Args:
+            domain: the registry's host.
+            after: only those that sort behind this name.
+            most: at most so many.
+        """
+
+    @abstractmethod
+    def tags(self, name: str, *, after: str = "", most: int | None = None) -> list[str]:
+        """Return the tags in a repository, of images and of other content, sorted; takes what `repositories` takes."""
+
+    @abstractmethod
+    def holds_manifest(self, name: str, digest: Digest) -> bool:
+        """Return whether a manifest or an index belongs to a repository: whether it can be read there by its digest.
+
+        It does if the repository has a name for it, by tag or digest. What came without a name of its own belongs to
+        the repositories of the images that it came with, of the indexes that name it, and of its subject.
+        """
+
+    @abstractmethod
+    def holds_blob(self, name: str, digest: Digest) -> bool:
+        """Return whether a manifest that belongs to a repository names some content as a config or a layer."""
+
+    @abstractmethod
     def unreached(self) -> list[Digest]:
         """Return the manifests and indexes that nothing reaches, sorted."""
 
@@ -144,6 +170,13 @@ class WritableContentRows(ContentRows):
     @abstractmethod
     def delete_top(self, name: str, suffix: str) -> bool:
         """Forget what a name means, and all that nothing else reaches; return whether anything was recorded."""
+
+    @abstractmethod
+    def drop_manifest(self, digest: Digest) -> bool:
+        """Forget a manifest or an index that no name, index or lease needs, and return whether it went.
+
+        Neither the images that it came with nor its subject keep it. What only it led to goes as well.
+        """
 
     @abstractmethod
     def prune_manifests(self) -> list[Digest]:

@@ -230,6 +230,10 @@ class Rows(ContentRows):
     # Leases.
 
     @abstractmethod
+    def leases_of(self, digest: Digest) -> list[str]:
+        """Return the names of the leases that protect some content, sorted."""
+
+    @abstractmethod
     def leases(self) -> list[str]:
         """Return the names of all leases that protect something."""
 

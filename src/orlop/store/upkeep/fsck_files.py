@@ -11,7 +11,7 @@ from orlop.errors import OrlopError
 from orlop.model.digest import DiffID, Digest
 from orlop.store.blobs.files import blob_name, toc_name
 from orlop.store.leases import EVERYTHING, LEFT
-from orlop.store.trust import DIRECTORIES, PARTIAL, QUARANTINE, UPLOADS
+from orlop.store.trust import DIRECTORIES, INCOMING, PARTIAL, QUARANTINE, UPLOADS
 from orlop.store.upkeep.problem import DAMAGE, NOTE, Problem
 from orlop.streams.directory import ForeignFile, kind_of
 from orlop.streams.files import SHARED, explaining
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Look = Callable[[Rows], Iterable[Problem]]
 
-_ON_DEMAND: Final = (QUARANTINE, PARTIAL, UPLOADS)
+_ON_DEMAND: Final = (QUARANTINE, PARTIAL, UPLOADS, INCOMING)
 _ROOM: Final = {*DIRECTORIES, *_ON_DEMAND}
 _FILES: Final = ("write.lock", "backup", "lost+found")
 _DATABASE: Final = "metadata.db"
@@ -67,7 +67,7 @@ class FilesLook:
                     yield partial(self._stray, name)
         if any(self._set_aside(QUARANTINE)):
             yield partial(self._again, self._set_aside, QUARANTINE)
-        for folder in ("ingest", "trash", "leases", PARTIAL):
+        for folder in ("ingest", "trash", "leases", PARTIAL, INCOMING):
             for name in self._names(folder):
                 if not self._is_file(name):
                     yield partial(self._stray, name)
@@ -185,7 +185,7 @@ class FilesLook:
                 yield Problem(NOTE, "unfinished", path, message)
         for name in leases:
             # What has become loose while it was held has no owner, and waits for the next removal.
-            if name not in alive and name != LEFT:
+            if name != LEFT and not self._store.leases.is_alive(name, alive):
                 message = f"the lease {name} was left by a process that died; orlop gc removes it"
                 yield Problem(NOTE, "lease-dead", name, message)
 

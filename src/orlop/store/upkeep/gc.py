@@ -27,10 +27,11 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from orlop.model.digest import Digest
 from orlop.model.logger import Logger
+from orlop.store.blobs.incoming import LIFE
 from orlop.store.leases import EVERYTHING, LEFT
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from orlop.store.rows.metadata import Rows, WritableRows
 
 _log = Logger(__name__)
+_SECOND: Final = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class _Collection:
                 self._clear(rows, "unfinished", leftover, "the process that wrote it has died")
         for leftover in self._store.blobs.partials():
             self._clear(rows, "partial", leftover, "its pull was interrupted; a new one would go on with it")
+        self._uploads(rows)
         self._database(rows, alive)
         manifests = rows.prune_manifests()
         # Who holds everything may bring files before their rows, as a backup does.
@@ -126,10 +129,10 @@ class _Collection:
 
     def _leases(self, rows: WritableRows, alive: set[str]) -> None:
         for name in rows.leases():
-            if name not in alive:
+            if not self._store.leases.is_alive(name, alive):
                 rows.delete_lease(name)
                 if name != LEFT:
-                    self._tell("lease", name, "its owner has died")
+                    self._tell("lease", name, "its owner has died, or its time has passed")
 
     def _layers(self, rows: WritableRows) -> None:
         for top in rows.loose_chains():
@@ -177,6 +180,12 @@ class _Collection:
         """Return whether rows name blobs that are not there, as those of another store, or of an older backup, do."""
         there = set(self._store.blobs.digests())
         return any(blob.digest not in there for blob in rows.blobs())
+
+    def _uploads(self, rows: WritableRows) -> None:
+        if self._store.is_local:
+            before = self._store.now() / _SECOND - LIFE
+            for leftover in self._store.files.expired_uploads(before):
+                self._clear(rows, "unfinished", leftover, "a push was interrupted, and nobody went on with it")
 
     def _database(self, rows: WritableRows, alive: set[str]) -> None:
         # Copies are made under the write lock, so that nobody is at one, or have the lease of who makes them as a name.

@@ -39,6 +39,40 @@ _UNREACHED_NEAR: Final = f"""{_NEAR}, reached (digest) AS (
     AND digest NOT IN (SELECT digest FROM reached) AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*')"""  # noqa: S608 - constants
 
 
+_IS_NAMED: Final = """(EXISTS (SELECT 1 FROM top WHERE top.digest = {0} AND top.suffix = '@' || {0}
+        AND top.name NOT GLOB 'layout:*')
+    OR EXISTS (SELECT 1 FROM image_manifest AS came JOIN reference ON reference.image = came.image
+        AND reference.suffix = '@' || {0} WHERE came.manifest = {0}))"""
+"""Whether any repository names a manifest by its digest. It then belongs to those that do, and to no others."""
+
+_UP: Final = f"""WITH RECURSIVE up (digest) AS (
+    {{0}}
+    UNION SELECT edge.parent FROM up JOIN edge ON edge.child = up.digest AND edge.role = 'child'
+        WHERE NOT {_IS_NAMED.format("up.digest")}
+    UNION SELECT edge.child FROM up JOIN edge ON edge.parent = up.digest AND edge.role = 'subject'
+        WHERE NOT {_IS_NAMED.format("up.digest")})
+    SELECT EXISTS (SELECT 1 FROM up JOIN top ON top.digest = up.digest AND top.name = ?1)
+        OR EXISTS (SELECT 1 FROM up JOIN reference ON reference.name = ?1 AND reference.suffix = '@' || up.digest)
+        OR EXISTS (SELECT 1 FROM up JOIN image_manifest AS came ON came.manifest = up.digest
+            JOIN reference ON reference.image = came.image AND reference.name = ?1
+            WHERE NOT {_IS_NAMED.format("up.digest")})"""  # noqa: S608 - constants
+"""Whether a repository has any of some manifests, or what these belong to."""
+
+_HOLDS_MANIFEST: Final = _UP.format("SELECT digest FROM manifest WHERE digest = ?2")
+_NAMES_BLOB: Final = "edge.child = ?2 AND edge.role IN ('config', 'layer')"
+_HOLDS_BLOB_NEAR: Final = f"""SELECT EXISTS (SELECT 1 FROM top JOIN edge
+        ON edge.parent = top.digest AND {_NAMES_BLOB} WHERE top.name = ?1)
+    OR EXISTS (SELECT 1 FROM reference JOIN edge
+        ON edge.parent = substr(reference.suffix, 2) AND {_NAMES_BLOB}
+        WHERE reference.name = ?1 AND reference.suffix GLOB '@*')"""  # noqa: S608 - constants
+_HOLDS_BLOB: Final = _UP.format(f"SELECT edge.parent FROM edge WHERE {_NAMES_BLOB}")  # noqa: S608 - constants
+
+_REPOSITORIES: Final = """SELECT name FROM (SELECT name FROM reference WHERE name > ?1 AND name < ?2
+    UNION SELECT name FROM top WHERE name > ?1 AND name < ?2) ORDER BY name LIMIT ?3"""
+_TAGS: Final = """SELECT suffix FROM (SELECT suffix FROM reference WHERE name = ?1 AND suffix > ?2 AND suffix < ';'
+    UNION SELECT suffix FROM top WHERE name = ?1 AND suffix > ?2 AND suffix < ';') ORDER BY suffix LIMIT ?3"""
+
+
 class SQLiteContentRows(PassingRows):
     """Content inside one transaction of one connection."""
 
@@ -115,6 +149,26 @@ class SQLiteContentRows(PassingRows):
         found = self._run(f"SELECT * FROM top{where} ORDER BY name, suffix", values)  # noqa: S608 - constants
         return [top_row(row) for row in found]
 
+    def repositories(self, domain: str, *, after: str = "", most: int | None = None) -> list[str]:
+        """Return the names of the repositories of a registry."""
+        # The character behind a slash is a zero.
+        values = (max(f"{domain}/", after), f"{domain}0", -1 if most is None else most)
+        return [text("reference", name) for (name,) in self._run(_REPOSITORIES, values)]
+
+    def tags(self, name: str, *, after: str = "", most: int | None = None) -> list[str]:
+        """Return the tags in a repository."""
+        found = self._run(_TAGS, (name, f":{after}", -1 if most is None else most))
+        return [text("reference", suffix)[1:] for (suffix,) in found]
+
+    def holds_manifest(self, name: str, digest: Digest) -> bool:
+        """Return whether a manifest or an index belongs to a repository."""
+        return bool(self._value(_HOLDS_MANIFEST, name, str(digest)))
+
+    def holds_blob(self, name: str, digest: Digest) -> bool:
+        """Return whether a manifest that belongs to a repository names some content."""
+        # Most have a name there, which is found sooner than all that name the content.
+        return any(self._value(question, name, str(digest)) for question in (_HOLDS_BLOB_NEAR, _HOLDS_BLOB))
+
     def unreached(self) -> list[Digest]:
         """Return the manifests and indexes that nothing reaches."""
         return digests_of(Digest, self._run(UNREACHED))
@@ -189,6 +243,22 @@ class SQLiteContentRows(PassingRows):
             self._run("DELETE FROM top WHERE digest = ?", (digest,))
             if self._run("DELETE FROM manifest WHERE digest = ?", (digest,)).rowcount:
                 self._going().manifests.add(digest)
+
+    def drop_manifest(self, digest: Digest) -> bool:
+        """Forget a manifest or an index that no name, index or lease needs."""
+        needed = self._value(
+            f"""SELECT EXISTS (SELECT 1 FROM top WHERE digest = ?1) OR {_IS_NAMED.format("?1")}
+            OR EXISTS (SELECT 1 FROM edge WHERE child = ?1 AND role = 'child')
+            OR EXISTS (SELECT 1 FROM lease WHERE digest IN (?1, '*'))""",  # noqa: S608 - constants
+            str(digest),
+        )
+        if needed or self.manifest(digest) is None:
+            return False
+        near = digests_of(Digest, self._run(_ALL_NEAR, (json.dumps([str(digest)]),)).fetchall())
+        self._run("DELETE FROM image_manifest WHERE manifest = ?", (str(digest),))
+        self._delete_manifests([str(digest)])
+        self._prune_near(map(str, near))
+        return True
 
     def prune_manifests(self) -> list[Digest]:
         """Forget the manifests and indexes that nothing reaches."""

@@ -69,6 +69,11 @@ class PassingRows(WritableRows):
         """Return what a lease protects."""
         return digests_of(Digest, self._run("SELECT digest FROM lease WHERE lease = ?", (lease,)))
 
+    def leases_of(self, digest: Digest) -> list[str]:
+        """Return the names of the leases that protect some content, sorted."""
+        found = self._run("SELECT lease FROM lease WHERE digest = ? ORDER BY lease", (str(digest),))
+        return [text("lease", name) for (name,) in found]
+
     def leases(self) -> list[str]:
         """Return the names of all leases that protect something, from one to the next: each may protect very much."""
         found = self._run(

@@ -1,0 +1,1 @@
+"""The registry over the store: the OCI distribution protocol, for docker, podman, skopeo and whoever else speaks it."""

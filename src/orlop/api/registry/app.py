@@ -1,0 +1,164 @@
+"""The registry as an ASGI application: whose request it is, which endpoint answers it, what becomes of errors."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import Response
+
+from orlop.api.record import counted, record_of
+from orlop.api.registry import blobs, lists, manifests, uploads
+from orlop.api.registry.asked import Asked
+from orlop.api.registry.faults import fault
+from orlop.api.registry.routes import PREFIX, Kind, route_of
+from orlop.errors import InvalidRange, OrlopError, RequestAborted, ServerBusy, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from starlette.types import Message, Receive, Scope, Send
+
+    from orlop.api.access import Policy
+    from orlop.api.engine.call import Context
+    from orlop.api.record import Record
+    from orlop.api.registry.happened import Listener
+    from orlop.api.registry.routes import Route
+    from orlop.service.hosted.registry import HostedRegistry
+
+_log = logging.getLogger(__name__)
+
+_VERSION: Final = (b"docker-distribution-api-version", b"registry/2.0")
+_SERVER_ERRORS: Final = 500
+_ENDED: Final = frozenset({204, 304})
+
+
+class Broken(Exception):
+    """An answer that had begun cannot be completed."""
+
+
+async def _base(_: Asked) -> Response:
+    return Response(b"{}", media_type="application/json")
+
+
+_ENDPOINTS: Final[Mapping[Kind, Mapping[str, Callable[[Asked], Awaitable[Response]]]]] = {
+    Kind.BASE: {"GET": _base, "HEAD": _base},
+    Kind.CATALOG: {"GET": lists.catalog, "HEAD": lists.catalog},
+    Kind.TAGS: {"GET": lists.tags, "HEAD": lists.tags},
+    Kind.REFERRERS: {"GET": lists.referrers, "HEAD": lists.referrers},
+    Kind.MANIFEST: {
+        "GET": manifests.read,
+        "HEAD": manifests.read,
+        "PUT": manifests.put,
+        "DELETE": manifests.delete,
+    },
+    Kind.BLOB: {"GET": blobs.read, "HEAD": blobs.read, "DELETE": blobs.delete},
+    Kind.UPLOADS: {"POST": uploads.begin},
+    Kind.UPLOAD: {
+        "GET": uploads.state,
+        "HEAD": uploads.state,
+        "PATCH": uploads.append,
+        "PUT": uploads.finish,
+        "DELETE": uploads.cancel,
+    },
+}
+
+
+class Registry:
+    """The application for one listener.
+
+    A guard in front of it may refuse requests, and put the client's name into ``scope["orlop.user"]`` and a function
+    that says whether it has a right into ``scope["orlop.may"]``.
+
+    Args:
+        context: what all listeners of a server share.
+        registry: what answers.
+        policy: what this listener asks of requests.
+        listeners: called with everything that happens.
+    """
+
+    def __init__(
+        self, context: Context, registry: HostedRegistry, policy: Policy, listeners: Sequence[Listener] = ()
+    ) -> None:
+        self._context = context
+        self._registry = registry
+        self._policy = policy
+        self._listeners = listeners
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        record = record_of(scope)
+        receive, send = counted(record, receive, send)
+        metrics = self._context.metrics
+        metrics.active += 1
+        try:
+            await self._answer(scope, receive, _with_version(send), record)
+        finally:
+            metrics.active -= 1
+            metrics.count(record)
+            if self._context.log is not None:
+                self._context.log.write(record)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
+        route: Route | None = None
+        scope["orlop.record"] = record
+        try:
+            self._admit(scope)
+            if scope["path"] == PREFIX:
+                await Response(status_code=301, headers={"Location": f"{PREFIX}/"})(scope, receive, send)
+                return
+            route = route_of(scope["method"], scope["path"], scope["query_string"].decode("latin-1"))
+            record.route = str(route.kind)
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            asked = Asked(route, self._registry, self._context.workers, self._listeners, scope, receive, headers)
+            response = await _ENDPOINTS[route.kind][route.method](asked)
+            await response(scope, receive, send)
+        except OrlopError as error:
+            if record.status:
+                level = logging.DEBUG if isinstance(error, RequestAborted) else logging.WARNING
+                _log.log(level, "%s %s ended in the midst of the answer: %s", record.method, record.target, error)
+                raise Broken from error
+            if isinstance(error, StorageError) and error.http_status >= _SERVER_ERRORS:
+                _log.warning("%s %s failed: %s", record.method, record.target, error)
+            await self._refuse(scope, receive, send, error, route)
+        except Exception as error:
+            _log.exception("%s %s failed", record.method, record.target)
+            if record.status:
+                raise Broken from error
+            unexpected = OrlopError(
+                f"something unexpected went wrong ({type(error).__name__}); the server's log says more"
+            )
+            await self._refuse(scope, receive, send, unexpected, route)
+
+    def _admit(self, scope: Scope) -> None:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+        self._policy.check(scope["method"], headers)
+        if self._context.ending.is_set():
+            raise ServerBusy("the server is about to end")
+        busy = min(self._context.metrics.active, self._context.working())
+        if busy > self._context.bounds.requests:
+            raise ServerBusy("the server is busy with as many requests as it allows; try again later")
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: OrlopError, route: Route | None) -> None:
+        response = fault(error, scope["method"], None if route is None else route.kind)
+        if isinstance(error, InvalidRange) and route is not None:
+            if route.kind is Kind.UPLOAD:
+                repository, key = route.repository, route.reference
+                response.headers["Location"] = f"{PREFIX}/{repository}/blobs/uploads/{key}"
+                response.headers["Range"] = f"0-{max(0, error.reached - 1)}"
+                response.headers["Docker-Upload-UUID"] = key
+            else:
+                response.headers["Content-Range"] = f"bytes */{error.reached}"
+        await response(scope, receive, send)
+
+
+def _with_version(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = [_VERSION, *message.get("headers", ())]
+            if message["status"] in _ENDED:
+                headers = [one for one in headers if one[0].lower() != b"content-length"]
+            message["headers"] = headers
+        await send(message)
+
+    return sending

@@ -1,0 +1,99 @@
+"""A request to the registry, with what it needs to be answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import parse_qsl
+
+from orlop.api.registry.happened import Happened
+from orlop.api.registry.receiving import length_of, received
+from orlop.errors import InvalidInput
+from orlop.model.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from starlette.types import Receive, Scope
+
+    from orlop.api.registry.happened import Listener
+    from orlop.api.registry.routes import Need, Route
+    from orlop.api.workers import Workers
+    from orlop.service.hosted.registry import HostedRegistry
+    from orlop.service.hosted.repository import Repository
+    from orlop.service.hosted.uploads import Readable
+
+T = TypeVar("T")
+
+_MOST_PARAMETERS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request: its ``route``, the ``registry`` that answers it, and the ``workers`` in whose threads that works."""
+
+    route: Route
+    registry: HostedRegistry
+    workers: Workers
+    listeners: Sequence[Listener]
+    scope: Scope
+    receive: Receive
+    headers: dict[str, str]
+
+    @property
+    def who(self) -> str:
+        """The client's name, as whoever guards the registry has found it; else empty."""
+        return str(self.scope.get("orlop.user", ""))
+
+    def may(self, need: Need) -> bool:
+        """Return whether the client has a right that the request does not need, but wishes for."""
+        asked: Callable[[Need], bool] | None = self.scope.get("orlop.may")
+        return asked is None or asked(need)
+
+    @property
+    def repository(self) -> Repository:
+        """The repository in its path. Raises `InvalidReference`."""
+        return self.repository_of(self.route.repository)
+
+    def repository_of(self, name: str) -> Repository:
+        """Return a repository of the same registry. Raises `InvalidReference`."""
+        return self.registry.hosts.repository(name, self.headers.get("host", ""))
+
+    @property
+    def parameters(self) -> dict[str, list[str]]:
+        """Its parameters by their names. Raises `InvalidInput`."""
+        found: dict[str, list[str]] = {}
+        query = self.scope["query_string"].decode("latin-1")
+        try:
+            for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS):
+                found.setdefault(name, []).append(value)
+        except ValueError as error:
+            raise InvalidInput(f"the parameters of the request cannot be read: {error}") from error
+        return found
+
+    def parameter(self, name: str) -> str | None:
+        """Return the first value of a parameter, if it is there."""
+        return next(iter(self.parameters.get(name, ())), None)
+
+    def digest(self) -> Digest:
+        """Return the digest that its path ends with. Raises `InvalidDigest`."""
+        return Digest.parse(self.route.reference)
+
+    @property
+    def length(self) -> int | None:
+        """How many bytes its body has, if it says so."""
+        return length_of(self.headers)
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Run what takes moments in a thread."""
+        return await self.workers.run(function)
+
+    async def read(self, function: Callable[[Readable], T]) -> T:
+        """Run a function in a thread that reads the body, see `orlop.api.registry.receiving.received`."""
+        return await received(self.scope, self.receive, self.workers, self.length, function)
+
+    def tell(self, action: str, digest: object = "", **facts: str | int) -> None:
+        """Report what has happened to all listeners."""
+        happened = Happened(action, self.route.repository, str(digest), who=self.who, **facts)  # type: ignore[arg-type]
+        for listener in self.listeners:
+            listener(happened)

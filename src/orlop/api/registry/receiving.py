@@ -1,0 +1,95 @@
+"""Bodies of requests that a thread reads while they come."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import anyio
+
+from orlop.api.flow import PIECE, Upload
+from orlop.api.streamed import chunks
+from orlop.errors import OrlopError, ServerBusy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import Receive, Scope
+
+    from orlop.api.workers import Workers
+    from orlop.service.hosted.uploads import Readable
+
+T = TypeVar("T")
+
+
+def length_of(headers: dict[str, str]) -> int | None:
+    """Return how many bytes a body has by its headers, if they say it."""
+    text = headers.get("content-length", "" if "transfer-encoding" in headers else "0")
+    return int(text) if text.isdecimal() else None
+
+
+async def whole(receive: Receive, *, most: int) -> bytes:
+    """Return a body of at most so many bytes. Raises `BodyTooLarge`, `RequestAborted`."""
+    return b"".join([chunk async for chunk in chunks(receive, most=most)])
+
+
+async def received(
+    scope: Scope, receive: Receive, workers: Workers, length: int | None, function: Callable[[Readable], T]
+) -> T:
+    """Run a function in a thread, which reads the body as it comes, and return what it returns.
+
+    A body that is small is waited for; one that is not takes a turn among the transfers. A client that hangs up, or is
+    too slow, ends the reading with an error.
+    """
+    if length is not None and length <= PIECE:
+        body = await whole(receive, most=PIECE)
+        return await workers.run(function, io.BytesIO(body))
+    async with workers.turn(scope.get("orlop.client")):
+        return await _Reading(receive, workers, function).run()
+
+
+class _Reading(Generic[T]):
+    """One function that reads a body, under way."""
+
+    def __init__(self, receive: Receive, workers: Workers, function: Callable[[Readable], T]) -> None:
+        self._receive = receive
+        self._workers = workers
+        self._function = function
+        self._upload = Upload()
+        self._loop = asyncio.get_running_loop()
+        self._done = asyncio.Event()
+        self._result: list[T] = []
+        self._error: BaseException | None = None
+
+    async def run(self) -> T:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._feed)
+            tasks.start_soon(self._workers.transfer, self._work)
+            try:
+                await self._done.wait()
+            finally:
+                # The thread ends at its next byte; the group waits for it.
+                self._upload.fail(ServerBusy("the server ends, and has not waited for the rest of the body"))
+                self._upload.close()
+                tasks.cancel_scope.cancel()
+        if self._error is not None:
+            raise self._error
+        return self._result[0]
+
+    def _work(self) -> None:
+        try:
+            self._result.append(self._function(self._upload))
+        except BaseException as error:  # noqa: BLE001 - raised in the event loop
+            self._error = error
+        finally:
+            self._loop.call_soon_threadsafe(self._done.set)
+
+    async def _feed(self) -> None:
+        try:
+            async for chunk in chunks(self._receive, most=None):
+                await self._upload.put(chunk)
+        except OrlopError as error:
+            self._upload.fail(error)
+        else:
+            self._upload.end()

@@ -1,0 +1,187 @@
+"""`HostedRegistry`: what a registry does, over a store, below any protocol."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from orlop.errors import ContentNotFound, RepositoryNotFound
+from orlop.model.digest import Digest, ImageID
+from orlop.service.hosted import removal
+from orlop.service.hosted.made import manifest_of
+from orlop.service.hosted.pushing import put_manifest
+from orlop.service.hosted.repository import Hosts, holds_blob, holds_manifest
+from orlop.service.hosted.uploads import Uploads, protect
+from orlop.store.content import node_of
+from orlop.streams.compressing import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import BinaryIO
+
+    from orlop.service.hosted.pushing import PushedManifest
+    from orlop.service.hosted.repository import Repository
+    from orlop.store.content import Node
+    from orlop.store.root import Store
+    from orlop.store.rows.metadata import BlobRow, ManifestRow, Rows
+
+_GZIP = "gzip"
+
+
+class HostedRegistry:
+    """The repositories of a store. Threads may share it.
+
+    Args:
+        store: what is served.
+        hosts: what it is called.
+        most: how many bytes a blob that is pushed may have, if they are bounded.
+        compress: how layers that the store keeps plain are given away: ``gzip``, ``zstd``, both with a level as in
+            ``gzip:9``, or ``none``.
+
+    Raises:
+        InvalidInput: there is no such compression.
+    """
+
+    def __init__(
+        self, store: Store, hosts: Hosts | None = None, *, most: int | None = None, compress: str = _GZIP
+    ) -> None:
+        self._store = store
+        self.hosts = hosts or Hosts()
+        self.uploads = Uploads(store, most=most)
+        self._recipe = Recipe.parse(compress)
+
+    # What is there.
+
+    def repositories(self, host: str, *, after: str = "", most: int | None = None) -> list[str]:
+        """Return the names of the repositories of one of the hosts, sorted.
+
+        Args:
+            host: one of the names in `hosts`.
+            after: only those that sort behind this one.
+            most: at most so many.
+        """
+        with self._store.metadata.read() as rows:
+            found = rows.repositories(host, after=f"{host}/{after}", most=most)
+        return [name.removeprefix(f"{host}/") for name in found]
+
+    def tags(self, repository: Repository, *, after: str = "", most: int | None = None) -> list[str]:
+        """Return the tags of a repository, sorted by their bytes; takes what `repositories` takes.
+
+        Raises:
+            RepositoryNotFound: there is nothing in the repository.
+        """
+        with self._store.metadata.read() as rows:
+            found = rows.tags(repository.key, after=after, most=most)
+            if not (found or rows.tags(repository.key, most=1) or rows.references(name=repository.key)):
+                raise RepositoryNotFound(f"there is no repository {repository.name}")
+        return found
+
+    def manifest(self, repository: Repository, asked: str | Digest) -> ManifestRow:
+        """Return the manifest or the index that a tag or a digest leads to. An image that has none gets one.
+
+        Raises:
+            ContentNotFound: there is none in the repository. DigestMismatch: it is damaged.
+        """
+        if isinstance(asked, Digest):
+            return self._manifest(repository, asked)
+        with self._store.metadata.read() as rows:
+            top = rows.top(repository.key, f":{asked}")
+            row = None if top is None else rows.manifest(top.digest)
+            named = rows.reference(repository.key, f":{asked}")
+            if row is not None and (named is None or _has_all(rows, row)):
+                return row
+        if named is None:
+            raise ContentNotFound(f"the repository {repository.name} has no tag {asked!r}")
+        digest = manifest_of(self._store, repository.tagged(asked), named.image, self._recipe)
+        with self._store.metadata.read() as rows:
+            row = rows.manifest(digest)
+        if row is None:
+            raise ContentNotFound(f"the repository {repository.name} has no tag {asked!r} any more")
+        return row
+
+    def _manifest(self, repository: Repository, digest: Digest) -> ManifestRow:
+        with self._store.metadata.read() as rows:
+            row = rows.manifest(digest) if holds_manifest(rows, repository, digest) else None
+        if row is None:
+            raise ContentNotFound(f"the repository {repository.name} has no manifest {digest}")
+        return row
+
+    def referrers(self, repository: Repository, digest: Digest) -> list[Node]:
+        """Return what refers to some content in a repository, sorted by digest. The content need not be there."""
+        with self._store.metadata.read() as rows:
+            parents = [edge.parent for edge in rows.edges_to(digest) if edge.role == "subject"]
+            held = [one for one in parents if holds_manifest(rows, repository, one)]
+            found = [row for one in held if (row := rows.manifest(one)) is not None]
+        return [node_of(row) for row in found]
+
+    def blob(self, repository: Repository, digest: Digest) -> HeldBlob:
+        """Return a blob of a repository, which may be the config of an image. Raises `ContentNotFound`."""
+        store = self._store
+        with store.metadata.read() as rows:
+            if holds_blob(store, rows, repository, digest):
+                row = rows.blob(digest)
+                if row is not None:
+                    return HeldBlob(store, digest, row.size, row=row)
+                config = rows.config(ImageID.wrap(digest))
+                if config is not None:
+                    return HeldBlob(store, digest, len(config), document=config)
+        raise ContentNotFound(f"the repository {repository.name} has no blob {digest}")
+
+    # What changes.
+
+    def mount(self, repository: Repository, digest: Digest, sources: Sequence[Repository]) -> bool:
+        """Keep a blob in a repository that one of some others holds, and return whether one does."""
+        store = self._store
+        store.require_writable()
+        with store.metadata.write() as rows:
+            row = rows.blob(digest)
+            found = any(holds_blob(store, rows, source, digest) for source in sources)
+            if row is None or not found or not store.blobs.has(row):
+                return False
+            protect(store, rows, repository, digest)
+        return True
+
+    def put_manifest(
+        self, repository: Repository, raw: bytes, digest: Digest, *, media_type: str = "", tags: Sequence[str] = ()
+    ) -> PushedManifest:
+        """See `orlop.service.hosted.pushing.put_manifest`."""
+        return put_manifest(self._store, repository, raw, digest, media_type=media_type, tags=tags)
+
+    def delete_tag(self, repository: Repository, tag: str) -> None:
+        """See `orlop.service.hosted.removal.delete_tag`."""
+        removal.delete_tag(self._store, repository, tag)
+
+    def delete_manifest(self, repository: Repository, digest: Digest) -> None:
+        """See `orlop.service.hosted.removal.delete_manifest`."""
+        removal.delete_manifest(self._store, repository, digest)
+
+    def delete_blob(self, repository: Repository, digest: Digest) -> None:
+        """See `orlop.service.hosted.removal.delete_blob`."""
+        removal.delete_blob(self._store, repository, digest)
+
+
+class HeldBlob:
+    """A blob of a repository: its ``digest`` and ``size``, and its bytes."""
+
+    def __init__(
+        self, store: Store, digest: Digest, size: int, *, row: BlobRow | None = None, document: bytes | None = None
+    ) -> None:
+        self.digest = digest
+        self.size = size
+        self.document = document
+        """Its bytes, where they are few and at hand."""
+        self._store = store
+        self._row = row
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Return, for a block, its raw bytes, which whoever gets them verifies. Raises `ContentNotFound`."""
+        if self._row is None:
+            raise ContentNotFound(f"{self.digest} is not a file")
+        with self._store.blobs.open_unverified(self._row) as file:
+            yield file
+
+
+def _has_all(rows: Rows, row: ManifestRow) -> bool:
+    """Return whether all layers are there that a manifest names in the forms in which it names them."""
+    return all(rows.blob(edge.child) is not None for edge in rows.edges(row.digest) if edge.role == "layer")

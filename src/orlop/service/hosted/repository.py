@@ -1,0 +1,100 @@
+"""Repositories: what a registry calls ``team/app`` and the store calls ``registry.example.com/team/app``.
+
+A repository is a view of the store. Its tags are the names of images and of other content under its name; it holds the
+manifests that are named there by tag or digest, or that belong to what is, and the blobs that these name. For a day it
+also holds what was pushed to it and no manifest names yet, or no manifest names any more: a lease keeps that, see
+`orlop.store.leases.Leases.keep`. What a repository does not hold cannot be seen through it, wherever else it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import InvalidReference
+from orlop.model.reference import Reference
+
+if TYPE_CHECKING:
+    from orlop.model.digest import Digest
+    from orlop.store.root import Store
+    from orlop.store.rows.metadata import Rows
+
+LOCAL: Final = "localhost"
+"""What a registry is called that has no other name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """The names of a registry, the first of which is meant where a client asks by none of them.
+
+    The repository ``team/app``, asked for at ``registry.example.com``, is ``registry.example.com/team/app`` in the
+    store if that is one of the names, and has the first of them before it otherwise: whoever asks by an address, or
+    through a proxy, means the same.
+    """
+
+    names: tuple[str, ...] = (LOCAL,)
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            try:
+                is_domain = Reference.parse(f"{name}/a/b").domain == name
+            except InvalidReference:
+                is_domain = False
+            if not is_domain:
+                raise InvalidReference(
+                    f"{name!r} is not a valid name of a registry; write it as in the names of its images, such as"
+                    " registry.example.com or localhost:5000"
+                )
+
+    def repository(self, name: str, asked: str = "") -> Repository:
+        """Return the repository that a client means.
+
+        Args:
+            name: of the repository.
+            asked: the host by which the client asks, with its port if it names one.
+
+        Raises:
+            InvalidReference: no repository can have the name.
+        """
+        host = next((one for one in self.names if one.lower() == asked.lower()), self.names[0])
+        reference = Reference.parse(f"{host}/{name}")
+        if reference.domain != host or not reference.is_name_only:
+            raise InvalidReference(f"{name!r} is not a valid name of a repository")
+        return Repository(name, host, reference)
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository: the ``name`` that clients call it, the ``host`` of its registry, and what images are called in it.
+
+    Its ``reference`` has neither tag nor digest.
+    """
+
+    name: str
+    host: str
+    reference: Reference
+
+    @property
+    def key(self) -> str:
+        """What the rows call it."""
+        return self.reference.name
+
+    def tagged(self, tag: str) -> Reference:
+        """Return the name of a tag. Raises `InvalidReference`."""
+        return self.reference.with_tag(tag)
+
+    def digested(self, digest: Digest) -> Reference:
+        """Return the name of what has a digest."""
+        return Reference(self.reference.domain, self.reference.path, None, digest)
+
+
+def holds_blob(store: Store, rows: Rows, repository: Repository, digest: Digest) -> bool:
+    """Return whether some content can be seen as a blob of a repository."""
+    if repository.key in store.leases.kept_for(rows, digest):
+        return True
+    return rows.holds_blob(repository.key, digest)
+
+
+def holds_manifest(rows: Rows, repository: Repository, digest: Digest) -> bool:
+    """Return whether a manifest or an index can be seen in a repository."""
+    return rows.holds_manifest(repository.key, digest)

@@ -1,0 +1,346 @@
+"""Uploads: blobs on their way into a repository, in one request or in many, of this server or of the next.
+
+An upload is begun, appended to any number of times, and finished under its digest, or cancelled. How far it is, its
+file says (`orlop.store.blobs.incoming`); what was hashed so far is remembered, and read again only after a restart. A
+request that breaks off has appended what came of it. A blob that is finished is in the store, synced, and its
+repository holds it for a day; a layer has been looked through by then, so that its image only needs rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final, Protocol
+
+from orlop.archive.members import begins_like_layer
+from orlop.errors import (
+    BodyTooLarge,
+    DigestMismatch,
+    IntegrityError,
+    InvalidDigest,
+    InvalidInput,
+    InvalidRange,
+    QuotaExceeded,
+    UploadNotFound,
+)
+from orlop.store.blobs.incoming import LIFE, IncomingIngest
+from orlop.store.blobs.ingest import IngestedBlob, IngestedLayer, ingest_layer
+from orlop.store.rows.metadata import BlobRow
+from orlop.streams.compression import detect
+from orlop.streams.files import CHUNK, explaining
+from orlop.streams.meter import Meter
+from orlop.streams.pipeline import Fanout
+from orlop.streams.tar_header import BLOCK
+
+if TYPE_CHECKING:
+    from orlop.model.digest import Digest
+    from orlop.service.hosted.repository import Repository
+    from orlop.store.blobs.incoming import IncomingFiles
+    from orlop.store.root import Store
+    from orlop.store.rows.metadata import WritableRows
+    from orlop.streams.files import NewFile
+
+ALGORITHMS: Final = ("sha256", "sha512")
+"""By which digests blobs may be kept."""
+KEPT: Final = LIFE
+"""For how many seconds a blob is kept that no manifest names."""
+_MOST_UPLOADS: Final = 10_000
+_REMEMBERED: Final = 1000
+_SECOND: Final = 1_000_000_000
+_RECOUNT: Final = 60
+
+
+class Readable(Protocol):
+    """Anything that returns bytes: at most ``n`` at once, none at the end."""
+
+    def read(self, n: int, /) -> bytes:
+        """Return at most ``n`` bytes."""
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> object: ...
+    def hexdigest(self) -> str: ...
+
+
+class Uploads:
+    """The uploads to a store's repositories. Threads may share it; two requests for one upload wait for each other.
+
+    Args:
+        store: where to.
+        most: how many bytes a blob may have, if they are bounded.
+    """
+
+    def __init__(self, store: Store, *, most: int | None = None) -> None:
+        self._store = store
+        self._most = most
+        self._guard = threading.Lock()
+        self._hashes: OrderedDict[str, tuple[str, int, _Hash]] = OrderedDict()
+        self._count = 0
+        self._counted = 0.0
+
+    @property
+    def _files(self) -> IncomingFiles:
+        return self._store.files.incoming
+
+    def begin(self, repository: Repository, *, algorithm: str = "sha256", who: str = "") -> str:
+        """Begin an upload, and return its key.
+
+        Args:
+            repository: where the blob is to be.
+            algorithm: of the digest that it will be asked to have, where that is known.
+            who: whose it is; nobody else can go on with it.
+
+        Raises:
+            QuotaExceeded: too many are under way. StorageError: it cannot be kept.
+        """
+        self._store.require_writable()
+        check_algorithm(algorithm)
+        self._require_room()
+        about = {"repository": repository.key, "algorithm": algorithm, "who": who}
+        return self._files.begin(json.dumps(about).encode())
+
+    def _require_room(self) -> None:
+        """Remove what nobody continues, now and then, and see that there are not too many."""
+        now = self._store.now() / _SECOND
+        with self._guard:
+            if now - self._counted >= _RECOUNT or self._count >= _MOST_UPLOADS:
+                for entry in self._files.expired(now - LIFE):
+                    self._files.remove(entry.name.partition(".")[0])
+                self._count, self._counted = len(self._files.keys()), now
+            if self._count >= _MOST_UPLOADS:
+                raise QuotaExceeded(f"{_MOST_UPLOADS} uploads are under way; finish or cancel some, or try again later")
+            self._count += 1
+
+    def reached(self, repository: Repository, key: str, *, who: str = "") -> int:
+        """Return how many bytes have come of an upload. Raises `UploadNotFound`."""
+        self._algorithm(repository, key, who)
+        size = self._files.size(key)
+        if size is None:
+            raise _unknown(key)
+        return size
+
+    def append(
+        self, repository: Repository, key: str, source: Readable, *, start: int | None = None, who: str = ""
+    ) -> int:
+        """Append bytes to an upload, as far as they come, and return how many it has then.
+
+        Args:
+            repository: whose upload it is.
+            key: of the upload.
+            source: the bytes, read to their end.
+            start: where they belong, if they say so.
+            who: whose it is.
+
+        Raises:
+            UploadNotFound: there is no such upload. InvalidRange: they do not come next; none is read. BodyTooLarge:
+                there are too many. StoreInUse: another request does not end. StorageError: they cannot be kept.
+        """
+        algorithm = self._algorithm(repository, key, who)
+        with self._files.taken(key) as file:
+            if file is None:
+                raise _unknown(key)
+            self._append(file, key, algorithm, source, start)
+            return file.size
+
+    def finish(
+        self,
+        repository: Repository,
+        key: str,
+        digest: Digest,
+        source: Readable,
+        *,
+        start: int | None = None,
+        who: str = "",
+    ) -> int:
+        """Append the last bytes, if there are any, and keep the blob under its digest; return its size.
+
+        Takes and raises what `append` does.
+
+        Raises:
+            DigestMismatch: it has another digest; the upload is over. InvalidDigest: blobs are not kept by such one.
+        """
+        self._algorithm(repository, key, who)
+        check_algorithm(digest.algorithm)
+        with self._files.taken(key) as file:
+            if file is None:
+                raise _unknown(key)
+            self._append(file, key, digest.algorithm, source, start)
+            try:
+                found = self._hash(file, key, digest.algorithm).hexdigest()
+                if found != digest.hex:
+                    msg = f"what was uploaded has the digest {digest.algorithm}:{found}, not {digest}; upload it again"
+                    raise DigestMismatch(msg)
+                size = file.size
+                self._keep(repository, file, digest)
+            except (InvalidInput, IntegrityError):
+                self._forget(key)
+                raise
+            self._forget(key)
+            return size
+
+    def cancel(self, repository: Repository, key: str, *, who: str = "") -> None:
+        """End an upload, and forget what came of it. Raises `UploadNotFound`."""
+        self._algorithm(repository, key, who)
+        with self._files.taken(key) as file:
+            if file is None:
+                raise _unknown(key)
+            self._forget(key)
+
+    def _algorithm(self, repository: Repository, key: str, who: str) -> str:
+        """Return by what an upload is hashed, after a look whose it is."""
+        about = self._files.about(key)
+        try:
+            known = None if about is None else json.loads(about)
+        except ValueError:
+            known = None
+        if not isinstance(known, dict) or known.get("repository") != repository.key or known.get("who") != who:
+            # Whether another one has such an upload is nobody's business.
+            raise _unknown(key)
+        algorithm = known.get("algorithm")
+        return algorithm if algorithm in ALGORITHMS else ALGORITHMS[0]
+
+    # Bytes.
+
+    def _append(self, file: NewFile, key: str, algorithm: str, source: Readable, start: int | None) -> None:
+        if start is not None and start != file.size:
+            raise InvalidRange(
+                f"the upload has {file.size} bytes, so what comes next begins there, not at {start}", reached=file.size
+            )
+        first = source.read(CHUNK)
+        if not first:
+            return
+        hashing = self._hash(file, key, algorithm)
+        # What is written and not hashed, where this breaks off, is read again.
+        self._forget_hash(key)
+        second = source.read(CHUNK)
+        if not second:
+            self._write(file, first)
+            hashing.update(first)
+        else:
+            with Fanout(lambda data: self._write(file, data), hashing.update) as out:
+                out.put(first)
+                out.put(second)
+                while chunk := source.read(CHUNK):
+                    out.put(chunk)
+                out.close()
+        self._remember(key, algorithm, file.size, hashing)
+
+    def _write(self, file: NewFile, data: bytes) -> None:
+        if self._most is not None and file.size + len(data) > self._most:
+            raise BodyTooLarge(f"the blob has more than {self._most} bytes, which this server does not take")
+        file.write(data)
+
+    def _hash(self, file: NewFile, key: str, algorithm: str) -> _Hash:
+        """Return the hash of all that a file has."""
+        with self._guard:
+            known = self._hashes.get(key)
+        if known is not None and known[:2] == (algorithm, file.size):
+            return known[2]
+        hashing = hashlib.new(algorithm)
+        done = 0
+        with explaining("read", file.entry.path):
+            while chunk := os.pread(file.descriptor, CHUNK, done):
+                hashing.update(chunk)
+                done += len(chunk)
+        self._remember(key, algorithm, done, hashing)
+        return hashing
+
+    def _remember(self, key: str, algorithm: str, size: int, hashing: _Hash) -> None:
+        with self._guard:
+            self._hashes[key] = (algorithm, size, hashing)
+            self._hashes.move_to_end(key)
+            while len(self._hashes) > _REMEMBERED:
+                self._hashes.popitem(last=False)
+
+    def _forget_hash(self, key: str) -> None:
+        with self._guard:
+            self._hashes.pop(key, None)
+
+    def _forget(self, key: str) -> None:
+        """Forget an upload that is locked, or over."""
+        self._forget_hash(key)
+        self._files.remove(key)
+        with self._guard:
+            self._count -= 1
+
+    # What is finished.
+
+    def _keep(self, repository: Repository, file: NewFile, digest: Digest) -> None:
+        """Make a blob of an upload that is complete, and keep it in its repository."""
+        if self._is_there(repository, digest, file.size):
+            return
+        store = self._store
+        taken = _looked_through(store, file, digest)
+        try:
+            taken.sync()
+            with store.metadata.write() as rows:
+                if isinstance(taken, IngestedLayer):
+                    taken.publish(rows)
+                else:
+                    taken.publish_blob(rows)
+                protect(store, rows, repository, digest)
+        finally:
+            taken.discard()
+
+    def _is_there(self, repository: Repository, digest: Digest, size: int) -> bool:
+        """Return whether the store has a blob already; then its repository holds it, too."""
+        with self._store.metadata.read() as rows:
+            row = rows.blob(digest)
+        if row is None or row.size != size:
+            return False
+        with self._store.metadata.write() as rows:
+            row = rows.blob(digest)
+            if row is None or not self._store.blobs.has(row):
+                return False
+            protect(self._store, rows, repository, digest)
+        return True
+
+
+def protect(store: Store, rows: WritableRows, repository: Repository, *digests: Digest) -> None:
+    """Keep some blobs in a repository for a day, inside a write, though no manifest names them."""
+    layers = [diff_id for digest in digests for diff_id in rows.diffs_of(digest)]
+    store.leases.keep(rows, repository.key, [*digests, *layers], KEPT)
+
+
+def check_algorithm(algorithm: str) -> None:
+    """Check that blobs can be kept by a kind of digests. Raises `InvalidDigest`."""
+    if algorithm not in ALGORITHMS:
+        raise InvalidDigest(f"{algorithm!r} is not a known digest algorithm; use {' or '.join(ALGORITHMS)}")
+
+
+def _looked_through(store: Store, file: NewFile, digest: Digest) -> IngestedLayer | IngestedBlob:
+    """Return what an upload is: a layer where it looks like one and is one, otherwise a blob."""
+    with explaining("read", file.entry.path):
+        first = os.pread(file.descriptor, BLOCK, 0)
+    if digest.algorithm == ALGORITHMS[0] and first and begins_like_layer(first):
+        content = IncomingIngest(store.files.blobs, file, digest)
+        try:
+            return ingest_layer(_Reader(file), store.blobs, meter=Meter(store.limits), content=content)
+        except InvalidInput:
+            # An artifact may be anything, and so may be what is damaged or beyond a limit.
+            pass
+    blob = BlobRow(digest, file.size, detect(first).name.lower())
+    content = IncomingIngest(store.files.blobs, file, digest)
+    return IngestedBlob(blob, content)
+
+
+class _Reader:
+    """Reads a file from its beginning, whoever else is at work in it."""
+
+    def __init__(self, file: NewFile) -> None:
+        self._file = file
+        self._position = 0
+
+    def read(self, n: int, /) -> bytes:
+        """Return at most ``n`` bytes."""
+        with explaining("read", self._file.entry.path):
+            data = os.pread(self._file.descriptor, n, self._position)
+        self._position += len(data)
+        return data
+
+
+def _unknown(key: str) -> UploadNotFound:
+    return UploadNotFound(f"there is no upload {key[:64]!r}; begin a new one")

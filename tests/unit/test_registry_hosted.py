@@ -1,0 +1,474 @@
+"""The registry over a store: one store for both, names, what a repository shows, uploads that last, what was loaded."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import json
+import os
+import socket
+import threading
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import orlop
+from orlop.errors import InvalidReference
+from orlop.model.digest import Digest
+from orlop.service.hosted.registry import HostedRegistry
+from orlop.service.hosted.repository import Hosts
+from orlop.store.blobs.incoming import LIFE
+from orlop.store.local import local_store
+from tests.unit.hosted import (
+    OCTETS,
+    RegistryClient,
+    code,
+    described,
+    digest_of,
+    hosting,
+    image_manifest,
+    index_of,
+    written,
+)
+from tests.unit.layouts import CONFIG, INDEX, LAYER, MANIFEST, Layout, layer_tar, named
+from tests.unit.served import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.api.registry.happened import Happened
+
+A = b"some content " * 40
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
+    with orlop.open(tmp_path / "root") as found:
+        yield found
+
+
+@pytest.fixture
+def registry(images: orlop.ImageService, tmp_path: Path) -> Iterator[RegistryClient]:
+    with hosting(images, tmp_path) as client:
+        yield client
+
+
+def names_of(images: orlop.ImageService) -> list[str]:
+    return sorted(str(name) for one in images.images() for name in one.references if name.tag is not None)
+
+
+# One store.
+
+
+def test_what_is_pushed_is_an_image_at_once_and_goes_as_images_do(registry, images):
+    manifest = registry.push_image("team/app", "1")
+    digest = digest_of(manifest)
+    assert names_of(images) == ["localhost:5000/team/app:1"]
+    found = images.inspect("localhost:5000/team/app:1")
+    assert str(found.image.id) == json.loads(manifest)["config"]["digest"]
+    images.remove("localhost:5000/team/app:1")
+    assert registry.get(f"/v2/team/app/manifests/{digest}").status == 404
+    assert registry.get("/v2/team/app/tags/list").status == 404
+    # The lease on what was pushed a moment ago lasts.
+    images.gc()
+    assert registry.head(f"/v2/team/app/blobs/{json.loads(manifest)['layers'][0]['digest']}").status == 200
+
+
+def test_nothing_is_stored_twice(registry, images, tmp_path):
+    for name in ("a", "b", "c"):
+        registry.push_image(name, "1")
+        registry.push_image(name, "2")
+    files = [one for folder in ("blobs", "ingest", "incoming") for one in (tmp_path / "root" / folder).rglob("*")]
+    assert len([one for one in files if one.is_file()]) == 2
+
+
+def test_a_tag_that_moves_leaves_what_it_meant_under_its_digest(registry, images):
+    first = registry.push_image("a", "1")
+    second = registry.push_image("a", "1", "other")
+    assert registry.get("/v2/a/manifests/1").body == second
+    assert registry.get(f"/v2/a/manifests/{digest_of(first)}").body == first
+    artifact = registry.push_artifact("a")
+    registry.push_manifest("a", artifact, "1")
+    assert names_of(images) == []
+    images.gc()
+    for one in (first, second, artifact):
+        assert registry.get(f"/v2/a/manifests/{digest_of(one)}").body == one
+    registry.push_manifest("a", first, "1")
+    assert names_of(images) == ["localhost:5000/a:1"]
+    assert registry.get("/v2/a/manifests/1").body == first
+
+
+@pytest.mark.parametrize("form", ["gzip", "zstd:3", "none"])
+def test_what_was_loaded_plain_is_given_compressed_once_and_the_same_for_all(images, tmp_path, form):
+    layout = Layout()
+    layout.top(layout.image("x", "y", compress=False, **named("localhost:5000/loaded:1")))
+    saved = tmp_path / "docker.tar"
+    with orlop.open(tmp_path / "first") as first:
+        first.load(_packed(layout, tmp_path))
+        first.save(["localhost:5000/loaded:1"], saved, format="docker-20.10")
+    images.load(saved)
+    with orlop.open(tmp_path / "other") as other, hosting(other, tmp_path, compress=form) as far:
+        other.load(saved)
+        elsewhere = far.get("/v2/loaded/manifests/1").body
+    with hosting(images, tmp_path, compress=form) as client:
+        assert client.head("/v2/loaded/manifests/1").headers["docker-content-digest"] == digest_of(elsewhere)
+        manifest = client.get("/v2/loaded/manifests/1")
+        assert manifest.body == elsewhere
+        kinds = {"gzip": f"{LAYER}+gzip", "zstd:3": f"{LAYER}+zstd", "none": LAYER}
+        for layer in manifest.json["layers"]:
+            assert layer["mediaType"] == kinds[form]
+            got = client.get(f"/v2/loaded/blobs/{layer['digest']}").body
+            assert digest_of(got) == layer["digest"]
+        config = manifest.json["config"]
+        assert digest_of(client.get(f"/v2/loaded/blobs/{config['digest']}").body) == config["digest"]
+        before = _blobs(tmp_path)
+        assert client.get(f"/v2/loaded/manifests/{digest_of(elsewhere)}").body == elsewhere
+        client.get("/v2/loaded/manifests/1")
+        assert _blobs(tmp_path) == before
+    images.gc()
+    assert _blobs(tmp_path) == before
+    assert orlop.stores.fsck(images.root).problems == ()
+    images.remove("localhost:5000/loaded:1")
+    assert _blobs(tmp_path) == {}
+
+
+def _packed(layout: Layout, folder: Path) -> Path:
+    (folder / "in.tar").write_bytes(layout.pack())
+    return folder / "in.tar"
+
+
+def _blobs(folder: Path) -> dict[str, int]:
+    return {one.name: one.stat().st_mtime_ns for one in (folder / "root" / "blobs" / "sha256").iterdir()}
+
+
+def test_what_came_compressed_is_given_as_it_came(registry, images, tmp_path):
+    layout = Layout()
+    image = layout.image("x", **named("localhost:5000/came:1"))
+    layout.top(layout.index(image, **named("localhost:5000/came:1")))
+    images.load(_packed(layout, tmp_path))
+    index = registry.get("/v2/came/manifests/1")
+    assert index.headers["content-type"] == INDEX
+    assert index.json["manifests"][0]["digest"] == image["digest"]
+    manifest = registry.get(f"/v2/came/manifests/{image['digest']}")
+    for one in (manifest.json["config"], *manifest.json["layers"]):
+        assert digest_of(registry.get(f"/v2/came/blobs/{one['digest']}").body) == one["digest"]
+    # Nothing of it can be seen through another repository.
+    assert registry.get(f"/v2/other/manifests/{image['digest']}").status == 404
+    assert registry.get(f"/v2/other/blobs/{manifest.json['config']['digest']}").status == 404
+
+
+def test_an_image_whose_layers_are_here_in_other_forms_gets_a_manifest_that_can_be_pulled(images, tmp_path):
+    tar = layer_tar("x")
+    packed = gzip.compress(tar, mtime=0)
+    config = written(
+        {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": [digest_of(tar)]}}
+    )
+    saved = tmp_path / "docker.tar"
+    with orlop.open(tmp_path / "first") as first, hosting(first, tmp_path) as client:
+        client.push_blob("a", packed)
+        client.push_blob("a", config)
+        document = image_manifest(config)
+        document["layers"] = [described(packed, f"{LAYER}+gzip")]
+        client.push_manifest("a", written(document), "1")
+        first.save(["localhost:5000/a:1"], saved, format="docker-20.10")
+        # The layer is here plain, so that a pull of the same image does not fetch it.
+        images.load(saved)
+        images.pull(f"{client.authority}/a:1")
+        name = client.authority
+    with hosting(images, tmp_path, name) as client:
+        manifest = client.get("/v2/a/manifests/1")
+        assert manifest.body != written(document)
+        for one in (manifest.json["config"], *manifest.json["layers"]):
+            assert digest_of(client.get(f"/v2/a/blobs/{one['digest']}").body) == one["digest"]
+        assert manifest.json["config"]["digest"] == digest_of(config)
+
+
+# Names.
+
+
+def test_a_repository_is_named_after_the_host_that_is_asked_if_it_is_one_of_the_registrys(images, tmp_path):
+    hosts = ("registry.example.com", "mirror.example.com:8443")
+    with hosting(images, tmp_path, *hosts) as client:
+        for host in ("registry.example.com", "MIRROR.example.com:8443", client.authority):
+            RegistryClient(client.port, host).push_image("team/app", "1", host[:3].lower())
+        assert names_of(images) == ["mirror.example.com:8443/team/app:1", "registry.example.com/team/app:1"]
+        by_address = client.get("/v2/team/app/manifests/1").body
+        assert RegistryClient(client.port, "registry.example.com").get("/v2/team/app/manifests/1").body == by_address
+        other = RegistryClient(client.port, "mirror.example.com:8443").get("/v2/team/app/manifests/1").body
+        assert other != by_address
+        assert client.get("/v2/_catalog").json == {"repositories": ["team/app"]}
+
+
+@pytest.mark.parametrize("name", ["a/b", "registry", "https://x.example", "x.example:", "", "user@x.example", "X Y"])
+def test_a_name_of_a_registry_is_one_that_images_can_begin_with(name):
+    with pytest.raises(InvalidReference):
+        Hosts((name,))
+
+
+def test_a_name_that_is_too_long_with_its_host_is_refused(registry):
+    answer = registry.get(f"/v2/{'a' * 245}/tags/list")
+    assert (answer.status, code(answer)) == (400, "NAME_INVALID")
+
+
+# What a repository shows.
+
+
+def test_a_blob_is_seen_only_through_a_repository_that_has_it(registry):
+    manifest = registry.push_image("mine", "1")
+    document = json.loads(manifest)
+    for one in (document["config"], document["layers"][0]):
+        for method in ("GET", "HEAD", "DELETE"):
+            assert registry.ask(method, f"/v2/theirs/blobs/{one['digest']}").status == 404
+    assert registry.get(f"/v2/theirs/manifests/{digest_of(manifest)}").status == 404
+    refused = registry.put("/v2/theirs/manifests/1", manifest)
+    assert (refused.status, code(refused)) == (400, "MANIFEST_BLOB_UNKNOWN")
+    # An index may name it, and shows nothing of it.
+    registry.push_manifest("theirs", index_of(manifest), "all", INDEX)
+    assert registry.get(f"/v2/theirs/manifests/{digest_of(manifest)}").status in {200, 404}
+
+
+def test_an_upload_is_gone_for_another_repository(registry):
+    session = registry.begin("mine")
+    location = session.headers["location"].replace("/mine/", "/theirs/")
+    for method in ("GET", "PATCH", "PUT", "DELETE"):
+        answer = registry.ask(method, f"{location}?digest={digest_of(A)}", body=None if method == "GET" else A)
+        assert (answer.status, code(answer)) == (404, "BLOB_UPLOAD_UNKNOWN")
+    for key in ("..", "0" * 32, "%2e%2e%2fmetadata.db", "x" * 32):
+        assert registry.get(f"/v2/mine/blobs/uploads/{key}").status == 404
+    assert registry.finish(session, digest_of(A), A).status == 201
+
+
+# Uploads last.
+
+
+def test_an_upload_goes_on_at_another_server(images, tmp_path):
+    with hosting(images, tmp_path) as client:
+        session = client.patch(client.begin("a"), A[:300])
+    with orlop.open(images.root) as again, hosting(again, tmp_path) as client:
+        state = client.get(session.headers["location"])
+        assert (state.status, state.headers["range"]) == (204, "0-299")
+        session = client.patch(state, A[300:], f"300-{len(A) - 1}")
+        assert client.finish(session, digest_of(A)).status == 201
+        assert client.get(f"/v2/a/blobs/{digest_of(A)}").body == A
+
+
+def test_what_is_left_of_an_upload_is_checked_when_it_goes_on(images, tmp_path):
+    with hosting(images, tmp_path) as client:
+        session = client.patch(client.begin("a"), A[:300])
+        file = tmp_path / "root" / "incoming" / session.headers["docker-upload-uuid"]
+    file.write_bytes(b"x" * 300)
+    with hosting(images, tmp_path) as client:
+        answer = client.finish(client.patch(session, A[300:]), digest_of(A))
+        assert (answer.status, code(answer)) == (400, "DIGEST_INVALID")
+        assert client.get(session.headers["location"]).status == 404
+
+
+def test_an_upload_that_nobody_continues_goes_and_so_does_a_blob_that_no_manifest_names(tmp_path):
+    clock = [1_800_000_000]
+    with closing(local_store(str(tmp_path / "root"), now=lambda: clock[0] * 1_000_000_000)) as store:
+        images = orlop.ImageService(store)
+        with hosting(images, tmp_path) as client:
+            session = client.patch(client.begin("a"), A)
+            blob = client.push_blob("a", b"never named")
+            layer = client.push_blob("a", layer_tar("x"))
+            path = tmp_path / "root" / "incoming" / session.headers["docker-upload-uuid"]
+            os.utime(path, (clock[0], clock[0]))
+            os.utime(f"{path}.about", (clock[0], clock[0]))
+            clock[0] += LIFE - 1
+            images.gc()
+            assert client.get(session.headers["location"]).headers["range"] == f"0-{len(A) - 1}"
+            for digest in (blob, layer):
+                assert client.head(f"/v2/a/blobs/{digest}").status == 200
+            clock[0] += 1200
+            planned = {(one.kind, one.size > 0) for one in images.gc(dry_run=True).garbage}
+            assert ("unfinished", True) in planned
+            images.gc()
+            assert client.get(session.headers["location"]).status == 404
+            for digest in (blob, layer):
+                assert client.head(f"/v2/a/blobs/{digest}").status == 404
+        assert list((tmp_path / "root" / "incoming").iterdir()) == []
+        assert list((tmp_path / "root" / "blobs" / "sha256").iterdir()) == []
+
+
+def test_a_blob_that_is_too_large_is_refused_in_one_part_and_in_many(images, tmp_path):
+    with hosting(images, tmp_path, most=1000) as client:
+        session = client.patch(client.begin("a"), b"x" * 600)
+        answer = client.patch(session, b"x" * 600)
+        assert (answer.status, code(answer)) == (413, "SIZE_INVALID")
+        answer = client.finish(client.begin("a"), digest_of(b"y" * 1001), b"y" * 1001)
+        assert (answer.status, code(answer)) == (413, "SIZE_INVALID")
+        client.push_blob("a", b"z" * 1000)
+
+
+def test_a_client_that_breaks_off_finds_what_has_come(registry):
+    content = os.urandom(3 << 20)
+    session = registry.begin("a")
+    path, uploaded = session.headers["location"], 5 << 18
+    with socket.create_connection(("127.0.0.1", registry.port), timeout=30) as line:
+        head = f"PATCH {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}\r\n\r\n"
+        line.sendall(head.encode() + content[:uploaded])
+    state = registry.get(path)
+    reached = int(state.headers["range"].partition("-")[2]) + 1
+    assert reached <= uploaded + 1
+    # Whatever has come by the next request is what that goes on from.
+    while True:
+        reached = int(registry.get(path).headers["range"].partition("-")[2])
+        reached += reached > 0
+        answer = registry.patch(session, content[reached:], f"{reached}-{len(content) - 1}")
+        if answer.status == 202:
+            break
+        assert answer.status in {416, 503}
+    assert registry.finish(answer, digest_of(content)).status == 201
+
+
+# Large blobs are sent by the kernel.
+
+
+def test_answers_in_a_row_on_one_connection_come_one_after_the_other(registry):
+    content = os.urandom(3 << 20)
+    path = f"/v2/a/blobs/{registry.push_blob('a', content)}"
+    connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=60)
+    for _ in range(3):
+        connection.request("GET", path)
+        assert connection.getresponse().read() == content
+        connection.request("GET", "/v2/a/tags/list")
+        assert connection.getresponse().read()
+    connection.close()
+    with socket.create_connection(("127.0.0.1", registry.port), timeout=60) as line:
+        line.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 2)
+        line.shutdown(socket.SHUT_WR)
+        found = b"".join(iter(lambda: line.recv(1 << 20), b""))
+    assert found.count(content) == 2
+    assert found.endswith(content)
+
+
+def test_a_client_that_hangs_up_in_a_blob_leaves_nothing_open(registry):
+    content = os.urandom(24 << 20)
+    path = f"/v2/a/blobs/{registry.push_blob('a', content)}"
+
+    def open_files() -> list[str]:
+        found = []
+        for entry in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                found.append(str(entry.readlink()))
+        return [one for one in found if "blobs/sha256/" in one]
+
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", registry.port), timeout=60) as line:
+            line.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert line.recv(1 << 16)
+    until(lambda: not open_files())
+    assert registry.get(path, headers={"Range": "bytes=5-2000004"}).body == content[5:2000005]
+
+
+# What happens is told, and what may not happen is refused.
+
+
+def test_what_happens_is_told(images, tmp_path):
+    heard: list[Happened] = []
+    with hosting(images, tmp_path, heard=heard) as client:
+        manifest = client.push_image("a", "1")
+        client.get("/v2/a/manifests/1")
+        client.head("/v2/a/manifests/1")
+        client.delete("/v2/a/manifests/1")
+    told = [(one.action, one.repository, one.tag, one.media_type) for one in heard]
+    assert told == [
+        ("push", "a", "", OCTETS),
+        ("push", "a", "", OCTETS),
+        ("push", "a", "1", MANIFEST),
+        ("pull", "a", "1", MANIFEST),
+        ("delete", "a", "1", ""),
+    ]
+    assert heard[2].digest == heard[3].digest == digest_of(manifest)
+    assert heard[2].size == len(manifest)
+
+
+def test_a_store_that_is_only_read_shows_what_it_has(images, tmp_path):
+    with hosting(images, tmp_path) as client:
+        manifest = client.push_image("a", "1")
+    with closing(local_store(images.root)) as store:
+        hosted = HostedRegistry(store, Hosts(("localhost:5000",)))
+        repository = hosted.hosts.repository("a")
+        assert hosted.manifest(repository, "1").raw == manifest
+        layer = Digest.parse(json.loads(manifest)["layers"][0]["digest"])
+        assert hosted.blob(repository, layer).size == json.loads(manifest)["layers"][0]["size"]
+
+
+def test_an_image_of_two_manifests_loses_the_one_that_is_deleted(registry, images):
+    first = registry.push_image("a", "1")
+    second = written(json.loads(first) | {"annotations": {"a": "b"}})
+    registry.push_manifest("a", second, "2")
+    assert registry.delete(f"/v2/a/manifests/{digest_of(first)}").status == 202
+    assert registry.get(f"/v2/a/manifests/{digest_of(first)}").status == 404
+    assert registry.get("/v2/a/manifests/2").body == second
+    assert names_of(images) == ["localhost:5000/a:2"]
+    assert registry.get("/v2/a/tags/list").json["tags"] == ["2"]
+
+
+def test_one_manifest_in_two_repositories_goes_from_one(registry, images):
+    artifact = registry.push_artifact("a")
+    registry.push_artifact("b")
+    image = registry.push_image("a", "1")
+    registry.push_image("b", "1")
+    for one in (artifact, image):
+        assert registry.delete(f"/v2/a/manifests/{digest_of(one)}").status == 202
+        assert registry.get(f"/v2/a/manifests/{digest_of(one)}").status == 404
+        assert registry.get(f"/v2/b/manifests/{digest_of(one)}").body == one
+    images.gc()
+    for one in (artifact, image):
+        assert registry.get(f"/v2/b/manifests/{digest_of(one)}").body == one
+
+
+def test_the_config_of_an_image_is_a_blob(registry):
+    manifest = registry.push_image("a", "1")
+    config = json.loads(manifest)["config"]
+    assert config["mediaType"] == CONFIG
+    assert len(registry.get(f"/v2/a/blobs/{config['digest']}").body) == config["size"]
+
+
+# Many at once.
+
+
+def test_pushes_and_deletes_and_collections_at_once_lose_nothing(registry, images):
+    """Clients that share layers push, delete what they pushed, and push again, while a collection runs all the time."""
+    errors: list[BaseException] = []
+    done = threading.Event()
+    kept: dict[str, bytes] = {}
+
+    def push(number: int) -> None:
+        name, manifest = f"shared/{number % 2}", b""
+        try:
+            for turn in range(3):
+                manifest = registry.push_image(name, f"t{number}", "base", annotations={"of": f"{number}-{turn}"})
+                assert registry.get(f"/v2/{name}/manifests/t{number}").body == manifest
+                if turn < 2:
+                    assert registry.delete(f"/v2/{name}/manifests/{digest_of(manifest)}").status == 202
+            kept[f"/v2/{name}/manifests/t{number}"] = manifest
+        except BaseException as error:  # noqa: BLE001 - seen by the test
+            errors.append(error)
+
+    def collect() -> None:
+        try:
+            while not done.is_set():
+                images.gc()
+        except BaseException as error:  # noqa: BLE001 - seen by the test
+            errors.append(error)
+
+    collector = threading.Thread(target=collect)
+    collector.start()
+    threads = [threading.Thread(target=push, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.set()
+    collector.join()
+    assert errors == []
+    for path, manifest in kept.items():
+        assert registry.get(path).body == manifest
+        for layer in json.loads(manifest)["layers"]:
+            blob = f"{path.partition('/manifests/')[0]}/blobs/{layer['digest']}"
+            assert digest_of(registry.get(blob).body) == layer["digest"]
+    assert orlop.stores.fsck(images.root).problems == ()
