@@ -126,6 +126,7 @@ class Door:
 
     def __init__(self, guard: Guard, registry: Registry, clock: Clock, checks: Checks) -> None:
         self.guard = guard
+        self.app = guard.before(registry)
         self.registry = registry
         self.clock = clock
         self.checks = checks
@@ -170,7 +171,7 @@ class Door:
         async def send(message: Message) -> None:
             answered.append(message)
 
-        await self.guard(scope, receive, send)
+        await self.app(scope, receive, send)
         start, *rest = answered
         found = {name.decode().lower(): value.decode() for name, value in start["headers"]}
         return Answer(start["status"], found, b"".join(one.get("body", b"") for one in rest))
@@ -201,7 +202,7 @@ def guarded(folder: Path, text: str = RULES, **how: Any) -> Iterator[Door]:
     """Guard a registry by a file of access for a block."""
     clock, checks, registry = Clock(), Checks(), Registry()
     settings = read_settings(str(write_access(folder, text)))
-    guard = Guard(registry, settings, now=clock, clock=clock, check=checks, **how)
+    guard = Guard(settings, now=clock, clock=clock, check=checks, **how)
     try:
         yield Door(guard, registry, clock, checks)
     finally:

@@ -16,11 +16,12 @@ _VERSION: Final = (b"docker-distribution-api-version", b"registry/2.0")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer: its status, its further headers and its document, which becomes JSON."""
+    """A whole answer: its status, its document, which becomes JSON, further headers, and its code if it refuses."""
 
     status: int
     document: object
     headers: Headers = ()
+    code: str = ""
 
     async def send(self, send: Send, *, has_body: bool = True) -> None:
         """Send it; the answer to HEAD has no body."""
@@ -37,7 +38,7 @@ class Answer:
 
 def refusal(status: int, code: str, message: str, *headers: tuple[bytes, bytes], detail: object = None) -> Answer:
     """Return an answer that refuses a request, by a code of the specification."""
-    return Answer(status, {"errors": [{"code": code, "message": message, "detail": detail}]}, headers)
+    return Answer(status, {"errors": [{"code": code, "message": message, "detail": detail}]}, headers, code)
 
 
 def challenge(scheme: str, **params: str) -> tuple[bytes, bytes]:

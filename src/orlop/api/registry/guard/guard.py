@@ -86,13 +86,11 @@ class _State:
 
 
 class Guard:
-    """The application in front of the registry's; one for all its listeners.
+    """Stands in front of the registry's applications, one for all listeners.
 
     Args:
-        app: the registry.
         settings: who may do what.
         audit: where each request gets a line.
-        answered: called with the record of each request that the guard has answered itself.
         now: seconds since 1970.
         clock: seconds, which never go back.
         check: compares a password with a hash; by default bcrypt does.
@@ -103,18 +101,14 @@ class Guard:
 
     def __init__(
         self,
-        app: ASGIApp,
         settings: Settings,
         *,
         audit: AuditLog | None = None,
-        answered: Callable[[Record], object] = lambda _: None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
         check: Callable[[bytes, bytes], bool] | None = None,
     ) -> None:
-        self._app = app
         self._audit = audit
-        self._answered = answered
         self._now = now
         self._clock = clock
         self._check = check
@@ -142,33 +136,29 @@ class Guard:
         if self._passwords is not None:
             self._passwords.close()
 
-    def is_token_server(self, path: str) -> bool:
-        """Return whether a path is that of the token server here."""
-        return bool(path) and path == self._state.token_path
+    def before(self, app: ASGIApp, answered: Callable[[Record], object] = lambda _: None) -> ASGIApp:
+        """Return the application that guards another one.
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or let the registry do so."""
-        record, state = record_of(scope), self._state
-        receive, send = counted(record, receive, send)
-        agent = next((value for name, value in scope["headers"] if name == b"user-agent"), b"").decode("latin-1")
-        deed = Deed(client_of(scope, state.settings.proxies), scope["method"], agent)
-        try:
-            await self._handle(scope, receive, _noting(send, deed), deed, state)
-            if deed.action == "login":
-                self._answered(record)
-        except Refused as refusal_:
-            deed.error = refusal_.code
-            await refusal_.answer.send(send, has_body=scope["method"] != "HEAD")
-            self._answered(record)
-        except BodyTooLarge as error:
-            if record.status:
-                raise
-            deed.error = "SIZE_INVALID"
-            await refusal(413, deed.error, str(error)).send(send)
-            self._answered(record)
-        finally:
-            deed.status, deed.received, deed.sent = record.status, record.received, record.sent
-            self._keep(deed, scope)
+        Args:
+            app: the registry.
+            answered: called with the record of each request that the guard has answered itself.
+        """
+
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            record, state = record_of(scope), self._state
+            receive, send = counted(record, receive, send)
+            deed = Deed(client_of(scope, state.settings.proxies), scope["method"], _agent(scope))
+            try:
+                answer = await self._handle(app, scope, receive, _noting(send, deed), deed=deed, state=state)
+                if answer is not None:
+                    deed.error = answer.code
+                    await answer.send(send, has_body=scope["method"] != "HEAD")
+                    answered(record)
+            finally:
+                deed.status, deed.received, deed.sent = record.status, record.received, record.sent
+                self._keep(deed, scope)
+
+        return guarded
 
     def _keep(self, deed: Deed, scope: Scope) -> None:
         # Nearly every client asks without credentials first; that is not a deed.
@@ -176,11 +166,34 @@ class Guard:
         if self._audit is not None and not is_first:
             self._audit.write(deed)
 
-    async def _handle(self, scope: Scope, receive: Receive, send: Send, deed: Deed, state: _State) -> None:
-        if state.server is not None and scope["path"] == state.token_path:
-            deed.action = "login"
-            await (await self._issue(state, scope, receive, deed)).send(send)
-            return
+    async def _handle(
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, deed: Deed, state: _State
+    ) -> Answer | None:
+        """Return the answer of the guard to a request, or None if the registry has answered it."""
+        has_begun = False
+
+        async def beginning(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            if state.server is not None and scope["path"] == state.token_path:
+                deed.action = "login"
+                return await self._issue(state, scope, receive, deed)
+            await self._let_in(app, scope, receive, beginning, deed=deed, state=state)
+        except Refused as error:
+            return error.answer
+        except BodyTooLarge as error:
+            if has_begun:
+                raise
+            return refusal(413, "SIZE_INVALID", str(error))
+        return None
+
+    async def _let_in(
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, deed: Deed, state: _State
+    ) -> None:
+        """Let the registry answer a request. Raises `Refused` if it may not be made."""
         route = _route(scope)
         if route is not None:
             _describe(deed, route)
@@ -188,8 +201,8 @@ class Guard:
         deed.user = who.user
         state.charge("user" if who.user else "client", who.user or deed.address)
         if route is None:
-            # What is not there is not told to just anybody either.
-            if not state.settings.is_open and not who.has_credentials:
+            # What is not there is not told to just anybody either, nor what the server counts.
+            if not state.settings.is_open and not who.user:
                 raise unauthorized(state.settings, None)
         else:
             _authorize(route, who)
@@ -198,7 +211,7 @@ class Guard:
         # A token names the repositories that its client works with; the catalog shows all that the user may read.
         is_list = route is not None and route.kind is Kind.CATALOG
         may: Callable[[Need], bool] = who.may_ever if is_list else who.may
-        await self._app({**scope, "orlop.user": who.user, "orlop.may": may}, receive, send)
+        await app({**scope, "orlop.user": who.user, "orlop.may": may}, receive, send)
 
     async def _who(self, scope: Scope, route: Route | None, deed: Deed, state: _State) -> Who:
         """Return who sent a request. Raises `Refused` if the credentials are wrong."""
@@ -302,6 +315,10 @@ def _route(scope: Scope) -> Route | None:
         return route_of(scope["method"], scope["path"], scope["query_string"].decode("latin-1"))
     except (OrlopError, ValueError):
         return None
+
+
+def _agent(scope: Scope) -> str:
+    return next((value for name, value in scope["headers"] if name == b"user-agent"), b"").decode("latin-1")
 
 
 def _describe(deed: Deed, route: Route) -> None:

@@ -16,17 +16,16 @@ REALM: Final = "orlop"
 
 
 class Refused(Exception):
-    """A request is answered by the guard: with ``answer``, whose code is ``code``."""
+    """A request is answered by the guard, with ``answer``."""
 
-    def __init__(self, answer: Answer, code: str) -> None:
-        super().__init__(code)
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.code)
         self.answer = answer
-        self.code = code
 
 
 def refused(status: int, code: str, message: str, *headers: tuple[bytes, bytes], detail: object = None) -> Refused:
     """Return the refusal with a code of the specification."""
-    return Refused(refusal(status, code, message, *headers, detail=detail), code)
+    return Refused(refusal(status, code, message, *headers, detail=detail))
 
 
 def unauthorized(settings: Settings, route: Route | None, message: str = "", *, error: str = "") -> Refused:
