@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -232,3 +234,14 @@ def test_no_path_leads_around_the_guard(guarded, path):
             assert status in {400, 401, 403, 404}
             assert digest not in body
             assert "artifactType" not in body
+
+
+def test_a_client_that_tries_tls_first_is_answered_though_its_head_never_ends(guarded):
+    """Go's clients of registries begin with a ClientHello; if plain HTTP answers it, they go on without TLS."""
+    hello, nothing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        ssl.create_default_context().wrap_bio(nothing, hello, server_hostname="registry.test").do_handshake()
+    with guarded() as registry, socket.create_connection(("127.0.0.1", registry.port), timeout=60) as connection:
+        connection.sendall(hello.read())
+        # A head that is awaited for too long is answered with 408.
+        assert connection.recv(64).startswith(b"HTTP/1.1 400 ")
