@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from pathlib import Path
 
 import pytest
 
@@ -222,3 +223,18 @@ def test_a_pattern_that_is_not_valid_is_refused():
     for text in ("", "/", "a/", "a/**b", "{name}", "a{user}"):
         with pytest.raises(InvalidFilter):
             RepositoryPattern.parse(text)
+
+
+def test_the_examples_of_the_guide_are_valid(tmp_path):
+    guide = (Path(__file__).parents[2] / "docs" / "howto" / "registry-access.md").read_text()
+    rules, own, other, limits, hook = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "hook.secret").write_text("s" * 40)
+    (tmp_path / "hook.secret").chmod(0o600)
+    first, _, rest = limits.partition("[limits]")
+    settings = read_settings(str(write_access(tmp_path, f"{first}{rules}{own}[limits]{rest}{hook}")))
+    assert settings.rights.allows("ben", "push", "team/app")
+    assert not settings.rights.allows("ben", "delete", "team/app")
+    assert settings.rights.allows(ANONYMOUS, "pull", "public/app")
+    key = '{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}'
+    (tmp_path / "keys.json").write_text(f'{{"keys": [{key}]}}')
+    assert read_settings(str(write_access(tmp_path, other))).tokens is not None
