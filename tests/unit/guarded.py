@@ -203,10 +203,7 @@ def guarded(folder: Path, text: str = RULES, **how: Any) -> Iterator[Door]:
     clock, checks, registry = Clock(), Checks(), Registry()
     settings = read_settings(str(write_access(folder, text)))
     guard = Guard(settings, now=clock, clock=clock, check=checks, **how)
-    try:
-        yield Door(guard, registry, clock, checks)
-    finally:
-        guard.close()
+    yield Door(guard, registry, clock, checks)
 
 
 def token_of(door: Door, scope: str, authorization: str | None = None) -> str:

@@ -135,7 +135,7 @@ def test_a_refresh_token_is_good_until_the_password_changes(door, tmp_path):
     refresh = answer.json["refresh_token"]
     renewed = post(door, grant_type="refresh_token", refresh_token=refresh, scope=PULL, client_id="x")
     assert door.ask("GET", "/v2/team/app/tags/list", f"Bearer {renewed.json['token']}").status == 200
-    # It is for the token server, and for nothing else; and a token is no refresh token.
+    # It is for the token server, and for nothing else; and a token is not a refresh token.
     assert door.ask("GET", "/v2/", f"Bearer {refresh}").status == 401
     assert post(door, grant_type="refresh_token", refresh_token=renewed.json["token"]).status == 401
     write_users(tmp_path, {"anna": "another"})

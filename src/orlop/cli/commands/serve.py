@@ -82,7 +82,7 @@ def _read_size(text: str) -> int:
 @option(
     "--registry-access",
     metavar="FILE",
-    help="Let in to the registry whom this file names, in TOML: users, rights, tokens, limits, webhooks.",
+    help="Control access to the registry by this TOML file: users, rights, tokens, limits, webhooks.",
 )
 @option("--read-only", is_flag=True, help="Refuse requests that change the store.")
 @option("--access-log", metavar="FILE", help='Log each request to this file; "-" is standard error.')

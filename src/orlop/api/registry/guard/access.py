@@ -63,7 +63,6 @@ class Access:
     def close(self) -> None:
         """End everything; events that are not delivered stay in their queues."""
         self.webhooks.close()
-        self.guard.close()
         if self._audit is not None:
             self._audit.close()
 

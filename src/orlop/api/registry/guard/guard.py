@@ -131,11 +131,6 @@ class Guard:
         identifier = Identifier(settings, self._passwords, self._sessions)
         self._state = _State(settings, identifier, buckets, server, path)
 
-    def close(self) -> None:
-        """End the threads for passwords once they are idle."""
-        if self._passwords is not None:
-            self._passwords.close()
-
     def before(self, app: ASGIApp, answered: Callable[[Record], object] = lambda _: None) -> ASGIApp:
         """Return the application that guards another one.
 
@@ -193,7 +188,7 @@ class Guard:
     async def _let_in(
         self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, *, deed: Deed, state: _State
     ) -> None:
-        """Let the registry answer a request. Raises `Refused` if it may not be made."""
+        """Pass a request on to the registry. Raises `Refused` if it may not be made."""
         route = _route(scope)
         if route is not None:
             _describe(deed, route)

@@ -57,7 +57,7 @@ class TokenServer:
 
     Args:
         issuer: signs them.
-        passwords: who users are.
+        passwords: those of the users.
         rights: what they may do.
     """
 

@@ -112,7 +112,7 @@ class Claims:
         value = self.document.get(name)
         if value is None:
             return None
-        # Larger numbers are no dates, and may be no floats either.
+        # A larger number is not a date, and may not fit into a float.
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1 << 40:
             raise Unauthorized(f"{name} in the token is not a time")
         return float(value)

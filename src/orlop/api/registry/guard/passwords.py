@@ -7,8 +7,8 @@ their password with each request, and many come at once, so:
   key is made at the start and never leaves the process; a line that changed makes a new one, so a new password holds as
   soon as the file is read again.
 - Checks of the same name and password that come at once wait for one computation.
-- What failed is not remembered: each guess costs a computation, in one of two threads. As many as `_WAITING` may wait
-  for these; further ones are told to come back, so that guessing cannot keep the server from its work.
+- What failed is not remembered: each guess costs a computation, in one of a few threads. As many as `_WAITING` may
+  wait for these; further ones are told to come back, so that guessing cannot keep the server from its work.
 - A name that is not in the file costs the same computation, against a hash that nobody has the password of; so the time
   of an answer does not tell which names there are.
 """
@@ -21,7 +21,6 @@ import hmac
 import re
 import secrets
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, NotSupported, ServerBusy
@@ -37,7 +36,6 @@ _LONGEST: Final = 72
 _REMEMBERED: Final = 300
 """Seconds."""
 _MOST: Final = 4096
-_THREADS: Final = 2
 _WAITING: Final = 64
 
 
@@ -104,7 +102,6 @@ class Passwords:
         self._key = secrets.token_bytes(32)
         self._good: dict[bytes, float] = {}
         self._running: dict[bytes, asyncio.Future[bool]] = {}
-        self._threads: ThreadPoolExecutor | None = None
         costs = sorted(int(one.split("$")[2]) for one in hashes.values())
         self._nobody = nobody(costs[len(costs) // 2] if costs else 10)
 
@@ -135,7 +132,7 @@ class Passwords:
             if len(self._running) >= _WAITING:
                 raise ServerBusy("too many passwords are being checked; try again later")
             running = asyncio.get_running_loop().run_in_executor(
-                self._pool(), self._check, login.password.encode()[:_LONGEST], hashed.encode()
+                None, self._check, login.password.encode()[:_LONGEST], hashed.encode()
             )
             self._running[key] = running
             running.add_done_callback(lambda _: self._running.pop(key, None))
@@ -154,16 +151,6 @@ class Passwords:
         while len(self._good) >= _MOST:
             del self._good[next(iter(self._good))]
         self._good[key] = self._clock() + _REMEMBERED
-
-    def _pool(self) -> ThreadPoolExecutor:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="password")
-        return self._threads
-
-    def close(self) -> None:
-        """End the threads once they are idle."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def nobody(cost: int) -> str:

@@ -109,6 +109,6 @@ class Queue:
             self._folder.at(name).unlink()
 
     def close(self) -> None:
-        """Let another process use the queue."""
+        """Release the queue, for another process."""
         self._lock.release()
         self._folder.close()

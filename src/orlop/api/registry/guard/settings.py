@@ -52,7 +52,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Who is told of what.
+    """A receiver of events.
 
     Attributes:
         name: for messages.
@@ -85,7 +85,7 @@ class Settings:
         proxies: the addresses whose ``X-Forwarded-For`` is believed.
         read_only: nothing may be changed.
         audit: the file for a line about each request, if there is one.
-        webhooks: who is told.
+        webhooks: the receivers of events.
     """
 
     passwords: dict[str, str] | None = field(default=None, repr=False)

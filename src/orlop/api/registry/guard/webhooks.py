@@ -16,6 +16,7 @@ push nor the others.
 from __future__ import annotations
 
 import hmac
+import http.client
 import json
 import logging
 import threading
@@ -25,8 +26,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
-
-import urllib3
+from urllib.parse import urlsplit
 
 from orlop._version import __version__
 from orlop.api.registry.guard.queue import Queue
@@ -59,10 +59,10 @@ class Pace:
 
 
 class Webhooks:
-    """Tells all receivers of what happens, from its start to `close`.
+    """Posts events to all receivers, from its start to `close`.
 
     Args:
-        hooks: who is told of what.
+        hooks: the receivers.
         pace: how often they are tried.
 
     Raises:
@@ -137,7 +137,6 @@ class _Receiver:
         self._pace = pace
         self._ending = ending
         self._counts = counts
-        self._http = urllib3.PoolManager(1, retries=False, timeout=urllib3.Timeout(total=pace.patience))
 
     def wants(self, happened: Happened) -> bool:
         """Return whether the receiver is told of this."""
@@ -197,21 +196,19 @@ class _Receiver:
 
     def _post(self, body: bytes) -> tuple[int, str]:
         """Post a message, and return the status, or 0, and what to tell people; it has no secret."""
+        parts = urlsplit(self.hook.url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=self._pace.patience)
+        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         try:
-            answer = self._http.request(
-                "POST",
-                self.hook.url,
-                body=body,
-                headers=headers_of(body, self.hook.secret),
-                redirect=False,
-                preload_content=False,
-                decode_content=False,
-            )
-        except urllib3.exceptions.HTTPError as error:
+            connection.request("POST", target, body, dict(headers_of(body, self.hook.secret)))
+            # What the answer says is not read: it could be endless.
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException, ValueError) as error:
             return 0, type(error).__name__
-        # What it says is not read: it could be endless. The connection goes with it.
-        answer.close()
-        return answer.status, f"it answers {answer.status}"
+        finally:
+            connection.close()
+        return status, f"it answers {status}"
 
 
 def headers_of(body: bytes, secret: bytes | None) -> Mapping[str, str]:
