@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 _HEAD_SECONDS: Final = 10
 """How long a client may take for a head, and for the handshake before the first."""
+_HANDSHAKE: Final = 0x16
+"""The first byte of a client that begins with TLS, and of no request."""
 _IDLE_SECONDS: Final = 300
 """How long a connection is kept open between requests."""
 _LEFTOVER_SECONDS: Final = 30
@@ -189,6 +191,9 @@ class Connection(asyncio.BufferedProtocol):
             del self._pending[: len(self._pending) - len(self._pending.lstrip(b"\r\n"))]
             if not self._pending:
                 return
+            if self._pending[0] == _HANDSHAKE:
+                # Clients of registries try TLS first, and would wait for as long as a head may take.
+                raise Refused(400, "this server does not use TLS here")
             self._set_timer(_HEAD_SECONDS)
         end = end_of_head(self._pending, self._seen)
         if (len(self._pending) if end is None else end) > LONGEST:

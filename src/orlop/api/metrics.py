@@ -56,15 +56,15 @@ class Metrics:
             ],
         )
         yield from self._histogram()
-        yield from _single("orlop_http_requests_active", "gauge", "Requests at work.", self.active)
-        yield from _single("orlop_http_received_bytes_total", "counter", "Bytes of bodies received.", self._received)
-        yield from _single("orlop_http_sent_bytes_total", "counter", "Bytes of bodies sent.", self._sent)
+        yield from single("orlop_http_requests_active", "gauge", "Requests at work.", self.active)
+        yield from single("orlop_http_received_bytes_total", "counter", "Bytes of bodies received.", self._received)
+        yield from single("orlop_http_sent_bytes_total", "counter", "Bytes of bodies sent.", self._sent)
         for kind in ("images", "names", "layers", "blobs"):
-            yield from _single(f"orlop_store_{kind}", "gauge", f"How many {kind} the store has.", counts[kind])
-        yield from _single("orlop_store_blob_bytes", "gauge", "Bytes of all blobs.", counts["blob_bytes"])
+            yield from single(f"orlop_store_{kind}", "gauge", f"How many {kind} the store has.", counts[kind])
+        yield from single("orlop_store_blob_bytes", "gauge", "Bytes of all blobs.", counts["blob_bytes"])
         resident, descriptors = _process()
-        yield from _single("process_resident_memory_bytes", "gauge", "Resident memory.", resident)
-        yield from _single("process_open_fds", "gauge", "Open file descriptors.", descriptors)
+        yield from single("process_resident_memory_bytes", "gauge", "Resident memory.", resident)
+        yield from single("process_open_fds", "gauge", "Open file descriptors.", descriptors)
 
     def _histogram(self) -> Iterator[str]:
         name = "orlop_http_request_seconds"
@@ -84,7 +84,15 @@ def _family(name: str, kind: str, meaning: str, samples: Iterable[tuple[Mapping[
         yield _sample(name, labels, value)
 
 
-def _single(name: str, kind: str, meaning: str, value: float) -> Iterator[str]:
+def single(name: str, kind: str, meaning: str, value: float) -> Iterator[str]:
+    """Yield the lines of a metric that has one value.
+
+    Args:
+        name: of the metric.
+        kind: ``counter`` or ``gauge``.
+        meaning: what is counted, for people.
+        value: its value.
+    """
     return _family(name, kind, meaning, [({}, value)])
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from orlop.api.access import Policy
     from orlop.api.listeners import Listener
     from orlop.api.log import AccessLog
+    from orlop.api.registry.guard.access import Access
     from orlop.api.registry.happened import Listener as Hearer
     from orlop.api.tls import RenewableContext
     from orlop.service.hosted.registry import HostedRegistry
@@ -86,7 +87,8 @@ class Options:
         grace: for how many seconds the end waits for requests; then they are broken off, and undone.
         log: where each request gets a line.
         registry: what answers where the registry is served.
-        listeners: called with everything that happens in the registry.
+        listeners: who hears of what happens in the registry.
+        access: who may use the registry; without it, everybody may who can connect.
     """
 
     bounds: Bounds = field(default_factory=Bounds)
@@ -96,6 +98,7 @@ class Options:
     log: AccessLog | None = None
     registry: HostedRegistry | None = None
     listeners: tuple[Hearer, ...] = ()
+    access: Access | None = None
 
 
 class Server:
@@ -217,10 +220,16 @@ def _app(context: Context, door: Door, options: Options) -> ASGIApp:
     if options.registry is None or Serves.REGISTRY not in door.serves:
         return engine
     from orlop.api.registry.app import Registry  # noqa: PLC0415 - many servers are not registries
+    from orlop.api.registry.operation import finished, with_health, with_metrics  # noqa: PLC0415 - as above
 
-    registry = Registry(context, options.registry, door.policy, options.listeners)
-    if Serves.ENGINE not in door.serves:
-        return registry
+    access, is_alone = options.access, Serves.ENGINE not in door.serves
+    registry: ASGIApp = Registry(context, options.registry, door.policy, options.listeners)
+    if is_alone:
+        registry = with_metrics(registry, context, access)
+    if access is not None:
+        registry = access.guard.before(registry, partial(finished, context))
+    if is_alone:
+        return with_health(registry, context)
 
     async def both(scope: Scope, receive: Receive, send: Send) -> None:
         await (registry if is_ours(scope["path"]) else engine)(scope, receive, send)
@@ -249,7 +258,8 @@ def run(
 
     Return whether all work has ended: where not, a thread is stuck, and the interpreter would wait for it.
 
-    SIGHUP lets the certificates for TLS be read again; where there are none it asks for the end as well.
+    SIGHUP lets the certificates for TLS and the file of access be read again; where there are none it asks for the end
+    as well.
 
     Args:
         service: the store. It is not closed.
@@ -262,7 +272,8 @@ def run(
         server = Server(service, doors, options)
         loop = asyncio.get_running_loop()
         contexts = {door.tls for door in doors if door.tls is not None}
-        hang_up = partial(_renew, contexts) if contexts else server.end
+        renewing = contexts or options.access is not None
+        hang_up = partial(_renew, contexts, options.access) if renewing else server.end
         for number, answer in ((signal.SIGTERM, server.end), (signal.SIGINT, server.end), (signal.SIGHUP, hang_up)):
             # `nohup` ignores one of them on purpose.
             if signal.getsignal(number) != signal.SIG_IGN:
@@ -282,7 +293,9 @@ def run(
             door.listener.close()
 
 
-def _renew(contexts: Iterable[RenewableContext]) -> None:
+def _renew(contexts: Iterable[RenewableContext], access: Access | None) -> None:
+    if access is not None:
+        access.renew()
     for context in contexts:
         try:
             context.renew()

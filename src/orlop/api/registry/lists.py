@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from orlop.api.registry.answers import document, link
+from orlop.api.registry.routes import Need
 from orlop.errors import InvalidInput
 from orlop.model.manifest import OCI_INDEX, Manifest
 
@@ -29,9 +30,22 @@ async def tags(asked: Asked) -> Response:
 
 
 async def catalog(asked: Asked) -> Response:
-    """Answer the names of all repositories."""
+    """Answer the names of all repositories that the client may pull from."""
     host = asked.repository_of("any/name").host
-    return await _page(asked, "/v2/_catalog", "repositories", partial(asked.registry.repositories, host))
+    look = partial(_readable, asked, partial(asked.registry.repositories, host))
+    return await _page(asked, "/v2/_catalog", "repositories", look)
+
+
+def _readable(asked: Asked, look: Callable[..., list[str]], *, after: str, most: int) -> list[str]:
+    """Return the first names that the client may pull from, at most so many."""
+    found: list[str] = []
+    while len(found) < most:
+        names = look(after=after, most=_LONGEST_PAGE)
+        found += [one for one in names if asked.may(Need("repository", one, ("pull",)))]
+        if len(names) < _LONGEST_PAGE:
+            break
+        after = names[-1]
+    return found[:most]
 
 
 async def _page(asked: Asked, path: str, member: str, look: Callable[..., list[str]], **facts: str) -> Response:

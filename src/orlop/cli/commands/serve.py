@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from orlop.api.listeners import Activation, Address
     from orlop.api.log import AccessLog
+    from orlop.api.registry.guard.access import Access
     from orlop.api.server import Door
     from orlop.api.tls import Certificates
     from orlop.cli.session import Session
@@ -77,6 +78,11 @@ def _read_size(text: str) -> int:
     default="gzip",
     show_default=True,
     help="Compress plain layers like this when they are pulled: gzip, zstd, gzip:LEVEL, zstd:LEVEL or none.",
+)
+@option(
+    "--registry-access",
+    metavar="FILE",
+    help="Control access to the registry by this TOML file: users, rights, tokens, limits, webhooks.",
 )
 @option("--read-only", is_flag=True, help="Refuse requests that change the store.")
 @option("--access-log", metavar="FILE", help='Log each request to this file; "-" is standard error.')
@@ -154,6 +160,7 @@ def serve(
     engine: bool,
     registry_hosts: tuple[str, ...],
     registry_compress: str,
+    registry_access: str | None,
     read_only: bool,
     access_log: str | None,
     max_body: int | None,
@@ -187,11 +194,14 @@ def serve(
         raise NotSupported(_NEEDED) from error
     if not registry and (engine or registry_hosts):
         raise WrongUsage("--engine and --registry-host need --registry")
+    if registry_access is not None and (not registry or engine or token_file is not None):
+        raise WrongUsage("--registry-access needs --registry, and goes with neither --engine nor --token-file")
     serves = Serves.REGISTRY if registry else Serves.ENGINE
     security = Security(
         _certificates(tlscert, tlskey, tlscacert, verify=tlsverify) if tls or tlsverify else None,
         None if token_file is None else _token(token_file),
-        anonymous=allow_anonymous,
+        # The file of access says who may come.
+        anonymous=allow_anonymous or registry_access is not None,
         read_only=read_only,
         group=None if group is None else group_number(group),
         hosts=registry_hosts,
@@ -202,6 +212,7 @@ def serve(
         session.open(downloads=True) as images,
         network.registries(os.environ) as registries,
         _log(access_log) as log,
+        _access(registry_access) as access,
     ):
         images.network = lambda keychain: nullcontext(registries.as_user(keychain))
         places = _addresses(hosts or ((_REGISTRY,) if registry and not activation.count else ()), activation)
@@ -209,13 +220,25 @@ def serve(
         bounds = Bounds(max_body, max_requests, patience, min_rate, max_followers)
         connections = min(max_connections, _connections(len(opened)))
         hosted = _registry(images, opened, registry_hosts, max_body, registry_compress) if registry else None
-        options = Options(bounds, max_transfers, connections, grace, log, hosted)
+        listeners = () if access is None else access.listeners
+        options = Options(bounds, max_transfers, connections, grace, log, hosted, listeners, access)
         # The event loop is told of signals, and need not be woken for them.
         signal.setitimer(signal.ITIMER_REAL, 0)
         if not run(images, opened, options, ready=lambda: _announce(opened)):
             # A thread that is stuck would keep the process for ever.
             sys.stderr.flush()
             os._exit(0)
+
+
+@contextmanager
+def _access(path: str | None) -> Iterator[Access | None]:
+    if path is None:
+        yield None
+        return
+    from orlop.api.registry.guard.access import Access  # noqa: PLC0415 - as above
+
+    with Access(path) as access:
+        yield access
 
 
 def _registry(

@@ -1,0 +1,76 @@
+"""What those who run a registry ask of it, where it has a listener of its own: whether it works, and what it counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import Response
+
+from orlop.api.metrics import CONTENT_TYPE, single
+from orlop.api.record import counted, record_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from orlop.api.engine.call import Context
+    from orlop.api.record import Record
+    from orlop.api.registry.guard.access import Access
+
+HEALTH: Final = "/health"
+METRICS: Final = "/metrics"
+_READING: Final = frozenset({"GET", "HEAD"})
+
+
+def with_health(app: ASGIApp, context: Context) -> ASGIApp:
+    """Return an application that answers whether the server works: 200, or 503 once it is about to end.
+
+    It is asked often, by whoever watches servers; it costs nothing and is not logged.
+    """
+
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != HEALTH or scope["method"] not in _READING:
+            await app(scope, receive, send)
+            return
+        is_ending = context.ending.is_set()
+        text = "ending" if is_ending else "ok"
+        await Response(f"{text}\n", 503 if is_ending else 200, media_type="text/plain")(scope, receive, send)
+
+    return answering
+
+
+def with_metrics(app: ASGIApp, context: Context, access: Access | None) -> ASGIApp:
+    """Return an application that answers what the server counts, in the text format of Prometheus."""
+
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != METRICS or scope["method"] not in _READING:
+            await app(scope, receive, send)
+            return
+        record = record_of(scope)
+        receive, send = counted(record, receive, send)
+        counts = await context.workers.run(context.service.counts)
+        text = context.metrics.text(counts) + "".join(f"{line}\n" for line in _lines(access))
+        await Response(text, media_type=CONTENT_TYPE)(scope, receive, send)
+        record.route = METRICS
+        finished(context, record)
+
+    return answering
+
+
+def _lines(access: Access | None) -> Iterator[str]:
+    if access is None:
+        return
+    counts, waiting = access.webhooks.counts.copy(), access.webhooks.waiting()
+    for result in ("delivered", "failed", "dropped"):
+        number = sum(one for (_, found), one in counts.items() if found == result)
+        name, meaning = f"orlop_registry_webhook_{result}_total", f"Events of webhooks that were {result}."
+        yield from single(name, "counter", meaning, number)
+    yield from single("orlop_registry_webhook_waiting", "gauge", "Events to deliver.", sum(waiting.values()))
+
+
+def finished(context: Context, record: Record) -> None:
+    """Count and log a request that was not answered by the registry itself."""
+    context.metrics.count(record)
+    if context.log is not None:
+        context.log.write(record)
