@@ -210,6 +210,10 @@ class SQLiteContentRows(PassingRows):
         if before is not None and before.digest != row.digest:
             self._prune_near([str(before.digest)])
 
+    def touch_top(self, name: str, suffix: str, updated: int) -> None:
+        """Record that a name still means what it does."""
+        self._run("UPDATE top SET updated = ? WHERE name = ? AND suffix = ?", (updated, name, suffix))
+
     def delete_top(self, name: str, suffix: str) -> bool:
         """Forget what a name means, and all that nothing else reaches."""
         statement = "DELETE FROM top WHERE name = ? AND suffix = ? RETURNING digest"
