@@ -215,6 +215,7 @@ class Following:
         self._download = download
         self._descriptor = -1
         self._position = 0
+        self._has_read = False
         self.size = download.size
 
     def ready(self) -> None:
@@ -226,6 +227,10 @@ class Following:
         """
         while not self._available() and not self._download.is_done:
             self._download.wait()
+
+    def seek(self, offset: int, /) -> None:
+        """Go to an offset, which may not be here yet."""
+        self._position = offset
 
     def read(self, n: int, /) -> bytes:
         """Return at most ``n`` bytes, and none at the end; the last byte only once all are verified and kept.
@@ -239,6 +244,7 @@ class Following:
                     data = os.pread(self._descriptor, count, self._position)
                 self._position += len(data)
                 if data:
+                    self._has_read = True
                     return data
             self._download.wait()
         while not self._download.is_done:
@@ -280,7 +286,7 @@ class Following:
             return
         if self._descriptor >= 0 and os.path.samestat(os.fstat(self._descriptor), state):
             return
-        if self._position:
+        if self._has_read:
             raise DigestMismatch(f"the blob {self._download.digest} was begun anew while it was read; ask again")
         self.close()
         self._descriptor = file.open()

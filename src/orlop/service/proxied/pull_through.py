@@ -11,13 +11,23 @@ through a repository only if one of its cached manifests names it, or the upstre
 
 from __future__ import annotations
 
+import io
 import threading
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
-from orlop.errors import ContentNotFound, NotInRegistry, RegistryDenied, RegistryError, RegistryUnsupported
+from orlop.errors import (
+    ContentNotFound,
+    NotInRegistry,
+    RegistryDenied,
+    RegistryError,
+    RegistryUnsupported,
+    RepositoryNotFound,
+)
 from orlop.model.descriptor import Descriptor
+from orlop.model.digest import ImageID
 from orlop.model.logger import Logger
 from orlop.model.reference import Reference
 from orlop.model.values import dataclass
@@ -25,19 +35,24 @@ from orlop.registry.client import MANIFEST_LIMIT
 from orlop.registry.places import Places
 from orlop.service.proxied.downloads import Downloads
 from orlop.service.proxied.entries import Entries
-from orlop.store.content import verified
+from orlop.store.content import node_of, verified
 from orlop.store.rows.metadata import ManifestRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import BinaryIO
 
     from orlop.model.digest import Digest
     from orlop.registry.registries import Registries
+    from orlop.service.proxied.downloads import Following
+    from orlop.store.content import Node
     from orlop.store.root import Store
 
 _ANY: Final = "application/octet-stream"
 _TURNS: Final = 64
 _MOST_REMEMBERED: Final = 10_000
+_MOST_TAGS: Final = 100_000
+_MOST_REFERRERS: Final = 100
 _SECOND: Final = 1_000_000_000
 _log: Final = Logger(__name__)
 
@@ -65,13 +80,6 @@ class CachedManifest:
 
     row: ManifestRow
     stale: str = ""
-
-
-class Readable(Protocol):
-    """Anything that returns bytes: at most ``n`` at once, none at the end."""
-
-    def read(self, n: int, /) -> bytes:
-        """Return at most ``n`` bytes."""
 
 
 class PullThrough:
@@ -143,27 +151,46 @@ class PullThrough:
         return size
 
     @contextmanager
-    def blob(self, name: Reference, digest: Digest) -> Iterator[Readable]:
+    def blob(self, name: Reference, digest: Digest) -> Iterator[Following | BinaryIO]:
         """Return, for a block, a reader of a blob, which is fetched while it is read if it is not here.
 
-        Any number may read one at once, also in other processes: it is fetched once. The reader fails before the last
-        byte if the blob is not what its digest says.
+        Any number may read one at once, also in other processes: it is fetched once. The reader of a blob under way
+        fails before the last byte if the blob is not what its digest says; what is here is not verified again.
 
         Raises what `manifest` raises, before there is a reader as far as it is known then.
         """
         size = self.blob_size(name, digest)
         with self._store.leases.hold([digest]):
-            if self._store.content.has(digest):
-                with self._store.content.open(digest) as reader:
-                    yield reader
-                return
-            fetch = partial(self._places(name).blob, Descriptor(_ANY, digest, size))
-            with self._downloads.follow(digest, size, fetch) as following:
-                try:
-                    following.ready()
-                except NotInRegistry as error:
-                    raise self._lacks(f"{name.name} {digest}", name, error) from error
-                yield following
+            with self._store.metadata.read() as rows:
+                row = rows.blob(digest)
+                config = rows.config(ImageID.wrap(digest))
+            if config is not None:
+                yield io.BytesIO(config)
+            elif row is not None and self._store.blobs.has(row):
+                with self._store.blobs.open_unverified(row) as file:
+                    yield file
+            else:
+                fetch = partial(self._places(name).blob, Descriptor(_ANY, digest, size))
+                with self._downloads.follow(digest, size, fetch) as following:
+                    try:
+                        following.ready()
+                    except NotInRegistry as error:
+                        raise self._lacks(f"{name.name} {digest}", name, error) from error
+                    yield following
+
+    def tags(self, name: Reference) -> list[str]:
+        """Return the tags of a repository as the upstream lists them, sorted. Raises what `manifest` raises."""
+        client, repository = self._registries.to_pull(name)[-1]
+        try:
+            return sorted(islice(client.tags(repository), _MOST_TAGS))
+        except NotInRegistry as error:
+            raise RepositoryNotFound(str(error)) from error
+
+    def referrers(self, name: Reference, digest: Digest) -> list[Node]:
+        """Return what the upstream says refers to some content, fetched and kept. Raises what `manifest` raises."""
+        found = islice(self._places(name).referrers(digest), _MOST_REFERRERS)
+        names = [Reference(name.domain, name.path, None, one.digest) for one, _ in found]
+        return [node_of(self.manifest(one).row) for one in names]
 
     def close(self) -> None:
         """End all downloads; what they have got stays for the next ones."""
