@@ -413,3 +413,26 @@ def test_a_client_names_the_registry_or_means_the_first(tmp_path: Path, monkeypa
         assert str(cache.repository("library/alpine")) == "docker.io/library/alpine"
         assert str(cache.repository("team/app", "quay.io")) == "quay.io/team/app"
         assert cache.repository("team/app", "ghcr.io") is None
+
+
+def test_a_download_whose_process_dies_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with caching(tmp_path, monkeypatch) as (cached, _):
+        _, layer = cached.push("1")
+        cached.ask("1")
+        cached.pulled.quirks(stall=SIZE // 2)
+        program = (
+            "import sys; from tests.unit.test_pull_through import follow; follow(*sys.argv[1:])",
+            str(cached.pulled.root), str(cached.name), str(layer),
+        )  # fmt: skip
+        with subprocess.Popen([sys.executable, "-c", *program], stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"has begun\n"
+            with cached.cache.blob(cached.name, layer) as reader:
+                got = reader.read(1000)
+                # It reads what the other process fetches, and has asked for nothing.
+                assert cached.gets(layer) == 1
+                cached.pulled.quirks()
+                other.kill()
+                got += b"".join(iter(lambda: reader.read(1 << 16), b""))
+        assert got == cached.content(layer)
+        assert not orlop.stores.fsck(cached.images.root).problems

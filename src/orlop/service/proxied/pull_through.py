@@ -160,23 +160,29 @@ class PullThrough:
         Raises what `manifest` raises, before there is a reader as far as it is known then.
         """
         size = self.blob_size(name, digest)
-        with self._store.leases.hold([digest]):
-            with self._store.metadata.read() as rows:
-                row = rows.blob(digest)
-                config = rows.config(ImageID.wrap(digest))
-            if config is not None:
-                yield io.BytesIO(config)
-            elif row is not None and self._store.blobs.has(row):
-                with self._store.blobs.open_unverified(row) as file:
-                    yield file
-            else:
-                fetch = partial(self._places(name).blob, Descriptor(_ANY, digest, size))
-                with self._downloads.follow(digest, size, fetch) as following:
-                    try:
-                        following.ready()
-                    except NotInRegistry as error:
-                        raise self._lacks(f"{name.name} {digest}", name, error) from error
-                    yield following
+        held = self._held(digest)
+        if held is not None:
+            with held:
+                yield held
+            return
+        fetch = partial(self._places(name).blob, Descriptor(_ANY, digest, size))
+        with self._downloads.follow(digest, size, fetch) as following:
+            try:
+                following.ready()
+            except NotInRegistry as error:
+                raise self._lacks(f"{name.name} {digest}", name, error) from error
+            yield following
+
+    def _held(self, digest: Digest) -> BinaryIO | None:
+        """Open a blob that is here. An open file can be read to its end, whatever is removed meanwhile."""
+        with self._store.metadata.read() as rows:
+            config, row = rows.config(ImageID.wrap(digest)), rows.blob(digest)
+        if config is not None:
+            return io.BytesIO(config)
+        try:
+            return None if row is None else self._store.blobs.open_unverified(row)
+        except ContentNotFound:
+            return None
 
     def tags(self, name: Reference) -> list[str]:
         """Return the tags of a repository as the upstream lists them, sorted. Raises what `manifest` raises."""
@@ -206,15 +212,15 @@ class PullThrough:
         if held is not None and 0 <= age < rules.fresh:
             return CachedManifest(held[0])
         self._check_missing(str(name), name)
-        if held is None:
-            return CachedManifest(self._asked(name, None))
+        if held is None or age >= rules.stale:
+            return CachedManifest(self._asked(name, None if held is None else held[0]))
         until, why = self._away.get(name.domain, (0, ""))
-        if not (now < until and age < rules.stale):
+        if now >= until:
             try:
                 return CachedManifest(self._asked(name, held[0]))
+            except (RegistryDenied, RegistryUnsupported):
+                raise
             except RegistryError as error:
-                if isinstance(error, RegistryDenied | RegistryUnsupported) or age >= rules.stale:
-                    raise
                 why = str(error)
                 self._away[name.domain] = (self._store.now() + int(rules.away * _SECOND), why)
                 _log.warning("%s is served as it was %d seconds ago: %s", name, age, why)
