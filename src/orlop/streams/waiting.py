@@ -39,3 +39,10 @@ def awaited(work: Callable[[], T], look: Callable[[], object], *, every: float) 
     if isinstance(answer, Exception):
         raise answer
     return answer[0]
+
+
+def started(work: Callable[[], object], *, name: str) -> threading.Thread:
+    """Start work in a thread of its own, which others may join, and which does not keep the process from ending."""
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    return thread

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import ContentNotFound, DigestMismatch, IntegrityError, OrlopError, SizeMismatch, StoreClosed
@@ -27,6 +28,7 @@ from orlop.registry.source import Rest
 from orlop.store.blobs.ingest import ingest_blob
 from orlop.streams.files import explaining
 from orlop.streams.meter import Meter
+from orlop.streams.waiting import started
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,9 +80,7 @@ class Downloads:
             if download is None or download.size != size:
                 download = _Download(self._store, digest, size, fetch, self._check)
                 self._running[digest] = download
-                thread = threading.Thread(target=self._run, args=(download,), name="orlop-proxy", daemon=True)
-                self._threads.add(thread)
-                thread.start()
+                self._threads.add(started(partial(self._run, download), name="orlop-proxy"))
         return Following(self._store, download)
 
     def _run(self, download: _Download) -> None:
@@ -190,7 +190,7 @@ class _Download:
             self._news.notify_all()
 
     def end(self, error: BaseException | None) -> None:
-        """Tell all followers that it is done, or has failed."""
+        """Wake all followers: it is done, or has failed."""
         with self._news:
             self.error, self.is_done = error, error is None
             self._news.notify_all()
