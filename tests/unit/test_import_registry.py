@@ -15,6 +15,7 @@ from orlop import errors
 from orlop.model.digest import Digest
 from orlop.streams.files import NewFile
 from tests.unit.distribution import Directory
+from tests.unit.hosted import hosting
 from tests.unit.layouts import Layout, everything, sha256
 from tests.unit.pulling import command
 
@@ -321,3 +322,32 @@ def test_the_command_says_what_became_of_each(directory: Directory, tmp_path: Pa
     schema = json.loads((SCHEMAS / "store-import-registry.json").read_text())
     for line in lines:
         Draft202012Validator(schema).validate(line)
+
+
+def test_the_registry_over_the_store_serves_the_same_digests(
+    images: orlop.ImageService, directory: Directory, tmp_path: Path
+) -> None:
+    layout = Layout()
+    image = layout.image("a", "b")
+    children = [layout.image(one, architecture=one, platform=True) for one in ("amd64", "arm64")]
+    index, about, alone = layout.index(*children), artifact(layout, b"signed", image), artifact(layout, b"alone")
+    loose = layout.image("loose")
+    directory.push(layout, "team/app", {"1": image, "many": index})
+    assert not run(images, directory, untagged=True).damaged
+    images.gc()
+
+    with hosting(images, tmp_path, HOST) as client:
+        for reference, digest in (
+            ("1", image["digest"]),
+            ("many", index["digest"]),
+            *((one["digest"], one["digest"]) for one in (image, index, *children, about, alone, loose)),
+        ):
+            answer = client.get(f"/v2/team/app/manifests/{reference}")
+            assert (answer.status, sha256(answer.body)) == (200, digest)
+            document = json.loads(answer.body)
+            for blob in (*document.get("layers", ()), *([document["config"]] if "config" in document else ())):
+                found = client.get(f"/v2/team/app/blobs/{blob['digest']}")
+                assert (found.status, sha256(found.body)) == (200, blob["digest"])
+        listed = client.get(f"/v2/team/app/referrers/{image['digest']}").json["manifests"]
+        assert [one["digest"] for one in listed] == [about["digest"]]
+        assert client.get("/v2/team/app/tags/list").json["tags"] == ["1", "many"]

@@ -18,7 +18,7 @@ from orlop.testing.registry.quirks import Failure
 from tests.unit.artifacts import signature
 from tests.unit.hosted import RegistryClient, code, digest_of
 from tests.unit.layouts import INDEX, Layout
-from tests.unit.pulling import REPOSITORY, push
+from tests.unit.pulling import REPOSITORY, command, push
 from tests.unit.served import serving
 from tests.unit.test_pull_through import Held, caching
 
@@ -130,8 +130,6 @@ def test_a_stale_answer_has_a_warning(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def _away(times: int) -> tuple[Failure, ...]:
-    from orlop.testing.registry.quirks import Failure
-
     return (Failure(503, methods="HEAD GET"),) * times
 
 
@@ -193,3 +191,10 @@ def test_what_is_not_an_upstream_is_refused(text: str) -> None:
     with pytest.raises(errors.InvalidInput) as caught:
         Upstream.parse(text)
     assert "secret" not in str(caught.value)
+
+
+def test_a_proxy_without_a_registry_is_refused(tmp_path: Path) -> None:
+    done = command(tmp_path, "serve", "--proxy", "docker.io")
+    assert (done.returncode, "need --registry" in done.stderr) == (2, True)
+    wrong = command(tmp_path, "serve", "--registry", "--proxy", "docker.io=ftp://a.b")
+    assert (wrong.returncode, "cannot be a registry that is cached" in wrong.stderr) == (3, True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Final, Generic
 
 from orlop.errors import InvalidInput, InvalidRoot, RootDamaged
@@ -116,7 +117,11 @@ class DistributionSource(Generic[L]):
             if node is not None:
                 self.problems += dict.fromkeys(self._missing(node))
                 tops.append(_top(reader, one, node))
-        return offer_of(reader, tops, choice, form="registry", blobs=True)
+        offer = offer_of(reader, tops, choice, form="registry", blobs=True)
+        # An artifact without a tag is kept by its repository; an image has a name by its digest there.
+        homes = {one.digest: (one.repository.name,) for one in self._wanted if one.repository is not None}
+        found = (replace(one, homes=() if one.images else homes.get(one.row.digest, ())) for one in offer.manifests)
+        return replace(offer, manifests=tuple(found))
 
     def _missing(self, node: Node) -> Iterator[str]:
         """Yield what is missing of what a manifest names."""
@@ -240,7 +245,6 @@ def _name_of(digest: Digest, *, manifest: bool) -> str:
 def _top(reader: ManifestReader, one: Wanted, node: Node) -> Top:
     if one.names or one.about or one.repository is None:
         return Top(node, one.names, about=one.about)
-    # An artifact gets no name by its digest, as it can be asked for by that anyhow.
     if not reader.images(node):
-        return Top(node, (), "")
+        return Top(node)
     return Top(node, (Reference(one.repository.domain, one.repository.path, None, one.digest),))
