@@ -23,6 +23,7 @@ from orlop.errors import (
     NotInRegistry,
     RegistryDenied,
     RegistryError,
+    RegistryUnreachable,
     RegistryUnsupported,
     RepositoryNotFound,
 )
@@ -65,7 +66,7 @@ class Rules:
         fresh: a tag is not asked for again.
         stale: a tag is served beyond that where the upstream is away.
         missing: the upstream is not asked again for what it does not have.
-        away: an upstream that did not answer is not asked again where there is an answer here.
+        away: an upstream that did not answer is not asked for tags again.
     """
 
     fresh: float = 300
@@ -212,18 +213,21 @@ class PullThrough:
         if held is not None and 0 <= age < rules.fresh:
             return CachedManifest(held[0])
         self._check_missing(str(name), name)
-        if held is None or age >= rules.stale:
-            return CachedManifest(self._asked(name, None if held is None else held[0]))
         until, why = self._away.get(name.domain, (0, ""))
         if now >= until:
             try:
-                return CachedManifest(self._asked(name, held[0]))
+                return CachedManifest(self._asked(name, None if held is None else held[0]))
             except (RegistryDenied, RegistryUnsupported):
                 raise
             except RegistryError as error:
                 why = str(error)
-                self._away[name.domain] = (self._store.now() + int(rules.away * _SECOND), why)
+                if held is not None or isinstance(error, RegistryUnreachable):
+                    self._away[name.domain] = (self._store.now() + int(rules.away * _SECOND), why)
+                if held is None or age >= rules.stale:
+                    raise
                 _log.warning("%s is served as it was %d seconds ago: %s", name, age, why)
+        if held is None or age >= rules.stale:
+            raise RegistryUnreachable(f"{why}; it is not asked again yet", registry=name.domain)
         return CachedManifest(held[0], why)
 
     def _asked(self, name: Reference, held: ManifestRow | None) -> ManifestRow:
