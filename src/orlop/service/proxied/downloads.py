@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from orlop.store.blobs.store import Ingest
     from orlop.store.root import Store
     from orlop.store.rows.metadata import BlobRow
+    from orlop.streams.waiting import Started
 
 AT_ONCE: Final = 6
 """How many blobs are downloaded at once; registries limit what one client may ask for."""
@@ -62,7 +63,7 @@ class Downloads:
         self._stored = stored
         self._turn = threading.Lock()
         self._running: dict[Digest, _Download] = {}
-        self._threads: set[threading.Thread] = set()
+        self._threads: set[Started] = set()
         self._slots = threading.Semaphore(AT_ONCE)
         self._closed = threading.Event()
 
