@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from orlop.service.archive import ArchiveService
     from orlop.service.copy import CopiedImage, CopyReport
     from orlop.service.image_service import ImageService
+    from orlop.service.import_registry import ImportedManifest, RegistryImport
     from orlop.service.listing.history import HistoryEntry
     from orlop.service.listing.inspect import ImageDetails
     from orlop.service.listing.listed import ImageUsage, ListedImage
@@ -79,6 +80,7 @@ _HOMES = {
     "ImageSummary": "orlop.service.listing.summaries",
     "ImageUsage": "orlop.service.listing.listed",
     "ImageVerdict": "orlop.service.space.verdict",
+    "ImportedManifest": "orlop.service.import_registry",
     "LayerDone": "orlop.model.progress",
     "LayerExists": "orlop.model.progress",
     "LayerProgress": "orlop.model.progress",
@@ -102,6 +104,7 @@ _HOMES = {
     "PushedTag": "orlop.service.push",
     "Reference": "orlop.model.reference",
     "Registry": "orlop.registry.registry",
+    "RegistryImport": "orlop.service.import_registry",
     "RemoveReport": "orlop.service.space.remove",
     "RootFS": "orlop.model.image",
     "RootService": "orlop.service.root",
@@ -159,6 +162,7 @@ __all__ = [
     "ImageSummary",
     "ImageUsage",
     "ImageVerdict",
+    "ImportedManifest",
     "LayerDone",
     "LayerExists",
     "LayerProgress",
@@ -182,6 +186,7 @@ __all__ = [
     "PushedTag",
     "Reference",
     "Registry",
+    "RegistryImport",
     "RemoveReport",
     "RootFS",
     "RootService",

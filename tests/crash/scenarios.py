@@ -36,6 +36,8 @@ from tests.crash.damaged import DATA, MULTI, OTHER
 from tests.foreign_roots import make_root
 from tests.invariants import broken
 from tests.layout_walk import walked
+from tests.unit.distribution import Directory
+from tests.unit.layouts import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -198,6 +200,12 @@ def _with_data_root(place: Path) -> None:
     make_root(place / "docker", 1, {"etc/hosts": b"a file" * 1000})
 
 
+def _with_registry(place: Path) -> None:
+    _loaded(MULTI)(place)
+    layout = Layout()
+    Directory(place / "registry").push(layout, "app", {"1": layout.image("a", "b")})
+
+
 def scenarios() -> dict[str, Scenario]:
     """Return all of them by name."""
     loaded = _loaded(MULTI)
@@ -232,6 +240,9 @@ def scenarios() -> dict[str, Scenario]:
         Scenario("fsck --repair of a log", ("fsck", "--repair"), damaged.log, ends=8, damaged=True),
         Scenario("rescue", ("rescue", "{}/docker", "--into", "store"), _with_data_root),
         Scenario("rescue into an archive", ("rescue", "{}/docker", "--into", "{}/saved.tar"), _with_data_root),
+        Scenario(
+            "store import-registry", ("store", "import-registry", "--host", "r.test", "{}/registry"), _with_registry
+        ),
         Scenario("pin", ("pin", "example/tiny:1.0"), loaded),
         Scenario("unpin", ("unpin", "example/tiny:1.0"), _pinned),
         Scenario("store backup", ("store", "backup", "{}/backup"), loaded),

@@ -144,6 +144,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("store", "backup", EVIL),
     ("store", "move", EVIL),
     ("store", "init"),
+    ("store", "import-registry", "--host", EVIL, EVIL),
     ("store", "migrate"),
     ("ls", "-l", "-R", "a:1"),
     ("ls", "a:1", EVIL),

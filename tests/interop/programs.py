@@ -100,11 +100,12 @@ class Docker(Program):
 class Daemon:
     """A Docker daemon in a folder of its own: no network, no group, nothing of the machine's own daemon."""
 
-    def __init__(self, drivers: Sequence[str] = ("overlay2", "vfs")) -> None:
+    def __init__(self, *options: str, drivers: Sequence[str] = ("overlay2", "vfs")) -> None:
         need_root()
         program = need("dockerd")
         client = need("docker")
         need("setpriv")
+        self._options = options
         # A socket's path has at most 107 bytes, which pytest's own folders may exceed.
         self.folder = Path(tempfile.mkdtemp(prefix="orlop-engine-"))
         self.docker = Docker(client, self.folder / "docker.sock", self.folder / "config")
@@ -127,7 +128,7 @@ class Daemon:
         folder = self.folder
         argv = ["setpriv", "--pdeathsig", "TERM", program, f"--data-root={folder}/root", f"--exec-root={folder}/exec"]
         argv += [f"--host=unix://{folder}/docker.sock", f"--pidfile={folder}/pid", f"--storage-driver={driver}"]
-        argv += ["--iptables=false", "--bridge=none", "--group=root"]
+        argv += ["--iptables=false", "--bridge=none", "--group=root", *self._options]
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
         deadline = time.monotonic() + PATIENCE

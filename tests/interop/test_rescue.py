@@ -24,7 +24,7 @@ pytestmark = pytest.mark.interop
 def engine(request) -> Iterator[Daemon]:
     """An engine of this test's own, since it is killed; with vfs where the file system carries nothing else."""
     need("umount")
-    daemon = Daemon(tuple(dict.fromkeys([request.param, "vfs"])))
+    daemon = Daemon(drivers=tuple(dict.fromkeys([request.param, "vfs"])))
     yield daemon
     daemon.stop()
 

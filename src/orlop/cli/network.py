@@ -14,7 +14,7 @@ from orlop.registry.hostfiles import rules_in, rules_of_containers
 from orlop.registry.hosts import Hosts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from orlop.registry.credentials import Keychain
     from orlop.registry.hosts import Rule
@@ -33,17 +33,21 @@ def helpers(environment: Mapping[str, str]) -> Helpers:
     return Helpers(environment.get("PATH", "").split(os.pathsep), environment)
 
 
-def hosts(environment: Mapping[str, str]) -> Hosts:
+def hosts(environment: Mapping[str, str], given: Sequence[Rule] = ()) -> Hosts:
     """Return the mirrors and rewrites: those of our own files, and then those of podman and skopeo.
+
+    Args:
+        environment: the variables of this process.
+        given: rules that come before those of files.
 
     Raises:
         InvalidSettings: a file cannot be used.
     """
     home = _home(environment)
     config = environment.get("XDG_CONFIG_HOME") or os.path.join(home, ".config")
-    given = environment.get("ORLOP_REGISTRIES")
-    ours = (given,) if given else (os.path.join(config, "orlop", _OWN), os.path.join("/etc/orlop", _OWN))
-    rules: list[Rule] = [rule for path in ours for rule in rules_in(path)]
+    named = environment.get("ORLOP_REGISTRIES")
+    ours = (named,) if named else (os.path.join(config, "orlop", _OWN), os.path.join("/etc/orlop", _OWN))
+    rules: list[Rule] = [*given, *(rule for path in ours for rule in rules_in(path))]
     named = environment.get("CONTAINERS_REGISTRIES_CONF")
     places = (os.path.join(config, "containers", "registries.conf"), "/etc/containers/registries.conf")
     theirs = named or next((path for path in places if os.path.exists(path)), None)
@@ -54,7 +58,11 @@ def hosts(environment: Mapping[str, str]) -> Hosts:
 
 @contextmanager
 def registries(
-    environment: Mapping[str, str], *, authfile: str | None = None, keychain: Keychain | None = None
+    environment: Mapping[str, str],
+    *,
+    authfile: str | None = None,
+    keychain: Keychain | None = None,
+    rules: Sequence[Rule] = (),
 ) -> Iterator[Registries]:
     """Open what speaks to registries for a block.
 
@@ -62,6 +70,7 @@ def registries(
         environment: the variables of this process.
         authfile: the one file of credentials that the user named.
         keychain: what is asked for credentials instead of files.
+        rules: for hosts, before those of files.
 
     Raises:
         InvalidSettings: a file cannot be used.
@@ -77,7 +86,7 @@ def registries(
     )
     transport = HttpTransport(trust, proxies=Proxies.from_variables(environment))
     try:
-        yield Registries(transport, keychain=found, hosts=hosts(environment))
+        yield Registries(transport, keychain=found, hosts=hosts(environment, rules))
     finally:
         transport.close()
 

@@ -30,6 +30,11 @@ _EXPECTED: Final = regex(".*(sha256:[0-9a-f]{64})$")
 _USTAR: Final = slice(257, 262)
 
 
+def begins_like_layer(begin: bytes) -> bool:
+    """Return whether the first bytes of a blob are those of a tar, plain or compressed."""
+    return begin[_USTAR] == b"ustar" or detect(begin[:PREFIX_SIZE]) is not Compression.NONE
+
+
 class Content:
     """The blobs of a content store by digest: `orlop.intake.documents.Documents` for readers of manifests.
 
@@ -140,7 +145,7 @@ class Content:
             return False
         finally:
             close(descriptor)
-        return begin[_USTAR] == b"ustar" or detect(begin[:PREFIX_SIZE]) is not Compression.NONE
+        return begins_like_layer(begin)
 
     def _open(self, name: str, what: str) -> tuple[int, int]:
         if not self.has(name):

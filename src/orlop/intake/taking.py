@@ -59,8 +59,8 @@ class Keeping(Protocol[L_co]):
         """Return a layer that is kept under a digest, or nothing where there is none."""
 
 
-BlobTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter], TakenBlob]"
-"""What keeps bytes as they are."""
+BlobTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter, Ingest | None], TakenBlob]"
+"""What keeps bytes as they are; its arguments are those of a `LayerTaker`."""
 
 
 class Taking(Generic[L]):
@@ -132,13 +132,19 @@ class Taking(Generic[L]):
         return self._keep is not None
 
     def blob(
-        self, source: Readable, *, label: str, total: int | None = None, check: Callable[[], None] | None = None
+        self,
+        source: Readable,
+        *,
+        label: str,
+        total: int | None = None,
+        check: Callable[[], None] | None = None,
+        content: Ingest | None = None,
     ) -> TakenBlob:
         """Return some bytes as they are, read to their end and not looked into. Takes and raises what `layer` does."""
         if self._keep is None:
             msg = "blobs that are not layers are only taken into a store"
             raise NotSupported(msg)
-        taken = self._keep(source, self._watcher(label, total, check), self.meter)
+        taken = self._keep(source, self._watcher(label, total, check), self.meter, content)
         self._taken.append(taken)
         if self.progress is not None:
             self.progress(LayerDone(label))
@@ -227,8 +233,14 @@ def _ingest(
     return ingest_layer(source, store.blobs, meter=meter, progress=progress, content=content)
 
 
-def _ingest_blob(store: Store, source: Readable, progress: Callable[[int], object] | None, meter: Meter) -> TakenBlob:
-    return ingest_blob(source, store.blobs, meter=meter, progress=progress)
+def _ingest_blob(
+    store: Store,
+    source: Readable,
+    progress: Callable[[int], object] | None,
+    meter: Meter,
+    content: Ingest | None,
+) -> TakenBlob:
+    return ingest_blob(source, store.blobs, meter=meter, progress=progress, content=content)
 
 
 def _measure(

@@ -40,6 +40,10 @@ class Places:
         """Open a blob, see `RegistryClient.open_blob`."""
         return self._first(lambda client, repository: client.open_blob(repository, want, offset=offset))
 
+    def blob_size(self, digest: Digest) -> int | None:
+        """Return the size of a blob, see `RegistryClient.head_blob`."""
+        return self._first(lambda client, repository: client.head_blob(repository, digest))
+
     def has_blob(self, digest: Digest) -> bool:
         """Return whether a place has a blob, as far as it says."""
         return any(client.has_blob(repository, digest, pulls=True) for client, repository in self._places)

@@ -232,7 +232,7 @@ class RegistrySource(Generic[L]):
         try:
             if kept > want.size:
                 raise SizeMismatch(f"{kept} bytes are left of the layer {want.digest}, which has {want.size}")
-            with _Rest(content, partial(self._places.blob, want), want.size) as rest:
+            with Rest(content, partial(self._places.blob, want), want.size) as rest:
                 taken = self._taking.layer(
                     rest, label=layer.diff_id.short, total=want.size, check=check, content=content
                 )
@@ -412,7 +412,7 @@ class RegistrySource(Generic[L]):
         return raw
 
 
-class _Rest:
+class Rest:
     """A layer: first what is left of it here, then the rest, which is asked for only where there is one."""
 
     def __init__(self, content: Ingest | None, fetch: Callable[..., BlobReader], size: int) -> None:

@@ -117,9 +117,9 @@ def pull(
             )
             offer = source.offer(choice)
             with store.metadata.read() as rows:
-                is_known = _is_known(rows, offer)
+                known = is_known(rows, offer)
             report = commit(store, source, offer)
-        return PullReport(name, source.digest, report, not is_known, source.referrers)
+        return PullReport(name, source.digest, report, not known, source.referrers)
 
     try:
         return once()
@@ -148,7 +148,7 @@ def _has_tag(store: Store, name: Reference) -> bool:
         return rows.reference(name.name, suffix) is not None or rows.top(name.name, suffix) is not None
 
 
-def _is_known(rows: Rows, offer: Offer) -> bool:
+def is_known(rows: Rows, offer: Offer) -> bool:
     """Return whether all manifests of an offer are there, and every name leads to its image or manifest already."""
     for manifest in offer.manifests:
         meant = {row.digest if (row := rows.top(name.name, f":{name.tag}")) else None for name in manifest.names}

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from orlop.model.names import image_names
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
+    from orlop.model.limits import Limits
     from orlop.model.names import Name
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from orlop.registry.credentials import Keychain
     from orlop.registry.registries import Registries
     from orlop.service.copy import CopyReport
+    from orlop.service.import_registry import RegistryImport
     from orlop.service.pull import PullReport
     from orlop.service.push import PushReport
     from orlop.service.saving import AskedPlatforms
@@ -130,6 +133,42 @@ class RegistryVerbs:
                 progress=progress,
                 begun=begun,
             )
+
+    def import_registry(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        host: str,
+        untagged: bool = False,
+        link: bool = False,
+        progress: Progress | None = None,
+        limits: Limits | None = None,
+    ) -> RegistryImport:
+        """Import what distribution (``registry:2``) keeps in a directory, under the digests that it has there.
+
+        The registry may be running. Each manifest with a tag is taken in a transaction of its own, with all that it
+        names and all that refers to it; every digest is verified. One that is damaged is reported, and the others are
+        taken. Idempotent: what is there is not read again, so that an import that was interrupted can be repeated.
+
+        Args:
+            root: the root directory of its file system driver; nothing below it is written, but see ``link``.
+            host: the host of the names that images get, as in ``registry.example.com``: the repository ``team/app``
+                becomes ``registry.example.com/team/app``.
+            untagged: take manifests without a tag, too.
+            link: where the file system cannot clone files, make hard links to blobs that belong to the store's owner,
+                instead of copies; they become read-only.
+            progress: called with one event at a time, by the threads that do the work.
+            limits: what an image may ask for, instead of the limits of the store.
+
+        Raises:
+            InvalidRoot: it is not such a directory. InvalidInput: ``host`` is not a host. StorageError: the directory
+            cannot be read, or the store not be written; what was taken before stays.
+        """
+        from orlop.service.import_registry import import_registry  # noqa: PLC0415 - few stores ever need it
+
+        return import_registry(
+            self._store, root, host=host, untagged=untagged, link=link, progress=progress, limits=limits
+        )
 
     def copy(
         self,

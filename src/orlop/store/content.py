@@ -49,6 +49,10 @@ class _Address:
 ADDRESS: Final = _Address()
 
 
+CACHED: Final = "cache:"
+"""What the names of rows begin with that a pull-through cache keeps content by; no reference begins so."""
+
+
 def top_row(reference: Reference, digest: Digest, now: int) -> TopRow:
     """Return the row that says what a tag means."""
     return TopRow(reference.name, f":{reference.tag}", digest, now)
@@ -60,8 +64,8 @@ def home_row(name: str, digest: Digest, now: int) -> TopRow:
 
 
 def reference_of_top(row: TopRow) -> Reference | None:
-    """Return the tag that a row is about; nothing where it is an address, or a repository's name by digest."""
-    if ADDRESS.text(row) is not None or not row.suffix.startswith(":"):
+    """Return the tag that a row is about; nothing where it is an address, a repository's name by digest, or a cache's."""
+    if ADDRESS.text(row) is not None or row.name.startswith(CACHED) or not row.suffix.startswith(":"):
         return None
     domain, _, path = row.name.partition("/")
     return Reference(domain, path, row.suffix[1:], None)

@@ -301,6 +301,11 @@ class Entry(NamedTuple):
         with self._at() as at, other._at() as to, self._told():
             os.link(self.name, other.name, src_dir_fd=at, dst_dir_fd=to, follow_symlinks=False)
 
+    def link_open(self, descriptor: int) -> None:
+        """Give an open file this name, too. Raises FileExistsError if something has it."""
+        with self._at() as at, self._told():
+            os.link(f"/proc/self/fd/{descriptor}", self.name, dst_dir_fd=at, follow_symlinks=True)
+
     def set_mode(self, mode: int) -> None:
         """Set the mode of a directory, or of a file without a second name, whatever the umask.
 

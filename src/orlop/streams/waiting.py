@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+Started: TypeAlias = threading.Thread
+"""A thread that `started` has started."""
 
 
 def awaited(work: Callable[[], T], look: Callable[[], object], *, every: float) -> T:
@@ -39,3 +41,10 @@ def awaited(work: Callable[[], T], look: Callable[[], object], *, every: float) 
     if isinstance(answer, Exception):
         raise answer
     return answer[0]
+
+
+def started(work: Callable[[], object], *, name: str) -> Started:
+    """Start work in a thread of its own, which others may join, and which does not keep the process from ending."""
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    return thread

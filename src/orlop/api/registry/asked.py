@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MOST_PARAMETERS = 100
+_READING = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ class Asked:
     @property
     def repository(self) -> Repository:
         """The repository in its path. Raises `InvalidReference`."""
-        return self.repository_of(self.route.repository)
+        namespace = self.parameter("ns") if self.route.method in _READING else None
+        return self.registry.repository(self.route.repository, self.headers.get("host", ""), namespace or "")
 
     def repository_of(self, name: str) -> Repository:
         """Return a repository of the same registry. Raises `InvalidReference`."""
@@ -87,6 +89,11 @@ class Asked:
     async def run(self, function: Callable[[], T]) -> T:
         """Run what takes moments in a thread."""
         return await self.workers.run(function)
+
+    async def look(self, function: Callable[[], T]) -> T:
+        """Run what reads: what may wait for another registry must not keep others from a thread."""
+        run = self.workers.transfer if self.registry.waits else self.workers.run
+        return await run(function)
 
     async def read(self, function: Callable[[Readable], T]) -> T:
         """Run a function in a thread that reads the body, see `orlop.api.registry.receiving.received`."""

@@ -12,6 +12,7 @@ from orlop.api.flow import PIECE
 from orlop.api.registry.answers import is_known
 from orlop.api.streamed import Streamed
 from orlop.errors import InvalidRange
+from orlop.service.hosted.registry import HeldBlob
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from orlop.api.exchange import Exchange
     from orlop.api.flow import Download, Upload
     from orlop.api.registry.asked import Asked
-    from orlop.service.hosted.registry import HeldBlob
+    from orlop.service.hosted.registry import ReadBlob
 
 _RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 _OCTETS: Final = "application/octet-stream"
@@ -29,7 +30,7 @@ _FOR_EVER: Final = "max-age=31536000, immutable"
 async def read(asked: Asked) -> Response:
     """Answer a GET or a HEAD of a blob."""
     digest = asked.digest()
-    blob = await asked.run(partial(asked.registry.blob, asked.repository, digest))
+    blob = await asked.look(partial(asked.registry.blob, asked.repository, digest))
     headers = {
         "Content-Type": _OCTETS,
         "Docker-Content-Digest": str(digest),
@@ -49,9 +50,9 @@ async def read(asked: Asked) -> Response:
         return Response(status_code=status, headers=headers)
     asked.tell("pull", digest, media_type=_OCTETS, size=end - first)
     if end - first <= PIECE:
-        return Response(await asked.run(partial(_bytes, blob, first, end)), status, headers)
+        return Response(await asked.look(partial(_bytes, blob, first, end)), status, headers)
     client = asked.scope.get("orlop.client")
-    if client is not None and client.can_send_files and blob.document is None:
+    if client is not None and client.can_send_files and isinstance(blob, HeldBlob) and blob.document is None:
         return _Copied(asked, client, blob, (first, end), Response(status_code=status, headers=headers))
     response = _streamed(asked, blob, first, end)
     response.status_code = status
@@ -81,12 +82,17 @@ def _span(asked: Asked, size: int) -> tuple[int, int] | None:
     return first, end
 
 
-def _bytes(blob: HeldBlob, first: int, end: int) -> bytes:
+def _bytes(blob: ReadBlob, first: int, end: int) -> bytes:
     if blob.document is not None:
         return blob.document[first:end]
     with blob.open() as file:
         file.seek(first)
-        return file.read(end - first)
+        pieces: list[bytes] = []
+        left = end - first
+        while left and (piece := file.read(left)):
+            left -= len(piece)
+            pieces.append(piece)
+        return b"".join(pieces)
 
 
 class _Copied(Response):
@@ -119,7 +125,7 @@ class _Copied(Response):
                 self._asked.scope["orlop.record"].sent += self._span[1] - self._span[0]
 
 
-def _streamed(asked: Asked, blob: HeldBlob, first: int, end: int) -> Response:
+def _streamed(asked: Asked, blob: ReadBlob, first: int, end: int) -> Response:
     def work(download: Download, _: Upload) -> None:
         if blob.document is not None:
             download.put(blob.document[first:end])

@@ -52,7 +52,7 @@ async def _page(asked: Asked, path: str, member: str, look: Callable[..., list[s
     """Answer one page of a list, with a link to the next where there is more."""
     most, last = _number(asked), asked.parameter("last") or ""
     # One more than a page says whether another one follows.
-    found = await asked.run(partial(look, after=last, most=most + 1))
+    found = await asked.look(partial(look, after=last, most=most + 1))
     page = found[:most]
     headers = {}
     if page and len(found) > most:
@@ -72,7 +72,7 @@ def _number(asked: Asked) -> int:
 async def referrers(asked: Asked) -> Response:
     """Answer what refers to some content, which need not be there."""
     digest = asked.digest()
-    found = await asked.run(partial(asked.registry.referrers, asked.repository, digest))
+    found = await asked.look(partial(asked.registry.referrers, asked.repository, digest))
     wanted = asked.parameter("artifactType")
     headers = {}
     if wanted:

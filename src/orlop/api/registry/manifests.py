@@ -32,13 +32,15 @@ def _reference(asked: Asked) -> str | Digest:
 async def read(asked: Asked) -> Response:
     """Answer a GET or a HEAD of a manifest."""
     reference = _reference(asked)
-    row = await asked.run(partial(asked.registry.manifest, asked.repository, reference))
+    row, warning = await asked.look(partial(asked.registry.read_manifest, asked.repository, reference))
     headers = {
         "Content-Type": row.media_type,
         "Docker-Content-Digest": str(row.digest),
         "ETag": f'"{row.digest}"',
         "Content-Length": str(len(row.raw)),
     }
+    if warning:
+        headers["Warning"] = f'299 - "{warning}"'
     if is_known(asked, row.digest):
         del headers["Content-Length"]
         return Response(status_code=304, headers=headers)

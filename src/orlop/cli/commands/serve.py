@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from orlop.api.tls import Certificates
     from orlop.cli.session import Session
     from orlop.service.hosted.registry import HostedRegistry
+    from orlop.service.hosted.repository import Hosts
     from orlop.service.image_service import ImageService
+    from orlop.service.proxied.pull_through import PullThrough
 
 _REGISTRY: Final = "tcp://127.0.0.1:5000"
 _FILES: Final = 16_384
@@ -84,6 +86,22 @@ def _read_size(text: str) -> int:
     metavar="FILE",
     help="Control access to the registry by this TOML file: users, rights, tokens, limits, webhooks.",
 )
+@option(
+    "--proxy",
+    "proxied",
+    metavar="HOST[=URL]",
+    multiple=True,
+    help="With --registry, fetch what is asked for and not here from this registry, such as docker.io, and keep it."
+    " May be repeated; clients that do not name a registry mean the first.",
+)
+@option(
+    "--proxy-fresh",
+    metavar="TIME",
+    default="5m",
+    show_default=True,
+    help="Ask whether a tag has changed when the last answer is older than this.",
+)
+@option("--proxy-quota", metavar="SIZE", read=_read_size, help="Keep at most this much for --proxy. Default: no limit.")
 @option("--read-only", is_flag=True, help="Refuse requests that change the store.")
 @option("--access-log", metavar="FILE", help='Log each request to this file; "-" is standard error.')
 @option("--max-body", metavar="SIZE", read=_read_size, help="Refuse larger uploads. Default: no limit.")
@@ -161,6 +179,9 @@ def serve(
     registry_hosts: tuple[str, ...],
     registry_compress: str,
     registry_access: str | None,
+    proxied: tuple[str, ...],
+    proxy_fresh: str,
+    proxy_quota: int | None,
     read_only: bool,
     access_log: str | None,
     max_body: int | None,
@@ -192,8 +213,8 @@ def serve(
         from orlop.service.stores import group_number  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
         raise NotSupported(_NEEDED) from error
-    if not registry and (engine or registry_hosts):
-        raise WrongUsage("--engine and --registry-host need --registry")
+    if not registry and (engine or registry_hosts or proxied):
+        raise WrongUsage("--engine, --registry-host and --proxy need --registry")
     if registry_access is not None and (not registry or engine or token_file is not None):
         raise WrongUsage("--registry-access needs --registry, and goes with neither --engine nor --token-file")
     serves = Serves.REGISTRY if registry else Serves.ENGINE
@@ -213,13 +234,15 @@ def serve(
         network.registries(os.environ) as registries,
         _log(access_log) as log,
         _access(registry_access) as access,
+        _cache(images, proxied, proxy_fresh, proxy_quota) as cache,
     ):
         images.network = lambda keychain: nullcontext(registries.as_user(keychain))
         places = _addresses(hosts or ((_REGISTRY,) if registry and not activation.count else ()), activation)
         opened = doors(places, security, activation, serves | Serves.ENGINE if engine else serves)
         bounds = Bounds(max_body, max_requests, patience, min_rate, max_followers)
         connections = min(max_connections, _connections(len(opened)))
-        hosted = _registry(images, opened, registry_hosts, max_body, registry_compress) if registry else None
+        called = _called(opened, registry_hosts)
+        hosted = _registry(images, called, max_body, registry_compress, cache) if registry else None
         listeners = () if access is None else access.listeners
         options = Options(bounds, max_transfers, connections, grace, log, hosted, listeners, access)
         # The event loop is told of signals, and need not be woken for them.
@@ -241,19 +264,50 @@ def _access(path: str | None) -> Iterator[Access | None]:
         yield access
 
 
-def _registry(
-    images: ImageService, opened: list[Door], names: tuple[str, ...], most: int | None, compress: str
-) -> HostedRegistry:
-    """Return the registry, which is called after where it listens if it has no other name."""
+def _called(opened: list[Door], names: tuple[str, ...]) -> Hosts:
+    """Return what the registry is called: after where it listens if it has no other name."""
     from orlop.api.listeners import Address  # noqa: PLC0415 - as above
-    from orlop.service.hosted.registry import HostedRegistry  # noqa: PLC0415 - as above
     from orlop.service.hosted.repository import LOCAL, Hosts  # noqa: PLC0415 - as above
 
     places = [Address.parse(place) for door in opened for place in door.listener.places()]
     ports = [one.port for one in places if one.kind == "tcp"]
-    return HostedRegistry(
-        images.store, Hosts(names or (f"{LOCAL}:{ports[0]}" if ports else LOCAL,)), most=most, compress=compress
-    )
+    return Hosts(names or (f"{LOCAL}:{ports[0]}" if ports else LOCAL,))
+
+
+def _registry(
+    images: ImageService, hosts: Hosts, most: int | None, compress: str, cache: PullThrough | None
+) -> HostedRegistry:
+    from orlop.service.hosted.registry import HostedRegistry  # noqa: PLC0415 - as above
+
+    if cache is None:
+        return HostedRegistry(images.store, hosts, most=most, compress=compress)
+    from orlop.service.proxied.registry import ProxiedRegistry  # noqa: PLC0415 - few registries stand for others
+
+    return ProxiedRegistry(images.store, cache, hosts, most=most, compress=compress)
+
+
+@contextmanager
+def _cache(
+    images: ImageService, proxied: tuple[str, ...], fresh: str, quota: int | None
+) -> Iterator[PullThrough | None]:
+    """Return, for a block, the cache of other registries, if there is to be one."""
+    if not proxied:
+        yield None
+        return
+    from orlop.cli import network  # noqa: PLC0415 - few registries stand for others
+    from orlop.model.durations import parse_duration  # noqa: PLC0415 - as above
+    from orlop.service.proxied.pull_through import PullThrough, Rules  # noqa: PLC0415 - as above
+    from orlop.service.proxied.upstream import Upstream  # noqa: PLC0415 - as above
+
+    try:
+        rules = Rules(fresh=parse_duration(fresh) / 1e9)
+    except ValueError as error:
+        raise WrongUsage(str(error), "--proxy-fresh") from error
+    upstreams = [Upstream.parse(text) for text in proxied]
+    with network.registries(os.environ, rules=[one.rule for one in upstreams]) as registries:
+        hosts = {one.host: rules for one in upstreams}
+        with closing(PullThrough(images.store, registries, hosts, quota=quota)) as cache:
+            yield cache
 
 
 def _addresses(hosts: tuple[str, ...], activation: Activation) -> list[Address]:

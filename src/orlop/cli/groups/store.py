@@ -13,6 +13,7 @@ _COMMANDS: Final = {
     "backup": "commands.store_copies:backup",
     "check": "commands.store_facts:check",
     "copy": "commands.store_copies:copy",
+    "import-registry": "commands.store_import_registry:import_registry",
     "info": "commands.store_facts:info",
     "init": "commands.store_facts:init",
     "migrate": "commands.store_facts:migrate",

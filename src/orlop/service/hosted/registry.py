@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from orlop.errors import ContentNotFound, RepositoryNotFound
 from orlop.model.digest import Digest, ImageID
@@ -17,6 +17,7 @@ from orlop.streams.compressing import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
     from typing import BinaryIO
 
     from orlop.service.hosted.pushing import PushedManifest
@@ -41,6 +42,9 @@ class HostedRegistry:
     Raises:
         InvalidInput: there is no such compression.
     """
+
+    waits: ClassVar[bool] = False
+    """Whether a read may have to wait for another registry."""
 
     def __init__(
         self, store: Store, hosts: Hosts | None = None, *, most: int | None = None, compress: str = _GZIP
@@ -75,6 +79,24 @@ class HostedRegistry:
             if not (found or rows.tags(repository.key, most=1) or rows.references(name=repository.key)):
                 raise RepositoryNotFound(f"there is no repository {repository.name}")
         return found
+
+    def repository(self, name: str, asked: str = "", namespace: str = "") -> Repository:
+        """Return the repository that a client means; see `Hosts.repository`.
+
+        Args:
+            name: of the repository.
+            asked: the host by which the client asks.
+            namespace: another registry whose repository it means, where this one stands for others.
+
+        Raises:
+            InvalidReference: no repository can have the name.
+        """
+        del namespace
+        return self.hosts.repository(name, asked)
+
+    def read_manifest(self, repository: Repository, asked: str | Digest) -> tuple[ManifestRow, str]:
+        """Return what `manifest` returns, and a warning for whoever asks, if there is any."""
+        return self.manifest(repository, asked), ""
 
     def manifest(self, repository: Repository, asked: str | Digest) -> ManifestRow:
         """Return the manifest or the index that a tag or a digest leads to. An image that has none gets one.
@@ -114,7 +136,7 @@ class HostedRegistry:
             found = [row for one in held if (row := rows.manifest(one)) is not None]
         return [node_of(row) for row in found]
 
-    def blob(self, repository: Repository, digest: Digest) -> HeldBlob:
+    def blob(self, repository: Repository, digest: Digest) -> ReadBlob:
         """Return a blob of a repository, which may be the config of an image. Raises `ContentNotFound`."""
         store = self._store
         with store.metadata.read() as rows:
@@ -160,8 +182,37 @@ class HostedRegistry:
         removal.delete_blob(self._store, repository, digest)
 
 
+class ReadBlob(Protocol):
+    """A blob that is read: its ``digest`` and ``size``, and its bytes, which are a ``document`` where they are few."""
+
+    @property
+    def digest(self) -> Digest:
+        """Its digest."""
+
+    @property
+    def size(self) -> int:
+        """The number of its bytes."""
+
+    @property
+    def document(self) -> bytes | None:
+        """Its bytes, where they are few and at hand."""
+
+    def open(self) -> AbstractContextManager[Sought]:
+        """Return, for a block, its bytes. Raises errors of the store, and of where it comes from."""
+
+
+class Sought(Protocol):
+    """Bytes in which an offset can be sought."""
+
+    def seek(self, offset: int, /) -> object:
+        """Go to an offset."""
+
+    def read(self, n: int, /) -> bytes:
+        """Return at most ``n`` bytes, none at the end."""
+
+
 class HeldBlob:
-    """A blob of a repository: its ``digest`` and ``size``, and its bytes."""
+    """A blob of a repository that is in the store, a `ReadBlob`."""
 
     def __init__(
         self, store: Store, digest: Digest, size: int, *, row: BlobRow | None = None, document: bytes | None = None

@@ -113,7 +113,12 @@ class IngestedBlob:
 
 
 def ingest_blob(
-    source: Readable, blobs: BlobStore, *, meter: Meter, progress: Callable[[int], object] | None = None
+    source: Readable,
+    blobs: BlobStore,
+    *,
+    meter: Meter,
+    progress: Callable[[int], object] | None = None,
+    content: Ingest | None = None,
 ) -> IngestedBlob:
     """Read bytes to their end, and write and hash them. Takes what `ingest_layer` does.
 
@@ -121,7 +126,7 @@ def ingest_blob(
         StorageError: they cannot be written. LimitExceeded: they are too many. Nothing is left behind.
     """
     with ExitStack() as stack:
-        content = stack.enter_context(blobs.begin())
+        content = stack.enter_context(blobs.begin() if content is None else content)
         first = b""
         with Fanout(content.append, content.hash) as out:
             while chunk := source.read(CHUNK):

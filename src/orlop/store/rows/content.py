@@ -168,6 +168,10 @@ class WritableContentRows(ContentRows):
         """Record the manifest or index that a name means."""
 
     @abstractmethod
+    def touch_top(self, name: str, suffix: str, updated: int) -> None:
+        """Record that a name still means what it does, if it means anything."""
+
+    @abstractmethod
     def delete_top(self, name: str, suffix: str) -> bool:
         """Forget what a name means, and all that nothing else reaches; return whether anything was recorded."""
 

@@ -40,7 +40,7 @@ _UNREACHED_NEAR: Final = f"""{_NEAR}, reached (digest) AS (
 
 
 _IS_NAMED: Final = """(EXISTS (SELECT 1 FROM top WHERE top.digest = {0} AND top.suffix = '@' || {0}
-        AND top.name NOT GLOB 'layout:*')
+        AND top.name NOT GLOB 'layout:*' AND top.name NOT GLOB 'cache:*')
     OR EXISTS (SELECT 1 FROM image_manifest AS came JOIN reference ON reference.image = came.image
         AND reference.suffix = '@' || {0} WHERE came.manifest = {0}))"""
 """Whether any repository names a manifest by its digest. It then belongs to those that do, and to no others."""
@@ -209,6 +209,10 @@ class SQLiteContentRows(PassingRows):
         )
         if before is not None and before.digest != row.digest:
             self._prune_near([str(before.digest)])
+
+    def touch_top(self, name: str, suffix: str, updated: int) -> None:
+        """Record that a name still means what it does."""
+        self._run("UPDATE top SET updated = ? WHERE name = ? AND suffix = ?", (updated, name, suffix))
 
     def delete_top(self, name: str, suffix: str) -> bool:
         """Forget what a name means, and all that nothing else reaches."""

@@ -273,6 +273,7 @@ def is_name(name: str, suffix: str) -> bool:
     """Return whether the parts of a name are those of a canonical reference."""
     from orlop.model.reference import Reference  # noqa: PLC0415 - only where content is read
 
+    name = name.removeprefix("cache:")
     text = f"{name}{suffix}"
     if name.startswith("layout:"):
         return suffix.startswith("@") and Digest.unchecked(suffix[1:]).is_valid

@@ -1,0 +1,135 @@
+"""`ProxiedRegistry`: a registry that also stands for others.
+
+A client that says whose repository it means (``ns=``, as containerd does) gets what is of that registry, and nothing
+else. One that does not, as Docker with ``registry-mirrors``, gets what this registry has itself, and else what the
+first of the others has. Only reads go to others: what is pushed or deleted is this registry's own.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from orlop.errors import NotFound, RepositoryNotFound
+from orlop.model.digest import Digest
+from orlop.model.reference import Reference
+from orlop.service.hosted.registry import HostedRegistry
+from orlop.service.hosted.repository import Repository
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+    from orlop.service.hosted.registry import ReadBlob
+    from orlop.service.hosted.repository import Hosts
+    from orlop.service.proxied.downloads import Following
+    from orlop.service.proxied.pull_through import PullThrough
+    from orlop.store.content import Node
+    from orlop.store.root import Store
+    from orlop.store.rows.metadata import ManifestRow
+
+_STALE: Final = "the registry that this one stands for does not answer; what a tag means may be out of date"
+
+
+class ProxiedRegistry(HostedRegistry):
+    """The repositories of a store, and those of other registries through a cache in it.
+
+    Args:
+        store: what is served.
+        cache: of the other registries.
+        hosts: what this registry is called.
+        most: as `HostedRegistry` has it.
+        compress: as `HostedRegistry` has it.
+    """
+
+    waits: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        store: Store,
+        cache: PullThrough,
+        hosts: Hosts | None = None,
+        *,
+        most: int | None = None,
+        compress: str = "gzip",
+    ) -> None:
+        super().__init__(store, hosts, most=most, compress=compress)
+        self._cache = cache
+
+    def repository(self, name: str, asked: str = "", namespace: str = "") -> Repository:
+        """Return the repository that a client means. Raises `RepositoryNotFound` for a registry that is not cached."""
+        if not namespace or namespace in self.hosts.names:
+            return super().repository(name, asked)
+        reference = self._cache.repository(name, namespace)
+        if reference is None:
+            raise RepositoryNotFound(f"this registry does not stand for {namespace}")
+        return Repository(name, namespace, reference)
+
+    def _elsewhere(self, repository: Repository) -> Reference | None:
+        """Return the repository of another registry that a client means, or may mean."""
+        return self._cache.repository(repository.name, "" if self._is_own(repository) else repository.host)
+
+    def _is_own(self, repository: Repository) -> bool:
+        return repository.host in self.hosts.names
+
+    def read_manifest(self, repository: Repository, asked: str | Digest) -> tuple[ManifestRow, str]:
+        """Return a manifest, from here or from the upstream; see `PullThrough.manifest`."""
+        other = self._elsewhere(repository)
+        if self._is_own(repository):
+            try:
+                return super().read_manifest(repository, asked)
+            except NotFound:
+                if other is None:
+                    raise
+        assert other is not None
+        tag, digest = (None, asked) if isinstance(asked, Digest) else (asked, None)
+        found = self._cache.manifest(Reference(other.domain, other.path, tag, digest))
+        return found.row, _STALE if found.stale else ""
+
+    def blob(self, repository: Repository, digest: Digest) -> ReadBlob:
+        """Return a blob, which may have to be fetched; see `PullThrough.blob`."""
+        other = self._elsewhere(repository)
+        if self._is_own(repository):
+            try:
+                return super().blob(repository, digest)
+            except NotFound:
+                if other is None:
+                    raise
+        assert other is not None
+        return ProxiedBlob(self._cache, other, digest, self._cache.blob_size(other, digest))
+
+    def tags(self, repository: Repository, *, after: str = "", most: int | None = None) -> list[str]:
+        """Return the tags of a repository, as its registry lists them."""
+        other = self._elsewhere(repository)
+        if self._is_own(repository):
+            try:
+                return super().tags(repository, after=after, most=most)
+            except NotFound:
+                if other is None:
+                    raise
+        assert other is not None
+        return [tag for tag in self._cache.tags(other) if tag > after][:most]
+
+    def referrers(self, repository: Repository, digest: Digest) -> list[Node]:
+        """Return what refers to some content, here or, where nothing does, at the upstream."""
+        other = self._elsewhere(repository)
+        found = super().referrers(repository, digest) if self._is_own(repository) else []
+        return self._cache.referrers(other, digest) if not found and other is not None else found
+
+
+class ProxiedBlob:
+    """A blob of another registry, an `orlop.service.hosted.registry.ReadBlob`."""
+
+    document: bytes | None = None
+
+    def __init__(self, cache: PullThrough, name: Reference, digest: Digest, size: int) -> None:
+        self.digest = digest
+        self.size = size
+        self._cache = cache
+        self._name = name
+
+    @contextmanager
+    def open(self) -> Iterator[Following | BinaryIO]:
+        """Return, for a block, its bytes as they come."""
+        with self._cache.blob(self._name, self.digest) as reader:
+            yield reader
