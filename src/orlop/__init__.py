@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from orlop.intake.report import LoadedImage, LoadReport, MovedReference
     from orlop.model.container import ContainerConfig
     from orlop.model.digest import ChainID, DiffID, Digest, ImageID
+    from orlop.model.holdings import Holdings
     from orlop.model.image import History, Image, RootFS, V1Image
     from orlop.model.limits import Limits
     from orlop.model.platform import Platform
@@ -69,6 +70,7 @@ _HOMES = {
     "History": "orlop.model.image",
     "HistoryEntry": "orlop.service.listing.history",
     "Image": "orlop.model.image",
+    "Holdings": "orlop.model.holdings",
     "ImageDetails": "orlop.service.listing.inspect",
     "ImageDiskUsage": "orlop.service.space.df",
     "ImageFiles": "orlop.inside.view",
@@ -147,6 +149,7 @@ __all__ = [
     "GcReport",
     "History",
     "HistoryEntry",
+    "Holdings",
     "Image",
     "ImageDetails",
     "ImageDiskUsage",

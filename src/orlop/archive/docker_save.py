@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from orlop.archive.saved import told
 from orlop.errors import InvalidInput, LayerNotFound
 from orlop.model import gojson
+from orlop.model.descriptor import Descriptor
 from orlop.model.dialect import Dialect
-from orlop.model.digest import Digest
+from orlop.model.digest import DiffID, Digest, chain_ids
 from orlop.model.v1 import v1_layers
 from orlop.streams.tar_write import archive_chunks, member_header, padding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from orlop.archive.saved import SaveItem
-    from orlop.model.digest import DiffID
+    from orlop.model.holdings import Holdings
     from orlop.model.progress import Progress
     from orlop.model.timestamp import Timestamp
     from orlop.store.root import Store
@@ -57,9 +58,10 @@ class Layout(ABC):
     directory_mode: ClassVar[int]
     owner: ClassVar[str]
 
-    def __init__(self, store: Store, items: Sequence[SaveItem]) -> None:
+    def __init__(self, store: Store, items: Sequence[SaveItem], had: Holdings | None = None) -> None:
         self._store = store
         self._items = items
+        self._left = frozenset[DiffID]() if had is None else _had(items, had)
         self._saved = {item.image.id for item in items}
         self._plan: dict[str, _Planned] = {}
         self._sizes: dict[DiffID, int] = {}
@@ -69,6 +71,11 @@ class Layout(ABC):
         self._read_sizes()
         self._lay_out()
         yield from archive_chunks(self._members(progress))
+
+    @property
+    def left_out(self) -> tuple[Descriptor, ...]:
+        """The layers that are named and do not come along, as whoever reads the archive has them."""
+        return tuple(Descriptor(_LAYER_TYPE, Digest.wrap(one), self._sizes[one]) for one in sorted(self._left))
 
     def _read_sizes(self) -> None:
         with self._store.metadata.read() as rows:
@@ -167,6 +174,8 @@ class Docker2010Layout(Layout):
                 self._add(top, _Planned(mtime))
                 self._add(f"{top}/VERSION", _Planned(mtime, data=b"1.0"))
                 self._add(f"{top}/json", _Planned(mtime, data=layer.json))
+                if layer.diff_id in self._left:
+                    continue
                 first = where.setdefault(layer.diff_id, top)
                 if first == top:
                     self._add(f"{top}/layer.tar", _Planned(mtime, layer=layer.diff_id))
@@ -198,7 +207,8 @@ class DockerLayout(Layout):
             diff_ids = item.image.rootfs.diff_ids
             config = self._blob(item.image.raw_json, mtime)
             for layer in v1_layers(item.image, Dialect.ENGINE_29):
-                self._add(_blob_name(layer.diff_id), _Planned(mtime, layer=layer.diff_id))
+                if layer.diff_id not in self._left:
+                    self._add(_blob_name(layer.diff_id), _Planned(mtime, layer=layer.diff_id))
                 self._blob(layer.json, mtime)
             manifests += self._manifest(item, config, listed=bool(manifests))
             entry = self._manifest_entry(item, _blob_name(config), [_blob_name(diff_id) for diff_id in diff_ids])
@@ -268,6 +278,16 @@ def layout(name: str) -> type[Layout]:
 def member_time(created: Timestamp | None) -> int:
     """Return the time in an archive's headers, in seconds: 0 for what lies before 1970 or after 2262."""
     return created.unix if created is not None and 0 <= created.unix_ns <= _LATEST_NS else 0
+
+
+def _had(items: Iterable[SaveItem], had: Holdings) -> frozenset[DiffID]:
+    """Return the layers that a reader has in every place where they are: engines find a layer only by its chain."""
+    places = [
+        (diff_id, chain in had.chains)
+        for item in items
+        for diff_id, chain in zip(item.image.rootfs.diff_ids, chain_ids(item.image.rootfs.diff_ids), strict=True)
+    ]
+    return frozenset(diff_id for diff_id, _ in places) - {diff_id for diff_id, is_had in places if not is_had}
 
 
 def _blob_name(digest: Digest) -> str:

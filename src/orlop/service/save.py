@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from orlop.model.digest import ImageID
+    from orlop.model.holdings import Holdings
     from orlop.model.names import ImageName
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
@@ -36,6 +37,8 @@ def save(
     format: str = "docker",  # noqa: A002 - the word that users know
     platform: AskedPlatforms = None,
     compress: str | None = None,
+    since: Sequence[ImageName] = (),
+    without: Holdings | None = None,
     progress: Progress | None = None,
 ) -> SaveReport:
     """See `orlop.service.ImageService.save`."""
@@ -43,10 +46,20 @@ def save(
     if format == DIRECTORY:
         from orlop.service.save_oci import save_directory  # noqa: PLC0415 - most saves make no layout
 
-        return save_directory(store, names, target, platform=platform, compress=compress, progress=progress)
+        had = _had(store, since, without, platform)
+        return save_directory(store, names, target, platform=platform, compress=compress, had=had, progress=progress)
     # Closed here, while the store is open: the error of a failed write would keep the chunks, and so the lease, alive.
     with closing(
-        save_chunks(store, names, format=format, platform=platform, compress=compress, progress=progress)
+        save_chunks(
+            store,
+            names,
+            format=format,
+            platform=platform,
+            compress=compress,
+            since=since,
+            without=without,
+            progress=progress,
+        )
     ) as chunks:
         told = Told(chunks)
         if not isinstance(target, (str, os.PathLike)):
@@ -99,6 +112,8 @@ def save_chunks(
     format: str = "docker",  # noqa: A002 - the word that users know
     platform: AskedPlatforms = None,
     compress: str | None = None,
+    since: Sequence[ImageName] = (),
+    without: Holdings | None = None,
     progress: Progress | None = None,
 ) -> Generator[bytes, None, SaveReport]:
     """See `orlop.service.ImageService.save_chunks`."""
@@ -109,7 +124,8 @@ def save_chunks(
     if format == TAR:
         from orlop.service.save_oci import layout_tar  # noqa: PLC0415 - most saves make no layout
 
-        return (yield from layout_tar(store, names, platform=platform, compress=compress, progress=progress))
+        had = _had(store, since, without, platform)
+        return (yield from layout_tar(store, names, platform=platform, compress=compress, had=had, progress=progress))
     if format == DIRECTORY:
         msg = f"the format {DIRECTORY!r} is a directory, not a stream of bytes; name a directory to save to, or {TAR!r}"
         raise InvalidInput(msg)
@@ -124,9 +140,22 @@ def save_chunks(
             SaveItem(store.images.get(image_id), tuple(references), store.images.get_parent(image_id))
             for image_id, references in wanted.items()
         ]
-        yield from writer(store, items).chunks(progress)
+        written = writer(store, items, _had(store, since, without, platform))
+        yield from written.chunks(progress)
         note_saved(store, [item.image for item in items], hold)
-    return SaveReport()
+    return SaveReport(left_out=written.left_out)
+
+
+def _had(
+    store: Store, since: Sequence[ImageName], without: Holdings | None, platform: AskedPlatforms
+) -> Holdings | None:
+    """Return which layers whoever reads a save has; nothing where that is not known."""
+    if not since:
+        return without
+    from orlop.service.have import had_with  # noqa: PLC0415 - most saves leave nothing out
+
+    found = had_with(store, since, platform)
+    return found if without is None else found | without
 
 
 def _one_platform(platform: AskedPlatforms) -> Platform | None:
