@@ -45,3 +45,21 @@ def test_skopeo_copies_it_to_where_the_layers_are(orlop: Orlop, skopeo: Program,
     whole = tmp_path / "whole"
     orlop("save", "--format", "oci-dir", "-o", whole, NEW)
     assert skopeo.json("inspect", f"{copy}:2")["Digest"] == skopeo.json("inspect", f"oci:{whole}:2")["Digest"]
+
+
+@pytest.mark.parametrize("form", ["docker", "docker-20.10"])
+def test_an_engine_loads_what_was_added_to_an_archive(
+    orlop: Orlop, docker: Docker, skopeo: Program, tmp_path: Path, form: str
+) -> None:
+    for name in (OLD, NEW):
+        orlop("save", "--format", form, "--append", "-o", tmp_path / "some.tar", name)
+    docker("load", "-i", tmp_path / "some.tar")
+    for name in (OLD, NEW):
+        assert docker.inspect(name)["Id"] == orlop.json("inspect", name)[0]["Id"]
+    skopeo("copy", "-q", f"docker-archive:{tmp_path}/some.tar:{NEW}", f"dir:{tmp_path}/copy")
+    # What the engine saved is added to as well.
+    docker("save", "-o", tmp_path / "theirs.tar", OLD)
+    orlop("save", "--append", "-o", tmp_path / "theirs.tar", NEW)
+    docker.wipe()
+    docker("load", "-i", tmp_path / "theirs.tar")
+    assert sorted(docker.lines("images", "--format", "{{.Tag}}")) == ["1", "2"]

@@ -167,6 +167,7 @@ class ImageService(RegistryVerbs, SpaceVerbs):
         compress: str | None = None,
         since: Sequence[Name] = (),
         without: Holdings | None = None,
+        append: bool = False,
         progress: Progress | None = None,
     ) -> SaveReport:
         """Write images to an archive, or to a directory; equal images give equal bytes.
@@ -184,6 +185,8 @@ class ImageService(RegistryVerbs, SpaceVerbs):
             since: images that whoever reads the archive has: their layers are left out.
             without: what else is had, as `have` returned it there. Layers of an OCI layout are left out by their
                 digests, of docker's formats by their chains.
+            append: add the images to the archive of docker's formats that is there, in its format; names move to them.
+                The archive that holds both appears whole, in place of the old one.
             progress: called with one event at a time, by the thread that does the work.
 
         Returns:
@@ -205,6 +208,7 @@ class ImageService(RegistryVerbs, SpaceVerbs):
             compress=compress,
             since=image_names(since),
             without=without,
+            append=append,
             progress=progress,
         )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from orlop.archive.docker_save import layout
+from orlop.archive.docker_save import LAYOUTS, layout
 from orlop.archive.save_report import SaveReport
 from orlop.archive.saved import SaveItem
 from orlop.errors import InvalidInput, WriteFailed
@@ -17,7 +17,7 @@ from orlop.streams.given import check_file
 from orlop.streams.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from orlop.model.digest import ImageID
     from orlop.model.holdings import Holdings
@@ -39,10 +39,14 @@ def save(
     compress: str | None = None,
     since: Sequence[ImageName] = (),
     without: Holdings | None = None,
+    append: bool = False,
     progress: Progress | None = None,
 ) -> SaveReport:
     """See `orlop.service.ImageService.save`."""
     check_file(target, "the target of a save", "write")
+    if append:
+        had = _had(store, since, without, platform)
+        return _append(store, names, target, format=format, platform=platform, had=had, progress=progress)
     if format == DIRECTORY:
         from orlop.service.save_oci import save_directory  # noqa: PLC0415 - most saves make no layout
 
@@ -133,6 +137,38 @@ def save_chunks(
         msg = f"archives of docker's formats hold layers uncompressed; save in the format {TAR!r} or {DIRECTORY!r}"
         raise InvalidInput(msg)
     writer = layout(format)
+    with _items(store, names, platform) as items:
+        written = writer(store, items, _had(store, since, without, platform))
+        yield from written.chunks(progress)
+    return SaveReport(left_out=written.left_out)
+
+
+def _append(
+    store: Store,
+    names: Sequence[ImageName],
+    target: BinaryIO | str | os.PathLike[str],
+    *,
+    format: str,  # noqa: A002 - as above
+    platform: AskedPlatforms,
+    had: Holdings | None,
+    progress: Progress | None,
+) -> SaveReport:
+    """Add images to an archive that is there."""
+    from orlop.service.save_append import appending  # noqa: PLC0415 - most saves make a new archive
+
+    require_names(names)
+    if format not in LAYOUTS or not isinstance(target, (str, os.PathLike)):
+        msg = f"images are added to archives of docker's formats, by their path; for a layout choose {DIRECTORY!r}"
+        raise InvalidInput(msg)
+    with _items(store, names, platform) as items, appending(target, format, store.limits) as (writer, add):
+        written = writer(store, items, had)
+        add(written, progress)
+    return SaveReport(left_out=written.left_out)
+
+
+@contextmanager
+def _items(store: Store, names: Sequence[ImageName], platform: AskedPlatforms) -> Iterator[list[SaveItem]]:
+    """Return, for a block that writes them, the images that names stand for, and note at its end that it did."""
     wanted = _resolve(store, names, _one_platform(platform))
     images = [store.images.get(image_id) for image_id in wanted]
     with held(store, images) as hold:
@@ -140,10 +176,8 @@ def save_chunks(
             SaveItem(store.images.get(image_id), tuple(references), store.images.get_parent(image_id))
             for image_id, references in wanted.items()
         ]
-        written = writer(store, items, _had(store, since, without, platform))
-        yield from written.chunks(progress)
+        yield items
         note_saved(store, [item.image for item in items], hold)
-    return SaveReport(left_out=written.left_out)
 
 
 def _had(

@@ -66,6 +66,7 @@ def _read_platforms(words: Sequence[str]) -> Platform | list[Platform | str]:
     help="The form of layers in an OCI layout: none, gzip[:LEVEL] or zstd[:LEVEL], instead of that in which they came."
     " Manifests and digests are then new.",
 )
+@option("--append", is_flag=True, help="Add the images to FILE, a Docker archive; their names move to them.")
 @option(
     "--since",
     metavar="OLD",
@@ -87,6 +88,7 @@ def save(
     form: str,
     platforms: Platform | list[Platform | str] | None,
     compress: str | None,
+    append: bool,
     since: tuple[str, ...],
     without: str | None,
 ) -> None:
@@ -102,6 +104,8 @@ def save(
     """
     if target == "-":
         target = None
+    if append:
+        _check_append(target, form)
     if target is None and form == _DIRECTORY:
         raise WrongUsage(f"the format {_DIRECTORY} makes a directory; name it with -o")
     if target is None and output.is_terminal():
@@ -113,7 +117,9 @@ def save(
         _check(compress, form)
     had = None if without is None else _read_list(without)
     with session.open() as images:
-        report = _saved(images, names, target, form, platform=platforms, compress=compress, since=since, without=had)
+        report = _saved(
+            images, names, target, form, platform=platforms, compress=compress, since=since, without=had, append=append
+        )
     for line in report.messages():
         output.complain(terminal.harmless(line))
 
@@ -129,6 +135,14 @@ def _check(compress: str, form: str) -> None:
         Recipe.parse(compress)
     except InvalidInput as error:
         raise WrongUsage(str(error), "--compress") from error
+
+
+def _check_append(target: str | None, form: str) -> None:
+    """Raise `WrongUsage` where images cannot be added to what is named."""
+    if target is None:
+        raise WrongUsage("images are added to a file; name it with -o", "--append")
+    if form.startswith("oci"):
+        raise WrongUsage(f"the format {form} is not a Docker archive; {_DIRECTORY} adds to a directory", "--append")
 
 
 def _read_list(name: str) -> Holdings:
@@ -149,8 +163,9 @@ def _open_list(name: str) -> AbstractContextManager[BinaryIO]:
 
 
 def _saved(images: ImageService, names: Sequence[str], target: str | None, form: str, **options: Any) -> SaveReport:
+    append = options.pop("append")
     if target is not None:
-        return images.save(names, target, format=form, **options)
+        return images.save(names, target, format=form, append=append, **options)
     from orlop.service.save import Told  # noqa: PLC0415 - the store is open by now, and what saves is there
 
     with closing(images.save_chunks(names, format=form, **options)) as chunks:
