@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
 
     from orlop import errors
-    from orlop.archive.reader import Archive, ArchivedImage, ArchivedLayer
+    from orlop.archive.reader import Archive, ArchivedArtifact, ArchivedImage, ArchivedLayer
     from orlop.archive.save_report import OmittedManifests, SaveReport
     from orlop.errors import OrlopError
     from orlop.inside.info import FileInfo
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Archive": "orlop.archive.reader",
     "ArchiveService": "orlop.service.archive",
+    "ArchivedArtifact": "orlop.archive.reader",
     "ArchivedImage": "orlop.archive.reader",
     "ArchivedLayer": "orlop.archive.reader",
     "ChainID": "orlop.model.digest",
@@ -133,6 +134,7 @@ _MODULES = {
 __all__ = [
     "Archive",
     "ArchiveService",
+    "ArchivedArtifact",
     "ArchivedImage",
     "ArchivedLayer",
     "ChainID",
