@@ -34,6 +34,7 @@ ALL = [
     "cosign-tags",
     "crane-pull-oci",
     "data-only",
+    "digests-and-data",
     "engine29-artifact",
     "engine29-referrers",
     "engine29-sparse",
@@ -330,20 +331,6 @@ def test_what_a_manifest_names_is_kept_however_deep_the_rest_is_or_it_is_refused
             assert images.gc().garbage == ()
         with local_store(tmp_path / str(depth)) as store:
             assert read(store, digest_of(BLOB)) == BLOB
-
-
-def test_a_blob_that_cannot_be_kept_is_told_of(tmp_path, caplog):
-    raw, _ = artifact(BLOB)
-    named = f"sha512:{hashlib.sha512(BLOB).hexdigest()}"
-    raw = raw.replace(digest_of(BLOB).encode(), named.encode())
-    out = io.BytesIO(packed((raw, [b"{}"])))
-    with tarfile.open(fileobj=out, mode="a") as tar:
-        member = tarfile.TarInfo(f"blobs/{named.replace(':', '/')}")
-        member.size = len(BLOB)
-        tar.addfile(member, io.BytesIO(BLOB))
-    with orlop.open(tmp_path / "root") as images:
-        images.load(io.BytesIO(out.getvalue()))
-        assert [one for one in caplog.messages if named in one and "left out" in one]
 
 
 def test_a_layer_that_is_elsewhere_leaves_its_platform_out_and_not_the_others(data, tmp_path):

@@ -306,7 +306,7 @@ class _Gathered:
             if row is not None and isinstance(document, Index):
                 found = row, document
             elif row is not None and isinstance(document, Manifest):
-                image = self._image_of(document.config)
+                image = self._image_of(row, document.config)
                 layers = None if image is None else self._whole(document, image)
                 found = self._parts.part(row, document)
                 if found is None and image is not None and layers is not None:
@@ -314,11 +314,11 @@ class _Gathered:
             self._children[descriptor.digest] = found
         return self._children[descriptor.digest]
 
-    def _image_of(self, config: Descriptor) -> Image | None:
-        """Return the image of the store that a config is; one that is named by another algorithm is among the known."""
+    def _image_of(self, row: ManifestRow, config: Descriptor) -> Image | None:
+        """Return the image of the store that the config of a manifest is."""
         if config.digest.algorithm != "sha256":
-            known = (image for image in self._images.values() if len(image.raw_json) == config.size)
-            return next((image for image in known if _is_named(image.raw_json, config.digest)), None)
+            found = self._parts.image_of(row, config.digest)
+            return None if found is None else self._image(found)
         image_id = ImageID.wrap(config.digest)
         try:
             return None if self._rows.image_row(image_id) is None else self._image(image_id)

@@ -233,9 +233,10 @@ class Archive:
 
 def _artifacts(manifests: Iterable[OfferedManifest]) -> Iterator[ArchivedArtifact]:
     for offered in manifests:
-        if offered.images:
-            continue
         node = node_of(offered.row)
+        # An attestation belongs to the images that it is about.
+        if offered.images and node.kind != "artifact":
+            continue
         names = (*(name.familiar for name in offered.names), *filter(None, offered.addresses))
         if isinstance(node.document, Manifest):
             parts = (node.document.config, *node.document.layers)

@@ -47,4 +47,5 @@ def _described(offer: Offer, layer: OfferedLayer) -> str:
     size = "" if layer.size is None else f" ({layer.size} bytes)"
     image = next(entry for entry in offer.images if layer in entry.layers)
     name = f" {image.references[0].familiar}" if image.references else ""
-    return f"{layer.digest or layer.diff_id}{size} of the image{name} {image.image.id}"
+    short = layer.digest is not None and layer.digest.algorithm == layer.diff_id.algorithm
+    return f"{layer.digest if short else layer.diff_id}{size} of the image{name} {image.image.id}"

@@ -44,9 +44,9 @@ class TakenLayer(Protocol):
 
 L = TypeVar("L", bound=TakenLayer)
 L_co = TypeVar("L_co", bound=TakenLayer, covariant=True)
-LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter, Ingest | None], L]"
-"""What makes a layer of bytes; the second argument is to be called with the number of bytes read, and the last one is
-where they are kept, if that is settled."""
+LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter, Ingest | None, str], L]"
+"""What makes a layer of bytes; the second argument is to be called with the number of bytes read, and the fourth one is
+where they are kept, if that is settled; the last is the algorithm by which they are named."""
 
 
 class Keeping(Protocol[L_co]):
@@ -59,7 +59,7 @@ class Keeping(Protocol[L_co]):
         """Return a layer that is kept under a digest, or nothing where there is none."""
 
 
-BlobTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter], TakenBlob]"
+BlobTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter, str], TakenBlob]"
 """What keeps bytes as they are."""
 
 
@@ -106,6 +106,7 @@ class Taking(Generic[L]):
         total: int | None = None,
         check: Callable[[], None] | None = None,
         content: Ingest | None = None,
+        algorithm: str = "sha256",
     ) -> L:
         """Return the layer that some bytes are, read to their end.
 
@@ -115,12 +116,13 @@ class Taking(Generic[L]):
             total: how many they are, where that is known.
             check: called now and then; what it raises ends the work.
             content: where they are kept, as `resume` returned it.
+            algorithm: by which the source names them, where they are not kept there.
 
         Raises:
             InvalidTar, InvalidCompression: they are not a layer. LimitExceeded: they ask for too much.
             StorageError: they cannot be read, or kept. Nothing is left behind.
         """
-        taken = self._take(source, self._watcher(label, total, check), self.meter, content)
+        taken = self._take(source, self._watcher(label, total, check), self.meter, content, algorithm)
         self._taken.append(taken)
         if self.progress is not None:
             self.progress(LayerDone(label))
@@ -132,13 +134,19 @@ class Taking(Generic[L]):
         return self._keep is not None
 
     def blob(
-        self, source: Readable, *, label: str, total: int | None = None, check: Callable[[], None] | None = None
+        self,
+        source: Readable,
+        *,
+        label: str,
+        total: int | None = None,
+        check: Callable[[], None] | None = None,
+        algorithm: str = "sha256",
     ) -> TakenBlob:
         """Return some bytes as they are, read to their end and not looked into. Takes and raises what `layer` does."""
         if self._keep is None:
             msg = "blobs that are not layers are only taken into a store"
             raise NotSupported(msg)
-        taken = self._keep(source, self._watcher(label, total, check), self.meter)
+        taken = self._keep(source, self._watcher(label, total, check), self.meter, algorithm)
         self._taken.append(taken)
         if self.progress is not None:
             self.progress(LayerDone(label))
@@ -217,24 +225,31 @@ class _StoreKeeping:
         return IngestedLayer(diff, blob)
 
 
-def _ingest(
+def _ingest(  # noqa: PLR0917 - called as a `LayerTaker`
     store: Store,
     source: Readable,
     progress: Callable[[int], object] | None,
     meter: Meter,
     content: Ingest | None,
+    algorithm: str,
 ) -> IngestedLayer:
-    return ingest_layer(source, store.blobs, meter=meter, progress=progress, content=content)
+    return ingest_layer(source, store.blobs, meter=meter, progress=progress, content=content, algorithm=algorithm)
 
 
-def _ingest_blob(store: Store, source: Readable, progress: Callable[[int], object] | None, meter: Meter) -> TakenBlob:
-    return ingest_blob(source, store.blobs, meter=meter, progress=progress)
+def _ingest_blob(
+    store: Store, source: Readable, progress: Callable[[int], object] | None, meter: Meter, algorithm: str
+) -> TakenBlob:
+    return ingest_blob(source, store.blobs, meter=meter, progress=progress, algorithm=algorithm)
 
 
 def _measure(
-    source: Readable, progress: Callable[[int], object] | None, meter: Meter, content: Ingest | None
+    source: Readable,
+    progress: Callable[[int], object] | None,
+    meter: Meter,
+    content: Ingest | None,
+    algorithm: str,
 ) -> MeasuredLayer:
-    return measure_layer(source, meter=meter, progress=progress, ingest=content)
+    return measure_layer(source, meter=meter, progress=progress, ingest=content, algorithm=algorithm)
 
 
 def refused(error: InvalidInput, what: str, name: str) -> InvalidInput:

@@ -284,7 +284,7 @@ class _Look:
         for file in unknown:
             compression = None
             if file.kind == BLOB:
-                digest = Digest("sha256", file.name)
+                digest = Digest(file.folder.rpartition("/")[2], file.name)
                 row = rows.blob(digest)
                 compression = None if row is None else row.compression
                 stays = bool(rows.diffs_of(digest) or rows.edges_to(digest))

@@ -113,7 +113,12 @@ class IngestedBlob:
 
 
 def ingest_blob(
-    source: Readable, blobs: BlobStore, *, meter: Meter, progress: Callable[[int], object] | None = None
+    source: Readable,
+    blobs: BlobStore,
+    *,
+    meter: Meter,
+    progress: Callable[[int], object] | None = None,
+    algorithm: str = "sha256",
 ) -> IngestedBlob:
     """Read bytes to their end, and write and hash them. Takes what `ingest_layer` does.
 
@@ -121,7 +126,7 @@ def ingest_blob(
         StorageError: they cannot be written. LimitExceeded: they are too many. Nothing is left behind.
     """
     with ExitStack() as stack:
-        content = stack.enter_context(blobs.begin())
+        content = stack.enter_context(blobs.begin(algorithm))
         first = b""
         with Fanout(content.append, content.hash) as out:
             while chunk := source.read(CHUNK):
@@ -155,6 +160,7 @@ def ingest_layer(
     meter: Meter,
     progress: Callable[[int], object] | None = None,
     content: Ingest | None = None,
+    algorithm: str = "sha256",
 ) -> IngestedLayer:
     """Read a layer to its end, plain or compressed, and write it.
 
@@ -164,13 +170,14 @@ def ingest_layer(
         meter: counts what comes out, and has the limits.
         progress: called with the number of raw bytes read since the last call.
         content: where they are kept, if that is settled already.
+        algorithm: by which the bytes are named, else.
 
     Raises:
         InvalidTar: what comes out is not a layer tar. InvalidCompression: the stream is damaged. StorageError: the
             bytes cannot be written. LimitExceeded: the layer asks for too much. Nothing is left behind.
     """
     with ExitStack() as stack:
-        content = stack.enter_context(blobs.begin() if content is None else content)
+        content = stack.enter_context(blobs.begin(algorithm) if content is None else content)
         toc = stack.enter_context(blobs.begin())
         table = TocWriter(toc)
         # Compressing the table takes as long as finding its headers.
@@ -191,6 +198,7 @@ def measure_layer(
     ingest: Ingest | None = None,
     headers: Callable[[bytes], object] | None = None,
     progress: Callable[[int], object] | None = None,
+    algorithm: str = "sha256",
 ) -> MeasuredLayer:
     """Read a layer to its end, plain or compressed: hash it as it came and decompressed, and scan it.
 
@@ -200,6 +208,7 @@ def measure_layer(
         ingest: where these bytes are kept; it writes them in a thread of its own.
         headers: called with the tar headers in them.
         progress: called with the number of raw bytes read since the last call.
+        algorithm: by which the bytes are named, where they are not kept.
 
     Raises:
         InvalidTar: what comes out is not a layer tar. InvalidCompression: the stream is damaged.
@@ -209,7 +218,10 @@ def measure_layer(
     while 0 < len(first) < PREFIX_SIZE and (more := source.read(CHUNK)):
         first += more
     compression = detect(first)
-    raw_hash, plain_hash = hashlib.sha256(), hashlib.sha256()
+    raw_hash, plain_hash = hashlib.new(algorithm), hashlib.sha256()
+    named_by = algorithm if ingest is None else ingest.algorithm
+    # A plain layer that is named by sha256 is hashed once.
+    is_diff = compression is Compression.NONE and named_by == "sha256"
     scanner = TarScanner(headers=headers, limits=meter.limits)
     # Writing and hashing take about as long as each other.
     consumers = [raw_hash.update] if ingest is None else [ingest.append, ingest.hash]
@@ -219,6 +231,8 @@ def measure_layer(
             while chunk := raw.read(CHUNK):
                 meter.plain(len(chunk))
                 scanner.feed(chunk)
+                if not is_diff:
+                    plain_hash.update(chunk)
         else:
             _scan_compressed(raw, compression, scanner, plain_hash.update, meter)
         raw.out.close()
@@ -226,9 +240,8 @@ def measure_layer(
     if max(summary.content_size, summary.tar_size) > MAX_SIZE:
         msg = f"the layer's files add up to {summary.content_size} bytes, which no disk holds; it is refused"
         raise InvalidTar(msg)
-    digest = Digest("sha256", raw_hash.hexdigest()) if ingest is None else ingest.digest
-    is_plain = compression is Compression.NONE
-    diff_id = DiffID.wrap(digest) if is_plain else DiffID("sha256", plain_hash.hexdigest())
+    digest = Digest(algorithm, raw_hash.hexdigest()) if ingest is None else ingest.digest
+    diff_id = DiffID.wrap(digest) if is_diff else DiffID("sha256", plain_hash.hexdigest())
     return MeasuredLayer(
         DiffRow(diff_id, summary.tar_size, summary.content_size, summary.entries, summary.reason or None),
         BlobRow(digest, raw.size, compression.name.lower()),
