@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import sqlite3
 import tarfile
 from contextlib import closing
@@ -376,3 +377,19 @@ def test_a_blob_without_a_row_is_recorded_again_and_not_removed(tmp_path):
     assert orlop.stores.fsck(root).problems == ()
     with closing(sqlite3.connect(root / "metadata.db")) as database:
         assert database.execute("SELECT * FROM blob ORDER BY digest").fetchall() == whole
+
+
+@pytest.mark.parametrize("begin", [b"\x1f\x8b\x08\0", b"\x28\xb5\x2f\xfd", b"gzip", b"tar"], ids=repr)
+def test_what_only_begins_like_a_layer_is_kept_from_a_pipe(tmp_path, begin):
+    noise = begin + bytes(range(256)) * 9000
+    if begin == b"gzip":
+        noise = gzip.compress(os.urandom(3 << 20), mtime=0)
+    elif begin == b"tar":
+        # A member and then something else.
+        noise = packed(artifact(b"x"))[:-1024] + b"no header" * 100_000
+    with orlop.open(tmp_path / "root") as images:
+        images.load(io.BytesIO(packed(artifact(noise))))
+        assert list((tmp_path / "root" / "ingest").iterdir()) == []
+    with local_store(tmp_path / "root") as store:
+        assert read(store, digest_of(noise)) == noise
+    assert orlop.stores.fsck(tmp_path / "root").problems == ()

@@ -104,8 +104,13 @@ class StreamedMembers(Members[L]):
                 member.blob = self.taking.blob(content, label=_label(entry.name), total=entry.size, algorithm=algorithm)
                 return
         try:
-            algorithm = algorithm_of(entry.name)
-            member.layer = self.taking.layer(content, label=_label(entry.name), total=entry.size, algorithm=algorithm)
+            member.layer = self.taking.layer(
+                content,
+                label=_label(entry.name),
+                total=entry.size,
+                algorithm=algorithm_of(entry.name),
+                other=partial(setattr, member, "blob") if self.taking.keeps_blobs else None,
+            )
         except InvalidInput as error:
             self._fail(member, error, entry, first)
 

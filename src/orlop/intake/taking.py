@@ -44,9 +44,13 @@ class TakenLayer(Protocol):
 
 L = TypeVar("L", bound=TakenLayer)
 L_co = TypeVar("L_co", bound=TakenLayer, covariant=True)
-LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter, Ingest | None, str], L]"
+BlobListener: TypeAlias = "Callable[[TakenBlob], object]"
+LayerTaker: TypeAlias = (
+    "Callable[[Readable, Callable[[int], object] | None, Meter, Ingest | None, str, BlobListener | None], L]"
+)
 """What makes a layer of bytes; the second argument is to be called with the number of bytes read, and the fourth one is
-where they are kept, if that is settled; the last is the algorithm by which they are named."""
+where they are kept, if that is settled; then come the algorithm by which they are named, and what hears of bytes that
+are not a layer."""
 
 
 class Keeping(Protocol[L_co]):
@@ -107,6 +111,7 @@ class Taking(Generic[L]):
         check: Callable[[], None] | None = None,
         content: Ingest | None = None,
         algorithm: str = "sha256",
+        other: Callable[[TakenBlob], object] | None = None,
     ) -> L:
         """Return the layer that some bytes are, read to their end.
 
@@ -117,12 +122,21 @@ class Taking(Generic[L]):
             check: called now and then; what it raises ends the work.
             content: where they are kept, as `resume` returned it.
             algorithm: by which the source names them, where they are not kept there.
+            other: called with the bytes as they are where they are not a layer, before the error is raised, if there is
+                a place for such.
 
         Raises:
             InvalidTar, InvalidCompression: they are not a layer. LimitExceeded: they ask for too much.
             StorageError: they cannot be read, or kept. Nothing is left behind.
         """
-        taken = self._take(source, self._watcher(label, total, check), self.meter, content, algorithm)
+
+        def keep(blob: TakenBlob) -> None:
+            self._taken.append(blob)
+            if other is not None:
+                other(blob)
+
+        kept = None if other is None else keep
+        taken = self._take(source, self._watcher(label, total, check), self.meter, content, algorithm, kept)
         self._taken.append(taken)
         if self.progress is not None:
             self.progress(LayerDone(label))
@@ -232,8 +246,11 @@ def _ingest(  # noqa: PLR0917 - called as a `LayerTaker`
     meter: Meter,
     content: Ingest | None,
     algorithm: str,
+    other: BlobListener | None,
 ) -> IngestedLayer:
-    return ingest_layer(source, store.blobs, meter=meter, progress=progress, content=content, algorithm=algorithm)
+    return ingest_layer(
+        source, store.blobs, meter=meter, progress=progress, content=content, algorithm=algorithm, other=other
+    )
 
 
 def _ingest_blob(
@@ -242,13 +259,15 @@ def _ingest_blob(
     return ingest_blob(source, store.blobs, meter=meter, progress=progress, algorithm=algorithm)
 
 
-def _measure(
+def _measure(  # noqa: PLR0917 - as above
     source: Readable,
     progress: Callable[[int], object] | None,
     meter: Meter,
     content: Ingest | None,
     algorithm: str,
+    other: BlobListener | None,
 ) -> MeasuredLayer:
+    del other
     return measure_layer(source, meter=meter, progress=progress, ingest=content, algorithm=algorithm)
 
 

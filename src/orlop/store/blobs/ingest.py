@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from orlop.errors import InvalidTar
+from orlop.errors import InvalidInput, InvalidTar, LimitExceeded
 from orlop.model.digest import DiffID, Digest
 from orlop.store.rows.metadata import MAX_SIZE, BlobRow, DiffRow
 from orlop.streams.compression import PREFIX_SIZE, Compression, decompressed, detect
@@ -161,6 +161,7 @@ def ingest_layer(
     progress: Callable[[int], object] | None = None,
     content: Ingest | None = None,
     algorithm: str = "sha256",
+    other: Callable[[IngestedBlob], object] | None = None,
 ) -> IngestedLayer:
     """Read a layer to its end, plain or compressed, and write it.
 
@@ -171,6 +172,8 @@ def ingest_layer(
         progress: called with the number of raw bytes read since the last call.
         content: where they are kept, if that is settled already.
         algorithm: by which the bytes are named, else.
+        other: called with the bytes if they are not a layer, before the error is raised: they are then read to their
+            end, and kept for whoever needs them as they are.
 
     Raises:
         InvalidTar: what comes out is not a layer tar. InvalidCompression: the stream is damaged. StorageError: the
@@ -181,8 +184,21 @@ def ingest_layer(
         toc = stack.enter_context(blobs.begin())
         table = TocWriter(toc)
         # Compressing the table takes as long as finding its headers.
-        with Fanout(table.add) as tables:
-            measured = measure_layer(source, meter=meter, ingest=content, headers=tables.put, progress=progress)
+        begun = _Begun(source)
+        try:
+            with Fanout(table.add) as tables:
+                measured = measure_layer(
+                    begun, meter=meter, ingest=content, headers=tables.put, progress=progress, drain=other is not None
+                )
+        except LimitExceeded:
+            raise
+        except InvalidInput:
+            if other is not None:
+                toc.discard()
+                content.finish()
+                stack.pop_all()
+                other(IngestedBlob(BlobRow(content.digest, content.size, detect(begun.first).name.lower()), content))
+            raise
         table.close()
         # What follows, another layer or the rows, need not wait for the disk.
         content.finish()
@@ -199,6 +215,7 @@ def measure_layer(
     headers: Callable[[bytes], object] | None = None,
     progress: Callable[[int], object] | None = None,
     algorithm: str = "sha256",
+    drain: bool = False,
 ) -> MeasuredLayer:
     """Read a layer to its end, plain or compressed: hash it as it came and decompressed, and scan it.
 
@@ -209,6 +226,7 @@ def measure_layer(
         headers: called with the tar headers in them.
         progress: called with the number of raw bytes read since the last call.
         algorithm: by which the bytes are named, where they are not kept.
+        drain: read the rest of what is not a layer before that is told.
 
     Raises:
         InvalidTar: what comes out is not a layer tar. InvalidCompression: the stream is damaged.
@@ -227,14 +245,22 @@ def measure_layer(
     consumers = [raw_hash.update] if ingest is None else [ingest.append, ingest.hash]
     raw = _Tee(source, first, Fanout(*consumers), progress)
     with raw.out:
-        if compression is Compression.NONE:
-            while chunk := raw.read(CHUNK):
+        try:
+            if compression is Compression.NONE:
+                while chunk := raw.read(CHUNK):
+                    meter.plain(len(chunk))
+                    scanner.feed(chunk)
+                    if not is_diff:
+                        plain_hash.update(chunk)
+            else:
+                _scan_compressed(raw, compression, scanner, plain_hash.update, meter)
+        except LimitExceeded:
+            raise
+        except InvalidInput:
+            while drain and (chunk := raw.read(CHUNK)):
                 meter.plain(len(chunk))
-                scanner.feed(chunk)
-                if not is_diff:
-                    plain_hash.update(chunk)
-        else:
-            _scan_compressed(raw, compression, scanner, plain_hash.update, meter)
+            raw.out.close()
+            raise
         raw.out.close()
     summary = scanner.close()
     if max(summary.content_size, summary.tar_size) > MAX_SIZE:
@@ -264,6 +290,21 @@ def _scan_compressed(
     # What follows the last compressed member belongs to the blob all the same.
     while raw.read(CHUNK):
         pass
+
+
+class _Begun:
+    """A reader that remembers how its bytes begin."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self.first = b""
+
+    def read(self, n: int, /) -> bytes:
+        """Return at most ``n`` bytes."""
+        chunk = self._source.read(n)
+        if len(self.first) < PREFIX_SIZE:
+            self.first += chunk[: PREFIX_SIZE - len(self.first)]
+        return chunk
 
 
 class _Tee:
