@@ -78,7 +78,7 @@ class OldArchive:
 
     @property
     def form(self) -> str:
-        """The format in which images are added: who reads ``index.json`` would miss an image that is not in it."""
+        """The format in which images are added: a reader of ``index.json`` would miss an image that is not in it."""
         return "docker-20.10" if self.index is None else "docker"
 
     @property
