@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import os
 import warnings
 from threading import Thread
@@ -195,33 +194,6 @@ class BlobStoreContract(Contract):
             assert opened.blobs.size_of(row.digest).size == 0
             with pytest.raises(ContentNotFound, match=row.digest.hex):
                 opened.read(row)
-
-    @pytest.mark.parametrize("algorithm", ["sha384", "sha512"])
-    def test_content_may_be_named_by_another_algorithm(self, opened: Opened, algorithm: str) -> None:
-        """It is kept under the digest by which it was announced, beside the same content under others."""
-        data = b"content"
-        digest = Digest(algorithm, hashlib.new(algorithm, data).hexdigest())
-        row = BlobRow(digest, len(data), "none")
-        with opened.blobs.begin(algorithm) as wrong, opened.metadata.write() as rows:
-            wrong.write(b"another")
-            with pytest.raises(DigestMismatch):
-                wrong.commit(rows, row)
-        for ingest in (opened.blobs.begin(algorithm), opened.blobs.resume(digest)):
-            ingest.write(data)
-            ingest.finish()
-            ingest.sync()
-            assert ingest.digest == digest
-            with opened.metadata.write() as rows:
-                ingest.commit(rows, row)
-                rows.put_blob(row)
-        assert opened.read(row) == data
-        opened.keep(data)
-        assert set(opened.blobs.digests()) == {digest, Digest.of(data)}
-        with opened.metadata.read() as view:
-            assert not list(opened.blobs.strays(view))
-        with opened.metadata.write() as rows:
-            opened.blobs.remove(rows, [digest])
-        assert set(opened.blobs.digests()) == {Digest.of(data)}
 
     def test_the_row_must_fit_too(self, opened: Opened) -> None:
         """A row with another size than the content's never leads to it."""

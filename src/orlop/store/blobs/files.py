@@ -39,8 +39,9 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from orlop.errors import ContentNotFound, InvalidDigest, SizeMismatch
+from orlop.store.blobs.places import blob_folders, blob_name, make_room_for, toc_name
 from orlop.store.blobs.store import BlobStore, Ingest, Leftover, Spool, StoredSize
-from orlop.store.trust import BLOBS_ON_DEMAND, PARTIAL
+from orlop.store.trust import PARTIAL
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import PRIVATE, NewFile, explained, explaining, remove_unlocked, write_all
 
@@ -60,37 +61,6 @@ if TYPE_CHECKING:
 _SUFFIX: Final = {"blobs": "", "toc": ".zst"}
 _RESTING: Final = 32
 """How many files may be on their way to the disk at once."""
-
-
-def blob_name(digest: Digest) -> str:
-    """Return the path of a blob below a store's root. Raises `InvalidDigest` for what is not one, but may be a path."""
-    return "/".join(("blobs", *_parts(digest)))
-
-
-def make_room_for(root: Directory, digest: Digest, mode: int) -> None:
-    """Make the folder of a blob below a store's root, if it is one that not every store has."""
-    folder, _, _ = blob_name(digest).rpartition("/")
-    if folder in BLOBS_ON_DEMAND:
-        with explaining("write", os.path.join(root.path, folder)):
-            root.make_room(folder, mode)
-
-
-def blob_folders(root: Directory) -> list[str]:
-    """Return the folders of blobs below a store's root that are there; that of sha256 always is."""
-    there = [folder for folder in BLOBS_ON_DEMAND if root.place(folder).state() is not None]
-    return ["blobs/sha256", *there]
-
-
-def toc_name(diff_id: DiffID) -> str:
-    """Return the path of a table of contents below a store's root. Raises `InvalidDigest`."""
-    return f"{'/'.join(('toc', *_parts(diff_id)))}.zst"
-
-
-def _parts(digest: Digest) -> tuple[str, str]:
-    if not digest.is_valid:
-        msg = f"{str(digest)!r} is not a digest, and no file can have it as its name"
-        raise InvalidDigest(msg)
-    return digest.algorithm, digest.hex
 
 
 class FileBlobStore(BlobStore):

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, StorageError, StoreDamaged, StoreInUse, TargetExists, TocDamaged
-from orlop.store.blobs.files import blob_folders, blob_name, make_room_for, toc_name
+from orlop.store.blobs.places import blob_folders, blob_name, make_room_for, toc_name
 from orlop.store.blobs.progress import BlobProgress
 from orlop.store.leases import EVERYTHING
 from orlop.store.local import local_store, unsafe_at

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, OrlopError, TargetExists
 from orlop.model.logger import Logger
-from orlop.store.blobs.files import blob_folders
+from orlop.store.blobs.places import blob_folders
 from orlop.store.local import UNFINISHED
 from orlop.store.trust import DATABASE, DIRECTORIES
 from orlop.streams.directory import Directory

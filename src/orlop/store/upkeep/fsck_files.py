@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import OrlopError
 from orlop.model.digest import DiffID, Digest
-from orlop.store.blobs.files import blob_name, toc_name
+from orlop.store.blobs.places import blob_name, toc_name
 from orlop.store.leases import EVERYTHING, LEFT
 from orlop.store.trust import BLOBS_ON_DEMAND, DIRECTORIES, PARTIAL, QUARANTINE, UPLOADS
 from orlop.store.upkeep.problem import DAMAGE, NOTE, Problem
