@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HERE: Final = Path(__file__).parent
 _WIDTH: Final = 100
 _THEMES: Final = {
-    "Images": "load save import images inspect history tag rmi pull push copy",
+    "Images": "load save have import images inspect history tag rmi pull push copy",
     "Inside images": "ls cat find tree stat cp export diff audit",
     "Space": "df prune pin unpin gc",
     "The store": "fsck store",

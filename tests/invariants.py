@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def hashed(data: bytes, digest: str) -> str:
+    """Return the digest of bytes by the algorithm of another one."""
+    algorithm = digest.partition(":")[0]
+    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
+
+
 def sha256(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
@@ -104,7 +110,7 @@ def _layers(database: sqlite3.Connection, root: Path) -> list[str]:
         path = root / "blobs" / digest.replace(":", "/")
         if not path.is_file():
             found.append(f"blob {digest}: its file is not there")
-        elif sha256(content := path.read_bytes()) != digest or len(content) != row["size"]:
+        elif hashed(content := path.read_bytes(), digest) != digest or len(content) != row["size"]:
             found.append(f"blob {digest}: its file is damaged")
         if not any(form["blob"] == digest for form in forms) and digest not in named:
             found.append(f"blob {digest}: nothing needs it")
@@ -136,7 +142,7 @@ def _tables(database: sqlite3.Connection, root: Path) -> list[str]:
 def _leftovers(database: sqlite3.Connection, root: Path) -> list[str]:
     blobs = {row["digest"] for row in _all(database, "SELECT digest FROM blob")}
     diffs = {row["id"] for row in _all(database, "SELECT id FROM diff")}
-    files = {f"sha256:{path.name}" for path in (root / "blobs" / "sha256").iterdir()}
+    files = {f"{path.parent.name}:{path.name}" for path in (root / "blobs").glob("*/*")}
     tables = {f"sha256:{path.stem}" for path in (root / "toc" / "sha256").iterdir()}
     found = [f"file of blob {digest}: it has no row" for digest in files - blobs]
     found += [f"table of contents of {diff}: {'not there' if diff in diffs else 'no row'}" for diff in tables ^ diffs]

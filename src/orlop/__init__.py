@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import os
 
     from orlop import errors
-    from orlop.archive.reader import Archive, ArchivedImage, ArchivedLayer
+    from orlop.archive.reader import Archive, ArchivedArtifact, ArchivedImage, ArchivedLayer
     from orlop.archive.save_report import OmittedManifests, SaveReport
     from orlop.errors import OrlopError
     from orlop.inside.info import FileInfo
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from orlop.intake.report import LoadedImage, LoadReport, MovedReference
     from orlop.model.container import ContainerConfig
     from orlop.model.digest import ChainID, DiffID, Digest, ImageID
+    from orlop.model.holdings import Holdings
     from orlop.model.image import History, Image, RootFS, V1Image
     from orlop.model.limits import Limits
     from orlop.model.platform import Platform
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Archive": "orlop.archive.reader",
     "ArchiveService": "orlop.service.archive",
+    "ArchivedArtifact": "orlop.archive.reader",
     "ArchivedImage": "orlop.archive.reader",
     "ArchivedLayer": "orlop.archive.reader",
     "ChainID": "orlop.model.digest",
@@ -71,6 +73,7 @@ _HOMES = {
     "History": "orlop.model.image",
     "HistoryEntry": "orlop.service.listing.history",
     "Image": "orlop.model.image",
+    "Holdings": "orlop.model.holdings",
     "ImageDetails": "orlop.service.listing.inspect",
     "ImageDiskUsage": "orlop.service.space.df",
     "ImageFiles": "orlop.inside.view",
@@ -136,6 +139,7 @@ _MODULES = {
 __all__ = [
     "Archive",
     "ArchiveService",
+    "ArchivedArtifact",
     "ArchivedImage",
     "ArchivedLayer",
     "ChainID",
@@ -152,6 +156,7 @@ __all__ = [
     "GcReport",
     "History",
     "HistoryEntry",
+    "Holdings",
     "Image",
     "ImageDetails",
     "ImageDiskUsage",

@@ -15,7 +15,7 @@ import pytest
 
 from orlop.errors import InvalidDigest
 from orlop.model.digest import DiffID, Digest
-from orlop.store.blobs.files import blob_name, toc_name
+from orlop.store.blobs.places import blob_name, toc_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -38,6 +38,7 @@ from tests.invariants import broken
 from tests.layout_walk import walked
 from tests.unit.distribution import Directory
 from tests.unit.layouts import Layout
+from tests.unit.test_sha512 import layout as layout_by_sha512
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -103,6 +104,17 @@ def _loaded(*archives: Path) -> Callable[[Path], None]:
 def _with_file(place: Path) -> None:
     _loaded(MULTI)(place)
     (place / "saved.tar").write_bytes(b"an older archive")
+
+
+def _with_archive(place: Path) -> None:
+    _loaded(MULTI)(place)
+    with orlop.open(place / "root") as images:
+        images.save(["example/tiny:1.0"], place / "saved.tar")
+
+
+def _with_sha512(place: Path) -> None:
+    _loaded(MULTI)(place)
+    (place / "sha512.tar").write_bytes(layout_by_sha512().pack())
 
 
 def _with_layout(place: Path) -> None:
@@ -228,6 +240,21 @@ def scenarios() -> dict[str, Scenario]:
             ("save", "--format", "oci-dir", "--compress", "gzip", "-o", "{}/layout", "example/tiny:1.0"),
             loaded,
         ),
+        Scenario("save --append", ("save", "--append", "-o", "{}/saved.tar", "example/imported"), _with_archive),
+        Scenario(
+            "save --since",
+            ("save", "--since", "example/tiny:1.0", "-o", "{}/saved.tar", "example/tiny:1.0", "example/imported"),
+            loaded,
+        ),
+        Scenario(
+            "save beside --since",
+            ("save", "--format", "oci-dir", "--since", "example/imported", "-o", "{}/layout", "example/imported"),
+            _with_layout,
+        ),
+        Scenario(
+            "load of an index with artifacts", ("load", "-i", str(DATA / "oci" / "buildx-provenance.tar.zst")), loaded
+        ),
+        Scenario("load of content by sha512", ("load", "-i", "{}/sha512.tar"), _with_sha512),
         Scenario("tag", ("tag", "example/tiny:1.0", "example/imported:latest"), loaded),
         Scenario("rmi", ("rmi", "example/imported"), loaded, again=4),
         Scenario("image prune", ("image", "prune", "-f"), _dangling),

@@ -223,8 +223,8 @@ BAD: dict[str, tuple[Callable[[], Files], type[orlop.OrlopError], str]] = {
     ),
     "layer by sha512": (
         lambda: descriptor_changed("layer", digest="sha512:" + "1" * 128),
-        errors.InvalidManifest,
-        "sha256",
+        errors.InvalidArchive,
+        "the layer 'blobs/sha512/1",
     ),
     "layer digest with slashes": (
         lambda: descriptor_changed("layer", digest="sha256:../../../etc/passwd"),

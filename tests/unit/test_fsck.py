@@ -222,7 +222,7 @@ class TestFiles:
         paths = [
             root / "blobs" / "sha256" / ("0" * 64),
             root / "blobs" / "sha256" / "readme",
-            root / "blobs" / "sha512",
+            root / "blobs" / "sha1",
             root / "blobs" / "md5" / "x",
             root / "toc" / "sha256" / f"{'0' * 64}.zst",
             root / "toc" / "sha256" / blobs(root)[0].name,

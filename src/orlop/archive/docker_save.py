@@ -10,21 +10,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from orlop.archive.saved import told
 from orlop.errors import InvalidInput, LayerNotFound
 from orlop.model import gojson
+from orlop.model.descriptor import Descriptor
 from orlop.model.dialect import Dialect
-from orlop.model.digest import Digest
+from orlop.model.digest import DiffID, Digest, chain_ids
 from orlop.model.v1 import v1_layers
 from orlop.streams.tar_write import archive_chunks, member_header, padding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from orlop.archive.saved import SaveItem
-    from orlop.model.digest import DiffID
+    from orlop.model.digest import ImageID
+    from orlop.model.holdings import Holdings
     from orlop.model.progress import Progress
     from orlop.model.timestamp import Timestamp
     from orlop.store.root import Store
@@ -40,13 +43,18 @@ _INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
 
 @dataclass(frozen=True, slots=True)
-class _Planned:
+class Planned:
     """A member that will be written: a directory, bytes, a link or a layer; ``mtime`` in seconds."""
 
     mtime: int
     data: bytes | None = None
     layer: DiffID | None = None
     link: str | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a directory."""
+        return self.data is None and self.layer is None and self.link is None
 
 
 class Layout(ABC):
@@ -57,18 +65,34 @@ class Layout(ABC):
     directory_mode: ClassVar[int]
     owner: ClassVar[str]
 
-    def __init__(self, store: Store, items: Sequence[SaveItem]) -> None:
+    def __init__(self, store: Store, items: Sequence[SaveItem], had: Holdings | None = None) -> None:
         self._store = store
         self._items = items
+        self._left = frozenset[DiffID]() if had is None else _had(items, had)
         self._saved = {item.image.id for item in items}
-        self._plan: dict[str, _Planned] = {}
+        self._plan: dict[str, Planned] = {}
         self._sizes: dict[DiffID, int] = {}
 
     def chunks(self, progress: Progress | None = None) -> Iterator[bytes]:
         """Yield the archive's bytes; what is damaged or missing raises before the archive can look whole."""
+        plan = self.lay_out()
+        members = (self.member(name, plan[name], progress) for name in sorted(plan, key=order))
+        yield from archive_chunks(chain.from_iterable(members))
+
+    def lay_out(self, before: Iterable[ImageID] = ()) -> dict[str, Planned]:
+        """Return every member by its name, in no order; the images ``before`` are in the archive, too.
+
+        Raises `LayerNotFound` where the store lacks a layer.
+        """
+        self._saved.update(before)
         self._read_sizes()
         self._lay_out()
-        yield from archive_chunks(self._members(progress))
+        return self._plan
+
+    @property
+    def left_out(self) -> tuple[Descriptor, ...]:
+        """The layers that are named and do not come along, as whoever reads the archive has them."""
+        return tuple(Descriptor(_LAYER_TYPE, Digest.wrap(one), self._sizes[one]) for one in sorted(self._left))
 
     def _read_sizes(self) -> None:
         with self._store.metadata.read() as rows:
@@ -80,23 +104,23 @@ class Layout(ABC):
                         raise LayerNotFound(msg)
                     self._sizes[diff_id] = diff.size
 
-    def _members(self, progress: Progress | None) -> Iterator[bytes]:
-        for name, member in sorted(self._plan.items(), key=lambda pair: pair[0].encode().split(b"/")):
-            if member.link is not None:
-                yield self._header(name, member, 0, "symlink")
-            elif member.layer is not None:
-                size = self._sizes[member.layer]
-                yield self._header(name, member, size, "layer")
-                yield from self._layer(member.layer, size, progress)
-                yield padding(size)
-            elif member.data is not None:
-                yield self._header(name, member, len(member.data), "file")
-                yield member.data
-                yield padding(len(member.data))
-            else:
-                yield self._header(name, member, 0, "dir")
+    def member(self, name: str, member: Planned, progress: Progress | None) -> Iterator[bytes]:
+        """Yield the bytes of a planned member, with its header and padding."""
+        if member.link is not None:
+            yield self._header(name, member, 0, "symlink")
+        elif member.layer is not None:
+            size = self._sizes[member.layer]
+            yield self._header(name, member, size, "layer")
+            yield from self._layer(member.layer, size, progress)
+            yield padding(size)
+        elif member.data is not None:
+            yield self._header(name, member, len(member.data), "file")
+            yield member.data
+            yield padding(len(member.data))
+        else:
+            yield self._header(name, member, 0, "dir")
 
-    def _header(self, name: str, member: _Planned, size: int, kind: _Kind) -> bytes:
+    def _header(self, name: str, member: Planned, size: int, kind: _Kind) -> bytes:
         modes = {"dir": self.directory_mode, "file": self.file_mode, "layer": self.layer_mode, "symlink": 0o120777}
         return member_header(
             f"{name}/" if kind == "dir" else name,
@@ -133,7 +157,7 @@ class Layout(ABC):
             return None
         return gojson.dumps({name: dict(sorted(tags.items())) for name, tags in sorted(names.items())}) + b"\n"
 
-    def _add(self, name: str, member: _Planned) -> None:
+    def _add(self, name: str, member: Planned) -> None:
         self._plan.setdefault(name, member)
 
     @abstractmethod
@@ -156,7 +180,7 @@ class Docker2010Layout(Layout):
         for item in self._items:
             mtime = member_time(item.image.created)
             config = f"{item.image.id.hex}.json"
-            self._add(config, _Planned(mtime, data=item.image.raw_json))
+            self._add(config, Planned(mtime, data=item.image.raw_json))
             layers: list[str] = []
             top = ""
             for layer in v1_layers(item.image, Dialect.ENGINE_20_10):
@@ -164,20 +188,22 @@ class Docker2010Layout(Layout):
                 layers.append(f"{top}/layer.tar")
                 if top in self._plan:
                     continue
-                self._add(top, _Planned(mtime))
-                self._add(f"{top}/VERSION", _Planned(mtime, data=b"1.0"))
-                self._add(f"{top}/json", _Planned(mtime, data=layer.json))
+                self._add(top, Planned(mtime))
+                self._add(f"{top}/VERSION", Planned(mtime, data=b"1.0"))
+                self._add(f"{top}/json", Planned(mtime, data=layer.json))
+                if layer.diff_id in self._left:
+                    continue
                 first = where.setdefault(layer.diff_id, top)
                 if first == top:
-                    self._add(f"{top}/layer.tar", _Planned(mtime, layer=layer.diff_id))
+                    self._add(f"{top}/layer.tar", Planned(mtime, layer=layer.diff_id))
                 else:
-                    self._add(f"{top}/layer.tar", _Planned(mtime, link=f"../{first}/layer.tar"))
+                    self._add(f"{top}/layer.tar", Planned(mtime, link=f"../{first}/layer.tar"))
             tops.append(top)
             entries.append(self._manifest_entry(item, config, layers))
-        self._add("manifest.json", _Planned(0, data=gojson.dumps(entries) + b"\n"))
+        self._add("manifest.json", Planned(0, data=gojson.dumps(entries) + b"\n"))
         repositories = self._repositories(tops)
         if repositories is not None:
-            self._add("repositories", _Planned(0, data=repositories))
+            self._add("repositories", Planned(0, data=repositories))
 
 
 class DockerLayout(Layout):
@@ -198,7 +224,8 @@ class DockerLayout(Layout):
             diff_ids = item.image.rootfs.diff_ids
             config = self._blob(item.image.raw_json, mtime)
             for layer in v1_layers(item.image, Dialect.ENGINE_29):
-                self._add(_blob_name(layer.diff_id), _Planned(mtime, layer=layer.diff_id))
+                if layer.diff_id not in self._left:
+                    self._add(_blob_name(layer.diff_id), Planned(mtime, layer=layer.diff_id))
                 self._blob(layer.json, mtime)
             manifests += self._manifest(item, config, listed=bool(manifests))
             entry = self._manifest_entry(item, _blob_name(config), [_blob_name(diff_id) for diff_id in diff_ids])
@@ -207,18 +234,18 @@ class DockerLayout(Layout):
             entries.append(entry)
             tops.append(diff_ids[-1].hex if diff_ids else "")
         index = {"schemaVersion": 2, "mediaType": _INDEX_TYPE, "manifests": manifests}
-        self._add("blobs", _Planned(mtime))
-        self._add("blobs/sha256", _Planned(0))
-        self._add("index.json", _Planned(0, data=gojson.dumps(index)))
-        self._add("manifest.json", _Planned(0, data=gojson.dumps(entries) + b"\n"))
-        self._add("oci-layout", _Planned(0, data=b'{"imageLayoutVersion": "1.0.0"}'))
+        self._add("blobs", Planned(mtime))
+        self._add("blobs/sha256", Planned(0))
+        self._add("index.json", Planned(0, data=gojson.dumps(index)))
+        self._add("manifest.json", Planned(0, data=gojson.dumps(entries) + b"\n"))
+        self._add("oci-layout", Planned(0, data=b'{"imageLayoutVersion": "1.0.0"}'))
         repositories = self._repositories(tops)
         if repositories is not None:
-            self._add("repositories", _Planned(0, data=repositories))
+            self._add("repositories", Planned(0, data=repositories))
 
     def _blob(self, data: bytes, mtime: int) -> Digest:
         digest = Digest.of(data)
-        self._add(_blob_name(digest), _Planned(mtime, data=data))
+        self._add(_blob_name(digest), Planned(mtime, data=data))
         return digest
 
     def _source(self, diff_id: DiffID) -> dict[str, object]:
@@ -265,9 +292,24 @@ def layout(name: str) -> type[Layout]:
         raise InvalidInput(msg) from None
 
 
+def order(name: str) -> list[bytes]:
+    """Return the key by which members are sorted: part by part, a folder before what is in it."""
+    return name.encode("utf-8", "surrogateescape").split(b"/")
+
+
 def member_time(created: Timestamp | None) -> int:
     """Return the time in an archive's headers, in seconds: 0 for what lies before 1970 or after 2262."""
     return created.unix if created is not None and 0 <= created.unix_ns <= _LATEST_NS else 0
+
+
+def _had(items: Iterable[SaveItem], had: Holdings) -> frozenset[DiffID]:
+    """Return the layers that a reader has in every place where they are: engines find a layer only by its chain."""
+    places = [
+        (diff_id, stack in had.chains)
+        for item in items
+        for diff_id, stack in zip(item.image.rootfs.diff_ids, chain_ids(item.image.rootfs.diff_ids), strict=True)
+    ]
+    return frozenset(diff_id for diff_id, _ in places) - {diff_id for diff_id, is_had in places if not is_had}
 
 
 def _blob_name(digest: Digest) -> str:

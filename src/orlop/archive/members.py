@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, Self
 
+from orlop.archive.names import algorithm_of
 from orlop.errors import InvalidArchive, InvalidInput, StoreClosed
 from orlop.intake.taking import L, refused
 from orlop.intake.words import Words
@@ -185,7 +186,9 @@ class Members(ABC, Generic[L]):
                 if member.sparse:
                     self.meter.claimed(member.size, member.stored)
                 with self._reading(member, self.key_of(name, what="the layer")) as source:
-                    member.layer = self.taking.layer(source, label=label, total=member.size, check=check)
+                    member.layer = self.taking.layer(
+                        source, label=label, total=member.size, check=check, algorithm=algorithm_of(name)
+                    )
             except InvalidInput as error:
                 raise refused(error, "the layer", name) from error
         return member.layer
@@ -203,7 +206,9 @@ class Members(ABC, Generic[L]):
                 member.blob = member.layer
             else:
                 with self._reading(member, self.key_of(name, what="the blob")) as source:
-                    member.blob = self.taking.blob(source, label=label, total=member.size, check=check)
+                    member.blob = self.taking.blob(
+                        source, label=label, total=member.size, check=check, algorithm=algorithm_of(name)
+                    )
         return member.blob
 
     def could_be_layer(self, name: str) -> bool:

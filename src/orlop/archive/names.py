@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 IMAGE_NAME: Final = "io.containerd.image.name"
 REF_NAME: Final = "org.opencontainers.image.ref.name"
+_BLOB: Final = re.compile(r"(?:\./)?(?:blobs/)?(sha384|sha512)[/-][0-9a-f]+\Z")
 _TAG: Final = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}")
 
 
@@ -94,3 +95,9 @@ def without_second(reference: Reference) -> Reference:
 def is_tag(text: str) -> bool:
     """Return whether a text is a tag alone, which does not say of what."""
     return _TAG.fullmatch(text) is not None
+
+
+def algorithm_of(name: str) -> str:
+    """Return the algorithm by which a member's name says that its bytes are named, in a layout or one of skopeo's."""
+    found = _BLOB.match(name)
+    return "sha256" if found is None else found[1]

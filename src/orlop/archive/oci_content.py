@@ -19,10 +19,11 @@ without the index. So is the image that a name stands for, where an index could 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orlop.archive.oci_blobs import Document, PlainLayer, StoredBlob, StoredLayer
+from orlop.archive.oci_blobs import Document, PlainLayer, StoredLayer
+from orlop.archive.oci_layout import LayoutContent, TopEntry
 from orlop.archive.oci_parts import Part, Parts, entry_of, platform_named, subject_of
 from orlop.errors import ContentNotFound, ImageNotFound, InvalidArchive, InvalidInput, LayerNotFound, LimitExceeded
 from orlop.model.descriptor import Descriptor
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from orlop.archive.oci_blobs import Blob
+    from orlop.archive.oci_layout import Asked
     from orlop.archive.oci_platforms import Platforms
     from orlop.model.digest import DiffID
     from orlop.model.image import Image
@@ -58,66 +60,6 @@ _LAYER_TYPES: Final = {
     Compression.ZSTD: OCI_LAYER_ZSTD,
 }
 _MAX_NESTING: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a name of a save stands for: an image, with the tag that it gets and the digest that was asked for, if any.
-
-    ``name`` is what the user wrote. Where there is no image, the digest is that of another manifest or index.
-    """
-
-    name: str
-    image: ImageID | None
-    reference: Reference | None = None
-    digest: Digest | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TopEntry:
-    """A descriptor that goes into ``index.json``, and the name that it gets there, if it gets one.
-
-    An ``address`` is the text by which the layout it came in named it, where that is not a reference. What nobody asked
-    for is there because it refers to something else, its ``subject``.
-    """
-
-    descriptor: Descriptor
-    reference: Reference | None = None
-    address: str = ""
-    subject: Digest | None = None
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What no two entries share, and by which they are sorted: the name, if there is one, and the digest."""
-        return str(self.reference or self.address), str(self.descriptor.digest)
-
-
-@dataclass(frozen=True, slots=True)
-class LayoutContent:
-    """All that a layout is to hold.
-
-    ``blobs`` stand in the order in which they may be written: what names others comes after them. ``images`` are those
-    that it carries; ``omitted`` are the manifests that an index names and the layout lacks, by the index; ``remade``
-    are the images whose own manifests could not be written, as the store has their layers in other forms only.
-    """
-
-    entries: tuple[TopEntry, ...]
-    blobs: tuple[Blob, ...]
-    images: tuple[Image, ...]
-    omitted: dict[Digest, tuple[Descriptor, ...]]
-    remade: tuple[ImageID, ...]
-
-    @property
-    def others(self) -> tuple[Digest, ...]:
-        """What is to be protected beside the layers of images: blobs that are none, and what names them."""
-        return tuple(blob.digest for blob in self.blobs if isinstance(blob, (Document, StoredBlob)))
-
-    @property
-    def lacking(self) -> tuple[Digest, ...]:
-        """What indexes name that are written, and the layout lacks."""
-        written = {blob.digest for blob in self.blobs}
-        lacking = [children for index, children in self.omitted.items() if index in written]
-        return tuple(child.digest for children in lacking for child in children)
 
 
 def layout_content(store: Store, asked: Iterable[Asked], platforms: Platforms) -> LayoutContent:
@@ -364,7 +306,7 @@ class _Gathered:
             if row is not None and isinstance(document, Index):
                 found = row, document
             elif row is not None and isinstance(document, Manifest):
-                image = self._image_of(document.config)
+                image = self._image_of(row, document.config)
                 layers = None if image is None else self._whole(document, image)
                 found = self._parts.part(row, document)
                 if found is None and image is not None and layers is not None:
@@ -372,11 +314,11 @@ class _Gathered:
             self._children[descriptor.digest] = found
         return self._children[descriptor.digest]
 
-    def _image_of(self, config: Descriptor) -> Image | None:
-        """Return the image of the store that a config is; one that is named by another algorithm is among the known."""
+    def _image_of(self, row: ManifestRow, config: Descriptor) -> Image | None:
+        """Return the image of the store that the config of a manifest is."""
         if config.digest.algorithm != "sha256":
-            known = (image for image in self._images.values() if len(image.raw_json) == config.size)
-            return next((image for image in known if _is_named(image.raw_json, config.digest)), None)
+            found = self._parts.image_of(row, config.digest)
+            return None if found is None else self._image(found)
         image_id = ImageID.wrap(config.digest)
         try:
             return None if self._rows.image_row(image_id) is None else self._image(image_id)

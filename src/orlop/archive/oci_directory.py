@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orlop.archive.oci_blobs import Blob
-    from orlop.archive.oci_content import LayoutContent
     from orlop.archive.oci_index import WrittenIndex
+    from orlop.archive.oci_layout import LayoutContent
     from orlop.model.progress import Progress
     from orlop.store.root import Store
     from orlop.streams.directory import Entry

@@ -24,12 +24,12 @@ from orlop.model.manifest import OCI_INDEX
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from orlop.archive.oci_content import TopEntry
+    from orlop.archive.oci_layout import TopEntry
     from orlop.model.digest import Digest
     from orlop.model.reference import Reference
 
 OMITTED: Final = "dev.orlop.omitted"
-"""The annotation of ``index.json`` with the digests that indexes in the layout name and it lacks, with spaces."""
+"""The annotation of ``index.json`` with the digests that documents in the layout name and it lacks, with spaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def index_json(
 
     Args:
         entries: what is added.
-        omitted: the digests that indexes among them name, and that do not come along.
+        omitted: the digests that documents below them name, and that do not come along.
         before: the document that is there, whose other entries and members stay; the same bytes where all is in it.
         has: whether the layout has a blob all the same.
 

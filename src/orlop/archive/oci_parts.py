@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.archive.oci_blobs import Document, StoredBlob
@@ -48,10 +49,22 @@ class Parts:
             DigestMismatch: a config is damaged.
         """
         config = manifest.config.digest
-        if self._rows.images_of(row.digest) and self._rows.image_row(ImageID.wrap(config)) is not None:
+        if self.image_of(row, config) is not None:
             return None
         blobs = (self.blob(one) for one in (*manifest.layers, manifest.config))
         return Part(row, manifest, tuple(blob for blob in blobs if blob is not None))
+
+    def image_of(self, row: ManifestRow, config: Digest) -> ImageID | None:
+        """Return the image of the store that a manifest's config is, by whatever algorithm that is named."""
+        owners = self._rows.images_of(row.digest)
+        if config.algorithm == "sha256":
+            image_id = ImageID.wrap(config)
+            return image_id if owners and self._rows.image_row(image_id) is not None else None
+        for owner in owners:
+            raw = self._rows.config(owner)
+            if raw is not None and hashlib.new(config.algorithm, raw).hexdigest() == config.hex:
+                return ImageID.wrap(owner)
+        return None
 
     def blob(self, descriptor: Descriptor) -> Blob | None:
         """Return what a descriptor names that is not a manifest, if the store has it."""

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from orlop.archive.oci_blobs import Blob
-    from orlop.archive.oci_content import LayoutContent, TopEntry
+    from orlop.archive.oci_layout import LayoutContent, TopEntry
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import DiffID
     from orlop.model.progress import Progress, ProgressEvent

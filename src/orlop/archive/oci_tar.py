@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orlop.archive.oci_blobs import Blob
-    from orlop.archive.oci_content import LayoutContent
+    from orlop.archive.oci_layout import LayoutContent
     from orlop.model.digest import Digest
     from orlop.model.progress import Progress
     from orlop.store.root import Store

@@ -11,16 +11,18 @@ from orlop.intake.commit import verified_layer
 from orlop.intake.platforms import chosen
 from orlop.intake.taking import measuring
 from orlop.model.limits import DEFAULT_LIMITS
+from orlop.model.manifest import Manifest
+from orlop.store.content import node_of
 from orlop.streams.compression import Compression, decompressed
 from orlop.streams.verify import VerifyingReader
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
     from orlop.archive.source import ArchiveSource
-    from orlop.intake.offer import OfferedImage, OfferedLayer
+    from orlop.intake.offer import OfferedImage, OfferedLayer, OfferedManifest
     from orlop.model.digest import DiffID, Digest, ImageID
     from orlop.model.image import Image
     from orlop.model.limits import Limits
@@ -135,6 +137,24 @@ class ArchivedImage:
         return sum(layer.size for layer in self.layers)
 
 
+@dataclass(frozen=True, slots=True)
+class ArchivedArtifact:
+    """What an archive holds that is not an image: an artifact, an attestation, or an index without an image.
+
+    ``type`` is what it says that it is: its artifact type, else the type of its config, or of an index its media type.
+    ``names`` are its tags, and the texts by which the archive names it that are not references; there may be none.
+    ``subject`` is what it refers to. ``blobs`` is the number of its layers, ``size`` the bytes of all that it names and
+    of its own, as it says them.
+    """
+
+    digest: Digest
+    type: str
+    names: tuple[str, ...]
+    subject: Digest | None
+    blobs: int
+    size: int
+
+
 class Archive:
     """An image archive, read without a store; a context manager, which closes the file.
 
@@ -185,6 +205,8 @@ class Archive:
             _archived(archive, entry, ids, tuple(manifests.get(entry.image.id, ()))) for entry in offer.images
         )
         """The images, in the order of the archive."""
+        self.artifacts = tuple(_artifacts(offer.manifests))
+        """What is not an image, in the order of the archive."""
 
     def verify(self) -> None:
         """Read every layer, and check that it is what the archive says.
@@ -207,6 +229,21 @@ class Archive:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _artifacts(manifests: Iterable[OfferedManifest]) -> Iterator[ArchivedArtifact]:
+    for offered in manifests:
+        node = node_of(offered.row)
+        # An attestation belongs to the images that it is about.
+        if offered.images and node.kind != "artifact":
+            continue
+        names = (*(name.familiar for name in offered.names), *filter(None, offered.addresses))
+        if isinstance(node.document, Manifest):
+            parts = (node.document.config, *node.document.layers)
+            size, blobs = node.size + sum(part.size for part in parts), len(node.document.layers)
+            yield ArchivedArtifact(node.digest, node.artifact_type, names, node.subject, blobs, size)
+        elif names or offered.addresses:
+            yield ArchivedArtifact(node.digest, node.media_type, names, node.subject, 0, node.size)
 
 
 def _archived(

@@ -22,15 +22,17 @@ class OmittedManifests:
 
 @dataclass(frozen=True, slots=True)
 class SaveReport:
-    """What a save wrote otherwise than its user may expect; empty for docker's formats.
+    """What a save wrote otherwise than its user may expect.
 
     ``omitted`` are manifests that were left out of indexes; ``in_full`` the names whose tag alone would mean another
-    entry of the layout, too; ``remade`` the images under a new manifest, as the store lacks the layers of their own.
+    entry of the layout, too; ``remade`` the images under a new manifest, as the store lacks the layers of their own;
+    ``left_out`` the layers that the reader has.
     """
 
     omitted: tuple[OmittedManifests, ...] = ()
     in_full: tuple[Reference, ...] = ()
     remade: tuple[ImageID, ...] = ()
+    left_out: tuple[Descriptor, ...] = ()
 
     def messages(self) -> tuple[str, ...]:
         """Return a line for people for each of these."""
@@ -47,6 +49,10 @@ class SaveReport:
             f"The image {image} gets a new manifest: the store has its layers in another form than its own one names"
             for image in self.remade
         ]
+        if self.left_out:
+            size = sum(layer.size for layer in self.left_out)
+            layers = f"{len(self.left_out)} layer{'' if len(self.left_out) == 1 else 's'}"
+            lines.append(f"Left out {layers} of {size} bytes, which whoever loads this must have")
         return tuple(lines)
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from orlop.archive.members import Member, Members, begins_like_layer
+from orlop.archive.names import algorithm_of
 from orlop.archive.scratch import SMALL, Scratch
 from orlop.errors import InvalidArchive, InvalidInput, ReadFailed
 from orlop.intake.taking import L, refused
@@ -99,10 +100,17 @@ class StreamedMembers(Members[L]):
                 measure_layer(io.BytesIO(first), meter=Meter(self.limits))
             except InvalidInput as error:
                 self._fail(member, error, entry, first)
-                member.blob = self.taking.blob(content, label=_label(entry.name), total=entry.size)
+                algorithm = algorithm_of(entry.name)
+                member.blob = self.taking.blob(content, label=_label(entry.name), total=entry.size, algorithm=algorithm)
                 return
         try:
-            member.layer = self.taking.layer(content, label=_label(entry.name), total=entry.size)
+            member.layer = self.taking.layer(
+                content,
+                label=_label(entry.name),
+                total=entry.size,
+                algorithm=algorithm_of(entry.name),
+                other=partial(setattr, member, "blob") if self.taking.keeps_blobs else None,
+            )
         except InvalidInput as error:
             self._fail(member, error, entry, first)
 

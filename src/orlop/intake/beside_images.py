@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orlop.errors import SizeMismatch
 from orlop.intake.offer import OfferedBlob, OfferedManifest
-from orlop.model.logger import Logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest, ImageID
     from orlop.model.reference import Reference
-
-_SHA256 = "sha256"
-_log = Logger(__name__)
 
 
 class Top(NamedTuple):
@@ -61,10 +57,6 @@ def with_artifacts(
     found = _Content(reader, owned, kept, whole=choice.asked is None)
     for top in tops:
         found.add_top(top)
-    if (count := len(found.unkept)) > 0:
-        what = "%s's blob %s is left out, as blobs are kept by sha256 only%s"
-        others = f"; so are {count - 1} others" if count > 1 else ""
-        _log.warning(what, reader.words.name, min(found.unkept), others)
     return tuple(found.manifests.values()), tuple(found.blobs.values())
 
 
@@ -85,7 +77,6 @@ class _Content:
         self._seen: set[tuple[Digest, bool]] = set()
         self.manifests = {one.row.digest: one for one in owned}
         self.blobs: dict[Digest, OfferedBlob] = {}
-        self.unkept: set[Digest] = set()
 
     def add_top(self, top: Top) -> None:
         """Add what a source names, and all below it."""
@@ -127,9 +118,6 @@ class _Content:
             return
         name = self._reader.carries(descriptor)
         if name is None:
-            return
-        if descriptor.digest.algorithm != _SHA256:
-            self.unkept.add(descriptor.digest)
             return
         size = self._reader.size(name)
         if size != descriptor.size:

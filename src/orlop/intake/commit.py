@@ -26,11 +26,13 @@ source repeats: layers, chains and configs are remembered, since an archive may 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from orlop.errors import ContentNotFound, DigestMismatch, SizeMismatch
 from orlop.intake.content import BlobIntake, keep_content
+from orlop.intake.lacking import absent, lacks
 from orlop.intake.report import LoadedImage, LoadReport, MovedReference
 from orlop.model.progress import LayerExists
 from orlop.store.layers import add_chain
@@ -106,16 +108,9 @@ def _missized(source: ImageSource[L], layer: OfferedLayer, size: int) -> SizeMis
 def find(source: ImageSource[L], layer: OfferedLayer) -> Found:
     """Return where a layer is in its source. Raises an error that says where else it is, if that is known."""
     found = source.find(layer)
-    if found is not None:
-        return found
-    if not layer.urls:
-        raise source.missing(layer)
-    words = source.words
-    msg = (
-        f"{words.name} does not carry the layer {layer.digest}, which is at {layer.urls[0]!r}; orlop does not fetch it:"
-        f" {words.advice}"
-    )
-    raise words.error(msg)
+    if found is None:
+        raise absent(source, layer)
+    return found
 
 
 class _Commit:
@@ -126,6 +121,7 @@ class _Commit:
         self._source = source
         self._offer = offer
         self._layers: dict[OfferedLayer, IngestedLayer | None] = {}
+        self._in_other_form: dict[DiffID, None] = {}
         self._blobs = BlobIntake(store, source, offer.blobs)
 
     def run(self) -> LoadReport:
@@ -165,13 +161,18 @@ class _Commit:
     def _take_all(self, needed: list[OfferedLayer], known: set[DiffID]) -> None:
         """Take every layer that the store has not, or that is not held; several at once where the source allows it."""
         new: dict[str, list[OfferedLayer]] = {}
+        lacking: list[OfferedLayer] = []
         for layer in needed:
-            if layer.diff_id in known and self._is_kept(layer):
+            if layer.diff_id in known and self._is_had(layer):
                 self._layers[layer] = None
                 if self._source.progress is not None:
                     self._source.progress(LayerExists(layer.diff_id.short))
+            elif (found := self._source.find(layer)) is not None:
+                new.setdefault(found.key, []).append(layer)
             else:
-                new.setdefault(find(self._source, layer).key, []).append(layer)
+                lacking.append(layer)
+        if lacking:
+            raise lacks(self._source, self._offer, lacking)
         in_parallel([partial(self._take, layers) for layers in new.values()], workers=self._workers())
 
     def _workers(self) -> int:
@@ -196,6 +197,18 @@ class _Commit:
         taken.sync()
         with self._store.metadata.write() as rows:
             taken.publish(rows)
+
+    def _is_had(self, layer: OfferedLayer) -> bool:
+        """Return whether a layer need not be taken: it is kept as its digest says, or the source lacks it.
+
+        In another form it has the same files. The source's manifest then names bytes that are not here.
+        """
+        if self._is_kept(layer):
+            return True
+        if self._source.find(layer) is not None or not self._is_kept(replace(layer, any_form=True)):
+            return False
+        self._in_other_form[layer.diff_id] = None
+        return True
 
     def _is_kept(self, layer: OfferedLayer) -> bool:
         with self._store.metadata.read() as rows:
@@ -253,7 +266,7 @@ class _Commit:
         for image in {entry.image.id: entry.image for entry in self._offer.images}.values():
             labels = None if image.config is None else image.config.labels
             store.events.image(self._source.words.verb, image.id, labels=labels)
-        return LoadReport(tuple(loaded), tuple(moved), self._offer.form, artifacts)
+        return LoadReport(tuple(loaded), tuple(moved), self._offer.form, artifacts, tuple(self._in_other_form))
 
     def _keep(self, image: Image) -> None:
         image_id = self._store.images.keep(image)

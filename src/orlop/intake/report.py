@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from orlop.model.digest import Digest, ImageID
+    from orlop.model.digest import DiffID, Digest, ImageID
     from orlop.model.platform import Platform
     from orlop.model.reference import Reference
 
@@ -54,12 +54,16 @@ class MovedReference:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a load did, in the source's order; ``format`` is one of `FORMATS`, or what the source calls its form."""
+    """What a load did, in the source's order; ``format`` is one of `FORMATS`, or what the source calls its form.
+
+    ``in_other_form`` are layers that the source names and lacks, and that the store has under another digest.
+    """
 
     images: tuple[LoadedImage, ...]
     moved: tuple[MovedReference, ...]
     format: str = "docker"
     artifacts: tuple[LoadedArtifact, ...] = ()
+    in_other_form: tuple[DiffID, ...] = ()
 
     def messages(self) -> tuple[str, ...]:
         """Return the lines that a Docker daemon prints for this load."""
@@ -87,6 +91,14 @@ class LoadReport:
             names = [name.familiar for name in artifact.references]
             lines += [f"Loaded artifact: {name}" for name in names or [str(artifact.digest)]]
         return tuple(lines)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what the user may not expect, a line for each."""
+        if not self.in_other_form:
+            return ()
+        count = len(self.in_other_form)
+        layers = "1 layer is" if count == 1 else f"{count} layers are"
+        return (f"{layers} here in another form than manifests name: when saved, the images get new manifests",)
 
     def found(self) -> tuple[str, ...]:
         """Return what the source was and what it held, a line for each image."""

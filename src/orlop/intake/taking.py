@@ -44,9 +44,13 @@ class TakenLayer(Protocol):
 
 L = TypeVar("L", bound=TakenLayer)
 L_co = TypeVar("L_co", bound=TakenLayer, covariant=True)
-LayerTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter, Ingest | None], L]"
-"""What makes a layer of bytes; the second argument is to be called with the number of bytes read, and the last one is
-where they are kept, if that is settled."""
+BlobListener: TypeAlias = "Callable[[TakenBlob], object]"
+LayerTaker: TypeAlias = (
+    "Callable[[Readable, Callable[[int], object] | None, Meter, Ingest | None, str, BlobListener | None], L]"
+)
+"""What makes a layer of bytes; the second argument is to be called with the number of bytes read, and the fourth one is
+where they are kept, if that is settled; then come the algorithm by which they are named, and what hears of bytes that
+are not a layer."""
 
 
 class Keeping(Protocol[L_co]):
@@ -59,7 +63,7 @@ class Keeping(Protocol[L_co]):
         """Return a layer that is kept under a digest, or nothing where there is none."""
 
 
-BlobTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter, Ingest | None], TakenBlob]"
+BlobTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter, Ingest | None, str], TakenBlob]"
 """What keeps bytes as they are; its arguments are those of a `LayerTaker`."""
 
 
@@ -106,6 +110,8 @@ class Taking(Generic[L]):
         total: int | None = None,
         check: Callable[[], None] | None = None,
         content: Ingest | None = None,
+        algorithm: str = "sha256",
+        other: Callable[[TakenBlob], object] | None = None,
     ) -> L:
         """Return the layer that some bytes are, read to their end.
 
@@ -115,12 +121,22 @@ class Taking(Generic[L]):
             total: how many they are, where that is known.
             check: called now and then; what it raises ends the work.
             content: where they are kept, as `resume` returned it.
+            algorithm: by which the source names them, where they are not kept there.
+            other: called with the bytes as they are where they are not a layer, before the error is raised, if there is
+                a place for such.
 
         Raises:
             InvalidTar, InvalidCompression: they are not a layer. LimitExceeded: they ask for too much.
             StorageError: they cannot be read, or kept. Nothing is left behind.
         """
-        taken = self._take(source, self._watcher(label, total, check), self.meter, content)
+
+        def keep(blob: TakenBlob) -> None:
+            self._taken.append(blob)
+            if other is not None:
+                other(blob)
+
+        kept = None if other is None else keep
+        taken = self._take(source, self._watcher(label, total, check), self.meter, content, algorithm, kept)
         self._taken.append(taken)
         if self.progress is not None:
             self.progress(LayerDone(label))
@@ -139,12 +155,13 @@ class Taking(Generic[L]):
         total: int | None = None,
         check: Callable[[], None] | None = None,
         content: Ingest | None = None,
+        algorithm: str = "sha256",
     ) -> TakenBlob:
         """Return some bytes as they are, read to their end and not looked into. Takes and raises what `layer` does."""
         if self._keep is None:
             msg = "blobs that are not layers are only taken into a store"
             raise NotSupported(msg)
-        taken = self._keep(source, self._watcher(label, total, check), self.meter, content)
+        taken = self._keep(source, self._watcher(label, total, check), self.meter, content, algorithm)
         self._taken.append(taken)
         if self.progress is not None:
             self.progress(LayerDone(label))
@@ -223,30 +240,41 @@ class _StoreKeeping:
         return IngestedLayer(diff, blob)
 
 
-def _ingest(
+def _ingest(  # noqa: PLR0917 - called as a `LayerTaker`
     store: Store,
     source: Readable,
     progress: Callable[[int], object] | None,
     meter: Meter,
     content: Ingest | None,
+    algorithm: str,
+    other: BlobListener | None,
 ) -> IngestedLayer:
-    return ingest_layer(source, store.blobs, meter=meter, progress=progress, content=content)
+    return ingest_layer(
+        source, store.blobs, meter=meter, progress=progress, content=content, algorithm=algorithm, other=other
+    )
 
 
-def _ingest_blob(
+def _ingest_blob(  # noqa: PLR0917 - as above
     store: Store,
     source: Readable,
     progress: Callable[[int], object] | None,
     meter: Meter,
     content: Ingest | None,
+    algorithm: str,
 ) -> TakenBlob:
-    return ingest_blob(source, store.blobs, meter=meter, progress=progress, content=content)
+    return ingest_blob(source, store.blobs, meter=meter, progress=progress, content=content, algorithm=algorithm)
 
 
-def _measure(
-    source: Readable, progress: Callable[[int], object] | None, meter: Meter, content: Ingest | None
+def _measure(  # noqa: PLR0917 - as above
+    source: Readable,
+    progress: Callable[[int], object] | None,
+    meter: Meter,
+    content: Ingest | None,
+    algorithm: str,
+    other: BlobListener | None,
 ) -> MeasuredLayer:
-    return measure_layer(source, meter=meter, progress=progress, ingest=content)
+    del other
+    return measure_layer(source, meter=meter, progress=progress, ingest=content, algorithm=algorithm)
 
 
 def refused(error: InvalidInput, what: str, name: str) -> InvalidInput:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _HEX_LENGTHS: Final = {"sha256": 64, "sha384": 96, "sha512": 128}
+ALGORITHMS: Final = tuple(_HEX_LENGTHS)
+"""All algorithms by which content can be named; most is by the first."""
 _HEX: Final = "0123456789abcdef"
 _SHORT_LENGTH: Final = 12
 

@@ -222,7 +222,9 @@ class RegistrySource(Generic[L]):
         """
         want = Descriptor(_ANY, blob.digest, blob.size)
         with interrupted_by(check), self._places.blob(want) as reader:
-            return self._taking.blob(reader, label=blob.digest.short, total=blob.size, check=check)
+            return self._taking.blob(
+                reader, label=blob.digest.short, total=blob.size, check=check, algorithm=blob.digest.algorithm
+            )
 
     def _fetched(
         self, layer: OfferedLayer, want: Descriptor, content: Ingest | None, check: Callable[[], None] | None

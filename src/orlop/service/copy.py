@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
-    from orlop.archive.oci_content import Asked, LayoutContent
+    from orlop.archive.oci_layout import Asked, LayoutContent
     from orlop.intake.report import LoadReport
     from orlop.model.digest import Digest
     from orlop.model.platform import Platform

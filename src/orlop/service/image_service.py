@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orlop.inside.view import ImageFiles
     from orlop.intake.report import LoadReport
     from orlop.model.digest import ImageID
+    from orlop.model.holdings import Holdings
     from orlop.model.limits import Limits
     from orlop.model.names import Name
     from orlop.model.platform import Platform
@@ -164,6 +165,9 @@ class ImageService(RegistryVerbs, SpaceVerbs):
         format: str = "docker",  # noqa: A002 - the word that users know
         platform: AskedPlatforms = None,
         compress: str | None = None,
+        since: Sequence[Name] = (),
+        without: Holdings | None = None,
+        append: bool = False,
         progress: Progress | None = None,
     ) -> SaveReport:
         """Write images to an archive, or to a directory; equal images give equal bytes.
@@ -178,10 +182,15 @@ class ImageService(RegistryVerbs, SpaceVerbs):
                 image of several; it may hold several, or ``all``, with the index that names them.
             compress: ``none``, ``gzip`` or ``zstd``, the last two with a level as in ``zstd:9``: the form of the layers
                 in an OCI layout, whose manifests are new where they have another one; by default as they came.
+            since: images that whoever reads the archive has: their layers are left out.
+            without: what else is had, as `have` returned it there. Layers of an OCI layout are left out by their
+                digests, of docker's formats by their chains.
+            append: add the images to the archive of docker's formats that is there, in its format; names move to them.
+                The archive that holds both appears whole, in place of the old one.
             progress: called with one event at a time, by the thread that does the work.
 
         Returns:
-            What there is to tell of an OCI layout, such as what its indexes name and the store has not.
+            What there is to tell of it, such as what indexes name and the store has not.
 
         Raises:
             ImageNotFound, ReferenceNotFound: a name is not there. PlatformNotFound: an image is for another platform.
@@ -197,8 +206,20 @@ class ImageService(RegistryVerbs, SpaceVerbs):
             format=format,
             platform=platform,
             compress=compress,
+            since=image_names(since),
+            without=without,
+            append=append,
             progress=progress,
         )
+
+    def have(self, names: Sequence[Name] = ()) -> Holdings:
+        """Return which layers are here, for `save` elsewhere to leave out: all, or those of some images.
+
+        Raises what `save` raises of names.
+        """
+        from orlop.service.have import have  # noqa: PLC0415 - one verb needs one verb's code
+
+        return have(self._store, image_names(names))
 
     def save_chunks(
         self,
@@ -207,6 +228,8 @@ class ImageService(RegistryVerbs, SpaceVerbs):
         format: str = "docker",  # noqa: A002 - the word that users know
         platform: AskedPlatforms = None,
         compress: str | None = None,
+        since: Sequence[Name] = (),
+        without: Holdings | None = None,
         progress: Progress | None = None,
     ) -> Generator[bytes, None, SaveReport]:
         """Yield the bytes that `save` writes, for a pipe or a socket; a damaged layer raises before its last byte.
@@ -216,7 +239,14 @@ class ImageService(RegistryVerbs, SpaceVerbs):
         from orlop.service.save import save_chunks  # noqa: PLC0415 - listing images needs no archives
 
         return save_chunks(
-            self._store, image_names(names), format=format, platform=platform, compress=compress, progress=progress
+            self._store,
+            image_names(names),
+            format=format,
+            platform=platform,
+            compress=compress,
+            since=image_names(since),
+            without=without,
+            progress=progress,
         )
 
     def images(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from orlop.archive.oci_content import Asked
+from orlop.archive.oci_layout import Asked
 from orlop.archive.oci_platforms import Platforms
 from orlop.errors import Conflict, InvalidInput, ReferenceNotFound, RegistryError
 from orlop.model.digest import Digest
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from contextlib import AbstractContextManager
 
-    from orlop.archive.oci_content import LayoutContent, TopEntry
+    from orlop.archive.oci_layout import LayoutContent, TopEntry
     from orlop.model.progress import Progress
     from orlop.registry.registries import Registries
     from orlop.service.saving import AskedPlatforms

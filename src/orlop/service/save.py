@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from orlop.archive.docker_save import layout
+from orlop.archive.docker_save import LAYOUTS, layout
 from orlop.archive.save_report import SaveReport
 from orlop.archive.saved import SaveItem
 from orlop.errors import InvalidInput, WriteFailed
@@ -17,9 +17,10 @@ from orlop.streams.given import check_file
 from orlop.streams.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from orlop.model.digest import ImageID
+    from orlop.model.holdings import Holdings
     from orlop.model.names import ImageName
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
@@ -36,17 +37,33 @@ def save(
     format: str = "docker",  # noqa: A002 - the word that users know
     platform: AskedPlatforms = None,
     compress: str | None = None,
+    since: Sequence[ImageName] = (),
+    without: Holdings | None = None,
+    append: bool = False,
     progress: Progress | None = None,
 ) -> SaveReport:
     """See `orlop.service.ImageService.save`."""
     check_file(target, "the target of a save", "write")
+    if append:
+        had = _had(store, since, without, platform)
+        return _append(store, names, target, format=format, platform=platform, had=had, progress=progress)
     if format == DIRECTORY:
         from orlop.service.save_oci import save_directory  # noqa: PLC0415 - most saves make no layout
 
-        return save_directory(store, names, target, platform=platform, compress=compress, progress=progress)
+        had = _had(store, since, without, platform)
+        return save_directory(store, names, target, platform=platform, compress=compress, had=had, progress=progress)
     # Closed here, while the store is open: the error of a failed write would keep the chunks, and so the lease, alive.
     with closing(
-        save_chunks(store, names, format=format, platform=platform, compress=compress, progress=progress)
+        save_chunks(
+            store,
+            names,
+            format=format,
+            platform=platform,
+            compress=compress,
+            since=since,
+            without=without,
+            progress=progress,
+        )
     ) as chunks:
         told = Told(chunks)
         if not isinstance(target, (str, os.PathLike)):
@@ -99,6 +116,8 @@ def save_chunks(
     format: str = "docker",  # noqa: A002 - the word that users know
     platform: AskedPlatforms = None,
     compress: str | None = None,
+    since: Sequence[ImageName] = (),
+    without: Holdings | None = None,
     progress: Progress | None = None,
 ) -> Generator[bytes, None, SaveReport]:
     """See `orlop.service.ImageService.save_chunks`."""
@@ -109,7 +128,8 @@ def save_chunks(
     if format == TAR:
         from orlop.service.save_oci import layout_tar  # noqa: PLC0415 - most saves make no layout
 
-        return (yield from layout_tar(store, names, platform=platform, compress=compress, progress=progress))
+        had = _had(store, since, without, platform)
+        return (yield from layout_tar(store, names, platform=platform, compress=compress, had=had, progress=progress))
     if format == DIRECTORY:
         msg = f"the format {DIRECTORY!r} is a directory, not a stream of bytes; name a directory to save to, or {TAR!r}"
         raise InvalidInput(msg)
@@ -117,6 +137,38 @@ def save_chunks(
         msg = f"archives of docker's formats hold layers uncompressed; save in the format {TAR!r} or {DIRECTORY!r}"
         raise InvalidInput(msg)
     writer = layout(format)
+    with _items(store, names, platform) as items:
+        written = writer(store, items, _had(store, since, without, platform))
+        yield from written.chunks(progress)
+    return SaveReport(left_out=written.left_out)
+
+
+def _append(
+    store: Store,
+    names: Sequence[ImageName],
+    target: BinaryIO | str | os.PathLike[str],
+    *,
+    format: str,  # noqa: A002 - as above
+    platform: AskedPlatforms,
+    had: Holdings | None,
+    progress: Progress | None,
+) -> SaveReport:
+    """Add images to an archive that is there."""
+    from orlop.service.save_append import appending  # noqa: PLC0415 - most saves make a new archive
+
+    require_names(names)
+    if format not in LAYOUTS or not isinstance(target, (str, os.PathLike)):
+        msg = f"images are added to archives of docker's formats, by their path; for a layout choose {DIRECTORY!r}"
+        raise InvalidInput(msg)
+    with _items(store, names, platform) as items, appending(target, format, store.limits) as (writer, add):
+        written = writer(store, items, had)
+        add(written, progress)
+    return SaveReport(left_out=written.left_out)
+
+
+@contextmanager
+def _items(store: Store, names: Sequence[ImageName], platform: AskedPlatforms) -> Iterator[list[SaveItem]]:
+    """Return, for a block that writes them, the images that names stand for, and note at its end that it did."""
     wanted = _resolve(store, names, _one_platform(platform))
     images = [store.images.get(image_id) for image_id in wanted]
     with held(store, images) as hold:
@@ -124,9 +176,20 @@ def save_chunks(
             SaveItem(store.images.get(image_id), tuple(references), store.images.get_parent(image_id))
             for image_id, references in wanted.items()
         ]
-        yield from writer(store, items).chunks(progress)
+        yield items
         note_saved(store, [item.image for item in items], hold)
-    return SaveReport()
+
+
+def _had(
+    store: Store, since: Sequence[ImageName], without: Holdings | None, platform: AskedPlatforms
+) -> Holdings | None:
+    """Return which layers whoever reads a save has; nothing where that is not known."""
+    if not since:
+        return without
+    from orlop.service.have import had_with  # noqa: PLC0415 - most saves leave nothing out
+
+    found = had_with(store, since, platform)
+    return found if without is None else found | without
 
 
 def _one_platform(platform: AskedPlatforms) -> Platform | None:

@@ -6,9 +6,10 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from orlop.archive.oci_content import Asked, layout_content
+from orlop.archive.oci_content import layout_content
 from orlop.archive.oci_directory import write_layout
 from orlop.archive.oci_index import index_json
+from orlop.archive.oci_layout import Asked
 from orlop.archive.oci_platforms import Platforms
 from orlop.archive.oci_tar import layout_chunks
 from orlop.archive.save_report import OmittedManifests, SaveReport
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
     from typing import BinaryIO
 
-    from orlop.archive.oci_content import LayoutContent
     from orlop.archive.oci_index import WrittenIndex
+    from orlop.archive.oci_layout import LayoutContent
+    from orlop.model.holdings import Holdings
     from orlop.model.names import ImageName
     from orlop.model.progress import Progress
     from orlop.service.saving import AskedPlatforms
@@ -40,10 +42,11 @@ def layout_tar(
     *,
     platform: AskedPlatforms,
     compress: str | None,
+    had: Holdings | None = None,
     progress: Progress | None,
 ) -> Generator[bytes, None, SaveReport]:
     """Yield the bytes of a tar that is a layout of some images, and return what there is to tell of it."""
-    with _content(store, names, platform, compress, progress) as content:
+    with _content(store, names, platform, compress, had=had, progress=progress) as content:
         index = index_json(content.entries, content.lacking)
         yield from layout_chunks(store, content, index.raw, progress)
     return _report(content, index)
@@ -56,36 +59,54 @@ def save_directory(
     *,
     platform: AskedPlatforms,
     compress: str | None,
+    had: Holdings | None = None,
     progress: Progress | None,
 ) -> SaveReport:
     """Write a layout of some images into a directory, or add them to the one that is there."""
     if not isinstance(target, (str, os.PathLike)):
         msg = f"the format {DIRECTORY!r} is a directory, not a stream of bytes; name a directory to save to"
         raise InvalidInput(msg)
-    with _content(store, names, platform, compress, progress) as content:
+    with _content(store, names, platform, compress, had=had, progress=progress) as content:
         written = write_layout(store, target, content, progress)
     return _report(content, written)
 
 
 @contextmanager
 def _content(
-    store: Store, names: Sequence[ImageName], platform: AskedPlatforms, compress: str | None, progress: Progress | None
+    store: Store,
+    names: Sequence[ImageName],
+    platform: AskedPlatforms,
+    compress: str | None,
+    *,
+    had: Holdings | None,
+    progress: Progress | None,
 ) -> Iterator[LayoutContent]:
     """Return, for a block that writes it, what a layout has to hold, and note at its end that it was saved."""
     require_names(names)
     platforms = Platforms.of(platform)
     recipe = None if compress is None else Recipe.parse(compress)
-    with held_content(store, list(asked_content(store, names)), platforms, recipe, progress) as (content, hold):
+    asked = list(asked_content(store, names))
+    with held_content(store, asked, platforms, recipe, progress, had=had) as (content, hold):
         yield content
         note_saved(store, content.images, hold)
 
 
 @contextmanager
 def held_content(
-    store: Store, asked: Sequence[Asked], platforms: Platforms, recipe: Recipe | None, progress: Progress | None = None
+    store: Store,
+    asked: Sequence[Asked],
+    platforms: Platforms,
+    recipe: Recipe | None,
+    progress: Progress | None = None,
+    *,
+    had: Holdings | None = None,
 ) -> Iterator[tuple[LayoutContent, Hold | None]]:
-    """Return, for a block, what a layout of some images has to hold, compressed as wanted, and what protects it."""
-    with _held_content(store, asked, platforms) as (content, hold):
+    """Return, for a block, what a layout of some images has to hold, compressed as wanted, and what protects it.
+
+    What is left out is named in the form in which it is had, and so is never compressed.
+    """
+    with _held_content(store, asked, platforms) as (found, hold):
+        content = found if had is None else found.without(had)
         if recipe is None:
             yield content, hold
         else:
@@ -134,4 +155,4 @@ def asked_content(store: Store, names: Sequence[ImageName]) -> Iterator[Asked]:
 
 def _report(content: LayoutContent, index: WrittenIndex) -> SaveReport:
     omitted = tuple(OmittedManifests(digest, lacking) for digest, lacking in content.omitted.items())
-    return SaveReport(omitted, index.in_full, content.remade)
+    return SaveReport(omitted, index.in_full, content.remade, content.left_out)

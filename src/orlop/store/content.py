@@ -64,7 +64,7 @@ def home_row(name: str, digest: Digest, now: int) -> TopRow:
 
 
 def reference_of_top(row: TopRow) -> Reference | None:
-    """Return the tag that a row is about; nothing where it is an address, a repository's name by digest, or a cache's."""
+    """Return the tag that a row is about; nothing for an address, a repository's name by digest, and a cache's row."""
     if ADDRESS.text(row) is not None or row.name.startswith(CACHED) or not row.suffix.startswith(":"):
         return None
     domain, _, path = row.name.partition("/")

@@ -20,7 +20,7 @@ from orlop.store.leases import Leases
 from orlop.store.owners import FileOwners
 from orlop.store.root import Store
 from orlop.store.rows.sqlite.database import SQLiteMetadata
-from orlop.store.trust import DATABASE, DIRECTORIES, distrust, second_name, survey
+from orlop.store.trust import BLOBS_ON_DEMAND, DATABASE, DIRECTORIES, distrust, second_name, survey
 from orlop.streams.directory import Directory, ForeignFile
 from orlop.streams.files import PRIVATE, SHARED, explaining, make_directories
 from orlop.streams.filesystems import file_system_of
@@ -195,8 +195,10 @@ def _share(directory: Directory, group: int) -> None:
 
 
 def _has_files(root: Directory) -> bool:
-    with suppress(FileNotFoundError, ForeignFile):
-        return not root.room("blobs/sha256").is_empty()
+    for folder in ("blobs/sha256", *BLOBS_ON_DEMAND):
+        with suppress(FileNotFoundError, ForeignFile):
+            if not root.room(folder).is_empty():
+                return True
     return False
 
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 DIRECTORIES: Final = ("blobs", "blobs/sha256", "toc", "toc/sha256", "ingest", "trash", "leases")
 """What a store has beside its database and its lock, each after what it lies in."""
 
+BLOBS_ON_DEMAND: Final = ("blobs/sha384", "blobs/sha512")
+"""Directories that a store has once content is named by these algorithms."""
+
 QUARANTINE: Final = "quarantine"
 """A directory that a store has once a repair has set something aside."""
 
@@ -63,7 +66,7 @@ def survey(root: Directory, *, directories: bool = True) -> Mapping[str, os.stat
         ForeignFile: one of them is of another kind.
     """
     found = {"": root.state()}
-    for name in (*DIRECTORIES, QUARANTINE, PARTIAL, INCOMING):
+    for name in (*DIRECTORIES, *BLOBS_ON_DEMAND, QUARANTINE, PARTIAL, INCOMING):
         # What a link in place of the folder above leads to is not looked at.
         if "/" not in name or os.path.dirname(name) in found:
             state = _state(root, name)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orlop.archive.oci_blobs import Blob
-    from orlop.archive.oci_content import LayoutContent
+    from orlop.archive.oci_layout import LayoutContent
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.store.root import Store

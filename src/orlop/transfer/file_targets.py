@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from orlop.archive.oci_blobs import Document
-from orlop.archive.oci_content import LayoutContent, TopEntry
 from orlop.archive.oci_directory import write_layout
 from orlop.archive.oci_index import index_json
+from orlop.archive.oci_layout import LayoutContent, TopEntry
 from orlop.archive.oci_tar import blob_chunks, layout_chunks
 from orlop.errors import InvalidInput, TargetExists
 from orlop.model.limits import DEFAULT_LIMITS

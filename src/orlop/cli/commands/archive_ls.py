@@ -15,16 +15,17 @@ from orlop.model.tuples import NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orlop.archive.reader import ArchivedImage
+    from orlop.archive.reader import Archive, ArchivedImage
     from orlop.cli.session import Session
     from orlop.model.platform import Platform
 
 _NONE: Final = "<none>"
 _UNKNOWN: Final = "-"
+_IMAGE: Final = "image"
 
 
 class _Row(NamedTuple):
-    """One line of the list: an image under one of its names, or under none."""
+    """One line of the list: an image or an artifact under one of its names, or under none."""
 
     name: str
     platform: str
@@ -32,6 +33,7 @@ class _Row(NamedTuple):
     digest: str
     layers: int
     size: int | None
+    type: str = _IMAGE
 
 
 def _is_sized(row: _Row) -> bool:
@@ -46,6 +48,7 @@ _FIELDS: Final[dict[str, Field[_Row]]] = {
     "Name": Field("NAME", lambda row: row.name),
     "Platform": Field("PLATFORM", lambda row: row.platform),
     "Size": Field("SIZE", lambda row: _UNKNOWN if row.size is None else human_size(row.size), _is_sized),
+    "Type": Field("TYPE", lambda row: row.type),
 }
 _SHOWN: Final = tuple(_FIELDS[name] for name in ("Name", "Platform", "ID", "Digest", "Size"))
 
@@ -60,7 +63,7 @@ _SHOWN: Final = tuple(_FIELDS[name] for name in ("Name", "Platform", "ID", "Dige
 def archive_ls(
     session: Session, file: str, *, no_trunc: bool, as_json: bool, form: str | None, platform: Platform | None
 ) -> None:
-    """List all images of an archive, in its order, with a line for each name.
+    """List all images and artifacts of an archive, in its order, with a line for each name.
 
     It may be of any format that load takes, a file or a directory; "-" is the standard input. Nothing is kept, and no
     store is needed. DIGEST is that of the manifest or index that a name means, where there is one; SIZE that of the
@@ -72,7 +75,16 @@ def archive_ls(
     chosen = parse_format("json" if as_json else form or "table", _FIELDS, table(*_SHOWN))
     whole = no_trunc or as_json or form == "json"
     with opened_archive(session, file, platform) as looked_into:
-        chosen.print(row for image in looked_into.archive.images for row in _rows(image, whole=whole))
+        chosen.print(_all_rows(looked_into.archive, whole=whole))
+
+
+def _all_rows(archive: Archive, *, whole: bool) -> Iterator[_Row]:
+    for image in archive.images:
+        yield from _rows(image, whole=whole)
+    for artifact in archive.artifacts:
+        digest = str(artifact.digest) if whole else artifact.digest.short
+        for name in artifact.names or (_NONE,):
+            yield _Row(name, "", _NONE, digest, artifact.blobs, artifact.size, artifact.type)
 
 
 def _rows(image: ArchivedImage, *, whole: bool) -> Iterator[_Row]:

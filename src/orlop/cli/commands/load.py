@@ -52,9 +52,8 @@ def load(
     origin = source_of(source, option="-i")
     with session.open() as images, output.progress(quiet=quiet) as progress:
         report = images.load(origin, platform=platform, only=only, progress=progress)
-    if verbose:
-        for line in report.found():
-            output.complain(terminal.harmless(line))
+    for line in (*(report.found() if verbose else ()), *report.warnings()):
+        output.complain(terminal.harmless(line))
     if records is not None:
         for record in _described(report):
             records.print(record)

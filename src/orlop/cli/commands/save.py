@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import sys
+from contextlib import closing, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -14,14 +16,18 @@ from orlop.cli.source import read_platform
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+    from typing import BinaryIO
 
     from orlop.archive.save_report import SaveReport
     from orlop.cli.session import Session
+    from orlop.model.holdings import Holdings
     from orlop.model.platform import Platform
     from orlop.service.image_service import ImageService
 
 _ALL: Final = "all"
 _DIRECTORY: Final = "oci-dir"
+_MOST_AT_ONCE: Final = 4096
 
 
 def _read_platforms(words: Sequence[str]) -> Platform | list[Platform | str]:
@@ -60,6 +66,19 @@ def _read_platforms(words: Sequence[str]) -> Platform | list[Platform | str]:
     help="The form of layers in an OCI layout: none, gzip[:LEVEL] or zstd[:LEVEL], instead of that in which they came."
     " Manifests and digests are then new.",
 )
+@option("--append", is_flag=True, help="Add the images to FILE, a Docker archive; their names move to them.")
+@option(
+    "--since",
+    metavar="OLD",
+    multiple=True,
+    help="Leave out the layers of this image, which the other side must have. May be repeated.",
+    shell_complete=complete_names,
+)
+@option(
+    "--without",
+    metavar="FILE",
+    help='Leave out the layers in this list, which `orlop have` printed on the other side. "-" is standard input.',
+)
 @argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 def save(
     session: Session,
@@ -69,6 +88,9 @@ def save(
     form: str,
     platforms: Platform | list[Platform | str] | None,
     compress: str | None,
+    append: bool,
+    since: tuple[str, ...],
+    without: str | None,
 ) -> None:
     """Save images to an archive.
 
@@ -77,9 +99,13 @@ def save(
     standard output.
 
     With --format oci-dir, FILE is a directory. If it is an OCI layout already, the images are added to it.
+
+    With --since or --without, the archive lacks layers. It loads only where they are.
     """
     if target == "-":
         target = None
+    if append:
+        _check_append(target, form)
     if target is None and form == _DIRECTORY:
         raise WrongUsage(f"the format {_DIRECTORY} makes a directory; name it with -o")
     if target is None and output.is_terminal():
@@ -89,8 +115,11 @@ def save(
         raise WrongUsage(f"the format {form} has one platform of each image; name one, or choose --format oci")
     if compress is not None:
         _check(compress, form)
+    had = None if without is None else _read_list(without)
     with session.open() as images:
-        report = _saved(images, names, target, form, platform=platforms, compress=compress)
+        report = _saved(
+            images, names, target, form, platform=platforms, compress=compress, since=since, without=had, append=append
+        )
     for line in report.messages():
         output.complain(terminal.harmless(line))
 
@@ -108,9 +137,35 @@ def _check(compress: str, form: str) -> None:
         raise WrongUsage(str(error), "--compress") from error
 
 
+def _check_append(target: str | None, form: str) -> None:
+    """Raise `WrongUsage` where images cannot be added to what is named."""
+    if target is None:
+        raise WrongUsage("images are added to a file; name it with -o", "--append")
+    if form.startswith("oci"):
+        raise WrongUsage(f"the format {form} is not a Docker archive; {_DIRECTORY} adds to a directory", "--append")
+
+
+def _read_list(name: str) -> Holdings:
+    """Return what a list says that somebody has. Raises `InvalidInput`, `NotFound` or `StorageError`."""
+    from orlop.model.holdings import Holdings  # noqa: PLC0415 - most saves leave nothing out
+    from orlop.streams.files import explaining  # noqa: PLC0415 - as above
+
+    with explaining("read", "standard input" if name == "-" else name), _open_list(name) as file:
+        return Holdings.read(iter(partial(file.readline, _MOST_AT_ONCE), b""))
+
+
+def _open_list(name: str) -> AbstractContextManager[BinaryIO]:
+    if name != "-":
+        return open(name, "rb")
+    if sys.stdin is None or sys.stdin.isatty():
+        raise WrongUsage("the list does not come from a terminal; name a file, or redirect one", "--without")
+    return nullcontext(sys.stdin.buffer)
+
+
 def _saved(images: ImageService, names: Sequence[str], target: str | None, form: str, **options: Any) -> SaveReport:
+    append = options.pop("append")
     if target is not None:
-        return images.save(names, target, format=form, **options)
+        return images.save(names, target, format=form, append=append, **options)
     from orlop.service.save import Told  # noqa: PLC0415 - the store is open by now, and what saves is there
 
     with closing(images.save_chunks(names, format=form, **options)) as chunks:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.archive.oci_blobs import Document, MadeLayer, PlainLayer, StoredLayer
-from orlop.archive.oci_content import Asked
+from orlop.archive.oci_layout import Asked
 from orlop.archive.oci_platforms import Platforms
 from orlop.errors import ContentNotFound
 from orlop.model.manifest import Manifest, parse_manifest
@@ -20,7 +20,7 @@ from orlop.store.rows.metadata import BlobRow, ManifestRow
 from orlop.streams.compression import PREFIX_SIZE, Compression, detect
 
 if TYPE_CHECKING:
-    from orlop.archive.oci_content import LayoutContent
+    from orlop.archive.oci_layout import LayoutContent
     from orlop.model.digest import DiffID, Digest, ImageID
     from orlop.model.reference import Reference
     from orlop.store.blobs.store import Ingest

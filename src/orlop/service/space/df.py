@@ -7,7 +7,7 @@ from itertools import compress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import OrlopError
-from orlop.model.digest import DiffID, Digest
+from orlop.model.digest import ALGORITHMS, DiffID, Digest
 from orlop.service.listing.summaries import ImageSummary
 from orlop.service.space.needs import NOBODY, Need, joint, needs_of, take_snapshot
 from orlop.store.blobs.incoming import LIFE
@@ -257,11 +257,11 @@ class _Look:
     def _comes_back(self, file: StoredFile, present: set[str]) -> bool:
         """Return whether what is on its way out is still recorded, and in its place no more: its removal is undone."""
         name = file.name.partition(".")[0]
-        home = name.removeprefix("toc-").removeprefix("sha256-")
+        home = name.rpartition("-")[2]
         if name == f"toc-sha256-{home}":
             home += _TOC_SUFFIX
             return home in self._tocs and home not in present
-        return name == f"sha256-{home}" and home in self._blobs and home not in present
+        return name in {f"{one}-{home}" for one in ALGORITHMS} and home in self._blobs and home not in present
 
     def _plain_need(self, file: StoredFile) -> Need | None:
         if file.kind == QUARANTINED:
@@ -291,7 +291,7 @@ class _Look:
         for file in unknown:
             compression = None
             if file.kind == BLOB:
-                digest = Digest("sha256", file.name)
+                digest = Digest(file.folder.rpartition("/")[2], file.name)
                 row = rows.blob(digest)
                 compression = None if row is None else row.compression
                 stays = bool(rows.diffs_of(digest) or rows.edges_to(digest))

@@ -4,7 +4,8 @@ A file is in one of these places, and moves between them only by ``rename``, whi
 
 - ``ingest/<lease>.<number>``: on its way in. Its name means nothing, and it is garbage once its lease is dead.
 - ``partial/<algorithm>-<hex>``: on its way in from far away, and kept for another try (`orlop.store.blobs.partial`).
-- ``blobs/sha256/<hex>`` or ``toc/sha256/<hex>.zst``: complete, and on disk before it got its name.
+- ``blobs/<algorithm>/<hex>`` or ``toc/sha256/<hex>.zst``: complete, and on disk before it got its name. Of another
+  algorithm than sha256 the folder is made with the first blob.
 - ``trash/<what it was>.<random>``: on its way out.
 
 Files and rows change together, although no transaction spans both. The order is what makes it safe:
@@ -38,6 +39,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from orlop.errors import ContentNotFound, InvalidDigest, SizeMismatch
+from orlop.store.blobs.places import blob_folders, blob_name, make_room_for, toc_name
 from orlop.store.blobs.store import BlobStore, Ingest, Leftover, Spool, StoredSize
 from orlop.store.trust import INCOMING, PARTIAL
 from orlop.streams.directory import ForeignFile
@@ -59,23 +61,6 @@ if TYPE_CHECKING:
 _SUFFIX: Final = {"blobs": "", "toc": ".zst"}
 _RESTING: Final = 32
 """How many files may be on their way to the disk at once."""
-
-
-def blob_name(digest: Digest) -> str:
-    """Return the path of a blob below a store's root. Raises `InvalidDigest` for what is not one, but may be a path."""
-    return "/".join(("blobs", *_parts(digest)))
-
-
-def toc_name(diff_id: DiffID) -> str:
-    """Return the path of a table of contents below a store's root. Raises `InvalidDigest`."""
-    return f"{'/'.join(('toc', *_parts(diff_id)))}.zst"
-
-
-def _parts(digest: Digest) -> tuple[str, str]:
-    if not digest.is_valid:
-        msg = f"{str(digest)!r} is not a digest, and no file can have it as its name"
-        raise InvalidDigest(msg)
-    return digest.algorithm, digest.hex
 
 
 class FileBlobStore(BlobStore):
@@ -113,9 +98,9 @@ class FileBlobStore(BlobStore):
         with self.open_unverified(blob) as file, explaining("read", self.path(blob.digest)):
             return os.pread(file.fileno(), size, start)
 
-    def begin(self) -> Ingest:
+    def begin(self, algorithm: str = "sha256") -> Ingest:
         """Begin to write content to a file in ``ingest/``."""
-        return _FileIngest(self)
+        return _FileIngest(self, algorithm)
 
     def resume(self, digest: Digest, *, check: Callable[[], None] | None = None) -> Ingest:
         """Go on with the file of a digest in ``partial/``, see `BlobStore.resume`."""
@@ -308,9 +293,14 @@ class FileBlobStore(BlobStore):
         if rows.blob(digest) is None:
             rows.after_rollback(partial(_unlink, target), if_sure=True)
         file.set_mode(self._modes.content)
+        self.make_room_for(digest)
         file.publish(target)
         # The names of all blobs of a write go to disk together, before its rows.
         rows.before_commit(self._sync_blob_names)
+
+    def make_room_for(self, digest: Digest) -> None:
+        """Make the folder of a blob, which is not there as long as nothing is named by its algorithm."""
+        make_room_for(self._root, digest, self._modes.directory)
 
     def publish_toc(self, rows: WritableRows, file: NewFile, diff_id: DiffID) -> None:
         """Put a synced table of contents in its place; the name is on disk before the rows are."""
@@ -321,14 +311,15 @@ class FileBlobStore(BlobStore):
         rows.before_commit(self._sync_toc_names)
 
     def _sync_blob_names(self) -> None:
-        self._sync_names("blobs")
+        for folder in blob_folders(self._root):
+            self._sync_names(folder)
 
     def _sync_toc_names(self) -> None:
-        self._sync_names("toc")
+        self._sync_names("toc/sha256")
 
     def _sync_names(self, folder: str) -> None:
-        with explaining("write", os.path.join(self._root.path, folder, "sha256")):
-            self._root.room(f"{folder}/sha256").sync()
+        with explaining("write", os.path.join(self._root.path, folder)):
+            self._root.room(folder).sync()
 
     def unnamed(self, rows: Rows) -> tuple[list[Digest], list[DiffID], list[Entry]]:
         """Return the blobs and the tables of contents that have no row, and the files that are neither."""
@@ -346,12 +337,13 @@ class FileBlobStore(BlobStore):
         from orlop.model.digest import Digest  # noqa: PLC0415 - as above
 
         suffix = _SUFFIX[folder]
-        with explaining("read", os.path.join(self._root.path, folder, "sha256")):
-            names = self._root.room(f"{folder}/sha256").names()
-        for name in names:
-            digest = Digest("sha256", name.removesuffix(suffix))
-            is_named = digest.is_valid and name.endswith(suffix)
-            yield self._root.place(f"{folder}/sha256/{name}"), digest if is_named else None
+        for room in blob_folders(self._root) if folder == "blobs" else (f"{folder}/sha256",):
+            with explaining("read", os.path.join(self._root.path, room)):
+                names = self._root.room(room).names()
+            for name in names:
+                digest = Digest(os.path.basename(room), name.removesuffix(suffix))
+                is_named = digest.is_valid and name.endswith(suffix)
+                yield self._root.place(f"{room}/{name}"), digest if is_named else None
 
     def remove_stray(self, rows: WritableRows, file: Entry) -> None:
         """Remove a file that no row names in the same way; one in ``trash/`` is there already."""
@@ -394,8 +386,8 @@ class FileBlobStore(BlobStore):
 class _FileIngest(Ingest):
     """Content in a new file."""
 
-    def __init__(self, blobs: FileBlobStore) -> None:
-        super().__init__(blobs)
+    def __init__(self, blobs: FileBlobStore, algorithm: str) -> None:
+        super().__init__(blobs, algorithm)
         self._files = blobs
         self._file = blobs.new()
 

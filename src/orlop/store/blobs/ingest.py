@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from orlop.errors import InvalidTar
+from orlop.errors import InvalidInput, InvalidTar, LimitExceeded
 from orlop.model.digest import DiffID, Digest
 from orlop.store.rows.metadata import MAX_SIZE, BlobRow, DiffRow
 from orlop.streams.compression import PREFIX_SIZE, Compression, decompressed, detect
@@ -119,6 +119,7 @@ def ingest_blob(
     meter: Meter,
     progress: Callable[[int], object] | None = None,
     content: Ingest | None = None,
+    algorithm: str = "sha256",
 ) -> IngestedBlob:
     """Read bytes to their end, and write and hash them. Takes what `ingest_layer` does.
 
@@ -126,7 +127,7 @@ def ingest_blob(
         StorageError: they cannot be written. LimitExceeded: they are too many. Nothing is left behind.
     """
     with ExitStack() as stack:
-        content = stack.enter_context(blobs.begin() if content is None else content)
+        content = stack.enter_context(blobs.begin(algorithm) if content is None else content)
         first = b""
         with Fanout(content.append, content.hash) as out:
             while chunk := source.read(CHUNK):
@@ -160,6 +161,8 @@ def ingest_layer(
     meter: Meter,
     progress: Callable[[int], object] | None = None,
     content: Ingest | None = None,
+    algorithm: str = "sha256",
+    other: Callable[[IngestedBlob], object] | None = None,
 ) -> IngestedLayer:
     """Read a layer to its end, plain or compressed, and write it.
 
@@ -169,18 +172,34 @@ def ingest_layer(
         meter: counts what comes out, and has the limits.
         progress: called with the number of raw bytes read since the last call.
         content: where they are kept, if that is settled already.
+        algorithm: by which the bytes are named, else.
+        other: called with the bytes if they are not a layer, before the error is raised: they are then read to their
+            end, and kept for whoever needs them as they are.
 
     Raises:
         InvalidTar: what comes out is not a layer tar. InvalidCompression: the stream is damaged. StorageError: the
             bytes cannot be written. LimitExceeded: the layer asks for too much. Nothing is left behind.
     """
     with ExitStack() as stack:
-        content = stack.enter_context(blobs.begin() if content is None else content)
+        content = stack.enter_context(blobs.begin(algorithm) if content is None else content)
         toc = stack.enter_context(blobs.begin())
         table = TocWriter(toc)
         # Compressing the table takes as long as finding its headers.
-        with Fanout(table.add) as tables:
-            measured = measure_layer(source, meter=meter, ingest=content, headers=tables.put, progress=progress)
+        begun = _Begun(source)
+        try:
+            with Fanout(table.add) as tables:
+                measured = measure_layer(
+                    begun, meter=meter, ingest=content, headers=tables.put, progress=progress, drain=other is not None
+                )
+        except LimitExceeded:
+            raise
+        except InvalidInput:
+            if other is not None:
+                toc.discard()
+                content.finish()
+                stack.pop_all()
+                other(IngestedBlob(BlobRow(content.digest, content.size, detect(begun.first).name.lower()), content))
+            raise
         table.close()
         # What follows, another layer or the rows, need not wait for the disk.
         content.finish()
@@ -196,6 +215,8 @@ def measure_layer(
     ingest: Ingest | None = None,
     headers: Callable[[bytes], object] | None = None,
     progress: Callable[[int], object] | None = None,
+    algorithm: str = "sha256",
+    drain: bool = False,
 ) -> MeasuredLayer:
     """Read a layer to its end, plain or compressed: hash it as it came and decompressed, and scan it.
 
@@ -205,6 +226,8 @@ def measure_layer(
         ingest: where these bytes are kept; it writes them in a thread of its own.
         headers: called with the tar headers in them.
         progress: called with the number of raw bytes read since the last call.
+        algorithm: by which the bytes are named, where they are not kept.
+        drain: read the rest of what is not a layer before that is told.
 
     Raises:
         InvalidTar: what comes out is not a layer tar. InvalidCompression: the stream is damaged.
@@ -214,26 +237,38 @@ def measure_layer(
     while 0 < len(first) < PREFIX_SIZE and (more := source.read(CHUNK)):
         first += more
     compression = detect(first)
-    raw_hash, plain_hash = hashlib.sha256(), hashlib.sha256()
+    raw_hash, plain_hash = hashlib.new(algorithm), hashlib.sha256()
+    named_by = algorithm if ingest is None else ingest.algorithm
+    # A plain layer that is named by sha256 is hashed once.
+    is_diff = compression is Compression.NONE and named_by == "sha256"
     scanner = TarScanner(headers=headers, limits=meter.limits)
     # Writing and hashing take about as long as each other.
     consumers = [raw_hash.update] if ingest is None else [ingest.append, ingest.hash]
     raw = _Tee(source, first, Fanout(*consumers), progress)
     with raw.out:
-        if compression is Compression.NONE:
-            while chunk := raw.read(CHUNK):
+        try:
+            if compression is Compression.NONE:
+                while chunk := raw.read(CHUNK):
+                    meter.plain(len(chunk))
+                    scanner.feed(chunk)
+                    if not is_diff:
+                        plain_hash.update(chunk)
+            else:
+                _scan_compressed(raw, compression, scanner, plain_hash.update, meter)
+        except LimitExceeded:
+            raise
+        except InvalidInput:
+            while drain and (chunk := raw.read(CHUNK)):
                 meter.plain(len(chunk))
-                scanner.feed(chunk)
-        else:
-            _scan_compressed(raw, compression, scanner, plain_hash.update, meter)
+            raw.out.close()
+            raise
         raw.out.close()
     summary = scanner.close()
     if max(summary.content_size, summary.tar_size) > MAX_SIZE:
         msg = f"the layer's files add up to {summary.content_size} bytes, which no disk holds; it is refused"
         raise InvalidTar(msg)
-    digest = Digest("sha256", raw_hash.hexdigest()) if ingest is None else ingest.digest
-    is_plain = compression is Compression.NONE
-    diff_id = DiffID.wrap(digest) if is_plain else DiffID("sha256", plain_hash.hexdigest())
+    digest = Digest(algorithm, raw_hash.hexdigest()) if ingest is None else ingest.digest
+    diff_id = DiffID.wrap(digest) if is_diff else DiffID("sha256", plain_hash.hexdigest())
     return MeasuredLayer(
         DiffRow(diff_id, summary.tar_size, summary.content_size, summary.entries, summary.reason or None),
         BlobRow(digest, raw.size, compression.name.lower()),
@@ -256,6 +291,21 @@ def _scan_compressed(
     # What follows the last compressed member belongs to the blob all the same.
     while raw.read(CHUNK):
         pass
+
+
+class _Begun:
+    """A reader that remembers how its bytes begin."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self.first = b""
+
+    def read(self, n: int, /) -> bytes:
+        """Return at most ``n`` bytes."""
+        chunk = self._source.read(n)
+        if len(self.first) < PREFIX_SIZE:
+            self.first += chunk[: PREFIX_SIZE - len(self.first)]
+        return chunk
 
 
 class _Tee:

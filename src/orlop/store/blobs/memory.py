@@ -53,9 +53,9 @@ class MemoryBlobStore(BlobStore):
             raise SizeMismatch(msg)
         return content
 
-    def begin(self) -> Ingest:
+    def begin(self, algorithm: str = "sha256") -> Ingest:
         """Begin to write content."""
-        return _MemoryIngest(self)
+        return _MemoryIngest(self, algorithm)
 
     def spool(self) -> Spool:
         """Begin to keep bytes for a moment."""
@@ -180,8 +180,8 @@ class MemoryBlobStore(BlobStore):
 class _MemoryIngest(Ingest):
     """Content in pieces, until it is published whole."""
 
-    def __init__(self, blobs: MemoryBlobStore) -> None:
-        super().__init__(blobs)
+    def __init__(self, blobs: MemoryBlobStore, algorithm: str) -> None:
+        super().__init__(blobs, algorithm)
         self._memory = blobs
         self._pieces: list[bytes] | None = []
 

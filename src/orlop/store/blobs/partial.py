@@ -136,7 +136,7 @@ class PartialIngest(Ingest):
         digest: Digest,
         publish: Callable[[WritableRows, NewFile, Digest], object],
     ) -> None:
-        super().__init__(blobs)
+        super().__init__(blobs, digest.algorithm)
         self._file: NewFile | None = file
         self._expected = digest
         self._publish_file = publish

@@ -63,10 +63,12 @@ class Ingest(ABC):
     Used by one thread at a time, except that `append` and `hash`, the two halves of `write`, may run in one each.
     """
 
-    def __init__(self, blobs: BlobStore) -> None:
+    def __init__(self, blobs: BlobStore, algorithm: str = "sha256") -> None:
         self._blobs = blobs
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.new(algorithm)
         self._size = 0
+        self.algorithm = algorithm
+        """By which the content is named."""
 
     @property
     def kept(self) -> int:
@@ -92,7 +94,7 @@ class Ingest(ABC):
         """The digest of the bytes that were written so far."""
         from orlop.model.digest import Digest  # noqa: PLC0415 - only where content comes in
 
-        return Digest("sha256", self._hash.hexdigest())
+        return Digest(self.algorithm, self._hash.hexdigest())
 
     @final
     def write(self, data: bytes, /) -> int:
@@ -234,8 +236,12 @@ class BlobStore(ABC):
     # Writing.
 
     @abstractmethod
-    def begin(self) -> Ingest:
-        """Begin to write content whose digest need not be known yet. Raises errors of storage."""
+    def begin(self, algorithm: str = "sha256") -> Ingest:
+        """Begin to write content whose digest need not be known yet. Raises errors of storage.
+
+        Args:
+            algorithm: by which it is named, one of `orlop.model.digest.ALGORITHMS`.
+        """
 
     def resume(self, digest: Digest, *, check: Callable[[], None] | None = None) -> Ingest:
         """Begin to write content of a digest, or go on where an earlier try was left, see `Ingest.kept`.
@@ -251,8 +257,8 @@ class BlobStore(ABC):
         Raises:
             StorageError: it cannot be written.
         """
-        del digest, check
-        return self.begin()
+        del check
+        return self.begin(digest.algorithm)
 
     def partials(self) -> Iterable[Leftover]:
         """Return what tries have left for later, and nobody works at."""

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, StorageError, StoreDamaged, StoreInUse, TargetExists, TocDamaged
-from orlop.store.blobs.files import blob_name, toc_name
+from orlop.store.blobs.places import blob_folders, blob_name, make_room_for, toc_name
 from orlop.store.blobs.progress import BlobProgress
 from orlop.store.leases import EVERYTHING
 from orlop.store.local import local_store, unsafe_at
@@ -226,7 +226,8 @@ def _refreshed(
                 for diff in saved.diffs:
                     _refresh_toc(store, kept, brought, diff)
                 with explaining("write", path):
-                    directory.room("blobs/sha256").sync()
+                    for folder in blob_folders(directory):
+                        directory.room(folder).sync()
                 database.replace(rows)
         except BaseException:
             with suppress(Exception):  # the first error is the one to show
@@ -287,6 +288,7 @@ def _copy_all(
 
 
 def _put_in(new: NewRoot, store: Store, blob: BlobRow, tell: BlobProgress, *, link: bool) -> int:
+    make_room_for(new.directory, blob.digest, new.modes.directory)
     target = new.directory.place(blob_name(blob.digest))
     if link and _linked(store, blob, target, new.modes.content):
         tell.done()
@@ -306,6 +308,7 @@ def _put_beside(
     if kept.blobs.has(blob):
         tell.exists()
         return 0
+    kept.files.blobs.make_room_for(blob.digest)
     target = kept.files.blobs.file(blob.digest)
     with explaining("read", target.path):
         if target.state() is None:

@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orlop.store.trust import INCOMING, PARTIAL, QUARANTINE
+from orlop.store.trust import BLOBS_ON_DEMAND, INCOMING, PARTIAL, QUARANTINE
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import explaining
 
@@ -25,6 +25,7 @@ OTHER: Final = "other"
 
 _ROOMS: Final = {
     "blobs/sha256": BLOB,
+    **dict.fromkeys(BLOBS_ON_DEMAND, BLOB),
     "toc/sha256": TOC,
     "ingest": UNFINISHED,
     PARTIAL: UNFINISHED,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidInput, OrlopError, TargetExists
 from orlop.model.logger import Logger
+from orlop.store.blobs.places import blob_folders
 from orlop.store.local import UNFINISHED
 from orlop.store.trust import DATABASE, DIRECTORIES
 from orlop.streams.directory import Directory
@@ -63,7 +64,7 @@ class NewRoot:
                     leftover.unlink()
             for name in DIRECTORIES:
                 self.directory.make_room(name, self.modes.directory)
-            for name in reversed(DIRECTORIES):
+            for name in (*blob_folders(self.directory)[1:], *reversed(DIRECTORIES)):
                 self.directory.room(name).sync()
             self.rows.rename(self.directory.at(DATABASE))
             self.directory.sync()

@@ -75,7 +75,11 @@ class BlobsLook:
                 opaque = not layers and bool(rows.edges_to(digest))
             toc_place = None if toc is None else place_of(toc)
             try:
-                exam = examine_opaque(file, progress=tell) if opaque else examine(file, toc=toc, progress=tell)
+                exam = (
+                    examine_opaque(file, algorithm=digest.algorithm, progress=tell)
+                    if opaque
+                    else examine(file, toc=toc, algorithm=digest.algorithm, progress=tell)
+                )
             except Unreadable as error:
                 unreadable = Problem(DAMAGE, "blob-unreadable", str(digest), str(error))
                 return self._look.sure([partial(_if_kept, digest, unreadable)])

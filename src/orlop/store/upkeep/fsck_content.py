@@ -72,6 +72,7 @@ def examine(
     toc: Entry | None = None,
     headers: Callable[[bytes], object] | None = None,
     progress: Callable[[int], object] | None = None,
+    algorithm: str = "sha256",
 ) -> Exam | None:
     """Read a file to its end, once; only what is not a layer is read a second time.
 
@@ -80,6 +81,7 @@ def examine(
         toc: where the table of contents lies that should be the layer's.
         headers: called with the tar headers in the layer, in the place of a comparison with a table.
         progress: called with the number of bytes read since the last call.
+        algorithm: by which it is named.
 
     Gives nothing where there is no regular file.
 
@@ -100,27 +102,30 @@ def examine(
                 meter=Meter(NO_LIMITS),
                 headers=headers if comparer is None else comparer.add,
                 progress=listener,
+                algorithm=algorithm,
             )
         except InvalidInput as error:
             if listener.raised:
                 raise
             content.seek(0)
-            return Exam(content.place, _blob(content), None, str(error))
+            return Exam(content.place, _blob(content, algorithm), None, str(error))
         return Exam(content.place, found.blob, found.diff, toc_right=None if comparer is None else comparer.right)
 
 
-def examine_opaque(file: Entry, *, progress: Callable[[int], object] | None = None) -> Exam | None:
+def examine_opaque(
+    file: Entry, *, progress: Callable[[int], object] | None = None, algorithm: str = "sha256"
+) -> Exam | None:
     """Read a file that holds no layer to its end, once, and hash it. Takes and raises what `examine` does."""
     content = open_content(file)
     if content is None:
         return None
     with content:
-        return Exam(content.place, _blob(content, progress), None, "it is not a layer")
+        return Exam(content.place, _blob(content, algorithm, progress), None, "it is not a layer")
 
 
-def _blob(content: ContentFile, progress: Callable[[int], object] | None = None) -> BlobRow:
+def _blob(content: ContentFile, algorithm: str, progress: Callable[[int], object] | None = None) -> BlobRow:
     """Return what is recorded of bytes, read to their end: also how they begin, as a layer's row says it."""
-    raw, first = HashingReader(content), b""
+    raw, first = HashingReader(content, algorithm=algorithm), b""
     while chunk := raw.read(CHUNK):
         if len(first) < PREFIX_SIZE:
             first += chunk[:PREFIX_SIZE]

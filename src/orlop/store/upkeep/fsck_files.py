@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import OrlopError
 from orlop.model.digest import DiffID, Digest
-from orlop.store.blobs.files import blob_name, toc_name
+from orlop.store.blobs.places import blob_name, toc_name
 from orlop.store.leases import EVERYTHING, LEFT
-from orlop.store.trust import DIRECTORIES, INCOMING, PARTIAL, QUARANTINE, UPLOADS
+from orlop.store.trust import BLOBS_ON_DEMAND, DIRECTORIES, INCOMING, PARTIAL, QUARANTINE, UPLOADS
 from orlop.store.upkeep.problem import DAMAGE, NOTE, Problem
 from orlop.streams.directory import ForeignFile, kind_of
 from orlop.streams.files import SHARED, explaining
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     Look = Callable[[Rows], Iterable[Problem]]
 
-_ON_DEMAND: Final = (QUARANTINE, PARTIAL, UPLOADS, INCOMING)
+_ON_DEMAND: Final = (*BLOBS_ON_DEMAND, QUARANTINE, PARTIAL, UPLOADS, INCOMING)
+_BLOBS: Final = ("blobs/sha256", *BLOBS_ON_DEMAND)
 _ROOM: Final = {*DIRECTORIES, *_ON_DEMAND}
 _FILES: Final = ("write.lock", "backup", "lost+found")
 _DATABASE: Final = "metadata.db"
@@ -59,9 +60,9 @@ class FilesLook:
         for diff_id in diff_ids:
             if any(self._toc_file(diff_id)):
                 yield partial(self._toc, diff_id)
-        known = {f"blobs/sha256/{row.digest.hex}" for row in blobs}
+        known = {f"blobs/{row.digest.algorithm}/{row.digest.hex}" for row in blobs}
         known |= {f"toc/sha256/{diff_id.hex}.zst" for diff_id in diff_ids}
-        for folder in ("", "blobs", "blobs/sha256", "toc", "toc/sha256"):
+        for folder in ("", "blobs", *_BLOBS, "toc", "toc/sha256"):
             for name in self._names(folder):
                 if name not in known and not self._belongs(name):
                     yield partial(self._stray, name)
@@ -150,18 +151,17 @@ class FilesLook:
         folder, _, base = name.rpartition("/")
         if self._state(name) is None:
             return
-        if folder == "blobs/sha256" and rows.blob(Digest("sha256", base)) is not None:
+        digest = Digest(folder.rpartition("/")[2], base)
+        if folder in _BLOBS and rows.blob(digest) is not None:
             return
         # Who holds everything may bring files before their rows, as a backup does.
-        if folder in {"blobs/sha256", "toc/sha256"} and any(
-            EVERYTHING in rows.lease_digests(name) for name in rows.leases()
-        ):
+        if folder in {*_BLOBS, "toc/sha256"} and any(EVERYTHING in rows.lease_digests(name) for name in rows.leases()):
             return
         hex_digits, _, suffix = base.partition(".")
         if folder == "toc/sha256" and suffix == "zst" and rows.diff(DiffID("sha256", hex_digits)) is not None:
             return
         message = f"{path} belongs to nothing; it may be removed"
-        if folder == "blobs/sha256" and rows.edges_to(Digest("sha256", base)):
+        if folder in _BLOBS and rows.edges_to(digest):
             message = f"{path} is what a manifest names, and has no row; run `orlop fsck --repair`, which records it"
         yield Problem(NOTE, "stray", path, message)
 

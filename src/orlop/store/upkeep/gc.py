@@ -205,5 +205,6 @@ class _Collection:
 
 def _is_named(rows: Rows, stray: Leftover) -> bool:
     """Return whether a manifest names a file that has no row: a repair records it again."""
-    digest = Digest("sha256", stray.key.removeprefix("blobs/sha256/"))
-    return digest.is_valid and bool(rows.edges_to(digest))
+    folder, algorithm, name = (*stray.key.split("/"), "", "")[:3]
+    digest = Digest(algorithm, name)
+    return folder == "blobs" and digest.is_valid and bool(rows.edges_to(digest))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import IntegrityError, InvalidInput, PermissionDenied
 from orlop.model.digest import DiffID, Digest
 from orlop.model.limits import NO_LIMITS
+from orlop.store.trust import BLOBS_ON_DEMAND
 from orlop.store.upkeep.fsck_content import Unreadable, examine, open_content, place_of
 from orlop.store.upkeep.problem import Repair
 from orlop.store.upkeep.quarantine import Quarantine
@@ -20,7 +21,7 @@ from orlop.streams.toc import TocWriter
 from orlop.streams.verify import HashingReader, VerifyingReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from orlop.store.blobs.store import Ingest
     from orlop.store.root import Store
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from orlop.store.upkeep.problem import Problem
     from orlop.streams.directory import Entry
 
-_BLOBS: Final = "blobs/sha256"
+_BLOBS: Final = ("blobs/sha256", *BLOBS_ON_DEMAND)
 _BAD: Final = ("blob-damaged", "blob-size", "blob-no-file", "blob-unreadable")
 
 
@@ -71,7 +72,7 @@ class FilesRepair:
         file = self._blobs.file(digest)
         exam = self._exams.get(digest)
         if exam is None or exam.place != place_of(file):
-            exam = examine(file, progress=self._progress)
+            exam = examine(file, progress=self._progress, algorithm=digest.algorithm)
             if exam is not None:
                 self._exams[digest] = exam
         return exam
@@ -109,7 +110,7 @@ class FilesRepair:
     def _mode_of(self, place: Entry, state: os.stat_result) -> int:
         if stat.S_ISDIR(state.st_mode):
             return self._modes.directory
-        return self._modes.content if place.folder == _BLOBS else self._modes.file
+        return self._modes.content if place.folder in _BLOBS else self._modes.file
 
     def _give_group(self, place: Entry) -> None:
         if self._modes is SHARED:
@@ -154,10 +155,13 @@ class FilesRepair:
         missing = {row.digest: row for row in self._missing()}
         if not missing:
             return
-        sizes = {row.size for row in missing.values()}
+        algorithms: dict[int, set[str]] = {}
+        for row in missing.values():
+            algorithms.setdefault(row.size, set()).add(row.digest.algorithm)
         for file in self._unclaimed():
-            if (found := _digest_of(file, sizes)) is not None and found[0] in missing:
-                self._put_back(*found, file)
+            for digest, place in _digests_of(file, algorithms):
+                if digest in missing:
+                    self._put_back(digest, place, file)
         for row in self._missing():
             self._unpack(row)
 
@@ -173,7 +177,7 @@ class FilesRepair:
         with self._store.metadata.read() as rows:
             known = {self._blobs.file(row.digest).path for row in rows.blobs()}
         root = self._root
-        for folder in (os.path.dirname(_BLOBS), _BLOBS):
+        for folder in ("blobs", *_BLOBS):
             with suppress(FileNotFoundError, ForeignFile):
                 files = [root.place(f"{folder}/{name}") for name in root.room(folder).names()]
                 yield from (file for file in files if file.path not in known)
@@ -203,7 +207,7 @@ class FilesRepair:
     def _take(self, row: BlobRow, source: Entry, compression: Compression, message: str) -> bool:
         """Keep what a file holds if that is a blob, where nothing has the blob's name."""
         target = self._blobs.file(row.digest)
-        with self._blobs.begin() as ingest:
+        with self._blobs.begin(row.digest.algorithm) as ingest:
             if not _fill(ingest, row, source, compression):
                 return False
             ingest.sync()
@@ -232,7 +236,9 @@ class FilesRepair:
         with self._blobs.begin() as ingest:
             table = TocWriter(ingest)
             try:
-                exam = examine(self._blobs.file(form), headers=table.add, progress=self._progress)
+                exam = examine(
+                    self._blobs.file(form), headers=table.add, progress=self._progress, algorithm=form.algorithm
+                )
             except Unreadable:
                 return False
             table.close()
@@ -253,7 +259,7 @@ class FilesRepair:
 
     def unrecorded(self) -> Iterator[Digest]:
         """Yield the digests by which files are named that have no row."""
-        named = (Digest("sha256", file.name) for file in self._unclaimed())
+        named = (Digest(file.folder.rpartition("/")[2], file.name) for file in self._unclaimed())
         yield from (digest for digest in named if digest.is_valid)
 
     def right_exams(self, digests: Iterable[Digest]) -> Iterator[Exam]:
@@ -284,17 +290,16 @@ def _fill(ingest: Ingest, row: BlobRow, source: Entry, compression: Compression)
     return True
 
 
-def _digest_of(named: Entry, sizes: set[int]) -> tuple[Digest, Place] | None:
-    """Return the digest of a file that may be of use by its size."""
+def _digests_of(named: Entry, algorithms: Mapping[int, Collection[str]]) -> Iterator[tuple[Digest, Place]]:
+    """Yield the digests of a file that may be of use by its size, by the algorithms that this size has."""
     with suppress(Unreadable):
         file = open_content(named)
         if file is None:
-            return None
+            return
         with file:
-            if file.place.size not in sizes:
-                return None
-            content = HashingReader(file)
-            while content.read(CHUNK):
-                pass
-            return content.digest, file.place
-    return None
+            for algorithm in algorithms.get(file.place.size, ()):
+                file.seek(0)
+                content = HashingReader(file, algorithm=algorithm)
+                while content.read(CHUNK):
+                    pass
+                yield content.digest, file.place

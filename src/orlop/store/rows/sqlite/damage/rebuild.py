@@ -199,8 +199,14 @@ class DatabaseRepair:
         """Return how many blobs a database alone names, and how many the store alone has."""
         with suppress(OSError, sqlite3.Error, UnicodeDecodeError), closing(sqlite3.connect(path)) as connection:
             named = {digest for (digest,) in connection.execute("SELECT digest FROM blob")}
-            return len(named ^ {f"sha256:{name}" for name in os.listdir(os.path.join(self._root, "blobs", "sha256"))})
+            return len(named ^ self._kept())
         return _WORST
+
+    def _kept(self) -> set[str]:
+        """Return the digests of all blobs, by the names of their files."""
+        blobs = os.path.join(self._root, "blobs")
+        folders = [name for name in os.listdir(blobs) if os.path.isdir(os.path.join(blobs, name))]
+        return {f"{folder}:{name}" for folder in folders for name in os.listdir(os.path.join(blobs, folder))}
 
     # Indexes and triggers.
 

@@ -1,0 +1,230 @@
+"""Images added to an archive of docker's formats: the bytes of a new archive, with all that the old one holds.
+
+The members of the old archive go over as they are, to the byte, headers included. New members come between them where
+the old ones are sorted, else behind them. A member that both have stays as it was, if its content is what it must be,
+and makes way otherwise. Only the documents that list images are written anew: ``manifest.json``, ``index.json`` where
+there is one, and ``repositories``. So images that are added one by one give the archive that all of them would give at
+once.
+
+A name means one image: it goes to the one that is added. Who had it before stays in the archive without that name, as
+in an engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
+
+from orlop.archive.docker_save import order
+from orlop.archive.located import Window
+from orlop.archive.names import IMAGE_NAME, REF_NAME
+from orlop.errors import InvalidArchive, InvalidJSON, InvalidReference, InvalidTar
+from orlop.model import gojson
+from orlop.model.digest import ImageID
+from orlop.model.reference import Reference
+from orlop.streams.files import CHUNK
+from orlop.streams.tar import TarReader
+from orlop.streams.tar_header import BLOCK, TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
+from orlop.streams.tar_write import archive_chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.archive.docker_save import Layout, Planned
+    from orlop.model.limits import Limits
+    from orlop.model.progress import Progress
+    from orlop.streams.tar_header import TarEntry
+
+_MANIFEST: Final = "manifest.json"
+_INDEX: Final = "index.json"
+_REPOSITORIES: Final = "repositories"
+_IMAGE: Final = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json)?\Z", re.DOTALL)
+_BLOBS: Final = "blobs"
+
+
+class OldArchive:
+    """The archive that is there: its members, and the documents that list its images.
+
+    Args:
+        descriptor: of the file, which stays the caller's.
+        shown: how messages call it.
+        limits: what it may ask for.
+
+    Raises:
+        InvalidArchive: it is not a plain archive of docker's formats, or contradicts itself. LimitExceeded: it asks for
+            too much.
+    """
+
+    def __init__(self, descriptor: int, shown: str, limits: Limits) -> None:
+        self._descriptor = descriptor
+        self._shown = shown
+        self._limits = limits
+        self.members: dict[str, TarEntry] = {}
+        try:
+            for entry in TarReader(Window(descriptor, 0, None), limits=limits):
+                self._add(entry)
+        except InvalidTar as error:
+            msg = f"cannot add to {shown}: {error}; it must be an archive that is not compressed"
+            raise InvalidArchive(msg) from error
+        if _MANIFEST not in self.members:
+            msg = f"cannot add to {shown}: it has no {_MANIFEST}, and so is not a Docker archive; save to a new file"
+            raise InvalidArchive(msg)
+        self.images = self._document(_MANIFEST, list)
+        self.index = self._document(_INDEX, dict) if _INDEX in self.members else None
+        self.repositories = self._document(_REPOSITORIES, dict) if _REPOSITORIES in self.members else {}
+
+    @property
+    def form(self) -> str:
+        """The format in which images are added: a reader of ``index.json`` would miss an image that is not in it."""
+        return "docker-20.10" if self.index is None else "docker"
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether the members stand in the order in which archives are written."""
+        return sorted(self.members, key=order) == list(self.members)
+
+    def ids(self) -> Iterator[ImageID]:
+        """Yield the IDs of its images, as far as the names of their configs have them."""
+        for entry in self.images:
+            found = _IMAGE.match(str(entry.get("Config")))
+            if found is not None:
+                yield ImageID("sha256", found[1])
+
+    def raw(self, entry: TarEntry) -> Iterator[bytes]:
+        """Yield a member as it stands there, with its headers and its padding."""
+        end = entry.offset + entry.stored_size
+        yield from self._bytes(entry.header_offset, end - end % -BLOCK)
+
+    def content(self, entry: TarEntry) -> Iterator[bytes]:
+        """Yield the content of a member that is not sparse."""
+        yield from self._bytes(entry.offset, entry.offset + entry.stored_size)
+
+    def _bytes(self, start: int, end: int) -> Iterator[bytes]:
+        window = Window(self._descriptor, start, end - start)
+        while start < end:
+            data = window.read(min(CHUNK, end - start))
+            if not data:
+                msg = f"cannot add to {self._shown}: it is incomplete"
+                raise InvalidArchive(msg)
+            start += len(data)
+            yield data
+
+    def _add(self, entry: TarEntry) -> None:
+        name = entry.name.removeprefix("./").rstrip("/")
+        if name in self.members:
+            msg = f"cannot add to {self._shown}: it has the member {name!r} twice; load it, and save its images anew"
+            raise InvalidArchive(msg)
+        if len(self.members) >= self._limits.members:
+            raise self._limits.exceeded("members", f"{self._shown} has more than {self._limits.members} members")
+        self.members[name] = entry
+
+    def _document(self, name: str, kind: type) -> Any:
+        entry = self.members[name]
+        if entry.type != TYPE_FILE or entry.sparse:
+            raise InvalidArchive(f"cannot add to {self._shown}: its {name} is not a file")
+        if entry.size > (most := self._limits.manifest_size):
+            raise self._limits.exceeded("manifest_size", f"{name} of {self._shown} has more than {most} bytes")
+        try:
+            document = gojson.loads(b"".join(self.content(entry)), allow_trailing=True)
+        except InvalidJSON as error:
+            raise InvalidArchive(f"cannot add to {self._shown}: {name}: {error}") from error
+        parts = (document.get("manifests") or []) if name == _INDEX and isinstance(document, dict) else document
+        if not isinstance(document, kind) or (isinstance(parts, list) and not all(isinstance(x, dict) for x in parts)):
+            raise InvalidArchive(f"cannot add to {self._shown}: its {name} is not what it must be")
+        return document
+
+
+def appended(old: OldArchive, layout: Layout, progress: Progress | None = None) -> Iterator[bytes]:
+    """Yield the bytes of an archive with all that another has, and the images of a layout of its `OldArchive.form`.
+
+    Raises what `Layout.chunks` raises, and `InvalidArchive` where the old archive changes meanwhile.
+    """
+    plan = layout.lay_out(old.ids())
+    documents = _merged(old, plan)
+    new: dict[str, Planned] = {}
+    for name, planned in plan.items():
+        before = old.members.get(name)
+        if name in documents:
+            new[name] = replace(planned, data=documents[name])
+        elif before is None or (name == _BLOBS and planned.is_folder) or not _is_same(old, before, planned):
+            new[name] = planned
+    kept = [name for name in old.members if name not in new]
+    names = sorted([*kept, *new], key=order) if old.is_sorted else [*kept, *sorted(new, key=order)]
+    pieces = (layout.member(name, new[name], progress) if name in new else old.raw(old.members[name]) for name in names)
+    return archive_chunks(chain.from_iterable(pieces))
+
+
+def _is_same(old: OldArchive, entry: TarEntry, planned: Planned) -> bool:
+    """Return whether a member holds what is planned in its place; a link leads to what has it."""
+    if planned.is_folder:
+        return entry.type == TYPE_DIR
+    if planned.link is not None or (planned.layer is not None and entry.type == TYPE_SYMLINK):
+        return entry.type in {TYPE_FILE, TYPE_SYMLINK}
+    if entry.type != TYPE_FILE or entry.sparse:
+        return False
+    if planned.data is not None:
+        return entry.size == len(planned.data) and b"".join(old.content(entry)) == planned.data
+    hashed = hashlib.sha256()
+    for chunk in old.content(entry):
+        hashed.update(chunk)
+    return planned.layer is not None and hashed.hexdigest() == planned.layer.hex
+
+
+def _merged(old: OldArchive, plan: dict[str, Planned]) -> dict[str, bytes]:
+    """Return the documents that list all images; ``repositories`` is planned where only the old ones have names."""
+    added = _planned(plan, _MANIFEST)
+    taken = {tag for entry in added for tag in entry["RepoTags"] or ()}
+    documents = {_MANIFEST: gojson.dumps(_images(old.images, added, taken)) + b"\n"}
+    if old.index is not None and _INDEX in plan:
+        documents[_INDEX] = gojson.dumps(_index(old.index, _planned(plan, _INDEX)))
+    if _REPOSITORIES in plan:
+        names = {name: dict(tags) for name, tags in old.repositories.items() if isinstance(tags, dict)}
+        for name, tags in _planned(plan, _REPOSITORIES).items():
+            names.setdefault(name, {}).update(tags)
+        listed = {name: dict(sorted(tags.items())) for name, tags in sorted(names.items())}
+        documents[_REPOSITORIES] = gojson.dumps(listed) + b"\n"
+    return documents
+
+
+def _planned(plan: dict[str, Planned], name: str) -> Any:
+    """Return a document that a layout has planned."""
+    return gojson.loads(plan[name].data or b"", allow_trailing=True)
+
+
+def _images(before: list[dict[str, Any]], added: list[dict[str, Any]], taken: set[str]) -> list[dict[str, Any]]:
+    """Return the entries of ``manifest.json``: the old ones without the names that are taken, then the new ones."""
+    found = {entry["Config"]: entry for entry in added}
+    images: list[dict[str, Any]] = []
+    for entry in before:
+        tags = [tag for tag in entry.get("RepoTags") or () if _familiar(tag) not in taken]
+        same = found.pop(str(entry.get("Config")), None)
+        tags += [] if same is None else same["RepoTags"] or []
+        images.append(entry | {"RepoTags": tags or None})
+    return [*images, *found.values()]
+
+
+def _index(before: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
+    """Return ``index.json`` with what another one names, too."""
+    new = added["manifests"]
+    taken = {entry["annotations"][IMAGE_NAME] for entry in new if "annotations" in entry}
+    entries: list[dict[str, Any]] = []
+    for entry in before.get("manifests") or ():
+        notes = entry.get("annotations")
+        if not isinstance(notes, dict) or notes.get(IMAGE_NAME) not in taken:
+            entries.append(entry)
+        elif not any(other.get("digest") == entry.get("digest") for other in (*entries, *new)):
+            left = {key: text for key, text in notes.items() if key not in {IMAGE_NAME, REF_NAME}}
+            unnamed = {key: value for key, value in entry.items() if key != "annotations"}
+            entries.append(unnamed | ({"annotations": left} if left else {}))
+    return before | {"manifests": [*entries, *(entry for entry in new if entry not in entries)]}
+
+
+def _familiar(tag: object) -> str:
+    """Return a tag as it is written here; what is not one stays as it is."""
+    try:
+        return Reference.parse(str(tag)).familiar
+    except InvalidReference:
+        return str(tag)

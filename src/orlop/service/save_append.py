@@ -1,0 +1,78 @@
+"""``save`` into an archive that is there: a new archive with the images of both takes its place."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from orlop.archive.docker_append import OldArchive, appended
+from orlop.archive.docker_save import layout
+from orlop.errors import InvalidInput
+from orlop.streams.directory import Directory
+from orlop.streams.files import explaining
+from orlop.streams.output import Output
+from orlop.streams.part_directory import DirectoryLock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from orlop.archive.docker_save import Layout
+    from orlop.model.limits import Limits
+    from orlop.model.progress import Progress
+
+
+@contextmanager
+def appending(
+    target: str | os.PathLike[str], form: str, limits: Limits
+) -> Iterator[tuple[type[Layout], Callable[[Layout, Progress | None], None]]]:
+    """Return, for a block, the layout in which images go into an archive, and what adds those that it lays out.
+
+    Writers of orlop that add to archives in one folder wait for each other, by a lock on the folder. The new archive
+    takes the place of the old one when it is complete. Where there is none, one is made.
+
+    Args:
+        target: the archive.
+        form: the format of a new one.
+        limits: what the old one may ask for.
+
+    Raises:
+        InvalidArchive: it is not a Docker archive, or is compressed. StorageError: it cannot be read or written.
+    """
+    shown = os.fspath(target)
+    path = os.path.realpath(shown)
+    with explaining("write", shown):
+        folder = os.path.dirname(path)
+        above = Directory(folder, os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    with above, DirectoryLock(above):
+        with explaining("read", shown):
+            descriptor = _opened(path)
+        if descriptor is None:
+            yield layout(form), lambda new, progress: _write(shown, new.chunks(progress))
+            return
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                msg = f"cannot add to {shown}: it is not a file"
+                raise InvalidInput(msg)
+            old = OldArchive(descriptor, shown, limits)
+            yield layout(old.form), lambda new, progress: _write(shown, appended(old, new, progress))
+        finally:
+            os.close(descriptor)
+
+
+def _opened(path: str) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+
+
+def _write(shown: str, chunks: Iterator[bytes]) -> None:
+    # The first chunk is made before the target is touched: what cannot be saved leaves no trace.
+    first = next(chunks)
+    with Output(shown) as output:
+        output.write(first)
+        for chunk in chunks:
+            output.write(chunk)
+        output.finish()

@@ -1,0 +1,243 @@
+"""Images that are added to an archive of Docker's: what it holds then, who may do it at once, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import tarfile
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import orlop
+from orlop import errors
+from orlop.streams.compression import zstd_module
+from tests.unit.layouts import Layout, named, packed
+from tests.unit.test_cli_push import Shell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+A, B, C = (f"docker.io/example/app:{tag}" for tag in "abc")
+FORMATS = pytest.mark.parametrize("form", ["docker", "docker-20.10"])
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
+    made = Layout()
+    made.top(
+        made.image("1", "2", **named(A)),
+        made.image("1", "2", "3", **named(B)),
+        made.image("4", "2", **named(C)),
+    )
+    with orlop.open(tmp_path / "root") as service:
+        service.load(io.BytesIO(made.pack()))
+        yield service
+
+
+def contents(archive: Path) -> dict[str, tuple[bytes, bytes]]:
+    """Each member's header fields and content."""
+    with tarfile.open(archive) as tar:
+        return {
+            member.name: (
+                member.tobuf(),
+                b"" if (file := tar.extractfile(member) if member.isfile() else None) is None else file.read(),
+            )
+            for member in tar
+        }
+
+
+def ids_in(archive: Path, folder: Path) -> dict[str, str]:
+    """Return the ID of each name that a fresh store has after a load of the archive."""
+    with orlop.open(folder) as other:
+        other.load(archive)
+        return {str(name): str(image.id) for image in other.images(all=True) for name in image.references} | {
+            str(image.id): str(image.id) for image in other.images(all=True) if not image.references
+        }
+
+
+def test_one_by_one_gives_what_all_at_once_give(images: orlop.ImageService, tmp_path: Path) -> None:
+    for name in (A, B, C):
+        images.save([name], tmp_path / "one.tar", append=True)
+    images.save([A, B, C], tmp_path / "all.tar")
+    assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "all.tar").read_bytes()
+
+
+@FORMATS
+def test_all_images_load_and_what_was_there_stays_to_the_byte(
+    images: orlop.ImageService, tmp_path: Path, form: str
+) -> None:
+    archive = tmp_path / "some.tar"
+    images.save([A], archive, format=form)
+    before = contents(archive)
+    # The format of the archive decides.
+    images.save([B, C], archive, append=True)
+    after = contents(archive)
+    documents = {"manifest.json", "index.json", "repositories"}
+    folder = {"blobs"}
+    assert {name: after[name] for name in before.keys() - documents - folder} == {
+        name: before[name] for name in before.keys() - documents - folder
+    }
+    assert ("index.json" in after) == (form == "docker")
+    assert ids_in(archive, tmp_path / "other") == {name: str(images.inspect(name).image.id) for name in (A, B, C)}
+    assert archive.stat().st_mode & 0o777 == 0o644
+    raw = archive.read_bytes()
+    images.save([B, C], archive, append=True)
+    assert archive.read_bytes() == raw
+
+
+@FORMATS
+def test_a_name_moves_and_its_image_stays(images: orlop.ImageService, tmp_path: Path, form: str) -> None:
+    archive = tmp_path / "some.tar"
+    images.save([A, C], archive, format=form)
+    first = str(images.inspect(A).image.id)
+    images.tag(B, A)
+    images.save([A], archive, append=True)
+    second = str(images.inspect(B).image.id)
+    assert ids_in(archive, tmp_path / "other") == {
+        A: second,
+        C: str(images.inspect(C).image.id),
+        first: first,
+    }
+
+
+def test_a_second_name_of_an_image_joins_the_first(images: orlop.ImageService, tmp_path: Path) -> None:
+    archive = tmp_path / "some.tar"
+    images.save([A], archive)
+    images.tag(A, "docker.io/example/other:1")
+    images.save(["example/other:1"], archive, append=True)
+    (entry,) = json.loads(contents(archive)["manifest.json"][1])
+    assert entry["RepoTags"] == ["example/app:a", "example/other:1"]
+
+
+def test_a_damaged_member_is_replaced(images: orlop.ImageService, tmp_path: Path) -> None:
+    archive = tmp_path / "some.tar"
+    images.save([A], archive)
+    raw = bytearray(archive.read_bytes())
+    images.save([A], tmp_path / "good.tar")
+    with tarfile.open(archive) as tar:
+        layer = next(member for member in tar if member.name.startswith("blobs/sha256/") and member.mode == 0o666)
+    raw[layer.offset_data] ^= 1
+    archive.write_bytes(raw)
+    images.save([A], archive, append=True)
+    assert archive.read_bytes() == (tmp_path / "good.tar").read_bytes()
+
+
+def test_archives_of_engines_are_added_to(images: orlop.ImageService, data: Path, tmp_path: Path) -> None:
+    for engine in ("dockerd-20.10-overlay2", "dockerd-29-overlay2"):
+        archive = tmp_path / f"{engine}.tar"
+        archive.write_bytes((data / engine / "multi.tar").read_bytes())
+        before = ids_in(archive, tmp_path / f"{engine}-before")
+        images.save([A], archive, append=True)
+        added = {A: str(images.inspect(A).image.id)}
+        assert ids_in(archive, tmp_path / f"{engine}-after") == before | added
+
+
+def test_an_archive_of_containerd_storage_is_added_to(images: orlop.ImageService, data: Path, tmp_path: Path) -> None:
+    raw = zstd_module().decompress((data / "oci" / "engine29-referrers.tar.zst").read_bytes())
+    with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+        inner = next((member for member in tar if member.name.endswith(".tar")), None)
+        if inner is not None:
+            file = tar.extractfile(inner)
+            assert file is not None
+            raw = file.read()
+    archive = tmp_path / "some.tar"
+    archive.write_bytes(raw)
+    before = ids_in(archive, tmp_path / "before")
+    images.save([A], archive, append=True)
+    assert ids_in(archive, tmp_path / "after") == before | {A: str(images.inspect(A).image.id)}
+
+
+def test_layers_are_left_out_that_the_archive_has(images: orlop.ImageService, tmp_path: Path) -> None:
+    archive = tmp_path / "some.tar"
+    images.save([A], archive)
+    images.save([B], archive, since=[A], append=True)
+    images.save([A, B], tmp_path / "all.tar")
+    assert archive.read_bytes() == (tmp_path / "all.tar").read_bytes()
+
+
+def test_eight_writers_lose_nothing(images: orlop.ImageService, tmp_path: Path) -> None:
+    archive = tmp_path / "some.tar"
+    names = [f"docker.io/example/app:{number}" for number in range(8)]
+    for name in names:
+        images.tag(A, name)
+    failures: list[BaseException] = []
+
+    def add(name: str) -> None:
+        try:
+            images.save([name], archive, append=True)
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=add, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert sorted(ids_in(archive, tmp_path / "other")) == names
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "root", "some.tar"]
+
+
+def _twice(raw: bytes) -> bytes:
+    with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+        members = [(member.name, tar.extractfile(member)) for member in tar if member.isfile()]
+    files = [(name, b"" if file is None else file.read()) for name, file in members]
+    return packed([*files, files[0]])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (gzip.compress, "compressed"),
+        (lambda raw: raw[:3000], "ends"),
+        (lambda _: b"not a tar", "compressed|tar"),
+        (lambda _: packed({"index.json": b"{}", "oci-layout": b"{}"}), "manifest.json"),
+        (lambda _: packed({"manifest.json": b"{}"}), "manifest.json"),
+        (lambda _: packed({"manifest.json": b"[1]"}), "manifest.json"),
+        (lambda _: packed({"manifest.json": b"["}), "manifest.json"),
+        (lambda _: packed({"manifest.json": b"[]", "index.json": b'{"manifests":[3]}'}), "index.json"),
+        (lambda _: packed({"manifest.json": b"[]", "repositories": b"[]"}), "repositories"),
+        (_twice, "twice"),
+        (lambda _: b"", "manifest.json"),
+    ],
+    ids=["gzip", "cut", "text", "layout", "object", "numbers", "json", "index", "repositories", "twice", "empty"],
+)
+def test_what_is_not_such_an_archive_stays_as_it_is(
+    images: orlop.ImageService, tmp_path: Path, change: Any, words: str
+) -> None:
+    archive = tmp_path / "some.tar"
+    images.save([A], archive)
+    raw = change(archive.read_bytes())
+    archive.write_bytes(raw)
+    with pytest.raises(errors.InvalidArchive, match=words):
+        images.save([B], archive, append=True)
+    assert archive.read_bytes() == raw
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["root", "some.tar"]
+
+
+def test_only_files_of_docker_s_formats_are_added_to(images: orlop.ImageService, tmp_path: Path) -> None:
+    with pytest.raises(errors.InvalidInput, match="oci-dir"):
+        images.save([A], tmp_path / "some.tar", format="oci", append=True)
+    with pytest.raises(errors.InvalidInput, match="path"):
+        images.save([A], io.BytesIO(), append=True)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(errors.InvalidInput, match="not a file"):
+        images.save([A], tmp_path / "pipe", append=True)
+    with pytest.raises(errors.NotFound):
+        images.save([A], tmp_path / "none" / "some.tar", append=True)
+
+
+def test_the_command(images: orlop.ImageService, tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    for name in (A, B):
+        assert shell.run("save", "--append", "-o", f"{tmp_path}/some.tar", name).returncode == 0
+    images.save([A, B], tmp_path / "all.tar")
+    assert (tmp_path / "some.tar").read_bytes() == (tmp_path / "all.tar").read_bytes()
+    assert shell.run("save", "--append", A).returncode == 2
+    assert shell.run("save", "--append", "--format", "oci", "-o", f"{tmp_path}/x", A).returncode == 2
