@@ -170,6 +170,11 @@ class Hosts:
         return None, ""
 
 
+def server_of(host: str) -> str:
+    """Return the host and port of the server that stands behind the host of a name, where no rule says otherwise."""
+    return _HUB_HOST if host in {DOCKER_HUB, f"index.{DOCKER_HUB}"} else host.lower()
+
+
 def _with_lower_host(name: str) -> str:
     host, slash, path = name.partition("/")
     return f"{host.lower()}{slash}{path}"
@@ -185,7 +190,7 @@ def _lowered(name: Reference) -> Reference:
 
 def _place(server: Server, name: Reference, rest: str, realms: tuple[str, ...]) -> Place:
     there = Reference.parse(_with_lower_host(f"{server.location}{rest}"), dialect=Dialect.ENGINE_29)
-    host = _HUB_HOST if there.domain == DOCKER_HUB else there.domain
+    host = server_of(there.domain)
     origin = Origin.of(f"{'http' if server.plain_http else 'https'}://{host}/")
     endpoint = Endpoint(
         origin=origin,

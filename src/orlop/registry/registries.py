@@ -55,6 +55,12 @@ class Registries:
         """Return the same registries as somebody else sees them."""
         return Registries(self._transport, keychain=keychain, hosts=self._hosts, waiting=self._waiting, warn=self._warn)
 
+    def through(self, carry: Callable[[Transport], Transport]) -> Registries:
+        """Return the same registries, whose requests are carried by what a function makes of the transport."""
+        return Registries(
+            carry(self._transport), keychain=self._keychain, hosts=self._hosts, waiting=self._waiting, warn=self._warn
+        )
+
     def to_pull(self, name: Reference) -> tuple[tuple[RegistryClient, str], ...]:
         """Return the clients that a name is pulled with, in order, each with the repository to ask it for.
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, Self, cast
 
 from orlop.archive.oci_index import index_json
 from orlop.archive.oci_platforms import Platforms
@@ -42,6 +42,7 @@ from orlop.transfer.source import Root
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from contextlib import AbstractContextManager
+    from types import TracebackType
     from typing import BinaryIO
 
     from orlop.archive.oci_content import Asked, LayoutContent
@@ -129,18 +130,32 @@ class Copy:
             is damaged. RegistryError: a registry refuses, or fails. StorageError: the target cannot be written.
         """
         where_from, where_to = parse_place(source, is_target=False), parse_place(target, is_target=True)
-        with self._stack:
-            found, roots = self._opened(where_from)
-            roots = [self._chosen(found, root, where_from) for root in roots]
-            if where_to.kind is Kind.STORE and isinstance(found, RegistrySource):
-                return self._pulled(found, roots, where_from, where_to)
-            if where_to.kind is Kind.REGISTRY:
-                return self._to_registry(found, roots, where_to)
-            return self._to_files(found, roots, where_to)
+        with self:
+            found, roots = self.opened(where_from)
+            return self.carry(found, [self._chosen(found, root, where_from) for root in roots], where_from, where_to)
+
+    def __enter__(self) -> Self:
+        """Begin a block in which places may be opened, and carried from."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close what was opened."""
+        self._stack.close()
+
+    def carry(self, source: Source, roots: list[Root], place: Place, target: Place) -> CopyReport:
+        """Copy some roots of an opened place to another one. Raises as `run` does."""
+        if target.kind is Kind.STORE and isinstance(source, RegistrySource):
+            return self._pulled(source, roots, place, target)
+        if target.kind is Kind.REGISTRY:
+            return self._to_registry(source, roots, target)
+        return self._to_files(source, roots, target)
 
     # Sources.
 
-    def _opened(self, place: Place) -> tuple[Source, list[Root]]:
+    def opened(self, place: Place) -> tuple[Source, list[Root]]:
+        """Open a place, until the block of the copy ends, and return it with what is there. Raises as `run` does."""
         if place.kind is Kind.REGISTRY:
             return self._from_registry(place)
         if place.kind in {Kind.LAYOUT, Kind.LAYOUT_ARCHIVE}:
