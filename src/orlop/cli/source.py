@@ -1,20 +1,24 @@
-"""Archives that a command is to read: a file, a directory, or what comes through the standard input."""
+"""What a command reads instead of the store: an archive (a file, a directory, a pipe), or an image in a registry."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from orlop.cli.declared import WrongUsage, option
 from orlop.cli.limits import archive_limit_option
 from orlop.cli.shell.completion import complete_platforms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from orlop.cli.session import Session
     from orlop.model.platform import Platform
     from orlop.service.archive import ArchiveService
+
+
+SCHEME: Final = "docker://"
+"""What stands before the name of an image in a registry, which a command looks at there."""
 
 
 def archive_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -22,6 +26,19 @@ def archive_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return option("--archive", metavar="FILE", help="Read this archive instead of the store.")(
         archive_limit_option(command)
     )
+
+
+def authfile_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--authfile`` to a command that may look into a registry."""
+    return option("--authfile", metavar="FILE", help="With docker://NAME: use only the credentials in FILE.")(command)
+
+
+def are_remote(names: Sequence[str | None], archive: str | None) -> bool:
+    """Return whether names are those of images in registries; raise `WrongUsage` where only some are."""
+    found = [name is not None and name.startswith(SCHEME) for name in names]
+    if any(found) and (archive is not None or not all(found)):
+        raise WrongUsage(f"{SCHEME} names an image in a registry; ask for others, and for archives, by themselves")
+    return any(found)
 
 
 def platform_option(help_: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
