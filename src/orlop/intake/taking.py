@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from orlop.errors import LimitExceeded, NotSupported
 from orlop.model.progress import LayerDone, LayerProgress
-from orlop.store.blobs.ingest import IngestedLayer, ingest_blob, ingest_layer, measure_layer
+from orlop.store.blobs.ingest import IngestedBlob, IngestedLayer, ingest_blob, ingest_layer, measure_layer
 from orlop.streams.meter import Meter
 from orlop.streams.pipeline import one_at_a_time
 
@@ -58,8 +58,11 @@ class Keeping(Protocol[L_co]):
     def known(self, digest: Digest) -> L_co | None:
         """Return a layer that is kept under a digest, or nothing where there is none."""
 
+    def known_blob(self, digest: Digest) -> TakenBlob | None:
+        """Return a blob that is kept under a digest, or nothing where there is none."""
 
-BlobTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter], TakenBlob]"
+
+BlobTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter, Ingest | None], TakenBlob]"
 """What keeps bytes as they are."""
 
 
@@ -98,6 +101,10 @@ class Taking(Generic[L]):
         """Return a layer that is kept by now, or nothing where there is none, or no store."""
         return None if self._keeping is None else self._keeping.known(digest)
 
+    def known_blob(self, digest: Digest) -> TakenBlob | None:
+        """Return a blob that is kept by now, or nothing where there is none, or no store."""
+        return None if self._keeping is None else self._keeping.known_blob(digest)
+
     def layer(
         self,
         source: Readable,
@@ -132,13 +139,19 @@ class Taking(Generic[L]):
         return self._keep is not None
 
     def blob(
-        self, source: Readable, *, label: str, total: int | None = None, check: Callable[[], None] | None = None
+        self,
+        source: Readable,
+        *,
+        label: str,
+        total: int | None = None,
+        check: Callable[[], None] | None = None,
+        content: Ingest | None = None,
     ) -> TakenBlob:
         """Return some bytes as they are, read to their end and not looked into. Takes and raises what `layer` does."""
         if self._keep is None:
             msg = "blobs that are not layers are only taken into a store"
             raise NotSupported(msg)
-        taken = self._keep(source, self._watcher(label, total, check), self.meter)
+        taken = self._keep(source, self._watcher(label, total, check), self.meter, content)
         self._taken.append(taken)
         if self.progress is not None:
             self.progress(LayerDone(label))
@@ -216,6 +229,11 @@ class _StoreKeeping:
             return None
         return IngestedLayer(diff, blob)
 
+    def known_blob(self, digest: Digest) -> TakenBlob | None:
+        with self._store.metadata.lock(), self._store.metadata.read() as rows:
+            blob = rows.blob(digest)
+        return IngestedBlob(blob) if blob is not None and self._store.blobs.has(blob) else None
+
 
 def _ingest(
     store: Store,
@@ -227,8 +245,14 @@ def _ingest(
     return ingest_layer(source, store.blobs, meter=meter, progress=progress, content=content)
 
 
-def _ingest_blob(store: Store, source: Readable, progress: Callable[[int], object] | None, meter: Meter) -> TakenBlob:
-    return ingest_blob(source, store.blobs, meter=meter, progress=progress)
+def _ingest_blob(
+    store: Store,
+    source: Readable,
+    progress: Callable[[int], object] | None,
+    meter: Meter,
+    content: Ingest | None,
+) -> TakenBlob:
+    return ingest_blob(source, store.blobs, meter=meter, progress=progress, content=content)
 
 
 def _measure(

@@ -93,27 +93,38 @@ class TakenBlob(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IngestedBlob:
-    """Bytes that nothing has looked into. They are published once, or discarded."""
+    """Bytes that nothing has looked into. They are published once, or discarded.
+
+    Without content they are there already.
+    """
 
     blob: BlobRow
-    _content: Ingest
+    _content: Ingest | None = None
 
     def sync(self) -> None:
         """Put the bytes on disk. Slow: never call it with the write lock."""
-        self._content.sync()
+        if self._content is not None:
+            self._content.sync()
 
     def publish_blob(self, rows: WritableRows) -> None:
         """Make the synced bytes visible with the rows; bytes that are there already stay."""
-        self._content.commit(rows, self.blob)
+        if self._content is not None:
+            self._content.commit(rows, self.blob)
         rows.put_blob(self.blob)
 
     def discard(self) -> None:
         """Leave nothing behind of bytes that were not published."""
-        self._content.discard()
+        if self._content is not None:
+            self._content.discard()
 
 
 def ingest_blob(
-    source: Readable, blobs: BlobStore, *, meter: Meter, progress: Callable[[int], object] | None = None
+    source: Readable,
+    blobs: BlobStore,
+    *,
+    meter: Meter,
+    progress: Callable[[int], object] | None = None,
+    content: Ingest | None = None,
 ) -> IngestedBlob:
     """Read bytes to their end, and write and hash them. Takes what `ingest_layer` does.
 
@@ -121,17 +132,15 @@ def ingest_blob(
         StorageError: they cannot be written. LimitExceeded: they are too many. Nothing is left behind.
     """
     with ExitStack() as stack:
-        content = stack.enter_context(blobs.begin())
+        content = stack.enter_context(blobs.begin() if content is None else content)
         first = b""
-        with Fanout(content.append, content.hash) as out:
-            while chunk := source.read(CHUNK):
+        raw = _Tee(source, b"", Fanout(content.append, content.hash), progress)
+        with raw.out:
+            while chunk := raw.read(CHUNK):
                 if len(first) < PREFIX_SIZE:
                     first += chunk[:PREFIX_SIZE]
                 meter.plain(len(chunk))
-                out.put(chunk)
-                if progress is not None:
-                    progress(len(chunk))
-            out.close()
+            raw.out.close()
         content.finish()
         stack.pop_all()
     return IngestedBlob(BlobRow(content.digest, content.size, detect(first).name.lower()), content)
