@@ -162,6 +162,21 @@ class Hosts:
             return _place(Server(location=name.domain), name, f"/{name.path}", rule.token_realms)
         return _place(rule.server, name, rest, rule.token_realms)
 
+    def to_log_in(self, name: Reference) -> Place:
+        """Return the place of a name, as a password for its host may go there.
+
+        Raises:
+            InvalidSettings: it is another host. RegistryDenied: the configuration blocks it.
+        """
+        place = self.to_push(name)
+        there = place.name.domain
+        if there != name.domain:
+            raise InvalidSettings(
+                f"the configuration of registries asks {there} in place of {name.domain}, so that a password for"
+                f" {name.domain} would go to another host: log in to {there}"
+            )
+        return place
+
     def _rule(self, name: Reference) -> tuple[Rule | None, str]:
         for rule in self._rules:
             rest = rule.rest_of(name.name)

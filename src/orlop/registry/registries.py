@@ -74,6 +74,14 @@ class Registries:
         place = self._hosts.to_push(name)
         return self._client(place), place.repository
 
+    def log_in(self, name: Reference) -> bool:
+        """Check the credentials for a name's host with it, and return whether it asked for any.
+
+        Raises:
+            InvalidSettings: the configuration asks another host in its place. RegistryDenied: it refuses them.
+        """
+        return self._client(self._hosts.to_log_in(name)).log_in()
+
     def _client(self, place: Place) -> RegistryClient:
         # Credentials may belong to a part of a host only.
         key = place.endpoint, place.name.name
