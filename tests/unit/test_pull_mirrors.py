@@ -110,6 +110,22 @@ def test_where_no_place_is_right_the_error_is_that_of_the_registry(tmp_path: Pat
         assert not list((tmp_path / "root" / "partial").glob("*"))
 
 
+@pytest.mark.parametrize("quirks", [{"corrupt": True}, {"longer": 5}, {"cut": 300, "cuts": 99}], ids=str)
+@pytest.mark.parametrize("target", ["oci:{}/out", "docker://{}/copy:1", "store:copy:1"])
+def test_a_mirror_that_sends_something_else_does_not_end_a_copy_or_a_sync(
+    tmp_path: Path, quirks: dict[str, Any], target: str
+):
+    layout = Layout()
+    with mirrored(**quirks) as places, FakeRegistry() as other, orlop.open(tmp_path / "root") as images:
+        places.push(layout, image_of(layout, big_tar(20_000), layer_tar("two")))
+        place = target.format(other.authority if "docker" in target else tmp_path)
+        images.copy(f"docker://{places.name}", place, places.registries)
+        untagged = place.replace("copy:1", "again").replace("out", "again")
+        text = f'[[sync]]\nsource = "docker://{places.name}"\ntarget = "{untagged}"\n'
+        report = images.sync(orlop.SyncPlan.parse(text), places.registries)
+        assert [one.action.value for one in report.tags] == ["copied"]
+
+
 def test_a_blob_of_an_artifact_that_broke_off_is_gone_on_with(tmp_path: Path):
     layout = Layout()
     top = signature(layout, None, big_tar(1 << 20).hex()[: 2 << 20].encode())

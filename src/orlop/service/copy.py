@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self, cast
 from orlop.archive.oci_index import index_json
 from orlop.archive.oci_platforms import Platforms
 from orlop.archive.oci_tar import layout_chunks
-from orlop.errors import InvalidInput, InvalidReference, NotInRegistry, PlatformNotFound, RegistryError
+from orlop.errors import IntegrityError, InvalidInput, InvalidReference, NotInRegistry, PlatformNotFound, RegistryError
 from orlop.intake.platforms import chosen, matches
 from orlop.model.manifest import Index, parse_manifest
 from orlop.model.names import ImageName, image_names
@@ -121,6 +121,7 @@ class Copy:
         self._sessions = sessions
         self._progress = progress
         self._stack = ExitStack()
+        self._passed_over = self._places_left = 0
 
     def run(self, source: str, target: str) -> CopyReport:
         """Copy from one place to another.
@@ -130,9 +131,17 @@ class Copy:
             is damaged. RegistryError: a registry refuses, or fails. StorageError: the target cannot be written.
         """
         where_from, where_to = parse_place(source, is_target=False), parse_place(target, is_target=True)
-        with self:
-            found, roots = self.opened(where_from)
-            return self.carry(found, [self._chosen(found, root, where_from) for root in roots], where_from, where_to)
+        while True:
+            with self:
+                try:
+                    found, roots = self.opened(where_from)
+                    chosen = [self._chosen(found, root, where_from) for root in roots]
+                    return self.carry(found, chosen, where_from, where_to)
+                except (NotInRegistry, RegistryError, IntegrityError):
+                    # What a mirror cannot give, or gives wrong, the next place may have.
+                    if not self._places_left:
+                        raise
+                    self._passed_over += 1
 
     def __enter__(self) -> Self:
         """Begin a block in which places may be opened, and carried from."""
@@ -173,16 +182,10 @@ class Copy:
 
     def _from_registry(self, place: Place) -> tuple[Source, list[Root]]:
         name = place.reference()
-        places = self._registries.to_pull(name)
-        for number, (client, repository) in enumerate(places, 1):
-            source = RegistrySource(client, repository)
-            try:
-                return source, [source.root(name)]
-            except (NotInRegistry, RegistryError):
-                # A mirror may lack what the registry has, or be away.
-                if number == len(places):
-                    raise
-        raise AssertionError("a name leads to one place at least")
+        first, *others = self._registries.to_pull(name)[self._passed_over :]
+        self._places_left = len(others)
+        source = RegistrySource(*first)
+        return source, [source.root(name)]
 
     def _from_store(self, store: Store, *names: str) -> tuple[Source, list[Root]]:
         asked = list(asked_content(store, [ImageName.parse(name) for name in names]))

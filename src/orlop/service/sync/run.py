@@ -23,11 +23,14 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import (
     Conflict,
+    IntegrityError,
     InvalidInput,
     NoSpace,
     NotFound,
+    NotInRegistry,
     OrlopError,
     RegistryBusy,
+    RegistryError,
     RegistryUnreachable,
 )
 from orlop.model.digest import Digest
@@ -227,7 +230,8 @@ class EntryRun:
                 return
             if self._stop.error is not None:
                 raise self._stop.error
-            self._copied(one, look)
+            while not self._is_copied(one, look):
+                pass
         except OrlopError as error:
             self._stop.note(error)
             self._fail(one, error)
@@ -256,6 +260,17 @@ class EntryRun:
             listed = sorted(str(one.digest) for one in self._source.has_referrers(Digest.parse(subject)))
             found[subject] = hashlib.sha256("\n".join(listed).encode()).hexdigest()
         return found
+
+    def _is_copied(self, one: Named, look: _Look) -> bool:
+        """Copy a tag; return False where another place of the source is to be tried. Raises `OrlopError`."""
+        try:
+            self._copied(one, look)
+        except (NotInRegistry, RegistryError, IntegrityError):
+            # What a mirror cannot give, or gives wrong, the next place may have.
+            if self._source.pass_over(one.item):
+                return False
+            raise
+        return True
 
     def _copied(self, one: Named, look: _Look) -> None:
         """Copy a tag, or find out what that would copy."""

@@ -52,6 +52,9 @@ class SyncSource(Protocol):
     def opened(self, item: Item) -> tuple[Source, Root]:
         """Return what a tag leads to, and where it is read. Raises as `digest` does."""
 
+    def pass_over(self, item: Item) -> bool:
+        """Have a tag opened at the next place, as this one failed; return whether there is one."""
+
     def has_referrers(self, subject: Digest) -> Iterable[Descriptor]:
         """Return what refers to a manifest, as a list of the source's tells it."""
 
@@ -62,7 +65,7 @@ class RegistryRepository:
     def __init__(self, registries: Registries, name: Reference) -> None:
         self._registries = registries
         self._name = name
-        self._found: dict[str, RegistrySource] = {}
+        self._passed_over: dict[Item, int] = {}
 
     def items(self) -> Iterable[Item]:
         """See `SyncSource.items`."""
@@ -80,16 +83,25 @@ class RegistryRepository:
     def opened(self, item: Item) -> tuple[Source, Root]:
         """See `SyncSource.opened`."""
         name = self._name.with_tag(item.tag)
-        *mirrors, last = self._registries.to_pull(name)
-        for client, repository in mirrors:
+        places = self._registries.to_pull(name)
+        while True:
+            number = self._passed_over.get(item, 0)
+            source = RegistrySource(*places[number])
             try:
-                source = RegistrySource(client, repository)
                 return source, source.root(name)
             except (NotInRegistry, RegistryError):
                 # A mirror may lack what the registry has, or be away.
-                continue
-        source = RegistrySource(*last)
-        return source, source.root(name)
+                if number + 1 == len(places):
+                    raise
+                self._passed_over[item] = number + 1
+
+    def pass_over(self, item: Item) -> bool:
+        """See `SyncSource.pass_over`."""
+        passed = self._passed_over.get(item, 0) + 1
+        if passed >= len(self._registries.to_pull(self._name.with_tag(item.tag))):
+            return False
+        self._passed_over[item] = passed
+        return True
 
     def has_referrers(self, subject: Digest) -> Iterable[Descriptor]:
         """See `SyncSource.has_referrers`."""
@@ -132,6 +144,11 @@ class Files:
     def opened(self, item: Item) -> tuple[Source, Root]:
         """See `SyncSource.opened`."""
         return self._source, self._root(item)
+
+    def pass_over(self, item: Item) -> bool:
+        """See `SyncSource.pass_over`: there is one place."""
+        del item
+        return False
 
     def has_referrers(self, subject: Digest) -> Iterable[Descriptor]:
         """See `SyncSource.has_referrers`."""
@@ -178,6 +195,11 @@ class StoreRepository:
             source, roots = self._copy.opened(place)
             self._opened[item] = source, roots[0]
         return self._opened[item]
+
+    def pass_over(self, item: Item) -> bool:
+        """See `SyncSource.pass_over`: there is one place."""
+        del item
+        return False
 
     def has_referrers(self, subject: Digest) -> Iterable[Descriptor]:
         """See `SyncSource.has_referrers`."""
