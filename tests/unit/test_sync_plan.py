@@ -69,6 +69,10 @@ def test_an_entry_is_read_as_it_stands():
     assert [str(one) for one in entry.platforms or ()] == ["linux/arm64"]
     assert entry.choice.chosen(["1.0", "2.0"]) == ["latest", "1.0"]
     assert (entry.referrers, entry.mirror, entry.skip_existing) == (True, False, True)
+    signature, built = "sha256-" + "0" * 64 + ".sig", "main-" + "0" * 40
+    everything = SyncPlan.parse(ENTRY).entries[0].choice
+    assert everything.chosen(["a", signature, built]) == ["a", built]
+    assert [everything.covers(tag) for tag in (signature, built)] == [False, True]
     tagged = SyncPlan.parse(ENTRY.replace("example.com/a", "example.com/a:3")).entries[0]
     assert (tagged.choice.listed, str(tagged.source)) == (("3",), "docker://example.com/a")
 

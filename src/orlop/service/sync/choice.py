@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orlop.model.pattern import Pattern
     from orlop.model.versions import VersionRange
 
-_KEPT_BY_TAG: Final = re.compile(r"[a-z0-9]+-[0-9a-f]{32,}(?:\.(?:sig|att|sbom))?", re.ASCII)
+_KEPT_BY_TAG: Final = re.compile(r"sha(?:256|384|512)-[0-9a-f]{64,128}(?:\.(?:sig|att|sbom))?", re.ASCII)
 """Tags under which registries and cosign keep what refers to an image; `referrers` carries these."""
 
 
