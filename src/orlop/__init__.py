@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from orlop.service.space.df import DiskUsage, FileUsage, ImageDiskUsage, LayerUsage
     from orlop.service.space.remove import RemoveReport
     from orlop.service.space.verdict import ImageVerdict, LayerVerdict, PruneReport
+    from orlop.service.sync.plan import SyncEntry, SyncPlan
+    from orlop.service.sync.report import SyncAction, SyncedTag, SyncReport
     from orlop.store.upkeep.gc import Garbage, GcReport
 
 _HOMES = {
@@ -112,6 +114,11 @@ _HOMES = {
     "RootFS": "orlop.model.image",
     "RootService": "orlop.service.root",
     "SaveReport": "orlop.archive.save_report",
+    "SyncAction": "orlop.service.sync.report",
+    "SyncEntry": "orlop.service.sync.plan",
+    "SyncPlan": "orlop.service.sync.plan",
+    "SyncReport": "orlop.service.sync.report",
+    "SyncedTag": "orlop.service.sync.report",
     "V1Image": "orlop.model.image",
 }
 _ROOMS = (
@@ -196,6 +203,11 @@ __all__ = [
     "RootFS",
     "RootService",
     "SaveReport",
+    "SyncAction",
+    "SyncEntry",
+    "SyncPlan",
+    "SyncReport",
+    "SyncedTag",
     "V1Image",
     "__version__",
     "default_root",

@@ -43,7 +43,7 @@ CALLING = {"serve"}
 REMOTE = {"pull"}
 """Commands that need a registry: `tests/unit/test_pull.py` kills them."""
 
-SENDING = {"copy", "push"}
+SENDING = {"copy", "push", "sync"}
 """Commands that change what is elsewhere, and the store as a load does; `tests/unit/test_cli_push.py` kills them."""
 
 BYTES_FIRST = """

@@ -161,6 +161,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("copy", EVIL, "oci:x"),
     ("copy", "a:1", f"oci:{EVIL}"),
     ("copy", f"docker://{EVIL}", "store:x"),
+    ("sync", EVIL),
     ("tags", f"docker://{EVIL}"),
     ("manifest", f"docker://{EVIL}"),
     ("--root", EVIL, "images"),

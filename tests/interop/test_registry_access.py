@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,9 +55,9 @@ def place(served: Served) -> str:
     return served.host.removeprefix("tcp://")
 
 
-def challenge(served: Served) -> str:
+def asks_with(served: Served, scheme: str) -> bool:
     answer = RegistryClient(int(place(served).rpartition(":")[2])).get("/v2/")
-    return answer.headers["www-authenticate"]
+    return answer.headers["www-authenticate"].startswith(scheme)
 
 
 def deeds(tmp_path: Path) -> list[dict[str, Any]]:
@@ -120,7 +121,7 @@ def test_what_is_public_is_pulled_without_credentials(skopeo: Program, podman: P
         for tokens in ("", TOKENS.replace("registry.test/token", f"{place(served)}/token")):
             file.write_text(public + tokens)
             os.kill(served.pid, signal.SIGHUP)
-            until(lambda tokens=tokens: challenge(served).startswith("Bearer" if tokens else "Basic"))
+            until(partial(asks_with, served, "Bearer" if tokens else "Basic"))
             name = f"{place(served)}/public/app:1"
             creds = ["--dest-tls-verify=false", "--dest-creds", "anna:secret-a"]
             skopeo("copy", "-q", *creds, f"oci:{tmp_path}/in", f"docker://{name}")

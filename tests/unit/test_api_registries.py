@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import orlop
+from orlop.registry.hosts import Hosts, Rule, Server
+from orlop.registry.registries import Registries
 from orlop.testing.registry.fake import FakeRegistry
 from orlop.testing.registry.quirks import Quirks
 from tests.unit.layouts import Layout, named
-from tests.unit.pushed import simple, top_digest
+from tests.unit.pushed import reached, simple, top_digest
 from tests.unit.served import served
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from orlop.registry.credentials import Keychain
     from tests.unit.served import Client
 
 USERS = {"me": "secret"}
@@ -113,6 +116,25 @@ def test_a_login_is_checked_with_the_registry(client: Client, auth: str):
         refused = client.post("/auth", body=json.dumps(body | {"password": "wr0ng"}))
         assert refused.status == 401
         assert "wr0ng" not in refused.message
+
+
+def test_a_login_that_another_host_would_get_is_refused(
+    images: orlop.ImageService, client: Client, monkeypatch: pytest.MonkeyPatch
+):
+    with registry(auth="none") as there, reached() as registries:
+        rule = Rule(prefix="registry.example.com", server=Server(location=there.authority, plain_http=True))
+        elsewhere = Hosts([rule])
+
+        @contextmanager
+        def network(keychain: Keychain) -> Iterator[Registries]:
+            yield Registries(registries._transport, keychain=keychain, hosts=elsewhere)
+
+        monkeypatch.setattr(images, "network", network)
+        body = {"username": "me", "password": "secret", "serveraddress": "registry.example.com"}
+        refused = client.post("/auth", body=json.dumps(body))
+        assert refused.status == 400
+        assert there.authority in refused.message
+        assert there.requests == []
 
 
 @pytest.mark.parametrize("body", ["", "[]", "{", json.dumps({"serveraddress": "no host"})])

@@ -107,6 +107,14 @@ def test_a_pruning_fits_and_is_what_it_was_without_a_format(lines: Callable[...,
     assert pruned["Reclaimed"] > 3000
 
 
+def test_a_sync_fits(lines: Callable[..., list[Any]], tmp_path: Path) -> None:
+    lines("load", "-q", "-i", DATA / ARCHIVES[0], "--format", "json")
+    file = tmp_path / "sync.toml"
+    file.write_text(f'[[sync]]\nsource = "store:example/tiny"\ntarget = "oci:{tmp_path}/layout"\n')
+    for options in (["--dry-run"], []):
+        check("sync", lines("sync", "--state", tmp_path / "state", "--format", "json", *options, file))
+
+
 def test_a_name_that_moved_fits(lines: Callable[..., list[Any]]) -> None:
     lines("load", "-q", "-i", DATA / ARCHIVES[0], "--format", "json")
     moved = lines("load", "-q", "-i", DATA / ARCHIVES[1], "--format", "json")

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from orlop.model.progress import ProgressEvent
 
 HOST = orlop.Platform("linux", "amd64")
+LARGE = int(os.environ.get("ORLOP_LAYER_MIB", "64")) << 20
+"""The size of a layer in the middle of which a pull is killed."""
 ME = Credentials(user="me", password="secret")
 
 
@@ -319,13 +321,26 @@ with orlop.open(sys.argv[1]) as images:
 """
 
 
+def test_two_processes_that_pull_at_once_fetch_each_layer_once(tmp_path: Path):
+    layout, tars = Layout(), [big_tar(1 << 20, seed) for seed in range(4)]
+    with pulling(tmp_path) as there:
+        push(there.registry, layout, image_of(layout, *tars), "1")
+        push(there.registry, layout, image_of(layout, *reversed(tars)), "2")
+        argv = [sys.executable, "-c", _PULL, str(there.root)]
+        both = [subprocess.Popen([*argv, there.name(tag)]) for tag in ("1", "2")]
+        assert [process.wait(60) for process in both] == [0, 0]
+        assert len(list(there.images.images())) == 2
+        assert there.sent() < sum(map(len, tars)) + (1 << 20) // 2
+        assert there.partial() == []
+
+
 def test_a_pull_that_is_killed_at_half_of_a_layer_fetches_the_other_half(tmp_path: Path):
-    layout, tar = Layout(), big_tar(8 << 20)
-    with pulling(tmp_path, stall=4 << 20) as there:
+    layout, tar = Layout(), big_tar(LARGE)
+    with pulling(tmp_path, stall=LARGE // 2) as there:
         push(there.registry, layout, image_of(layout, tar), "1")
         process = subprocess.Popen([sys.executable, "-c", _PULL, str(there.root), there.name()])
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and sum(path.stat().st_size for path in there.partial()) < 4 << 20:
+        while time.monotonic() < deadline and sum(path.stat().st_size for path in there.partial()) < LARGE // 2:
             time.sleep(0.05)
         process.kill()
         process.wait()

@@ -121,8 +121,8 @@ class _Target:
         with PartDirectory(above) as part:
             self._fill(part.directory, self._content.blobs)
             written = index_json(self._content.entries, self._content.lacking)
-            self._put(part.directory, "oci-layout", LAYOUT_FILE)
-            self._put(part.directory, "index.json", written.raw)
+            put_file(part.directory, "oci-layout", LAYOUT_FILE, self._shown)
+            put_file(part.directory, "index.json", written.raw, self._shown)
             part.directory.sync()
             try:
                 part.entry.rename(place)
@@ -232,12 +232,12 @@ class _Target:
             for _ in range(_ATTEMPTS):
                 before = self._read(layout, "index.json")
                 written = self._merged(layout, before)
-                self._put(part, "index.json", written.raw)
+                put_file(part, "index.json", written.raw, self._shown)
                 if not is_placed:
                     self._place(layout, part, relied)
                     is_placed = True
                 if self._read(layout, "index.json") == before:
-                    self._publish(layout, part)
+                    publish_index(layout, part)
                     return written
         msg = f"{self._shown}/index.json changes again and again while it is written; wait for the other program"
         raise WriteFailed(msg)
@@ -264,34 +264,36 @@ class _Target:
                 msg = f"the layout {self._shown} was changed while it was written: {place.path} is gone; try again"
                 raise WriteFailed(msg)
         if layout.at("oci-layout").state() is None:
-            self._put(part, "oci-layout", LAYOUT_FILE)
+            put_file(part, "oci-layout", LAYOUT_FILE, self._shown)
             part.at("oci-layout").rename(layout.at("oci-layout"))
         for folder in (*folders, layout):
             folder.sync()
 
-    def _publish(self, layout: Directory, part: Directory) -> None:
-        """Publish ``index.json``, with the mode and the owner of the one that is there."""
-        place = layout.at("index.json")
-        state = place.state()
-        if state is not None:
-            descriptor = part.at("index.json").open()
-            try:
-                with suppress(PermissionError):  # only the superuser may give files away
-                    os.fchown(descriptor, state.st_uid, state.st_gid)
-                os.fchmod(descriptor, stat.S_IMODE(state.st_mode))
-            finally:
-                os.close(descriptor)
-        part.at("index.json").rename(place)
-        layout.sync()
 
-    def _put(self, part: Directory, name: str, data: bytes) -> None:
-        """Write a file of a directory that is on its way, and put it on disk."""
-        with suppress(FileNotFoundError):
-            part.at(name).unlink()
-        with NewFile(part.at(name), mode=_MODE, shown=self._shown) as file:
-            file.write(data)
-            file.sync()
-            file.close()
+def publish_index(layout: Directory, part: Directory) -> None:
+    """Publish ``index.json`` of a part, with the mode and the owner of the one that is there."""
+    place = layout.at("index.json")
+    state = place.state()
+    if state is not None:
+        descriptor = part.at("index.json").open()
+        try:
+            with suppress(PermissionError):  # only the superuser may give files away
+                os.fchown(descriptor, state.st_uid, state.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(state.st_mode))
+        finally:
+            os.close(descriptor)
+    part.at("index.json").rename(place)
+    layout.sync()
+
+
+def put_file(part: Directory, name: str, data: bytes, shown: str) -> None:
+    """Write a file of a directory that is on its way, and put it on disk."""
+    with suppress(FileNotFoundError):
+        part.at(name).unlink()
+    with NewFile(part.at(name), mode=_MODE, shown=shown) as file:
+        file.write(data)
+        file.sync()
+        file.close()
 
 
 def _above(path: str) -> Directory:

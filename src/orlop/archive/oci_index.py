@@ -22,7 +22,7 @@ from orlop.model import gojson
 from orlop.model.manifest import OCI_INDEX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from orlop.archive.oci_layout import TopEntry
     from orlop.model.digest import Digest
@@ -117,6 +117,25 @@ def index_json(
     if annotations == b"null":
         del members["annotations"]
     return WrittenIndex(gojson.joined(members), tuple(sorted(in_full)))
+
+
+def index_without(before: bytes, names: Iterable[Reference], digests: Collection[str] = ()) -> bytes:
+    """Return an ``index.json`` without some names, and without the entries that have lost their last name so.
+
+    Args:
+        before: the document that is there; what else is in it stays as it is.
+        names: these go.
+        digests: entries without a name that go, too.
+
+    Raises:
+        InvalidJSON: the document that is there is not an index.
+    """
+    members = _members(before)
+    old = [_Entry.read(raw) for raw in gojson.raw_elements(members.get("manifests", b"null"))]
+    taken = dict.fromkeys(names, "")
+    left = [kept for entry in old if (kept := entry.without(taken)) and (entry.names() or entry.digest not in digests)]
+    members["manifests"] = b"[" + b",".join(entry.raw for entry in left) + b"]"
+    return gojson.joined(members)
 
 
 def _members(raw: bytes) -> dict[str, bytes]:

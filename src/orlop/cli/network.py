@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orlop.registry.credentials import Keychain
     from orlop.registry.hosts import Rule
     from orlop.registry.registries import Registries
+    from orlop.streams.directory import Directory
 
 _OWN: Final = "registries.toml"
 
@@ -89,6 +90,17 @@ def registries(
         yield Registries(transport, keychain=found, hosts=hosts(environment, rules))
     finally:
         transport.close()
+
+
+def state_folder(environment: Mapping[str, str], name: str) -> Directory:
+    """Return a folder of this user for what commands remember that need no store; it is made where it is not there."""
+    from orlop.streams.directory import Directory  # noqa: PLC0415 - few commands remember anything
+    from orlop.streams.files import make_directories  # noqa: PLC0415 - as above
+
+    state = environment.get("XDG_STATE_HOME") or os.path.join(_home(environment), ".local", "state")
+    path = os.path.join(state, "orlop", name)
+    make_directories(path, 0o700)
+    return Directory(path)
 
 
 def _home(environment: Mapping[str, str]) -> str:

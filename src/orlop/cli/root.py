@@ -47,6 +47,7 @@ _COMMANDS: Final = {
     "serve": "commands.serve:serve",
     "stat": "commands.stat_path:stat_path",
     "store": "groups.store:store",
+    "sync": "commands.sync:sync",
     "system": "groups.system:system",
     "tag": "commands.tag:tag",
     "tags": "commands.look:tags",

@@ -1,16 +1,16 @@
-"""What a command is to read instead of the store: an archive, from a file or a pipe, or what another engine left."""
+"""What a command reads instead of the store: an archive, a data root of another engine, or an image in a registry."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from orlop.cli.declared import WrongUsage, option
 from orlop.cli.limits import archive_limit_option
 from orlop.cli.shell.completion import complete_platforms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from orlop.cli.session import Session
     from orlop.model.platform import Platform
@@ -22,6 +22,10 @@ class DataRoot(str):
     """The path of a data root of another engine, in place of that of an archive."""
 
     __slots__ = ()
+
+
+SCHEME: Final = "docker://"
+"""What stands before the name of an image in a registry, which a command looks at there."""
 
 
 def archive_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,6 +56,19 @@ def root_option(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="ROOT",
         help="Read what Docker, Podman or containerd left in ROOT instead of the store; see `orlop rescue --help`.",
     )(command)
+
+
+def authfile_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--authfile`` to a command that may look into a registry."""
+    return option("--authfile", metavar="FILE", help="With docker://NAME: use only the credentials in FILE.")(command)
+
+
+def are_remote(names: Sequence[str | None], archive: str | None) -> bool:
+    """Return whether names are those of images in registries; raise `WrongUsage` where only some are."""
+    found = [name is not None and name.startswith(SCHEME) for name in names]
+    if any(found) and (archive is not None or not all(found)):
+        raise WrongUsage(f"{SCHEME} names an image in a registry; ask for others, and for archives, by themselves")
+    return any(found)
 
 
 def platform_option(help_: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -129,7 +129,7 @@ class _Commit:
         known = self._known(needed)
         # What a remote source brings is kept at once, so that it must be held before it is there.
         layers = {layer.diff_id for layer in needed} if self._source.remote else known
-        with self._store.leases.hold([*layers, *self._blobs.known()]):
+        with self._store.leases.hold([*layers, *self._blobs.held()]):
             # Only what was held before it is looked at again may be relied on.
             self._take_all(needed, known)
             self._blobs.take()

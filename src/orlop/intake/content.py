@@ -42,6 +42,10 @@ class BlobIntake:
         with self._store.metadata.read() as rows:
             return {digest for digest in self._offered if self._is_there(rows, digest)}
 
+    def held(self) -> Iterable[Digest]:
+        """Return what must be held before it is taken: what is relied on, and all that is kept at once."""
+        return self._offered if self._source.remote else self.known()
+
     def take(self) -> None:
         """Take the others, several at once where the source allows it.
 
@@ -55,7 +59,14 @@ class BlobIntake:
         in_parallel([partial(self._take, blob) for blob in new], workers=workers)
 
     def _take(self, blob: OfferedBlob, check: Callable[[], None]) -> None:
-        self._taken[blob.digest] = verified_blob(self._source, blob, check=check)
+        taken = verified_blob(self._source, blob, check=check)
+        if self._source.remote:
+            # It need not be fetched again, whatever ends this; until a manifest names it, only the lease needs it.
+            taken.sync()
+            with self._store.metadata.write() as rows:
+                taken.publish_blob(rows)
+        else:
+            self._taken[blob.digest] = taken
 
     def sync(self) -> None:
         """Put what was taken on disk."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from orlop.errors import LimitExceeded, NotSupported
 from orlop.model.progress import LayerDone, LayerProgress
-from orlop.store.blobs.ingest import IngestedLayer, ingest_blob, ingest_layer, measure_layer
+from orlop.store.blobs.ingest import IngestedBlob, IngestedLayer, ingest_blob, ingest_layer, measure_layer
 from orlop.streams.meter import Meter
 from orlop.streams.pipeline import one_at_a_time
 
@@ -62,6 +62,9 @@ class Keeping(Protocol[L_co]):
     def known(self, digest: Digest) -> L_co | None:
         """Return a layer that is kept under a digest, or nothing where there is none."""
 
+    def known_blob(self, digest: Digest) -> TakenBlob | None:
+        """Return a blob that is kept under a digest, or nothing where there is none."""
+
 
 BlobTaker: TypeAlias = "Callable[[Readable, Callable[[int], object] | None, Meter, Ingest | None, str], TakenBlob]"
 """What keeps bytes as they are; its arguments are those of a `LayerTaker`."""
@@ -101,6 +104,10 @@ class Taking(Generic[L]):
     def known(self, digest: Digest) -> L | None:
         """Return a layer that is kept by now, or nothing where there is none, or no store."""
         return None if self._keeping is None else self._keeping.known(digest)
+
+    def known_blob(self, digest: Digest) -> TakenBlob | None:
+        """Return a blob that is kept by now, or nothing where there is none, or no store."""
+        return None if self._keeping is None else self._keeping.known_blob(digest)
 
     def layer(
         self,
@@ -238,6 +245,11 @@ class _StoreKeeping:
         if blob is None or diff is None or not self._store.blobs.has(blob):
             return None
         return IngestedLayer(diff, blob)
+
+    def known_blob(self, digest: Digest) -> TakenBlob | None:
+        with self._store.metadata.lock(), self._store.metadata.read() as rows:
+            blob = rows.blob(digest)
+        return IngestedBlob(blob) if blob is not None and self._store.blobs.has(blob) else None
 
 
 def _ingest(  # noqa: PLR0917 - called as a `LayerTaker`

@@ -162,12 +162,32 @@ class Hosts:
             return _place(Server(location=name.domain), name, f"/{name.path}", rule.token_realms)
         return _place(rule.server, name, rest, rule.token_realms)
 
+    def to_log_in(self, name: Reference) -> Place:
+        """Return the place of a name, as a password for its host may go there.
+
+        Raises:
+            InvalidSettings: it is another host. RegistryDenied: the configuration blocks it.
+        """
+        place = self.to_push(name)
+        there = place.name.domain
+        if there != name.domain:
+            raise InvalidSettings(
+                f"the configuration of registries asks {there} in place of {name.domain}, so that a password for"
+                f" {name.domain} would go to another host: log in to {there}"
+            )
+        return place
+
     def _rule(self, name: Reference) -> tuple[Rule | None, str]:
         for rule in self._rules:
             rest = rule.rest_of(name.name)
             if rest is not None:
                 return rule, rest
         return None, ""
+
+
+def server_of(host: str) -> str:
+    """Return the host and port of the server that stands behind the host of a name, where no rule says otherwise."""
+    return _HUB_HOST if host in {DOCKER_HUB, f"index.{DOCKER_HUB}"} else host.lower()
 
 
 def _with_lower_host(name: str) -> str:
@@ -185,7 +205,7 @@ def _lowered(name: Reference) -> Reference:
 
 def _place(server: Server, name: Reference, rest: str, realms: tuple[str, ...]) -> Place:
     there = Reference.parse(_with_lower_host(f"{server.location}{rest}"), dialect=Dialect.ENGINE_29)
-    host = _HUB_HOST if there.domain == DOCKER_HUB else there.domain
+    host = server_of(there.domain)
     origin = Origin.of(f"{'http' if server.plain_http else 'https'}://{host}/")
     endpoint = Endpoint(
         origin=origin,

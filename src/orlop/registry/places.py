@@ -1,10 +1,14 @@
-"""The places of one name: its mirrors, and the registry itself, asked one after the other for the same content."""
+"""The places of one name: its mirrors, and the registry itself, asked one after the other for the same content.
+
+A mirror that lacks something, cannot be reached, breaks off, or sends something else than was asked for is passed over.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from orlop.errors import NotInRegistry, RegistryError
+from orlop.errors import DigestMismatch, IntegrityError, InvalidManifest, NotInRegistry, RegistryError
+from orlop.registry.fetched import digest_of
 from orlop.registry.referrers import referring
 
 if TYPE_CHECKING:
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     from orlop.registry.fetched import FetchedManifest
 
 T = TypeVar("T")
+_PIECE: Final = 1 << 16
+_WRONG: Final = (NotInRegistry, RegistryError, IntegrityError, InvalidManifest)
 
 
 class Places:
@@ -36,9 +42,22 @@ class Places:
         """Return a manifest or an index, see `RegistryClient.get_manifest`."""
         return self._first(lambda client, repository: client.get_manifest(repository, reference, limit=limit))
 
-    def blob(self, want: Descriptor, *, offset: int = 0) -> BlobReader:
-        """Open a blob, see `RegistryClient.open_blob`."""
-        return self._first(lambda client, repository: client.open_blob(repository, want, offset=offset))
+    def blob(self, want: Descriptor, *, offset: int = 0) -> tuple[BlobReader, Places | None]:
+        """Open a blob, see `RegistryClient.open_blob`, and return with it where else it may be had, if anywhere."""
+        for number, (client, repository) in enumerate(self._places, 1):
+            try:
+                reader = client.open_blob(repository, want, offset=offset)
+            except _WRONG:
+                if number == len(self._places):
+                    raise
+                continue
+            rest = self._places[number:]
+            return reader, Places(rest) if rest else None
+        raise AssertionError("a name leads to one place at least")
+
+    def document(self, want: Descriptor) -> bytes:
+        """Return a small blob, which has its digest. Raises `DigestMismatch` where no place has that."""
+        return self._first(lambda client, repository: _read(client, repository, want))
 
     def blob_size(self, digest: Digest) -> int | None:
         """Return the size of a blob, see `RegistryClient.head_blob`."""
@@ -65,6 +84,17 @@ class Places:
         for client, repository in mirrors:
             try:
                 return ask(client, repository)
-            except (NotInRegistry, RegistryError):
+            except _WRONG:
                 continue
         return ask(*last)
+
+
+def _read(client: RegistryClient, repository: str, want: Descriptor) -> bytes:
+    found = bytearray()
+    with client.open_blob(repository, want) as reader:
+        while piece := reader.read(_PIECE):
+            found += piece
+    raw = bytes(found)
+    if digest_of(raw, want.digest.algorithm) != want.digest:
+        raise DigestMismatch(f"{client.host} has something else as {want.digest}; it is damaged there")
+    return raw

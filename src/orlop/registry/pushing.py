@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import (
     NotInRegistry,
+    RegistryBusy,
     RegistryDenied,
     RegistryError,
     RegistryUnreachable,
@@ -44,6 +45,7 @@ _MOST_SHORT: Final = 16
 """So many pieces of a session a registry may take less of than was sent."""
 _MOST_PIECES: Final = 100_000
 """A registry that wants a blob in more pieces than this would never have it."""
+_PASSING: Final = frozenset({408, 499})
 _NOT_SO: Final = frozenset({400, 404, 405, 411, 415, 416, 500, 501})
 
 
@@ -128,12 +130,11 @@ class BlobPush:
                     self._save(None)
                     upload = kept = None
                     continue
-                if not isinstance(error, UploadLost | RegistryUnreachable) and (error.answered or 0) < 500:
-                    raise
                 tried += 1
-                if tried >= waiting.patience.tries:
+                wait = self._wait(error, tried)
+                if wait is None or tried >= waiting.patience.tries:
                     raise
-                waiting.pause(waiting.patience.before(tried, waiting.clock))
+                waiting.pause(wait)
                 if self._is_there():
                     break
                 upload = self._resumed(upload, error)
@@ -178,6 +179,16 @@ class BlobPush:
                 stuck = upload.offset
             self._sent(upload.offset)
         self._save(upload.state)
+
+    def _wait(self, error: RegistryError, tried: int) -> float | None:
+        """Return how long to wait before going on, or None where that would not help."""
+        waiting = self._client.waiting
+        usual = waiting.patience.before(tried, waiting.clock)
+        if isinstance(error, RegistryBusy):
+            asked = usual if error.wait is None else error.wait
+            return asked if asked <= waiting.patience.longest else None
+        is_passing = isinstance(error, UploadLost | RegistryUnreachable) or error.answered in _PASSING
+        return usual if is_passing or (error.answered or 0) >= 500 else None
 
     def _falls_back(self, error: RegistryError, reached: int) -> bool:
         """Choose another way where a registry does not take this one; return whether there is one."""

@@ -55,6 +55,12 @@ class Registries:
         """Return the same registries as somebody else sees them."""
         return Registries(self._transport, keychain=keychain, hosts=self._hosts, waiting=self._waiting, warn=self._warn)
 
+    def through(self, carry: Callable[[Transport], Transport]) -> Registries:
+        """Return the same registries, whose requests are carried by what a function makes of the transport."""
+        return Registries(
+            carry(self._transport), keychain=self._keychain, hosts=self._hosts, waiting=self._waiting, warn=self._warn
+        )
+
     def to_pull(self, name: Reference) -> tuple[tuple[RegistryClient, str], ...]:
         """Return the clients that a name is pulled with, in order, each with the repository to ask it for.
 
@@ -67,6 +73,14 @@ class Registries:
         """Return the client that a name is pushed with, and the repository. Raises as `to_pull` does."""
         place = self._hosts.to_push(name)
         return self._client(place), place.repository
+
+    def log_in(self, name: Reference) -> bool:
+        """Check the credentials for a name's host with it, and return whether it asked for any.
+
+        Raises:
+            InvalidSettings: the configuration asks another host in its place. RegistryDenied: it refuses them.
+        """
+        return self._client(self._hosts.to_log_in(name)).log_in()
 
     def _client(self, place: Place) -> RegistryClient:
         # Credentials may belong to a part of a host only.

@@ -24,9 +24,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Final, Generic
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, TypeVar
 
-from orlop.errors import DigestMismatch, IntegrityError, InvalidInput, InvalidManifest, LimitExceeded, SizeMismatch
+from orlop.errors import (
+    DigestMismatch,
+    IntegrityError,
+    InvalidInput,
+    InvalidManifest,
+    LimitExceeded,
+    SizeMismatch,
+)
 from orlop.intake.beside_images import Top
 from orlop.intake.manifests import MAX_NESTING, ManifestReader, is_image
 from orlop.intake.offering import offer_of
@@ -36,16 +43,17 @@ from orlop.intake.taking import L, refused
 from orlop.intake.words import Words
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
+from orlop.model.logger import Logger
 from orlop.model.manifest import INDEX_TYPES, MANIFEST_TYPES, OCI_LAYER, Index, Manifest, parse_manifest
 from orlop.registry.client import MANIFEST_LIMIT
 from orlop.registry.documents import RegistryDocuments, name_of
 from orlop.registry.fetched import digest_of
 from orlop.registry.interruption import interrupted_by
+from orlop.registry.rest import Rest
 from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from typing import Self
 
     from orlop.intake.offer import Offer, OfferedBlob, OfferedLayer
     from orlop.intake.taking import Taking
@@ -53,16 +61,29 @@ if TYPE_CHECKING:
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.model.reference import Reference
-    from orlop.registry.blobs import BlobReader
     from orlop.registry.places import Places
     from orlop.store.blobs.ingest import TakenBlob
     from orlop.store.blobs.store import Ingest
+    from orlop.store.rows.metadata import BlobRow
 
+
+class _Taken(Protocol):
+    """What was taken: a layer or a blob."""
+
+    @property
+    def blob(self) -> BlobRow:
+        """What is known of its bytes."""
+
+    def discard(self) -> None:
+        """Leave nothing behind of it."""
+
+
+B = TypeVar("B", bound=_Taken)
 CONNECTIONS: Final = 4
 """How many manifests are fetched at once; registries limit what one client may ask for."""
 _MOST_MANIFESTS: Final = 1000
-_PIECE: Final = 1 << 16
 _UNKNOWN: Final = "unknown"
+_log: Final = Logger("orlop.registry")
 _ANY: Final = "application/octet-stream"
 
 
@@ -197,14 +218,50 @@ class RegistrySource(Generic[L]):
         if layer.digest is None or layer.size is None:
             raise self.missing(layer)
         want = Descriptor(OCI_LAYER, layer.digest, layer.size, urls=layer.urls)
+
+        def take(rest: Rest, content: Ingest | None) -> L:
+            label = layer.diff_id.short
+            return self._taking.layer(rest, label=label, total=want.size, check=check, content=content)
+
+        try:
+            return self._brought(want, take, self._taking.known, check)
+        except InvalidInput as error:
+            raise refused(error, "the layer", layer.name) from error
+
+    def blob(self, blob: OfferedBlob, *, check: Callable[[], None] | None = None) -> TakenBlob:
+        """Return a blob of an artifact, fetched and taken as it is; what an earlier pull has left is not fetched again.
+
+        Raises:
+            NotInRegistry, RegistryError: it cannot be had. DigestMismatch, SizeMismatch: it is another one.
+            LimitExceeded, StorageError: as `Taking.blob` raises them.
+        """
+        want = Descriptor(_ANY, blob.digest, blob.size)
+
+        def take(rest: Rest, content: Ingest | None) -> TakenBlob:
+            label, algorithm = blob.digest.short, blob.digest.algorithm
+            return self._taking.blob(
+                rest, label=label, total=want.size, check=check, content=content, algorithm=algorithm
+            )
+
+        return self._brought(want, take, self._taking.known_blob, check)
+
+    def _brought(
+        self,
+        want: Descriptor,
+        take: Callable[[Rest, Ingest | None], B],
+        known: Callable[[Digest], B | None],
+        check: Callable[[], None] | None,
+    ) -> B:
+        """Return content, taken from what is left of it here and the rest of it from a place that has it."""
+        places = self._places
         with interrupted_by(check):
             while True:
                 content = self._taking.resume(want.digest, check)
                 try:
                     # Another one may have brought it while this one waited.
-                    found = self._taking.known(want.digest)
+                    found = known(want.digest)
                     if found is None:
-                        found = self._fetched(layer, want, content, check)
+                        found, places = self._fetched(want, content, places, take)
                     elif content is not None:
                         content.reject()
                 except BaseException:
@@ -214,48 +271,47 @@ class RegistrySource(Generic[L]):
                 if found is not None:
                     return found
 
-    def blob(self, blob: OfferedBlob, *, check: Callable[[], None] | None = None) -> TakenBlob:
-        """Return a blob of an artifact, fetched and taken as it is.
-
-        Raises:
-            NotInRegistry, RegistryError: it cannot be had. LimitExceeded, StorageError: as `Taking.blob` raises them.
-        """
-        want = Descriptor(_ANY, blob.digest, blob.size)
-        with interrupted_by(check), self._places.blob(want) as reader:
-            return self._taking.blob(
-                reader, label=blob.digest.short, total=blob.size, check=check, algorithm=blob.digest.algorithm
-            )
-
     def _fetched(
-        self, layer: OfferedLayer, want: Descriptor, content: Ingest | None, check: Callable[[], None] | None
-    ) -> L | None:
-        """Fetch the rest of a layer; return nothing where what was left of it is wrong, and is forgotten now."""
+        self,
+        want: Descriptor,
+        content: Ingest | None,
+        places: Places,
+        take: Callable[[Rest, Ingest | None], B],
+    ) -> tuple[B | None, Places]:
+        """Fetch the rest of some content.
+
+        Returns:
+            It; or nothing where what was left of it, or what a mirror sent, is wrong, and is forgotten now. With it
+            the places to ask next.
+        """
         kept = 0 if content is None else content.kept
+        rest = Rest(content, places, want)
         try:
             if kept > want.size:
-                raise SizeMismatch(f"{kept} bytes are left of the layer {want.digest}, which has {want.size}")
-            with Rest(content, partial(self._places.blob, want), want.size) as rest:
-                taken = self._taking.layer(
-                    rest, label=layer.diff_id.short, total=want.size, check=check, content=content
-                )
+                raise SizeMismatch(f"{kept} bytes are left of {want.digest}, which has {want.size}")
+            with rest:
+                taken = take(rest, content)
             if taken.blob.digest != want.digest:
                 if content is not None:
                     content.reject()
                 taken.discard()
                 raise DigestMismatch(
-                    f"{self.words.name}'s layer {want.digest} has the digest {taken.blob.digest}; it is damaged"
+                    f"{self.words.name}'s blob {want.digest} has the digest {taken.blob.digest}; it is damaged"
                 )
-        except LimitExceeded as error:
-            raise refused(error, "the layer", layer.name) from error
         except (InvalidInput, IntegrityError) as error:
+            if isinstance(error, LimitExceeded) and rest.others is None:
+                raise
             if content is not None:
                 content.reject()
             if kept:
-                return None
-            if isinstance(error, InvalidInput):
-                raise refused(error, "the layer", layer.name) from error
-            raise
-        return taken
+                return None, places
+            if rest.others is None:
+                raise
+            _log.warning(
+                "a mirror of %s sends something else as %s; the next place is asked", self.words.name, want.digest
+            )
+            return None, rest.others
+        return taken, places
 
     def top(self) -> bytes:
         """Return the bytes of what the name leads to. Raises what `offer` raises of it."""
@@ -389,11 +445,7 @@ class RegistrySource(Generic[L]):
             raise self.limits.exceeded("config_size", f"the config {config.digest} has {config.size} bytes")
         raw = self._kept(config.digest)
         if raw is None:
-            found = bytearray()
-            with self._places.blob(config) as reader:
-                while piece := reader.read(_PIECE):
-                    found += piece
-            raw = bytes(found)
+            raw = self._places.document(config)
         self._documents.add(config.digest, raw)
 
     def _kept(self, digest: Digest) -> bytes | None:
@@ -412,38 +464,6 @@ class RegistrySource(Generic[L]):
         self._documents.add(descriptor.digest, raw)
         self._read[descriptor.digest] = None
         return raw
-
-
-class Rest:
-    """A layer: first what is left of it here, then the rest, which is asked for only where there is one."""
-
-    def __init__(self, content: Ingest | None, fetch: Callable[..., BlobReader], size: int) -> None:
-        self._content = content
-        self._left = 0 if content is None else content.kept
-        self._fetch = fetch
-        self._size = size
-        self._position = 0
-        self._reader: BlobReader | None = None
-
-    def read(self, n: int, /) -> bytes:
-        """Return at most ``n`` bytes, none at the end."""
-        if self._content is not None and self._position < self._left:
-            data = self._content.read_kept(self._position, min(n, self._left - self._position))
-        else:
-            if self._reader is None and self._position and self._position == self._size:
-                return b""
-            if self._reader is None:
-                self._reader = self._fetch(offset=self._position)
-            data = self._reader.read(n)
-        self._position += len(data)
-        return data
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._reader is not None:
-            self._reader.close()
 
 
 def _in_any_form(offer: Offer) -> Offer:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, Self, cast
 
 from orlop.archive.oci_index import index_json
 from orlop.archive.oci_platforms import Platforms
@@ -51,6 +51,7 @@ from orlop.transfer.source import Root
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from contextlib import AbstractContextManager
+    from types import TracebackType
     from typing import BinaryIO
 
     from orlop.archive.oci_layout import Asked, LayoutContent
@@ -129,6 +130,7 @@ class Copy:
         self._sessions = sessions
         self._progress = progress
         self._stack = ExitStack()
+        self._passed_over = self._places_left = 0
 
     def run(self, source: str, target: str) -> CopyReport:
         """Copy from one place to another.
@@ -138,18 +140,40 @@ class Copy:
             is damaged. RegistryError: a registry refuses, or fails. StorageError: the target cannot be written.
         """
         where_from, where_to = parse_place(source, is_target=False), parse_place(target, is_target=True)
-        with self._stack:
-            found, roots = self._opened(where_from)
-            roots = [self._chosen(found, root, where_from) for root in roots]
-            if where_to.kind is Kind.STORE and isinstance(found, RegistrySource):
-                return self._pulled(found, roots, where_from, where_to)
-            if where_to.kind is Kind.REGISTRY:
-                return self._to_registry(found, roots, where_to)
-            return self._to_files(found, roots, where_to)
+        while True:
+            with self:
+                try:
+                    found, roots = self.opened(where_from)
+                    chosen = [self._chosen(found, root, where_from) for root in roots]
+                    return self.carry(found, chosen, where_from, where_to)
+                except (NotInRegistry, RegistryError, IntegrityError):
+                    # What a mirror cannot give, or gives wrong, the next place may have.
+                    if not self._places_left:
+                        raise
+                    self._passed_over += 1
+
+    def __enter__(self) -> Self:
+        """Begin a block in which places may be opened, and carried from."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close what was opened."""
+        self._stack.close()
+
+    def carry(self, source: Source, roots: list[Root], place: Place, target: Place) -> CopyReport:
+        """Copy some roots of an opened place to another one. Raises as `run` does."""
+        if target.kind is Kind.STORE and isinstance(source, RegistrySource):
+            return self._pulled(source, roots, place, target)
+        if target.kind is Kind.REGISTRY:
+            return self._to_registry(source, roots, target)
+        return self._to_files(source, roots, target)
 
     # Sources.
 
-    def _opened(self, place: Place) -> tuple[Source, list[Root]]:
+    def opened(self, place: Place) -> tuple[Source, list[Root]]:
+        """Open a place, until the block of the copy ends, and return it with what is there. Raises as `run` does."""
         if place.kind is Kind.REGISTRY:
             return self._from_registry(place)
         if place.kind in {Kind.LAYOUT, Kind.LAYOUT_ARCHIVE}:
@@ -169,16 +193,10 @@ class Copy:
 
     def _from_registry(self, place: Place) -> tuple[Source, list[Root]]:
         name = place.reference()
-        places = self._registries.to_pull(name)
-        for number, (client, repository) in enumerate(places, 1):
-            source = RegistrySource(client, repository)
-            try:
-                return source, [source.root(name)]
-            except (NotInRegistry, RegistryError):
-                # A mirror may lack what the registry has, or be away.
-                if number == len(places):
-                    raise
-        raise AssertionError("a name leads to one place at least")
+        first, *others = self._registries.to_pull(name)[self._passed_over :]
+        self._places_left = len(others)
+        source = RegistrySource(*first)
+        return source, [source.root(name)]
 
     def _from_store(self, store: Store, *names: str) -> tuple[Source, list[Root]]:
         asked = list(asked_content(store, [ImageName.parse(name) for name in names]))

@@ -97,7 +97,7 @@ def pushed_names(store: Store, names: Sequence[ImageName], *, all_tags: bool) ->
             raise InvalidInput(f"{name.text} has a tag, and all tags are to be pushed: name the repository alone")
         tags = [asked.with_default_tag()]
         if all_tags:
-            tags = _tags_of(store, asked.name)
+            tags = tags_of(store, asked.name)
         if not tags:
             raise ReferenceNotFound(
                 f"An image does not exist locally with the tag: {asked.familiar_name};"
@@ -108,7 +108,7 @@ def pushed_names(store: Store, names: Sequence[ImageName], *, all_tags: bool) ->
     return found
 
 
-def _tags_of(store: Store, repository: str) -> list[Reference]:
+def tags_of(store: Store, repository: str) -> list[Reference]:
     """Return the tags of a repository, those of artifacts among them, sorted."""
     images = (one for one, _ in store.references.of_repository(repository) if one.tag is not None)
     others = (one for _, names in store.content.tops() for one in names if one.name == repository)

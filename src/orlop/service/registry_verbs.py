@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from orlop.service.pull import PullReport
     from orlop.service.push import PushReport
     from orlop.service.saving import AskedPlatforms
+    from orlop.service.sync.plan import SyncPlan
+    from orlop.service.sync.report import SyncedTag, SyncReport
     from orlop.store.root import Store
 
 
@@ -213,3 +215,45 @@ class RegistryVerbs:
                 with_referrers=referrers,
                 progress=progress,
             ).run(source, target)
+
+    def sync(
+        self,
+        plan: SyncPlan | str | os.PathLike[str],
+        registries: Registries | None = None,
+        *,
+        dry_run: bool = False,
+        delete: bool = False,
+        state: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+        told: Callable[[SyncedTag], object] = lambda _: None,
+    ) -> SyncReport:
+        """Bring what targets have to what sources have, tag by tag, as a plan says. Idempotent; see `SyncPlan`.
+
+        A tag, or an entry of the plan, that fails is in the report, and harms no other one. What is unchanged costs a
+        HEAD request at each side. A run that was interrupted is gone on with by the next one.
+
+        Args:
+            plan: what is to be where, or the path of a file that says so. Places in it may be in this store.
+            registries: how registries are reached; by default as anybody, through the proxies of `orlop.open`.
+            dry_run: find out what would be done, and how many bytes that is, and change nothing.
+            delete: remove what the sources of mirrors have dropped.
+            state: a file in which is remembered what was done; without it, indexes of which some platforms are copied
+                are read again in each run, and budgets count for this run alone.
+            progress: called with one event of a layer at a time, by a thread of its own; what it raises ends the sync.
+            told: called with each tag when it is done.
+
+        Raises:
+            ReadFailed, InvalidSettings: the file cannot be used. Conflict: another sync uses the state.
+        """
+        from contextlib import nullcontext  # noqa: PLC0415 - few verbs need a network
+
+        from orlop.service.network import reached  # noqa: PLC0415 - as above
+        from orlop.service.sync.plan import SyncPlan  # noqa: PLC0415 - as above
+        from orlop.service.sync.state import SyncState, state_at  # noqa: PLC0415 - as above
+        from orlop.service.sync.verb import Sync  # noqa: PLC0415 - as above
+
+        wanted = plan if isinstance(plan, SyncPlan) else SyncPlan.read(plan)
+        place = None if state is None else lambda: state_at(state)
+        with reached(registries, self.proxies) as found, SyncState.opened(place) as remembered:
+            sync = Sync(wanted, found, lambda: nullcontext(self), remembered, progress=progress, told=told)
+            return sync.run(dry_run=dry_run, delete=delete)

@@ -106,15 +106,15 @@ class MembersSource:
             ImageNotFound: nothing is called so.
         """
         named = [(top, _names(top)) for top in self._tops]
-        found = [
-            Root(top, tag=reference.tag, name=reference) if reference is not None else Root(top, tag=tag)
-            for top, (reference, tag, texts) in named
-            if not name or name in texts
-        ]
+        found = [_root(top, reference, tag) for top, (reference, tag, texts) in named if not name or name in texts]
         if not found:
             known = ", ".join(sorted({text for _, (_, _, texts) in named for text in texts})) or "no names"
             raise ImageNotFound(f"the layout has no {name or 'image'!r}; it has {known}")
         return found
+
+    def tops(self) -> list[Root]:
+        """Return all entries, of which there may be none."""
+        return [_root(top, reference, tag) for top in self._tops for reference, tag, _ in [_names(top)]]
 
     def manifest(self, want: Descriptor) -> bytes:
         """See `Source.manifest`."""
@@ -158,6 +158,10 @@ class MembersSource:
         except (InvalidManifest, ContentNotFound):
             return None
         return None if document.subject is None else document.subject.digest
+
+
+def _root(top: Descriptor, reference: Reference | None, tag: str | None) -> Root:
+    return Root(top, tag=tag) if reference is None else Root(top, tag=reference.tag, name=reference)
 
 
 def _names(top: Descriptor) -> tuple[Reference | None, str | None, set[str]]:

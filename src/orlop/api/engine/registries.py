@@ -187,7 +187,7 @@ async def _auth(call: Call) -> Response:
 
     def log_in(call: Call) -> bytes:
         with call.service.reached(GivenKeys(host, credentials)) as registries:
-            registries.to_push(name)[0].log_in()
+            registries.log_in(name)
         return body({"Status": "Login Succeeded", "IdentityToken": ""})
 
     return await asking(call, log_in)

@@ -12,7 +12,6 @@ from orlop.cli.source import platform_option
 if TYPE_CHECKING:
     from orlop.cli.session import Session
     from orlop.model.platform import Platform
-    from orlop.streams.directory import Directory
 
 
 @command(epilog="Example: orlop copy --all-platforms docker://alpine oci:layout")
@@ -56,7 +55,7 @@ def copy(
             platform=platform,
             all_platforms=all_platforms,
             with_referrers=referrers,
-            sessions=Sessions(_folder),
+            sessions=Sessions(lambda: network.state_folder(os.environ, "uploads")),
             progress=progress,
         ).run(source, target)
     for image in report.images:
@@ -67,14 +66,3 @@ def copy(
         output.write(f"{terminal.harmless(words)}\n")
     if report.referrers and not quiet:
         output.write(f"Copied {report.referrers} artifacts that refer to them\n")
-
-
-def _folder() -> Directory:
-    """Return the folder of uploads of this user, who needs no store to copy."""
-    from orlop.streams.directory import Directory  # noqa: PLC0415 - as above
-    from orlop.streams.files import make_directories  # noqa: PLC0415 - as above
-
-    state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    path = os.path.join(state, "orlop", "uploads")
-    make_directories(path, 0o700)
-    return Directory(path)

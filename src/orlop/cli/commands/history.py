@@ -10,7 +10,7 @@ from orlop.cli.shell.completion import complete_names
 from orlop.cli.show.field import Field
 from orlop.cli.show.listing import Template, parse_format, table
 from orlop.cli.show.units import ZERO_TIME, human_age, human_size, rfc3339
-from orlop.cli.source import archive_option, opened, platform_option
+from orlop.cli.source import archive_option, are_remote, authfile_option, opened, platform_option
 from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ _FIELDS: Final[dict[str, Field[_Row]]] = {
 @option("--format", "form", metavar="FORMAT", help="Print a table, json, or a template such as {{.CreatedBy}}.")
 @platform_option("Show only an image of this platform; fail if there is none.")
 @archive_option
+@authfile_option
 @argument("name", metavar="NAME", required=False, shell_complete=complete_names)
 def history(
     session: Session,
@@ -93,6 +94,7 @@ def history(
     *,
     platform: Platform | None,
     archive: str | None,
+    authfile: str | None,
     human: bool,
     quiet: bool,
     no_trunc: bool,
@@ -100,14 +102,20 @@ def history(
 ) -> None:
     """Show the steps that made an image, newest first.
 
-    With --archive, NAME may be omitted if the archive holds one image.
+    With --archive, NAME may be omitted if the archive holds one image. docker://NAME looks into a registry, without
+    pulling layers; sizes are then those of the compressed layers.
     """
     times = _FIELDS["CreatedSince" if human else "CreatedAt"]
     template = table(_FIELDS["ID"], times, _FIELDS["CreatedBy"], _FIELDS["Size"], _FIELDS["Comment"])
     if quiet:
         template = Template((_FIELDS["ID"],), table=False)
     chosen = parse_format(form, _FIELDS, template) if form else template
-    if archive is not None:
+    if name is not None and are_remote([name], archive):
+        from orlop.cli.remote import looking  # noqa: PLC0415 - most looks are into a store
+
+        with looking(session, authfile, platform) as look_at:
+            entries = look_at(name)[0].history
+    elif archive is not None:
         with opened(session, archive, platform) as looked_into:
             entries = looked_into.history(name)
     elif name is not None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from orlop.cli.declared import argument, command, option
+from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.shell.completion import complete_names
 from orlop.cli.show.field import Field
 from orlop.cli.show.listing import Template, parse_format, table
 from orlop.cli.show.units import ZERO_TIME, go_time, human_age, human_size
-from orlop.cli.source import archive_option, opened
+from orlop.cli.source import archive_option, are_remote, authfile_option, opened, platform_option
 from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orlop.cli.session import Session
+    from orlop.model.platform import Platform
     from orlop.service.listing.summaries import ImageSummary
 
 _NONE: Final = "<none>"
@@ -72,13 +73,17 @@ _REST: Final = (_ID, Field[_Row]("CREATED", lambda row: _age(row) or _UNKNOWN), 
 )
 @option("--tree", is_flag=True, help="Show platforms, attestations, referrers and artifacts below each name.")
 @option("--format", "form", metavar="FORMAT", help="Print a table, json, or a template such as {{.ID}}.")
+@platform_option("With docker://NAME: show only the image for this platform. Default: all.")
 @archive_option
+@authfile_option
 @argument("name", metavar="[NAME]", required=False, shell_complete=complete_names)
 def images(
     session: Session,
     name: str | None,
     *,
+    platform: Platform | None,
     archive: str | None,
+    authfile: str | None,
     intermediate: bool,
     quiet: bool,
     no_trunc: bool,
@@ -93,11 +98,16 @@ def images(
 
     Filters: dangling=true|false, label=NAME[=VALUE], reference=PATTERN, before=NAME, since=NAME, until=TIME. An image
     must match all filters, but only one of several patterns. TIME is an age (24h) or a date.
+
+    docker://NAME looks into a registry, without pulling layers; sizes are then those of the compressed layers.
     """
+    is_remote = are_remote([name], archive)
+    if platform is not None and not is_remote:
+        raise WrongUsage("--platform needs the name of an image in a registry: docker://NAME")
+    if is_remote and (filters or tree or intermediate):
+        raise WrongUsage("docker://NAME shows what one name leads to; leave out --filter, --tree and --all")
     if tree:
         if archive is not None or filters or form or quiet or digests or intermediate:
-            from orlop.cli.declared import WrongUsage  # noqa: PLC0415 - only where options exclude each other
-
             msg = "--tree shows all that a name means in a store; leave out the other options but --no-trunc"
             raise WrongUsage(msg)
         from orlop.cli.show.output import write  # noqa: PLC0415 - most lists are not trees
@@ -109,7 +119,12 @@ def images(
                 write(f"{harmless(line)}\n")
         return
     listing = ImageListing(form, quiet=quiet, digests=digests, no_trunc=no_trunc)
-    if archive is not None:
+    if name is not None and is_remote:
+        from orlop.cli.remote import looking  # noqa: PLC0415 - most looks are into a store
+
+        with looking(session, authfile, platform, every=platform is None) as look_at:
+            listing.print(one.summary for one in look_at(name))
+    elif archive is not None:
         with opened(session, archive) as looked_into:
             listing.print(looked_into.images(name, all=intermediate, filters=filters))
     else:

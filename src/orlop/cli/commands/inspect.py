@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.shell.completion import complete_names
 from orlop.cli.show import output, terminal
-from orlop.cli.source import archive_option, opened, platform_option
+from orlop.cli.source import archive_option, are_remote, authfile_option, opened, platform_option
 from orlop.errors import InvalidTemplate, OrlopError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orlop.model.names import Name
     from orlop.model.platform import Platform
     from orlop.service.listing.inspect import ImageDetails
+    from orlop.service.look import RemoteImage
 
 
 @command(epilog="Example: orlop inspect user/app:1.0")
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @option("-f", "--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Config.Env}}.")
 @platform_option("Show only images of this platform; fail if there are none.")
 @archive_option
+@authfile_option
 @argument("names", metavar="NAME...", nargs=-1, shell_complete=complete_names)
 def inspect(
     session: Session,
@@ -34,6 +36,7 @@ def inspect(
     *,
     platform: Platform | None,
     archive: str | None,
+    authfile: str | None,
     raw: bool,
     form: str | None,
 ) -> int:
@@ -41,15 +44,21 @@ def inspect(
 
     Prints an array with the keys of the Docker Engine API, or one line per image with --format. A NAME that does not
     exist is skipped, and the command exits with an error. With --archive and no NAME, shows all images of the archive.
+
+    docker://NAME looks into a registry, without pulling layers; sizes are then those of the compressed layers.
     """
     if not names and archive is None:
         raise WrongUsage("Missing argument 'NAME...'.")
+    is_remote = are_remote(names, archive)
     if raw:
         if form:
             raise WrongUsage("--raw and --format exclude each other")
         if len(names) > 1:
             raise WrongUsage("--raw prints the config of one image; name one only")
-        if archive is not None:
+        if is_remote:
+            with _remote(session, authfile, platform) as look_at:
+                config = look_at(names[0]).raw
+        elif archive is not None:
             with opened(session, archive, platform) as looked_into:
                 config = looked_into.raw_config(*names)
         else:
@@ -64,7 +73,8 @@ def inspect(
 
     write = _parsed(form) if form else None
     found, errors = [], []
-    with _looking(session, archive, platform) as (look, every):
+    place = _inspecting(session, authfile, platform) if is_remote else _looking(session, archive, platform)
+    with place as (look, every):
         for name in names or every():
             try:
                 found.append(image_document(look(name)))
@@ -96,6 +106,26 @@ def _parsed(form: str) -> Callable[[dict[str, Any]], None]:
         output.write(f"{terminal.harmless_text(text) if output.is_terminal() else text}\n")
 
     return write
+
+
+@contextmanager
+def _remote(
+    session: Session, authfile: str | None, platform: Platform | None
+) -> Iterator[Callable[[str], RemoteImage]]:
+    """Open what looks at one image in a registry."""
+    from orlop.cli.remote import looking  # noqa: PLC0415 - most looks are into a store
+
+    with looking(session, authfile, platform) as look_at:
+        yield lambda name: look_at(name)[0]
+
+
+@contextmanager
+def _inspecting(
+    session: Session, authfile: str | None, platform: Platform | None
+) -> Iterator[tuple[Callable[[Any], ImageDetails], Callable[[], list[ImageID]]]]:
+    """Open the same, for inspections; nothing lists all images of a registry."""
+    with _remote(session, authfile, platform) as look_at:
+        yield lambda name: look_at(name).details, list
 
 
 @contextmanager

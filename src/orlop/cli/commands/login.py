@@ -34,7 +34,7 @@ def login(session: Session, username: str | None, password_stdin: bool, authfile
 
     session.log()
     name = _host(registry)
-    _check_place(name)
+    network.hosts(os.environ).to_log_in(name)
     user, password = _asked(username, is_piped=password_stdin)
     credentials = Credentials(user=user, password=password, source="this login")
     helpers = network.helpers(os.environ)
@@ -42,7 +42,7 @@ def login(session: Session, username: str | None, password_stdin: bool, authfile
     usual = files[0] if authfile or os.environ.get("REGISTRY_AUTH_FILE") else files[-2]
     chosen = next((file for file in files if file.knows(name.domain)), usual)
     with network.registries(os.environ, keychain=GivenKeys(name.domain, credentials)) as registries:
-        was_asked = registries.to_push(name)[0].log_in()
+        was_asked = registries.log_in(name)
     where = chosen.keep(name.domain, credentials)
     if not was_asked:
         output.complain(f"Warning: {name.domain} did not ask who you are, so that nothing was checked")
@@ -63,19 +63,6 @@ def logout(session: Session, authfile: str | None, registry: str) -> None:
     dropped = [file.drop(name.domain) for file in files]
     words = "Removing login credentials for" if any(dropped) else "Not logged in to"
     output.write(f"{words} {name.domain}\n")
-
-
-def _check_place(name: Reference) -> None:
-    """Check that the configuration asks the named host itself. Raises `InvalidSettings` where it is another one."""
-    from orlop.cli import network  # noqa: PLC0415 - as above
-    from orlop.errors import InvalidSettings  # noqa: PLC0415 - as above
-
-    there = network.hosts(os.environ).to_push(name).name.domain
-    if there != name.domain:
-        raise InvalidSettings(
-            f"the configuration of registries asks {there} in place of {name.domain}, so that a password for"
-            f" {name.domain} would go to another host: log in to {there}"
-        )
 
 
 def _host(registry: str) -> Reference:

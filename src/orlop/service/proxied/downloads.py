@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import ContentNotFound, DigestMismatch, IntegrityError, OrlopError, SizeMismatch, StoreClosed
 from orlop.model.logger import Logger
-from orlop.registry.source import Rest
+from orlop.registry.rest import Rest
 from orlop.store.blobs.ingest import ingest_blob
 from orlop.streams.files import explaining
 from orlop.streams.meter import Meter
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
-    from orlop.registry.blobs import BlobReader
+    from orlop.registry.places import Places
     from orlop.store.blobs.store import Ingest
     from orlop.store.root import Store
     from orlop.store.rows.metadata import BlobRow
@@ -67,20 +68,19 @@ class Downloads:
         self._slots = threading.Semaphore(AT_ONCE)
         self._closed = threading.Event()
 
-    def follow(self, digest: Digest, size: int, fetch: Callable[..., BlobReader]) -> Following:
+    def follow(self, want: Descriptor, places: Places) -> Following:
         """Return a reader of a blob that is not here yet; its download is begun unless one is under way.
 
         Args:
-            digest: of the blob.
-            size: how many bytes it has.
-            fetch: opens it where it comes from, at an ``offset``.
+            want: the blob.
+            places: where it comes from.
         """
         with self._turn:
             self._check()
-            download = self._running.get(digest)
-            if download is None or download.size != size:
-                download = _Download(self._store, digest, size, fetch, self._check)
-                self._running[digest] = download
+            download = self._running.get(want.digest)
+            if download is None or download.size != want.size:
+                download = _Download(self._store, want, places, self._check)
+                self._running[want.digest] = download
                 self._threads.add(started(partial(self._run, download), name="orlop-proxy"))
         return Following(self._store, download)
 
@@ -124,15 +124,14 @@ class Downloads:
 class _Download:
     """One blob under way: it ``is_done``, or there is an ``error``, or neither yet."""
 
-    def __init__(
-        self, store: Store, digest: Digest, size: int, fetch: Callable[..., BlobReader], check: Callable[[], None]
-    ) -> None:
-        self.digest = digest
-        self.size = size
+    def __init__(self, store: Store, want: Descriptor, places: Places, check: Callable[[], None]) -> None:
+        self.digest = want.digest
+        self.size = want.size
         self.is_done = False
         self.error: BaseException | None = None
         self._store = store
-        self._fetch = fetch
+        self._want = want
+        self._places = places
         self._check = check
         self._news = threading.Condition()
 
@@ -163,7 +162,7 @@ class _Download:
             if kept > self.size:
                 content.reject()
                 raise SizeMismatch(f"{kept} bytes are left of the blob {self.digest}, which has {self.size}")
-            with Rest(content, self._fetch, self.size) as source:
+            with Rest(content, self._places, self._want) as source:
                 taken = ingest_blob(
                     source,
                     self._store.blobs,

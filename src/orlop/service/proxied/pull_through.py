@@ -14,7 +14,6 @@ from __future__ import annotations
 import io
 import threading
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -166,8 +165,7 @@ class PullThrough:
             with held:
                 yield held
             return
-        fetch = partial(self._places(name).blob, Descriptor(_ANY, digest, size))
-        with self._downloads.follow(digest, size, fetch) as following:
+        with self._downloads.follow(Descriptor(_ANY, digest, size), self._places(name)) as following:
             try:
                 following.ready()
             except NotInRegistry as error:

@@ -93,23 +93,29 @@ class TakenBlob(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IngestedBlob:
-    """Bytes that nothing has looked into. They are published once, or discarded."""
+    """Bytes that nothing has looked into. They are published once, or discarded.
+
+    Without content they are there already.
+    """
 
     blob: BlobRow
-    _content: Ingest
+    _content: Ingest | None = None
 
     def sync(self) -> None:
         """Put the bytes on disk. Slow: never call it with the write lock."""
-        self._content.sync()
+        if self._content is not None:
+            self._content.sync()
 
     def publish_blob(self, rows: WritableRows) -> None:
         """Make the synced bytes visible with the rows; bytes that are there already stay."""
-        self._content.commit(rows, self.blob)
+        if self._content is not None:
+            self._content.commit(rows, self.blob)
         rows.put_blob(self.blob)
 
     def discard(self) -> None:
         """Leave nothing behind of bytes that were not published."""
-        self._content.discard()
+        if self._content is not None:
+            self._content.discard()
 
 
 def ingest_blob(
@@ -129,15 +135,13 @@ def ingest_blob(
     with ExitStack() as stack:
         content = stack.enter_context(blobs.begin(algorithm) if content is None else content)
         first = b""
-        with Fanout(content.append, content.hash) as out:
-            while chunk := source.read(CHUNK):
+        raw = _Tee(source, b"", Fanout(content.append, content.hash), progress)
+        with raw.out:
+            while chunk := raw.read(CHUNK):
                 if len(first) < PREFIX_SIZE:
                     first += chunk[:PREFIX_SIZE]
                 meter.plain(len(chunk))
-                out.put(chunk)
-                if progress is not None:
-                    progress(len(chunk))
-            out.close()
+            raw.out.close()
         content.finish()
         stack.pop_all()
     return IngestedBlob(BlobRow(content.digest, content.size, detect(first).name.lower()), content)

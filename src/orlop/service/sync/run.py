@@ -1,0 +1,413 @@
+"""One run of a sync: what the source has, what the target has, and what is to be done about it.
+
+    tags of the source ── choice ──► HEAD source, HEAD target, a few at once
+        ── the same digest ────────────────────────► unchanged
+        ── what the state says was made of it ─────► unchanged
+        ── else ───────────────────────────────────► copied, one after the other; each is remembered when it is done
+    tags of the target that the file speaks of and the source does not have ──► removed, where that was asked for
+
+A tag that cannot be copied harms no other one. A registry that asks to be left alone for long, or whose budget is
+spent, is left alone: the rest of its tags is deferred. One that cannot be reached several times in a row is not tried
+for the rest either, as each try takes its time.
+
+Nothing is removed where the source cannot be listed, where it is empty, or where a tag of the same repository failed:
+what looks dropped may then be what cannot be seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import (
+    Conflict,
+    IntegrityError,
+    InvalidInput,
+    NoSpace,
+    NotFound,
+    NotInRegistry,
+    OrlopError,
+    RegistryBusy,
+    RegistryError,
+    RegistryUnreachable,
+)
+from orlop.model.digest import Digest
+from orlop.model.reference import Reference
+from orlop.registry.interruption import inherited, interrupted_by
+from orlop.service.sync.report import SyncAction, SyncedTag
+from orlop.service.sync.sources import FirstOf, Item
+from orlop.service.sync.state import Known
+from orlop.streams.pipeline import in_parallel
+from orlop.transfer.graph import Gathering
+from orlop.transfer.narrowed import WithManifest, narrowed
+from orlop.transfer.places import Kind, Place
+from orlop.transfer.registry_source import RegistrySource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from orlop.model.descriptor import Descriptor
+    from orlop.service.copy import Copy
+    from orlop.service.sync.plan import SyncEntry
+    from orlop.service.sync.sources import SyncSource
+    from orlop.service.sync.state import SyncState
+    from orlop.service.sync.targets import SyncTarget
+    from orlop.transfer.source import Root, Source
+
+CONNECTIONS: Final = 4
+_UNREACHABLE: Final = 3
+"""So many tags in a row for which a registry cannot be reached are enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A tag of the source, and the name that it gets at the target."""
+
+    item: Item
+    name: Reference
+
+
+@dataclass(slots=True)
+class _Look:
+    """What a tag leads to at the source and at the target, or why that is not known."""
+
+    found: str = ""
+    there: str | None = None
+    error: OrlopError | None = None
+
+
+@dataclass(slots=True)
+class _Stop:
+    """Whether the rest of an entry is left for another run, and why."""
+
+    error: OrlopError | None = None
+    unreachable: int = field(default=0)
+
+    def note(self, error: OrlopError | None) -> None:
+        """Note how a tag went."""
+        self.unreachable = self.unreachable + 1 if isinstance(error, RegistryUnreachable) else 0
+        if isinstance(error, RegistryBusy | NoSpace) or self.unreachable >= _UNREACHABLE:
+            self.error = error
+
+
+class EntryRun:
+    """One entry under way.
+
+    Args:
+        entry: what the file says.
+        source: where tags are read.
+        target: where they are written.
+        copying: returns a new copy, for one tag or one file.
+        state: what is known from earlier runs.
+        dry_run: change nothing. delete: remove what the source has dropped.
+        moved: returns how many bytes of content have crossed the network.
+        told: hears of each tag when it is done.
+    """
+
+    def __init__(
+        self,
+        entry: SyncEntry,
+        source: SyncSource,
+        target: SyncTarget,
+        copying: Callable[[], Copy],
+        state: SyncState,
+        *,
+        dry_run: bool,
+        delete: bool,
+        moved: Callable[[], int],
+        told: Callable[[SyncedTag], None],
+    ) -> None:
+        self._entry = entry
+        self._source = source
+        self._target = target
+        self._copying = copying
+        self._state = state
+        self._dry_run = dry_run
+        self._delete = delete
+        self._moved = moved
+        self._told = told
+        self._how = _how(entry)
+        self._stop = _Stop()
+        self._failed: set[str] = set()
+        self._at: dict[str, dict[str, str]] = {}
+        self._counted: set[Digest] = set()
+
+    def run(self) -> None:
+        """Do it. What fails for one tag alone is told; else raises `OrlopError`."""
+        wanted, dropped = self._wanted()
+        if self._entry.target.kind in {Kind.LAYOUT_ARCHIVE, Kind.DOCKER_ARCHIVE, Kind.DIRECTORY}:
+            self._as_one_file(wanted)
+            return
+        looks = self._looks(wanted)
+        # Those of which nothing is known come first, so that runs that end early come to all of them.
+        order = sorted(wanted, key=lambda one: self._state.known(self._entry.shown, one.item.shown) is not None)
+        for one in order:
+            self._do(one, looks[one])
+        for one in dropped:
+            self._drop(one)
+
+    # What is wanted.
+
+    def _wanted(self) -> tuple[list[Named], list[Named]]:
+        """Return the tags to copy, and those to remove."""
+        entry = self._entry
+        if entry.choice.is_list and not entry.mirror:
+            there: list[Item] = []
+        else:
+            there = list(self._source.items())
+        wanted: list[Named] = []
+        dropped: list[Named] = []
+        for repository in self._source.repositories():
+            tags = [item.tag for item in there if item.repository == repository]
+            if entry.mirror and not tags:
+                raise NotFound(f"{entry.source} has no tags: nothing is copied, and nothing is removed")
+            at = self._repository_at(repository)
+            chosen = entry.choice.chosen(tags)
+            removed: list[str] = []
+            if entry.mirror:
+                listed = set(self._target.tags(at))
+                removed = sorted(tag for tag in listed if entry.choice.covers(tag) and tag not in chosen)
+                removed += [tag for tag in chosen if tag in listed and tag not in tags]
+                chosen = [tag for tag in chosen if tag not in removed]
+            wanted += [self._named(repository, tag, at) for tag in chosen]
+            dropped += [self._named(repository, tag, at) for tag in removed]
+        _require_apart(wanted)
+        return wanted, dropped
+
+    def _named(self, repository: Reference | None, tag: str, at: Reference) -> Named:
+        return Named(Item(repository, tag), at.with_tag(tag))
+
+    def _repository_at(self, repository: Reference | None) -> Reference:
+        """Return the repository at the target into which one of the source goes."""
+        target = self._entry.target
+        if target.name and not target.name.endswith("/"):
+            return Reference.parse(target.name)
+        if repository is None:
+            raise InvalidInput(f"{self._entry.source} has tags without a repository; name a repository in the target")
+        return Reference.parse(f"{target.name}{repository.path}") if target.name else repository
+
+    # Looks.
+
+    def _looks(self, wanted: Sequence[Named]) -> dict[Named, _Look]:
+        looks = {one: _Look() for one in wanted}
+        if self._entry.skip_existing:
+            repositories = {one.name.name: one.name for one in wanted}
+            listed = {name: set(self._target.tags(at)) for name, at in repositories.items()}
+            for one in wanted:
+                if one.name.tag in listed[one.name.name]:
+                    looks[one].there = ""
+        outer = inherited()
+        tasks = [partial(self._look, one, look, outer) for one, look in looks.items() if look.there is None]
+        in_parallel(tasks, workers=CONNECTIONS)
+        return looks
+
+    def _look(self, one: Named, look: _Look, outer: Callable[[], None], check: Callable[[], None]) -> None:
+        if self._stop.error is not None:
+            look.error = self._stop.error
+            return
+        with interrupted_by(outer), interrupted_by(check):
+            try:
+                look.found = str(self._source.digest(one.item))
+                look.there = self._target.found(one.name)
+            except OrlopError as error:
+                look.error = error
+            self._stop.note(look.error)
+
+    # What is done.
+
+    def _do(self, one: Named, look: _Look) -> None:
+        if look.there == "":
+            self._tell(one, SyncAction.UNCHANGED, "is there")
+            return
+        try:
+            if look.error is not None:
+                raise look.error
+            if self._is_unchanged(one, look):
+                self._at.setdefault(one.name.name, {})[one.item.tag] = look.there or ""
+                self._tell(one, SyncAction.UNCHANGED, "is the same")
+                return
+            if self._stop.error is not None:
+                raise self._stop.error
+            while not self._is_copied(one, look):
+                pass
+        except OrlopError as error:
+            self._stop.note(error)
+            self._fail(one, error)
+        else:
+            self._stop.note(None)
+
+    def _fail(self, one: Named, error: OrlopError) -> None:
+        self._failed.add(one.name.name)
+        is_later = isinstance(error, RegistryBusy)
+        self._tell(one, SyncAction.DEFERRED if is_later else SyncAction.FAILED, str(error), error=error)
+
+    def _is_unchanged(self, one: Named, look: _Look) -> bool:
+        if look.there is None:
+            return False
+        known = self._state.known(self._entry.shown, one.item.shown)
+        if known is not None and (known.how, known.found, known.made) != (self._how, look.found, look.there):
+            known = None
+        if self._entry.referrers:
+            return known is not None and bool(known.about) and self._about(known.about) == known.about
+        return known is not None or (look.there == look.found and self._entry.platforms is None)
+
+    def _about(self, subjects: Iterable[str]) -> dict[str, str]:
+        """Return digests of the lists of what refers to some manifests."""
+        found = {}
+        for subject in subjects:
+            listed = sorted(str(one.digest) for one in self._source.has_referrers(Digest.parse(subject)))
+            found[subject] = hashlib.sha256("\n".join(listed).encode()).hexdigest()
+        return found
+
+    def _is_copied(self, one: Named, look: _Look) -> bool:
+        """Copy a tag; return False where another place of the source is to be tried. Raises `OrlopError`."""
+        try:
+            self._copied(one, look)
+        except (NotInRegistry, RegistryError, IntegrityError):
+            # What a mirror cannot give, or gives wrong, the next place may have.
+            if self._source.pass_over(one.item):
+                return False
+            raise
+        return True
+
+    def _copied(self, one: Named, look: _Look) -> None:
+        """Copy a tag, or find out what that would copy."""
+        source, root = self._opened(one.item)
+        digest = root.descriptor.digest
+        is_same = str(digest) == look.there
+        reason = "is the same" if is_same else "is new" if look.there is None else f"was {_short(look.there)}"
+        if self._dry_run:
+            lacking = [] if is_same else self._target.lacking(source, [(one.name, root)])
+            size = sum(one.size for one in lacking)
+            self._tell(one, SyncAction.UNCHANGED if is_same else SyncAction.COPIED, reason, digest, size)
+            return
+        before, referrers = self._moved(), 0
+        if not is_same or self._entry.referrers:
+            with self._copying() as copy:
+                referrers = copy.carry(source, [root], _place_of(one.item), self._target.place(one.name)).referrers
+        made = str(digest) if self._entry.target.kind is Kind.REGISTRY else self._target.found(one.name) or ""
+        about = self._about(_manifests(source, root)) if self._entry.referrers else {}
+        self._keep(one, Known(self._how, look.found, made, about))
+        size = self._moved() - before
+        if is_same and not size:
+            self._tell(one, SyncAction.UNCHANGED, reason, digest)
+        else:
+            also = f", with {referrers} artifacts that refer to it" if referrers else ""
+            self._tell(one, SyncAction.COPIED, f"{reason}{also}", digest, size)
+
+    def _keep(self, one: Named, known: Known) -> None:
+        self._state.keep(self._entry.shown, one.item.shown, known)
+        self._at.setdefault(one.name.name, {})[one.item.tag] = known.made
+
+    def _opened(self, item: Item) -> tuple[Source, Root]:
+        """Return what a tag leads to, of the wanted platforms, and where it is read."""
+        source, root = self._source.opened(item)
+        if self._entry.platforms is None:
+            return source, root
+        root, made = narrowed(source, root, self._entry.platforms)
+        if made is None:
+            return source, root
+        if isinstance(source, RegistrySource):
+            source.read[root.descriptor.digest] = made
+            return source, root
+        return WithManifest(source, made), root
+
+    # What is written whole.
+
+    def _as_one_file(self, wanted: Sequence[Named]) -> None:
+        """Write all tags into a file, where one of them has changed, or another one is among them."""
+        if self._entry.target.kind is Kind.DIRECTORY and len(wanted) != 1:
+            raise InvalidInput(f"{self._entry.target} holds one image, and not {len(wanted)}; name one tag")
+        looks = self._looks(wanted)
+        for one in wanted:
+            if looks[one].error is not None:
+                # A file without it would look like one that is whole.
+                raise looks[one].error or AssertionError
+        are_known = self._state.tags(self._entry.shown) == {one.item.shown for one in wanted}
+        if are_known and all(self._is_unchanged(one, looks[one]) for one in wanted):
+            for one in wanted:
+                self._tell(one, SyncAction.UNCHANGED, "is the same")
+            return
+        opened = [(one, *self._opened(one.item)) for one in wanted]
+        source = FirstOf(list({id(found): found for _, found, _ in opened}.values()))
+        roots = [replace(root, name=one.name, tag=one.name.tag) for one, _, root in opened]
+        if not self._dry_run:
+            with self._copying() as copy:
+                copy.carry(source, roots, self._entry.source, self._entry.target)
+            for tag in self._state.tags(self._entry.shown) - {one.item.shown for one in wanted}:
+                self._state.forget(self._entry.shown, tag)
+        for (one, found, _), root in zip(opened, roots, strict=True):
+            size = sum(part.size for part in self._target.lacking(found, [(one.name, root)]) if self._is_first(part))
+            if not self._dry_run:
+                self._keep(one, Known(self._how, looks[one].found, self._target.found(one.name) or ""))
+            self._tell(one, SyncAction.COPIED, "is written with all others", root.descriptor.digest, size)
+
+    def _is_first(self, part: Descriptor) -> bool:
+        is_first = part.digest not in self._counted
+        self._counted.add(part.digest)
+        return is_first
+
+    # What goes.
+
+    def _drop(self, one: Named) -> None:
+        if not self._delete:
+            self._tell(one, SyncAction.DROPPED, "the source has dropped it; --delete removes it here")
+        elif one.name.name in self._failed:
+            self._tell(one, SyncAction.DROPPED, "the source has dropped it; it stays, as other tags failed")
+        elif self._dry_run:
+            self._tell(one, SyncAction.REMOVED, "the source has dropped it")
+        else:
+            try:
+                self._target.remove(one.name, self._at.get(one.name.name, {}))
+            except OrlopError as error:
+                self._tell(one, SyncAction.FAILED, str(error), error=error)
+                return
+            self._state.forget(self._entry.shown, one.item.shown)
+            self._tell(one, SyncAction.REMOVED, "the source has dropped it")
+
+    def _tell(
+        self,
+        one: Named,
+        action: SyncAction,
+        reason: str,
+        digest: Digest | None = None,
+        size: int = 0,
+        *,
+        error: OrlopError | None = None,
+    ) -> None:
+        shown = self._target.place(one.name)
+        target = str(shown) if shown.name else f"{shown} {one.name.familiar}"
+        self._told(SyncedTag(one.item.shown, target, action, reason, digest, size, error))
+
+
+def _how(entry: SyncEntry) -> str:
+    """Return what decides how a tag is copied, so that what was copied otherwise is copied again."""
+    platforms = "all" if entry.platforms is None else ",".join(sorted(map(str, entry.platforms)))
+    return f"{platforms}{' referrers' if entry.referrers else ''}"
+
+
+def _place_of(item: Item) -> Place:
+    """Return the place of a tag in a registry, by which it is pulled."""
+    return Place(Kind.REGISTRY, "", item.shown)
+
+
+def _manifests(source: Source, root: Root) -> list[str]:
+    """Return the digests of all manifests that a root leads to, which were read before."""
+    gathering = Gathering(source)
+    gathering.add([root])
+    return [str(node.descriptor.digest) for node in gathering.graph().nodes]
+
+
+def _short(text: str) -> str:
+    return text[: len("sha256:") + 12]
+
+
+def _require_apart(wanted: Iterable[Named]) -> None:
+    """Raise `Conflict` where two tags would get one name."""
+    taken: dict[Reference, Item] = {}
+    for one in wanted:
+        other = taken.setdefault(one.name, one.item)
+        if other != one.item:
+            raise Conflict(f"{other.shown} and {one.item.shown} would both become {one.name.familiar}")

@@ -1,0 +1,260 @@
+"""What a sync writes to: what is there, what it lacks, and how a tag goes from it. Content gets there by `Copy`."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from orlop.archive.oci_forget import forget_names
+from orlop.errors import Conflict, NotInRegistry, RegistryUnsupported
+from orlop.model.digest import ImageID
+from orlop.model.names import ImageName
+from orlop.service.push import tags_of
+from orlop.service.space.remove import remove
+from orlop.transfer.graph import Gathering
+from orlop.transfer.members_source import opened_layout
+from orlop.transfer.places import Kind, Place
+from orlop.transfer.registry_target import RegistryTarget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import Digest
+    from orlop.model.reference import Reference
+    from orlop.registry.client import RegistryClient
+    from orlop.registry.registries import Registries
+    from orlop.store.root import Store
+    from orlop.transfer.source import Root, Source
+
+
+class SyncTarget(Protocol):
+    """A place that is written. What it has is known by a text: mostly a digest, of a file what tells it from others."""
+
+    def place(self, name: Reference) -> Place:
+        """Return the place of one tag."""
+
+    def found(self, name: Reference) -> str | None:
+        """Return what a tag leads to; None where it is not there."""
+
+    def tags(self, repository: Reference) -> Iterable[str]:
+        """Return the tags of a repository."""
+
+    def lacking(self, source: Source, roots: Iterable[tuple[Reference, Root]]) -> Iterable[Descriptor]:
+        """Return the manifests and blobs that would be copied for some roots under their new names."""
+
+    def remove(self, name: Reference, others: Mapping[str, str]) -> None:
+        """Remove a tag, and no other one.
+
+        Args:
+            name: it.
+            others: what other tags of its repository lead to, as far as that is known.
+
+        Raises:
+            Conflict: that cannot be done without another one. What writing raises.
+        """
+
+
+class RegistryTags:
+    """Repositories of registries."""
+
+    def __init__(self, registries: Registries) -> None:
+        self._registries = registries
+
+    def place(self, name: Reference) -> Place:
+        """See `SyncTarget.place`."""
+        return Place(Kind.REGISTRY, "", name.familiar)
+
+    def found(self, name: Reference) -> str | None:
+        """See `SyncTarget.found`."""
+        client, repository = self._registries.to_push(name)
+        try:
+            return str(client.head_manifest(repository, name.tag or "").digest)
+        except NotInRegistry:
+            return None
+
+    def tags(self, repository: Reference) -> Iterable[str]:
+        """See `SyncTarget.tags`."""
+        client, path = self._registries.to_push(repository)
+        try:
+            return list(client.tags(path))
+        except NotInRegistry:
+            return []
+
+    def lacking(self, source: Source, roots: Iterable[tuple[Reference, Root]]) -> Iterable[Descriptor]:
+        """See `SyncTarget.lacking`: blobs that another repository of the registry has are not counted."""
+        found: dict[Digest, Descriptor] = {}
+        for name, root in roots:
+            client, repository = self._registries.to_push(name)
+            gathering = Gathering(source, is_there=partial(_is_there, RegistryTarget(client, repository)))
+            gathering.add([root])
+            graph = gathering.graph()
+            found |= {node.descriptor.digest: node.descriptor for node in graph.nodes}
+            for blob in graph.blobs:
+                is_near = any(home.client.host == client.host for home in source.homes(blob))
+                if blob.digest not in found and not is_near and not client.has_blob(repository, blob.digest):
+                    found[blob.digest] = blob
+        return found.values()
+
+    def remove(self, name: Reference, others: Mapping[str, str]) -> None:
+        """See `SyncTarget.remove`."""
+        client, repository = self._registries.to_push(name)
+        try:
+            client.delete_tag(repository, name.tag or "")
+        except NotInRegistry:
+            return
+        except RegistryUnsupported:
+            # The manifest can go instead where no other tag leads to it.
+            self._remove_manifest(client, repository, name, others)
+
+    def _remove_manifest(
+        self, client: RegistryClient, repository: str, name: Reference, others: Mapping[str, str]
+    ) -> None:
+        digest = client.head_manifest(repository, name.tag or "").digest
+        for tag in client.tags(repository):
+            if tag == name.tag:
+                continue
+            leads_to = others.get(tag) or self.found(name.with_tag(tag))
+            if leads_to == str(digest):
+                raise Conflict(
+                    f"{client.host} cannot delete a tag alone, and {tag} leads to the same manifest as {name.tag};"
+                    " delete the tag there by other means"
+                )
+        client.delete_manifest(repository, digest)
+
+
+class LayoutNames:
+    """Names in an OCI layout in a directory."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._seen: tuple[int, ...] = ()
+        self._read: dict[Reference, str] = {}
+
+    def place(self, name: Reference) -> Place:
+        """See `SyncTarget.place`."""
+        return Place(Kind.LAYOUT, self._path, str(name))
+
+    def found(self, name: Reference) -> str | None:
+        """See `SyncTarget.found`."""
+        return self._names().get(name)
+
+    def tags(self, repository: Reference) -> Iterable[str]:
+        """See `SyncTarget.tags`."""
+        return [name.tag for name in self._names() if name.name == repository.name and name.tag is not None]
+
+    def lacking(self, source: Source, roots: Iterable[tuple[Reference, Root]]) -> Iterable[Descriptor]:
+        """See `SyncTarget.lacking`."""
+        gathering = Gathering(source)
+        gathering.add(root for _, root in roots)
+        graph = gathering.graph()
+        everything = [*(node.descriptor for node in graph.nodes), *graph.blobs]
+        return [one for one in everything if not self._has(one)]
+
+    def remove(self, name: Reference, others: Mapping[str, str]) -> None:
+        """See `SyncTarget.remove`."""
+        del others
+        forget_names(self._path, [name])
+
+    def _has(self, one: Descriptor) -> bool:
+        path = os.path.join(self._path, "blobs", one.digest.algorithm, one.digest.hex)
+        try:
+            return os.stat(path).st_size == one.size
+        except OSError:
+            return False
+
+    def _names(self) -> dict[Reference, str]:
+        """Return what the names lead to; they are read again where the index has changed."""
+        try:
+            state = os.stat(os.path.join(self._path, "index.json"))
+        except FileNotFoundError:
+            return {}
+        seen = state.st_ino, state.st_size, state.st_mtime_ns
+        if seen != self._seen:
+            with opened_layout(self._path) as layout:
+                roots = layout.tops()
+            self._read = {root.name: str(root.descriptor.digest) for root in roots if root.name is not None}
+            self._seen = seen
+        return self._read
+
+
+class StoreNames:
+    """Names in a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def place(self, name: Reference) -> Place:
+        """See `SyncTarget.place`."""
+        return Place(Kind.STORE, "", name.familiar)
+
+    def found(self, name: Reference) -> str | None:
+        """See `SyncTarget.found`: what a manifest was brought by, or else the ID of an image."""
+        with self._store.metadata.read() as rows:
+            top = rows.top(name.name, f":{name.tag}")
+            reference = rows.reference(name.name, f":{name.tag}")
+        if top is not None:
+            return str(top.digest)
+        return None if reference is None else str(reference.image)
+
+    def tags(self, repository: Reference) -> Iterable[str]:
+        """See `SyncTarget.tags`."""
+        return [one.tag for one in tags_of(self._store, repository.name) if one.tag is not None]
+
+    def lacking(self, source: Source, roots: Iterable[tuple[Reference, Root]]) -> Iterable[Descriptor]:
+        """See `SyncTarget.lacking`."""
+        gathering = Gathering(source)
+        gathering.add(root for _, root in roots)
+        graph = gathering.graph()
+        with self._store.metadata.read() as rows:
+            nodes = [one.descriptor for one in graph.nodes if rows.manifest(one.descriptor.digest) is None]
+            blobs = [one for one in graph.blobs if rows.blob(one.digest) is None]
+            blobs = [one for one in blobs if rows.config(ImageID.wrap(one.digest)) is None]
+        return [*nodes, *blobs]
+
+    def remove(self, name: Reference, others: Mapping[str, str]) -> None:
+        """See `SyncTarget.remove`."""
+        del others
+        remove(self._store, ImageName.parse(name))
+
+
+class OneFile:
+    """An archive or a directory that is written whole: it is known by its size and the time when it was written."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def place(self, name: Reference) -> Place:
+        """See `SyncTarget.place`."""
+        del name
+        return self._place
+
+    def found(self, name: Reference) -> str | None:
+        """See `SyncTarget.found`."""
+        del name
+        try:
+            state = os.stat(self._place.path)
+        except OSError:
+            return None
+        return f"{state.st_ino}:{state.st_size}:{state.st_mtime_ns}"
+
+    def tags(self, repository: Reference) -> Iterable[str]:
+        """See `SyncTarget.tags`: what is in it goes with the next file."""
+        del repository
+        return ()
+
+    def lacking(self, source: Source, roots: Iterable[tuple[Reference, Root]]) -> Iterable[Descriptor]:
+        """See `SyncTarget.lacking`: all of it."""
+        gathering = Gathering(source)
+        gathering.add(root for _, root in roots)
+        graph = gathering.graph()
+        return [*(node.descriptor for node in graph.nodes), *graph.blobs]
+
+    def remove(self, name: Reference, others: Mapping[str, str]) -> None:
+        """See `SyncTarget.remove`."""
+        del name, others
+
+
+def _is_there(target: RegistryTarget, one: Descriptor) -> bool:
+    return target.has(one.digest, one.digest)

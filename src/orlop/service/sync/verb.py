@@ -1,0 +1,154 @@
+"""``sync``: a whole plan, entry by entry."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from orlop.errors import OrlopError
+from orlop.model.reference import Reference
+from orlop.registry.budget import CountingTransport, Spending
+from orlop.service.copy import Copy
+from orlop.service.push import tags_of
+from orlop.service.sync.report import SyncAction, SyncedTag, SyncReport
+from orlop.service.sync.run import EntryRun
+from orlop.service.sync.sources import Files, RegistryRepository, StoreRepository
+from orlop.service.sync.targets import LayoutNames, OneFile, RegistryTags, StoreNames
+from orlop.transfer.places import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from orlop.model.progress import Progress
+    from orlop.registry.messages import Transport
+    from orlop.registry.registries import Registries
+    from orlop.service.copy import Opened
+    from orlop.service.sync.plan import SyncEntry, SyncPlan
+    from orlop.service.sync.sources import SyncSource
+    from orlop.service.sync.state import SyncState
+    from orlop.service.sync.targets import SyncTarget
+    from orlop.store.root import Store
+    from orlop.transfer.places import Place
+    from orlop.transfer.sessions import Sessions
+
+
+class Sync:
+    """One run of a plan.
+
+    Args:
+        plan: what is to be where.
+        registries: how registries are reached.
+        store: opens the store, where a place is in it.
+        state: what earlier runs have left.
+        sessions: where uploads are kept that another process may go on with.
+        progress: called with one event of a layer at a time.
+        told: called with each tag when it is done.
+        now: the time in seconds since 1970, for budgets.
+    """
+
+    def __init__(
+        self,
+        plan: SyncPlan,
+        registries: Registries,
+        store: Callable[[], AbstractContextManager[Opened]],
+        state: SyncState,
+        *,
+        sessions: Sessions | None = None,
+        progress: Progress | None = None,
+        told: Callable[[SyncedTag], object] = lambda _: None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._plan = plan
+        self._open_store = store
+        self._state = state
+        self._sessions = sessions
+        self._progress = progress
+        self._told = told
+        budgets = {
+            host: Spending(budget, state.moments(host), now, partial(state.spend, host))
+            for host, budget in plan.budgets.items()
+        }
+        self._counting: list[CountingTransport] = []
+
+        def counting(transport: Transport) -> Transport:
+            self._counting.append(CountingTransport(transport, budgets))
+            return self._counting[-1]
+
+        self._registries = registries.through(counting)
+        self._tags: list[SyncedTag] = []
+
+    def run(self, *, dry_run: bool = False, delete: bool = False) -> SyncReport:
+        """Do it. What fails, fails for its tag, or its entry, and is in the report.
+
+        Args:
+            dry_run: find out what would be done, and change nothing.
+            delete: remove what mirrored sources have dropped.
+        """
+        for entry in self._plan.entries:
+            try:
+                with ExitStack() as stack:
+                    self._entry_run(entry, stack, dry_run=dry_run, delete=delete).run()
+            except OrlopError as error:
+                self._tell(SyncedTag(str(entry.source), str(entry.target), SyncAction.FAILED, str(error), error=error))
+        (counting,) = self._counting
+        return SyncReport(tuple(self._tags), dry_run, counting.fetched, counting.sent)
+
+    def _tell(self, tag: SyncedTag) -> None:
+        self._tags.append(tag)
+        self._told(tag)
+
+    def _moved(self) -> int:
+        (counting,) = self._counting
+        return max(counting.fetched, counting.sent)
+
+    def _entry_run(self, entry: SyncEntry, stack: ExitStack, *, dry_run: bool, delete: bool) -> EntryRun:
+        return EntryRun(
+            entry,
+            self._source(entry, stack),
+            self._target(entry.target, stack),
+            partial(self._copying, entry),
+            self._state,
+            dry_run=dry_run,
+            delete=delete,
+            moved=self._moved,
+            told=self._tell,
+        )
+
+    def _copying(self, entry: SyncEntry) -> Copy:
+        """Return a copy of whole indexes, whose platforms were chosen before."""
+        return Copy(
+            self._registries,
+            self._open_store,
+            all_platforms=True,
+            with_referrers=entry.referrers,
+            sessions=self._sessions,
+            progress=self._progress,
+        )
+
+    def _source(self, entry: SyncEntry, stack: ExitStack) -> SyncSource:
+        place = entry.source
+        name = Reference.parse(place.name) if place.name else None
+        if place.kind is Kind.REGISTRY and name is not None:
+            return RegistryRepository(self._registries, name)
+        copy = stack.enter_context(self._copying(entry))
+        if place.kind is Kind.STORE and name is not None:
+            store = stack.enter_context(self._open_store()).store
+            return StoreRepository(copy, name, partial(_tags, store, name))
+        source, roots = copy.opened(type(place)(place.kind, place.path, ""))
+        return Files(source, roots, name, fallback="latest")
+
+    def _target(self, place: Place, stack: ExitStack) -> SyncTarget:
+        if place.kind is Kind.REGISTRY:
+            return RegistryTags(self._registries)
+        if place.kind is Kind.LAYOUT:
+            return LayoutNames(place.path)
+        if place.kind is Kind.STORE:
+            return StoreNames(stack.enter_context(self._open_store()).store)
+        return OneFile(place)
+
+
+def _tags(store: Store, name: Reference) -> list[str]:
+    return [one.tag for one in tags_of(store, name.name) if one.tag is not None]

@@ -1,0 +1,25 @@
+"""Every way in which the registry for tests can be odd is one that something here is tried with."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from orlop.testing.registry.quirks import Failure, Quirks
+
+TESTS = Path(__file__).parents[1]
+TEXT = "\n".join(path.read_text() for path in sorted(TESTS.rglob("test_*.py")) if path != Path(__file__))
+
+
+@pytest.mark.parametrize("name", [field.name for kind in (Quirks, Failure) for field in fields(kind)])
+def test_a_quirk_is_tried(name: str):
+    if name not in {"status", "body"}:  # the positional ones
+        assert re.search(rf"""(?:\b{name}=|["']{name}["']:)""", TEXT) is not None
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Quirks)])
+def test_a_quirk_is_described(name: str):
+    assert re.search(rf"^        {name}: ", Quirks.__doc__ or "", re.MULTILINE) is not None
