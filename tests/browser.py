@@ -55,18 +55,18 @@ class Browser:
             fault = json.load(error)["value"]
             raise AssertionError(f"{fault['error']}: {fault['message'].splitlines()[0]}") from None
 
-    def open(self, url: str) -> None:
+    def open(self, url: str, *, seconds: float = _WAIT) -> None:
         """Go to an address and wait until the page has its data."""
         self._ask("POST", "/url", {"url": url})
-        self.until("return document.documentElement.dataset.ready === 'yes'")
+        self.until("return document.documentElement.dataset.ready === 'yes'", seconds=seconds)
 
     def run(self, script: str, *values: object) -> Any:
         """Run the body of a function in the page and return what it returns; a policy of the page does not hold it."""
         return self._ask("POST", "/execute/sync", {"script": script, "args": list(values)})
 
-    def until(self, script: str, *values: object) -> Any:
+    def until(self, script: str, *values: object, seconds: float = _WAIT) -> Any:
         """Run a script again and again until it returns something true, which is returned."""
-        end = time.monotonic() + _WAIT
+        end = time.monotonic() + seconds
         while not (found := self.run(script, *values)):
             assert time.monotonic() < end, f"never came true: {script}"
             time.sleep(0.02)
