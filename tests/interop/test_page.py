@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import orlop
+from orlop.api.doors import Security
+from orlop.api.engine.app import Page
+from orlop.api.server import Options
+from orlop.api.web.site import ENDPOINTS, PARTS, is_page
 from orlop.page.html import asset
 from tests.browser import browser
 from tests.unit.images_made import image, layer
+from tests.unit.served import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,3 +210,28 @@ def test_colours_have_the_contrast_that_people_need(theme: int) -> None:
     assert contrast(colours["dimmed-text"], colours["dimmed"]) >= 4.5
     assert contrast(colours["on-accent"], colours["accent"]) >= 4.5
     assert contrast(colours["control"], colours["paper"]) >= 3
+
+
+def test_a_store_is_shown_live_and_asks_for_its_token(
+    chromium: Browser, tmp_path: Path, made: Path, report: dict[str, Any]
+) -> None:
+    chromium.resize(1440, 900)
+    with orlop.open(tmp_path / "root") as images:
+        images.load(str(made / "new.tar"))
+        options = Options(page=Page(ENDPOINTS, is_page, PARTS))
+        with serving(images, "tcp://127.0.0.1:0", security=Security(token="abc"), options=options) as (place,):
+            chromium.console()
+            chromium.requests()
+            base = place.replace("tcp", "http")
+            chromium.open(f"{base}/ui/")
+            chromium.click("#token")
+            chromium.press(*"abc", "Enter")
+            chromium.until("return document.getElementById('store') !== null")
+            assert chromium.texts("#store .open") == ["made:1"]
+            chromium.click("#store .open")
+            chromium.until("return document.querySelectorAll('.layer').length === 3")
+            hidden = chromium.run("return [...document.querySelectorAll('.layer')].map((one) => one.dataset.hidden)")
+            assert hidden == [str(one["Hidden"]) for one in report["Layers"]]
+            assert {url.startswith(f"{base}/ui/") for _, url in chromium.requests()} == {True}
+            # The browser itself notes that data was refused before there was a token.
+            assert [line for line in chromium.console() if "401" not in line] == []

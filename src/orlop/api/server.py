@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from orlop.api.access import Policy
+    from orlop.api.engine.app import Page
     from orlop.api.listeners import Listener
     from orlop.api.log import AccessLog
     from orlop.api.tls import RenewableContext
@@ -71,6 +72,7 @@ class Options:
         connections: how many connections a listener has at once.
         grace: for how many seconds the end waits for requests; then they are broken off, and undone.
         log: where each request gets a line.
+        page: the page that browsers are shown, if they are.
     """
 
     bounds: Bounds = field(default_factory=Bounds)
@@ -78,6 +80,7 @@ class Options:
     connections: int = 1000
     grace: float = 10
     log: AccessLog | None = None
+    page: Page | None = None
 
 
 class Server:
@@ -100,7 +103,7 @@ class Server:
         self._lobbies = [Lobby(options.connections, patience=bounds.patience, rate=bounds.rate) for _ in doors]
         watch = EventWatch(service, self._workers)
         context = Context(service, self._workers, watch, Metrics(), self._ending, self._working, bounds, options.log)
-        self._apps = [Engine(context, door.policy) for door in doors]
+        self._apps = [Engine(context, door.policy, options.page) for door in doors]
 
     async def serve(self, ready: Callable[[], object] = lambda: None) -> bool:
         """Serve until `end` is called, and return whether all work has ended too.

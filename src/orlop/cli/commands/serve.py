@@ -18,6 +18,7 @@ from orlop.errors import InvalidInput, NotSupported, PermissionDenied
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orlop.api.engine.app import Page
     from orlop.api.listeners import Activation, Address
     from orlop.api.log import AccessLog
     from orlop.api.server import Door
@@ -60,6 +61,7 @@ def _read_size(text: str) -> int:
 )
 @option("--allow-anonymous", is_flag=True, help="Accept any TCP client. Anyone who can connect can do everything.")
 @option("--read-only", is_flag=True, help="Refuse requests that change the store.")
+@option("--ui", "with_page", is_flag=True, help="Also show the store to web browsers, read-only, at /ui/.")
 @option("--access-log", metavar="FILE", help='Log each request to this file; "-" is standard error.')
 @option("--max-body", metavar="SIZE", read=_read_size, help="Refuse larger uploads. Default: no limit.")
 @archive_limit_option
@@ -132,6 +134,7 @@ def serve(
     token_file: str | None,
     allow_anonymous: bool,
     read_only: bool,
+    with_page: bool,
     access_log: str | None,
     max_body: int | None,
     max_requests: int,
@@ -177,13 +180,20 @@ def serve(
         opened = doors(_addresses(hosts, activation), security, activation)
         bounds = Bounds(max_body, max_requests, patience, min_rate, max_followers)
         connections = min(max_connections, _connections(len(opened)))
-        options = Options(bounds, max_transfers, connections, grace, log)
+        options = Options(bounds, max_transfers, connections, grace, log, _page() if with_page else None)
         # The event loop is told of signals, and need not be woken for them.
         signal.setitimer(signal.ITIMER_REAL, 0)
         if not run(images, opened, options, ready=lambda: _announce(opened)):
             # A thread that is stuck would keep the process for ever.
             sys.stderr.flush()
             os._exit(0)
+
+
+def _page() -> Page:
+    from orlop.api.engine.app import Page  # noqa: PLC0415 - as above
+    from orlop.api.web.site import ENDPOINTS, PARTS, is_page  # noqa: PLC0415 - few servers show it
+
+    return Page(ENDPOINTS, is_page, PARTS)
 
 
 def _addresses(hosts: tuple[str, ...], activation: Activation) -> list[Address]:
