@@ -12,6 +12,7 @@ async function start() {
     if (data) app.show(data.image, data.comparison);
     else await startLive(app);
     document.documentElement.dataset.ready = "yes";
+    performance.mark("orlop-ready");
   } catch (error) {
     byId("status").textContent = `This page cannot be shown: ${error.message}`;
     throw error;

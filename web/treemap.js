@@ -1,7 +1,8 @@
-// A tree map: rectangles whose areas are weights, squarified. What is below two pixels is not drawn singly: nobody sees
-// it, and leaving it out is what makes a hundred thousand files fast.
+// A tree map: rectangles whose areas are weights, squarified. What is below a few pixels is not drawn singly: nobody
+// sees it, and leaving it out is what makes a hundred thousand files fast.
 
-const MOST = 20000;
+const MOST = 40000;
+const LEAST_AREA = 14;
 const HEAD = 16;
 
 /** Return the rectangles of a tree from a row on: columns of numbers, outer ones first. */
@@ -53,7 +54,7 @@ function place(tree, row, left, up, width, height, todo) {
   const end = tree.first[row + 1];
   while (i < end && rest > 0 && w >= 1 && h >= 1) {
     const scale = (w * h) / rest;
-    if (tree.total[tree.kids[i]] * scale < 2) return;
+    if (tree.total[tree.kids[i]] * scale < LEAST_AREA) return;
     const side = Math.min(w, h);
     let sum = 0;
     let worst = Infinity;

@@ -277,7 +277,8 @@ factsOf: (row) => columns.facts[columns.differing[row]] || [],
 sidesOf: (row) => [columns.before[row], columns.after[row]],
 };
 }
-const MOST = 20000;
+const MOST = 40000;
+const LEAST_AREA = 14;
 const HEAD = 16;
 function layoutMap(tree, top, width, height) {
 const out = { count: 0, row: new Int32Array(MOST), start: new Int32Array(MOST), x: new Float32Array(MOST), y: new Float32Array(MOST),
@@ -323,7 +324,7 @@ let i = tree.first[row];
 const end = tree.first[row + 1];
 while (i < end && rest > 0 && w >= 1 && h >= 1) {
 const scale = (w * h) / rest;
-if (tree.total[tree.kids[i]] * scale < 2) return;
+if (tree.total[tree.kids[i]] * scale < LEAST_AREA) return;
 const side = Math.min(w, h);
 let sum = 0;
 let worst = Infinity;
@@ -1210,6 +1211,7 @@ const data = await embeddedData(byId("data"));
 if (data) app.show(data.image, data.comparison);
 else await startLive(app);
 document.documentElement.dataset.ready = "yes";
+performance.mark("orlop-ready");
 } catch (error) {
 byId("status").textContent = `This page cannot be shown: ${error.message}`;
 throw error;
