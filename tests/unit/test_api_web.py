@@ -1,4 +1,4 @@
-"""The page over a store: who gets what, and that it changes nothing."""
+"""The page over a store: access to its parts and to its data. It changes nothing."""
 
 from __future__ import annotations
 
