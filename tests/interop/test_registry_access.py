@@ -40,7 +40,7 @@ def guarded(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
                 tmp_path / "access", file.read_text() + TOKENS.replace("registry.test/token", f"{place(served)}/token")
             )
             os.kill(served.pid, signal.SIGHUP)
-            until(lambda: challenge(served).startswith("Bearer"))
+            until(lambda: asks_with(served, "Bearer"))
         yield served
 
 

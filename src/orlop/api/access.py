@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FROM_NOWHERE: Final = "none"
+_OWN: Final = frozenset({_FROM_NOWHERE, "same-origin"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,26 @@ class Policy:
             self._check_token(headers.get("authorization", ""))
         if self.read_only and method not in _READING:
             raise RequestRefused("this server only shows images, and changes nothing")
+
+    def check_page(self, method: str, headers: Mapping[str, str], *, is_part: bool) -> None:
+        """See whether a browser may have a part of the page, or what the page itself asks for.
+
+        Args:
+            method: of the request.
+            headers: their names are in lower case.
+            is_part: it holds nothing of the store; a browser cannot send a token for it.
+
+        Raises:
+            RequestRefused, Unauthorized, InvalidInput: as `check`.
+        """
+        if "origin" in headers or headers.get("sec-fetch-site", _FROM_NOWHERE) not in _OWN:
+            raise RequestRefused("requests of other web pages are not answered")
+        if self.hosts is not None:
+            self._check_host(headers.get("host", ""))
+        if self.token is not None and not is_part:
+            self._check_token(headers.get("authorization", ""))
+        if method not in _READING:
+            raise RequestRefused("the page only shows images, and changes nothing")
 
     def _check_host(self, host: str) -> None:
         if not host:

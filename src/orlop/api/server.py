@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from orlop.api.access import Policy
+    from orlop.api.engine.app import Page
     from orlop.api.listeners import Listener
     from orlop.api.log import AccessLog
     from orlop.api.registry.guard.access import Access
@@ -89,6 +90,7 @@ class Options:
         registry: what answers where the registry is served.
         listeners: who hears of what happens in the registry.
         access: who may use the registry; without it, everybody may who can connect.
+        page: the page that browsers are shown, if they are.
     """
 
     bounds: Bounds = field(default_factory=Bounds)
@@ -99,6 +101,7 @@ class Options:
     registry: HostedRegistry | None = None
     listeners: tuple[Hearer, ...] = ()
     access: Access | None = None
+    page: Page | None = None
 
 
 class Server:
@@ -216,7 +219,7 @@ def _within(bounds: Bounds, connections: int) -> Bounds:
 
 def _app(context: Context, door: Door, options: Options) -> ASGIApp:
     """Return what answers at a door."""
-    engine = Engine(context, door.policy)
+    engine = Engine(context, door.policy, options.page)
     if options.registry is None or Serves.REGISTRY not in door.serves:
         return engine
     from orlop.api.registry.app import Registry  # noqa: PLC0415 - many servers are not registries

@@ -8,7 +8,7 @@ from orlop.model.tuples import NamedTuple
 from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_FILE, TYPE_SYMLINK
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from orlop.inside.node import Node
     from orlop.model.digest import DiffID
@@ -92,7 +92,7 @@ def info_of(path: str, node: Node) -> FileInfo:
     )
 
 
-def in_order(children: Mapping[str, Node]) -> list[str]:
+def in_order(children: Iterable[str]) -> list[str]:
     """Return the names in a directory in the order of their bytes."""
     names = sorted(children)
     # Only surrogate escapes have another place among code points than among bytes.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orlop.inside.info import in_order
+
 if TYPE_CHECKING:
     from orlop.inside.node import Node
 
@@ -11,7 +13,7 @@ __all__ = ["size_below"]
 
 
 def size_below(top: Node) -> dict[Node, int]:
-    """Return the bytes of the files below each directory, each file at the first place where it is met."""
+    """Return the bytes of the files below each directory, each file at the first of its paths in order."""
     order: list[tuple[Node, Node | None]] = []
     stack: list[tuple[Node, Node | None]] = [(top, None)]
     sizes: dict[Node, int] = {}
@@ -21,7 +23,8 @@ def size_below(top: Node) -> dict[Node, int]:
         if node.children is not None:
             order.append((node, parent))
             sizes[node] = 0
-            stack += [(child, node) for child in node.children.values()]
+            children = node.children
+            stack += [(children[name], node) for name in reversed(in_order(children))]
         elif parent is not None and (node.names == 1 or node not in counted):
             if node.names > 1:
                 counted.add(node)

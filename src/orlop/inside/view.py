@@ -57,7 +57,8 @@ class ImageFiles:
         self.config = config
         """The config of the image."""
         self._content = layers
-        self._resolve_links = resolve_links
+        self.resolve_links = resolve_links
+        """Whether links of lower layers are followed."""
         self._stack = ExitStack()
         merge = Merge(resolve_links=resolve_links)
         for layer in layers:
@@ -171,7 +172,7 @@ class ImageFiles:
         All layers are merged once more, with a look at the path after each.
         """
         found: list[Version] = []
-        merge = Merge(resolve_links=self._resolve_links)
+        merge = Merge(resolve_links=self.resolve_links)
         real = clean(path)
         old: Node | None = None
         stated: tuple[object, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Router
@@ -27,10 +28,12 @@ from orlop.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import Message, Receive, Scope, Send
 
     from orlop.api.access import Policy
-    from orlop.api.engine.call import Context
+    from orlop.api.engine.call import Context, Endpoint
     from orlop.api.record import Record
 
 _log = logging.getLogger(__name__)
@@ -64,18 +67,36 @@ class Broken(Exception):
     """An answer that had begun cannot be completed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page for browsers beside the API.
+
+    Args:
+        endpoints: what answers for it.
+        has: tells whether a path is one of its own.
+        parts: paths that hold nothing of the store.
+    """
+
+    endpoints: tuple[Endpoint, ...]
+    has: Callable[[str], bool]
+    parts: frozenset[str]
+
+
 class Engine:
     """The application for one listener.
 
     Args:
         context: what all listeners of a server share.
         policy: what this one asks of requests.
+        page: the page that it shows to browsers, if it does.
     """
 
-    def __init__(self, context: Context, policy: Policy) -> None:
+    def __init__(self, context: Context, policy: Policy, page: Page | None = None) -> None:
         self._context = context
         self._policy = policy
-        self._router = Router(ENDPOINTS, redirect_slashes=False, default=elsewhere.unknown)
+        self._page = page
+        endpoints = (*ENDPOINTS, *(page.endpoints if page is not None else ()))
+        self._router = Router(endpoints, redirect_slashes=False, default=elsewhere.unknown)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -128,7 +149,10 @@ class Engine:
 
     def _admit(self, scope: Scope) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
-        self._policy.check(scope["method"], headers)
+        if self._page is not None and self._page.has(scope["path"]):
+            self._policy.check_page(scope["method"], headers, is_part=scope["path"] in self._page.parts)
+        else:
+            self._policy.check(scope["method"], headers)
         if self._context.ending.is_set():
             raise ServerBusy("the server is about to end")
         # Whether a server lives is asked of busy ones, and costs nothing.

@@ -52,6 +52,13 @@ _SHOWN: Final = 10
     "--no-content", "tables_only", is_flag=True, help="Read no layers: skip secrets in files, and duplicate content."
 )
 @option("--sarif", "as_sarif", is_flag=True, help="Print the findings as SARIF 2.1.0.")
+@option("--html", metavar="FILE", help="Write a page for a web browser, with everything in one file.")
+@option(
+    "--compare",
+    metavar="OTHER",
+    help="With --html, also show how the image differs from this one: an image, or an archive if it begins with"
+    ' "/", "./" or "../".',
+)
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Efficiency}}.")
 @image_options
 @argument("names", metavar="IMAGE...", nargs=-1, shell_complete=complete_names)
@@ -63,6 +70,8 @@ def audit(
     allow: tuple[str, ...],
     tables_only: bool,
     as_sarif: bool,
+    html: str | None,
+    compare: str | None,
     form: str | None,
     archive: str | None,
     platform: Platform | None,
@@ -77,6 +86,10 @@ def audit(
         raise WrongUsage("Missing argument 'IMAGE...'.")
     if as_sarif and form:
         raise WrongUsage("--sarif is a format of its own; give only one", "--format")
+    if compare is not None and html is None:
+        raise WrongUsage("it is for a page; give --html too", "--compare")
+    if html is not None and (len(names) > 1 or as_sarif or form):
+        raise WrongUsage("a page shows one image, and is a format of its own", "--html")
     exceeded = [_limit(one) for one in limits]
     records: Any = None
     if form:
@@ -91,6 +104,13 @@ def audit(
         with looked_into(session, name, archive=archive, platform=platform, resolve_links=resolve_links) as files:
             shown = name or str(files.config.id)
             reports.append((shown, audited(files, contents=not tables_only, allow=allow)))
+            if html is not None:
+                from orlop.cli.page import write_page  # noqa: PLC0415 - few audits make one
+
+                titled = (name or archive or shown, reports[-1][1])
+                write_page(session, html, titled, files, compare, platform=platform, resolve_links=resolve_links)
+        if html is not None:
+            continue
         if records is not None:
             records.print(_record(*reports[-1]))
         elif not as_sarif:

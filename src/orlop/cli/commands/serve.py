@@ -18,6 +18,7 @@ from orlop.errors import InvalidInput, NotSupported, PermissionDenied
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orlop.api.engine.app import Page
     from orlop.api.listeners import Activation, Address
     from orlop.api.log import AccessLog
     from orlop.api.registry.guard.access import Access
@@ -103,6 +104,7 @@ def _read_size(text: str) -> int:
 )
 @option("--proxy-quota", metavar="SIZE", read=_read_size, help="Keep at most this much for --proxy. Default: no limit.")
 @option("--read-only", is_flag=True, help="Refuse requests that change the store.")
+@option("--ui", "with_page", is_flag=True, help="Also show the store to web browsers, read-only, at /ui/.")
 @option("--access-log", metavar="FILE", help='Log each request to this file; "-" is standard error.')
 @option("--max-body", metavar="SIZE", read=_read_size, help="Refuse larger uploads. Default: no limit.")
 @archive_limit_option
@@ -183,6 +185,7 @@ def serve(
     proxy_fresh: str,
     proxy_quota: int | None,
     read_only: bool,
+    with_page: bool,
     access_log: str | None,
     max_body: int | None,
     max_requests: int,
@@ -215,6 +218,8 @@ def serve(
         raise NotSupported(_NEEDED) from error
     if not registry and (engine or registry_hosts or proxied):
         raise WrongUsage("--engine, --registry-host and --proxy need --registry")
+    if with_page and registry and not engine:
+        raise WrongUsage("--ui is shown beside the Engine API; with --registry it needs --engine")
     if registry_access is not None and (not registry or engine or token_file is not None):
         raise WrongUsage("--registry-access needs --registry, and goes with neither --engine nor --token-file")
     serves = Serves.REGISTRY if registry else Serves.ENGINE
@@ -244,7 +249,8 @@ def serve(
         called = _called(opened, registry_hosts)
         hosted = _registry(images, called, max_body, registry_compress, cache) if registry else None
         listeners = () if access is None else access.listeners
-        options = Options(bounds, max_transfers, connections, grace, log, hosted, listeners, access)
+        page = _page() if with_page else None
+        options = Options(bounds, max_transfers, connections, grace, log, hosted, listeners, access, page)
         # The event loop is told of signals, and need not be woken for them.
         signal.setitimer(signal.ITIMER_REAL, 0)
         if not run(images, opened, options, ready=lambda: _announce(opened)):
@@ -308,6 +314,13 @@ def _cache(
         hosts = {one.host: rules for one in upstreams}
         with closing(PullThrough(images.store, registries, hosts, quota=quota)) as cache:
             yield cache
+
+
+def _page() -> Page:
+    from orlop.api.engine.app import Page  # noqa: PLC0415 - as above
+    from orlop.api.web.site import ENDPOINTS, PARTS, is_page  # noqa: PLC0415 - few servers show it
+
+    return Page(ENDPOINTS, is_page, PARTS)
 
 
 def _addresses(hosts: tuple[str, ...], activation: Activation) -> list[Address]:

@@ -1,0 +1,147 @@
+"""The page over a store: its parts, and the data that it asks for. Nothing here changes anything.
+
+The parts are the same for every store and hold nothing of it, so a browser gets them without a token: it cannot send
+one with an address. The page then asks for the token, keeps it in memory, and sends it with each request for data.
+Everything else is as for the API: certificates, the names under which the server may be asked, limits.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import RedirectResponse, Response
+
+from orlop.api.engine.call import Endpoint
+from orlop.inside.audit import audit
+from orlop.model.timestamp import Timestamp
+from orlop.page.comparison import comparison_document
+from orlop.page.document import image_document, to_json
+from orlop.page.html import asset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orlop.api.engine.call import Call
+    from orlop.service.image_service import ImageService
+
+__all__ = ["ENDPOINTS", "PARTS", "is_page"]
+
+PARTS: Final = frozenset({"/ui", "/ui/", "/ui/page.js", "/ui/page.css"})
+"""Paths that hold nothing of a store."""
+
+_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
+    " connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_HEAD: Final = b"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="page.css">
+<title>orlop</title>
+</head>
+<body>
+"""
+_TAIL: Final = b"""<script src="page.js"></script>
+</body>
+</html>
+"""
+
+
+def is_page(path: str) -> bool:
+    """Return whether a path is one of the page's."""
+    return path == "/ui" or path.startswith("/ui/")
+
+
+async def _index(call: Call) -> Response:
+    del call
+    return Response(_HEAD + asset("page.html") + _TAIL, media_type="text/html", headers=_HEADERS)
+
+
+async def _script(call: Call) -> Response:
+    del call
+    return Response(asset("page.js"), media_type="text/javascript", headers=_HEADERS)
+
+
+async def _style(call: Call) -> Response:
+    del call
+    return Response(asset("page.css"), media_type="text/css", headers=_HEADERS)
+
+
+async def _to_index(call: Call) -> Response:
+    del call
+    return RedirectResponse("/ui/", 301, headers=_HEADERS)
+
+
+def _images(call: Call) -> dict[str, Any]:
+    """Return the images of a store and what its disk is used for."""
+    usage = call.service.df()
+    return {
+        "images": [
+            {
+                "id": str(one.summary.id),
+                "names": [name.familiar for name in one.summary.references],
+                "created": str(Timestamp.from_unix(one.summary.created)),
+                "size": one.summary.size,
+                "shared": one.shared_size,
+                "unique": one.unique_size,
+                "freed": one.freed,
+                "pinned": one.pinned,
+                "layers": _layers(call.service, str(one.summary.id)),
+            }
+            for one in usage.images
+        ],
+        "disk": {"size": usage.size, "garbage": usage.garbage, "dangling": usage.dangling},
+        "layers": {"size": usage.layers.image_size, "shared": usage.layers.shared, "unique": usage.layers.unique},
+    }
+
+
+def _layers(service: ImageService, image: str) -> list[str]:
+    from orlop.model.digest import ImageID  # noqa: PLC0415 - read where an image is looked up
+
+    return [str(diff_id) for diff_id in service.image_store.get(ImageID.parse(image)).rootfs.diff_ids]
+
+
+def _image(call: Call) -> dict[str, Any]:
+    """Return the document of an image, and how it differs from another one if one is named."""
+    name, other = call.parameters.get("name"), call.parameters.get("old")
+    with call.service.files(name) as files:
+        document = image_document(name, files, audit(files, contents=False))
+        if not other:
+            return {"image": document, "comparison": None}
+        with call.service.files(other) as old:
+            return {"image": document, "comparison": comparison_document((other, old), (name, files))}
+
+
+def _data(path: str, make: Callable[[Call], dict[str, Any]]) -> Endpoint:
+    """Make an endpoint of data, of which as many are made at once as there are transfers."""
+
+    def made(call: Call) -> str:
+        return to_json(make(call))
+
+    async def serve(call: Call) -> Response:
+        workers = call.context.workers
+        async with workers.turn(None):
+            text = await workers.transfer(made, call)
+        return Response(text, media_type="application/json", headers=_HEADERS)
+
+    return Endpoint("GET", path, serve)
+
+
+ENDPOINTS: Final = (
+    Endpoint("GET", "/ui", _to_index, asks_since=None),
+    Endpoint("GET", "/ui/", _index, asks_since=None),
+    Endpoint("GET", "/ui/page.js", _script, asks_since=None),
+    Endpoint("GET", "/ui/page.css", _style, asks_since=None),
+    _data("/ui/images", _images),
+    _data("/ui/image", _image),
+)
+"""What a server answers below ``/ui``, if it shows the page."""

@@ -1,0 +1,70 @@
+"""``orlop audit --html``: the page of an image, in a file."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from orlop.cli.inside import looked_into
+
+if TYPE_CHECKING:
+    from orlop.cli.session import Session
+    from orlop.inside.audit import Audit
+    from orlop.inside.view import ImageFiles
+    from orlop.model.platform import Platform
+
+
+def write_page(
+    session: Session,
+    path: str,
+    audited: tuple[str, Audit],
+    files: ImageFiles,
+    other: str | None,
+    *,
+    platform: Platform | None,
+    resolve_links: bool,
+) -> None:
+    """Write a page to a file, or to the standard output if the file is ``-``.
+
+    Args:
+        session: what opens the image to compare with.
+        path: the file; it appears whole or not at all.
+        audited: what the image is called, and its audit.
+        files: what is in it.
+        other: an image or archive to compare with.
+        platform: that of the other image.
+        resolve_links: how layers are seen.
+    """
+    from orlop.page.comparison import comparison_document  # noqa: PLC0415 - with what makes pages
+    from orlop.page.document import image_document  # noqa: PLC0415 - as above
+    from orlop.page.html import html_page  # noqa: PLC0415 - as above
+
+    name, report = audited
+    documents = [image_document(name, files, report)]
+    if other is not None:
+        archive = other if other.startswith(("/", "./", "../")) else None
+        with ExitStack() as stack:
+            old = stack.enter_context(
+                looked_into(
+                    session,
+                    None if archive else other,
+                    archive=archive,
+                    platform=platform,
+                    resolve_links=resolve_links,
+                )
+            )
+            documents.append(comparison_document((other, old), (name, files)))
+    _write(path, html_page(documents))
+
+
+def _write(path: str, content: bytes) -> None:
+    if path == "-":
+        from orlop.cli.show import output  # noqa: PLC0415 - only where it is asked for
+
+        output.write(content)
+        return
+    from orlop.streams.output import Output  # noqa: PLC0415 - as above
+
+    with Output(path) as target:
+        target.write(content)
+        target.finish()

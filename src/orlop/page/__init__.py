@@ -1,0 +1,1 @@
+"""The page: an image as one HTML file, or as the data that a server sends."""

@@ -1,0 +1,237 @@
+"""The page in a real browser: what it shows is what the audit says, and nothing in it runs or leaves."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import orlop
+from orlop.api.doors import Security
+from orlop.api.engine.app import Page
+from orlop.api.server import Options
+from orlop.api.web.site import ENDPOINTS, PARTS, is_page
+from orlop.page.html import asset
+from tests.browser import browser
+from tests.unit.images_made import image, layer
+from tests.unit.served import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.browser import Browser
+
+pytestmark = [pytest.mark.interop, pytest.mark.needs("chromium", "chromedriver")]
+
+MARKUP = "</script><img src=x onerror=alert(1)>"
+NAMES = ["<!--<script>", "a\u202egnp.exe", "\x1b[31mred", "caf\udce9", " two  spaces ", "$&", "x" * 255]
+LAYERS = (
+    layer("usr/", "usr/lib/", ("usr/lib/long", b"l" * 50_000), ("usr/lib/short", b"s" * 900), ("etc/conf", b"c" * 70)),
+    layer(("usr/lib/long", b"m" * 20_000), *((f"odd/{name}", b"o" * 10) for name in NAMES), f"odd/link->{MARKUP}"),
+    layer("usr/lib/.wh.short", *((f"many/f{number:04}", b"x" * number) for number in range(1, 400))),
+)
+CONFIG: dict[str, object] = {"User": MARKUP, "Labels": {"l": MARKUP}, "Env": ["TOKEN=0123456789"]}
+
+
+def run(*words: str | Path) -> bytes:
+    return subprocess.run([sys.executable, "-m", "orlop", *map(str, words)], check=True, capture_output=True).stdout
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "new.tar").write_bytes(image(*LAYERS, config=CONFIG))
+    (folder / "old.tar").write_bytes(image(*LAYERS[:2], config=CONFIG))
+    run("audit", "--archive", folder / "new.tar", "--html", folder / "page.html", "--compare", folder / "old.tar")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(made: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run("audit", "--archive", made / "new.tar", "--format", "json"))
+    return found
+
+
+@pytest.fixture
+def page(chromium: Browser, made: Path) -> Iterator[Browser]:
+    """Open the page anew; in the end nothing was requested, and the console is empty."""
+    chromium.resize(1440, 900)
+    chromium.requests()
+    chromium.console()
+    chromium.open(f"{(made / 'page.html').as_uri()}#")
+    chromium.run("location.reload()")
+    chromium.until("return document.documentElement.dataset.ready === 'yes'")
+    yield chromium
+    assert {url.partition("#")[0] for _, url in chromium.requests()} == {(made / "page.html").as_uri()}
+    assert chromium.console() == []
+
+
+def size_of(page: Browser, path: str) -> int:
+    """Select a path by its rows, and return the bytes that its row shows."""
+    names = [part for part in path.split("/") if part]
+    page.run("document.getElementById('tree').focus()")
+    page.press("Home")
+    for name in names:
+        if page.run("return document.querySelector('.row[aria-selected=true]').ariaExpanded") == "false":
+            page.press("ArrowRight")
+        for _ in range(30):
+            page.press("ArrowDown")
+            if page.run("return document.querySelector('.row[aria-selected=true] .name').textContent") == name:
+                break
+        else:
+            raise AssertionError(f"{name} is not in the tree")
+    return int(page.run("return document.querySelector('.row[aria-selected=true]').dataset.size"))
+
+
+def test_what_is_shown_is_what_the_audit_says(page: Browser, report: dict[str, Any]) -> None:
+    layers = page.run("return [...document.querySelectorAll('.layer')].map((one) => ({...one.dataset}))")
+    assert layers == [
+        {"layer": str(one["Number"]), "size": str(one["Size"]), "hidden": str(one["Hidden"])}
+        for one in report["Layers"]
+    ]
+    for path in ("/usr", "/usr/lib", "/many"):
+        assert size_of(page, path) == report["Folders"][path]
+    page.press("f")
+    rules = page.run("return [...document.querySelectorAll('#findings li')].map((one) => one.dataset.rule)")
+    assert rules == [one["Rule"] for one in report["Findings"]]
+    page.click("#tab-hidden")
+    hidden = page.run("return [...document.querySelectorAll('#hidden tr')].map((one) => Number(one.dataset.size))")
+    assert sum(hidden) == report["Hidden"]
+    assert len(page.texts("#steps li")) == 0
+    page.click("#tab-steps")
+    assert page.texts("#steps code") == ["RUN step 1", "RUN step 2", "RUN step 3"]
+
+
+def test_search_finds_and_keys_lead_there(page: Browser) -> None:
+    page.press("/")
+    page.press(*"lib/sho", "Enter")
+    assert page.texts("#matches") == ["1 match"]
+    assert page.texts(".row[aria-selected=true] .name") == ["short"]
+    assert page.run("return [...document.querySelectorAll('#events li')].map((one) => one.dataset.action)") == [
+        "added",
+        "removed",
+    ]
+    assert page.run("return document.activeElement.id") == "tree"
+    page.press("Escape", "Home", "ArrowDown", "Enter")
+    assert page.texts("#crumbs button") == ["/", "many/"]
+    page.press("Backspace")
+    assert page.texts("#crumbs button") == ["/"]
+    page.press("?")
+    assert page.run("return document.getElementById('keys').open")
+    page.press("Escape", "s")
+    assert page.texts("#shapes [aria-pressed=true]") == ["Sunburst"]
+    page.press("v")
+    assert page.texts("#modes [aria-pressed=true]") == ["Hidden"]
+    page.press("2")
+    assert page.run("return document.querySelector('.layer[aria-pressed=true]').dataset.layer") == "2"
+
+
+def test_names_and_texts_are_inert(page: Browser) -> None:
+    page.press("/")
+    page.press(*"odd/", "Enter", "ArrowRight")
+    shown = set(page.texts(".row .name"))
+    assert {"<!--<script>", "a\\u{202e}gnp.exe", "\\x1b[31mred", "caf\\xe9", " two  spaces ", "$&", "x" * 255} <= shown
+    page.press("/")
+    page.run("document.getElementById('search').value = ''")
+    page.press(*"link", "Enter")
+    assert MARKUP in page.texts("#panel td")
+    assert page.texts("[data-fact=User]") == [MARKUP]
+    assert page.run("return document.images.length") == 0
+
+
+def test_two_images_are_compared(page: Browser) -> None:
+    page.press("v", "v")
+    assert page.texts("#modes [aria-pressed=true]") == ["Compared"]
+    page.click("#tab-changes")
+    assert page.texts("#changes td:nth-child(2)")[0] == "/usr/lib/short"
+    assert "399 added" in page.texts("#panel p")[1] or "400 added" in page.texts("#panel p")[1]
+    assert "1 removed" in page.texts("#panel p")[1]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_theme_is_that_of_the_system_until_one_is_chosen(page: Browser, *, dark: bool) -> None:
+    page.resize(1440, 900, dark=dark)
+    page.until("return document.documentElement.dataset.theme === arguments[0]", "dark" if dark else "light")
+    page.press("t")
+    page.until("return document.documentElement.dataset.theme === arguments[0]", "light" if dark else "dark")
+    page.run("localStorage.clear()")
+
+
+@pytest.mark.parametrize("width", [320, 375])
+def test_a_phone_shows_all_without_scrolling_sideways(page: Browser, width: int) -> None:
+    page.resize(width, 740)
+    assert page.run("return document.documentElement.scrollWidth") == width
+    assert page.run("return document.getElementById('map').clientWidth") > width - 40
+
+
+def test_a_script_that_was_changed_does_not_run(chromium: Browser, made: Path) -> None:
+    script = asset("page.js")
+    changed = (made / "page.html").read_bytes().replace(script, script + b";window.foreign = 1\n")
+    (made / "changed.html").write_bytes(changed)
+    with pytest.raises(AssertionError, match="never came true"):
+        chromium.open((made / "changed.html").as_uri(), seconds=1)
+    assert chromium.run("return window.foreign") is None
+    assert any("Content Security Policy" in line for line in chromium.console())
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_colours_have_the_contrast_that_people_need(theme: int) -> None:
+    blocks = re.findall(r":root[^{]*\{(.*?)\}", asset("page.css").decode(), re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): (#\w{6});", blocks[theme]))
+    tiles = [colours[f"layer-{number}"] for number in range(8)]
+    for surface in ("paper", "pane", "folder"):
+        for text in ("text", "muted", *(() if surface == "folder" else ("accent", "high", "medium"))):
+            assert contrast(colours[text], colours[surface]) >= 4.5, (text, surface)
+    for tile in tiles:
+        assert contrast(colours["tile-text"], tile) >= 4.5
+        assert contrast(colours["edge"], tile) >= 3
+    assert contrast(colours["dimmed-text"], colours["dimmed"]) >= 4.5
+    assert contrast(colours["on-accent"], colours["accent"]) >= 4.5
+    assert contrast(colours["control"], colours["paper"]) >= 3
+
+
+def test_a_store_is_shown_live_and_asks_for_its_token(
+    chromium: Browser, tmp_path: Path, made: Path, report: dict[str, Any]
+) -> None:
+    chromium.resize(1440, 900)
+    with orlop.open(tmp_path / "root") as images:
+        images.load(str(made / "new.tar"))
+        options = Options(page=Page(ENDPOINTS, is_page, PARTS))
+        with serving(images, "tcp://127.0.0.1:0", security=Security(token="abc"), options=options) as (place,):
+            chromium.console()
+            chromium.requests()
+            base = place.replace("tcp", "http")
+            chromium.open(f"{base}/ui/")
+            chromium.click("#token")
+            chromium.press(*"abc", "Enter")
+            chromium.until("return document.getElementById('store') !== null")
+            assert chromium.texts("#store .open") == ["made:1"]
+            chromium.click("#store .open")
+            chromium.until("return document.querySelectorAll('.layer').length === 3")
+            hidden = chromium.run("return [...document.querySelectorAll('.layer')].map((one) => one.dataset.hidden)")
+            assert hidden == [str(one["Hidden"]) for one in report["Layers"]]
+            assert {url.startswith(f"{base}/ui/") for _, url in chromium.requests()} == {True}
+            # The browser itself notes that data was refused before there was a token.
+            assert [line for line in chromium.console() if "401" not in line] == []

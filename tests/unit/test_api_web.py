@@ -1,0 +1,126 @@
+"""The page over a store: access to its parts and to its data. It changes nothing."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import orlop
+from orlop.api.doors import Security
+from orlop.api.engine.app import Page
+from orlop.api.server import Options
+from orlop.api.web.site import ENDPOINTS, PARTS, is_page
+from tests.unit.images_made import image, layer
+from tests.unit.served import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SHOWN = Options(page=Page(ENDPOINTS, is_page, PARTS))
+TOKEN = "s3cret-token"
+BASE = layer(("base", b"b" * 1000))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
+    with orlop.open(tmp_path / "root") as service:
+        service.load(io.BytesIO(image(BASE, layer(("one", b"1" * 10)), tag="a:1")))
+        service.load(io.BytesIO(image(BASE, layer(("two", b"2" * 20)), tag="b:1")))
+        service.pin("b:1")
+        yield service
+
+
+def ask(place: str, target: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection(place.removeprefix("tcp://"), timeout=60)
+    try:
+        connection.request(method, target, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def place(images: orlop.ImageService) -> Iterator[str]:
+    with serving(images, "tcp://127.0.0.1:0", security=Security(anonymous=True), options=SHOWN) as (where,):
+        yield where
+
+
+def test_images_are_listed_with_what_they_share(place: str, images: orlop.ImageService) -> None:
+    _, _, body = ask(place, "/ui/images")
+    found: dict[str, Any] = json.loads(body)
+    usage = {str(one.summary.id): one for one in images.df().images}
+    for one in found["images"]:
+        known = usage[one["id"]]
+        assert (one["size"], one["shared"], one["unique"]) == (known.summary.size, 1000, known.unique_size)
+        assert one["pinned"] == ("b:1" in str(one["names"]))
+        assert len(one["layers"]) == 2
+    assert found["layers"] == {"size": 1030, "shared": 1000, "unique": 30}
+
+
+def test_an_image_is_sent_with_its_difference(place: str) -> None:
+    status, _, body = ask(place, "/ui/image?name=a:1&old=b:1")
+    assert status == 200
+    found = json.loads(body)
+    assert found["image"]["sums"]["size"] == 1010
+    assert found["comparison"]["columns"]["changes"].count(1) == 1
+    assert ask(place, "/ui/image?name=none:1")[0] == 404
+
+
+@pytest.mark.parametrize("path", [*sorted(PARTS), "/ui/images", "/ui/image?name=a:1"])
+def test_a_browser_is_told_what_it_may_do(place: str, path: str) -> None:
+    _, headers, _ = ask(place, path, Sec_Fetch_Site="same-origin")
+    policy = headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", [*sorted(PARTS), "/ui/images", "/ui/image?name=a:1"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+        {"Host": "evil.example"},
+    ],
+    ids=["origin", "cross-site", "same-site", "rebound name"],
+)
+def test_other_pages_and_other_names_get_nothing(place: str, path: str, headers: dict[str, str]) -> None:
+    status, _, body = ask(place, path, **headers)
+    assert status == 403
+    assert list(json.loads(body)) == ["message"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize("path", ["/ui/", "/ui/images", "/ui/image"])
+def test_nothing_can_be_changed(place: str, path: str, method: str) -> None:
+    assert ask(place, path, method)[0] == 403
+
+
+def test_the_api_stays_closed_to_pages(place: str) -> None:
+    assert ask(place, "/images/json", Sec_Fetch_Site="same-origin")[0] == 403
+    assert ask(place, "/v1.44/ui/images", Sec_Fetch_Site="same-origin")[0] == 403
+
+
+def test_data_needs_the_token_and_parts_do_not(images: orlop.ImageService) -> None:
+    with serving(images, "tcp://127.0.0.1:0", security=Security(token=TOKEN), options=SHOWN) as (where,):
+        for path in PARTS:
+            assert ask(where, path)[0] in {200, 301}
+        for path in ("/ui/images", "/ui/image?name=a:1", "/ui/other"):
+            assert ask(where, path)[0] == 401
+            assert ask(where, f"{path}?token={TOKEN}")[0] == 401
+        assert ask(where, "/ui/images", Authorization=f"Bearer {TOKEN}")[0] == 200
+
+
+def test_without_the_option_there_is_no_page(images: orlop.ImageService) -> None:
+    with serving(images, "tcp://127.0.0.1:0", security=Security(anonymous=True)) as (where,):
+        assert ask(where, "/ui/")[0] == 404

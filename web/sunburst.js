@@ -1,0 +1,93 @@
+// A sunburst: rings of arcs whose angles are weights, the directory that is shown in the middle.
+
+const RINGS = 6;
+const LEAST = 0.004;
+
+/** Return the arcs of a tree from a row on: columns of numbers, inner ones first. */
+export function layoutSun(tree, top, width, height) {
+  const arcs = { row: [top], ring: [0], from: [0], to: [2 * Math.PI], width, height, radius: Math.min(width, height) / 2 - 2 };
+  for (let i = 0; i < arcs.row.length; i++) {
+    const row = arcs.row[i];
+    if (arcs.ring[i] === RINGS || !(tree.total[row] > 0)) continue;
+    let angle = arcs.from[i];
+    const scale = (arcs.to[i] - arcs.from[i]) / tree.total[row];
+    for (let k = tree.first[row]; k < tree.first[row + 1]; k++) {
+      const size = tree.total[tree.kids[k]] * scale;
+      if (size < LEAST) break;
+      arcs.row.push(tree.kids[k]);
+      arcs.ring.push(arcs.ring[i] + 1);
+      arcs.from.push(angle);
+      arcs.to.push(angle + size);
+      angle += size;
+    }
+  }
+  return arcs;
+}
+
+/** Draw arcs, see `drawMap`. */
+export function drawSun(context, arcs, paint) {
+  for (let i = 0; i < arcs.row.length; i++) {
+    trace(context, arcs, i);
+    context.fillStyle = i === 0 ? paint.folder : paint.colour(arcs.row[i]);
+    context.fill();
+    context.strokeStyle = paint.edge;
+    context.stroke();
+    const step = arcs.radius / (RINGS + 1);
+    const middle = (arcs.ring[i] + 0.5) * step;
+    if (i > 0 && (arcs.to[i] - arcs.from[i]) * middle > 15) label(context, arcs, i, paint, middle, step);
+  }
+  context.fillStyle = paint.text;
+  context.textAlign = "center";
+  paint.write(paint.size(arcs.row[0]), arcs.width / 2, arcs.height / 2 + 4);
+  context.textAlign = "start";
+}
+
+function trace(context, arcs, i) {
+  const step = arcs.radius / (RINGS + 1);
+  const [x, y] = [arcs.width / 2, arcs.height / 2];
+  context.beginPath();
+  if (arcs.ring[i] === 0) context.arc(x, y, step, 0, 2 * Math.PI);
+  else {
+    context.arc(x, y, arcs.ring[i] * step, arcs.from[i], arcs.to[i]);
+    context.arc(x, y, (arcs.ring[i] + 1) * step, arcs.to[i], arcs.from[i], true);
+  }
+  context.closePath();
+}
+
+function label(context, arcs, i, paint, middle, step) {
+  const angle = (arcs.from[i] + arcs.to[i]) / 2;
+  const text = paint.label(arcs.row[i]);
+  const most = Math.floor(step / 6.6);
+  context.save();
+  context.translate(arcs.width / 2, arcs.height / 2);
+  context.rotate(angle);
+  context.translate(middle, 0);
+  if (angle > Math.PI / 2 && angle < 1.5 * Math.PI) context.rotate(Math.PI);
+  context.fillStyle = paint.textOn(arcs.row[i]);
+  context.textAlign = "center";
+  paint.write(text.length <= most ? text : `${text.slice(0, Math.max(1, most - 1))}…`, 0, 4);
+  context.restore();
+}
+
+/** Return the place of the arc at a point, or -1. */
+export function hitSun(arcs, x, y) {
+  const [dx, dy] = [x - arcs.width / 2, y - arcs.height / 2];
+  const ring = Math.floor(Math.hypot(dx, dy) / (arcs.radius / (RINGS + 1)));
+  const angle = (Math.atan2(dy, dx) + 2 * Math.PI) % (2 * Math.PI);
+  for (let i = 0; i < arcs.row.length; i++) {
+    if (arcs.ring[i] === ring && (ring === 0 || (angle >= arcs.from[i] && angle < arcs.to[i]))) return i;
+  }
+  return -1;
+}
+
+/** Draw a frame around the selected row, see `frameMap`. */
+export function frameSun(context, arcs, contains, colour) {
+  let best = -1;
+  for (let i = 0; i < arcs.row.length; i++) if (contains(arcs.row[i])) best = i;
+  if (best < 0) return;
+  trace(context, arcs, best);
+  context.strokeStyle = colour;
+  context.lineWidth = 3;
+  context.stroke();
+  context.lineWidth = 1;
+}

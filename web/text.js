@@ -1,0 +1,54 @@
+// How names and numbers are shown. What would not print, or would turn the text around it, is shown as an escape.
+
+import { element } from "./dom.js";
+
+const UNPRINTED = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+
+function escaped(character) {
+  const code = character.charCodeAt(0);
+  // Bytes that are not UTF-8 come as the lone surrogates that Python makes of them.
+  if (code >= 0xdc80 && code <= 0xdcff) return `\\x${(code - 0xdc00).toString(16)}`;
+  return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
+}
+
+/** Return a text that prints as it stands. */
+export function printable(text) {
+  return text.replace(UNPRINTED, escaped);
+}
+
+/** Put a text into an element, its escapes marked. */
+export function showText(place, text) {
+  place.replaceChildren();
+  let from = 0;
+  for (const match of text.matchAll(UNPRINTED)) {
+    if (match.index > from) place.append(text.slice(from, match.index));
+    place.append(element("span", { className: "escape", textContent: escaped(match[0]) }));
+    from = match.index + match[0].length;
+  }
+  place.append(text.slice(from));
+  return place;
+}
+
+const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
+
+/** Return bytes for people. */
+export function humanBytes(bytes) {
+  let value = Math.abs(bytes);
+  let unit = 0;
+  while (value >= 999.5 && unit < UNITS.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  const digits = unit === 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
+  return `${bytes < 0 ? "−" : ""}${value.toFixed(digits)} ${UNITS[unit]}`;
+}
+
+/** Return a number with its thousands apart. */
+export function grouped(number) {
+  return String(number).replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
+/** Return a count with its noun. */
+export function counted(number, noun, plural = `${noun}s`) {
+  return `${grouped(number)} ${number === 1 ? noun : plural}`;
+}
