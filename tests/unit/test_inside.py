@@ -321,6 +321,10 @@ class Streamed:
         self.begun += 1
         yield self._raw
 
+    def indexed(self, *, make: bool) -> bool:
+        del make
+        return False
+
     @contextmanager
     def at(self, offset: int) -> Iterator[io.BytesIO]:
         self.begun += 1

@@ -1,10 +1,12 @@
 """Reading the content of many files of an image, in any order, in few passes over its layers.
 
 Each layer that is read has a cursor. Where the layer is `seekable` and need not be verified, the cursor goes straight
-to each file. Else the layer is a stream that only goes forward, which costs a decompression (and a digest) from its
-beginning. Files are mostly asked for in the order in which the layer has them, so one pass serves. Where a file lies
-behind the cursor, a new pass begins, and takes along as many of the files that will be asked for next as fit into
-`_KEPT` bytes: so a layer in the worst order is read once for each `_KEPT` bytes of it, and memory stays bounded.
+to each file, or reads on to it if it is near. So it does in a compressed layer with a seek index, which is made first
+if need be, where little of the layer is wanted and much lies before that (`_Cursor._may_jump`). Else the layer is a
+stream that only goes forward, which costs a decompression (and a digest) from its beginning. Files are mostly asked for
+in the order in which the layer has them, so one pass serves. Where a file lies behind the cursor, a new pass begins,
+and takes along as many of the files that will be asked for next as fit into `_KEPT` bytes: so a layer in the worst
+order is read once for each `_KEPT` bytes of it, and memory stays bounded.
 
 Nothing of a layer that is verified is certain before `Contents.finish`, which reads on to the end of it, and raises
 where its bytes are not those of its diff ID. What writes files out tells so by an error, and does not complete what it
@@ -17,7 +19,7 @@ and never another file's content.
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -43,6 +45,12 @@ Place = tuple[int, "TarEntry"]
 """The number of a layer, and an entry of it that has content."""
 
 _KEPT: Final = 32 << 20
+_NEAR: Final = 4 << 20
+"""Bytes that are read and dropped rather than passed over; about what it costs to begin at a point of an index."""
+
+_FAR: Final = 8 << 20
+"""Bytes that are decompressed without a thought of making an index."""
+
 _CHUNK: Final = 1 << 20
 
 
@@ -114,9 +122,20 @@ class _Cursor:
         self._wanted = wanted
         self._next = 0  # the first of those wanted that was not asked for
         self._kept: dict[int, _Kept] = {}
-        self._stream: ChunkReader | None = None
-        self._jumps = not verified and layer.seekable
+        self._stream: ChunkReader | _Counted | None = None
+        self._opened = ExitStack()  # what the stream reads from
+        self._jumps = not verified and self._may_jump()
         self._finished = False
+
+    def _may_jump(self) -> bool:
+        """Return whether the cursor goes straight to each file: it costs little, or less than to read all before it."""
+        if self._layer.seekable:
+            return True
+        sizes = {entry.header_offset: entry.size for entry in self._wanted}
+        last = max(sizes, default=0)
+        if sum(sizes.values()) + _NEAR * len(sizes) > last:
+            return False
+        return self._layer.indexed(make=last >= _FAR)
 
     def chunks(self, entry: TarEntry) -> Iterator[bytes]:
         start = entry.header_offset
@@ -125,12 +144,11 @@ class _Cursor:
         if start in self._kept:
             yield self._kept_one(start)
             return
-        if self._jumps:
-            with self._layer.at(start) as source:
-                yield from content_of(source, entry)
-            return
         stream = self._stream
-        if stream is None:
+        if self._jumps:
+            if stream is None or not 0 <= start - stream.position <= _NEAR:
+                stream = self._jump(start)
+        elif stream is None:
             stream = self._begin()
         elif stream.position > start:
             self.finish()
@@ -143,10 +161,18 @@ class _Cursor:
         skip(stream, start - stream.position)
         yield from content_of(stream, entry)
 
-    def _begin(self) -> ChunkReader:
+    def _begin(self) -> ChunkReader | _Counted:
+        if not self._verified:
+            return self._jump(0)
         self.close()
         self._finished = False
-        self._stream = ChunkReader(self._layer.chunks() if self._verified else _plain(self._layer))
+        self._stream = ChunkReader(self._layer.chunks())
+        return self._stream
+
+    def _jump(self, start: int) -> _Counted:
+        self.close()
+        source = self._opened.enter_context(self._layer.at(start))
+        self._stream = _Counted(source, start)
         return self._stream
 
     def _next_ones(self, entry: TarEntry) -> list[TarEntry]:
@@ -162,7 +188,7 @@ class _Cursor:
             found.append(one)
         return found
 
-    def _take(self, stream: ChunkReader, entries: list[TarEntry]) -> None:
+    def _take(self, stream: ChunkReader | _Counted, entries: list[TarEntry]) -> None:
         often = Counter(one.header_offset for one in entries)
         for entry in sorted({one.header_offset: one for one in entries}.values(), key=lambda one: one.header_offset):
             skip(stream, entry.header_offset - stream.position)
@@ -187,12 +213,23 @@ class _Cursor:
         if self._stream is not None:
             self._stream.close()
         self._stream = None
+        self._opened.close()
 
 
-def _plain(layer: Layer) -> Iterator[bytes]:
-    with layer.at(0) as source:
-        while chunk := source.read(_CHUNK):
-            yield chunk
+class _Counted:
+    """A source, and its `position`."""
+
+    def __init__(self, source: Readable, position: int) -> None:
+        self._source = source
+        self.position = position
+
+    def read(self, size: int, /) -> bytes:
+        data = self._source.read(size)
+        self.position += len(data)
+        return data
+
+    def close(self) -> None:
+        """Do nothing: whoever opened the source closes it."""
 
 
 def content_of(source: Readable, entry: TarEntry) -> Iterator[bytes]:
