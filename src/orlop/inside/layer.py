@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 from orlop.errors import StorageError, TocDamaged
 from orlop.model.limits import NO_LIMITS
 from orlop.store.layers import compression_of
-from orlop.store.seeking import find_index, is_fine, make_index, put_index
 from orlop.streams.compression import Compression, decompressed
-from orlop.streams.seek_read import chunks_from
 from orlop.streams.tar_read import TarReader
 from orlop.streams.toc import read_toc
 
@@ -84,6 +82,8 @@ class StoredContent:
 
     def indexed(self, *, make: bool) -> bool:
         """Return whether it has a seek index without large gaps, and make and keep one if asked to and possible."""
+        from orlop.store.seeking import is_fine, make_index  # noqa: PLC0415 - lists need no index
+
         blob = self._layers.blob_of(self.diff_id)
         index = self._index_of(blob)
         if make and not is_fine(index):
@@ -92,6 +92,8 @@ class StoredContent:
 
     def _index_of(self, blob: BlobRow) -> SeekIndex | None:
         if not self._looked:
+            from orlop.store.seeking import find_index  # noqa: PLC0415 - as in `indexed`
+
             self._index, self._looked = find_index(self._blobs, self.diff_id, blob), True
         index = self._index
         return index if index is not None and index.blob == str(blob.digest) else None
@@ -141,6 +143,8 @@ class StoredContent:
         """Yield what a compressed blob holds from a byte on, by its seek index, or from its beginning."""
         index = self._index_of(blob)
         if index is not None:
+            from orlop.streams.seek_read import chunks_from  # noqa: PLC0415 - as in `indexed`
+
             try:
                 for chunk in chunks_from(file, index, offset):
                     yield chunk
@@ -161,6 +165,8 @@ class StoredContent:
 
     def _forget(self) -> None:
         """Drop a seek index that is wrong; the next one who needs it makes it anew."""
+        from orlop.store.seeking import put_index  # noqa: PLC0415 - as in `indexed`
+
         self._index = None
         with suppress(StorageError):
             put_index(self._layers, self._blobs, self.diff_id, None)
