@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -10,6 +11,7 @@ from zlib import crc32
 import pytest
 
 import orlop
+from orlop.inside import secrets
 from orlop.inside.audit import audit
 from orlop.inside.secrets import MOST, secrets_of
 from tests.unit.images_made import image, layer
@@ -91,8 +93,8 @@ def test_a_planted_secret_is_found_wherever_it_lies_and_never_shown(rule: str, t
     found = audited(
         tmp_path, layer(("seen", f"k = {value}\n".encode()), ("hidden", f"{value} ".encode())), layer(".wh.hidden")
     )
-    secrets = [(one.rule, one.path, one.seen) for one in found.findings if one.kind == "secret"]
-    assert secrets == [(rule, "/hidden", False), (rule, "/seen", True)]
+    planted = [(one.rule, one.path, one.seen) for one in found.findings if one.kind == "secret"]
+    assert planted == [(rule, "/hidden", False), (rule, "/seen", True)]
     assert all(value[4:20] not in str(one) for one in found.findings)
     assert len({one.fingerprint for one in found.findings if one.kind == "secret"}) == 1
 
@@ -110,6 +112,32 @@ def test_a_secret_under_the_name_of_a_whiteout_is_found_though_it_counts_for_not
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_only_looks_like_a_secret_is_none(text: str) -> None:
     assert [*secrets_of([text.encode() + b"\n"])] == []
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("slash", ["/", "\\/"])
+def test_a_private_key_in_json_is_found(times: int, slash: str) -> None:
+    text = pem("PRIVATE KEY").replace("A" * 8, "AAA/AAA+")
+    for _ in range(times):
+        text = json.dumps({"type": "service_account", "private_key": text})
+    assert [one.rule for one in secrets_of([text.replace("/", slash).encode()])] == ["private-key"]
+    without = json.dumps({"private_key": "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----\n"})
+    assert [*secrets_of([without.encode()])] == []
+
+
+def test_a_content_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+
+    class Counting:
+        def search(self, data: bytes) -> None:
+            searched.append(len(data))
+
+    monkeypatch.setattr(secrets, "_SUSPECTS", (Counting(),))
+    assert [*secrets_of([b"x" * 10_000])] == []
+    assert sum(searched) == 10_000
+    searched.clear()
+    assert [*secrets_of([b"x" * (1 << 20)] * 4)] == []
+    assert sum(searched) < 4.1 * (1 << 20)
 
 
 def test_a_secret_may_lie_across_a_border() -> None:
