@@ -87,6 +87,28 @@ def test_bytes_are_counted_by_layer_and_cause(tmp_path: Path) -> None:
     assert found.folders == {"/": 124, "/d": 110}
 
 
+def test_bytes_are_counted_by_package(tmp_path: Path) -> None:
+    found = audited(
+        tmp_path,
+        layer(
+            *("usr/bin/", "bin->usr/bin", ("usr/bin/ls", b"1" * 100), ("usr/bin/cp", b"2" * 30), "usr/bin/dir->ls"),
+            ("var/lib/dpkg/info/coreutils.list", b"/.\n/bin\n/bin/ls\n/usr/bin/cp\n/usr/bin/gone\n"),
+            ("var/lib/dpkg/info/links:amd64.list", b"/usr/bin/dir\n/usr/bin/ls\n"),
+            ("var/lib/dpkg/info/coreutils.md5sums", b"/usr/bin/cp\n"),
+            ("lib/apk/db/installed", b"C:Q1\nP:musl\nF:lib\nR:ld\na:0:0:755\nR:libc\n\nP:none\nF:\nR:top\n"),
+            *(("lib/ld", b"3" * 7), "lib/libc=>lib/ld", ("top", b"4")),
+        ),
+        layer(("usr/bin/cp", b"5" * 40)),
+    )
+    assert [*found.packages.items()] == [("coreutils", 140), ("musl", 7), ("none", 1), ("links", 0)]
+
+
+def test_an_image_without_a_database_has_no_packages(tmp_path: Path) -> None:
+    assert (
+        audited(tmp_path, layer("var/lib/dpkg/", "var/lib/dpkg/info->nowhere", "lib/apk/db/installed/")).packages == {}
+    )
+
+
 @pytest.mark.parametrize("rule", PLANTED)
 def test_a_planted_secret_is_found_wherever_it_lies_and_never_shown(rule: str, tmp_path: Path) -> None:
     value = PLANTED[rule]
