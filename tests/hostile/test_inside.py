@@ -103,7 +103,7 @@ def test_nothing_leads_out_and_every_path_can_be_asked_for(root: Path, tmp_path:
                 continue
         assert files.read("/fine") == b"content"
         (outside / "copy").mkdir()
-        extract(files, "/", outside / "copy")
+        extract(files, "/", str(outside / "copy"))
     assert [one.name for one in outside.iterdir()] == ["copy"]
     assert (outside / "copy" / "fine").read_bytes() == b"content"
     for one in (outside / "copy").rglob("*"):

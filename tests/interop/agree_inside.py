@@ -73,7 +73,7 @@ def compare(directory: Path, folder: Path, orlop: Callable[[Sequence[str | Path]
             digests.append(f"sha256:{file_digest(file, 'sha256').hexdigest()}")
     orlop(["load", "-i", image_of_files(layers, digests, folder / "image.tar")])
     orlop(["save", "--format", "oci-dir", "-o", folder / "layout", "made:1"])
-    umoci = ["umoci", "unpack", "--image", f"{folder}/layout:1", folder / "bundle"]
+    umoci = ["umoci", "unpack", "--image", f"{folder}/layout:1", f"{folder}/bundle"]
     subprocess.run(umoci, check=True, stdout=subprocess.DEVNULL)
     orlop(["export", "--resolve-links", "-o", folder / "out.tar", "made:1"])
     theirs = without_times_of_folders(on_disk(folder / "bundle" / "rootfs"))

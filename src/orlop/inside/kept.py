@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Kept"]
 
-_MOST: Final = 48 << 20
+_MOST: Final = 32 << 20
 
 
 class Kept:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ChunkReader", "Layer", "StoredContent", "skip"]
 
 _CHUNK: Final = 1 << 20
+_PIECE: Final = 1 << 18  # all layers of an image may be read at once
 
 
 class Layer(Protocol):
@@ -124,7 +125,7 @@ class StoredContent:
 
     def chunks(self) -> Iterator[bytes]:
         """Yield its bytes, verified; see `orlop.store.layers.LayerStore.tar_chunks`."""
-        return self._layers.tar_chunks(self.diff_id)
+        return self._layers.tar_chunks(self.diff_id, piece=_PIECE)
 
     @contextmanager
     def at(self, offset: int) -> Iterator[Readable]:
