@@ -11,7 +11,7 @@ with a position in the plain bytes and one in the blob. There are two kinds:
 
 What must never happen: that an index gives wrong bytes. It names its blob, and its parts have checksums, so an index
 that is damaged, or of another blob, is not used. A segment with a digest is verified before any of it is returned
-(`orlop.streams.seek_read`). Who reads at a border compares the tar header that must be there.
+(`orlop.streams.seek_read`). A reader that begins at a border compares the tar header that must be there.
 
 The format, version 1, is one skippable zstd frame, so that whatever reads the table of contents passes over it:
 
