@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import email
 import io
+import json
 import os
 import random
 import stat
 import tarfile
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +20,7 @@ from tests.needs import need, need_root
 from tests.unit.images_made import image, layer
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from tests.interop.programs import Docker, Orlop
 
@@ -120,6 +123,22 @@ def random_layers(seed: int) -> list[bytes]:
     return layers
 
 
+def image_of_files(layers: Sequence[Path], digests: Sequence[str], archive: Path) -> Path:
+    """Write an archive of an image whose layers are files, and return its path."""
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [*digests]}}
+    names = [one.name for one in layers]
+    with tarfile.open(archive, "w") as out:
+        for one in layers:
+            out.add(one, one.name)
+        manifest = [{"Config": "config.json", "RepoTags": ["made:1"], "Layers": names}]
+        for name, document in (("config.json", config), ("manifest.json", manifest)):
+            content = json.dumps(document).encode()
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            out.addfile(member, io.BytesIO(content))
+    return archive
+
+
 @pytest.fixture
 def umoci() -> Program:
     """Return umoci, which needs root to give files to their owners."""
@@ -160,6 +179,16 @@ def test_a_view_is_what_umoci_unpacks(seed: int, orlop: Orlop, umoci: Program, t
         path: (*facts[:7], {}, facts[8]) for path, facts in theirs.items()
     }  # cp keeps no extended attributes
     assert without_times_of_folders(copied) == without_times_of_folders(bare)
+
+
+@pytest.mark.usefixtures("umoci")
+def test_a_tree_of_this_machine_is_what_umoci_unpacks(orlop: Orlop, tmp_path: Path) -> None:
+    from tests.interop.agree_inside import compare
+
+    (tmp_path / "work").mkdir()
+    count, differences = compare(Path(email.__file__).parent, tmp_path / "work", lambda words: orlop(*words))
+    assert differences == []
+    assert count > 30
 
 
 def test_a_view_is_what_docker_exports(orlop: Orlop, docker: Docker, data: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import io
 import tarfile
 from typing import TYPE_CHECKING
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from orlop.inside.merge import Merge
@@ -123,6 +123,7 @@ def test_a_view_is_what_unpacking_one_layer_after_another_leaves(layers: list[li
 
 
 @given(layers=LAYERS, resolve_links=st.booleans())
+@example(layers=[[("dir", "a", 0o600), ("hardlink", "a/s", 0o600), ("file", "a", 0o600)]], resolve_links=False)
 @settings(deadline=None)
 def test_names_of_files_are_counted(layers: list[list[Member]], *, resolve_links: bool) -> None:
     merge = Merge(resolve_links=resolve_links)

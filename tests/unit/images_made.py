@@ -6,7 +6,12 @@ import gzip
 import io
 import json
 import tarfile
+from functools import partial
 from hashlib import sha256
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def layer(*members: str | tuple[str, bytes] | tarfile.TarInfo) -> bytes:
@@ -35,9 +40,18 @@ def layer(*members: str | tuple[str, bytes] | tarfile.TarInfo) -> bytes:
 
 
 def image(
-    *layers: bytes, tag: str = "made:1", compressed: bool = False, config: dict[str, object] | None = None
+    *layers: bytes,
+    tag: str = "made:1",
+    compressed: bool = False,
+    compress: Callable[[bytes], bytes] | None = None,
+    config: dict[str, object] | None = None,
 ) -> bytes:
-    """Make an archive of an image of these layers, bottom first, each with a step of the history."""
+    """Make an archive of an image of these layers, bottom first, each with a step of the history.
+
+    ``compress`` compresses each layer; ``compressed`` does so with gzip.
+    """
+    if compress is None:
+        compress = partial(gzip.compress, mtime=0) if compressed else bytes
     steps = [
         {"created": "2026-01-01T00:00:00Z", "created_by": f"RUN step {number}"} for number, _ in enumerate(layers, 1)
     ]
@@ -54,7 +68,7 @@ def image(
     names = [f"{number}/layer.tar" for number, _ in enumerate(layers)]
     manifest = json.dumps([{"Config": "config.json", "RepoTags": [tag], "Layers": names}]).encode()
     out = io.BytesIO()
-    contents = [gzip.compress(one, mtime=0) if compressed else one for one in layers]
+    contents = [compress(one) for one in layers]
     with tarfile.open(fileobj=out, mode="w") as archive:
         for name, content in [*zip(names, contents, strict=True), ("config.json", raw), ("manifest.json", manifest)]:
             info = tarfile.TarInfo(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -10,6 +11,7 @@ from zlib import crc32
 import pytest
 
 import orlop
+from orlop.inside import secrets
 from orlop.inside.audit import audit
 from orlop.inside.secrets import MOST, secrets_of
 from tests.unit.images_made import image, layer
@@ -85,14 +87,36 @@ def test_bytes_are_counted_by_layer_and_cause(tmp_path: Path) -> None:
     assert found.folders == {"/": 124, "/d": 110}
 
 
+def test_bytes_are_counted_by_package(tmp_path: Path) -> None:
+    found = audited(
+        tmp_path,
+        layer(
+            *("usr/bin/", "bin->usr/bin", ("usr/bin/ls", b"1" * 100), ("usr/bin/cp", b"2" * 30), "usr/bin/dir->ls"),
+            ("var/lib/dpkg/info/coreutils.list", b"/.\n/bin\n/bin/ls\n/usr/bin/cp\n/usr/bin/gone\n"),
+            ("var/lib/dpkg/info/links:amd64.list", b"/usr/bin/dir\n/usr/bin/ls\n"),
+            ("var/lib/dpkg/info/coreutils.md5sums", b"/usr/bin/cp\n"),
+            ("lib/apk/db/installed", b"C:Q1\nP:musl\nF:lib\nR:ld\na:0:0:755\nR:libc\n\nP:none\nF:\nR:top\n"),
+            *(("lib/ld", b"3" * 7), "lib/libc=>lib/ld", ("top", b"4")),
+        ),
+        layer(("usr/bin/cp", b"5" * 40)),
+    )
+    assert [*found.packages.items()] == [("coreutils", 140), ("musl", 7), ("none", 1), ("links", 0)]
+
+
+def test_an_image_without_a_database_has_no_packages(tmp_path: Path) -> None:
+    assert (
+        audited(tmp_path, layer("var/lib/dpkg/", "var/lib/dpkg/info->nowhere", "lib/apk/db/installed/")).packages == {}
+    )
+
+
 @pytest.mark.parametrize("rule", PLANTED)
 def test_a_planted_secret_is_found_wherever_it_lies_and_never_shown(rule: str, tmp_path: Path) -> None:
     value = PLANTED[rule]
     found = audited(
         tmp_path, layer(("seen", f"k = {value}\n".encode()), ("hidden", f"{value} ".encode())), layer(".wh.hidden")
     )
-    secrets = [(one.rule, one.path, one.seen) for one in found.findings if one.kind == "secret"]
-    assert secrets == [(rule, "/hidden", False), (rule, "/seen", True)]
+    planted = [(one.rule, one.path, one.seen) for one in found.findings if one.kind == "secret"]
+    assert planted == [(rule, "/hidden", False), (rule, "/seen", True)]
     assert all(value[4:20] not in str(one) for one in found.findings)
     assert len({one.fingerprint for one in found.findings if one.kind == "secret"}) == 1
 
@@ -110,6 +134,32 @@ def test_a_secret_under_the_name_of_a_whiteout_is_found_though_it_counts_for_not
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_only_looks_like_a_secret_is_none(text: str) -> None:
     assert [*secrets_of([text.encode() + b"\n"])] == []
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("slash", ["/", "\\/"])
+def test_a_private_key_in_json_is_found(times: int, slash: str) -> None:
+    text = pem("PRIVATE KEY").replace("A" * 8, "AAA/AAA+")
+    for _ in range(times):
+        text = json.dumps({"type": "service_account", "private_key": text})
+    assert [one.rule for one in secrets_of([text.replace("/", slash).encode()])] == ["private-key"]
+    without = json.dumps({"private_key": "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----\n"})
+    assert [*secrets_of([without.encode()])] == []
+
+
+def test_a_content_is_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+
+    class Counting:
+        def search(self, data: bytes) -> None:
+            searched.append(len(data))
+
+    monkeypatch.setattr(secrets, "_SUSPECTS", (Counting(),))
+    assert [*secrets_of([b"x" * 10_000])] == []
+    assert sum(searched) == 10_000
+    searched.clear()
+    assert [*secrets_of([b"x" * (1 << 20)] * 4)] == []
+    assert sum(searched) < 4.1 * (1 << 20)
 
 
 def test_a_secret_may_lie_across_a_border() -> None:

@@ -321,6 +321,10 @@ class Streamed:
         self.begun += 1
         yield self._raw
 
+    def indexed(self, *, make: bool) -> bool:
+        del make
+        return False
+
     @contextmanager
     def at(self, offset: int) -> Iterator[io.BytesIO]:
         self.begun += 1
@@ -337,4 +341,4 @@ def test_many_names_of_one_file_do_not_mean_as_many_passes(*, verified: bool) ->
             b"two" if place[1] is two else b"one" for place in wanted
         ]
         contents.finish()
-    assert streamed.begun == 2
+    assert streamed.begun == 1

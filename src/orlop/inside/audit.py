@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import InvalidFilter
 from orlop.inside.merge import clean
 from orlop.inside.oddities import KINDS
+from orlop.inside.packages import package_sizes
 from orlop.inside.secrets import RULES, secrets_of
 from orlop.model.tuples import NamedTuple
 from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
@@ -70,13 +71,17 @@ class LayerBytes(NamedTuple):
 
 @dataclass(slots=True)
 class Audit:
-    """What an audit found; sizes in bytes of content."""
+    """What an audit found; sizes in bytes of content.
+
+    ``folders`` and ``packages`` have the bytes below directories, and of packages (`orlop.inside.packages`).
+    """
 
     layers: list[LayerBytes] = field(default_factory=list)
     overwritten: int = 0
     removed: int = 0
     twice: int = 0
     folders: dict[str, int] = field(default_factory=dict)
+    packages: dict[str, int] = field(default_factory=dict)
     findings: list[AuditFinding] = field(default_factory=list)
 
     @property
@@ -119,6 +124,7 @@ def audit(files: ImageFiles, *, contents: bool = True, allow: Sequence[str] = ()
     for index, layer in enumerate(files.layers):
         count.add(index, layer)
     found.folders = _folders(files)
+    found.packages = package_sizes(files) if contents else {}
     allowed = _allowed(allow)
     found.findings = [one for one in found.findings if not allowed(one)]
     found.findings.sort(key=lambda one: (-SEVERITIES.index(one.severity), one.rule, one.path, one.layer))

@@ -1,10 +1,12 @@
 """Reading the content of many files of an image, in any order, in few passes over its layers.
 
 Each layer that is read has a cursor. Where the layer is `seekable` and need not be verified, the cursor goes straight
-to each file. Else the layer is a stream that only goes forward, which costs a decompression (and a digest) from its
-beginning. Files are mostly asked for in the order in which the layer has them, so one pass serves. Where a file lies
-behind the cursor, a new pass begins, and takes along as many of the files that will be asked for next as fit into
-`_KEPT` bytes: so a layer in the worst order is read once for each `_KEPT` bytes of it, and memory stays bounded.
+to each file, or reads on to it if it is near. So it does in a compressed layer with a seek index, which is made first
+if need be, where little of the layer is wanted and much lies before that (`_Cursor._may_jump`). Else the layer is a
+stream that only goes forward, which costs a decompression (and a digest) from its beginning. Files are mostly asked for
+in about the order in which the layer has them, so one pass serves: what is passed over and will be asked for later is
+kept in memory, up to a number of bytes for all layers (`orlop.inside.kept`). Where a file lies behind the cursor and
+was not kept, a new pass begins. So a layer in the worst order is read about once for each so many bytes of it.
 
 Nothing of a layer that is verified is certain before `Contents.finish`, which reads on to the end of it, and raises
 where its bytes are not those of its diff ID. What writes files out tells so by an error, and does not complete what it
@@ -16,14 +18,14 @@ and never another file's content.
 
 from __future__ import annotations
 
-from collections import Counter
-from contextlib import suppress
-from dataclasses import dataclass
+from bisect import bisect_left
+from contextlib import ExitStack, suppress
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidTar, TocDamaged
+from orlop.inside.kept import Kept
 from orlop.inside.layer import ChunkReader, skip
 from orlop.model.limits import NO_LIMITS
 from orlop.streams.tar_header import BLOCK
@@ -42,7 +44,12 @@ __all__ = ["Contents", "Place"]
 Place = tuple[int, "TarEntry"]
 """The number of a layer, and an entry of it that has content."""
 
-_KEPT: Final = 32 << 20
+_NEAR: Final = 4 << 20
+"""Bytes that are read and dropped rather than passed over; about what it costs to begin at a point of an index."""
+
+_FAR: Final = 8 << 20
+"""Bytes that are decompressed without a thought of making an index."""
+
 _CHUNK: Final = 1 << 20
 
 
@@ -58,9 +65,10 @@ class Contents:
     def __init__(self, layers: Sequence[Layer], wanted: Iterable[Place], *, verified: bool = False) -> None:
         self._layers = layers
         self._verified = verified
-        self._wanted: dict[int, list[TarEntry]] = {}
-        for layer, entry in wanted:
-            self._wanted.setdefault(layer, []).append(entry)
+        self._kept = Kept()
+        self._wanted: dict[int, list[tuple[int, TarEntry]]] = {}
+        for moment, (layer, entry) in enumerate(wanted):
+            self._wanted.setdefault(layer, []).append((moment, entry))
         self._cursors: dict[int, _Cursor] = {}
 
     def chunks(self, place: Place) -> Iterator[bytes]:
@@ -73,7 +81,8 @@ class Contents:
         layer, entry = place
         cursor = self._cursors.get(layer)
         if cursor is None:
-            cursor = _Cursor(self._layers[layer], self._wanted.get(layer, []), verified=self._verified)
+            wanted = self._wanted.pop(layer, [])
+            cursor = _Cursor(self._layers[layer], wanted, self._kept, verified=self._verified)
             self._cursors[layer] = cursor
         return cursor.chunks(entry)
 
@@ -97,85 +106,98 @@ class Contents:
         self.close()
 
 
-@dataclass(slots=True)
-class _Kept:
-    """A content that was taken along, and how often it will be asked for: once for each of its hard links."""
-
-    data: bytes
-    often: int
-
-
 class _Cursor:
     """Where the reading of one layer stands."""
 
-    def __init__(self, layer: Layer, wanted: list[TarEntry], *, verified: bool) -> None:
+    def __init__(self, layer: Layer, wanted: Iterable[tuple[int, TarEntry]], kept: Kept, *, verified: bool) -> None:
         self._layer = layer
         self._verified = verified
-        self._wanted = wanted
-        self._next = 0  # the first of those wanted that was not asked for
-        self._kept: dict[int, _Kept] = {}
-        self._stream: ChunkReader | None = None
-        self._jumps = not verified and layer.seekable
+        self._kept = kept
+        self._now = 0  # the moment of the last request
+        self._entries: dict[int, TarEntry] = {}
+        self._moments: dict[int, list[int]] = {}  # of the requests for each file, the next one last
+        for moment, entry in wanted:
+            self._entries[entry.header_offset] = entry
+            self._moments.setdefault(entry.header_offset, []).append(moment)
+        for moments in self._moments.values():
+            moments.reverse()
+        self._offsets = sorted(self._entries)
+        self._stream: ChunkReader | _Counted | None = None
+        self._opened = ExitStack()  # what the stream reads from
+        self._jumps = not verified and self._may_jump()
         self._finished = False
+
+    def _may_jump(self) -> bool:
+        """Return whether the cursor goes straight to each file: it costs little, or less than to read all before it."""
+        if self._layer.seekable:
+            return True
+        last = self._offsets[-1] if self._offsets else 0
+        if sum(entry.size + _NEAR for entry in self._entries.values()) > last:
+            return False
+        return self._layer.indexed(make=last >= _FAR)
 
     def chunks(self, entry: TarEntry) -> Iterator[bytes]:
         start = entry.header_offset
-        if self._next < len(self._wanted) and self._wanted[self._next] is entry:
-            self._next += 1
-        if start in self._kept:
-            yield self._kept_one(start)
-            return
-        if self._jumps:
-            with self._layer.at(start) as source:
-                yield from content_of(source, entry)
-            return
+        self._now = self._next_moment(start) or self._now
+        if moments := self._moments.get(start):
+            moments.pop()
+        following = self._next_moment(start)
+        data = self._kept.take((self, start), following)
+        if data is None:
+            stream = self._to(start)
+            if following is None or not self._kept.has_room(entry.size, following, self._now):
+                yield from content_of(stream, entry)
+                return
+            data = self._kept.put((self, start), following, content_of(stream, entry))
+        yield from (data[at : at + _CHUNK] for at in range(0, len(data), _CHUNK))
+
+    def _next_moment(self, start: int) -> int | None:
+        """Return when a file will be requested next; None if it will not."""
+        moments = self._moments.get(start, [])
+        while moments and moments[-1] < self._now:
+            moments.pop()  # it was left out
+        return moments[-1] if moments else None
+
+    def _to(self, start: int) -> ChunkReader | _Counted:
+        """Return the stream at a file."""
         stream = self._stream
-        if stream is None:
+        if self._jumps:
+            if stream is None or not 0 <= start - stream.position <= _NEAR:
+                return self._jump(start)
+        elif stream is None:
             stream = self._begin()
         elif stream.position > start:
             self.finish()
             stream = self._begin()
-            taken = self._next_ones(entry)
-            if len(taken) > 1:
-                self._take(stream, taken)
-                yield self._kept_one(start)
-                return
+        if not self._jumps:
+            self._keep_up_to(start, stream)
         skip(stream, start - stream.position)
-        yield from content_of(stream, entry)
+        return stream
 
-    def _begin(self) -> ChunkReader:
+    def _keep_up_to(self, start: int, stream: ChunkReader | _Counted) -> None:
+        """Read on to a file, and keep what comes before it and will be requested."""
+        for place in range(bisect_left(self._offsets, stream.position), bisect_left(self._offsets, start)):
+            offset = self._offsets[place]
+            moment, entry = self._next_moment(offset), self._entries[offset]
+            if moment is None or (self, offset) in self._kept:
+                continue
+            if self._kept.has_room(entry.size, moment, self._now):
+                skip(stream, offset - stream.position)
+                self._kept.put((self, offset), moment, content_of(stream, entry))
+
+    def _begin(self) -> ChunkReader | _Counted:
+        if not self._verified:
+            return self._jump(0)
         self.close()
         self._finished = False
-        self._stream = ChunkReader(self._layer.chunks() if self._verified else _plain(self._layer))
+        self._stream = ChunkReader(self._layer.chunks())
         return self._stream
 
-    def _next_ones(self, entry: TarEntry) -> list[TarEntry]:
-        """Return a file and those that will be asked for after it, as many as may be kept."""
-        size = entry.size
-        found = [entry]
-        known = {entry.header_offset}
-        for one in islice(self._wanted, self._next, None):
-            size += 0 if one.header_offset in known else one.size
-            if size > _KEPT:
-                break
-            known.add(one.header_offset)
-            found.append(one)
-        return found
-
-    def _take(self, stream: ChunkReader, entries: list[TarEntry]) -> None:
-        often = Counter(one.header_offset for one in entries)
-        for entry in sorted({one.header_offset: one for one in entries}.values(), key=lambda one: one.header_offset):
-            skip(stream, entry.header_offset - stream.position)
-            data = b"".join(content_of(stream, entry))
-            self._kept[entry.header_offset] = _Kept(data, often[entry.header_offset])
-
-    def _kept_one(self, start: int) -> bytes:
-        """Return a content that was taken along, and let go of it where its last name was asked for."""
-        kept = self._kept[start]
-        kept.often -= 1
-        if not kept.often:
-            del self._kept[start]
-        return kept.data
+    def _jump(self, start: int) -> _Counted:
+        self.close()
+        source = self._opened.enter_context(self._layer.at(start))
+        self._stream = _Counted(source, start)
+        return self._stream
 
     def finish(self) -> None:
         if self._stream is not None and self._verified and not self._finished:
@@ -187,12 +209,23 @@ class _Cursor:
         if self._stream is not None:
             self._stream.close()
         self._stream = None
+        self._opened.close()
 
 
-def _plain(layer: Layer) -> Iterator[bytes]:
-    with layer.at(0) as source:
-        while chunk := source.read(_CHUNK):
-            yield chunk
+class _Counted:
+    """A source, and its `position`."""
+
+    def __init__(self, source: Readable, position: int) -> None:
+        self._source = source
+        self.position = position
+
+    def read(self, size: int, /) -> bytes:
+        data = self._source.read(size)
+        self.position += len(data)
+        return data
+
+    def close(self) -> None:
+        """Do nothing: whoever opened the source closes it."""
 
 
 def content_of(source: Readable, entry: TarEntry) -> Iterator[bytes]:

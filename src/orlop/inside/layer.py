@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
-from orlop.errors import TocDamaged
+from orlop.errors import StorageError, TocDamaged
 from orlop.model.limits import NO_LIMITS
 from orlop.store.layers import compression_of
 from orlop.streams.compression import Compression, decompressed
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from orlop.model.digest import DiffID
     from orlop.store.blobs.store import BlobStore
     from orlop.store.layers import LayerStore
+    from orlop.store.rows.metadata import BlobRow
     from orlop.streams.compression import Readable
+    from orlop.streams.seek_index import SeekIndex
     from orlop.streams.tar_header import TarEntry
 
 __all__ = ["ChunkReader", "Layer", "StoredContent", "skip"]
 
 _CHUNK: Final = 1 << 20
+_PIECE: Final = 1 << 18  # all layers of an image may be read at once
 
 
 class Layer(Protocol):
@@ -36,7 +39,14 @@ class Layer(Protocol):
 
     @property
     def seekable(self) -> bool:
-        """Whether `at` takes about as long for the last byte as for the first."""
+        """Whether `at` costs next to nothing for any byte."""
+
+    def indexed(self, *, make: bool) -> bool:
+        """Return whether `at` costs at most the decompression of a few MiB for any byte.
+
+        Args:
+            make: read the layer once, if that makes it so from now on. Raises what reading it raises.
+        """
 
     def entries(self) -> Iterator[TarEntry]:
         """Yield its members in order, without their content. Raises what reading it raises."""
@@ -57,17 +67,37 @@ class StoredContent:
         diff_id: which layer.
     """
 
-    __slots__ = ("_blobs", "_layers", "diff_id")
+    __slots__ = ("_blobs", "_index", "_layers", "_looked", "diff_id")
 
     def __init__(self, layers: LayerStore, blobs: BlobStore, diff_id: DiffID) -> None:
         self._layers = layers
         self._blobs = blobs
+        self._index: SeekIndex | None = None
+        self._looked = False
         self.diff_id = diff_id
 
     @property
     def seekable(self) -> bool:
         """Whether it is kept uncompressed."""
         return compression_of(self._layers.blob_of(self.diff_id)) is Compression.NONE
+
+    def indexed(self, *, make: bool) -> bool:
+        """Return whether it has a seek index without large gaps, and make and keep one if asked to and possible."""
+        from orlop.store.seeking import is_fine, make_index  # noqa: PLC0415 - lists need no index
+
+        blob = self._layers.blob_of(self.diff_id)
+        index = self._index_of(blob)
+        if make and not is_fine(index):
+            index = self._index = make_index(self._layers, self._blobs, self.diff_id, blob)
+        return is_fine(index)
+
+    def _index_of(self, blob: BlobRow) -> SeekIndex | None:
+        if not self._looked:
+            from orlop.store.seeking import find_index  # noqa: PLC0415 - as in `indexed`
+
+            self._index, self._looked = find_index(self._blobs, self.diff_id, blob), True
+        index = self._index
+        return index if index is not None and index.blob == str(blob.digest) else None
 
     def entries(self) -> Iterator[TarEntry]:
         """Yield its members as its table of contents has them, or, where that cannot be used, as the layer has them.
@@ -95,7 +125,7 @@ class StoredContent:
 
     def chunks(self) -> Iterator[bytes]:
         """Yield its bytes, verified; see `orlop.store.layers.LayerStore.tar_chunks`."""
-        return self._layers.tar_chunks(self.diff_id)
+        return self._layers.tar_chunks(self.diff_id, piece=_PIECE)
 
     @contextmanager
     def at(self, offset: int) -> Iterator[Readable]:
@@ -107,10 +137,40 @@ class StoredContent:
                 file.seek(offset)
                 yield file
                 return
-            plain = decompressed(file, compression, limits=NO_LIMITS)
-            with plain:
-                skip(plain, offset)
-                yield plain
+            with closing(ChunkReader(self._chunks_from(file, blob, offset), offset)) as reader:
+                yield reader
+
+    def _chunks_from(self, file: BinaryIO, blob: BlobRow, offset: int) -> Iterator[bytes]:
+        """Yield what a compressed blob holds from a byte on, by its seek index, or from its beginning."""
+        index = self._index_of(blob)
+        if index is not None:
+            from orlop.streams.seek_read import chunks_from  # noqa: PLC0415 - as in `indexed`
+
+            try:
+                for chunk in chunks_from(file, index, offset):
+                    yield chunk
+                    offset += len(chunk)
+            except TocDamaged:
+                # The blob is wrong, or the index is. Nothing wrong was yielded.
+                with self._blobs.open(blob) as reader:
+                    for _ in reader.chunks():
+                        pass
+                self._forget()
+            else:
+                return
+        file.seek(0)
+        with decompressed(file, compression_of(blob), limits=NO_LIMITS) as plain:
+            skip(plain, offset)
+            while chunk := plain.read(_CHUNK):
+                yield chunk
+
+    def _forget(self) -> None:
+        """Drop a seek index that is wrong; the next one who needs it makes it anew."""
+        from orlop.store.seeking import put_index  # noqa: PLC0415 - as in `indexed`
+
+        self._index = None
+        with suppress(StorageError):
+            put_index(self._layers, self._blobs, self.diff_id, None)
 
 
 def skip(source: Readable, size: int) -> None:
@@ -120,12 +180,12 @@ def skip(source: Readable, size: int) -> None:
 
 
 class ChunkReader:
-    """Chunks as a stream that is read; `position` is how many bytes were."""
+    """Chunks as a stream that is read; `position` is where it stands, from ``start`` on."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
+    def __init__(self, chunks: Iterator[bytes], start: int = 0) -> None:
         self._chunks = chunks
         self._rest = memoryview(b"")
-        self.position = 0
+        self.position = start
 
     def read(self, size: int, /) -> bytes:
         """Return at most ``size`` bytes, none at the end."""

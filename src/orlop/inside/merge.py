@@ -382,7 +382,7 @@ class Merge:
 
     def _settle(self, link: _Link, end: Node) -> None:
         """Put what a link leads to in its place, unless something else is there by now."""
-        if link.children.get(link.name) is link.waiting:
+        if link.still_waits:
             self._find("link-before-target" if end.origin == self._layer else "link-to-lower", link.path)
             self._join(end, link.entry, link.children, link.name, link.path)
         if link.old is not None:
@@ -390,7 +390,7 @@ class Merge:
 
     def _take_back(self, link: _Link) -> None:
         self._find("link-to-nothing", link.path)
-        if link.children.get(link.name) is not link.waiting:
+        if not link.still_waits:
             if link.old is not None:
                 _unname_all((link.old,))
         elif link.old is None:
@@ -451,6 +451,11 @@ class _Link:
     done: bool = False
     found: Node | None = None
     end: Node | None = None
+
+    @property
+    def still_waits(self) -> bool:
+        """Whether nothing else is at its path by now, and its directory was not replaced."""
+        return self.waiting.names > 0 and self.children.get(self.name) is self.waiting
 
 
 def _unname_all(nodes: Iterable[Node]) -> None:

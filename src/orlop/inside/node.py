@@ -15,7 +15,7 @@ __all__ = ["IMPLICIT", "NO_LAYER", "Finding", "Node"]
 NO_LAYER: Final = -1
 """The layer of what no layer has an entry for."""
 
-IMPLICIT: Final = TarEntry("", TYPE_DIR, 0o755, 0, 0, 0, (0, 0), "", "", "", 0, 0, {}, 0, 0, 0)
+IMPLICIT: Final = TarEntry("", TYPE_DIR, 0o755, 0, 0, 0, (0, 0), "", "", "", 0, 0, {}, 0, 0, 0, sparse=False)
 """The attributes of a directory that no layer has an entry for."""
 
 _OVERLAY: Final = "trusted.overlay."

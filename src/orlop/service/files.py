@@ -110,6 +110,10 @@ class _OutsideContent:
         finally:
             reader.close()
 
+    def indexed(self, *, make: bool) -> bool:
+        del make
+        return False
+
     def chunks(self) -> Iterator[bytes]:
         return self._layer.chunks()
 

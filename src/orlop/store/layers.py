@@ -285,10 +285,14 @@ class LayerStore:
             return self.tar_chunks(diff_ids[0])
         return merged_chunks(diff_ids, self.tar_chunks, self._blobs.open_toc, keep_whiteouts=lower is not None)
 
-    def tar_chunks(self, diff_id: DiffID) -> Generator[bytes]:
+    def tar_chunks(self, diff_id: DiffID, *, piece: int = CHUNK) -> Generator[bytes]:
         """Yield exactly the bytes of a layer's uncompressed tar, from whichever form is stored.
 
         The last chunk is held back until the digest of all is right. The caller protects the layer meanwhile.
+
+        Args:
+            diff_id: the layer.
+            piece: the most bytes of a chunk, of which about six are in memory; choose less to read many layers at once.
 
         Raises:
             LayerNotFound: no layer has that diff ID. ContentNotFound: its bytes are missing.
@@ -300,7 +304,7 @@ class LayerStore:
         with self._blobs.open_unverified(blob) as file:
             compression = compression_of(blob)
             plain = file if compression is Compression.NONE else decompressed(file, compression, limits=NO_LIMITS)
-            yield from _verified(plain, diff)
+            yield from _verified(plain, diff, piece)
 
     def blob_of(self, diff_id: DiffID) -> BlobRow:
         """Return the blob that a layer is best read from. The caller protects the layer, and verifies what it reads.
@@ -399,7 +403,7 @@ def required(rows: Rows, chain_id: ChainID) -> tuple[ChainRow, DiffRow]:
     return row, diff
 
 
-def _verified(plain: Readable, diff: DiffRow) -> Iterator[bytes]:
+def _verified(plain: Readable, diff: DiffRow, piece: int) -> Iterator[bytes]:
     """Hash in a thread beside the reader; hold the last chunk back until everything fits."""
     import hashlib  # noqa: PLC0415 - as in `register`
 
@@ -409,7 +413,7 @@ def _verified(plain: Readable, diff: DiffRow) -> Iterator[bytes]:
     size = 0
     with Fanout(digest.update) as beside:
         held = b""
-        while chunk := plain.read(CHUNK):
+        while chunk := plain.read(piece):
             beside.put(chunk)
             size += len(chunk)
             if size > diff.size:

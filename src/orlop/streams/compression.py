@@ -80,15 +80,21 @@ def detect(prefix: bytes) -> Compression:
 
 
 def decompressed(
-    source: Readable, compression: Compression, *, limit: int | None = None, limits: Limits = DEFAULT_LIMITS
+    source: Readable,
+    compression: Compression,
+    *,
+    limit: int | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    border: Callable[[int, int], object] | None = None,
 ) -> DecompressingReader:
     """Return a reader of the content of ``source``, which must be at its first byte; the caller closes it.
 
-    ``limit`` is the most bytes that may come out (LimitExceeded beyond it), or None. ``limits`` bounds the memory. This
-    function itself raises nothing: ``read`` reports damage, an early end, an unknown variant and excessive memory
-    needs.
+    ``limit`` is the most bytes that may come out (LimitExceeded beyond it), or None. ``limits`` bounds the memory.
+    ``border`` is called where each member, stream or frame of a chain begins, with its position in ``source`` and in
+    the content. This function itself raises nothing: ``read`` reports damage, an early end, an unknown variant and
+    excessive memory needs.
     """
-    return DecompressingReader(source, compression, limit=limit, limits=limits)
+    return DecompressingReader(source, compression, limit=limit, limits=limits, border=border)
 
 
 class _Decompressor(Protocol):
@@ -113,13 +119,17 @@ class DecompressingReader:
         *,
         limit: int | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        border: Callable[[int, int], object] | None = None,
     ) -> None:
         """Read from ``source``, whose compression is ``compression``; return at most ``limit`` bytes."""
         self._source = source
         self._compression = compression
         self._limit = limit
         self._limits = limits
+        self._border = border
         self._given = 0
+        self._taken = 0  # bytes of the source before the block
+        self._made = 0  # bytes of content that the decoders returned
         self._decoder: _Decompressor | None = None
         self._block = memoryview(b"")  # what was read of the source
         self._at = 0  # how much of that the decoder has got
@@ -192,6 +202,7 @@ class DecompressingReader:
                 raise self._damaged(str(error)) from error
             if content:
                 size -= len(content)
+                self._made += len(content)
                 self._empty = 0
                 # Many small streams give many small pieces: those that are ready are returned together.
                 if len(content) >= _ENOUGH or self._at == len(self._block):
@@ -213,6 +224,7 @@ class DecompressingReader:
     def _fill(self) -> bool:
         """Read more of the source if nothing is left of the last block; return whether there is any input."""
         if self._at == len(self._block):
+            self._taken += len(self._block)
             self._block, self._at = memoryview(self._source.read(_INPUT_SIZE)), 0
         return len(self._block) > 0
 
@@ -236,6 +248,8 @@ class DecompressingReader:
         self._started = True
         self._slice = _FIRST_SLICE
         self._decoder = self._make()
+        if self._border is not None:
+            self._border(self._taken + self._at, self._made)
 
     def _continues(self) -> bool:
         """Return whether the next bytes, as far as they are read, begin a stream of this compression."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from zlib import adler32
 
 from orlop.errors import InvalidTar
+from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from orlop.model.limits import Limits
@@ -68,8 +69,7 @@ _INT64_MAX: Final = (1 << 63) - 1
 _XATTR: Final = b"SCHILY.xattr."
 
 
-@dataclass(frozen=True, slots=True)
-class TarEntry:
+class TarEntry(NamedTuple):
     """One member of a tar, with what its extended headers say.
 
     Attributes:
@@ -422,23 +422,23 @@ class MemberParser:
         if size < 0:
             raise MalformedError("its size is negative")
         return TarEntry(
-            name=name.decode("utf-8", "surrogateescape"),
-            type=_TYPES.get(kind, TYPE_OTHER),
-            mode=header.mode,
-            uid=header.uid,
-            gid=header.gid,
-            size=size,
-            mtime=header.mtime,
-            linkname=(self._long_link or header.linkname).decode("utf-8", "surrogateescape"),
-            uname=header.uname.decode("utf-8", "surrogateescape"),
-            gname=header.gname.decode("utf-8", "surrogateescape"),
-            devmajor=header.devmajor,
-            devminor=header.devminor,
-            xattrs=header.xattrs,
-            header_offset=start,
-            offset=offset,
-            stored_size=stored,
-            sparse=sparse,
+            name.decode("utf-8", "surrogateescape"),
+            _TYPES.get(kind, TYPE_OTHER),
+            header.mode,
+            header.uid,
+            header.gid,
+            size,
+            header.mtime,
+            (self._long_link or header.linkname).decode("utf-8", "surrogateescape"),
+            header.uname.decode("utf-8", "surrogateescape"),
+            header.gname.decode("utf-8", "surrogateescape"),
+            header.devmajor,
+            header.devminor,
+            header.xattrs,
+            start,
+            offset,
+            stored,
+            sparse,
         )
 
 

@@ -129,60 +129,63 @@ class TocReader(EntryReader):
 
     def __init__(self, source: Readable) -> None:
         # Everything that the layer's scanner accepted is read, whatever the limits were.
-        super().__init__(_Buffered(toc_records(source)), limits=NO_LIMITS)
+        buffered = _Buffered(toc_records(source))
+        super().__init__(buffered, limits=NO_LIMITS)
+        self._buffered = buffered
         self.summary: TarSummary | None = None
-        self._record = b""  # one that was taken and not read
         self._owners = Known(_ids, 1 << 12)
         self._sizes = Known(_number, 1 << 14)
-        self._times = Known(_number, 1 << 14)
+        self._times = Known(_moment, 1 << 14)
         self._rests = Known(_rest, 1 << 10)
 
     def __next__(self) -> TarEntry:
+        """Return the next entry; see `read_toc`.
+
+        A common header is read by its parts, nearly all of which have occurred before, and its size is passed over at
+        once. All others, and the end, go the way of the layer itself.
+        """
+        if self._entry is not None:
+            self._pass_content(self._entry)
+            self._entry = None
+        if not self._ended and (record := self._buffered.peek(_RECORD)):
+            name, owner, size, time, rest = _PARTS(record)
+            ids, stored, mtime, facts = self._owners[owner], self._sizes[size], self._times[time], self._rests[rest]
+            if ids is not None and stored is not None and mtime is not None and facts is not None and name[0]:
+                kind, prefix, linkname, uname, gname, devmajor, devminor = facts
+                mode, uid, gid = ids
+                start = self._offset
+                offset = start + BLOCK
+                content = stored if kind == TYPE_FILE else 0
+                self._buffered.drop(_RECORD)
+                self._offset = offset + content + -content % BLOCK
+                self._parser.count += 1
+                text = prefix + name[: end if (end := name.find(0)) >= 0 else len(name)]
+                return TarEntry(
+                    text.decode("utf-8", "surrogateescape"),
+                    kind,
+                    mode,
+                    uid,
+                    gid,
+                    content,
+                    mtime,
+                    linkname,
+                    uname,
+                    gname,
+                    devmajor,
+                    devminor,
+                    {},
+                    start,
+                    offset,
+                    content,
+                    False,
+                )
         try:
             return super().__next__()
         except (InvalidTar, InvalidCompression, LimitExceeded) as error:
             raise TocDamaged(f"the table of contents is damaged and must be made anew: {error}") from error
 
-    def _next_entry(self) -> TarEntry | None:
-        """Return the next entry. Common headers are read by their parts, nearly all of which were met before."""
-        start = self._offset
-        record = self._take(_RECORD)
-        self._record, self._offset = record, start
-        if len(record) < _RECORD:
-            return super()._next_entry()
-        name, owner, size, time, rest = _PARTS(record)
-        ids, stored, seconds, facts = self._owners[owner], self._sizes[size], self._times[time], self._rests[rest]
-        if ids is None or stored is None or seconds is None or facts is None or not name[0]:
-            return super()._next_entry()
-        kind, prefix, linkname, uname, gname, devmajor, devminor = facts
-        content = stored if kind == TYPE_FILE else 0
-        self._record = b""
-        self._offset = offset = start + BLOCK
-        self._parser.count += 1
-        text = prefix + name[: end if (end := name.find(0)) >= 0 else len(name)]
-        return TarEntry(
-            text.decode("utf-8", "surrogateescape"),
-            kind,
-            *ids,
-            content,
-            (seconds, 0),
-            linkname,
-            uname,
-            gname,
-            devmajor,
-            devminor,
-            {},
-            start,
-            offset,
-            content,
-        )
-
     def _take_header(self) -> bytes:
-        record, self._record = self._record, b""
-        if record:
-            self._offset += len(record)
-        else:
-            record = self._take(_RECORD)
+        record = self._take(_RECORD)
         if record == END_RECORD:
             self._read_summary()
             return b""
@@ -223,6 +226,12 @@ def _number(field: bytes) -> int | None:
     return int(digits, 8) if field[-1:] in {b"\0", b" "} and digits.isdigit() and _is_octal(digits) else None
 
 
+def _moment(field: bytes) -> tuple[int, int] | None:
+    """Return the time in a field, with its nanoseconds."""
+    seconds = _number(field)
+    return None if seconds is None else (seconds, 0)
+
+
 def _ids(fields: bytes) -> tuple[int, int, int] | None:
     """Return mode, owner and group."""
     mode, uid, gid = (_number(fields[at : at + 8]) for at in (0, 8, 16))
@@ -256,6 +265,16 @@ class _Buffered:
         self._source = source
         self._data = b""
         self._at = 0
+
+    def peek(self, size: int) -> bytes:
+        """Return bytes that will be read next, and are there; none if fewer are."""
+        at = self._at
+        found = self._data[at : at + size]
+        return found if len(found) == size else b""
+
+    def drop(self, size: int) -> None:
+        """Pass over bytes that were seen."""
+        self._at += size
 
     def read(self, size: int, /) -> bytes:
         at, end = self._at, self._at + size

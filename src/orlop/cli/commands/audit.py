@@ -26,6 +26,7 @@ _FIELDS: Final = (
     "Efficiency",
     "Layers",
     "Folders",
+    "Packages",
     "Findings",
 )
 _SHOWN: Final = 10
@@ -173,6 +174,7 @@ def _record(name: str, report: Audit) -> dict[str, object]:
             for one in report.layers
         ],
         "Folders": {exact(path)[0]: size for path, size in report.folders.items()},
+        "Packages": {exact(package)[0]: size for package, size in report.packages.items()},
         "Findings": [
             {
                 "Rule": one.rule,
@@ -207,6 +209,8 @@ def _lines(name: str, report: Audit) -> Iterator[str]:
     largest = sorted(report.folders.items(), key=lambda one: -one[1])[:_SHOWN]
     for path, size in largest:
         yield f"{human_size(size):>8} {path}"
+    for package, size in list(report.packages.items())[:_SHOWN]:
+        yield f"{human_size(size):>8} package {package}"
     for one in report.findings:
         where = " ".join([*([one.path] if one.path else []), *([f"(layer {one.layer})"] if one.layer else [])])
         allowed_by = f" [{one.fingerprint}]" if one.fingerprint else ""

@@ -17,6 +17,7 @@ from orlop.store.rows.metadata import MAX_SIZE, BlobRow, DiffRow
 from orlop.streams.compression import PREFIX_SIZE, Compression, decompressed, detect
 from orlop.streams.files import CHUNK
 from orlop.streams.pipeline import Fanout
+from orlop.streams.seek_index import Borders, packed
 from orlop.streams.tar_scan import TarScanner
 from orlop.streams.toc import TocWriter
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
     from orlop.store.blobs.store import BlobStore, Ingest
     from orlop.store.rows.metadata import WritableRows
+    from orlop.streams.compression import DecompressingReader
     from orlop.streams.meter import Meter
+    from orlop.streams.seek_index import SeekIndex
 
 
 class Readable(Protocol):
@@ -149,10 +152,14 @@ def ingest_blob(
 
 @dataclass(frozen=True, slots=True)
 class MeasuredLayer:
-    """What is known of a layer that was read and not kept."""
+    """What is known of a layer that was read and not kept.
+
+    ``index`` has the borders of its compressed streams; None if there are none beside its start.
+    """
 
     diff: DiffRow
     blob: BlobRow
+    index: SeekIndex | None
 
     def discard(self) -> None:
         """Leave nothing behind: nothing was written."""
@@ -205,6 +212,8 @@ def ingest_layer(
                 other(IngestedBlob(BlobRow(content.digest, content.size, detect(begun.first).name.lower()), content))
             raise
         table.close()
+        if measured.index is not None:
+            toc.write(packed(measured.index))
         # What follows, another layer or the rows, need not wait for the disk.
         content.finish()
         toc.finish()
@@ -249,16 +258,18 @@ def measure_layer(
     # Writing and hashing take about as long as each other.
     consumers = [raw_hash.update] if ingest is None else [ingest.append, ingest.hash]
     raw = _Tee(source, first, Fanout(*consumers), progress)
+    borders = None if compression is Compression.NONE else Borders()
     with raw.out:
         try:
-            if compression is Compression.NONE:
+            if borders is None:
                 while chunk := raw.read(CHUNK):
                     meter.plain(len(chunk))
                     scanner.feed(chunk)
                     if not is_diff:
                         plain_hash.update(chunk)
             else:
-                _scan_compressed(raw, compression, scanner, plain_hash.update, meter)
+                plain = decompressed(raw, compression, limits=meter.limits, border=borders.add)
+                _scan_compressed(raw, plain, scanner, plain_hash.update, meter)
         except LimitExceeded:
             raise
         except InvalidInput:
@@ -276,13 +287,13 @@ def measure_layer(
     return MeasuredLayer(
         DiffRow(diff_id, summary.tar_size, summary.content_size, summary.entries, summary.reason or None),
         BlobRow(digest, raw.size, compression.name.lower()),
+        None if borders is None else borders.index(str(digest), compression, summary.tar_size),
     )
 
 
 def _scan_compressed(
-    raw: _Tee, compression: Compression, scanner: TarScanner, hash_plain: Callable[[bytes], object], meter: Meter
+    raw: _Tee, plain: DecompressingReader, scanner: TarScanner, hash_plain: Callable[[bytes], object], meter: Meter
 ) -> None:
-    plain = decompressed(raw, compression, limits=meter.limits)
     try:
         with Fanout(hash_plain) as out:
             while chunk := plain.read(CHUNK):

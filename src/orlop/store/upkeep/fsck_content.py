@@ -17,6 +17,7 @@ from orlop.streams.compression import PREFIX_SIZE, detect
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import CHUNK, explained, explaining
 from orlop.streams.meter import Meter
+from orlop.streams.seek_index import read_seek_index
 from orlop.streams.toc import read_toc
 from orlop.streams.toc_compare import TocComparer
 from orlop.streams.verify import HashingReader
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from orlop.errors import OrlopError
     from orlop.store.rows.metadata import DiffRow
     from orlop.streams.directory import Entry
+    from orlop.streams.seek_index import SeekIndex
 
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
@@ -57,6 +59,7 @@ class Exam:
 
     ``blob`` is what its bytes are, ``diff`` the layer that they hold; where they hold none, that is nothing and
     ``reason`` says why. ``toc_right`` says whether the table of contents is the layer's; nothing where there is none.
+    ``index`` has the borders of the layer's compressed streams, if there are several.
     """
 
     place: Place
@@ -64,6 +67,7 @@ class Exam:
     diff: DiffRow | None
     reason: str = ""
     toc_right: bool | None = None
+    index: SeekIndex | None = None
 
 
 def examine(
@@ -109,7 +113,8 @@ def examine(
                 raise
             content.seek(0)
             return Exam(content.place, _blob(content, algorithm), None, str(error))
-        return Exam(content.place, found.blob, found.diff, toc_right=None if comparer is None else comparer.right)
+        right = None if comparer is None or toc is None else comparer.right and _index_fits(toc)
+        return Exam(content.place, found.blob, found.diff, toc_right=right, index=found.index)
 
 
 def examine_opaque(
@@ -163,11 +168,27 @@ def toc_fits(toc: Entry, diff: DiffRow) -> bool:
     except (Unreadable, InvalidInput, TocDamaged):
         return False
     found = reader.summary
-    return found is not None and (found.entries, found.content_size, found.tar_size) == (
+    fits = found is not None and (found.entries, found.content_size, found.tar_size) == (
         diff.entries,
         diff.content_size,
         diff.size,
     )
+    return fits and _index_fits(toc)
+
+
+def _index_fits(toc: Entry) -> bool:
+    """Return whether the seek index at the end of a table of contents is whole, or there is none."""
+    try:
+        file = open_content(toc)
+        if file is None:
+            return True
+        with file:
+            index = read_seek_index(file)
+            if index is not None:
+                index.check()
+    except (Unreadable, TocDamaged):
+        return False
+    return True
 
 
 def _comparer(toc: Entry, stack: ExitStack) -> TocComparer | None:

@@ -17,6 +17,7 @@ from orlop.store.upkeep.quarantine import Quarantine
 from orlop.streams.compression import Compression, decompressed
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import CHUNK, SHARED, explaining
+from orlop.streams.seek_index import packed
 from orlop.streams.toc import TocWriter
 from orlop.streams.verify import HashingReader, VerifyingReader
 
@@ -244,6 +245,8 @@ class FilesRepair:
             table.close()
             if exam is None or exam.diff is None or exam.diff.diff_id != diff_id:
                 return False
+            if exam.index is not None:
+                ingest.write(packed(exam.index))
             ingest.sync()
             with self._store.metadata.write() as rows:
                 if rows.diff(diff_id) is None:

@@ -1,0 +1,84 @@
+"""Bytes by package, as the databases of dpkg and apk in an image say which package a file belongs to.
+
+Only regular files that the image shows count, with the sizes that they have there. A file that several packages claim,
+as with dpkg's diversions, counts for the first of them. Databases of other package managers (rpm's are in formats of
+their own) are not read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import PathNotFound, WrongFileType
+from orlop.streams.tar_header import TYPE_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.inside.node import Node
+    from orlop.inside.view import ImageFiles
+
+__all__ = ["package_sizes"]
+
+_DPKG: Final = "/var/lib/dpkg/info"
+_APK: Final = "/lib/apk/db/installed"
+_LARGEST: Final = 64 << 20
+"""The most bytes of databases that are read: those of the largest distributions have a few MiB."""
+
+
+def package_sizes(files: ImageFiles) -> dict[str, int]:
+    """Return the bytes of the files of each package, largest first; nothing if there is no database.
+
+    Raises what reading the layers raises.
+    """
+    sizes: dict[str, int] = {}
+    counted: set[Node] = set()
+    for package, path in (*_of_dpkg(files), *_of_apk(files)):
+        try:
+            node = files.node(path, follow=False)
+        except PathNotFound:
+            continue
+        sizes.setdefault(package, 0)
+        if node.type == TYPE_FILE and node not in counted:
+            counted.add(node)
+            sizes[package] += node.size
+    return dict(sorted(sizes.items(), key=lambda one: (-one[1], one[0])))
+
+
+def _of_dpkg(files: ImageFiles) -> Iterator[tuple[str, str]]:
+    """Yield packages and paths of ``*.list`` files, which have a path on each line."""
+    try:
+        lists = [one for one in files.listdir(_DPKG) if one.path.endswith(".list") and one.type == "file"]
+    except PathNotFound:
+        return
+    if sum(one.size for one in lists) > _LARGEST:
+        return
+    nodes = [files.node(one.path) for one in lists]
+    with files.contents(nodes) as contents:
+        for info, node in zip(lists, nodes, strict=True):
+            text = b"".join(contents.chunks((node.origin, node.content)))
+            package = info.path.rpartition("/")[2].removesuffix(".list").partition(":")[0]
+            yield from ((package, line) for line in _lines(text) if line.startswith("/"))
+
+
+def _of_apk(files: ImageFiles) -> Iterator[tuple[str, str]]:
+    """Yield packages and paths of the database of apk: lines of ``P:`` package, ``F:`` directory and ``R:`` file."""
+    try:
+        node = files.file(_APK)
+    except (PathNotFound, WrongFileType):
+        return
+    if node.size > _LARGEST:
+        return
+    package = folder = ""
+    for line in _lines(files.read(_APK)):
+        kind, _, value = line.partition(":")
+        if kind == "P":
+            package, folder = value, ""
+        elif kind == "F":
+            folder = value
+        elif kind == "R" and package:
+            yield package, f"/{folder}/{value}"
+
+
+def _lines(text: bytes) -> list[str]:
+    return text.decode("utf-8", "surrogateescape").split("\n")

@@ -1,0 +1,103 @@
+"""Compares `orlop export` with `umoci unpack`, path by path, on an image made of a directory of this machine.
+
+python -m tests.interop.agree_inside [DIRECTORY]
+
+The image has three layers: the directory; every seventh file of it changed, some removed by whiteouts, some directories
+replaced by opaque ones; and hard links, a device, attributes and names of many bytes. By default the directory is /usr,
+which on a Debian machine has some 100,000 files. Needs root and umoci. Prints how many paths were compared, and each
+that differs.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import tarfile
+import tempfile
+from hashlib import file_digest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.interop.test_inside import image_of_files, in_tar, on_disk, without_times_of_folders
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def layers_of(directory: Path, folder: Path) -> list[Path]:
+    """Write the three layers to a folder."""
+    base, changed, odd = (folder / f"{number}.tar" for number in range(3))
+    with tarfile.open(base, "w", format=tarfile.PAX_FORMAT) as archive:
+        archive.add(directory, "tree")
+        members = [one for one in archive if not one.isdir()]
+        folders = [one for one in archive if one.isdir() and one.name.count("/") > 1]
+    with tarfile.open(changed, "w", format=tarfile.PAX_FORMAT) as archive:
+        for one in members[3::11]:
+            parent, _, name = one.name.rpartition("/")
+            archive.addfile(tarfile.TarInfo(f"{parent}/.wh.{name}"))
+        for one in folders[5::97]:
+            archive.addfile(tarfile.TarInfo(f"{one.name}/.wh..wh..opq"))
+        for number, one in enumerate(members[::7]):
+            info = tarfile.TarInfo(one.name)
+            content = f"changed {number}".encode()
+            info.size, info.mtime, info.mode, info.uid = len(content), one.mtime + 1, 0o640, number % 5
+            archive.addfile(info, io.BytesIO(content))
+    with tarfile.open(odd, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name, kind, target in (
+            ("odd/file", tarfile.REGTYPE, ""),
+            ("odd/linked", tarfile.LNKTYPE, "odd/file"),
+            ("odd/" + "n" * 250, tarfile.REGTYPE, ""),
+            ("odd/sym", tarfile.SYMTYPE, "../tree"),
+            ("odd/device", tarfile.CHRTYPE, ""),
+            ("odd/caf\udce8", tarfile.REGTYPE, ""),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname, info.mtime, info.devmajor, info.devminor = kind, target, 1_600_000_000, 1, 3
+            archive.addfile(info)
+    return [base, changed, odd]
+
+
+def compare(directory: Path, folder: Path, orlop: Callable[[Sequence[str | Path]], object]) -> tuple[int, list[str]]:
+    """Return how many paths were compared, and a line for each that differs.
+
+    Args:
+        directory: what the image is made of.
+        folder: for what is written; empty.
+        orlop: runs a command of orlop, over a store of its own.
+    """
+    layers = layers_of(directory, folder)
+    digests = []
+    for one in layers:
+        with one.open("rb") as file:
+            digests.append(f"sha256:{file_digest(file, 'sha256').hexdigest()}")
+    orlop(["load", "-i", image_of_files(layers, digests, folder / "image.tar")])
+    orlop(["save", "--format", "oci-dir", "-o", folder / "layout", "made:1"])
+    umoci = ["umoci", "unpack", "--image", f"{folder}/layout:1", f"{folder}/bundle"]
+    subprocess.run(umoci, check=True, stdout=subprocess.DEVNULL)
+    orlop(["export", "--resolve-links", "-o", folder / "out.tar", "made:1"])
+    theirs = without_times_of_folders(on_disk(folder / "bundle" / "rootfs"))
+    ours = without_times_of_folders(in_tar((folder / "out.tar").read_bytes()))
+    paths = sorted({*theirs, *ours})
+    return len(paths), [
+        f"{path!r}: orlop {ours.get(path)}, umoci {theirs.get(path)}"
+        for path in paths
+        if ours.get(path) != theirs.get(path)
+    ]
+
+
+def main() -> None:
+    directory = Path(sys.argv[1] if len(sys.argv) > 1 else "/usr")
+    with tempfile.TemporaryDirectory(prefix="orlop-agree-") as folder:
+        program = [sys.executable, "-m", "orlop", "--root", f"{folder}/root"]
+
+        def orlop(words: Sequence[str | Path]) -> None:
+            subprocess.run([*program, *map(str, words)], check=True, stdout=subprocess.DEVNULL)
+
+        count, differences = compare(directory, Path(folder), orlop)
+    print(*differences, f"{count} paths, {len(differences)} differ", sep="\n")
+    sys.exit(bool(differences))
+
+
+if __name__ == "__main__":
+    main()
