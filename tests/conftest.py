@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import needs
+from tests import memory, needs
 from tests.crash import pace
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_configure() -> None:
     """Make tests do the same everywhere: no program that they did not ask for starts, and signals are heard."""
+    memory.use_memory()
     sys.addaudithook(needs.check_programs)
     # What a shell runs in the background ignores Ctrl-C, what nohup runs ignores hang-ups, and so does what they start.
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:

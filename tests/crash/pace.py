@@ -29,7 +29,7 @@ def turn(number: int, name: str) -> bool:
 
 
 def chosen(test: str, *, at: int = PACE, version: int = sys.version_info.minor) -> bool:
-    """Return whether a run of the whole suite at a pace, on an interpreter of version 3.x, has a test: by its node ID."""
+    """Return whether a run of the whole suite at a pace, on Python 3.x, has the test with a node ID."""
     return at < 16 or (crc32(test.encode()) + version) % 4 == 0
 
 
