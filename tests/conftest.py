@@ -61,6 +61,11 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are processors: some tests wait, for daemons and for patience to end."""
+    return min(len(os.sched_getaffinity(0)) + 1, 8)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what a slow pace leaves out of the whole suite; whoever names files or folders gets all of them."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
