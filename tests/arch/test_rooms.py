@@ -46,7 +46,7 @@ def attributes(path: Path) -> frozenset[str]:
 
 def uses(path: Path, *names: str) -> set[str]:
     """Which of some dotted names this module uses."""
-    return attributes(path) & {*names}
+    return {*names} & attributes(path)
 
 
 def importers(module: str) -> set[str]:
