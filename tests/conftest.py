@@ -8,13 +8,12 @@ import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import needs
-from tests.crash.pace import PACE
+from tests import memory, needs
+from tests.crash import pace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +52,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_configure() -> None:
     """Make tests do the same everywhere: no program that they did not ask for starts, and signals are heard."""
+    memory.use_memory()
     sys.addaudithook(needs.check_programs)
     # What a shell runs in the background ignores Ctrl-C, what nohup runs ignores hang-ups, and so does what they start.
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
@@ -61,13 +61,18 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are processors: some tests wait, for daemons and for patience to end."""
+    return min(len(os.sched_getaffinity(0)) + 1, 8)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out three of four tests that take long, where a pace of 16 or more asks for little: the same every time."""
-    long = ("tests/crash/", "tests/hostile/test_growth.py", "tests/hostile/test_large.py")
-    left = [item for item in items if item.nodeid.startswith(long) and crc32(item.nodeid.encode()) % 4]
-    if PACE >= 16 and left:
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item not in set(left)]
+    """Leave out what a slow pace leaves out of the whole suite; whoever names files or folders gets all of them."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    left = {item for item in items if whole and not pace.chosen(item.nodeid)}
+    if left:
+        config.hook.pytest_deselected(items=list(left))
+        items[:] = [item for item in items if item not in left]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

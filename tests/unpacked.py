@@ -10,10 +10,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def unpack(archive: tarfile.TarFile, folder: Path, members: Iterable[tarfile.TarInfo] | None = None) -> None:
-    """Unpack an archive that is trusted, or some of its members.
+def trust(archive: tarfile.TarFile) -> None:
+    """Allow all members of an archive to be extracted as they are.
 
-    ``extractall(filter=…)`` is younger than the Python 3.11.2 of Debian 12; without a filter Python 3.12 warns.
+    ``extract(filter=…)`` is younger than the Python 3.11.2 of Debian 12; without a filter Python 3.12 warns.
     """
     archive.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
+
+
+def unpack(archive: tarfile.TarFile, folder: Path, members: Iterable[tarfile.TarInfo] | None = None) -> None:
+    """Unpack an archive that is trusted, or some of its members."""
+    trust(archive)
     archive.extractall(folder, members)

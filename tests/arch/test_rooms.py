@@ -9,16 +9,12 @@ import tomllib
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from orlop.errors import InvalidDigest
 from orlop.model.digest import DiffID, Digest
 from orlop.store.blobs.places import blob_name, toc_name
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 TOP = Path(__file__).parents[2]
 PACKAGE = TOP / "src" / "orlop"
@@ -30,19 +26,27 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes(), str(path))
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Every module that this one imports, anywhere in it."""
+    found: set[str] = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
+            found.update(name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+            found.add(node.module)
+    return frozenset(found)
 
 
-def uses(path: Path, *attributes: str) -> set[str]:
-    """Which of some dotted names (`os.environ`) this module uses."""
-    found = {ast.unparse(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
-    return found & {*attributes}
+@cache
+def attributes(path: Path) -> frozenset[str]:
+    """Every dotted name (`os.environ`) that this module uses."""
+    return frozenset(ast.unparse(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute))
+
+
+def uses(path: Path, *names: str) -> set[str]:
+    """Which of some dotted names this module uses."""
+    return {*names} & attributes(path)
 
 
 def importers(module: str) -> set[str]:
@@ -165,7 +169,7 @@ def test_reading_archives_writes_nothing() -> None:
         if not name.startswith("archive/"):
             continue
         assert uses(path, *changing) == set(), name
-        assert {*imports(path)}.isdisjoint({"shutil", "tempfile"}), name
+        assert imports(path).isdisjoint({"shutil", "tempfile"}), name
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "open":
                 assert ast.unparse(node.args[1]) == "'rb'", name
@@ -176,7 +180,7 @@ def test_reading_archives_writes_nothing() -> None:
 def test_the_model_touches_no_file_socket_or_clock() -> None:
     for name, path in MODULES.items():
         if name.startswith("model/"):
-            assert {*imports(path)}.isdisjoint({"os", "io", "pathlib", "socket", "time", "datetime", "tempfile"}), name
+            assert imports(path).isdisjoint({"os", "io", "pathlib", "socket", "time", "datetime", "tempfile"}), name
             calls = {
                 node.func.id
                 for node in ast.walk(tree(path))

@@ -2,13 +2,15 @@
 
 `./dev test` takes every eighth one, ``ORLOP_PACE=16`` every sixteenth (so `.ci/bare`), ``ORLOP_PACE=1`` all of them;
 ``ORLOP_LONG=1`` also those that hardly differ. Which ones a command gets follows from its name, so that together they
-cover more than each alone, and a run finds what the one before it found. From 16 on, three of four of the tests that
-take long are left out as well (`tests/conftest.py`).
+cover more than each alone, and a run finds what the one before it found. From 16 on, the whole suite takes a quarter of
+all its tests as well (`tests/conftest.py`). Which one follows from their names and from the interpreter's version: the
+machines of `.ci/bare` have three versions, and different quarters.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Final, TypeVar
 from zlib import crc32
 
@@ -24,6 +26,11 @@ PACE: Final = 1 if LONG else int(os.environ.get("ORLOP_PACE", "8"))
 def turn(number: int, name: str) -> bool:
     """Return whether the moment with a number, counted from 0, belongs to the share of a command, as the first does."""
     return number == 0 or (number + crc32(name.encode())) % PACE == 0
+
+
+def chosen(test: str, *, at: int = PACE, version: int = sys.version_info.minor) -> bool:
+    """Return whether a run of the whole suite at a pace, on Python 3.x, has the test with a node ID."""
+    return at < 16 or (crc32(test.encode()) + version) % 4 == 0
 
 
 def share(moments: Sequence[_T], name: str) -> list[_T]:

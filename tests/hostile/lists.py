@@ -439,7 +439,7 @@ def _open(source: Path) -> None:
 
 ARCHIVES = (
     Growing("members from a pipe that nothing names", 2000, loaded(lambda n: unnamed(n, 1024), way="pipe")),
-    Growing("larger members from a pipe that nothing names", 100, loaded(lambda n: unnamed(n, 300_000), way="pipe")),
+    Growing("larger members from a pipe that nothing names", 400, loaded(lambda n: unnamed(n, 300_000), way="pipe")),
     Growing("members in a file that nothing names", 5000, loaded(lambda n: unnamed(n, 1024))),
     Growing(
         "members of one name",

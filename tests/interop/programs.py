@@ -84,9 +84,12 @@ class Docker(Program):
         return answer
 
     def wipe(self) -> None:
-        """Remove every container and image."""
+        """Remove every container, volume and image."""
         if containers := self.lines("ps", "-aq", "--no-trunc"):
-            self("rm", "-f", "-v", *containers)
+            self("rm", "-f", *containers)
+        # A container that was made from an image with volumes leaves them behind.
+        if volumes := self.lines("volume", "ls", "-q"):
+            self("volume", "rm", *volumes)
         # A parent goes with its last child, and one that is still in the way goes in the next round.
         ids: dict[str, str | None] = {}
         for _ in range(10):

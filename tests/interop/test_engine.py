@@ -74,6 +74,15 @@ def load_in_both(docker: Docker, orlop: Orlop, archive: Path) -> None:
     assert orlop("load", "-i", archive) == docker("load", "-i", archive)
 
 
+def test_a_wiped_engine_has_nothing_left(docker: Docker, data: Path) -> None:
+    docker("load", "-i", data / "dockerd-20.10-overlay2" / "tiny.tar")
+    docker("create", "--volume", "/of-the-container", TINY)
+    assert docker.lines("volume", "ls", "-q")
+    docker.wipe()
+    for words in (("ps", "-aq"), ("volume", "ls", "-q"), ("images", "-aq")):
+        assert docker.lines(*words) == []
+
+
 def test_what_docker_built_and_saved_loads_with_the_same_ids_and_tags(
     docker: Docker, orlop: Orlop, built: Path
 ) -> None:

@@ -79,6 +79,12 @@ class Graph:
         (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": tops}))
         (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
 
+    def add(self, **document: Any) -> str:
+        """Add a document, and return its digest."""
+        raw = json.dumps({"schemaVersion": 2, **document}).encode()
+        self.documents[digest_of(raw)] = raw
+        return digest_of(raw)
+
 
 @st.composite
 def graphs(draw: st.DrawFn) -> Graph:
@@ -142,3 +148,19 @@ def test_a_graph_survives_and_what_nothing_reaches_goes(graph: Graph, data: st.D
             assert kept(folder / "two") == graph.reached(set(graph.names) - going)
             assert images.gc().garbage == ()
         assert orlop.stores.fsck(folder / "two").problems == ()
+
+
+def test_what_speaks_of_the_children_of_a_referrer_is_saved(tmp_path: Path) -> None:
+    graph, config = Graph(), digest_of(b"{}")
+    graph.blobs[config] = b"{}"
+    thing: dict[str, Any] = {"mediaType": MANIFEST, "artifactType": "application/x-thing", "layers": []}
+    thing["config"] = graph.descriptor(config)
+    named, child = graph.add(**thing, annotations={"it": "has a name"}), graph.add(**thing)
+    graph.add(mediaType=INDEX, manifests=[graph.descriptor(child)], subject=graph.descriptor(named))
+    graph.add(**thing, subject=graph.descriptor(child))
+    graph.names = {"named": named}
+    graph.write(tmp_path / "from")
+    with orlop.open(tmp_path / "store") as images:
+        images.load(tmp_path / "from")
+        images.save(["example/named:1"], tmp_path / "to", format="oci-dir")
+    assert set(walked(tmp_path / "to").found) == {*graph.documents, config}

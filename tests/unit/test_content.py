@@ -21,6 +21,7 @@ from orlop.model.manifest import kind_of, parse_manifest
 from orlop.store.local import local_store
 from orlop.streams.compression import zstd_module
 from tests.layout_walk import walked
+from tests.unpacked import unpack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +60,7 @@ def layout(data: Path, name: str, place: Path) -> Path:
     folder = place / "from"
     folder.mkdir()
     with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
-        tar.extractall(folder, filter="data")
+        unpack(tar, folder)
     return folder / name if (folder / name).is_dir() else folder
 
 

@@ -17,6 +17,7 @@ from orlop.model.limits import DEFAULT_LIMITS
 from orlop.service.rescue import look, rescue_archive, rescue_store
 from tests.foreign_roots import DOCKER, extract, folder, layer_rows, make_root, snapshot, unpack
 from tests.unit.test_json import check
+from tests.unpacked import unpack as unpack_tar
 
 # What the engines do not keep: the content of a whiteout, and the map in a sparse file's content.
 LOST = {"give/odd-whiteouts:1": 3, "give/odd-sparse-pax1:1": 1}
@@ -107,7 +108,7 @@ def test_a_save_of_what_was_rescued_has_the_bytes_of_the_daemons(data, engine, t
     extract(folder(data, engine) / "save-rich.tar.zst", tmp_path / "saved")
     rescue_archive(tmp_path / "rich.tar", root, ["give/rich:1"], format="docker-20.10")
     with tarfile.open(tmp_path / "rich.tar") as tar:
-        tar.extractall(tmp_path / "ours", filter="fully_trusted")
+        unpack_tar(tar, tmp_path / "ours")
     ours, theirs = (
         {str(path.relative_to(base)): path.read_bytes() for path in base.rglob("*") if path.is_file()}
         for base in (tmp_path / "ours", tmp_path / "saved")

@@ -19,7 +19,9 @@ without the index. So is the image that a name stands for, where an index could 
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.archive.oci_blobs import Document, PlainLayer, StoredLayer
@@ -156,13 +158,14 @@ class _Gathered:
         return TopEntry(entry_of(row), asked.reference)
 
     def referrers(self) -> Iterator[TopEntry]:
-        """Gather what refers to all that was gathered, and to that in turn, and yield entries for it."""
-        waiting = list(self._documents)
+        """Gather what refers to all that was gathered, and to that and what is below it in turn, and yield entries."""
+        waiting = deque(self._documents)
         while waiting:
-            subject = waiting.pop(0)
+            subject = waiting.popleft()
             for row in self._parts.referrers(subject):
                 if row.digest in self._documents:
                     continue
+                before = len(self._documents)
                 document = parse_manifest(row.raw)
                 if isinstance(document, Index):
                     self._keep_index(row, document, always=True)
@@ -170,7 +173,8 @@ class _Gathered:
                     self._keep_part(part)
                 else:
                     continue
-                waiting.append(row.digest)
+                # The newest come first: what an index names is gathered before it.
+                waiting.extend(islice(reversed(self._documents), len(self._documents) - before))
                 yield TopEntry(entry_of(row, subject), subject=subject)
 
     def _keep_part(self, part: Part) -> None:

@@ -1,0 +1,43 @@
+"""Which tests a slow pace takes; see `tests/crash/pace.py`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.crash import pace
+
+TOP = Path(__file__).parents[2]
+NAMES = [f"tests/unit/test_a.py::test_b[{number}]" for number in range(400)]
+
+
+def test_the_machines_take_different_quarters_and_everybody_else_takes_all() -> None:
+    quarters = [{name for name in NAMES if pace.chosen(name, at=16, version=version)} for version in (11, 12, 13, 14)]
+    assert sorted(name for quarter in quarters for name in quarter) == sorted(NAMES)
+    assert all(60 < len(quarter) < 140 for quarter in quarters)
+    assert all(pace.chosen(name, at=8, version=11) for name in NAMES)
+
+
+@pytest.mark.parametrize("words", [(), ("test_many.py",)], ids=["of the whole suite", "of no file that is named"])
+def test_a_slow_pace_leaves_out_tests(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntestpaths = .\n")
+    (tmp_path / "test_many.py").write_text(
+        "import pytest\n@pytest.mark.parametrize('number', range(40))\ndef test_it(number):\n    pass\n"
+    )
+    names = [f"test_many.py::test_it[{number}]" for number in range(40)]
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--co", "-p", "tests.conftest", "-p", "no:randomly", *words],
+        cwd=tmp_path,
+        env=surroundings | {"ORLOP_PACE": "16", "PYTHONPATH": str(TOP)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    chosen = [name for name in names if words or pace.chosen(name, at=16)]
+    assert [line for line in done.stdout.splitlines() if "::" in line] == chosen
