@@ -31,6 +31,7 @@ OVERRIDDEN = {
     ("orlop.api.engine.call.Call", "starlette"): set(),
     ("orlop.api.engine.call.Endpoint", "starlette"): {"matches"},
     ("orlop.api.engine.events._Stream", "starlette"): set(),
+    ("orlop.api.registry.blobs._Copied", "starlette"): set(),
     ("orlop.api.streamed.Streamed", "starlette"): set(),
     ("orlop.cli.clicked.Command", "click"): {"parse_args"},
     ("orlop.cli.clicked.Group", "click"): {"get_command", "list_commands"},

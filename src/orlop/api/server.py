@@ -88,8 +88,8 @@ class Options:
         grace: for how many seconds the end waits for requests; then they are broken off, and undone.
         log: where each request gets a line.
         registry: what answers where the registry is served.
-        listeners: who hears of what happens in the registry.
-        access: who may use the registry; without it, everybody may who can connect.
+        listeners: called with everything that happens in the registry.
+        access: the rules of the registry; without them, every client may use it that can connect.
         page: the page that browsers are shown, if they are.
     """
 

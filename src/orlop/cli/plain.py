@@ -78,6 +78,8 @@ def read(declared: Declared, words: list[str], environment: Mapping[str, str]) -
         found = given.get(one) or _from(environment, one)
         if found and one.is_flag and one not in given:
             return None
+        if not found and one.kind == "option" and one.settings.get("required"):
+            return None
         values[one.dest] = _value(one, found) if found else one.default
     return values
 

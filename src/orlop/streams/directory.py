@@ -302,7 +302,7 @@ class Entry(NamedTuple):
             os.link(self.name, other.name, src_dir_fd=at, dst_dir_fd=to, follow_symlinks=False)
 
     def link_open(self, descriptor: int) -> None:
-        """Give an open file this name, too. Raises FileExistsError if something has it."""
+        """Link an open file under this name, too. Raises FileExistsError if something has it."""
         with self._at() as at, self._told():
             os.link(f"/proc/self/fd/{descriptor}", self.name, dst_dir_fd=at, follow_symlinks=True)
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from orlop.archive.oci_forget import forget_names
+from orlop.archive.oci_tar import blob_path
 from orlop.errors import Conflict, NotInRegistry, RegistryUnsupported
 from orlop.model.digest import ImageID
 from orlop.model.names import ImageName
@@ -158,7 +159,7 @@ class LayoutNames:
         forget_names(self._path, [name])
 
     def _has(self, one: Descriptor) -> bool:
-        path = os.path.join(self._path, "blobs", one.digest.algorithm, one.digest.hex)
+        path = os.path.join(self._path, blob_path(one.digest))
         try:
             return os.stat(path).st_size == one.size
         except OSError:
