@@ -1,7 +1,7 @@
 """Reading a compressed blob from a plain byte on, by its seek index.
 
-A segment with a digest is verified before any of it is returned. One that is too large for memory is decompressed twice,
-the first time only to be verified. A segment without a digest is returned as it is decompressed.
+A segment with a digest is verified before any of it is returned. One that is too large for memory is decompressed
+twice, the first time only to be verified. A segment without a digest is returned as it is decompressed.
 
 A point inside a gzip member may lie inside a byte. zlib's module cannot begin there, but it can begin with another
 block in front: empty blocks that end at the same bit as the byte before the point (`_in_front`). An empty block with
