@@ -40,7 +40,11 @@ HIDDEN = {
 """Names with characters that cannot be seen, or look like a space, and how they are shown."""
 LAYERS = (
     layer("usr/", "usr/lib/", ("usr/lib/long", b"l" * 50_000), ("usr/lib/short", b"s" * 900), ("etc/conf", b"c" * 70)),
-    layer(("usr/lib/long", b"m" * 20_000), *((f"odd/{name}", b"o" * 10) for name in (*NAMES, *HIDDEN)), f"odd/link->{MARKUP}"),
+    layer(
+        ("usr/lib/long", b"m" * 20_000),
+        *((f"odd/{name}", b"o" * 10) for name in (*NAMES, *HIDDEN)),
+        f"odd/link->{MARKUP}",
+    ),
     layer("usr/lib/.wh.short", *((f"many/f{number:04}", b"x" * number) for number in range(1, 400))),
 )
 CONFIG: dict[str, object] = {"User": MARKUP, "Labels": {"l": MARKUP}, "Env": ["TOKEN=0123456789"]}
