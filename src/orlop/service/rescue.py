@@ -248,7 +248,7 @@ def check_outside(foreign: ForeignRoot, path: str) -> None:
     for place in dict.fromkeys((*foreign.places, *foreign.data_roots)):
         inside = os.path.realpath(place)
         if os.path.commonpath([where, inside]) == inside or not above.isdisjoint(_directories(inside, most=1)):
-            msg = f"{path} lies in {place}, where a rescue writes nothing; choose a place on another disk"
+            msg = f"{path} lies in {place}, where orlop writes nothing; choose a place on another disk"
             raise InvalidInput(msg)
 
 

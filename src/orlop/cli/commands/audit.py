@@ -104,7 +104,14 @@ def audit(
 
     reports = []
     for name in names or (None,):
-        with looked_into(session, name, archive=archive, platform=platform, resolve_links=resolve_links) as files:
+        with looked_into(
+            session,
+            name,
+            archive=archive,
+            platform=platform,
+            resolve_links=resolve_links,
+            target=None if html == "-" else html,
+        ) as files:
             shown = name or str(files.config.id)
             reports.append((shown, audited(files, contents=not tables_only, allow=allow)))
             masked = Mask(files.config)
