@@ -1,8 +1,8 @@
 """Trees as columns: rows in depth-first order, of which the smallest are summed up where there are too many.
 
-A row is kept if the weight of all that is below it is among the largest, as long as there is room for its texts. A directory weighs at least as much as what
-is in it and comes first, so what is kept is a tree again. The rest of a directory becomes one row that says how many
-rows it stands for; sums stay exact.
+A row is kept if the weight of all that is below it is among the largest, as long as there is room for its texts. A
+directory weighs at least as much as what is in it and comes first, so what is kept is a tree again. The rest of a
+directory becomes one row that says how many rows it stands for; sums stay exact.
 """
 
 from __future__ import annotations
