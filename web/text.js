@@ -1,11 +1,11 @@
-// How names and numbers are shown. What would not print, or would turn the text around it, is shown as an escape.
+// How names and numbers are shown. What would not print, looks like a space, or turns the text around it, is an escape.
 
 import { element } from "./dom.js";
 
-const UNPRINTED = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+const UNPRINTED = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]|(?! )\p{Zs}/gu;
 
 function escaped(character) {
-  const code = character.charCodeAt(0);
+  const code = character.codePointAt(0);
   // Bytes that are not UTF-8 come as the lone surrogates that Python makes of them.
   if (code >= 0xdc80 && code <= 0xdcff) return `\\x${(code - 0xdc00).toString(16)}`;
   return code < 0x100 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;

@@ -30,9 +30,21 @@ pytestmark = [pytest.mark.interop, pytest.mark.needs("chromium", "chromedriver")
 
 MARKUP = "</script><img src=x onerror=alert(1)>"
 NAMES = ["<!--<script>", "a\u202egnp.exe", "\x1b[31mred", "caf\udce9", " two  spaces ", "$&", "x" * 255]
+HIDDEN = {
+    "e\U000e0041": "e\\u{e0041}",
+    "f\u3164": "f\\u{3164}",
+    "n\u00a0": "n\\xa0",
+    "v\ufe0f": "v\\u{fe0f}",
+    "w\u2800": "w\\u{2800}",
+}
+"""Names with characters that cannot be seen, or look like a space, and how they are shown."""
 LAYERS = (
     layer("usr/", "usr/lib/", ("usr/lib/long", b"l" * 50_000), ("usr/lib/short", b"s" * 900), ("etc/conf", b"c" * 70)),
-    layer(("usr/lib/long", b"m" * 20_000), *((f"odd/{name}", b"o" * 10) for name in NAMES), f"odd/link->{MARKUP}"),
+    layer(
+        ("usr/lib/long", b"m" * 20_000),
+        *((f"odd/{name}", b"o" * 10) for name in (*NAMES, *HIDDEN)),
+        f"odd/link->{MARKUP}",
+    ),
     layer("usr/lib/.wh.short", *((f"many/f{number:04}", b"x" * number) for number in range(1, 400))),
 )
 CONFIG: dict[str, object] = {"User": MARKUP, "Labels": {"l": MARKUP}, "Env": ["TOKEN=0123456789"]}
@@ -142,6 +154,10 @@ def test_names_and_texts_are_inert(page: Browser) -> None:
     page.press(*"odd/", "Enter", "ArrowRight")
     shown = set(page.texts(".row .name"))
     assert {"<!--<script>", "a\\u{202e}gnp.exe", "\\x1b[31mred", "caf\\xe9", " two  spaces ", "$&", "x" * 255} <= shown
+    assert {*HIDDEN.values()} <= shown
+    # Spaces are as wide as they are many.
+    spaces = "return [...document.querySelectorAll('.row .name')].map((one) => one.innerText)"
+    assert " two  spaces " in page.run(spaces)
     page.press("/")
     page.run("document.getElementById('search').value = ''")
     page.press(*"link", "Enter")

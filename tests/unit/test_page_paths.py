@@ -131,3 +131,16 @@ def test_rows_that_weigh_the_same_are_kept_with_what_is_above_them() -> None:
         (1, None),
         (1, (2, [0])),
     ]
+
+
+def test_rows_are_kept_as_long_as_there_is_room_for_their_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orlop.page.rows._MOST_TEXT", 10)
+    rows = Rows(["", "a" * 6, "b" * 4, "c"], [-1, 0, 0, 0], [True, False, False, False], ([0, 3, 2, 1],), [0, 0, 0, 0])
+    assert [(row, rest and (rest.count, rest.sums)) for row, rest in rows.shortened(9)] == [
+        (0, None),
+        (0, (1, [1])),
+        (1, None),
+        (2, None),
+    ]
+    rows.texts[2] = 1
+    assert [row for row, rest in rows.shortened(9) if rest is None] == [0, 1]

@@ -194,3 +194,21 @@ def test_directories_that_lie_too_deep_are_refused(tmp_path, depth, is_taken):
     else:
         with pytest.raises(RootDamaged, match="more than 256 deep"):
             packed(tmp_path / "diff")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["copy", "root:{root}:give/rich:1", "oci:{root}/out"],
+        ["copy", "root:{root}:give/rich:1", "docker-archive:{root}/out.tar"],
+        ["export", "--root-of", "{root}", "give/rich:1", "-o", "{root}/out.tar"],
+        ["cp", "--root-of", "{root}", "give/rich:1:/jib", "{root}"],
+        ["audit", "--no-content", "--root-of", "{root}", "give/rich:1", "--html", "{root}/out.html"],
+    ],
+    ids=["copy to a layout", "copy to an archive", "export", "cp", "audit"],
+)
+def test_nothing_that_is_had_of_a_root_is_written_into_it(overlay2, capfd, words):
+    before = snapshot(overlay2)
+    assert run([word.format(root=overlay2) for word in words]) == 3
+    assert "where orlop writes nothing" in capfd.readouterr().err
+    assert snapshot(overlay2) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import subprocess
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -159,3 +160,28 @@ def test_what_is_not_there_or_in_the_root_is_refused(overlay2, tmp_path):
     with pytest.raises(InvalidInput, match="another disk"):
         rescue_parts(overlay2 / "parts", overlay2)
     assert not (tmp_path / "parts").exists()
+
+
+def test_a_link_in_the_target_that_leads_into_the_root_is_not_followed(overlay2, tmp_path):
+    before = snapshot(overlay2)
+    image = rescue_parts(tmp_path / "parts", overlay2, [NAME])[0]
+    target = tmp_path / "linked"
+    target.mkdir()
+    (target / Path(image.directory).name).symlink_to(overlay2 / "image")
+    with pytest.raises(InvalidInput, match="lies in"):
+        rescue_parts(target, overlay2, [NAME])
+    assert snapshot(overlay2) == before
+
+
+@pytest.mark.needs("mounts")
+def test_the_root_mounted_at_another_place_is_the_root(overlay2, tmp_path):
+    before = snapshot(overlay2)
+    place = tmp_path / "mounted"
+    place.mkdir()
+    subprocess.run(["mount", "--bind", overlay2, place], check=True)
+    try:
+        with pytest.raises(InvalidInput, match="lies in"):
+            rescue_parts(place / "parts", overlay2, [NAME])
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+    assert snapshot(overlay2) == before

@@ -201,16 +201,44 @@ def test_an_index_with_right_checksums_and_wrong_facts_never_gives_wrong_bytes()
 
 
 @pytest.mark.usefixtures("near")
-def test_a_segment_that_is_too_large_for_memory_fails_before_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_segment_that_is_too_large_for_memory_is_verified_before_any_of_it_is_returned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(seek_read, "_WHOLE", 1_000)
     index = index_of(_BLOB, len(_PLAIN))
     assert b"".join(chunks_from(io.BytesIO(_BLOB), index, 77_777)) == _PLAIN[77_777:]
     point = index.points[1]
     bad = index._replace(points=(index.points[0], point._replace(digest=bytes(31) + b"\1"), *index.points[2:]))
-    got: list[bytes] = []
-    with pytest.raises(DigestMismatch):
-        got.extend(chunks_from(io.BytesIO(_BLOB), bad, point.plain))
-    assert len(b"".join(got)) < index.end(1) - point.plain
+    with pytest.raises(TocDamaged):
+        first(chunks_from(io.BytesIO(_BLOB), bad, point.plain), 1)
+
+
+@pytest.mark.usefixtures("near")
+@pytest.mark.parametrize("zeros", [1, 600, 1 << 18])
+def test_zero_bytes_may_come_between_members(zeros: int) -> None:
+    parts = [text(size, size) for size in (120_000, 1, 0, 90_000)]
+    blob = b"".join(gzip.compress(part, mtime=0) + bytes(zeros) for part in parts)
+    plain = b"".join(parts)
+    index = index_of(blob, len(plain))
+    for offset in (0, 119_999, 120_000, 120_001, len(plain) - 1, len(plain)):
+        assert b"".join(chunks_from(io.BytesIO(blob), index, offset)) == plain[offset:]
+
+
+@pytest.mark.usefixtures("near")
+def test_an_index_that_no_pass_makes_is_damaged() -> None:
+    index = index_of(_BLOB, len(_PLAIN))
+    one, two, *others = index.points
+    wrong: list[SeekIndex] = [
+        # What is decompressed there could be anything.
+        index._replace(points=(one, two._replace(digest=b""), *others)),
+        index._replace(points=(one, two._replace(at=(1 << 64) - 1))),
+        index._replace(plain_size=two.plain - 1),
+        index._replace(plain_size=float("inf")),  # type: ignore[arg-type]
+        index._replace(windows=bytes(MAX_POINTS * (33 << 10) + 1)),
+    ]
+    for bad in wrong:
+        with pytest.raises(TocDamaged):
+            read_seek_index(io.BytesIO(packed(bad)), "sha256:one")
 
 
 # Borders, as a layer passes.

@@ -74,13 +74,21 @@ def looked_into(
     layer: int | None = None,
     up_to: int | None = None,
     resolve_links: bool = False,
+    target: str | None = None,
 ) -> Iterator[ImageFiles]:
-    """Open an image of the store or of an archive for a block."""
+    """Open an image of the store or of an archive for a block, in which a ``target`` may be written.
+
+    Raises InvalidInput where the target lies in the data root that is looked into.
+    """
     with ExitStack() as stack:
         if archive is not None:
-            from orlop.cli.source import opened  # noqa: PLC0415 - most looks are into the store
+            from orlop.cli.source import DataRoot, opened  # noqa: PLC0415 - most looks are into the store
 
-            service = stack.enter_context(opened(session, archive, platform))
+            service: Any = stack.enter_context(opened(session, archive, platform))
+            if isinstance(archive, DataRoot) and target is not None:
+                from orlop.service.rescue import check_outside  # noqa: PLC0415 - as above
+
+                check_outside(service.root, target)
             found = service.files(name, layer=layer, up_to=up_to, resolve_links=resolve_links)
         else:
             assert name is not None

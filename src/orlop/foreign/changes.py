@@ -15,6 +15,7 @@ has its content. Attributes that other machines understand are kept: capabilitie
 from __future__ import annotations
 
 import os
+import re
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -36,6 +37,8 @@ _OF_AUFS: Final = frozenset({".wh..wh.aufs", ".wh..wh.orph", ".wh..wh.plnk"})
 _OPAQUE_ATTRIBUTES: Final = ("trusted.overlay.opaque", "user.overlay.opaque", "user.fuseoverlayfs.opaque")
 _RENAMED: Final = ("trusted.overlay.redirect", "user.overlay.redirect")
 _OVERRIDES: Final = ("user.fuseoverlayfs.override_stat", "user.containers.override_stat")
+_NOTED: Final = re.compile(rb"([0-9]{1,10}):([0-9]{1,10}):([0-7]{1,11})(?::.*)?", re.DOTALL).fullmatch
+_HIGHEST: Final = 0xFFFFFFFF  # of an owner or a mode
 _OF_ENGINES: Final = ("user.overlay.", "user.fuseoverlayfs.", "user.containers.")
 # Each directory is opened by way of those above it, which takes a square of the depth.
 _DEPTH: Final = 256
@@ -97,7 +100,7 @@ class _Packing:
         if len(parts) > _DEPTH:
             raise RootDamaged(f"{self._top.path} has directories more than {_DEPTH} deep")
         with self._top.below(*parts) as folder:
-            self._waiting.append((parts, sorted(folder.names(), key=os.fsencode, reverse=True)))
+            self._waiting.append((parts, sorted(folder.all_names(), key=os.fsencode, reverse=True)))
 
     def _member(self, folder: Folder, name: str, path: str) -> Iterator[bytes]:
         state = folder.state(name)
@@ -154,7 +157,8 @@ def _facts(folder: Folder, name: str) -> _Facts:
         elif attribute in _OVERRIDES:
             facts.owners = _owners(value)
         elif attribute == "security.capability" or (
-            attribute.startswith("user.") and not attribute.startswith(_OF_ENGINES)
+            # A tar has no way to write a name with an equals sign.
+            attribute.startswith("user.") and not attribute.startswith(_OF_ENGINES) and "=" not in attribute
         ):
             facts.kept[attribute] = value
     return facts
@@ -162,11 +166,11 @@ def _facts(folder: Folder, name: str) -> _Facts:
 
 def _owners(value: bytes) -> tuple[int, int, int] | None:
     """Return the user, the group and the mode that an engine without root has noted, if they can be read."""
-    parts = value.decode("ascii", "replace").split(":")
-    try:
-        return int(parts[0]), int(parts[1]), int(parts[2], 8)
-    except (IndexError, ValueError):
+    found = _NOTED(value)
+    if found is None:
         return None
+    owners = int(found[1]), int(found[2]), int(found[3], 8)
+    return owners if max(owners) <= _HIGHEST else None
 
 
 def _mark(path: str, state: os.stat_result) -> bytes:

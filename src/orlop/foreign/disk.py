@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NOT_NAMES: Final = frozenset({b"", b".", b".."})
+# Each directory on the way to a file is held open, and a process may hold about a thousand files.
+_DEEPEST: Final = 256
 _STRANGE: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR})
 
 
@@ -90,13 +92,18 @@ class Folder:
 
     def names(self) -> list[str]:
         """Return the names of all that is there, sorted; none where it cannot be listed."""
-        with suppress(OSError):
+        with suppress(RootDamaged):
+            return self.all_names()
+        return []
+
+    def all_names(self) -> list[str]:
+        """Return the names of all that is there, sorted. Raises `RootDamaged` where it cannot be listed."""
+        with reading(self.path):
             descriptor = _open(".", _DIRECTORY, self._descriptor)
             try:
                 return sorted(os.listdir(descriptor))
             finally:
                 close(descriptor)
-        return []
 
     def state(self, name: str) -> os.stat_result | None:
         """Return what has a name, links not followed; nothing where nothing has it, or it cannot be looked at."""
@@ -229,10 +236,13 @@ class Walker:
 
     def open_file(self, path: tuple[str, ...]) -> tuple[int, int]:
         """Open a regular file, see `Folder.open_file`; the path is given in its parts."""
-        folders = path[:-1]
-        if folders != self._names:
-            self._go(folders)
-        return self._folders[-1].open_file(path[-1])
+        return self.folder(path[:-1]).open_file(path[-1])
+
+    def folder(self, path: tuple[str, ...]) -> Folder:
+        """Return a directory, which stays open until another one is asked for. Raises `RootDamaged`."""
+        if path != self._names:
+            self._go(path)
+        return self._folders[-1]
 
     def _go(self, folders: tuple[str, ...]) -> None:
         shared = 0
@@ -265,24 +275,27 @@ class Walker:
 def files_below(folder: Folder, *, most: int) -> Iterator[tuple[tuple[str, ...], os.stat_result]]:
     """Yield the path, in parts, and the state of everything below a directory that is not a directory itself.
 
-    What cannot be read is passed over. Raises `LimitExceeded` where there are more names than ``most``.
+    What cannot be read is passed over, and so is what lies more than `_DEEPEST` directories deep. Raises
+    `LimitExceeded` where there are more names than ``most``.
     """
     waiting: list[tuple[str, ...]] = [()]
     seen = 0
-    while waiting:
-        parts = waiting.pop()
-        with suppress(RootDamaged), folder.below(*parts) as here:
-            for name in here.names():
-                seen += 1
-                if seen > most:
-                    raise LimitExceeded(f"{folder.path} holds more than {most} names")
-                state = here.state(name)
-                if state is None:
-                    continue
-                if stat.S_ISDIR(state.st_mode):
-                    waiting.append((*parts, name))
-                else:
-                    yield (*parts, name), state
+    with Walker(folder) as walker:
+        while waiting:
+            parts = waiting.pop()
+            with suppress(RootDamaged):
+                here = walker.folder(parts)
+                for name in here.names():
+                    seen += 1
+                    if seen > most:
+                        raise LimitExceeded(f"{folder.path} holds more than {most} names")
+                    state = here.state(name)
+                    if state is None:
+                        continue
+                    if not stat.S_ISDIR(state.st_mode):
+                        yield (*parts, name), state
+                    elif len(parts) < _DEEPEST:
+                        waiting.append((*parts, name))
 
 
 def _size_of(descriptor: int, path: str) -> int:

@@ -112,7 +112,7 @@ class UnpackedLayer:
         if damages:
             first, count = damages[0], len(damages)
             self.reason = first.reason + (f", and {count - 1} more are damaged" if count > 1 else "")
-            if len(found) == count:
+            if all(damage.content in found for damage in damages):
                 yield Rebuilt(self._chunks(meter, found))
         elif hollow:
             yield Rebuilt(self._chunks(meter, literal=True))
@@ -126,7 +126,7 @@ class UnpackedLayer:
         Raises:
             RootDamaged: the tar-split cannot be read any further. LimitExceeded.
         """
-        found: Mapping[bytes, Path] = {}
+        found: Mapping[Content, Path] = {}
         with suppress(RootDamaged):
             found = self._substitutes(self._survey(meter)[0], meter)
         with self.root.below(*self.files) as folder, Walker(folder) as files, Walker(self.root) as root:
@@ -141,8 +141,8 @@ class UnpackedLayer:
                         yield Gap(sum(length for _, length in part.pieces))
                     elif self._damage(files, part) is None:
                         yield from _content(self._open(files, part), part)
-                    elif part.name in found:
-                        yield from _content(root.open_file(found[part.name]), part)
+                    elif part in found:
+                        yield from _content(_of_size(root.open_file(found[part]), part), part)
                     else:
                         yield Gap(part.size)
 
@@ -159,7 +159,7 @@ class UnpackedLayer:
             close(descriptor)
 
     def _chunks(
-        self, meter: Meter, substitutes: Mapping[bytes, Path] | None = None, *, literal: bool = False
+        self, meter: Meter, substitutes: Mapping[Content, Path] | None = None, *, literal: bool = False
     ) -> Iterator[bytes]:
         """Yield the bytes of the tar; with ``literal`` contents have bytes whatever their CRC says."""
         others = substitutes or {}
@@ -170,7 +170,7 @@ class UnpackedLayer:
                 elif part.is_stored or (literal and part.size):
                     if part.size > meter.limits.plain_size:
                         raise meter.limits.exceeded("plain_size", f"a member has {part.size} bytes")
-                    other = others.get(part.name)
+                    other = others.get(part) if others else None
                     opened = self._open(files, part) if other is None else root.open_file(other)
                     if part.pieces is None and part.size <= CHUNK:
                         meter.read(part.size)
@@ -192,12 +192,7 @@ class UnpackedLayer:
                 msg = f"the whiteout {_text(content.name)} had a content, which engines do not keep"
                 raise RootDamaged(msg) from None
             raise RootDamaged(f"its file {_text(content.name)} is lost: {error}") from None
-        if opened[1] != content.size:
-            close(opened[0])
-            raise RootDamaged(
-                f"its file {_text(content.name)} is damaged: it has {opened[1]} bytes, not {content.size}"
-            )
-        return opened
+        return _of_size(opened, content)
 
     def _survey(self, meter: Meter) -> tuple[list[Damage], bool]:
         """Return what is damaged, and whether there are contents that have a size, but no bytes."""
@@ -225,22 +220,27 @@ class UnpackedLayer:
             return None
         return Damage(content, f"its file {_text(content.name)} is damaged: its CRC is another one", is_gone=False)
 
-    def _substitutes(self, damages: list[Damage], meter: Meter) -> dict[bytes, Path]:
-        """Return other files with the same content: other names in the layer, then any file of the root."""
-        found: dict[bytes, Path] = {}
+    def _substitutes(self, damages: list[Damage], meter: Meter) -> dict[Content, Path]:
+        """Return other files with the same content: other names in the layer, then any file of the root.
+
+        A tar may have a name more than once, with another content each time, so a name alone does not tell which is
+        meant.
+        """
+        found: dict[Content, Path] = {}
         if not damages:
             return found
-        lost = {damage.content.name: damage.content for damage in damages if damage.content.pieces is None}
-        gone = {parts_of(damage.content.name): damage.content for damage in damages if damage.is_gone}
+        lost = dict.fromkeys(damage.content for damage in damages if damage.content.pieces is None)
+        gone: dict[Path | None, list[Content]] = {}
+        for damage in damages:
+            if damage.is_gone:
+                gone.setdefault(parts_of(damage.content.name), []).append(damage.content)
         for target, path in self._links(meter):
-            content = gone.get(target)
-            if content is None or content.name in found:
-                continue
-            if _crc_at(self.root, (*self.files, *path), content.size) == content.crc:
-                found[content.name] = (*self.files, *path)
+            for content in gone.get(target, ()):
+                if content not in found and _crc_at(self.root, (*self.files, *path), content.size) == content.crc:
+                    found[content] = (*self.files, *path)
         wanted: dict[int, list[Content]] = {}
-        for name, content in lost.items():
-            if name not in found:
+        for content in lost:
+            if content not in found:
                 wanted.setdefault(content.size, []).append(content)
         if not wanted:
             return found
@@ -252,7 +252,7 @@ class UnpackedLayer:
             crc = _crc_at(self.root, path, state.st_size)
             for content in sought:
                 if content.crc == crc:
-                    found[content.name] = path
+                    found[content] = path
             left = [content for content in sought if content.crc != crc]
             if len(left) < len(sought):
                 wanted[state.st_size] = left
@@ -330,6 +330,14 @@ def _crc_at(root: Folder, path: Path, wanted: int) -> bytes:
         close(descriptor)
         return b""
     return _crc((descriptor, size))
+
+
+def _of_size(opened: tuple[int, int], content: Content) -> tuple[int, int]:
+    """Return an open file whose size is that of a content. Raises `RootDamaged`, and closes it, where it is not."""
+    if opened[1] == content.size:
+        return opened
+    close(opened[0])
+    raise RootDamaged(f"its file {_text(content.name)} is damaged: it has {opened[1]} bytes, not {content.size}")
 
 
 def _crc(opened: tuple[int, int]) -> bytes:

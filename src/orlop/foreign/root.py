@@ -157,6 +157,11 @@ class ForeignRoot:
         """The directories that must not be written: all of the root, or of this machine's own disk the data roots."""
         if os.path.realpath(self.path) != "/":
             return (self.path,)
+        return self.data_roots
+
+    @property
+    def data_roots(self) -> tuple[str, ...]:
+        """The directories in which engines keep their data."""
         return tuple(folder.path for folder in self._folders[1:])
 
     @property

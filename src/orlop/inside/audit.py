@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidFilter
+from orlop.inside.masked import is_secret_variable
 from orlop.inside.merge import clean
 from orlop.inside.oddities import KINDS
 from orlop.inside.packages import package_sizes
@@ -39,7 +40,6 @@ SEVERITIES: Final = ("info", "low", "medium", "high")
 
 _LISTED: Final = 1000
 _WORTH_TELLING: Final = 1 << 20
-_TOKEN_WORDS: Final = frozenset(("PASSWORD", "PASSWD", "SECRET", "TOKEN", "APIKEY"))
 
 
 class AuditFinding(NamedTuple):
@@ -209,7 +209,7 @@ def _of_config(files: ImageFiles) -> Iterator[AuditFinding]:
         yield _secret(secret, text, layer=0, path="", seen=True)
     for variable in () if config is None else config.env or ():
         name, _, value = variable.partition("=")
-        if _TOKEN_WORDS & set(name.upper().split("_")) and len(value) >= 8 and not value.startswith(("/", "$")):
+        if is_secret_variable(name, value):
             text = f"the variable {name} may hold a secret ({len(value)} characters)"
             digest = hashlib.sha256(f"env\0{variable}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
             yield AuditFinding("secret-variable", "secret", "medium", text, fingerprint=digest)

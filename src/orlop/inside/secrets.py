@@ -19,7 +19,7 @@ from orlop.model.tuples import NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["MOST", "RULES", "Secret", "secrets_in", "secrets_of"]
+__all__ = ["AWS_SECRET", "MOST", "RULES", "Secret", "aws_secrets_in", "secrets_in", "secrets_of"]
 
 # Longer than the longest secret with what is around it, twice.
 _OVERLAP: Final = 16 << 10
@@ -64,7 +64,7 @@ def _has_secret_beside(token: bytes, around: bytes) -> bool:
     """Return whether a secret of 40 characters is near an access key, and neither is an example."""
     if b"EXAMPLE" in token:
         return False
-    return any(b"EXAMPLE" not in one for one in _AWS_SECRET.findall(around.replace(token, b"")))
+    return any(b"EXAMPLE" not in one for one in AWS_SECRET.findall(around.replace(token, b"")))
 
 
 def _is_text(token: bytes, around: bytes) -> bool:
@@ -72,7 +72,8 @@ def _is_text(token: bytes, around: bytes) -> bool:
     return b"\0" not in around
 
 
-_AWS_SECRET: Final = re.compile(rb"(?<![A-Za-z0-9/+=])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])")
+AWS_SECRET: Final = re.compile(rb"(?<![A-Za-z0-9/+])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+=])")
+"""What the secret of an access key of AWS looks like, and much else does."""
 _END: Final = rb"(?![A-Za-z0-9_-])"
 # In JSON, the ends of lines are escaped, and slashes may be; once more if the JSON is in a string of JSON.
 _PEM: Final = (
@@ -172,6 +173,12 @@ def secrets_in(data: bytes, *, is_begun: bool = False, goes_on: bool = False) ->
             around = data[max(0, start - _AROUND) : end + _AROUND]
             if rule.check is None or rule.check(match[0], around):
                 yield _secret(name, match[0])
+
+
+def aws_secrets_in(data: bytes) -> Iterator[bytes]:
+    """Yield what may be the secrets of access keys of AWS, which are near such a key."""
+    for key in RULES["aws-access-key"].pattern.finditer(data):
+        yield from AWS_SECRET.findall(data, max(0, key.start() - _AROUND), key.end() + _AROUND)
 
 
 def secrets_of(chunks: Iterable[bytes]) -> Iterator[Secret]:

@@ -78,6 +78,7 @@ def _rows(root: PathRecord) -> tuple[Rows, list[PathRecord], set[int]]:
         records.append(record)
         rows.names.append(name)
         rows.parents.append(parent)
+        rows.texts.append(len(record.last.content.linkname) if record.last is not None else 0)
         rows.folders.append(bool(children) or (record.last is not None and record.last.type == TYPE_DIR))
         hidden.append(record.hidden)
         if node is None or (node.names > 1 and node in counted):

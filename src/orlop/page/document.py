@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from orlop.inside.masked import Mask
 from orlop.page.columns import path_columns
-from orlop.page.masked import masked
 from orlop.page.paths import record_paths
 from orlop.page.rows import MOST_ROWS
 
@@ -34,6 +34,7 @@ def image_document(name: str, files: ImageFiles, report: Audit, *, most: int = M
         What reading tables of contents raises.
     """
     config = files.config
+    masked = Mask(config)
     return {
         "format": FORMAT,
         "image": {
@@ -41,7 +42,7 @@ def image_document(name: str, files: ImageFiles, report: Audit, *, most: int = M
             "id": str(config.id),
             "platform": str(config.platform),
             "created": str(config.created),
-            **_process(config.config),
+            **_process(config.config, masked),
         },
         "sums": {
             "size": report.size,
@@ -60,7 +61,7 @@ def image_document(name: str, files: ImageFiles, report: Audit, *, most: int = M
             }
             for one in report.layers
         ],
-        "steps": _steps(files),
+        "steps": _steps(files, masked),
         "findings": [
             {
                 "rule": one.rule,
@@ -84,20 +85,20 @@ def to_json(document: dict[str, Any]) -> str:
     return json.dumps(document, ensure_ascii=True, separators=(",", ":"))
 
 
-def _process(config: ContainerConfig | None) -> dict[str, Any]:
+def _process(config: ContainerConfig | None, masked: Mask) -> dict[str, Any]:
     """Return how containers of the image run; of the environment only names, since values may be secrets."""
     if config is None:
         return {"user": "", "command": [], "ports": [], "environment": [], "labels": {}}
     return {
-        "user": config.user,
+        "user": masked(config.user),
         "command": [masked(word) for word in (*(config.entrypoint or ()), *(config.cmd or ()))],
         "ports": sorted(config.exposed_ports or ()),
         "environment": [variable.partition("=")[0] for variable in config.env or ()],
-        "labels": {key: masked(value) for key, value in sorted((config.labels or {}).items())},
+        "labels": {masked(key): masked(value) for key, value in sorted((config.labels or {}).items())},
     }
 
 
-def _steps(files: ImageFiles) -> list[dict[str, Any]]:
+def _steps(files: ImageFiles, masked: Mask) -> list[dict[str, Any]]:
     """Return the history, each step with the number of its layer, 0 if it has none."""
     number, steps = 0, []
     history = files.config.history

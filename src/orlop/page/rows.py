@@ -1,8 +1,8 @@
 """Trees as columns: rows in depth-first order, of which the smallest are summed up where there are too many.
 
-A row is kept if the weight of all that is below it is among the largest. A directory weighs at least as much as what
-is in it and comes first, so what is kept is a tree again. The rest of a directory becomes one row that says how many
-rows it stands for; sums stay exact.
+A row is kept if the weight of all that is below it is among the largest, as long as there is room for its texts. A
+directory weighs at least as much as what is in it and comes first, so what is kept is a tree again. The rest of a
+directory becomes one row that says how many rows it stands for; sums stay exact.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ __all__ = ["MOST_ROWS", "Rest", "Rows", "front_coded"]
 
 MOST_ROWS: Final = 300_000
 """How many rows a page holds."""
+_MOST_TEXT: Final = 32 << 20
+"""How many characters the names and link targets of these rows have."""
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
@@ -37,12 +39,14 @@ class Rows:
         parents: the number of the row that each is in; of the root -1.
         folders: whether each is a directory.
         columns: numbers of each row that are summed up, such as bytes.
+        texts: characters of each row beside its name.
     """
 
     names: list[str] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
     folders: list[bool] = field(default_factory=list)
     columns: tuple[list[int], ...] = ()
+    texts: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -70,13 +74,19 @@ class Rows:
 
     def _kept(self, most: int) -> bytearray | None:
         """Return which rows are kept, or nothing if all are."""
-        if len(self) <= most:
+        lengths = [len(name) for name in self.names]
+        for row, length in enumerate(self.texts):
+            lengths[row] += length
+        if len(self) <= most and sum(lengths) <= _MOST_TEXT:
             return None
         weights = [sum(numbers) for numbers in zip(*self.columns, strict=True)]
         for row in range(len(self) - 1, 0, -1):
             weights[self.parents[row]] += weights[row]
-        kept = bytearray(len(self))
+        kept, room = bytearray(len(self)), _MOST_TEXT
         for row in sorted(range(len(self)), key=lambda row: (-weights[row], row))[:most]:
+            room -= lengths[row]
+            if room < 0:
+                break
             kept[row] = 1
         return kept
 

@@ -35,7 +35,7 @@ from orlop.model.names import ImageName, image_names
 from orlop.model.reference import Reference
 from orlop.service.load import load
 from orlop.service.pull import pull
-from orlop.service.rescue import rescue_into, saved_names
+from orlop.service.rescue import check_outside, opened_root, rescue_into, saved_names
 from orlop.service.save import save
 from orlop.service.save_oci import asked_content, held_content
 from orlop.store.local import local_store
@@ -140,6 +140,9 @@ class Copy:
             is damaged. RegistryError: a registry refuses, or fails. StorageError: the target cannot be written.
         """
         where_from, where_to = parse_place(source, is_target=False), parse_place(target, is_target=True)
+        if where_from.kind is Kind.ROOT and where_to.path:
+            with opened_root(where_from.path, None) as foreign:
+                check_outside(foreign, where_to.path)
         while True:
             with self:
                 try:

@@ -26,7 +26,7 @@ from orlop.streams.files import explaining
 from orlop.streams.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from orlop.foreign.held import ForeignContainer, ForeignImage
     from orlop.foreign.root import ForeignRoot
@@ -242,13 +242,25 @@ def opened_root(root: str | os.PathLike[str], limits: Limits | None) -> ForeignR
 
 
 def check_outside(foreign: ForeignRoot, path: str) -> None:
-    """Check that something does not lie in the root, links on the way followed. Raises `InvalidInput`."""
+    """Check that something does not lie in the root, links and mounts followed. Raises `InvalidInput`."""
     where = os.path.realpath(path)
-    for place in foreign.places:
+    above = set(_directories(where))
+    for place in dict.fromkeys((*foreign.places, *foreign.data_roots)):
         inside = os.path.realpath(place)
-        if os.path.commonpath([where, inside]) == inside:
-            msg = f"{path} lies in {place}, where a rescue writes nothing; choose a place on another disk"
+        if os.path.commonpath([where, inside]) == inside or not above.isdisjoint(_directories(inside, most=1)):
+            msg = f"{path} lies in {place}, where orlop writes nothing; choose a place on another disk"
             raise InvalidInput(msg)
+
+
+def _directories(path: str, *, most: int | None = None) -> Iterator[tuple[int, int]]:
+    """Yield the identity of a path, and of each directory above it, however they are mounted."""
+    ways = [path]
+    while ways[-1] != os.path.dirname(ways[-1]):
+        ways.append(os.path.dirname(ways[-1]))
+    for way in ways[:most]:
+        with suppress(OSError):
+            state = os.stat(way)
+            yield state.st_dev, state.st_ino
 
 
 def _report(foreign: ForeignRoot, images: Iterable[RescuedImage]) -> RescueReport:

@@ -78,6 +78,8 @@ def _parts(foreign: ForeignRoot, image: ForeignImage, top: str, progress: Progre
     files: list[str] = []
     problems = list(image.problems)
     if image.offered is not None:
+        # What is there already may be a link that leads into the root.
+        check_outside(foreign, directory)
         with explaining("write", directory):
             make_directories(directory)
         files.append("config.json")

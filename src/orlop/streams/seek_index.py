@@ -70,6 +70,8 @@ _POINT: Final = struct.Struct("<QQBII32s")  # plain, at, bits, place and size of
 _NO_DIGEST: Final = bytes(32)
 _BORDER: Final = 0xFF  # in the place of the bits
 _POINTS_MAX: Final = 1 << 20
+_WINDOWS_MAX: Final = MAX_POINTS * (WINDOW + 1024)
+_LARGEST: Final = (1 << 63) - 1
 _DAMAGE: Final = "the seek index of a layer is damaged; it is made again when it is needed"
 
 
@@ -207,7 +209,7 @@ def read_seek_index(file: BinaryIO, blob: str | None = None) -> SeekIndex | None
     if mark != _MARK:
         return None
     windows_size = size - len(_LINE) - points_size - _TRAILER.size
-    if size + 8 > end or windows_size < 0:
+    if size + 8 > end or not 0 <= windows_size <= _WINDOWS_MAX or points_size > _POINTS_MAX:
         raise TocDamaged(_DAMAGE)
     file.seek(end - size - 8)
     head = _MAGIC + size.to_bytes(4, "little") + _LINE
@@ -226,13 +228,17 @@ def _parsed(line: bytes, records: bytes, windows: bytes) -> SeekIndex:
         index = SeekIndex(
             str(facts["blob"]), Compression(facts["compression"]), int(facts["plain_size"]), points, windows
         )
-    except (ValueError, TypeError, KeyError, RecursionError, struct.error) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, struct.error) as error:
         raise TocDamaged(_DAMAGE) from error
     ascend = all(one.plain < two.plain and one.at < two.at for one, two in pairwise(points))
     inside = all(sum(point.window) <= len(windows) and (point.bits or 0) < 8 for point in points)
     if not points or points[0].plain or not ascend or not inside or len(points) > MAX_POINTS:
         raise TocDamaged(_DAMAGE)
-    if any(point.bits is not None and (index.compression is not Compression.GZIP or not point.at) for point in points):
+    if points[-1].at > _LARGEST or not points[-1].plain <= index.plain_size <= _LARGEST:
+        raise TocDamaged(_DAMAGE)
+    # What is decompressed from inside a member on has nothing else that tells whether it is right.
+    between = [point for point in points if point.bits is not None]
+    if any(index.compression is not Compression.GZIP or not point.at or not point.digest for point in between):
         raise TocDamaged(_DAMAGE)
     return index
 

@@ -1,7 +1,7 @@
 """Reading a compressed blob from a plain byte on, by its seek index.
 
-A segment with a digest is decompressed whole, and verified before any of it is returned. One without, or one that is
-too large for memory, is returned as it is decompressed; of the latter, the last piece is held back until all is right.
+A segment with a digest is verified before any of it is returned. One that is too large for memory is decompressed
+twice, the first time only to be verified. A segment without a digest is returned as it is decompressed.
 
 A point inside a gzip member may lie inside a byte. zlib's module cannot begin there, but it can begin with another
 block in front: empty blocks that end at the same bit as the byte before the point (`_in_front`). An empty block with
@@ -15,7 +15,7 @@ import zlib
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from orlop.errors import DigestMismatch, InvalidCompression, TocDamaged
+from orlop.errors import InvalidCompression, TocDamaged
 from orlop.model.limits import NO_LIMITS
 from orlop.streams.compression import decompressed
 
@@ -83,8 +83,8 @@ def chunks_from(file: BinaryIO, index: SeekIndex, offset: int) -> Iterator[bytes
         offset: the first byte.
 
     Raises:
-        TocDamaged: the index and the blob do not fit; nothing that is wrong was returned. DigestMismatch: the same,
-        in a segment that is too large for memory. InvalidCompression: the blob cannot be decompressed.
+        TocDamaged: the index and the blob do not fit; nothing that is wrong was returned. InvalidCompression: the blob
+        cannot be decompressed.
     """
     number = index.place(offset)
     while number < len(index.points):
@@ -93,12 +93,15 @@ def chunks_from(file: BinaryIO, index: SeekIndex, offset: int) -> Iterator[bytes
         if not point.digest:
             yield from _dropped(_from_point(file, index, point), skipped)
             return
-        pieces = _segment(file, index, point, end - point.plain)
-        if end - point.plain <= _WHOLE:
-            whole = b"".join(_verified(pieces, point, TocDamaged))
+        size = end - point.plain
+        pieces = _verified(_segment(file, index, point, size), point)
+        if size <= _WHOLE:
+            whole = b"".join(pieces)
             pieces = (whole[start : start + _CHUNK] for start in range(0, len(whole), _CHUNK))
         else:
-            pieces = _verified(pieces, point, DigestMismatch)
+            for _ in pieces:
+                pass
+            pieces = _segment(file, index, point, size)
         yield from _dropped(pieces, skipped)
         number += 1
 
@@ -112,21 +115,22 @@ def _dropped(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
         size = 0
 
 
-def _verified(pieces: Iterator[bytes], point: SeekPoint, error: type[TocDamaged | DigestMismatch]) -> Iterator[bytes]:
+def _verified(pieces: Iterator[bytes], point: SeekPoint) -> Iterator[bytes]:
+    """Yield the pieces of a segment. Raises TocDamaged behind the last where they are not those of its digest."""
     digest = hashlib.sha256()
-    held = b""
     for piece in pieces:
         digest.update(piece)
-        if held:
-            yield held
-        held = piece
+        yield piece
     if digest.digest() != point.digest:
-        raise error(f"what the blob holds from byte {point.at} on is not what its seek index says; run `orlop fsck`")
-    yield held
+        raise TocDamaged(
+            f"what the blob holds from byte {point.at} on is not what its seek index says; run `orlop fsck`"
+        )
 
 
 def _segment(file: BinaryIO, index: SeekIndex, point: SeekPoint, size: int) -> Iterator[bytes]:
     """Yield the bytes up to the next point. Raises TocDamaged where there are fewer, or they cannot be read."""
+    if not size:
+        return
     try:
         for piece in _from_point(file, index, point):
             yield piece[:size]
@@ -166,7 +170,11 @@ def _from_point(file: BinaryIO, index: SeekIndex, point: SeekPoint) -> Iterator[
     rest = decoder.unused_data
     while len(rest) < _TRAILER and (more := file.read(_INPUT)):
         rest += more
-    if following := rest[_TRAILER:] or file.read(_INPUT):
+    following = rest[_TRAILER:].lstrip(b"\0")
+    # Zero bytes may come between members.
+    while not following and (more := file.read(_INPUT)):
+        following = more.lstrip(b"\0")
+    if following:
         yield from _rest(_Joined(following, file), index.compression)
 
 

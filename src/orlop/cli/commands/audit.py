@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from orlop.cli.session import Session
     from orlop.inside.audit import Audit
+    from orlop.inside.masked import Mask
     from orlop.model.platform import Platform
 
 _FAILED: Final = 8
@@ -99,12 +100,21 @@ def audit(
         records = Records(form, _FIELDS)
     from orlop.cli.show import files as show  # noqa: PLC0415 - errors of usage show nothing
     from orlop.inside.audit import audit as audited  # noqa: PLC0415 - as above
+    from orlop.inside.masked import Mask  # noqa: PLC0415 - as above
 
     reports = []
     for name in names or (None,):
-        with looked_into(session, name, archive=archive, platform=platform, resolve_links=resolve_links) as files:
+        with looked_into(
+            session,
+            name,
+            archive=archive,
+            platform=platform,
+            resolve_links=resolve_links,
+            target=None if html == "-" else html,
+        ) as files:
             shown = name or str(files.config.id)
             reports.append((shown, audited(files, contents=not tables_only, allow=allow)))
+            masked = Mask(files.config)
             if html is not None:
                 from orlop.cli.page import write_page  # noqa: PLC0415 - few audits make one
 
@@ -113,9 +123,9 @@ def audit(
         if html is not None:
             continue
         if records is not None:
-            records.print(_record(*reports[-1]))
+            records.print(_record(*reports[-1], masked))
         elif not as_sarif:
-            show.write_lines(_lines(*reports[-1]))
+            show.write_lines(_lines(*reports[-1], masked))
     if as_sarif:
         from orlop.cli.show.sarif import sarif  # noqa: PLC0415 - only where it is asked for
 
@@ -152,7 +162,7 @@ def _limit(text: str) -> Callable[[Audit], bool]:
     )
 
 
-def _record(name: str, report: Audit) -> dict[str, object]:
+def _record(name: str, report: Audit, masked: Mask) -> dict[str, object]:
     from orlop.cli.show.files import exact  # noqa: PLC0415 - as in `audit`
 
     return {
@@ -167,7 +177,7 @@ def _record(name: str, report: Audit) -> dict[str, object]:
             {
                 "Number": one.layer.number,
                 "DiffID": str(one.layer.diff_id),
-                "CreatedBy": one.layer.created_by,
+                "CreatedBy": masked(one.layer.created_by),
                 "Size": one.size,
                 "Hidden": one.hidden,
             }
@@ -193,7 +203,7 @@ def _record(name: str, report: Audit) -> dict[str, object]:
     }
 
 
-def _lines(name: str, report: Audit) -> Iterator[str]:
+def _lines(name: str, report: Audit, masked: Mask) -> Iterator[str]:
     from orlop.cli.show.units import human_size  # noqa: PLC0415 - as in `audit`
 
     yield f"{name}: {human_size(report.size)} in {len(report.layers)} layers"
@@ -203,7 +213,7 @@ def _lines(name: str, report: Audit) -> Iterator[str]:
         f" there twice: {human_size(report.twice)}"
     )
     for layer in report.layers:
-        step = layer.layer.created_by.replace("\n", " ").replace("\t", " ")[:80]
+        step = masked(layer.layer.created_by).replace("\n", " ").replace("\t", " ")[:80]
         hidden = f" ({human_size(layer.hidden)} hidden)" if layer.hidden else ""
         yield f"layer {layer.layer.number}: {human_size(layer.size)}{hidden} {step}".rstrip()
     largest = sorted(report.folders.items(), key=lambda one: -one[1])[:_SHOWN]

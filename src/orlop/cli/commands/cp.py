@@ -47,7 +47,14 @@ def cp(
     if target == "-" and output.is_terminal():
         raise WrongUsage("a tar is not for a terminal; name a directory, or redirect the output")
     with looked_into(
-        session, name, archive=archive, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links
+        session,
+        name,
+        archive=archive,
+        platform=platform,
+        layer=layer,
+        up_to=up_to,
+        resolve_links=resolve_links,
+        target=None if target == "-" else target,
     ) as files:
         if target == "-":
             from orlop.inside.export import export_chunks  # noqa: PLC0415 - most copies are files

@@ -46,7 +46,14 @@ def export(
     if target is None and output.is_terminal():
         raise WrongUsage("a tar is not for a terminal; name a file with -o, or redirect the output")
     with looked_into(
-        session, name, archive=archive, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links
+        session,
+        name,
+        archive=archive,
+        platform=platform,
+        layer=layer,
+        up_to=up_to,
+        resolve_links=resolve_links,
+        target=None if target == "-" else target,
     ) as files:
         chunks = export_chunks(files)
         if target is None:
