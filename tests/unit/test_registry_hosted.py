@@ -472,3 +472,65 @@ def test_pushes_and_deletes_and_collections_at_once_lose_nothing(registry, image
             blob = f"{path.partition('/manifests/')[0]}/blobs/{layer['digest']}"
             assert digest_of(registry.get(blob).body) == layer["digest"]
     assert orlop.stores.fsck(images.root).problems == ()
+
+
+# What is wrong with the store, or with the request.
+
+
+def test_a_manifest_whose_layers_are_elsewhere_goes_out_as_it_came(registry):
+    """Its layers may be known by other images, so that one could be made for it that has them all."""
+    near, far = layer_tar("near"), layer_tar("far")
+    config = written(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(near), digest_of(far)]},
+        }
+    )
+    for blob in (near, far, config):
+        registry.push_blob("a", blob)
+    whole = written(image_manifest(config, near, far))
+    assert registry.put("/v2/a/manifests/whole", whole).status == 201
+    foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+    layers = [described(near, LAYER), described(gzip.compress(far), foreign)]
+    partial = written(image_manifest(config) | {"layers": layers})
+    assert registry.put("/v2/a/manifests/partial", partial).status == 201
+    assert registry.get("/v2/a/manifests/partial").body == partial
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_a_blob_whose_file_is_gone_is_not_there_until_it_is_pushed_again(registry, tmp_path, algorithm, is_cut):
+    digest = digest_of(A, algorithm)
+    assert registry.finish(registry.begin("a"), digest, A).status == 201
+    (file,) = (tmp_path / "root" / "blobs" / algorithm).iterdir()
+    if is_cut:
+        os.truncate(file, 10)
+    else:
+        file.unlink()
+    # Clients ask by HEAD whether they have to push.
+    for method in ("HEAD", "GET"):
+        answer = registry.ask(method, f"/v2/a/blobs/{digest}")
+        assert answer.status == 404
+        assert str(tmp_path).encode() not in answer.body
+    assert registry.finish(registry.begin("a"), digest, A).status == 201
+    assert registry.get(f"/v2/a/blobs/{digest}").body == A
+
+
+def test_pushing_alone_keeps_the_space_that_removals_need(registry, tmp_path):
+    assert not (tmp_path / "root" / "metadata.db.reserve").exists()
+    registry.push_blob("a", A)
+    assert (tmp_path / "root" / "metadata.db.reserve").stat().st_size > 0
+
+
+def test_too_many_parameters_are_the_fault_of_the_client(registry):
+    query = "&".join(f"a{number}=1" for number in range(101))
+    for method, target in (("POST", "/v2/a/blobs/uploads/"), ("GET", "/v2/a/tags/list"), ("GET", "/v2/_catalog")):
+        answer = registry.ask(method, f"{target}?{query}")
+        assert answer.status == 400
+
+
+def test_a_page_of_the_catalog_that_cannot_be_counted_has_the_code_of_pages(registry):
+    answer = registry.get("/v2/_catalog?n=-1")
+    assert (answer.status, code(answer)) == (400, "PAGINATION_NUMBER_INVALID")

@@ -56,7 +56,11 @@ _CODES: Final[tuple[tuple[type[OrlopError], int, str], ...]] = (
     (RequestRefused, 403, "DENIED"),
 )
 _UNKNOWN: Final = {Kind.MANIFEST: "MANIFEST_UNKNOWN", Kind.BLOB: "BLOB_UNKNOWN"}
-_INVALID: Final = {Kind.MANIFEST: "MANIFEST_INVALID", Kind.TAGS: "PAGINATION_NUMBER_INVALID"}
+_INVALID: Final = {
+    Kind.MANIFEST: "MANIFEST_INVALID",
+    Kind.TAGS: "PAGINATION_NUMBER_INVALID",
+    Kind.CATALOG: "PAGINATION_NUMBER_INVALID",
+}
 
 
 def fault(error: OrlopError, method: str, kind: Kind | None) -> Response:
