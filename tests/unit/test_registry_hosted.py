@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import orlop
-from orlop.errors import InvalidReference
+from orlop.api.registry.faults import fault
+from orlop.api.registry.routes import Kind
+from orlop.errors import InvalidReference, NoSpace
 from orlop.model.digest import Digest
 from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.hosted.repository import Hosts
@@ -534,3 +536,28 @@ def test_too_many_parameters_are_the_fault_of_the_client(registry):
 def test_a_page_of_the_catalog_that_cannot_be_counted_has_the_code_of_pages(registry):
     answer = registry.get("/v2/_catalog?n=-1")
     assert (answer.status, code(answer)) == (400, "PAGINATION_NUMBER_INVALID")
+
+
+def test_a_client_does_not_hear_where_the_store_is(registry, tmp_path):
+    registry.push_blob("a", A)
+    incoming = tmp_path / "root" / "incoming"
+    incoming.rename(tmp_path / "aside")
+    incoming.write_bytes(b"")
+    answer = registry.ask("POST", "/v2/a/blobs/uploads/")
+    assert answer.status >= 500
+    assert str(tmp_path).encode() not in answer.body
+    full = fault(NoSpace(f"cannot write {tmp_path}: no space left on device"), "PATCH", Kind.UPLOAD)
+    assert (full.status_code, str(tmp_path).encode() in full.body) == (507, False)
+    assert b"disk is full" in full.body
+
+
+@pytest.mark.parametrize("target", ["/v2/a/manifests/1", f"/v2/a/blobs/uploads/?digest={digest_of(A)}"])
+def test_a_body_that_announces_too_much_is_refused_before_it_comes(images, tmp_path, target):
+    method = "PUT" if "manifests" in target else "POST"
+    head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {1 << 40}\r\n\r\n"
+    with (
+        hosting(images, tmp_path, most=10 << 20) as client,
+        closing(socket.create_connection(("127.0.0.1", client.port), timeout=20)) as connection,
+    ):
+        connection.sendall(head.encode())
+        assert connection.recv(12) == b"HTTP/1.1 413"

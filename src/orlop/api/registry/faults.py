@@ -19,6 +19,7 @@ from orlop.errors import (
     InvalidReference,
     ManifestIncomplete,
     MethodNotAllowed,
+    NoSpace,
     NotFound,
     NotServed,
     QuotaExceeded,
@@ -27,6 +28,7 @@ from orlop.errors import (
     RequestRefused,
     ServerBusy,
     SizeMismatch,
+    StorageError,
     StoreInUse,
     Unauthorized,
     UploadNotFound,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 _WRITING: Final = frozenset({"POST", "PUT", "PATCH"})
 _LATER: Final = "1"
+_SERVER_ERRORS: Final = 500
 _CODES: Final[tuple[tuple[type[OrlopError], int, str], ...]] = (
     (InvalidDigest, 400, "DIGEST_INVALID"),
     (UploadNotFound, 404, "BLOB_UPLOAD_UNKNOWN"),
@@ -72,7 +75,7 @@ def fault(error: OrlopError, method: str, kind: Kind | None) -> Response:
         kind: of its path, if it is one of the registry's.
     """
     status, code = _coded(error, method, kind)
-    message = scrubbed(str(error))
+    message = scrubbed(_message(error, status))
     details: tuple[str | None, ...] = (None,)
     if isinstance(error, ManifestIncomplete) and error.missing:
         details = error.missing
@@ -86,6 +89,14 @@ def fault(error: OrlopError, method: str, kind: Kind | None) -> Response:
         headers["Retry-After"] = _LATER
     body = json.dumps({"errors": errors}).encode()
     return Response(body, status, headers, "application/json")
+
+
+def _message(error: OrlopError, status: int) -> str:
+    """Return what the client hears. Where the store is, and what is wrong with it, is for the server's log."""
+    if not isinstance(error, StorageError) or isinstance(error, StoreInUse) or status < _SERVER_ERRORS:
+        return str(error)
+    why = "its disk is full" if isinstance(error, NoSpace) else "its store cannot be used"
+    return f"the server cannot do this, since {why}; its log says more"
 
 
 def _coded(error: OrlopError, method: str, kind: Kind | None) -> tuple[int, str]:
