@@ -17,7 +17,7 @@ import pytest
 import orlop
 from orlop.api.registry.faults import fault
 from orlop.api.registry.routes import Kind
-from orlop.errors import InvalidReference, NoSpace
+from orlop.errors import InvalidManifest, InvalidReference, NoSpace
 from orlop.model.digest import Digest
 from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.hosted.repository import Hosts
@@ -561,3 +561,8 @@ def test_a_body_that_announces_too_much_is_refused_before_it_comes(images, tmp_p
     ):
         connection.sendall(head.encode())
         assert connection.recv(12) == b"HTTP/1.1 413"
+
+
+def test_a_manifest_that_another_registry_spoils_is_not_the_fault_of_the_client():
+    spoilt = InvalidManifest("invalid JSON")
+    assert [fault(spoilt, method, Kind.MANIFEST).status_code for method in ("GET", "HEAD", "PUT")] == [502, 502, 400]

@@ -15,6 +15,7 @@ from orlop.errors import (
     ImageInUse,
     InvalidDigest,
     InvalidInput,
+    InvalidManifest,
     InvalidRange,
     InvalidReference,
     ManifestIncomplete,
@@ -115,6 +116,9 @@ def _coded(error: OrlopError, method: str, kind: Kind | None) -> tuple[int, str]
             return status, code
     if isinstance(error, (ContentNotFound, NotFound)) and kind is not None:
         return 404, _UNKNOWN.get(kind, "NAME_UNKNOWN")
+    if method not in _WRITING and isinstance(error, InvalidManifest):
+        # The client has sent none; what came from another registry is not one.
+        return 502, "UNKNOWN"
     if isinstance(error, InvalidInput):
         return error.http_status, "UNSUPPORTED" if kind is None else _INVALID.get(kind, "BLOB_UPLOAD_INVALID")
     return error.http_status, "UNKNOWN"
