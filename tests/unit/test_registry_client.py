@@ -408,6 +408,11 @@ def test_the_fallback_tag_is_made_of_the_digest(digest: Digest, tag: str):
     assert referrers.fallback_tag(digest) == tag
 
 
+def test_what_refers_to_a_long_digest_is_looked_for_by_no_tag_that_is_too_long(fake: Faked):
+    fake.quirks(referrers="none")
+    assert referrers.referring(fake.client, REPOSITORY, Digest("sha512", "b" * 128)) == ()
+
+
 # Limits and errors.
 
 

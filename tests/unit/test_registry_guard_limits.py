@@ -129,15 +129,6 @@ def test_a_body_that_is_too_large_is_refused_as_soon_as_that_is_known(tmp_path, 
         assert door.registry.received - before == (0 if is_sized else most)
 
 
-def test_the_parts_of_an_upload_count_together(tmp_path):
-    with guarded(tmp_path, RULES + SIZES) as door:
-        door.registry.status, door.registry.headers = 202, [(b"Location", UPLOAD.encode())]
-        assert door.ask("POST", UPLOADS, basic("anna")).status == 202
-        assert [door.ask("PATCH", UPLOAD, basic("anna"), body=b"x" * 40).status for _ in range(3)] == [202, 202, 413]
-        assert door.ask("PUT", UPLOAD, basic("anna"), body=b"x" * 20).status == 202
-        assert door.ask("PUT", UPLOAD, basic("anna"), body=b"x").status == 413
-
-
 # What is written down
 
 

@@ -162,6 +162,23 @@ def test_too_large_a_part_ends_and_the_upload_goes_on(guarded):
         assert put.status == 201
 
 
+@pytest.mark.parametrize("is_sized", [True, False])
+def test_what_an_upload_did_not_take_does_not_count_against_it(guarded, is_sized):
+    text = f'{RULES}[limits]\nupload = "100"\n'
+    with guarded(text) as registry:
+        where = registry.ask("POST", "/v2/shared/app/blobs/uploads/", "anna").headers["location"]
+        wrong = {"Content-Range": "50-129"}
+        assert registry.ask("PATCH", where, "anna", body=b"x" * 80, headers=wrong).status == 416
+        body = b"x" * 101 if is_sized else iter([b"x" * 60, b"x" * 60])
+        assert registry.ask("PATCH", where, "anna", body=body).status == 413
+        assert registry.ask("GET", where, "anna").headers["range"] == "0-0"
+        assert registry.ask("PATCH", where, "anna", body=b"x" * 80).status == 202
+    # A server that has not seen the parts before counts them all the same.
+    with guarded(text) as registry:
+        assert registry.ask("PATCH", where, "anna", body=b"x" * 21).status == 413
+        assert registry.ask("PUT", f"{where}?digest={digest_of(b'x' * 100)}", "anna", body=b"x" * 20).status == 201
+
+
 def test_receivers_are_told_of_pushes_and_the_audit_log_has_the_rest(guarded, tmp_path):
     hook = '[[webhook]]\nname = "ci"\nurl = "http://127.0.0.1:1/"\nqueue = "hooks"\n'
     with guarded(f'audit = "audit"\n{RULES}{hook}') as registry:

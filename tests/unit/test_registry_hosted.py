@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import orlop
-from orlop.errors import InvalidReference
+from orlop.api.registry.faults import fault
+from orlop.api.registry.routes import Kind
+from orlop.errors import InvalidManifest, InvalidReference, NoSpace
 from orlop.model.digest import Digest
 from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.hosted.repository import Hosts
@@ -472,3 +474,95 @@ def test_pushes_and_deletes_and_collections_at_once_lose_nothing(registry, image
             blob = f"{path.partition('/manifests/')[0]}/blobs/{layer['digest']}"
             assert digest_of(registry.get(blob).body) == layer["digest"]
     assert orlop.stores.fsck(images.root).problems == ()
+
+
+# What is wrong with the store, or with the request.
+
+
+def test_a_manifest_whose_layers_are_elsewhere_goes_out_as_it_came(registry):
+    """Its layers may be known by other images, so that one could be made for it that has them all."""
+    near, far = layer_tar("near"), layer_tar("far")
+    config = written(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [digest_of(near), digest_of(far)]},
+        }
+    )
+    for blob in (near, far, config):
+        registry.push_blob("a", blob)
+    whole = written(image_manifest(config, near, far))
+    assert registry.put("/v2/a/manifests/whole", whole).status == 201
+    foreign = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
+    layers = [described(near, LAYER), described(gzip.compress(far), foreign)]
+    partial = written(image_manifest(config) | {"layers": layers})
+    assert registry.put("/v2/a/manifests/partial", partial).status == 201
+    assert registry.get("/v2/a/manifests/partial").body == partial
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_a_blob_whose_file_is_gone_is_not_there_until_it_is_pushed_again(registry, tmp_path, algorithm, is_cut):
+    digest = digest_of(A, algorithm)
+    assert registry.finish(registry.begin("a"), digest, A).status == 201
+    (file,) = (tmp_path / "root" / "blobs" / algorithm).iterdir()
+    if is_cut:
+        os.truncate(file, 10)
+    else:
+        file.unlink()
+    # Clients ask by HEAD whether they have to push.
+    for method in ("HEAD", "GET"):
+        answer = registry.ask(method, f"/v2/a/blobs/{digest}")
+        assert answer.status == 404
+        assert str(tmp_path).encode() not in answer.body
+    assert registry.finish(registry.begin("a"), digest, A).status == 201
+    assert registry.get(f"/v2/a/blobs/{digest}").body == A
+
+
+def test_pushing_alone_keeps_the_space_that_removals_need(registry, tmp_path):
+    assert not (tmp_path / "root" / "metadata.db.reserve").exists()
+    registry.push_blob("a", A)
+    assert (tmp_path / "root" / "metadata.db.reserve").stat().st_size > 0
+
+
+def test_too_many_parameters_are_the_fault_of_the_client(registry):
+    query = "&".join(f"a{number}=1" for number in range(101))
+    for method, target in (("POST", "/v2/a/blobs/uploads/"), ("GET", "/v2/a/tags/list"), ("GET", "/v2/_catalog")):
+        answer = registry.ask(method, f"{target}?{query}")
+        assert answer.status == 400
+
+
+def test_a_page_of_the_catalog_that_cannot_be_counted_has_the_code_of_pages(registry):
+    answer = registry.get("/v2/_catalog?n=-1")
+    assert (answer.status, code(answer)) == (400, "PAGINATION_NUMBER_INVALID")
+
+
+def test_a_client_does_not_hear_where_the_store_is(registry, tmp_path):
+    registry.push_blob("a", A)
+    incoming = tmp_path / "root" / "incoming"
+    incoming.rename(tmp_path / "aside")
+    incoming.write_bytes(b"")
+    answer = registry.ask("POST", "/v2/a/blobs/uploads/")
+    assert answer.status >= 500
+    assert str(tmp_path).encode() not in answer.body
+    full = fault(NoSpace(f"cannot write {tmp_path}: no space left on device"), "PATCH", Kind.UPLOAD)
+    assert (full.status_code, str(tmp_path).encode() in full.body) == (507, False)
+    assert b"disk is full" in full.body
+
+
+@pytest.mark.parametrize("target", ["/v2/a/manifests/1", f"/v2/a/blobs/uploads/?digest={digest_of(A)}"])
+def test_a_body_that_announces_too_much_is_refused_before_it_comes(images, tmp_path, target):
+    method = "PUT" if "manifests" in target else "POST"
+    head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {1 << 40}\r\n\r\n"
+    with (
+        hosting(images, tmp_path, most=10 << 20) as client,
+        closing(socket.create_connection(("127.0.0.1", client.port), timeout=20)) as connection,
+    ):
+        connection.sendall(head.encode())
+        assert connection.recv(12) == b"HTTP/1.1 413"
+
+
+def test_a_manifest_that_another_registry_spoils_is_not_the_fault_of_the_client():
+    spoilt = InvalidManifest("invalid JSON")
+    assert [fault(spoilt, method, Kind.MANIFEST).status_code for method in ("GET", "HEAD", "PUT")] == [502, 502, 400]

@@ -38,7 +38,8 @@ _TAG: Final = regex(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}")
 _seldom: Final = Seldom()
 _DIGITS: Final = "0123456789abcdef"
 _IDENTIFIER_LENGTH: Final = 64
-_MAX_TAG: Final = 128
+MAX_TAG: Final = 128
+"""How many characters a tag may have."""
 
 
 @total_ordering
@@ -187,7 +188,7 @@ def _simple_parts(domain: str, remainder: str) -> tuple[str | Any, ...] | None:
         and _are_words(path, "/._-")
         and _are_words(host, ".-")
         and (port.isdigit() or host == domain)
-        and ((_are_words(tag, "._-") and len(tag) <= _MAX_TAG) or not colon)
+        and ((_are_words(tag, "._-") and len(tag) <= MAX_TAG) or not colon)
     )
     return (domain, path, tag or None, None) if is_simple else None
 

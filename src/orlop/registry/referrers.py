@@ -23,6 +23,7 @@ from orlop.errors import (
 )
 from orlop.model.descriptor import Descriptor
 from orlop.model.manifest import OCI_INDEX, Index, Manifest, parse_manifest
+from orlop.model.reference import MAX_TAG
 from orlop.registry.access import to_pull
 from orlop.registry.fetched import digest_of, type_of
 from orlop.registry.links import Turning, next_page
@@ -96,6 +97,9 @@ def referring(client: RegistryClient, repository: str, subject: Digest) -> tuple
     found: list[tuple[Descriptor, str | None]] = [(one, None) for one in client.referrers(repository, subject)]
     for suffix in _BY_TAG:
         tag = f"{subject.algorithm}-{subject.hex}{suffix}"
+        if len(tag) > MAX_TAG:
+            # Nobody can have put anything under it.
+            continue
         try:
             found.append((client.head_manifest(repository, tag), tag))
         except NotInRegistry:

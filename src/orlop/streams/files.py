@@ -240,6 +240,12 @@ class NewFile:
             self.start_sync()
         return len(data)
 
+    def cut(self, size: int) -> None:
+        """Forget what was written beyond a size."""
+        with explaining("write", self._shown):
+            os.ftruncate(self._descriptor, size)
+        self.size = size
+
     def clone(self, descriptor: int) -> bool:
         """Share the bytes of another open file (``ioctl_ficlone(2)``); return whether the file system could do that.
 

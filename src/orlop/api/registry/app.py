@@ -68,7 +68,8 @@ class Registry:
     """The application for one listener.
 
     A guard in front of it may refuse requests, and put the client's name into ``scope["orlop.user"]`` and a function
-    that says whether it has a right into ``scope["orlop.may"]``.
+    that says whether it has a right into ``scope["orlop.may"]``, and how many bytes a blob may have into
+    ``scope["orlop.upload"]``.
 
     Args:
         context: what all listeners of a server share.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import parse_qsl
 
 from orlop.api.registry.happened import Happened
 from orlop.api.registry.receiving import length_of, received
-from orlop.errors import InvalidInput
+from orlop.api.registry.routes import parameters_of
 from orlop.model.digest import Digest
+from orlop.service.hosted.uploads import Bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MOST_PARAMETERS = 100
 _READING = frozenset({"GET", "HEAD"})
 
 
@@ -64,14 +63,7 @@ class Asked:
     @property
     def parameters(self) -> dict[str, list[str]]:
         """Its parameters by their names. Raises `InvalidInput`."""
-        found: dict[str, list[str]] = {}
-        query = self.scope["query_string"].decode("latin-1")
-        try:
-            for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS):
-                found.setdefault(name, []).append(value)
-        except ValueError as error:
-            raise InvalidInput(f"the parameters of the request cannot be read: {error}") from error
-        return found
+        return parameters_of(self.scope["query_string"].decode("latin-1"))
 
     def parameter(self, name: str) -> str | None:
         """Return the first value of a parameter, if it is there."""
@@ -85,6 +77,11 @@ class Asked:
     def length(self) -> int | None:
         """How many bytes its body has, if it says so."""
         return length_of(self.headers)
+
+    @property
+    def bound(self) -> Bound:
+        """How large a blob may be that its body is a part of."""
+        return Bound(self.scope.get("orlop.upload"), self.length)
 
     async def run(self, function: Callable[[], T]) -> T:
         """Run what takes moments in a thread."""

@@ -15,10 +15,12 @@ from orlop.errors import (
     ImageInUse,
     InvalidDigest,
     InvalidInput,
+    InvalidManifest,
     InvalidRange,
     InvalidReference,
     ManifestIncomplete,
     MethodNotAllowed,
+    NoSpace,
     NotFound,
     NotServed,
     QuotaExceeded,
@@ -27,6 +29,7 @@ from orlop.errors import (
     RequestRefused,
     ServerBusy,
     SizeMismatch,
+    StorageError,
     StoreInUse,
     Unauthorized,
     UploadNotFound,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
 
 _WRITING: Final = frozenset({"POST", "PUT", "PATCH"})
 _LATER: Final = "1"
+_SERVER_ERRORS: Final = 500
 _CODES: Final[tuple[tuple[type[OrlopError], int, str], ...]] = (
     (InvalidDigest, 400, "DIGEST_INVALID"),
     (UploadNotFound, 404, "BLOB_UPLOAD_UNKNOWN"),
@@ -56,7 +60,11 @@ _CODES: Final[tuple[tuple[type[OrlopError], int, str], ...]] = (
     (RequestRefused, 403, "DENIED"),
 )
 _UNKNOWN: Final = {Kind.MANIFEST: "MANIFEST_UNKNOWN", Kind.BLOB: "BLOB_UNKNOWN"}
-_INVALID: Final = {Kind.MANIFEST: "MANIFEST_INVALID", Kind.TAGS: "PAGINATION_NUMBER_INVALID"}
+_INVALID: Final = {
+    Kind.MANIFEST: "MANIFEST_INVALID",
+    Kind.TAGS: "PAGINATION_NUMBER_INVALID",
+    Kind.CATALOG: "PAGINATION_NUMBER_INVALID",
+}
 
 
 def fault(error: OrlopError, method: str, kind: Kind | None) -> Response:
@@ -68,7 +76,7 @@ def fault(error: OrlopError, method: str, kind: Kind | None) -> Response:
         kind: of its path, if it is one of the registry's.
     """
     status, code = _coded(error, method, kind)
-    message = scrubbed(str(error))
+    message = scrubbed(_message(error, status))
     details: tuple[str | None, ...] = (None,)
     if isinstance(error, ManifestIncomplete) and error.missing:
         details = error.missing
@@ -82,6 +90,14 @@ def fault(error: OrlopError, method: str, kind: Kind | None) -> Response:
         headers["Retry-After"] = _LATER
     body = json.dumps({"errors": errors}).encode()
     return Response(body, status, headers, "application/json")
+
+
+def _message(error: OrlopError, status: int) -> str:
+    """Return what the client hears. Where the store is, and what is wrong with it, is for the server's log."""
+    if not isinstance(error, StorageError) or isinstance(error, StoreInUse) or status < _SERVER_ERRORS:
+        return str(error)
+    why = "its disk is full" if isinstance(error, NoSpace) else "its store cannot be used"
+    return f"the server cannot do this, since {why}; its log says more"
 
 
 def _coded(error: OrlopError, method: str, kind: Kind | None) -> tuple[int, str]:
@@ -100,6 +116,9 @@ def _coded(error: OrlopError, method: str, kind: Kind | None) -> tuple[int, str]
             return status, code
     if isinstance(error, (ContentNotFound, NotFound)) and kind is not None:
         return 404, _UNKNOWN.get(kind, "NAME_UNKNOWN")
+    if method not in _WRITING and isinstance(error, InvalidManifest):
+        # The client has sent none; what came from another registry is not one.
+        return 502, "UNKNOWN"
     if isinstance(error, InvalidInput):
         return error.http_status, "UNSUPPORTED" if kind is None else _INVALID.get(kind, "BLOB_UPLOAD_INVALID")
     return error.http_status, "UNKNOWN"

@@ -60,7 +60,7 @@ async def put(asked: Asked) -> Response:
     for tag in tags:
         asked.repository.tagged(tag)
     wanted = asked.parameter("digest")
-    raw = await whole(asked.receive, most=LARGEST)
+    raw = await whole(asked.receive, most=LARGEST, length=asked.length)
     if isinstance(reference, Digest):
         digest = reference
     else:

@@ -10,7 +10,7 @@ import anyio
 
 from orlop.api.flow import PIECE, Upload
 from orlop.api.streamed import chunks
-from orlop.errors import OrlopError, ServerBusy
+from orlop.errors import BodyTooLarge, OrlopError, ServerBusy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +29,14 @@ def length_of(headers: dict[str, str]) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-async def whole(receive: Receive, *, most: int) -> bytes:
-    """Return a body of at most so many bytes. Raises `BodyTooLarge`, `RequestAborted`."""
+async def whole(receive: Receive, *, most: int, length: int | None = None) -> bytes:
+    """Return a body of at most so many bytes.
+
+    Raises:
+        BodyTooLarge: it has more, or announces more. RequestAborted: the client hung up.
+    """
+    if length is not None and length > most:
+        raise BodyTooLarge(f"the body of the request has {length} bytes, and may have {most}")
     return b"".join([chunk async for chunk in chunks(receive, most=most)])
 
 

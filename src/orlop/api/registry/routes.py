@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
-from orlop.errors import InvalidReference, MethodNotAllowed, NotServed
+from orlop.errors import InvalidInput, InvalidReference, MethodNotAllowed, NotServed
 from orlop.model.reference import Reference
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ PREFIX: Final = "/v2"
 MAX_NAME: Final = 255
 """How many characters the name of a repository may have."""
 _HOST: Final = "registry.invalid"
+_MOST_PARAMETERS: Final = 100
 
 
 class Kind(StrEnum):
@@ -108,7 +109,7 @@ def route_of(method: str, path: str, query: str = "") -> Route:
 
     Raises:
         NotServed: the path is none of the registry's. InvalidReference: the name in it is not a valid one.
-        MethodNotAllowed: the path does not take the method.
+        MethodNotAllowed: the path does not take the method. InvalidInput: its parameters cannot be read.
     """
     kind, name, reference = _parts(path)
     actions = _ACTIONS[kind].get(method)
@@ -165,10 +166,21 @@ def check_repository(name: str) -> None:
         )
 
 
+def parameters_of(query: str) -> dict[str, list[str]]:
+    """Return encoded parameters by their names. Raises `InvalidInput`."""
+    found: dict[str, list[str]] = {}
+    try:
+        for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS):
+            found.setdefault(name, []).append(value)
+    except ValueError as error:
+        raise InvalidInput(f"the parameters of the request cannot be read: {error}") from error
+    return found
+
+
 def _wishes(query: str) -> tuple[Need, ...]:
     """Return the right to pull from the repository that a mount names."""
-    parameters = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=100))
-    source = parameters.get("from")
+    parameters = parameters_of(query)
+    source = next(iter(parameters.get("from", ())), "")
     if "mount" not in parameters or not source:
         return ()
     try:

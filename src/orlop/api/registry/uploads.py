@@ -39,7 +39,9 @@ async def begin(asked: Asked) -> Response:
     if whole is None:
         return _session(asked, key, 0, 202)
     try:
-        size = await asked.read(lambda body: uploads.finish(repository, key, whole, body, who=asked.who))
+        size = await asked.read(
+            lambda body: uploads.finish(repository, key, whole, body, bound=asked.bound, who=asked.who)
+        )
     except BaseException:
         # Nobody has heard of it, so that nobody can go on with it.
         await asked.run(partial(_cancelled, asked, key))
@@ -76,7 +78,7 @@ async def append(asked: Asked) -> Response:
     start = _start(asked)
 
     def work(body: Readable) -> int:
-        return asked.registry.uploads.append(repository, key, body, start=start, who=asked.who)
+        return asked.registry.uploads.append(repository, key, body, start=start, bound=asked.bound, who=asked.who)
 
     size = await asked.read(work)
     return _session(asked, key, size, 202)
@@ -91,7 +93,8 @@ async def finish(asked: Asked) -> Response:
     digest, start = Digest.parse(text), _start(asked)
 
     def work(body: Readable) -> int:
-        return asked.registry.uploads.finish(repository, key, digest, body, start=start, who=asked.who)
+        bound, who = asked.bound, asked.who
+        return asked.registry.uploads.finish(repository, key, digest, body, start=start, bound=bound, who=who)
 
     size = await asked.read(work)
     asked.tell("push", digest, media_type=_OCTETS, size=size)

@@ -66,9 +66,9 @@ def prune(
 ) -> None:
     """Remove dangling images, and others selected by options.
 
-    An image is dangling if it has no tag and is not the parent of another image. Pinned images always stay. The command
-    removes everything it selected, or nothing if it fails. Freed space is counted in bytes on disk: stored layers and
-    their tables of contents.
+    An image is dangling if it has no tag, is not the parent of another image, and no index with a tag needs it. Pinned
+    images always stay. The command removes everything it selected, or nothing if it fails. Freed space is counted in
+    bytes on disk: stored layers and their tables of contents.
 
     Filters: until=TIME, label=NAME[=VALUE], label!=NAME[=VALUE]. TIME is an age (24h) or a date.
     """

@@ -170,14 +170,19 @@ def _require_complete(source: _Pushed, document: Manifest | Index) -> None:
     for one in (document.config, *document.layers):
         size = source.size_of_blob(one.digest)
         if size is None:
-            is_elsewhere = one.urls or one.media_type == DOCKER_FOREIGN_LAYER
-            if not (is_elsewhere or one.media_type.startswith(_NONDISTRIBUTABLE)):
+            if not is_elsewhere(one):
                 missing[one.digest] = None
         elif size != one.size:
             raise SizeMismatch(f"the blob {one.digest} has {size} bytes, but the manifest says {one.size}")
     if missing:
         named = tuple(map(str, missing))
         raise ManifestIncomplete(f"the repository lacks {', '.join(named)}, which the manifest names", missing=named)
+
+
+def is_elsewhere(layer: Descriptor) -> bool:
+    """Return whether a layer is said to be had elsewhere, so that no registry needs to have it."""
+    kind = layer.media_type
+    return bool(layer.urls) or kind == DOCKER_FOREIGN_LAYER or kind.startswith(_NONDISTRIBUTABLE)
 
 
 class _Pushed:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from orlop.errors import ContentNotFound, RepositoryNotFound
 from orlop.model.digest import Digest, ImageID
+from orlop.model.manifest import Manifest, parse_manifest
 from orlop.service.hosted import removal
 from orlop.service.hosted.made import manifest_of
-from orlop.service.hosted.pushing import put_manifest
+from orlop.service.hosted.pushing import is_elsewhere, put_manifest
 from orlop.service.hosted.repository import Hosts, holds_blob, holds_manifest
 from orlop.service.hosted.uploads import Uploads, protect
 from orlop.store.content import node_of
+from orlop.store.rows.content import LAYER
 from orlop.streams.compressing import Recipe
 
 if TYPE_CHECKING:
@@ -137,12 +139,16 @@ class HostedRegistry:
         return [node_of(row) for row in found]
 
     def blob(self, repository: Repository, digest: Digest) -> ReadBlob:
-        """Return a blob of a repository, which may be the config of an image. Raises `ContentNotFound`."""
+        """Return a blob of a repository, which may be the config of an image.
+
+        Raises:
+            ContentNotFound: the repository does not have it, or its bytes are missing: whoever pushes it mends that.
+        """
         store = self._store
         with store.metadata.read() as rows:
             if holds_blob(store, rows, repository, digest):
                 row = rows.blob(digest)
-                if row is not None:
+                if row is not None and store.blobs.has(row):
                     return HeldBlob(store, digest, row.size, row=row)
                 config = rows.config(ImageID.wrap(digest))
                 if config is not None:
@@ -234,5 +240,9 @@ class HeldBlob:
 
 
 def _has_all(rows: Rows, row: ManifestRow) -> bool:
-    """Return whether all layers are there that a manifest names in the forms in which it names them."""
-    return all(rows.blob(edge.child) is not None for edge in rows.edges(row.digest) if edge.role == "layer")
+    """Return whether all layers are there that a manifest names, in these forms, but for those that are elsewhere."""
+    missing = {edge.child for edge in rows.edges(row.digest) if edge.role == LAYER and rows.blob(edge.child) is None}
+    if not missing:
+        return True
+    document = parse_manifest(row.raw)
+    return isinstance(document, Manifest) and all(is_elsewhere(one) for one in document.layers if one.digest in missing)

@@ -13,6 +13,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from orlop.archive.members import begins_like_layer
@@ -23,6 +24,7 @@ from orlop.errors import (
     InvalidDigest,
     InvalidInput,
     InvalidRange,
+    NoSpace,
     QuotaExceeded,
     UploadNotFound,
 )
@@ -58,6 +60,14 @@ class Readable(Protocol):
 
     def read(self, n: int, /) -> bytes:
         """Return at most ``n`` bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """How large a blob may be for whoever sends it, and how many bytes the request has, where it says so."""
+
+    most: int | None = None
+    length: int | None = None
 
 
 class _Hash(Protocol):
@@ -123,7 +133,14 @@ class Uploads:
         return size
 
     def append(
-        self, repository: Repository, key: str, source: Readable, *, start: int | None = None, who: str = ""
+        self,
+        repository: Repository,
+        key: str,
+        source: Readable,
+        *,
+        start: int | None = None,
+        bound: Bound | None = None,
+        who: str = "",
     ) -> int:
         """Append bytes to an upload, as far as they come, and return how many it has then.
 
@@ -132,17 +149,19 @@ class Uploads:
             key: of the upload.
             source: the bytes, read to their end.
             start: where they belong, if they say so.
+            bound: how many there may be.
             who: whose it is.
 
         Raises:
             UploadNotFound: there is no such upload. InvalidRange: they do not come next; none is read. BodyTooLarge:
-                there are too many. StoreInUse: another request does not end. StorageError: they cannot be kept.
+                there are too many; none is kept, and the upload can go on. StoreInUse: another request does not end.
+                NoSpace: the disk is full; none is kept. StorageError: they cannot be kept.
         """
         algorithm = self._algorithm(repository, key, who)
         with self._files.taken(key) as file:
             if file is None:
                 raise _unknown(key)
-            self._append(file, key, algorithm, source, start)
+            self._append(file, key, algorithm, source, start=start, bound=bound or Bound())
             return file.size
 
     def finish(
@@ -153,6 +172,7 @@ class Uploads:
         source: Readable,
         *,
         start: int | None = None,
+        bound: Bound | None = None,
         who: str = "",
     ) -> int:
         """Append the last bytes, if there are any, and keep the blob under its digest; return its size.
@@ -167,7 +187,7 @@ class Uploads:
         with self._files.taken(key) as file:
             if file is None:
                 raise _unknown(key)
-            self._append(file, key, digest.algorithm, source, start)
+            self._append(file, key, digest.algorithm, source, start=start, bound=bound or Bound())
             try:
                 found = self._hash(file, key, digest.algorithm).hexdigest()
                 if found != digest.hex:
@@ -204,11 +224,28 @@ class Uploads:
 
     # Bytes.
 
-    def _append(self, file: NewFile, key: str, algorithm: str, source: Readable, start: int | None) -> None:
+    def _append(
+        self, file: NewFile, key: str, algorithm: str, source: Readable, *, start: int | None, bound: Bound
+    ) -> None:
+        before = file.size
         if start is not None and start != file.size:
             raise InvalidRange(
                 f"the upload has {file.size} bytes, so what comes next begins there, not at {start}", reached=file.size
             )
+        most = min((one for one in (self._most, bound.most) if one is not None), default=None)
+        _check_size(file.size + (bound.length or 0), most)
+        try:
+            self._extend(file, key, algorithm, source, most)
+        except (BodyTooLarge, NoSpace):
+            # It cannot be finished like this, and must not fill the disk for a day.
+            file.cut(before)
+            raise
+
+    def _extend(self, file: NewFile, key: str, algorithm: str, source: Readable, most: int | None) -> None:
+        def write(data: bytes) -> None:
+            _check_size(file.size + len(data), most)
+            file.write(data)
+
         first = source.read(CHUNK)
         if not first:
             return
@@ -217,21 +254,16 @@ class Uploads:
         self._forget_hash(key)
         second = source.read(CHUNK)
         if not second:
-            self._write(file, first)
+            write(first)
             hashing.update(first)
         else:
-            with Fanout(lambda data: self._write(file, data), hashing.update) as out:
+            with Fanout(write, hashing.update) as out:
                 out.put(first)
                 out.put(second)
                 while chunk := source.read(CHUNK):
                     out.put(chunk)
                 out.close()
         self._remember(key, algorithm, file.size, hashing)
-
-    def _write(self, file: NewFile, data: bytes) -> None:
-        if self._most is not None and file.size + len(data) > self._most:
-            raise BodyTooLarge(f"the blob has more than {self._most} bytes, which this server does not take")
-        file.write(data)
 
     def _hash(self, file: NewFile, key: str, algorithm: str) -> _Hash:
         """Return the hash of all that a file has."""
@@ -284,6 +316,8 @@ class Uploads:
                 protect(store, rows, repository, digest)
         finally:
             taken.discard()
+        # What fills the disk must not take what removing things needs.
+        store.metadata.keep_reserve()
 
     def _is_there(self, repository: Repository, digest: Digest, size: int) -> bool:
         """Return whether the store has a blob already; then its repository holds it, too."""
@@ -309,6 +343,11 @@ def check_algorithm(algorithm: str) -> None:
     """Check that blobs can be kept by a kind of digests. Raises `InvalidDigest`."""
     if algorithm not in ALGORITHMS:
         raise InvalidDigest(f"{algorithm!r} is not a known digest algorithm; use {' or '.join(ALGORITHMS)}")
+
+
+def _check_size(size: int, most: int | None) -> None:
+    if most is not None and size > most:
+        raise BodyTooLarge(f"the blob has more than {most} bytes, which this server does not take")
 
 
 def _looked_through(store: Store, file: NewFile, digest: Digest) -> IngestedLayer | IngestedBlob:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidTimestamp
 from orlop.model.digest import ChainID, DiffID
+from orlop.service.space.indexed import indexed_images
 from orlop.service.space.remove import Ground
 from orlop.store.images import PINNED, USED
 from orlop.store.leases import EVERYTHING, LEFT
 from orlop.store.references import reference_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from orlop.model.digest import Digest, ImageID
     from orlop.model.reference import Reference
@@ -64,6 +65,8 @@ class Inventory:
     toc_sizes: Mapping[DiffID, StoredSize]
     leases: Counter[str]
     dead: Sequence[Sequence[Digest]]
+    indexed: Mapping[ImageID, Collection[Reference | None]]
+    """The images that an index needs, with the tags of such indexes, see `indexed_images`."""
 
     @property
     def stored(self) -> int:
@@ -87,7 +90,7 @@ def take_inventory(store: Store, rows: Rows) -> Inventory:
     sizes = {digest: store.blobs.size_of(digest) for forms in blobs.values() for digest in forms}
     toc_sizes = {diff_id: store.blobs.toc_size_of(diff_id) for diff_id in blobs}
     chains = {row.chain_id: row for row in rows.chains()}
-    return Inventory(_images(rows), chains, blobs, sizes, toc_sizes, *_leases(store, rows))
+    return Inventory(_images(rows), chains, blobs, sizes, toc_sizes, *_leases(store, rows), indexed_images(rows))
 
 
 def _images(rows: Rows) -> dict[ImageID, KnownImage]:

@@ -5,7 +5,7 @@ shows the same plan. So what is shown is what would happen, and both are decided
 
 1. Each image is judged by itself (`_Planner.asked_for`): what the rules wish for it, and whether something refuses
    that, such as a pin or a filter. The result is a list of deeds: an image loses some names, and goes when none is
-   left.
+   left. An image that an index needs stays as long as a tag of that index does.
 2. For a quota, more images go (`least_recently_used`). The deeds so far are done on a `PlannedGround`, which answers as
    the store would, but in memory. Then the least recently used image that nothing protects and no other image is made
    from goes, and so on, until the rest fits. An image whose layers are all needed by others would free nothing, so it
@@ -14,7 +14,7 @@ shows the same plan. So what is shown is what would happen, and both are decided
    to what is reported: lines, bytes, and a verdict with its reason for each image and layer.
 
 Every image carries one reason. It is first the reason of the rules, and is replaced where something stronger decides: a
-child that stays, a lease, the quota.
+child or an index that stays, a lease, the quota.
 
 The cost grows with the number of images and no faster than sorting them: parents are counted and queued, never searched
 for.
@@ -135,7 +135,32 @@ class _Planner:
             elif image.pinned:
                 reason = "pinned"
             self._reasons[image_id] = reason
-        return deeds
+        return self._sparing_indexes(deeds)
+
+    def _sparing_indexes(self, deeds: Sequence[Deed]) -> list[Deed]:
+        """Return the deeds without those that would take an image from an index whose tag stays."""
+        whole = {deed.image_id: deed for deed in deeds if self._takes_all(deed)}
+        going = {name for deed in deeds for name in deed.untagged}
+        needing: dict[Reference, list[ImageID]] = {}
+        spared: list[ImageID] = []
+        for image_id in whole:
+            names = set(self._all.indexed.get(image_id, ())).difference(self._all.images[image_id].references)
+            if names <= going:
+                for name in names:
+                    if name is not None:
+                        needing.setdefault(name, []).append(image_id)
+            else:
+                spared.append(image_id)
+        while spared:
+            deed = whole.pop(spared.pop(), None)
+            if deed is not None:
+                self._reasons[deed.image_id] = "index"
+                # Its own tags stay with it, and so do the indexes that they mean.
+                spared += [image_id for name in deed.untagged for image_id in needing.get(name, ())]
+        return [deed for deed in deeds if deed.image_id in whole or not self._takes_all(deed)]
+
+    def _takes_all(self, deed: Deed) -> bool:
+        return len(deed.untagged) == len(self._all.images[deed.image_id].references)
 
     def _wish(self, image: KnownImage) -> tuple[str, tuple[Reference, ...]]:
         """Return why an image would go or stay, and which names it would lose, if it may."""

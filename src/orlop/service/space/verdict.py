@@ -21,6 +21,7 @@ IMAGE_REASONS: Final = {
     # They stay.
     "pinned": "is pinned",
     "parent": "an image that stays is made from it",
+    "index": "an index that stays needs it",
     "named": "has a tag",
     "newest": "is among the newest of a repository",
     "newer": "is newer than the filter until says",

@@ -206,7 +206,8 @@ class Guard:
         # A token names the repositories that its client works with; the catalog shows all that the user may read.
         is_list = route is not None and route.kind is Kind.CATALOG
         may: Callable[[Need], bool] = who.may_ever if is_list else who.may
-        await app({**scope, "orlop.user": who.user, "orlop.may": may}, receive, send)
+        most = state.settings.limits.upload
+        await app({**scope, "orlop.user": who.user, "orlop.may": may, "orlop.upload": most}, receive, send)
 
     async def _who(self, scope: Scope, route: Route | None, deed: Deed, state: _State) -> Who:
         """Return who sent a request. Raises `Refused` if the credentials are wrong."""
@@ -222,24 +223,16 @@ class Guard:
             raise too_many(1, str(error)) from error
 
     def _bounded(self, route: Route, scope: Scope, receive: Receive, settings: Settings) -> Receive:
-        """Return the end of a request at which bodies that are too large fail, and those of uploads are counted."""
+        """Return the end of a request at which bodies that are too large fail.
+
+        How many bytes the parts of an upload have together, the registry knows, whichever server began it.
+        """
         limits = settings.limits
         if route.kind is Kind.MANIFEST and route.method == "PUT":
             return limited(receive, scope, limits.manifest, "manifest")
-        if route.kind is Kind.UPLOADS:
+        if route.kind in {Kind.UPLOADS, Kind.UPLOAD}:
             return limited(receive, scope, limits.upload, "upload")
-        session = self._sessions.get(route.reference) if route.kind is Kind.UPLOAD else None
-        if session is None:
-            return limited(receive, scope, limits.upload, "upload") if route.kind is Kind.UPLOAD else receive
-        most = None if limits.upload is None else limits.upload - session.received
-        within = limited(receive, scope, most, "upload")
-
-        async def counting() -> Message:
-            message = await within()
-            session.received += len(message.get("body", b""))
-            return message
-
-        return counting
+        return receive
 
     def _remembering(self, route: Route, send: Send, who: Who) -> Send:
         """Return the end of a request at which uploads are seen to begin and to end."""

@@ -1,4 +1,4 @@
-"""What the guard remembers of upload sessions: the token that began each, and how much was sent.
+"""What the guard remembers of upload sessions: the token that began each.
 
 The token that began a session is still good for it after it has expired, for a day: clients take a token before they
 send a large layer, and would have to send it again. Whose session it is, the registry itself knows.
@@ -23,12 +23,11 @@ _LONGEST: Final = 24 * 3600
 
 @dataclass(slots=True)
 class Session:
-    """An upload: where, since when (seconds of the clock), with which token, and its bytes so far."""
+    """An upload: where, since when (seconds of the clock), and with which token."""
 
     repository: str
     began: float
     token: bytes = field(repr=False)
-    received: int = 0
 
 
 class Sessions:
@@ -43,10 +42,6 @@ class Sessions:
         while len(self._found) >= _MOST:
             del self._found[next(iter(self._found))]
         self._found[upload] = Session(repository, self._clock(), _digest(token))
-
-    def get(self, upload: str) -> Session | None:
-        """Return a session, if it is remembered."""
-        return self._found.get(upload)
 
     def end(self, upload: str) -> None:
         """Forget a session."""
