@@ -10,8 +10,10 @@ from orlop import errors
 from orlop.service.sync.plan import SyncPlan
 from orlop.testing.registry.fake import FakeRegistry
 from orlop.testing.registry.quirks import Quirks
+from tests.unit.layouts import unpacked
 from tests.unit.pushed import placed
 from tests.unit.synced import actions, add_image, add_index, entry, sync
+from tests.unit.test_sha512 import layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,3 +122,14 @@ def test_a_state_that_is_another_file_is_left_alone(place: Place, other: FakeReg
     notes.write_text("mine\n" * 3000)
     assert actions(sync(place, between(place, other), state=notes)) == {"1": "copied"}
     assert notes.read_text() == "mine\n" * 3000
+
+
+def test_what_a_registry_names_by_another_algorithm_is_copied_once(place: Place, tmp_path: Path):
+    made = layout()
+    source = unpacked(made.files, tmp_path / "from")
+    text = entry(f"oci:{source}", f"docker://{place.there.authority}/mirror/")
+    assert actions(sync(place, text, state=tmp_path / "state")) == {"1": "copied"}
+    assert next(iter(place.there.repository("mirror/example/app").tags.values())).startswith("sha256:")
+    for more in ({"state": tmp_path / "state"}, {}):
+        again = sync(place, text, **more)
+        assert {one.action.value for one in again.tags} == {"unchanged"}, more

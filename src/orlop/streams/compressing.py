@@ -15,9 +15,12 @@ Only the version of zlib or zstd makes a difference: another version may give ot
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
+from contextlib import suppress
 from functools import partial
 from itertools import islice
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidInput
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 _BLOCK: Final = 1 << 20
 _AT_ONCE: Final = 4
+_LOOK: Final = 0.2
+"""Seconds after which a long step looks whether it is still wanted."""
 _WINDOW: Final = 1 << 15
 _HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LEVELS: Final = {Compression.GZIP: (1, 6, 9), Compression.ZSTD: (1, 3, 22)}
@@ -60,7 +65,9 @@ class Recipe:
         return cls(form, level if colon else usual)
 
 
-def compressed(chunks: Iterable[bytes], size: int, recipe: Recipe, *, threads: int) -> Generator[bytes]:
+def compressed(
+    chunks: Iterable[bytes], size: int, recipe: Recipe, *, threads: int, check: Callable[[], object] = lambda: None
+) -> Generator[bytes]:
     """Yield content compressed.
 
     Args:
@@ -68,6 +75,7 @@ def compressed(chunks: Iterable[bytes], size: int, recipe: Recipe, *, threads: i
         size: its number of bytes.
         recipe: the form and level.
         threads: how many may compress at once, at least one; the bytes are the same for any number.
+        check: called a few times a second in long steps, and raises what ends them.
 
     Raises:
         InvalidInput: the content does not have that size.
@@ -76,7 +84,7 @@ def compressed(chunks: Iterable[bytes], size: int, recipe: Recipe, *, threads: i
     if recipe.form is Compression.GZIP:
         return _gzip(blocks, recipe.level, size, threads)
     if recipe.form is Compression.ZSTD:
-        return _zstd(blocks, recipe.level, size, threads)
+        return _zstd(blocks, recipe.level, size, threads, check)
     return blocks
 
 
@@ -136,7 +144,9 @@ def _deflate(block: bytes, before: bytes, level: int, *, is_last: bool) -> bytes
     return packer.compress(block) + packer.flush(zlib.Z_FINISH if is_last else zlib.Z_SYNC_FLUSH)
 
 
-def _zstd(blocks: Iterator[bytes], level: int, size: int, threads: int) -> Generator[bytes]:
+def _zstd(
+    blocks: Iterator[bytes], level: int, size: int, threads: int, check: Callable[[], object]
+) -> Generator[bytes]:
     zstd = zstd_module()
     parameter = zstd.CompressionParameter
     options = {parameter.compression_level: level, parameter.checksum_flag: 1, parameter.nb_workers: threads}
@@ -144,8 +154,35 @@ def _zstd(blocks: Iterator[bytes], level: int, size: int, threads: int) -> Gener
     packer.set_pledged_input_size(size)
     try:
         for block in blocks:
-            if piece := packer.compress(block):
+            if piece := _apart(partial(packer.compress, block), check):
                 yield piece
-        yield packer.flush()
+        yield _apart(packer.flush, check)
     except zstd.ZstdError as error:
         raise InvalidInput(f"the content does not have the {size} bytes that it should have") from error
+
+
+def _apart(call: Callable[[], bytes], check: Callable[[], object]) -> bytes:
+    """Return what a call into a library returns that may take minutes, and cannot be ended.
+
+    It runs in a thread of its own, which is left to itself where something ends the wait: it has nothing but its own
+    memory, and does not keep the process.
+    """
+    results: SimpleQueue[bytes | Exception] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            results.put(call())
+        except Exception as error:  # noqa: BLE001 - it is raised again in the caller's thread
+            results.put(error)
+
+    thread = threading.Thread(target=work, name="orlop-compressing", daemon=True)
+    thread.start()
+    while True:
+        with suppress(Empty):
+            result = results.get(timeout=_LOOK)
+            break
+        check()
+    thread.join()
+    if isinstance(result, Exception):
+        raise result
+    return result

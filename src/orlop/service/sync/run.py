@@ -34,7 +34,7 @@ from orlop.errors import (
     RegistryError,
     RegistryUnreachable,
 )
-from orlop.model.digest import Digest
+from orlop.model.digest import ALGORITHMS, Digest
 from orlop.registry.interruption import inherited, interrupted_by
 from orlop.service.sync.plan import WRITTEN_WHOLE
 from orlop.service.sync.report import SyncAction, SyncedTag
@@ -281,7 +281,7 @@ class EntryRun:
         """Copy a tag, or find out what that would copy."""
         source, root = self._opened(one.item)
         digest = root.descriptor.digest
-        is_same = str(digest) == look.there
+        is_same = look.there is not None and _leads_to(source, root, look.there)
         reason = "is the same" if is_same else "is new" if look.there is None else f"was {_short(look.there)}"
         if self._dry_run:
             lacking = [] if is_same else self._target.lacking(source, [(one.name, root)])
@@ -292,7 +292,9 @@ class EntryRun:
         if not is_same or self._entry.referrers:
             with self._copying() as copy:
                 referrers = copy.carry(source, [root], _place_of(one.item), self._target.place(one.name)).referrers
-        made = str(digest) if self._entry.target.kind is Kind.REGISTRY else self._target.found(one.name) or ""
+        # A registry may name by another algorithm what it was given.
+        is_told = self._entry.target.kind is Kind.REGISTRY and digest.algorithm == "sha256"
+        made = str(digest) if is_told else self._target.found(one.name) or ""
         about = self._about(_manifests(source, root)) if self._entry.referrers else {}
         self._keep(one, Known(self._how, look.found, made, about))
         size = self._moved() - before
@@ -412,6 +414,15 @@ def _manifests(source: Source, root: Root) -> list[str]:
     gathering = Gathering(source)
     gathering.add([root])
     return [str(node.descriptor.digest) for node in gathering.graph().nodes]
+
+
+def _leads_to(source: Source, root: Root, there: str) -> bool:
+    """Return whether a root has a digest, which may be by another algorithm: registries choose theirs."""
+    wanted, _, _ = there.partition(":")
+    digest = root.descriptor.digest
+    if wanted == digest.algorithm or wanted not in ALGORITHMS:
+        return str(digest) == there
+    return f"{wanted}:{hashlib.new(wanted, source.manifest(root.descriptor)).hexdigest()}" == there
 
 
 def _short(text: str) -> str:
