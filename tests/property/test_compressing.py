@@ -124,5 +124,5 @@ def test_the_last_step_of_zstd_ends_when_it_is_not_wanted_any_more() -> None:
         list(compressed(chunks(), len(data), Recipe.parse("zstd:19"), threads=2, check=check))
     assert handed_over
     for thread in threading.enumerate():
-        if thread.name == "orlop-compressing":
+        if thread.name == "orlop-awaited":
             thread.join()

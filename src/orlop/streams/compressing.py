@@ -15,18 +15,16 @@ Only the version of zlib or zstd makes a difference: another version may give ot
 from __future__ import annotations
 
 import struct
-import threading
 import zlib
-from contextlib import suppress
 from functools import partial
 from itertools import islice
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidInput
 from orlop.model.values import dataclass
 from orlop.streams.compression import Compression, zstd_module
 from orlop.streams.pipeline import in_parallel
+from orlop.streams.waiting import awaited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -154,35 +152,8 @@ def _zstd(
     packer.set_pledged_input_size(size)
     try:
         for block in blocks:
-            if piece := _apart(partial(packer.compress, block), check):
+            if piece := awaited(partial(packer.compress, block), check, every=_LOOK):
                 yield piece
-        yield _apart(packer.flush, check)
+        yield awaited(packer.flush, check, every=_LOOK)
     except zstd.ZstdError as error:
         raise InvalidInput(f"the content does not have the {size} bytes that it should have") from error
-
-
-def _apart(call: Callable[[], bytes], check: Callable[[], object]) -> bytes:
-    """Return what a call into a library returns that may take minutes, and cannot be ended.
-
-    It runs in a thread of its own, which is left to itself where something ends the wait: it has nothing but its own
-    memory, and does not keep the process.
-    """
-    results: SimpleQueue[bytes | Exception] = SimpleQueue()
-
-    def work() -> None:
-        try:
-            results.put(call())
-        except Exception as error:  # noqa: BLE001 - it is raised again in the caller's thread
-            results.put(error)
-
-    thread = threading.Thread(target=work, name="orlop-compressing", daemon=True)
-    thread.start()
-    while True:
-        with suppress(Empty):
-            result = results.get(timeout=_LOOK)
-            break
-        check()
-    thread.join()
-    if isinstance(result, Exception):
-        raise result
-    return result

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from orlop.archive.oci_forget import forget_names
+from orlop.archive.oci_tar import blob_path
 from orlop.errors import Conflict, NotInRegistry, RegistryUnsupported
 from orlop.model.digest import Digest, ImageID
 from orlop.model.manifest import INDEX_TYPES, Index, parse_manifest
@@ -170,9 +171,10 @@ class LayoutNames:
         forget_names(self._path, [name])
 
     def _has(self, one: Descriptor) -> bool:
-        path = os.path.join(self._path, "blobs", one.digest.algorithm, one.digest.hex)
+        if not one.digest.is_valid:
+            return False
         try:
-            return os.stat(path).st_size == one.size
+            return os.stat(os.path.join(self._path, blob_path(one.digest))).st_size == one.size
         except OSError:
             return False
 
