@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 RECIPES = ("none", "gzip:1", "gzip", "gzip:9", "zstd", "zstd:12")
 MIB = 1 << 20
+
+
+class Unwanted(Exception):
+    """Ends a compression."""
 
 
 def pieces(data: bytes, sizes: list[int]) -> Iterator[bytes]:
@@ -99,3 +104,25 @@ def test_words_for_recipes() -> None:
     for wrong in ("", "xz", "gzip:", "gzip:0", "gzip:10", "zstd:-1", "zstd:23", "none:1", "zstd:x", "GZIP", "gzip:²"):
         with pytest.raises(InvalidInput):
             Recipe.parse(wrong)
+
+
+def test_the_last_step_of_zstd_ends_when_it_is_not_wanted_any_more() -> None:
+    """All content is handed over by then, and what the library does with it takes seconds."""
+    data = content(1, 2 * MIB)
+    handed_over = False
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal handed_over
+        yield data
+        handed_over = True
+
+    def check() -> None:
+        if handed_over:
+            raise Unwanted
+
+    with pytest.raises(Unwanted):
+        list(compressed(chunks(), len(data), Recipe.parse("zstd:19"), threads=2, check=check))
+    assert handed_over
+    for thread in threading.enumerate():
+        if thread.name == "orlop-awaited":
+            thread.join()

@@ -21,6 +21,7 @@ from orlop.store.rows.sqlite.damage.check import digest_of
 from orlop.store.rows.sqlite.damage.columns import COLUMNS
 from tests.crash.pace import LONG
 from tests.unit.damage import ask, copied, kinds, sql
+from tests.unit.layouts import Layout, named
 from tests.unit.test_sqlite_log import LEAVE
 
 if TYPE_CHECKING:
@@ -252,3 +253,27 @@ def test_a_bit_that_flips_in_the_version_makes_no_database_newer(whole, root, bi
         store.images()
     assert stores.fsck(root, repair=True).damage == ()
     assert rows(root) == before
+
+
+@pytest.mark.parametrize("by", [":", "@"])
+@pytest.mark.parametrize("kind", ["image", "index"])
+def test_an_image_gets_back_the_manifest_that_its_name_means(tmp_path: Path, kind: str, by: str) -> None:
+    made = Layout()
+    if kind == "image":
+        top = made.image("one")
+    else:
+        top = made.index(*[made.image(arch, architecture=arch, platform=True) for arch in ("amd64", "arm64")])
+    root = tmp_path / "root"
+    with orlop.open(root) as images:
+        images.load(io.BytesIO(made.top(top | named("docker.io/example/app:1")).pack()))
+    with closing(sqlite3.connect(root / "metadata.db")) as database:
+        links = database.execute("SELECT * FROM image_manifest").fetchall()
+    lost = [f"DELETE FROM {table} WHERE suffix NOT GLOB '{by}*'" for table in ("reference", "top")]
+    sql(root, "DELETE FROM image_manifest", *lost)
+    assert "edges-wrong" in kinds(stores.fsck(root).damage)
+    assert stores.fsck(root, repair=True).state == "repaired"
+    with closing(sqlite3.connect(root / "metadata.db")) as database:
+        found = database.execute("SELECT * FROM image_manifest").fetchall()
+    assert set() < set(found) <= set(links)
+    assert kind == "index" or found == links
+    assert stores.fsck(root).damage == ()

@@ -139,7 +139,7 @@ def _compressed(
         with (
             closing(store.layers.tar_chunks(diff_id)) as tar,
             closing(told(tar, diff_id.short, sizes[diff_id], step)) as chunks,
-            closing(compressed(chunks, sizes[diff_id], recipe, threads=threads)) as pieces,
+            closing(compressed(chunks, sizes[diff_id], recipe, threads=threads, check=check)) as pieces,
         ):
             for piece in pieces:
                 hashed.update(piece)

@@ -24,12 +24,15 @@ from orlop.errors import InvalidInput
 from orlop.model.values import dataclass
 from orlop.streams.compression import Compression, zstd_module
 from orlop.streams.pipeline import in_parallel
+from orlop.streams.waiting import awaited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
 _BLOCK: Final = 1 << 20
 _AT_ONCE: Final = 4
+_LOOK: Final = 0.2
+"""Seconds after which a long step looks whether it is still wanted."""
 _WINDOW: Final = 1 << 15
 _HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LEVELS: Final = {Compression.GZIP: (1, 6, 9), Compression.ZSTD: (1, 3, 22)}
@@ -60,7 +63,9 @@ class Recipe:
         return cls(form, level if colon else usual)
 
 
-def compressed(chunks: Iterable[bytes], size: int, recipe: Recipe, *, threads: int) -> Generator[bytes]:
+def compressed(
+    chunks: Iterable[bytes], size: int, recipe: Recipe, *, threads: int, check: Callable[[], object] = lambda: None
+) -> Generator[bytes]:
     """Yield content compressed.
 
     Args:
@@ -68,6 +73,7 @@ def compressed(chunks: Iterable[bytes], size: int, recipe: Recipe, *, threads: i
         size: its number of bytes.
         recipe: the form and level.
         threads: how many may compress at once, at least one; the bytes are the same for any number.
+        check: called a few times a second in long steps, and raises what ends them.
 
     Raises:
         InvalidInput: the content does not have that size.
@@ -76,7 +82,7 @@ def compressed(chunks: Iterable[bytes], size: int, recipe: Recipe, *, threads: i
     if recipe.form is Compression.GZIP:
         return _gzip(blocks, recipe.level, size, threads)
     if recipe.form is Compression.ZSTD:
-        return _zstd(blocks, recipe.level, size, threads)
+        return _zstd(blocks, recipe.level, size, threads, check)
     return blocks
 
 
@@ -136,7 +142,9 @@ def _deflate(block: bytes, before: bytes, level: int, *, is_last: bool) -> bytes
     return packer.compress(block) + packer.flush(zlib.Z_FINISH if is_last else zlib.Z_SYNC_FLUSH)
 
 
-def _zstd(blocks: Iterator[bytes], level: int, size: int, threads: int) -> Generator[bytes]:
+def _zstd(
+    blocks: Iterator[bytes], level: int, size: int, threads: int, check: Callable[[], object]
+) -> Generator[bytes]:
     zstd = zstd_module()
     parameter = zstd.CompressionParameter
     options = {parameter.compression_level: level, parameter.checksum_flag: 1, parameter.nb_workers: threads}
@@ -144,8 +152,8 @@ def _zstd(blocks: Iterator[bytes], level: int, size: int, threads: int) -> Gener
     packer.set_pledged_input_size(size)
     try:
         for block in blocks:
-            if piece := packer.compress(block):
+            if piece := awaited(partial(packer.compress, block), check, every=_LOOK):
                 yield piece
-        yield packer.flush()
+        yield awaited(packer.flush, check, every=_LOOK)
     except zstd.ZstdError as error:
         raise InvalidInput(f"the content does not have the {size} bytes that it should have") from error

@@ -22,6 +22,7 @@ Words that it does not have are errors: a misspelt ``exclude`` must not copy, or
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -39,8 +40,7 @@ from orlop.service.sync.choice import TagChoice
 from orlop.transfer.places import Kind, Place, parse_place
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _LIMIT: Final = 4 << 20
 _SECOND: Final = 1_000_000_000
@@ -58,6 +58,8 @@ _ENTRY: Final[Mapping[str, type]] = {
     "skip-existing": bool,
 }
 _BUDGET: Final[Mapping[str, type]] = {"manifests": int, "per": str}
+WRITTEN_WHOLE: Final = frozenset({Kind.LAYOUT_ARCHIVE, Kind.DOCKER_ARCHIVE, Kind.DIRECTORY})
+"""Files that hold one copy, and are written anew where something in it has changed."""
 _WORDS: Final = {str: "a text", list: "a list of texts", int: "a whole number", bool: "true or false"}
 
 
@@ -86,6 +88,28 @@ class SyncEntry:
     def shown(self) -> str:
         """How messages and the state call it."""
         return f"{self.source} to {self.target}"
+
+    def repository_at(self, repository: Reference | None) -> Reference:
+        """Return the repository at the target into which one of the source goes.
+
+        Raises:
+            InvalidInput: the one of the source has no name, and the target needs it.
+        """
+        if self.target.name and not self.target.name.endswith("/"):
+            return Reference.parse(self.target.name)
+        if repository is None:
+            raise InvalidInput(f"{self.source} has tags without a repository; name a repository in the target")
+        return Reference.parse(f"{self.target.name}{repository.path}") if self.target.name else repository
+
+    def speaks_of(self, target: Place, name: Reference) -> bool:
+        """Return whether a tag at a target may be one that this entry copies, or removes."""
+        if self.target.kind is not target.kind or _file(self.target) != _file(target):
+            return False
+        if not self.choice.covers(name.tag or ""):
+            return False
+        if self.source.name or (self.target.name and not self.target.name.endswith("/")):
+            return self.repository_at(Reference.parse(self.source.name or "any")).name == name.name
+        return not self.target.name or name.name.startswith(Reference.parse(f"{self.target.name}x").name[:-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +153,7 @@ class SyncPlan:
         if not isinstance(tables, list) or not tables or not all(isinstance(one, dict) for one in tables):
             raise InvalidSettings(f"{shown} has no [[sync]], which names a source and a target")
         entries = tuple(_entry(table, f"{shown}: sync {number}") for number, table in enumerate(tables, 1))
+        _require_apart(entries, shown)
         budgets = document.get("budget", {})
         if not isinstance(budgets, dict):
             raise InvalidSettings(f'{shown}: budget is not a table; write [budget."HOST"]')
@@ -167,6 +192,23 @@ def _entry(table: dict[str, Any], where: str) -> SyncEntry:
         mirror=table.get("mirror", False),
         skip_existing=table.get("skip-existing", False),
     )
+
+
+def _require_apart(entries: Iterable[SyncEntry], shown: str) -> None:
+    """Raise `InvalidSettings` where two entries would write one file, each over the other."""
+    taken: dict[str, int] = {}
+    for number, entry in enumerate(entries, 1):
+        if entry.target.kind in WRITTEN_WHOLE:
+            other = taken.setdefault(_file(entry.target), number)
+            if other != number:
+                raise InvalidSettings(
+                    f"{shown}: sync {other} and sync {number} both write all of {entry.target.path}; name two files,"
+                    " or sync into an oci: directory, which holds several repositories"
+                )
+
+
+def _file(place: Place) -> str:
+    return os.path.realpath(place.path) if place.path else ""
 
 
 def _listed(key: str, value: object) -> object:

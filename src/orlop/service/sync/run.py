@@ -11,7 +11,8 @@ spent, is left alone: the rest of its tags is deferred. One that cannot be reach
 for the rest either, as each try takes its time.
 
 Nothing is removed where the source cannot be listed, where it is empty, or where a tag of the same repository failed:
-what looks dropped may then be what cannot be seen.
+what looks dropped may then be what cannot be seen. Several repositories of a source, and several entries of a file, may
+go into one repository; a tag that any of them wants, or speaks of, stays.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from orlop.errors import (
     RegistryError,
     RegistryUnreachable,
 )
-from orlop.model.digest import Digest
-from orlop.model.reference import Reference
+from orlop.model.digest import ALGORITHMS, Digest
 from orlop.registry.interruption import inherited, interrupted_by
+from orlop.service.sync.plan import WRITTEN_WHOLE
 from orlop.service.sync.report import SyncAction, SyncedTag
 from orlop.service.sync.sources import FirstOf, Item
 from orlop.service.sync.state import Known
@@ -46,9 +47,10 @@ from orlop.transfer.places import Kind, Place
 from orlop.transfer.registry_source import RegistrySource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from orlop.model.descriptor import Descriptor
+    from orlop.model.reference import Reference
     from orlop.service.copy import Copy
     from orlop.service.sync.plan import SyncEntry
     from orlop.service.sync.sources import SyncSource
@@ -67,6 +69,8 @@ class Named:
 
     item: Item
     name: Reference
+    is_there: bool = False
+    """Whether the source still has a tag that is to be removed, as it is not among the newest any more."""
 
 
 @dataclass(slots=True)
@@ -102,6 +106,7 @@ class EntryRun:
         copying: returns a new copy, for one tag or one file.
         state: what is known from earlier runs.
         dry_run: change nothing. delete: remove what the source has dropped.
+        is_of_another: returns whether another entry of the file speaks of a tag at the target.
         moved: returns how many bytes of content have crossed the network.
         told: hears of each tag when it is done.
     """
@@ -116,6 +121,7 @@ class EntryRun:
         *,
         dry_run: bool,
         delete: bool,
+        is_of_another: Callable[[Reference], bool],
         moved: Callable[[], int],
         told: Callable[[SyncedTag], None],
     ) -> None:
@@ -126,6 +132,7 @@ class EntryRun:
         self._state = state
         self._dry_run = dry_run
         self._delete = delete
+        self._is_of_another = is_of_another
         self._moved = moved
         self._told = told
         self._how = _how(entry)
@@ -137,7 +144,7 @@ class EntryRun:
     def run(self) -> None:
         """Do it. What fails for one tag alone is told; else raises `OrlopError`."""
         wanted, dropped = self._wanted()
-        if self._entry.target.kind in {Kind.LAYOUT_ARCHIVE, Kind.DOCKER_ARCHIVE, Kind.DIRECTORY}:
+        if self._entry.target.kind in WRITTEN_WHOLE:
             self._as_one_file(wanted)
             return
         looks = self._looks(wanted)
@@ -145,8 +152,9 @@ class EntryRun:
         order = sorted(wanted, key=lambda one: self._state.known(self._entry.shown, one.item.shown) is not None)
         for one in order:
             self._do(one, looks[one])
+        going = {one for one in dropped if self._is_going(one)}
         for one in dropped:
-            self._drop(one)
+            self._drop(one, {other.item.tag for other in going if other.name.name == one.name.name})
 
     # What is wanted.
 
@@ -158,12 +166,15 @@ class EntryRun:
         else:
             there = list(self._source.items())
         wanted: list[Named] = []
-        dropped: list[Named] = []
-        for repository in self._source.repositories():
+        dropped: dict[Reference, Named] = {}
+        repositories = self._source.repositories()
+        if not repositories:
+            raise NotFound(f"{entry.source} has no tags: nothing is copied, and nothing is removed")
+        for repository in repositories:
             tags = [item.tag for item in there if item.repository == repository]
             if entry.mirror and not tags:
                 raise NotFound(f"{entry.source} has no tags: nothing is copied, and nothing is removed")
-            at = self._repository_at(repository)
+            at = entry.repository_at(repository)
             chosen = entry.choice.chosen(tags)
             removed: list[str] = []
             if entry.mirror:
@@ -172,21 +183,15 @@ class EntryRun:
                 removed += [tag for tag in chosen if tag in listed and tag not in tags]
                 chosen = [tag for tag in chosen if tag not in removed]
             wanted += [self._named(repository, tag, at) for tag in chosen]
-            dropped += [self._named(repository, tag, at) for tag in removed]
+            for tag in removed:
+                one = Named(Item(repository, tag), at.with_tag(tag), is_there=tag in tags)
+                dropped.setdefault(one.name, one)
         _require_apart(wanted)
-        return wanted, dropped
+        names = {one.name for one in wanted}
+        return wanted, [one for name, one in dropped.items() if name not in names]
 
     def _named(self, repository: Reference | None, tag: str, at: Reference) -> Named:
         return Named(Item(repository, tag), at.with_tag(tag))
-
-    def _repository_at(self, repository: Reference | None) -> Reference:
-        """Return the repository at the target into which one of the source goes."""
-        target = self._entry.target
-        if target.name and not target.name.endswith("/"):
-            return Reference.parse(target.name)
-        if repository is None:
-            raise InvalidInput(f"{self._entry.source} has tags without a repository; name a repository in the target")
-        return Reference.parse(f"{target.name}{repository.path}") if target.name else repository
 
     # Looks.
 
@@ -276,7 +281,7 @@ class EntryRun:
         """Copy a tag, or find out what that would copy."""
         source, root = self._opened(one.item)
         digest = root.descriptor.digest
-        is_same = str(digest) == look.there
+        is_same = look.there is not None and _leads_to(source, root, look.there)
         reason = "is the same" if is_same else "is new" if look.there is None else f"was {_short(look.there)}"
         if self._dry_run:
             lacking = [] if is_same else self._target.lacking(source, [(one.name, root)])
@@ -287,7 +292,9 @@ class EntryRun:
         if not is_same or self._entry.referrers:
             with self._copying() as copy:
                 referrers = copy.carry(source, [root], _place_of(one.item), self._target.place(one.name)).referrers
-        made = str(digest) if self._entry.target.kind is Kind.REGISTRY else self._target.found(one.name) or ""
+        # A registry may name by another algorithm what it was given.
+        is_told = self._entry.target.kind is Kind.REGISTRY and digest.algorithm == "sha256"
+        made = str(digest) if is_told else self._target.found(one.name) or ""
         about = self._about(_manifests(source, root)) if self._entry.referrers else {}
         self._keep(one, Known(self._how, look.found, made, about))
         size = self._moved() - before
@@ -318,6 +325,8 @@ class EntryRun:
 
     def _as_one_file(self, wanted: Sequence[Named]) -> None:
         """Write all tags into a file, where one of them has changed, or another one is among them."""
+        if not wanted:
+            raise NotFound(f"{self._entry.source} has none of the wanted tags; {self._entry.target} is not written")
         if self._entry.target.kind is Kind.DIRECTORY and len(wanted) != 1:
             raise InvalidInput(f"{self._entry.target} holds one image, and not {len(wanted)}; name one tag")
         looks = self._looks(wanted)
@@ -351,21 +360,28 @@ class EntryRun:
 
     # What goes.
 
-    def _drop(self, one: Named) -> None:
-        if not self._delete:
-            self._tell(one, SyncAction.DROPPED, "the source has dropped it; --delete removes it here")
+    def _is_going(self, one: Named) -> bool:
+        return self._delete and one.name.name not in self._failed and not self._is_of_another(one.name)
+
+    def _drop(self, one: Named, going: Collection[str]) -> None:
+        """Remove a tag, one of those of its repository that are ``going``, or report why it stays."""
+        why = "it is not among the newest any more" if one.is_there else "the source has dropped it"
+        if self._is_of_another(one.name):
+            self._tell(one, SyncAction.DROPPED, f"{why}; it stays, as another [[sync]] is about it, too")
+        elif not self._delete:
+            self._tell(one, SyncAction.DROPPED, f"{why}; --delete removes it here")
         elif one.name.name in self._failed:
-            self._tell(one, SyncAction.DROPPED, "the source has dropped it; it stays, as other tags failed")
+            self._tell(one, SyncAction.DROPPED, f"{why}; it stays, as other tags failed")
         elif self._dry_run:
-            self._tell(one, SyncAction.REMOVED, "the source has dropped it")
+            self._tell(one, SyncAction.REMOVED, why)
         else:
             try:
-                self._target.remove(one.name, self._at.get(one.name.name, {}))
+                self._target.remove(one.name, self._at.get(one.name.name, {}), going)
             except OrlopError as error:
                 self._tell(one, SyncAction.FAILED, str(error), error=error)
                 return
             self._state.forget(self._entry.shown, one.item.shown)
-            self._tell(one, SyncAction.REMOVED, "the source has dropped it")
+            self._tell(one, SyncAction.REMOVED, why)
 
     def _tell(
         self,
@@ -398,6 +414,15 @@ def _manifests(source: Source, root: Root) -> list[str]:
     gathering = Gathering(source)
     gathering.add([root])
     return [str(node.descriptor.digest) for node in gathering.graph().nodes]
+
+
+def _leads_to(source: Source, root: Root, there: str) -> bool:
+    """Return whether a root has a digest, which may be by another algorithm: registries choose theirs."""
+    wanted, _, _ = there.partition(":")
+    digest = root.descriptor.digest
+    if wanted == digest.algorithm or wanted not in ALGORITHMS:
+        return str(digest) == there
+    return f"{wanted}:{hashlib.new(wanted, source.manifest(root.descriptor)).hexdigest()}" == there
 
 
 def _short(text: str) -> str:

@@ -8,7 +8,8 @@ target got what it has now, which digests alone do not show where an index lost 
 to it. It may be lost at any time; the next run then reads more manifests, and copies nothing that is there.
 
 A line is written when its tag is done, in one write, so that a run that was killed is gone on with. A torn line is not
-read. The file is locked by the run that uses it, and shortened by the next one where most of it is old.
+read, and a file that does not begin like a state is another one, and is left alone. The file is locked by the run that
+uses it, and shortened by the next one where most of it is old.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _LIMIT: Final = 256 << 20
 _OLD: Final = 1000
 """So many lines more than are needed may stand there."""
 _MOMENTS: Final = 100_000
+_STARTS: Final = (b'{"sync":', b'{"host":')
 _log: Final = Logger("orlop.sync")
 
 
@@ -120,6 +122,10 @@ class SyncState:
         count = 0
         with open(os.dup(self._descriptor), "rb") as file:
             text = file.read(_LIMIT)
+            if not text.startswith(tuple(start[: len(text)] for start in _STARTS)):
+                _log.warning("this sync is not remembered, as the file for its state has something else in it")
+                self._descriptor = -1
+                return
             if text and not text.endswith(b"\n"):
                 # What follows must not be lost with a line that was torn.
                 os.write(self._descriptor, b"\n")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from orlop.archive.oci_forget import forget_names
 from orlop.archive.oci_tar import blob_path
 from orlop.errors import Conflict, NotInRegistry, RegistryUnsupported
-from orlop.model.digest import ImageID
+from orlop.model.digest import Digest, ImageID
+from orlop.model.manifest import INDEX_TYPES, Index, parse_manifest
 from orlop.model.names import ImageName
 from orlop.service.push import tags_of
 from orlop.service.space.remove import remove
@@ -19,10 +21,9 @@ from orlop.transfer.places import Kind, Place
 from orlop.transfer.registry_target import RegistryTarget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from orlop.model.descriptor import Descriptor
-    from orlop.model.digest import Digest
     from orlop.model.reference import Reference
     from orlop.registry.client import RegistryClient
     from orlop.registry.registries import Registries
@@ -45,12 +46,13 @@ class SyncTarget(Protocol):
     def lacking(self, source: Source, roots: Iterable[tuple[Reference, Root]]) -> Iterable[Descriptor]:
         """Return the manifests and blobs that would be copied for some roots under their new names."""
 
-    def remove(self, name: Reference, others: Mapping[str, str]) -> None:
+    def remove(self, name: Reference, others: Mapping[str, str], going: Collection[str] = ()) -> None:
         """Remove a tag, and no other one.
 
         Args:
             name: it.
             others: what other tags of its repository lead to, as far as that is known.
+            going: tags of the repository that are all removed, before or after this one.
 
         Raises:
             Conflict: that cannot be done without another one. What writing raises.
@@ -98,7 +100,7 @@ class RegistryTags:
                     found[blob.digest] = blob
         return found.values()
 
-    def remove(self, name: Reference, others: Mapping[str, str]) -> None:
+    def remove(self, name: Reference, others: Mapping[str, str], going: Collection[str] = ()) -> None:
         """See `SyncTarget.remove`."""
         client, repository = self._registries.to_push(name)
         try:
@@ -107,17 +109,27 @@ class RegistryTags:
             return
         except RegistryUnsupported:
             # The manifest can go instead where no other tag leads to it.
-            self._remove_manifest(client, repository, name, others)
+            with suppress(NotInRegistry):
+                self._remove_manifest(client, repository, name, others, going)
 
     def _remove_manifest(
-        self, client: RegistryClient, repository: str, name: Reference, others: Mapping[str, str]
+        self,
+        client: RegistryClient,
+        repository: str,
+        name: Reference,
+        others: Mapping[str, str],
+        going: Collection[str],
     ) -> None:
         digest = client.head_manifest(repository, name.tag or "").digest
+        looked: set[str] = set()
         for tag in client.tags(repository):
-            if tag == name.tag:
+            if tag == name.tag or tag in going:
                 continue
             leads_to = others.get(tag) or self.found(name.with_tag(tag))
-            if leads_to == str(digest):
+            if leads_to is None or leads_to in looked:
+                continue
+            looked.add(leads_to)
+            if leads_to == str(digest) or _has_part(client, repository, Digest.parse(leads_to), digest):
                 raise Conflict(
                     f"{client.host} cannot delete a tag alone, and {tag} leads to the same manifest as {name.tag};"
                     " delete the tag there by other means"
@@ -153,15 +165,16 @@ class LayoutNames:
         everything = [*(node.descriptor for node in graph.nodes), *graph.blobs]
         return [one for one in everything if not self._has(one)]
 
-    def remove(self, name: Reference, others: Mapping[str, str]) -> None:
+    def remove(self, name: Reference, others: Mapping[str, str], going: Collection[str] = ()) -> None:
         """See `SyncTarget.remove`."""
-        del others
+        del others, going
         forget_names(self._path, [name])
 
     def _has(self, one: Descriptor) -> bool:
-        path = os.path.join(self._path, blob_path(one.digest))
+        if not one.digest.is_valid:
+            return False
         try:
-            return os.stat(path).st_size == one.size
+            return os.stat(os.path.join(self._path, blob_path(one.digest))).st_size == one.size
         except OSError:
             return False
 
@@ -214,9 +227,9 @@ class StoreNames:
             blobs = [one for one in blobs if rows.config(ImageID.wrap(one.digest)) is None]
         return [*nodes, *blobs]
 
-    def remove(self, name: Reference, others: Mapping[str, str]) -> None:
+    def remove(self, name: Reference, others: Mapping[str, str], going: Collection[str] = ()) -> None:
         """See `SyncTarget.remove`."""
-        del others
+        del others, going
         remove(self._store, ImageName.parse(name))
 
 
@@ -252,9 +265,25 @@ class OneFile:
         graph = gathering.graph()
         return [*(node.descriptor for node in graph.nodes), *graph.blobs]
 
-    def remove(self, name: Reference, others: Mapping[str, str]) -> None:
+    def remove(self, name: Reference, others: Mapping[str, str], going: Collection[str] = ()) -> None:
         """See `SyncTarget.remove`."""
-        del name, others
+        del name, others, going
+
+
+def _has_part(client: RegistryClient, repository: str, index: Digest, part: Digest) -> bool:
+    """Return whether a manifest is one of those in an index, or in an index within it. What is not there has none."""
+    if client.head_manifest(repository, index).media_type not in INDEX_TYPES:
+        return False
+    try:
+        found = parse_manifest(client.get_manifest(repository, index).raw)
+    except NotInRegistry:
+        return False
+    if not isinstance(found, Index):
+        return False
+    return any(
+        one.digest == part or (one.media_type in INDEX_TYPES and _has_part(client, repository, one.digest, part))
+        for one in found.manifests
+    )
 
 
 def _is_there(target: RegistryTarget, one: Descriptor) -> bool:

@@ -113,9 +113,13 @@ class Sync:
             self._state,
             dry_run=dry_run,
             delete=delete,
+            is_of_another=partial(self._is_of_another, entry),
             moved=self._moved,
             told=self._tell,
         )
+
+    def _is_of_another(self, entry: SyncEntry, name: Reference) -> bool:
+        return any(one is not entry and one.speaks_of(entry.target, name) for one in self._plan.entries)
 
     def _copying(self, entry: SyncEntry) -> Copy:
         """Return a copy of whole indexes, whose platforms were chosen before."""

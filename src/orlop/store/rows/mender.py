@@ -108,7 +108,7 @@ class RowMender(ABC):
 
     @abstractmethod
     def set_edges(self, digest: str) -> None:
-        """Record where a manifest leads, as its bytes say."""
+        """Record where a manifest leads, as its bytes say, and with which images it came, as their names say."""
 
     # What follows from other rows.
 

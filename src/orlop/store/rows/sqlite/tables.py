@@ -29,6 +29,16 @@ UNNEEDED_BLOB: Final = """NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.bl
     AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (blob.digest, '*'))"""
 """Whether nothing needs a blob."""
 
+LOST_LINKS: Final = """SELECT DISTINCT edge.child AS image, edge.parent AS manifest
+    FROM edge JOIN reference ON reference.image = edge.child
+    LEFT JOIN top ON top.name = reference.name AND top.suffix = reference.suffix
+    WHERE edge.role = 'config' AND edge.child IN (SELECT id FROM image)
+    AND (edge.parent IN (substr(reference.suffix, 2), top.digest) OR EXISTS (SELECT 1 FROM edge AS up
+        WHERE up.child = edge.parent AND up.role = 'child' AND up.parent IN (substr(reference.suffix, 2), top.digest)))
+    AND NOT EXISTS (SELECT 1 FROM image_manifest AS came
+        WHERE came.image = edge.child AND came.manifest = edge.parent)"""
+"""Images and manifests of them that their names mean, alone or in an index, and with which they are not recorded."""
+
 EDGES: Final = """SELECT parent, role, position, min(child), min(media_type), min(size) FROM (
         SELECT document.digest AS parent,
             CASE replace(lower(member.key), char(383), 's')

@@ -13,7 +13,7 @@ from orlop.store.rows.image_facts import glimpsed_facts, glimpsed_type, image_fa
 from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.columns import invalid_values
 from orlop.store.rows.sqlite.shape import shape_faults
-from orlop.store.rows.sqlite.tables import EDGES, UNNEEDED_BLOB, UNREACHED
+from orlop.store.rows.sqlite.tables import EDGES, LOST_LINKS, UNNEEDED_BLOB, UNREACHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -78,6 +78,11 @@ _STATEMENTS: Final = (
         "blob-wrong",
         "SELECT digest FROM blob WHERE compression NOT IN ('none', 'gzip', 'bzip2', 'xz', 'zstd') ORDER BY 1",
         "the compression that is recorded of the blob {} does not exist; a repair asks the blob itself",
+    ),
+    (
+        "edges-wrong",
+        f"SELECT DISTINCT manifest FROM ({LOST_LINKS}) ORDER BY 1",  # noqa: S608 - constants
+        "the manifest {} is not recorded as that of its image, whose name means it",
     ),
 )
 KEYS: Final = {"image": "id", "diff": "id", "blob": "digest", "chain": "id", "manifest": "digest"}

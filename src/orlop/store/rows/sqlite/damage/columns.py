@@ -28,6 +28,7 @@ kind of the problem by which a look at the rows or at the blobs names it.
 | `manifest` | `digest`, `content` | one is the digest of the other | `manifest-damaged` |
 | | `media_type` | what `content` says | `manifest-wrong` |
 | `image_manifest` | `image`, `manifest` | are there | `database` |
+| | all | what names of an image mean, and is a manifest of it, is there | `edges-wrong` |
 | `edge` | all | what the `content` of the manifest `parent` says | `edges-wrong` |
 | `top` | `name`, `suffix` | a name that can be asked for | `name-invalid` |
 | | `digest` | is there | `name-dangling` |

@@ -20,6 +20,7 @@ from orlop.store.rows.sqlite.damage.check import (
     row_problems,
 )
 from orlop.store.rows.sqlite.shape import LAID_OUT, shape_faults
+from orlop.store.rows.sqlite.tables import LOST_LINKS
 
 if TYPE_CHECKING:
     import sqlite3
@@ -278,9 +279,13 @@ class SQLiteMender(RowMender):
         self._run("UPDATE manifest SET media_type = ? WHERE digest = ?", (media_type, digest))
 
     def set_edges(self, digest: str) -> None:
-        """Record where a manifest leads, as its bytes say."""
+        """Record where a manifest leads, as its bytes say, and with which images it came, as their names say."""
         # The trigger does it.
         self._run("UPDATE manifest SET content = content WHERE digest = ?", (digest,))
+        self._run(
+            f"INSERT INTO image_manifest SELECT image, manifest FROM ({LOST_LINKS}) WHERE manifest = ?",  # noqa: S608 - constants
+            (digest,),
+        )
 
     # What follows from other rows.
 
