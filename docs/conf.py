@@ -23,6 +23,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 # Markdown as GitHub reads it: anchors of headings, no rewriting of quotes and dashes.
 myst_heading_anchors = 4
 smartquotes = False
+# Python's own `type` has the name of attributes, too.
+suppress_warnings = ["ref.python"]
 
 # Docstrings are Google's; what stands in single backquotes is the name of something.
 default_role = "py:obj"

@@ -110,6 +110,15 @@ def need_mounted_root() -> None:
         missing("what is mounted on / cannot be seen here")
 
 
+def need_attributes() -> None:
+    """Go on only where files may have attributes of users, as they cannot in memory on some kernels."""
+    with tempfile.TemporaryFile() as file:
+        try:
+            os.setxattr(file.fileno(), "user.tried", b"")
+        except OSError:
+            missing(f"files in {tempfile.gettempdir()} cannot have attributes of users")
+
+
 def need_tracing() -> None:
     """Go on only where strace is installed and may trace."""
     done = subprocess.run([need("strace"), "-o", os.devnull, "true"], capture_output=True, text=True, check=False)
@@ -126,6 +135,7 @@ _THINGS: Final[dict[str, Callable[[], None]]] = {
     "zones": need_zones,
     "a mounted root": need_mounted_root,
     "tracing": need_tracing,
+    "attributes": need_attributes,
 }
 
 

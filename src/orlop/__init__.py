@@ -130,6 +130,7 @@ _ROOMS = (
     "inside",
     "intake",
     "model",
+    "page",
     "registry",
     "service",
     "store",

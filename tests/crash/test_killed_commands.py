@@ -22,6 +22,7 @@ READING = {
     "diff",
     "export",
     "find",
+    "have",
     "history",
     "images",
     "inspect",

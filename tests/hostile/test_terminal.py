@@ -102,6 +102,8 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("images", "--format", "json"),
     ("images", "--filter", f"label={EVIL}"),
     ("images", EVIL),
+    ("have",),
+    ("have", "a:1"),
     ("history", "a:1"),
     ("history", "--no-trunc", "a:1"),
     ("history", "--format", "{{.CreatedBy}}|{{.Comment}}", "a:1"),

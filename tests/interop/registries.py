@@ -127,21 +127,35 @@ def debian_registry(
             yield f"127.0.0.1:{port}"
 
 
+_TAKEN = "address already in use"
+
+
 @contextmanager
 def _running(program: str, config: dict[str, Any], folder: Path, port: int) -> Iterator[None]:
     (folder / "config.yml").write_text(json.dumps(config))  # JSON is YAML
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, "serve", folder / "config.yml"], stdout=log, stderr=log, env=environment())
+    deadline = time.monotonic() + PATIENCE
+    process = _begun(program, folder)
     try:
-        deadline = time.monotonic() + PATIENCE
-        while process.poll() is None and time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
+        while not _listens(process, port):
+            said = (folder / "log").read_text()
+            if time.monotonic() > deadline or (process.poll() is not None and _TAKEN not in said):
+                missing(f"docker-registry does not start: {said[-2000:]}")
+            if process.poll() is not None:
+                # Between the choice of the port and its use, another connection got it; that goes by.
+                process = _begun(program, folder)
             time.sleep(0.05)
-        else:
-            missing(f"docker-registry does not start: {(folder / 'log').read_text()[-2000:]}")
         yield
     finally:
         process.terminate()
         process.wait(PATIENCE)
+
+
+def _begun(program: str, folder: Path) -> subprocess.Popen[bytes]:
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen([program, "serve", folder / "config.yml"], stdout=log, stderr=log, env=environment())
+
+
+def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Return whether a process that is at work listens at a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0 and process.poll() is None

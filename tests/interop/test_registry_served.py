@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
 
@@ -221,7 +222,7 @@ def test_an_upload_goes_on_after_the_server_was_killed(tmp_path: Path):
 
 
 def started(root: Path, port: int) -> tuple[subprocess.Popen[str], int]:
-    argv = [need("orlop"), "--root", str(root), "serve", "--registry", "-H", f"tcp://127.0.0.1:{port}"]
+    argv = [sys.executable, "-m", "orlop", "--root", str(root), "serve", "--registry", "-H", f"tcp://127.0.0.1:{port}"]
     process = subprocess.Popen(argv, env=environment(), stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     line = process.stderr.readline()

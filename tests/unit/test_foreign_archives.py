@@ -9,6 +9,7 @@ import os
 import subprocess
 import tarfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -18,7 +19,6 @@ from orlop import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 BASE = "sha256:8b32ce635c7081a5ad81aaf318d15edf4dccec9907a16ebd16ae2b21749c9f2a"
 APP = "sha256:c10ebdc5932bb674d486585e3da9a95c8d35e8d80b4855442e7135ba0b038fff"
@@ -71,10 +71,6 @@ EXPECTED: dict[str, tuple[Image, ...]] = {
 # Of the files in each of their layers.
 SIZES = {5, 6, 753, 5750}
 NEW_MANIFEST = "sha256:7d74d057395b6c74892b02db899a93909af23058f0740c41be1bcd844eb4badc"
-
-REFUSED = [
-    ("digests-and-data", errors.InvalidManifest, "has no sha256 digest; orlop keeps layers under those only"),
-]
 
 
 @pytest.fixture(autouse=True)
@@ -218,11 +214,12 @@ def test_a_layout_of_what_is_new_is_loaded_where_the_rest_is(images, data, tmp_p
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(("name", "kind", "why"), REFUSED)
-def test_what_cannot_be_kept_yet_is_refused_for_its_reason(images, data, tmp_path, name, kind, why, way):
-    with source_of(data / "foreign-archives" / name, way, tmp_path) as source, pytest.raises(kind, match=why):
-        images.load(source)
-    assert images.images(all=True) == []
+def test_content_by_other_digests_than_sha256_is_kept_whichever_way_it_comes(images, data, tmp_path, way):
+    with source_of(data / "foreign-archives" / "digests-and-data", way, tmp_path) as source:
+        report = images.load(source)
+    assert {image.id.short for image in report.images} == {"f0bfd4631e4c"}
+    assert any((Path(images.root) / "blobs" / "sha512").iterdir())
+    assert not [one.message for one in orlop.stores.fsck(images.root).problems]
 
 
 def test_an_archive_that_lacks_a_layer_is_incomplete_without_a_store(data):

@@ -139,6 +139,7 @@ def packed(folder):
         return tarfile.open(fileobj=io.BytesIO(b"".join(changes_chunks(opened))))
 
 
+@pytest.mark.needs("attributes")
 def test_every_kind_of_file_becomes_what_a_layer_has_for_it(tmp_path):
     top = tmp_path / "diff"
     (top / "etc").mkdir(parents=True)
@@ -178,6 +179,7 @@ def test_a_device_of_zero_is_a_whiteout(tmp_path):
         ]
 
 
+@pytest.mark.needs("attributes")
 def test_what_only_the_driver_can_follow_is_refused_by_name(tmp_path):
     (tmp_path / "diff" / "moved").mkdir(parents=True)
     os.setxattr(tmp_path / "diff" / "moved", "user.overlay.redirect", b"/old")

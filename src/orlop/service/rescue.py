@@ -207,13 +207,13 @@ def rescue_archive(
     return report
 
 
-def rescue_container(target: str | os.PathLike[str], root: str | os.PathLike[str], name: str) -> int:
+def rescue_container(target: str | os.PathLike[str], root: str | os.PathLike[str], container: str) -> int:
     """Write what a container has changed into a file, as a layer: an uncompressed tar.
 
     Args:
         target: the file, which appears when it is complete; or a pipe.
         root: as for `look`; nothing below it is written.
-        name: the name of the container, or the first digits of its ID.
+        container: its name, or the first digits of its ID.
 
     Returns:
         How many bytes were written.
@@ -226,7 +226,7 @@ def rescue_container(target: str | os.PathLike[str], root: str | os.PathLike[str
     with open_root(root) as foreign:
         check_outside(foreign, os.path.abspath(os.fspath(target)))
         with Output(target) as out:
-            size = sum(map(out.write, foreign.changes(name)))
+            size = sum(map(out.write, foreign.changes(container)))
             out.finish()
     return size
 

@@ -138,9 +138,9 @@ def _something(chunks: Iterable[bytes], lost: Lost) -> Iterator[bytes]:
         raise RootDamaged(lost.cut)
 
 
-def _write(directory: str, name: str, chunks: Iterable[bytes]) -> str:
-    with Output(os.path.join(directory, name)) as out:
+def _write(directory: str, file: str, chunks: Iterable[bytes]) -> str:
+    with Output(os.path.join(directory, file)) as out:
         for chunk in chunks:
             out.write(chunk)
         out.finish()
-    return name
+    return file

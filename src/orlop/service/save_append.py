@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from orlop.archive.docker_append import OldArchive, appended
@@ -58,7 +58,8 @@ def appending(
             old = OldArchive(descriptor, shown, limits)
             yield layout(old.form), lambda new, progress: _write(shown, appended(old, new, progress))
         finally:
-            os.close(descriptor)
+            with suppress(OSError):  # it was only read
+                os.close(descriptor)
 
 
 def _opened(path: str) -> int | None:
