@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 from orlop.archive.source import opened
 from orlop.intake.commit import verified_layer
+from orlop.intake.offer import digests_by_image
 from orlop.intake.platforms import chosen
 from orlop.intake.taking import measuring
 from orlop.model.limits import DEFAULT_LIMITS
@@ -196,14 +197,9 @@ class Archive:
             self._stack = stack.pop_all()
         self.format = offer.form
         """One of ``docker``, ``docker-v1``, ``oci`` and ``dir``."""
-        manifests: dict[ImageID, list[Digest]] = {}
-        for manifest in offer.manifests:
-            for owner in manifest.images:
-                manifests.setdefault(owner, []).append(manifest.row.digest)
+        manifests = digests_by_image(offer.manifests)
         ids = {entry.image.id for entry in offer.images}
-        self.images = tuple(
-            _archived(archive, entry, ids, tuple(manifests.get(entry.image.id, ()))) for entry in offer.images
-        )
+        self.images = tuple(_archived(archive, entry, ids, manifests.get(entry.image.id, ())) for entry in offer.images)
         """The images, in the order of the archive."""
         self.artifacts = tuple(_artifacts(offer.manifests))
         """What is not an image, in the order of the archive."""

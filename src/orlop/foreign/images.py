@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orlop.foreign.names import words_of
+from orlop.intake.offer import digests_by_image
 from orlop.intake.taking import measuring
 from orlop.streams.compression import Compression, decompressed
 from orlop.streams.meter import Meter
@@ -122,13 +123,10 @@ def images_of(root: ForeignRoot, choice: PlatformChoice, progress: Progress | No
     """
     offered = [(one, one.offered) for one in root.images if one.offered is not None]
     ids = {entry.image.id for _, entry in offered}
-    manifests: dict[ImageID, list[Digest]] = {}
-    for manifest in root.manifests:
-        for owner in manifest.images:
-            manifests.setdefault(owner, []).append(manifest.row.digest)
+    manifests = digests_by_image(root.manifests)
     layers = _Layers(root, progress)
     images = [
-        _image(found, entry, layers.of(entry.layers), ids, tuple(manifests.get(entry.image.id, ())))
+        _image(found, entry, layers.of(entry.layers), ids, manifests.get(entry.image.id, ()))
         for found, entry in offered
         if choice.keeps(entry.platform)
     ]

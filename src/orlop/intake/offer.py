@@ -122,6 +122,15 @@ class Offer:
         return Offer(images, manifests, self.form, blobs)
 
 
+def digests_by_image(manifests: Iterable[OfferedManifest]) -> dict[ImageID, tuple[Digest, ...]]:
+    """Return the digests of the manifests and indexes that belong to each image."""
+    found: dict[ImageID, list[Digest]] = {}
+    for manifest in manifests:
+        for owner in manifest.images:
+            found.setdefault(owner, []).append(manifest.row.digest)
+    return {image: tuple(digests) for image, digests in found.items()}
+
+
 def _reached(manifests: Sequence[OfferedManifest], roots: set[Digest]) -> set[Digest]:
     """Return what some manifests name that belong to no images that are left out, and what refers to them."""
     from orlop.model.manifest import Index, parse_manifest  # noqa: PLC0415 - most offers are taken whole
