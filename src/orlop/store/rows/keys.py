@@ -80,8 +80,9 @@ class ObjectKeys(ABC):
     """The names and keys of one store, as one session sees them. Safe to share between threads.
 
     Methods that take ``rows`` belong to that write and share its fate. Methods that are only asked for answers use the
-    block that the thread is in, or a read of their own. The others are short transactions of their own, and are never
-    called inside a block.
+    block that the thread is in, or a read of their own. The others are short transactions of their own, durable when
+    they return. `begin`, `multipart` and `discard` are also called inside a block, whose fate they do not share: they
+    must not wait for the write lock.
 
     All raise `StorageError` where the database cannot be used.
     """
@@ -131,7 +132,10 @@ class ObjectKeys(ABC):
 
     @abstractmethod
     def reading(self) -> AbstractContextManager[None]:
-        """Keep, for a block, every object that a name leads to now or later in it, even if it is doomed meanwhile."""
+        """Keep, for a block, every object that a name leads to now or later in it, even if it is doomed meanwhile.
+
+        Another thread may leave the block than entered it.
+        """
 
     # Removing.
 
