@@ -121,9 +121,7 @@ class Fetch:
         response.close()
         if there.isdecimal() and there != size:
             raise SizeMismatch(f"{self._source.label} has {there} bytes instead of {size}; load its image again")
-        what = (
-            f"cannot read {self._source.label} in {self._client.settings.where}: the answer has other bytes than"
-        )
+        what = f"cannot read {self._source.label} in {self._client.settings.where}: the answer has other bytes than"
         raise BucketUnavailable(f"{what} those asked for; check that its endpoint is an object store")
 
     def _refused(self, response: BaseHTTPResponse) -> None:
