@@ -448,6 +448,13 @@ class BucketUnavailable(StorageError):
     http_status = 503
 
 
+class LeaseLost(StorageError):
+    """Others have declared this process dead, as a shared store heard nothing of it; what it held was released."""
+
+    code = "LEASE_LOST"
+    http_status = 503
+
+
 class ReadFailed(StorageError):
     """A named file or pipe cannot be read."""
 
