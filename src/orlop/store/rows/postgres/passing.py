@@ -55,7 +55,10 @@ class PassingRows(WritableRows):
                 FROM event WHERE number > %(after)s) AS later {limit} ORDER BY number""",  # noqa: S608 - constants
             {"after": after, "most": None if most is None else max(most, 1)},
         )
-        return [Event(*row[:5], json.loads(row[5])) for row in found]
+        return [
+            Event(number, time, kind, action, actor, json.loads(attributes))
+            for number, time, kind, action, actor, attributes in found
+        ]
 
     def last_event(self) -> int:
         """Return the number of the newest event."""
