@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -41,6 +42,7 @@ class MemoryRows:
         self.guard = threading.RLock()
         # SQLite forgets a database in memory with its last connection.
         self._kept = self.connect()
+        weakref.finalize(self, self._kept.close)
         with explaining_sqlite(_NAME):
             lay_out(self._kept, _NAME)
 
