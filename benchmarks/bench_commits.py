@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orlop.model.digest import ChainID, DiffID, Digest, ImageID, chain_id
+from orlop.model.digest import DiffID, Digest, ImageID, chain_id
 from orlop.store.rows.metadata import BlobRow, ChainRow, DiffRow, Event, ManifestRow, ReferenceRow
 from orlop.store.rows.postgres.database import PostgresMetadata
 from orlop.store.rows.sqlite.database import SQLiteMetadata
@@ -28,6 +28,7 @@ from orlop.streams.directory import Directory
 from tests.postgres import Postgres
 
 if TYPE_CHECKING:
+    from orlop.model.digest import ChainID
     from orlop.store.rows.metadata import Metadata
 
 SHARED, OWN = 5, 2
@@ -44,9 +45,8 @@ def commit(metadata: Metadata, name: str) -> None:
     config = json.dumps(document).encode()
     image = ImageID.of(config)
     blobs = [BlobRow(Digest.wrap(diff), 1000, "none") for diff in diffs]
-    manifest = json.dumps(
-        {"schemaVersion": 2, "layers": [{"digest": str(one), "size": 1000} for one in diffs]}
-    ).encode()
+    layers = [{"digest": str(one), "size": 1000} for one in diffs]
+    manifest = json.dumps({"schemaVersion": 2, "layers": layers}).encode()
     with metadata.write() as rows:
         below: ChainID | None = None
         for depth, (diff, blob) in enumerate(zip(diffs, blobs, strict=True), 1):
@@ -61,10 +61,13 @@ def commit(metadata: Metadata, name: str) -> None:
         rows.put_event(Event(0, 1, "image", "load", str(image), {"name": name}), keep=256)
 
 
-def write(url: str, writer: int, until: float, done: Any) -> None:
-    """Commit until a time, and tell how often."""
+def write(url: str, writer: int, ready: Any, done: Any) -> None:
+    """Commit for some seconds once all are ready, and tell how often."""
     metadata = PostgresMetadata(url)
+    commit(metadata, f"{writer}-first")
     count = 0
+    ready.wait()
+    until = time.monotonic() + SECONDS
     while time.monotonic() < until:
         commit(metadata, f"{writer}-{count}-{os.getpid()}")
         count += 1
@@ -75,13 +78,13 @@ def write(url: str, writer: int, until: float, done: Any) -> None:
 def commits(url: str, writers: int) -> float:
     """Return how many commits a second some processes make together."""
     context = multiprocessing.get_context("spawn")
-    done = context.Queue()
-    start = time.monotonic() + 2
-    running = [context.Process(target=write, args=(url, number, start + SECONDS, done)) for number in range(writers)]
+    ready, done = context.Barrier(writers + 1), context.Queue()
+    running = [context.Process(target=write, args=(url, number, ready, done)) for number in range(writers)]
     for one in running:
         one.start()
+    ready.wait()
     begun = time.monotonic()
-    total = sum(done.get() for _ in running)
+    total: int = sum(done.get() for _ in running)
     seconds = time.monotonic() - begun
     for one in running:
         one.join()
@@ -111,9 +114,8 @@ def main() -> None:
     try:
         for writers in WRITERS:
             found = [commits(server.database(), writers) for _ in range(TURNS)]
-            print(
-                f"commits/s with {writers} writers: {statistics.median(found):.0f} ({min(found):.0f}-{max(found):.0f})"
-            )
+            spread = f"{min(found):.0f}-{max(found):.0f}"
+            print(f"commits/s with {writers} writers: {statistics.median(found):.0f} ({spread})")
         url = server.database()
         metadata = PostgresMetadata(url)
         (folder / "sqlite").mkdir()
