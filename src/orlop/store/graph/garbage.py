@@ -54,11 +54,12 @@ def only_leased(rows: Rows, digests: Iterable[Digest]) -> list[Digest]:
 def _layers(rows: Rows, held: set[str] | frozenset[str]) -> tuple[tuple[ChainID, ...], tuple[DiffID, ...]]:
     chains = rows.chains()
     # Their digits are hashed once; digests are hashed again and again.
-    needed = {chain.hex for chain in rows.standing()}
-    needed.update(row.parent.hex for row in chains if row.parent is not None)
+    below = {row.parent.hex for row in chains if row.parent is not None}
+    uppermost = [row.chain_id for row in chains if row.chain_id.hex not in below and str(row.chain_id) not in held]
+    needed = {chain.hex for chain in rows.standing(uppermost)}
     inside = {row.diff_id.hex for row in chains}
     return (
-        tuple(row.chain_id for row in chains if row.chain_id.hex not in needed and str(row.chain_id) not in held),
+        tuple(chain for chain in uppermost if chain.hex not in needed),
         tuple(one for one in rows.diff_ids() if one.hex not in inside and str(one) not in held),
     )
 

@@ -210,9 +210,9 @@ class Rows(ContentRows):
     def diff_ids(self) -> list[DiffID]:
         """Return all layers' contents."""
 
-    def standing(self) -> Iterable[ChainID]:
-        """Return the layers in their place on which an image stands, in no promised order."""
-        return {row.chain_id for row in self.image_rows(listed_only=False) if row.chain_id is not None}
+    def standing(self, chains: Iterable[ChainID]) -> Iterable[ChainID]:
+        """Return those of some layers in their place on which an image stands, in no promised order."""
+        return {row.chain_id for row in self.image_rows(listed_only=False) if row.chain_id is not None} & set(chains)
 
     @abstractmethod
     def loose_of(self, digests: Iterable[Digest]) -> list[Digest]:

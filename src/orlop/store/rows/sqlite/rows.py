@@ -353,9 +353,10 @@ class SQLiteRows(SQLiteContentRows):
         self._going().leased.add(str(diff_id))
         return freed
 
-    def standing(self) -> Iterable[ChainID]:
-        """Return the layers in their place on which an image stands."""
-        return digests_of(ChainID, self._run("SELECT DISTINCT chain FROM image WHERE chain IS NOT NULL"))
+    def standing(self, chains: Iterable[ChainID]) -> Iterable[ChainID]:
+        """Return those of some layers in their place on which an image stands."""
+        statement = "SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM image WHERE chain = value)"
+        return digests_of(ChainID, self._run(statement, (json.dumps(list(map(str, chains))),)).fetchall())
 
     def loose_of(self, digests: Iterable[Digest]) -> list[Digest]:
         """Return those layers and contents that only leases keep."""
