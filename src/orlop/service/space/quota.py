@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Queue:
-    """Images that may go, in their order. The caller removes each turn from the ground, and says what went.
+    """Images that may go, in their order. The caller removes each turn from the ground, and reports what went.
 
     Args:
         inventory: all images. ground: what is left of them. free: those that may go.
