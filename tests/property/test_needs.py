@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orlop.model.digest import ChainID, DiffID, ImageID
-from orlop.service.listing.sharing import Stacks
-from orlop.service.space.needs import Snapshot, needs_of
+from orlop.store.graph.documents import Documents
+from orlop.store.graph.needs import needs_of
+from orlop.store.graph.snapshot import Snapshot
+from orlop.store.graph.stacks import Stacks
 from orlop.store.leases import EVERYTHING
 from orlop.store.rows.metadata import ChainRow, ImageRow, ReferenceRow
+from orlop.store.rows.sqlite.memory import MemoryMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from orlop.model.digest import Digest
+
+
+with closing(MemoryMetadata()) as _metadata, _metadata.read() as _rows:
+    NO_DOCUMENTS = Documents(_rows)
 
 
 def hexes(number: int) -> str:
@@ -58,6 +66,8 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         stacks=Stacks(chains),
         diff_ids=tuple(diffs),
         forms=(),
+        opaque=(),
+        documents=NO_DOCUMENTS,
         leases={},
     )
 

@@ -402,7 +402,12 @@ def _questions(rows: PostgresRows) -> None:
     rows.manifests(IMAGE), rows.manifest_digests(IMAGE), rows.manifest(digest), rows.images_of(digest)
     rows.edges(digest), rows.edges_to(digest), rows.top("a", ":1"), rows.tops(digest)
     rows.repositories("r.test", most=10), rows.tags("r.test/a", most=10)
-    rows.holds_manifest("r.test/a", digest), rows.holds_blob("r.test/a", digest), rows.loose_of([digest])
+    (
+        rows.holds_manifest("r.test/a", digest),
+        rows.holds_blob("r.test/a", digest),
+        rows.loose_of([digest]),
+        rows.standing([digest]),
+    )
 
 
 def _changes(rows: PostgresRows) -> None:

@@ -106,6 +106,13 @@ def test_a_command_imports_little(command: str, root: str, bare: set[str]) -> No
     assert len(others) <= most_others, sorted(others)
 
 
+def test_a_command_does_not_look_for_circles_among_what_it_imports(root: str) -> None:
+    count = "sum(one['collections'] for one in gc.get_stats())"
+    counting = _RUN.replace("*sys.modules", f"{count} - before")
+    (collections,) = imported(f"import gc\nbefore = {count}{counting}", "images", ORLOP_ROOT=root)
+    assert int(collections) <= 1
+
+
 @pytest.mark.parametrize("command", ["ls", "find", "tree", "cat", "diff"])
 def test_a_look_inside_imports_only_what_it_needs(command: str, root: str, bare: set[str]) -> None:
     arguments = {"cat": ["/opt/x/2"], "diff": [TINY]}.get(command, [])

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -24,10 +25,13 @@ if TYPE_CHECKING:
 
 _SIGNALLED = 128
 _VERSION = ["--version"]
+_OBJECTS = 50_000
+"""How many new objects make Python look for circles among them: imports make thousands, and none of these go."""
 
 
 def main() -> NoReturn:
     """Run the command line of this process and end it."""
+    gc.set_threshold(_OBJECTS)
     _fill_standard_descriptors()
     arguments = sys.argv[1:]
     # What is done in a moment leaves nothing to clean up; completion heeds signals once it opens a store.

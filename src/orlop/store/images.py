@@ -22,7 +22,7 @@ from orlop.model.digest import ImageID
 from orlop.model.logger import Logger
 from orlop.store.backends.backend import ImageIndex
 from orlop.store.layers import required
-from orlop.store.rows.metadata import parent_of
+from orlop.store.rows.metadata import PINNED, parent_of
 from orlop.streams.files import afterwards
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ _log = Logger(__name__)
 _HEX = frozenset("0123456789abcdef")
 _DIGEST_LENGTH = 64
 _PARENT, _UPDATED, _BUILT = "parent", "lastUpdated", "builtLocally"
-USED, PINNED = "lastUsed", "pinned"
-"""Keys of metadata that only this store has: daemons know neither."""
+USED = "lastUsed"
+"""A key of metadata that only this store has, as `PINNED`: daemons know neither."""
 _YES = b"\1"
 
 

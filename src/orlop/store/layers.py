@@ -17,7 +17,6 @@ from orlop.errors import (
 from orlop.model.digest import ChainID, DiffID, chain_id
 from orlop.model.limits import DEFAULT_LIMITS, NO_LIMITS, option_of
 from orlop.model.tuples import NamedTuple
-from orlop.store.leases import EVERYTHING
 from orlop.store.rows.metadata import MAX_SIZE, ChainRow
 from orlop.streams.files import CHUNK
 
@@ -242,16 +241,16 @@ class LayerStore:
 
     def _remove_unneeded(self, rows: WritableRows, dropped: Iterable[Digest]) -> tuple[LayerMetadata, ...]:
         """Remove, inside a write, what only a lease has kept until now, and return the layers that went."""
+        from orlop.store.graph.garbage import only_leased  # noqa: PLC0415 - as in `register`
+
         gone: list[LayerMetadata] = []
-        for digest in dropped:
-            everything = digest == EVERYTHING
-            for chain in rows.loose_chains() if everything else [ChainID.wrap(digest)]:
-                gone += self._prune(rows, chain)
-            for diff_id in rows.loose_diffs() if everything else [DiffID.wrap(digest)]:
-                freed = rows.prune_diff(diff_id)
-                if freed is not None:
-                    self._blobs.remove(rows, freed)
-                    self._blobs.remove_tocs(rows, [diff_id])
+        for digest in only_leased(rows, dropped):
+            gone += self._prune(rows, ChainID.wrap(digest))
+            diff_id = DiffID.wrap(digest)
+            freed = rows.prune_diff(diff_id)
+            if freed is not None:
+                self._blobs.remove(rows, freed)
+                self._blobs.remove_tocs(rows, [diff_id])
         return tuple(gone)
 
     def map(self) -> Mapping[ChainID, LayerMetadata]:

@@ -216,8 +216,10 @@ def _uncount(held: Counter[Digest], digests: Iterable[Digest]) -> None:
 
 
 def _let_go(rows: WritableRows, name: str, digests: Sequence[Digest]) -> None:
+    from orlop.store.graph.garbage import only_leased  # noqa: PLC0415 - most commands hold nothing
+
     rows.delete_lease(name, digests)
-    rows.put_lease(LEFT, rows.loose_of(digests))
+    rows.put_lease(LEFT, only_leased(rows, digests))
 
 
 class Hold:

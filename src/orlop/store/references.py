@@ -36,7 +36,7 @@ class ReferenceStore:
         if reference.is_id_like:
             msg = f"{reference.familiar!r} cannot be a name: it could be taken for an image ID"
             raise InvalidReference(msg)
-        suffix = _suffix(reference)
+        suffix = suffix_of(reference)
         with self._metadata.write() as rows:
             before = rows.reference(reference.name, suffix)
             if before is not None and before.image == image:
@@ -51,7 +51,7 @@ class ReferenceStore:
             ReferenceNotFound: it points to none. InvalidReference: it has neither tag nor digest.
         """
         with self._metadata.read() as rows:
-            found = rows.reference(reference.name, _suffix(reference))
+            found = rows.reference(reference.name, suffix_of(reference))
         if found is None:
             raise unknown(reference)
         return found.image
@@ -63,7 +63,7 @@ class ReferenceStore:
             ReferenceNotFound: it points to no image. InvalidReference: it has neither tag nor digest.
         """
         with self._metadata.write() as rows:
-            if not rows.delete_reference(reference.name, _suffix(reference)):
+            if not rows.delete_reference(reference.name, suffix_of(reference)):
                 raise unknown(reference)
 
     def of_image(self, image: ImageID) -> tuple[Reference, ...]:
@@ -85,7 +85,8 @@ def reference_of(row: ReferenceRow) -> Reference:
     return Reference(domain, path, row.suffix[1:], None)
 
 
-def _suffix(reference: Reference) -> str:
+def suffix_of(reference: Reference) -> str:
+    """Return the suffix of the row that stands for a name. Raises `InvalidReference` for one that has none."""
     # With both, the digest says which image is meant, and the tag is dropped, as daemons do.
     if reference.digest is not None:
         return f"@{reference.digest}"

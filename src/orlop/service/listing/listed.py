@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.model.values import dataclass
 from orlop.service.listing.images import images
 from orlop.service.listing.manifests import descriptor_of, target, with_summaries
-from orlop.service.listing.sharing import Stacks
+from orlop.store.graph.stacks import Stacks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orlop.service.listing.lookup import find_image
 from orlop.service.listing.summaries import list_images
-from orlop.store.images import PINNED
+from orlop.store.rows.metadata import PINNED
 
 if TYPE_CHECKING:
     from orlop.model.digest import ImageID

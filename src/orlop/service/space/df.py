@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from orlop.errors import OrlopError
 from orlop.model.digest import ALGORITHMS, DiffID, Digest
 from orlop.service.listing.summaries import ImageSummary
-from orlop.service.space.needs import NOBODY, Need, joint, needs_of, take_snapshot
 from orlop.store.blobs.incoming import LIFE
+from orlop.store.graph.needs import NOBODY, Need, joint, needs_of
+from orlop.store.graph.snapshot import take_snapshot
 from orlop.store.layers import compression_of
 from orlop.store.leases import LEFT
 from orlop.store.place.disk import BLOB, DATABASE, OTHER, QUARANTINED, TOC, TRASH, UNFINISHED, files_at, files_below
@@ -20,7 +21,8 @@ from orlop.store.trust import INCOMING, PARTIAL
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from orlop.service.space.needs import Needs, Snapshot
+    from orlop.store.graph.needs import Needs
+    from orlop.store.graph.snapshot import Snapshot
     from orlop.store.place.disk import StoredFile
     from orlop.store.root import Store
     from orlop.store.rows.metadata import Rows
@@ -200,15 +202,15 @@ class _Look:
         # By the names that their files have.
         self._blobs: dict[str, _Recorded] = {}
         for number, blob in found.forms:
-            need, owner, name = needs.diffs[number], needs.owners[number], blob.digest.hex
+            owner, name = needs.owners[number], blob.digest.hex
+            need = needs.of_blob(blob.digest, needs.diffs[number])
             known = self._blobs.get(name)
             if known is not None and known.need is not None:
                 need, owner = max(need, known.need), joint(owner, known.owner)
             compression_of(blob)
             self._blobs[name] = _Recorded(need, owner, blob.compression)
-        for blob, is_reached in found.opaque:
-            need = Need.ACTIVE if is_reached or needs.everything else Need.NOTHING
-            self._blobs[blob.digest.hex] = _Recorded(need, compression=blob.compression)
+        for blob in found.opaque:
+            self._blobs[blob.digest.hex] = _Recorded(needs.of_blob(blob.digest), compression=blob.compression)
         self._tocs = {
             f"{diff_id.hex}{_TOC_SUFFIX}": _Recorded(need, owner)
             for diff_id, need, owner in zip(found.diff_ids, needs.diffs, needs.owners, strict=True)

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidTimestamp
-from orlop.model.digest import ChainID, DiffID
-from orlop.service.space.indexed import indexed_images
 from orlop.service.space.remove import Ground
-from orlop.store.images import PINNED, USED
-from orlop.store.leases import EVERYTHING, LEFT
-from orlop.store.references import reference_of
+from orlop.store.graph.remains import Remains
+from orlop.store.graph.snapshot import take_snapshot
+from orlop.store.images import USED
+from orlop.store.leases import LEFT
+from orlop.store.references import reference_of, suffix_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from orlop.model.digest import Digest, ImageID
+    from orlop.model.digest import ChainID, DiffID, Digest, ImageID
     from orlop.model.reference import Reference
     from orlop.store.blobs.store import StoredSize
+    from orlop.store.graph.snapshot import Snapshot
     from orlop.store.root import Store
     from orlop.store.rows.metadata import ChainRow, ImageRow, Rows
 
@@ -53,20 +54,24 @@ class KnownImage:
 class Inventory:
     """What a store holds, read at one moment.
 
-    ``blobs`` are the stored forms of each layer's content; ``sizes`` those of their files, ``toc_sizes`` those of
-    the layers' tables of contents. ``leases`` count for each digest, as text, the leases that name it; ``dead`` is what
-    leases of ended processes among them hold, in the order in which it is dropped.
+    ``blobs`` are the stored forms of each layer's content; ``sizes`` the sizes of the files of all blobs, of layers or
+    not, and ``toc_sizes`` those of the layers' tables of contents. ``dead`` is what leases of ended processes hold, in
+    the order in which it is dropped.
     """
 
+    found: Snapshot
     images: Mapping[ImageID, KnownImage]
     chains: Mapping[ChainID, ChainRow]
     blobs: Mapping[DiffID, Sequence[Digest]]
     sizes: Mapping[Digest, StoredSize]
     toc_sizes: Mapping[DiffID, StoredSize]
-    leases: Counter[str]
-    dead: Sequence[Sequence[Digest]]
-    indexed: Mapping[ImageID, Collection[Reference | None]]
-    """The images that an index needs, with the tags of such indexes, see `indexed_images`."""
+    dead: Sequence[Digest]
+    indexed: Mapping[ImageID, frozenset[Reference | None]]
+    """The images to which an index with a name leads, with such names beside its own.
+
+    None stands for a name that no removal of images takes away: an address in a layout, a row of a cache, the digest of
+    an index that is not an image, or a tag that is not an image's.
+    """
 
     @property
     def stored(self) -> int:
@@ -82,32 +87,52 @@ class Inventory:
 
 def take_inventory(store: Store, rows: Rows) -> Inventory:
     """Read all rows, and the sizes of all files, inside a block of reading or writing. Nothing is changed."""
-    blobs: dict[DiffID, list[Digest]] = {}
-    for diff_id, blob in rows.contents():
-        forms = blobs.setdefault(diff_id, [])
-        if blob is not None:
-            forms.append(blob.digest)
-    sizes = {digest: store.blobs.size_of(digest) for forms in blobs.values() for digest in forms}
-    toc_sizes = {diff_id: store.blobs.toc_size_of(diff_id) for diff_id in blobs}
-    chains = {row.chain_id: row for row in rows.chains()}
-    return Inventory(_images(rows), chains, blobs, sizes, toc_sizes, *_leases(store, rows), indexed_images(rows))
+    found = take_snapshot(rows)
+    blobs: dict[DiffID, list[Digest]] = {diff_id: [] for diff_id in found.diff_ids}
+    for number, blob in found.forms:
+        blobs[found.diff_ids[number]].append(blob.digest)
+    stored = dict.fromkeys(blob.digest for blob in (*(form for _, form in found.forms), *found.opaque))
+    images = _images(found, rows)
+    return Inventory(
+        found,
+        images,
+        chains={row.chain_id: row for row in found.stacks.rows},
+        blobs=blobs,
+        sizes={digest: store.blobs.size_of(digest) for digest in stored},
+        toc_sizes={diff_id: store.blobs.toc_size_of(diff_id) for diff_id in blobs},
+        dead=_dead(store, found),
+        indexed=_indexed(found, images),
+    )
 
 
-def _images(rows: Rows) -> dict[ImageID, KnownImage]:
-    names: dict[ImageID, list[tuple[Reference, int]]] = {}
-    for one in rows.references():
-        names.setdefault(one.image, []).append((reference_of(one), one.updated))
+def _images(found: Snapshot, rows: Rows) -> dict[ImageID, KnownImage]:
     used = rows.metadata_of_all(USED)
-    pinned = rows.metadata_of_all(PINNED)
-    found: dict[ImageID, KnownImage] = {}
-    for row in rows.image_rows(listed_only=False):
-        given = tuple(names.get(row.id, ()))
+    images: dict[ImageID, KnownImage] = {}
+    for row in found.images:
+        given = tuple((reference_of(one), one.updated) for one in found.references.get(row.id, ()))
         last = _time(used.get(row.id))
         if last is None:
             # It came before such times were kept: its names say when, else only its config does.
             last = max((time for _, time in given), default=row.created[0] * SECOND + row.created[1])
-        found[row.id] = KnownImage(row, given, last, row.id in pinned)
-    return found
+        images[row.id] = KnownImage(row, given, last, row.id in found.pinned)
+    return images
+
+
+def _indexed(found: Snapshot, images: Mapping[ImageID, KnownImage]) -> dict[ImageID, frozenset[Reference | None]]:
+    below = found.documents.indexed()
+    if not below:
+        return {}
+    references = {
+        (one.name, one.suffix): reference_of(one)
+        for image_id, rows in found.references.items()
+        if image_id in images
+        for one in rows
+    }
+    return {
+        image_id: frozenset(map(references.get, below[str(image_id)])).difference(image.references)
+        for image_id, image in images.items()
+        if str(image_id) in below
+    }
 
 
 def _time(value: bytes | None) -> int | None:
@@ -122,13 +147,13 @@ def _time(value: bytes | None) -> int | None:
     return moment.unix * SECOND + moment.nanosecond
 
 
-def _leases(store: Store, rows: Rows) -> tuple[Counter[str], list[list[Digest]]]:
-    held = rows.protected()
+def _dead(store: Store, found: Snapshot) -> list[Digest]:
     # Where nothing can be written nobody else's locks can be tried; then all count as those of the living.
+    held = found.leases
     alive = set(held) if store.read_only or not held else store.leases.alive(sweep=False)
-    counts = Counter(str(digest) for digests in held.values() for digest in digests)
     is_alive = store.leases.is_alive
-    return counts, [digests for name, digests in held.items() if name == LEFT or not is_alive(name, alive)]
+    dead = [digests for name, digests in held.items() if name == LEFT or not is_alive(name, alive)]
+    return [digest for digests in dead for digest in digests]
 
 
 class PlannedGround(Ground):
@@ -143,18 +168,9 @@ class PlannedGround(Ground):
         self._names = {image_id: dict.fromkeys(image.references) for image_id, image in inventory.images.items()}
         self._parents = {image_id: image.row.parent for image_id, image in inventory.images.items()}
         self._children = Counter(parent for parent in self._parents.values() if parent is not None)
-        self._leases = Counter(inventory.leases)
-        # What refers to a chain, a content and a blob: images and chains above; chains; contents.
-        self._on_chain = Counter(
-            image.row.chain_id for image in inventory.images.values() if image.row.chain_id is not None
-        )
-        self._on_chain.update(row.parent for row in inventory.chains.values() if row.parent is not None)
-        self._on_diff = Counter(row.diff_id for row in inventory.chains.values())
-        self._on_blob = Counter(digest for forms in inventory.blobs.values() for digest in forms)
-        self.chains = dict(inventory.chains)
-        """The layers that would be left."""
-        self.diffs = dict.fromkeys(inventory.blobs)
-        """The layers' contents that would be left."""
+        self._remains = Remains(inventory.found)
+        self._weighed = (0, 0)
+        self._untagged: set[Reference | None] = set()
         self.left = inventory.stored
         """The bytes of the blobs and tables of contents that would be left."""
         self.freed = 0
@@ -165,6 +181,16 @@ class PlannedGround(Ground):
     def __contains__(self, image_id: object) -> bool:
         return image_id in self._names
 
+    @property
+    def chains(self) -> Collection[ChainID]:
+        """The layers that would be left."""
+        return self._remains.chains
+
+    @property
+    def contents(self) -> Collection[DiffID]:
+        """The layers' contents that would be left."""
+        return self._remains.contents
+
     def names(self, image_id: ImageID) -> Sequence[Reference]:
         """Return the names that an image would have."""
         # They may go while the caller goes through them.
@@ -173,6 +199,9 @@ class PlannedGround(Ground):
     def untag(self, reference: Reference, image_id: ImageID) -> None:
         """Take one of its names from an image."""
         self._names[image_id].pop(reference, None)
+        self._untagged.add(reference)
+        self._remains.untag(reference.name, suffix_of(reference))
+        self._weigh()
 
     def has_children(self, image_id: ImageID) -> bool:
         """Return whether an image would be another's parent."""
@@ -184,7 +213,9 @@ class PlannedGround(Ground):
 
     def may_go_along(self, image_id: ImageID) -> bool:
         """Return whether an image would be there, and may go with its last child."""
-        return image_id in self._names and not self._all.images[image_id].pinned
+        if image_id not in self._names or self._all.images[image_id].pinned:
+            return False
+        return self._untagged.issuperset(self._all.indexed.get(image_id, ()))
 
     def delete(self, image_id: ImageID) -> Iterable[ChainID]:
         """Take an image away, and return the layers that would go with it."""
@@ -192,62 +223,44 @@ class PlannedGround(Ground):
         parent = self._parents.pop(image_id)
         if parent is not None:
             self._children[parent] -= 1
-        chain_id = self._all.images[image_id].row.chain_id
-        if chain_id is None:
-            return []
-        self._on_chain[chain_id] -= 1
-        return self._release(chain_id)
+        return self._gone(self._remains.delete(image_id, self._all.images[image_id].row.chain_id))
 
     def drop_dead(self) -> list[ChainID]:
         """Drop the leases of ended processes, and return the layers that would go for it."""
-        gone: list[ChainID] = []
-        for digests in self._all.dead:
-            self._leases.subtract(map(str, digests))
-            for digest in digests:
-                everything = digest == EVERYTHING
-                for chain_id in self._loose_chains() if everything else [ChainID.wrap(digest)]:
-                    gone += self._release(chain_id)
-                for diff_id in self._loose_diffs() if everything else [DiffID.wrap(digest)]:
-                    self._release_diff(diff_id)
-        return gone
+        return self._gone(self._remains.drop(self._all.dead))
 
     def is_held(self, digest: Digest) -> bool:
         """Return whether a lease names this layer or content, or everything."""
-        return self._leases[str(digest)] > 0 or self._leases[str(EVERYTHING)] > 0
+        return self._remains.is_held(digest)
 
-    def _release(self, chain_id: ChainID) -> list[ChainID]:
-        """Take a layer away, and those below it, as far as nothing needs them."""
+    def took_blobs(self) -> set[ImageID]:
+        """Return the images whose documents led to a blob that went."""
+        documents, losing = self._all.found.documents, self._remains.losing()
+        if not losing:
+            return set()
+        meant = {(top.name, top.suffix) for top in documents.tops if str(top.digest) in losing}
+        return {
+            image_id
+            for image_id, image in self._all.images.items()
+            if not losing.isdisjoint(documents.came.get(str(image_id), ()))
+            or any((name.name, suffix_of(name)) in meant for name in image.references)
+        }
+
+    def _gone(self, layers: Iterator[ChainID]) -> list[ChainID]:
         gone: list[ChainID] = []
-        current: ChainID | None = chain_id
-        while current is not None and current in self.chains:
-            if self._on_chain[current] > 0 or self.is_held(current):
-                break
-            row = self.chains.pop(current)
-            gone.append(current)
-            self._on_diff[row.diff_id] -= 1
-            self.freed_by[current] = self._release_diff(row.diff_id)
-            current = row.parent
-            if current is not None:
-                self._on_chain[current] -= 1
+        for chain_id in layers:
+            gone.append(chain_id)
+            self.freed_by[chain_id] = self._weigh()
+        self._weigh()
         return gone
 
-    def _release_diff(self, diff_id: DiffID) -> int:
-        """Take a layer's content away if nothing needs it, and return the bytes that this frees."""
-        if diff_id not in self.diffs or self._on_diff[diff_id] > 0 or self.is_held(diff_id):
-            return 0
-        del self.diffs[diff_id]
-        gone = [self._all.toc_sizes[diff_id]]
-        for digest in self._all.blobs[diff_id]:
-            self._on_blob[digest] -= 1
-            if self._on_blob[digest] == 0:
-                gone.append(self._all.sizes[digest])
+    def _weigh(self) -> int:
+        """Count the files of what went since the last call, and return the bytes that this frees."""
+        contents, blobs = self._weighed
+        gone = [self._all.toc_sizes[diff_id] for diff_id in self._remains.gone_contents[contents:]]
+        gone += [self._all.sizes[digest] for digest in self._remains.gone_blobs[blobs:]]
+        self._weighed = (len(self._remains.gone_contents), len(self._remains.gone_blobs))
         freed = sum(file.freed for file in gone)
         self.freed += freed
         self.left -= sum(file.size for file in gone)
         return freed
-
-    def _loose_chains(self) -> list[ChainID]:
-        return sorted(chain_id for chain_id in self.chains if self._on_chain[chain_id] == 0)
-
-    def _loose_diffs(self) -> list[DiffID]:
-        return sorted(diff_id for diff_id in self.diffs if self._on_diff[diff_id] == 0)

@@ -24,17 +24,17 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import ImageInUse, QuotaExceeded
 from orlop.model.sizes import human_size
 from orlop.service.space.inventory import PlannedGround
+from orlop.service.space.quota import Queue
 from orlop.service.space.remove import Removal
 from orlop.service.space.verdict import ImageVerdict, LayerVerdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from orlop.model.digest import ChainID, ImageID
     from orlop.model.reference import Reference
@@ -141,23 +141,28 @@ class _Planner:
         """Return the deeds without those that would take an image from an index whose tag stays."""
         whole = {deed.image_id: deed for deed in deeds if self._takes_all(deed)}
         going = {name for deed in deeds for name in deed.untagged}
-        needing: dict[Reference, list[ImageID]] = {}
-        spared: list[ImageID] = []
-        for image_id in whole:
-            names = set(self._all.indexed.get(image_id, ())).difference(self._all.images[image_id].references)
-            if names <= going:
-                for name in names:
-                    if name is not None:
-                        needing.setdefault(name, []).append(image_id)
-            else:
-                spared.append(image_id)
-        while spared:
-            deed = whole.pop(spared.pop(), None)
-            if deed is not None:
-                self._reasons[deed.image_id] = "index"
+        bound = self._bound_by_indexes(whole, going)
+        return [deed for deed in deeds if deed.image_id not in bound or not self._takes_all(deed)]
+
+    def _bound_by_indexes(self, images: Collection[ImageID], going: Collection[Reference]) -> set[ImageID]:
+        """Return those of some images that stay for an index, where only they, and some names, may go."""
+        needing: dict[Reference | None, list[ImageID]] = {}
+        waiting: list[ImageID] = []
+        for image_id in images:
+            names = self._all.indexed.get(image_id, frozenset())
+            if any(name is None or name not in going for name in names):
+                waiting.append(image_id)
+            for name in names:
+                needing.setdefault(name, []).append(image_id)
+        bound: set[ImageID] = set()
+        while waiting:
+            image_id = waiting.pop()
+            if image_id not in bound:
+                bound.add(image_id)
+                self._reasons[image_id] = "index"
                 # Its own tags stay with it, and so do the indexes that they mean.
-                spared += [image_id for name in deed.untagged for image_id in needing.get(name, ())]
-        return [deed for deed in deeds if deed.image_id in whole or not self._takes_all(deed)]
+                waiting += [one for name in self._all.images[image_id].references for one in needing.get(name, ())]
+        return bound
 
     def _takes_all(self, deed: Deed) -> bool:
         return len(deed.untagged) == len(self._all.images[deed.image_id].references)
@@ -191,61 +196,81 @@ class _Planner:
     def least_recently_used(self, deeds: Sequence[Deed], max_size: int) -> list[Deed]:
         """Return what is to be done beside that, so that what stays fits.
 
-        In the order of last use images go until the rest fits, each after those that are made from it. But one whose
-        layers are needed by others all the same stays, as it would free nothing.
+        In the order of a `Queue` images go until the rest fits, and with an index those that dangle without it. But one
+        whose content is needed by others all the same stays, as it would free nothing.
         """
         ground = PlannedGround(self._all)
         removal = Removal(ground)
         ground.drop_dead()
         for deed in deeds:
             deed.do(removal)
-        free = self._free(ground)
+        queue = Queue(self._all, ground, self._free(ground))
         chosen: list[Deed] = []
-        queue = [_by_use(self._all.images[image_id]) for image_id in free if not ground.has_children(image_id)]
-        heapify(queue)
-        while queue and ground.left > max_size:
-            image_id = heappop(queue)[-1]
-            chosen.append(Deed(image_id, tuple(ground.names(image_id))))
-            chosen[-1].do(removal)
-            above = self._left_above(image_id, ground)
-            if above in free and not ground.has_children(above):
-                heappush(queue, _by_use(self._all.images[above]))
+        while turn := queue.loose() or (queue.next() if ground.left > max_size else ()):
+            for image_id in turn:
+                chosen.append(Deed(image_id, tuple(ground.names(image_id))))
+                chosen[-1].do(removal)
+                queue.gone(image_id)
         left = ground.left
         if left > max_size:
             raise _too_much(left, max_size)
-        vain: dict[ImageID, bool] = {}
-        useful = [deed for deed in chosen if not self._is_vain(deed.image_id, ground, vain)]
-        self._reasons.update((deed.image_id, "quota") for deed in useful)
-        return useful
+        useful = self._useful([deed.image_id for deed in chosen], ground)
+        self._reasons.update((deed.image_id, "quota" if deed.image_id in useful else "shared") for deed in chosen)
+        return [deed for deed in chosen if deed.image_id in useful]
 
-    def _left_above(self, image_id: ImageID, ground: PlannedGround) -> ImageID | None:
-        """Return what an image that went was made from, as far as it did not go along."""
-        current: ImageID | None = image_id
-        while current is not None and current in self._all.images and current not in ground:
-            current = self._all.images[current].row.parent
-        return current
+    def _useful(self, chosen: Sequence[ImageID], ground: PlannedGround) -> set[ImageID]:
+        """Return those images whose removal freed something, and those whose names had to go for it."""
+        vain: dict[ImageID, bool] = {}
+        took = ground.took_blobs()
+        useful = {image_id for image_id in chosen if image_id in took or not self._is_vain(image_id, ground, vain)}
+        owners: dict[Reference | None, ImageID] = {
+            name: image_id for image_id in chosen for name in self._all.images[image_id].references
+        }
+        waiting = list(useful)
+        while waiting:
+            for name in self._all.indexed.get(waiting.pop(), ()):
+                owner = owners.get(name)
+                if owner is not None and owner not in useful:
+                    useful.add(owner)
+                    waiting.append(owner)
+        # What had no tag of its own and stayed for an index goes with that.
+        return useful | {
+            image_id
+            for image_id in chosen
+            if all(name.tag is None for name in self._all.images[image_id].references)
+            and any(owners.get(name) in useful for name in self._all.indexed.get(image_id, ()))
+        }
 
     def _free(self, ground: PlannedGround) -> set[ImageID]:
-        """Return the images that may go for the quota: nothing protects them, nor an image that is made from them."""
+        """Return the images that may go for the quota: nothing protects them, nor an image that needs them to stay."""
         free: set[ImageID] = set()
-        bound: set[ImageID] = set()
-        for image_id, image in self._all.images.items():
-            if image_id not in ground:
-                continue
-            refusal = self._protection(image, ground)
-            if refusal is None:
+        waiting: list[tuple[ImageID, str]] = []
+        needing: dict[Reference, list[ImageID]] = {}
+        for image_id in filter(ground.__contains__, self._all.images):
+            refusal = self._protection(self._all.images[image_id], ground)
+            if refusal is not None:
+                waiting.append((image_id, refusal))
+            else:
                 free.add(image_id)
-                continue
-            self._reasons[image_id] = refusal
-            above = image.row.parent
-            while above is not None and above not in bound and above in self._all.images:
-                bound.add(above)
-                above = self._all.images[above].row.parent
-        self._reasons.update((image_id, "parent") for image_id in free & bound if self._reasons[image_id] == "named")
-        for image_id in free - bound:
+            for name in self._all.indexed.get(image_id, ()):
+                if name is None:
+                    waiting.append((image_id, "index"))
+                else:
+                    needing.setdefault(name, []).append(image_id)
+        while waiting:
+            image_id, reason = waiting.pop()
+            if reason not in {"parent", "index"} or self._reasons[image_id] == "named":
+                self._reasons[image_id] = reason
+            if image_id in free or reason not in {"parent", "index"}:
+                free.discard(image_id)
+                above = self._all.images[image_id].row.parent
+                if above in free:
+                    waiting.append((above, "parent"))
+                waiting += [(one, "index") for name in ground.names(image_id) for one in needing.get(name, ())]
+        for image_id in free:
             if self._reasons[image_id] == "named":
                 self._reasons[image_id] = "fits"
-        return free - bound
+        return free
 
     def _protection(self, image: KnownImage, ground: PlannedGround) -> str | None:
         if self._reasons[image.row.id] == "newest":
@@ -276,15 +301,13 @@ class _Planner:
             vain = not self._freed_layers(self._all.images[current].row.chain_id, ground)
             current = self._all.images[current].row.parent
         known.update(dict.fromkeys(way, vain))
-        if vain:
-            self._reasons[image_id] = "shared"
         return vain
 
     def _freed_layers(self, chain_id: ChainID | None, ground: PlannedGround) -> bool:
         """Return whether the content of any layer of a chain went."""
         while chain_id is not None and chain_id in self._all.chains and chain_id not in ground.chains:
             row = self._all.chains[chain_id]
-            if row.diff_id not in ground.diffs:
+            if row.diff_id not in ground.contents:
                 return True
             chain_id = row.parent
         return False
@@ -367,11 +390,6 @@ def _newest(images: Iterable[KnownImage], number: int) -> dict[ImageID, set[str]
         for image_id in sorted(ranks, key=ranks.__getitem__, reverse=True)[:number]:
             newest.setdefault(image_id, set()).add(name)
     return newest
-
-
-def _by_use(image: KnownImage) -> tuple[int, int, ImageID]:
-    """Return what orders images by their last use; of several at one time the oldest is first."""
-    return image.used, image.created, image.row.id
 
 
 def _too_much(left: int, max_size: int) -> QuotaExceeded:

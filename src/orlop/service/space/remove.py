@@ -13,6 +13,7 @@ from orlop.service.listing.content import find_content
 from orlop.service.listing.lookup import check_platform, find_image, labels, platform_of
 from orlop.store.content import top_row
 from orlop.store.events import LABELS
+from orlop.store.graph.indexed import is_indexed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -104,7 +105,11 @@ class StoreGround(Ground):
     def may_go_along(self, image_id: ImageID) -> bool:
         """Return whether an image is there and may go with its last child."""
         with self._store.metadata.read() as rows:
-            return rows.image_row(image_id) is not None and not self._store.images.is_pinned(image_id)
+            return (
+                rows.image_row(image_id) is not None
+                and not self._store.images.is_pinned(image_id)
+                and not is_indexed(rows, image_id)
+            )
 
     def delete(self, image_id: ImageID) -> Iterable[ChainID]:
         """Delete an image, and return the layers that went with it."""

@@ -23,10 +23,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
+from orlop.model.digest import ImageID
 from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from orlop.model.digest import Digest
 
@@ -106,6 +107,17 @@ class ContentRows(ABC):
     def edges_to(self, child: Digest) -> list[EdgeRow]:
         """Return the edges that lead to some content, sorted by parent."""
 
+    def all_edges(self) -> Iterator[EdgeRow]:
+        """Yield where all manifests and indexes lead, in no promised order; those of this moment."""
+        for digest in self.manifest_digests():
+            yield from self.edges(digest)
+
+    def came(self) -> Iterator[tuple[ImageID, Digest]]:
+        """Yield each image with each manifest or index that came with it, in no promised order; of this moment."""
+        for digest in self.manifest_digests():
+            for image in self.images_of(digest):
+                yield ImageID.wrap(image), digest
+
     @abstractmethod
     def top(self, name: str, suffix: str) -> TopRow | None:
         """Return what a name means, where that is recorded."""
@@ -139,10 +151,6 @@ class ContentRows(ABC):
     @abstractmethod
     def holds_blob(self, name: str, digest: Digest) -> bool:
         """Return whether a manifest that belongs to a repository names some content as a config or a layer."""
-
-    @abstractmethod
-    def unreached(self) -> list[Digest]:
-        """Return the manifests and indexes that nothing reaches, sorted."""
 
     @abstractmethod
     def opaque_blobs(self) -> list[BlobRow]:
@@ -183,13 +191,16 @@ class WritableContentRows(ContentRows):
         """
 
     @abstractmethod
-    def prune_manifests(self) -> list[Digest]:
-        """Forget the manifests and indexes that nothing reaches, and return their digests."""
+    def forget_manifests(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Forget manifests and indexes, and return those that went, sorted.
+
+        One stays that a name, an image, a lease, or a document that is not among them needs.
+        """
 
     @abstractmethod
-    def prune_blobs(self) -> list[Digest]:
-        """Forget the stored bytes that nothing reaches, and return their digests."""
+    def forget_blobs(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Forget stored bytes, and return those that went, sorted; what a layer, an edge or a lease needs stays."""
 
     @abstractmethod
     def prune_freed(self) -> list[Digest]:
-        """Do what `prune_blobs` does for those alone to which something led that went in this write."""
+        """Do what `forget_blobs` does for those to which something led that went in this write."""

@@ -27,6 +27,9 @@ MAX_SIZE = (1 << 63) - 1
 EVERYTHING: Final = Digest.unchecked("*")
 """What a lease protects that protects all content: for a copy of the whole store."""
 
+PINNED: Final = "pinned"
+"""The metadata of an image that stays until somebody removes it by its name or ID."""
+
 LEFT: Final = "left"
 """The lease without an owner for what was released and only a removal takes."""
 
@@ -207,17 +210,13 @@ class Rows(ContentRows):
     def diff_ids(self) -> list[DiffID]:
         """Return all layers' contents."""
 
-    @abstractmethod
-    def loose_chains(self) -> list[ChainID]:
-        """Return the layers in their place that no image and no other layer stands on."""
+    def standing(self, chains: Iterable[ChainID]) -> Iterable[ChainID]:
+        """Return those of some layers in their place on which an image stands, in no promised order."""
+        return {row.chain_id for row in self.image_rows(listed_only=False) if row.chain_id is not None} & set(chains)
 
     @abstractmethod
     def loose_of(self, digests: Iterable[Digest]) -> list[Digest]:
-        """Return those of these layers and contents that only leases keep; with `EVERYTHING`, all such."""
-
-    @abstractmethod
-    def loose_diffs(self) -> list[DiffID]:
-        """Return the layers' contents that are in no chain."""
+        """Return those of these layers and contents that only leases keep."""
 
     @abstractmethod
     def counts(self) -> Mapping[str, int]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import StoreDamaged
+from orlop.store.graph.garbage import unneeded
 from orlop.store.upkeep.fsck_files import FilesLook
 from orlop.store.upkeep.problem import DAMAGE, NOTE, Problem
 
@@ -87,6 +88,7 @@ class _Look:
         problems += [Problem(NOTE if one.harmless else DAMAGE, one.kind, one.subject, one.message) for one in rows]
         if not Findings(tuple(problems), {}).can_be_trusted:
             return Findings(tuple(dict.fromkeys(problems)), {}, readable=False)
+        problems += self._unneeded()
         files = self.sure(FilesLook(self._store).suspects())
         exams: dict[Digest, Exam] = {}
         if not quick:
@@ -101,6 +103,21 @@ class _Look:
         problems += files
         # One thing may have been met in two ways.
         return Findings(tuple({(one.kind, one.subject): one for one in problems}.values()), exams)
+
+    def _unneeded(self) -> Iterator[Problem]:
+        """Yield what nothing needs, which is not damage: the next collection, or the removal of an image, takes it."""
+        with self._store.metadata.read() as rows:
+            found = unneeded(rows)
+        for kind, digests, sentence in (
+            ("chain-unneeded", found.chains, "nothing needs the layer {} any more"),
+            ("layer-unneeded", found.contents, "the layer {} is in no image"),
+            ("blob-unneeded", found.blobs, "no layer and no manifest needs the blob {}"),
+            ("manifest-unneeded", found.manifests, "nothing needs the manifest {}"),
+        ):
+            for digest in digests:
+                # What there is to say of a row without a digest is said.
+                if digest.is_valid:
+                    yield Problem(NOTE, kind, str(digest), sentence.format(digest))
 
     def _place(self) -> Iterator[Problem]:
         store = self._store

@@ -9,7 +9,7 @@ The order matters:
 1. The database must be sound; nothing is garbage because of a row that is wrong.
 2. Unfinished files are listed before the living owners are: an owner that begins in between then counts as alive, and
    its files are not on the list.
-3. Rows of dead leases go. From here on the rows alone say what is needed.
+3. Rows of dead leases go. From here on the rows alone say what is needed: the graph that is made of them.
 4. Trash is looked at before more of it is made. What a row still names goes back to its place: its removal was not
    committed.
 5. Unfinished files of dead owners go. Manifests and indexes go that nothing reaches, then files that no row names and
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.model.digest import Digest
 from orlop.model.logger import Logger
 from orlop.store.blobs.incoming import LIFE
+from orlop.store.graph.garbage import unneeded
 from orlop.store.leases import EVERYTHING, LEFT
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from orlop.model.digest import DiffID
     from orlop.store.blobs.store import Leftover
+    from orlop.store.graph.garbage import Unneeded
     from orlop.store.root import Store
     from orlop.store.rows.metadata import Rows, WritableRows
 
@@ -119,12 +121,13 @@ class _Collection:
             self._clear(rows, "partial", leftover, "its pull was interrupted; a new one would go on with it")
         self._uploads(rows)
         self._database(rows, alive)
-        manifests = rows.prune_manifests()
+        garbage = unneeded(rows)
+        manifests = rows.forget_manifests(garbage.manifests)
         # Who holds everything may bring files before their rows, as a backup does.
-        if not any(EVERYTHING in rows.lease_digests(name) for name in rows.leases()):
+        if not rows.leases_of(EVERYTHING):
             self._strays(rows)
-            self._content(rows, rows.prune_blobs(), ())
-        self._layers(rows)
+        self._content(rows, rows.forget_blobs(garbage.blobs), ())
+        self._layers(rows, garbage)
         self._manifests(manifests)
 
     def _leases(self, rows: WritableRows, alive: set[str]) -> None:
@@ -134,13 +137,13 @@ class _Collection:
                 if name != LEFT:
                     self._tell("lease", name, "its owner has died, or its time has passed")
 
-    def _layers(self, rows: WritableRows) -> None:
-        for top in rows.loose_chains():
+    def _layers(self, rows: WritableRows, garbage: Unneeded) -> None:
+        for top in garbage.chains:
             gone, blobs, diffs = rows.prune_chain(top)
             for chain in gone:
                 self._tell("layer", str(chain.chain_id), "no image, layer or lease needs it")
             self._content(rows, blobs, diffs)
-        for diff_id in rows.loose_diffs():
+        for diff_id in garbage.contents:
             freed = rows.prune_diff(diff_id)
             if freed is not None:
                 self._tell("content", str(diff_id), "no layer or lease needs it")

@@ -14,7 +14,7 @@ from orlop.errors import DatabaseDamaged
 from orlop.model.digest import Digest
 from orlop.store.rows.edges import edges_of
 from orlop.store.rows.judging import chain_problem, image_problem, loops_of, manifest_problem, name_problem
-from orlop.store.rows.postgres.tables import CHILDREN, UNNEEDED_BLOB, UNREACHED
+from orlop.store.rows.postgres.tables import CHILDREN
 from orlop.store.rows.rows import RowProblem
 
 if TYPE_CHECKING:
@@ -92,29 +92,6 @@ _STATEMENTS: Final = (
     ),
 )
 
-# The next gc, or removal of an image, takes them.
-_UNNEEDED: Final = (
-    (
-        "chain-unneeded",
-        """SELECT id FROM chain WHERE NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
-        AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = chain.id)
-        AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (chain.id, '*')) ORDER BY 1""",
-        "nothing needs the layer {} any more",
-    ),
-    (
-        "layer-unneeded",
-        """SELECT id FROM diff WHERE NOT EXISTS (SELECT 1 FROM chain WHERE chain.diff = diff.id)
-        AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (diff.id, '*')) ORDER BY 1""",
-        "the layer {} is in no image",
-    ),
-    (
-        "blob-unneeded",
-        f"SELECT digest FROM blob WHERE {UNNEEDED_BLOB} ORDER BY 1",  # noqa: S608 - constants
-        "no layer and no manifest needs the blob {}",
-    ),
-    ("manifest-unneeded", UNREACHED, "nothing needs the manifest {}"),
-)
-
 
 def require_sound(rows: PostgresRows, *, but: Iterable[str] = (), verify: bool = False) -> None:
     """Raise `DatabaseDamaged` where anything is wrong with rows ``but`` problems of some kinds."""
@@ -140,11 +117,10 @@ def row_problems(rows: PostgresRows, *, verify: bool) -> Iterator[RowProblem]:
     yield from invalid
     # What else there is to say of a row without a digest says the same.
     known = {one.subject for one in invalid}
-    for statements, harmless in ((_STATEMENTS, False), (_UNNEEDED, True)):
-        for kind, statement, sentence in statements:
-            for (subject,) in rows.rows(statement):
-                if subject not in known:
-                    yield RowProblem(kind, subject, sentence.format(subject), harmless=harmless)
+    for kind, statement, sentence in _STATEMENTS:
+        for (subject,) in rows.rows(statement):
+            if subject not in known:
+                yield RowProblem(kind, subject, sentence.format(subject))
     for loop in parent_loops(rows):
         message = f"the parents of the image {loop[0]} lead in a circle back to itself"
         yield RowProblem("parent-loop", loop[0], message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orlop.model.digest import Digest
+from orlop.model.digest import Digest, ImageID
 from orlop.store.rows.content import BlobRow, EdgeRow, ManifestRow, TopRow
 from orlop.store.rows.edges import edges_of
 from orlop.store.rows.postgres.passing import PassingRows, digests_of
@@ -17,12 +17,12 @@ from orlop.store.rows.postgres.tables import (
     REPOSITORIES,
     TAGS,
     UNNEEDED_BLOB,
-    UNREACHED,
+    UNNEEDED_MANIFESTS,
     UNREACHED_NEAR,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import psycopg
 
@@ -93,11 +93,16 @@ class PostgresContentRows(PassingRows):
         return self._edges(f"{_EDGE} WHERE child = %s ORDER BY parent, role, position", child)
 
     def _edges(self, statement: str, digest: Digest) -> list[EdgeRow]:
-        found = self.rows(statement, (str(digest),))
-        return [
-            EdgeRow(Digest.unchecked(parent), role, position, Digest.unchecked(child), media_type, size)
-            for parent, role, position, child, media_type, size in found
-        ]
+        return [_edge_row(row) for row in self.rows(statement, (str(digest),))]
+
+    def all_edges(self) -> Iterator[EdgeRow]:
+        """Yield where all manifests and indexes lead."""
+        return map(_edge_row, self.rows(_EDGE))
+
+    def came(self) -> Iterator[tuple[ImageID, Digest]]:
+        """Yield each image with each manifest or index that came with it."""
+        found = self.rows("SELECT image, manifest FROM image_manifest")
+        return ((ImageID.unchecked(image), Digest.unchecked(manifest)) for image, manifest in found)
 
     def top(self, name: str, suffix: str) -> TopRow | None:
         """Return what a name means."""
@@ -133,10 +138,6 @@ class PostgresContentRows(PassingRows):
         # Most have a name there, which is found sooner than all that name the content.
         values = {"name": name, "digest": str(digest)}
         return any(self.value(question, values) for question in (HOLDS_BLOB_NEAR, HOLDS_BLOB))
-
-    def unreached(self) -> list[Digest]:
-        """Return the manifests and indexes that nothing reaches."""
-        return digests_of(Digest, self.rows(UNREACHED))
 
     def opaque_blobs(self) -> list[BlobRow]:
         """Return the stored bytes that are not the content of a layer."""
@@ -254,23 +255,24 @@ class PostgresContentRows(PassingRows):
         self._prune_near([each for (each,) in near])
         return True
 
-    def prune_manifests(self) -> list[Digest]:
-        """Forget the manifests and indexes that nothing reaches."""
-        gone = self.unreached()
+    def forget_manifests(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Forget manifests and indexes that nothing else needs."""
+        found = self.rows(UNNEEDED_MANIFESTS, {"digests": sorted(set(map(str, digests)))})
+        gone = sorted(digests_of(Digest, found))
         self._delete_manifests([str(digest) for digest in gone])
         return gone
 
-    def prune_blobs(self) -> list[Digest]:
-        """Forget the stored bytes that nothing reaches."""
-        return self._blobs_gone(self.rows(f"DELETE FROM blob WHERE {UNNEEDED_BLOB} RETURNING digest"))  # noqa: S608 - constants
+    def forget_blobs(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Forget stored bytes that nothing needs."""
+        return self._forget_blobs(sorted(set(map(str, digests))))
 
     def prune_freed(self) -> list[Digest]:
-        """Forget the stored bytes that nothing reaches and that a manifest named which went in this write."""
+        """Forget the stored bytes that nothing needs and that a manifest named which went in this write."""
         freed, self._freed = sorted(self._freed), set()
-        return self._prune_blobs(freed)
+        return self._forget_blobs(freed)
 
-    def _prune_blobs(self, digests: Sequence[str]) -> list[Digest]:
-        """Forget those of some stored bytes that nothing reaches."""
+    def _forget_blobs(self, digests: Sequence[str]) -> list[Digest]:
+        """Forget those of some stored bytes that nothing needs."""
         if not digests:
             return []
         statement = f"DELETE FROM blob WHERE digest = ANY(%s) AND {UNNEEDED_BLOB} RETURNING digest"  # noqa: S608 - constants
@@ -286,3 +288,8 @@ class PostgresContentRows(PassingRows):
 def blob_row(row: Sequence[Any]) -> BlobRow:
     """Return the row of stored bytes from digest, size and compression."""
     return BlobRow(Digest.unchecked(row[0]), row[1], row[2])
+
+
+def _edge_row(row: Sequence[Any]) -> EdgeRow:
+    parent, role, position, child, media_type, size = row
+    return EdgeRow(Digest.unchecked(parent), role, position, Digest.unchecked(child), media_type, size)

@@ -9,9 +9,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
-from orlop.store.rows.metadata import EVERYTHING, ChainRow, DiffRow, ImageRow, ReferenceRow, parent_of
+from orlop.store.rows.metadata import ChainRow, DiffRow, ImageRow, ReferenceRow, parent_of
 from orlop.store.rows.postgres.content import PostgresContentRows, blob_row
-from orlop.store.rows.postgres.passing import digests_of
+from orlop.store.rows.postgres.passing import digests_of, sorted_texts
 from orlop.store.rows.postgres.tables import CHILDREN
 
 if TYPE_CHECKING:
@@ -329,24 +329,20 @@ class PostgresRows(PostgresContentRows):
         blobs = [str(row.digest) for row in self.blobs_of(diff_id)]
         if self.run("DELETE FROM diff WHERE id = %s", (str(diff_id),)).rowcount == 0:
             return None
-        gone = set(self._prune_blobs(blobs))
+        gone = set(self._forget_blobs(blobs))
         freed = [blob for blob in map(Digest.unchecked, blobs) if blob in gone]
         self.will_go(contents=[diff_id])
         self._going().leased.add(str(diff_id))
         return freed
 
-    def loose_chains(self) -> list[ChainID]:
-        """Return the layers in their place that no image and no other layer stands on."""
-        found = self.rows(
-            """SELECT id FROM chain WHERE NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
-            AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = chain.id) ORDER BY id"""
-        )
+    def standing(self, chains: Iterable[ChainID]) -> Iterable[ChainID]:
+        """Return those of some layers in their place on which an image stands."""
+        found = self.rows("SELECT DISTINCT chain FROM image WHERE chain = ANY(%s)", (sorted_texts(chains),))
         return digests_of(ChainID, found)
 
     def loose_of(self, digests: Iterable[Digest]) -> list[Digest]:
         """Return those layers and contents that only leases keep."""
         asked = list(digests)
-        found: list[Digest] = [*self.loose_chains(), *self.loose_diffs()] if EVERYTHING in asked else []
         loose = self.rows(
             """SELECT id FROM chain WHERE id = ANY(%(ids)s)
                 AND NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
@@ -356,14 +352,7 @@ class PostgresRows(PostgresContentRows):
             {"ids": sorted(set(map(str, asked)))},
         )
         texts = {text for (text,) in loose}
-        return found + [digest for digest in asked if str(digest) in texts]
-
-    def loose_diffs(self) -> list[DiffID]:
-        """Return the layers' contents that are in no chain."""
-        found = self.rows(
-            "SELECT id FROM diff WHERE NOT EXISTS (SELECT 1 FROM chain WHERE chain.diff = diff.id) ORDER BY id"
-        )
-        return digests_of(DiffID, found)
+        return [digest for digest in asked if str(digest) in texts]
 
     def counts(self) -> Mapping[str, int]:
         """Return how many rows there are of each kind."""

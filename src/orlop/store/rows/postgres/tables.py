@@ -90,14 +90,6 @@ _NEXT: Final = """LATERAL (
         UNION ALL SELECT edge.parent FROM edge WHERE edge.child = {0}.digest AND edge.role = 'subject') AS next"""
 """Where one leads that something reaches: to its children, and to what refers to it."""
 
-REACHED: Final = f"""WITH RECURSIVE reached (digest) AS (
-    (SELECT digest FROM top UNION SELECT manifest FROM image_manifest UNION SELECT digest FROM lease)
-    UNION SELECT next.digest FROM reached, {_NEXT.format("reached")})"""  # noqa: S608 - constants
-"""The manifests and indexes that something reaches, and other digests among them, in one pass over the rows."""
-
-UNREACHED: Final = f"""{REACHED} SELECT digest FROM manifest WHERE digest NOT IN (SELECT digest FROM reached)
-    AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*') ORDER BY digest"""  # noqa: S608 - constants
-
 NEAR: Final = f"""WITH RECURSIVE near (digest) AS (
     SELECT unnest(%(starts)s::text[]) COLLATE "C" UNION SELECT next.digest FROM near, {_NEXT.format("near")})"""  # noqa: S608 - constants
 """What may go where something goes: all that it leads to."""
@@ -118,6 +110,16 @@ UNREACHED_NEAR: Final = f"""{NEAR}, reached (digest) AS (
     AND (SELECT true FROM manifest WHERE manifest.digest = near.digest LIMIT 1)
     AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*')"""  # noqa: S608 - constants
 """Those of what may go that nothing reaches. With LIMIT each is asked of an index: few may go, of many rows."""
+
+UNNEEDED_MANIFESTS: Final = """SELECT digest FROM manifest WHERE digest = ANY(%(digests)s)
+    AND NOT EXISTS (SELECT 1 FROM top WHERE top.digest = manifest.digest)
+    AND NOT EXISTS (SELECT 1 FROM image_manifest WHERE image_manifest.manifest = manifest.digest)
+    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (manifest.digest, '*'))
+    AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = manifest.digest AND role = 'child'
+        AND edge.parent <> ALL(%(digests)s))
+    AND NOT EXISTS (SELECT 1 FROM edge JOIN manifest AS stays ON stays.digest = edge.child
+        WHERE edge.parent = manifest.digest AND role = 'subject' AND edge.child <> ALL(%(digests)s))"""
+"""Those of some manifests that nothing beside them needs."""
 
 UNNEEDED_BLOB: Final = """NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
     AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = blob.digest)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from orlop.model.digest import Digest
+from orlop.model.digest import Digest, ImageID
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS
 from orlop.store.rows.sqlite.passing import PassingRows, digests_of
-from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB, UNREACHED
+from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB
 from orlop.store.rows.sqlite.values import blob_row, edge_row, manifest_row, text, top_row
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from orlop.store.rows.metadata import BlobRow, EdgeRow, ManifestRow, TopRow
     from orlop.store.rows.sqlite.doubts import Doubts
@@ -38,6 +38,16 @@ _UNREACHED_NEAR: Final = f"""{_NEAR}, reached (digest) AS (
     SELECT digest FROM manifest WHERE digest IN (SELECT digest FROM near)
     AND digest NOT IN (SELECT digest FROM reached) AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*')"""  # noqa: S608 - constants
 
+
+_UNNEEDED_MANIFESTS: Final = """SELECT digest FROM manifest WHERE digest IN (SELECT value FROM json_each(?1))
+    AND digest NOT IN (SELECT digest FROM top) AND digest NOT IN (SELECT manifest FROM image_manifest)
+    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (manifest.digest, '*'))
+    AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = manifest.digest AND role = 'child'
+        AND edge.parent NOT IN (SELECT value FROM json_each(?1)))
+    AND NOT EXISTS (SELECT 1 FROM edge JOIN manifest AS stays ON stays.digest = edge.child
+        WHERE edge.parent = manifest.digest AND role = 'subject'
+        AND edge.child NOT IN (SELECT value FROM json_each(?1)))"""
+"""Those of some manifests that nothing beside them needs."""
 
 _IS_NAMED: Final = """(EXISTS (SELECT 1 FROM top WHERE top.digest = {0} AND top.suffix = '@' || {0}
         AND top.name NOT GLOB 'layout:*' AND top.name NOT GLOB 'cache:*')
@@ -138,6 +148,15 @@ class SQLiteContentRows(PassingRows):
     def _edges(self, statement: str, digest: Digest) -> list[EdgeRow]:
         return [edge_row(row) for row in self._run(statement, (str(digest),))]
 
+    def all_edges(self) -> Iterator[EdgeRow]:
+        """Yield where all manifests and indexes lead."""
+        return map(edge_row, self._run("SELECT * FROM edge").fetchall())
+
+    def came(self) -> Iterator[tuple[ImageID, Digest]]:
+        """Yield each image with each manifest or index that came with it."""
+        for image, manifest in self._run("SELECT image, manifest FROM image_manifest").fetchall():
+            yield ImageID.unchecked(text("image_manifest", image)), Digest.unchecked(text("image_manifest", manifest))
+
     def top(self, name: str, suffix: str) -> TopRow | None:
         """Return what a name means."""
         row = self._run("SELECT * FROM top WHERE name = ? AND suffix = ?", (name, suffix)).fetchone()
@@ -168,10 +187,6 @@ class SQLiteContentRows(PassingRows):
         """Return whether a manifest that belongs to a repository names some content."""
         # Most have a name there, which is found sooner than all that name the content.
         return any(self._value(question, name, str(digest)) for question in (_HOLDS_BLOB_NEAR, _HOLDS_BLOB))
-
-    def unreached(self) -> list[Digest]:
-        """Return the manifests and indexes that nothing reaches."""
-        return digests_of(Digest, self._run(UNREACHED))
 
     def opaque_blobs(self) -> list[BlobRow]:
         """Return the stored bytes that are not the content of a layer."""
@@ -264,25 +279,25 @@ class SQLiteContentRows(PassingRows):
         self._prune_near(map(str, near))
         return True
 
-    def prune_manifests(self) -> list[Digest]:
-        """Forget the manifests and indexes that nothing reaches."""
-        gone = self.unreached()
+    def forget_manifests(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Forget manifests and indexes that nothing else needs."""
+        found = self._run(_UNNEEDED_MANIFESTS, (json.dumps(sorted(map(str, digests))),)).fetchall()
+        gone = sorted(digests_of(Digest, found))
         self._delete_manifests(map(str, gone))
         return gone
 
-    def prune_blobs(self) -> list[Digest]:
-        """Forget the stored bytes that nothing reaches."""
-        found = self._run(f"DELETE FROM blob WHERE {UNNEEDED_BLOB} RETURNING digest")  # noqa: S608 - constants
-        return self._blobs_gone(digests_of(Digest, found.fetchall()))
+    def forget_blobs(self, digests: Iterable[Digest]) -> list[Digest]:
+        """Forget stored bytes that nothing needs."""
+        return self._forget_blobs(map(str, digests))
 
     def prune_freed(self) -> list[Digest]:
-        """Forget the stored bytes that nothing reaches and that a manifest named which went in this write."""
-        statement = f"DELETE FROM blob WHERE digest = ? AND {UNNEEDED_BLOB} RETURNING digest"  # noqa: S608 - constants
-        gone = [row for one in sorted(self._freed) for row in self._run(statement, (one,)).fetchall()]
-        self._freed.clear()
-        return self._blobs_gone(digests_of(Digest, gone))
+        """Forget the stored bytes that nothing needs and that a manifest named which went in this write."""
+        freed, self._freed = sorted(self._freed), set()
+        return self._forget_blobs(freed)
 
-    def _blobs_gone(self, gone: list[Digest]) -> list[Digest]:
+    def _forget_blobs(self, digests: Iterable[str]) -> list[Digest]:
+        statement = f"DELETE FROM blob WHERE digest = ? AND {UNNEEDED_BLOB} RETURNING digest"  # noqa: S608 - constants
+        gone = digests_of(Digest, [row for one in digests for row in self._run(statement, (one,)).fetchall()])
         if gone:
             self._going().blobs.update(map(str, gone))
         return sorted(gone)

@@ -353,31 +353,17 @@ class SQLiteRows(SQLiteContentRows):
         self._going().leased.add(str(diff_id))
         return freed
 
-    def loose_chains(self) -> list[ChainID]:
-        """Return the layers in their place that no image and no other layer stands on."""
-        found = self._run(
-            """SELECT id FROM chain WHERE NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
-            AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = chain.id) ORDER BY id"""
-        )
-        return digests_of(ChainID, found)
+    def standing(self, chains: Iterable[ChainID]) -> Iterable[ChainID]:
+        """Return those of some layers in their place on which an image stands."""
+        statement = "SELECT value FROM json_each(?) WHERE EXISTS (SELECT 1 FROM image WHERE chain = value)"
+        return digests_of(ChainID, self._run(statement, (json.dumps(list(map(str, chains))),)).fetchall())
 
     def loose_of(self, digests: Iterable[Digest]) -> list[Digest]:
         """Return those layers and contents that only leases keep."""
         loose = """SELECT 1 FROM chain WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM image WHERE chain = ?1)
             AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = ?1)
             UNION ALL SELECT 1 FROM diff WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM chain WHERE diff = ?1)"""
-        found: list[Digest] = []
-        for digest in digests:
-            if digest == EVERYTHING:
-                found += [*self.loose_chains(), *self.loose_diffs()]
-            elif self._run(loose, (str(digest),)).fetchone() is not None:
-                found.append(digest)
-        return found
-
-    def loose_diffs(self) -> list[DiffID]:
-        """Return the layers' contents that are in no chain."""
-        found = self._run("SELECT id FROM diff WHERE id NOT IN (SELECT diff FROM chain) ORDER BY id")
-        return digests_of(DiffID, found)
+        return [digest for digest in digests if self._run(loose, (str(digest),)).fetchone() is not None]
 
     def counts(self) -> Mapping[str, int]:
         """Return how many rows there are of each kind."""

@@ -11,7 +11,7 @@ from orlop.store.rows.judging import chain_problem, image_problem, loops_of, man
 from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.columns import invalid_values
 from orlop.store.rows.sqlite.shape import shape_faults
-from orlop.store.rows.sqlite.tables import EDGES, LOST_LINKS, UNNEEDED_BLOB, UNREACHED
+from orlop.store.rows.sqlite.tables import EDGES, LOST_LINKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -85,33 +85,6 @@ _STATEMENTS: Final = (
 )
 KEYS: Final = {"image": "id", "diff": "id", "blob": "digest", "chain": "id", "manifest": "digest"}
 """The tables whose rows are named by a digest, and the column that has it."""
-
-# The next gc, or removal of an image, takes them.
-_UNNEEDED: Final = (
-    (
-        "chain-unneeded",
-        """SELECT id FROM chain WHERE NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
-        AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = chain.id)
-        AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (chain.id, '*')) ORDER BY 1""",
-        "nothing needs the layer {} any more",
-    ),
-    (
-        "layer-unneeded",
-        """SELECT id FROM diff WHERE id NOT IN (SELECT diff FROM chain)
-        AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (diff.id, '*')) ORDER BY 1""",
-        "the layer {} is in no image",
-    ),
-    (
-        "blob-unneeded",
-        f"SELECT digest FROM blob WHERE {UNNEEDED_BLOB} ORDER BY 1",  # noqa: S608 - constants
-        "no layer and no manifest needs the blob {}",
-    ),
-    (
-        "manifest-unneeded",
-        UNREACHED,
-        "nothing needs the manifest {}",
-    ),
-)
 
 
 def row_problems(
@@ -202,10 +175,6 @@ def _structure(connection: sqlite3.Connection) -> Iterator[RowProblem]:
             if subject not in known:
                 yield RowProblem(kind, subject, sentence.format(subject))
     yield from _loops(connection)
-    for kind, statement, sentence in _UNNEEDED:
-        for (subject,) in connection.execute(statement):
-            if subject not in known:
-                yield RowProblem(kind, subject, sentence.format(subject), harmless=True)
 
 
 def _invalid_keys(connection: sqlite3.Connection) -> Iterator[RowProblem]:

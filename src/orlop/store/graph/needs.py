@@ -1,4 +1,4 @@
-"""What in a store is needed, and by which images, told from its rows in one pass."""
+"""How much everything in a store is needed, and by which images, told from a snapshot in one pass."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
-from orlop.service.listing.sharing import Stacks
-from orlop.store.images import PINNED
-from orlop.store.leases import EVERYTHING
+from orlop.store.rows.rows import EVERYTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from orlop.model.digest import DiffID, Digest, ImageID
-    from orlop.store.rows.metadata import BlobRow, ImageRow, ReferenceRow, Rows
+    from orlop.model.digest import Digest
+    from orlop.store.graph.snapshot import Snapshot
 
 NOBODY: Final = -1
 """Stands for the number of an image where no image has a thing."""
@@ -36,64 +34,17 @@ class Need(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The rows of one moment.
-
-    ``forms`` has each stored form of a content with the number of that in ``diff_ids``; ``leases`` what each lease
-    protects; ``opaque`` the blobs that are not layers, and whether something reaches them.
-    """
-
-    images: tuple[ImageRow, ...]
-    references: Mapping[ImageID, list[ReferenceRow]]
-    pinned: frozenset[ImageID]
-    stacks: Stacks
-    diff_ids: tuple[DiffID, ...]
-    forms: tuple[tuple[int, BlobRow], ...]
-    leases: Mapping[str, list[Digest]]
-    opaque: tuple[tuple[BlobRow, bool], ...] = ()
-
-
-def take_snapshot(rows: Rows) -> Snapshot:
-    """Read what tells who needs what: each kind of rows once."""
-    references: dict[ImageID, list[ReferenceRow]] = {}
-    for reference in rows.references():
-        references.setdefault(reference.image, []).append(reference)
-    diff_ids: list[DiffID] = []
-    forms: list[tuple[int, BlobRow]] = []
-    for diff_id, blob in rows.contents():
-        if not diff_ids or diff_ids[-1] != diff_id:
-            diff_ids.append(diff_id)
-        if blob is not None:
-            forms.append((len(diff_ids) - 1, blob))
-    return Snapshot(
-        images=tuple(rows.image_rows(listed_only=False)),
-        references=references,
-        pinned=frozenset(rows.metadata_of_all(PINNED)),
-        stacks=Stacks(rows.chains()),
-        diff_ids=tuple(diff_ids),
-        forms=tuple(forms),
-        leases=rows.protected(),
-        opaque=tuple(_opaque(rows)),
-    )
-
-
-def _opaque(rows: Rows) -> Iterator[tuple[BlobRow, bool]]:
-    unreached = set(rows.unreached())
-    for blob in rows.opaque_blobs():
-        yield blob, any(edge.parent not in unreached for edge in rows.edges_to(blob.digest))
-
-
-@dataclass(frozen=True, slots=True)
 class Needs:
     """Who needs what; every list goes with one of the snapshot.
 
-    ``active`` images have a tag or are pinned, or are parents of such; ``listed`` ones are not the parent of another
-    image, or have a name. ``chains`` and ``diffs`` say how much each layer in its place and each content is needed, and
-    ``in_images`` whether any image has a chain.
+    ``active`` images have a tag or are pinned, or an index that stays leads to them, or they are parents of such;
+    ``listed`` ones are not the parent of another image, or have a name. ``chains`` and ``diffs`` say how much each
+    layer in its place and each content is needed, and ``in_images`` whether any image has a chain.
 
     ``users`` says how many listed images stand on a chain. ``owners`` gives the number of the one image that has a
     content for itself alone, or together with those nameless parents that go when it goes; else `NOBODY` or `SEVERAL`.
-    ``everything`` is set where somebody protects all content, recorded or not.
+    ``named`` says how much the manifests and indexes need what they name, by its digest; what is not in it they do not
+    need. ``everything`` is set where somebody protects all content, recorded or not.
     """
 
     listed: Sequence[bool]
@@ -103,7 +54,14 @@ class Needs:
     in_images: Sequence[bool]
     users: Sequence[int]
     owners: Sequence[int]
+    named: Mapping[str, Need]
     everything: bool
+
+    def of_blob(self, digest: Digest, by_layers: Need = Need.NOTHING) -> Need:
+        """Return how much stored bytes are needed: by documents, beside the layers whose content they are."""
+        if self.everything:
+            return Need.ACTIVE
+        return max(by_layers, self.named.get(str(digest), Need.NOTHING))
 
 
 def needs_of(found: Snapshot, protected: Iterable[Digest]) -> Needs:
@@ -139,6 +97,7 @@ def needs_of(found: Snapshot, protected: Iterable[Digest]) -> Needs:
         in_images=[need is not Need.NOTHING for need in by_images],
         users=found.stacks.users(row.chain_id for row, counts in zip(found.images, listed, strict=True) if counts),
         owners=owners,
+        named=work.named(active),
         everything=str(EVERYTHING) in held,
     )
 
@@ -149,21 +108,90 @@ class _Work:
     def __init__(self, found: Snapshot, held: set[str]) -> None:
         self._found = found
         self._held = held
+        self._indexed = found.documents.indexed()
         numbers = {row.id.hex: number for number, row in enumerate(found.images)}
         # A parent may be missing.
         self._parents = [None if row.parent is None else numbers.get(row.parent.hex) for row in found.images]
+        self._numbers = numbers
+        self._owner_of_name = {
+            (one.name, one.suffix): numbers[image.hex]
+            for image, names in found.references.items()
+            if image.hex in numbers
+            for one in names
+        }
 
     def active(self) -> list[bool]:
+        """Return for each image whether it stays when images that dangle go."""
         found = self._found
         active = [False] * len(found.images)
-        for number, row in enumerate(found.images):
-            if row.id in found.pinned or any(one.suffix.startswith(":") for one in found.references.get(row.id, ())):
-                current: int | None = number
-                # Parents may go round in a circle.
-                while current is not None and not active[current]:
-                    active[current] = True
-                    current = self._parents[current]
+        waiting = [
+            number
+            for number, row in enumerate(found.images)
+            if row.id in found.pinned or any(one.suffix.startswith(":") for one in found.references.get(row.id, ()))
+        ]
+        needed = self._needed_by_indexes(waiting)
+        while waiting:
+            # Parents may go round in a circle.
+            current: int | None = waiting.pop()
+            while current is not None and not active[current]:
+                active[current] = True
+                waiting += needed.get(current, ())
+                current = self._parents[current]
         return active
+
+    def _needed_by_indexes(self, waiting: list[int]) -> dict[int, list[int]]:
+        """Return for each image those that stay with it, as its names mean indexes of them.
+
+        Add those to the waiting ones that an index needs whose name is not that of an image, and so stays.
+        """
+        needed: dict[int, list[int]] = {}
+        for image, names in self._indexed.items():
+            number = self._numbers.get(image.partition(":")[2])
+            if number is None:
+                continue
+            for name in names:
+                owner = self._owner_of_name.get(name)
+                if owner is None:
+                    waiting.append(number)
+                else:
+                    needed.setdefault(owner, []).append(number)
+        return needed
+
+    def named(self, active: Sequence[bool]) -> dict[str, Need]:
+        """Return how much documents need what they name, by its digest."""
+        documents = self._found.documents
+        roots: dict[Need, set[str]] = {Need.DANGLING: set(), Need.ACTIVE: set(self._held)}
+        for top in documents.tops:
+            owner = self._owner_of_name.get((top.name, top.suffix))
+            roots[Need.ACTIVE if owner is None or active[owner] else Need.DANGLING].add(str(top.digest))
+        for number, row in enumerate(self._found.images if documents.came else ()):
+            roots[Need.ACTIVE if active[number] else Need.DANGLING].update(documents.came.get(str(row.id), ()))
+        stays = documents.reached(roots[Need.ACTIVE], but=self._own(active) - self._held)
+        goes = documents.reached(roots[Need.DANGLING] | roots[Need.ACTIVE])
+        found = {
+            content: Need.DANGLING
+            for one in documents.digests
+            if one in goes
+            for content in (*documents.named(one), *documents.subjects(one))
+        }
+        for one in stays & documents.digests.keys():
+            found.update((content, Need.ACTIVE) for content in (*documents.named(one), *documents.subjects(one)))
+        found.update((digest, Need.ACTIVE) for digest in self._held)
+        return found
+
+    def _own(self, active: Sequence[bool]) -> set[str]:
+        """Return the manifests that go with images that dangle, even where an index names them."""
+        documents = self._found.documents
+        own: set[str] = set()
+        shared: set[str] = set()
+        for number, row in enumerate(self._found.images if documents.came else ()):
+            image = str(row.id)
+            for document in documents.came.get(image, ()):
+                if active[number]:
+                    shared.add(document)
+                elif documents.is_of(document, image):
+                    own.add(document)
+        return own - shared
 
     def owners(self) -> list[int]:
         """Return for each image the one whose removal takes it away: a nameless parent goes with its only child."""
@@ -173,7 +201,8 @@ class _Work:
         for number, parent in enumerate(self._parents):
             if parent is not None and children[parent] == 1:
                 identifier = found.images[parent].id
-                if identifier not in found.references and identifier not in found.pinned:
+                stays = identifier in found.references or identifier in found.pinned
+                if not stays and str(identifier) not in self._indexed:
                     above[parent] = number
         owners = list(range(len(found.images)))
         settled = [False] * len(found.images)

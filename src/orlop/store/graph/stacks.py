@@ -1,4 +1,4 @@
-"""Which layers several images have, by the bytes of the files in them."""
+"""Layers in their place as a forest: what is known of each is counted for all below it."""
 
 from __future__ import annotations
 

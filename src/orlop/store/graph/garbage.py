@@ -1,0 +1,76 @@
+"""What nothing in a store needs, told from its rows: what a collection takes and a check reports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orlop.model.values import dataclass
+from orlop.store.graph.documents import Documents
+from orlop.store.rows.rows import EVERYTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orlop.model.digest import ChainID, DiffID, Digest
+    from orlop.store.rows.metadata import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Unneeded:
+    """What nothing needs, each sorted.
+
+    ``chains`` are those on which nothing stands; what lies below them goes with them as far as nothing else needs it.
+    ``contents`` are in no chain. ``blobs`` are not the content of a layer.
+    """
+
+    chains: tuple[ChainID, ...] = ()
+    contents: tuple[DiffID, ...] = ()
+    manifests: tuple[Digest, ...] = ()
+    blobs: tuple[Digest, ...] = ()
+
+
+def unneeded(rows: Rows) -> Unneeded:
+    """Return what no name, image, document or lease needs. Every lease counts, whether its owner lives or not."""
+    held = {str(digest) for digests in rows.protected().values() for digest in digests}
+    if str(EVERYTHING) in held:
+        return Unneeded()
+    chains, contents = _layers(rows, held)
+    manifests, blobs = _content(rows, held)
+    return Unneeded(chains, contents, manifests, blobs)
+
+
+def only_leased(rows: Rows, digests: Iterable[Digest]) -> list[Digest]:
+    """Return those of these layers and contents that nothing but leases keeps; with `EVERYTHING`, all such.
+
+    A release of single things costs what these are, and not what the store is.
+    """
+    wanted = list(digests)
+    if EVERYTHING not in wanted:
+        return rows.loose_of(wanted)
+    chains, contents = _layers(rows, frozenset())
+    return [*chains, *contents]
+
+
+def _layers(rows: Rows, held: set[str] | frozenset[str]) -> tuple[tuple[ChainID, ...], tuple[DiffID, ...]]:
+    chains = rows.chains()
+    # Their digits are hashed once; digests are hashed again and again.
+    below = {row.parent.hex for row in chains if row.parent is not None}
+    uppermost = [row.chain_id for row in chains if row.chain_id.hex not in below and str(row.chain_id) not in held]
+    needed = {chain.hex for chain in rows.standing(uppermost)}
+    inside = {row.diff_id.hex for row in chains}
+    return (
+        tuple(chain for chain in uppermost if chain.hex not in needed),
+        tuple(one for one in rows.diff_ids() if one.hex not in inside and str(one) not in held),
+    )
+
+
+def _content(rows: Rows, held: set[str]) -> tuple[tuple[Digest, ...], tuple[Digest, ...]]:
+    documents = Documents(rows)
+    roots = {str(top.digest) for top in documents.tops}.union(held, *documents.came.values())
+    reached = documents.reached(roots)
+    stays = [one for one in documents.digests if one in reached]
+    named = {content for one in stays for content in (*documents.named(one), *documents.subjects(one))} | held
+    return (
+        tuple(digest for text, digest in documents.digests.items() if text not in reached),
+        tuple(blob.digest for blob in rows.opaque_blobs() if str(blob.digest) not in named),
+    )
