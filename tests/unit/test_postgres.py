@@ -227,7 +227,7 @@ class Cutting:
     def _forth(self, client: socket.socket, server: socket.socket, stop: threading.Event) -> None:
         with client, suppress(OSError):
             while data := client.recv(1 << 16):
-                if b"COMMIT" in data and self.cut is not None:
+                if b"COMMIT\0" in data and self.cut is not None:
                     stop.set()
                     where, self.cut = self.cut, None
                     if where == "after":
