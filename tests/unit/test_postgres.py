@@ -225,7 +225,7 @@ class Cutting:
                     threading.Thread(target=run, args=(client, server, stop), daemon=True).start()
 
     def _forth(self, client: socket.socket, server: socket.socket, stop: threading.Event) -> None:
-        with client, suppress(OSError):
+        with client, server, suppress(OSError):
             while data := client.recv(1 << 16):
                 if b"COMMIT\0" in data and self.cut is not None:
                     stop.set()
