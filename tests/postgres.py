@@ -45,6 +45,7 @@ class Postgres:
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
         self._made = 0
+        self._has_template = False
         self._pid = os.getpid()
         as_nobody: dict[str, Any] = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
         self.user = as_nobody if os.geteuid() == 0 else {}
@@ -103,9 +104,10 @@ class Postgres:
 
     def database(self, *, empty: bool = False) -> str:
         """Make a database, with an empty store in it or with nothing, and return how to connect to it."""
-        if not empty and self._made == 0:
+        if not empty and not self._has_template:
             self._create("made", "template1")
             PostgresMetadata.make(self.url("made"), ttl=TTL)
+            self._has_template = True
         self._made += 1
         name = f"store{self._made}"
         self._create(name, "template1" if empty else "made")

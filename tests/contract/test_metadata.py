@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from orlop.store.rows.postgres.database import PostgresMetadata
 from orlop.store.rows.sqlite.database import SQLiteMetadata
 from orlop.store.rows.sqlite.memory import MemoryMetadata, MemoryRows
@@ -57,5 +59,25 @@ class TestPooled(TestPostgres):
             yield metadata
 
 
+class TestOtherDefaults(TestPostgres):
+    """In a database whose settings are for other programs."""
+
+    @contextmanager
+    def open(self, folder: Path) -> Iterator[Metadata]:
+        if folder not in _DATABASES:
+            _DATABASES[folder] = url = database()
+            with psycopg.connect(url, autocommit=True) as connection:
+                for setting in _OTHERWISE:
+                    connection.execute(f"ALTER DATABASE {connection.info.dbname} SET {setting}".encode())
+        with super().open(folder) as metadata:
+            yield metadata
+
+
+_OTHERWISE = (
+    "default_transaction_isolation = 'repeatable read'",
+    "search_path = 'public'",
+    "bytea_output = 'escape'",
+    "DateStyle = 'German'",
+)
 _KEPT: dict[Path, MemoryRows] = {}
 _DATABASES: dict[Path, str] = {}

@@ -225,9 +225,9 @@ class Cutting:
                     threading.Thread(target=run, args=(client, server, stop), daemon=True).start()
 
     def _forth(self, client: socket.socket, server: socket.socket, stop: threading.Event) -> None:
-        with client, suppress(OSError):
+        with client, server, suppress(OSError):
             while data := client.recv(1 << 16):
-                if b"COMMIT" in data and self.cut is not None:
+                if b"COMMIT\0" in data and self.cut is not None:
                     stop.set()
                     where, self.cut = self.cut, None
                     if where == "after":

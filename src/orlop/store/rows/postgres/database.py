@@ -43,9 +43,12 @@ _PATIENCE: Final = "120s"
 """How long a writer waits for the store's lock."""
 _LOCAL: Final = f"SET LOCAL search_path TO {SCHEMA}; SET LOCAL idle_in_transaction_session_timeout = '{_SILENCE}'"
 READ: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_LOCAL}"
-SHORT: Final = f"BEGIN; {_LOCAL}; SET LOCAL lock_timeout = '{_SILENCE}'"
+_DURABLE: Final = """SELECT set_config('synchronous_commit', 'on', true)
+    WHERE current_setting('synchronous_commit') = 'off'"""
+"""Objects are deleted because of what was committed: a crash of the server must not bring their rows back."""
+SHORT: Final = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {_DURABLE}; SET LOCAL lock_timeout = '{_SILENCE}'"
 _WRITE: Final = (
-    f"BEGIN; {_LOCAL}; SET LOCAL lock_timeout = '{_PATIENCE}';"
+    f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {_DURABLE}; SET LOCAL lock_timeout = '{_PATIENCE}';"
     f" SELECT pg_advisory_xact_lock({LOCKS}, {WRITING}); SET LOCAL lock_timeout = '{_SILENCE}'"
 )
 _COPY: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path TO {SCHEMA}"
@@ -210,6 +213,19 @@ class PostgresMetadata(Metadata):
             yield PostgresRows(connection, self.place, writable=True)
             with explaining_postgres(self.place):
                 connection.execute("COMMIT")
+
+    @contextmanager
+    def joined(self) -> Iterator[PostgresRows]:
+        """Return the rows of the write that this thread is in, and outside of one what `short` returns.
+
+        A write then needs no second connection, which a pooler may have given to writers that wait for this one.
+        """
+        outer = self._outer()
+        if outer is not None and outer.writable:
+            yield outer
+        else:
+            with self.short() as rows:
+                yield rows
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -157,8 +157,11 @@ os.register_at_fork(after_in_child=_abandon_all)
 
 
 def alive_sessions(metadata: PostgresMetadata, *, reap: bool) -> set[str]:
-    """Return the sessions that live, whatever block the thread is in; first declare silent ones dead, if wanted."""
-    with metadata.short() as rows:
+    """Return the sessions that live, whatever block the thread is in; first declare silent ones dead, if wanted.
+
+    Inside a write that is a part of it, and undone with it.
+    """
+    with metadata.joined() as rows:
         if reap and metadata.refusal() is None:
             rows.run(REAP)
         return {name for (name,) in rows.rows("SELECT id FROM session WHERE NOT dead")}

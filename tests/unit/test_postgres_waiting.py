@@ -1,0 +1,91 @@
+"""Writers that wait for each other in a real PostgreSQL, and what a server may forget of what they did."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from orlop.model.digest import ImageID
+from orlop.store.rows.metadata import ReferenceRow
+from orlop.store.rows.postgres.database import PostgresMetadata
+from orlop.store.rows.postgres.rows import PostgresRows
+from orlop.store.rows.postgres.sessions import Session
+from orlop.store.sessions import SessionOwners
+from tests.postgres import database, pooled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PATIENCE = 60
+
+
+@contextmanager
+def opened(url: str) -> Iterator[PostgresMetadata]:
+    metadata = PostgresMetadata(url)
+    try:
+        yield metadata
+    finally:
+        metadata.end()
+
+
+def tag(url: str, suffix: str) -> None:
+    with opened(url) as metadata, metadata.write() as rows:
+        rows.put_reference(row(suffix))
+
+
+def row(suffix: str) -> ReferenceRow:
+    return ReferenceRow("docker.io/library/a", suffix, ImageID.of(b"{}"), 1)
+
+
+@pytest.mark.needs("pgbouncer")
+def test_a_writer_asks_who_lives_while_others_wait_in_every_connection() -> None:
+    url = pooled()
+    with opened(url) as metadata:
+        session = Session(metadata)
+        owners, alive = SessionOwners(metadata, session), {session.id}
+        names = [f":{number}" for number in range(6)]
+        waiting = [Thread(target=tag, args=(url, name)) for name in names]
+        with metadata.write() as rows:
+            for thread in waiting:
+                thread.start()
+            for thread in waiting:
+                thread.join(0.2)  # each waits for the lock by now, or for a connection
+            assert owners.alive() == alive
+            rows.put_reference(row(":first"))
+        for thread in waiting:
+            thread.join(_PATIENCE)
+        with metadata.read() as view:
+            assert [one.suffix for one in view.references()] == sorted([*names, ":first"])
+        session.end()
+
+
+def test_who_was_declared_dead_in_a_write_that_was_undone_lives() -> None:
+    url = database()
+    with opened(url) as metadata, opened(url) as other:
+        session, silent = Session(metadata), Session(other)
+        owners, both = SessionOwners(metadata, session), {session.id, silent.id}
+        with pytest.raises(ZeroDivisionError), metadata.write() as rows:  # noqa: PT012 - the block is what is tested
+            assert isinstance(rows, PostgresRows)
+            rows.run("UPDATE session SET seen = seen - interval '1 hour' WHERE id = %s", (silent.id,))
+            assert owners.alive() == {session.id}
+            raise ZeroDivisionError
+        assert owners.alive(sweep=False) == both
+        with other.write() as rows:
+            rows.put_reference(row(":1"))
+
+
+@pytest.mark.parametrize(("setting", "kept"), [("off", "on"), ("local", "local"), ("remote_write", "remote_write")])
+def test_a_commit_is_durable_whatever_the_database_says(setting: str, kept: str) -> None:
+    url = database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {connection.info.dbname} SET synchronous_commit = {setting}".encode())
+    with opened(url) as metadata:
+        with metadata.write() as rows:
+            assert isinstance(rows, PostgresRows)
+            assert rows.value("SHOW synchronous_commit") == kept
+        with metadata.short() as short:
+            assert short.value("SHOW synchronous_commit") == kept
