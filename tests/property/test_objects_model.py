@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from tests.objects_model import LOST, TORN, TWICE, Cast, Rules, explore, without
 
 

@@ -6,23 +6,26 @@ is none. All of them are to be had as ``orlop.stores``.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidInput, TargetExists
+from orlop.errors import InvalidInput, NotSupported, TargetExists
 from orlop.store.local import local_store
+from orlop.store.opening import open_store, url_of
 from orlop.store.place.copy import CopyReport
 from orlop.store.place.info import StoreInfo, store_info
 from orlop.store.upkeep.problem import CheckReport, FsckReport, Problem, Repair
 from orlop.streams.given import path_text
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
     from typing import BinaryIO
 
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
+    from orlop.model.store_url import StoreURL
+    from orlop.store.opening import Root
 
 __all__ = [
     "CheckReport",
@@ -42,9 +45,6 @@ __all__ = [
     "move",
 ]
 
-Root = str | os.PathLike[str]
-
-_ROOT: Final = "the root of a store"
 _TARGET: Final = "the target"
 
 
@@ -78,9 +78,11 @@ def init(
         cannot be made.
     """
     number = None if group is None else group_number(group)
-    with local_store(
-        path_text(root, _ROOT), group=number, allow_network=allow_network, allow_foreign=allow_foreign
-    ) as store:
+    url = url_of(root)
+    if url is not None:
+        return _init_elsewhere(url, number)
+    place = path_text(root, "the root of a store")  # type: ignore[arg-type]  # what is no URL is a path, or refused
+    with local_store(place, group=number, allow_network=allow_network, allow_foreign=allow_foreign) as store:
         found = store_info(store)
     if found.group != number:
         whose = "for its owner alone" if found.group is None else f"shared by the group {found.group}"
@@ -89,13 +91,24 @@ def init(
     return found
 
 
+def _init_elsewhere(url: StoreURL, group: int | None) -> StoreInfo:
+    from orlop.store.remote import init_store  # noqa: PLC0415 - most stores are directories
+
+    if group is not None:
+        raise NotSupported(
+            "only a store in a directory belongs to a group; grant roles of PostgreSQL the tables instead"
+        )
+    with init_store(url) as store:
+        return store_info(store)
+
+
 def info(root: Root) -> StoreInfo:
     """Return what a store is and how much it holds. The time it takes grows with the number of its files.
 
     Raises:
         StoreNotFound: there is none. StoreTooNew, StoreDamaged, StorageError: it cannot be read.
     """
-    with local_store(path_text(root, _ROOT), create=False) as store:
+    with open_store(root, create=False) as store:
         return store_info(store)
 
 
@@ -155,7 +168,7 @@ def fsck(
     from orlop.service.fsck import fsck  # noqa: PLC0415 - one verb needs one verb's code
 
     return fsck(
-        path_text(root, _ROOT),
+        root,
         quick=quick,
         repair=repair,
         sources=sources,
@@ -169,7 +182,7 @@ def fsck(
 
 def copy(
     root: Root,
-    target: Root,
+    target: str | os.PathLike[str],
     *,
     link: bool = False,
     allow_network: bool = False,
@@ -197,13 +210,13 @@ def copy(
     """
     from orlop.store.place.copy import copy_store  # noqa: PLC0415 - one verb needs one verb's code
 
-    with local_store(path_text(root, _ROOT), create=False, allow_foreign=allow_foreign) as store:
+    with open_store(root, create=False, allow_foreign=allow_foreign) as store:
         return copy_store(store, path_text(target, _TARGET), link=link, allow_network=allow_network, progress=progress)
 
 
 def backup(
     root: Root,
-    target: Root,
+    target: str | os.PathLike[str],
     *,
     link: bool = False,
     allow_network: bool = False,
@@ -218,7 +231,7 @@ def backup(
     """
     from orlop.store.place.copy import back_up_store  # noqa: PLC0415 - one verb needs one verb's code
 
-    with local_store(path_text(root, _ROOT), create=False, allow_foreign=allow_foreign) as store:
+    with open_store(root, create=False, allow_foreign=allow_foreign) as store:
         return back_up_store(
             store,
             path_text(target, _TARGET),
@@ -231,7 +244,7 @@ def backup(
 
 def move(
     root: Root,
-    target: Root,
+    target: str | os.PathLike[str],
     *,
     allow_network: bool = False,
     allow_foreign: bool = False,
@@ -256,9 +269,7 @@ def move(
     """
     from orlop.store.place.copy import move_store  # noqa: PLC0415 - one verb needs one verb's code
 
-    with local_store(
-        path_text(root, _ROOT), create=False, allow_network=allow_network, allow_foreign=allow_foreign
-    ) as store:
+    with open_store(root, create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
         return move_store(store, path_text(target, _TARGET), allow_network=allow_network, progress=progress)
 
 
@@ -272,9 +283,7 @@ def migrate(root: Root, *, allow_network: bool = False, allow_foreign: bool = Fa
         StoreNotFound: there is none. StoreTooNew: a newer orlop made it. ReadOnlyStore, StorageError: it cannot be
         written.
     """
-    with local_store(
-        path_text(root, _ROOT), create=False, allow_network=allow_network, allow_foreign=allow_foreign
-    ) as store:
+    with open_store(root, create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
         old, kept = store.metadata.update()
         return MigrateReport(old, int(store.metadata.facts()["schema"]), kept)
 

@@ -13,13 +13,15 @@ from orlop.store.events import EventLog
 from orlop.store.images import ImageStore
 from orlop.store.layers import LayerStore
 from orlop.store.references import ReferenceStore
-from orlop.streams.files import explaining
+from orlop.store.scratch import Scratch
+from orlop.streams.files import PRIVATE, explaining
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
     from orlop.model.limits import Limits
+    from orlop.store.blobs.incoming import IncomingFiles
     from orlop.store.blobs.store import BlobStore
     from orlop.store.content import ContentStore
     from orlop.store.files import LocalFiles
@@ -43,6 +45,7 @@ class Store:
         leases: Leases | None = None,
         files: LocalFiles | None = None,
         root: str = "memory",
+        scratch: Scratch | None = None,
         limits: Limits = DEFAULT_LIMITS,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -54,6 +57,8 @@ class Store:
             leases: what keeps content that somebody works with; by default that of users in this process alone.
             files: what local files can do besides, if blobs and rows are such.
             root: where it is, for people: the directory of a store that has one.
+            scratch: where a store without files keeps here what others send in several requests; by default in a
+                directory that goes with this object.
             limits: what an archive or a layer may ask for that comes in.
             now: the clock, in nanoseconds since 1970.
         """
@@ -64,6 +69,7 @@ class Store:
         self.blobs = blobs
         self.leases = leases or _leases_of_this_process(metadata)
         self._files = files
+        self._scratch = scratch or Scratch()
         self.layers = LayerStore(metadata, blobs, self.leases, limits=limits)
         self.images = ImageStore(SQLiteStoreBackend(metadata), self.layers, now=now)
         self.references = ReferenceStore(metadata, now)
@@ -88,6 +94,15 @@ class Store:
             msg = f"the store {self.root!r} has no files on this machine, which this needs; use one in a directory"
             raise NotSupported(msg)
         return self._files
+
+    @property
+    def incoming(self) -> IncomingFiles:
+        """What others send in several requests: it is in the store's directory, or else in one of this machine."""
+        if self._files is not None:
+            return self._files.incoming
+        from orlop.store.blobs.incoming import IncomingFiles  # noqa: PLC0415 - only where content is pushed
+
+        return IncomingFiles(self._scratch.directory, PRIVATE)
 
     @property
     def read_only(self) -> bool:
@@ -138,6 +153,7 @@ class Store:
                 self.leases.close()
         finally:
             self.metadata.end()
+            self._scratch.close()
             # A file on its way in opens it again, if that is left.
             self.blobs.close()
         if not self.read_only:

@@ -299,6 +299,14 @@ class BlobStore(ABC):
     def size_of(self, digest: Digest) -> StoredSize:
         """Return the size of what is kept under a digest; what is missing has none. Raises `InvalidDigest`."""
 
+    def sizes(self) -> Iterable[tuple[Digest, int]]:
+        """Return the digest and the size of each blob that is kept, once each, in no promised order."""
+        return ((digest, self.size_of(digest).size) for digest in self.digests())
+
+    def toc_sizes(self) -> Iterable[tuple[DiffID, int]]:
+        """Return the layer and the size of each table of contents that is kept, as `sizes` does for blobs."""
+        return ((diff_id, self.toc_size_of(diff_id).size) for diff_id in self.tocs())
+
     @abstractmethod
     def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
         """Remove bytes once the write of the rows is durable, and keep them if it is undone. Idempotent."""

@@ -1,0 +1,169 @@
+"""Every command over a store that has no files: it does the same as over a directory, or says what it cannot do."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+import orlop
+from orlop.cli.main import run
+from tests.elsewhere import install
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.elsewhere import Elsewhere
+
+URL = "postgresql://ci@db.example/images?blobs=s3://bucket/team"
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
+    monkeypatch.setenv("ORLOP_ROOT", URL)
+    return install(monkeypatch)
+
+
+@pytest.fixture
+def archive(data: Path) -> Path:
+    return data / "dockerd-20.10-overlay2" / "parent-child.tar"
+
+
+@pytest.fixture
+def call(elsewhere: Elsewhere, capsysbinary: pytest.CaptureFixture[bytes]) -> Callable[..., str]:
+    def called(*arguments: str, status: int = 0) -> str:
+        capsysbinary.readouterr()
+        got = run(arguments)
+        out, err = capsysbinary.readouterr()
+        assert got == status, (arguments, out, err)
+        assert b"Traceback" not in err
+        if status and not out:
+            assert err.count(b"\n") == 1, err
+        return (err if status and not out else out).decode()
+
+    return called
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> str:
+    return str(tmp_path / "here")
+
+
+def loaded(call: Callable[..., str], archive: Path) -> list[str]:
+    call("load", "-q", "-i", str(archive))
+    return call("images", "--format", "{{.Repository}}:{{.Tag}}").split()
+
+
+def _timeless(text: str) -> str:
+    """Return an answer without the time of the last change, which is that of the load."""
+    return re.sub(r'"LastTagTime": "[^"]*"', "", text)
+
+
+def test_images_are_the_same_as_in_a_directory(call, archive, here, tmp_path):
+    names = loaded(call, archive)
+    call("--root", here, "load", "-q", "-i", str(archive))
+    for words in (
+        ["images", "--format", "json"],
+        ["inspect", names[0]],
+        ["history", names[0], "--format", "json"],
+        ["ls", names[0]],
+        ["tree", names[0]],
+        ["df", "-v", "--format", "json"],
+    ):
+        there, local = (call(*root, *words) for root in ([], ["--root", here]))
+        if words[0] != "df":
+            assert _timeless(there).replace(URL, here) == _timeless(local)
+    call("save", names[0], "-o", str(tmp_path / "there.tar"))
+    call("--root", here, "save", names[0], "-o", str(tmp_path / "here.tar"))
+    assert (tmp_path / "there.tar").read_bytes() == (tmp_path / "here.tar").read_bytes()
+
+
+def test_what_the_disk_is_used_for(call, archive, here):
+    loaded(call, archive)
+    call("--root", here, "load", "-q", "-i", str(archive))
+    there, local = (
+        json.loads(call(*root, "df", "--format", "json").splitlines()[0]) for root in ([], ["--root", here])
+    )
+    assert there["Type"] == local["Type"]
+    with orlop.open(here) as images:
+        expected = images.df()
+    with orlop.open(URL) as images:
+        found = images.df()
+    assert found.root == URL
+    assert found.layers == expected.layers
+    assert [image.freed for image in found.images] == [image.freed for image in expected.images]
+    kinds = {"blob", "toc"}
+    assert [one for one in found.files if one.kind in kinds] == [one for one in expected.files if one.kind in kinds]
+
+
+def test_facts_about_the_store(call, archive):
+    loaded(call, archive)
+    found = json.loads(call("store", "info", "--format", "json"))
+    assert found["Root"] == URL
+    assert found["DiskBytes"] > found["BlobBytes"] > 0
+    assert (found["FileSystem"], found["Group"], found["Ingests"], found["Trash"]) == ("", "", 0, 0)
+
+
+@pytest.mark.parametrize("words", [["store", "check"], ["store", "check", "--verify"], ["fsck"], ["fsck", "--quick"]])
+def test_a_whole_store_is_whole(call, archive, words):
+    loaded(call, archive)
+    call(*words)
+
+
+def test_damage_is_found_and_put_right_from_an_archive(call, archive, elsewhere):
+    loaded(call, archive)
+    blobs = elsewhere.blobs(URL)
+    bad, missing = sorted(blobs.digests())[:2]
+    content = blobs._blobs
+    content[bad] = bytes(len(content[bad]))
+    del content[missing]
+    found = call("store", "check", "--verify", status=6)
+    assert f"the blob {missing} is missing" in found
+    assert f"the blob {bad} is not what its digest says" in found or "not a layer" in found
+    assert "missing" in call("store", "check", status=6)
+    call("fsck", "--repair", "--from", str(archive), status=8)
+    call("store", "check", "--verify")
+
+
+def test_a_table_of_contents_is_made_again(call, archive, elsewhere):
+    names = loaded(call, archive)
+    before = call("ls", names[0])
+    tocs = elsewhere.blobs(URL)._tocs
+    kept = dict(tocs)
+    lost, bad = sorted(tocs)[:2] if len(tocs) > 1 else [*tocs, *tocs]
+    tocs[bad] = b"nonsense"
+    tocs.pop(lost)
+    call("fsck", "--repair", status=8)
+    assert tocs == kept
+    assert call("ls", names[0]) == before
+
+
+def test_garbage_goes(call, archive, elsewhere):
+    for name in loaded(call, archive):
+        call("rmi", name)
+    call("prune", "--all", "--force")
+    call("gc")
+    assert list(elsewhere.blobs(URL).digests()) == []
+
+
+def test_what_it_cannot_do_is_one_sentence(call, archive):
+    loaded(call, archive)
+    assert "no quarantine" in call("fsck", "--empty-quarantine", status=1)
+
+
+@pytest.mark.parametrize(
+    ("root", "message"),
+    [
+        ("postgresql://ci:hunter2@db/images?blobs=s3://b", "must not hold a password; set PGPASSWORD"),
+        ("postgresql://db/images", "needs blobs=s3://BUCKET"),
+        ("postgresql://db/images?blobs=s3://b&sslmode=off", "has no parameter 'sslmode'"),
+    ],
+)
+def test_a_url_that_is_not_valid_is_refused(call, root, message):
+    for words in (["images"], ["store", "info"], ["fsck"], ["gc"]):
+        said = call("--root", root, *words, status=3)
+        assert message in said
+        assert "hunter2" not in said
