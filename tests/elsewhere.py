@@ -31,10 +31,15 @@ class Elsewhere:
         self, url: StoreURL, *, limits: Limits = DEFAULT_LIMITS, now: Callable[[], int] = time.time_ns, **_: Any
     ) -> Store:
         """Open the store that a URL names; one that is not there is made."""
-        if str(url) not in self._kept:
-            self._kept[str(url)] = MemoryRows(), MemoryBlobStore()
-        rows, blobs = self._kept[str(url)]
+        blobs = self.blobs_of(str(url))
+        rows, _ = self._kept[str(url)]
         return Store(MemoryMetadata(rows), blobs, root=str(url), scratch=Scratch(self._scratch), limits=limits, now=now)
+
+    def blobs_of(self, url: str) -> MemoryBlobStore:
+        """Return the blobs of a store, which is made where there is none."""
+        if url not in self._kept:
+            self._kept[url] = MemoryRows(), MemoryBlobStore()
+        return self._kept[url][1]
 
     def blobs(self, url: str) -> MemoryBlobStore:
         """Return the blobs of a store, to be damaged."""

@@ -56,12 +56,20 @@ class Session:
 
         self.log()
         root = orlop.default_root() if self.root is None else self.root
+        url = self.named(root)
+        if url is not root:
+            return url
+        self.allow_foreign = self.allow_foreign or _is_safe(root, os.environ)
+        return root
+
+    @staticmethod
+    def named(root: str) -> Root:
+        """Return a directory as it is, and the URL of a store with what it leaves unsaid. Raises `InvalidInput`."""
         if "://" in root:
             from orlop.model.store_url import StoreURL, is_store_url  # noqa: PLC0415 - most stores are directories
 
             if is_store_url(root):
                 return StoreURL.parse(root, os.environ)
-        self.allow_foreign = self.allow_foreign or _is_safe(root, os.environ)
         return root
 
     def log(self) -> None:

@@ -182,7 +182,7 @@ def fsck(
 
 def copy(
     root: Root,
-    target: str | os.PathLike[str],
+    target: Root,
     *,
     link: bool = False,
     allow_network: bool = False,
@@ -194,8 +194,9 @@ def copy(
     The copy appears whole, on disk, or not at all. Every byte is verified on the way. What no image needs stays behind.
 
     Args:
-        root: the store's directory.
-        target: nothing, or an empty directory. It is for the same users as the store.
+        root: the store's directory, or its URL.
+        target: nothing, or an empty directory, which is for the same users as the store; or the URL of an empty store.
+            A copy to or from a store beyond this machine that was interrupted goes on where it was, for a day.
         link: give the content's files one more name instead of copying them, where the file system can; then it is not
             read, and damage of a file is damage in both stores.
         allow_network: write on a network or FUSE file system too, see `orlop.open`.
@@ -208,15 +209,19 @@ def copy(
         IntegrityError, ContentNotFound: a blob is damaged or missing, see `check`.
         StorageError: a part cannot be read or written.
     """
-    from orlop.store.place.copy import copy_store  # noqa: PLC0415 - one verb needs one verb's code
+    from orlop.store.place.between import copy_between, is_between  # noqa: PLC0415 - one verb needs one verb's code
+    from orlop.store.place.copy import copy_store  # noqa: PLC0415 - as above
 
     with open_store(root, create=False, allow_foreign=allow_foreign) as store:
-        return copy_store(store, path_text(target, _TARGET), link=link, allow_network=allow_network, progress=progress)
+        if is_between(store, target):
+            _refuse_links(link=link)
+            return copy_between(store, target, allow_network=allow_network, progress=progress)
+        return copy_store(store, _path(target), link=link, allow_network=allow_network, progress=progress)
 
 
 def backup(
     root: Root,
-    target: str | os.PathLike[str],
+    target: Root,
     *,
     link: bool = False,
     allow_network: bool = False,
@@ -229,12 +234,18 @@ def backup(
     backup too. It is a store: open it, or copy it back. Takes and raises what `copy` does; the target may also be an
     earlier backup.
     """
-    from orlop.store.place.copy import back_up_store  # noqa: PLC0415 - one verb needs one verb's code
+    from orlop.store.place.between import back_up_between, is_between  # noqa: PLC0415 - one verb needs one verb's code
+    from orlop.store.place.copy import back_up_store  # noqa: PLC0415 - as above
 
     with open_store(root, create=False, allow_foreign=allow_foreign) as store:
+        if is_between(store, target):
+            _refuse_links(link=link)
+            return back_up_between(
+                store, target, allow_network=allow_network, allow_foreign=allow_foreign, progress=progress
+            )
         return back_up_store(
             store,
-            path_text(target, _TARGET),
+            _path(target),
             link=link,
             allow_network=allow_network,
             allow_foreign=allow_foreign,
@@ -244,13 +255,13 @@ def backup(
 
 def move(
     root: Root,
-    target: str | os.PathLike[str],
+    target: Root,
     *,
     allow_network: bool = False,
     allow_foreign: bool = False,
     progress: Progress | None = None,
 ) -> CopyReport:
-    """Move a store to another directory.
+    """Move a store to another place.
 
     Within a file system that is one step. To another one it is copied, the copy is verified, and the old one is removed
     when the new one is on disk: at every moment one of them is whole. Processes that try to write meanwhile wait, and
@@ -258,7 +269,8 @@ def move(
 
     Args:
         root: the store's directory.
-        target: nothing, or an empty directory.
+        target: nothing, or an empty directory; or the URL of an empty store. A store beyond this machine stays where
+            it was, without images.
         allow_network: write on a network or FUSE file system too, see `orlop.open`.
         allow_foreign: write also to a store of another user, see `orlop.open`.
         progress: called with events, by threads of the copy.
@@ -267,10 +279,13 @@ def move(
         StoreInUse: another program, or another part of this one, has the store open. ReadOnlyStore: it cannot be
         removed. Beside it what `copy` raises; the store is then where it was.
     """
-    from orlop.store.place.copy import move_store  # noqa: PLC0415 - one verb needs one verb's code
+    from orlop.store.place.between import is_between, move_between  # noqa: PLC0415 - one verb needs one verb's code
+    from orlop.store.place.copy import move_store  # noqa: PLC0415 - as above
 
     with open_store(root, create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
-        return move_store(store, path_text(target, _TARGET), allow_network=allow_network, progress=progress)
+        if is_between(store, target):
+            return move_between(store, target, allow_network=allow_network, progress=progress)
+        return move_store(store, _path(target), allow_network=allow_network, progress=progress)
 
 
 def migrate(root: Root, *, allow_network: bool = False, allow_foreign: bool = False) -> MigrateReport:
@@ -286,6 +301,15 @@ def migrate(root: Root, *, allow_network: bool = False, allow_foreign: bool = Fa
     with open_store(root, create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
         old, kept = store.metadata.update()
         return MigrateReport(old, int(store.metadata.facts()["schema"]), kept)
+
+
+def _path(target: Root) -> str:
+    return path_text(target, _TARGET)  # type: ignore[arg-type]  # what is no URL is a path, or refused here
+
+
+def _refuse_links(*, link: bool) -> None:
+    if link:
+        raise NotSupported("only files of one file system can be linked; copy without --link")
 
 
 def group_number(group: int | str) -> int:
