@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.store.blobs.memory import MemoryBlobStore
@@ -27,12 +27,10 @@ class Elsewhere:
         self._scratch = scratch
         self._kept: dict[str, tuple[MemoryRows, MemoryBlobStore]] = {}
 
-    def open(
-        self, url: StoreURL, *, limits: Limits = DEFAULT_LIMITS, now: Callable[[], int] = time.time_ns, **_: Any
-    ) -> Store:
+    def open(self, url: StoreURL, *, limits: Limits = DEFAULT_LIMITS, now: Callable[[], int] = time.time_ns) -> Store:
         """Open the store that a URL names; one that is not there is made."""
         blobs = self.blobs_of(str(url))
-        rows, _ = self._kept[str(url)]
+        rows = self._kept[str(url)][0]
         return Store(MemoryMetadata(rows), blobs, root=str(url), scratch=Scratch(self._scratch), limits=limits, now=now)
 
     def blobs_of(self, url: str) -> MemoryBlobStore:

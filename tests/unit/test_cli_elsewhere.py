@@ -81,6 +81,78 @@ def test_images_are_the_same_as_in_a_directory(call, archive, here, tmp_path):
     assert (tmp_path / "there.tar").read_bytes() == (tmp_path / "here.tar").read_bytes()
 
 
+# Every command of the store, in an order in which each has something to do; {0} is a directory for what they write.
+COMMANDS = [
+    "load -q -i {archive}",
+    "load -q -i {archive}",
+    "images -a --digests --no-trunc",
+    "images --tree",
+    "tag {name} new/name:1",
+    "pin new/name:1",
+    "images --format json",
+    "inspect new/name:1",
+    "tree new/name:1",
+    "history new/name:1",
+    "ls -l new/name:1",
+    "find new/name:1",
+    "audit new/name:1",
+    "stat new/name:1 /",
+    "diff {name} new/name:1",
+    "have {name}",
+    "have none:1",
+    "export new/name:1 -o {0}/export.tar",
+    "import {0}/export.tar imported:1",
+    "save -o {0}/save.tar new/name:1",
+    "save --format oci -o {0}/layout new/name:1",
+    "copy new/name:1 oci:{0}/copied:1",
+    "load -q -i {0}/layout",
+    "archive ls {0}/save.tar",
+    "image prune --force",
+    "prune --dry-run",
+    "rmi new/name:1",
+    "unpin {name}",
+    "rmi -f {name}",
+    "rmi none:1",
+    "gc --dry-run",
+    "gc",
+    "gc --dry-run",
+    "prune --all --force",
+    "system prune --force",
+    "store migrate",
+    "fsck",
+    "fsck --repair",
+]
+
+
+def test_every_command_says_and_does_the_same(
+    elsewhere: Elsewhere, archive: Path, here: str, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    def told(root: str, number: int) -> list[tuple[str, int, str, str]]:
+        found = []
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for line in COMMANDS:
+            words = line.format(folder, archive=archive, name="example/tiny:1.0").split()
+            capsysbinary.readouterr()
+            status = run(["--root", root, *words])
+            out, err = (_plain(text.decode(), root, str(folder)) for text in capsysbinary.readouterr())
+            assert "Traceback" not in err
+            found.append((line, status, out, err))
+        return found
+
+    assert sum(not status for _, status, *_ in told(URL.replace("team", "other"), 0)) > len(COMMANDS) - 8
+    for there, local in zip(told(URL, 1), told(here, 2), strict=True):
+        assert there == local
+
+
+def _plain(text: str, root: str, folder: str) -> str:
+    """Return what a command said without what differs between two stores or moments: digests, times, their order."""
+    text = text.replace(root, "ROOT").replace(folder, "FOLDER")
+    text = re.sub(r"sha256:[0-9a-f]{64}|\b[0-9a-f]{12,64}\b", "DIGEST", text)
+    text = re.sub(r"\d{4}-\d\d-\d\d[T ][0-9:.]+(Z| \+0000 UTC)?|(\d+ \w+|Less than a second) ago", "TIME", text)
+    return "\n".join(sorted(re.sub(" +", " ", line) for line in text.splitlines()))
+
+
 def test_what_the_disk_is_used_for(call, archive, here):
     loaded(call, archive)
     call("--root", here, "load", "-q", "-i", str(archive))

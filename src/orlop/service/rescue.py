@@ -126,7 +126,8 @@ def rescue_into(
     """
     store.require_writable()
     with opened_root(root, limits or store.limits) as foreign:
-        check_outside(foreign, store.root)
+        if store.is_local:
+            check_outside(foreign, store.root)
         store.blobs.sweep_ingests()
         examination = _Examination(foreign, progress)
         wanted = selected_images(foreign, names)
