@@ -27,11 +27,11 @@ class Elsewhere:
         self._scratch = scratch
         self._kept: dict[str, tuple[MemoryRows, MemoryBlobStore]] = {}
 
-    def open(self, url: StoreURL, *, limits: Limits = DEFAULT_LIMITS, now: Callable[[], int] = time.time_ns) -> Store:
+    def open(self, url: StoreURL, *, limits: Limits = DEFAULT_LIMITS, now: Callable[[], int] | None = None) -> Store:
         """Open the store that a URL names; one that is not there is made."""
         blobs = self.blobs_of(str(url))
         rows = self._kept[str(url)][0]
-        return Store(MemoryMetadata(rows), blobs, root=str(url), scratch=Scratch(self._scratch), limits=limits, now=now)
+        return Store(MemoryMetadata(rows), blobs, root=str(url), scratch=Scratch(self._scratch), limits=limits, now=now or time.time_ns)
 
     def blobs_of(self, url: str) -> MemoryBlobStore:
         """Return the blobs of a store, which is made where there is none."""

@@ -19,7 +19,7 @@ from orlop.streams.given import path_text
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
     from orlop.model.limits import Limits
@@ -61,26 +61,36 @@ class MigrateReport:
 
 
 def init(
-    root: Root, *, group: int | str | None = None, allow_network: bool = False, allow_foreign: bool = False
+    root: Root,
+    *,
+    group: int | str | None = None,
+    adopt: bool = False,
+    allow_network: bool = False,
+    allow_foreign: bool = False,
+    warn: Callable[[str], object] = lambda _: None,
 ) -> StoreInfo:
     """Make an empty store. One that is there already, for the same users, is success.
 
     Args:
-        root: its directory: nothing, or an empty directory.
+        root: its directory: nothing, or an empty directory. Or a URL, whose database and bucket are prepared.
         group: a name or number of a group whose members may do everything in it. Its directories get the mode 2770, its
             files 0660 or 0440, whatever the umask. Without one it is for its owner alone.
+        adopt: let rows that were restored or copied have the bucket of a URL, whoever had it before.
         allow_network: make it on a network or FUSE file system too, see `orlop.open`.
         allow_foreign: write also to a store of another user, see `orlop.open`.
+        warn: called with what people should know of the bucket of a URL.
 
     Raises:
-        InvalidInput: there is no such group. TargetExists: there is a store for other users.
+        StoreInUse: the bucket of a URL belongs to another store. InvalidInput: there is no such group. TargetExists: there is a store for other users.
         PermissionDenied: one is not a member of the group, or may not write there. UnsafeFileSystem, StorageError: it
         cannot be made.
     """
     number = None if group is None else group_number(group)
     url = url_of(root)
     if url is not None:
-        return _init_elsewhere(url, number)
+        return _init_elsewhere(url, number, adopt=adopt, warn=warn)
+    if adopt:
+        raise NotSupported("only a bucket is adopted, and a directory has none; leave out --adopt")
     place = path_text(root, "the root of a store")  # type: ignore[arg-type]  # what is no URL is a path, or refused
     with local_store(place, group=number, allow_network=allow_network, allow_foreign=allow_foreign) as store:
         found = store_info(store)
@@ -91,14 +101,16 @@ def init(
     return found
 
 
-def _init_elsewhere(url: StoreURL, group: int | None) -> StoreInfo:
+def _init_elsewhere(
+    url: StoreURL, group: int | None, *, adopt: bool, warn: Callable[[str], object]
+) -> StoreInfo:
     from orlop.store.remote import init_store  # noqa: PLC0415 - most stores are directories
 
     if group is not None:
         raise NotSupported(
             "only a store in a directory belongs to a group; grant roles of PostgreSQL the tables instead"
         )
-    with init_store(url) as store:
+    with init_store(url, adopt=adopt, warn=warn) as store:
         return store_info(store)
 
 

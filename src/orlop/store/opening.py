@@ -45,7 +45,7 @@ def open_store(
     allow_foreign: bool = False,
     mending: bool = False,
     limits: Limits = DEFAULT_LIMITS,
-    now: Callable[[], int] = time.time_ns,
+    now: Callable[[], int] | None = None,
 ) -> Store:
     """Open the store that a root names.
 
@@ -56,7 +56,7 @@ def open_store(
         allow_foreign: as above.
         mending: as above.
         limits: what an archive or a layer may ask for that comes in.
-        now: the clock, in nanoseconds since 1970.
+        now: the clock, in nanoseconds since 1970; by default that of this machine, or of the database.
 
     Raises:
         WrongType: the root is neither a path nor a URL. InvalidInput: it is a URL, and not a valid one. Beside it, what
@@ -74,5 +74,5 @@ def open_store(
         allow_foreign=allow_foreign,
         mending=mending,
         limits=limits,
-        now=now,
+        now=now or time.time_ns,
     )

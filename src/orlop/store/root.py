@@ -46,6 +46,7 @@ class Store:
         files: LocalFiles | None = None,
         root: str = "memory",
         scratch: Scratch | None = None,
+        closing: Callable[[], object] | None = None,
         limits: Limits = DEFAULT_LIMITS,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -59,6 +60,7 @@ class Store:
             root: where it is, for people: the directory of a store that has one.
             scratch: where a store without files keeps here what others send in several requests; by default in a
                 directory that goes with this object.
+            closing: called before the rows are ended.
             limits: what an archive or a layer may ask for that comes in.
             now: the clock, in nanoseconds since 1970.
         """
@@ -70,6 +72,7 @@ class Store:
         self.leases = leases or _leases_of_this_process(metadata)
         self._files = files
         self._scratch = scratch or Scratch()
+        self._closing = closing
         self.layers = LayerStore(metadata, blobs, self.leases, limits=limits)
         self.images = ImageStore(SQLiteStoreBackend(metadata), self.layers, now=now)
         self.references = ReferenceStore(metadata, now)
@@ -148,15 +151,19 @@ class Store:
 
     def close(self) -> None:
         """Release everything; what is still held is no longer protected."""
+        read_only = True
         try:
-            if not self.read_only:
+            read_only = self.read_only
+            if not read_only:
                 self.leases.close()
         finally:
+            if self._closing is not None:
+                self._closing()
             self.metadata.end()
             self._scratch.close()
             # A file on its way in opens it again, if that is left.
             self.blobs.close()
-        if not self.read_only:
+        if not read_only:
             # What was given up comes back, now that SQLite needs nothing beside its database any more.
             self.metadata.keep_reserve()
             self.blobs.close()
