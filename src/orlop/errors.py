@@ -441,6 +441,20 @@ class UnsafeFileSystem(StorageError):
     code = "UNSAFE_FILE_SYSTEM"
 
 
+class BucketUnavailable(StorageError):
+    """The object store that keeps a store's bytes cannot be reached, fails, or answers nonsense."""
+
+    code = "BUCKET_UNAVAILABLE"
+    http_status = 503
+
+
+class LeaseLost(StorageError):
+    """Others have declared this process dead, as a shared store heard nothing of it; what it held was released."""
+
+    code = "LEASE_LOST"
+    http_status = 503
+
+
 class ReadFailed(StorageError):
     """A named file or pipe cannot be read."""
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from orlop.store.rows.postgres.database import PostgresMetadata
 from orlop.store.rows.sqlite.database import SQLiteMetadata
 from orlop.store.rows.sqlite.memory import MemoryMetadata, MemoryRows
 from orlop.streams.directory import Directory
 from orlop.testing.metadata import MetadataContract
+from tests.postgres import database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,4 +36,15 @@ class TestMemory(MetadataContract):
         metadata.end()
 
 
+class TestPostgres(MetadataContract):
+    @contextmanager
+    def open(self, folder: Path) -> Iterator[Metadata]:
+        if folder not in _DATABASES:
+            _DATABASES[folder] = database()
+        metadata = PostgresMetadata(_DATABASES[folder])
+        yield metadata
+        metadata.end()
+
+
 _KEPT: dict[Path, MemoryRows] = {}
+_DATABASES: dict[Path, str] = {}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -158,6 +159,27 @@ def test_what_speaks_of_the_children_of_a_referrer_is_saved(tmp_path: Path) -> N
     named, child = graph.add(**thing, annotations={"it": "has a name"}), graph.add(**thing)
     graph.add(mediaType=INDEX, manifests=[graph.descriptor(child)], subject=graph.descriptor(named))
     graph.add(**thing, subject=graph.descriptor(child))
+    graph.names = {"named": named}
+    graph.write(tmp_path / "from")
+    with orlop.open(tmp_path / "store") as images:
+        images.load(tmp_path / "from")
+        images.save(["example/named:1"], tmp_path / "to", format="oci-dir")
+    assert set(walked(tmp_path / "to").found) == {*graph.documents, config}
+
+
+@pytest.mark.parametrize("is_referrer", [True, False])
+def test_an_index_that_came_empty_stays_in_the_one_that_names_it(tmp_path: Path, is_referrer) -> None:
+    graph, config = Graph(), digest_of(b"{}")
+    graph.blobs[config] = b"{}"
+    thing: dict[str, Any] = {"mediaType": MANIFEST, "artifactType": "application/x-thing", "layers": []}
+    named = graph.add(**thing, config=graph.descriptor(config))
+    empty = graph.add(mediaType=INDEX, manifests=[])
+    above: dict[str, Any] = {"mediaType": INDEX, "manifests": [graph.descriptor(empty)]}
+    if is_referrer:
+        graph.add(**above, subject=graph.descriptor(named))
+    else:
+        above["manifests"].append(graph.descriptor(named))
+        named = graph.add(**above)
     graph.names = {"named": named}
     graph.write(tmp_path / "from")
     with orlop.open(tmp_path / "store") as images:

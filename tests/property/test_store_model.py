@@ -33,10 +33,12 @@ from orlop.model.reference import Reference
 from orlop.store.blobs.memory import MemoryBlobStore
 from orlop.store.local import local_store
 from orlop.store.root import Store
+from orlop.store.rows.postgres.database import PostgresMetadata
 from orlop.store.rows.sqlite.database import SQLiteMetadata
 from orlop.store.rows.sqlite.memory import MemoryMetadata, MemoryRows
 from orlop.store.upkeep.gc import collect_garbage
 from orlop.streams.directory import Directory
+from tests.postgres import database
 
 if TYPE_CHECKING:
     from orlop.store.layers import StoredLayer
@@ -290,11 +292,23 @@ class MixedMachine(MemoryMachine):
         return set(map(str, self.blobs.digests()))
 
 
-@pytest.mark.parametrize("machine", [StoreMachine, MemoryMachine, MixedMachine])
+class PostgresMachine(MemoryMachine):
+    """Rows in PostgreSQL beside blobs in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.database = database()
+
+    def opened(self) -> Store:
+        return Store(PostgresMetadata(self.database), self.blobs)
+
+
+@pytest.mark.parametrize("machine", [StoreMachine, MemoryMachine, MixedMachine, PostgresMachine])
 def test_the_store_does_what_a_model_of_dictionaries_does(machine: type[StoreMachine]) -> None:
     # Every step compares everything.
+    many = 1500 if LONG else 50
     plan = settings(
-        max_examples=1500 if LONG else 50,
+        max_examples=many // 5 if machine is PostgresMachine else many,
         stateful_step_count=60 if LONG else 30,
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -17,7 +17,7 @@ import pytest
 import orlop
 from orlop import errors, stores
 from orlop.store.rows.corrected import corrected
-from orlop.store.rows.sqlite.damage.check import digest_of
+from orlop.store.rows.judging import digest_of
 from orlop.store.rows.sqlite.damage.columns import COLUMNS
 from tests.crash.pace import LONG
 from tests.unit.damage import ask, copied, kinds, sql

@@ -233,6 +233,15 @@ class BlobStore(ABC):
     @abstractmethod
     def _read_range(self, blob: BlobRow, start: int, size: int) -> bytes: ...
 
+    def url_of(self, blob: BlobRow, *, seconds: int) -> str | None:
+        """Return a URL from which anybody may read the raw bytes for some seconds; nothing where there are no such.
+
+        Raises:
+            ContentNotFound: the bytes are not there. InvalidInput: a URL cannot be good for so long.
+        """
+        del blob, seconds
+        return None
+
     # Writing.
 
     @abstractmethod

@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING
 
 from orlop.errors import DatabaseDamaged, NoSpace, StoreClosed, StoreDamaged, StoreInUse
 from orlop.model.logger import Logger
+from orlop.store.rows.actions import run_all
 from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.sqlite.damage.log import journal_fault, log_fault, require_whole_log
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS, first_look, look_through, moment_of
-from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite, run_all
+from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite
 from orlop.store.rows.sqlite.forks import BLOCKS
 from orlop.store.rows.sqlite.open import beside, connect, connect_newest, connect_reading, make
 from orlop.store.rows.sqlite.place import Place

@@ -8,15 +8,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DatabaseDamaged, NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreClosed
-from orlop.model.logger import Logger
-from orlop.streams.files import explained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
 
     from orlop.errors import OrlopError
-
-_log = Logger(__name__)
 
 _LITTLE_SPACE: Final = 64 << 10
 _LONGEST_PATH: Final = 512 - len("-journal")
@@ -75,13 +71,3 @@ def _is_full(path: str) -> bool:
     except OSError:
         return False
     return state.f_bavail * state.f_frsize < _LITTLE_SPACE
-
-
-def run_all(actions: Iterable[Callable[[], object]]) -> None:
-    """Run every action; one that fails leaves garbage that is found later, and must not hide the others."""
-    for action in actions:
-        try:
-            action()
-        except OSError as error:
-            found = explained(error, "remove or put back", error.filename or "a file of the store")
-            _log.warning("the next gc has to clean up here: %s", found)

@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import StoreClosed
+from orlop.store.rows.actions import run_all
 from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.sqlite.damage.check import row_problems
 from orlop.store.rows.sqlite.doubts import look_through, moment_of
-from orlop.store.rows.sqlite.errors import explaining_sqlite, run_all
+from orlop.store.rows.sqlite.errors import explaining_sqlite
 from orlop.store.rows.sqlite.rows import SQLiteRows
 from orlop.store.rows.sqlite.schema import CURRENT, lay_out
 from orlop.store.rows.sqlite.snapshot import SQLiteSnapshot
@@ -40,6 +42,7 @@ class MemoryRows:
         self.guard = threading.RLock()
         # SQLite forgets a database in memory with its last connection.
         self._kept = self.connect()
+        weakref.finalize(self, self._kept.close)
         with explaining_sqlite(_NAME):
             lay_out(self._kept, _NAME)
 

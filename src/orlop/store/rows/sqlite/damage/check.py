@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sqlite3
+from functools import partial
+from itertools import starmap
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidInput
-from orlop.model.digest import DiffID, Digest, chain_id
-from orlop.store.rows.image_facts import glimpsed_facts, glimpsed_type, image_facts, manifest_type
+from orlop.store.rows.judging import chain_problem, image_problem, loops_of, manifest_problem, name_problem
 from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.columns import invalid_values
 from orlop.store.rows.sqlite.shape import shape_faults
@@ -232,60 +230,21 @@ def _loops(connection: sqlite3.Connection) -> Iterator[RowProblem]:
 
 
 def parent_loops(connection: sqlite3.Connection) -> list[list[str]]:
-    """Return each circle of images that are each other's parents, as IDs: the smallest, then each one's parent."""
+    """Return each circle of images that are each other's parents, see `loops_of`."""
     found = connection.execute("SELECT image, value FROM image_metadata WHERE key = 'parent' ORDER BY image")
-    parents = {image: value.decode("ascii", "replace") for image, value in found}
-    done: set[str] = set()
-    loops: list[list[str]] = []
-    for image in parents:
-        path: dict[str, None] = {}
-        current: str | None = image
-        while current is not None and current not in done and current not in path:
-            path[current] = None
-            current = parents.get(current)
-        if current is not None and current in path:
-            members = list(path)
-            circle = members[members.index(current) :]
-            start = circle.index(min(circle))
-            loops.append(circle[start:] + circle[:start])
-        done.update(path)
-    return loops
+    return loops_of({image: value.decode("ascii", "replace") for image, value in found})
 
 
 def _chain_ids(connection: sqlite3.Connection) -> Iterator[RowProblem]:
-    for chain, parent, diff in connection.execute("SELECT id, parent, diff FROM chain ORDER BY id"):
-        if chain != chain_of(parent, diff) and Digest.unchecked(chain).is_valid:
-            yield RowProblem("chain-wrong", chain, f"the chain {chain} is not what its layers make")
-
-
-def chain_of(parent: str | None, diff: str) -> str:
-    """Return the ID of the chain that a layer makes on another one."""
-    diff_id = DiffID.unchecked(diff)
-    return diff if parent is None else str(chain_id((DiffID.unchecked(parent), diff_id)))
+    found = connection.execute("SELECT id, parent, diff FROM chain ORDER BY id")
+    yield from filter(None, starmap(chain_problem, found))
 
 
 def _names(connection: sqlite3.Connection) -> Iterator[RowProblem]:
-    for name, suffix, image in connection.execute(
+    found = connection.execute(
         "SELECT name, suffix, image FROM reference UNION SELECT name, suffix, digest FROM top ORDER BY name, suffix"
-    ):
-        if not is_name(name, suffix):
-            text = f"{name}{suffix}"
-            message = f"{text!r} is not a name that a command could ask for; give its image {image} another one"
-            yield RowProblem("name-invalid", text, message)
-
-
-def is_name(name: str, suffix: str) -> bool:
-    """Return whether the parts of a name are those of a canonical reference."""
-    from orlop.model.reference import Reference  # noqa: PLC0415 - only where content is read
-
-    name = name.removeprefix("cache:")
-    text = f"{name}{suffix}"
-    if name.startswith("layout:"):
-        return suffix.startswith("@") and Digest.unchecked(suffix[1:]).is_valid
-    try:
-        return suffix[:1] in {":", "@"} and str(Reference.parse(text)) == text
-    except InvalidInput:
-        return False
+    )
+    yield from filter(None, starmap(name_problem, found))
 
 
 def _images(connection: sqlite3.Connection, ids: Sequence[str]) -> Iterator[RowProblem]:
@@ -295,31 +254,7 @@ def _images(connection: sqlite3.Connection, ids: Sequence[str]) -> Iterator[RowP
         LEFT JOIN image_labels ON image_labels.image = image.id WHERE id IN ({marks}) ORDER BY id""",  # noqa: S608 - marks
         ids,
     )
-    for image, config, chain, created, created_ns, labels in found:
-        if not Digest.unchecked(image).is_valid:
-            continue
-        if digest_of(config) != image:
-            message = f"the config of the image {image} is not what its ID says; load it again"
-            yield RowProblem("config-damaged", image, message)
-            continue
-        recorded = (chain, created, created_ns, _read_labels(labels))
-        if recorded == glimpsed_facts(config):
-            continue
-        try:
-            facts = image_facts(config)
-        except InvalidInput as error:
-            yield RowProblem("config-unreadable", image, f"{image} is not an image: {error}", harmless=True)
-            continue
-        if recorded != facts:
-            message = f"the layers, time or labels that are recorded of the image {image} are not those of its config"
-            yield RowProblem("image-wrong", image, message)
-
-
-def _read_labels(text: str | None) -> object:
-    try:
-        return None if text is None else json.loads(text)
-    except ValueError:
-        return text
+    yield from filter(None, starmap(image_problem, found))
 
 
 def _manifests(connection: sqlite3.Connection, digests: Sequence[str]) -> Iterator[RowProblem]:
@@ -329,27 +264,11 @@ def _manifests(connection: sqlite3.Connection, digests: Sequence[str]) -> Iterat
         digests,
     )
     for digest, media_type, content in found:
-        if not Digest.unchecked(digest).is_valid:
-            continue
-        if digest_of(content, digest) != digest:
-            message = f"the manifest {digest} is not what its digest says; load its image again"
-            yield RowProblem("manifest-damaged", digest, message)
-        elif glimpsed_type(content) != media_type and manifest_type(content) not in {None, media_type}:
-            message = f"the manifest {digest} is recorded as {media_type!r}, which is not what it says itself"
-            yield RowProblem("manifest-wrong", digest, message)
-        elif edges_differ(connection, digest):
-            message = f"what the manifest {digest} leads to is recorded otherwise than it says itself"
-            yield RowProblem("edges-wrong", digest, message)
+        problem = manifest_problem(digest, media_type, content, partial(edges_differ, connection, digest))
+        if problem is not None:
+            yield problem
 
 
 def edges_differ(connection: sqlite3.Connection, digest: str) -> bool:
     """Return whether other edges of a manifest are recorded than its bytes say."""
     return connection.execute(_RECORDED, (digest,)).fetchall() != connection.execute(_SAID, (digest,)).fetchall()
-
-
-def digest_of(content: bytes, named: str = "sha256:") -> str:
-    """Return the digest of some bytes, by the algorithm of the digest that names them."""
-    algorithm = named.partition(":")[0]
-    if algorithm not in {"sha256", "sha384", "sha512"}:
-        return ""
-    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"

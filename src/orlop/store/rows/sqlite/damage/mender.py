@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import InvalidInput, StoreDamaged
 from orlop.model.digest import DiffID, Digest, ImageID
 from orlop.store.rows.image_facts import image_facts
+from orlop.store.rows.judging import chain_of, digest_of, is_name
 from orlop.store.rows.mender import RowMender
-from orlop.store.rows.sqlite.damage.check import (
-    KEYS,
-    chain_of,
-    digest_of,
-    is_name,
-    no_digest,
-    parent_loops,
-    row_problems,
-)
+from orlop.store.rows.sqlite.damage.check import KEYS, no_digest, parent_loops, row_problems
 from orlop.store.rows.sqlite.shape import LAID_OUT, shape_faults
 from orlop.store.rows.sqlite.tables import LOST_LINKS
 

@@ -28,8 +28,8 @@ from orlop.errors import InvalidInput
 from orlop.model.digest import Digest
 from orlop.store.rows.corrected import corrected
 from orlop.store.rows.image_facts import image_facts, manifest_type
+from orlop.store.rows.judging import chain_of, digest_of, is_name
 from orlop.store.rows.sqlite.damage.carve import carved
-from orlop.store.rows.sqlite.damage.check import chain_of, digest_of, is_name
 from orlop.store.rows.sqlite.damage.columns import COLUMNS, is_valid, raw
 from orlop.store.rows.sqlite.shape import LAID_OUT, shape_faults
 from orlop.store.rows.sqlite.tables import SCHEMA, SCHEMA_VERSION

@@ -1,0 +1,1 @@
+"""Blobs in a bucket of an object store that speaks S3."""

@@ -1,0 +1,225 @@
+"""The requests that a store of blobs needs of a bucket, each as one call that succeeds or raises one clear error."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import BucketUnavailable
+from orlop.model.tuples import NamedTuple
+from orlop.store.blobs.s3.answers import Fault, completion, deletion, read_document
+from orlop.store.blobs.s3.client import Pieces, Request, fault_in
+from orlop.store.blobs.s3.signing import signed_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from orlop.store.blobs.s3.answers import Document
+    from orlop.store.blobs.s3.client import Answer, Patience, S3Client
+
+_PAGE: Final = 1000
+"""Keys that one request deletes or lists."""
+
+
+class Part(NamedTuple):
+    """A part of an upload that is stored; ``crc32`` is empty where none was sent."""
+
+    number: int
+    etag: str
+    crc32: str
+
+
+class Found(NamedTuple):
+    """An object in the bucket."""
+
+    key: str
+    size: int
+
+
+class Bucket:
+    """One bucket below one prefix: all keys here are those below the prefix. Safe to share between threads."""
+
+    def __init__(self, client: S3Client) -> None:
+        self._client = client
+        self._settings = client.settings
+        self.where = client.settings.where
+
+    # Writing.
+
+    def put(self, key: str, body: Pieces, patience: Patience | None = None) -> None:
+        """Make an object of some bytes, in one request."""
+        crc = self._crc32(body)
+        headers = {**self._encryption(), **({"x-amz-checksum-crc32": crc} if crc else {})}
+        self._done(Request("PUT", self._key(key), headers=headers, body=body), f"write {key}", patience=patience)
+
+    def put_new(self, key: str, body: Pieces) -> bool:
+        """Make an object of some bytes unless there is one, and return whether it was made.
+
+        Where the answer is lost it may have been made all the same: look what is there.
+        """
+        headers = {**self._encryption(), "if-none-match": "*"}
+        request = Request("PUT", self._key(key), headers=headers, body=body)
+        return self._done(request, f"write {key}", also=("PreconditionFailed",)).status < 300
+
+    def begin_parts(self, key: str) -> str:
+        """Begin an upload in parts, and return its ID."""
+        headers = self._encryption()
+        if self._settings.checksums:
+            headers["x-amz-checksum-algorithm"] = "CRC32"
+        request = Request("POST", self._key(key), {"uploads": ""}, headers)
+        answer = self._done(request, f"begin to write {key}")
+        document = read_document(answer.body)
+        upload_id = "" if document is None else document.texts.get("UploadId", "")
+        if not upload_id:
+            raise self._nonsense(f"begin to write {key}")
+        return upload_id
+
+    def put_part(self, key: str, upload_id: str, number: int, body: Pieces, patience: Patience | None = None) -> Part:
+        """Store one part of an upload; the same number again replaces it."""
+        crc = self._crc32(body)
+        headers = {"x-amz-checksum-crc32": crc} if crc else {}
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        answer = self._done(Request("PUT", self._key(key), query, headers, body), f"write {key}", patience=patience)
+        etag = answer.headers.get("etag", "")
+        if not etag:
+            raise self._nonsense(f"write {key}")
+        return Part(number, etag, crc)
+
+    def complete(self, key: str, upload_id: str, parts: Sequence[Part], size: int) -> None:
+        """Make an object of the parts of an upload. What was completed already, and has the size, is a success."""
+        body = Pieces([completion(parts)])
+        request = Request("POST", self._key(key), {"uploadId": upload_id}, {"content-type": "application/xml"}, body)
+        answer = self._client.call(request)
+        fault = fault_in(answer)
+        if fault is None:
+            return
+        # The answer to an earlier try may have been lost.
+        if fault.code == "NoSuchUpload" and self.size(key) == size:
+            return
+        raise self._client.error(fault, f"finish {key}")
+
+    def abort(self, key: str, upload_id: str, patience: Patience | None = None) -> None:
+        """Give an upload up, with its parts. Idempotent."""
+        request = Request("DELETE", self._key(key), {"uploadId": upload_id})
+        self._done(request, f"give up {key}", also=("NoSuchUpload",), patience=patience)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Delete some objects. Those that are not there are of no matter."""
+        for at in range(0, len(keys), _PAGE):
+            raw = deletion(map(self._key, keys[at : at + _PAGE]))
+            md5 = b64encode(hashlib.md5(raw, usedforsecurity=False).digest()).decode()
+            headers = {"content-md5": md5, "content-type": "application/xml"}
+            answer = self._done(Request("POST", "", {"delete": ""}, headers, Pieces([raw])), "delete objects")
+            document = read_document(answer.body)
+            refused = [one for one in document.of("Error") if one.get("Code") != "NoSuchKey"] if document else []
+            if refused:
+                fault = Fault(200, refused[0].get("Code", ""), refused[0].get("Message", ""))
+                raise self._client.error(fault, f"delete {len(refused)} objects")
+
+    # Reading.
+
+    def size(self, key: str) -> int | None:
+        """Return the size of an object, or nothing where there is none."""
+        answer = self._client.call(Request("HEAD", self._key(key)))
+        fault = fault_in(answer)
+        if fault is None:
+            return int(answer.headers.get("content-length", "0"))
+        if fault.status == 404:
+            return None
+        raise self._client.error(fault, f"look at {key}")
+
+    def read(self, key: str) -> bytes | None:
+        """Return a small object, or nothing where there is none."""
+        answer = self._client.call(Request("GET", self._key(key)))
+        fault = fault_in(answer)
+        if fault is not None and fault.status == 404 and fault.code != "NoSuchBucket":
+            return None
+        if fault is not None:
+            raise self._client.error(fault, f"read {key}")
+        return answer.body
+
+    def url(self, key: str, expires: int, *, query: Mapping[str, str] | None = None) -> str:
+        """Return a URL with which clients outside may read an object for some seconds."""
+        return signed_url(
+            self._settings.outside(),
+            self._key(key),
+            expires=expires,
+            credentials=self._settings.credentials_now(),
+            region=self._settings.region,
+            now=self._client.server_time(),
+            query=query,
+        )
+
+    # Looking around.
+
+    def objects(self, folder: str) -> Iterator[Found]:
+        """Yield the objects in a folder, in the order of their keys, a page of 1,000 at a time."""
+        query = {"list-type": "2", "prefix": self._key(folder), "max-keys": str(_PAGE)}
+        for page in self._pages(query, {"continuation-token": "NextContinuationToken"}, "list objects"):
+            for texts in page.of("Contents"):
+                yield Found(self._name(texts.get("Key", "")), int(texts.get("Size", "0")))
+
+    def uploads(self, folder: str) -> Iterator[tuple[str, str]]:
+        """Yield the keys and IDs of the uploads in parts below a folder that are neither complete nor aborted."""
+        query = {"uploads": "", "prefix": self._key(folder), "max-uploads": str(_PAGE)}
+        markers = {"key-marker": "NextKeyMarker", "upload-id-marker": "NextUploadIdMarker"}
+        for page in self._pages(query, markers, "list uploads"):
+            for texts in page.of("Upload"):
+                yield self._name(texts.get("Key", "")), texts.get("UploadId", "")
+
+    def _pages(self, query: dict[str, str], markers: Mapping[str, str], doing: str) -> Iterator[Document]:
+        while True:
+            page = read_document(self._done(Request("GET", "", query), doing).body)
+            if page is None:
+                raise self._nonsense(doing)
+            yield page
+            following = {name: page.texts.get(source, "") for name, source in markers.items()}
+            if page.texts.get("IsTruncated") != "true":
+                return
+            if not any(following.values()) or following.items() <= query.items():
+                raise self._nonsense(doing)
+            query = query | {name: value for name, value in following.items() if value}
+
+    def versioning(self) -> str:
+        """Return ``Enabled`` or ``Suspended`` where the bucket keeps old versions, and nothing where it never did."""
+        page = read_document(self._done(Request("GET", "", {"versioning": ""}), "look at the bucket").body)
+        return "" if page is None else page.texts.get("Status", "")
+
+    def make(self) -> None:
+        """Make the bucket. One that is there and ours is a success."""
+        known = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
+        self._done(Request("PUT"), "make the bucket", also=known)
+
+    # Parts of requests.
+
+    def _done(
+        self, request: Request, doing: str, *, also: tuple[str, ...] = (), patience: Patience | None = None
+    ) -> Answer:
+        answer = self._client.call(request, patience)
+        fault = fault_in(answer)
+        if fault is not None and fault.code not in also:
+            raise self._client.error(fault, doing)
+        return answer
+
+    def _encryption(self) -> dict[str, str]:
+        if not self._settings.sse:
+            return {}
+        headers = {"x-amz-server-side-encryption": self._settings.sse}
+        if self._settings.sse_key:
+            headers["x-amz-server-side-encryption-aws-kms-key-id"] = self._settings.sse_key
+        return headers
+
+    def _crc32(self, body: Pieces) -> str:
+        return b64encode(body.crc32().to_bytes(4, "big")).decode() if self._settings.checksums else ""
+
+    def _key(self, key: str) -> str:
+        return self._settings.key(key)
+
+    def _name(self, key: str) -> str:
+        prefix = self._settings.key("")
+        return key.removeprefix(prefix)
+
+    def _nonsense(self, doing: str) -> BucketUnavailable:
+        msg = f"cannot {doing} in {self.where}: the answer is not one of S3; check that its endpoint is an object store"
+        return BucketUnavailable(msg)

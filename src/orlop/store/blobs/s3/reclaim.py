@@ -1,0 +1,193 @@
+"""Giving back what nothing leads to: deleting objects, aborting uploads, and finding what no row knows.
+
+The database says which keys may be deleted (`ObjectKeys.collect`), and is told what is gone. An object beside the
+blobs, ``orlop-store.json``, says whose bucket it is. Before anything is deleted it must be equal to what the rows say:
+otherwise rows that were restored from an older backup, or cloned, would take for garbage what the rows of now name.
+Whoever restores or clones adopts the bucket (`adopt_bucket`), which raises the generation in both, so that the rows
+that had it before can delete nothing any more.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import StoreInUse, StoreNotFound
+from orlop.model.tuples import NamedTuple
+from orlop.store.blobs.s3.client import Pieces
+from orlop.store.blobs.s3.ingest import path_of
+from orlop.store.rows.keys import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.store.blobs.s3.bucket import Bucket, Found
+    from orlop.store.rows.keys import ObjectKeys
+
+MARKER: Final = "orlop-store.json"
+_FOLDER: Final = "blobs/"
+_KEY: Final = re.compile(r"[0-9a-f]{32}")
+_BATCH: Final = 1000
+
+
+class Swept(NamedTuple):
+    """What a sweep of the whole bucket found: ``objects`` with their ``size`` in bytes, and ``uploads`` in parts."""
+
+    objects: int
+    size: int
+    uploads: int
+
+
+# Whose bucket it is.
+
+
+def init_bucket(bucket: Bucket, keys: ObjectKeys) -> tuple[str, ...]:
+    """Mark an empty prefix of a bucket as this store's, and return what people should know of it. Idempotent.
+
+    Raises:
+        StoreInUse: it belongs to another store, or to another generation of this one.
+        StorageError: it cannot be read or written.
+    """
+    mine = keys.identity()
+    found = _marked(bucket)
+    if found is None and not bucket.put_new(MARKER, _marker(mine)):
+        found = _marked(bucket)
+    if found is not None and found != mine:
+        raise _foreign(bucket, found, mine)
+    return bucket_warnings(bucket)
+
+
+def adopt_bucket(bucket: Bucket, keys: ObjectKeys) -> Identity:
+    """Make the bucket this store's, whoever had it before, and return what it is marked with.
+
+    For rows that were restored or copied. The rows that had the bucket can delete nothing in it any more.
+
+    Raises:
+        StorageError: it cannot be read or written.
+    """
+    found = _marked(bucket)
+    mine = keys.adopt()
+    while found is not None and mine.generation <= found.generation:
+        mine = keys.adopt()
+    bucket.put(MARKER, _marker(mine))
+    return mine
+
+
+def require_own(bucket: Bucket, keys: ObjectKeys) -> None:
+    """Raise `StoreInUse` where the bucket is marked as another's, `StoreNotFound` where it is not marked at all."""
+    mine, found = keys.identity(), _marked(bucket)
+    if found is None:
+        raise StoreNotFound(f"{bucket.where} is not marked as a store's; run `orlop store init` for it")
+    if found != mine:
+        raise _foreign(bucket, found, mine)
+
+
+def bucket_warnings(bucket: Bucket) -> tuple[str, ...]:
+    """Return what people should know of a bucket before they keep a store in it. Raises errors of storage."""
+    if bucket.versioning() == "Enabled":
+        what = f"{bucket.where} keeps old versions: what orlop deletes there frees nothing"
+        return (f"{what}; turn versioning off, or let a lifecycle rule expire what is not current",)
+    return ()
+
+
+def _marker(identity: Identity) -> Pieces:
+    text = json.dumps({"store": identity.store, "generation": identity.generation}, indent=2)
+    return Pieces([f"{text}\n".encode()])
+
+
+def _marked(bucket: Bucket) -> Identity | None:
+    raw = bucket.read(MARKER)
+    if raw is None:
+        return None
+    try:
+        found = json.loads(raw)
+        return Identity(str(found["store"]), int(found["generation"]))
+    except (ValueError, KeyError, TypeError):
+        return Identity("unknown", 0)
+
+
+def _foreign(bucket: Bucket, found: Identity, mine: Identity) -> StoreInUse:
+    what = f"{bucket.where} belongs to generation {found.generation} of the store {found.store}"
+    advice = "use another prefix, or run `orlop store init --adopt` if that store is gone"
+    return StoreInUse(f"{what}, and these rows are generation {mine.generation} of {mine.store}; {advice}")
+
+
+# Giving back.
+
+
+def reclaim(bucket: Bucket, keys: ObjectKeys, *, grace: float = 0.0) -> int:
+    """Delete what may be deleted, and return how many objects were asked for. Idempotent.
+
+    Args:
+        bucket: where they are.
+        keys: what says which may go.
+        grace: seconds for which what was doomed stays, see `ObjectKeys.collect`.
+
+    Raises:
+        StoreInUse, StoreNotFound: the bucket is not this store's, see `require_own`.
+        StorageError: something cannot be deleted; it is tried again the next time.
+    """
+    due = keys.collect(grace=grace)
+    for at in range(0, len(due), _BATCH):
+        batch = due[at : at + _BATCH]
+        require_own(bucket, keys)
+        for one in batch:
+            if one.upload_id:
+                bucket.abort(path_of(one.key), one.upload_id)
+        bucket.delete([path_of(one.key) for one in batch])
+        keys.deleted([one.key for one in batch])
+    return len(due)
+
+
+def sweep_bucket(bucket: Bucket, keys: ObjectKeys, *, dry_run: bool = False) -> Swept:
+    """Delete the objects and uploads in the bucket that no row knows, and return what they were.
+
+    A key is recorded before anything is sent for it. So one that is listed first, and looked up then, and is unknown,
+    is never named again. What has not the form of a key is not orlop's, and stays.
+
+    Args:
+        bucket: where they are.
+        keys: what knows the keys.
+        dry_run: delete nothing.
+
+    Raises:
+        StoreInUse, StoreNotFound: the bucket is not this store's. StorageError: something cannot be listed or deleted.
+    """
+    objects = size = uploads = 0
+    for page in _pages(bucket):
+        lost = _unknown(keys, page)
+        objects += len(lost)
+        size += sum(one.size for one in lost)
+        if lost and not dry_run:
+            require_own(bucket, keys)
+            bucket.delete([one.key for one in lost])
+    pending = [(key, upload_id) for key, upload_id in bucket.uploads(_FOLDER) if _KEY.fullmatch(_name(key))]
+    known = keys.known([_name(key) for key, _ in pending])
+    for key, upload_id in pending:
+        if _name(key) not in known:
+            uploads += 1
+            if not dry_run:
+                require_own(bucket, keys)
+                bucket.abort(key, upload_id)
+    return Swept(objects, size, uploads)
+
+
+def _pages(bucket: Bucket) -> Iterator[list[Found]]:
+    page: list[Found] = []
+    for found in bucket.objects(_FOLDER):
+        page.append(found)
+        if len(page) == _BATCH:
+            yield page
+            page = []
+    yield page
+
+
+def _unknown(keys: ObjectKeys, page: list[Found]) -> list[Found]:
+    ours = [one for one in page if _KEY.fullmatch(_name(one.key))]
+    known = keys.known([_name(one.key) for one in ours])
+    return [one for one in ours if _name(one.key) not in known]
+
+
+def _name(key: str) -> str:
+    return key.removeprefix(_FOLDER)

@@ -1,0 +1,145 @@
+"""Where a bucket is and how it is spoken to, as one explicit value. Nothing here reads the environment."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias
+from urllib.parse import urlsplit
+
+from orlop.errors import InvalidInput
+from orlop.model.tuples import NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MIB: Final = 1 << 20
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PREFIX: Final = re.compile(r"(?:[A-Za-z0-9_.=-]+/)*[A-Za-z0-9_.=-]+|")
+_REGION: Final = re.compile(r"[A-Za-z0-9-]+")
+_SSE: Final = ("", "AES256", "aws:kms", "aws:kms:dsse")
+
+
+class Credentials:
+    """What signs requests; ``access_key`` is empty where requests are not signed. Its repr shows no secret."""
+
+    __slots__ = ("access_key", "secret_key", "session_token")
+
+    def __init__(self, access_key: str = "", secret_key: str = "", session_token: str = "") -> None:
+        self.access_key, self.secret_key, self.session_token = access_key, secret_key, session_token
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.access_key!r}, …)" if self.access_key else "Credentials()"
+
+
+CredentialSource: TypeAlias = "Callable[[bool], Credentials]"
+"""Returns the credentials to use now; called with True where the last ones were refused as expired."""
+
+
+@dataclass(frozen=True, slots=True)
+class S3Settings:
+    """A bucket, and how it is spoken to.
+
+    Args:
+        bucket: its name.
+        prefix: what all keys of the store begin with, without a slash at either end; several stores may share a bucket.
+        endpoint: the URL of the server, ``https://HOST`` or ``http://HOST:PORT``; by default that of AWS in the region.
+        public_endpoint: the same server as clients outside see it, for URLs that are handed out.
+        region: what requests are signed for.
+        credentials: what signs them, or a function that returns it.
+        virtual_host: name the bucket in the host name and not in the path; AWS itself is always asked in this way.
+        ca: a file with the certificates of authorities to trust instead of the system's.
+        allow_http: allow an endpoint without encryption.
+        sse: how the server encrypts what it keeps: ``AES256``, ``aws:kms``, ``aws:kms:dsse``; by default as the bucket
+            says.
+        sse_key: the key in a KMS.
+        part_size: bytes of the first parts of an upload, 5 MiB at least; they grow where an upload needs more than
+            1,000.
+        equal_parts: keep all parts of a size, as some servers require; the largest blob is 10,000 of them.
+        checksums: send a CRC-32 with each request, which the server compares.
+        timeout: seconds that a server may be silent.
+        patience: seconds for which a request is repeated while nothing succeeds.
+    """
+
+    bucket: str
+    prefix: str = ""
+    endpoint: str = ""
+    public_endpoint: str = ""
+    region: str = "us-east-1"
+    credentials: Credentials | CredentialSource = field(default_factory=Credentials)
+    virtual_host: bool = False
+    ca: str | None = None
+    allow_http: bool = False
+    sse: str = ""
+    sse_key: str = ""
+    part_size: int = 8 * _MIB
+    equal_parts: bool = False
+    checksums: bool = True
+    timeout: float = 20.0
+    patience: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Raise `InvalidInput` where a value cannot be used."""
+        _require(_BUCKET.fullmatch(self.bucket), f"{self.bucket!r} is not a valid name of a bucket")
+        _require(_PREFIX.fullmatch(self.prefix), f"{self.prefix!r} is not a valid prefix; use names with / in between")
+        plain = set(self.prefix.split("/")).isdisjoint({".", ".."})
+        _require(plain, f"{self.prefix!r} is not a valid prefix; leave out . and ..")
+        _require(_REGION.fullmatch(self.region), f"{self.region!r} is not a valid region")
+        _require(self.sse in _SSE, f"{self.sse!r} is not an encryption of S3; use {', '.join(_SSE[1:])}")
+        _require(5 * _MIB <= self.part_size <= 1024 * _MIB, "parts of an upload have 5 MiB to 1 GiB")
+        for url in (self.endpoint, self.public_endpoint):
+            if url:
+                self._require_endpoint(url)
+
+    def _require_endpoint(self, url: str) -> None:
+        parts = urlsplit(url)
+        plain = parts.path in {"", "/"} and not (parts.query or parts.fragment or parts.username or parts.password)
+        try:
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and plain and parts.port != 0
+        except ValueError:
+            usable = False
+        _require(usable, "an endpoint of S3 is a URL such as https://s3.example.com:9000, without anything behind it")
+        secure = parts.scheme == "https" or self.allow_http
+        _require(secure, f"the endpoint {parts.hostname} is not encrypted; use https, or allow http for it")
+
+    def inside(self) -> Place:
+        """Return where the server is for this machine."""
+        return self._place(self.endpoint)
+
+    def outside(self) -> Place:
+        """Return where the server is for clients elsewhere."""
+        return self._place(self.public_endpoint or self.endpoint)
+
+    def _place(self, endpoint: str) -> Place:
+        virtual = self.virtual_host or (not endpoint and "." not in self.bucket)
+        parts = urlsplit(endpoint or f"https://s3.{self.region}.amazonaws.com")
+        host = f"{self.bucket}.{parts.netloc}" if virtual else parts.netloc
+        return Place(parts.scheme, host.rstrip("/"), "/" if virtual else f"/{self.bucket}/")
+
+    def key(self, name: str) -> str:
+        """Return the key of something below the prefix."""
+        return f"{self.prefix}/{name}" if self.prefix else name
+
+    def credentials_now(self, *, expired: bool = False) -> Credentials:
+        """Return what signs a request now; other ones, where there are any, if the last ones were refused."""
+        if isinstance(self.credentials, Credentials):
+            return self.credentials
+        return self.credentials(expired)
+
+    @property
+    def where(self) -> str:
+        """The bucket for messages."""
+        return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+class Place(NamedTuple):
+    """A bucket at a server: ``scheme``, ``host`` with its port, and the ``path`` that every key is appended to."""
+
+    scheme: str
+    host: str
+    path: str
+
+
+def _require(fits: object, message: str) -> None:
+    if not fits:
+        raise InvalidInput(message)

@@ -1,0 +1,364 @@
+"""Blobs and tables of contents as objects in a bucket: immutable, named by rows, deleted once nobody reads them.
+
+What a blob is called and where it lies are two things: see `orlop.store.rows.keys`, whose rules make all of this safe.
+The rows share the fate of every other row, so publishing and removing are changes of rows alone, and nothing has to be
+put back after a crash.
+
+Rows are believed where they say that an object is there and how large it is, with one exception: `has` asks the
+bucket, as loads and repairs rely on it to find out what is missing. What was seen lately is not asked for again. Every
+read compares sizes, and whoever reads verifies digests.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, BinaryIO, Final, cast, final
+
+from orlop.errors import ContentNotFound, InvalidDigest, OrlopError, SizeMismatch
+from orlop.model.digest import DiffID, Digest
+from orlop.model.logger import Logger
+from orlop.store.blobs.s3.bucket import Bucket
+from orlop.store.blobs.s3.client import S3Client
+from orlop.store.blobs.s3.ingest import S3Ingest, Upload, path_of
+from orlop.store.blobs.s3.reading import Fetch, S3Reader, Source
+from orlop.store.blobs.s3.reclaim import reclaim, sweep_bucket
+from orlop.store.blobs.s3.sending import Senders
+from orlop.store.blobs.store import BlobStore, Leftover, Spool, StoredSize
+from orlop.store.rows.keys import TOC
+from orlop.streams.files import explaining
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from orlop.store.blobs.s3.reclaim import Swept
+    from orlop.store.blobs.s3.settings import S3Settings
+    from orlop.store.blobs.store import Ingest
+    from orlop.store.rows.keys import ObjectKeys, StoredObject
+    from orlop.store.rows.metadata import BlobRow, Rows, WritableRows
+
+_log = Logger(__name__)
+
+_FRESH: Final = 30.0
+"""Seconds for which an object that was there is taken to be there still."""
+_REMEMBERED: Final = 10_000
+_SWEPT: Final = 60.0
+"""Seconds between two sweeps that only look for what dead sessions left."""
+_SKEW: Final = 1800.0
+"""Seconds by which a URL may outlive its time where clocks differ."""
+
+
+@final
+class S3BlobStore(BlobStore):
+    """Blobs in one bucket. Safe to share between threads; a forked child may go on with it.
+
+    Args:
+        settings: of the bucket.
+        keys: the names and keys, in the database of the rows.
+        urls: seconds for which URLs are good that `url_of` returns; what is removed stays as long.
+        scratch: a directory for what is needed for a moment; by default the system's.
+        doubting: ask the bucket also where the rows would do, and remember nothing: for tests and repairs.
+        now: the time of day, in seconds since 1970; requests are signed with it.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        settings: S3Settings,
+        keys: ObjectKeys,
+        *,
+        urls: float = 0.0,
+        scratch: str | None = None,
+        doubting: bool = False,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings
+        self.keys = keys
+        self.where = settings.where
+        self._client = S3Client(settings, now=now)
+        self.bucket = Bucket(self._client)
+        self._senders = Senders()
+        self._grace = urls + _SKEW if urls else 0.0
+        self._scratch = scratch
+        self._doubting = doubting
+        self._seen = _Seen(0.0 if doubting else _FRESH, clock)
+        self._clock = clock
+        self._swept: float | None = None
+        self._local = threading.local()
+
+    # Reading.
+
+    def open_unverified(self, blob: BlobRow) -> BinaryIO:
+        """Return the raw bytes, see `BlobStore.open_unverified`. They can be sought in."""
+        _require_valid(blob.digest)
+        with ExitStack() as stack:
+            stack.enter_context(self.keys.reading())
+            return self._reader(self._stored(blob), f"the blob {blob.digest}", stack)
+
+    def _reader(self, stored: StoredObject, label: str, held: ExitStack) -> BinaryIO:
+        """Return a reader that holds what the caller held until it is closed."""
+        source = Source(self.settings.key(path_of(stored.key)), stored.size, label)
+        kept = ExitStack()
+        reader = S3Reader(self._client, source, kept.close)
+        kept.push(held.pop_all())
+        return cast("BinaryIO", reader)
+
+    def _read_range(self, blob: BlobRow, start: int, size: int) -> bytes:
+        _require_valid(blob.digest)
+        with self.keys.reading():
+            stored = self._stored(blob)
+            end = min(start + size, stored.size)
+            if start >= end:
+                return b""
+            source = Source(self.settings.key(path_of(stored.key)), stored.size, f"the blob {blob.digest}")
+            return b"".join(Fetch(self._client, source, start, end).pieces())
+
+    def _stored(self, blob: BlobRow) -> StoredObject:
+        stored = self.keys.find(str(blob.digest))
+        if stored is None:
+            raise ContentNotFound(f"the blob {blob.digest} is missing from {self.where}; load its image again")
+        if stored.size != blob.size:
+            msg = f"the blob {blob.digest} has {stored.size} bytes instead of {blob.size}; load its image again"
+            raise SizeMismatch(msg)
+        return stored
+
+    def url_of(self, blob: BlobRow, *, seconds: int) -> str | None:
+        """Return a URL from which anybody may read the bytes for some seconds, see `BlobStore.url_of`."""
+        _require_valid(blob.digest)
+        return self.bucket.url(path_of(self._stored(blob).key), seconds)
+
+    # Writing.
+
+    def begin(self, algorithm: str = "sha256") -> Ingest:
+        """Begin to write content."""
+        first, equal = self.settings.part_size, self.settings.equal_parts
+        upload = Upload(self.bucket, self.keys, self._senders, self._client.patience(), first=first, equal=equal)
+        return S3Ingest(self, self.keys, upload, algorithm, self._seen.add)
+
+    def spool(self) -> Spool:
+        """Begin to keep bytes for a moment, in a file without a name."""
+        return _FileSpool(self._scratch)
+
+    def sweep_ingests(self) -> None:
+        """Give back what dead sessions left, unless that was done a minute ago."""
+        now = self._clock()
+        if self._swept is None or now - self._swept >= _SWEPT:
+            self._swept = now
+            self.reclaim()
+
+    # Keeping.
+
+    def digests(self) -> Iterable[Digest]:
+        """Return the digests of all blobs."""
+        return [Digest.parse(one.name) for one in self.keys.objects(tocs=False)]
+
+    def has(self, blob: BlobRow) -> bool:
+        """Return whether the bytes are there, by their size."""
+        _require_valid(blob.digest)
+        stored = self.keys.find(str(blob.digest))
+        return stored is not None and stored.size == blob.size and self._is_there(stored)
+
+    def _is_there(self, stored: StoredObject) -> bool:
+        if self._seen.has(stored.key):
+            return True
+        if self.bucket.size(path_of(stored.key)) != stored.size:
+            return False
+        self._seen.add(stored.key)
+        return True
+
+    def size_of(self, digest: Digest) -> StoredSize:
+        """Return the size of a blob."""
+        return self._size_of(digest, str(digest))
+
+    def _size_of(self, digest: Digest, name: str) -> StoredSize:
+        _require_valid(digest)
+        stored = self.keys.find(name)
+        if stored is None or (self._doubting and not self._is_there(stored)):
+            return StoredSize(0, 0)
+        return StoredSize(stored.size, stored.size)
+
+    def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
+        """Remove blobs, see `BlobStore.remove`."""
+        self._remove(rows, "", digests)
+
+    def _remove(self, rows: WritableRows, kind: str, digests: Iterable[Digest]) -> None:
+        names = [f"{kind}{_require_valid(digest)}" for digest in digests]
+        if names:
+            self.keys.doom(rows, names)
+            self._reclaim_after(rows)
+
+    def needs_recovery(self) -> bool:
+        """Return False: a removal is done or undone with its write."""
+        return False
+
+    def put_back(self, rows: Rows) -> None:
+        """Do nothing: a removal is undone with its write."""
+
+    def sweep_trash(self, rows: WritableRows) -> None:
+        """Give back what may go, once the write is durable."""
+        self._reclaim_after(rows)
+
+    def close(self) -> None:
+        """Wait for what is being sent, and close the connections."""
+        self._senders.close()
+        self._client.close()
+
+    # Tables of contents.
+
+    def open_toc(self, diff_id: DiffID) -> BinaryIO | None:
+        """Return a layer's table of contents, if there is one."""
+        _require_valid(diff_id)
+        with ExitStack() as stack:
+            stack.enter_context(self.keys.reading())
+            stored = self.keys.find(f"{TOC}{diff_id}")
+            if stored is None:
+                return None
+            try:
+                return self._reader(stored, f"the table of contents of {diff_id}", stack)
+            except (ContentNotFound, SizeMismatch):
+                return None
+
+    def tocs(self) -> Iterable[DiffID]:
+        """Return the layers of which a table of contents is kept."""
+        return [DiffID.parse(one.name.removeprefix(TOC)) for one in self.keys.objects(tocs=True)]
+
+    def toc_size_of(self, diff_id: DiffID) -> StoredSize:
+        """Return the size of a layer's table of contents."""
+        return self._size_of(diff_id, f"{TOC}{diff_id}")
+
+    def remove_tocs(self, rows: WritableRows, diff_ids: Iterable[DiffID]) -> None:
+        """Remove tables of contents, see `BlobStore.remove_tocs`."""
+        self._remove(rows, TOC, diff_ids)
+
+    # What no row names.
+
+    def unfinished(self) -> Iterable[Leftover]:
+        """Return the uploads, by their sessions."""
+        return [
+            Leftover(f"upload/{one.key}", f"the upload {self._subject(one.key)}", 0, one.session)
+            for one in self.keys.uploads()
+        ]
+
+    def trash(self, rows: Rows) -> Iterable[Leftover]:  # noqa: ARG002 - what is doomed has no row
+        """Return what is doomed and was not deleted yet."""
+        return [Leftover(f"doomed/{one.key}", self._subject(one.key), one.size) for one in self.keys.doomed()]
+
+    def strays(self, rows: Rows) -> Iterable[Leftover]:
+        """Return the blobs and tables of contents that no row names."""
+        return sorted(self._strays(rows))
+
+    def _strays(self, rows: Rows) -> Iterator[Leftover]:
+        blobs = {str(row.digest) for row in rows.blobs()}
+        for one in self.keys.objects(tocs=False):
+            if one.name not in blobs:
+                yield Leftover(f"blobs/{one.name.replace(':', '/')}", self._subject(one.key), one.size)
+        diffs = {str(diff_id) for diff_id in rows.diff_ids()}
+        for one in self.keys.objects(tocs=True):
+            name = one.name.removeprefix(TOC)
+            if name not in diffs:
+                yield Leftover(f"toc/{name.replace(':', '/')}", self._subject(one.key), one.size)
+
+    def _subject(self, key: str) -> str:
+        return f"{self.where}/{path_of(key)}"
+
+    def clear(self, rows: WritableRows, leftover: Leftover) -> None:
+        """Remove something that no row names, see `BlobStore.clear`."""
+        folder, _, name = leftover.key.partition("/")
+        if folder == "blobs":
+            digest = Digest.parse(name.replace("/", ":"))
+            rows.will_go(blobs=[digest])
+            self.remove(rows, [digest])
+        elif folder == "toc":
+            diff_id = DiffID.parse(name.replace("/", ":"))
+            rows.will_go(contents=[diff_id])
+            self.remove_tocs(rows, [diff_id])
+        else:
+            self._reclaim_after(rows)
+
+    # Giving back.
+
+    def reclaim(self) -> int:
+        """Delete what may be deleted, and return how many objects; see `orlop.store.blobs.s3.reclaim.reclaim`."""
+        return reclaim(self.bucket, self.keys, grace=self._grace)
+
+    def sweep_bucket(self, *, dry_run: bool = False) -> Swept:
+        """Delete what no row knows, see `orlop.store.blobs.s3.reclaim.sweep_bucket`. It lists the whole bucket."""
+        return sweep_bucket(self.bucket, self.keys, dry_run=dry_run)
+
+    def _reclaim_after(self, rows: WritableRows) -> None:
+        """Give back what may go once a write is durable, once for each write."""
+        if not getattr(self._local, "is_due", False):
+            self._local.is_due = True
+            rows.after_commit(self._reclaim_quietly)
+            rows.after_rollback(self._not_due)
+
+    def _not_due(self) -> None:
+        self._local.is_due = False
+
+    def _reclaim_quietly(self) -> None:
+        self._not_due()
+        try:
+            self.reclaim()
+        except OrlopError as error:
+            _log.warning("what was removed stays in the bucket until the next removal or `orlop gc`: %s", error)
+
+
+class _Seen:
+    """The keys of objects that were there lately. Safe to share between threads."""
+
+    def __init__(self, fresh: float, clock: Callable[[], float]) -> None:
+        self._fresh, self._clock = fresh, clock
+        self._guard = threading.Lock()
+        self._times: OrderedDict[str, float] = OrderedDict()
+
+    def add(self, key: str) -> None:
+        """Note that an object is there."""
+        with self._guard:
+            self._times[key] = self._clock()
+            self._times.move_to_end(key)
+            if len(self._times) > _REMEMBERED:
+                self._times.popitem(last=False)
+
+    def has(self, key: str) -> bool:
+        """Return whether an object was there lately."""
+        with self._guard:
+            return self._clock() - self._times.get(key, float("-inf")) < self._fresh
+
+
+class _FileSpool(Spool):
+    """Bytes in a file that has no name and goes with its last descriptor."""
+
+    def __init__(self, folder: str | None) -> None:
+        self._folder = folder or tempfile.gettempdir()
+        with explaining("write a file in", self._folder):
+            self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - closed by its owner
+        self._size = 0
+
+    def append(self, data: bytes) -> int:
+        start = self._size
+        view = memoryview(data)
+        with explaining("write a file in", self._folder):
+            self._file.seek(start)
+            while view:
+                view = view[self._file.write(view) or 0 :]
+        self._size += len(data)
+        return start
+
+    def read(self, start: int, size: int) -> bytes:
+        with explaining("read a file in", self._folder):
+            self._file.seek(start)
+            return self._file.read(size)
+
+    def close(self) -> None:
+        self._file.close()
+        self._size = 0
+
+
+def _require_valid(digest: Digest) -> Digest:
+    if not digest.is_valid:
+        raise InvalidDigest(f"{str(digest)!r} is not a digest, and no blob can have it as its name")
+    return digest

@@ -1,0 +1,134 @@
+"""Whether single rows are right, by what their bytes and their names say: the same in every database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from orlop.errors import InvalidInput
+from orlop.model.digest import DiffID, Digest, chain_id
+from orlop.store.rows.image_facts import glimpsed_facts, glimpsed_type, image_facts, manifest_type
+from orlop.store.rows.rows import RowProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def chain_of(parent: str | None, diff: str) -> str:
+    """Return the ID of the chain that a layer makes on another one."""
+    diff_id = DiffID.unchecked(diff)
+    return diff if parent is None else str(chain_id((DiffID.unchecked(parent), diff_id)))
+
+
+def digest_of(content: bytes, named: str = "sha256:") -> str:
+    """Return the digest of some bytes, by the algorithm of the digest that names them."""
+    algorithm = named.partition(":")[0]
+    if algorithm not in {"sha256", "sha384", "sha512"}:
+        return ""
+    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+
+
+def is_name(name: str, suffix: str) -> bool:
+    """Return whether the parts of a name are those of a canonical reference."""
+    from orlop.model.reference import Reference  # noqa: PLC0415 - only where content is read
+
+    name = name.removeprefix("cache:")
+    text = f"{name}{suffix}"
+    if name.startswith("layout:"):
+        return suffix.startswith("@") and Digest.unchecked(suffix[1:]).is_valid
+    try:
+        return suffix[:1] in {":", "@"} and str(Reference.parse(text)) == text
+    except InvalidInput:
+        return False
+
+
+def loops_of(parents: Mapping[str, str]) -> list[list[str]]:
+    """Return each circle of images that are each other's parents, as IDs: the smallest, then each one's parent."""
+    done: set[str] = set()
+    loops: list[list[str]] = []
+    for image in parents:
+        path: dict[str, None] = {}
+        current: str | None = image
+        while current is not None and current not in done and current not in path:
+            path[current] = None
+            current = parents.get(current)
+        if current is not None and current in path:
+            members = list(path)
+            circle = members[members.index(current) :]
+            start = circle.index(min(circle))
+            loops.append(circle[start:] + circle[:start])
+        done.update(path)
+    return loops
+
+
+def name_problem(name: str, suffix: str, image: str) -> RowProblem | None:
+    """Return what is wrong with a name, if anything is."""
+    if is_name(name, suffix):
+        return None
+    text = f"{name}{suffix}"
+    message = f"{text!r} is not a name that a command could ask for; give its image {image} another one"
+    return RowProblem("name-invalid", text, message)
+
+
+def chain_problem(chain: str, parent: str | None, diff: str) -> RowProblem | None:
+    """Return what is wrong with the name of a chain, if anything is."""
+    if chain == chain_of(parent, diff) or not Digest.unchecked(chain).is_valid:
+        return None
+    return RowProblem("chain-wrong", chain, f"the chain {chain} is not what its layers make")
+
+
+def image_problem(image: str, config: bytes, *recorded: Any) -> RowProblem | None:
+    """Return what is wrong with an image's row, by its config, if anything is.
+
+    Args:
+        image: its ID.
+        config: its bytes.
+        recorded: its chain, seconds, nanoseconds, and its labels as JSON.
+    """
+    if not Digest.unchecked(image).is_valid:
+        return None
+    if digest_of(config) != image:
+        message = f"the config of the image {image} is not what its ID says; load it again"
+        return RowProblem("config-damaged", image, message)
+    found = (*recorded[:3], _read_labels(recorded[3]))
+    if found == glimpsed_facts(config):
+        return None
+    try:
+        facts = image_facts(config)
+    except InvalidInput as error:
+        return RowProblem("config-unreadable", image, f"{image} is not an image: {error}", harmless=True)
+    if found == facts:
+        return None
+    message = f"the layers, time or labels that are recorded of the image {image} are not those of its config"
+    return RowProblem("image-wrong", image, message)
+
+
+def manifest_problem(digest: str, media_type: str, content: bytes, differ: Callable[[], bool]) -> RowProblem | None:
+    """Return what is wrong with a manifest's row, by its bytes, if anything is.
+
+    Args:
+        digest: its name.
+        media_type: what is recorded of it.
+        content: its bytes.
+        differ: whether other edges are recorded than the bytes say.
+    """
+    if not Digest.unchecked(digest).is_valid:
+        return None
+    if digest_of(content, digest) != digest:
+        message = f"the manifest {digest} is not what its digest says; load its image again"
+        return RowProblem("manifest-damaged", digest, message)
+    if glimpsed_type(content) != media_type and manifest_type(content) not in {None, media_type}:
+        message = f"the manifest {digest} is recorded as {media_type!r}, which is not what it says itself"
+        return RowProblem("manifest-wrong", digest, message)
+    if differ():
+        message = f"what the manifest {digest} leads to is recorded otherwise than it says itself"
+        return RowProblem("edges-wrong", digest, message)
+    return None
+
+
+def _read_labels(text: str | None) -> object:
+    try:
+        return None if text is None else json.loads(text)
+    except ValueError:
+        return text

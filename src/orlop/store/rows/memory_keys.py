@@ -1,0 +1,255 @@
+"""Names and keys in memory, for tests and for programs that keep their rows in memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Final, final
+
+from orlop.errors import StorageError
+from orlop.store.rows.keys import TOC, Condemned, Identity, ObjectKeys, PendingUpload, StoredObject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from orlop.store.rows.rows import WritableRows
+
+_AGAIN: Final = 3600.0
+"""Seconds after which a key is deleted for the second time."""
+
+
+class MemoryObjects:
+    """The table of keys that the sessions of one process share.
+
+    Args:
+        now: a clock in seconds that never goes back.
+    """
+
+    def __init__(self, *, now: Callable[[], float] = time.monotonic) -> None:
+        self.now = now
+        self.guard = threading.RLock()
+        self.epoch = 1
+        self.identity = Identity(os.urandom(16).hex(), 1)
+        self.sessions: dict[str, list[int]] = {}
+        """The epochs that the living sessions have pinned, one for each operation under way."""
+        self.uploads: dict[str, PendingUpload] = {}
+        self.objects: dict[str, StoredObject] = {}
+        self.doomed: dict[str, _Doomed] = {}
+        self.deleting: dict[str, _Deleting] = {}
+
+    def declare_dead(self, session: str) -> None:
+        """Treat a session as dead from now on; the next `ObjectKeys.collect` dooms what it uploads."""
+        with self.guard:
+            self.sessions.pop(session, None)
+
+
+class _Doomed:
+    """An object that nothing leads to, since a time; ``stamp`` is 0 until it has one."""
+
+    __slots__ = ("since", "stamp", "stored", "upload_id")
+
+    def __init__(self, stored: StoredObject, since: float, upload_id: str = "") -> None:
+        self.stored, self.since, self.upload_id, self.stamp = stored, since, upload_id, 0
+
+
+class _Deleting:
+    """A key on its way out; ``again`` is when it is to be deleted for the second time, once it was for the first."""
+
+    __slots__ = ("again", "upload_id")
+
+    def __init__(self, upload_id: str) -> None:
+        self.upload_id = upload_id
+        self.again: float | None = None
+
+
+@final
+class MemoryKeys(ObjectKeys):
+    """One session over names and keys in memory.
+
+    What a write changes is changed at once, and changed back if the write is undone; `MemoryMetadata`, beside which
+    this is meant to be used, lets nobody see the rows meanwhile.
+
+    Args:
+        objects: the table; by default a new one, that no other session sees.
+        session: the name of this session; the one of its lease, where it has one.
+    """
+
+    def __init__(self, objects: MemoryObjects | None = None, *, session: str = "") -> None:
+        self._all = objects or MemoryObjects()
+        self._session = session or os.urandom(8).hex()
+        self._all.sessions[self._session] = []
+
+    @property
+    def session(self) -> str:
+        """The name of this session."""
+        return self._session
+
+    def begin(self) -> str:
+        """Return a new key."""
+        with self._all.guard:
+            self._require_alive()
+            key = os.urandom(16).hex()
+            self._all.uploads[key] = PendingUpload(key, self._session)
+            return key
+
+    def multipart(self, key: str, upload_id: str) -> None:
+        """Record the ID of an upload in parts."""
+        with self._all.guard:
+            self._require_alive()
+            self._all.uploads[key] = PendingUpload(key, self._session, upload_id)
+
+    def discard(self, key: str) -> None:
+        """Doom the key of an upload."""
+        with self._all.guard:
+            self._give_up(key)
+
+    def _give_up(self, key: str) -> None:
+        upload = self._all.uploads.pop(key, None)
+        if upload is not None:
+            self._doom(StoredObject("", key, 0), upload.upload_id)
+
+    def publish(self, rows: WritableRows, name: str, key: str, size: int) -> bool:
+        """Let a name lead to an upload, see `ObjectKeys.publish`."""
+        with self._all.guard:
+            self._require_alive()
+            upload = self._all.uploads.get(key)
+            if upload is None:
+                raise StorageError(f"the upload {key} was given up and cannot become {name}; repeat what was done")
+            old = self._all.objects.get(name)
+            rows.after_rollback(partial(self._unpublish, upload, name, old), if_sure=True)
+            if old is not None and not name.startswith(TOC):
+                self._give_up(key)
+                return False
+            del self._all.uploads[key]
+            if old is not None:
+                self._doom(old)
+            self._all.objects[name] = StoredObject(name, key, size)
+            return True
+
+    def _unpublish(self, upload: PendingUpload, name: str, old: StoredObject | None) -> None:
+        with self._all.guard:
+            self._all.doomed.pop(upload.key, None)
+            self._all.uploads[upload.key] = upload
+            if old is None:
+                self._all.objects.pop(name, None)
+            else:
+                self._take_back(old)
+
+    def uploads(self) -> Iterable[PendingUpload]:
+        """Return the uploads of all sessions."""
+        with self._all.guard:
+            return tuple(self._all.uploads.values())
+
+    def find(self, name: str) -> StoredObject | None:
+        """Return what a name leads to."""
+        with self._all.guard:
+            return self._all.objects.get(name)
+
+    def find_many(self, names: Iterable[str]) -> Mapping[str, StoredObject]:
+        """Return what some names lead to."""
+        with self._all.guard:
+            return {name: self._all.objects[name] for name in names if name in self._all.objects}
+
+    def objects(self, *, tocs: bool) -> Iterator[StoredObject]:
+        """Yield all tables of contents, or all blobs."""
+        with self._all.guard:
+            found = tuple(self._all.objects.values())
+        return (one for one in found if one.name.startswith(TOC) is tocs)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Pin the epoch for a block."""
+        with self._all.guard:
+            pins = self._all.sessions.get(self._session, [])
+            epoch = self._all.epoch
+            pins.append(epoch)
+        try:
+            yield
+        finally:
+            with self._all.guard:
+                pins.remove(epoch)
+
+    def doom(self, rows: WritableRows, names: Iterable[str]) -> None:
+        """Doom what names lead to, inside a write."""
+        with self._all.guard:
+            self._require_alive()
+            for name in names:
+                stored = self._all.objects.pop(name, None)
+                if stored is not None:
+                    self._doom(stored)
+                    rows.after_rollback(partial(self._take_back, stored))
+
+    def _doom(self, stored: StoredObject, upload_id: str = "") -> None:
+        self._all.doomed[stored.key] = _Doomed(stored, self._all.now(), upload_id)
+
+    def _take_back(self, stored: StoredObject) -> None:
+        with self._all.guard:
+            self._all.doomed.pop(stored.key, None)
+            self._all.objects[stored.name] = stored
+
+    def doomed(self) -> Iterable[StoredObject]:
+        """Return what is doomed."""
+        with self._all.guard:
+            return tuple(one.stored for one in self._all.doomed.values())
+
+    def collect(self, *, grace: float = 0.0) -> list[Condemned]:
+        """Move what may go to *deleting*, see `ObjectKeys.collect`."""
+        with self._all.guard:
+            self._require_alive()
+            for upload in self.uploads():
+                if upload.session not in self._all.sessions:
+                    self._give_up(upload.key)
+            self._stamp()
+            self._condemn(grace)
+            now = self._all.now()
+            due = self._all.deleting.items()
+            return [Condemned(key, one.upload_id) for key, one in due if one.again is None or one.again <= now]
+
+    def _stamp(self) -> None:
+        unstamped = [one for one in self._all.doomed.values() if not one.stamp]
+        if unstamped:
+            self._all.epoch += 1
+            for one in unstamped:
+                one.stamp = self._all.epoch
+
+    def _condemn(self, grace: float) -> None:
+        pinned = min((pin for pins in self._all.sessions.values() for pin in pins), default=self._all.epoch)
+        before = self._all.now() - grace
+        for key, one in list(self._all.doomed.items()):
+            if one.stamp <= pinned and one.since <= before:
+                del self._all.doomed[key]
+                self._all.deleting[key] = _Deleting(one.upload_id)
+
+    def deleted(self, keys: Iterable[str]) -> None:
+        """Note that objects are gone; a key is forgotten at the second time."""
+        with self._all.guard:
+            for key in keys:
+                one = self._all.deleting.get(key)
+                if one is not None and one.again is None:
+                    one.again = self._all.now() + _AGAIN
+                else:
+                    self._all.deleting.pop(key, None)
+
+    def known(self, keys: Iterable[str]) -> set[str]:
+        """Return those of some keys that are in any state."""
+        with self._all.guard:
+            named = {one.key for one in self._all.objects.values()}
+            return set(keys) & named.union(self._all.uploads, self._all.doomed, self._all.deleting)
+
+    def identity(self) -> Identity:
+        """Return whose rows these are."""
+        return self._all.identity
+
+    def adopt(self) -> Identity:
+        """Raise the generation of the store."""
+        with self._all.guard:
+            self._all.identity = self._all.identity._replace(generation=self._all.identity.generation + 1)
+            return self._all.identity
+
+    def _require_alive(self) -> None:
+        if self._session not in self._all.sessions:
+            msg = f"the session {self._session} was declared dead, and what it uploaded with it; open the store again"
+            raise StorageError(msg)

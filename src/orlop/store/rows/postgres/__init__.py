@@ -1,0 +1,1 @@
+"""Rows in PostgreSQL, for a store that several machines share."""

@@ -1,0 +1,199 @@
+"""What is wrong with the rows in PostgreSQL, among each other.
+
+The server enforces types, keys and links. What is left to be wrong is what several rows say together, and what bytes
+say of themselves.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import starmap
+from typing import TYPE_CHECKING, Any, Final
+
+from orlop.errors import DatabaseDamaged
+from orlop.model.digest import Digest
+from orlop.store.rows.edges import edges_of
+from orlop.store.rows.judging import chain_problem, image_problem, loops_of, manifest_problem, name_problem
+from orlop.store.rows.postgres.tables import CHILDREN, UNNEEDED_BLOB, UNREACHED
+from orlop.store.rows.rows import RowProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from orlop.store.rows.postgres.rows import PostgresRows
+
+_BATCH: Final = 256
+"""Rows whose content is in memory at once."""
+NO_DIGEST: Final = "{} !~ '^(sha256:[0-9a-f]{{64}}|sha384:[0-9a-f]{{96}}|sha512:[0-9a-f]{{128}})$'"
+KEYS: Final = {"image": "id", "diff": "id", "blob": "digest", "chain": "id", "manifest": "digest"}
+"""The tables whose rows are named by a digest, and the column that has it."""
+
+LOST_LINKS: Final = """SELECT DISTINCT edge.child AS image, edge.parent AS manifest
+    FROM edge JOIN reference ON reference.image = edge.child JOIN image ON image.id = edge.child
+    LEFT JOIN top ON top.name = reference.name AND top.suffix = reference.suffix
+    WHERE edge.role = 'config'
+    AND (edge.parent IN (substr(reference.suffix, 2), top.digest) OR EXISTS (SELECT 1 FROM edge AS up
+        WHERE up.child = edge.parent AND up.role = 'child' AND up.parent IN (substr(reference.suffix, 2), top.digest)))
+    AND NOT EXISTS (SELECT 1 FROM image_manifest AS came
+        WHERE came.image = edge.child AND came.manifest = edge.parent)"""
+"""Images and manifests of them that their names mean, alone or in an index, and with which they are not recorded."""
+
+_STATEMENTS: Final = (
+    (
+        "name-dangling",
+        "SELECT name || suffix FROM reference WHERE NOT EXISTS (SELECT 1 FROM image WHERE id = image) ORDER BY 1",
+        "the name {} points to an image that is not there; remove it, or give it to another image",
+    ),
+    (
+        "name-dangling",
+        """SELECT name || suffix FROM top
+        WHERE NOT EXISTS (SELECT 1 FROM manifest WHERE manifest.digest = top.digest) ORDER BY 1""",
+        "the name {} means a manifest that is not there; load it again, or remove the name",
+    ),
+    (
+        "layers-missing",
+        """SELECT id FROM image
+        WHERE chain IS NOT NULL AND NOT EXISTS (SELECT 1 FROM chain WHERE chain.id = image.chain) ORDER BY 1""",
+        "the layers of the image {} are not there; load it again",
+    ),
+    (
+        "parent-missing",
+        """SELECT image FROM image_metadata AS one WHERE key = 'parent'
+        AND NOT EXISTS (SELECT 1 FROM image WHERE convert_to(id, 'UTF8') = one.value) ORDER BY 1""",
+        "the parent of the image {} is not there",
+    ),
+    (
+        "head-wrong",
+        f"SELECT id FROM image WHERE head <> NOT EXISTS ({CHILDREN.format('image.id')}) ORDER BY 1",  # noqa: S608 - constants
+        "whether the image {} has children is recorded wrongly, so that lists may miss it",
+    ),
+    (
+        "chain-wrong",
+        """SELECT chain.id FROM chain JOIN diff ON diff.id = chain.diff
+        LEFT JOIN chain AS below ON below.id = chain.parent
+        WHERE chain.depth <> coalesce(below.depth, 0) + 1 OR chain.size <> coalesce(below.size, 0) + diff.content_size
+        ORDER BY 1""",
+        "the size or the depth of the chain {} does not follow from the layers in it",
+    ),
+    (
+        "content-missing",
+        "SELECT id FROM diff WHERE NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff = id) ORDER BY 1",
+        "no bytes are kept of the layer {}; load its image again",
+    ),
+    (
+        "blob-wrong",
+        "SELECT digest FROM blob WHERE compression NOT IN ('none', 'gzip', 'bzip2', 'xz', 'zstd') ORDER BY 1",
+        "the compression that is recorded of the blob {} does not exist; a repair asks the blob itself",
+    ),
+    (
+        "edges-wrong",
+        f"SELECT DISTINCT manifest FROM ({LOST_LINKS}) AS lost ORDER BY 1",  # noqa: S608 - constants
+        "the manifest {} is not recorded as that of its image, whose name means it",
+    ),
+)
+
+# The next gc, or removal of an image, takes them.
+_UNNEEDED: Final = (
+    (
+        "chain-unneeded",
+        """SELECT id FROM chain WHERE NOT EXISTS (SELECT 1 FROM image WHERE image.chain = chain.id)
+        AND NOT EXISTS (SELECT 1 FROM chain AS above WHERE above.parent = chain.id)
+        AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (chain.id, '*')) ORDER BY 1""",
+        "nothing needs the layer {} any more",
+    ),
+    (
+        "layer-unneeded",
+        """SELECT id FROM diff WHERE NOT EXISTS (SELECT 1 FROM chain WHERE chain.diff = diff.id)
+        AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (diff.id, '*')) ORDER BY 1""",
+        "the layer {} is in no image",
+    ),
+    (
+        "blob-unneeded",
+        f"SELECT digest FROM blob WHERE {UNNEEDED_BLOB} ORDER BY 1",  # noqa: S608 - constants
+        "no layer and no manifest needs the blob {}",
+    ),
+    ("manifest-unneeded", UNREACHED, "nothing needs the manifest {}"),
+)
+
+
+def require_sound(rows: PostgresRows, *, but: Iterable[str] = (), verify: bool = False) -> None:
+    """Raise `DatabaseDamaged` where anything is wrong with rows ``but`` problems of some kinds."""
+    forgiven = {"name-dangling", *but}
+    wrong = [one for one in row_problems(rows, verify=verify) if not one.harmless and one.kind not in forgiven]
+    if wrong:
+        # What the message advises is for that problem alone.
+        what, more = wrong[0].message.partition("; ")[0], len(wrong) - 1
+        raise DatabaseDamaged(
+            f"{rows.place} cannot be trusted: {what}{f', and {more} more' if more else ''};"
+            " run `orlop fsck --repair`, or restore it from a backup"
+        )
+
+
+def row_problems(rows: PostgresRows, *, verify: bool) -> Iterator[RowProblem]:
+    """Look through all rows; with ``verify`` also at what their content says.
+
+    Args:
+        rows: inside a transaction that sees one moment.
+        verify: hash and read what the rows hold.
+    """
+    invalid = list(_invalid_keys(rows))
+    yield from invalid
+    # What else there is to say of a row without a digest says the same.
+    known = {one.subject for one in invalid}
+    for statements, harmless in ((_STATEMENTS, False), (_UNNEEDED, True)):
+        for kind, statement, sentence in statements:
+            for (subject,) in rows.rows(statement):
+                if subject not in known:
+                    yield RowProblem(kind, subject, sentence.format(subject), harmless=harmless)
+    for loop in parent_loops(rows):
+        message = f"the parents of the image {loop[0]} lead in a circle back to itself"
+        yield RowProblem("parent-loop", loop[0], message)
+    if verify:
+        chains = rows.rows("SELECT id, parent, diff FROM chain ORDER BY id")
+        yield from filter(None, starmap(chain_problem, chains))
+        names = rows.rows("SELECT name, suffix, image FROM reference UNION SELECT name, suffix, digest FROM top")
+        yield from filter(None, starmap(name_problem, sorted(names)))
+        yield from _images(rows)
+        yield from _manifests(rows)
+
+
+def _invalid_keys(rows: PostgresRows) -> Iterator[RowProblem]:
+    for table, key in KEYS.items():
+        for (subject,) in rows.rows(f"SELECT {key} FROM {table} WHERE {NO_DIGEST.format(key)} ORDER BY 1"):  # noqa: S608 - constants
+            message = f"the table {table} has a row for {subject!r}, which is not a digest"
+            yield RowProblem("key-invalid", subject, message)
+
+
+def parent_loops(rows: PostgresRows) -> list[list[str]]:
+    """Return each circle of images that are each other's parents, see `loops_of`."""
+    found = rows.rows("SELECT image, value FROM image_metadata WHERE key = 'parent' ORDER BY image")
+    return loops_of({image: bytes(value).decode("ascii", "replace") for image, value in found})
+
+
+def _images(rows: PostgresRows) -> Iterator[RowProblem]:
+    columns = "id, config, chain, created, created_ns, labels"
+    table = "image LEFT JOIN image_labels ON image_labels.image = image.id"
+    for image, config, *recorded in _batches(rows, columns, table, "id"):
+        problem = image_problem(image, bytes(config), *recorded)
+        if problem is not None:
+            yield problem
+
+
+def _manifests(rows: PostgresRows) -> Iterator[RowProblem]:
+    for digest, media_type, content in _batches(rows, "digest, media_type, content", "manifest", "digest"):
+        raw = bytes(content)
+        problem = manifest_problem(digest, media_type, raw, partial(_edges_differ, rows, digest, raw))
+        if problem is not None:
+            yield problem
+
+
+def _batches(rows: PostgresRows, columns: str, table: str, key: str) -> Iterator[tuple[Any, ...]]:
+    after = ""
+    while found := rows.rows(f"SELECT {columns} FROM {table} WHERE {key} > %s ORDER BY {key} LIMIT {_BATCH}", (after,)):  # noqa: S608 - constants
+        yield from found
+        after = found[-1][0]
+
+
+def _edges_differ(rows: PostgresRows, digest: str, raw: bytes) -> bool:
+    parent = Digest.unchecked(digest)
+    return rows.edges(parent) != edges_of(parent, raw)

@@ -1,0 +1,288 @@
+"""The rows of manifests, indexes, artifacts and opaque blobs in PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orlop.model.digest import Digest
+from orlop.store.rows.content import BlobRow, EdgeRow, ManifestRow, TopRow
+from orlop.store.rows.edges import edges_of
+from orlop.store.rows.postgres.passing import PassingRows, digests_of
+from orlop.store.rows.postgres.tables import (
+    ALL_NEAR,
+    HOLDS_BLOB,
+    HOLDS_BLOB_NEAR,
+    HOLDS_MANIFEST,
+    IS_NAMED,
+    REPOSITORIES,
+    TAGS,
+    UNNEEDED_BLOB,
+    UNREACHED,
+    UNREACHED_NEAR,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import psycopg
+
+    from orlop.store.rows.postgres.going import Going
+
+_EDGE = "SELECT parent, role, position, child, media_type, size FROM edge"
+_TOP = "SELECT name, suffix, digest, updated FROM top"
+
+
+class PostgresContentRows(PassingRows):
+    """Content inside one transaction of one connection."""
+
+    def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], place: str) -> None:
+        super().__init__(connection, place)
+        self._freed: set[str] = set()
+        self.gone: Going | None = None
+        """What goes with this write, if anything does."""
+
+    def _going(self) -> Going:
+        from orlop.store.rows.postgres.going import Going  # noqa: PLC0415 - few commands remove anything
+
+        if self.gone is None:
+            self.gone = Going()
+        return self.gone
+
+    def _came(self, **digests: Digest) -> None:
+        """Note what is put: if it went earlier in this write, it does not go."""
+        if self.gone is not None:
+            for kind, digest in digests.items():
+                getattr(self.gone, kind).discard(str(digest))
+                self.gone.leased.discard(str(digest))
+
+    def manifests(self, image: Digest) -> list[ManifestRow]:
+        """Return the manifests and indexes that came with an image."""
+        return self._manifests(
+            """SELECT digest, media_type, content FROM image_manifest JOIN manifest ON digest = manifest
+            WHERE image = %s ORDER BY digest""",
+            image,
+        )
+
+    def manifest_digests(self, image: Digest | None = None) -> list[Digest]:
+        """Return the digests of the manifests and indexes that came with an image, or of all."""
+        if image is None:
+            return digests_of(Digest, self.rows("SELECT digest FROM manifest ORDER BY digest"))
+        statement = "SELECT manifest FROM image_manifest WHERE image = %s ORDER BY manifest"
+        return digests_of(Digest, self.rows(statement, (str(image),)))
+
+    def manifest(self, digest: Digest) -> ManifestRow | None:
+        """Return one manifest or index."""
+        found = self._manifests("SELECT digest, media_type, content FROM manifest WHERE digest = %s", digest)
+        return next(iter(found), None)
+
+    def _manifests(self, statement: str, digest: Digest) -> list[ManifestRow]:
+        found = self.rows(statement, (str(digest),))
+        return [ManifestRow(Digest.unchecked(one), media_type, bytes(raw)) for one, media_type, raw in found]
+
+    def images_of(self, manifest: Digest) -> list[Digest]:
+        """Return the images that a manifest or index came with."""
+        statement = "SELECT image FROM image_manifest WHERE manifest = %s ORDER BY image"
+        return digests_of(Digest, self.rows(statement, (str(manifest),)))
+
+    def edges(self, parent: Digest) -> list[EdgeRow]:
+        """Return where a manifest or an index leads."""
+        return self._edges(f"{_EDGE} WHERE parent = %s ORDER BY role, position", parent)
+
+    def edges_to(self, child: Digest) -> list[EdgeRow]:
+        """Return the edges that lead to some content."""
+        return self._edges(f"{_EDGE} WHERE child = %s ORDER BY parent, role, position", child)
+
+    def _edges(self, statement: str, digest: Digest) -> list[EdgeRow]:
+        found = self.rows(statement, (str(digest),))
+        return [
+            EdgeRow(Digest.unchecked(parent), role, position, Digest.unchecked(child), media_type, size)
+            for parent, role, position, child, media_type, size in found
+        ]
+
+    def top(self, name: str, suffix: str) -> TopRow | None:
+        """Return what a name means."""
+        return next(iter(self._tops(f"{_TOP} WHERE name = %s AND suffix = %s", (name, suffix))), None)
+
+    def tops(self, digest: Digest | None = None) -> list[TopRow]:
+        """Return what all names mean, or those that mean one manifest or index."""
+        if digest is None:
+            return self._tops(f"{_TOP} ORDER BY name, suffix")
+        return self._tops(f"{_TOP} WHERE digest = %s ORDER BY name, suffix", (str(digest),))
+
+    def _tops(self, statement: str, values: Sequence[str] | None = None) -> list[TopRow]:
+        found = self.rows(statement, values)
+        return [TopRow(name, suffix, Digest.unchecked(digest), updated) for name, suffix, digest, updated in found]
+
+    def repositories(self, domain: str, *, after: str = "", most: int | None = None) -> list[str]:
+        """Return the names of the repositories of a registry."""
+        # The character behind a slash is a zero.
+        values = {"after": max(f"{domain}/", after), "end": f"{domain}0", "most": most}
+        return [name for (name,) in self.rows(REPOSITORIES, values)]
+
+    def tags(self, name: str, *, after: str = "", most: int | None = None) -> list[str]:
+        """Return the tags in a repository."""
+        values = {"name": name, "after": f":{after}", "most": most}
+        return [suffix[1:] for (suffix,) in self.rows(TAGS, values)]
+
+    def holds_manifest(self, name: str, digest: Digest) -> bool:
+        """Return whether a manifest or an index belongs to a repository."""
+        return bool(self.value(HOLDS_MANIFEST, {"name": name, "digest": str(digest)}))
+
+    def holds_blob(self, name: str, digest: Digest) -> bool:
+        """Return whether a manifest that belongs to a repository names some content."""
+        # Most have a name there, which is found sooner than all that name the content.
+        values = {"name": name, "digest": str(digest)}
+        return any(self.value(question, values) for question in (HOLDS_BLOB_NEAR, HOLDS_BLOB))
+
+    def unreached(self) -> list[Digest]:
+        """Return the manifests and indexes that nothing reaches."""
+        return digests_of(Digest, self.rows(UNREACHED))
+
+    def opaque_blobs(self) -> list[BlobRow]:
+        """Return the stored bytes that are not the content of a layer."""
+        found = self.rows(
+            """SELECT digest, size, compression FROM blob
+            WHERE NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest) ORDER BY digest"""
+        )
+        return [blob_row(row) for row in found]
+
+    # Changes.
+
+    def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
+        """Keep a manifest or index, record where it leads, and link it to images."""
+        self._came(manifests=row.digest)
+        changed = self.value(
+            """INSERT INTO manifest VALUES (%s, %s, %s)
+            ON CONFLICT (digest) DO UPDATE SET content = excluded.content WHERE manifest.content <> excluded.content
+            RETURNING digest""",
+            (str(row.digest), row.media_type, row.raw),
+        )
+        if changed is not None:
+            self.put_edges(row.digest, row.raw)
+        if texts := sorted(set(map(str, images))):
+            self.run(
+                "INSERT INTO image_manifest SELECT unnest(%s::text[]), %s ON CONFLICT DO NOTHING",
+                (texts, str(row.digest)),
+            )
+
+    def put_edges(self, digest: Digest, raw: bytes) -> None:
+        """Record where a manifest leads, as its bytes say, in place of what was recorded."""
+        self.run("DELETE FROM edge WHERE parent = %s", (str(digest),))
+        edges = edges_of(digest, raw)
+        if edges:
+            _, roles, positions, children, types, sizes = (list(column) for column in zip(*edges, strict=True))
+            self.run(
+                """INSERT INTO edge SELECT %s, * FROM
+                unnest(%s::text[], %s::int[], %s::text[], %s::text[], %s::bigint[])""",
+                (str(digest), roles, positions, list(map(str, children)), types, sizes),
+            )
+
+    def put_blob(self, row: BlobRow) -> None:
+        """Keep the row of opaque bytes."""
+        self._came(blobs=row.digest)
+        values = (str(row.digest), row.size, row.compression)
+        self.run("INSERT INTO blob VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", values)
+
+    def put_top(self, row: TopRow) -> None:
+        """Record the manifest or index that a name means."""
+        before = self.top(row.name, row.suffix)
+        self.run(
+            """INSERT INTO top VALUES (%s, %s, %s, %s)
+            ON CONFLICT (name, suffix) DO UPDATE SET digest = excluded.digest, updated = excluded.updated
+            WHERE top.digest <> excluded.digest""",
+            (row.name, row.suffix, str(row.digest), row.updated),
+        )
+        if before is not None and before.digest != row.digest:
+            self._prune_near([str(before.digest)])
+
+    def touch_top(self, name: str, suffix: str, updated: int) -> None:
+        """Record that a name still means what it does."""
+        self.run("UPDATE top SET updated = %s WHERE name = %s AND suffix = %s", (updated, name, suffix))
+
+    def delete_top(self, name: str, suffix: str) -> bool:
+        """Forget what a name means, and all that nothing else reaches."""
+        statement = "DELETE FROM top WHERE name = %s AND suffix = %s RETURNING digest"
+        gone = [digest for (digest,) in self.rows(statement, (name, suffix))]
+        self._prune_near(gone)
+        return bool(gone)
+
+    def delete_image_manifests(self, image: str, came: Sequence[str]) -> None:
+        """Forget what came with an image that was deleted: its own manifests, and what nothing else reaches."""
+        linked = self.rows("SELECT manifest FROM image_manifest WHERE manifest = ANY(%s)", (list(came),))
+        left = sorted(set(came) - {manifest for (manifest,) in linked})
+        if not left:
+            return
+        mine = self.rows(
+            """SELECT DISTINCT parent FROM edge WHERE parent = ANY(%s) AND role = 'config' AND child = %s
+            AND parent NOT IN (SELECT digest FROM lease)""",
+            (left, image),
+        )
+        near = self.rows(ALL_NEAR, {"starts": left})
+        self._delete_manifests([one for (one,) in mine])
+        self._prune_near([one for (one,) in near])
+
+    def _prune_near(self, digests: Iterable[str]) -> None:
+        """Forget those of these manifests, and of all below them and about them, that nothing reaches any more."""
+        if starts := sorted(set(digests)):
+            self._delete_manifests([digest for (digest,) in self.rows(UNREACHED_NEAR, {"starts": starts})])
+
+    def _delete_manifests(self, digests: Sequence[str]) -> None:
+        if not digests:
+            return
+        gone = (sorted(digests),)
+        below = self.rows("SELECT child FROM edge WHERE parent = ANY(%s) AND role <> 'subject'", gone)
+        self._freed.update(child for (child,) in below)
+        # A name whose image is gone may still mean it.
+        self.run("DELETE FROM top WHERE digest = ANY(%s)", gone)
+        deleted = self.rows("DELETE FROM manifest WHERE digest = ANY(%s) RETURNING digest", gone)
+        self._going().manifests.update(digest for (digest,) in deleted)
+
+    def drop_manifest(self, digest: Digest) -> bool:
+        """Forget a manifest or an index that no name, index or lease needs."""
+        one = {"digest": str(digest)}
+        needed = self.value(
+            f"""SELECT EXISTS (SELECT 1 FROM top WHERE digest = %(digest)s) OR {IS_NAMED.format("%(digest)s")}
+            OR EXISTS (SELECT 1 FROM edge WHERE child = %(digest)s AND role = 'child')
+            OR EXISTS (SELECT 1 FROM lease WHERE digest IN (%(digest)s, '*'))""",  # noqa: S608 - constants
+            one,
+        )
+        if needed or self.manifest(digest) is None:
+            return False
+        near = self.rows(ALL_NEAR, {"starts": [str(digest)]})
+        self.run("DELETE FROM image_manifest WHERE manifest = %(digest)s", one)
+        self._delete_manifests([str(digest)])
+        self._prune_near([each for (each,) in near])
+        return True
+
+    def prune_manifests(self) -> list[Digest]:
+        """Forget the manifests and indexes that nothing reaches."""
+        gone = self.unreached()
+        self._delete_manifests([str(digest) for digest in gone])
+        return gone
+
+    def prune_blobs(self) -> list[Digest]:
+        """Forget the stored bytes that nothing reaches."""
+        return self._blobs_gone(self.rows(f"DELETE FROM blob WHERE {UNNEEDED_BLOB} RETURNING digest"))  # noqa: S608 - constants
+
+    def prune_freed(self) -> list[Digest]:
+        """Forget the stored bytes that nothing reaches and that a manifest named which went in this write."""
+        freed, self._freed = sorted(self._freed), set()
+        return self._prune_blobs(freed)
+
+    def _prune_blobs(self, digests: Sequence[str]) -> list[Digest]:
+        """Forget those of some stored bytes that nothing reaches."""
+        if not digests:
+            return []
+        statement = f"DELETE FROM blob WHERE digest = ANY(%s) AND {UNNEEDED_BLOB} RETURNING digest"  # noqa: S608 - constants
+        return self._blobs_gone(self.rows(statement, (list(digests),)))
+
+    def _blobs_gone(self, found: list[tuple[Any, ...]]) -> list[Digest]:
+        gone = sorted(digests_of(Digest, found))
+        if gone:
+            self._going().blobs.update(map(str, gone))
+        return gone
+
+
+def blob_row(row: Sequence[Any]) -> BlobRow:
+    """Return the row of stored bytes from digest, size and compression."""
+    return BlobRow(Digest.unchecked(row[0]), row[1], row[2])

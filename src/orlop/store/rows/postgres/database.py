@@ -1,0 +1,316 @@
+"""The rows in PostgreSQL.
+
+A read is one transaction that sees the rows of its first moment. A write takes the store's one lock, which ends with
+its transaction, so that writers are one after another as in a directory; its statements see what was committed before.
+A write of a process that has a session takes that session's row as well: once others have declared the session dead,
+nothing it writes commits. Locks are taken in this order: the store's, the session's, then rows.
+
+Nothing outlives a transaction: no setting, no prepared statement, no lock. A server that hears nothing of a client
+inside a transaction ends it after a while, which frees its locks.
+
+Where the answer to a commit is lost, the server is asked whether the transaction was committed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+
+from orlop.errors import ReadOnlyStore, StorageError
+from orlop.store.rows.actions import run_all
+from orlop.store.rows.metadata import Metadata
+from orlop.store.rows.postgres.errors import explain_postgres, explaining_postgres, is_gone, lease_lost
+from orlop.store.rows.postgres.pool import Pool
+from orlop.store.rows.postgres.rows import PostgresRows
+from orlop.store.rows.postgres.schema import LOCKS, TTL, WRITING, lay_out, require_version
+from orlop.store.rows.postgres.tables import SCHEMA, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from orlop.store.rows.metadata import RowProblem, Rows, WritableRows
+    from orlop.store.rows.postgres.mender import PostgresMender
+    from orlop.store.rows.postgres.pool import Connection
+    from orlop.store.rows.snapshot import Snapshot
+
+_SILENCE: Final = "20s"
+"""How long the server waits for a client inside a transaction before it ends that."""
+_PATIENCE: Final = "120s"
+"""How long a writer waits for the store's lock."""
+_LOCAL: Final = f"SET LOCAL search_path TO {SCHEMA}; SET LOCAL idle_in_transaction_session_timeout = '{_SILENCE}'"
+READ: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_LOCAL}"
+SHORT: Final = f"BEGIN; {_LOCAL}; SET LOCAL lock_timeout = '{_SILENCE}'"
+_WRITE: Final = (
+    f"BEGIN; {_LOCAL}; SET LOCAL lock_timeout = '{_PATIENCE}';"
+    f" SELECT pg_advisory_xact_lock({LOCKS}, {WRITING}); SET LOCAL lock_timeout = '{_SILENCE}'"
+)
+_COPY: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path TO {SCHEMA}"
+_WHY_NOT: Final = f"""SELECT current_setting('transaction_read_only') = 'on',
+    has_table_privilege('{SCHEMA}.image', 'INSERT, DELETE')"""
+
+
+class PostgresMetadata(Metadata):
+    """An opening of the rows in one database. Safe to share between threads, and used after a fork anew.
+
+    Args:
+        conninfo: how to connect, as libpq takes it.
+        place: what the database is called in messages; nothing secret.
+    """
+
+    def __init__(self, conninfo: str, place: str = "the database") -> None:
+        self.place = place
+        self.sessions: set[str] = set()
+        """The sessions of this process: once one of them is dead, no write commits."""
+        self._is_known = False
+        self._refusal: StorageError | None = None
+        self.pool = Pool(conninfo, place, self._check)
+        self._local = threading.local()
+        self._pid = os.getpid()
+
+    @staticmethod
+    def make(conninfo: str, place: str = "the database", *, ttl: float = TTL) -> None:
+        """Lay out a store in a database, or bring it to this version, see `lay_out`."""
+        with Pool(conninfo, place, lambda _: None).connection() as connection:
+            lay_out(connection, place, ttl=ttl)
+            connection.close()
+
+    def _check(self, connection: Connection) -> None:
+        """Look once at a database: whether it is a store of this version, and whether it can be changed."""
+        if self._is_known:
+            return
+        version = require_version(connection, self.place)
+        with explaining_postgres(self.place):
+            is_read_only, may_write = connection.execute(_WHY_NOT.encode()).fetchone() or (False, True)
+        if is_read_only:
+            self._refusal = ReadOnlyStore(f"cannot change {self.place}: it is read-only; use the primary server")
+        elif not may_write:
+            self._refusal = ReadOnlyStore(f"cannot change {self.place}: this role may only read; use another role")
+        elif version < SCHEMA_VERSION:
+            lay_out(connection, self.place)
+        self._is_known = True
+
+    # Blocks.
+
+    @contextmanager
+    def read(self) -> Iterator[Rows]:
+        """Return a consistent view, see `Metadata.read`."""
+        outer = self._outer()
+        if outer is not None:
+            yield outer
+            return
+        with self._transaction(READ) as connection, self._block(PostgresRows(connection, self.place)) as rows:
+            yield rows
+
+    @contextmanager
+    def write(self) -> Iterator[WritableRows]:
+        """Return rows that may be changed, see `Metadata.write`."""
+        outer = self._outer()
+        if outer is not None:
+            if not outer.writable:
+                msg = "a write cannot begin inside a read of the same thread"
+                raise RuntimeError(msg)
+            yield outer
+            return
+        refusal = self.refusal()
+        if refusal is not None:
+            raise refusal
+        with self._transaction(_WRITE) as connection:
+            rows = PostgresRows(connection, self.place, writable=True)
+            sure = True
+            try:
+                number = rows.value("SELECT pg_current_xact_id()::text")
+                require_alive(connection, self.place, self.sessions)
+                with self._block(rows):
+                    yield rows
+                    self._prepare(rows)
+                sure = False
+                self._commit(connection, number)
+            except BaseException as error:
+                sure = sure or not isinstance(error, _Unknown)
+                with suppress(psycopg.Error):
+                    connection.execute("ROLLBACK")
+                run_all(action for action, if_sure in reversed(rows.rollback_actions) if sure or not if_sure)
+                raise
+        run_all(rows.commit_actions)
+
+    def _prepare(self, rows: PostgresRows) -> None:
+        if rows.gone is not None:
+            with explaining_postgres(self.place):
+                rows.gone.require_unneeded(rows.connection, self.place)
+        for action in rows.preparations:
+            action()
+
+    def _commit(self, connection: Connection, number: str) -> None:
+        try:
+            connection.execute("COMMIT")
+        except psycopg.Error as error:
+            if not is_gone(error):
+                raise explain_postgres(error, self.place) from error
+            if not self._was_committed(number, error):
+                raise explain_postgres(error, self.place) from error
+
+    def _was_committed(self, number: str, lost: psycopg.Error) -> bool:
+        """Return whether a transaction was committed whose answer was lost. Raises `_Unknown` where nobody can say."""
+        self.pool.close()
+        try:
+            with self.pool.connection() as connection:
+                # What is still at work is told to end by the server when it finds its client gone.
+                for _ in range(100):
+                    state = connection.execute("SELECT pg_xact_status(%s::xid8), pg_sleep(0.1)", (number,)).fetchone()
+                    if state is not None and state[0] != "in progress":
+                        return bool(state[0] == "committed")
+        except (psycopg.Error, StorageError) as error:
+            raise _Unknown(self.place) from error
+        raise _Unknown(self.place) from lost
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Connection]:
+        """Return a connection in a transaction, which is rolled back at the end unless it was committed."""
+        with self.pool.begun(begin) as connection:
+            try:
+                yield connection
+            finally:
+                if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                    with suppress(psycopg.Error):
+                        connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _block(self, rows: PostgresRows) -> Iterator[PostgresRows]:
+        self._local.rows = rows
+        try:
+            yield rows
+        finally:
+            self._local.rows = None
+
+    def _outer(self) -> PostgresRows | None:
+        if self._pid != os.getpid():
+            self._local = threading.local()
+            self._pid = os.getpid()
+            self.sessions = set()
+        return getattr(self._local, "rows", None)
+
+    def in_block(self) -> bool:
+        """Return whether this thread is inside a block."""
+        return self._outer() is not None
+
+    @contextmanager
+    def short(self) -> Iterator[PostgresRows]:
+        """Return rows for a transaction of its own that takes no lock of the store, whatever block the thread is in.
+
+        The block's end commits. For what belongs to sessions and keys alone.
+        """
+        with self._transaction(SHORT) as connection:
+            yield PostgresRows(connection, self.place, writable=True)
+            with explaining_postgres(self.place):
+                connection.execute("COMMIT")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other writer waiting for a block, see `Metadata.lock`."""
+        with self._transaction(_WRITE):
+            yield
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """Return, for a block, all rows as they are now. The server keeps them as long as the block lasts."""
+        from orlop.store.rows.postgres.snapshot import PostgresSnapshot  # noqa: PLC0415 - only for copies
+
+        if self.in_block():
+            msg = "a snapshot cannot begin inside a block of the same thread"
+            raise RuntimeError(msg)
+        with self._transaction(_COPY) as connection:
+            rows = PostgresRows(connection, self.place)
+            rows.last_event()  # only the first look fixes what a transaction sees
+            yield PostgresSnapshot(rows)
+
+    # The database as a whole.
+
+    def refusal(self) -> StorageError | None:
+        """Return the error that every write raises, or nothing where rows can be changed."""
+        if not self._is_known:
+            with self.pool.connection():
+                pass
+        return self._refusal
+
+    def require_sound(self, *, but: Iterable[str] = ()) -> None:
+        """Look through all rows, see `Metadata.require_sound`."""
+        from orlop.store.rows.postgres.check import require_sound  # noqa: PLC0415 - only before a removal of much
+
+        with self.read() as rows:
+            assert isinstance(rows, PostgresRows)
+            require_sound(rows, but=but)
+
+    def problems(self, *, verify: bool) -> Sequence[RowProblem]:
+        """Look through all rows for what is wrong, see `Metadata.problems`."""
+        from orlop.store.rows.postgres.check import row_problems  # noqa: PLC0415 - only for fsck
+
+        with self.read() as rows:
+            assert isinstance(rows, PostgresRows)
+            return list(row_problems(rows, verify=verify))
+
+    def mender(self) -> PostgresMender:
+        """Return what only a repair asks and does, inside a read or a write of this thread."""
+        from orlop.store.rows.postgres.mender import PostgresMender  # noqa: PLC0415 - few commands repair
+
+        rows = self._outer()
+        if rows is None:
+            msg = "a mender works inside a block"
+            raise RuntimeError(msg)
+        return PostgresMender(rows)
+
+    def update(self) -> tuple[int, str | None]:
+        """Bring older rows to this orlop's schema, see `Metadata.update`; no copy of them is kept."""
+        with self.pool.connection() as connection:
+            return lay_out(connection, self.place), None
+
+    def keep_reserve(self) -> None:
+        """Do nothing: the disk is the server's."""
+
+    def give_up_reserve(self) -> bool:
+        """Return False: there is no reserve."""
+        return False
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        self.pool.close()
+
+    def end(self) -> None:
+        """Close everything for good; what is in a block in another thread ends with it. Idempotent."""
+        self.pool.end()
+
+    def require_open(self) -> None:
+        """Raise `StoreClosed` after `end`."""
+        self.pool.require_open()
+
+    def facts(self) -> Mapping[str, str]:
+        """Return what kind of database this is."""
+        with self.read() as rows:
+            assert isinstance(rows, PostgresRows)
+            version, schema = rows.row("SELECT current_setting('server_version'), version FROM store") or ("", 0)
+        return {"kind": "postgresql", "postgresql": str(version), "schema": str(schema), "path": self.place}
+
+
+class _Unknown(StorageError):
+    """Nobody can say whether a write was committed."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(
+            f"the connection to {place} was lost as the changes were being committed, and it cannot be reached to"
+            " say whether they were; look when it is back, or do the same again: what is there already stays"
+        )
+
+
+def require_alive(connection: psycopg.Connection[tuple[Any, ...]], place: str, sessions: Iterable[str]) -> None:
+    """Hold the sessions of a process until the transaction ends. Raises `LeaseLost` where one of them is dead."""
+    ids = sorted(sessions)
+    if ids:
+        with explaining_postgres(place):
+            found = connection.execute(
+                "SELECT id FROM session WHERE id = ANY(%s) AND NOT dead ORDER BY id FOR KEY SHARE", (ids,)
+            ).fetchall()
+        if len(found) != len(ids):
+            raise lease_lost(place)

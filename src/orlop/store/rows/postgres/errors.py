@@ -1,0 +1,91 @@
+"""What the errors of PostgreSQL and of its client mean to users."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+
+from orlop.errors import (
+    DatabaseDamaged,
+    InvalidInput,
+    LeaseLost,
+    NoSpace,
+    PermissionDenied,
+    ReadOnlyStore,
+    StorageError,
+    StoreClosed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.errors import OrlopError
+
+_READ_ONLY: Final = "25006"
+_TOO_MANY: Final = frozenset({"53300", "53400"})
+_NO_SPACE: Final = frozenset({"53100", "54023"})
+_DAMAGE: Final = frozenset({"XX001", "XX002", "58030"})
+_DENIED: Final = frozenset({"28000", "28P01", "42501", "0P000"})
+_BUSY: Final = frozenset({"40001", "40P01", "55P03", "57014", "25P03", "25P04", "23503"})
+"""What another transaction, or a limit of time, brought about: the same again may succeed."""
+_GONE: Final = frozenset({"57P01", "57P02", "57P03", "57P05"})
+_VALUES: Final = ("22", "54")
+
+
+@contextmanager
+def explaining_postgres(place: str) -> Iterator[None]:
+    """Turn every error of the database in the block into one of orlop's own; ``place`` says which it is."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise explain_postgres(error, place) from error
+
+
+def explain_postgres(error: psycopg.Error, place: str) -> OrlopError:
+    """Return the error of orlop's own that says what one of PostgreSQL means, and what to do."""
+    state, what = error.sqlstate or "", _first_line(error)
+    if state in _TOO_MANY:
+        return StorageError(
+            f"{place} has no connection left ({what}); raise max_connections, or put pgbouncer before it"
+        )
+    if state in _NO_SPACE:
+        return NoSpace(f"cannot write to {place}: no space left on its disk ({what}); free some")
+    if state == _READ_ONLY:
+        return ReadOnlyStore(f"cannot change {place}: it is read-only, such as a standby; use the primary server")
+    if state in _DAMAGE:
+        return DatabaseDamaged(f"{place} is damaged ({what}); restore it from a backup")
+    if state in _DENIED or (not state and "password" in what.lower()):
+        return PermissionDenied(f"{place} refuses this user: {what}; check the role, its password and its rights")
+    if state in _BUSY:
+        return StorageError(f"{place} ended the transaction: {what}; nothing was changed, try again")
+    if state.startswith(_VALUES):
+        return InvalidInput(f"{place} cannot hold a value: {what}")
+    if isinstance(error, psycopg.OperationalError) or state in _GONE or state.startswith("08"):
+        return StorageError(f"cannot reach {place}: {what}; check that the server runs, and try again")
+    return StorageError(f"{place} failed: {what}")
+
+
+def is_gone(error: psycopg.Error) -> bool:
+    """Return whether the connection is lost with an error, so that another one may do."""
+    state = error.sqlstate or ""
+    return state in _GONE or state.startswith("08") or (not state and isinstance(error, psycopg.OperationalError))
+
+
+def closed(place: str) -> StoreClosed:
+    """Make the error for a database that was closed."""
+    return StoreClosed(f"{place} was closed; open the store again")
+
+
+def lease_lost(place: str) -> LeaseLost:
+    """Make the error for a session that others have declared dead."""
+    return LeaseLost(
+        f"{place} has heard nothing of this process for too long and released what it held;"
+        " nothing was changed, try again"
+    )
+
+
+def _first_line(error: psycopg.Error) -> str:
+    message = error.diag.message_primary or str(error) or type(error).__name__
+    return " ".join(message.split("\n", 1)[0].split())

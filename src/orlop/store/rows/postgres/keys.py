@@ -1,0 +1,193 @@
+"""The names and keys of objects in PostgreSQL, beside the rows that need them, see `orlop.store.rows.keys`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from orlop.store.rows.keys import TOC, Condemned, Identity, ObjectKeys, PendingUpload, StoredObject
+from orlop.store.rows.postgres.errors import lease_lost
+from orlop.store.rows.postgres.rows import PostgresRows
+from orlop.store.rows.postgres.sessions import REAP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from orlop.store.rows.metadata import WritableRows
+    from orlop.store.rows.postgres.database import PostgresMetadata
+    from orlop.store.rows.postgres.sessions import Session
+
+_AGAIN: Final = "interval '1 hour'"
+"""How long after a deletion an object is deleted once more."""
+_OBJECT: Final = "SELECT name, key, size FROM object"
+_STAMP: Final = """WITH next AS (UPDATE store SET epoch = epoch + 1
+        WHERE EXISTS (SELECT 1 FROM doomed WHERE stamp IS NULL) RETURNING epoch)
+    UPDATE doomed SET stamp = next.epoch FROM next WHERE stamp IS NULL"""
+_CONDEMN: Final = """WITH going AS (DELETE FROM doomed
+        WHERE stamp <= (SELECT coalesce(min(pin), (SELECT epoch FROM store)) FROM session WHERE NOT dead)
+        AND since <= clock_timestamp() - %s * interval '1 second' RETURNING key, upload_id)
+    INSERT INTO deleting (key, upload_id) SELECT key, upload_id FROM going"""
+_DUE: Final = f"""SELECT key, upload_id FROM deleting
+    WHERE NOT reported OR since <= clock_timestamp() - {_AGAIN} ORDER BY key"""  # noqa: S608 - constants
+_FORGET: Final = "DELETE FROM session WHERE dead AND seen < clock_timestamp() - interval '1 day'"
+
+
+class PostgresKeys(ObjectKeys):
+    """The names and keys of one store, as the session of this process sees them.
+
+    Args:
+        metadata: the database, in which the rows are as well.
+        session: of this process.
+    """
+
+    def __init__(self, metadata: PostgresMetadata, session: Session) -> None:
+        self._metadata = metadata
+        self._session = session
+
+    @property
+    def session(self) -> str:
+        """The name of this session."""
+        return self._session.id
+
+    def begin(self) -> str:
+        """Return a new key."""
+        key, name = os.urandom(16).hex(), self._session.id
+        with self._metadata.short() as rows:
+            self._session.require_alive(rows)
+            rows.run("INSERT INTO upload (key, session) VALUES (%s, %s)", (key, name))
+        return key
+
+    def multipart(self, key: str, upload_id: str) -> None:
+        """Record the ID of an upload in parts."""
+        with self._metadata.short() as rows:
+            self._session.require_alive(rows)
+            found = rows.run("UPDATE upload SET upload_id = %s WHERE key = %s", (upload_id, key))
+            if found.rowcount == 0:
+                raise lease_lost(self._metadata.place)
+
+    def discard(self, key: str) -> None:
+        """Doom the key of an upload; one that a write is just publishing is passed over."""
+        with self._metadata.short() as rows:
+            rows.run(
+                """WITH mine AS (SELECT key FROM upload WHERE key = %s FOR UPDATE SKIP LOCKED),
+                lost AS (DELETE FROM upload WHERE key IN (SELECT key FROM mine) RETURNING key, upload_id)
+                INSERT INTO doomed (key, name, size, upload_id) SELECT key, '', 0, upload_id FROM lost""",
+                (key,),
+            )
+
+    def publish(self, rows: WritableRows, name: str, key: str, size: int) -> bool:
+        """Let a name lead to an upload, see `ObjectKeys.publish`."""
+        write = _of_postgres(rows)
+        self._session.require_alive(write)
+        deleted = "DELETE FROM upload WHERE key = %s AND session = %s RETURNING upload_id"
+        if write.row(deleted, (key, self._session.id)) is None:
+            raise lease_lost(self._metadata.place)
+        old = write.row(f"{_OBJECT} WHERE name = %s FOR UPDATE", (name,))
+        if old is not None and not name.startswith(TOC):
+            _doom(write, [(key, "", 0)])
+            return False
+        if old is not None:
+            write.run("DELETE FROM object WHERE name = %s", (name,))
+            _doom(write, [(old[1], old[0], old[2])])
+        write.run("INSERT INTO object (name, key, size) VALUES (%s, %s, %s)", (name, key, size))
+        return True
+
+    def uploads(self) -> Iterable[PendingUpload]:
+        """Return the uploads of all sessions."""
+        return [PendingUpload(*row) for row in self._asked("SELECT key, session, upload_id FROM upload ORDER BY key")]
+
+    def find(self, name: str) -> StoredObject | None:
+        """Return what a name leads to."""
+        found = self._asked(f"{_OBJECT} WHERE name = %s", (name,))
+        return StoredObject(*found[0]) if found else None
+
+    def find_many(self, names: Iterable[str]) -> Mapping[str, StoredObject]:
+        """Return what some names lead to."""
+        found = self._asked(f"{_OBJECT} WHERE name = ANY(%s)", (sorted(set(names)),))
+        return {row[0]: StoredObject(*row) for row in found}
+
+    def objects(self, *, tocs: bool) -> Iterator[StoredObject]:
+        """Yield all tables of contents, or all blobs."""
+        sign = ">=" if tocs else "<"
+        found = self._asked(f"{_OBJECT} WHERE name {sign} %s ORDER BY name", (TOC,))
+        return (StoredObject(*row) for row in found if row[0].startswith(TOC) is tocs)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Pin the epoch for a block."""
+        return self._session.reading()
+
+    def doom(self, rows: WritableRows, names: Iterable[str]) -> None:
+        """Doom what names lead to, inside a write."""
+        write = _of_postgres(rows)
+        gone = write.rows("DELETE FROM object WHERE name = ANY(%s) RETURNING key, name, size", (sorted(set(names)),))
+        _doom(write, gone)
+
+    def doomed(self) -> Iterable[StoredObject]:
+        """Return what is doomed."""
+        return [StoredObject(*row) for row in self._asked("SELECT name, key, size FROM doomed ORDER BY key")]
+
+    def collect(self, *, grace: float = 0.0) -> list[Condemned]:
+        """Move what may go to *deleting*, see `ObjectKeys.collect`. Each step is a transaction of its own."""
+        _ = self._session.id
+        with self._metadata.short() as rows:
+            self._session.require_alive(rows)
+            rows.run(REAP)
+            rows.run(_FORGET)
+        # Later than what doomed them: a number that was taken before might be older than the pin of a reader that
+        # did not see it yet.
+        with self._metadata.short() as rows:
+            rows.run(_STAMP)
+        self._session.beat()
+        with self._metadata.short() as rows:
+            self._session.require_alive(rows)
+            rows.run(_CONDEMN, (grace,))
+            due = rows.rows(_DUE)
+        return [Condemned(*row) for row in due]
+
+    def deleted(self, keys: Iterable[str]) -> None:
+        """Note that objects are gone; a key is forgotten at the second time."""
+        gone = (sorted(set(keys)),)
+        with self._metadata.short() as rows:
+            rows.run("DELETE FROM deleting WHERE key = ANY(%s) AND reported", gone)
+            rows.run("UPDATE deleting SET reported = true, since = clock_timestamp() WHERE key = ANY(%s)", gone)
+
+    def known(self, keys: Iterable[str]) -> set[str]:
+        """Return those of some keys that are in any state."""
+        found = self._asked(
+            """SELECT key FROM object WHERE key = ANY(%(keys)s) UNION SELECT key FROM upload WHERE key = ANY(%(keys)s)
+            UNION SELECT key FROM doomed WHERE key = ANY(%(keys)s)
+            UNION SELECT key FROM deleting WHERE key = ANY(%(keys)s)""",
+            {"keys": sorted(set(keys))},
+        )
+        return {key for (key,) in found}
+
+    def identity(self) -> Identity:
+        """Return whose rows these are."""
+        return Identity(*self._asked("SELECT id, generation FROM store")[0])
+
+    def adopt(self) -> Identity:
+        """Raise the generation of the store."""
+        with self._metadata.write() as rows:
+            found = _of_postgres(rows).row("UPDATE store SET generation = generation + 1 RETURNING id, generation")
+        return Identity(*(found or ("", 0)))
+
+    def _asked(self, statement: str, values: Any = None) -> Sequence[tuple[Any, ...]]:
+        with self._metadata.read() as rows:
+            return _of_postgres(rows).rows(statement, values)
+
+
+def _of_postgres(rows: object) -> PostgresRows:
+    if not isinstance(rows, PostgresRows):
+        msg = f"{type(rows).__name__} are not the rows beside which these keys are"
+        raise TypeError(msg)
+    return rows
+
+
+def _doom(rows: PostgresRows, gone: Sequence[tuple[Any, ...]]) -> None:
+    if gone:
+        keys, names, sizes = (list(column) for column in zip(*gone, strict=True))
+        rows.run(
+            "INSERT INTO doomed (key, name, size) SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[])",
+            (keys, names, sizes),
+        )

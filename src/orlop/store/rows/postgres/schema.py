@@ -1,0 +1,106 @@
+"""The tables of a store in PostgreSQL: laid out once, brought from one version to the next, and never by a reader.
+
+Both happen in one transaction, under a lock of the schema's own that ends with it. Whoever waits for longer than a few
+seconds to change a table gives up, so that readers do not queue behind that.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from orlop.errors import InvalidInput, StoreNotFound, StoreTooNew
+from orlop.store.rows.postgres.errors import explaining_postgres
+from orlop.store.rows.postgres.tables import SCHEMA, SCHEMA_VERSION, STEPS, TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import psycopg
+
+LOCKS: Final = 0x6F726C6F
+"""The class of orlop's advisory locks: a database may hold other programs."""
+_LAYING_OUT: Final = 1
+WRITING: Final = 2
+
+TTL: Final = 60.0
+"""The seconds after which a session that is not heard of is declared dead; every process takes them from the store."""
+
+
+def version_of(connection: psycopg.Connection[tuple[Any, ...]]) -> int:
+    """Return the version of the store in a database, 0 where there is none."""
+    there = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{SCHEMA}.store",)).fetchone()
+    if there is None or not there[0]:
+        return 0
+    found = connection.execute(f"SELECT version FROM {SCHEMA}.store".encode()).fetchone()  # noqa: S608 - constants
+    return 0 if found is None else int(found[0])
+
+
+def require_version(connection: psycopg.Connection[tuple[Any, ...]], place: str) -> int:
+    """Return the version of the store in a database.
+
+    Raises:
+        StoreNotFound: there is none. StoreTooNew: a newer orlop wrote it.
+    """
+    with explaining_postgres(place):
+        version = version_of(connection)
+    if version == 0:
+        raise StoreNotFound(f"there is no store in {place}; make one with `orlop --root URL store init`")
+    if version > SCHEMA_VERSION:
+        raise StoreTooNew(
+            f"{place} was written by a newer orlop (schema {version}, this one knows {SCHEMA_VERSION}); upgrade orlop"
+        )
+    return version
+
+
+def lay_out(
+    connection: psycopg.Connection[tuple[Any, ...]],
+    place: str,
+    *,
+    ttl: float = TTL,
+    steps: Mapping[int, str] = STEPS,
+) -> int:
+    """Make the tables of a store, or bring older ones to this version; return their version before. Atomic, idempotent.
+
+    Args:
+        connection: to the database, in no transaction.
+        place: of the database, for messages.
+        ttl: the seconds after which a silent session counts as dead, for a store that is made here.
+        steps: from each older version to the next.
+
+    Raises:
+        StoreTooNew: a newer orlop wrote it. PermissionDenied, StorageError: it cannot be done; nothing has changed.
+    """
+    with explaining_postgres(place):
+        connection.execute("BEGIN")
+        try:
+            connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, _LAYING_OUT))
+            connection.execute("SET LOCAL lock_timeout = '5s'")
+            version = version_of(connection)
+            if version == 0:
+                _require_utf8(connection, place)
+                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}".encode())
+                connection.execute(f"SET LOCAL search_path TO {SCHEMA}".encode())
+                connection.execute(TABLES.encode())
+                connection.execute(
+                    "INSERT INTO store (version, id, generation, ttl) VALUES (%s, %s, 1, %s)",
+                    (SCHEMA_VERSION, os.urandom(16).hex(), ttl),
+                )
+            else:
+                require_version(connection, place)
+                connection.execute(f"SET LOCAL search_path TO {SCHEMA}".encode())
+                for number in range(version, SCHEMA_VERSION):
+                    connection.execute(steps[number].encode())
+                connection.execute("UPDATE store SET version = %s WHERE version <> %s", (SCHEMA_VERSION,) * 2)
+            connection.execute("COMMIT")
+        except BaseException:
+            if not connection.closed:
+                connection.execute("ROLLBACK")
+            raise
+    return version
+
+
+def _require_utf8(connection: psycopg.Connection[tuple[Any, ...]], place: str) -> None:
+    found = connection.execute("SELECT current_setting('server_encoding')").fetchone()
+    if found is not None and found[0] != "UTF8":
+        raise InvalidInput(f"{place} keeps texts as {found[0]}; make a database with the encoding UTF8")

@@ -1,0 +1,164 @@
+"""The processes that use a store, as the database sees them: a row each, with a heartbeat.
+
+A session is alive until others declare it dead, which they do when the database's clock, and no machine's, has seen no
+beat of it for as long as the store says. A session that was declared dead stays dead: what it held is released, what it
+uploads is doomed, and no write of it commits any more (`PostgresMetadata.write`). A process that hangs and returns
+finds that out at its next write.
+
+A session pins an epoch: the one that was current before the oldest block of `reading` began that is still open, or one
+that its last beat has read. What is doomed after that stays until the pin moves on.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import OrlopError
+from orlop.store.rows.postgres.errors import lease_lost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.store.rows.postgres.database import PostgresMetadata
+    from orlop.store.rows.postgres.rows import PostgresRows
+
+_BEATS: Final = 6
+"""How often a session is heard of in the time after which it would count as dead."""
+
+REAP: Final = """WITH silent AS (
+        SELECT id FROM session WHERE NOT dead
+        AND seen < clock_timestamp() - (SELECT ttl FROM store) * interval '1 second' FOR UPDATE SKIP LOCKED),
+    died AS (UPDATE session SET dead = true WHERE id IN (SELECT id FROM silent) RETURNING id),
+    lost AS (DELETE FROM upload WHERE session IN (SELECT id FROM died) RETURNING key, upload_id)
+    INSERT INTO doomed (key, name, size, upload_id) SELECT key, '', 0, upload_id FROM lost"""
+"""Declares silent sessions dead, with what they upload. One that is just committing is passed over."""
+
+
+class Session:
+    """The session of this process over one database, begun when it is first needed. Safe to share between threads.
+
+    A forked child begins one of its own; that of its parent goes on with the parent.
+    """
+
+    def __init__(self, metadata: PostgresMetadata) -> None:
+        self._metadata = metadata
+        self._guard = threading.Lock()
+        self._reset()
+        _sessions.add(self)
+
+    def _reset(self) -> None:
+        self._id = ""
+        self._epoch = 0
+        self._readers: dict[object, int] = {}
+        self._stop = threading.Event()
+        self._pid = os.getpid()
+
+    @property
+    def id(self) -> str:
+        """The name of the session; the first to ask begins it. Raises errors of storage."""
+        with self._guard:
+            if not self._id:
+                self._begin()
+            return self._id
+
+    def _begin(self) -> None:
+        name = os.urandom(8).hex()
+        with self._metadata.short() as rows:
+            self._epoch, ttl = rows.row("SELECT epoch, ttl FROM store") or (0, 0.0)
+            rows.run("INSERT INTO session (id, pin) VALUES (%s, %s)", (name, self._epoch))
+        self._id = name
+        self._metadata.sessions.add(name)
+        beating = threading.Thread(
+            target=_beat, args=(weakref.ref(self), self._stop, ttl / _BEATS), name="orlop-heartbeat", daemon=True
+        )
+        beating.start()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Pin, for a block, the epoch of its beginning, or an earlier one."""
+        _ = self.id
+        reader = object()
+        with self._guard:
+            self._readers[reader] = self._epoch
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._readers.pop(reader, None)
+
+    def beat(self) -> None:
+        """Tell the database that the session lives, and move its pin on. Raises errors of storage."""
+        with self._guard:
+            name = self._id
+        if not name:
+            return
+        with self._metadata.short() as rows:
+            rows.run("SET LOCAL synchronous_commit = off")
+            epoch = int(rows.value("SELECT epoch FROM store"))
+            with self._guard:
+                # Whoever begins to read from here on finds nothing that was doomed before this epoch.
+                self._epoch = epoch
+                pin = min(self._readers.values(), default=epoch)
+            rows.run("UPDATE session SET seen = clock_timestamp(), pin = %s WHERE id = %s AND NOT dead", (pin, name))
+
+    def require_alive(self, rows: PostgresRows) -> None:
+        """Hold the session until the transaction of some rows ends. Raises `LeaseLost` where it is dead."""
+        statement = "SELECT 1 FROM session WHERE id = %s AND NOT dead FOR KEY SHARE"
+        if rows.row(statement, (self.id,)) is None:
+            raise lease_lost(self._metadata.place)
+
+    def end(self) -> None:
+        """End the session: it is forgotten, and what it uploads is doomed. Raises nothing; others do it later."""
+        with self._guard:
+            name, stop = self._id, self._stop
+            self._reset()
+        stop.set()
+        if name:
+            self._metadata.sessions.discard(name)
+            with suppress(OrlopError), self._metadata.short() as rows:
+                rows.run(
+                    """WITH lost AS (DELETE FROM upload WHERE session = %s RETURNING key, upload_id)
+                    INSERT INTO doomed (key, name, size, upload_id) SELECT key, '', 0, upload_id FROM lost""",
+                    (name,),
+                )
+                rows.run("DELETE FROM session WHERE id = %s", (name,))
+
+    def abandon(self) -> None:
+        """Leave the session, in a forked child, to its parent."""
+        self._guard = threading.Lock()
+        self._metadata.sessions = set()
+        self._reset()
+
+
+def _beat(session: weakref.ref[Session], stop: threading.Event, seconds: float) -> None:
+    """Beat until a session ends. A beat that fails is repeated at the next turn: the store says for how long it may."""
+    while not stop.wait(seconds):
+        one = session()
+        if one is None:
+            return
+        with suppress(OrlopError):
+            one.beat()
+        del one
+
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for session in list(_sessions):
+        session.abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)
+
+
+def alive_sessions(metadata: PostgresMetadata, *, reap: bool) -> set[str]:
+    """Return the sessions that live, whatever block the thread is in; first declare silent ones dead, if wanted."""
+    with metadata.short() as rows:
+        if reap and metadata.refusal() is None:
+            rows.run(REAP)
+        return {name for (name,) in rows.rows("SELECT id FROM session WHERE NOT dead")}

