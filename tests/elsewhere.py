@@ -31,7 +31,14 @@ class Elsewhere:
         """Open the store that a URL names; one that is not there is made."""
         blobs = self.blobs_of(str(url))
         rows = self._kept[str(url)][0]
-        return Store(MemoryMetadata(rows), blobs, root=str(url), scratch=Scratch(self._scratch), limits=limits, now=now or time.time_ns)
+        return Store(
+            MemoryMetadata(rows),
+            blobs,
+            root=str(url),
+            scratch=Scratch(self._scratch),
+            limits=limits,
+            now=now or time.time_ns,
+        )
 
     def blobs_of(self, url: str) -> MemoryBlobStore:
         """Return the blobs of a store, which is made where there is none."""

@@ -1,7 +1,7 @@
 """One machine among several that use a store at once: a process of its own, whose clock is wrong.
 
-``python -m tests.machines URL SEED SECONDS CLOCK ARCHIVE…`` loads, saves, removes, prunes and collects until the time is
-over. What others take away in between is not an error; anything else is, and ends it with a traceback.
+``python -m tests.machines URL SEED SECONDS CLOCK ARCHIVE…`` loads, saves, removes, prunes and collects until the time
+is over. What others take away in between is not an error; anything else is, and ends it with a traceback.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import random
 import sys
 import time
+from pathlib import Path
 from typing import Final
 
 AHEAD: Final = float(sys.argv[4]) if len(sys.argv) > 4 else 0.0
@@ -19,10 +20,10 @@ def main(url: str, seed: int, seconds: float, archives: list[str]) -> None:
     """Work, and print how often each thing was done."""
     real = time.time
     time.time = lambda: real() + AHEAD  # type: ignore[assignment]
-    import orlop  # noqa: PLC0415 - after its clock was set
-    from orlop.errors import ContentNotFound, NotFound, StoreInUse  # noqa: PLC0415 - as above
+    import orlop
+    from orlop.errors import ContentNotFound, NotFound, StoreInUse
 
-    chosen = random.Random(seed)  # noqa: S311 - not for secrets
+    chosen = random.Random(seed)
     done = dict.fromkeys(("load", "save", "remove", "gc", "prune", "gone"), 0)
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -40,7 +41,7 @@ def main(url: str, seed: int, seconds: float, archives: list[str]) -> None:
                     if names and verb == "remove":
                         images.remove(chosen.choice(names), force=True)
                     elif names:
-                        with open(os.devnull, "wb") as nowhere:
+                        with Path(os.devnull).open("wb") as nowhere:
                             images.save([chosen.choice(names)], nowhere)
             done[verb] += 1
         except (NotFound, ContentNotFound, StoreInUse):

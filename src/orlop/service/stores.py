@@ -81,8 +81,9 @@ def init(
         warn: called with what people should know of the bucket of a URL.
 
     Raises:
-        StoreInUse: the bucket of a URL belongs to another store. InvalidInput: there is no such group. TargetExists: there is a store for other users.
-        PermissionDenied: one is not a member of the group, or may not write there. UnsafeFileSystem, StorageError: it
+        StoreInUse: the bucket of a URL belongs to another store. InvalidInput: there is no such group.
+        TargetExists: there is a store for other users. PermissionDenied: one is not a member of the group, or may not
+        write there. NotSupported: a URL has no group, and a directory no bucket. UnsafeFileSystem, StorageError: it
         cannot be made.
     """
     number = None if group is None else group_number(group)
@@ -101,9 +102,7 @@ def init(
     return found
 
 
-def _init_elsewhere(
-    url: StoreURL, group: int | None, *, adopt: bool, warn: Callable[[str], object]
-) -> StoreInfo:
+def _init_elsewhere(url: StoreURL, group: int | None, *, adopt: bool, warn: Callable[[str], object]) -> StoreInfo:
     from orlop.store.remote import init_store  # noqa: PLC0415 - most stores are directories
 
     if group is not None:

@@ -49,9 +49,7 @@ _CONNECTING: Final = 10
 _LONGEST: Final = 1 << 20
 
 
-def remote_store(
-    url: StoreURL, *, limits: Limits = DEFAULT_LIMITS, now: Callable[[], int] | None = None
-) -> Store:
+def remote_store(url: StoreURL, *, limits: Limits = DEFAULT_LIMITS, now: Callable[[], int] | None = None) -> Store:
     """Open the store that a URL names. The store may be shared between threads, and used after a fork.
 
     Args:
@@ -197,9 +195,7 @@ def settings_of(url: StoreURL, variables: Mapping[str, str]) -> S3Settings:
         endpoint=value("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
         public_endpoint=value("ORLOP_S3_PUBLIC_ENDPOINT"),
         region=value("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1",
-        credentials=Credentials(
-            value("AWS_ACCESS_KEY_ID"), value("AWS_SECRET_ACCESS_KEY"), value("AWS_SESSION_TOKEN")
-        ),
+        credentials=Credentials(value("AWS_ACCESS_KEY_ID"), value("AWS_SECRET_ACCESS_KEY"), value("AWS_SESSION_TOKEN")),
         virtual_host=_flag(variables, "ORLOP_S3_VIRTUAL_HOST"),
         ca=value("AWS_CA_BUNDLE") or None,
         allow_http=_flag(variables, "AWS_ALLOW_HTTP"),

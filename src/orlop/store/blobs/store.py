@@ -57,6 +57,14 @@ class Leftover(NamedTuple):
     owner: str = ""
 
 
+class Swept(NamedTuple):
+    """What a sweep of a whole bucket found: ``objects`` with their ``size`` in bytes, and ``uploads`` in parts."""
+
+    objects: int
+    size: int
+    uploads: int
+
+
 class Ingest(ABC):
     """Content on its way in. Nobody sees it before `commit`; leaving the block before that discards it.
 
@@ -334,6 +342,22 @@ class BlobStore(ABC):
 
         Only what removes things does this. A command that reads puts back, and leaves the rest.
         """
+
+    def reclaim(self) -> int:
+        """Give back what was removed and could not go at once, as others were reading it; return how many things went.
+
+        Raises:
+            StoreInUse: what lies there is another store's. StorageError: it cannot be removed.
+        """
+        return 0
+
+    def sweep_bucket(self, *, dry_run: bool = False) -> Swept:
+        """Find what lies where blobs do and is known to nobody, remove it unless that is not wanted, and return it.
+
+        It may take long: everything is listed. Raises what `reclaim` raises.
+        """
+        del dry_run
+        return Swept(0, 0, 0)
 
     @abstractmethod
     def close(self) -> None:

@@ -130,7 +130,15 @@ class ObjectsRead:
         tasks = [partial(self._read, blob) for blob in blobs]
         workers = min(_WORKERS, len(os.sched_getaffinity(0)))
         found = [problem for some in in_parallel(tasks, workers=workers) for problem in some]
-        return sorted([*found, *self._look.sure(self._lonely_tocs())])
+        return sorted([*found, *self._look.sure(self._lonely_tocs()), *self._unknown()])
+
+    def _unknown(self) -> Iterator[Problem]:
+        """Yield what lies in the bucket and no row knows: what a request has made that arrived too late."""
+        swept = self._store.blobs.sweep_bucket(dry_run=True)
+        if swept.objects or swept.uploads:
+            what = f"{swept.objects} objects of {swept.size} bytes and {swept.uploads} unfinished uploads in the bucket"
+            message = f"{what} belong to nothing; run `orlop fsck --repair`, which removes them"
+            yield Problem(NOTE, "bucket-strays", self._store.root, message)
 
     def _read(self, blob: BlobRow, check: Callable[[], None]) -> list[Problem]:
         tell = BlobProgress(blob, self._progress, check)

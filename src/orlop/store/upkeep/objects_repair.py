@@ -76,6 +76,13 @@ class ObjectsRepair:
         exam = self._exam(digest)
         return exam is not None and exam.blob.digest == digest
 
+    def sweep(self) -> None:
+        """Remove what lies in the bucket and no row knows."""
+        for subject in self._subjects("bucket-strays"):
+            swept = self._store.blobs.sweep_bucket()
+            what = f"{swept.objects} objects and {swept.uploads} unfinished uploads that belonged to nothing"
+            self._done(Repair("bucket-strays", subject, f"{what} were removed"))
+
     def set_bad_blobs_aside(self) -> None:
         """Remove what is not the blob that its name says; a load then brings the blob back."""
         for subject in self._subjects(*_BAD):

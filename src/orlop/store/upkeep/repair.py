@@ -72,6 +72,7 @@ class Repairer:
         self._rows.put_keys_right()
         self._files.put_directories_right()
         self._files.put_modes_right()
+        self._files.sweep()
         self._files.set_bad_blobs_aside()
         self._files.bring_missing_blobs_back()
         self._record()
