@@ -19,7 +19,7 @@ AHEAD: Final = float(sys.argv[4]) if len(sys.argv) > 4 else 0.0
 def main(url: str, seed: int, seconds: float, archives: list[str]) -> None:
     """Work, and print how often each thing was done."""
     real = time.time
-    time.time = lambda: real() + AHEAD  # type: ignore[assignment]
+    time.time = lambda: real() + AHEAD
     import orlop
     from orlop.errors import ContentNotFound, NotFound, StoreInUse
 

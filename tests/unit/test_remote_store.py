@@ -272,7 +272,7 @@ def test_without_the_bucket_lists_work(url: StoreURL, archives: list[Path]) -> N
     with orlop.open(StoreURL.parse(str(url), away)) as images:
         names = [str(name) for one in images.images() for name in one.references]
         assert names
-        assert images.inspect(names[0]).image.id
+        assert images.inspect(names[0]).image.rootfs.diff_ids
 
 
 def test_without_the_database_everything_is_one_error(url: StoreURL) -> None:
