@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 import orlop
 from orlop.errors import InvalidInput, NotSupported, OrlopError, StorageError, StoreInUse, StoreNotFound
@@ -21,10 +28,11 @@ from orlop.store.opening import open_store
 from orlop.store.place.transfer import fingerprint
 from orlop.store.remote import init_store, remote_store, settings_of, variables_of
 from tests import engines
+from tests.postgres import Postgres
+from tests.seaweed import Seaweed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from orlop.store.root import Store
 
@@ -279,3 +287,60 @@ def test_without_the_database_everything_is_one_error(url: StoreURL) -> None:
     gone = StoreURL("/nowhere", None, url.user, url.database, url.bucket, url.prefix, variables=url.variables)
     with pytest.raises(StorageError, match="cannot reach the database"):
         orlop.open(gone)
+
+
+def test_engines_that_crash_cost_commands_and_nothing_else(archives: list[Path], tmp_path: Path) -> None:
+    """Commands end right or with one error while an engine is killed and started; repeated, they succeed."""
+    with ExitStack() as stack:
+        postgres, seaweed = _engines_of_its_own(stack, tmp_path)
+        seaweed.bucket(engines.BUCKET).make()
+        database = conninfo_to_dict(postgres.database(empty=True))
+        variables = engines.variables() | {"AWS_ENDPOINT_URL": seaweed.endpoint}
+        place = quote(str(database["host"]), safe="")
+        text = f"postgresql://{database['user']}@{place}/{database['dbname']}?blobs=s3://{engines.BUCKET}/p"
+        url = StoreURL.parse(text, variables)
+        orlop.stores.init(url)
+        ended = {True: 0, False: 0}
+        for crash in (None, lambda: postgres.stop(signal.SIGQUIT), seaweed.stop):
+            stop = threading.Event()
+            worker = threading.Thread(target=_work, args=(url, archives, stop, ended))
+            worker.start()
+            time.sleep(1)
+            if crash is not None:
+                crash()
+                time.sleep(1)
+                (seaweed if crash == seaweed.stop else postgres).start()
+            time.sleep(2)
+            stop.set()
+            worker.join(PATIENCE)
+            assert not worker.is_alive()
+            with orlop.open(url) as images:
+                for archive in archives:
+                    images.load(archive)
+        assert ended[True]
+        assert ended[False]
+        assert orlop.stores.check(url, verify=True).damage == ()
+
+
+def _engines_of_its_own(stack: ExitStack, folder: Path) -> tuple[Postgres, Seaweed]:
+    place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orlop-pg-", dir="/tmp")))
+    postgres, seaweed = Postgres(place, durable=True), Seaweed(folder / "weed")
+    postgres.start()
+    stack.callback(postgres.stop, signal.SIGQUIT)
+    seaweed.start()
+    stack.callback(seaweed.stop)
+    return postgres, seaweed
+
+
+def _work(url: StoreURL, archives: list[Path], stop: threading.Event, ended: dict[bool, int]) -> None:
+    """Load and remove until told to stop, and count what ended right and what with an error of orlop's own."""
+    while not stop.is_set():
+        for archive in archives:
+            try:
+                with orlop.open(url) as images:
+                    images.load(archive)
+                    name = next(str(name) for one in images.images() for name in one.references)
+                    images.remove(name, force=True)
+                ended[True] += 1
+            except OrlopError:
+                ended[False] += 1
