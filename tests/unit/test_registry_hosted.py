@@ -23,6 +23,7 @@ from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.hosted.repository import Hosts
 from orlop.store.blobs.incoming import LIFE
 from orlop.store.local import local_store
+from tests import engines
 from tests.elsewhere import install
 from tests.unit.hosted import (
     OCTETS,
@@ -46,13 +47,19 @@ if TYPE_CHECKING:
 A = b"some content " * 40
 
 
-@pytest.fixture(params=["directory", "elsewhere"])
+@pytest.fixture(params=["directory", "elsewhere", "engines"])
 def images(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[orlop.ImageService]:
-    """A store in a directory, and one without files here."""
-    root = tmp_path / "root" if request.param == "directory" else "postgresql://db/images?blobs=s3://bucket"
-    install(monkeypatch, str(tmp_path / "scratch"))
+    """A store in a directory, one without files here, and one over real engines."""
+    root: Path | str = tmp_path / "root"
+    if request.param == "elsewhere":
+        root = "postgresql://db/images?blobs=s3://bucket"
+        install(monkeypatch, str(tmp_path / "scratch"))
+    elif request.param == "engines":
+        root = engines.new_url()
+        engines.install(monkeypatch)
+        monkeypatch.setenv("ORLOP_SPOOL", str(tmp_path / "scratch"))
     with orlop.open(root) as found:
         yield found
 

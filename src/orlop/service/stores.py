@@ -1,11 +1,13 @@
 """Stores as things: what they hold, whether they are whole, copies of them, other places for them.
 
-Each call takes the directory of a store, opens it for itself and closes it. None but `init` makes a store where there
-is none. All of them are to be had as ``orlop.stores``.
+Each call takes the directory of a store, or the URL of one beyond this machine, opens it for itself and closes it. None
+but `init` makes a store where there is none. A URL that is a text takes what it does not say from the usual variables
+of the environment, a `StoreURL` from what it was given. All of them are to be had as ``orlop.stores``.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +20,6 @@ from orlop.store.upkeep.problem import CheckReport, FsckReport, Problem, Repair
 from orlop.streams.given import path_text
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
@@ -87,7 +88,7 @@ def init(
         cannot be made.
     """
     number = None if group is None else group_number(group)
-    url = url_of(root)
+    url = url_of(_named(root))
     if url is not None:
         return _init_elsewhere(url, number, adopt=adopt, warn=warn)
     if adopt:
@@ -119,7 +120,7 @@ def info(root: Root) -> StoreInfo:
     Raises:
         StoreNotFound: there is none. StoreTooNew, StoreDamaged, StorageError: it cannot be read.
     """
-    with open_store(root, create=False) as store:
+    with open_store(_named(root), create=False) as store:
         return store_info(store)
 
 
@@ -179,7 +180,7 @@ def fsck(
     from orlop.service.fsck import fsck  # noqa: PLC0415 - one verb needs one verb's code
 
     return fsck(
-        root,
+        _named(root),
         quick=quick,
         repair=repair,
         sources=sources,
@@ -223,10 +224,10 @@ def copy(
     from orlop.store.place.between import copy_between, is_between  # noqa: PLC0415 - one verb needs one verb's code
     from orlop.store.place.copy import copy_store  # noqa: PLC0415 - as above
 
-    with open_store(root, create=False, allow_foreign=allow_foreign) as store:
+    with open_store(_named(root), create=False, allow_foreign=allow_foreign) as store:
         if is_between(store, target):
             _refuse_links(link=link)
-            return copy_between(store, target, allow_network=allow_network, progress=progress)
+            return copy_between(store, _named(target), allow_network=allow_network, progress=progress)
         return copy_store(store, _path(target), link=link, allow_network=allow_network, progress=progress)
 
 
@@ -248,11 +249,11 @@ def backup(
     from orlop.store.place.between import back_up_between, is_between  # noqa: PLC0415 - one verb needs one verb's code
     from orlop.store.place.copy import back_up_store  # noqa: PLC0415 - as above
 
-    with open_store(root, create=False, allow_foreign=allow_foreign) as store:
+    with open_store(_named(root), create=False, allow_foreign=allow_foreign) as store:
         if is_between(store, target):
             _refuse_links(link=link)
             return back_up_between(
-                store, target, allow_network=allow_network, allow_foreign=allow_foreign, progress=progress
+                store, _named(target), allow_network=allow_network, allow_foreign=allow_foreign, progress=progress
             )
         return back_up_store(
             store,
@@ -293,9 +294,9 @@ def move(
     from orlop.store.place.between import is_between, move_between  # noqa: PLC0415 - one verb needs one verb's code
     from orlop.store.place.copy import move_store  # noqa: PLC0415 - as above
 
-    with open_store(root, create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
+    with open_store(_named(root), create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
         if is_between(store, target):
-            return move_between(store, target, allow_network=allow_network, progress=progress)
+            return move_between(store, _named(target), allow_network=allow_network, progress=progress)
         return move_store(store, _path(target), allow_network=allow_network, progress=progress)
 
 
@@ -309,9 +310,18 @@ def migrate(root: Root, *, allow_network: bool = False, allow_foreign: bool = Fa
         StoreNotFound: there is none. StoreTooNew: a newer orlop made it. ReadOnlyStore, StorageError: it cannot be
         written.
     """
-    with open_store(root, create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
+    with open_store(_named(root), create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
         old, kept = store.metadata.update()
         return MigrateReport(old, int(store.metadata.facts()["schema"]), kept)
+
+
+def _named(root: Root) -> Root:
+    """Return a directory as it is, and the URL of a store with what it leaves unsaid."""
+    if isinstance(root, str) and "://" in root:
+        from orlop.model.store_url import StoreURL, is_store_url  # noqa: PLC0415 - most stores are directories
+
+        return StoreURL.parse(root, os.environ) if is_store_url(root) else root
+    return root
 
 
 def _path(target: Root) -> str:
