@@ -20,8 +20,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 import orlop
-from orlop.errors import InvalidInput, NotSupported, OrlopError, StorageError, StoreInUse, StoreNotFound
+from orlop.errors import InvalidInput, NotSupported, OrlopError, ReadOnlyStore, StorageError, StoreInUse, StoreNotFound
 from orlop.model.store_url import StoreURL
+from orlop.model.values import replace
 from orlop.store.blobs.s3.client import Pieces
 from orlop.store.blobs.s3.store import S3BlobStore
 from orlop.store.opening import open_store
@@ -169,6 +170,28 @@ def test_a_command_leaves_no_session_and_a_list_writes_no_row(url: StoreURL, arc
         time.sleep(1)
         connection.execute("SELECT pg_stat_clear_snapshot()")
         assert connection.execute(counted).fetchone() == before
+
+
+def test_a_role_that_only_reads_reads(url: StoreURL, archives: list[Path]) -> None:
+    with orlop.open(url) as images:
+        images.load(archives[0])
+    reader = f"reader_{os.urandom(4).hex()}"
+    with psycopg.connect(host=url.host, user=url.user, dbname=url.database, autocommit=True) as connection:
+        for grant in (
+            f"CREATE ROLE {reader} LOGIN",
+            f"GRANT USAGE ON SCHEMA orlop TO {reader}",
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA orlop TO {reader}",
+            f"GRANT INSERT, UPDATE, DELETE ON orlop.session TO {reader}",
+        ):
+            connection.execute(grant.encode())
+    with orlop.open(replace(url, user=reader)) as images:
+        assert images.read_only
+        names = [str(name) for one in images.images() for name in one.references]
+        saved = io.BytesIO()
+        images.save(names, saved)
+        assert saved.tell()
+        with pytest.raises(ReadOnlyStore, match="may only read"):
+            images.remove(names[0])
 
 
 def test_the_time_of_a_store_is_that_of_its_database(url: StoreURL, monkeypatch: pytest.MonkeyPatch) -> None:
