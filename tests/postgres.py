@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
-import pytest
 
 from orlop.store.rows.postgres.database import PostgresMetadata
+from tests.needs import need
 
 _NOBODY: Final = 65534
 _STARTING: Final = 60.0
@@ -47,8 +47,8 @@ class Postgres:
         self._made = 0
         self._pid = os.getpid()
         as_nobody: dict[str, Any] = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
-        self._user = as_nobody if os.geteuid() == 0 else {}
-        if self._user:
+        self.user = as_nobody if os.geteuid() == 0 else {}
+        if self.user:
             os.chown(folder, _NOBODY, _NOBODY)
         self._run("initdb", "-D", str(folder / "data"), "-U", "orlop", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
 
@@ -60,7 +60,7 @@ class Postgres:
             capture_output=True,
             check=False,
             timeout=120,
-            **self._user,
+            **self.user,
         )
         assert done.returncode == 0, done.stderr.decode(errors="replace")
 
@@ -76,7 +76,7 @@ class Postgres:
                 env={"PATH": "/usr/bin:/bin", "HOME": str(self.folder), "LC_ALL": "C"},
                 stdout=log,
                 stderr=log,
-                **self._user,
+                **self.user,
             )
         until = time.monotonic() + _STARTING
         while True:
@@ -117,7 +117,8 @@ class Postgres:
 
 
 @cache
-def _server() -> Postgres:
+def the_server() -> Postgres:
+    """Return the server of this process; the first to ask starts it."""
     # A socket's path has at most 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="orlop-pg-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
     server = Postgres(folder)
@@ -133,12 +134,46 @@ def _server() -> Postgres:
     return server
 
 
-@pytest.fixture
-def postgres() -> Postgres:
-    """The server of this process."""
-    return _server()
-
-
 def database(*, empty: bool = False) -> str:
     """Return how to connect to a new database of the server of this process."""
-    return _server().database(empty=empty)
+    return the_server().database(empty=empty)
+
+
+@cache
+def _pooled() -> Path:
+    """Start a pooler before the server, with three connections that every transaction may change, and return where."""
+    program, server = need("pgbouncer"), the_server()
+    folder = server.folder / "pool"
+    folder.mkdir()
+    (folder / "users").write_text('"orlop" ""\n')
+    (folder / "pgbouncer.ini").write_text(
+        f"""[databases]
+* = host={server.folder}
+[pgbouncer]
+listen_addr =
+unix_socket_dir = {folder}
+auth_type = trust
+auth_file = {folder}/users
+pool_mode = transaction
+default_pool_size = 3
+max_client_conn = 100
+logfile = {folder}/log
+"""
+    )
+    if os.geteuid() == 0:
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, _NOBODY, _NOBODY)
+    process = subprocess.Popen([program, "-q", folder / "pgbouncer.ini"], **server.user)
+    pid = os.getpid()
+    atexit.register(lambda: process.kill() if os.getpid() == pid else None)
+    until = time.monotonic() + _STARTING
+    while not (folder / ".s.PGSQL.6432").exists():
+        assert time.monotonic() < until, (folder / "log").read_text()
+        time.sleep(0.02)
+    return folder
+
+
+def pooled() -> str:
+    """Return how to connect to a new database through a pooler in transaction mode."""
+    folder = _pooled()
+    return database().replace(f"host={the_server().folder} ", f"host={folder} port=6432 ")

@@ -10,7 +10,7 @@ from orlop.store.rows.sqlite.database import SQLiteMetadata
 from orlop.store.rows.sqlite.memory import MemoryMetadata, MemoryRows
 from orlop.streams.directory import Directory
 from orlop.testing.metadata import MetadataContract
-from tests.postgres import database
+from tests.postgres import database, pooled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +44,17 @@ class TestPostgres(MetadataContract):
         metadata = PostgresMetadata(_DATABASES[folder])
         yield metadata
         metadata.end()
+
+
+class TestPooled(TestPostgres):
+    """Through pgbouncer, which gives each transaction another connection of the server's."""
+
+    @contextmanager
+    def open(self, folder: Path) -> Iterator[Metadata]:
+        if folder not in _DATABASES:
+            _DATABASES[folder] = pooled()
+        with super().open(folder) as metadata:
+            yield metadata
 
 
 _KEPT: dict[Path, MemoryRows] = {}

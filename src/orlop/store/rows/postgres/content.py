@@ -214,7 +214,7 @@ class PostgresContentRows(PassingRows):
             return
         mine = self.rows(
             """SELECT DISTINCT parent FROM edge WHERE parent = ANY(%s) AND role = 'config' AND child = %s
-            AND parent NOT IN (SELECT digest FROM lease)""",
+            AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = parent)""",
             (left, image),
         )
         near = self.rows(ALL_NEAR, {"starts": left})

@@ -74,9 +74,12 @@ class PostgresMetadata(Metadata):
     @staticmethod
     def make(conninfo: str, place: str = "the database", *, ttl: float = TTL) -> None:
         """Lay out a store in a database, or bring it to this version, see `lay_out`."""
-        with Pool(conninfo, place, lambda _: None).connection() as connection:
-            lay_out(connection, place, ttl=ttl)
-            connection.close()
+        pool = Pool(conninfo, place, lambda _: None)
+        try:
+            with pool.connection() as connection:
+                lay_out(connection, place, ttl=ttl)
+        finally:
+            pool.end()
 
     def _check(self, connection: Connection) -> None:
         """Look once at a database: whether it is a store of this version, and whether it can be changed."""

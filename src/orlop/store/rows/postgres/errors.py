@@ -60,9 +60,9 @@ def explain_postgres(error: psycopg.Error, place: str) -> OrlopError:
         return PermissionDenied(f"{place} refuses this user: {what}; check the role, its password and its rights")
     if state in _BUSY:
         return StorageError(f"{place} ended the transaction: {what}; nothing was changed, try again")
-    if state.startswith(_VALUES):
+    if state.startswith(_VALUES) or (not state and isinstance(error, psycopg.DataError)):
         return InvalidInput(f"{place} cannot hold a value: {what}")
-    if isinstance(error, psycopg.OperationalError) or state in _GONE or state.startswith("08"):
+    if is_gone(error):
         return StorageError(f"cannot reach {place}: {what}; check that the server runs, and try again")
     return StorageError(f"{place} failed: {what}")
 

@@ -105,15 +105,19 @@ NEAR: Final = f"""WITH RECURSIVE near (digest) AS (
 ALL_NEAR: Final = f"{NEAR} SELECT digest FROM near"  # noqa: S608 - constants
 
 UNREACHED_NEAR: Final = f"""{NEAR}, reached (digest) AS (
-    SELECT digest FROM near WHERE digest IN (SELECT digest FROM top)
-        OR digest IN (SELECT manifest FROM image_manifest) OR digest IN (SELECT digest FROM lease)
-        OR EXISTS (SELECT 1 FROM edge WHERE child = near.digest AND role = 'child'
-            AND parent NOT IN (SELECT digest FROM near))
-        OR EXISTS (SELECT 1 FROM edge JOIN manifest ON manifest.digest = edge.child
-            WHERE edge.parent = near.digest AND role = 'subject' AND edge.child NOT IN (SELECT digest FROM near))
+    SELECT digest FROM near WHERE (SELECT true FROM top WHERE top.digest = near.digest LIMIT 1)
+        OR (SELECT true FROM image_manifest WHERE manifest = near.digest LIMIT 1)
+        OR (SELECT true FROM lease WHERE lease.digest = near.digest LIMIT 1)
+        OR (SELECT true FROM edge WHERE child = near.digest AND role = 'child'
+            AND parent NOT IN (SELECT digest FROM near) LIMIT 1)
+        OR (SELECT true FROM edge JOIN manifest ON manifest.digest = edge.child
+            WHERE edge.parent = near.digest AND role = 'subject' AND edge.child NOT IN (SELECT digest FROM near)
+            LIMIT 1)
     UNION SELECT next.digest FROM reached, {_NEXT.format("reached")})
-    SELECT digest FROM manifest WHERE digest IN (SELECT digest FROM near)
-    AND digest NOT IN (SELECT digest FROM reached) AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*')"""  # noqa: S608 - constants
+    SELECT near.digest FROM near WHERE near.digest NOT IN (SELECT digest FROM reached)
+    AND (SELECT true FROM manifest WHERE manifest.digest = near.digest LIMIT 1)
+    AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = '*')"""  # noqa: S608 - constants
+"""Those of what may go that nothing reaches. With LIMIT each is asked of an index: few may go, of many rows."""
 
 UNNEEDED_BLOB: Final = """NOT EXISTS (SELECT 1 FROM diff_blob WHERE diff_blob.blob = blob.digest)
     AND NOT EXISTS (SELECT 1 FROM edge WHERE edge.child = blob.digest)
@@ -149,9 +153,14 @@ HOLDS_BLOB_NEAR: Final = f"""SELECT EXISTS (SELECT 1 FROM top JOIN edge
         WHERE reference.name = %(name)s AND left(reference.suffix, 1) = '@')"""  # noqa: S608 - constants
 HOLDS_BLOB: Final = _UP.format(f"SELECT edge.parent FROM edge WHERE {_NAMES_BLOB}")  # noqa: S608 - constants
 
-REPOSITORIES: Final = """SELECT name FROM (
-    SELECT name FROM reference WHERE name > %(after)s AND name < %(end)s
-    UNION SELECT name FROM top WHERE name > %(after)s AND name < %(end)s) AS found ORDER BY name LIMIT %(most)s"""
+_FIRST_NAME: Final = """least(
+        (SELECT name FROM reference WHERE name > {0} AND name < %(end)s ORDER BY name LIMIT 1),
+        (SELECT name FROM top WHERE name > {0} AND name < %(end)s ORDER BY name LIMIT 1))"""
+REPOSITORIES: Final = f"""WITH RECURSIVE each (name) AS (
+    SELECT {_FIRST_NAME.format('%(after)s COLLATE "C"')}
+    UNION ALL SELECT {_FIRST_NAME.format("each.name")} FROM each WHERE each.name IS NOT NULL)
+    SELECT name FROM each WHERE name IS NOT NULL LIMIT %(most)s"""  # noqa: S608 - constants
+"""The names behind another one, from one to the next: each may have very many tags."""
 TAGS: Final = """SELECT suffix FROM (
     SELECT suffix FROM reference WHERE name = %(name)s AND suffix > %(after)s AND suffix < ';'
     UNION SELECT suffix FROM top WHERE name = %(name)s AND suffix > %(after)s AND suffix < ';') AS found
