@@ -52,7 +52,7 @@ class Elsewhere:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, scratch: str | None = None) -> Elsewhere:
-    """Let URLs name stores in memory for a test; ``scratch`` is the directory of pushes under way."""
+    """Open URLs as stores in memory for a test; ``scratch`` is the directory of pushes under way."""
     elsewhere = Elsewhere(scratch)
     monkeypatch.setattr("orlop.store.remote.remote_store", elsewhere.open)
     return elsewhere

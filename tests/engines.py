@@ -42,6 +42,6 @@ def new_url(*, prepared: bool = True) -> str:
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let commands of a test find the engines, as a user's environment would."""
+    """Set what commands of a test need to find the engines, as a user's environment would."""
     for name, value in variables().items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""Every command over a store that has no files: it does the same as over a directory, or says what it cannot do."""
+"""Every command over a store that has no files: the same as over a directory, or one sentence on what is missing."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def init(
         return _init_elsewhere(url, number, adopt=adopt, warn=warn)
     if adopt:
         raise NotSupported("only a bucket is adopted, and a directory has none; leave out --adopt")
-    place = path_text(root, "the root of a store")  # type: ignore[arg-type]  # what is no URL is a path, or refused
+    place = path_text(root, "the root of a store")  # type: ignore[arg-type]  # a path, or refused here
     with local_store(place, group=number, allow_network=allow_network, allow_foreign=allow_foreign) as store:
         found = store_info(store)
     if found.group != number:
@@ -325,7 +325,7 @@ def _named(root: Root) -> Root:
 
 
 def _path(target: Root) -> str:
-    return path_text(target, _TARGET)  # type: ignore[arg-type]  # what is no URL is a path, or refused here
+    return path_text(target, _TARGET)  # type: ignore[arg-type]  # a path, or refused here
 
 
 def _refuse_links(*, link: bool) -> None:

@@ -68,7 +68,7 @@ def open_store(
 
         return remote_store(url, limits=limits, now=now)
     return local_store(
-        path_text(root, "the root of a store"),  # type: ignore[arg-type]  # what is no URL is a path, or refused here
+        path_text(root, "the root of a store"),  # type: ignore[arg-type]  # a path, or refused here
         create=create,
         allow_network=allow_network,
         allow_foreign=allow_foreign,

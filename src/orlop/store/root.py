@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -13,7 +14,6 @@ from orlop.store.events import EventLog
 from orlop.store.images import ImageStore
 from orlop.store.layers import LayerStore
 from orlop.store.references import ReferenceStore
-from orlop.store.scratch import Scratch
 from orlop.streams.files import PRIVATE, explaining
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from orlop.store.files import LocalFiles
     from orlop.store.leases import Leases
     from orlop.store.rows.metadata import Metadata
+    from orlop.store.scratch import Scratch
 
 T = TypeVar("T")
 
@@ -71,8 +72,9 @@ class Store:
         self.blobs = blobs
         self.leases = leases or _leases_of_this_process(metadata)
         self._files = files
-        self._scratch = scratch or Scratch()
+        self._scratch = scratch
         self._closing = closing
+        self._guard = threading.Lock()
         self.layers = LayerStore(metadata, blobs, self.leases, limits=limits)
         self.images = ImageStore(SQLiteStoreBackend(metadata), self.layers, now=now)
         self.references = ReferenceStore(metadata, now)
@@ -104,7 +106,10 @@ class Store:
         if self._files is not None:
             return self._files.incoming
         from orlop.store.blobs.incoming import IncomingFiles  # noqa: PLC0415 - only where content is pushed
+        from orlop.store.scratch import Scratch  # noqa: PLC0415 - as above
 
+        with self._guard:
+            self._scratch = self._scratch or Scratch()
         return IncomingFiles(self._scratch.directory, PRIVATE)
 
     @property
@@ -160,7 +165,8 @@ class Store:
             if self._closing is not None:
                 self._closing()
             self.metadata.end()
-            self._scratch.close()
+            if self._scratch is not None:
+                self._scratch.close()
             # A file on its way in opens it again, if that is left.
             self.blobs.close()
         if not read_only:

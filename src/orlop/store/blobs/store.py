@@ -344,7 +344,7 @@ class BlobStore(ABC):
         """
 
     def reclaim(self) -> int:
-        """Give back what was removed and could not go at once, as others were reading it; return how many things went.
+        """Remove what was taken away and could not go at once, as others were reading it; return how many things went.
 
         Raises:
             StoreInUse: what lies there is another store's. StorageError: it cannot be removed.

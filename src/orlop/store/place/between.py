@@ -88,7 +88,7 @@ def _copied(store: Store, kept: Store, progress: Progress | None, *, refresh: bo
 
 
 def _remove(store: Store, expected: str) -> None:
-    """Remove the directory of a store that was copied; who waits to write to it learns that it has moved."""
+    """Remove the directory of a store that was copied; a process that waits to write to it fails with `StoreMoved`."""
     root = os.path.realpath(store.root)
     with store.metadata.write() as rows:
         if store.leases.others() or fingerprint(rows) != expected:
