@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from orlop.model.progress import LayerDone, LayerExists, LayerProgress, ProgressEvent
     from orlop.model.proxies import Proxies
     from orlop.model.reference import Reference
+    from orlop.model.store_url import StoreURL
     from orlop.registry.registry import Registry
     from orlop.service import stores
     from orlop.service.archive import ArchiveService
@@ -117,6 +118,7 @@ _HOMES = {
     "SyncAction": "orlop.service.sync.report",
     "SyncEntry": "orlop.service.sync.plan",
     "SyncPlan": "orlop.service.sync.plan",
+    "StoreURL": "orlop.model.store_url",
     "SyncReport": "orlop.service.sync.report",
     "SyncedTag": "orlop.service.sync.report",
     "V1Image": "orlop.model.image",
@@ -204,6 +206,7 @@ __all__ = [
     "RootFS",
     "RootService",
     "SaveReport",
+    "StoreURL",
     "SyncAction",
     "SyncEntry",
     "SyncPlan",
@@ -219,7 +222,7 @@ __all__ = [
 
 
 def open(  # noqa: A001 - orlop.open reads as what it does
-    root: str | os.PathLike[str],
+    root: str | os.PathLike[str] | StoreURL,
     *,
     create: bool = True,
     allow_network: bool = False,
@@ -227,11 +230,13 @@ def open(  # noqa: A001 - orlop.open reads as what it does
     limits: Limits | None = None,
     proxies: Proxies | None = None,
 ) -> ImageService:
-    """Open the store at a directory, or make one there.
+    """Open the store at a directory, or make one there; or open the store beyond this machine that a URL names.
 
     Args:
         root: the store's directory. A new one is made with mode 0700; one that cannot be written is opened for reading.
-        create: make a store where there is none.
+            Or a URL, ``postgresql://USER@HOST/DATABASE?blobs=s3://BUCKET/PREFIX``: a text takes what it does not say,
+            passwords for one, from the usual variables of the environment, a `StoreURL` from what it was given.
+        create: make a store where there is none. One that a URL names is made by `orlop.stores.init`.
         allow_network: write on network and FUSE file systems too; else a store there is opened for reading. That is
             safe if only one machine at a time uses the store.
         allow_foreign: write also where the store, or a part of it, belongs to another user than oneself, root or, in a
@@ -249,6 +254,13 @@ def open(  # noqa: A001 - orlop.open reads as what it does
     from orlop.model.limits import DEFAULT_LIMITS  # noqa: PLC0415 - importing orlop is light
     from orlop.service.image_service import open_service  # noqa: PLC0415 - as above
 
+    if isinstance(root, str) and "://" in root:
+        import os  # noqa: PLC0415 - as above
+
+        from orlop.model.store_url import StoreURL, is_store_url  # noqa: PLC0415 - most stores are directories
+
+        if is_store_url(root):
+            root = StoreURL.parse(root, os.environ)
     return open_service(
         root,
         create=create,

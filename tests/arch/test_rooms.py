@@ -127,9 +127,14 @@ READ_THE_ENVIRONMENT = (
 
 def test_only_the_command_line_reads_the_environment() -> None:
     readers = {(name, use) for name, path in MODULES.items() for use in uses(path, *READ_THE_ENVIRONMENT)}
-    # Where there is no other place to write, the system's temporary directory is asked for.
+    # Where there is no other place to write, the system's temporary directory is asked for. The façade, and
+    # the calls about stores, take what the URL of a store does not say from the variables that are usual for it.
     assert {(name, use) for name, use in readers if not name.startswith("cli/")} <= {
-        ("store/rows/sqlite/private_copy.py", "tempfile.mkdtemp")
+        ("store/rows/sqlite/private_copy.py", "tempfile.mkdtemp"),
+        ("store/scratch.py", "tempfile.gettempdir"),
+        ("store/scratch.py", "tempfile.mkdtemp"),
+        ("__init__.py", "os.environ"),
+        ("service/stores.py", "os.environ"),
     }
     # The façade says which directory the command line takes.
     assert importers("platformdirs") == {"__init__.py"}

@@ -10,17 +10,13 @@ import pytest
 import orlop
 from orlop.errors import ImageNotFound, NotSupported, StoreClosed
 from orlop.service.image_service import ImageService
-from orlop.service.space.df import df
 from orlop.store.blobs.memory import MemoryBlobStore
 from orlop.store.place.copy import back_up_store, copy_store, move_store
-from orlop.store.place.info import store_info
 from orlop.store.root import Store
 from orlop.store.rows.metadata import BlobRow
 from orlop.store.rows.sqlite.database import SQLiteMetadata
 from orlop.store.rows.sqlite.memory import MemoryMetadata
-from orlop.store.upkeep.fsck import look
 from orlop.store.upkeep.quarantine import Quarantine
-from orlop.store.upkeep.repair_database import repair_database
 from orlop.streams.directory import Directory
 
 if TYPE_CHECKING:
@@ -125,14 +121,10 @@ def test_what_is_held_stays_until_it_is_released(store, archive):
 
 
 NEEDING: dict[str, Callable[[Store, Path], object]] = {
-    "fsck": lambda store, _: look(store),
-    "repair": lambda store, _: repair_database(store),
     "quarantine": lambda store, _: Quarantine(store.files),
     "copy": lambda store, path: copy_store(store, path / "copy"),
     "backup": lambda store, path: back_up_store(store, path / "copy"),
     "move": lambda store, path: move_store(store, path / "copy"),
-    "df": lambda store, _: df(store),
-    "info": lambda store, _: store_info(store),
 }
 
 

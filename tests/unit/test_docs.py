@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests import engines
 from tests.hostile.lists import LISTS
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ def test_examples_run_and_print_what_they_say(
     shutil.copy(data / "dockerd-29-overlay2" / "multi.tar", tmp_path / "images.tar")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ORLOP_ROOT", str(tmp_path / "store"))
+    if name == "docs/howto/remote.md":
+        # The page has said how to start both engines.
+        engines.install(monkeypatch)
+        monkeypatch.setenv("ORLOP_ROOT", engines.new_url(prepared=False))
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent) + os.pathsep + os.environ["PATH"])
     monkeypatch.setenv("TZ", "UTC")
     namespace: dict[str, object] = {"__name__": "__main__"}

@@ -406,7 +406,7 @@ def _questions(rows: PostgresRows) -> None:
         rows.holds_manifest("r.test/a", digest),
         rows.holds_blob("r.test/a", digest),
         rows.loose_of([digest]),
-        rows.standing([digest]),
+        rows.standing([ChainID.of(b"1")]),
     )
 
 

@@ -23,6 +23,8 @@ from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.hosted.repository import Hosts
 from orlop.store.blobs.incoming import LIFE
 from orlop.store.local import local_store
+from tests import engines
+from tests.elsewhere import install
 from tests.unit.hosted import (
     OCTETS,
     RegistryClient,
@@ -45,10 +47,25 @@ if TYPE_CHECKING:
 A = b"some content " * 40
 
 
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as found:
+@pytest.fixture(params=["directory", "elsewhere", "engines"])
+def images(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[orlop.ImageService]:
+    """A store in a directory, one without files here, and one over real engines."""
+    root: Path | str = tmp_path / "root"
+    if request.param == "elsewhere":
+        root = "postgresql://db/images?blobs=s3://bucket"
+        install(monkeypatch, str(tmp_path / "scratch"))
+    elif request.param == "engines":
+        root = engines.new_url()
+        engines.install(monkeypatch)
+        monkeypatch.setenv("ORLOP_SPOOL", str(tmp_path / "scratch"))
+    with orlop.open(root) as found:
         yield found
+
+
+# What looks at files is about a directory.
+in_a_directory = pytest.mark.parametrize("images", ["directory"], indirect=True)
 
 
 @pytest.fixture
@@ -78,6 +95,7 @@ def test_what_is_pushed_is_an_image_at_once_and_goes_as_images_do(registry, imag
     assert registry.head(f"/v2/team/app/blobs/{json.loads(manifest)['layers'][0]['digest']}").status == 200
 
 
+@in_a_directory
 def test_nothing_is_stored_twice(registry, images, tmp_path):
     for name in ("a", "b", "c"):
         registry.push_image(name, "1")
@@ -102,6 +120,7 @@ def test_a_tag_that_moves_leaves_what_it_meant_under_its_digest(registry, images
     assert registry.get("/v2/a/manifests/1").body == first
 
 
+@in_a_directory
 @pytest.mark.parametrize("form", ["gzip", "zstd:3", "none"])
 def test_what_was_loaded_plain_is_given_compressed_once_and_the_same_for_all(images, tmp_path, form):
     layout = Layout()
@@ -256,6 +275,7 @@ def test_an_upload_goes_on_at_another_server(images, tmp_path):
         assert client.get(f"/v2/a/blobs/{digest_of(A)}").body == A
 
 
+@in_a_directory
 def test_what_is_left_of_an_upload_is_checked_when_it_goes_on(images, tmp_path):
     with hosting(images, tmp_path) as client:
         session = client.patch(client.begin("a"), A[:300])
@@ -387,6 +407,7 @@ def test_what_happens_is_told(images, tmp_path):
     assert heard[2].size == len(manifest)
 
 
+@in_a_directory
 def test_a_store_that_is_only_read_shows_what_it_has(images, tmp_path):
     with hosting(images, tmp_path) as client:
         manifest = client.push_image("a", "1")
@@ -501,6 +522,7 @@ def test_a_manifest_whose_layers_are_elsewhere_goes_out_as_it_came(registry):
     assert registry.get("/v2/a/manifests/partial").body == partial
 
 
+@in_a_directory
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 @pytest.mark.parametrize("is_cut", [True, False])
 def test_a_blob_whose_file_is_gone_is_not_there_until_it_is_pushed_again(registry, tmp_path, algorithm, is_cut):
@@ -521,6 +543,7 @@ def test_a_blob_whose_file_is_gone_is_not_there_until_it_is_pushed_again(registr
     assert registry.get(f"/v2/a/blobs/{digest}").body == A
 
 
+@in_a_directory
 def test_pushing_alone_keeps_the_space_that_removals_need(registry, tmp_path):
     assert not (tmp_path / "root" / "metadata.db.reserve").exists()
     registry.push_blob("a", A)
@@ -539,6 +562,7 @@ def test_a_page_of_the_catalog_that_cannot_be_counted_has_the_code_of_pages(regi
     assert (answer.status, code(answer)) == (400, "PAGINATION_NUMBER_INVALID")
 
 
+@in_a_directory
 def test_a_client_does_not_hear_where_the_store_is(registry, tmp_path):
     registry.push_blob("a", A)
     incoming = tmp_path / "root" / "incoming"

@@ -58,7 +58,7 @@ _COMMANDS: Final = {
 
 def _read_root(text: str) -> str:
     if not text:
-        raise WrongUsage("a directory is needed")
+        raise WrongUsage("a directory or the URL of a store is needed")
     return text
 
 
@@ -74,7 +74,8 @@ def _read_root(text: str) -> str:
     envvar="ORLOP_ROOT",
     read=_read_root,
     into="root",
-    help="Keep images in this directory. Default: $ORLOP_ROOT, or your data directory, such as ~/.local/share/orlop.",
+    help="Keep images in this directory, or in the store that this URL names. Default: $ORLOP_ROOT, or your data "
+    "directory, such as ~/.local/share/orlop.",
 )
 @option(
     "--allow-network-fs",

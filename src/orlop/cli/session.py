@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from orlop.model.limits import Limits
     from orlop.service.image_service import ImageService
+    from orlop.store.opening import Root
 
 
 class Session:
@@ -45,13 +46,30 @@ class Session:
             proxies=orlop.Proxies.from_variables(os.environ) if downloads else None,
         )
 
-    def place(self) -> str:
-        """Return the store's directory, for what opens the store by itself."""
+    def place(self) -> Root:
+        """Return what names the store, for what opens it by itself: a directory, or a URL with what it leaves unsaid.
+
+        Raises:
+            InvalidInput: it is the URL of a store, and not a valid one.
+        """
         import orlop  # noqa: PLC0415 - as above
 
         self.log()
         root = orlop.default_root() if self.root is None else self.root
+        url = self.named(root)
+        if url is not root:
+            return url
         self.allow_foreign = self.allow_foreign or _is_safe(root, os.environ)
+        return root
+
+    @staticmethod
+    def named(root: str) -> Root:
+        """Return a directory as it is, and the URL of a store with what it leaves unsaid. Raises `InvalidInput`."""
+        if "://" in root:
+            from orlop.model.store_url import StoreURL, is_store_url  # noqa: PLC0415 - most stores are directories
+
+            if is_store_url(root):
+                return StoreURL.parse(root, os.environ)
         return root
 
     def log(self) -> None:

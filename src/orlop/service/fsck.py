@@ -6,9 +6,9 @@ import errno
 import os
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from orlop.errors import IntegrityError, InvalidInput, NotFound, ReadFailed, StoreDamaged
+from orlop.errors import IntegrityError, InvalidInput, NotFound, NotSupported, ReadFailed, StoreDamaged
 from orlop.model.limits import DEFAULT_LIMITS
-from orlop.store.local import local_store
+from orlop.store.opening import open_store, url_of
 from orlop.store.upkeep.fsck import look
 from orlop.store.upkeep.problem import DAMAGE, NOTE, FsckReport, Problem
 from orlop.store.upkeep.quarantine import Quarantine
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
+    from orlop.store.opening import Root
     from orlop.store.root import Store
     from orlop.store.upkeep.fsck import Findings
     from orlop.store.upkeep.problem import Repair
@@ -31,7 +32,7 @@ _FAULTS: Final = (InvalidInput, IntegrityError, NotFound, ReadFailed)
 
 
 def fsck(
-    root: str | os.PathLike[str],
+    root: Root,
     *,
     quick: bool = False,
     repair: bool = False,
@@ -52,7 +53,7 @@ def fsck(
                 if not os.access(source, os.R_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     try:
-        store = local_store(
+        store = open_store(
             root,
             create=False,
             allow_network=allow_network,
@@ -61,13 +62,15 @@ def fsck(
             mending=True,
         )
     except StoreDamaged as error:
-        if not os.path.isdir(root):
+        if url_of(root) is not None or not os.path.isdir(path := os.fspath(root)):  # type: ignore[arg-type]  # a path
             raise
         problem = Problem(DAMAGE, "database", "metadata.db", str(error))
-        return FsckReport(os.path.abspath(os.fspath(root)), quick, (problem,), (), (problem,))
+        return FsckReport(os.path.abspath(path), quick, (problem,), (), (problem,))
     with store, explaining("check or repair", store.root):
         if repair or empty_quarantine:
             store.require_writable()
+        if empty_quarantine and not store.is_local:
+            raise NotSupported(f"the store {store.root} has no quarantine: its repairs set nothing aside")
         return _Fsck(store, quick=quick, progress=progress).run(
             sources, repair=repair, empty_quarantine=empty_quarantine
         )
@@ -127,7 +130,7 @@ class _Fsck:
         return look(self._store, quick=self._quick, progress=self._progress)
 
     def _quarantined(self) -> list[str]:
-        return Quarantine(self._store.files).names()
+        return Quarantine(self._store.files).names() if self._store.is_local else []
 
     def _repair(self, found: Findings, sources: Iterable[Source]) -> tuple[list[Repair], list[Problem]]:
         from orlop.store.upkeep.repair import Repairer  # noqa: PLC0415 - most looks repair nothing

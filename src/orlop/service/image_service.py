@@ -8,8 +8,7 @@ from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.names import ImageName, image_names, listed_name, tag_name
 from orlop.service.registry_verbs import RegistryVerbs
 from orlop.service.space_verbs import SpaceVerbs
-from orlop.store.local import local_store
-from orlop.streams.given import path_text
+from orlop.store.opening import open_store
 
 if TYPE_CHECKING:
     import os
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from orlop.store.events import Event
     from orlop.store.images import ImageStore
     from orlop.store.layers import LayerStore
+    from orlop.store.opening import Root
     from orlop.store.references import ReferenceStore
     from orlop.store.root import Store
 
@@ -60,7 +60,7 @@ class ImageService(RegistryVerbs, SpaceVerbs):
 
     @property
     def root(self) -> str:
-        """The store's directory."""
+        """The store's directory, or its URL."""
         return self._store.root
 
     @property
@@ -447,7 +447,7 @@ class ImageService(RegistryVerbs, SpaceVerbs):
 
 
 def open_service(
-    root: str | os.PathLike[str],
+    root: Root,
     *,
     create: bool = True,
     allow_network: bool = False,
@@ -455,12 +455,6 @@ def open_service(
     limits: Limits = DEFAULT_LIMITS,
     proxies: Proxies | None = None,
 ) -> ImageService:
-    """Open the store at a directory, or make one there, see `orlop.open`."""
-    store = local_store(
-        path_text(root, "the root of a store"),
-        create=create,
-        allow_network=allow_network,
-        allow_foreign=allow_foreign,
-        limits=limits,
-    )
+    """Open the store that a root names, or make one in a directory, see `orlop.open`."""
+    store = open_store(root, create=create, allow_network=allow_network, allow_foreign=allow_foreign, limits=limits)
     return ImageService(store, proxies=proxies)

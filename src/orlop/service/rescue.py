@@ -22,6 +22,7 @@ from orlop.intake.taking import measuring, storing
 from orlop.model.names import image_names
 from orlop.service.save import save
 from orlop.store.local import local_store
+from orlop.store.opening import open_store, url_of
 from orlop.streams.files import explaining
 from orlop.streams.output import Output
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from orlop.model.limits import Limits
     from orlop.model.names import ImageName, Name
     from orlop.model.progress import Progress
+    from orlop.store.opening import Root
     from orlop.store.root import Store
 
 State = Literal["complete", "whole", "rescued", "damaged"]
@@ -124,7 +126,8 @@ def rescue_into(
     """
     store.require_writable()
     with opened_root(root, limits or store.limits) as foreign:
-        check_outside(foreign, store.root)
+        if store.is_local:
+            check_outside(foreign, store.root)
         store.blobs.sweep_ingests()
         examination = _Examination(foreign, progress)
         wanted = selected_images(foreign, names)
@@ -134,7 +137,7 @@ def rescue_into(
 
 
 def rescue_store(
-    place: str | os.PathLike[str],
+    place: Root,
     root: str | os.PathLike[str],
     names: Sequence[Name] = (),
     *,
@@ -143,10 +146,10 @@ def rescue_store(
     limits: Limits | None = None,
     progress: Progress | None = None,
 ) -> RescueReport:
-    """Take images into the store at a directory, which is made where there is none; see `rescue_into`.
+    """Take images into the store that a root names, see `rescue_into`; a directory is made where there is none.
 
     Args:
-        place: the directory of the store.
+        place: the directory or the URL of the store.
         root: as for `look`.
         names: the images to take.
         allow_network: as for `orlop.open`.
@@ -158,8 +161,9 @@ def rescue_store(
         InvalidRoot, ImageNotFound, InvalidInput, StorageError: as for `rescue_into`.
     """
     with opened_root(root, limits) as foreign:
-        check_outside(foreign, os.fspath(place))
-    with closing(local_store(place, allow_network=allow_network, allow_foreign=allow_foreign)) as store:
+        if url_of(place) is None:
+            check_outside(foreign, os.fspath(place))  # type: ignore[arg-type]  # a path
+    with closing(open_store(place, allow_network=allow_network, allow_foreign=allow_foreign)) as store:
         return rescue_into(store, root, names, limits=limits, progress=progress)
 
 

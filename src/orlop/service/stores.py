@@ -1,7 +1,8 @@
 """Stores as things: what they hold, whether they are whole, copies of them, other places for them.
 
-Each call takes the directory of a store, opens it for itself and closes it. None but `init` makes a store where there
-is none. All of them are to be had as ``orlop.stores``.
+Each call takes the directory of a store, or the URL of one beyond this machine, opens it for itself and closes it. None
+but `init` makes a store where there is none. A URL that is a text takes what it does not say from the usual variables
+of the environment, a `StoreURL` from what it was given. All of them are to be had as ``orlop.stores``.
 """
 
 from __future__ import annotations
@@ -10,19 +11,22 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidInput, TargetExists
+from orlop.errors import InvalidInput, NotSupported, TargetExists
 from orlop.store.local import local_store
+from orlop.store.opening import open_store, url_of
 from orlop.store.place.copy import CopyReport
 from orlop.store.place.info import StoreInfo, store_info
 from orlop.store.upkeep.problem import CheckReport, FsckReport, Problem, Repair
 from orlop.streams.given import path_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
+    from orlop.model.store_url import StoreURL
+    from orlop.store.opening import Root
 
 __all__ = [
     "CheckReport",
@@ -42,9 +46,6 @@ __all__ = [
     "move",
 ]
 
-Root = str | os.PathLike[str]
-
-_ROOT: Final = "the root of a store"
 _TARGET: Final = "the target"
 
 
@@ -61,26 +62,39 @@ class MigrateReport:
 
 
 def init(
-    root: Root, *, group: int | str | None = None, allow_network: bool = False, allow_foreign: bool = False
+    root: Root,
+    *,
+    group: int | str | None = None,
+    adopt: bool = False,
+    allow_network: bool = False,
+    allow_foreign: bool = False,
+    warn: Callable[[str], object] = lambda _: None,
 ) -> StoreInfo:
     """Make an empty store. One that is there already, for the same users, is success.
 
     Args:
-        root: its directory: nothing, or an empty directory.
+        root: its directory: nothing, or an empty directory. Or a URL, whose database and bucket are prepared.
         group: a name or number of a group whose members may do everything in it. Its directories get the mode 2770, its
             files 0660 or 0440, whatever the umask. Without one it is for its owner alone.
+        adopt: let rows that were restored or copied have the bucket of a URL, whoever had it before.
         allow_network: make it on a network or FUSE file system too, see `orlop.open`.
         allow_foreign: write also to a store of another user, see `orlop.open`.
+        warn: called with what people should know of the bucket of a URL.
 
     Raises:
-        InvalidInput: there is no such group. TargetExists: there is a store for other users.
-        PermissionDenied: one is not a member of the group, or may not write there. UnsafeFileSystem, StorageError: it
+        StoreInUse: the bucket of a URL belongs to another store. InvalidInput: there is no such group.
+        TargetExists: there is a store for other users. PermissionDenied: one is not a member of the group, or may not
+        write there. NotSupported: a URL has no group, and a directory no bucket. UnsafeFileSystem, StorageError: it
         cannot be made.
     """
     number = None if group is None else group_number(group)
-    with local_store(
-        path_text(root, _ROOT), group=number, allow_network=allow_network, allow_foreign=allow_foreign
-    ) as store:
+    url = url_of(_named(root))
+    if url is not None:
+        return _init_elsewhere(url, number, adopt=adopt, warn=warn)
+    if adopt:
+        raise NotSupported("only a bucket is adopted, and a directory has none; leave out --adopt")
+    place = path_text(root, "the root of a store")  # type: ignore[arg-type]  # a path, or refused here
+    with local_store(place, group=number, allow_network=allow_network, allow_foreign=allow_foreign) as store:
         found = store_info(store)
     if found.group != number:
         whose = "for its owner alone" if found.group is None else f"shared by the group {found.group}"
@@ -89,13 +103,24 @@ def init(
     return found
 
 
+def _init_elsewhere(url: StoreURL, group: int | None, *, adopt: bool, warn: Callable[[str], object]) -> StoreInfo:
+    from orlop.store.remote import init_store  # noqa: PLC0415 - most stores are directories
+
+    if group is not None:
+        raise NotSupported(
+            "only a store in a directory belongs to a group; grant roles of PostgreSQL the tables instead"
+        )
+    with init_store(url, adopt=adopt, warn=warn) as store:
+        return store_info(store)
+
+
 def info(root: Root) -> StoreInfo:
     """Return what a store is and how much it holds. The time it takes grows with the number of its files.
 
     Raises:
         StoreNotFound: there is none. StoreTooNew, StoreDamaged, StorageError: it cannot be read.
     """
-    with local_store(path_text(root, _ROOT), create=False) as store:
+    with open_store(_named(root), create=False) as store:
         return store_info(store)
 
 
@@ -155,7 +180,7 @@ def fsck(
     from orlop.service.fsck import fsck  # noqa: PLC0415 - one verb needs one verb's code
 
     return fsck(
-        path_text(root, _ROOT),
+        _named(root),
         quick=quick,
         repair=repair,
         sources=sources,
@@ -181,8 +206,9 @@ def copy(
     The copy appears whole, on disk, or not at all. Every byte is verified on the way. What no image needs stays behind.
 
     Args:
-        root: the store's directory.
-        target: nothing, or an empty directory. It is for the same users as the store.
+        root: the store's directory, or its URL.
+        target: nothing, or an empty directory, which is for the same users as the store; or the URL of an empty store.
+            A copy to or from a store beyond this machine that was interrupted goes on where it was, for a day.
         link: give the content's files one more name instead of copying them, where the file system can; then it is not
             read, and damage of a file is damage in both stores.
         allow_network: write on a network or FUSE file system too, see `orlop.open`.
@@ -195,10 +221,14 @@ def copy(
         IntegrityError, ContentNotFound: a blob is damaged or missing, see `check`.
         StorageError: a part cannot be read or written.
     """
-    from orlop.store.place.copy import copy_store  # noqa: PLC0415 - one verb needs one verb's code
+    from orlop.store.place.between import copy_between, is_between  # noqa: PLC0415 - one verb needs one verb's code
+    from orlop.store.place.copy import copy_store  # noqa: PLC0415 - as above
 
-    with local_store(path_text(root, _ROOT), create=False, allow_foreign=allow_foreign) as store:
-        return copy_store(store, path_text(target, _TARGET), link=link, allow_network=allow_network, progress=progress)
+    with open_store(_named(root), create=False, allow_foreign=allow_foreign) as store:
+        if is_between(store, target):
+            _refuse_links(link=link)
+            return copy_between(store, _named(target), allow_network=allow_network, progress=progress)
+        return copy_store(store, _path(target), link=link, allow_network=allow_network, progress=progress)
 
 
 def backup(
@@ -216,12 +246,18 @@ def backup(
     backup too. It is a store: open it, or copy it back. Takes and raises what `copy` does; the target may also be an
     earlier backup.
     """
-    from orlop.store.place.copy import back_up_store  # noqa: PLC0415 - one verb needs one verb's code
+    from orlop.store.place.between import back_up_between, is_between  # noqa: PLC0415 - one verb needs one verb's code
+    from orlop.store.place.copy import back_up_store  # noqa: PLC0415 - as above
 
-    with local_store(path_text(root, _ROOT), create=False, allow_foreign=allow_foreign) as store:
+    with open_store(_named(root), create=False, allow_foreign=allow_foreign) as store:
+        if is_between(store, target):
+            _refuse_links(link=link)
+            return back_up_between(
+                store, _named(target), allow_network=allow_network, allow_foreign=allow_foreign, progress=progress
+            )
         return back_up_store(
             store,
-            path_text(target, _TARGET),
+            _path(target),
             link=link,
             allow_network=allow_network,
             allow_foreign=allow_foreign,
@@ -237,7 +273,7 @@ def move(
     allow_foreign: bool = False,
     progress: Progress | None = None,
 ) -> CopyReport:
-    """Move a store to another directory.
+    """Move a store to another place.
 
     Within a file system that is one step. To another one it is copied, the copy is verified, and the old one is removed
     when the new one is on disk: at every moment one of them is whole. Processes that try to write meanwhile wait, and
@@ -245,7 +281,8 @@ def move(
 
     Args:
         root: the store's directory.
-        target: nothing, or an empty directory.
+        target: nothing, or an empty directory; or the URL of an empty store. A store beyond this machine stays where
+            it was, without images.
         allow_network: write on a network or FUSE file system too, see `orlop.open`.
         allow_foreign: write also to a store of another user, see `orlop.open`.
         progress: called with events, by threads of the copy.
@@ -254,12 +291,13 @@ def move(
         StoreInUse: another program, or another part of this one, has the store open. ReadOnlyStore: it cannot be
         removed. Beside it what `copy` raises; the store is then where it was.
     """
-    from orlop.store.place.copy import move_store  # noqa: PLC0415 - one verb needs one verb's code
+    from orlop.store.place.between import is_between, move_between  # noqa: PLC0415 - one verb needs one verb's code
+    from orlop.store.place.copy import move_store  # noqa: PLC0415 - as above
 
-    with local_store(
-        path_text(root, _ROOT), create=False, allow_network=allow_network, allow_foreign=allow_foreign
-    ) as store:
-        return move_store(store, path_text(target, _TARGET), allow_network=allow_network, progress=progress)
+    with open_store(_named(root), create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
+        if is_between(store, target):
+            return move_between(store, _named(target), allow_network=allow_network, progress=progress)
+        return move_store(store, _path(target), allow_network=allow_network, progress=progress)
 
 
 def migrate(root: Root, *, allow_network: bool = False, allow_foreign: bool = False) -> MigrateReport:
@@ -272,11 +310,27 @@ def migrate(root: Root, *, allow_network: bool = False, allow_foreign: bool = Fa
         StoreNotFound: there is none. StoreTooNew: a newer orlop made it. ReadOnlyStore, StorageError: it cannot be
         written.
     """
-    with local_store(
-        path_text(root, _ROOT), create=False, allow_network=allow_network, allow_foreign=allow_foreign
-    ) as store:
+    with open_store(_named(root), create=False, allow_network=allow_network, allow_foreign=allow_foreign) as store:
         old, kept = store.metadata.update()
         return MigrateReport(old, int(store.metadata.facts()["schema"]), kept)
+
+
+def _named(root: Root) -> Root:
+    """Return a directory as it is, and the URL of a store with what it leaves unsaid."""
+    if isinstance(root, str) and "://" in root:
+        from orlop.model.store_url import StoreURL, is_store_url  # noqa: PLC0415 - most stores are directories
+
+        return StoreURL.parse(root, os.environ) if is_store_url(root) else root
+    return root
+
+
+def _path(target: Root) -> str:
+    return path_text(target, _TARGET)  # type: ignore[arg-type]  # a path, or refused here
+
+
+def _refuse_links(*, link: bool) -> None:
+    if link:
+        raise NotSupported("only files of one file system can be linked; copy without --link")
 
 
 def group_number(group: int | str) -> int:

@@ -42,6 +42,8 @@ _DIGEST_LENGTH = 64
 _PARENT, _UPDATED, _BUILT = "parent", "lastUpdated", "builtLocally"
 USED = "lastUsed"
 """A key of metadata that only this store has, as `PINNED`: daemons know neither."""
+METADATA_KEYS = (_PARENT, _UPDATED, _BUILT, USED, PINNED)
+"""All keys of metadata that an image may have."""
 _YES = b"\1"
 
 

@@ -136,6 +136,12 @@ class Leases:
             if name.startswith(_UNTIL) and name.split("-", 2)[2] == beneficiary:
                 _let_go(rows, name, [digest])
 
+    def keep_nothing(self, rows: WritableRows, beneficiary: str) -> None:
+        """End, inside a write, all that `keep` protects for somebody; nothing but the leases goes. Idempotent."""
+        for name in rows.leases():
+            if name.startswith(_UNTIL) and name.split("-", 2)[2] == beneficiary:
+                rows.delete_lease(name)
+
     def _lasts(self, name: str) -> bool:
         """Return whether a lease belongs to nobody, and its time has not passed."""
         until = name.removeprefix(_UNTIL).partition("-")[0] if name.startswith(_UNTIL) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -13,18 +14,20 @@ from orlop.store.events import EventLog
 from orlop.store.images import ImageStore
 from orlop.store.layers import LayerStore
 from orlop.store.references import ReferenceStore
-from orlop.streams.files import explaining
+from orlop.streams.files import PRIVATE, explaining
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
     from orlop.model.limits import Limits
+    from orlop.store.blobs.incoming import IncomingFiles
     from orlop.store.blobs.store import BlobStore
     from orlop.store.content import ContentStore
     from orlop.store.files import LocalFiles
     from orlop.store.leases import Leases
     from orlop.store.rows.metadata import Metadata
+    from orlop.store.scratch import Scratch
 
 T = TypeVar("T")
 
@@ -43,6 +46,8 @@ class Store:
         leases: Leases | None = None,
         files: LocalFiles | None = None,
         root: str = "memory",
+        scratch: Scratch | None = None,
+        closing: Callable[[], object] | None = None,
         limits: Limits = DEFAULT_LIMITS,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -54,6 +59,9 @@ class Store:
             leases: what keeps content that somebody works with; by default that of users in this process alone.
             files: what local files can do besides, if blobs and rows are such.
             root: where it is, for people: the directory of a store that has one.
+            scratch: where a store without files keeps here what others send in several requests; by default in a
+                directory that goes with this object.
+            closing: called before the rows are ended.
             limits: what an archive or a layer may ask for that comes in.
             now: the clock, in nanoseconds since 1970.
         """
@@ -64,6 +72,9 @@ class Store:
         self.blobs = blobs
         self.leases = leases or _leases_of_this_process(metadata)
         self._files = files
+        self._scratch = scratch
+        self._closing = closing
+        self._guard = threading.Lock()
         self.layers = LayerStore(metadata, blobs, self.leases, limits=limits)
         self.images = ImageStore(SQLiteStoreBackend(metadata), self.layers, now=now)
         self.references = ReferenceStore(metadata, now)
@@ -88,6 +99,18 @@ class Store:
             msg = f"the store {self.root!r} has no files on this machine, which this needs; use one in a directory"
             raise NotSupported(msg)
         return self._files
+
+    @property
+    def incoming(self) -> IncomingFiles:
+        """What others send in several requests: it is in the store's directory, or else in one of this machine."""
+        if self._files is not None:
+            return self._files.incoming
+        from orlop.store.blobs.incoming import IncomingFiles  # noqa: PLC0415 - only where content is pushed
+        from orlop.store.scratch import Scratch  # noqa: PLC0415 - as above
+
+        with self._guard:
+            self._scratch = self._scratch or Scratch()
+        return IncomingFiles(self._scratch.directory, PRIVATE)
 
     @property
     def read_only(self) -> bool:
@@ -133,14 +156,20 @@ class Store:
 
     def close(self) -> None:
         """Release everything; what is still held is no longer protected."""
+        read_only = True
         try:
-            if not self.read_only:
+            read_only = self.read_only
+            if not read_only:
                 self.leases.close()
         finally:
+            if self._closing is not None:
+                self._closing()
             self.metadata.end()
+            if self._scratch is not None:
+                self._scratch.close()
             # A file on its way in opens it again, if that is left.
             self.blobs.close()
-        if not self.read_only:
+        if not read_only:
             # What was given up comes back, now that SQLite needs nothing beside its database any more.
             self.metadata.keep_reserve()
             self.blobs.close()

@@ -52,7 +52,7 @@ async def read(asked: Asked) -> Response:
     if end - first <= PIECE:
         return Response(await asked.look(partial(_bytes, blob, first, end)), status, headers)
     client = asked.scope.get("orlop.client")
-    if client is not None and client.can_send_files and isinstance(blob, HeldBlob) and blob.document is None:
+    if client is not None and client.can_send_files and isinstance(blob, HeldBlob) and blob.is_file:
         return _Copied(asked, client, blob, (first, end), Response(status_code=status, headers=headers))
     response = _streamed(asked, blob, first, end)
     response.status_code = status

@@ -40,7 +40,7 @@ def copy(session: Session, target: str, *, link: bool, quiet: bool, form: str | 
     _run(
         lambda progress: copy(
             session.place(),
-            target,
+            session.named(target),
             link=link,
             allow_network=session.allow_network,
             allow_foreign=session.allow_foreign,
@@ -68,7 +68,7 @@ def backup(session: Session, target: str, *, link: bool, quiet: bool, form: str 
     _run(
         lambda progress: backup(
             session.place(),
-            target,
+            session.named(target),
             link=link,
             allow_network=session.allow_network,
             allow_foreign=session.allow_foreign,
@@ -95,7 +95,7 @@ def move(session: Session, target: str, *, quiet: bool, form: str | None) -> Non
     _run(
         lambda progress: move(
             session.place(),
-            target,
+            session.named(target),
             allow_network=session.allow_network,
             allow_foreign=session.allow_foreign,
             progress=progress,

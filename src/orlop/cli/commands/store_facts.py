@@ -83,15 +83,29 @@ def check(session: Session, *, verify: bool, form: str | None) -> int:
 
 @command(epilog="Example: orlop --root /srv/images store init --group builders")
 @option("--group", metavar="GROUP", help="Share the store with all members of this group.")
-def init(session: Session, *, group: str | None) -> None:
+@option("--adopt", is_flag=True, help="Take over the bucket of a URL: after its rows were restored or copied.")
+def init(session: Session, *, group: str | None, adopt: bool) -> None:
     """Create an empty store.
 
     Other commands create a private store if there is none. With --group, all members of the group can use the store,
     whatever their umask; you must be a member yourself. Succeeds if the store exists for the same users.
+
+    For the URL of a store this prepares its database and its bucket.
     """
     from orlop.service.stores import init  # noqa: PLC0415 - help needs no store
 
-    found = init(session.place(), group=group, allow_network=session.allow_network, allow_foreign=session.allow_foreign)
+    place = session.place()
+    found = init(
+        place,
+        group=group,
+        adopt=adopt,
+        allow_network=session.allow_network,
+        allow_foreign=session.allow_foreign,
+        warn=lambda text: output.complain(f"Warning: {text}"),
+    )
+    if not isinstance(place, str):
+        _write(f"The store at {found.root} is ready\n")
+        return
     whose = "for you alone" if found.group is None else f"for the group {_group_name(found.group)}"
     _write(f"The store at {found.root} is {whose}\n")
 

@@ -230,6 +230,11 @@ class HeldBlob:
         self._store = store
         self._row = row
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file of this machine, which the kernel can send."""
+        return self._row is not None and self._store.is_local
+
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
         """Return, for a block, its raw bytes, which whoever gets them verifies. Raises `ContentNotFound`."""

@@ -28,8 +28,9 @@ from orlop.errors import (
     QuotaExceeded,
     UploadNotFound,
 )
+from orlop.model.limits import NO_LIMITS
 from orlop.store.blobs.incoming import LIFE, IncomingIngest
-from orlop.store.blobs.ingest import IngestedBlob, IngestedLayer, ingest_layer
+from orlop.store.blobs.ingest import IngestedBlob, IngestedLayer, ingest_blob, ingest_layer
 from orlop.store.rows.metadata import BlobRow
 from orlop.streams.compression import detect
 from orlop.streams.files import CHUNK, explaining
@@ -93,7 +94,7 @@ class Uploads:
 
     @property
     def _files(self) -> IncomingFiles:
-        return self._store.files.incoming
+        return self._store.incoming
 
     def begin(self, repository: Repository, *, algorithm: str = "sha256", who: str = "") -> str:
         """Begin an upload, and return its key.
@@ -355,12 +356,14 @@ def _looked_through(store: Store, file: NewFile, digest: Digest) -> IngestedLaye
     with explaining("read", file.entry.path):
         first = os.pread(file.descriptor, BLOCK, 0)
     if digest.algorithm == ALGORITHMS[0] and first and begins_like_layer(first):
-        content = IncomingIngest(store.files.blobs, file, digest)
+        content = IncomingIngest(store.files.blobs, file, digest) if store.is_local else None
         try:
             return ingest_layer(_Reader(file), store.blobs, meter=Meter(store.limits), content=content)
         except InvalidInput:
             # An artifact may be anything, and so may be what is damaged or beyond a limit.
             pass
+    if not store.is_local:
+        return ingest_blob(_Reader(file), store.blobs, meter=Meter(NO_LIMITS), algorithm=digest.algorithm)
     blob = BlobRow(digest, file.size, detect(first).name.lower())
     content = IncomingIngest(store.files.blobs, file, digest)
     return IngestedBlob(blob, content)

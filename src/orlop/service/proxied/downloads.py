@@ -33,7 +33,7 @@ from orlop.streams.waiting import started
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Self
+    from typing import BinaryIO, Self
 
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
@@ -55,7 +55,7 @@ class Downloads:
     """The downloads of one process. Threads may share it.
 
     Args:
-        store: where to; one in a directory.
+        store: where to. While one without files here keeps a blob, its followers wait.
         stored: called after each commit with the number of bytes, by the thread of the download.
     """
 
@@ -82,7 +82,7 @@ class Downloads:
                 download = _Download(self._store, want, places, self._check)
                 self._running[want.digest] = download
                 self._threads.add(started(partial(self._run, download), name="orlop-proxy"))
-        return Following(self._store, download)
+        return Following(self._store, download) if self._store.is_local else FollowingElsewhere(self._store, download)
 
     def _run(self, download: _Download) -> None:
         error: BaseException | None = None
@@ -305,6 +305,44 @@ class Following:
     ) -> None:
         """Close it."""
         self.close()
+
+
+class FollowingElsewhere(Following):
+    """A reader of a blob under way to a store without files here: it reads once all of it is verified and kept."""
+
+    _file: BinaryIO | None = None
+
+    def _available(self) -> int:
+        download = self._download
+        is_done, error = download.is_done, download.error
+        if error is not None:
+            raise _told(error)
+        return self.size if is_done else 0
+
+    def read(self, n: int, /) -> bytes:
+        """Return at most ``n`` bytes, and none at the end. Raises what `ready` raises."""
+        while not self._available():
+            self._download.wait()
+        if self._position >= self.size:
+            return b""
+        if self._file is None:
+            with self._store.metadata.read() as rows:
+                row = rows.blob(self._download.digest)
+            if row is None:
+                raise ContentNotFound(f"the blob {self._download.digest} went away; ask for it again")
+            self._file = self._store.blobs.open_unverified(row)
+            self._file.seek(self._position)
+        data = self._file.read(min(n, self.size - self._position))
+        self._position += len(data)
+        if not data:
+            raise SizeMismatch(f"the blob {self._download.digest} ends before its size; ask for it again")
+        return data
+
+    def close(self) -> None:
+        """Stop reading; the download goes on."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
 def _told(error: BaseException) -> BaseException:

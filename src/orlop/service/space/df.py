@@ -14,7 +14,18 @@ from orlop.store.graph.needs import NOBODY, Need, joint, needs_of
 from orlop.store.graph.snapshot import take_snapshot
 from orlop.store.layers import compression_of
 from orlop.store.leases import LEFT
-from orlop.store.place.disk import BLOB, DATABASE, OTHER, QUARANTINED, TOC, TRASH, UNFINISHED, files_at, files_below
+from orlop.store.place.disk import (
+    BLOB,
+    DATABASE,
+    OTHER,
+    QUARANTINED,
+    TOC,
+    TRASH,
+    UNFINISHED,
+    files_at,
+    files_below,
+    objects_of,
+)
 from orlop.store.references import reference_of
 from orlop.store.trust import INCOMING, PARTIAL
 
@@ -133,14 +144,16 @@ def df(store: Store) -> DiskUsage:
     """See `orlop.service.ImageService.df`."""
     # Who lives before or after the look is at work: nothing that just comes, or is given back, seems left over.
     living = _living(store)
-    files = list(files_below(store.files.directory))
+    files = list(files_below(store.files.directory)) if store.is_local else []
     with store.metadata.read() as rows:
         found = take_snapshot(rows)
+        if not store.is_local:
+            files = list(objects_of(store.blobs, rows))
     living |= found.leases.keys() - {LEFT} if store.read_only else _living(store)
     living |= {name for name in found.leases if store.leases.is_alive(name, living)}
     needs = needs_of(found, [digest for name in found.leases.keys() & living for digest in found.leases[name]])
     look = _Look(store, found, needs, living)
-    look.count([*files, *files_at(store.files.directory)])
+    look.count([*files, *(files_at(store.files.directory) if store.is_local else ())])
     return DiskUsage(
         root=store.root,
         images=tuple(_images(found, needs, look.freed)),
@@ -195,7 +208,7 @@ class _Look:
         self._everything = needs.everything
         self._living = frozenset(living)
         self._partial = {one.key for one in store.blobs.partials()}
-        expired = store.files.expired_uploads(store.now() / _SECOND - LIFE)
+        expired = store.files.expired_uploads(store.now() / _SECOND - LIFE) if store.is_local else ()
         self._expired = {one.key for one in expired}
         self._sums: dict[tuple[str, str | None], _Sum] = {(kind, None): _Sum() for kind in KINDS}
         self.freed = [0] * len(found.images)
@@ -271,7 +284,8 @@ class _Look:
         if file.folder == INCOMING:
             return Need.NOTHING if f"{file.folder}/{file.name}" in self._expired else Need.ACTIVE
         if file.folder == PARTIAL:
-            return Need.NOTHING if f"{file.folder}/{file.name}" in self._partial else Need.ACTIVE
+            key = f"{file.folder}/{file.name}" if self._store.is_local else file.name
+            return Need.NOTHING if key in self._partial else Need.ACTIVE
         if file.kind == UNFINISHED or file.folder == "leases":
             # Who lives is seen only by trying to lock what the owners hold.
             living = self._store.read_only or file.name.partition(".")[0] in self._living
@@ -300,9 +314,17 @@ class _Look:
             else:
                 stays = rows.diff(_diff_id(file)) is not None
             # What went meanwhile is not counted.
-            if self._store.files.blobs.is_there(file.folder, file.name):
+            if self._is_there(file):
                 need = Need.ACTIVE if stays or self._everything else Need.NOTHING
                 yield file, _Recorded(need, compression=compression)
+
+    def _is_there(self, file: StoredFile) -> bool:
+        if self._store.is_local:
+            return self._store.files.blobs.is_there(file.folder, file.name)
+        blobs = self._store.blobs
+        if file.kind == BLOB:
+            return bool(blobs.size_of(Digest(file.folder.rpartition("/")[2], file.name)).size)
+        return bool(blobs.toc_size_of(_diff_id(file)).size)
 
 
 def _diff_id(file: StoredFile) -> DiffID:

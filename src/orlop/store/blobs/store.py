@@ -57,6 +57,14 @@ class Leftover(NamedTuple):
     owner: str = ""
 
 
+class Swept(NamedTuple):
+    """What a sweep of a whole bucket found: ``objects`` with their ``size`` in bytes, and ``uploads`` in parts."""
+
+    objects: int
+    size: int
+    uploads: int
+
+
 class Ingest(ABC):
     """Content on its way in. Nobody sees it before `commit`; leaving the block before that discards it.
 
@@ -308,6 +316,14 @@ class BlobStore(ABC):
     def size_of(self, digest: Digest) -> StoredSize:
         """Return the size of what is kept under a digest; what is missing has none. Raises `InvalidDigest`."""
 
+    def sizes(self) -> Iterable[tuple[Digest, int]]:
+        """Return the digest and the size of each blob that is kept, once each, in no promised order."""
+        return ((digest, self.size_of(digest).size) for digest in self.digests())
+
+    def toc_sizes(self) -> Iterable[tuple[DiffID, int]]:
+        """Return the layer and the size of each table of contents that is kept, as `sizes` does for blobs."""
+        return ((diff_id, self.toc_size_of(diff_id).size) for diff_id in self.tocs())
+
     @abstractmethod
     def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
         """Remove bytes once the write of the rows is durable, and keep them if it is undone. Idempotent."""
@@ -326,6 +342,22 @@ class BlobStore(ABC):
 
         Only what removes things does this. A command that reads puts back, and leaves the rest.
         """
+
+    def reclaim(self) -> int:
+        """Remove what was taken away and could not go at once, as others were reading it; return how many things went.
+
+        Raises:
+            StoreInUse: what lies there is another store's. StorageError: it cannot be removed.
+        """
+        return 0
+
+    def sweep_bucket(self, *, dry_run: bool = False) -> Swept:
+        """Find what lies where blobs do and is known to nobody, remove it unless that is not wanted, and return it.
+
+        It may take long: everything is listed. Raises what `reclaim` raises.
+        """
+        del dry_run
+        return Swept(0, 0, 0)
 
     @abstractmethod
     def close(self) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from orlop.store.rows.metadata import BlobRow, DiffRow
     from orlop.store.rows.snapshot import SavedRows
     from orlop.streams.directory import Entry
+    from orlop.streams.files import Modes
 
 _WORKERS: Final = 4
 _MARK: Final = "backup"
@@ -413,9 +414,20 @@ def _require_fitting(store: Store, diff: DiffRow, content: bytes) -> None:
 
 
 def _write_mark(store: Store, new: NewRoot) -> None:
-    with NewFile(new.directory.at(_MARK), shown=new.target.path) as mark:
-        mark.set_mode(new.modes.file)
-        mark.write(f"{os.path.realpath(store.root)}\n".encode("utf-8", "surrogateescape"))
+    _mark(new.directory, new.modes, os.path.realpath(store.root), shown=new.target.path)
+
+
+def leave_mark(kept: Store, source: str) -> None:
+    """Note in the directory of a store that it is the backup of another one, durably."""
+    _mark(kept.files.directory, kept.files.modes, source, shown=kept.root)
+    with explaining("write", kept.root):
+        kept.files.directory.sync()
+
+
+def _mark(directory: Directory, modes: Modes, source: str, *, shown: str) -> None:
+    with NewFile(directory.at(_MARK), shown=shown) as mark:
+        mark.set_mode(modes.file)
+        mark.write(f"{source}\n".encode("utf-8", "surrogateescape"))
         mark.sync()
         mark.close()
 

@@ -13,6 +13,8 @@ from orlop.streams.files import explaining
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orlop.store.blobs.store import BlobStore
+    from orlop.store.rows.metadata import Rows
     from orlop.streams.directory import Directory
 
 BLOB: Final = "blob"
@@ -68,6 +70,20 @@ def files_below(root: Directory) -> Iterator[StoredFile]:
                 waiting.append(f"{folder}/{name}" if folder else name)
             elif folder:
                 yield _file(kind, folder, name, state)
+
+
+def objects_of(blobs: BlobStore, rows: Rows) -> Iterator[StoredFile]:
+    """Yield what a store of blobs keeps that has no files here, in the places that files would have."""
+    for digest, size in blobs.sizes():
+        yield StoredFile(BLOB, f"blobs/{digest.algorithm}", digest.hex, size, size)
+    for diff_id, size in blobs.toc_sizes():
+        yield StoredFile(TOC, "toc/sha256", f"{diff_id.hex}.zst", size, size)
+    for one in blobs.unfinished():
+        yield StoredFile(UNFINISHED, "ingest", f"{one.owner}.{one.key}", one.size, one.size)
+    for one in blobs.partials():
+        yield StoredFile(UNFINISHED, PARTIAL, one.key, one.size, one.size)
+    for one in blobs.trash(rows):
+        yield StoredFile(TRASH, "trash", one.key, one.size, one.size)
 
 
 def files_at(root: Directory) -> Iterator[StoredFile]:

@@ -57,6 +57,8 @@ class StoreInfo:
 
 def store_info(store: Store) -> StoreInfo:
     """See `orlop.stores.info`."""
+    if not store.is_local:
+        return _elsewhere(store)
     found = file_system_of(store.root)
     with store.metadata.read() as rows:
         counts = rows.counts()
@@ -77,6 +79,29 @@ def store_info(store: Store) -> StoreInfo:
             ingests=len((directory / "ingest").names()),
             trash=len((directory / "trash").names()),
         )
+
+
+def _elsewhere(store: Store) -> StoreInfo:
+    """Return what is known of a store that is not in a directory: its bytes are those that it keeps, named or not."""
+    blobs = store.blobs
+    with store.metadata.read() as rows:
+        counts = rows.counts()
+        trash = list(blobs.trash(rows))
+    unfinished = list(blobs.unfinished())
+    sizes = [*(size for _, size in blobs.sizes()), *(size for _, size in blobs.toc_sizes())]
+    return StoreInfo(
+        root=store.root,
+        schema=int(store.metadata.facts()["schema"]),
+        file_system=None,
+        read_only=store.why_read_only() or None,
+        group=None,
+        backup_of=None,
+        **counts,
+        disk_bytes=sum(sizes) + sum(one.size for one in (*unfinished, *trash)),
+        leases=None if store.read_only else len(store.leases.others()),
+        ingests=len(unfinished),
+        trash=len(trash),
+    )
 
 
 def _require_sizes(store: Store, blobs: Iterable[BlobRow]) -> None:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from orlop.model.progress import Progress
     from orlop.store.root import Store
     from orlop.store.rows.metadata import Rows
+    from orlop.store.upkeep.fsck_blobs import BlobsLook
     from orlop.store.upkeep.fsck_content import Exam
+    from orlop.store.upkeep.objects_look import ObjectsRead
 
 
 _OF_DATABASE: Final = frozenset(("log-cut", "schema", "value-invalid"))
@@ -74,7 +76,7 @@ class _Look:
 
     def run(self, *, quick: bool) -> Findings:
         problems = list(self._place())
-        fault = self._store.files.rows.log_fault()
+        fault = self._store.files.rows.log_fault() if self._store.is_local else None
         if fault is not None:
             # As soon as SQLite reads it, what is behind the bad place is lost.
             problems.append(Problem(DAMAGE, "log-cut", "metadata.db-wal", f"{fault}; repair it before anything else"))
@@ -89,12 +91,10 @@ class _Look:
         if not Findings(tuple(problems), {}).can_be_trusted:
             return Findings(tuple(dict.fromkeys(problems)), {}, readable=False)
         problems += self._unneeded()
-        files = self.sure(FilesLook(self._store).suspects())
+        files = self.sure(self._suspects())
         exams: dict[Digest, Exam] = {}
         if not quick:
-            from orlop.store.upkeep.fsck_blobs import BlobsLook  # noqa: PLC0415 - a quick look reads none
-
-            content = BlobsLook(self._store, self, self._progress)
+            content = self._content()
             read = content.problems()
             exams = content.exams
             # Whether the bytes or the row is wrong, the bytes say.
@@ -119,10 +119,29 @@ class _Look:
                 if digest.is_valid:
                     yield Problem(NOTE, kind, str(digest), sentence.format(digest))
 
+    def _suspects(self) -> Iterator[Callable[[Rows], Iterable[Problem]]]:
+        if self._store.is_local:
+            return FilesLook(self._store).suspects()
+        from orlop.store.upkeep.objects_look import ObjectsLook  # noqa: PLC0415 - most stores are directories
+
+        return ObjectsLook(self._store).suspects()
+
+    def _content(self) -> BlobsLook | ObjectsRead:
+        """Return what reads every blob."""
+        if self._store.is_local:
+            from orlop.store.upkeep.fsck_blobs import BlobsLook  # noqa: PLC0415 - a quick look reads none
+
+            return BlobsLook(self._store, self, self._progress)
+        from orlop.store.upkeep.objects_look import ObjectsRead  # noqa: PLC0415 - as above
+
+        return ObjectsRead(self._store, self, self._progress)
+
     def _place(self) -> Iterator[Problem]:
         store = self._store
         if store.read_only:
             yield Problem(NOTE, "read-only", store.root, store.why_read_only())
+        if not store.is_local:
+            return
         state = store.files.directory.at("metadata.db-wal").state()
         if store.read_only and state is not None and state.st_size:
             log = os.path.join(store.root, "metadata.db-wal")

@@ -86,13 +86,13 @@ class BlobsLook:
             if exam is None:
                 return []  # it went, or the look at files tells of it
             with store.metadata.read() as rows:
-                found = list(_compared(exam, digest, path, rows))
+                found = list(compared(exam, digest, path, rows))
             if found:
                 with self._look.at_rest() as rows:
                     if place_of(file) != exam.place or (toc is not None and place_of(toc) != toc_place):
                         tell.again()
                         continue
-                    found = list(_compared(exam, digest, path, rows))
+                    found = list(compared(exam, digest, path, rows))
             if not opaque:
                 # A repair looks whether it is the layer of a link that is lost.
                 self.exams[digest] = exam
@@ -115,14 +115,14 @@ class BlobsLook:
 
 
 def _toc_again(toc: Entry, diff: DiffRow, rows: Rows) -> list[Problem]:
-    return [] if rows.diff(diff.diff_id) is None or toc_fits(toc, diff) else [_toc_damaged(diff.diff_id)]
+    return [] if rows.diff(diff.diff_id) is None or toc_fits(toc, diff) else [toc_damaged(diff.diff_id)]
 
 
 def _if_kept(digest: Digest, problem: Problem, rows: Rows) -> list[Problem]:
     return [] if rows.blob(digest) is None else [problem]
 
 
-def _compared(exam: Exam, digest: Digest, path: str, rows: Rows) -> Iterator[Problem]:
+def compared(exam: Exam, digest: Digest, path: str, rows: Rows) -> Iterator[Problem]:
     """Compare what was read with what is recorded of a blob; what is recorded no more is not a problem."""
     row, subject = rows.blob(digest), str(digest)
     if row is None:
@@ -160,10 +160,11 @@ def _compared_layer(exam: Exam, diff: DiffRow, digest: Digest, rows: Rows) -> It
                 message = f"what is recorded of the layer {diff_id} is not what its blob {digest} holds"
                 yield Problem(DAMAGE, "layer-wrong", str(diff_id), message)
             if exam.toc_right is False and number == 0:
-                yield _toc_damaged(diff_id)
+                yield toc_damaged(diff_id)
 
 
-def _toc_damaged(diff_id: DiffID) -> Problem:
+def toc_damaged(diff_id: DiffID) -> Problem:
+    """Return that a table of contents is damaged."""
     message = f"the table of contents of the layer {diff_id} is damaged; it can be made again from the layer"
     return Problem(DAMAGE, "toc-damaged", str(diff_id), message)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from orlop.errors import OrlopError
     from orlop.store.rows.metadata import DiffRow
+    from orlop.streams.compression import Readable
     from orlop.streams.directory import Entry
     from orlop.streams.seek_index import SeekIndex
 
@@ -112,7 +113,7 @@ def examine(
             if listener.raised:
                 raise
             content.seek(0)
-            return Exam(content.place, _blob(content, algorithm), None, str(error))
+            return Exam(content.place, blob_in(content, algorithm), None, str(error))
         right = None if comparer is None or toc is None else comparer.right and _index_fits(toc)
         return Exam(content.place, found.blob, found.diff, toc_right=right, index=found.index)
 
@@ -125,10 +126,10 @@ def examine_opaque(
     if content is None:
         return None
     with content:
-        return Exam(content.place, _blob(content, algorithm, progress), None, "it is not a layer")
+        return Exam(content.place, blob_in(content, algorithm, progress), None, "it is not a layer")
 
 
-def _blob(content: ContentFile, algorithm: str, progress: Callable[[int], object] | None = None) -> BlobRow:
+def blob_in(content: Readable, algorithm: str, progress: Callable[[int], object] | None = None) -> BlobRow:
     """Return what is recorded of bytes, read to their end: also how they begin, as a layer's row says it."""
     raw, first = HashingReader(content, algorithm=algorithm), b""
     while chunk := raw.read(CHUNK):

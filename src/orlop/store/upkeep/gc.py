@@ -18,7 +18,8 @@ The order matters:
 6. Chains that no image, chain or lease needs go, from the top down; with each its content, if it was the last to need
    it, and the blobs and tables of that content.
 
-Files go after the commit, so a crash leaves them in ``trash/`` for the next collection. A dry run does the same in a
+Files go after the commit, so a crash leaves them in ``trash/`` for the next collection. What others are still reading
+in a store beyond this machine goes with a later one. A dry run does the same in a
 write that is undone: it reports what a collection would take, not an estimate.
 """
 
@@ -92,6 +93,8 @@ def _collected(store: Store, *, dry_run: bool) -> GcReport:
         collection.run(rows)
         if dry_run:
             raise _Undone
+    if not dry_run:
+        store.blobs.reclaim()
     return GcReport(store.root, dry_run, tuple(collection.found))
 
 

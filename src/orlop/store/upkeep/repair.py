@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.model.digest import DiffID, Digest, ImageID
 from orlop.model.progress import LayerDone, LayerProgress
+from orlop.store.upkeep.objects_repair import ObjectsRepair
 from orlop.store.upkeep.repair_files import FilesRepair, is_whole
 from orlop.store.upkeep.repair_rows import RowsRepair
 
@@ -61,7 +62,8 @@ class Repairer:
         self._problems = findings.problems
         self.repairs: list[Repair] = []
         self._tell = _Teller(progress)
-        self._files = FilesRepair(store, findings.problems, findings.exams, self.repairs.append, self._tell)
+        repair = FilesRepair if store.is_local else ObjectsRepair
+        self._files = repair(store, findings.problems, findings.exams, self.repairs.append, self._tell)
         self._rows = RowsRepair(store, findings.problems, self.repairs.append)
 
     def mend(self) -> None:
@@ -70,6 +72,7 @@ class Repairer:
         self._rows.put_keys_right()
         self._files.put_directories_right()
         self._files.put_modes_right()
+        self._files.sweep()
         self._files.set_bad_blobs_aside()
         self._files.bring_missing_blobs_back()
         self._record()

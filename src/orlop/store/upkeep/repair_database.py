@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orlop.errors import DatabaseDamaged
+from orlop.errors import DatabaseDamaged, NotSupported
 from orlop.store.upkeep.problem import NOTE, Problem, Repair
 from orlop.store.upkeep.quarantine import Quarantine
 
@@ -32,6 +32,9 @@ def repair_database(store: Store) -> tuple[list[Repair], list[Problem]]:
     def lost(loss: RowProblem) -> None:
         notes.append(Problem(NOTE, loss.kind, loss.subject, loss.message))
 
+    if not store.is_local:
+        msg = f"the rows of {store.root} are damaged, and no file here has them; restore its database from a backup"
+        raise NotSupported(msg)
     try:
         store.files.rows.repair(Quarantine(store.files), done=done, lost=lost)
     except DatabaseDamaged as error:

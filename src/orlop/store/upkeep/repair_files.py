@@ -117,6 +117,9 @@ class FilesRepair:
         if self._modes is SHARED:
             place.set_group(self._root.state().st_gid)
 
+    def sweep(self) -> None:
+        """Do nothing: what lies in a directory and belongs to nothing is garbage like all other."""
+
     # Blobs.
 
     def set_bad_blobs_aside(self) -> None:

@@ -14,9 +14,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import StoreInUse, StoreNotFound
-from orlop.model.tuples import NamedTuple
 from orlop.store.blobs.s3.client import Pieces
 from orlop.store.blobs.s3.ingest import path_of
+from orlop.store.blobs.store import Swept
 from orlop.store.rows.keys import Identity
 
 if TYPE_CHECKING:
@@ -29,14 +29,6 @@ MARKER: Final = "orlop-store.json"
 _FOLDER: Final = "blobs/"
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
 _BATCH: Final = 1000
-
-
-class Swept(NamedTuple):
-    """What a sweep of the whole bucket found: ``objects`` with their ``size`` in bytes, and ``uploads`` in parts."""
-
-    objects: int
-    size: int
-    uploads: int
 
 
 # Whose bucket it is.

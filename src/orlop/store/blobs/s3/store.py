@@ -25,7 +25,7 @@ from orlop.store.blobs.s3.bucket import Bucket
 from orlop.store.blobs.s3.client import S3Client
 from orlop.store.blobs.s3.ingest import S3Ingest, Upload, path_of
 from orlop.store.blobs.s3.reading import Fetch, S3Reader, Source
-from orlop.store.blobs.s3.reclaim import reclaim, sweep_bucket
+from orlop.store.blobs.s3.reclaim import reclaim, require_own, sweep_bucket
 from orlop.store.blobs.s3.sending import Senders
 from orlop.store.blobs.store import BlobStore, Leftover, Spool, StoredSize
 from orlop.store.rows.keys import TOC
@@ -34,9 +34,8 @@ from orlop.streams.files import explaining
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from orlop.store.blobs.s3.reclaim import Swept
     from orlop.store.blobs.s3.settings import S3Settings
-    from orlop.store.blobs.store import Ingest
+    from orlop.store.blobs.store import Ingest, Swept
     from orlop.store.rows.keys import ObjectKeys, StoredObject
     from orlop.store.rows.metadata import BlobRow, Rows, WritableRows
 
@@ -88,6 +87,7 @@ class S3BlobStore(BlobStore):
         self._seen = _Seen(0.0 if doubting else _FRESH, clock)
         self._clock = clock
         self._swept: float | None = None
+        self._is_own = False
         self._local = threading.local()
 
     # Reading.
@@ -134,7 +134,10 @@ class S3BlobStore(BlobStore):
     # Writing.
 
     def begin(self, algorithm: str = "sha256") -> Ingest:
-        """Begin to write content."""
+        """Begin to write content. The first time, the bucket must be marked as this store's: it may be misspelt."""
+        if not self._is_own:
+            require_own(self.bucket, self.keys)
+            self._is_own = True
         first, equal = self.settings.part_size, self.settings.equal_parts
         upload = Upload(self.bucket, self.keys, self._senders, self._client.patience(), first=first, equal=equal)
         return S3Ingest(self, self.keys, upload, algorithm, self._seen.add)
@@ -155,6 +158,14 @@ class S3BlobStore(BlobStore):
     def digests(self) -> Iterable[Digest]:
         """Return the digests of all blobs."""
         return [Digest.parse(one.name) for one in self.keys.objects(tocs=False)]
+
+    def sizes(self) -> Iterable[tuple[Digest, int]]:
+        """Return the digest and the size of each blob, as the rows say them."""
+        return ((Digest.parse(one.name), one.size) for one in self.keys.objects(tocs=False))
+
+    def toc_sizes(self) -> Iterable[tuple[DiffID, int]]:
+        """Return the layer and the size of each table of contents, as the rows say them."""
+        return ((DiffID.parse(one.name.removeprefix(TOC)), one.size) for one in self.keys.objects(tocs=True))
 
     def has(self, blob: BlobRow) -> bool:
         """Return whether the bytes are there, by their size."""

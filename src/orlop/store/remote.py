@@ -1,0 +1,239 @@
+"""A store beyond one machine: the one place that composes PostgreSQL and an object store.
+
+What the URL does not say comes from the variables that it carries, and from the file that it names. Opening asks the
+database whether it holds a store, and nothing else: the bucket is asked when bytes are needed.
+
+The time of such a store is that of its database. The clock of a machine is asked only how long ago it was that the
+database said what time it is.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import InvalidInput, NotSupported
+from orlop.model.limits import DEFAULT_LIMITS
+from orlop.store.leases import Leases
+from orlop.store.root import Store
+from orlop.store.scratch import Scratch
+from orlop.streams.files import explaining
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from orlop.model.limits import Limits
+    from orlop.model.store_url import StoreURL
+    from orlop.store.blobs.s3.settings import S3Settings
+    from orlop.store.rows.postgres.database import PostgresMetadata
+
+_KNOWN: Final = frozenset(
+    (
+        *("PGPASSWORD", "PGPASSFILE", "PGSSLMODE", "PGSSLROOTCERT"),
+        *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"),
+        *("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP", "AWS_CA_BUNDLE"),
+        *("ORLOP_S3_PUBLIC_ENDPOINT", "ORLOP_S3_VIRTUAL_HOST", "ORLOP_S3_EQUAL_PARTS"),
+        *("ORLOP_S3_SSE", "ORLOP_S3_SSE_KEY", "ORLOP_SPOOL"),
+    )
+)
+"""The variables that a store beyond one machine knows; see `docs/remote.md`."""
+_YES: Final = frozenset(("1", "true", "yes", "on"))
+_NO: Final = frozenset(("", "0", "false", "no", "off"))
+_LIBPQ: Final = (
+    *(("PGPASSWORD", "password"), ("PGPASSFILE", "passfile")),
+    *(("PGSSLMODE", "sslmode"), ("PGSSLROOTCERT", "sslrootcert")),
+)
+_CONNECTING: Final = 10
+_LONGEST: Final = 1 << 20
+
+
+def remote_store(url: StoreURL, *, limits: Limits = DEFAULT_LIMITS, now: Callable[[], int] | None = None) -> Store:
+    """Open the store that a URL names. The store may be shared between threads, and used after a fork.
+
+    Args:
+        url: where it is, with what it leaves unsaid.
+        limits: what an archive or a layer may ask for that comes in.
+        now: the clock, in nanoseconds since 1970; by default that of the database.
+
+    Raises:
+        StoreNotFound: there is none; `init_store` makes one. StoreTooNew: a newer orlop made it.
+        InvalidInput: a variable is not valid. NotSupported: a package is missing.
+        PermissionDenied, StorageError: the database cannot be used.
+    """
+    variables = variables_of(url)
+    metadata = _metadata(url, variables)
+    try:
+        store = _composed(url, variables, metadata, limits=limits, now=now)
+        store.metadata.refusal()
+    except BaseException:
+        metadata.end()
+        raise
+    return store
+
+
+def init_store(url: StoreURL, *, adopt: bool = False, warn: Callable[[str], object] = lambda _: None) -> Store:
+    """Prepare the database and the bucket that a URL names, and open the store in them. Idempotent.
+
+    Args:
+        url: as for `remote_store`.
+        adopt: take a bucket that belongs to other rows, or to these before they were restored from a backup. Those
+            that had it before can delete nothing in it any more.
+        warn: called with what people should know of the bucket.
+
+    Raises:
+        StoreInUse: the prefix of the bucket belongs to another store. Beside it what `remote_store` raises.
+    """
+    variables = variables_of(url)
+    metadata = _metadata(url, variables)
+    metadata.make(_conninfo(url, variables), _place(url))
+    store = _composed(url, variables, metadata)
+    from orlop.store.blobs.s3.reclaim import adopt_bucket, bucket_warnings, init_bucket  # noqa: PLC0415 - as below
+    from orlop.store.blobs.s3.store import S3BlobStore  # noqa: PLC0415 - as below
+
+    blobs = store.blobs
+    assert isinstance(blobs, S3BlobStore)
+    try:
+        if adopt:
+            adopt_bucket(blobs.bucket, blobs.keys)
+            told = bucket_warnings(blobs.bucket)
+        else:
+            told = init_bucket(blobs.bucket, blobs.keys)
+    except BaseException:
+        store.close()
+        raise
+    for one in told:
+        warn(one)
+    return store
+
+
+def _composed(
+    url: StoreURL,
+    variables: Mapping[str, str],
+    metadata: PostgresMetadata,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    now: Callable[[], int] | None = None,
+) -> Store:
+    from orlop.store.blobs.s3.store import S3BlobStore  # noqa: PLC0415 - the packages of an extra
+    from orlop.store.rows.postgres.keys import PostgresKeys  # noqa: PLC0415 - as above
+    from orlop.store.rows.postgres.sessions import Session  # noqa: PLC0415 - as above
+    from orlop.store.sessions import SessionOwners  # noqa: PLC0415 - as above
+
+    session = Session(metadata)
+    clock = now or _DatabaseClock(metadata)
+    return Store(
+        metadata,
+        S3BlobStore(settings_of(url, variables), PostgresKeys(metadata, session)),
+        leases=Leases(metadata, SessionOwners(metadata, session), now=clock),
+        root=str(url),
+        scratch=Scratch(variables.get("ORLOP_SPOOL") or None),
+        closing=session.end,
+        limits=limits,
+        now=clock,
+    )
+
+
+class _DatabaseClock:
+    """The time of the database: asked for once, and then reckoned by how long ago that was, sleep included."""
+
+    def __init__(self, metadata: PostgresMetadata) -> None:
+        self._metadata = metadata
+        self._ahead: int | None = None
+
+    def __call__(self) -> int:
+        """Return nanoseconds since 1970."""
+        if self._ahead is None:
+            with self._metadata.short() as rows:
+                found = rows.value("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+            self._ahead = int(found) * 1000 - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) + self._ahead
+
+
+# What the URL does not say.
+
+
+def variables_of(url: StoreURL) -> Mapping[str, str]:
+    """Return the variables of a URL, and those of the file that it names, which win.
+
+    Raises:
+        InvalidInput: the file is not valid, or others may read it. NotFound, StorageError: it cannot be read.
+    """
+    found = {name: value for name, value in url.variables.items() if name in _KNOWN}
+    return found | _configured(url.config) if url.config else found
+
+
+def _configured(path: str) -> dict[str, str]:
+    import tomllib  # noqa: PLC0415 - few stores have a file
+
+    with explaining("read", path), open(path, "rb") as file:
+        state = os.fstat(file.fileno())
+        content = file.read(_LONGEST)
+    if stat.S_IMODE(state.st_mode) & 0o077:
+        raise InvalidInput(f"{path} may hold secrets, and others can read it; run: chmod 600 {path}")
+    try:
+        document = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} is not valid TOML: {error}") from None
+    unknown = sorted(document.keys() - _KNOWN)
+    if unknown:
+        raise InvalidInput(f"{path} sets {unknown[0]!r}, which is not a variable of a store; see the documentation")
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in document.items()}
+
+
+def settings_of(url: StoreURL, variables: Mapping[str, str]) -> S3Settings:
+    """Return where the bucket is and how it is spoken to. Raises `InvalidInput` where a variable is not valid."""
+    from orlop.store.blobs.s3.settings import Credentials, S3Settings  # noqa: PLC0415 - as above
+
+    def value(*names: str) -> str:
+        return next((found for name in names if (found := variables.get(name, ""))), "")
+
+    return S3Settings(
+        bucket=url.bucket,
+        prefix=url.prefix,
+        endpoint=value("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        public_endpoint=value("ORLOP_S3_PUBLIC_ENDPOINT"),
+        region=value("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1",
+        credentials=Credentials(value("AWS_ACCESS_KEY_ID"), value("AWS_SECRET_ACCESS_KEY"), value("AWS_SESSION_TOKEN")),
+        virtual_host=_flag(variables, "ORLOP_S3_VIRTUAL_HOST"),
+        ca=value("AWS_CA_BUNDLE") or None,
+        allow_http=_flag(variables, "AWS_ALLOW_HTTP"),
+        sse=value("ORLOP_S3_SSE"),
+        sse_key=value("ORLOP_S3_SSE_KEY"),
+        equal_parts=_flag(variables, "ORLOP_S3_EQUAL_PARTS"),
+    )
+
+
+def _flag(variables: Mapping[str, str], name: str) -> bool:
+    text = variables.get(name, "").lower()
+    if text not in _YES | _NO:
+        raise InvalidInput(f"{name} is {text!r}; use true or false")
+    return text in _YES
+
+
+def _metadata(url: StoreURL, variables: Mapping[str, str]) -> PostgresMetadata:
+    try:
+        from orlop.store.rows.postgres.database import PostgresMetadata  # noqa: PLC0415 - the packages of an extra
+    except ImportError as error:
+        msg = "a store beyond one machine needs a package; install it with: pip install 'orlop[remote]'"
+        raise NotSupported(msg) from error
+    return PostgresMetadata(_conninfo(url, variables), _place(url))
+
+
+def _conninfo(url: StoreURL, variables: Mapping[str, str]) -> str:
+    from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - as above
+
+    given = {word: variables[name] for name, word in _LIBPQ if variables.get(name)}
+    if url.user:
+        given["user"] = url.user
+    if url.port is not None:
+        given["port"] = str(url.port)
+    return make_conninfo(
+        host=url.host, dbname=url.database, application_name="orlop", connect_timeout=_CONNECTING, **given
+    )
+
+
+def _place(url: StoreURL) -> str:
+    """Return the database for messages."""
+    return f"the database {url.database} at {url.host}"

@@ -1,0 +1,369 @@
+"""Stores over PostgreSQL and an object store: preparing, opening, sharing, and what happens when an engine is away."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+import orlop
+from orlop.errors import InvalidInput, NotSupported, OrlopError, ReadOnlyStore, StorageError, StoreInUse, StoreNotFound
+from orlop.model.store_url import StoreURL
+from orlop.model.values import replace
+from orlop.store.blobs.s3.client import Pieces
+from orlop.store.blobs.s3.store import S3BlobStore
+from orlop.store.opening import open_store
+from orlop.store.place.transfer import fingerprint
+from orlop.store.remote import init_store, remote_store, settings_of, variables_of
+from tests import engines
+from tests.postgres import Postgres
+from tests.seaweed import Seaweed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.store.root import Store
+
+PATIENCE = 120
+SECONDS = float(os.environ.get("ORLOP_MACHINES_SECONDS", "10"))
+"""For how long several machines work at once."""
+
+
+@pytest.fixture
+def archives(data: Path) -> list[Path]:
+    folder = data / "dockerd-20.10-overlay2"
+    return [folder / name for name in ("multi.tar", "parent-child.tar", "dup.tar")]
+
+
+@pytest.fixture
+def url() -> StoreURL:
+    return StoreURL.parse(engines.new_url(), engines.variables())
+
+
+@pytest.fixture
+def store(url: StoreURL) -> Iterator[Store]:
+    with remote_store(url) as found:
+        yield found
+
+
+def objects(store: Store) -> set[str]:
+    """Return the keys of all objects in the bucket that hold content."""
+    assert isinstance(store.blobs, S3BlobStore)
+    return {found.key for found in store.blobs.bucket.objects("blobs/")}
+
+
+# Preparing.
+
+
+def test_only_init_makes_a_store_and_it_may_be_repeated(archives: list[Path]) -> None:
+    url = StoreURL.parse(engines.new_url(prepared=False), engines.variables())
+    with pytest.raises(StoreNotFound, match="store init"):
+        orlop.open(url)
+    orlop.stores.init(url)
+    with orlop.open(url) as images:
+        images.load(archives[0])
+        count = len(list(images.images()))
+    assert orlop.stores.init(url).images == count
+    with pytest.raises(NotSupported, match="belongs to a group"):
+        orlop.stores.init(url, group=0)
+
+
+def test_rows_that_have_not_the_bucket_delete_nothing_until_they_adopt_it(url: StoreURL, archives: list[Path]) -> None:
+    with orlop.open(url) as images:
+        images.load(archives[0])
+    other = StoreURL.parse(engines.new_url(prepared=False), engines.variables())
+    clone = StoreURL(other.host, None, other.user, other.database, url.bucket, url.prefix, variables=url.variables)
+    with pytest.raises(StoreInUse, match="--adopt"):
+        init_store(clone)
+    with remote_store(url) as store:
+        before = objects(store)
+    init_store(clone, adopt=True).close()
+    with orlop.open(url) as images:
+        for image in list(images.images()):
+            images.remove(str(image.id), force=True)
+        with pytest.raises(StoreInUse, match="belongs to generation"):
+            images.gc()
+    with remote_store(clone) as store:
+        assert objects(store) == before
+
+
+# What the URL does not say.
+
+
+def test_a_file_of_variables_wins_over_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "store.toml"
+    file.write_text('AWS_ACCESS_KEY_ID = "from the file"\nAWS_ALLOW_HTTP = true\nORLOP_S3_SSE = "AES256"\n')
+    file.chmod(0o600)
+    text = f"postgresql://db/images?blobs=s3://bucket/p&config={file}"
+    url = StoreURL.parse(text, {"AWS_ACCESS_KEY_ID": "other", "AWS_ENDPOINT_URL": "http://localhost:1", "HOME": "/"})
+    settings = settings_of(url, variables_of(url))
+    assert settings.endpoint == "http://localhost:1"
+    assert settings.allow_http
+    assert settings.sse == "AES256"
+    assert settings.credentials_now().access_key == "from the file"
+    assert (settings.bucket, settings.prefix) == ("bucket", "p")
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "message"),
+    [
+        ("PGPASSWORD = 'hunter2'", 0o640, "others can read it; run: chmod 600"),
+        ("PGPASSWORT = 'hunter2'", 0o600, "'PGPASSWORT', which is not a variable"),
+        ("PGPASSWORD = hunter2", 0o600, "is not valid TOML"),
+        ("AWS_ALLOW_HTTP = 'perhaps'", 0o600, "AWS_ALLOW_HTTP is 'perhaps'; use true or false"),
+    ],
+)
+def test_a_file_that_is_not_valid_is_refused(tmp_path: Path, content: str, mode: int, message: str) -> None:
+    file = tmp_path / "store.toml"
+    file.write_text(content)
+    file.chmod(mode)
+    url = StoreURL.parse(f"postgresql://db/images?blobs=s3://bucket&config={file}")
+    with pytest.raises(InvalidInput, match=message) as caught:
+        settings_of(url, variables_of(url))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_file_that_is_missing_says_so() -> None:
+    url = StoreURL.parse("postgresql://db/images?blobs=s3://bucket&config=/nowhere/store.toml")
+    with pytest.raises(OrlopError, match=r"/nowhere/store\.toml"):
+        variables_of(url)
+
+
+def test_no_secret_is_shown(url: StoreURL, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = url.variables["AWS_SECRET_ACCESS_KEY"]
+    with remote_store(url) as store:
+        assert secret not in f"{url} {url!r} {store.root} {store.metadata.facts()}"
+    wrong = dict(url.variables) | {"AWS_SECRET_ACCESS_KEY": "hunter2hunter2"}
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with orlop.open(StoreURL.parse(str(url), wrong)) as images, pytest.raises(StorageError) as caught:
+        images.import_image(io.BytesIO(bytes(1024)), "a:1")
+    assert "hunter2" not in str(caught.value)
+
+
+# Sharing.
+
+
+def test_a_command_leaves_no_session_and_a_list_writes_no_row(url: StoreURL, archives: list[Path]) -> None:
+    with orlop.open(url) as images:
+        images.load(archives[0])
+    with psycopg.connect(host=url.host, user=url.user, dbname=url.database, autocommit=True) as connection:
+        counted = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables"
+        assert connection.execute("SELECT count(*) FROM orlop.session").fetchone() == (0,)
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        time.sleep(1)
+        before = connection.execute(counted).fetchone()
+        with orlop.open(url) as images:
+            assert list(images.images())
+        time.sleep(1)
+        connection.execute("SELECT pg_stat_clear_snapshot()")
+        assert connection.execute(counted).fetchone() == before
+
+
+def test_a_role_that_only_reads_reads(url: StoreURL, archives: list[Path]) -> None:
+    with orlop.open(url) as images:
+        images.load(archives[0])
+    reader = f"reader_{os.urandom(4).hex()}"
+    with psycopg.connect(host=url.host, user=url.user, dbname=url.database, autocommit=True) as connection:
+        for grant in (
+            f"CREATE ROLE {reader} LOGIN",
+            f"GRANT USAGE ON SCHEMA orlop TO {reader}",
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA orlop TO {reader}",
+            f"GRANT INSERT, UPDATE, DELETE ON orlop.session TO {reader}",
+        ):
+            connection.execute(grant.encode())
+    with orlop.open(replace(url, user=reader)) as images:
+        assert images.read_only
+        names = [str(name) for one in images.images() for name in one.references]
+        saved = io.BytesIO()
+        images.save(names, saved)
+        assert saved.tell()
+        with pytest.raises(ReadOnlyStore, match="may only read"):
+            images.remove(names[0])
+
+
+def test_the_time_of_a_store_is_that_of_its_database(url: StoreURL, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = time.time_ns()
+    with remote_store(url) as store:
+        monkeypatch.setattr("time.time_ns", lambda: right + 10**15)
+        monkeypatch.setattr("time.time", lambda: right / 1e9 + 10**6)
+        assert abs(store.now() - right) < PATIENCE * 10**9
+
+
+def test_a_forked_child_goes_on(url: StoreURL, archives: list[Path]) -> None:
+    with orlop.open(url) as images:
+        images.load(archives[0])
+        names = [str(name) for one in images.images() for name in one.references]
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                images.load(archives[1])
+                images.save(names[:1], io.BytesIO())
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        images.save(names, io.BytesIO())
+        assert images.gc().garbage == ()
+
+
+def test_machines_with_wrong_clocks_lose_nothing(url: StoreURL, archives: list[Path]) -> None:
+    """Two processes load, save, remove and collect at once; then everything is whole, and nothing is left over."""
+    environment = os.environ | dict(url.variables) | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    machines = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.machines", str(url), str(seed), str(SECONDS), str(ahead), *archives],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for seed, ahead in enumerate((-300.0, 420.0))
+    ]
+    for one in machines:
+        out, err = one.communicate(timeout=SECONDS + PATIENCE)
+        assert one.returncode == 0, err
+        assert "'load': 0" not in out
+    report = orlop.stores.check(url, verify=True)
+    assert report.damage == ()
+    with orlop.open(url) as images:
+        for archive in archives:
+            images.load(archive)
+        images.prune(all=True)
+        images.gc()
+    with remote_store(url) as store:
+        store.blobs.reclaim()
+        assert objects(store) == set()
+        with store.metadata.read() as rows:
+            assert rows.counts()["blobs"] == 0
+
+
+# Copies.
+
+
+def test_a_copy_there_and_back_is_the_same_store(url: StoreURL, archives: list[Path], tmp_path: Path) -> None:
+    with orlop.open(tmp_path / "here") as images:
+        for archive in archives:
+            images.load(archive)
+    orlop.stores.copy(tmp_path / "here", url)
+    orlop.stores.move(url, tmp_path / "back")
+    told = []
+    for place in ("here", "back"):
+        with open_store(tmp_path / place) as store, store.metadata.read() as rows:
+            told.append(fingerprint(rows))
+    assert told[0] == told[1]
+    assert orlop.stores.check(tmp_path / "back", verify=True).damage == ()
+    with remote_store(url) as store:
+        assert objects(store) == set()
+
+
+def test_what_no_row_knows_is_found_and_removed_by_a_repair(url: StoreURL, archives: list[Path]) -> None:
+    with orlop.open(url) as images:
+        images.load(archives[0])
+    with remote_store(url) as store:
+        before = objects(store)
+        assert isinstance(store.blobs, S3BlobStore)
+        store.blobs.bucket.put(f"blobs/{'0' * 32}", Pieces([b"late"]))
+        store.blobs.bucket.put("blobs/a note of somebody else", Pieces([b"stays"]))
+    assert [one.kind for one in orlop.stores.check(url, verify=True).problems] == ["bucket-strays"]
+    assert [one.kind for one in orlop.stores.fsck(url, repair=True).repairs] == ["bucket-strays"]
+    assert orlop.stores.fsck(url).problems == ()
+    with remote_store(url) as store:
+        assert objects(store) == before | {"blobs/a note of somebody else"}
+
+
+def test_a_bucket_that_is_not_marked_gets_no_bytes(url: StoreURL) -> None:
+    misspelt = StoreURL(url.host, None, url.user, url.database, url.bucket, f"{url.prefix}x", variables=url.variables)
+    with orlop.open(misspelt) as images, pytest.raises(StoreNotFound, match="store init"):
+        images.import_image(io.BytesIO(bytes(1024)), "a:1")
+    with remote_store(misspelt) as store:
+        assert objects(store) == set()
+
+
+# When an engine is away.
+
+
+def test_without_the_bucket_lists_work(url: StoreURL, archives: list[Path]) -> None:
+    with orlop.open(url) as images:
+        images.load(archives[0])
+    away = dict(url.variables) | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    with orlop.open(StoreURL.parse(str(url), away)) as images:
+        names = [str(name) for one in images.images() for name in one.references]
+        assert names
+        assert images.inspect(names[0]).image.rootfs.diff_ids
+
+
+def test_without_the_database_everything_is_one_error(url: StoreURL) -> None:
+    gone = StoreURL("/nowhere", None, url.user, url.database, url.bucket, url.prefix, variables=url.variables)
+    with pytest.raises(StorageError, match="cannot reach the database"):
+        orlop.open(gone)
+
+
+def test_engines_that_crash_cost_commands_and_nothing_else(archives: list[Path], tmp_path: Path) -> None:
+    """Commands end right or with one error while an engine is killed and started; repeated, they succeed."""
+    with ExitStack() as stack:
+        postgres, seaweed = _engines_of_its_own(stack, tmp_path)
+        seaweed.bucket(engines.BUCKET).make()
+        database = conninfo_to_dict(postgres.database(empty=True))
+        variables = engines.variables() | {"AWS_ENDPOINT_URL": seaweed.endpoint}
+        place = quote(str(database["host"]), safe="")
+        text = f"postgresql://{database['user']}@{place}/{database['dbname']}?blobs=s3://{engines.BUCKET}/p"
+        url = StoreURL.parse(text, variables)
+        orlop.stores.init(url)
+        ended = {True: 0, False: 0}
+        for crash in (None, lambda: postgres.stop(signal.SIGQUIT), seaweed.stop):
+            stop = threading.Event()
+            worker = threading.Thread(target=_work, args=(url, archives, stop, ended))
+            worker.start()
+            time.sleep(1)
+            if crash is not None:
+                crash()
+                time.sleep(1)
+                (seaweed if crash == seaweed.stop else postgres).start()
+            time.sleep(2)
+            stop.set()
+            worker.join(PATIENCE)
+            assert not worker.is_alive()
+            with orlop.open(url) as images:
+                for archive in archives:
+                    images.load(archive)
+        assert ended[True]
+        assert ended[False]
+        assert orlop.stores.check(url, verify=True).damage == ()
+
+
+def _engines_of_its_own(stack: ExitStack, folder: Path) -> tuple[Postgres, Seaweed]:
+    place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orlop-pg-", dir="/tmp")))
+    postgres, seaweed = Postgres(place, durable=True), Seaweed(folder / "weed")
+    postgres.start()
+    stack.callback(postgres.stop, signal.SIGQUIT)
+    seaweed.start()
+    stack.callback(seaweed.stop)
+    return postgres, seaweed
+
+
+def _work(url: StoreURL, archives: list[Path], stop: threading.Event, ended: dict[bool, int]) -> None:
+    """Load and remove until told to stop, and count what ended right and what with an error of orlop's own."""
+    while not stop.is_set():
+        for archive in archives:
+            try:
+                with orlop.open(url) as images:
+                    images.load(archive)
+                    name = next(str(name) for one in images.images() for name in one.references)
+                    images.remove(name, force=True)
+                ended[True] += 1
+            except OrlopError:
+                ended[False] += 1
