@@ -28,7 +28,7 @@ from isal import isal_zlib
 from urllib3.exceptions import HTTPError
 
 from orlop._version import __version__
-from orlop.errors import BucketUnavailable, PermissionDenied, StorageError
+from orlop.errors import BucketUnavailable, OrlopError, PermissionDenied, StorageError
 from orlop.model.tuples import NamedTuple
 from orlop.store.blobs.s3.answers import fault_of, is_fault
 from orlop.store.blobs.s3.signing import UNSIGNED, query_string, quoted, signed_headers
@@ -63,7 +63,7 @@ _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefr
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 5.0
 TORN: Final = (OSError, HTTPException, HTTPError)
-"""What a connection raises that fails."""
+"""What a connection raises that fails; errors of orlop, some of which are among these, do not come from it."""
 
 
 class Answer(NamedTuple):
@@ -165,6 +165,7 @@ class S3Client:
     Args:
         settings: of the bucket.
         now: the time of day, in seconds since 1970.
+        clock: seconds that never go back.
         sleep: what waits for some seconds.
     """
 
@@ -173,12 +174,12 @@ class S3Client:
         settings: S3Settings,
         *,
         now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.settings = settings
         self._place = settings.inside()
-        self._now = now
-        self._sleep = sleep
+        self._now, self._clock, self._sleep = now, clock, sleep
         self._offset = 0.0
         self._pid = 0
         self._connections: HTTPConnectionPool | None = None
@@ -189,7 +190,7 @@ class S3Client:
 
     def patience(self) -> Patience:
         """Return how long something is repeated."""
-        return Patience(self.settings.patience, self.settings.where, sleep=self._sleep)
+        return Patience(self.settings.patience, self.settings.where, clock=self._clock, sleep=self._sleep)
 
     def call(self, request: Request, patience: Patience | None = None) -> Answer:
         """Return the answer to a request, be it a success or a refusal that repetition does not change.
@@ -206,6 +207,8 @@ class S3Client:
             try:
                 response = self.send(request)
                 answer = _whole(response)
+            except OrlopError:
+                raise
             except TORN as error:
                 patience.wait(reason_of(error))
                 continue

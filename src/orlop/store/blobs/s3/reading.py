@@ -17,7 +17,7 @@ from http.client import HTTPException
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import BucketUnavailable, ContentNotFound, IntegrityError, InvalidInput, SizeMismatch
+from orlop.errors import BucketUnavailable, ContentNotFound, IntegrityError, InvalidInput, OrlopError, SizeMismatch
 from orlop.model.tuples import NamedTuple
 from orlop.store.blobs.s3.answers import fault_of
 from orlop.store.blobs.s3.client import TORN, Answer, Request, fault_in, reason_of, words_of
@@ -68,6 +68,8 @@ class Fetch:
         while self._at < self._end:
             try:
                 piece = self._piece()
+            except OrlopError:
+                raise
             except TORN as error:
                 self.close()
                 self._patience.wait(reason_of(error))
@@ -102,6 +104,8 @@ class Fetch:
                     self._check(response, whole=whole)
                     return response
                 self._refused(response)
+            except OrlopError:
+                raise
             except TORN as error:
                 self._patience.wait(reason_of(error))
 

@@ -63,6 +63,7 @@ class S3BlobStore(BlobStore):
         doubting: ask the bucket also where the rows would do, and remember nothing: for tests and repairs.
         now: the time of day, in seconds since 1970; requests are signed with it.
         clock: seconds that never go back.
+        sleep: what waits for some seconds.
     """
 
     def __init__(
@@ -75,11 +76,12 @@ class S3BlobStore(BlobStore):
         doubting: bool = False,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.settings = settings
         self.keys = keys
         self.where = settings.where
-        self._client = S3Client(settings, now=now)
+        self._client = S3Client(settings, now=now, clock=clock, sleep=sleep)
         self.bucket = Bucket(self._client)
         self._senders = Senders()
         self._grace = urls + _SKEW if urls else 0.0
