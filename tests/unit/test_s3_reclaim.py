@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import urllib.request
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
 import pytest
@@ -21,8 +22,9 @@ from orlop.testing.blob_store import Opened, row_of
 from tests.s3_strict import Trouble, strict_s3
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from orlop.store.blobs.s3.client import Request
     from orlop.store.rows.metadata import BlobRow
     from tests.s3_strict import Asked, StrictS3
 
@@ -204,6 +206,70 @@ def test_a_url_serves_ranges_and_nothing_but_its_object(site: Site) -> None:
     for other in (url.replace("/blobs/", "/blobs/x"), url[:-1] + ("0" if url[-1] != "0" else "1")):
         with pytest.raises(HTTPError):
             urllib.request.urlopen(other)
+
+
+# Machines that die.
+
+
+class Killed(BaseException):
+    """Ends a machine at a request."""
+
+
+def _killing(send: Callable[[Request], Any], at: int, *, sent: bool) -> Callable[[Request], Any]:
+    """Return what sends requests until the one with a number, and nothing from then on."""
+    count = itertools.count(1)
+
+    def kill(request: Request) -> Any:
+        number = next(count)
+        if number > at or (number == at and not sent):
+            raise Killed
+        answer = send(request)
+        if number == at:
+            raise Killed
+        return answer
+
+    return kill
+
+
+def _work(machine: Machine) -> None:
+    """Keep, replace and remove content of every kind."""
+    opened = machine.opened
+    row = opened.keep(_DATA)
+    opened.keep_toc(b"a table")
+    opened.keep_toc(b"another table")
+    machine.remove(row)
+    opened.keep(b"small")
+    with machine.blobs.begin() as ingest:
+        ingest.write(_DATA)
+
+
+@pytest.mark.parametrize("sent", [False, True], ids=["before it is sent", "after it was done"])
+def test_a_machine_may_die_at_every_request(site: Site, monkeypatch: pytest.MonkeyPatch, *, sent: bool) -> None:
+    """Whatever it was at: what a name leads to is whole, and what it left goes."""
+    moments = 0
+    for at in itertools.count(1):
+        machine = site.machine()
+        kill = _killing(machine.blobs._client.send, at, sent=sent)
+        monkeypatch.setattr(machine.blobs._client, "send", kill)
+        try:
+            _work(machine)
+        except Killed:
+            moments += 1
+        else:
+            break
+        finally:
+            site.objects.declare_dead(machine.keys.session)
+            machine.blobs.close()
+        site.here.blobs.reclaim()
+        site.here.blobs.sweep_bucket()
+        named = {stored.key: stored for stored in site.objects.objects.values()}
+        assert {key.rpartition("/")[2] for key in site.s3.objects} == {*named, MARKER}
+        assert site.s3.pending == {}
+        for stored in named.values():
+            kept = site.s3.objects[f"pre/fix/{ingest.path_of(stored.key)}"]
+            assert kept.data in {_DATA, b"small", b"a table", b"another table"}
+            assert len(kept.data) == stored.size
+    assert moments >= 12
 
 
 # The whole bucket.

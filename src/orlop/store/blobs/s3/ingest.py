@@ -30,12 +30,11 @@ from orlop.store.rows.keys import TOC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future
 
     from orlop.model.digest import DiffID, Digest
     from orlop.store.blobs.s3.bucket import Bucket, Part
     from orlop.store.blobs.s3.client import Patience
-    from orlop.store.blobs.s3.sending import Senders
+    from orlop.store.blobs.s3.sending import Senders, Sending
     from orlop.store.blobs.store import BlobStore
     from orlop.store.rows.keys import ObjectKeys
     from orlop.store.rows.metadata import WritableRows
@@ -71,8 +70,8 @@ class Upload:
         self._gathered = 0
         self._size = 0
         self._upload_id = ""
-        self._sent: list[Future[Part]] = []
-        self._whole: Future[None] | None = None
+        self._sent: list[Sending[Part]] = []
+        self._whole: Sending[None] | None = None
         self._finished = self._complete = False
         self.key = ""
 
@@ -113,7 +112,7 @@ class Upload:
             self._keys.multipart(self.key, self._upload_id)
         send = partial(self._bucket.put_part, self._path, self._upload_id, number, body, self._patience)
         self._sent.append(self._senders.submit(body.size, send))
-        if number > 1 and self._sent[number - 2].done():
+        if number > 1 and self._sent[number - 2].has_ended:
             # What went wrong is told early.
             self._sent[number - 2].result()
 
@@ -146,7 +145,7 @@ class Upload:
         """Stop sending; return when nothing is sent any more. Raises nothing."""
         self._patience.unwanted.set()
         self._pieces = []
-        running: list[Future[Any]] = [*self._sent, *([] if self._whole is None else [self._whole])]
+        running: list[Sending[Any]] = [*self._sent, *([] if self._whole is None else [self._whole])]
         for one in running:
             one.cancel()
         for one in running:
