@@ -225,6 +225,7 @@ def _killing(send: Callable[[Request], Any], at: int, *, sent: bool) -> Callable
             raise Killed
         answer = send(request)
         if number == at:
+            answer.close()
             raise Killed
         return answer
 
