@@ -428,7 +428,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: clients hang up, and that is what is tested."""
+        """Ignore it: clients hang up, and that is what is tested."""
 
 
 @contextmanager

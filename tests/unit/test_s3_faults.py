@@ -39,7 +39,7 @@ _SMALL = _DATA[:500_000]
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the data have several parts."""
+    """Make the data have several parts."""
     monkeypatch.setattr(ingest, "part_size", lambda number, first, *, equal: _PART)  # noqa: ARG005 - its names
 
 

@@ -100,7 +100,7 @@ class Bucket:
         raise self._client.error(fault, f"finish {key}")
 
     def abort(self, key: str, upload_id: str, patience: Patience | None = None) -> None:
-        """Give an upload up, with its parts. Idempotent."""
+        """Abort an upload, with its parts. Idempotent."""
         request = Request("DELETE", self._key(key), {"uploadId": upload_id})
         self._done(request, f"give up {key}", also=("NoSuchUpload",), patience=patience)
 

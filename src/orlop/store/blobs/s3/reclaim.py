@@ -144,7 +144,7 @@ def sweep_bucket(bucket: Bucket, keys: ObjectKeys, *, dry_run: bool = False) -> 
     """Delete the objects and uploads in the bucket that no row needs, and return what they were.
 
     A key is recorded before anything is sent for it. So one that is listed first, and looked up then, and is unknown,
-    is never named again. What has not the form of a key is not orlop's, and stays.
+    is never named again. What does not look like a key is not from orlop, and stays.
 
     Args:
         bucket: where they are.

@@ -162,7 +162,7 @@ class S3BlobStore(BlobStore):
         return MemorySpool() if self._scratch is None else _FileSpool(self._scratch)
 
     def sweep_ingests(self) -> None:
-        """Give back what dead sessions left, unless that was done a minute ago."""
+        """Reclaim what dead sessions left, unless that was done a minute ago."""
         now = self._clock()
         if self._swept is None or now - self._swept >= _SWEPT:
             self._swept = now
@@ -217,7 +217,7 @@ class S3BlobStore(BlobStore):
         """Do nothing: a removal is undone with its write."""
 
     def sweep_trash(self, rows: WritableRows) -> None:
-        """Give back what may go, once the write is durable."""
+        """Reclaim what may go, once the write is durable."""
         self._reclaim_after(rows)
 
     def close(self) -> None:
@@ -310,7 +310,7 @@ class S3BlobStore(BlobStore):
         return sweep_bucket(self.bucket, self.keys, dry_run=dry_run)
 
     def _reclaim_after(self, rows: WritableRows) -> None:
-        """Give back what may go once a write is durable, once for each write."""
+        """Reclaim what may go once a write is durable, once for each write."""
         if not getattr(self._local, "is_due", False):
             self._local.is_due = True
             rows.after_commit(self._reclaim_quietly)
