@@ -152,7 +152,7 @@ def test_encryption_is_asked_for_with_every_object() -> None:
 
 
 def test_a_spool_may_be_a_file(tmp_path: Path) -> None:
-    blobs = S3BlobStore(S3Settings("bucket"), MemoryKeys(), scratch=str(tmp_path))
+    blobs = S3BlobStore(S3Settings("bucket"), MemoryKeys(), scratch=lambda: str(tmp_path))
     spool = blobs.spool()
     starts = [spool.append(bytes([number]) * 1000) for number in range(5)]
     assert [spool.read(start, 1000) for start in starts] == [bytes([number]) * 1000 for number in range(5)]

@@ -65,7 +65,7 @@ class S3BlobStore(BlobStore):
         keys: the names and keys, in the database of the rows.
         cache: what keeps on this machine what is read.
         urls: seconds for which URLs are good that `url_of` returns; what is removed stays as long.
-        scratch: a directory for what is needed for a moment; without one that is kept in memory.
+        scratch: returns the directory for what is needed for a moment; without it that is kept in memory.
         doubting: ask the bucket also where the rows would do, and remember nothing: for tests and repairs.
         now: the time of day, in seconds since 1970; requests are signed with it.
         clock: seconds that never go back.
@@ -79,7 +79,7 @@ class S3BlobStore(BlobStore):
         *,
         cache: BlockCache | None = None,
         urls: float = 0.0,
-        scratch: str | None = None,
+        scratch: Callable[[], str] | None = None,
         doubting: bool = False,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
@@ -159,7 +159,7 @@ class S3BlobStore(BlobStore):
 
     def spool(self) -> Spool:
         """Begin to keep bytes for a moment, in a file without a name."""
-        return MemorySpool() if self._scratch is None else _FileSpool(self._scratch)
+        return MemorySpool() if self._scratch is None else _FileSpool(self._scratch())
 
     def sweep_ingests(self) -> None:
         """Reclaim what dead sessions left, unless that was done a minute ago."""
