@@ -327,3 +327,22 @@ def test_an_upload_needs_few_requests(rig: Rig) -> None:
     before = len(rig.s3.asked)
     assert rig.opened.read(row) == _SMALL
     assert len(rig.s3.asked) == before + 1
+
+
+def test_patience_is_for_failures_and_not_for_slow_callers(rig: Rig) -> None:
+    """However long a caller takes, and whatever failed before, each request is repeated anew."""
+    with rig.blobs.begin() as begun:
+        for at in range(0, len(_DATA), 100_000):
+            rig.s3.plan = first(2, Trouble(503, "SlowDown"), method="PUT")
+            begun.write(_DATA[at : at + 100_000])
+            rig.time.now += 30
+        begun.sync()
+        with rig.opened.metadata.write() as rows:
+            begun.commit(rows, row_of(_DATA))
+    rig.s3.plan = lambda _: None
+    with rig.blobs.open_unverified(row_of(_DATA)) as file:
+        assert file.read(100) == _DATA[:100]
+        rig.time.now += 3600
+        file.seek(0)
+        rig.s3.plan = first(3, Trouble(200, cut=1000), method="GET")
+        assert file.read() == _DATA

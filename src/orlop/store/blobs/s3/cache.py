@@ -32,7 +32,7 @@ from orlop.streams.files import PRIVATE, FileLock, make_directories, write_all
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orlop.store.blobs.s3.client import Patience, S3Client
+    from orlop.store.blobs.s3.client import S3Client
     from orlop.store.blobs.s3.reading import Source
     from orlop.streams.directory import Entry
 
@@ -198,8 +198,7 @@ class CachedFetch:
         self._stream: Iterator[bytes] | None = None
         whole = source.digest is not None and (start, end) == (0, source.size)
         self._hash = hashlib.new(source.digest.algorithm) if source.digest is not None and whole else None
-        patience: Patience = client.patience()
-        self.unwanted = patience.unwanted
+        self.unwanted = threading.Event()
         # What is missing is known at once.
         self._next = self._block(start // BLOCK) if start < end or source.size == 0 else b""
 

@@ -11,6 +11,7 @@ pieces come while the caller hashes the last one. At most `_AHEAD` pieces wait.
 from __future__ import annotations
 
 import io
+import threading
 from contextlib import suppress
 from http.client import HTTPException
 from queue import SimpleQueue
@@ -23,7 +24,6 @@ from orlop.store.blobs.s3.client import TORN, Answer, Request, fault_in, reason_
 from orlop.streams.waiting import started
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterator
 
     from _typeshed import WriteableBuffer
@@ -76,10 +76,8 @@ class Fetch:
         self._source = source
         self._at, self._end = start, end
         self._etag = ""
-        self._patience = client.patience()
-        if unwanted is not None:
-            self._patience.unwanted = unwanted
-        self.unwanted = self._patience.unwanted
+        self.unwanted = unwanted or threading.Event()
+        self._patience = client.patience(self.unwanted)
         self._response: BaseHTTPResponse | None = None
         if start < end or source.size == 0:
             self._response = self._opened()

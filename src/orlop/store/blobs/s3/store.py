@@ -154,7 +154,7 @@ class S3BlobStore(BlobStore):
     def begin(self, algorithm: str = "sha256") -> Ingest:
         """Begin to write content."""
         first, equal = self.settings.part_size, self.settings.equal_parts
-        upload = Upload(self.bucket, self.keys, self._senders, self._client.patience(), first=first, equal=equal)
+        upload = Upload(self.bucket, self.keys, self._senders, first=first, equal=equal)
         return S3Ingest(self, self.keys, upload, algorithm, self._seen.add)
 
     def spool(self) -> Spool:
