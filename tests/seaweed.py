@@ -77,6 +77,12 @@ class Seaweed:
             else:
                 return
 
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def _command(self) -> Sequence[str]:
         names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
         ports = [f"-{name}={port}" for name, port in zip(names, self._ports, strict=True)]

@@ -1,11 +1,15 @@
-"""Blobs in a bucket under the contract of all stores of blobs, against a real server."""
+"""Blobs in a bucket under the contract of all stores of blobs, against a real server and a strict one."""
 
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
+import pytest
+
+from orlop.store.blobs.s3 import ingest
 from orlop.store.blobs.s3.client import Pieces
 from orlop.store.blobs.s3.ingest import path_of
 from orlop.store.blobs.s3.reclaim import init_bucket
@@ -14,6 +18,7 @@ from orlop.store.rows.memory_keys import MemoryKeys, MemoryObjects
 from orlop.store.rows.sqlite.memory import MemoryMetadata, MemoryRows
 from orlop.testing.blob_store import BlobStoreContract, Opened
 from tests.contract.named_otherwise import Algorithms
+from tests.s3_strict import strict_s3
 from tests.seaweed import the_server
 
 if TYPE_CHECKING:
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 
     from orlop.model.digest import Digest
     from orlop.store.blobs.s3.settings import S3Settings
+    from tests.s3_strict import StrictS3
 
 
 class _Kept:
@@ -73,3 +79,29 @@ class TestSeaweed(S3Contract):
         server = the_server()
         server.bucket("contract").make()
         return server.settings("contract", prefix=hashlib.sha256(str(folder).encode()).hexdigest()[:16])
+
+
+@cache
+def _strict() -> StrictS3:
+    """Return a strict server that runs as long as this process."""
+    return _running.enter_context(strict_s3(smallest=_PART))
+
+
+_PART = 1 << 16
+_running = ExitStack()
+
+
+class TestStrict(S3Contract):
+    """A server that checks what the real one forgives."""
+
+    @staticmethod
+    def settings(folder: Path) -> S3Settings:
+        return _strict().settings(prefix=hashlib.sha256(str(folder).encode()).hexdigest()[:16])
+
+
+class TestStrictInParts(TestStrict):
+    """Everything that has more than 64 KiB goes in parts of that size."""
+
+    @pytest.fixture(autouse=True)
+    def _small_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(ingest, "part_size", lambda number, first, *, equal: _PART)  # noqa: ARG005 - its names

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from orlop import errors
-from orlop.model.digest import DiffID, Digest, ImageID
+from orlop.model.digest import ChainID, DiffID, Digest, ImageID
 from orlop.store.leases import Leases
 from orlop.store.rows.metadata import BlobRow, DiffRow, Event, ManifestRow, ReferenceRow, TopRow
 from orlop.store.rows.postgres.database import PostgresMetadata

@@ -59,7 +59,7 @@ class MemoryBlobStore(BlobStore):
 
     def spool(self) -> Spool:
         """Begin to keep bytes for a moment."""
-        return _MemorySpool()
+        return MemorySpool()
 
     def sweep_ingests(self) -> None:
         """Do nothing: what is being written goes with its last reference."""
@@ -212,19 +212,24 @@ class _MemoryIngest(Ingest):
         self._pieces = None
 
 
-class _MemorySpool(Spool):
+class MemorySpool(Spool):
+    """Bytes in memory, for a moment."""
+
     def __init__(self) -> None:
         self._content = bytearray()
 
     def append(self, data: bytes) -> int:
+        """Keep bytes, see `Spool.append`."""
         start = len(self._content)
         self._content += data
         return start
 
     def read(self, start: int, size: int) -> bytes:
+        """Return bytes that were kept."""
         return bytes(self._content[start : start + size])
 
     def close(self) -> None:
+        """Forget them all."""
         self._content = bytearray()
 
 

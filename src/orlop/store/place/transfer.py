@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import IntegrityError, InvalidInput, StoreDamaged, StoreInUse, TargetExists, TocDamaged
 from orlop.store.backends.sqlite import SQLiteStoreBackend
 from orlop.store.blobs.progress import BlobProgress
+from orlop.store.graph.garbage import unneeded
 from orlop.store.images import METADATA_KEYS
 from orlop.store.leases import EVERYTHING
 from orlop.streams.files import CHUNK
@@ -256,4 +257,4 @@ def empty(store: Store, expected: str) -> None:
             rows.delete_reference(name.name, name.suffix)
         for image in list(rows.image_ids()):
             rows.delete_image(image)
-        rows.prune_manifests()
+        rows.forget_manifests(unneeded(rows).manifests)

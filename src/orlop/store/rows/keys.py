@@ -103,7 +103,7 @@ class ObjectKeys(ABC):
 
     @abstractmethod
     def publish(self, rows: WritableRows, name: str, key: str, size: int) -> bool:
-        """Let a name lead to an upload that is complete, inside a write, and return whether it does.
+        """Make a name lead to an upload that is complete, inside a write, and return whether it does.
 
         Where a digest has an object already, that one stays, and the key of the upload is doomed. A table of contents
         is replaced, and the old one is doomed.

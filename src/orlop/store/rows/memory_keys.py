@@ -112,7 +112,7 @@ class MemoryKeys(ObjectKeys):
             self._doom(StoredObject("", key, 0), upload.upload_id)
 
     def publish(self, rows: WritableRows, name: str, key: str, size: int) -> bool:
-        """Let a name lead to an upload, see `ObjectKeys.publish`."""
+        """Make a name lead to an upload, see `ObjectKeys.publish`."""
         with self._all.guard:
             self._require_alive()
             upload = self._all.uploads.get(key)

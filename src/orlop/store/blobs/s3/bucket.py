@@ -14,9 +14,10 @@ from orlop.store.blobs.s3.signing import signed_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from threading import Event
 
     from orlop.store.blobs.s3.answers import Document
-    from orlop.store.blobs.s3.client import Answer, Patience, S3Client
+    from orlop.store.blobs.s3.client import Answer, S3Client
 
 _PAGE: Final = 1000
 """Keys that one request deletes or lists."""
@@ -38,7 +39,10 @@ class Found(NamedTuple):
 
 
 class Bucket:
-    """One bucket below one prefix: all keys here are those below the prefix. Safe to share between threads."""
+    """One bucket below one prefix: all keys here are those below the prefix. Safe to share between threads.
+
+    A request that takes ``unwanted`` is not repeated any more once that is set.
+    """
 
     def __init__(self, client: S3Client) -> None:
         self._client = client
@@ -47,11 +51,11 @@ class Bucket:
 
     # Writing.
 
-    def put(self, key: str, body: Pieces, patience: Patience | None = None) -> None:
+    def put(self, key: str, body: Pieces, unwanted: Event | None = None) -> None:
         """Make an object of some bytes, in one request."""
         crc = self._crc32(body)
         headers = {**self._encryption(), **({"x-amz-checksum-crc32": crc} if crc else {})}
-        self._done(Request("PUT", self._key(key), headers=headers, body=body), f"write {key}", patience=patience)
+        self._done(Request("PUT", self._key(key), headers=headers, body=body), f"write {key}", unwanted=unwanted)
 
     def put_new(self, key: str, body: Pieces) -> bool:
         """Make an object of some bytes unless there is one, and return whether it was made.
@@ -75,12 +79,12 @@ class Bucket:
             raise self._nonsense(f"begin to write {key}")
         return upload_id
 
-    def put_part(self, key: str, upload_id: str, number: int, body: Pieces, patience: Patience | None = None) -> Part:
+    def put_part(self, key: str, upload_id: str, number: int, body: Pieces, unwanted: Event | None = None) -> Part:
         """Store one part of an upload; the same number again replaces it."""
         crc = self._crc32(body)
         headers = {"x-amz-checksum-crc32": crc} if crc else {}
         query = {"partNumber": str(number), "uploadId": upload_id}
-        answer = self._done(Request("PUT", self._key(key), query, headers, body), f"write {key}", patience=patience)
+        answer = self._done(Request("PUT", self._key(key), query, headers, body), f"write {key}", unwanted=unwanted)
         etag = answer.headers.get("etag", "")
         if not etag:
             raise self._nonsense(f"write {key}")
@@ -99,10 +103,10 @@ class Bucket:
             return
         raise self._client.error(fault, f"finish {key}")
 
-    def abort(self, key: str, upload_id: str, patience: Patience | None = None) -> None:
-        """Give an upload up, with its parts. Idempotent."""
+    def abort(self, key: str, upload_id: str, unwanted: Event | None = None) -> None:
+        """Abort an upload, with its parts. Idempotent."""
         request = Request("DELETE", self._key(key), {"uploadId": upload_id})
-        self._done(request, f"give up {key}", also=("NoSuchUpload",), patience=patience)
+        self._done(request, f"give up {key}", also=("NoSuchUpload",), unwanted=unwanted)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete some objects. Those that are not there are of no matter."""
@@ -194,9 +198,9 @@ class Bucket:
     # Parts of requests.
 
     def _done(
-        self, request: Request, doing: str, *, also: tuple[str, ...] = (), patience: Patience | None = None
+        self, request: Request, doing: str, *, also: tuple[str, ...] = (), unwanted: Event | None = None
     ) -> Answer:
-        answer = self._client.call(request, patience)
+        answer = self._client.call(request, unwanted)
         fault = fault_in(answer)
         if fault is not None and fault.code not in also:
             raise self._client.error(fault, doing)

@@ -28,7 +28,7 @@ from isal import isal_zlib
 from urllib3.exceptions import HTTPError
 
 from orlop._version import __version__
-from orlop.errors import BucketUnavailable, PermissionDenied, StorageError
+from orlop.errors import BucketUnavailable, OrlopError, PermissionDenied, StorageError
 from orlop.model.tuples import NamedTuple
 from orlop.store.blobs.s3.answers import fault_of, is_fault
 from orlop.store.blobs.s3.signing import UNSIGNED, query_string, quoted, signed_headers
@@ -63,7 +63,7 @@ _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefr
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 5.0
 TORN: Final = (OSError, HTTPException, HTTPError)
-"""What a connection raises that fails."""
+"""What a connection raises that fails; errors of orlop, some of which are among these, do not come from it."""
 
 
 class Answer(NamedTuple):
@@ -119,11 +119,12 @@ class Unwanted(Exception):
 
 
 class Patience:
-    """How long a request is repeated.
+    """How long one request, or the reading of one object, is repeated. Used by one thread at a time.
 
     Args:
-        limit: seconds without any success.
+        limit: seconds from the first failure on without any success.
         where: the bucket, for messages.
+        unwanted: set by whoever does not need the result any more: the next wait raises `Unwanted`.
         clock: seconds that never go back.
         sleep: what waits for some seconds.
     """
@@ -132,24 +133,25 @@ class Patience:
         self,
         limit: float,
         where: str,
+        unwanted: threading.Event,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self._limit, self._where, self._clock, self._sleep = limit, where, clock, sleep
-        self.unwanted = threading.Event()
-        """Set by whoever needs the result no longer: the next wait raises `Unwanted`."""
+        self._limit, self._where, self._unwanted, self._clock, self._sleep = limit, where, unwanted, clock, sleep
         self.progressed()
 
     def progressed(self) -> None:
         """Begin to count anew: something has succeeded."""
-        self._since = self._clock()
+        self._since: float | None = None
         self._tries = 0
 
     def wait(self, reason: str) -> None:
         """Wait before the next try. Raises `BucketUnavailable` where there have been tries for long enough."""
-        if self.unwanted.is_set():
+        if self._unwanted.is_set():
             raise Unwanted
+        if self._since is None:
+            self._since = self._clock()
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._tries) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
         self._tries += 1
         if self._clock() + pause - self._since > self._limit:
@@ -165,6 +167,7 @@ class S3Client:
     Args:
         settings: of the bucket.
         now: the time of day, in seconds since 1970.
+        clock: seconds that never go back.
         sleep: what waits for some seconds.
     """
 
@@ -173,12 +176,12 @@ class S3Client:
         settings: S3Settings,
         *,
         now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.settings = settings
         self._place = settings.inside()
-        self._now = now
-        self._sleep = sleep
+        self._now, self._clock, self._sleep = now, clock, sleep
         self._offset = 0.0
         self._pid = 0
         self._connections: HTTPConnectionPool | None = None
@@ -187,25 +190,28 @@ class S3Client:
         """Return the time of day by the server's clock, as far as it is known."""
         return self._now() + self._offset
 
-    def patience(self) -> Patience:
-        """Return how long something is repeated."""
-        return Patience(self.settings.patience, self.settings.where, sleep=self._sleep)
+    def patience(self, unwanted: threading.Event | None = None) -> Patience:
+        """Return how long one thing is repeated: until it is unwanted at the longest."""
+        limit, where = self.settings.patience, self.settings.where
+        return Patience(limit, where, unwanted or threading.Event(), clock=self._clock, sleep=self._sleep)
 
-    def call(self, request: Request, patience: Patience | None = None) -> Answer:
+    def call(self, request: Request, unwanted: threading.Event | None = None) -> Answer:
         """Return the answer to a request, be it a success or a refusal that repetition does not change.
 
         Args:
             request: what is sent.
-            patience: how long it is repeated; by default as the settings say.
+            unwanted: set where the answer is not needed any more.
 
         Raises:
             BucketUnavailable: the server cannot be reached, or fails. PermissionDenied: the credentials are refused.
         """
-        patience = patience or self.patience()
+        patience = self.patience(unwanted)
         while True:
             try:
                 response = self.send(request)
                 answer = _whole(response)
+            except OrlopError:
+                raise
             except TORN as error:
                 patience.wait(reason_of(error))
                 continue

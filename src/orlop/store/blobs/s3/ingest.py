@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from threading import Event
 from typing import TYPE_CHECKING, Any, Final, final
 
 from orlop.errors import InvalidDigest, LimitExceeded, OrlopError, StorageError
@@ -30,12 +31,10 @@ from orlop.store.rows.keys import TOC
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future
 
     from orlop.model.digest import DiffID, Digest
     from orlop.store.blobs.s3.bucket import Bucket, Part
-    from orlop.store.blobs.s3.client import Patience
-    from orlop.store.blobs.s3.sending import Senders
+    from orlop.store.blobs.s3.sending import Senders, Sending
     from orlop.store.blobs.store import BlobStore
     from orlop.store.rows.keys import ObjectKeys
     from orlop.store.rows.metadata import WritableRows
@@ -57,22 +56,20 @@ class Upload:
         bucket: where the object is made.
         keys: what records its key.
         senders: the threads.
-        patience: how long a request is repeated; ended when the upload is given up.
         first: bytes of the first parts.
         equal: whether all parts are of that size.
     """
 
-    def __init__(
-        self, bucket: Bucket, keys: ObjectKeys, senders: Senders, patience: Patience, *, first: int, equal: bool
-    ) -> None:
-        self._bucket, self._keys, self._senders, self._patience = bucket, keys, senders, patience
+    def __init__(self, bucket: Bucket, keys: ObjectKeys, senders: Senders, *, first: int, equal: bool) -> None:
+        self._bucket, self._keys, self._senders = bucket, keys, senders
+        self._unwanted = Event()
         self._first, self._equal = first, equal
         self._pieces: list[bytes | memoryview] = []
         self._gathered = 0
         self._size = 0
         self._upload_id = ""
-        self._sent: list[Future[Part]] = []
-        self._whole: Future[None] | None = None
+        self._sent: list[Sending[Part]] = []
+        self._whole: Sending[None] | None = None
         self._finished = self._complete = False
         self.key = ""
 
@@ -111,9 +108,9 @@ class Upload:
             self.key = self._keys.begin()
             self._upload_id = self._bucket.begin_parts(self._path)
             self._keys.multipart(self.key, self._upload_id)
-        send = partial(self._bucket.put_part, self._path, self._upload_id, number, body, self._patience)
+        send = partial(self._bucket.put_part, self._path, self._upload_id, number, body, self._unwanted)
         self._sent.append(self._senders.submit(body.size, send))
-        if number > 1 and self._sent[number - 2].done():
+        if number > 1 and self._sent[number - 2].has_ended:
             # What went wrong is told early.
             self._sent[number - 2].result()
 
@@ -126,7 +123,7 @@ class Upload:
             self._send_part(body)
         else:
             self.key = self._keys.begin()
-            send = partial(self._bucket.put, self._path, body, self._patience)
+            send = partial(self._bucket.put, self._path, body, self._unwanted)
             self._whole = self._senders.submit(body.size, send)
         self._finished = True
 
@@ -144,9 +141,9 @@ class Upload:
 
     def give_up(self) -> None:
         """Stop sending; return when nothing is sent any more. Raises nothing."""
-        self._patience.unwanted.set()
+        self._unwanted.set()
         self._pieces = []
-        running: list[Future[Any]] = [*self._sent, *([] if self._whole is None else [self._whole])]
+        running: list[Sending[Any]] = [*self._sent, *([] if self._whole is None else [self._whole])]
         for one in running:
             one.cancel()
         for one in running:
@@ -156,7 +153,7 @@ class Upload:
             # What this leaves, `reclaim` aborts once more.
             path, upload_id = self._path, self._upload_id
             with suppress(OrlopError, Unwanted, RuntimeError):
-                self._senders.submit(0, partial(self._bucket.abort, path, upload_id, self._patience))
+                self._senders.submit(0, partial(self._bucket.abort, path, upload_id, self._unwanted))
 
     @property
     def _path(self) -> str:

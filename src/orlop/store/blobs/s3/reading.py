@@ -15,12 +15,13 @@ import threading
 from contextlib import suppress
 from http.client import HTTPException
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from orlop.errors import BucketUnavailable, ContentNotFound, IntegrityError, InvalidInput, SizeMismatch
+from orlop.errors import BucketUnavailable, ContentNotFound, IntegrityError, InvalidInput, OrlopError, SizeMismatch
 from orlop.model.tuples import NamedTuple
 from orlop.store.blobs.s3.answers import fault_of
 from orlop.store.blobs.s3.client import TORN, Answer, Request, fault_in, reason_of, words_of
+from orlop.streams.waiting import started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from urllib3 import BaseHTTPResponse
 
+    from orlop.model.digest import Digest
     from orlop.store.blobs.s3.client import S3Client
 
 _PIECE: Final = 1 << 20
@@ -35,11 +37,26 @@ _AHEAD: Final = 4
 
 
 class Source(NamedTuple):
-    """An object to read: its ``key``, its ``size`` by the rows, and what it is called in messages."""
+    """An object to read: its ``key``, its ``size`` by the rows, what it is called, and the digest of all of it."""
 
     key: str
     size: int
     label: str
+    digest: Digest | None = None
+
+
+class Stream(Protocol):
+    """The bytes of an object from one place to another, see `Fetch`; ``unwanted`` is set where they are not needed."""
+
+    unwanted: threading.Event
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the bytes that were not yielded yet."""
+        ...
+
+    def close(self) -> None:
+        """Drop what is held. Idempotent."""
+        ...
 
 
 class Fetch:
@@ -52,13 +69,15 @@ class Fetch:
         cannot be read.
     """
 
-    def __init__(self, client: S3Client, source: Source, start: int, end: int) -> None:
+    def __init__(
+        self, client: S3Client, source: Source, start: int, end: int, *, unwanted: threading.Event | None = None
+    ) -> None:
         self._client = client
         self._source = source
         self._at, self._end = start, end
         self._etag = ""
-        self._patience = client.patience()
-        self.unwanted = self._patience.unwanted
+        self.unwanted = unwanted or threading.Event()
+        self._patience = client.patience(self.unwanted)
         self._response: BaseHTTPResponse | None = None
         if start < end or source.size == 0:
             self._response = self._opened()
@@ -68,6 +87,8 @@ class Fetch:
         while self._at < self._end:
             try:
                 piece = self._piece()
+            except OrlopError:
+                raise
             except TORN as error:
                 self.close()
                 self._patience.wait(reason_of(error))
@@ -102,6 +123,8 @@ class Fetch:
                     self._check(response, whole=whole)
                     return response
                 self._refused(response)
+            except OrlopError:
+                raise
             except TORN as error:
                 self._patience.wait(reason_of(error))
 
@@ -159,14 +182,13 @@ class Fetch:
 class _Ahead:
     """A thread that takes pieces from a fetch before they are wanted."""
 
-    def __init__(self, fetch: Fetch) -> None:
+    def __init__(self, fetch: Stream) -> None:
         self._fetch = fetch
         self._pieces: SimpleQueue[bytes | BaseException | None] = SimpleQueue()
         self._places: SimpleQueue[None] = SimpleQueue()
         for _ in range(_AHEAD):
             self._places.put(None)
-        self._thread = threading.Thread(target=self._run, name="orlop-s3-ahead", daemon=True)
-        self._thread.start()
+        started(self._run, name="orlop-s3-ahead")
 
     def _run(self) -> None:
         try:
@@ -202,22 +224,22 @@ class S3Reader(io.RawIOBase):
     """An object as a file that can be read and sought in. Used by one thread at a time.
 
     Args:
-        client: of the bucket.
         source: what is read.
+        stream: returns its bytes from one place to another.
         end: called once when it is closed.
     """
 
-    def __init__(self, client: S3Client, source: Source, end: Callable[[], object]) -> None:
+    def __init__(self, source: Source, stream: Callable[[int, int], Stream], end: Callable[[], object]) -> None:
         super().__init__()
-        self._client = client
         self._source = source
+        self._stream = stream
         self._end = end
         self._at = 0
         self._left = memoryview(b"")
-        self._fetch: Fetch | None = None
         self._pieces: Iterator[bytes] | None = None
         self._ahead: _Ahead | None = None
-        self._fetch = Fetch(client, source, 0, source.size)
+        self._fetch: Stream | None = None
+        self._fetch = stream(0, source.size)
 
     def readable(self) -> bool:
         """Return True."""
@@ -274,7 +296,6 @@ class S3Reader(io.RawIOBase):
 
     def _next(self) -> bytes:
         """Return the piece that begins where the last one ended. There is one: the size is known."""
-        place = self._at
         if self._ahead is not None:
             return self._ahead.next()
         if self._pieces is not None and self._fetch is not None:
@@ -283,7 +304,7 @@ class S3Reader(io.RawIOBase):
             self._fetch = self._pieces = None
             return ahead.next()
         if self._fetch is None:
-            self._fetch = Fetch(self._client, self._source, place, self._source.size)
+            self._fetch = self._stream(self._at, self._source.size)
         self._pieces = self._fetch.pieces()
         return next(self._pieces)
 

@@ -133,10 +133,10 @@ def reclaim(bucket: Bucket, keys: ObjectKeys, *, grace: float = 0.0) -> int:
 
 
 def sweep_bucket(bucket: Bucket, keys: ObjectKeys, *, dry_run: bool = False) -> Swept:
-    """Delete the objects and uploads in the bucket that no row knows, and return what they were.
+    """Delete the objects and uploads in the bucket that no row needs, and return what they were.
 
     A key is recorded before anything is sent for it. So one that is listed first, and looked up then, and is unknown,
-    is never named again. What has not the form of a key is not orlop's, and stays.
+    is never named again. What does not look like a key is not from orlop, and stays.
 
     Args:
         bucket: where they are.
@@ -155,9 +155,10 @@ def sweep_bucket(bucket: Bucket, keys: ObjectKeys, *, dry_run: bool = False) -> 
             require_own(bucket, keys)
             bucket.delete([one.key for one in lost])
     pending = [(key, upload_id) for key, upload_id in bucket.uploads(_FOLDER) if _KEY.fullmatch(_name(key))]
-    known = keys.known([_name(key) for key, _ in pending])
+    # Nothing more is sent for a key in any other state: its upload was begun twice, or its ID was lost.
+    sending = {one.key for one in keys.uploads()}
     for key, upload_id in pending:
-        if _name(key) not in known:
+        if _name(key) not in sending:
             uploads += 1
             if not dry_run:
                 require_own(bucket, keys)

@@ -16,12 +16,15 @@ import threading
 import time
 from collections import OrderedDict
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, cast, final
 
 from orlop.errors import ContentNotFound, InvalidDigest, OrlopError, SizeMismatch
 from orlop.model.digest import DiffID, Digest
 from orlop.model.logger import Logger
+from orlop.store.blobs.memory import MemorySpool
 from orlop.store.blobs.s3.bucket import Bucket
+from orlop.store.blobs.s3.cache import CachedFetch
 from orlop.store.blobs.s3.client import S3Client
 from orlop.store.blobs.s3.ingest import S3Ingest, Upload, path_of
 from orlop.store.blobs.s3.reading import Fetch, S3Reader, Source
@@ -34,6 +37,8 @@ from orlop.streams.files import explaining
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from orlop.store.blobs.s3.cache import BlockCache
+    from orlop.store.blobs.s3.reading import Stream
     from orlop.store.blobs.s3.settings import S3Settings
     from orlop.store.blobs.store import Ingest, Swept
     from orlop.store.rows.keys import ObjectKeys, StoredObject
@@ -57,11 +62,13 @@ class S3BlobStore(BlobStore):
     Args:
         settings: of the bucket.
         keys: the names and keys, in the database of the rows.
+        cache: what keeps on this machine what is read.
         urls: seconds for which URLs are good that `url_of` returns; what is removed stays as long.
-        scratch: a directory for what is needed for a moment; by default the system's.
+        scratch: returns the directory for what is needed for a moment; without it that is kept in memory.
         doubting: ask the bucket also where the rows would do, and remember nothing: for tests and repairs.
         now: the time of day, in seconds since 1970; requests are signed with it.
         clock: seconds that never go back.
+        sleep: what waits for some seconds.
     """
 
     def __init__(
@@ -69,18 +76,21 @@ class S3BlobStore(BlobStore):
         settings: S3Settings,
         keys: ObjectKeys,
         *,
+        cache: BlockCache | None = None,
         urls: float = 0.0,
-        scratch: str | None = None,
+        scratch: Callable[[], str] | None = None,
         doubting: bool = False,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.settings = settings
         self.keys = keys
         self.where = settings.where
-        self._client = S3Client(settings, now=now)
+        self._client = S3Client(settings, now=now, clock=clock, sleep=sleep)
         self.bucket = Bucket(self._client)
         self._senders = Senders()
+        self._cache = cache
         self._grace = urls + _SKEW if urls else 0.0
         self._scratch = scratch
         self._doubting = doubting
@@ -97,13 +107,13 @@ class S3BlobStore(BlobStore):
         _require_valid(blob.digest)
         with ExitStack() as stack:
             stack.enter_context(self.keys.reading())
-            return self._reader(self._stored(blob), f"the blob {blob.digest}", stack)
+            return self._reader(self._stored(blob), f"the blob {blob.digest}", stack, blob.digest)
 
-    def _reader(self, stored: StoredObject, label: str, held: ExitStack) -> BinaryIO:
+    def _reader(self, stored: StoredObject, label: str, held: ExitStack, digest: Digest | None = None) -> BinaryIO:
         """Return a reader that holds what the caller held until it is closed."""
-        source = Source(self.settings.key(path_of(stored.key)), stored.size, label)
+        source = self._source(stored, label, digest)
         kept = ExitStack()
-        reader = S3Reader(self._client, source, kept.close)
+        reader = S3Reader(source, partial(self._stream, source), kept.close)
         kept.push(held.pop_all())
         return cast("BinaryIO", reader)
 
@@ -114,8 +124,16 @@ class S3BlobStore(BlobStore):
             end = min(start + size, stored.size)
             if start >= end:
                 return b""
-            source = Source(self.settings.key(path_of(stored.key)), stored.size, f"the blob {blob.digest}")
-            return b"".join(Fetch(self._client, source, start, end).pieces())
+            source = self._source(stored, f"the blob {blob.digest}", blob.digest)
+            return b"".join(self._stream(source, start, end).pieces())
+
+    def _source(self, stored: StoredObject, label: str, digest: Digest | None) -> Source:
+        return Source(self.settings.key(path_of(stored.key)), stored.size, label, digest)
+
+    def _stream(self, source: Source, start: int, end: int) -> Stream:
+        if self._cache is None:
+            return Fetch(self._client, source, start, end)
+        return CachedFetch(self._cache, self._client, source, start, end)
 
     def _stored(self, blob: BlobRow) -> StoredObject:
         stored = self.keys.find(str(blob.digest))
@@ -139,15 +157,15 @@ class S3BlobStore(BlobStore):
             require_own(self.bucket, self.keys)
             self._is_own = True
         first, equal = self.settings.part_size, self.settings.equal_parts
-        upload = Upload(self.bucket, self.keys, self._senders, self._client.patience(), first=first, equal=equal)
+        upload = Upload(self.bucket, self.keys, self._senders, first=first, equal=equal)
         return S3Ingest(self, self.keys, upload, algorithm, self._seen.add)
 
     def spool(self) -> Spool:
         """Begin to keep bytes for a moment, in a file without a name."""
-        return _FileSpool(self._scratch)
+        return MemorySpool() if self._scratch is None else _FileSpool(self._scratch())
 
     def sweep_ingests(self) -> None:
-        """Give back what dead sessions left, unless that was done a minute ago."""
+        """Reclaim what dead sessions left, unless that was done a minute ago."""
         now = self._clock()
         if self._swept is None or now - self._swept >= _SWEPT:
             self._swept = now
@@ -210,13 +228,15 @@ class S3BlobStore(BlobStore):
         """Do nothing: a removal is undone with its write."""
 
     def sweep_trash(self, rows: WritableRows) -> None:
-        """Give back what may go, once the write is durable."""
+        """Reclaim what may go, once the write is durable."""
         self._reclaim_after(rows)
 
     def close(self) -> None:
         """Wait for what is being sent, and close the connections."""
         self._senders.close()
         self._client.close()
+        if self._cache is not None:
+            self._cache.close()
 
     # Tables of contents.
 
@@ -301,7 +321,7 @@ class S3BlobStore(BlobStore):
         return sweep_bucket(self.bucket, self.keys, dry_run=dry_run)
 
     def _reclaim_after(self, rows: WritableRows) -> None:
-        """Give back what may go once a write is durable, once for each write."""
+        """Reclaim what may go once a write is durable, once for each write."""
         if not getattr(self._local, "is_due", False):
             self._local.is_due = True
             rows.after_commit(self._reclaim_quietly)
@@ -343,8 +363,8 @@ class _Seen:
 class _FileSpool(Spool):
     """Bytes in a file that has no name and goes with its last descriptor."""
 
-    def __init__(self, folder: str | None) -> None:
-        self._folder = folder or tempfile.gettempdir()
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
         with explaining("write a file in", self._folder):
             self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115 - closed by its owner
         self._size = 0

@@ -1,0 +1,348 @@
+"""Bytes in a bucket whose server and whose connections fail: right bytes, or one clear error."""
+
+from __future__ import annotations
+
+import random
+import re
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from orlop.errors import (
+    BucketUnavailable,
+    ContentNotFound,
+    IntegrityError,
+    OrlopError,
+    PermissionDenied,
+    StorageError,
+)
+from orlop.store.blobs.s3 import ingest
+from orlop.store.blobs.s3.reclaim import init_bucket
+from orlop.store.blobs.s3.settings import Credentials, S3Settings
+from orlop.store.blobs.s3.store import S3BlobStore
+from orlop.store.rows.memory_keys import MemoryKeys, MemoryObjects
+from orlop.store.rows.sqlite.memory import MemoryMetadata
+from orlop.testing.blob_store import Opened, row_of
+from tests.s3_strict import ACCESS, SECRET, Trouble, strict_s3
+from tests.seaweed import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.s3_strict import Asked, StrictS3
+
+_PART = 600_000
+_DATA = random.Random(1).randbytes(3_200_000)
+_SMALL = _DATA[:500_000]
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the data have several parts."""
+    monkeypatch.setattr(ingest, "part_size", lambda number, first, *, equal: _PART)  # noqa: ARG005 - its names
+
+
+class Time:
+    """A clock that only pauses move."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Rig(NamedTuple):
+    """A strict server, and a store over it."""
+
+    s3: StrictS3
+    objects: MemoryObjects
+    opened: Opened
+    time: Time
+
+    @property
+    def blobs(self) -> S3BlobStore:
+        assert isinstance(self.opened.blobs, S3BlobStore)
+        return self.opened.blobs
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    with strict_s3(smallest=_PART) as s3:
+        yield rigged(s3)
+
+
+def rigged(s3: StrictS3, **how: Any) -> Rig:
+    """Return a store over a server; takes what `StrictS3.settings` takes."""
+    objects, time = MemoryObjects(), Time()
+    blobs = S3BlobStore(s3.settings(**how), MemoryKeys(objects), clock=time, sleep=time.sleep)
+    init_bucket(blobs.bucket, blobs.keys)
+    s3.asked.clear()
+    return Rig(s3, objects, Opened(blobs, MemoryMetadata()), time)
+
+
+def first(count: int, trouble: Trouble, **wanted: str) -> Callable[[Asked], Trouble | None]:
+    """Return a plan: trouble for the first requests of a method, or with a query."""
+    left = [count]
+
+    def plan(asked: Asked) -> Trouble | None:
+        fits = wanted.get("method", asked.method) == asked.method and wanted.get("query", "") in ("", *asked.query)
+        if not fits or left[0] <= 0:
+            return None
+        left[0] -= 1
+        return trouble
+
+    return plan
+
+
+_PASSING = [
+    Trouble(),
+    Trouble(done=True),
+    Trouble(500, "InternalError"),
+    Trouble(500, "InternalError", done=True),
+    Trouble(502),
+    Trouble(503, "SlowDown"),
+    Trouble(504),
+    Trouble(429, "TooManyRequests"),
+    Trouble(409, "OperationAborted"),
+    Trouble(409, "ConditionalRequestConflict"),
+    Trouble(400, "RequestTimeout"),
+    Trouble(200, "InternalError"),
+]
+_NAMES = [f"{one.status}-{one.code}-{'done' if one.done else 'undone'}" for one in _PASSING]
+
+
+@pytest.mark.parametrize("data", [b"", _SMALL, _DATA], ids=["nothing", "one-request", "parts"])
+@pytest.mark.parametrize("trouble", _PASSING, ids=_NAMES)
+def test_what_passes_is_not_noticed_when_writing(rig: Rig, trouble: Trouble, data: bytes) -> None:
+    for method, query in (("PUT", ""), ("POST", "uploads"), ("POST", "uploadId")):
+        rig.s3.plan = first(2, trouble, method=method, query=query)
+        row = rig.opened.keep(data)
+        rig.s3.plan = lambda _: None
+        assert rig.opened.read(row) == data
+        with rig.opened.metadata.write() as rows:
+            rig.blobs.remove(rows, [row.digest])
+        assert list(rig.s3.objects) == ["pre/fix/orlop-store.json"]
+
+
+@pytest.mark.parametrize("trouble", _PASSING[:-1], ids=_NAMES[:-1])
+def test_what_passes_is_not_noticed_when_reading(rig: Rig, trouble: Trouble) -> None:
+    row = rig.opened.keep(_DATA)
+    rig.s3.plan = first(3, trouble, method="GET")
+    assert rig.opened.read(row) == _DATA
+    rig.s3.plan = first(3, trouble, method="GET")
+    assert rig.blobs.read_range(row, 100, 2_000_000) == _DATA[100:2_000_100]
+
+
+def test_a_connection_that_ends_at_any_byte_is_not_noticed(rig: Rig) -> None:
+    row = rig.opened.keep(_DATA)
+    dice = random.Random(2)
+    for _ in range(100):
+        rig.s3.plan = first(3, Trouble(200, cut=dice.choice([0, 1, dice.randrange(len(_DATA))])), method="GET")
+        assert rig.opened.read(row) == _DATA
+        start, size = dice.randrange(len(_DATA)), dice.randrange(1, 1 << 20)
+        rig.s3.plan = first(2, Trouble(200, cut=dice.randrange(size)), method="GET")
+        assert rig.blobs.read_range(row, start, size) == _DATA[start : start + size]
+
+
+def test_a_bad_line_is_no_matter_as_long_as_bytes_come(rig: Rig) -> None:
+    """Each answer ends after 20 KB: far more repetitions than a patience that counts all of them allows."""
+    row = rig.opened.keep(_DATA)
+    rig.s3.plan = lambda asked: Trouble(200, cut=20_000) if asked.method == "GET" else None
+    assert rig.opened.read(row) == _DATA
+    assert len(rig.s3.asked) > 100
+
+
+def test_silence_ends_a_connection_and_not_the_read() -> None:
+    with strict_s3(smallest=_PART) as s3:
+        rig = rigged(s3, timeout=0.3)
+        row = rig.opened.keep(_SMALL)
+        s3.plan = first(2, Trouble(200, cut=200_000, stall=1.0), method="GET")
+        assert rig.opened.read(row) == _SMALL
+
+
+@pytest.mark.parametrize(
+    "trouble", [Trouble(), Trouble(503, "SlowDown"), Trouble(200, cut=0)], ids=["cut", "503", "empty"]
+)
+def test_what_does_not_pass_is_one_clear_error(rig: Rig, trouble: Trouble) -> None:
+    row = rig.opened.keep(_SMALL)
+    rig.s3.plan = lambda _: trouble
+    reading, writing = partial(rig.opened.read, row), partial(rig.opened.keep, _DATA)
+    for action in (reading, partial(rig.blobs.read_range, row, 0, 9), writing):
+        with pytest.raises(BucketUnavailable) as caught:
+            action()
+        clear(caught.value)
+    rig.s3.plan = lambda _: None
+    assert rig.opened.read(row) == _SMALL
+    assert rig.opened.read(rig.opened.keep(_DATA)) == _DATA
+
+
+def clear(error: OrlopError) -> None:
+    """Assert that an error is one sentence which shows neither a signed query nor a dump."""
+    text = str(error)
+    assert len(text) < 400
+    assert "\n" not in text
+    assert not re.search(r"X-Amz|Signature|Traceback|object at 0x|HTTPConnection", text)
+    assert SECRET not in text
+
+
+@pytest.mark.parametrize(
+    ("trouble", "kind"),
+    [
+        (Trouble(403, "AccessDenied"), PermissionDenied),
+        (Trouble(403, "InvalidAccessKeyId"), PermissionDenied),
+        (Trouble(404, "NoSuchBucket"), StorageError),
+        (Trouble(400, "InvalidArgument"), StorageError),
+        (Trouble(501, "NotImplemented"), StorageError),
+        (Trouble(301, "PermanentRedirect"), StorageError),
+        (Trouble(412, "PreconditionFailed"), OrlopError),
+    ],
+)
+def test_what_repetition_does_not_change_is_not_repeated(rig: Rig, trouble: Trouble, kind: type[OrlopError]) -> None:
+    row = rig.opened.keep(_SMALL)
+    rig.s3.plan = lambda _: trouble
+    for action in (partial(rig.opened.read, row), partial(rig.opened.keep, b"other")):
+        before = len(rig.s3.asked)
+        with pytest.raises(kind) as caught:
+            action()
+        clear(caught.value)
+        assert len(rig.s3.asked) == before + 1
+
+
+def test_a_server_that_is_away_is_one_clear_error() -> None:
+    settings = S3Settings(
+        "strict",
+        endpoint=f"http://127.0.0.1:{free_ports(1)[0]}",
+        credentials=Credentials(ACCESS, SECRET),
+        allow_http=True,
+        patience=3.0,
+    )
+    time = Time()
+    blobs = S3BlobStore(settings, MemoryKeys(), clock=time, sleep=time.sleep)
+    with pytest.raises(BucketUnavailable) as caught:
+        Opened(blobs, MemoryMetadata()).keep(_DATA)
+    clear(caught.value)
+    assert time.now <= 3.0
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_never_mixed(rig: Rig) -> None:
+    row = rig.opened.keep(_DATA)
+    other = bytes(len(_DATA))
+
+    def plan(asked: Asked) -> Trouble | None:
+        if "range" not in asked.headers:
+            return Trouble(200, cut=2_500_000)
+        [key] = [key for key in rig.s3.objects if "/blobs/" in key]
+        rig.s3.objects[key] = rig.s3.objects[key]._replace(data=other, etag='"other"')
+        return None
+
+    rig.s3.plan = plan
+    with pytest.raises(IntegrityError), rig.blobs.open_unverified(row) as file:
+        file.read()
+
+
+def test_an_object_that_goes_while_it_is_read_is_told(rig: Rig) -> None:
+    row = rig.opened.keep(_DATA)
+
+    def plan(asked: Asked) -> Trouble | None:
+        if "range" not in asked.headers:
+            return Trouble(200, cut=2_500_000)
+        rig.s3.objects.clear()
+        return None
+
+    rig.s3.plan = plan
+    with pytest.raises(ContentNotFound), rig.blobs.open_unverified(row) as file:
+        file.read()
+
+
+def test_a_clock_that_is_wrong_is_set_right_by_the_server(rig: Rig) -> None:
+    for offset in (7200.0, -90_000.0):
+        rig.s3.offset = offset
+        row = rig.opened.keep(_SMALL)
+        assert rig.opened.read(row) == _SMALL
+        with rig.opened.metadata.write() as rows:
+            rig.blobs.remove(rows, [row.digest])
+
+
+def test_credentials_that_expire_are_asked_for_again() -> None:
+    fresh: list[bool] = []
+
+    def credentials(expired: bool) -> Credentials:  # noqa: FBT001 - as the hook is called
+        if expired:
+            fresh.append(True)
+        return Credentials(ACCESS, SECRET, "token-2" if fresh else "token-1")
+
+    with strict_s3(smallest=_PART) as s3:
+        s3.token = "token-2"
+        rig = rigged(s3, credentials=credentials)
+        row = rig.opened.keep(_DATA)
+        assert rig.opened.read(row) == _DATA
+        assert fresh
+
+
+def test_what_fails_leaves_no_upload_behind(rig: Rig) -> None:
+    """A write that ends by an error aborts what it began, and dooms its key."""
+    for method, query in (("PUT", "partNumber"), ("POST", "uploadId")):
+        rig.s3.plan = first(99, Trouble(400, "InvalidArgument"), method=method, query=query)
+        with pytest.raises(StorageError), rig.blobs.begin() as ingest:  # noqa: PT012 - the block is what is tested
+            ingest.write(_DATA)
+            ingest.sync()
+        rig.s3.plan = lambda _: None
+        rig.blobs.close()
+        assert rig.s3.pending == {}
+        assert list(rig.blobs.unfinished()) == []
+
+
+def test_a_reader_may_be_sought_in(rig: Rig) -> None:
+    row = rig.opened.keep(_DATA)
+    dice = random.Random(3)
+    with rig.blobs.open_unverified(row) as file:
+        for _ in range(40):
+            place, size = dice.randrange(len(_DATA)), dice.randrange(2 << 20)
+            assert file.seek(place) == place
+            assert file.read(size) == _DATA[place : place + size]
+            assert file.tell() == min(place + size, len(_DATA))
+        assert file.seek(0, 2) == len(_DATA)
+        assert file.read(5) == b""
+        file.seek(-5, 2)
+        assert file.read() == _DATA[-5:]
+        file.seek(7)
+        assert file.read(3) + file.read(0) + file.read(2) == _DATA[7:12]
+    file.close()
+    with pytest.raises(ValueError, match="closed"):
+        file.read(1)
+
+
+def test_an_upload_needs_few_requests(rig: Rig) -> None:
+    rig.opened.keep(_DATA)
+    assert len(rig.s3.asked) <= -(-len(_DATA) // _PART) + 3
+    before = len(rig.s3.asked)
+    rig.opened.keep(_SMALL)
+    assert len(rig.s3.asked) == before + 1
+    row = row_of(_SMALL)
+    before = len(rig.s3.asked)
+    assert rig.opened.read(row) == _SMALL
+    assert len(rig.s3.asked) == before + 1
+
+
+def test_patience_is_for_failures_and_not_for_slow_callers(rig: Rig) -> None:
+    """However long a caller takes, and whatever failed before, each request is repeated anew."""
+    with rig.blobs.begin() as begun:
+        for at in range(0, len(_DATA), 100_000):
+            rig.s3.plan = first(2, Trouble(503, "SlowDown"), method="PUT")
+            begun.write(_DATA[at : at + 100_000])
+            rig.time.now += 30
+        begun.sync()
+        with rig.opened.metadata.write() as rows:
+            begun.commit(rows, row_of(_DATA))
+    rig.s3.plan = lambda _: None
+    with rig.blobs.open_unverified(row_of(_DATA)) as file:
+        assert file.read(100) == _DATA[:100]
+        rig.time.now += 3600
+        file.seek(0)
+        rig.s3.plan = first(3, Trouble(200, cut=1000), method="GET")
+        assert file.read() == _DATA
