@@ -15,8 +15,9 @@ from jsonschema import Draft202012Validator, ValidationError
 import orlop
 from docs.generate_registry_openapi import described, document, served
 from orlop.api.registry.routes import Kind, route_of
-from tests.unit.hosted import MANIFEST, RegistryClient, digest_of, hosting, index_of
+from tests.unit.hosted import RegistryClient, digest_of, hosting, index_of
 from tests.unit.hosted import described as descriptor
+from tests.unit.layouts import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
