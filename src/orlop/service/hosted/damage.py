@@ -102,6 +102,8 @@ class Damage:
 
     def differs(self, blob: BlobRow, pushed: NewFile) -> bool:
         """Return whether a blob is not there, or has other bytes than a file of its size that has its digest."""
+        if not self._store.is_local:
+            return not self._store.blobs.has(blob)
         mark = self._mark(blob)
         try:
             with self._store.blobs.open_unverified(blob) as kept, explaining("read", pushed.entry.path):
