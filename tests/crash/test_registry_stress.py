@@ -19,7 +19,8 @@ import pytest
 
 from tests.crash.packed import layer
 from tests.interop.served import serve
-from tests.unit.hosted import MANIFEST, OCTETS, RegistryClient, code, digest_of, image_manifest, written
+from tests.unit.hosted import OCTETS, RegistryClient, code, digest_of, image_manifest, written
+from tests.unit.layouts import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -256,6 +256,21 @@ def test_an_upload_goes_on_at_another_server(images, tmp_path):
         assert client.get(f"/v2/a/blobs/{digest_of(A)}").body == A
 
 
+def test_open_uploads_are_counted(registry):
+    def counted() -> list[str]:
+        connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=60)
+        with closing(connection):
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+        return [line for line in text.splitlines() if line.startswith("orlop_registry_uploads_open ")]
+
+    sessions = [registry.begin(name) for name in ("a", "a", "b")]
+    assert counted() == ["orlop_registry_uploads_open 3"]
+    registry.delete(sessions[0].headers["location"])
+    registry.finish(sessions[1], digest_of(A), A)
+    assert counted() == ["orlop_registry_uploads_open 1"]
+
+
 def test_what_is_left_of_an_upload_is_checked_when_it_goes_on(images, tmp_path):
     with hosting(images, tmp_path) as client:
         session = client.patch(client.begin("a"), A[:300])

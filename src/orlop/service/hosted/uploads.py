@@ -136,6 +136,10 @@ class Uploads:
                 raise QuotaExceeded(f"{_MOST_UPLOADS} uploads are under way; finish or cancel some, or try again later")
             self._count += 1
 
+    def count(self) -> int:
+        """Return how many uploads are neither finished nor over, whoever takes them."""
+        return len(self._files.keys())
+
     def reached(self, repository: Repository, key: str, *, who: str = "") -> int:
         """Return how many bytes have come of an upload. Raises `UploadNotFound`."""
         self._algorithm(repository, key, who)
