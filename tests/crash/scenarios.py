@@ -379,7 +379,7 @@ class Stage:
 
     @contextmanager
     def later(self) -> Iterator[None]:
-        """Let a block see a time when nothing is kept any more of what clients have left."""
+        """Show a block a time at which nothing is kept any more of what clients have left."""
         defaults = local_store.__kwdefaults__
         assert defaults is not None
         now = defaults["now"]
