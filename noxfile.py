@@ -50,7 +50,7 @@ def docs(session: nox.Session) -> None:
 @nox.session(python=False, default=False)
 def generate(session: nox.Session) -> None:
     """Write again what is made from sources: pages, manuals, the rooms' picture, the API's description, the page."""
-    for name in ("commands", "share", "architecture", "openapi", "page"):
+    for name in ("commands", "share", "architecture", "openapi", "registry_openapi", "page"):
         session.run(sys.executable, "-m", f"docs.generate_{name}", external=True)
 
 

@@ -17,6 +17,7 @@ import sqlite3
 import sys
 import tarfile
 import tempfile
+import time
 import traceback
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -45,11 +46,13 @@ if TYPE_CHECKING:
 
     from orlop.service.image_service import ImageService
     from tests.crash.calls import Call, Ended, Verdict
+    from tests.unit.hosted import RegistryClient
 
 #: Files in no state that matters: what SQLite's processes share is made anew, what takes up space holds nothing.
 IMMATERIAL: Final = ("-shm", ".reserve")
 # In every tree, names that say nothing are replaced.
-_NAMELESS: Final = ("ingest", "trash", "leases", "quarantine")
+_NAMELESS: Final = ("ingest", "trash", "leases", "quarantine", "incoming")
+_DAY: Final = 86_400 * 10**9
 _DAMAGED: Final = "a damaged database"
 _left_open: list[ImageService] = []
 _report = failure.report
@@ -75,7 +78,8 @@ class Scenario:
 
     All commands do all or nothing. One ends with the status ``ends``, where all is done already with ``again``. What is
     ``damaged`` before may stay so until it has ended. With ``library`` a program does the same with a store that it
-    leaves open, so that nothing is brought to an end beyond what the library promised when its call returned.
+    leaves open, so that nothing is brought to an end beyond what the library promised when its call returned. With
+    ``clients`` a server over the store does what they ask for, and ``shows`` returns what they see.
     """
 
     name: str
@@ -86,6 +90,8 @@ class Scenario:
     again: int = 0
     damaged: bool = False
     library: Callable[[ImageService], object] | None = None
+    clients: Callable[[RegistryClient], object] | None = None
+    shows: Callable[[ImageService], list[object]] | None = None
 
     def is_of(self, words: Sequence[str]) -> bool:
         """Return whether it is about the command that these words call."""
@@ -333,20 +339,27 @@ class Stage:
     def note_before(self) -> None:
         """Begin again, and note what there is."""
         self.reset()
-        self.before = seen(self.place, saved=not self.scenario.damaged)
+        self.before = self._seen(self.place, saved=not self.scenario.damaged)
         self.known = frozenset(map(_subject, serious(self.place)))
         self.reset()
 
     def note_after(self, status: int) -> None:
         """Note what the command has done when nothing disturbed it, and that it ended as it should."""
         assert status == self.scenario.ends, self.said()
-        self.after = seen(self.place)
+        self.after = self._seen(self.place)
         self.undisturbed = tidied(self)
+
+    def _seen(self, place: Path, *, saved: bool = True) -> Seen:
+        found = seen(place, saved=saved)
+        if self.scenario.shows is None:
+            return found
+        with orlop.open(place / "root") as images:
+            return (*found, tuple(self.scenario.shows(images)))
 
     def look(self, place: Path, where: str, *, saved: bool = True, done: bool = False) -> Seen:
         """Return what a user sees: the old state or the new one (if ``done`` the new one), with nothing wrong."""
         try:
-            found = seen(place, saved=saved and not self.scenario.damaged)
+            found = self._seen(place, saved=saved and not self.scenario.damaged)
         except OrlopError as error:
             raise AssertionError(where) from error
         wrong = [line for line in serious(place) if done or _subject(line) not in self.known]
@@ -365,6 +378,19 @@ class Stage:
         assert _used(left) == _used(self.undisturbed), where
         # What a repair that was disturbed has set aside already may be there twice.
         assert _aside(self.undisturbed) <= _aside(left) if self.scenario.damaged else left == self.undisturbed, where
+
+    @contextmanager
+    def later(self) -> Iterator[None]:
+        """Show a block a time at which nothing is kept any more of what clients have left."""
+        defaults = local_store.__kwdefaults__
+        assert defaults is not None
+        now = defaults["now"]
+        if self.scenario.clients is not None:
+            defaults["now"] = lambda: time.time_ns() + 2 * _DAY
+        try:
+            yield
+        finally:
+            defaults["now"] = now
 
     def reset(self) -> None:
         """Begin again."""
@@ -411,6 +437,11 @@ class Stage:
             return self._act(*arguments)
 
     def _act(self, *arguments: str) -> int:
+        if self.scenario.clients is not None and arguments in {(), self.scenario.arguments}:
+            from tests.crash.pushes import served
+
+            _left_open.append(served(self.place, self.scenario.clients))
+            return 0
         if self.scenario.library is not None and not arguments:
             try:
                 images = orlop.open(self.place / "root")
@@ -469,7 +500,8 @@ def copy_tree(source: Path, target: Path) -> None:
 def serious(place: Path) -> list[str]:
     """Return what is wrong with the stores in a place, but for what the next operations clean up."""
     # Layers that only the lease of a dead process keeps are garbage as well.
-    allowed = ("left behind", "no row", "nothing needs it")
+    # So are those that a repository holds, though no manifest names them yet.
+    allowed = ("left behind", "no row", "nothing needs it", "it is in no chain")
     return [line for root in roots(place) for line in _broken(root) if not any(word in line for word in allowed)]
 
 
@@ -572,7 +604,7 @@ def settled(place: Path) -> dict[str, object]:
 def tidied(stage: Stage) -> dict[str, object]:
     """Remove what is garbage, and return what is left; nothing may be wrong with it."""
     for path in roots(stage.place):
-        with orlop.open(path) as images:
+        with stage.later(), orlop.open(path) as images:
             images.gc()
         wrong = broken(path)
         assert wrong == [], wrong
@@ -595,6 +627,8 @@ def _rows(path: Path) -> list[str]:
 
 
 def chosen(names: Sequence[str]) -> list[Scenario]:
-    """Return the scenarios with these names, or all."""
-    known = scenarios()
+    """Return the scenarios with these names, or all, those of the registry among them."""
+    from tests.crash import pushes
+
+    known = scenarios() | pushes.scenarios()
     return [known[name] for name in names] if names else list(known.values())

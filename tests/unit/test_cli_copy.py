@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def test_an_archive_of_several_images_is_copied_whole(shell: Shell, there: FakeR
 
 
 def test_a_copy_that_was_killed_goes_on(shell: Shell, there: FakeRegistry, tmp_path: Path):
-    size = 60 * MIB
+    size = int(os.environ.get("ORLOP_LAYER_MIB", "60")) * MIB
     unpacked(large("docker.io/example/app:1", size).files, tmp_path / "in")
     arguments = ("copy", "-q", f"oci:{tmp_path}/in", f"docker://{there.authority}/app")
     process = shell.start(*arguments)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.unit.layouts import Layout
 
 MIB = 1 << 20
+LAYER = int(os.environ.get("ORLOP_LAYER_MIB", "100")) * MIB
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_a_registry_that_refuses_is_named(shell: Shell, there: FakeRegistry):
 
 
 def test_after_a_kill_at_half_of_a_layer_half_of_it_is_sent(shell: Shell, there: FakeRegistry):
-    size = 100 * MIB
+    size = LAYER
     name = f"{there.authority}/app:1"
     shell.load(large(name, size))
     process = shell.start("push", "-q", name)

@@ -36,10 +36,12 @@ from orlop.model.digest import Digest
 from orlop.model.manifest import DOCKER_MANIFEST, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST
 from orlop.model.reference import Reference
 from orlop.registry import referrers
+from orlop.registry.blobs import BlobReader
 from orlop.registry.certificates import HostTrust
 from orlop.registry.credentials import Credentials
 from orlop.registry.fetched import digest_of
 from orlop.registry.links import Turning
+from orlop.registry.messages import Answer, Headers
 from orlop.registry.patience import Clock, Patience, Waiting
 from orlop.registry.pushing import BlobPush, Way
 from orlop.registry.registries import Registries
@@ -717,3 +719,15 @@ def test_a_list_of_more_values_than_memory_should_hold_is_refused(fake: Faked):
     fake.quirks(failures=(Failure(200, (("Content-Type", "application/json"),), page),))
     with pytest.raises(InvalidAnswer, match="values at once"):
         list(fake.client.tags(REPOSITORY))
+
+
+def test_a_blob_that_cannot_be_gone_on_with_leaves_no_connection_open():
+    closed: list[bool] = []
+    headers = Headers([("Content-Encoding", "gzip"), ("Content-Length", "7")])
+
+    def ask(_: int) -> Answer:
+        return Answer(200, headers, "https://r.test/", read=lambda _: b"no gzip", close=closed.append)
+
+    with pytest.raises(InvalidAnswer, match="not encoded"):
+        BlobReader(ask, 100, Waiting(), what="a blob", offset=50)
+    assert closed == [True]

@@ -206,6 +206,7 @@ def test_health_is_for_all_and_what_is_counted_for_users(guarded):
         status, text = registry.plain("GET", "/metrics", [("Authorization", basic("anna"))])
         assert status == 200
         assert 'orlop_http_requests_total{route="/v2/{name}/tags/list",method="GET",status="404"} 1' in text
+        assert "orlop_registry_uploads_open 0\n" in text
         # What the guard has answered is counted too.
         assert 'orlop_http_requests_total{route="other",method="GET",status="401"} 1' in text
 

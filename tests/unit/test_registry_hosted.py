@@ -10,7 +10,7 @@ import socket
 import threading
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -273,6 +273,21 @@ def test_an_upload_goes_on_at_another_server(images, tmp_path):
         session = client.patch(state, A[300:], f"300-{len(A) - 1}")
         assert client.finish(session, digest_of(A)).status == 201
         assert client.get(f"/v2/a/blobs/{digest_of(A)}").body == A
+
+
+def test_open_uploads_are_counted(registry):
+    def counted() -> list[str]:
+        connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=60)
+        with closing(connection):
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+        return [line for line in text.splitlines() if line.startswith("orlop_registry_uploads_open ")]
+
+    sessions = [registry.begin(name) for name in ("a", "a", "b")]
+    assert counted() == ["orlop_registry_uploads_open 3"]
+    registry.delete(sessions[0].headers["location"])
+    registry.finish(sessions[1], digest_of(A), A)
+    assert counted() == ["orlop_registry_uploads_open 1"]
 
 
 @in_a_directory
@@ -541,6 +556,95 @@ def test_a_blob_whose_file_is_gone_is_not_there_until_it_is_pushed_again(registr
         assert str(tmp_path).encode() not in answer.body
     assert registry.finish(registry.begin("a"), digest, A).status == 201
     assert registry.get(f"/v2/a/blobs/{digest}").body == A
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+@pytest.mark.parametrize("sent", [0, 1, 99, 101, 3 << 20])
+def test_a_chunk_that_is_not_as_long_as_its_range_is_refused_and_nothing_of_it_is_kept(registry, method, sent):
+    content = bytes(4 << 20)
+    session = registry.patch(registry.begin("a"), content[:50], "0-49")
+    place = session.headers["location"]
+    body = (content[at : at + 70_000] for at in range(0, sent, 70_000)) if sent > 101 else iter([content[:sent]])
+    query = {"digest": digest_of(content)} if method == "PUT" else None
+    # A generator is sent without a Content-Length.
+    refused = registry.ask(method, place, query, body=body, headers={"Content-Range": "50-149"})
+    assert (refused.status, code(refused)) == (400, "BLOB_UPLOAD_INVALID")
+    assert registry.get(place).headers["range"] == "0-49"
+    # The upload goes on where it was acknowledged.
+    session = registry.patch(session, b"x" * 100, "50-149")
+    assert session.headers["range"] == "0-149"
+    assert registry.finish(session, digest_of(content[:50] + b"x" * 100)).status == 201
+
+
+def flip(file: Path, *, silently: bool) -> bytes:
+    """Change one bit of a file in its place, as a disk does (``silently``) or as a program does; return its bytes."""
+    before = file.stat()
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.chmod(0o600)
+    with file.open("r+b") as changed:
+        changed.write(content)
+    if silently:
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return bytes(content)
+
+
+@in_a_directory
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+@pytest.mark.parametrize("silently", [True, False])
+@pytest.mark.parametrize("content", [A, layer_tar("a")], ids=["blob", "layer"])
+def test_a_blob_with_flipped_bits_is_replaced_by_a_push(registry, images, tmp_path, algorithm, silently, content):
+    digest = digest_of(content, algorithm)
+    assert registry.finish(registry.begin("a"), digest, content).status == 201
+    folder = tmp_path / "root" / "blobs" / algorithm
+    (file,) = folder.iterdir()
+    damaged = flip(file, silently=silently)
+    # What a program wrote is seen by the file's times, so that clients that ask first push it, too.
+    assert registry.head(f"/v2/a/blobs/{digest}").status == (200 if silently else 404)
+    mount = registry.ask("POST", "/v2/b/blobs/uploads/", {"mount": digest, "from": "a"})
+    assert mount.status == (201 if silently else 202)
+    assert registry.finish(registry.begin("a"), digest, content).status == 201
+    assert registry.get(f"/v2/a/blobs/{digest}").body == content
+    assert registry.head(f"/v2/a/blobs/{digest}").status == 200
+    (aside,) = (tmp_path / "root" / "quarantine").iterdir()
+    assert aside.read_bytes() == damaged
+    # Right bytes stay where they are.
+    inode = file.stat().st_ino
+    assert registry.finish(registry.begin("a"), digest, content).status == 201
+    assert file.stat().st_ino == inode
+    assert {one.kind for one in orlop.stores.fsck(images.root).problems} == {"quarantined"}
+
+
+@in_a_directory
+def test_a_manifest_needs_blobs_that_are_not_damaged(registry, tmp_path):
+    manifest = registry.push_image("a", "1")
+    for file in (tmp_path / "root" / "blobs" / "sha256").iterdir():
+        flip(file, silently=False)
+    refused = registry.put("/v2/a/manifests/2", manifest)
+    assert (refused.status, code(refused)) == (400, "MANIFEST_BLOB_UNKNOWN")
+    registry.push_image("a", "2")
+
+
+@in_a_directory
+def test_a_file_that_only_looks_changed_is_read_once(registry, images, tmp_path, monkeypatch):
+    digest = registry.push_blob("a", A)
+    (file,) = (tmp_path / "root" / "blobs" / "sha256").iterdir()
+    content = file.read_bytes()
+    file.chmod(0o600)
+    with file.open("r+b") as changed:
+        changed.write(content)
+    reads: list[object] = []
+    kind = type(images.store.blobs)
+    opened = kind.open
+
+    def noted(blobs: Any, blob: Any) -> Any:
+        reads.append(blob)
+        return opened(blobs, blob)
+
+    monkeypatch.setattr(kind, "open", noted)
+    for _ in range(3):
+        assert registry.head(f"/v2/a/blobs/{digest}").status == 200
+    assert len(reads) == 1
 
 
 @in_a_directory

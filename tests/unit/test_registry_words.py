@@ -128,7 +128,45 @@ def test_a_public_host_does_not_lead_to_a_private_one(address: str):
     for base in ("https://r.test/v2/", "https://8.8.8.8/v2/"):
         with pytest.raises(UnsafeRedirect, match="not of the internet"):
             resolved(base, f"https://{address}/latest")
-    assert resolved("https://10.1.1.1/v2/", f"https://{address}/x") == f"https://{address}/x"
+
+
+@pytest.mark.parametrize(
+    ("base", "address"),
+    [
+        ("10.1.1.1", "10.0.0.1"),
+        ("10.1.1.1", "[fd00::1]"),
+        ("10.1.1.1", "100.64.0.1"),
+        ("127.0.0.1", "192.168.1.1"),
+        ("127.0.0.1", "localhost"),
+        ("localhost", "[::1]"),
+        ("169.254.0.9", "169.254.0.10"),
+        ("[fe80::1]", "[fe80::2]"),
+    ],
+)
+def test_a_private_host_leads_to_what_is_as_near_as_itself(base: str, address: str):
+    assert resolved(f"https://{base}/v2/", f"https://{address}/x") == f"https://{address}/x"
+
+
+@pytest.mark.parametrize(
+    ("base", "address"),
+    [
+        ("10.1.1.1", "127.0.0.1"),
+        ("10.1.1.1", "a.localhost"),
+        ("10.1.1.1", "0.0.0.0"),
+        ("10.1.1.1", "[64:ff9b::7f00:1]"),
+        ("10.1.1.1", "[::ffff:127.0.0.1]"),
+        ("10.1.1.1", "169.254.169.254"),
+        ("127.0.0.1", "169.254.169.254"),
+        ("localhost", "[::ffff:169.254.169.254]"),
+        ("127.0.0.1", "[fe80::1]"),
+        ("127.0.0.1", "[fd00:ec2::254]"),
+        ("127.0.0.1", "[64:ff9b::a9fe:a9fe]"),
+        ("[::1]", "[2002:a9fe:a9fe::1]"),
+    ],
+)
+def test_no_host_leads_to_what_is_nearer_than_itself(base: str, address: str):
+    with pytest.raises(UnsafeRedirect, match="leads to"):
+        resolved(f"https://{base}/v2/", f"https://{address}/x")
 
 
 @pytest.mark.parametrize(

@@ -223,14 +223,14 @@ def _app(context: Context, door: Door, options: Options) -> ASGIApp:
     if options.registry is None or Serves.REGISTRY not in door.serves:
         return engine
     from orlop.api.registry.app import Registry  # noqa: PLC0415 - many servers are not registries
-    from orlop.api.registry.operation import finished, with_health, with_metrics  # noqa: PLC0415 - as above
+    from orlop.api.registry.operation import with_health, with_metrics  # noqa: PLC0415 - as above
 
     access, is_alone = options.access, Serves.ENGINE not in door.serves
     registry: ASGIApp = Registry(context, options.registry, door.policy, options.listeners)
     if is_alone:
-        registry = with_metrics(registry, context, access)
+        registry = with_metrics(registry, context, options.registry, access)
     if access is not None:
-        registry = access.guard.before(registry, partial(finished, context))
+        registry = access.guard.before(registry, context.finished)
     if is_alone:
         return with_health(registry, context)
 

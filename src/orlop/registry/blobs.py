@@ -63,7 +63,12 @@ class BlobReader:
         self._reached = offset
         self._body: Answer | _Inflated | None = None
         if offset < size or size == 0:
-            self._open()
+            try:
+                self._open()
+            except BaseException:
+                # Nobody has it yet who could close it.
+                self.close()
+                raise
 
     def read(self, n: int, /) -> bytes:
         """Return at most ``n`` bytes; none at the end of the blob.

@@ -8,7 +8,8 @@ space or another scheme than ``http`` and ``https`` is refused rather than under
 Two questions are asked about what was read, and they are not the same:
 
 - *May a request go there at all?* Never from ``https`` to ``http``; never from a public host to an address that is
-  private, loopback or link-local, since that is where a cloud's metadata and a company's printers live.
+  private, loopback or link-local, since that is where a cloud's metadata and a company's printers live; nor from a
+  private one to this machine, or from anywhere else to a link-local one.
 - *May credentials go along?* A registry's credentials go to its own origin: scheme, host and port. To a token server
   they go where it is of the same site, or where the user named it.
 """
@@ -36,6 +37,7 @@ _SCHEME: Final = regex(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _MOST: Final = 65535
 _NUMBER: Final = regex(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_METADATA: Final = IPv6Address("fd00:ec2::254")
 _COMPATIBLE: Final = IPv6Network("::/96")
 _SHARED: Final = frozenset(
     {
@@ -103,6 +105,20 @@ class Origin:
         """Whether the host is this machine or an address that is not of the internet."""
         address = self.address
         return self.is_loopback or (address is not None and not all(one.is_global for one in _reached(address)))
+
+    @property
+    def is_here(self) -> bool:
+        """Whether requests to the host end at this machine, through gateways too, as far as its address says."""
+        address = self.address
+        return self.is_loopback or (
+            address is not None and any(one.is_loopback or one.is_unspecified for one in _reached(address))
+        )
+
+    @property
+    def is_link_local(self) -> bool:
+        """Whether the host is an address of the link, or the one at which a cloud keeps its metadata beside these."""
+        address = self.address
+        return address is not None and any(one.is_link_local or one == _METADATA for one in _reached(address))
 
     @property
     def plain(self) -> Origin:
@@ -175,6 +191,10 @@ def check_way(here: Origin, there: Origin, url: str) -> None:
         raise UnsafeRedirect(
             f"{here} leads to {shown(url)}, an address that is not of the internet", registry=here.authority
         )
+    leads_home = there.is_here and not here.is_here
+    if leads_home or (there.is_link_local and not here.is_link_local):
+        what = "an address of this machine" if leads_home else "a link-local address"
+        raise UnsafeRedirect(f"{here} leads to {shown(url)}, {what}", registry=here.authority)
     if (here.scheme, there.scheme) == ("https", "http"):
         why = f"{here} leads to {shown(url)}, which is not encrypted"
         if here.host == there.host:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from orlop.model.limits import Limits
     from orlop.model.store_url import StoreURL
+    from orlop.store.blobs.s3.cache import BlockCache
     from orlop.store.blobs.s3.settings import S3Settings
     from orlop.store.rows.postgres.database import PostgresMetadata
 
@@ -35,7 +36,7 @@ _KNOWN: Final = frozenset(
         *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"),
         *("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP", "AWS_CA_BUNDLE"),
         *("ORLOP_S3_PUBLIC_ENDPOINT", "ORLOP_S3_VIRTUAL_HOST", "ORLOP_S3_EQUAL_PARTS"),
-        *("ORLOP_S3_SSE", "ORLOP_S3_SSE_KEY", "ORLOP_SPOOL"),
+        *("ORLOP_S3_SSE", "ORLOP_S3_SSE_KEY", "ORLOP_SPOOL", "ORLOP_CACHE", "ORLOP_CACHE_SIZE"),
     )
 )
 """The variables that a store beyond one machine knows; see `docs/remote.md`."""
@@ -46,6 +47,8 @@ _LIBPQ: Final = (
     *(("PGSSLMODE", "sslmode"), ("PGSSLROOTCERT", "sslrootcert")),
 )
 _CONNECTING: Final = 10
+_CACHED: Final = 10_000_000_000
+"""The bytes that a cache has where nobody says how many."""
 _LONGEST: Final = 1 << 20
 
 
@@ -123,16 +126,32 @@ def _composed(
 
     session = Session(metadata)
     clock = now or _DatabaseClock(metadata)
+    scratch = Scratch(variables.get("ORLOP_SPOOL") or None)
     return Store(
         metadata,
-        S3BlobStore(settings_of(url, variables), PostgresKeys(metadata, session)),
+        S3BlobStore(
+            settings_of(url, variables),
+            PostgresKeys(metadata, session),
+            cache=_cache(variables),
+            scratch=lambda: scratch.directory.path,
+        ),
         leases=Leases(metadata, SessionOwners(metadata, session), now=clock),
         root=str(url),
-        scratch=Scratch(variables.get("ORLOP_SPOOL") or None),
+        scratch=scratch,
         closing=session.end,
         limits=limits,
         now=clock,
     )
+
+
+def _cache(variables: Mapping[str, str]) -> BlockCache | None:
+    path, most = variables.get("ORLOP_CACHE", ""), variables.get("ORLOP_CACHE_SIZE", "")
+    if not path:
+        return None
+    from orlop.model.sizes import parse_size  # noqa: PLC0415 - few stores have a cache
+    from orlop.store.blobs.s3.cache import BlockCache  # noqa: PLC0415 - as above
+
+    return BlockCache(os.path.abspath(path), most=parse_size(most) if most else _CACHED)
 
 
 class _DatabaseClock:

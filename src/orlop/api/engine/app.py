@@ -102,16 +102,11 @@ class Engine:
         """Answer a request."""
         record = record_of(scope)
         receive, send = counted(record, receive, send)
-        metrics = self._context.metrics
-        metrics.active += 1
-        try:
-            await self._answer(scope, receive, _with_headers(send), record)
-        finally:
-            metrics.active -= 1
-            record.route = scope.get("orlop.route", "")
-            metrics.count(record)
-            if self._context.log is not None:
-                self._context.log.write(record)
+        with self._context.account(record):
+            try:
+                await self._answer(scope, receive, _with_headers(send), record)
+            finally:
+                record.route = scope.get("orlop.route", "")
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
         scope["orlop.context"] = self._context
@@ -153,14 +148,8 @@ class Engine:
             self._policy.check_page(scope["method"], headers, is_part=scope["path"] in self._page.parts)
         else:
             self._policy.check(scope["method"], headers)
-        if self._context.ending.is_set():
-            raise ServerBusy("the server is about to end")
         # Whether a server lives is asked of busy ones, and costs nothing.
-        is_ping = scope["path"].endswith("/_ping")
-        # What waits for a turn is active and not worked on; of a crowd that comes at once most are not active yet.
-        busy = min(self._context.metrics.active, self._context.working())
-        if not is_ping and busy > self._context.bounds.requests:
-            raise ServerBusy("the server is busy with as many requests as it allows; try again later")
+        self._context.admit(always=scope["path"].endswith("/_ping"))
 
 
 def _with_headers(send: Send) -> Send:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,12 @@ from orlop.api.engine.shapes.encoding import body
 from orlop.api.engine.shapes.fault import Verb
 from orlop.api.engine.versions import MINIMUM, check_version
 from orlop.api.streamed import chunks
+from orlop.errors import ServerBusy
 from orlop.model.names import ImageName
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from starlette.types import Receive, Scope, Send
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from orlop.api.engine.watch import EventWatch
     from orlop.api.log import AccessLog
     from orlop.api.metrics import Metrics
+    from orlop.api.record import Record
     from orlop.api.workers import Workers
     from orlop.service.image_service import ImageService
 
@@ -64,6 +67,30 @@ class Context:
     """Returns how many requests are worked on, transfers and streams aside."""
     bounds: Bounds
     log: AccessLog | None
+
+    @contextmanager
+    def account(self, record: Record) -> Iterator[None]:
+        """Count a request as active for a block, and then count and log what became of it."""
+        self.metrics.active += 1
+        try:
+            yield
+        finally:
+            self.metrics.active -= 1
+            self.finished(record)
+
+    def finished(self, record: Record) -> None:
+        """Count and log a request that has been answered."""
+        self.metrics.count(record)
+        if self.log is not None:
+            self.log.write(record)
+
+    def admit(self, *, always: bool = False) -> None:
+        """Check that a request may be worked on, or only that the server does not end. Raises `ServerBusy`."""
+        if self.ending.is_set():
+            raise ServerBusy("the server is about to end")
+        # What waits for a turn is active and not worked on; of a crowd that comes at once most are not active yet.
+        if not always and min(self.metrics.active, self.working()) > self.bounds.requests:
+            raise ServerBusy("the server is busy with as many requests as it allows; try again later")
 
 
 class Call(Request):

@@ -12,7 +12,7 @@ from orlop.api.registry import blobs, lists, manifests, uploads
 from orlop.api.registry.asked import Asked
 from orlop.api.registry.faults import fault
 from orlop.api.registry.routes import PREFIX, Kind, route_of
-from orlop.errors import InvalidRange, OrlopError, RequestAborted, ServerBusy, StorageError
+from orlop.errors import InvalidRange, OrlopError, RequestAborted, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -90,15 +90,8 @@ class Registry:
         """Answer a request."""
         record = record_of(scope)
         receive, send = counted(record, receive, send)
-        metrics = self._context.metrics
-        metrics.active += 1
-        try:
+        with self._context.account(record):
             await self._answer(scope, receive, _with_version(send), record)
-        finally:
-            metrics.active -= 1
-            metrics.count(record)
-            if self._context.log is not None:
-                self._context.log.write(record)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
         route: Route | None = None
@@ -134,11 +127,7 @@ class Registry:
     def _admit(self, scope: Scope) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         self._policy.check(scope["method"], headers)
-        if self._context.ending.is_set():
-            raise ServerBusy("the server is about to end")
-        busy = min(self._context.metrics.active, self._context.working())
-        if busy > self._context.bounds.requests:
-            raise ServerBusy("the server is busy with as many requests as it allows; try again later")
+        self._context.admit()
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: OrlopError, route: Route | None) -> None:
         response = fault(error, scope["method"], None if route is None else route.kind)

@@ -96,8 +96,12 @@ class Asked:
         """Run a function in a thread that reads the body, see `orlop.api.registry.receiving.received`."""
         return await received(self.scope, self.receive, self.workers, self.length, function)
 
-    def tell(self, action: str, digest: object = "", **facts: str | int) -> None:
+    def tell(
+        self, action: str, digest: object = "", *, tag: str = "", media_type: str = "", size: int = 0, source: str = ""
+    ) -> None:
         """Report what has happened to all listeners."""
-        happened = Happened(action, self.route.repository, str(digest), who=self.who, **facts)  # type: ignore[arg-type]
+        happened = Happened(
+            action, self.route.repository, str(digest), tag, media_type, size, who=self.who, source=source
+        )
         for listener in self.listeners:
             listener(happened)

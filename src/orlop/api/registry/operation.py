@@ -10,13 +10,13 @@ from orlop.api.metrics import CONTENT_TYPE, single
 from orlop.api.record import counted, record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from orlop.api.engine.call import Context
-    from orlop.api.record import Record
     from orlop.api.registry.guard.access import Access
+    from orlop.service.hosted.registry import HostedRegistry
 
 HEALTH: Final = "/health"
 METRICS: Final = "/metrics"
@@ -40,8 +40,11 @@ def with_health(app: ASGIApp, context: Context) -> ASGIApp:
     return answering
 
 
-def with_metrics(app: ASGIApp, context: Context, access: Access | None) -> ASGIApp:
+def with_metrics(app: ASGIApp, context: Context, registry: HostedRegistry, access: Access | None) -> ASGIApp:
     """Return an application that answers what the server counts, in the text format of Prometheus."""
+
+    def looked() -> tuple[Mapping[str, int], int]:
+        return context.service.counts(), registry.uploads.count()
 
     async def answering(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] != METRICS or scope["method"] not in _READING:
@@ -49,16 +52,17 @@ def with_metrics(app: ASGIApp, context: Context, access: Access | None) -> ASGIA
             return
         record = record_of(scope)
         receive, send = counted(record, receive, send)
-        counts = await context.workers.run(context.service.counts)
-        text = context.metrics.text(counts) + "".join(f"{line}\n" for line in _lines(access))
+        counts, uploads = await context.workers.run(looked)
+        text = context.metrics.text(counts) + "".join(f"{line}\n" for line in _lines(uploads, access))
         await Response(text, media_type=CONTENT_TYPE)(scope, receive, send)
         record.route = METRICS
-        finished(context, record)
+        context.finished(record)
 
     return answering
 
 
-def _lines(access: Access | None) -> Iterator[str]:
+def _lines(uploads: int, access: Access | None) -> Iterator[str]:
+    yield from single("orlop_registry_uploads_open", "gauge", "Uploads that are neither finished nor over.", uploads)
     if access is None:
         return
     counts, waiting = access.webhooks.counts.copy(), access.webhooks.waiting()
@@ -67,10 +71,3 @@ def _lines(access: Access | None) -> Iterator[str]:
         name, meaning = f"orlop_registry_webhook_{result}_total", f"Events of webhooks that were {result}."
         yield from single(name, "counter", meaning, number)
     yield from single("orlop_registry_webhook_waiting", "gauge", "Events to deliver.", sum(waiting.values()))
-
-
-def finished(context: Context, record: Record) -> None:
-    """Count and log a request that was not answered by the registry itself."""
-    context.metrics.count(record)
-    if context.log is not None:
-        context.log.write(record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +17,7 @@ from orlop.service.hosted.uploads import ALGORITHMS
 
 if TYPE_CHECKING:
     from orlop.api.registry.asked import Asked
-    from orlop.service.hosted.uploads import Readable
+    from orlop.service.hosted.uploads import Bound, Readable
 
 _OCTETS: Final = "application/octet-stream"
 _SPAN: Final = re.compile(r"(?:bytes[ =])?(\d{1,19})-(\d{1,19})(?:/(?:\d{1,19}|\*))?")
@@ -75,10 +76,10 @@ async def state(asked: Asked) -> Response:
 async def append(asked: Asked) -> Response:
     """Take a part of a blob."""
     key, repository = asked.route.reference, asked.repository
-    start = _start(asked)
+    start, bound = _place(asked)
 
     def work(body: Readable) -> int:
-        return asked.registry.uploads.append(repository, key, body, start=start, bound=asked.bound, who=asked.who)
+        return asked.registry.uploads.append(repository, key, body, start=start, bound=bound, who=asked.who)
 
     size = await asked.read(work)
     return _session(asked, key, size, 202)
@@ -90,10 +91,11 @@ async def finish(asked: Asked) -> Response:
     text = asked.parameter("digest")
     if text is None:
         raise InvalidInput("the request lacks the parameter digest, which says what the blob must have")
-    digest, start = Digest.parse(text), _start(asked)
+    digest = Digest.parse(text)
+    start, bound = _place(asked)
 
     def work(body: Readable) -> int:
-        bound, who = asked.bound, asked.who
+        who = asked.who
         return asked.registry.uploads.finish(repository, key, digest, body, start=start, bound=bound, who=who)
 
     size = await asked.read(work)
@@ -107,11 +109,11 @@ async def cancel(asked: Asked) -> Response:
     return Response(status_code=204)
 
 
-def _start(asked: Asked) -> int | None:
-    """Return where the body belongs, if it says so. Raises `InvalidInput`, `InvalidRange`."""
+def _place(asked: Asked) -> tuple[int | None, Bound]:
+    """Return where the body belongs, if it says so, and what bounds it. Raises `InvalidInput`, `InvalidRange`."""
     text = asked.headers.get("content-range")
     if text is None:
-        return None
+        return None, asked.bound
     span = _SPAN.fullmatch(text.strip())
     if span is None:
         raise InvalidInput(f"the Content-Range {text[:64]!r} is not a range of bytes, such as 0-1023")
@@ -120,7 +122,8 @@ def _start(asked: Asked) -> int | None:
         raise InvalidRange(f"the Content-Range {text[:64]!r} ends before it begins")
     if asked.length is not None and asked.length != last - first + 1:
         raise InvalidInput(f"the Content-Range {text[:64]!r} does not have the {asked.length} bytes of the body")
-    return first
+    # A body of no stated length may end early, or go on.
+    return first, replace(asked.bound, exact=last - first + 1)
 
 
 def _session(asked: Asked, key: str, size: int, status: int) -> Response:

@@ -46,6 +46,7 @@ from orlop.model.manifest import (
     Index,
     parse_manifest,
 )
+from orlop.service.hosted.damage import Damage
 from orlop.service.hosted.repository import holds_blob, holds_manifest
 from orlop.store.content import verified
 from orlop.store.rows.metadata import ManifestRow
@@ -89,6 +90,7 @@ def put_manifest(
     *,
     media_type: str = "",
     tags: Sequence[str] = (),
+    damage: Damage | None = None,
 ) -> PushedManifest:
     """Put a manifest or an index into a repository, under its digest and some tags. All or nothing; idempotent.
 
@@ -99,6 +101,7 @@ def put_manifest(
         digest: what they must have.
         media_type: what whoever sends it calls it; parameters are ignored.
         tags: what it is called besides.
+        damage: what is known of files that are damaged, which the repository lacks then.
 
     Raises:
         DigestMismatch: it has another digest. InvalidManifest: it cannot be read, or is not what it is called.
@@ -116,7 +119,7 @@ def put_manifest(
     subject = None if document.subject is None else document.subject.digest
     for left in reversed(range(_TRIES)):
         with storing(store) as taking:
-            source = _Pushed(store, repository, row, taking)
+            source = _Pushed(store, repository, row, taking, damage or Damage(store))
             try:
                 _put(store, source, document, row, names)
                 break
@@ -194,8 +197,16 @@ class _Pushed:
     parallel: ClassVar[bool] = True
     remote: ClassVar[bool] = False
 
-    def __init__(self, store: Store, repository: Repository, row: ManifestRow, taking: Taking[IngestedLayer]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        repository: Repository,
+        row: ManifestRow,
+        taking: Taking[IngestedLayer],
+        damage: Damage,
+    ) -> None:
         self.rows: Rows
+        self._damage = damage
         self._store = store
         self._repository = repository
         self._row = row
@@ -255,7 +266,7 @@ class _Pushed:
         if not holds_blob(self._store, self.rows, self._repository, digest):
             return None
         blob = self.rows.blob(digest)
-        if blob is not None and self._store.blobs.has(blob):
+        if blob is not None and self._damage.has(blob):
             return blob.size
         config = self.rows.config(ImageID.wrap(digest))
         return None if config is None else len(config)

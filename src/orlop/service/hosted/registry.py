@@ -9,6 +9,7 @@ from orlop.errors import ContentNotFound, RepositoryNotFound
 from orlop.model.digest import Digest, ImageID
 from orlop.model.manifest import Manifest, parse_manifest
 from orlop.service.hosted import removal
+from orlop.service.hosted.damage import Damage
 from orlop.service.hosted.made import manifest_of
 from orlop.service.hosted.pushing import is_elsewhere, put_manifest
 from orlop.service.hosted.repository import Hosts, holds_blob, holds_manifest
@@ -53,7 +54,8 @@ class HostedRegistry:
     ) -> None:
         self._store = store
         self.hosts = hosts or Hosts()
-        self.uploads = Uploads(store, most=most)
+        self._damage = Damage(store)
+        self.uploads = Uploads(store, most=most, damage=self._damage)
         self._recipe = Recipe.parse(compress)
 
     # What is there.
@@ -142,13 +144,14 @@ class HostedRegistry:
         """Return a blob of a repository, which may be the config of an image.
 
         Raises:
-            ContentNotFound: the repository does not have it, or its bytes are missing: whoever pushes it mends that.
+            ContentNotFound: the repository does not have it, or its bytes are missing or known to be damaged: whoever
+                pushes it mends that.
         """
         store = self._store
         with store.metadata.read() as rows:
             if holds_blob(store, rows, repository, digest):
                 row = rows.blob(digest)
-                if row is not None and store.blobs.has(row):
+                if row is not None and self._damage.has(row):
                     return HeldBlob(store, digest, row.size, row=row)
                 config = rows.config(ImageID.wrap(digest))
                 if config is not None:
@@ -161,6 +164,10 @@ class HostedRegistry:
         """Keep a blob in a repository that one of some others holds, and return whether one does."""
         store = self._store
         store.require_writable()
+        with store.metadata.read() as rows:
+            row = rows.blob(digest)
+        if row is None or not self._damage.has(row):
+            return False
         with store.metadata.write() as rows:
             row = rows.blob(digest)
             found = any(holds_blob(store, rows, source, digest) for source in sources)
@@ -173,7 +180,7 @@ class HostedRegistry:
         self, repository: Repository, raw: bytes, digest: Digest, *, media_type: str = "", tags: Sequence[str] = ()
     ) -> PushedManifest:
         """See `orlop.service.hosted.pushing.put_manifest`."""
-        return put_manifest(self._store, repository, raw, digest, media_type=media_type, tags=tags)
+        return put_manifest(self._store, repository, raw, digest, media_type=media_type, tags=tags, damage=self._damage)
 
     def delete_tag(self, repository: Repository, tag: str) -> None:
         """See `orlop.service.hosted.removal.delete_tag`."""

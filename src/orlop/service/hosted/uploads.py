@@ -29,6 +29,7 @@ from orlop.errors import (
     UploadNotFound,
 )
 from orlop.model.limits import NO_LIMITS
+from orlop.service.hosted.damage import Damage
 from orlop.store.blobs.incoming import LIFE, IncomingIngest
 from orlop.store.blobs.ingest import IngestedBlob, IngestedLayer, ingest_blob, ingest_layer
 from orlop.store.rows.metadata import BlobRow
@@ -65,10 +66,19 @@ class Readable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """How large a blob may be for whoever sends it, and how many bytes the request has, where it says so."""
+    """How large a blob may be for whoever sends it, and how many bytes the request has, where it says so.
+
+    ``exact`` is how many the body must have in the end, or nothing of it is kept.
+    """
 
     most: int | None = None
     length: int | None = None
+    exact: int | None = None
+
+    def check_come(self, size: int) -> None:
+        """Check how many bytes have come of a body that has ended. Raises `InvalidInput`."""
+        if self.exact is not None and size != self.exact:
+            raise InvalidInput(f"{size} bytes came, and not the {self.exact} that the Content-Range announced")
 
 
 class _Hash(Protocol):
@@ -82,10 +92,12 @@ class Uploads:
     Args:
         store: where to.
         most: how many bytes a blob may have, if they are bounded.
+        damage: what is known of files that are damaged.
     """
 
-    def __init__(self, store: Store, *, most: int | None = None) -> None:
+    def __init__(self, store: Store, *, most: int | None = None, damage: Damage | None = None) -> None:
         self._store = store
+        self._damage = damage or Damage(store)
         self._most = most
         self._guard = threading.Lock()
         self._hashes: OrderedDict[str, tuple[str, int, _Hash]] = OrderedDict()
@@ -125,6 +137,10 @@ class Uploads:
                 raise QuotaExceeded(f"{_MOST_UPLOADS} uploads are under way; finish or cancel some, or try again later")
             self._count += 1
 
+    def count(self) -> int:
+        """Return how many uploads are neither finished nor over, whoever takes them."""
+        return len(self._files.keys())
+
     def reached(self, repository: Repository, key: str, *, who: str = "") -> int:
         """Return how many bytes have come of an upload. Raises `UploadNotFound`."""
         self._algorithm(repository, key, who)
@@ -154,9 +170,10 @@ class Uploads:
             who: whose it is.
 
         Raises:
-            UploadNotFound: there is no such upload. InvalidRange: they do not come next; none is read. BodyTooLarge:
-                there are too many; none is kept, and the upload can go on. StoreInUse: another request does not end.
-                NoSpace: the disk is full; none is kept. StorageError: they cannot be kept.
+            UploadNotFound: there is no such upload. InvalidRange: they do not come next; none is read. BodyTooLarge,
+                InvalidInput: there are too many, or others than announced; none is kept, and the upload can go on.
+                StoreInUse: another request does not end. NoSpace: the disk is full; none is kept. StorageError: they
+                cannot be kept.
         """
         algorithm = self._algorithm(repository, key, who)
         with self._files.taken(key) as file:
@@ -237,8 +254,10 @@ class Uploads:
         _check_size(file.size + (bound.length or 0), most)
         try:
             self._extend(file, key, algorithm, source, most)
-        except (BodyTooLarge, NoSpace):
+            bound.check_come(file.size - before)
+        except (BodyTooLarge, NoSpace, InvalidInput):
             # It cannot be finished like this, and must not fill the disk for a day.
+            self._forget_hash(key)
             file.cut(before)
             raise
 
@@ -303,13 +322,16 @@ class Uploads:
 
     def _keep(self, repository: Repository, file: NewFile, digest: Digest) -> None:
         """Make a blob of an upload that is complete, and keep it in its repository."""
-        if self._is_there(repository, digest, file.size):
+        if self._is_there(repository, digest, file):
             return
         store = self._store
         taken = _looked_through(store, file, digest)
         try:
             taken.sync()
             with store.metadata.write() as rows:
+                damaged = rows.blob(digest)
+                if damaged is not None:
+                    self._damage.set_aside(damaged)
                 if isinstance(taken, IngestedLayer):
                     taken.publish(rows)
                 else:
@@ -320,11 +342,11 @@ class Uploads:
         # What fills the disk must not take what removing things needs.
         store.metadata.keep_reserve()
 
-    def _is_there(self, repository: Repository, digest: Digest, size: int) -> bool:
-        """Return whether the store has a blob already; then its repository holds it, too."""
+    def _is_there(self, repository: Repository, digest: Digest, file: NewFile) -> bool:
+        """Return whether the store has a blob already, byte for byte; then its repository holds it, too."""
         with self._store.metadata.read() as rows:
             row = rows.blob(digest)
-        if row is None or row.size != size:
+        if row is None or row.size != file.size or self._damage.differs(row, file):
             return False
         with self._store.metadata.write() as rows:
             row = rows.blob(digest)

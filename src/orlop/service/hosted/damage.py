@@ -1,0 +1,135 @@
+"""Blobs whose file has the right size and other bytes: found where that costs little, and replaced by the next push.
+
+Theory of operation. Whether a repository has a blob is asked all the time, so that a look may not read it; its size is
+compared, and two times of its file. Content is written, then gets its mode and its name, and is never written again:
+the time of its last change as a file (``ctime``) is later than that of its bytes (``mtime``). Where both are the same,
+its bytes were the last thing that changed, and it is read once, to see what they are; the verdict holds as long as the
+file is the same. A blob that is wrong is not there for clients, so that they push it again.
+
+What a disk has lost changes no time. But whoever pushes a blob has its bytes at hand: those of the store are compared
+with them. What differs is set aside in the quarantine, as a repair does, in the write that publishes the right bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import IntegrityError, NotFound
+from orlop.model.tuples import NamedTuple
+from orlop.streams.files import CHUNK, explaining
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from orlop.model.digest import Digest
+    from orlop.store.root import Store
+    from orlop.store.rows.metadata import BlobRow
+    from orlop.streams.files import NewFile
+
+_REMEMBERED: Final = 10_000
+
+
+class _Mark(NamedTuple):
+    """Which file something is, and when it was written and changed."""
+
+    device: int
+    inode: int
+    size: int
+    written: int
+    changed: int
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether its bytes were the last thing that changed."""
+        return self.written == self.changed
+
+
+class Damage:
+    """What is known of a store's files that may be damaged. Threads may share it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._guard = threading.Lock()
+        self._verdicts: OrderedDict[Digest, tuple[_Mark, bool]] = OrderedDict()
+
+    def has(self, blob: BlobRow) -> bool:
+        """Return whether a blob is there, and is not known to be damaged. May read it, so not inside a write."""
+        if not self._store.blobs.has(blob):
+            return False
+        mark = self._mark(blob)
+        if mark is None:
+            return not self._store.is_local
+        if (known := self._verdict(blob, mark)) is not None:
+            return known
+        return not mark.is_doubtful or self._note(blob, mark, is_right=self._is_right(blob))
+
+    def _mark(self, blob: BlobRow) -> _Mark | None:
+        """Return which file a blob is; nothing where it is none."""
+        if not self._store.is_local:
+            return None
+        file = self._store.files.blobs.file(blob.digest)
+        with explaining("read", file.path):
+            state = file.state()
+        if state is None:
+            return None
+        return _Mark(state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+
+    def _verdict(self, blob: BlobRow, mark: _Mark) -> bool | None:
+        with self._guard:
+            known = self._verdicts.get(blob.digest)
+        return known[1] if known is not None and known[0] == mark else None
+
+    def _is_right(self, blob: BlobRow) -> bool:
+        """Read a blob, and return whether it has its digest."""
+        try:
+            with self._store.blobs.open(blob) as reader:
+                while reader.read(CHUNK):
+                    pass
+        except (IntegrityError, NotFound):
+            return False
+        return True
+
+    def _note(self, blob: BlobRow, mark: _Mark, *, is_right: bool) -> bool:
+        with self._guard:
+            self._verdicts[blob.digest] = mark, is_right
+            self._verdicts.move_to_end(blob.digest)
+            while len(self._verdicts) > _REMEMBERED:
+                self._verdicts.popitem(last=False)
+        return is_right
+
+    def differs(self, blob: BlobRow, pushed: NewFile) -> bool:
+        """Return whether a blob is not there, or has other bytes than a file of its size that has its digest."""
+        if not self._store.is_local:
+            return not self._store.blobs.has(blob)
+        mark = self._mark(blob)
+        try:
+            with self._store.blobs.open_unverified(blob) as kept, explaining("read", pushed.entry.path):
+                is_same = _are_same(kept, pushed)
+        except (IntegrityError, NotFound):
+            return True
+        if mark is not None and not is_same:
+            self._note(blob, mark, is_right=False)
+        return not is_same
+
+    def set_aside(self, blob: BlobRow) -> None:
+        """Take a blob that is damaged for sure out of the way, inside a write that brings the right bytes."""
+        from orlop.store.upkeep.quarantine import Quarantine  # noqa: PLC0415 - what is damaged is rare
+
+        mark = self._mark(blob)
+        # Another one may have brought the right bytes meanwhile.
+        if mark is not None and self._verdict(blob, mark) is False:
+            quarantine = Quarantine(self._store.files)
+            quarantine.take(self._store.files.blobs.file(blob.digest))
+            quarantine.sync()
+
+
+def _are_same(kept: BinaryIO, pushed: NewFile) -> bool:
+    done = 0
+    while chunk := kept.read(CHUNK):
+        if chunk != os.pread(pushed.descriptor, len(chunk), done):
+            return False
+        done += len(chunk)
+    return done == pushed.size

@@ -1,0 +1,89 @@
+"""schemathesis asks a registry all that `docs/registry-openapi.json` describes, and what it forbids."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+import pytest
+
+from tests.interop.served import serve
+from tests.unit.hosted import RegistryClient, described, digest_of, index_of
+from tests.unit.layouts import MANIFEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOP = Path(__file__).parents[2]
+LONG = bool(os.environ.get("ORLOP_LONG"))
+#: For each endpoint and phase.
+EXAMPLES = 500 if LONG else 6
+#: Seconds in which each request is answered, on a busy machine too; whoever waits for longer has found a hang.
+PATIENCE = 60
+CHECKS = (
+    "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
+    "response_schema_conformance,content_is_what_it_is_called"
+)
+TYPES = [
+    f"application/vnd.{kind}+json"
+    for kind in (
+        "docker.distribution.manifest.list.v2",
+        "docker.distribution.manifest.v2",
+        "oci.image.index.v1",
+        "oci.image.manifest.v1",
+    )
+]
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[RegistryClient]:
+    """A registry; its store is sound at the end, and its collection takes nothing that a tag needs."""
+    with serve(tmp_path / "root", "--registry", tcp=True) as server:
+        client = RegistryClient(int(server.host.rpartition(":")[2]))
+        yield client
+        server.orlop("gc")
+        assert json.loads(server.orlop("fsck", "-q", "--format", "json"))["State"] == "clean"
+
+
+@pytest.mark.slow
+def test_whatever_is_asked_the_registry_answers_as_it_is_described(tmp_path: Path, registry: RegistryClient) -> None:
+    manifest = registry.push_image("team/app", "1")
+    index = index_of(manifest)
+    registry.push_manifest("team/app", index, "all", TYPES[2])
+    artifact = registry.push_artifact("team/app", described(manifest, MANIFEST))
+    blobs = [one["digest"] for one in (json.loads(manifest)["config"], *json.loads(manifest)["layers"])]
+    known = {
+        "types": TYPES,
+        "tags": ["1", "all"],
+        "digests": [digest_of(manifest), digest_of(index), digest_of(artifact), *blobs],
+        "documents": [one.decode() for one in (manifest, index, artifact)],
+    }
+    url = f"http://{registry.authority}"
+    settings = tmp_path / "schemathesis.toml"
+    settings.write_text(f"hooks = {str(Path(__file__).with_name('registry_hooks.py'))!r}\n")
+    argv = [Path(sys.executable).with_name("st"), "--config-file", settings, "run"]
+    argv += [TOP / "docs" / "registry-openapi.json", "--url", url]
+    argv += ["--checks", CHECKS, "--max-examples", str(EXAMPLES), "--seed", "1", "--request-timeout", str(PATIENCE)]
+    argv += ["--phases", "coverage,fuzzing", "--generation-database", "none", "--no-shrink", "--continue-on-failure"]
+    argv += ["--suppress-health-check", "all", "--warnings", "off", "--no-color"]
+    done = subprocess.run(
+        [str(part) for part in argv],
+        cwd=tmp_path,
+        env=os.environ | {"ORLOP_CONTRACT_KNOWN": json.dumps(known), "ORLOP_CONTRACT_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=3600 if LONG else 400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    # Nobody takes a test of nothing for a proof.
+    assert "Tested: 21" in done.stdout, done.stdout
+    with urlopen(f"{url}/metrics", timeout=PATIENCE) as answer:
+        statuses = set(re.findall(r'status="(\d+)"', answer.read().decode()))
+    assert statuses >= {"200", "201", "202", "204", "400", "404"}
