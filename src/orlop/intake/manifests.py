@@ -331,7 +331,7 @@ def is_image(document: Manifest | Index, could_be_layer: Callable[[Descriptor], 
 
 
 def _is_foreign(layer: Descriptor) -> bool:
-    """Return whether a layer is of a type that registries and archives do not carry: its absence is no damage."""
+    """Return whether a layer is of a type that archives do not carry: they are whole without it."""
     return layer.media_type.startswith((_NONDISTRIBUTABLE, DOCKER_FOREIGN_LAYER))
 
 
