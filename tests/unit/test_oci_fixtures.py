@@ -16,6 +16,7 @@ from typing import Any, Final
 import pytest
 
 import orlop
+from orlop import errors
 from orlop.streams.compression import zstd_module
 from tests.layout_walk import walked
 from tests.unpacked import unpack
@@ -84,3 +85,53 @@ def test_every_descriptor_and_name_survives_a_way_through_a_store(tmp_path: Path
     texts = {(entry["digest"], entry[REF]) for entry in entries if entry[REF] and not entry[NAME]}
     again = {(entry["digest"], entry.get("annotations", {}).get(REF)) for entry in found.entries}
     assert {text for text in texts if not is_name(text[1])} <= again
+
+
+#: What becomes of each fault: the class and a part of the refusal, or how many images and artifacts are kept.
+FAULTS: Final[dict[str, tuple[type[errors.OrlopError], str] | tuple[int, int]]] = {
+    "artifact-named-like-image": (0, 1),
+    "both-config-and-manifests": (errors.InvalidManifest, "a manifest and an index at once"),
+    "data-lies": (errors.InvalidManifest, "it is not the content of sha256:d17f1b6b"),
+    "deep": (1, 0),
+    "diff-ids-wrong": (errors.DigestMismatch, "has the diff ID sha256:"),
+    "digest-of-unknown-algorithm": (errors.InvalidManifest, "invalid digest 'blake3:"),
+    "digest-traversal": (errors.InvalidManifest, r"invalid digest 'sha256:\.\./"),
+    "index-loop": (errors.DigestMismatch, "not that of its descriptor"),
+    "layout-version-2": (errors.InvalidArchive, "orlop reads version 1"),
+    "media-type-mismatch": (errors.InvalidManifest, "that its descriptor says"),
+    "missing-layer": (errors.InvalidArchive, "sha256:3a145c7d"),
+    "no-platform-index": (2, 0),
+    "same-platform-twice": (2, 0),
+    "subject-loop": (errors.DigestMismatch, "not that of its descriptor"),
+    "subject-self": (errors.DigestMismatch, "not that of its descriptor"),
+    "wrong-bytes": (errors.DigestMismatch, "not that of its descriptor"),
+    "wrong-layer": (errors.InvalidCompression, "sha256/43a0775c"),
+    "wrong-size": (errors.SizeMismatch, "its descriptor says"),
+}
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return source("bad", tmp_path_factory.mktemp("bad"))
+
+
+def test_every_fault_has_an_answer(faults: Path) -> None:
+    assert {path.name for path in faults.iterdir()} == FAULTS.keys()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_faulty_layout_is_refused_and_changes_nothing_or_is_kept_whole(
+    faults: Path, tmp_path: Path, name: str
+) -> None:
+    kind, wanted = FAULTS[name]
+    with orlop.open(tmp_path / "root") as images:
+        if isinstance(kind, int):
+            report = images.load(faults / name)
+            assert (len(report.images), len(report.artifacts)) == (kind, wanted)
+        else:
+            with pytest.raises(kind, match=str(wanted)):
+                images.load(faults / name)
+            assert not list(images.images())
+            assert not [path for path in (tmp_path / "root" / "blobs").rglob("*") if path.is_file()]
+        assert images.gc().garbage == ()
+    assert orlop.stores.fsck(tmp_path / "root").problems == ()
