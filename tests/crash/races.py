@@ -38,6 +38,10 @@ _ANOTHER: Final = (
     *("save", "--format", "oci-dir", "-o", "{}/layout"),
     "registry.example.com:5000/team/committed:2.0",
 )
+_APPENDED: Final = (
+    *("save", "--append", "-o", "{}/saved.tar"),
+    "registry.example.com:5000/team/committed:2.0",
+)
 
 
 @dataclass
@@ -83,6 +87,9 @@ def races() -> dict[str, tuple[Scenario, Scenario]]:
         # Two layouts in one place, and two additions to one.
         (known["save a directory"], known["save empty"]),
         (known["save beside"], replace(known["save a directory"], arguments=_ANOTHER)),
+        # Two additions to one archive, and layers that are left out and go meanwhile.
+        (known["save --append"], replace(known["save --append"], name="save --append again", arguments=_APPENDED)),
+        (known["save --since"], prune),
         (known["fsck --repair"], gc),
         (known["fsck --repair"], other),
         (replace(shared, prepare=damaged.files), known["fsck --repair"]),

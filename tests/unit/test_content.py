@@ -394,3 +394,34 @@ def test_what_only_begins_like_a_layer_is_kept_from_a_pipe(tmp_path, begin):
     with local_store(tmp_path / "root") as store:
         assert read(store, digest_of(noise)) == noise
     assert orlop.stores.fsck(tmp_path / "root").problems == ()
+
+
+def test_an_image_whose_foreign_layer_is_elsewhere_is_kept_with_its_place(data, tmp_path):
+    source = layout(data, "layer-types", tmp_path)
+    foreign = next(one for one in json.loads((source / "index.json").read_bytes())["manifests"][1:])
+    (layer, *_) = json.loads((source / "blobs" / "sha256" / foreign["digest"][7:]).read_bytes())["layers"]
+    with orlop.open(tmp_path / "root") as images:
+        report = images.load(source)
+        assert len(report.images) == 1
+        assert [str(artifact.digest) for artifact in report.artifacts] == [foreign["digest"]]
+        images.gc()
+        images.save([foreign["digest"]], tmp_path / "to", format="oci-dir")
+    again = json.loads((tmp_path / "to" / "blobs" / "sha256" / foreign["digest"][7:]).read_bytes())
+    assert again["layers"][0] == layer
+    assert layer["urls"]
+    assert layer["digest"] not in present(tmp_path / "to")
+
+
+def test_a_layer_that_is_distributed_must_be_there(data, tmp_path):
+    source = layout(data, "layer-types", tmp_path)
+    index = json.loads((source / "index.json").read_bytes())
+    (entry,) = index["manifests"] = index["manifests"][1:]
+    old = source / "blobs" / "sha256" / entry["digest"][7:]
+    raw = old.read_bytes().replace(b"nondistributable.v1.tar+gzip", b"v1.tar+gzip")
+    entry |= descriptor(raw)
+    (source / "blobs" / "sha256" / entry["digest"][7:]).write_bytes(raw)
+    (source / "index.json").write_bytes(json.dumps(index).encode())
+    with orlop.open(tmp_path / "root") as images:
+        with pytest.raises(errors.InvalidArchive, match=r"is at 'https://example\.invalid/layer\.tgz'"):
+            images.load(source)
+        assert not list(images.images())

@@ -37,6 +37,15 @@ def read_docker(members: Members[L], choice: PlatformChoice) -> Offer:
         InvalidImage: a config cannot be read. InvalidReference: a name cannot. DigestMismatch: a config or manifest
             does not have the digest in its name. PlatformNotFound: there is no image for the wanted platform.
     """
+    offer = _read_offer(members, choice)
+    if not members.has("index.json"):
+        return offer
+    from orlop.archive.containerd_form import with_listings  # noqa: PLC0415 - older engines write no OCI layout beside
+
+    return with_listings(members, offer)
+
+
+def _read_offer(members: Members[L], choice: PlatformChoice) -> Offer:
     images = _read_manifest(members)
     if not images:
         from orlop.archive.oci import read_layout  # noqa: PLC0415 - few archives hold artifacts only

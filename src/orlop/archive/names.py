@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 IMAGE_NAME: Final = "io.containerd.image.name"
 REF_NAME: Final = "org.opencontainers.image.ref.name"
+OMITTED: Final = "dev.orlop.omitted"
+"""The annotation of ``index.json`` with the digests that documents in the layout name and it lacks, with spaces."""
 _BLOB: Final = re.compile(r"(?:\./)?(?:blobs/)?(sha384|sha512)[/-][0-9a-f]+\Z")
 _TAG: Final = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}")
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orlop.archive.meaning import IndexMeaning
-from orlop.archive.names import address_of, said_of
+from orlop.archive.names import OMITTED, address_of, said_of
 from orlop.errors import InvalidArchive
 from orlop.intake.beside_images import Top
 from orlop.intake.manifests import ManifestReader
 from orlop.intake.offering import offer_of
 from orlop.model import gojson
+from orlop.model.digest import Digest
 from orlop.model.manifest import Index
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from orlop.intake.platforms import PlatformChoice
     from orlop.intake.taking import L
     from orlop.model.descriptor import Descriptor
-    from orlop.model.digest import Digest
 
 _VERSION: Final = "1.0.0"
 
@@ -37,7 +37,9 @@ def read_layout(members: Members[L], choice: PlatformChoice) -> Offer:
     """
     _check_version(members)
     index = Index.from_json(members.document("index.json", what="the document"))
-    return read_images(ManifestReader(members, blob_name), index.manifests, choice, form="oci")
+    left_out = {Digest.unchecked(text) for text in index.annotations.get(OMITTED, "").split()}
+    reader = ManifestReader(members, blob_name, left_out=left_out)
+    return read_images(reader, index.manifests, choice, form="oci")
 
 
 def blob_name(digest: Digest, *, manifest: bool) -> str:

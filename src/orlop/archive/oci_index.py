@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from orlop.archive.names import IMAGE_NAME, REF_NAME, is_tag, named_by, without_second
+from orlop.archive.names import IMAGE_NAME, OMITTED, REF_NAME, is_tag, named_by, without_second
 from orlop.errors import InvalidJSON
 from orlop.model import gojson
 from orlop.model.manifest import OCI_INDEX
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from orlop.archive.oci_layout import TopEntry
     from orlop.model.digest import Digest
     from orlop.model.reference import Reference
-
-OMITTED: Final = "dev.orlop.omitted"
-"""The annotation of ``index.json`` with the digests that documents in the layout name and it lacks, with spaces."""
 
 
 @dataclass(frozen=True, slots=True)

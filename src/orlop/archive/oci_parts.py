@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from orlop.archive.containerd_form import SUBJECT_NAME
 from orlop.archive.oci_blobs import Document, StoredBlob
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import ImageID
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from orlop.store.root import Store
     from orlop.store.rows.metadata import ManifestRow, Rows
 
-_SUBJECT_OF_ENTRY: Final = "io.containerd.manifest.subject"
-"""By this annotation of an entry engines find what refers to an image."""
 _REFERENCE: Final = "vnd.docker.reference.digest"
 _REFERENCES: Final = ("vnd.docker.reference.type", _REFERENCE)
 _UNKNOWN: Final = "unknown"
@@ -85,7 +84,7 @@ class Parts:
 def entry_of(row: ManifestRow, subject: Digest | None = None) -> Descriptor:
     """Return the descriptor by which ``index.json`` names what is not a whole image, and what it refers to."""
     node = node_of(row)
-    annotations = {} if subject is None else {**node.document.annotations, _SUBJECT_OF_ENTRY: str(subject)}
+    annotations = {} if subject is None else {**node.document.annotations, SUBJECT_NAME: str(subject)}
     return Descriptor(
         row.media_type, row.digest, len(row.raw), annotations=annotations, artifact_type=node.artifact_type
     )

@@ -24,7 +24,9 @@ _BLOB: Final = 0o444
 _FILE: Final = 0o644
 
 
-def layout_chunks(store: Store, content: LayoutContent, index: bytes, progress: Progress | None) -> Iterator[bytes]:
+def layout_chunks(
+    store: Store, content: LayoutContent, index: bytes, progress: Progress | None, *, manifest: bytes | None = None
+) -> Iterator[bytes]:
     """Yield the bytes of a tar; a layer that is damaged or missing raises before the archive can look whole.
 
     Args:
@@ -32,11 +34,16 @@ def layout_chunks(store: Store, content: LayoutContent, index: bytes, progress: 
         content: what the layout holds.
         index: its ``index.json``.
         progress: hears of each layer.
+        manifest: a ``manifest.json`` beside it, if there is one.
     """
-    return archive_chunks(_members(store, content, index, progress))
+    documents = {"index.json": (index, _FILE), "manifest.json": (manifest, _FILE), "oci-layout": (LAYOUT_FILE, _BLOB)}
+    written = [(name, data, mode) for name, (data, mode) in documents.items() if data is not None]
+    return archive_chunks(_members(store, content, written, progress))
 
 
-def _members(store: Store, content: LayoutContent, index: bytes, progress: Progress | None) -> Iterator[bytes]:
+def _members(
+    store: Store, content: LayoutContent, documents: list[tuple[str, bytes, int]], progress: Progress | None
+) -> Iterator[bytes]:
     yield member_header("blobs/", mode=_DIRECTORY, type="dir")
     folder = ""
     for blob in sorted(content.blobs, key=lambda blob: (blob.digest.algorithm, blob.digest.hex)):
@@ -46,7 +53,7 @@ def _members(store: Store, content: LayoutContent, index: bytes, progress: Progr
         yield member_header(blob_path(blob.digest), size=blob.size, mode=_BLOB)
         yield from blob_chunks(blob, store, progress)
         yield padding(blob.size)
-    for name, data, mode in (("index.json", index, _FILE), ("oci-layout", LAYOUT_FILE, _BLOB)):
+    for name, data, mode in documents:
         yield member_header(name, size=len(data), mode=mode)
         yield data
         yield padding(len(data))

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_FILE: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+FILE_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""How files are opened, beside what keeps links and access times out of it."""
 _NOT_NAMES: Final = frozenset({b"", b".", b".."})
 # Each directory on the way to a file is held open, and a process may hold about a thousand files.
 _DEEPEST: Final = 256
@@ -55,6 +56,11 @@ class Folder:
         """Open a directory that the user named, links followed. Raises StorageError."""
         with explaining("read", path):
             return cls(path, _open(path, _DIRECTORY, None))
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor, which stays its own."""
+        return self._descriptor
 
     def copy(self) -> Folder:
         """Return the same directory, to be closed by itself."""
@@ -129,7 +135,7 @@ class Folder:
         if not stat.S_ISREG(state.st_mode):
             raise RootDamaged(f"{self.path_of(name)} is {kind_of(state)}, not a file")
         try:
-            descriptor = _open(name, _FILE | os.O_NOFOLLOW, self._descriptor)
+            descriptor = _open(name, FILE_FLAGS | os.O_NOFOLLOW, self._descriptor)
         except OSError as error:
             raise self._explained(error, name, "a file") from error
         try:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from orlop.errors import InvalidTar, LimitExceeded, OrlopError, RootDamaged
 from orlop.foreign import tarsplit
 from orlop.foreign.disk import Walker, close, files_below, parts_of, reading, unreadable
+from orlop.foreign.small_files import SmallFiles
 from orlop.foreign.tarsplit import Segment
 from orlop.streams.crc64 import EMPTY, finished, updated
 from orlop.streams.files import CHUNK
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 # Of a layer that has lost more than that, the rest is not looked for.
 _SOUGHT: Final = 10_000
 _FILES: Final = 10_000_000
+# What is read in one piece, and joined to its neighbours.
+_SMALL: Final = CHUNK // 8
 _WHITEOUT: Final = ".wh."
 
 Path = tuple[str, ...]
@@ -161,24 +164,53 @@ class UnpackedLayer:
     def _chunks(
         self, meter: Meter, substitutes: Mapping[Content, Path] | None = None, *, literal: bool = False
     ) -> Iterator[bytes]:
-        """Yield the bytes of the tar; with ``literal`` contents have bytes whatever their CRC says."""
+        """Yield the bytes of the tar; with ``literal`` contents have bytes whatever their CRC says.
+
+        Small pieces come together, many at a time.
+        """
         others = substitutes or {}
-        with self.root.below(*self.files) as folder, Walker(folder) as files, Walker(self.root) as root:
+        pieces: list[bytes] = []
+        length = counted = 0
+        with (
+            self.root.below(*self.files) as folder,
+            Walker(folder) as files,
+            SmallFiles(files) as small,
+            Walker(self.root) as root,
+        ):
             for part in self._parts(meter):
                 if isinstance(part, Segment):
-                    yield part.data
+                    pieces.append(part.data)
+                    length += len(part.data)
                 elif part.is_stored or (literal and part.size):
                     if part.size > meter.limits.plain_size:
                         raise meter.limits.exceeded("plain_size", f"a member has {part.size} bytes")
-                    other = others.get(part) if others else None
-                    opened = self._open(files, part) if other is None else root.open_file(other)
-                    if part.pieces is None and part.size <= CHUNK:
-                        meter.read(part.size)
-                        yield _small_content(opened, part)
+                    is_small = part.size <= _SMALL and part.pieces is None and not others
+                    data = small.content(part.name, part.size) if is_small else None
+                    if data is None:
+                        meter.read(counted)
+                        yield b"".join(pieces)
+                        pieces, length, counted = [], 0, 0
+                        yield from self._file(self._opened(files, root, part, others.get(part)), part, meter)
                         continue
-                    for chunk in _content(opened, part):
-                        meter.read(len(chunk))
-                        yield chunk
+                    pieces.append(data)
+                    length += part.size
+                    counted += part.size
+                if length >= CHUNK:
+                    meter.read(counted)
+                    yield b"".join(pieces)
+                    pieces, length, counted = [], 0, 0
+        meter.read(counted)
+        yield b"".join(pieces)
+
+    def _opened(self, files: Walker, root: Walker, content: Content, other: Path | None) -> tuple[int, int]:
+        """Open the file of a content, or the one that takes its place. Raises `RootDamaged`."""
+        return self._open(files, content) if other is None else root.open_file(other)
+
+    def _file(self, opened: tuple[int, int], content: Content, meter: Meter) -> Iterator[bytes]:
+        """Yield what the tar has of an open file, counted. Raises `LimitExceeded`."""
+        for chunk in _content(opened, content):
+            meter.read(len(chunk))
+            yield chunk
 
     def _open(self, files: Walker, content: Content) -> tuple[int, int]:
         """Open the file of a content; its size is that of the content. Raises `RootDamaged`."""
@@ -352,20 +384,6 @@ def _crc(opened: tuple[int, int]) -> bytes:
     finally:
         close(descriptor)
     return finished(state)
-
-
-def _small_content(opened: tuple[int, int], content: Content) -> bytes:
-    """Return what the tar has of a small file that is not sparse, and close it; most files are such."""
-    descriptor, size = opened
-    try:
-        data = os.read(descriptor, size)
-    except OSError as error:
-        raise unreadable(error, _text(content.name)) from error
-    finally:
-        close(descriptor)
-    if len(data) != size:
-        raise RootDamaged(f"its file {_text(content.name)} is damaged: it ends too early")
-    return data
 
 
 def _content(opened: tuple[int, int], content: Content) -> Iterator[bytes]:

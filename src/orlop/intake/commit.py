@@ -250,6 +250,9 @@ class _Commit:
             if image_id not in kept_images:
                 self._keep(entry.image)
                 kept_images.add(image_id)
+            # What it came in last decides.
+            if entry.listing or (self._offer.form == "docker" and not created):
+                store.images.set_listing(image_id, entry.listing)
             for reference in entry.references:
                 old = store.references.set(reference, image_id)
                 if old is not None:

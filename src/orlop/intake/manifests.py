@@ -26,7 +26,7 @@ from orlop.model.manifest import (
 from orlop.store.rows.metadata import ManifestRow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from orlop.errors import InvalidInput
     from orlop.intake.documents import Documents, Placing
@@ -103,12 +103,16 @@ class ManifestReader:
         documents: the source's.
         place: how they are named.
         may_lack: whether everything that is named may be absent, or only what indexes below the first name.
+        left_out: layers that the source lacks since its reader has them.
     """
 
-    def __init__(self, documents: Documents, place: Placing, *, may_lack: bool = False) -> None:
+    def __init__(
+        self, documents: Documents, place: Placing, *, may_lack: bool = False, left_out: Container[Digest] = ()
+    ) -> None:
         self._documents = documents
         self._place = place
         self._may_lack = may_lack
+        self._left_out = left_out
         self._read: dict[tuple[Digest, int], tuple[Manifest | Index, tuple[Node, ...], tuple[Descriptor, ...]]] = {}
         self._passed: set[str] = set()
         self._lacks_children = False
@@ -194,18 +198,18 @@ class ManifestReader:
     def carried(self, node: Node, *, layers: bool = False) -> tuple[Node, ...]:
         """Return the `images` of a node that the source carries: of an index it may have some without their config.
 
-        With ``layers`` the source names the layers that it has, and one that is at a place of its own may be absent.
+        With ``layers`` the source names the layers that it has, and one that is at a place of its own may be absent. An
+        image outside of an index is a part then only if that layer is of a type that is not distributed.
         """
         leaves = self.images(node)
-        if not node.children:
-            return leaves
-        found = tuple(leaf for leaf in leaves if not self._is_part(leaf, layers=layers))
+        found = tuple(leaf for leaf in leaves if not self._is_part(leaf, layers=layers, below=bool(node.children)))
         self._lacks_children |= len(found) < len(leaves)
         return found
 
-    def _is_part(self, leaf: Node, *, layers: bool) -> bool:
-        elsewhere = [layer for layer in leaf.others[1:] if layer.urls] if layers else []
-        return any(self.carries(one) is None for one in (leaf.config, *elsewhere))
+    def _is_part(self, leaf: Node, *, layers: bool, below: bool) -> bool:
+        elsewhere = [layer for layer in leaf.others[1:] if layers and layer.urls and layer.digest not in self._left_out]
+        needed = (leaf.config, *elsewhere) if below else [one for one in elsewhere if _is_foreign(one)]
+        return any(self.carries(one) is None for one in needed)
 
     def carries(self, descriptor: Descriptor) -> str | None:
         """Return the name under which the source has what a descriptor names, if it has that."""
@@ -324,6 +328,11 @@ def is_image(document: Manifest | Index, could_be_layer: Callable[[Descriptor], 
     if any(layer.media_type.startswith(_LAYER_PREFIXES) for layer in document.layers):
         return known or document.config.media_type in _DEFAULT_TYPES
     return known and any(could_be_layer(layer) for layer in document.layers)
+
+
+def _is_foreign(layer: Descriptor) -> bool:
+    """Return whether a layer is of a type that archives do not carry: they are whole without it."""
+    return layer.media_type.startswith((_NONDISTRIBUTABLE, DOCKER_FOREIGN_LAYER))
 
 
 def _unknown_layer(layer: Descriptor) -> InvalidManifest:

@@ -43,7 +43,8 @@ class OfferedImage:
 
     ``references`` are its tags, in order; ``digests`` its names by the digest of a manifest or an index; ``parent`` is
     another image of the same source; ``manifest`` is the digest of its own manifest, where the source has one. ``tops``
-    are the tags that lead to it by a manifest or an index, with that one's digest.
+    are the tags that lead to it by a manifest or an index, with that one's digest. ``listing`` is how an archive lists
+    it, to be kept beside it as it is; empty where that can be derived.
     """
 
     image: Image
@@ -54,6 +55,7 @@ class OfferedImage:
     parent: ImageID | None = None
     manifest: Digest | None = None
     tops: tuple[tuple[Reference, Digest], ...] = ()
+    listing: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

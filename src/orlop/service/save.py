@@ -12,7 +12,7 @@ from orlop.archive.saved import SaveItem
 from orlop.errors import InvalidInput, WriteFailed
 from orlop.service.holding import held
 from orlop.service.listing.lookup import check_platform, platform_of
-from orlop.service.saving import DIRECTORY, FORMATS, TAR, named, note_saved, require_names
+from orlop.service.saving import DIRECTORY, DOCKER, FORMATS, TAR, named, note_saved, require_names
 from orlop.streams.given import check_file
 from orlop.streams.output import Output
 
@@ -136,6 +136,12 @@ def save_chunks(
     if compress is not None:
         msg = f"archives of docker's formats hold layers uncompressed; save in the format {TAR!r} or {DIRECTORY!r}"
         raise InvalidInput(msg)
+    if format == DOCKER and not since and without is None:
+        from orlop.service.save_containerd import containerd_tar  # noqa: PLC0415 - see its module: most come otherwise
+
+        report = yield from containerd_tar(store, names, platform=platform, progress=progress)
+        if report is not None:
+            return report
     writer = layout(format)
     with _items(store, names, platform) as items:
         written = writer(store, items, _had(store, since, without, platform))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     AskedPlatforms: TypeAlias = "Platform | str | list[Platform] | list[str] | list[Platform | str] | None"
 
 _ALGORITHM: Final = "sha256"
+DOCKER: Final = "docker"
+"""The format that an engine of today writes."""
 TAR: Final = "oci"
 """The format of a tar that is an OCI layout."""
 DIRECTORY: Final = "oci-dir"

@@ -40,9 +40,9 @@ _log = Logger(__name__)
 _HEX = frozenset("0123456789abcdef")
 _DIGEST_LENGTH = 64
 _PARENT, _UPDATED, _BUILT = "parent", "lastUpdated", "builtLocally"
-USED = "lastUsed"
-"""A key of metadata that only this store has, as `PINNED`: daemons know neither."""
-METADATA_KEYS = (_PARENT, _UPDATED, _BUILT, USED, PINNED)
+USED, _LISTING = "lastUsed", "listing"
+"""Keys of metadata that only this store has, as `PINNED`: daemons know none of them."""
+METADATA_KEYS = (_PARENT, _UPDATED, _BUILT, USED, PINNED, _LISTING)
 """All keys of metadata that an image may have."""
 _YES = b"\1"
 
@@ -310,6 +310,21 @@ class ImageStore:
     def is_pinned(self, image_id: ImageID) -> bool:
         """Return whether an image is marked as one that stays."""
         return self._metadata(image_id, PINNED) is not None
+
+    def set_listing(self, image_id: ImageID, listing: bytes) -> None:
+        """Keep how the archive that an image came in listed it, or forget it where nothing is given.
+
+        Raises:
+            ImageNotFound: there is no such image.
+        """
+        if listing:
+            self._set(image_id, _LISTING, listing)
+        elif self.get_listing(image_id) is not None:
+            self._backend.delete_metadata(image_id, _LISTING)
+
+    def get_listing(self, image_id: ImageID) -> bytes | None:
+        """Return how the archive that an image came in listed it, if that is kept."""
+        return self._metadata(image_id, _LISTING)
 
     def set_built_locally(self, image_id: ImageID) -> None:
         """Mark an image as built here, so that the build cache may use it.

@@ -1,0 +1,133 @@
+"""The bytes that ``docker save`` of an engine with containerd writes: a layout as it came, and ``manifest.json``.
+
+What the blobs are is the affair of `orlop.archive.oci_content`; which form an image came in, that of
+`orlop.archive.containerd_form`. Here the two documents are made: entries in the order in which images were named, and
+behind them what refers to them; of an index, the image that the engine listed, else the one for this machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from orlop.archive.containerd_form import SUBJECT_NAME, index_document, manifest_document
+from orlop.archive.names import IMAGE_NAME, REF_NAME
+from orlop.archive.oci_blobs import Document
+from orlop.archive.oci_tar import blob_path, layout_chunks
+from orlop.intake.platforms import chosen
+from orlop.model.digest import ImageID
+from orlop.model.manifest import Index, Manifest, parse_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from orlop.archive.containerd_form import Listing
+    from orlop.archive.oci_layout import LayoutContent, TopEntry
+    from orlop.model.descriptor import Descriptor
+    from orlop.model.digest import Digest
+    from orlop.model.progress import Progress
+    from orlop.store.root import Store
+
+
+def containerd_chunks(
+    store: Store, content: LayoutContent, listings: Mapping[ImageID, Listing], progress: Progress | None
+) -> Iterator[bytes]:
+    """Yield the bytes of an archive; a layer that is damaged or missing raises before it can look whole.
+
+    Args:
+        store: where the layers are.
+        content: what the archive holds.
+        listings: how the archives that its images came in listed them.
+        progress: hears of each layer.
+    """
+    written = _Written(content, listings)
+    return layout_chunks(store, content, written.index(), progress, manifest=written.manifest())
+
+
+class _Listed(NamedTuple):
+    """An image or artifact of ``manifest.json``."""
+
+    position: float
+    manifest: Manifest
+    tags: list[str]
+
+
+class _Written:
+    """The two documents of one archive."""
+
+    def __init__(self, content: LayoutContent, listings: Mapping[ImageID, Listing]) -> None:
+        self._entries = content.entries
+        self._listings = listings
+        self._images = {image.id: image for image in content.images}
+        self._blobs = {blob.digest: blob.data for blob in content.blobs if isinstance(blob, Document)}
+        self._told = {
+            (entry.digest, entry.annotations.get(IMAGE_NAME, "")): entry
+            for listing in listings.values()
+            for entry in listing.entries
+        }
+
+    def index(self) -> bytes:
+        """Return ``index.json``."""
+        return index_document(self._described(entry) for entry in self._entries)
+
+    def _described(self, entry: TopEntry) -> Descriptor:
+        name, descriptor = str(entry.reference or ""), entry.descriptor
+        if entry.subject is not None:
+            return replace(descriptor, annotations={SUBJECT_NAME: str(entry.subject)}, platform=None)
+        if (told := self._told.get((descriptor.digest, name))) is not None:
+            return told
+        named = {IMAGE_NAME: name, REF_NAME: _tag_of(entry) or name} if name else {}
+        return replace(descriptor, annotations=named, platform=None, artifact_type="")
+
+    def manifest(self) -> bytes | None:
+        """Return ``manifest.json``: each manifest once, with all its names; nothing where there is not any."""
+        listed: dict[Digest, _Listed] = {}
+        for entry in self._entries:
+            digest = None if entry.subject is not None else self._listed(entry.descriptor.digest)
+            if digest is None:
+                continue
+            if digest not in listed:
+                manifest = Manifest.from_json(self._blobs[digest])
+                image = self._listings.get(ImageID.wrap(manifest.config.digest))
+                listed[digest] = _Listed(float("inf") if image is None else image.position, manifest, [])
+            if entry.reference is not None:
+                listed[digest].tags.append(entry.reference.familiar)
+        if not listed:
+            return None
+        return manifest_document(
+            (
+                blob_path(one.manifest.config.digest),
+                one.tags,
+                [blob_path(layer.digest) for layer in one.manifest.layers],
+            )
+            for one in sorted(listed.values(), key=lambda one: one.position)
+        )
+
+    def _listed(self, digest: Digest) -> Digest | None:
+        """Return the manifest that stands for what an entry leads to, if there is one."""
+        if isinstance(parse_manifest(self._blobs[digest]), Manifest):
+            return digest
+        below = list(self._below(digest, set()))
+        if not below:
+            return None
+        listed = [one for one in below if one[1] in self._listings]
+        if listed:
+            return min(listed, key=lambda one: self._listings[one[1]].position)[0]
+        platforms = [self._images[image].platform for _, image in below]
+        return below[chosen(None).first(platforms)][0]
+
+    def _below(self, digest: Digest, seen: set[Digest]) -> Iterator[tuple[Digest, ImageID]]:
+        """Yield the manifests of images that are written at or below a manifest or index, with their images."""
+        if digest in seen or digest not in self._blobs:
+            return
+        seen.add(digest)
+        document = parse_manifest(self._blobs[digest])
+        if isinstance(document, Index):
+            for child in document.manifests:
+                yield from self._below(child.digest, seen)
+        elif (image := ImageID.wrap(document.config.digest)) in self._images:
+            yield digest, image
+
+
+def _tag_of(entry: TopEntry) -> str:
+    return (entry.reference.tag or "") if entry.reference is not None else ""

@@ -1,0 +1,180 @@
+"""Archives of engines with containerd storage come back out as they were, to the byte."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import orlop
+from orlop.model.platform import Platform
+from orlop.streams.compression import zstd_module
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NAME, SUBJECT = "io.containerd.image.name", "io.containerd.manifest.subject"
+#: A manifest.json whose order cannot be known: artifacts are not images, beside which it is kept.
+ARTIFACTS = "engine29-artifact"
+ARCHIVES = (
+    *(f"dockerd-29-containerd/{name}" for name in ("tiny", "dup", "dup-by-id", "multi", "parent-child")),
+    *(
+        f"oci/engine29-{name}"
+        for name in (
+            "attestations-artifact",
+            "attestations-legacy",
+            "by-id",
+            "multi",
+            "one-platform",
+            "platform-attestation",
+            "referrers",
+            "repository",
+            "sparse",
+            "two-platforms",
+        )
+    ),
+)
+
+
+@pytest.fixture(autouse=True)
+def host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine that the archives were not saved on: what the engine listed is remembered, not guessed."""
+    monkeypatch.setattr("orlop.intake.platforms.host_platform", lambda: Platform("linux", "arm64"))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
+    with orlop.open(tmp_path / "root") as service:
+        yield service
+
+
+def archive(data: Path, name: str) -> bytes:
+    plain = data / f"{name}.tar"
+    if plain.exists():
+        return plain.read_bytes()
+    raw: bytes = zstd_module().decompress((data / f"{name}.tar.zst").read_bytes())
+    return raw
+
+
+def documents(raw: bytes) -> dict[str, Any]:
+    with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+        found = {name: tar.extractfile(name) for name in ("index.json", "manifest.json")}
+        return {name: json.loads(file.read()) for name, file in found.items() if file is not None}
+
+
+def names_of(raw: bytes) -> list[str]:
+    """Return what to ask for, to get an archive: names, else the digest that an entry leads to."""
+    entries = documents(raw)["index.json"]["manifests"]
+    notes = [(entry["digest"], entry.get("annotations") or {}) for entry in entries]
+    return [each.get(NAME, digest) for digest, each in notes if SUBJECT not in each]
+
+
+def saved(images: orlop.ImageService, names: list[str], **options: Any) -> bytes:
+    target = io.BytesIO()
+    images.save(names, target, **options)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_an_archive_of_containerd_comes_back_out_to_the_byte(images, data, name):
+    raw = archive(data, name)
+    images.load(io.BytesIO(raw))
+    assert saved(images, names_of(raw)) == raw
+
+
+def test_artifacts_come_out_in_the_order_in_which_they_are_named(images, data):
+    raw = archive(data, f"oci/{ARTIFACTS}")
+    images.load(io.BytesIO(raw))
+    before, after = documents(raw), documents(again := saved(images, names_of(raw)))
+    assert after["index.json"] == before["index.json"]
+    listed = [entry["RepoTags"][0] for entry in after["manifest.json"]]
+    assert listed == names_of(raw)
+    wanted = sorted(before["manifest.json"], key=lambda entry: listed.index(entry["RepoTags"][0]))
+    assert after["manifest.json"] == wanted
+    assert members_of(again).keys() == members_of(raw).keys()
+
+
+def members_of(raw: bytes) -> dict[str, int]:
+    with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+        return {member.name: member.size for member in tar}
+
+
+def test_an_id_brings_the_archive_of_an_image_without_names(images, data):
+    raw = archive(data, "dockerd-29-containerd/dup-by-id")
+    [loaded] = images.load(io.BytesIO(raw)).images
+    assert saved(images, [str(loaded.id)]) == raw
+
+
+def test_what_is_saved_is_loaded_as_the_same_again(images, data, tmp_path):
+    raw = archive(data, "oci/engine29-repository")
+    images.load(io.BytesIO(raw))
+    with orlop.open(tmp_path / "other") as other:
+        other.load(io.BytesIO(saved(images, names_of(raw))))
+        assert saved(other, names_of(raw)) == raw
+
+
+def test_the_last_archive_that_an_image_came_in_decides(images, data):
+    containerd = archive(data, "dockerd-29-containerd/tiny")
+    images.load(io.BytesIO(containerd))
+    plain = io.BytesIO()
+    images.save(["example/tiny:1.0"], plain, without=orlop.Holdings(frozenset(), frozenset()))
+    images.load(io.BytesIO(plain.getvalue()))
+    assert saved(images, ["example/tiny:1.0"]) == plain.getvalue() != containerd
+    images.load(io.BytesIO(containerd))
+    assert saved(images, ["example/tiny:1.0"]) == containerd
+
+
+def test_an_image_that_came_otherwise_makes_all_layers_plain(images, data):
+    images.load(io.BytesIO(archive(data, "dockerd-29-containerd/tiny")))
+    images.load(data / "dockerd-29-overlay2" / "dup.tar")
+    found = documents(saved(images, ["example/tiny:1.0", "example/dup:v1"]))
+    assert all("LayerSources" in entry for entry in found["manifest.json"])
+
+
+def test_another_name_and_another_platform_get_no_annotations_of_the_old_entry(images, data):
+    raw = archive(data, "oci/engine29-one-platform")
+    images.load(io.BytesIO(raw))
+    images.tag("reg.example/example/shop:multi", "example/other:2")
+    [entry] = documents(saved(images, ["example/other:2"]))["index.json"]["manifests"]
+    assert entry["annotations"] == {NAME: "docker.io/example/other:2", "org.opencontainers.image.ref.name": "2"}
+    assert "platform" not in entry
+
+
+def test_an_archive_in_a_form_of_its_own_is_not_taken_for_one_of_containerd(images, data):
+    raw = archive(data, "dockerd-29-containerd/tiny")
+    found = documents(raw)
+    changed = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(raw)) as old, tarfile.open(fileobj=changed, mode="w") as new:
+        for member in old:
+            file = old.extractfile(member) if member.isfile() else None
+            content = b"" if file is None else file.read()
+            if member.name in found:
+                content = json.dumps(found[member.name], indent=3).encode()
+            member.size = len(content)
+            new.addfile(member, io.BytesIO(content))
+    images.load(io.BytesIO(changed.getvalue()))
+    assert all("LayerSources" in entry for entry in documents(saved(images, names_of(raw)))["manifest.json"])
+
+
+def test_a_damaged_layer_does_not_look_whole(images, data, tmp_path):
+    raw = archive(data, "dockerd-29-containerd/tiny")
+    images.load(io.BytesIO(raw))
+    blob = max((tmp_path / "root" / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    content = bytearray(blob.read_bytes())
+    content[20] ^= 1
+    blob.chmod(0o600)
+    blob.write_bytes(content)
+    with pytest.raises(orlop.errors.IntegrityError):
+        saved(images, names_of(raw))
+
+
+def test_a_listing_that_is_damaged_only_costs_the_form(images, data):
+    raw = archive(data, "dockerd-29-containerd/tiny")
+    [loaded] = images.load(io.BytesIO(raw)).images
+    for listing in (b"{}", b"[", b'{"schemaVersion":2,"manifests":[]}'):
+        images._store.images.set_listing(loaded.id, listing)
+        assert "LayerSources" in documents(saved(images, names_of(raw)))["manifest.json"][0]
