@@ -13,10 +13,12 @@ from orlop.errors import PathNotFound
 from orlop.inside import layer as layer_module
 from orlop.store.seeking import find_index, find_paths, make_index
 from orlop.streams.path_table import path_table_start
+from orlop.streams.toc import read_toc
 from tests.unit.images_made import image, layer
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import BinaryIO
 
     from orlop.model.digest import DiffID
 
@@ -66,10 +68,9 @@ def test_a_path_table_is_made_at_first_need_and_then_no_table_of_contents_is_rea
         assert paths is not None
         assert paths.plain
         read: list[int] = []
-        real = layer_module.read_toc
 
-        def counted(source: io.BufferedIOBase) -> object:
-            entries = list(real(source))
+        def counted(source: BinaryIO) -> object:
+            entries = list(read_toc(source))
             read.append(len(entries))
             return entries
 
