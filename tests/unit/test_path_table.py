@@ -1,8 +1,11 @@
-"""Path tables in a store: made at first need, kept beside seek indexes, and never trusted when they are damaged."""
+"""Path tables and seek indexes in a store: made once, at first need, kept together, not used when they are damaged."""
 
 from __future__ import annotations
 
+import gzip
 import io
+import struct
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +14,11 @@ import orlop
 from orlop import stores
 from orlop.errors import PathNotFound
 from orlop.inside import layer as layer_module
+from orlop.inside.export import export_chunks
 from orlop.store.seeking import find_index, find_paths, make_index
+from orlop.streams import seek_points
 from orlop.streams.path_table import path_table_start
+from orlop.streams.seek_points import gzip_index
 from orlop.streams.toc import read_toc
 from tests.unit.images_made import image, layer
 
@@ -21,6 +27,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from orlop.model.digest import DiffID
+    from orlop.streams.compression import Readable
+    from orlop.streams.seek_index import SeekIndex
 
 COUNT = 1_200
 BASE = layer(
@@ -82,6 +90,18 @@ def test_a_path_table_is_made_at_first_need_and_then_no_table_of_contents_is_rea
     assert not stores.fsck(tmp_path).problems
 
 
+def test_looking_at_all_paths_makes_no_path_table(tmp_path: Path) -> None:
+    with loaded(tmp_path) as images:
+        diff_id = base_of(images)
+        for look in ("walk", "listdir", "below", "node", "real_path"):
+            with images.files("made:1") as files:
+                assert getattr(files, look)("/")
+                assert len(list(files.walk("/etc"))) == COUNT
+        with images.files("made:1") as files:
+            assert b"".join(export_chunks(files))
+        assert find_paths(images.store.blobs, diff_id) is None
+
+
 def test_a_path_table_and_a_seek_index_are_kept_together(tmp_path: Path) -> None:
     with loaded(tmp_path) as images:
         diff_id, store = base_of(images), images.store
@@ -113,3 +133,38 @@ def test_a_damaged_path_table_is_not_used_and_is_found(tmp_path: Path, where: st
     assert not stores.fsck(tmp_path).problems
     with orlop.open(tmp_path) as images:
         check(images)
+
+
+def one_block(*parts: bytes | int) -> bytes:
+    """Make a gzip member of one deflate block with fixed codes: of bytes, and of runs of 258 zeros after a zero."""
+    bits = ["110"]
+    size, check = 0, 0
+    for part in parts:
+        plain = part if isinstance(part, bytes) else bytes(258 * part)
+        size, check = size + len(plain), zlib.crc32(plain, check)
+        bits.append("".join(f"{48 + byte:08b}" for byte in part) if isinstance(part, bytes) else "1100010100000" * part)
+    text = "".join([*bits, "0000000"])
+    text += "0" * (-len(text) % 8)
+    data = int(text[::-1], 2).to_bytes(len(text) // 8, "little")
+    return b"\x1f\x8b\x08" + bytes(6) + b"\xff" + data + struct.pack("<II", check, size)
+
+
+def test_the_index_of_a_layer_of_one_block_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = 40_000  # 10 MB
+    raw = layer(("big", b"\0" + bytes(258 * runs)), ("small", b"at the end"))
+    end = 512 + 1 + 258 * runs
+    packed = one_block(raw[:513], runs, raw[end:])
+    assert gzip.decompress(packed) == raw
+    made: list[str] = []
+
+    def counted(source: Readable, *, blob: str, plain_size: int) -> SeekIndex | None:
+        made.append(blob)
+        return gzip_index(source, blob=blob, plain_size=plain_size)
+
+    monkeypatch.setattr(seek_points, "gzip_index", counted)
+    with orlop.open(tmp_path) as images:
+        images.load(io.BytesIO(image(raw, compress=lambda _: packed)))
+        for _ in range(3):
+            with images.files("made:1") as files:
+                assert files.read("/small") == b"at the end"
+    assert len(made) == 1

@@ -229,6 +229,8 @@ class ImageFiles:
 
     def _found(self, path: str, *, follow: bool) -> tuple[str, Node]:
         """Return the real path and the node at a path, with all that is below."""
+        if self._slice is None:
+            return find_path(self._whole().root, path, follow=follow)
         real, node = self._look(path, follow=follow)
         if node.children is None or self._merged is not None:
             return real, node
@@ -237,7 +239,7 @@ class ImageFiles:
     def _look(self, path: str, *, follow: bool) -> tuple[str, Node]:
         """Return the real path and the node at a path; a directory may have only some of what is in it."""
         self._looks += 1
-        if self._merged is None and self._looks <= _LOOKS:
+        if self._merged is None and self._looks <= _LOOKS and path.strip("/"):
             with suppress(TocDamaged):
                 found = self._look_in_slice(path, follow=follow)
                 if found is not None:

@@ -50,7 +50,7 @@ def find_index(blobs: BlobStore, diff_id: DiffID, blob: BlobRow) -> SeekIndex | 
 def make_index(layers: LayerStore, blobs: BlobStore, diff_id: DiffID, blob: BlobRow) -> SeekIndex | None:
     """Make the seek index of a blob, in a pass over it, and keep it. The caller protects the layer.
 
-    One that is there already and has no large gaps is returned as it is.
+    One that is there already and has no large gaps, or was made like this, is returned as it is.
 
     Returns:
         The index; the best there is, or None, if none can be made, or the store cannot be written.
@@ -62,7 +62,7 @@ def make_index(layers: LayerStore, blobs: BlobStore, diff_id: DiffID, blob: Blob
     with layers.metadata.read() as rows:
         diff = rows.diff(diff_id)
     can_be = compression_of(blob) is Compression.GZIP and layers.metadata.refusal() is None
-    if diff is None or is_fine(found) or not can_be:
+    if diff is None or is_fine(found) or _is_best(found) or not can_be:
         return found
     from orlop.streams.seek_points import gzip_index  # noqa: PLC0415 - an index is made once for each layer
 
@@ -78,6 +78,11 @@ def make_index(layers: LayerStore, blobs: BlobStore, diff_id: DiffID, blob: Blob
 def is_fine(index: SeekIndex | None) -> bool:
     """Return whether no better index can be made: it has more than borders, or these are close enough."""
     return index is not None and (index.windows != b"" or index.gap() <= _GAP)
+
+
+def _is_best(index: SeekIndex | None) -> bool:
+    """Return whether an index is from a whole pass, even one that found no other place, as in a layer of one block."""
+    return index is not None and index.points[0].digest != b""
 
 
 def put_index(layers: LayerStore, blobs: BlobStore, diff_id: DiffID, index: SeekIndex | None) -> None:

@@ -26,7 +26,7 @@ from __future__ import annotations
 import json
 import struct
 from bisect import bisect_left
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from orlop.errors import TocDamaged
 from orlop.model.tuples import NamedTuple
@@ -83,36 +83,42 @@ class PathTable:
         self._firsts = [first for first, _, _ in blocks]
         self._blocks = blocks
         self._data = data
-        self._read: dict[int, list[tuple[str, Row]]] = {}
+        self._read: dict[int, list[list[object]]] = {}  # rows as JSON has them; few of them are wanted
 
     def at(self, kind: str, path: str) -> list[Row]:
         """Return the rows at a path. Raises TocDamaged."""
         wanted = _key(kind, path)
         found: list[Row] = []
-        for key, row in self._from(wanted):
+        for key, fields in self._from(wanted):
             if key != wanted:
                 break
-            found.append(row)
+            found.append(_parsed_row(fields))
         return found
 
     def first_below(self, kind: str, path: str) -> Row | None:
         """Return a row below a directory that is not the root; None if there is none. Raises TocDamaged."""
         prefix = _key(kind, path) + "\0"
-        for key, row in self._from(prefix):
-            return row if key.startswith(prefix) else None
+        for key, fields in self._from(prefix):
+            return _parsed_row(fields) if key.startswith(prefix) else None
         return None
 
     def check(self) -> None:
         """Read every block. Raises TocDamaged if one is damaged."""
         for place in range(len(self._blocks)):
-            self._block(place)
+            for fields in self._block(place):
+                _parsed_row(fields)
             self._read.clear()
 
-    def _from(self, key: str) -> Iterator[tuple[str, Row]]:
-        for place in range(max(bisect_left(self._firsts, key) - 1, 0), len(self._blocks)):
-            yield from (one for one in self._block(place) if one[0] >= key)
+    def _from(self, wanted: str) -> Iterator[tuple[str, list[object]]]:
+        for place in range(max(bisect_left(self._firsts, wanted) - 1, 0), len(self._blocks)):
+            for fields in self._block(place):
+                key = fields[0]
+                if not isinstance(key, str):
+                    raise TocDamaged(_DAMAGE)
+                if key >= wanted:
+                    yield key, fields
 
-    def _block(self, place: int) -> list[tuple[str, Row]]:
+    def _block(self, place: int) -> list[list[object]]:
         rows = self._read.get(place)
         if rows is None:
             _, start, size = self._blocks[place]
@@ -216,15 +222,25 @@ def _row(key: str, row: Row) -> list[object]:
     return [key, number, *(xattrs if name == "xattrs" else getattr(entry, name) for name in TarEntry._fields)]
 
 
-def _parsed_block(text: bytes) -> list[tuple[str, Row]]:
+def _parsed_block(text: bytes) -> list[list[object]]:
     try:
-        return [(key, Row(number, _entry(fields))) for key, number, *fields in json.loads(text)]
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        rows: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise TocDamaged(_DAMAGE) from error
+    if not isinstance(rows, list) or not all(isinstance(row, list) and row for row in rows):
+        raise TocDamaged(_DAMAGE)
+    return rows
+
+
+def _parsed_row(fields: Sequence[Any]) -> Row:
+    try:
+        return Row(fields[1], _entry(fields[2:]))
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
         raise TocDamaged(_DAMAGE) from error
 
 
-def _entry(fields: Sequence[object]) -> TarEntry:
-    entry = TarEntry(*fields)  # type: ignore[arg-type]
+def _entry(fields: Sequence[Any]) -> TarEntry:
+    entry = TarEntry(*fields)
     seconds, nanoseconds = entry.mtime
     xattrs = {name: value.encode("latin-1") for name, value in entry.xattrs.items()}  # type: ignore[attr-defined]
     return entry._replace(mtime=(seconds, nanoseconds), xattrs=xattrs)
