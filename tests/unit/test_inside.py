@@ -325,6 +325,9 @@ class Streamed:
         del make
         return False
 
+    def paths(self) -> None:
+        return None
+
     @contextmanager
     def at(self, offset: int) -> Iterator[io.BytesIO]:
         self.begun += 1

@@ -41,7 +41,7 @@ class FileInfo(NamedTuple):
         xattrs: extended attributes.
         links: how many names lead to the same file.
         layer: the number, from 1, of the layer that last named it; 0 for a directory that no layer has an entry for.
-        inode: a number that names of the same file share in one view.
+        inode: a number that names of the same file share in one view, and no other file has.
     """
 
     path: str
@@ -88,8 +88,13 @@ def info_of(path: str, node: Node) -> FileInfo:
         node.xattrs,
         node.names,
         node.layer + 1,
-        id(node),
+        _inode(node),
     )
+
+
+def _inode(node: Node) -> int:
+    """Return the number of the entry that made a node; of an implied directory a negative number."""
+    return -id(node) if node.origin < 0 else (node.origin << 44) + (node.content.header_offset >> 9) + 1
 
 
 def in_order(children: Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
     from orlop.store.layers import LayerStore
     from orlop.store.rows.metadata import BlobRow
     from orlop.streams.compression import Readable
+    from orlop.streams.path_table import PathTable
     from orlop.streams.seek_index import SeekIndex
     from orlop.streams.tar_header import TarEntry
 
 __all__ = ["ChunkReader", "Layer", "StoredContent", "skip"]
 
 _CHUNK: Final = 1 << 20
+_FEW: Final = 500  # entries that are read in no time
 _PIECE: Final = 1 << 18  # all layers of an image may be read at once
 
 
@@ -50,6 +53,9 @@ class Layer(Protocol):
 
     def entries(self) -> Iterator[TarEntry]:
         """Yield its members in order, without their content. Raises what reading it raises."""
+
+    def paths(self) -> PathTable | None:
+        """Return its path table, made and kept first if need be; None if it can have none. Raises nothing."""
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes of its uncompressed tar; fail before the last of them where they are not its diff ID's."""
@@ -108,6 +114,26 @@ class StoredContent:
         if found is not None:
             return iter(found)
         return self._scanned()
+
+    def paths(self) -> PathTable | None:
+        """Return its path table; see `Layer.paths`. That of a small layer is made each time, and not kept."""
+        from orlop.store.seeking import find_paths, put_paths  # noqa: PLC0415 - most looks are at all paths
+
+        found = find_paths(self._blobs, self.diff_id)
+        if found is not None:
+            return found
+        entries = self._listed()
+        refused = self._layers.metadata.refusal() is not None
+        if entries is None or (len(entries) > _FEW and refused):
+            return None
+        from orlop.inside.slices import path_table  # noqa: PLC0415 - made once for a layer
+        from orlop.streams.path_table import read_path_table  # noqa: PLC0415 - as above
+
+        made = path_table(entries)
+        if len(entries) > _FEW:
+            with suppress(StorageError):
+                put_paths(self._layers, self._blobs, self.diff_id, made)
+        return read_path_table(io.BytesIO(made))
 
     def _listed(self) -> list[TarEntry] | None:
         with suppress(OSError, TocDamaged):

@@ -34,11 +34,15 @@ if TYPE_CHECKING:
 
     from orlop.streams.tar_header import TarEntry
 
-__all__ = ["Merge", "clean"]
+__all__ = ["OPAQUE", "WHITEOUT", "Merge", "clean", "is_marked", "marker_of"]
 
-_WHITEOUT: Final = ".wh."
+WHITEOUT: Final = ".wh."
+"""What the name of a whiteout begins with."""
+
+OPAQUE: Final = ".wh..wh..opq"
+"""The name of an opaque marker."""
+
 _RESERVED: Final = ".wh..wh."
-_OPAQUE: Final = ".wh..wh..opq"
 _NO_NAMES: Final = frozenset(("", ".", ".."))
 _HOPS: Final = 40  # as Linux follows at most
 _FINDINGS: Final = 10_000
@@ -52,6 +56,19 @@ def clean(path: str) -> str:
     if path and path[0] not in "./" and path[-1] != "/" and "//" not in path and "/." not in path:
         return path
     return posixpath.normpath("/" + path.lstrip("/"))[1:]
+
+
+def marker_of(path: str) -> tuple[str, str] | None:
+    """Return the folder and name of a whiteout or opaque marker; None if a path with such a name means nothing."""
+    folder, _, name = path.rpartition("/")
+    if is_marked(folder) or (name.startswith(_RESERVED) and name != OPAQUE) or name[len(WHITEOUT) :] in _NO_NAMES:
+        return None
+    return folder, name
+
+
+def is_marked(path: str) -> bool:
+    """Return whether a name in a path is that of a whiteout or marker."""
+    return path.startswith(WHITEOUT) or f"/{WHITEOUT}" in path
 
 
 class Merge:
@@ -85,7 +102,7 @@ class Merge:
             path = clean(entry.name)
             if entry.name.startswith("../") or "/../" in entry.name or entry.name.endswith("/.."):
                 self._find("outside", entry.name)
-            if _WHITEOUT in path and (path.startswith(_WHITEOUT) or f"/{_WHITEOUT}" in path):
+            if WHITEOUT in path and is_marked(path):
                 self._mark(path, markers)
                 continue
             members.append((path, entry))
@@ -106,18 +123,13 @@ class Merge:
             self.findings.append(Finding(self._layer, kind, path))
 
     def _mark(self, path: str, markers: list[tuple[str, str]]) -> None:
-        """Note a whiteout or an opaque marker; what lies below such a name is nothing."""
-        folder, _, name = path.rpartition("/")
-        if folder.startswith(_WHITEOUT) or f"/{_WHITEOUT}" in folder:
-            self._find("reserved-name", path)
-        elif name == _OPAQUE:
-            markers.append((folder, name))
-        elif name.startswith(_RESERVED):
-            self._find("reserved-name", path)
-        elif name[len(_WHITEOUT) :] in _NO_NAMES:
-            self._find("whiteout-of-nothing", path)
+        """Note a whiteout or an opaque marker."""
+        marker = marker_of(path)
+        if marker is not None:
+            markers.append(marker)
         else:
-            markers.append((folder, name))
+            nothing = path.rpartition("/")[2][len(WHITEOUT) :] in _NO_NAMES and not is_marked(path.rpartition("/")[0])
+            self._find("whiteout-of-nothing" if nothing else "reserved-name", path)
 
     def _hide(self, folder: str, name: str) -> None:
         """Remove from the lower view what a marker hides."""
@@ -131,7 +143,7 @@ class Merge:
             if not self._resolve_links:
                 self._put(way, Node(IMPLICIT, NO_LAYER))
             return
-        if name == _OPAQUE:
+        if name == OPAQUE:
             if not folder:
                 self._find("opaque-root", name)
             for child, gone in node.children.items():
@@ -139,7 +151,7 @@ class Merge:
             _unname_all(node.children.values())
             node.children.clear()
             return
-        hidden = name[len(_WHITEOUT) :]
+        hidden = name[len(WHITEOUT) :]
         gone_one = node.children.pop(hidden, None)
         if gone_one is not None:
             self._removed[f"{way}/{hidden}" if way else hidden] = gone_one
@@ -191,9 +203,9 @@ class Merge:
     def _compare(self, markers: list[tuple[str, str]], members: list[tuple[str, TarEntry]]) -> None:
         """Record what a layer both hides and has, and whiteouts in what another one hides."""
         hidden = {
-            f"{folder}/{name[len(_WHITEOUT) :]}" if folder else name[len(_WHITEOUT) :]
+            f"{folder}/{name[len(WHITEOUT) :]}" if folder else name[len(WHITEOUT) :]
             for folder, name in markers
-            if name != _OPAQUE
+            if name != OPAQUE
         }
         for path, entry in members:
             if path in hidden:

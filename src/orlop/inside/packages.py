@@ -1,8 +1,7 @@
-"""Bytes by package, as the databases of dpkg and apk in an image say which package a file belongs to.
+"""Bytes by package, as the databases of dpkg, apk and rpm in an image say which package a file belongs to.
 
 Only regular files that the image shows count, with the sizes that they have there. A file that several packages claim,
-as with dpkg's diversions, counts for the first of them. Databases of other package managers (rpm's are in formats of
-their own) are not read.
+as with dpkg's diversions, counts for the first of them. Of rpm, Berkeley databases are not read.
 """
 
 from __future__ import annotations
@@ -22,8 +21,9 @@ __all__ = ["package_sizes"]
 
 _DPKG: Final = "/var/lib/dpkg/info"
 _APK: Final = "/lib/apk/db/installed"
+_RPM: Final = ("/var/lib/rpm", "/usr/lib/sysimage/rpm", "/usr/share/rpm")
 _LARGEST: Final = 64 << 20
-"""The most bytes of databases that are read: those of the largest distributions have a few MiB."""
+"""The most bytes of databases that are read: those of dpkg and apk have a few MiB, rpm's up to about 50."""
 
 
 def package_sizes(files: ImageFiles) -> dict[str, int]:
@@ -33,7 +33,7 @@ def package_sizes(files: ImageFiles) -> dict[str, int]:
     """
     sizes: dict[str, int] = {}
     counted: set[Node] = set()
-    for package, path in (*_of_dpkg(files), *_of_apk(files)):
+    for package, path in (*_of_dpkg(files), *_of_apk(files), *_of_rpm(files)):
         try:
             node = files.node(path, follow=False)
         except PathNotFound:
@@ -78,6 +78,24 @@ def _of_apk(files: ImageFiles) -> Iterator[tuple[str, str]]:
             folder = value
         elif kind == "R" and package:
             yield package, f"/{folder}/{value}"
+
+
+def _of_rpm(files: ImageFiles) -> Iterator[tuple[str, str]]:
+    """Yield packages and paths of the first database of rpm. Raises nothing where one is damaged."""
+    for folder in _RPM:
+        for name in ("rpmdb.sqlite", "Packages.db"):
+            try:
+                node = files.file(f"{folder}/{name}")
+            except (PathNotFound, WrongFileType):
+                continue
+            if node.size > _LARGEST:
+                continue
+            from orlop.inside.rpm import ndb_headers, package_files, sqlite_headers  # noqa: PLC0415 - few images have one
+
+            headers = sqlite_headers if name == "rpmdb.sqlite" else ndb_headers
+            for header in headers(files.read(f"{folder}/{name}")):
+                yield from package_files(header)
+            return
 
 
 def _lines(text: bytes) -> list[str]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Final, Literal, Self
 
-from orlop.errors import InvalidInput, PathNotFound, WrongFileType
+from orlop.errors import InvalidInput, PathNotFound, TocDamaged, WrongFileType
 from orlop.inside.content import Contents
 from orlop.inside.info import Version, in_order, info_of
+from orlop.inside.lookup import HOPS, NotCovered, find_path
 from orlop.inside.merge import Merge, clean
-from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
+from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,11 +22,14 @@ if TYPE_CHECKING:
     from orlop.inside.info import FileInfo, ImageLayer
     from orlop.inside.layer import Layer
     from orlop.inside.node import Finding, Node
+    from orlop.inside.slices import Slice
     from orlop.model.image import Image
+    from orlop.streams.path_table import PathTable
 
 __all__ = ["ImageFiles", "select_layers"]
 
-_HOPS: Final = 40  # as Linux follows at most
+_LOOKS: Final = 32
+"""How many single paths are looked up before it is cheaper to merge all layers."""
 
 
 class ImageFiles:
@@ -44,7 +48,7 @@ class ImageFiles:
         *,
         resolve_links: bool = False,
     ) -> None:
-        """Merge layers.
+        """Make a view of layers, which are read when something is asked for; that raises what reading them raises.
 
         Args:
             layers: bottom first.
@@ -60,28 +64,26 @@ class ImageFiles:
         self.resolve_links = resolve_links
         """Whether links of lower layers are followed."""
         self._stack = ExitStack()
-        merge = Merge(resolve_links=resolve_links)
-        for layer in layers:
-            merge.apply(layer.entries())
-        self._root = merge.root
-        self._merge = merge
+        self._merged: Merge | None = None
+        self._slice: Slice | None = None
+        self._looks = 0
 
     # Looking up.
 
     @property
     def findings(self) -> Sequence[Finding]:
         """What programs disagree on, see `orlop.inside.merge`."""
-        return self._merge.findings
+        return self._whole().findings
 
     def __iter__(self) -> Iterator[str]:
-        return (path for path, _ in self._walk("/", self._root))
+        return (path for path, _ in self._walk("/", self._whole().root))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __contains__(self, path: object) -> bool:
         try:
-            return isinstance(path, str) and self.node(path) is not None
+            return isinstance(path, str) and self._look(path, follow=True) is not None
         except PathNotFound:
             return False
 
@@ -99,17 +101,15 @@ class ImageFiles:
         Raises:
             PathNotFound: nothing is there, or a link leads nowhere or in a circle.
         """
-        real, node = self._find(path, follow=follow)
-        return self.info(real, node)
+        return self.info(*self._look(path, follow=follow))
 
     def walk(self, path: str = "/") -> Iterator[FileInfo]:
         """Yield what is at a path and everything below it, in order. Raises as `stat`."""
-        real, node = self._find(path, follow=True)
-        return (self.info(at, found) for at, found in self._walk(real, node))
+        return (self.info(at, found) for at, found in self._walk(*self._found(path, follow=True)))
 
     def listdir(self, path: str = "/") -> list[FileInfo]:
         """Return what is in a directory, in order; of anything else, itself. Raises as `stat`."""
-        real, node = self._find(path, follow=True)
+        real, node = self._found(path, follow=True)
         if node.children is None:
             return [self.info(real, node)]
         base = "" if real == "/" else real
@@ -123,7 +123,7 @@ class ImageFiles:
         from orlop.inside.find import path_matcher  # noqa: PLC0415 - few views are searched
 
         fits = path_matcher(pattern)
-        return (self.info(path, node) for path, node in self._walk("/", self._root) if fits(path))
+        return (self.info(path, node) for path, node in self._walk("/", self._whole().root) if fits(path))
 
     # Content.
 
@@ -158,7 +158,7 @@ class ImageFiles:
 
     def file(self, path: str) -> Node:
         """Return the node of a regular file. Raises as `open`."""
-        real, node = self._find(path, follow=True)
+        real, node = self._look(path, follow=True)
         if node.type != TYPE_FILE:
             what = "a directory" if node.type == TYPE_DIR else f"of the type {node.type}"
             raise WrongFileType(f"{real} is {what}, not a regular file; name a file")
@@ -169,16 +169,14 @@ class ImageFiles:
     def trace(self, path: str) -> list[Version]:
         """Return what each layer did to a path, bottom first; layers that left it as it was are not named.
 
-        All layers are merged once more, with a look at the path after each.
+        The layers are merged once more, with a look at the path after each.
         """
         found: list[Version] = []
-        merge = Merge(resolve_links=self.resolve_links)
         real = clean(path)
         old: Node | None = None
         stated: tuple[object, ...] = ()
-        for content, layer in zip(self._content, self.layers, strict=True):
-            merge.apply(content.entries())
-            node = _walk_down(merge.root, real)
+        for root, layer in zip(self._steps(real), self.layers, strict=True):
+            node = _walk_down(root, real)
             before, stated = stated, () if node is None else _stated(node)
             if node is not old or stated != before:
                 action = "added" if old is None else "removed" if node is None else "replaced"
@@ -200,15 +198,15 @@ class ImageFiles:
 
     def below(self, real: str = "/") -> Iterator[tuple[str, Node]]:
         """Yield what is at a path without links in it, and everything below, in order. Raises as `stat`."""
-        return self._walk(*self._find(real, follow=False))
+        return self._walk(*self._found(real, follow=False))
 
     def node(self, path: str, *, follow: bool = True) -> Node:
         """Return the node at a path. Raises as `stat`."""
-        return self._find(path, follow=follow)[1]
+        return self._found(path, follow=follow)[1]
 
     def real_path(self, path: str, *, follow: bool = True) -> str:
         """Return where a path leads, without links in it. Raises as `stat`."""
-        return self._find(path, follow=follow)[0]
+        return self._look(path, follow=follow)[0]
 
     def _walk(self, path: str, node: Node) -> Iterator[tuple[str, Node]]:
         stack = [(path, node)]
@@ -220,32 +218,74 @@ class ImageFiles:
                 children = node.children
                 stack += [(f"{base}/{name}", children[name]) for name in reversed(in_order(children))]
 
-    def _find(self, path: str, *, follow: bool) -> tuple[str, Node]:
-        stack: list[tuple[str, Node]] = [("", self._root)]
-        parts = path.split("/")[::-1]
-        hops = 0
-        while parts:
-            part = parts.pop()
-            if part in {"", "."}:
-                continue
-            if part == "..":
-                if len(stack) > 1:
-                    stack.pop()
-                continue
-            node = stack[-1][1]
-            child = None if node.children is None else node.children.get(part)
-            if child is None:
-                raise PathNotFound(f"the image has nothing at {path!r}; `orlop ls` lists what it has")
-            if child.type == TYPE_SYMLINK and (follow or any(parts)):
-                if (hops := hops + 1) > _HOPS:
-                    raise PathNotFound(f"links lead in a circle at {path!r}; name a path without them")
-                target = child.content.linkname
-                if target.startswith("/"):
-                    del stack[1:]
-                parts += target.split("/")[::-1]
-                continue
-            stack.append((part, child))
-        return "/" + "/".join(name for name, _ in stack[1:]), stack[-1][1]
+    def _whole(self) -> Merge:
+        """Return the merge of all layers, which is made at first need."""
+        if self._merged is None:
+            merge = Merge(resolve_links=self.resolve_links)
+            for layer in self._content:
+                merge.apply(layer.entries())
+            self._merged, self._slice = merge, None
+        return self._merged
+
+    def _found(self, path: str, *, follow: bool) -> tuple[str, Node]:
+        """Return the real path and the node at a path, with all that is below."""
+        if self._slice is None:
+            return find_path(self._whole().root, path, follow=follow)
+        real, node = self._look(path, follow=follow)
+        if node.children is None or self._merged is not None:
+            return real, node
+        return find_path(self._whole().root, real, follow=False)
+
+    def _look(self, path: str, *, follow: bool) -> tuple[str, Node]:
+        """Return the real path and the node at a path; a directory may have only some of what is in it."""
+        self._looks += 1
+        if self._merged is None and self._looks <= _LOOKS and path.strip("/"):
+            with suppress(TocDamaged):
+                found = self._look_in_slice(path, follow=follow)
+                if found is not None:
+                    return found
+            self._looks = _LOOKS
+        return find_path(self._whole().root, path, follow=follow)
+
+    def _look_in_slice(self, path: str, *, follow: bool) -> tuple[str, Node] | None:
+        """Return what `_look` does; None if it depends on too much. Raises TocDamaged from a path table."""
+        part = self._sliced()
+        if part is not None:
+            for _ in range(2 * HOPS):
+                try:
+                    return find_path(part.root, path, follow=follow, covered=part.covered)
+                except NotCovered as error:
+                    if not part.add(error.path):
+                        break
+        return None
+
+    def _sliced(self) -> Slice | None:
+        """Return the slice of the view that is extended by each look; None if single paths cannot be looked up."""
+        if self._slice is None and not self.resolve_links:
+            tables: list[PathTable] = []
+            for layer in self._content:
+                table = layer.paths()
+                if table is None or not table.plain:
+                    return None
+                tables.append(table)
+            from orlop.inside.slices import Slice  # noqa: PLC0415 - most looks are at all paths
+
+            self._slice = Slice(tables)
+        return self._slice
+
+    def _steps(self, real: str) -> Iterator[Node]:
+        """Yield the root of the view after each layer, of which at least one path is as in the whole view."""
+        if self._merged is None and self._slice is not None:
+            covered = False
+            with suppress(TocDamaged):
+                covered = self._slice.add(real)
+            if covered:
+                yield from self._slice.steps()
+                return
+        merge = Merge(resolve_links=self.resolve_links)
+        for layer in self._content:
+            merge.apply(layer.entries())
+            yield merge.root
 
     def closing(self, what: AbstractContextManager[object]) -> None:
         """Close something else with the view, such as what protects its layers."""

@@ -114,6 +114,9 @@ class _OutsideContent:
         del make
         return False
 
+    def paths(self) -> None:
+        return None
+
     def chunks(self) -> Iterator[bytes]:
         return self._layer.chunks()
 

@@ -49,6 +49,7 @@ __all__ = [
     "compressed_window",
     "packed",
     "read_seek_index",
+    "seek_index_start",
 ]
 
 SPAN: Final = 4 << 20
@@ -219,6 +220,24 @@ def read_seek_index(file: BinaryIO, blob: str | None = None) -> SeekIndex | None
     line, _, records = _unpacked(_read(file, points_size), _POINTS_MAX).partition(b"\n")
     index = _parsed(line, records, windows)
     return index if blob in {None, index.blob} else None
+
+
+def seek_index_start(file: BinaryIO) -> int:
+    """Return where the seek index at the end of a table of contents begins; the end of the file if there is none.
+
+    Raises:
+        TocDamaged: its size cannot be right. OSError: the file cannot be read.
+    """
+    end = file.seek(0, 2)
+    if end < _TRAILER.size:
+        return end
+    file.seek(end - _TRAILER.size)
+    _, size, mark = _TRAILER.unpack(_read(file, _TRAILER.size))
+    if mark != _MARK:
+        return end
+    if size + 8 > end:
+        raise TocDamaged(_DAMAGE)
+    return end - int(size) - 8
 
 
 def _parsed(line: bytes, records: bytes, windows: bytes) -> SeekIndex:

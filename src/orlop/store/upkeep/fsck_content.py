@@ -17,6 +17,7 @@ from orlop.streams.compression import PREFIX_SIZE, detect
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import CHUNK, explained, explaining
 from orlop.streams.meter import Meter
+from orlop.streams.path_table import read_path_table
 from orlop.streams.seek_index import read_seek_index
 from orlop.streams.toc import read_toc
 from orlop.streams.toc_compare import TocComparer
@@ -178,7 +179,7 @@ def toc_fits(toc: Entry, diff: DiffRow) -> bool:
 
 
 def _index_fits(toc: Entry) -> bool:
-    """Return whether the seek index at the end of a table of contents is whole, or there is none."""
+    """Return whether what lies behind a table of contents, a path table and a seek index, is whole where it is."""
     try:
         file = open_content(toc)
         if file is None:
@@ -187,6 +188,9 @@ def _index_fits(toc: Entry) -> bool:
             index = read_seek_index(file)
             if index is not None:
                 index.check()
+            paths = read_path_table(file)
+            if paths is not None:
+                paths.check()
     except (Unreadable, TocDamaged):
         return False
     return True

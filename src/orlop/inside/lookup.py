@@ -1,0 +1,79 @@
+"""Looking up a path in a merged view, through symbolic links, as a container does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.errors import PathNotFound
+from orlop.streams.tar_header import TYPE_SYMLINK
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from orlop.inside.node import Node
+
+__all__ = ["HOPS", "NotCovered", "find_path"]
+
+HOPS: Final = 40
+"""The most links that are followed, as by Linux."""
+
+
+class NotCovered(Exception):
+    """A look leads to a path that a slice does not cover; `path` is that one and what would follow."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+def find_path(root: Node, path: str, *, follow: bool, covered: Container[str] | None = None) -> tuple[str, Node]:
+    """Return where a path leads, without links in it, and the node there.
+
+    Args:
+        root: the root of the view.
+        path: from the root; a leading slash may be left out.
+        follow: follow a symbolic link there; links in the directories above are followed always.
+        covered: the paths that the view is right about; None for all.
+
+    Raises:
+        PathNotFound: nothing is there, or a link leads nowhere or in a circle. NotCovered: it leads to another path.
+    """
+    stack: list[tuple[str, Node]] = [("", root)]
+    parts = path.split("/")[::-1]
+    hops = 0
+    while parts:
+        part = parts.pop()
+        if part in {"", "."}:
+            continue
+        if part == "..":
+            if len(stack) > 1:
+                stack.pop()
+            continue
+        node = stack[-1][1]
+        if covered is not None and node.children is not None:
+            _check_covered([*(name for name, _ in stack[1:]), part], parts, covered)
+        child = None if node.children is None else node.children.get(part)
+        if child is None:
+            raise PathNotFound(f"the image has nothing at {path!r}; `orlop ls` lists what it has")
+        if child.type == TYPE_SYMLINK and (follow or any(parts)):
+            if (hops := hops + 1) > HOPS:
+                raise PathNotFound(f"links lead in a circle at {path!r}; name a path without them")
+            target = child.content.linkname
+            if target.startswith("/"):
+                del stack[1:]
+            parts += target.split("/")[::-1]
+            continue
+        stack.append((part, child))
+    return "/" + "/".join(name for name, _ in stack[1:]), stack[-1][1]
+
+
+def _check_covered(names: list[str], rest: list[str], covered: Container[str]) -> None:
+    """Raise `NotCovered` unless a path is covered, with as much of the rest as surely belongs to it."""
+    if "/".join(names) in covered:
+        return
+    for part in reversed(rest):
+        if part == "..":
+            break
+        if part not in {"", "."}:
+            names.append(part)
+    raise NotCovered("/".join(names))
