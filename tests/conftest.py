@@ -67,7 +67,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is for other days or too much for a slow pace, in runs of the whole suite; named files stay whole."""
+    """Leave out what other days take, or what is too much for a slow pace; files that are named are run whole."""
     if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
         return
     left = {item for item in items if not pace.chosen(item.nodeid)} | sample.left_out(items)
@@ -77,7 +77,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_report_header() -> str:
-    """Say which samples the run takes."""
+    """Return the day whose samples the run takes."""
     return f"samples of day {pace.DAY}: ORLOP_DAY={pace.DAY} takes them again, ORLOP_PACE=1 takes everything"
 
 

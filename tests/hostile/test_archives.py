@@ -136,6 +136,7 @@ def test_a_hostile_archive_is_refused_through_a_pipe_of_the_system(
     assert place.state() == place.before
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", HARMLESS)
 def test_what_is_odd_is_loaded_and_nothing_else_happens(tmp_path: Path, name: str) -> None:
     for number, (_, source) in enumerate(ways(HARMLESS[name](), tmp_path)):

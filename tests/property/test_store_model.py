@@ -294,7 +294,7 @@ class MixedMachine(MemoryMachine):
 def test_the_store_does_what_a_model_of_dictionaries_does(machine: type[StoreMachine]) -> None:
     # Every step compares everything.
     plan = settings(
-        max_examples=1500 if LONG else 50,
+        max_examples=1500 if LONG else 25,
         stateful_step_count=60 if LONG else 30,
         deadline=None,
         suppress_health_check=list(HealthCheck),
