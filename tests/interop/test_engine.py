@@ -55,17 +55,18 @@ def config_ids(archive: Path) -> list[str]:
     return ["sha256:" + entry["Config"].rpartition("/")[2].removesuffix(".json") for entry in manifest(archive)]
 
 
-@pytest.fixture
-def built(docker: Docker, context: Path, tmp_path: Path) -> Path:
-    """An archive of two images that this engine has just built, as it saved it; the engine is empty again."""
+@pytest.fixture(scope="module")
+def built(daemon: Daemon, context: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of two images that this engine has built, as it saved it."""
+    docker = daemon.docker
+    docker.wipe()
     ids = {}
     for name, folder in ((TINY, "tiny"), (DUP, "dup")):
         docker("build", "--network=none", "--tag", name, context / folder, env={"DOCKER_BUILDKIT": "0"})
         ids[name] = docker.inspect(name)["Id"]
-    archive = tmp_path / "built.tar"
+    archive = tmp_path_factory.mktemp("built") / "built.tar"
     docker("save", "--output", archive, TINY, DUP)
     assert sorted(config_ids(archive)) == sorted(ids.values())
-    docker.wipe()
     return archive
 
 
@@ -84,7 +85,7 @@ def test_a_wiped_engine_has_nothing_left(docker: Docker, data: Path) -> None:
 
 
 def test_what_docker_built_and_saved_loads_with_the_same_ids_and_tags(
-    docker: Docker, orlop: Orlop, built: Path
+    built: Path, docker: Docker, orlop: Orlop
 ) -> None:
     load_in_both(docker, orlop, built)
     assert references(orlop) == references(docker)
