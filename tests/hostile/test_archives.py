@@ -98,6 +98,7 @@ def check(error: orlop.OrlopError, kind: type[orlop.OrlopError], words: str, way
     assert len(text) <= 600, way
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_hostile_archive_is_refused_in_the_same_way_wherever_it_comes_from(
     place: Place, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], name: str
@@ -120,6 +121,7 @@ def test_a_hostile_archive_is_refused_in_the_same_way_wherever_it_comes_from(
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_hostile_archive_is_refused_through_a_pipe_of_the_system(
     place: Place, fed, capfdbinary: pytest.CaptureFixture[bytes], name: str

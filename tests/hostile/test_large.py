@@ -120,6 +120,7 @@ def test_a_flood_is_refused_within_bounds(root: Path, name: str) -> None:
     assert broken(root) == []
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["members", "members, compressed", "zeros"])
 def test_a_flood_in_a_file_is_refused_within_bounds(root: Path, tmp_path: Path, name: str) -> None:
     path = tmp_path / "flood.tar"
