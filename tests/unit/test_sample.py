@@ -13,7 +13,7 @@ import pytest
 from tests.sample import taken
 
 TOP = Path(__file__).parents[2]
-GRIDS = [[(number,) for number in range(size)] for size in (1, 2, 3, 7, 42)]
+GRIDS: list[list[tuple[int, ...]]] = [[(number,) for number in range(size)] for size in (1, 2, 3, 7, 42)]
 GRIDS += [list(itertools.product(range(wide), range(high))) for wide, high in ((2, 2), (10, 2), (4, 6))]
 
 
