@@ -64,7 +64,6 @@ def words_of(declared: Declared) -> st.SearchStrategy[list[str]]:
         "--nope",
         "-x",
         "-qa",
-        "--quiet=true",
         "--format=json",
         "--filter=a=b",
         "-fjson",
@@ -72,7 +71,7 @@ def words_of(declared: Declared) -> st.SearchStrategy[list[str]]:
         "-h",
         "--root=/a",
     ]
-    several = st.sampled_from([*options, *VALUES, *odd])
+    several = st.sampled_from([*options, *(f"{word}=true" for word in options), *VALUES, *odd])
     pairs = st.tuples(st.sampled_from(options or ["-q"]), st.sampled_from(VALUES)).map(list)
     return st.lists(st.one_of(several.map(lambda word: [word]), pairs), max_size=6).map(lambda many: [*chain(*many)])
 
