@@ -56,7 +56,10 @@ def generate(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def tests(session: nox.Session) -> None:
-    """Every test; arguments go to pytest. Interop tests join in where their programs are installed."""
+    """Every test, of costly ones a sample; arguments go to pytest.
+
+    Interop tests join in where their programs are installed.
+    """
     session.run(sys.executable, "-m", "pytest", *session.posargs, external=True)
 
 

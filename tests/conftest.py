@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import memory, needs
+from tests import memory, needs, sample
 from tests.crash import pace
 
 if TYPE_CHECKING:
@@ -67,12 +67,18 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what a slow pace leaves out of the whole suite; whoever names files or folders gets all of them."""
-    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    left = {item for item in items if whole and not pace.chosen(item.nodeid)}
+    """Leave out what other days take, or what is too much for a slow pace; files that are named are run whole."""
+    if config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    left = {item for item in items if not pace.chosen(item.nodeid)} | sample.left_out(items)
     if left:
         config.hook.pytest_deselected(items=list(left))
         items[:] = [item for item in items if item not in left]
+
+
+def pytest_report_header() -> str:
+    """Return the day whose samples the run takes."""
+    return f"samples of day {pace.DAY}: ORLOP_DAY={pace.DAY} takes them again, ORLOP_PACE=1 takes everything"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 import gzip
 import hashlib
 import io
 import json
 import os
+import shutil
 import stat
+import subprocess
 import tarfile
+import tempfile
 from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from orlop.foreign import tarsplit
 from orlop.streams.compression import Compression, decompressed
 from tests.unpacked import trust
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DOCKER = ("engine-20.10-fuse-overlayfs", "engine-20.10-overlay", "engine-20.10-overlay2", "engine-20.10-vfs")
 PODMAN = ("podman-4.3-overlay", "podman-4.3-vfs")
@@ -43,9 +45,18 @@ def folder(data: Path, name: str) -> Path:
 def unpack(data: Path, name: str, target: Path) -> Path:
     """Unpack a root, without devices and owners, which need root; whatever is in it can be read."""
     target.mkdir(parents=True)
-    extract(folder(data, name) / "root.tar.zst", target)
+    subprocess.run(["cp", "-a", f"{_unpacked(folder(data, name) / 'root.tar.zst')}/.", target], check=True)
     below = target / "root"
     return below if below.is_dir() else target
+
+
+@cache
+def _unpacked(archive: Path) -> Path:
+    """Return a folder with what is in an archive, made once for this process: to copy it is much cheaper."""
+    made = tempfile.mkdtemp(prefix="orlop-foreign-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    extract(archive, Path(made))
+    return Path(made)
 
 
 def extract(archive: Path, target: Path) -> None:

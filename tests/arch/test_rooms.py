@@ -38,10 +38,18 @@ def imports(path: Path) -> frozenset[str]:
     return frozenset(found)
 
 
+def dotted(node: ast.expr) -> str:
+    """Return a name with dots as it is written, or nothing where an attribute is one of another expression."""
+    if isinstance(node, ast.Name):
+        return node.id
+    above = dotted(node.value) if isinstance(node, ast.Attribute) else ""
+    return f"{above}.{node.attr}" if isinstance(node, ast.Attribute) and above else ""
+
+
 @cache
 def attributes(path: Path) -> frozenset[str]:
     """Every dotted name (`os.environ`) that this module uses."""
-    return frozenset(ast.unparse(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute))
+    return frozenset(dotted(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)) - {""}
 
 
 def uses(path: Path, *names: str) -> set[str]:

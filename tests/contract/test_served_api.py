@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.crash.pace import DAY, LONG
 from tests.interop.served import serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TOP = Path(__file__).parents[2]
-LONG = bool(os.environ.get("ORLOP_LONG"))
 #: For each endpoint and phase.
-EXAMPLES = 500 if LONG else 12
+EXAMPLES = 500 if LONG else 6
 #: Seconds in which each request is answered, on a busy machine too; whoever waits for longer has found a hang.
 PATIENCE = 60
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,refusals"
@@ -53,8 +52,9 @@ def test_whatever_is_asked_the_server_answers_as_it_is_described(tmp_path: Path,
     program = Path(sys.executable).with_name("st")
     checks = CHECKS if not version else "not_a_server_error,refusals"
     argv = [program, "--config-file", settings, "run", TOP / "docs" / "openapi.json", "--url", host + version]
-    argv += ["--checks", checks, "--max-examples", str(EXAMPLES), "--seed", "1", "--request-timeout", str(PATIENCE)]
-    argv += ["--phases", "coverage,fuzzing", "--generation-database", "none", "--no-shrink", "--continue-on-failure"]
+    argv += ["--checks", checks, "--max-examples", str(EXAMPLES), "--seed", str(DAY)]
+    argv += ["--phases", "coverage,fuzzing", "--request-timeout", str(PATIENCE)]
+    argv += ["--generation-database", "none", "--no-shrink", "--continue-on-failure"]
     argv += ["--suppress-health-check", "all", "--warnings", "off", "--no-color"]
     done = subprocess.run(
         [str(part) for part in argv],

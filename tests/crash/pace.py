@@ -1,16 +1,18 @@
 """How many of its moments a harness tries: each harness knows which ones differ, and takes a share of them.
 
 `./dev test` takes every eighth one, ``ORLOP_PACE=16`` every sixteenth (so `.ci/bare`), ``ORLOP_PACE=1`` all of them;
-``ORLOP_LONG=1`` also those that hardly differ. Which ones a command gets follows from its name, so that together they
-cover more than each alone, and a run finds what the one before it found. From 16 on, the whole suite takes a quarter of
-all its tests as well (`tests/conftest.py`). Which one follows from their names and from the interpreter's version: the
-machines of `.ci/bare` have three versions, and different quarters.
+``ORLOP_LONG=1`` also those that hardly differ. Which ones a command gets follows from its name and from the day:
+together they cover more than each alone, and in time all is seen. A run begins by telling its day; with ``ORLOP_DAY``
+set to that it can be repeated. From 16 on, the whole suite takes a quarter of all its tests as well
+(`tests/conftest.py`). Which one follows from their names and from the interpreter's version: the machines of `.ci/bare`
+have three versions, and different quarters.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 from zlib import crc32
 
@@ -21,11 +23,13 @@ _T = TypeVar("_T")
 
 LONG: Final = bool(os.environ.get("ORLOP_LONG"))
 PACE: Final = 1 if LONG else int(os.environ.get("ORLOP_PACE", "8"))
+# Midnight may pass: the workers and what they start have the day on which the run began.
+DAY: Final = int(os.environ.setdefault("ORLOP_DAY", str(datetime.now(UTC).toordinal())))
 
 
 def turn(number: int, name: str) -> bool:
     """Return whether the moment with a number, counted from 0, belongs to the share of a command, as the first does."""
-    return number == 0 or (number + crc32(name.encode())) % PACE == 0
+    return number == 0 or (number + crc32(f"{DAY} {name}".encode())) % PACE == 0
 
 
 def chosen(test: str, *, at: int = PACE, version: int = sys.version_info.minor) -> bool:

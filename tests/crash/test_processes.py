@@ -1,6 +1,6 @@
 """Eight processes in one store at once, and others that are killed in it: nothing is lost, nobody waits for the dead.
 
-`ORLOP_STRESS_SECONDS` makes them stay for longer than 20 seconds.
+`ORLOP_STRESS_SECONDS` makes them stay for longer than ten seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TOP = Path(__file__).parents[2]
 PROCESSES = 8
-SECONDS = float(os.environ.get("ORLOP_STRESS_SECONDS", "20"))
+SECONDS = float(os.environ.get("ORLOP_STRESS_SECONDS", "10"))
 PATIENCE = 120
 
 
@@ -76,7 +76,7 @@ def kill_others(root: Path, until: float) -> int:
     while time.monotonic() < until:
         with join(root, PROCESSES + killed, SECONDS) as member:
             go(member)
-            time.sleep(1 + chance.random())
+            time.sleep(0.5 + chance.random())
             assert member.poll() is None, member.communicate()
             member.kill()
             killed += 1

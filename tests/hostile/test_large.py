@@ -106,6 +106,7 @@ FLOODS: dict[str, tuple[Callable[[], Iterable[bytes]], str]] = {
 SLOW = {"a layer of zeros in xz", "a layer of zeros in bzip2"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", FLOODS)
 def test_a_flood_is_refused_within_bounds(root: Path, name: str) -> None:
     make, limit = FLOODS[name]
@@ -119,6 +120,7 @@ def test_a_flood_is_refused_within_bounds(root: Path, name: str) -> None:
     assert broken(root) == []
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["members", "members, compressed", "zeros"])
 def test_a_flood_in_a_file_is_refused_within_bounds(root: Path, tmp_path: Path, name: str) -> None:
     path = tmp_path / "flood.tar"
@@ -146,6 +148,7 @@ def documents(values: int) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", [*documents(100), "a config", "a large config"])
 def test_json_just_within_the_limits_stays_within_bounds_of_memory(root: Path, kind: str) -> None:
     if kind == "a config":
@@ -186,6 +189,7 @@ def owning(indexes: int, leaves: int) -> dict[str, bytes]:
     return layout.top(*around).files
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "make",
     [

@@ -305,6 +305,7 @@ def settles(count: Callable[[], int], at_most: int) -> bool:
     return False
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_server_under_attack_answers_others_stays_small_and_ends(attack, root, record_property):
     with besieged(root) as siege:

@@ -156,6 +156,7 @@ def without_times_of_folders(seen: dict[str, Seen]) -> dict[str, Seen]:
     return {path: (*facts[:5], 0, *facts[6:]) if facts[0] == "dir" else facts for path, facts in seen.items()}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", range(12))
 def test_a_view_is_what_umoci_unpacks(seed: int, orlop: Orlop, umoci: Program, tmp_path: Path) -> None:
     archive = tmp_path / "image.tar"

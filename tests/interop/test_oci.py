@@ -23,9 +23,9 @@ NAME = "localhost/made/app:1.0"
 FORMS = ("docker-archive", "oci-archive", "oci", "dir")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def buildah() -> Iterator[Program]:
-    """buildah with a storage of its own."""
+    """buildah with a storage of its own, for all tests of this worker."""
     need_root()
     program = need("buildah")
     with tempfile.TemporaryDirectory(prefix="orlop-buildah-") as folder:
@@ -33,16 +33,33 @@ def buildah() -> Iterator[Program]:
         yield Program([program, *places], {"BUILDAH_ISOLATION": "chroot", "HOME": folder})
 
 
+@pytest.fixture(scope="session")
+def built(buildah: Program, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The ID of an image in buildah's storage, by the format of its manifest."""
+    folder = tmp_path_factory.mktemp("built")
+    write_recipe(folder)
+    found = {}
+    for kind in ("oci", "docker"):
+        buildah("build", "--format", kind, "--iidfile", folder / "id", folder)
+        found[kind] = (folder / "id").read_text().strip()
+    return found
+
+
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     """A build context of one file."""
     folder = tmp_path / "context"
     folder.mkdir()
+    write_recipe(folder)
+    return folder
+
+
+def write_recipe(folder: Path) -> None:
+    """Make a folder a build context of one file."""
     (folder / "Containerfile").write_text(
         'FROM scratch\nCOPY --chown=1:2 hello /data/\nLABEL a=b\nENV WHO=world\nCMD ["/data/hello"]\n'
     )
     (folder / "hello").write_text("hello\n")
-    return folder
 
 
 def destination(form: str, place: Path, name: str = NAME) -> str:
@@ -81,16 +98,17 @@ def check(orlop: Orlop, skopeo: Program, form: str, place: Path) -> None:
     assert orlop.json("inspect", "--archive", place)[0] | {"Metadata": 0} == image | {"Metadata": 0}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", ["oci", "docker"])
 def test_what_buildah_built_loads(
-    buildah: Program, skopeo: Program, orlop: Orlop, recipe: Path, tmp_path: Path, form: str, kind: str
+    buildah: Program, skopeo: Program, orlop: Orlop, built: dict[str, str], tmp_path: Path, form: str, kind: str
 ) -> None:
-    buildah("build", "--format", kind, "-t", NAME, recipe)
-    buildah("push", "-q", NAME, destination(form, tmp_path / "saved"))
+    buildah("push", "-q", built[kind], destination(form, tmp_path / "saved"))
     check(orlop, skopeo, form, tmp_path / "saved")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", ["docker-archive", "oci-archive", "oci-dir", "docker-dir"])
 def test_what_podman_built_loads(
     podman: Program, skopeo: Program, orlop: Orlop, recipe: Path, tmp_path: Path, form: str
@@ -103,27 +121,29 @@ def test_what_podman_built_loads(
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])
 def test_what_skopeo_recompressed_loads(
-    buildah: Program, skopeo: Program, orlop: Orlop, recipe: Path, tmp_path: Path, compression: str
+    buildah: Program, skopeo: Program, orlop: Orlop, built: dict[str, str], tmp_path: Path, compression: str
 ) -> None:
-    buildah("build", "-t", NAME, recipe)
-    buildah("push", "-q", NAME, destination("oci", tmp_path / "first"))
+    buildah("push", "-q", built["oci"], destination("oci", tmp_path / "first"))
     copying = ["copy", "-q", "--dest-compress-format", compression, "--dest-compress"]
     skopeo(*copying, destination("oci", tmp_path / "first"), destination("oci-archive", tmp_path / "saved"))
     check(orlop, skopeo, "oci-archive", tmp_path / "saved")
 
 
-@pytest.fixture
-def platforms(buildah: Program, recipe: Path) -> list[str]:
+@pytest.fixture(scope="session")
+def platforms(buildah: Program, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A manifest list `app` of two platforms in buildah's storage."""
+    folder = tmp_path_factory.mktemp("platforms")
+    write_recipe(folder)
     buildah("manifest", "create", "app")
     found = []
     for architecture in ("amd64", "arm64"):
-        (recipe / "hello").write_text(f"{architecture}\n")
-        buildah("build", "--platform", f"linux/{architecture}", "--manifest", "app", recipe)
+        (folder / "hello").write_text(f"{architecture}\n")
+        buildah("build", "--platform", f"linux/{architecture}", "--manifest", "app", folder)
         found.append(architecture)
     return found
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", ["oci", "oci-archive", "dir"])
 @pytest.mark.parametrize("writer", ["buildah", "skopeo"])
 def test_an_index_of_two_platforms_loads(

@@ -36,6 +36,7 @@ def made(orlop: Orlop, data: Path, tmp_path: Path) -> dict[str, str]:
     return {"image": orlop.json("inspect", NAME)[0]["Id"], "manifest": walked(tmp_path / "layout").tops[0]}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "source", ["oci:layout:1.0", "oci-archive:layout.tar:1.0", "oci:layout", "oci-archive:layout.tar"]
 )
@@ -150,6 +151,7 @@ def test_other_programs_decompress_what_orlop_compresses(text: str, program: str
     assert Program([need(text.partition(":")[0])]).run("-dc", stdin=packed).stdout == data
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
 def test_skopeo_and_podman_read_layers_that_were_compressed_anew(
     orlop: Orlop, skopeo: Program, podman: Program, made: dict[str, str], tmp_path: Path, compression: str

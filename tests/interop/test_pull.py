@@ -40,6 +40,7 @@ def pushed(skopeo: Program, data: Path, name: str, form: str) -> bytes:
     return skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{name}").encode()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("form", list(FORMS))
 def test_what_skopeo_pushed_is_pulled_and_goes_out_under_its_digest(
     registry: str, skopeo: Program, orlop: Orlop, data: Path, tmp_path: Path, form: str

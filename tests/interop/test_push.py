@@ -57,6 +57,7 @@ def test_a_push_has_the_digest_that_skopeo_reads_and_copies(orlop: Orlop, skopeo
     assert entries[0]["digest"] == top(layout)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("form", "compression"), [("oci", "gzip"), ("oci", "zstd"), ("v2s2", "gzip")])
 def test_what_skopeo_pushed_is_copied_by_orlop_and_back(
     orlop: Orlop, skopeo: Program, there: str, tmp_path: Path, form: str, compression: str

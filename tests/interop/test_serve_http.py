@@ -117,6 +117,8 @@ def answered(path: Path, request: str, *, closes: bool) -> str:
         try:
             while data := client.recv(1 << 16):
                 answer += data
+                # A server that has answered, and does not close at once, keeps the connection open.
+                client.settimeout(5)
         except OSError as error:
             end = type(error).__name__
     statuses = [f"1.{minor} {status}" for minor, status in re.findall(_STATUS, answer.decode("latin-1"))]

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from tests.interop.served import Served
 
-pytestmark = pytest.mark.interop
+# Of the versions that a client may speak.
+pytestmark = [pytest.mark.interop, pytest.mark.sampled(3)]
 
 TINY, COMMITTED = "example/tiny:1.0", "registry.example.com:5000/team/committed:2.0"
 IMPORTED = "example/imported:latest"

@@ -32,6 +32,7 @@ def ids(orlop: Orlop, data: Path) -> dict[str, str]:
     return ids
 
 
+@pytest.mark.sampled(2)
 @FORMATS
 def test_podman_loads_what_orlop_saved(
     podman: Program, orlop: Orlop, ids: dict[str, str], tmp_path: Path, form: str
@@ -50,6 +51,7 @@ def check_copy(copy: Path, image_id: str, config: bytes) -> None:
     assert (copy / digest.removeprefix("sha256:")).read_bytes() == config
 
 
+@pytest.mark.sampled(2)
 @FORMATS
 @pytest.mark.parametrize("name", NAMES)
 def test_skopeo_copies_what_orlop_saved(

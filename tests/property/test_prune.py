@@ -262,7 +262,7 @@ def world_of(sketches: list[Sketch], holds: list[tuple[bool, str, int]], stack: 
 
 
 EXAMPLES = settings(
-    max_examples=2000 if LONG else 60,
+    max_examples=2000 if LONG else 30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -306,9 +306,9 @@ class PostgresMachine(MemoryMachine):
 @pytest.mark.parametrize("machine", [StoreMachine, MemoryMachine, MixedMachine, PostgresMachine])
 def test_the_store_does_what_a_model_of_dictionaries_does(machine: type[StoreMachine]) -> None:
     # Every step compares everything.
-    many = 1500 if LONG else 50
+    many = 1500 if LONG else 25
     plan = settings(
-        max_examples=many // 5 if machine is PostgresMachine else many,
+        max_examples=many // 3 if machine is PostgresMachine else many,
         stateful_step_count=60 if LONG else 30,
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -205,6 +205,7 @@ def closed_pipe() -> int:
     return writing
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("arguments", [("images",), ("save", TINY), ("--help",), ("--version",), ("history", TINY)])
 def test_a_closed_pipe_is_quiet(
     run: Callable[..., subprocess.CompletedProcess[bytes]], tiny: Path, arguments: tuple[str, ...]
@@ -216,6 +217,7 @@ def test_a_closed_pipe_is_quiet(
     assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, b"")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "arguments", [("images",), ("save", TINY), ("inspect", TINY), ("--help",), ("images", "--help"), ("--version",)]
 )
@@ -241,6 +243,7 @@ def test_output_that_is_lost_is_told_also_after_another_error(
     assert result.returncode == 7
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("command", "redirection", "status"),
     [
@@ -319,6 +322,7 @@ def waiting_in(pipe: IO[bytes] | None) -> int:
 # Signals
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("compressed", [False, True])
 def test_a_signal_ends_a_load_that_never_ends_and_leaves_nothing(

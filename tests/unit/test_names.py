@@ -95,6 +95,7 @@ def attempt(verb: str, images: object, name: object) -> None:
         VERBS[verb](images, name)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", ["name", "prefix", "ID"])
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_reads_a_name_once(
@@ -144,6 +145,7 @@ REQUESTS: dict[str, tuple[str, str, dict[str, str]]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", [TINY, "is/not:there", "0", "Not/Valid"])
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_a_request_reads_a_name_once(

@@ -38,6 +38,7 @@ def overlay2(data, tmp_path):
     return unpack(data, "engine-20.10-overlay2", tmp_path / "disk" / "docker")
 
 
+@pytest.mark.sampled(2)
 def test_images_names_parents_and_sizes_are_those_that_the_daemon_listed(data, engine, root):
     listed = json.loads((folder(data, engine) / "images-all.json").read_text())
     with open_root(root) as found:
@@ -53,6 +54,7 @@ def test_images_names_parents_and_sizes_are_those_that_the_daemon_listed(data, e
     assert len(images) - len(listed) <= 1
 
 
+@pytest.mark.sampled(2)
 def test_every_layer_comes_out_that_can_and_the_others_are_named(data, engine, root):
     rows = {row.diff_id: row for row in layer_rows(folder(data, engine) / "layers.tsv") if row.verdict == "equal"}
     seen = {}
@@ -73,6 +75,7 @@ def test_every_layer_comes_out_that_can_and_the_others_are_named(data, engine, r
     assert len(seen) == {"overlay2": 163, "fuse-overlayfs": 21}.get(engine.removeprefix("engine-20.10-"), 20)
 
 
+@pytest.mark.sampled(2)
 def test_a_rescue_leaves_the_root_as_it_is(root, tmp_path):
     before = snapshot(root)
     look(root, verify=True)

@@ -76,6 +76,7 @@ def place(tmp_path):
     return public
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.needs("root")
 @pytest.mark.parametrize("umask", [0o077, 0o000])
 def test_members_of_a_group_share_a_store(place, umask):

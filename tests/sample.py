@@ -1,0 +1,53 @@
+"""Which cases of a test a run of the whole suite takes: each day another share.
+
+Tests that start programs and daemons for each of many alike cases are marked, as ``@pytest.mark.sampled(3)``: the whole
+suite then takes one in three of the cases of each such test, at least one, and in three days all of them. Where there
+are several parameters the cases are taken along diagonals, so that each value of a parameter comes up where another has
+as many values as days. Whoever names files or folders gets every case, and so does a run at the pace of 1 (see `pace`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from tests.crash import pace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pytest
+
+MARK = "sampled"
+
+
+def taken(places: Sequence[tuple[int, ...]], test: str, *, one_in: int, day: int = pace.DAY) -> set[tuple[int, ...]]:
+    """Return the cases of a test that a day takes, at least one.
+
+    Args:
+        places: of the cases: for each parameter the number of its value, counted from 0.
+        test: its node ID, without the case.
+        one_in: how many days it takes to see all.
+        day: any number, that of the next day one more.
+    """
+    start = crc32(test.encode()) + day
+    found = {place for place in places if (sum(place) + start) % one_in == 0}
+    return found or {sorted(places)[start % len(places)]}
+
+
+def left_out(items: Iterable[pytest.Item]) -> set[pytest.Item]:
+    """Return the tests that today's whole suite does without."""
+    tests: dict[str, dict[tuple[int, ...], list[pytest.Item]]] = defaultdict(lambda: defaultdict(list))
+    shares: dict[str, int] = {}
+    for item in items:
+        mark = item.get_closest_marker(MARK)
+        if mark is not None and hasattr(item, "callspec"):
+            name = item.nodeid.partition("[")[0]
+            tests[name][tuple(item.callspec.indices.values())].append(item)
+            shares[name] = min(mark.args[0], pace.PACE)
+    left: set[pytest.Item] = set()
+    for name, cases in tests.items():
+        kept = taken(list(cases), name, one_in=shares[name])
+        left |= {item for place, same in cases.items() if place not in kept for item in same}
+    return left
