@@ -62,7 +62,7 @@ def commit(metadata: Metadata, name: str) -> None:
 
 
 def write(url: str, writer: int, ready: Any, done: Any) -> None:
-    """Commit for some seconds once all are ready, and tell how often."""
+    """Commit for some seconds once all are ready, and return the number through a queue."""
     metadata = PostgresMetadata(url)
     commit(metadata, f"{writer}-first")
     count = 0

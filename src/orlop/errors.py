@@ -455,6 +455,13 @@ class LeaseLost(StorageError):
     http_status = 503
 
 
+class OutcomeUnknown(StorageError):
+    """The connection to a shared store was lost during a commit, and nobody can say whether it was made."""
+
+    code = "OUTCOME_UNKNOWN"
+    http_status = 503
+
+
 class ReadFailed(StorageError):
     """A named file or pipe cannot be read."""
 

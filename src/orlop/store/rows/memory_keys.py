@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, final
 
-from orlop.errors import StorageError
+from orlop.errors import LeaseLost, StorageError
 from orlop.store.rows.keys import TOC, Condemned, Identity, ObjectKeys, PendingUpload, StoredObject
 
 if TYPE_CHECKING:
@@ -252,4 +252,4 @@ class MemoryKeys(ObjectKeys):
     def _require_alive(self) -> None:
         if self._session not in self._all.sessions:
             msg = f"the session {self._session} was declared dead, and what it uploaded with it; open the store again"
-            raise StorageError(msg)
+            raise LeaseLost(msg)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from orlop.errors import ReadOnlyStore, StorageError
+from orlop.errors import OutcomeUnknown, ReadOnlyStore, StorageError
 from orlop.store.rows.actions import run_all
 from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.postgres.errors import explain_postgres, explaining_postgres, is_gone, lease_lost
@@ -136,7 +136,7 @@ class PostgresMetadata(Metadata):
                 sure = False
                 self._commit(connection, number)
             except BaseException as error:
-                sure = sure or not isinstance(error, _Unknown)
+                sure = sure or not isinstance(error, OutcomeUnknown)
                 with suppress(psycopg.Error):
                     connection.execute("ROLLBACK")
                 run_all(action for action, if_sure in reversed(rows.rollback_actions) if sure or not if_sure)
@@ -160,7 +160,7 @@ class PostgresMetadata(Metadata):
                 raise explain_postgres(error, self.place) from error
 
     def _was_committed(self, number: str, lost: psycopg.Error) -> bool:
-        """Return whether a transaction was committed whose answer was lost. Raises `_Unknown` where nobody can say."""
+        """Return whether a transaction was committed whose answer was lost. Raises `OutcomeUnknown` where nobody can."""
         self.pool.close()
         try:
             with self.pool.connection() as connection:
@@ -170,8 +170,8 @@ class PostgresMetadata(Metadata):
                     if state is not None and state[0] != "in progress":
                         return bool(state[0] == "committed")
         except (psycopg.Error, StorageError) as error:
-            raise _Unknown(self.place) from error
-        raise _Unknown(self.place) from lost
+            raise _unknown(self.place) from error
+        raise _unknown(self.place) from lost
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Connection]:
@@ -313,14 +313,11 @@ class PostgresMetadata(Metadata):
         return {"kind": "postgresql", "postgresql": str(version), "schema": str(schema), "path": self.place}
 
 
-class _Unknown(StorageError):
-    """Nobody can say whether a write was committed."""
-
-    def __init__(self, place: str) -> None:
-        super().__init__(
-            f"the connection to {place} was lost as the changes were being committed, and it cannot be reached to"
-            " say whether they were; look when it is back, or do the same again: what is there already stays"
-        )
+def _unknown(place: str) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"the connection to {place} was lost as the changes were being committed, and it cannot be reached to say"
+        " whether they were; look when it is back, or do the same again: what is there already stays"
+    )
 
 
 def require_alive(connection: psycopg.Connection[tuple[Any, ...]], place: str, sessions: Iterable[str]) -> None:

@@ -77,7 +77,7 @@ class PostgresKeys(ObjectKeys):
             )
 
     def publish(self, rows: WritableRows, name: str, key: str, size: int) -> bool:
-        """Let a name lead to an upload, see `ObjectKeys.publish`."""
+        """Publish an upload under a name, see `ObjectKeys.publish`."""
         write = _of_postgres(rows)
         self._session.require_alive(write)
         deleted = "DELETE FROM upload WHERE key = %s AND session = %s RETURNING upload_id"

@@ -91,7 +91,7 @@ class Session:
                 self._readers.pop(reader, None)
 
     def beat(self) -> None:
-        """Tell the database that the session lives, and move its pin on. Raises errors of storage."""
+        """Record that the session lives, and move its pin on. Raises errors of storage."""
         with self._guard:
             name = self._id
         if not name:
