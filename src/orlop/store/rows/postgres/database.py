@@ -160,7 +160,7 @@ class PostgresMetadata(Metadata):
                 raise explain_postgres(error, self.place) from error
 
     def _was_committed(self, number: str, lost: psycopg.Error) -> bool:
-        """Return whether a transaction was committed whose answer was lost. Raises `OutcomeUnknown` where nobody can."""
+        """Return whether a transaction whose answer was lost was committed. Raises `OutcomeUnknown`."""
         self.pool.close()
         try:
             with self.pool.connection() as connection:
