@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 import traceback
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -318,7 +318,7 @@ def test_a_journal_that_names_a_file_elsewhere_removes_nothing(place):
     target = place / "outside" / "file"
     page, magic = 4096, bytes.fromhex("d9d505f920a163d7")
     name = os.fsencode(target)
-    with sqlite3.connect(place / "root" / "metadata.db") as database:
+    with closing(sqlite3.connect(place / "root" / "metadata.db")) as database, database:
         pages = database.execute("PRAGMA page_count").fetchone()[0]
         page = database.execute("PRAGMA page_size").fetchone()[0]
         database.execute("PRAGMA journal_mode=DELETE")
@@ -340,7 +340,7 @@ def test_a_journal_that_names_a_file_elsewhere_removes_nothing(place):
         assert everything(place / "outside") == before
         assert (status, said.count("\n")) == (7, 1)
         assert "names a file elsewhere" in said
-    with sqlite3.connect(place / "root" / "metadata.db") as database:
+    with closing(sqlite3.connect(place / "root" / "metadata.db")) as database, database:
         database.execute("SELECT count(*) FROM image").fetchone()
     database.close()
     # The journal is one that SQLite takes for its own.

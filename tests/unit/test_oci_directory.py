@@ -166,7 +166,8 @@ def test_the_index_keeps_its_mode(tmp_path: Path, images: orlop.ImageService) ->
 @pytest.mark.parametrize("there", [[], ["blobs"], ["blobs", "blobs/sha256", "ingest"]])
 def test_an_empty_directory_becomes_a_layout(tmp_path: Path, images: orlop.ImageService, there: list[str]) -> None:
     place = tmp_path / "out"
-    place.mkdir(mode=0o711)
+    place.mkdir()
+    place.chmod(0o711)
     for name in there:
         (place / name).mkdir()
     inode = place.stat().st_ino

@@ -656,7 +656,8 @@ def test_the_answer_of_a_proxy_has_an_end():
     with served(flood(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n")) as url:
         proxies = Proxies({"https": url.removesuffix("/v2/")})
         transport = HttpTransport(HostTrust(), proxies=proxies, resolve=everywhere)
-        with pytest.raises(InvalidAnswer, match="not a part"):
+        # Python 3.14 counts the headers of a proxy itself.
+        with pytest.raises((InvalidAnswer, RegistryUnreachable), match=r"not a part|more than \d+ headers"):
             transport.send(Request("GET", "https://r.test/v2/"))
 
 

@@ -67,6 +67,7 @@ class MemoryMetadata(Metadata):
         self._shared = MemoryRows() if rows is None else rows
         self._guard = self._shared.guard
         self._connection = self._shared.connect()
+        weakref.finalize(self, self._connection.close)
         self._sound = Soundness(self._connection, _NAME)
         self._looked_at: tuple[int, int] | None = None
         self._local = threading.local()
