@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from orlop.store.rows.postgres.going import Going
 
 _EDGE = "SELECT parent, role, position, child, media_type, size FROM edge"
 _TOP = "SELECT name, suffix, digest, updated FROM top"
@@ -38,22 +37,6 @@ class PostgresContentRows(PassingRows):
     def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], place: str) -> None:
         super().__init__(connection, place)
         self._freed: set[str] = set()
-        self.gone: Going | None = None
-        """What goes with this write, if anything does."""
-
-    def _going(self) -> Going:
-        from orlop.store.rows.postgres.going import Going  # noqa: PLC0415 - few commands remove anything
-
-        if self.gone is None:
-            self.gone = Going()
-        return self.gone
-
-    def _came(self, **digests: Digest) -> None:
-        """Note what is put: if it went earlier in this write, it does not go."""
-        if self.gone is not None:
-            for kind, digest in digests.items():
-                getattr(self.gone, kind).discard(str(digest))
-                self.gone.leased.discard(str(digest))
 
     def manifests(self, image: Digest) -> list[ManifestRow]:
         """Return the manifests and indexes that came with an image."""

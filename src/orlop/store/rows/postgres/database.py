@@ -145,8 +145,10 @@ class PostgresMetadata(Metadata):
 
     def _prepare(self, rows: PostgresRows) -> None:
         if rows.gone is not None:
+            from orlop.store.rows.postgres.going import require_unneeded  # noqa: PLC0415 - few commands remove anything
+
             with explaining_postgres(self.place):
-                rows.gone.require_unneeded(rows.connection, self.place)
+                require_unneeded(rows.gone, rows.connection, self.place)
         for action in rows.preparations:
             action()
 

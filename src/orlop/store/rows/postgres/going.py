@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import DatabaseDamaged
 
 if TYPE_CHECKING:
     import psycopg
+
+    from orlop.store.rows.going import Going
 
 _LINKS: Final = (
     ("chains", "layer", "SELECT id FROM chain WHERE parent = ANY(%(gone)s) OR id = ANY(%(gone)s)"),
@@ -26,27 +27,15 @@ _LINKS: Final = (
 """Questions whether a row leads to what goes."""
 
 
-@dataclass(slots=True)
-class Going:
-    """What goes with a write, as digests: rows that were deleted, and objects."""
-
-    images: set[str] = field(default_factory=set)
-    chains: set[str] = field(default_factory=set)
-    contents: set[str] = field(default_factory=set)
-    blobs: set[str] = field(default_factory=set)
-    manifests: set[str] = field(default_factory=set)
-    leased: set[str] = field(default_factory=set)
-    """The layers and contents whose rows were deleted. A lease says nothing of what has only an object left."""
-
-    def require_unneeded(self, connection: psycopg.Connection[tuple[Any, ...]], place: str) -> None:
-        """Raise `DatabaseDamaged` where a row still needs something of it, inside the transaction of a connection."""
-        for kind, what, question in _LINKS:
-            gone = sorted(getattr(self, kind))
-            if not gone:
-                continue
-            found = connection.execute(f"{question} LIMIT 1".encode(), {"gone": gone}).fetchone()
-            if found is not None:
-                raise DatabaseDamaged(
-                    f"{place} is damaged (the {what} {found[0]} was to go, but a row needs it);"
-                    " run `orlop fsck --repair`, or restore it from a backup"
-                )
+def require_unneeded(going: Going, connection: psycopg.Connection[tuple[Any, ...]], place: str) -> None:
+    """Raise `DatabaseDamaged` where a row still needs something that goes, inside the transaction of a connection."""
+    for kind, what, question in _LINKS:
+        gone = sorted(getattr(going, kind))
+        if not gone:
+            continue
+        found = connection.execute(f"{question} LIMIT 1".encode(), {"gone": gone}).fetchone()
+        if found is not None:
+            raise DatabaseDamaged(
+                f"{place} is damaged (the {what} {found[0]} was to go, but a row needs it);"
+                " run `orlop fsck --repair`, or restore it from a backup"
+            )

@@ -15,7 +15,7 @@ from orlop.store.rows.postgres.passing import digests_of, sorted_texts
 from orlop.store.rows.postgres.tables import CHILDREN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import psycopg
 
@@ -37,27 +37,6 @@ class PostgresRows(PostgresContentRows):
     def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], place: str, *, writable: bool = False) -> None:
         super().__init__(connection, place)
         self.writable = writable
-        self.preparations: dict[Callable[[], object], None] = {}
-        self.commit_actions: list[Callable[[], object]] = []
-        self.rollback_actions: list[tuple[Callable[[], object], bool]] = []
-
-    def before_commit(self, action: Callable[[], object]) -> None:
-        """Call ``action`` once before the changes are made durable."""
-        self.preparations[action] = None
-
-    def after_commit(self, action: Callable[[], object]) -> None:
-        """Call ``action`` once the changes are durable."""
-        self.commit_actions.append(action)
-
-    def after_rollback(self, action: Callable[[], object], *, if_sure: bool = False) -> None:
-        """Call ``action`` if the changes are undone."""
-        self.rollback_actions.append((action, if_sure))
-
-    def will_go(self, *, blobs: Iterable[Digest] = (), contents: Iterable[DiffID] = ()) -> None:
-        """Note that stored bytes and tables of contents go when this write is durable."""
-        going = self._going()
-        going.blobs.update(map(str, blobs))
-        going.contents.update(map(str, contents))
 
     # Images and their metadata.
 
@@ -286,26 +265,12 @@ class PostgresRows(PostgresContentRows):
             (str(row.chain_id), _text(row.parent), str(row.diff_id), row.size, row.depth, row.descriptor),
         )
 
-    def prune_chain(self, chain_id: ChainID) -> tuple[list[ChainRow], list[Digest], list[DiffID]]:
-        """Drop a layer and those below it as far as nothing refers to them."""
-        gone: list[ChainRow] = []
-        blobs: list[Digest] = []
-        diffs: list[DiffID] = []
-        current: ChainID | None = chain_id
-        while current is not None:
-            row = self.chain(current)
-            if row is None or self._chain_is_needed(current):
-                break
-            self.run("DELETE FROM chain WHERE id = %s", (str(current),))
-            self._going().chains.add(str(current))
-            self._going().leased.add(str(current))
-            gone.append(row)
-            freed = self.prune_diff(row.diff_id)
-            if freed is not None:
-                blobs += freed
-                diffs.append(row.diff_id)
-            current = row.parent
-        return gone, blobs, diffs
+    def _drop_chain(self, chain_id: ChainID) -> ChainRow | None:
+        row = self.chain(chain_id)
+        if row is None or self._chain_is_needed(chain_id):
+            return None
+        self.run("DELETE FROM chain WHERE id = %s", (str(chain_id),))
+        return row
 
     def _chain_is_needed(self, chain_id: ChainID) -> bool:
         return bool(

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from orlop.store.rows.metadata import BlobRow, EdgeRow, ManifestRow, TopRow
     from orlop.store.rows.sqlite.doubts import Doubts
-    from orlop.store.rows.sqlite.going import Going
 
 _NEAR: Final = """WITH RECURSIVE near (digest) AS (
     SELECT value FROM json_each(?)
@@ -90,22 +89,6 @@ class SQLiteContentRows(PassingRows):
         super().__init__(connection)
         self._doubts = doubts
         self._freed: set[str] = set()
-        self.gone: Going | None = None
-        """What goes with this write, if anything does."""
-
-    def _going(self) -> Going:
-        from orlop.store.rows.sqlite.going import Going  # noqa: PLC0415 - few commands remove anything
-
-        if self.gone is None:
-            self.gone = Going()
-        return self.gone
-
-    def _came(self, **digests: Digest) -> None:
-        """Note what is put: if it went earlier in this write, it does not go."""
-        if self.gone is not None:
-            for kind, digest in digests.items():
-                getattr(self.gone, kind).discard(str(digest))
-                self.gone.leased.discard(str(digest))
 
     def manifests(self, image: Digest) -> list[ManifestRow]:
         """Return the manifests and indexes that came with an image."""

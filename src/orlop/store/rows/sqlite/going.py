@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import InvalidInput
@@ -29,6 +28,8 @@ from orlop.store.rows.sqlite.errors import damaged
 if TYPE_CHECKING:
     import sqlite3
     from typing import NoReturn
+
+    from orlop.store.rows.going import Going
 
 
 class _Link(NamedTuple):
@@ -73,48 +74,38 @@ _TWICE: Final = (
 """Questions about images, of a table and of its index."""
 
 
-@dataclass(slots=True)
-class Going:
-    """What goes with a write, as digests: rows that were deleted, and files."""
+def require_unneeded(going: Going, connection: sqlite3.Connection) -> None:
+    """Raise `DatabaseDamaged` where a row still needs something that goes, inside the transaction of a connection."""
+    for link in _LINKS:
+        if gone := getattr(going, link.kind):
+            _require_no_row(connection, link, gone)
+    if going.images or going.chains or going.contents:
+        _require_no_image(going, connection)
+    if going.images:
+        _require_true_indexes(going, connection)
 
-    images: set[str] = field(default_factory=set)
-    chains: set[str] = field(default_factory=set)
-    contents: set[str] = field(default_factory=set)
-    blobs: set[str] = field(default_factory=set)
-    manifests: set[str] = field(default_factory=set)
-    leased: set[str] = field(default_factory=set)
-    """The layers and contents whose rows were deleted. A lease says nothing of what has only a file left."""
 
-    def require_unneeded(self, connection: sqlite3.Connection) -> None:
-        """Raise `DatabaseDamaged` where a row still needs something of it, inside the transaction of a connection."""
-        for link in _LINKS:
-            if gone := getattr(self, link.kind):
-                _require_no_row(connection, link, gone)
-        if self.images or self.chains or self.contents:
-            self._require_no_image(connection)
-        if self.images:
-            self._require_true_indexes(connection)
+def _require_no_image(going: Going, connection: sqlite3.Connection) -> None:
+    """Read every image, at once for all that goes."""
+    columns = "id, chain, config" if going.chains or going.contents else "id, NULL, NULL"
+    for image, chain, config in connection.execute(f"SELECT {columns} FROM image NOT INDEXED"):  # noqa: S608 - constants
+        if image in going.images:
+            _refuse("image", image, "its own row")
+        if chain in going.chains:
+            _refuse("layer", chain, f"the image {image}")
+        # Most configs name nothing of it, which is seen without parsing them.
+        if going.contents and not going.contents.isdisjoint(_mentioned(config)):
+            named = going.contents.intersection(_named(image, config))
+            if named:
+                _refuse("content", min(named), f"the image {image}")
 
-    def _require_no_image(self, connection: sqlite3.Connection) -> None:
-        """Read every image, at once for all that goes."""
-        columns = "id, chain, config" if self.chains or self.contents else "id, NULL, NULL"
-        for image, chain, config in connection.execute(f"SELECT {columns} FROM image NOT INDEXED"):  # noqa: S608 - constants
-            if image in self.images:
-                _refuse("image", image, "its own row")
-            if chain in self.chains:
-                _refuse("layer", chain, f"the image {image}")
-            # Most configs name nothing of it, which is seen without parsing them.
-            if self.contents and not self.contents.isdisjoint(_mentioned(config)):
-                named = self.contents.intersection(_named(image, config))
-                if named:
-                    _refuse("content", min(named), f"the image {image}")
 
-    def _require_true_indexes(self, connection: sqlite3.Connection) -> None:
-        gone = json.dumps(sorted(self.images))
-        for by_row, by_index in _TWICE:
-            rows, entries = (connection.execute(question, (gone,)).fetchall() for question in (by_row, by_index))
-            if rows != entries:
-                _refuse("image", min(self.images), "".join((rows or entries)[0]))
+def _require_true_indexes(going: Going, connection: sqlite3.Connection) -> None:
+    gone = json.dumps(sorted(going.images))
+    for by_row, by_index in _TWICE:
+        rows, entries = (connection.execute(question, (gone,)).fetchall() for question in (by_row, by_index))
+        if rows != entries:
+            _refuse("image", min(going.images), "".join((rows or entries)[0]))
 
 
 def _require_no_row(connection: sqlite3.Connection, link: _Link, gone: set[str]) -> None:

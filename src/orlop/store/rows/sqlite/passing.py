@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orlop.model.digest import Digest
-from orlop.store.rows.metadata import WritableRows
+from orlop.store.rows.pending import PendingRows
 from orlop.store.rows.sqlite.values import event, text
 
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 D = TypeVar("D", bound=Digest)
 
 
-class PassingRows(WritableRows):
+class PassingRows(PendingRows):
     """Events and leases inside one transaction of one connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__()
         self.connection = connection
         self._run = connection.execute
 

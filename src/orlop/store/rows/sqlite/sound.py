@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.store.rows.sqlite.doubts import look_through, moment_of
 
 if TYPE_CHECKING:
-    from orlop.store.rows.sqlite.going import Going
+    from orlop.store.rows.going import Going
 
 _PATIENCE: Final = 32
 """After how many removals a look takes no longer than they did."""
@@ -47,7 +47,9 @@ class Soundness:
         """Raise `DatabaseDamaged` where rows are not known to be sound, and one still needs what goes."""
         if self._moment is None:
             self._asked += 1
-            going.require_unneeded(self._connection)
+            from orlop.store.rows.sqlite.going import require_unneeded  # noqa: PLC0415 - few commands remove anything
+
+            require_unneeded(going, self._connection)
 
     def committed(self) -> None:
         """Note that the write is durable: what it left is as sound as what it found."""

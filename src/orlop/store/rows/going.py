@@ -1,0 +1,18 @@
+"""What goes in a write, until the rows are asked once more whether one of them needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Going:
+    """What goes with a write, as digests: rows that were deleted, and files or objects."""
+
+    images: set[str] = field(default_factory=set)
+    chains: set[str] = field(default_factory=set)
+    contents: set[str] = field(default_factory=set)
+    blobs: set[str] = field(default_factory=set)
+    manifests: set[str] = field(default_factory=set)
+    leased: set[str] = field(default_factory=set)
+    """The layers and contents whose rows were deleted. A lease says nothing of what has only a file left."""
