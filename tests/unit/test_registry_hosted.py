@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import threading
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from orlop.api.registry.faults import fault
 from orlop.api.registry.routes import Kind
 from orlop.errors import InvalidManifest, InvalidReference, NoSpace
 from orlop.model.digest import Digest
+from orlop.service.hosted.damage import Damage
 from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.hosted.repository import Hosts
 from orlop.store.blobs.incoming import LIFE
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from orlop.api.registry.happened import Happened
 
 A = b"some content " * 40
+
+_COARSE = 5  # CLOCK_REALTIME_COARSE of Linux, by which file systems mark times
 
 
 @pytest.fixture(params=["directory", "elsewhere", "engines"])
@@ -633,18 +637,86 @@ def test_a_file_that_only_looks_changed_is_read_once(registry, images, tmp_path,
     file.chmod(0o600)
     with file.open("r+b") as changed:
         changed.write(content)
-    reads: list[object] = []
+    reads = noted_reads(images, monkeypatch)
+    for _ in range(3):
+        assert registry.head(f"/v2/a/blobs/{digest}").status == 200
+    assert len(reads) == 1
+
+
+def noted_reads(images: orlop.ImageService, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return a list that gets each blob which is opened to be read and checked from now on."""
+    reads: list[Any] = []
     kind = type(images.store.blobs)
     opened = kind.open
 
     def noted(blobs: Any, blob: Any) -> Any:
-        reads.append(blob)
+        reads.append(blob.digest)
         return opened(blobs, blob)
 
     monkeypatch.setattr(kind, "open", noted)
-    for _ in range(3):
-        assert registry.head(f"/v2/a/blobs/{digest}").status == 200
+    return reads
+
+
+@in_a_directory
+def test_blobs_of_a_plain_copy_of_a_store_are_read_once_whoever_asks_and_however_often_it_is_served(
+    registry, images, tmp_path, monkeypatch
+):
+    digests = [registry.push_blob("a", A + bytes([number])) for number in range(3)]
+    files = sorted((tmp_path / "root" / "blobs" / "sha256").iterdir())
+    for file in files:
+        rewritten(file)
+    reads = noted_reads(images, monkeypatch)
+    with images.store.metadata.read() as rows:
+        blobs = [row for digest in digests if (row := rows.blob(Digest.parse(digest))) is not None]
+    # The second one knows nothing of what the first one has read, as a server that starts anew.
+    for damage in (Damage(images.store), Damage(images.store)):
+        assert [damage.has(blob) for blob in blobs] == [True] * 3
+    assert sorted(map(str, reads)) == sorted(digests)
+    assert all(file.stat().st_ctime_ns > file.stat().st_mtime_ns for file in files)
+    # What is written to later is doubted again.
+    flip(files[0], silently=False)
+    assert [Damage(images.store).has(blob) for blob in blobs].count(False) == 1
+
+
+@in_a_directory
+def test_many_who_ask_for_a_doubtful_blob_wait_for_one_reader(registry, images, tmp_path, monkeypatch):
+    digest = registry.push_blob("a", A)
+    rewritten(next((tmp_path / "root" / "blobs" / "sha256").iterdir()))
+    reads = noted_reads(images, monkeypatch)
+    damage = Damage(images.store)
+    with images.store.metadata.read() as rows:
+        blob = rows.blob(Digest.parse(digest))
+    assert blob is not None
+    looked = Damage._verdict
+    together = threading.Barrier(4)
+
+    def look(self: Damage, *asked: Any) -> bool | None:
+        found = looked(self, *asked)
+        if threading.current_thread() not in seen:
+            seen.add(threading.current_thread())
+            together.wait(10)
+        return found
+
+    seen: set[threading.Thread] = set()
+    monkeypatch.setattr(Damage, "_verdict", look)
+    found: list[bool] = []
+    threads = [threading.Thread(target=lambda: found.append(damage.has(blob))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert found == [True] * 4
     assert len(reads) == 1
+
+
+def rewritten(file: Path) -> None:
+    """Write a file's bytes once more, so that they are the last thing that changed, as in a plain copy (``cp -r``)."""
+    content = file.read_bytes()
+    mode = file.stat().st_mode & 0o777
+    file.chmod(0o600 | mode)
+    with file.open("r+b") as changed:
+        changed.write(content)
+    until(lambda: time.clock_gettime_ns(_COARSE) > file.stat().st_mtime_ns)
 
 
 @in_a_directory

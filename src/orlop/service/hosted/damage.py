@@ -4,7 +4,9 @@ Theory of operation. Whether a repository has a blob is asked all the time, so t
 compared, and two times of its file. Content is written, then gets its mode and its name, and is never written again:
 the time of its last change as a file (``ctime``) is later than that of its bytes (``mtime``). Where both are the same,
 its bytes were the last thing that changed, and it is read once, to see what they are; the verdict holds as long as the
-file is the same. A blob that is wrong is not there for clients, so that they push it again.
+file is the same. A blob that is wrong is not there for clients, so that they push it again. One that is right gets its
+mode once more, which moves the first of these times: a store of which a plain copy was made (``cp -r``) has such files
+only, and each of them is read once, not once for each run and each client.
 
 What a disk has lost changes no time. But whoever pushes a blob has its bytes at hand: those of the store are compared
 with them. What differs is set aside in the quarantine, as a repair does, in the write that publishes the right bytes.
@@ -13,12 +15,15 @@ with them. What differs is set aside in the quarantine, as a repair does, in the
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import IntegrityError, NotFound
 from orlop.model.tuples import NamedTuple
+from orlop.streams.directory import ForeignFile
 from orlop.streams.files import CHUNK, explaining
 
 if TYPE_CHECKING:
@@ -54,6 +59,7 @@ class Damage:
         self._store = store
         self._guard = threading.Lock()
         self._verdicts: OrderedDict[Digest, tuple[_Mark, bool]] = OrderedDict()
+        self._reading: dict[Digest, threading.Lock] = {}
 
     def has(self, blob: BlobRow) -> bool:
         """Return whether a blob is there, and is not known to be damaged. May read it, so not inside a write."""
@@ -64,7 +70,41 @@ class Damage:
             return not self._store.is_local
         if (known := self._verdict(blob, mark)) is not None:
             return known
-        return not mark.is_doubtful or self._note(blob, mark, is_right=self._is_right(blob))
+        return not mark.is_doubtful or self._read_once(blob, mark)
+
+    def _read_once(self, blob: BlobRow, mark: _Mark) -> bool:
+        """Return whether a doubtful blob is right; one thread reads it, and the others wait for the verdict."""
+        with self._guard:
+            lock = self._reading.setdefault(blob.digest, threading.Lock())
+        with lock:
+            try:
+                # Another one may have read it, and settled it, meanwhile.
+                mark = self._mark(blob) or mark
+                if (known := self._verdict(blob, mark)) is not None:
+                    return known
+                is_right = not mark.is_doubtful or self._is_right(blob)
+                return self._note(blob, self._settled(blob, mark) if is_right else mark, is_right=is_right)
+            finally:
+                with self._guard:
+                    self._reading.pop(blob.digest, None)
+
+    def _settled(self, blob: BlobRow, mark: _Mark) -> _Mark:
+        """Give a file that was read its mode once more, which moves its ``ctime``, and return what it is now.
+
+        Nothing happens if the file has changed since, or is not ours to change; then only the verdict is remembered.
+        """
+        if not mark.is_doubtful or self._store.read_only:
+            return mark
+        with suppress(OSError, ForeignFile):
+            descriptor = self._store.files.blobs.file(blob.digest).open()
+            try:
+                state = os.fstat(descriptor)
+                if _mark_of(state) == mark:
+                    os.fchmod(descriptor, stat.S_IMODE(state.st_mode))
+                    return _mark_of(os.fstat(descriptor))
+            finally:
+                os.close(descriptor)
+        return mark
 
     def _mark(self, blob: BlobRow) -> _Mark | None:
         """Return which file a blob is; nothing where it is none."""
@@ -73,9 +113,7 @@ class Damage:
         file = self._store.files.blobs.file(blob.digest)
         with explaining("read", file.path):
             state = file.state()
-        if state is None:
-            return None
-        return _Mark(state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        return None if state is None else _mark_of(state)
 
     def _verdict(self, blob: BlobRow, mark: _Mark) -> bool | None:
         with self._guard:
@@ -124,6 +162,10 @@ class Damage:
             quarantine = Quarantine(self._store.files)
             quarantine.take(self._store.files.blobs.file(blob.digest))
             quarantine.sync()
+
+
+def _mark_of(state: os.stat_result) -> _Mark:
+    return _Mark(state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
 
 
 def _are_same(kept: BinaryIO, pushed: NewFile) -> bool:

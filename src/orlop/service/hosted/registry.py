@@ -149,13 +149,14 @@ class HostedRegistry:
         """
         store = self._store
         with store.metadata.read() as rows:
-            if holds_blob(store, rows, repository, digest):
-                row = rows.blob(digest)
-                if row is not None and self._damage.has(row):
-                    return HeldBlob(store, digest, row.size, row=row)
-                config = rows.config(ImageID.wrap(digest))
-                if config is not None:
-                    return HeldBlob(store, digest, len(config), document=config)
+            is_held = holds_blob(store, rows, repository, digest)
+            row = rows.blob(digest) if is_held else None
+            config = rows.config(ImageID.wrap(digest)) if is_held else None
+        # This may read the blob, and a transaction must not last as long.
+        if row is not None and self._damage.has(row):
+            return HeldBlob(store, digest, row.size, row=row)
+        if config is not None:
+            return HeldBlob(store, digest, len(config), document=config)
         raise ContentNotFound(f"the repository {repository.name} has no blob {digest}")
 
     # What changes.
