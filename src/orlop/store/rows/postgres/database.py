@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
-from orlop.errors import OutcomeUnknown, ReadOnlyStore, StorageError
+from orlop.errors import LeaseLost, OutcomeUnknown, ReadOnlyStore, StorageError
 from orlop.store.rows.actions import run_all
 from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.postgres.errors import explain_postgres, explaining_postgres, is_gone, lease_lost
@@ -30,11 +30,12 @@ from orlop.store.rows.postgres.schema import LOCKS, TTL, WRITING, lay_out, requi
 from orlop.store.rows.postgres.tables import SCHEMA, SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from orlop.store.rows.metadata import RowProblem, Rows, WritableRows
     from orlop.store.rows.postgres.mender import PostgresMender
     from orlop.store.rows.postgres.pool import Connection
+    from orlop.store.rows.postgres.sessions import Session
     from orlop.store.rows.snapshot import Snapshot
 
 _SILENCE: Final = "20s"
@@ -68,6 +69,8 @@ class PostgresMetadata(Metadata):
         self.place = place
         self.sessions: set[str] = set()
         """The sessions of this process: once one of them is dead, no write commits."""
+        self.session: Callable[[], Session | None] = _none
+        """Returns the session that a write replaces before it begins, if that died."""
         self._is_known = False
         self._refusal: StorageError | None = None
         self.pool = Pool(conninfo, place, self._check)
@@ -124,12 +127,15 @@ class PostgresMetadata(Metadata):
         refusal = self.refusal()
         if refusal is not None:
             raise refusal
+        session = self.session()
+        if session is not None:
+            session.renew()
         with self._transaction(_WRITE) as connection:
             rows = PostgresRows(connection, self.place, writable=True)
             sure = True
             try:
                 number = rows.value("SELECT pg_current_xact_id()::text")
-                require_alive(connection, self.place, self.sessions)
+                self._require_alive(connection)
                 with self._block(rows):
                     yield rows
                     self._prepare(rows)
@@ -142,6 +148,16 @@ class PostgresMetadata(Metadata):
                 run_all(action for action, if_sure in reversed(rows.rollback_actions) if sure or not if_sure)
                 raise
         run_all(rows.commit_actions)
+
+    def _require_alive(self, connection: Connection) -> None:
+        names = frozenset(self.sessions)
+        try:
+            require_alive(connection, self.place, names)
+        except LeaseLost:
+            session = self.session()
+            if session is not None:
+                session.lose(names)
+            raise
 
     def _prepare(self, rows: PostgresRows) -> None:
         if rows.gone is not None:
@@ -311,6 +327,10 @@ class PostgresMetadata(Metadata):
             assert isinstance(rows, PostgresRows)
             version, schema = rows.row("SELECT current_setting('server_version'), version FROM store") or ("", 0)
         return {"kind": "postgresql", "postgresql": str(version), "schema": str(schema), "path": self.place}
+
+
+def _none() -> None:
+    """Return nothing: no session has begun."""
 
 
 def _unknown(place: str) -> OutcomeUnknown:

@@ -52,17 +52,19 @@ class PostgresKeys(ObjectKeys):
 
     def begin(self) -> str:
         """Return a new key."""
-        key, name = os.urandom(16).hex(), self._session.id
+        key = os.urandom(16).hex()
+        self._renew()
         with self._metadata.short() as rows:
-            self._session.require_alive(rows)
+            name = self._session.require_alive(rows)
             rows.run("INSERT INTO upload (key, session) VALUES (%s, %s)", (key, name))
         return key
 
     def multipart(self, key: str, upload_id: str) -> None:
         """Record the ID of an upload in parts."""
         with self._metadata.short() as rows:
-            self._session.require_alive(rows)
-            found = rows.run("UPDATE upload SET upload_id = %s WHERE key = %s", (upload_id, key))
+            mine = self._session.require_alive(rows)
+            statement = "UPDATE upload SET upload_id = %s WHERE key = %s AND session = %s"
+            found = rows.run(statement, (upload_id, key, mine))
             if found.rowcount == 0:
                 raise lease_lost(self._metadata.place)
 
@@ -79,9 +81,9 @@ class PostgresKeys(ObjectKeys):
     def publish(self, rows: WritableRows, name: str, key: str, size: int) -> bool:
         """Publish an upload under a name, see `ObjectKeys.publish`."""
         write = _of_postgres(rows)
-        self._session.require_alive(write)
+        mine = self._session.require_alive(write)
         deleted = "DELETE FROM upload WHERE key = %s AND session = %s RETURNING upload_id"
-        if write.row(deleted, (key, self._session.id)) is None:
+        if write.row(deleted, (key, mine)) is None:
             raise lease_lost(self._metadata.place)
         old = write.row(f"{_OBJECT} WHERE name = %s FOR UPDATE", (name,))
         if old is not None and not name.startswith(TOC):
@@ -129,6 +131,7 @@ class PostgresKeys(ObjectKeys):
 
     def collect(self, *, grace: float = 0.0) -> list[Condemned]:
         """Move what may go to *deleting*, see `ObjectKeys.collect`. Each step is a transaction of its own."""
+        self._renew()
         _ = self._session.id
         with self._metadata.short() as rows:
             self._session.require_alive(rows)
@@ -171,6 +174,11 @@ class PostgresKeys(ObjectKeys):
         with self._metadata.write() as rows:
             found = _of_postgres(rows).row("UPDATE store SET generation = generation + 1 RETURNING id, generation")
         return Identity(*(found or ("", 0)))
+
+    def _renew(self) -> None:
+        """Replace a session that died, but not inside a write: what that has done so far is the old one's."""
+        if not self._metadata.in_block():
+            self._session.renew()
 
     def _asked(self, statement: str, values: Any = None) -> Sequence[tuple[Any, ...]]:
         with self._metadata.read() as rows:
