@@ -166,8 +166,8 @@ def test_what_a_dead_session_held_and_uploaded_goes(url: str, metadata: Postgres
     key = PostgresKeys(metadata, session).begin()
     sql(url, "UPDATE session SET seen = seen - interval '1 hour'")
     with closing_metadata(url) as other:
-        keys = PostgresKeys(other, Session(other))
-        leases = Leases(other, SessionOwners(other, Session(other)))
+        mine = Session(other)
+        keys, leases = PostgresKeys(other, mine), Leases(other, SessionOwners(other, mine))
         assert [one.key for one in keys.uploads()] == [key]
         with other.write() as rows:
             assert leases.drop_dead(rows) == [digest]

@@ -70,7 +70,7 @@ class PostgresMetadata(Metadata):
         self.sessions: set[str] = set()
         """The sessions of this process: once one of them is dead, no write commits."""
         self.session: Callable[[], Session | None] = _none
-        """Returns the session that a write replaces before it begins, if that died."""
+        """Returns the session that a write begins before itself, so that it needs no second connection for it."""
         self._is_known = False
         self._refusal: StorageError | None = None
         self.pool = Pool(conninfo, place, self._check)
@@ -129,7 +129,7 @@ class PostgresMetadata(Metadata):
             raise refusal
         session = self.session()
         if session is not None:
-            session.renew()
+            session.ready()
         with self._transaction(_WRITE) as connection:
             rows = PostgresRows(connection, self.place, writable=True)
             sure = True
@@ -242,6 +242,12 @@ class PostgresMetadata(Metadata):
         else:
             with self.short() as rows:
                 yield rows
+
+    def clock(self) -> int:
+        """Return the microseconds since 1970 by the clock of the server; inside a block on its connection."""
+        with self.read() as rows:
+            assert isinstance(rows, PostgresRows)
+            return int(rows.value("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"))
 
     @contextmanager
     def lock(self) -> Iterator[None]:

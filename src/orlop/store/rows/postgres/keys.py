@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from orlop.errors import OrlopError
 from orlop.store.rows.keys import TOC, Condemned, Identity, ObjectKeys, PendingUpload, StoredObject
 from orlop.store.rows.postgres.errors import lease_lost
 from orlop.store.rows.postgres.rows import PostgresRows
@@ -53,7 +56,7 @@ class PostgresKeys(ObjectKeys):
     def begin(self) -> str:
         """Return a new key."""
         key = os.urandom(16).hex()
-        self._renew()
+        self._ready()
         with self._metadata.short() as rows:
             name = self._session.require_alive(rows)
             rows.run("INSERT INTO upload (key, session) VALUES (%s, %s)", (key, name))
@@ -69,14 +72,24 @@ class PostgresKeys(ObjectKeys):
                 raise lease_lost(self._metadata.place)
 
     def discard(self, key: str) -> None:
-        """Doom the key of an upload; one that a write is just publishing is passed over."""
-        with self._metadata.short() as rows:
+        """Doom the key of an upload; one that a write is just publishing is passed over.
+
+        Inside a write it is a part of that, which needs no second connection then, and done again if that is undone.
+        """
+        with self._metadata.joined() as rows:
+            if self._metadata.in_block():
+                rows.after_rollback(partial(self._discard_again, key))
             rows.run(
                 """WITH mine AS (SELECT key FROM upload WHERE key = %s FOR UPDATE SKIP LOCKED),
                 lost AS (DELETE FROM upload WHERE key IN (SELECT key FROM mine) RETURNING key, upload_id)
                 INSERT INTO doomed (key, name, size, upload_id) SELECT key, '', 0, upload_id FROM lost""",
                 (key,),
             )
+
+    def _discard_again(self, key: str) -> None:
+        # What fails is done once the session has ended.
+        with suppress(OrlopError):
+            self.discard(key)
 
     def publish(self, rows: WritableRows, name: str, key: str, size: int) -> bool:
         """Publish an upload under a name, see `ObjectKeys.publish`."""
@@ -131,8 +144,7 @@ class PostgresKeys(ObjectKeys):
 
     def collect(self, *, grace: float = 0.0) -> list[Condemned]:
         """Move what may go to *deleting*, see `ObjectKeys.collect`. Each step is a transaction of its own."""
-        self._renew()
-        _ = self._session.id
+        self._ready()
         with self._metadata.short() as rows:
             self._session.require_alive(rows)
             rows.run(REAP)
@@ -175,10 +187,10 @@ class PostgresKeys(ObjectKeys):
             found = _of_postgres(rows).row("UPDATE store SET generation = generation + 1 RETURNING id, generation")
         return Identity(*(found or ("", 0)))
 
-    def _renew(self) -> None:
-        """Replace a session that died, but not inside a write: what that has done so far is the old one's."""
+    def _ready(self) -> None:
+        """Begin the session, or replace one that died; a block goes on with the one that it has begun with."""
         if not self._metadata.in_block():
-            self._session.renew()
+            self._session.ready()
 
     def _asked(self, statement: str, values: Any = None) -> Sequence[tuple[Any, ...]]:
         with self._metadata.read() as rows:

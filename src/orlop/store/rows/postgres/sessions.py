@@ -122,6 +122,11 @@ class Session:
             raise lease_lost(self._metadata.place)
         return name
 
+    def ready(self) -> None:
+        """Begin the session unless it has begun, anew if it is dead. Raises errors of storage."""
+        self.renew()
+        _ = self.id
+
     # After death.
 
     def lose(self, names: Container[str]) -> None:
