@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import psycopg
 
@@ -30,12 +30,11 @@ from orlop.store.rows.postgres.schema import LOCKS, TTL, WRITING, lay_out, requi
 from orlop.store.rows.postgres.tables import SCHEMA, SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from orlop.store.rows.metadata import RowProblem, Rows, WritableRows
     from orlop.store.rows.postgres.mender import PostgresMender
     from orlop.store.rows.postgres.pool import Connection
-    from orlop.store.rows.postgres.sessions import Session
     from orlop.store.rows.snapshot import Snapshot
 
 _SILENCE: Final = "20s"
@@ -57,6 +56,16 @@ _WHY_NOT: Final = f"""SELECT current_setting('transaction_read_only') = 'on',
     has_table_privilege('{SCHEMA}.image', 'INSERT, DELETE')"""
 
 
+class Fence(Protocol):
+    """What a write asks of the session of its process."""
+
+    def ready(self) -> None:
+        """Begin the session unless it has begun, anew if it is dead. Raises errors of storage."""
+
+    def lose(self, names: Container[str]) -> None:
+        """Note that the session is dead, if it is among some."""
+
+
 class PostgresMetadata(Metadata):
     """An opening of the rows in one database. Safe to share between threads, and used after a fork anew.
 
@@ -69,7 +78,7 @@ class PostgresMetadata(Metadata):
         self.place = place
         self.sessions: set[str] = set()
         """The sessions of this process: once one of them is dead, no write commits."""
-        self.session: Callable[[], Session | None] = _none
+        self.session: Callable[[], Fence | None] = _none
         """Returns the session that a write begins before itself, so that it needs no second connection for it."""
         self._is_known = False
         self._refusal: StorageError | None = None
