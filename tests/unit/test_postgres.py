@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -84,16 +85,60 @@ def test_a_session_that_was_declared_dead_changes_nothing(url: str, metadata: Po
     with pytest.raises(errors.LeaseLost, match="try again"):
         tag(metadata, "1")
     with pytest.raises(errors.LeaseLost):
-        keys.begin()
+        keys.multipart(key, "upload")
+    assert tags(metadata) == []
+
+
+def test_who_was_declared_dead_works_on_with_another_session(url: str, metadata: PostgresMetadata) -> None:
+    session = Session(metadata)
+    keys, name = PostgresKeys(metadata, session), session.id
+    key = keys.begin()
+    sql(url, "UPDATE session SET dead = true")
+    with pytest.raises(errors.LeaseLost):
+        tag(metadata, "1")
+    tag(metadata, "2")
+    assert tags(metadata) == ["2"]
+    assert session.id != name
+    # What the old one uploaded stays the old one's.
     with pytest.raises(errors.LeaseLost):
         keys.multipart(key, "upload")
+    with pytest.raises(errors.LeaseLost), metadata.write() as rows:
+        keys.publish(rows, str(IMAGE), key, 1)
+    sql(url, "UPDATE session SET dead = true")
     with pytest.raises(errors.LeaseLost):
-        keys.collect()
-    assert tags(metadata) == []
-    # What it opens next is another session.
-    session.end()
+        keys.begin()
+    keys.begin()
+
+
+def test_a_beat_finds_out_that_the_session_is_dead(url: str, metadata: PostgresMetadata) -> None:
+    session = Session(metadata)
+    name = session.id
+    sql(url, "UPDATE session SET dead = true")
+    until = time.monotonic() + 60
+    # Those who only read, and never fail for it, need a pin as well.
+    while not sql(url, "SELECT 1 FROM session WHERE NOT dead"):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert session.id != name
     tag(metadata, "1")
-    assert tags(metadata) == ["1"]
+
+
+def test_work_that_relies_on_a_dead_session_fails_as_long_as_it_lasts(url: str, metadata: PostgresMetadata) -> None:
+    session, digest = Session(metadata), Digest.of(b"content")
+    leases = Leases(metadata, SessionOwners(metadata, session))
+    hold, name = leases.hold([digest]), session.id
+    sql(url, "UPDATE session SET dead = true")
+    for suffix in ("1", "2"):
+        with pytest.raises(errors.LeaseLost):
+            tag(metadata, suffix)
+        with pytest.raises(errors.LeaseLost):
+            leases.hold([digest])
+    hold.release()
+    tag(metadata, "3")
+    with leases.hold([digest]):
+        assert leases.name() == session.id != name
+        assert sql(url, "SELECT lease FROM lease WHERE digest = %s AND lease = %s", str(digest), session.id)
+    assert tags(metadata) == ["3"]
 
 
 def test_a_session_dies_in_the_middle_of_a_write_or_not_at_all(url: str, metadata: PostgresMetadata) -> None:
@@ -121,8 +166,8 @@ def test_what_a_dead_session_held_and_uploaded_goes(url: str, metadata: Postgres
     key = PostgresKeys(metadata, session).begin()
     sql(url, "UPDATE session SET seen = seen - interval '1 hour'")
     with closing_metadata(url) as other:
-        keys = PostgresKeys(other, Session(other))
-        leases = Leases(other, SessionOwners(other, Session(other)))
+        mine = Session(other)
+        keys, leases = PostgresKeys(other, mine), Leases(other, SessionOwners(other, mine))
         assert [one.key for one in keys.uploads()] == [key]
         with other.write() as rows:
             assert leases.drop_dead(rows) == [digest]

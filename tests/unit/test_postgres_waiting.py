@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from orlop.model.digest import ImageID
+from orlop.model.digest import Digest, ImageID
+from orlop.store.leases import Leases
+from orlop.store.remote import _DatabaseClock
 from orlop.store.rows.metadata import ReferenceRow
 from orlop.store.rows.postgres.database import PostgresMetadata
+from orlop.store.rows.postgres.keys import PostgresKeys
+from orlop.store.rows.postgres.pool import Pool
 from orlop.store.rows.postgres.rows import PostgresRows
 from orlop.store.rows.postgres.sessions import Session
 from orlop.store.sessions import SessionOwners
@@ -19,6 +23,8 @@ from tests.postgres import database, pooled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from orlop.store.rows.postgres.pool import Connection
 
 _PATIENCE = 60
 
@@ -89,3 +95,52 @@ def test_a_commit_is_durable_whatever_the_database_says(setting: str, kept: str)
             assert rows.value("SHOW synchronous_commit") == kept
         with metadata.short() as short:
             assert short.value("SHOW synchronous_commit") == kept
+
+
+@pytest.mark.needs("pgbouncer")
+def test_a_writer_asks_for_the_time_while_others_wait_in_every_connection() -> None:
+    url = pooled()
+    with opened(url) as metadata:
+        waiting = [Thread(target=tag, args=(url, f":{number}")) for number in range(6)]
+        with metadata.write() as rows:
+            for thread in waiting:
+                thread.start()
+            for thread in waiting:
+                thread.join(0.2)
+            assert _DatabaseClock(metadata)() > 0
+            rows.put_reference(row(":first"))
+        for thread in waiting:
+            thread.join(_PATIENCE)
+
+
+def test_a_write_and_an_upload_need_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(database()) as metadata:
+        session = Session(metadata)
+        leases, keys = Leases(metadata, SessionOwners(metadata, session)), PostgresKeys(metadata, session)
+        used = []
+
+        @contextmanager
+        def counted(self: Pool) -> Iterator[Connection]:
+            used.append(1)
+            try:
+                with unchanged(self) as one:
+                    yield one
+            finally:
+                used.pop()
+            most.append(len(used) + 1)
+
+        unchanged, most = Pool.connection, [0]
+        monkeypatch.setattr(Pool, "connection", counted)
+        with metadata.write():
+            leases.hold([Digest.of(b"{}")])
+        session.end()
+        given_up, kept = keys.begin(), keys.begin()
+        with metadata.write():
+            keys.discard(given_up)
+        with pytest.raises(ZeroDivisionError), metadata.write():  # noqa: PT012 - the block is what is tested
+            keys.discard(kept)
+            assert max(most) == 1
+            raise ZeroDivisionError
+        # Undone with the write, and done again.
+        assert {one.key for one in keys.doomed()} == {given_up, kept}
+        session.end()

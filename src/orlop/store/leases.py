@@ -21,7 +21,9 @@ The rules:
    then, because its image went meanwhile, is noted under a name that no owner has, `LEFT`. The next command that
    removes anything takes it.
 
-6. A lease may also belong to nobody and last until a time, which its name says (`Leases.keep`): what was pushed to the
+6. A claim may be lost while its owner lives: the machine has hung. No write of the owner commits while anything relies
+   on a hold of that lease. Once all of them are gone it takes another lease, and works on.
+7. A lease may also belong to nobody and last until a time, which its name says (`Leases.keep`): what was pushed to the
    registry and no manifest names yet must outlive the server. It is dead once the time has passed.
 
 What must never happen: content goes that a living lease names, or a dead lease keeps content for ever.
@@ -38,6 +40,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
+from orlop.errors import LeaseLost
 from orlop.store.rows.metadata import EVERYTHING, LEFT
 
 if TYPE_CHECKING:
@@ -71,6 +74,8 @@ class Leases:
         self._name = ""
         self._held: Counter[Digest] = Counter()
         self._generation = 0
+        self._holds: weakref.WeakSet[Hold] = weakref.WeakSet()
+        owners.ask(self._let_go_of_lost)
         _open_leases.add(self)
 
     def name(self) -> str:
@@ -89,12 +94,18 @@ class Leases:
         """
         wanted = list(dict.fromkeys(digests))
         if wanted:
-            name = self.name()
+            # Claimed before the write where it can be, which then takes no second connection; a write may replace it.
+            self.name()
             with self._metadata.write() as rows:
+                name = self.name()
                 # The write lock orders those who hold and those who drop, so that rows and counts agree.
                 self._held.update(wanted)
                 rows.after_rollback(partial(_uncount, self._held, wanted))
                 rows.put_lease(name, wanted)
+                made = Hold(self, wanted, self._generation)
+                with self._guard:
+                    self._holds.add(made)
+            return made
         return Hold(self, wanted, self._generation)
 
     def drop(self, hold: Hold) -> None:
@@ -105,6 +116,13 @@ class Leases:
         if hold.generation != self._generation or not hold.digests:
             # The lease ended since, or belongs to the process that this one was forked from.
             return
+        try:
+            self._drop(hold)
+        except LeaseLost:
+            # It protects nothing any more, and another lease may follow.
+            hold.digests = []
+
+    def _drop(self, hold: Hold) -> None:
         with self._metadata.write() as rows:
             digests, hold.digests = hold.digests, []
             _uncount(self._held, digests)
@@ -184,6 +202,16 @@ class Leases:
         alive = self.alive() if others else set()
         return [name for name in others if name not in alive]
 
+    def _let_go_of_lost(self, forget: Callable[[], None]) -> None:
+        with self._guard:
+            if any(hold.digests and hold.generation == self._generation for hold in list(self._holds)):
+                return
+            forget()
+            self._claim = None
+            self._name = ""
+            self._generation += 1
+            self._held = Counter()
+
     def close(self) -> None:
         """End the lease. Where its rows cannot be deleted it is dead all the same, and others sweep them up."""
         with self._guard:
@@ -237,7 +265,7 @@ class Hold:
         generation: of the lease.
     """
 
-    __slots__ = ("_leases", "digests", "generation")
+    __slots__ = ("__weakref__", "_leases", "digests", "generation")
 
     def __init__(self, leases: Leases, digests: list[Digest], generation: int) -> None:
         self._leases = leases

@@ -16,6 +16,8 @@ from orlop.streams.directory import ForeignFile
 from orlop.streams.files import PRIVATE, FileLock, explaining, remove_leftover
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orlop.streams.directory import Directory
     from orlop.streams.files import Modes
 
@@ -42,6 +44,13 @@ class Owners(ABC):
     @abstractmethod
     def claim(self) -> Claim:
         """Claim a name that nobody has or had."""
+
+    def ask(self, let_go: Callable[[Callable[[], None]], None]) -> None:  # noqa: B027 - only sessions are lost
+        """Ask before a claim is replaced that was lost while its owner lives.
+
+        Args:
+            let_go: calls what it is given once nothing relies on the claim, or does nothing.
+        """
 
     @abstractmethod
     def alive(self, *, sweep: bool = True) -> set[str]:

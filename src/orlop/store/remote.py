@@ -164,9 +164,8 @@ class _DatabaseClock:
     def __call__(self) -> int:
         """Return nanoseconds since 1970."""
         if self._ahead is None:
-            with self._metadata.short() as rows:
-                found = rows.value("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
-            self._ahead = int(found) * 1000 - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            micros = self._metadata.clock()
+            self._ahead = micros * 1000 - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) + self._ahead
 
 

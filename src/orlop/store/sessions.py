@@ -12,6 +12,8 @@ from orlop.store.owners import Claim, Owners
 from orlop.store.rows.postgres.sessions import alive_sessions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orlop.store.rows.postgres.database import PostgresMetadata
     from orlop.store.rows.postgres.sessions import Session
 
@@ -27,6 +29,10 @@ class SessionOwners(Owners):
     def __init__(self, metadata: PostgresMetadata, session: Session) -> None:
         self._metadata = metadata
         self._session = session
+
+    def ask(self, let_go: Callable[[Callable[[], None]], None]) -> None:
+        """Ask before the session of this process is replaced, because it was declared dead."""
+        self._session.ask(let_go)
 
     def claim(self) -> Claim:
         """Return the session of this process, which begins unless it has."""

@@ -16,11 +16,11 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import psycopg
 
-from orlop.errors import OutcomeUnknown, ReadOnlyStore, StorageError
+from orlop.errors import LeaseLost, OutcomeUnknown, ReadOnlyStore, StorageError
 from orlop.store.rows.actions import run_all
 from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.postgres.errors import explain_postgres, explaining_postgres, is_gone, lease_lost
@@ -30,7 +30,7 @@ from orlop.store.rows.postgres.schema import LOCKS, TTL, WRITING, lay_out, requi
 from orlop.store.rows.postgres.tables import SCHEMA, SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from orlop.store.rows.metadata import RowProblem, Rows, WritableRows
     from orlop.store.rows.postgres.mender import PostgresMender
@@ -56,6 +56,16 @@ _WHY_NOT: Final = f"""SELECT current_setting('transaction_read_only') = 'on',
     has_table_privilege('{SCHEMA}.image', 'INSERT, DELETE')"""
 
 
+class Fence(Protocol):
+    """What a write asks of the session of its process."""
+
+    def ready(self) -> None:
+        """Begin the session unless it has begun, anew if it is dead. Raises errors of storage."""
+
+    def lose(self, names: Container[str]) -> None:
+        """Note that the session is dead, if it is among some."""
+
+
 class PostgresMetadata(Metadata):
     """An opening of the rows in one database. Safe to share between threads, and used after a fork anew.
 
@@ -68,6 +78,8 @@ class PostgresMetadata(Metadata):
         self.place = place
         self.sessions: set[str] = set()
         """The sessions of this process: once one of them is dead, no write commits."""
+        self.session: Callable[[], Fence | None] = _none
+        """Returns the session that a write begins before itself, so that it needs no second connection for it."""
         self._is_known = False
         self._refusal: StorageError | None = None
         self.pool = Pool(conninfo, place, self._check)
@@ -124,12 +136,15 @@ class PostgresMetadata(Metadata):
         refusal = self.refusal()
         if refusal is not None:
             raise refusal
+        session = self.session()
+        if session is not None:
+            session.ready()
         with self._transaction(_WRITE) as connection:
             rows = PostgresRows(connection, self.place, writable=True)
             sure = True
             try:
                 number = rows.value("SELECT pg_current_xact_id()::text")
-                require_alive(connection, self.place, self.sessions)
+                self._require_alive(connection)
                 with self._block(rows):
                     yield rows
                     self._prepare(rows)
@@ -142,6 +157,16 @@ class PostgresMetadata(Metadata):
                 run_all(action for action, if_sure in reversed(rows.rollback_actions) if sure or not if_sure)
                 raise
         run_all(rows.commit_actions)
+
+    def _require_alive(self, connection: Connection) -> None:
+        names = frozenset(self.sessions)
+        try:
+            require_alive(connection, self.place, names)
+        except LeaseLost:
+            session = self.session()
+            if session is not None:
+                session.lose(names)
+            raise
 
     def _prepare(self, rows: PostgresRows) -> None:
         if rows.gone is not None:
@@ -229,6 +254,12 @@ class PostgresMetadata(Metadata):
             with self.short() as rows:
                 yield rows
 
+    def clock(self) -> int:
+        """Return the microseconds since 1970 by the clock of the server; inside a block on its connection."""
+        with self.read() as rows:
+            assert isinstance(rows, PostgresRows)
+            return int(rows.value("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"))
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep every other writer waiting for a block, see `Metadata.lock`."""
@@ -313,6 +344,10 @@ class PostgresMetadata(Metadata):
             assert isinstance(rows, PostgresRows)
             version, schema = rows.row("SELECT current_setting('server_version'), version FROM store") or ("", 0)
         return {"kind": "postgresql", "postgresql": str(version), "schema": str(schema), "path": self.place}
+
+
+def _none() -> None:
+    """Return nothing: no session has begun."""
 
 
 def _unknown(place: str) -> OutcomeUnknown:

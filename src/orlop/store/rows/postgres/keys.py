@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from orlop.errors import OrlopError
 from orlop.store.rows.keys import TOC, Condemned, Identity, ObjectKeys, PendingUpload, StoredObject
 from orlop.store.rows.postgres.errors import lease_lost
 from orlop.store.rows.postgres.rows import PostgresRows
@@ -52,23 +55,30 @@ class PostgresKeys(ObjectKeys):
 
     def begin(self) -> str:
         """Return a new key."""
-        key, name = os.urandom(16).hex(), self._session.id
+        key = os.urandom(16).hex()
+        self._ready()
         with self._metadata.short() as rows:
-            self._session.require_alive(rows)
+            name = self._session.require_alive(rows)
             rows.run("INSERT INTO upload (key, session) VALUES (%s, %s)", (key, name))
         return key
 
     def multipart(self, key: str, upload_id: str) -> None:
         """Record the ID of an upload in parts."""
         with self._metadata.short() as rows:
-            self._session.require_alive(rows)
-            found = rows.run("UPDATE upload SET upload_id = %s WHERE key = %s", (upload_id, key))
+            mine = self._session.require_alive(rows)
+            statement = "UPDATE upload SET upload_id = %s WHERE key = %s AND session = %s"
+            found = rows.run(statement, (upload_id, key, mine))
             if found.rowcount == 0:
                 raise lease_lost(self._metadata.place)
 
     def discard(self, key: str) -> None:
-        """Doom the key of an upload; one that a write is just publishing is passed over."""
-        with self._metadata.short() as rows:
+        """Doom the key of an upload; one that a write is just publishing is passed over.
+
+        Inside a write it is a part of that, which needs no second connection then, and done again if that is undone.
+        """
+        with self._metadata.joined() as rows:
+            if self._metadata.in_block():
+                rows.after_rollback(partial(self._discard_again, key))
             rows.run(
                 """WITH mine AS (SELECT key FROM upload WHERE key = %s FOR UPDATE SKIP LOCKED),
                 lost AS (DELETE FROM upload WHERE key IN (SELECT key FROM mine) RETURNING key, upload_id)
@@ -76,12 +86,17 @@ class PostgresKeys(ObjectKeys):
                 (key,),
             )
 
+    def _discard_again(self, key: str) -> None:
+        # What fails is done once the session has ended.
+        with suppress(OrlopError):
+            self.discard(key)
+
     def publish(self, rows: WritableRows, name: str, key: str, size: int) -> bool:
         """Publish an upload under a name, see `ObjectKeys.publish`."""
         write = _of_postgres(rows)
-        self._session.require_alive(write)
+        mine = self._session.require_alive(write)
         deleted = "DELETE FROM upload WHERE key = %s AND session = %s RETURNING upload_id"
-        if write.row(deleted, (key, self._session.id)) is None:
+        if write.row(deleted, (key, mine)) is None:
             raise lease_lost(self._metadata.place)
         old = write.row(f"{_OBJECT} WHERE name = %s FOR UPDATE", (name,))
         if old is not None and not name.startswith(TOC):
@@ -129,7 +144,7 @@ class PostgresKeys(ObjectKeys):
 
     def collect(self, *, grace: float = 0.0) -> list[Condemned]:
         """Move what may go to *deleting*, see `ObjectKeys.collect`. Each step is a transaction of its own."""
-        _ = self._session.id
+        self._ready()
         with self._metadata.short() as rows:
             self._session.require_alive(rows)
             rows.run(REAP)
@@ -171,6 +186,11 @@ class PostgresKeys(ObjectKeys):
         with self._metadata.write() as rows:
             found = _of_postgres(rows).row("UPDATE store SET generation = generation + 1 RETURNING id, generation")
         return Identity(*(found or ("", 0)))
+
+    def _ready(self) -> None:
+        """Begin the session, or replace one that died; a block goes on with the one that it has begun with."""
+        if not self._metadata.in_block():
+            self._session.ready()
 
     def _asked(self, statement: str, values: Any = None) -> Sequence[tuple[Any, ...]]:
         with self._metadata.read() as rows:

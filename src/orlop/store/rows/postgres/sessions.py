@@ -3,7 +3,8 @@
 A session is alive until others declare it dead, which they do when the database's clock, and no machine's, has seen no
 beat of it for as long as the store says. A session that was declared dead stays dead: what it held is released, what it
 uploads is doomed, and no write of it commits any more (`PostgresMetadata.write`). A process that hangs and returns
-finds that out at its next write.
+finds that out at its next write or beat. It goes on with a new session as soon as nothing relies on the old one any
+more: work that was under way fails, and what begins later succeeds.
 
 A session pins an epoch: the one that was current before the oldest block of `reading` began that is still open, or one
 that its last beat has read. What is doomed after that stays until the pin moves on.
@@ -21,7 +22,7 @@ from orlop.errors import OrlopError
 from orlop.store.rows.postgres.errors import lease_lost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Container, Iterator
 
     from orlop.store.rows.postgres.database import PostgresMetadata
     from orlop.store.rows.postgres.rows import PostgresRows
@@ -47,11 +48,14 @@ class Session:
     def __init__(self, metadata: PostgresMetadata) -> None:
         self._metadata = metadata
         self._guard = threading.Lock()
+        self._let_go = _at_once
         self._reset()
+        metadata.session = weakref.ref(self)
         _sessions.add(self)
 
     def _reset(self) -> None:
         self._id = ""
+        self._lost = ""
         self._epoch = 0
         self._readers: dict[object, int] = {}
         self._stop = threading.Event()
@@ -103,13 +107,62 @@ class Session:
                 # Whoever begins to read from here on finds nothing that was doomed before this epoch.
                 self._epoch = epoch
                 pin = min(self._readers.values(), default=epoch)
-            rows.run("UPDATE session SET seen = clock_timestamp(), pin = %s WHERE id = %s AND NOT dead", (pin, name))
+            beat = "UPDATE session SET seen = clock_timestamp(), pin = %s WHERE id = %s AND NOT dead"
+            if rows.run(beat, (pin, name)).rowcount == 0:
+                self.lose({name})
 
-    def require_alive(self, rows: PostgresRows) -> None:
-        """Hold the session until the transaction of some rows ends. Raises `LeaseLost` where it is dead."""
-        statement = "SELECT 1 FROM session WHERE id = %s AND NOT dead FOR KEY SHARE"
-        if rows.row(statement, (self.id,)) is None:
+    def require_alive(self, rows: PostgresRows) -> str:
+        """Hold the session until the transaction of some rows ends, and return its name.
+
+        Raises `LeaseLost` where it is dead.
+        """
+        name = self.id
+        if rows.row("SELECT 1 FROM session WHERE id = %s AND NOT dead FOR KEY SHARE", (name,)) is None:
+            self.lose({name})
             raise lease_lost(self._metadata.place)
+        return name
+
+    def ready(self) -> None:
+        """Begin the session unless it has begun, anew if it is dead. Raises errors of storage."""
+        self.renew()
+        _ = self.id
+
+    # After death.
+
+    def lose(self, names: Container[str]) -> None:
+        """Note that the session is dead, if it is among some."""
+        with self._guard:
+            if self._id in names:
+                self._lost = self._id
+
+    def renew(self) -> None:
+        """Begin a new session where this one is dead, if nothing relies on it. Raises errors of storage."""
+        if self._lost:
+            self._let_go(self._forget)
+            if not self._lost:
+                _ = self.id
+
+    def ask(self, let_go: Callable[[Callable[[], None]], None]) -> None:
+        """Ask, before a session that died is replaced, what may rely on it.
+
+        Args:
+            let_go: calls what it is given once nothing relies on the session, or does nothing. A bound method, which
+                is not kept alive.
+        """
+        asked = weakref.WeakMethod(let_go)
+
+        def ask(forget: Callable[[], None]) -> None:
+            (asked() or _at_once)(forget)
+
+        self._let_go = ask
+
+    def _forget(self) -> None:
+        with self._guard:
+            name, stop = self._lost, self._stop
+            if name:
+                self._metadata.sessions.discard(name)
+                stop.set()
+                self._reset()
 
     def end(self) -> None:
         """End the session: it is forgotten, and what it uploads is doomed. Raises nothing; others do it later."""
@@ -134,6 +187,10 @@ class Session:
         self._reset()
 
 
+def _at_once(forget: Callable[[], None]) -> None:
+    forget()
+
+
 def _beat(session: weakref.ref[Session], stop: threading.Event, seconds: float) -> None:
     """Beat until a session ends. A beat that fails is repeated at the next turn: the store says for how long it may."""
     while not stop.wait(seconds):
@@ -142,6 +199,7 @@ def _beat(session: weakref.ref[Session], stop: threading.Event, seconds: float) 
             return
         with suppress(OrlopError):
             one.beat()
+            one.renew()
         del one
 
 
