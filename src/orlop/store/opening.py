@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from orlop.model.limits import DEFAULT_LIMITS
@@ -67,12 +67,13 @@ def open_store(
         from orlop.store.remote import remote_store  # noqa: PLC0415 - most stores are directories
 
         return remote_store(url, limits=limits, now=now)
-    return local_store(
+    opened = partial(
+        local_store,
         path_text(root, "the root of a store"),  # type: ignore[arg-type]  # a path, or refused here
         create=create,
         allow_network=allow_network,
         allow_foreign=allow_foreign,
         mending=mending,
         limits=limits,
-        now=now or time.time_ns,
     )
+    return opened() if now is None else opened(now=now)
