@@ -96,7 +96,7 @@ def take_inventory(store: Store, rows: Rows) -> Inventory:
     return Inventory(
         found,
         images,
-        chains={row.chain_id: row for row in found.stacks.rows},
+        chains={row.chain_id: row for row in sorted(found.stacks.rows, key=lambda row: str(row.chain_id))},
         blobs=blobs,
         sizes={digest: store.blobs.size_of(digest) for digest in stored},
         toc_sizes={diff_id: store.blobs.toc_size_of(diff_id) for diff_id in blobs},
