@@ -91,6 +91,9 @@ def test_anything_else_is_refused_in_one_sentence(text: str, message: str) -> No
 
 def test_a_directory_is_not_a_url() -> None:
     assert is_store_url("postgresql://db/images")
+    # Nobody means a directory of such a name.
+    assert all(map(is_store_url, ("http://db/images", "mysql://db", "s3://bucket", "file:///srv", "postgresql+x://a")))
     assert not is_store_url("/srv/images")
+    assert not is_store_url("/srv/a://b")
     assert not is_store_url("./postgresql://db")
     assert not is_store_url(None)

@@ -23,8 +23,11 @@ _REFUSED: Final = "the URL of a store must not hold a password; set PGPASSWORD, 
 
 
 def is_store_url(text: object) -> bool:
-    """Return whether something is meant as the URL of a store, not as a directory."""
-    return isinstance(text, str) and text.startswith(_SCHEMES)
+    """Return whether something is meant as the URL of a store, of whatever kind, and not as a directory."""
+    if not isinstance(text, str):
+        return False
+    scheme, mark, _ = text.partition("://")
+    return bool(mark) and scheme.isascii() and scheme[:1].isalpha() and scheme.replace("+", "").isalnum()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +70,8 @@ class StoreURL:
 
         from orlop.model.urls import is_torn  # noqa: PLC0415 - as above
 
-        if not is_store_url(text):
-            raise InvalidInput(f"this is not the URL of a store; expected one such as {_FORM}")
+        if not text.startswith(_SCHEMES):
+            raise InvalidInput(f"this is not the URL of a store; expected one such as {_FORM}, or a directory")
         parts = urlsplit(text)
         if parts.password is not None or is_torn(text):
             raise InvalidInput(_REFUSED)

@@ -31,7 +31,7 @@ def url_of(root: object) -> StoreURL | None:
 
         return root if isinstance(root, StoreURL) else None
     if "://" in root:
-        from orlop.model.store_url import StoreURL, is_store_url  # noqa: PLC0415 - most stores are directories
+        from orlop.model.store_url import StoreURL, is_store_url  # noqa: PLC0415 - as above
 
         return StoreURL.parse(root) if is_store_url(root) else None
     return None
