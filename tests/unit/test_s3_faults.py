@@ -30,6 +30,7 @@ from tests.seaweed import free_ports
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from orlop.store.blobs.s3.sending import Sending
     from tests.s3_strict import Asked, StrictS3
 
 _PART = 600_000
@@ -331,10 +332,21 @@ def test_an_upload_needs_few_requests(rig: Rig) -> None:
 
 def test_patience_is_for_failures_and_not_for_slow_callers(rig: Rig) -> None:
     """However long a caller takes, and whatever failed before, each request is repeated anew."""
+    submitted: list[Sending[Any]] = []
+    submit = rig.blobs._senders.submit
+
+    def noted(size: int, work: Callable[[], Any]) -> Sending[Any]:
+        submitted.append(submit(size, work))
+        return submitted[-1]
+
+    rig.blobs._senders.submit = noted  # type: ignore[method-assign]
     with rig.blobs.begin() as begun:
         for at in range(0, len(_DATA), 100_000):
             rig.s3.plan = first(2, Trouble(503, "SlowDown"), method="PUT")
             begun.write(_DATA[at : at + 100_000])
+            # A request that is under way sees no other time than its own.
+            for one in submitted:
+                one.result()
             rig.time.now += 30
         begun.sync()
         with rig.opened.metadata.write() as rows:

@@ -89,7 +89,7 @@ class Damage:
                     self._reading.pop(blob.digest, None)
 
     def _settled(self, blob: BlobRow, mark: _Mark) -> _Mark:
-        """Give a file that was read its mode once more, which moves its ``ctime``, and return what it is now.
+        """Set the mode of a file that was read once more, which moves its ``ctime``, and return what it is now.
 
         Nothing happens if the file has changed since, or is not ours to change; then only the verdict is remembered.
         """
