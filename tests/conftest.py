@@ -6,6 +6,8 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +44,17 @@ def own_log() -> Iterator[None]:
     yield
     logger.setLevel(level)
     logger.propagate, logger.handlers[:] = propagate, handlers
+
+
+@pytest.fixture(autouse=True)
+def own_threads() -> Iterator[None]:
+    """Fail where threads of orlop outlive what started them: nobody ends them any more."""
+    before = set(threading.enumerate())
+    yield
+    until = time.monotonic() + 10
+    while left := [each.name for each in set(threading.enumerate()) - before if each.name.startswith("orlop-")]:
+        assert time.monotonic() < until, f"threads that nobody ended: {left}"
+        time.sleep(0.01)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

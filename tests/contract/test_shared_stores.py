@@ -61,7 +61,8 @@ def opened(folder: Path) -> tuple[PostgresMetadata, Session, S3BlobStore]:
 def store(folder: Path) -> Iterator[Store]:
     metadata, session, blobs = opened(folder)
     init_bucket(blobs.bucket, PostgresKeys(metadata, session))
-    with Store(metadata, blobs, leases=Leases(metadata, SessionOwners(metadata, session))) as one:
+    leases = Leases(metadata, SessionOwners(metadata, session))
+    with Store(metadata, blobs, leases=leases, closing=session.end) as one:
         yield one
 
 
@@ -73,6 +74,7 @@ def damage(folder: Path, digest: Digest, data: bytes | None) -> None:
         blobs.bucket.delete([path_of(stored.key)])
     else:
         blobs.bucket.put(path_of(stored.key), Pieces([data]))
+    session.end()
     metadata.end()
     blobs.close()
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from orlop.errors import InvalidInput, LimitExceeded
-from orlop.store.blobs.s3 import ingest
+from orlop.store.blobs.s3 import ingest, sending
 from orlop.store.blobs.s3.ingest import part_size
 from orlop.store.blobs.s3.reclaim import init_bucket
 from orlop.store.blobs.s3.sending import Senders
@@ -79,8 +80,7 @@ def test_what_waits_to_be_sent_is_bounded() -> None:
 
     def write() -> None:
         for size in [30] * 20 + [250] + [30] * 5:
-            sending = work(size)
-            sent.append(senders.submit(size, sending))
+            sent.append(senders.submit(size, work(size)))
             with guard:
                 waiting[0] += size
                 most[0] = max(most[0], waiting[0])
@@ -110,6 +110,38 @@ def test_work_that_was_given_up_is_not_done() -> None:
     # Threads come again.
     assert senders.submit(1, lambda: 7).result() == 7
     senders.close()
+
+
+def test_threads_live_as_long_as_there_is_work() -> None:
+    """A store that nobody closes leaves none behind."""
+    with strict_s3() as s3:
+        opened = marked(s3)
+        row = opened.keep(bytes(20 * _MIB))
+        until = time.monotonic() + 10
+        while any(each.name == "orlop-s3-send" for each in threading.enumerate()):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert len(opened.read(row)) == 20 * _MIB
+
+
+def test_work_needs_one_thread_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system gives no more, those that there are do it; where it gives none, the caller hears of it."""
+
+    def refused(*_: object, **__: object) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    senders, gate = Senders(4), threading.Event()
+    first = senders.submit(1, gate.wait)
+    monkeypatch.setattr(sending, "started", refused)
+    second = senders.submit(1, lambda: 7)
+    gate.set()
+    assert second.result() == 7
+    first.result()
+    senders.close()
+    with pytest.raises(RuntimeError):
+        senders.submit(1, lambda: 8)
+    monkeypatch.undo()
+    assert senders.submit(1, lambda: 9).result() == 9
 
 
 def test_many_threads_share_a_store() -> None:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from functools import partial
-from queue import SimpleQueue
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from orlop.errors import StorageError
@@ -63,7 +62,7 @@ class Sending(Generic[T]):
 
 
 class Senders:
-    """A few threads, started when they are needed. Safe to share; a forked child gets threads of its own.
+    """A few threads that live as long as there is work. Safe to share; a forked child gets threads of its own.
 
     Args:
         workers: how many threads there are at most.
@@ -78,25 +77,37 @@ class Senders:
     def _reset(self) -> None:
         self._room = threading.Condition()
         self._taken = 0
-        self._queue: SimpleQueue[_Item | None] = SimpleQueue()
-        self._threads: list[Started] = []
+        self._waiting: deque[_Item] = deque()
+        self._threads: set[Started] = set()
         self._pid = os.getpid()
 
     def submit(self, size: int, work: Callable[[], T]) -> Sending[T]:
-        """Do work in a thread, with so many bytes in memory until it is done; wait until there is room for them."""
+        """Do work in a thread, with so many bytes in memory until it is done; wait until there is room for them.
+
+        Raises:
+            RuntimeError: the system gives no thread for it.
+        """
         if self._pid != os.getpid():
             self._reset()
         sending = Sending(work)
         with self._room:
             self._room.wait_for(lambda: not self._taken or self._taken + size <= self._most)
-            self._taken += size
             if len(self._threads) < self._workers:
-                self._threads.append(started(partial(self._run, self._queue), name="orlop-s3-send"))
-            self._queue.put((size, sending))
+                self._start()
+            self._taken += size
+            self._waiting.append((size, sending))
         return sending
 
-    def _run(self, queue: SimpleQueue[_Item | None]) -> None:
-        while (item := queue.get()) is not None:
+    def _start(self) -> None:
+        """Start a thread, which finds work as soon as the guard is given back; with some threads it may fail."""
+        try:
+            self._threads.add(started(self._run, name="orlop-s3-send"))
+        except RuntimeError:
+            if not self._threads:
+                raise
+
+    def _run(self) -> None:
+        while (item := self._next()) is not None:
             size, sending = item
             sending.run()
             del item, sending
@@ -104,15 +115,19 @@ class Senders:
                 self._taken -= size
                 self._room.notify_all()
 
+    def _next(self) -> _Item | None:
+        """Return what is to be done next; with nothing to do the thread leaves the others."""
+        with self._room:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._threads.discard(threading.current_thread())
+            return None
+
     def close(self) -> None:
-        """Wait until everything is sent, and end the threads; it may be used again."""
+        """Wait until everything is sent and the threads have ended; it may be used again."""
         if self._pid != os.getpid():
             return
         with self._room:
-            threads, self._threads = self._threads, []
-            # What is submitted from now on is for other threads.
-            queue, self._queue = self._queue, SimpleQueue()
-        for _ in threads:
-            queue.put(None)
+            threads = list(self._threads)
         for thread in threads:
             thread.join()
