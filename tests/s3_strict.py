@@ -99,6 +99,8 @@ class StrictS3:
         self.plan: Callable[[Asked], Trouble | None] = lambda _: None
         self.asked: list[Asked] = []
         self.versioning = ""
+        self.region = ""
+        self.exists = True
         self.token = ""
         self.offset = 0.0
         self.guard = threading.RLock()
@@ -142,6 +144,8 @@ class StrictS3:
         with self.guard:
             if not asked.key:
                 return self._bucket(asked, body)
+            if not self.exists:
+                raise Refused(404, "NoSuchBucket")
             if asked.method == "POST" and "uploads" in query:
                 return self._begin(asked)
             if "uploadId" in query:
@@ -175,7 +179,15 @@ class StrictS3:
     def _bucket(self, asked: Asked, body: bytes) -> tuple[int, dict[str, str], bytes]:
         query = asked.query
         if asked.method == "PUT":
-            raise Refused(409, "BucketAlreadyOwnedByYou")
+            if self.exists:
+                raise Refused(409, "BucketAlreadyOwnedByYou")
+            wanted = re.findall(r"<LocationConstraint>([^<]+)</LocationConstraint>", body.decode())
+            if wanted != ([self.region] if self.region else []):
+                raise Refused(400, "IllegalLocationConstraintException")
+            self.exists = True
+            return 200, {}, b""
+        if not self.exists:
+            raise Refused(404, "NoSuchBucket")
         if "delete" in query:
             if asked.headers.get("content-md5") != base64.b64encode(hashlib.md5(body).digest()).decode():
                 raise Refused(400, "InvalidRequest", "Missing required header for this request: Content-MD5")

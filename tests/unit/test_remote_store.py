@@ -81,6 +81,21 @@ def test_only_init_makes_a_store_and_it_may_be_repeated(archives: list[Path]) ->
         orlop.stores.init(url, group=0)
 
 
+def test_init_makes_the_bucket_and_without_one_changes_nothing() -> None:
+    known = StoreURL.parse(engines.new_url(prepared=False), engines.variables())
+    there = known.host, None, known.user, known.database
+    stranger = dict(known.variables) | {"AWS_SECRET_ACCESS_KEY": "wrong"}
+    with pytest.raises(StorageError, match="bucket"):
+        init_store(StoreURL(*there, "not-ours", "p", variables=stranger))
+    with pytest.raises(StoreNotFound):
+        remote_store(known)
+    new = StoreURL(*there, f"new-{os.urandom(4).hex()}", "p", variables=known.variables)
+    init_store(new).close()
+    with orlop.open(new) as images:
+        assert list(images.images()) == []
+        images.gc()
+
+
 def test_rows_that_have_not_the_bucket_delete_nothing_until_they_adopt_it(url: StoreURL, archives: list[Path]) -> None:
     with orlop.open(url) as images:
         images.load(archives[0])

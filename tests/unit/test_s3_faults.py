@@ -358,3 +358,18 @@ def test_patience_is_for_failures_and_not_for_slow_callers(rig: Rig) -> None:
         file.seek(0)
         rig.s3.plan = first(3, Trouble(200, cut=1000), method="GET")
         assert file.read() == _DATA
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-1"])
+def test_a_missing_bucket_is_made_in_its_region(region: str) -> None:
+    with strict_s3() as s3:
+        s3.exists, s3.region = False, "" if region == "us-east-1" else region
+        blobs = S3BlobStore(s3.settings(region=region), MemoryKeys())
+        with pytest.raises(StorageError, match="NoSuchBucket"):
+            init_bucket(blobs.bucket, blobs.keys)
+        blobs.bucket.ensure()
+        init_bucket(blobs.bucket, blobs.keys)
+        made = [one for one in s3.asked if one.method == "PUT" and not one.key]
+        blobs.bucket.ensure()
+        assert made == [one for one in s3.asked if one.method == "PUT" and not one.key]
+        assert len(made) == 1

@@ -79,6 +79,8 @@ def remote_store(url: StoreURL, *, limits: Limits = DEFAULT_LIMITS, now: Callabl
 def init_store(url: StoreURL, *, adopt: bool = False, warn: Callable[[str], object] = lambda _: None) -> Store:
     """Prepare the database and the bucket that a URL names, and open the store in them. Idempotent.
 
+    A bucket that is not there is made; the database has to be. Where the bucket cannot be had nothing changes.
+
     Args:
         url: as for `remote_store`.
         adopt: take a bucket that belongs to other rows, or to these before they were restored from a backup. Those
@@ -90,13 +92,18 @@ def init_store(url: StoreURL, *, adopt: bool = False, warn: Callable[[str], obje
     """
     variables = variables_of(url)
     metadata = _metadata(url, variables)
-    metadata.make(_conninfo(url, variables), _place(url))
     store = _composed(url, variables, metadata)
     from orlop.store.blobs.s3.reclaim import adopt_bucket, bucket_warnings, init_bucket  # noqa: PLC0415 - as below
     from orlop.store.blobs.s3.store import S3BlobStore  # noqa: PLC0415 - as below
 
     blobs = store.blobs
     assert isinstance(blobs, S3BlobStore)
+    try:
+        blobs.bucket.ensure()
+        metadata.make(_conninfo(url, variables), _place(url))
+    except BaseException:
+        metadata.end()
+        raise
     try:
         if adopt:
             adopt_bucket(blobs.bucket, blobs.keys)

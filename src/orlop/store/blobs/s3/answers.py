@@ -125,6 +125,14 @@ def completion(parts: Iterable[tuple[int, str, str]]) -> bytes:
     return f"<CompleteMultipartUpload>{''.join(lines)}</CompleteMultipartUpload>".encode()
 
 
+def location(region: str) -> bytes:
+    """Return the body that makes a bucket in a region."""
+    return (
+        f"<CreateBucketConfiguration><LocationConstraint>{escape(region)}</LocationConstraint>"
+        "</CreateBucketConfiguration>"
+    ).encode()
+
+
 def deletion(keys: Iterable[str]) -> bytes:
     """Return the body that deletes some objects."""
     lines = (f"<Object><Key>{escape(key)}</Key></Object>" for key in keys)

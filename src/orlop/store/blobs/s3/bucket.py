@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import BucketUnavailable
 from orlop.model.tuples import NamedTuple
-from orlop.store.blobs.s3.answers import Fault, completion, deletion, read_document
+from orlop.store.blobs.s3.answers import Fault, completion, deletion, location, read_document
 from orlop.store.blobs.s3.client import Pieces, Request, fault_in
+from orlop.store.blobs.s3.settings import DEFAULT_REGION
 from orlop.store.blobs.s3.signing import signed_url
 
 if TYPE_CHECKING:
@@ -190,10 +191,22 @@ class Bucket:
         page = read_document(self._done(Request("GET", "", {"versioning": ""}), "look at the bucket").body)
         return "" if page is None else page.texts.get("Status", "")
 
+    def ensure(self) -> None:
+        """Make the bucket where there is none. Idempotent."""
+        answer = self._client.call(Request("GET", "", {"list-type": "2", "prefix": self._key(""), "max-keys": "1"}))
+        fault = fault_in(answer)
+        if fault is None:
+            return
+        if fault.code != "NoSuchBucket":
+            raise self._client.error(fault, "look at the bucket")
+        self.make()
+
     def make(self) -> None:
-        """Make the bucket. One that is there and ours is a success."""
+        """Make the bucket, in the region of the settings. One that is there is a success."""
         known = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
-        self._done(Request("PUT"), "make the bucket", also=known)
+        region = self._settings.region
+        body = Pieces() if region == DEFAULT_REGION else Pieces([location(region)])
+        self._done(Request("PUT", body=body), "make the bucket", also=known)
 
     # Parts of requests.
 

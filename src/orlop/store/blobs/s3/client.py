@@ -300,7 +300,7 @@ class S3Client:
             kind: type[StorageError] = PermissionDenied
             advice = "check its credentials and what they may do"
         elif fault.code == "NoSuchBucket":
-            kind, advice = StorageError, "make the bucket, or name another one"
+            kind, advice = StorageError, "run `orlop store init`, or name another bucket"
         elif 300 <= fault.status < 400:
             kind, advice = StorageError, "check its region and its endpoint"
         else:

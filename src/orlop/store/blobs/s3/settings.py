@@ -32,6 +32,8 @@ class Credentials:
         return f"Credentials({self.access_key!r}, …)" if self.access_key else "Credentials()"
 
 
+DEFAULT_REGION: Final = "us-east-1"
+
 CredentialSource: TypeAlias = "Callable[[bool], Credentials]"
 """Returns the credentials to use now; called with True where the last ones were refused as expired."""
 
@@ -65,7 +67,7 @@ class S3Settings:
     prefix: str = ""
     endpoint: str = ""
     public_endpoint: str = ""
-    region: str = "us-east-1"
+    region: str = DEFAULT_REGION
     credentials: Credentials | CredentialSource = field(default_factory=Credentials)
     virtual_host: bool = False
     ca: str | None = None
