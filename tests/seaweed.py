@@ -99,6 +99,9 @@ class Seaweed:
         if process is not None and self._pid == os.getpid():
             process.kill()
             process.wait()
+            # It makes these wherever it was told to put its files.
+            for path in (path for port in self._ports for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")):
+                path.unlink(missing_ok=True)
 
     def settings(self, bucket: str, *, prefix: str = "", patience: float = 20.0) -> S3Settings:
         """Return how a bucket of this server is spoken to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -84,11 +85,13 @@ class TestSeaweed(S3Contract):
 @cache
 def _strict() -> StrictS3:
     """Return a strict server that runs as long as this process."""
-    return _running.enter_context(strict_s3(smallest=_PART))
+    running = ExitStack()
+    # Later, in the end of the interpreter, its thread is gone and nobody would hear that it is to end.
+    atexit.register(running.close)
+    return running.enter_context(strict_s3(smallest=_PART))
 
 
 _PART = 1 << 16
-_running = ExitStack()
 
 
 class TestStrict(S3Contract):
