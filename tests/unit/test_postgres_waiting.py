@@ -82,6 +82,8 @@ def test_who_was_declared_dead_in_a_write_that_was_undone_lives() -> None:
         assert owners.alive(sweep=False) == both
         with other.write() as rows:
             rows.put_reference(row(":1"))
+        session.end()
+        silent.end()
 
 
 @pytest.mark.parametrize(("setting", "kept"), [("off", "on"), ("local", "local"), ("remote_write", "remote_write")])

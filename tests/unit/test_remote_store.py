@@ -20,10 +20,20 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 import orlop
-from orlop.errors import InvalidInput, NotSupported, OrlopError, ReadOnlyStore, StorageError, StoreInUse, StoreNotFound
+from orlop.errors import (
+    ContentNotFound,
+    InvalidInput,
+    NotSupported,
+    OrlopError,
+    ReadOnlyStore,
+    StorageError,
+    StoreInUse,
+    StoreNotFound,
+)
 from orlop.model.store_url import StoreURL
 from orlop.model.values import replace
 from orlop.store.blobs.s3.client import Pieces
+from orlop.store.blobs.s3.ingest import path_of
 from orlop.store.blobs.s3.store import S3BlobStore
 from orlop.store.opening import open_store
 from orlop.store.place.transfer import fingerprint
@@ -94,6 +104,39 @@ def test_init_makes_the_bucket_and_without_one_changes_nothing() -> None:
     with orlop.open(new) as images:
         assert list(images.images()) == []
         images.gc()
+
+
+def test_what_is_not_in_the_bucket_any_more_is_found_and_brought_back(url: StoreURL, archives: list[Path]) -> None:
+    with orlop.open(url) as images:
+        images.load(archives[0])
+    with remote_store(url) as store:
+        assert isinstance(store.blobs, S3BlobStore)
+        blob, toc = (next(iter(store.blobs.keys.objects(tocs=tocs))) for tocs in (False, True))
+        store.blobs.bucket.delete([path_of(blob.key), path_of(toc.key)])
+        lost = sorted([("blob-missing", blob.name), ("toc-missing", toc.name.removeprefix("toc:"))])
+    for quick in (True, False):
+        found = orlop.stores.fsck(url, quick=quick).problems
+        assert sorted((one.kind, one.subject) for one in found) == lost
+    assert {one.kind for one in orlop.stores.check(url).problems} == {"blob-missing", "toc-missing"}
+    report = orlop.stores.fsck(url, repair=True, sources=[archives[0]])
+    assert report.problems == ()
+    assert orlop.stores.fsck(url).problems == ()
+
+
+def test_a_misspelt_prefix_is_told_and_never_taken(url: StoreURL, archives: list[Path]) -> None:
+    with orlop.open(url) as images:
+        images.load(archives[0])
+        name = str(next(iter(images.images())).references[0])
+    wrong = StoreURL(url.host, None, url.user, url.database, url.bucket, "misspelt", variables=url.variables)
+    for look in (orlop.stores.check, orlop.stores.fsck):
+        with pytest.raises(StoreNotFound, match="check that prefix"):
+            look(wrong)
+    with pytest.raises(StoreInUse, match="none of it is in"):
+        init_store(wrong)
+    with orlop.open(wrong) as images, pytest.raises(ContentNotFound, match="check that prefix"):
+        images.save([name], io.BytesIO())
+    init_store(url).close()
+    assert orlop.stores.fsck(url).problems == ()
 
 
 def test_rows_that_have_not_the_bucket_delete_nothing_until_they_adopt_it(url: StoreURL, archives: list[Path]) -> None:

@@ -168,7 +168,7 @@ def test_twice_as_many_images_take_about_twice_the_work_to_list(tmp_path):
 
 
 def _calls_of_a_look(root):
-    calls = Counter()
+    calls: Counter[str] = Counter()
     sys.setprofile(lambda _frame, event, _what: calls.update((event,)))
     try:
         look(root)

@@ -52,9 +52,9 @@ def open_store(
     Args:
         root: a directory, see `orlop.store.local.local_store`, or a URL, see `orlop.store.remote.remote_store`.
         create: make a store where there is none. One beyond this machine is made by `orlop.stores.init` alone.
-        allow_network: see `local_store`, as for the next two; what is not on a file system has none of that.
+        allow_network: see `local_store`, as for the next; what is not on a file system has none of that.
         allow_foreign: as above.
-        mending: as above.
+        mending: believe nothing that can be looked at, see both.
         limits: what an archive or a layer may ask for that comes in.
         now: the clock, in nanoseconds since 1970; by default that of this machine, or of the database.
 
@@ -66,7 +66,7 @@ def open_store(
     if url is not None:
         from orlop.store.remote import remote_store  # noqa: PLC0415 - most stores are directories
 
-        return remote_store(url, limits=limits, now=now)
+        return remote_store(url, mending=mending, limits=limits, now=now)
     opened = partial(
         local_store,
         path_text(root, "the root of a store"),  # type: ignore[arg-type]  # a path, or refused here

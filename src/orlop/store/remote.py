@@ -52,11 +52,18 @@ _CACHED: Final = 10_000_000_000
 _LONGEST: Final = 1 << 20
 
 
-def remote_store(url: StoreURL, *, limits: Limits = DEFAULT_LIMITS, now: Callable[[], int] | None = None) -> Store:
+def remote_store(
+    url: StoreURL,
+    *,
+    mending: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
+    now: Callable[[], int] | None = None,
+) -> Store:
     """Open the store that a URL names. The store may be shared between threads, and used after a fork.
 
     Args:
         url: where it is, with what it leaves unsaid.
+        mending: ask the bucket what is there, even where the rows say it.
         limits: what an archive or a layer may ask for that comes in.
         now: the clock, in nanoseconds since 1970; by default that of the database.
 
@@ -68,7 +75,7 @@ def remote_store(url: StoreURL, *, limits: Limits = DEFAULT_LIMITS, now: Callabl
     variables = variables_of(url)
     metadata = _metadata(url, variables)
     try:
-        store = _composed(url, variables, metadata, limits=limits, now=now)
+        store = _composed(url, variables, metadata, mending=mending, limits=limits, now=now)
         store.metadata.refusal()
     except BaseException:
         metadata.end()
@@ -123,6 +130,7 @@ def _composed(
     variables: Mapping[str, str],
     metadata: PostgresMetadata,
     *,
+    mending: bool = False,
     limits: Limits = DEFAULT_LIMITS,
     now: Callable[[], int] | None = None,
 ) -> Store:
@@ -141,6 +149,7 @@ def _composed(
             PostgresKeys(metadata, session),
             cache=_cache(variables),
             scratch=lambda: scratch.directory.path,
+            doubting=mending,
         ),
         leases=Leases(metadata, SessionOwners(metadata, session), now=clock),
         root=str(url),
@@ -158,7 +167,11 @@ def _cache(variables: Mapping[str, str]) -> BlockCache | None:
     from orlop.model.sizes import parse_size  # noqa: PLC0415 - few stores have a cache
     from orlop.store.blobs.s3.cache import BlockCache  # noqa: PLC0415 - as above
 
-    return BlockCache(os.path.abspath(path), most=parse_size(most) if most else _CACHED)
+    try:
+        size = parse_size(most) if most else _CACHED
+    except InvalidInput as error:
+        raise InvalidInput(f"ORLOP_CACHE_SIZE: {error}") from None
+    return BlockCache(os.path.abspath(path), most=size)
 
 
 class _DatabaseClock:

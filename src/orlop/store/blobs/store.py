@@ -324,6 +324,13 @@ class BlobStore(ABC):
         """Return the layer and the size of each table of contents that is kept, as `sizes` does for blobs."""
         return ((diff_id, self.toc_size_of(diff_id).size) for diff_id in self.tocs())
 
+    def require_own(self) -> None:  # noqa: B027 - most places are one store's alone
+        """Check that what holds the bytes is this store's, where it could be another's.
+
+        Raises:
+            StoreInUse: it belongs to another store. StoreNotFound: it belongs to none. StorageError: it cannot be read.
+        """
+
     @abstractmethod
     def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
         """Remove bytes once the write of the rows is durable, and keep them if it is undone. Idempotent."""

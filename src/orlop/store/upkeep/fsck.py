@@ -62,6 +62,7 @@ def look(store: Store, *, quick: bool = False, settled: bool = False, progress: 
 
     Raises:
         StoreTooNew, StoreMoved, PermissionDenied, StorageError: the store cannot be read.
+        StoreNotFound, StoreInUse: its content is looked for where another store is, or none.
     """
     return _Look(store, settled=settled, progress=progress).run(quick=quick)
 
@@ -141,6 +142,8 @@ class _Look:
         if store.read_only:
             yield Problem(NOTE, "read-only", store.root, store.why_read_only())
         if not store.is_local:
+            # A misspelt place would have everything missing.
+            store.blobs.require_own()
             return
         state = store.files.directory.at("metadata.db-wal").state()
         if store.read_only and state is not None and state.st_size:

@@ -57,7 +57,7 @@ class ObjectsLook:
         for row in blobs:
             if sizes.get(row.digest) != row.size:
                 yield partial(self._blob, row.digest)
-        there = set(store.blobs.tocs())
+        there = {diff_id for diff_id, size in store.blobs.toc_sizes() if size}
         for diff_id in diff_ids:
             if diff_id not in there:
                 yield partial(self._toc, diff_id)

@@ -131,7 +131,7 @@ class BlockCache:
                 self._is_usable = state.st_uid == os.geteuid() and not state.st_mode & 0o022
                 why = "others may write there"
             except _FAILURES as error:
-                self._is_usable, why = False, str(error)
+                self._is_usable, why = False, getattr(error, "strerror", None) or str(error)
             if not self._is_usable:
                 _log.warning("nothing is kept in the cache at %s: %s", self.path, why)
         return self._is_usable

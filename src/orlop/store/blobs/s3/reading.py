@@ -156,7 +156,9 @@ class Fetch:
         fault = fault_in(Answer(response.status, response.headers, body)) or fault_of(response.status, body)
         label = self._source.label
         if fault.status == 404 and fault.code != "NoSuchBucket":
-            raise ContentNotFound(f"{label} is missing from {self._client.settings.where}; load its image again")
+            raise ContentNotFound(
+                f"{label} is missing from {self._client.settings.where}; check that prefix, or load its image again"
+            )
         if fault.status == 412:
             raise IntegrityError(f"{label} was replaced while it was read; read it again")
         if fault.status == 416:

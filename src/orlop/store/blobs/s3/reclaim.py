@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import StoreInUse, StoreNotFound
@@ -29,6 +30,8 @@ MARKER: Final = "orlop-store.json"
 _FOLDER: Final = "blobs/"
 _KEY: Final = re.compile(r"[0-9a-f]{32}")
 _BATCH: Final = 1000
+_SAMPLES: Final = 20
+"""Objects that are looked for before a prefix is taken for the one that rows speak of."""
 
 
 # Whose bucket it is.
@@ -38,16 +41,27 @@ def init_bucket(bucket: Bucket, keys: ObjectKeys) -> tuple[str, ...]:
     """Mark an empty prefix of a bucket as this store's, and return what people should know of it. Idempotent.
 
     Raises:
-        StoreInUse: it belongs to another store, or to another generation of this one.
+        StoreInUse: it belongs to another store, or to another generation of this one; or the rows name content, and
+            none of it is there.
         StorageError: it cannot be read or written.
     """
     mine = keys.identity()
     found = _marked(bucket)
+    if found is None and _is_elsewhere(bucket, keys):
+        what = f"these rows name content, and none of it is in {bucket.where}"
+        raise StoreInUse(f"{what}; check that prefix, or run `orlop store init --adopt` if the content is lost")
     if found is None and not bucket.put_new(MARKER, _marker(mine)):
         found = _marked(bucket)
     if found is not None and found != mine:
         raise _foreign(bucket, found, mine)
     return bucket_warnings(bucket)
+
+
+def _is_elsewhere(bucket: Bucket, keys: ObjectKeys) -> bool:
+    """Return whether rows name content, and not one of a few samples is in a bucket."""
+    named = islice(keys.objects(tocs=False), _SAMPLES)
+    sizes = [bucket.size(path_of(one.key)) for one in named]
+    return bool(sizes) and not any(size is not None for size in sizes)
 
 
 def adopt_bucket(bucket: Bucket, keys: ObjectKeys) -> Identity:
@@ -70,7 +84,7 @@ def require_own(bucket: Bucket, keys: ObjectKeys) -> None:
     """Raise `StoreInUse` where the bucket is marked as another's, `StoreNotFound` where it is not marked at all."""
     mine, found = keys.identity(), _marked(bucket)
     if found is None:
-        raise StoreNotFound(f"{bucket.where} is not marked as a store's; run `orlop store init` for it")
+        raise StoreNotFound(f"{bucket.where} is not marked as a store's; check that prefix, or run `orlop store init`")
     if found != mine:
         raise _foreign(bucket, found, mine)
 
@@ -130,6 +144,11 @@ def reclaim(bucket: Bucket, keys: ObjectKeys, *, grace: float = 0.0) -> int:
         bucket.delete([path_of(one.key) for one in batch])
         keys.deleted([one.key for one in batch])
     return len(due)
+
+
+def listed_sizes(bucket: Bucket) -> dict[str, int]:
+    """Return the size of every object that is named by a key, by its key. The whole bucket is listed."""
+    return {_name(one.key): one.size for one in bucket.objects(_FOLDER) if _KEY.fullmatch(_name(one.key))}
 
 
 def sweep_bucket(bucket: Bucket, keys: ObjectKeys, *, dry_run: bool = False) -> Swept:

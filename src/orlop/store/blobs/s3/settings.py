@@ -102,7 +102,9 @@ class S3Settings:
             usable = False
         _require(usable, "an endpoint of S3 is a URL such as https://s3.example.com:9000, without anything behind it")
         secure = parts.scheme == "https" or self.allow_http
-        _require(secure, f"the endpoint {parts.hostname} is not encrypted; use https, or allow http for it")
+        _require(
+            secure, f"the endpoint {parts.hostname} is not encrypted; use https, or allow http with AWS_ALLOW_HTTP=true"
+        )
 
     def inside(self) -> Place:
         """Return where the server is for this machine."""

@@ -28,7 +28,7 @@ from orlop.store.blobs.s3.cache import CachedFetch
 from orlop.store.blobs.s3.client import S3Client
 from orlop.store.blobs.s3.ingest import S3Ingest, Upload, path_of
 from orlop.store.blobs.s3.reading import Fetch, S3Reader, Source
-from orlop.store.blobs.s3.reclaim import reclaim, require_own, sweep_bucket
+from orlop.store.blobs.s3.reclaim import listed_sizes, reclaim, require_own, sweep_bucket
 from orlop.store.blobs.s3.sending import Senders
 from orlop.store.blobs.store import BlobStore, Leftover, Spool, StoredSize
 from orlop.store.rows.keys import TOC
@@ -138,7 +138,9 @@ class S3BlobStore(BlobStore):
     def _stored(self, blob: BlobRow) -> StoredObject:
         stored = self.keys.find(str(blob.digest))
         if stored is None:
-            raise ContentNotFound(f"the blob {blob.digest} is missing from {self.where}; load its image again")
+            raise ContentNotFound(
+                f"the blob {blob.digest} is missing from {self.where}; check that prefix, or load its image again"
+            )
         if stored.size != blob.size:
             msg = f"the blob {blob.digest} has {stored.size} bytes instead of {blob.size}; load its image again"
             raise SizeMismatch(msg)
@@ -151,11 +153,15 @@ class S3BlobStore(BlobStore):
 
     # Writing.
 
-    def begin(self, algorithm: str = "sha256") -> Ingest:
-        """Begin to write content. The first time, the bucket must be marked as this store's: it may be misspelt."""
+    def require_own(self) -> None:
+        """Raise where the bucket is not marked as this store's: it may be misspelt. It is asked once."""
         if not self._is_own:
             require_own(self.bucket, self.keys)
             self._is_own = True
+
+    def begin(self, algorithm: str = "sha256") -> Ingest:
+        """Begin to write content. The first time, the bucket must be marked as this store's."""
+        self.require_own()
         first, equal = self.settings.part_size, self.settings.equal_parts
         upload = Upload(self.bucket, self.keys, self._senders, first=first, equal=equal)
         return S3Ingest(self, self.keys, upload, algorithm, self._seen.add)
@@ -178,12 +184,20 @@ class S3BlobStore(BlobStore):
         return [Digest.parse(one.name) for one in self.keys.objects(tocs=False)]
 
     def sizes(self) -> Iterable[tuple[Digest, int]]:
-        """Return the digest and the size of each blob, as the rows say them."""
-        return ((Digest.parse(one.name), one.size) for one in self.keys.objects(tocs=False))
+        """Return the digest and the size of each blob, as the rows say them or, in doubt, the bucket."""
+        return ((Digest.parse(one.name), one.size) for one in self._kept(tocs=False))
 
     def toc_sizes(self) -> Iterable[tuple[DiffID, int]]:
-        """Return the layer and the size of each table of contents, as the rows say them."""
-        return ((DiffID.parse(one.name.removeprefix(TOC)), one.size) for one in self.keys.objects(tocs=True))
+        """Return the layer and the size of each table of contents, as `sizes` does for blobs."""
+        return ((DiffID.parse(one.name.removeprefix(TOC)), one.size) for one in self._kept(tocs=True))
+
+    def _kept(self, *, tocs: bool) -> Iterable[StoredObject]:
+        if not self._doubting:
+            return self.keys.objects(tocs=tocs)
+        named = list(self.keys.objects(tocs=tocs))
+        # Listed later, so that what is missing is not what was just brought.
+        listed = listed_sizes(self.bucket)
+        return (one._replace(size=listed.get(one.key, 0)) for one in named)
 
     def has(self, blob: BlobRow) -> bool:
         """Return whether the bytes are there, by their size."""
@@ -206,9 +220,10 @@ class S3BlobStore(BlobStore):
     def _size_of(self, digest: Digest, name: str) -> StoredSize:
         _require_valid(digest)
         stored = self.keys.find(name)
-        if stored is None or (self._doubting and not self._is_there(stored)):
+        if stored is None:
             return StoredSize(0, 0)
-        return StoredSize(stored.size, stored.size)
+        size = (self.bucket.size(path_of(stored.key)) or 0) if self._doubting else stored.size
+        return StoredSize(size, size)
 
     def remove(self, rows: WritableRows, digests: Iterable[Digest]) -> None:
         """Remove blobs, see `BlobStore.remove`."""

@@ -63,7 +63,9 @@ def explain_postgres(error: psycopg.Error, place: str) -> OrlopError:
     if state.startswith(_VALUES) or (not state and isinstance(error, psycopg.DataError)):
         return InvalidInput(f"{place} cannot hold a value: {what}")
     if is_gone(error):
-        return StorageError(f"cannot reach {place}: {what}; check that the server runs, and try again")
+        # The server may answer that it has no such database, or no such role.
+        advice = "check its name" if "does not exist" in what else "check that the server runs, and try again"
+        return StorageError(f"cannot reach {place}: {what}; {advice}")
     return StorageError(f"{place} failed: {what}")
 
 
