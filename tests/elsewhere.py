@@ -27,7 +27,14 @@ class Elsewhere:
         self._scratch = scratch
         self._kept: dict[str, tuple[MemoryRows, MemoryBlobStore]] = {}
 
-    def open(self, url: StoreURL, *, limits: Limits = DEFAULT_LIMITS, now: Callable[[], int] | None = None) -> Store:
+    def open(
+        self,
+        url: StoreURL,
+        *,
+        mending: bool = False,  # noqa: ARG002 - nothing here is believed that is not there
+        limits: Limits = DEFAULT_LIMITS,
+        now: Callable[[], int] | None = None,
+    ) -> Store:
         """Open the store that a URL names; one that is not there is made."""
         blobs = self.blobs_of(str(url))
         rows = self._kept[str(url)][0]

@@ -3,7 +3,8 @@
 A read is one transaction that sees the rows of its first moment. A write takes the store's one lock, which ends with
 its transaction, so that writers are one after another as in a directory; its statements see what was committed before.
 A write of a process that has a session takes that session's row as well: once others have declared the session dead,
-nothing it writes commits. Locks are taken in this order: the store's, the session's, then rows.
+nothing it writes commits. Locks are taken in this order: the store's, the session's, then rows. What a write puts is
+sent when an answer is needed, or with the commit, see `orlop.store.rows.postgres.outbox`.
 
 Nothing outlives a transaction: no setting, no prepared statement, no lock. A server that hears nothing of a client
 inside a transaction ends it after a while, which frees its locks.
@@ -16,11 +17,11 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import psycopg
 
-from orlop.errors import LeaseLost, OutcomeUnknown, ReadOnlyStore, StorageError
+from orlop.errors import OutcomeUnknown, ReadOnlyStore, StorageError
 from orlop.store.rows.actions import run_all
 from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.postgres.errors import explain_postgres, explaining_postgres, is_gone, lease_lost
@@ -51,6 +52,8 @@ _WRITE: Final = (
     f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {_DURABLE}; SET LOCAL lock_timeout = '{_PATIENCE}';"
     f" SELECT pg_advisory_xact_lock({LOCKS}, {WRITING}); SET LOCAL lock_timeout = '{_SILENCE}'"
 )
+_BEGUN: Final = """WITH mine AS (SELECT id FROM session WHERE id = ANY(%s) AND NOT dead ORDER BY id FOR KEY SHARE)
+    SELECT pg_current_xact_id()::text, (SELECT count(*) FROM mine)"""
 _COPY: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path TO {SCHEMA}"
 _WHY_NOT: Final = f"""SELECT current_setting('transaction_read_only') = 'on',
     has_table_privilege('{SCHEMA}.image', 'INSERT, DELETE')"""
@@ -143,13 +146,12 @@ class PostgresMetadata(Metadata):
             rows = PostgresRows(connection, self.place, writable=True)
             sure = True
             try:
-                number = rows.value("SELECT pg_current_xact_id()::text")
-                self._require_alive(connection)
+                number = self._begin(connection)
                 with self._block(rows):
                     yield rows
                     self._prepare(rows)
                 sure = False
-                self._commit(connection, number)
+                self._commit(rows, number)
             except BaseException as error:
                 sure = sure or not isinstance(error, OutcomeUnknown)
                 with suppress(psycopg.Error):
@@ -158,28 +160,34 @@ class PostgresMetadata(Metadata):
                 raise
         run_all(rows.commit_actions)
 
-    def _require_alive(self, connection: Connection) -> None:
-        names = frozenset(self.sessions)
-        try:
-            require_alive(connection, self.place, names)
-        except LeaseLost:
+    def _begin(self, connection: Connection) -> str:
+        """Hold the sessions of this process until the transaction ends, and return the number of that.
+
+        Raises `LeaseLost` where one of them is dead.
+        """
+        names = sorted(self.sessions)
+        with explaining_postgres(self.place):
+            number, alive = connection.execute(_BEGUN, (names,)).fetchone() or ("", 0)
+        if alive != len(names):
             session = self.session()
             if session is not None:
                 session.lose(names)
-            raise
+            raise lease_lost(self.place)
+        return str(number)
 
     def _prepare(self, rows: PostgresRows) -> None:
         if rows.gone is not None:
             from orlop.store.rows.postgres.going import require_unneeded  # noqa: PLC0415 - few commands remove anything
 
+            rows.flush()
             with explaining_postgres(self.place):
                 require_unneeded(rows.gone, rows.connection, self.place)
         for action in rows.preparations:
             action()
 
-    def _commit(self, connection: Connection, number: str) -> None:
+    def _commit(self, rows: PostgresRows, number: str) -> None:
         try:
-            connection.execute("COMMIT")
+            rows.commit()
         except psycopg.Error as error:
             if not is_gone(error):
                 raise explain_postgres(error, self.place) from error
@@ -237,9 +245,10 @@ class PostgresMetadata(Metadata):
         The block's end commits. For what belongs to sessions and keys alone.
         """
         with self._transaction(SHORT) as connection:
-            yield PostgresRows(connection, self.place, writable=True)
+            rows = PostgresRows(connection, self.place, writable=True)
+            yield rows
             with explaining_postgres(self.place):
-                connection.execute("COMMIT")
+                rows.commit()
 
     @contextmanager
     def joined(self) -> Iterator[PostgresRows]:
@@ -355,15 +364,3 @@ def _unknown(place: str) -> OutcomeUnknown:
         f"the connection to {place} was lost as the changes were being committed, and it cannot be reached to say"
         " whether they were; look when it is back, or do the same again: what is there already stays"
     )
-
-
-def require_alive(connection: psycopg.Connection[tuple[Any, ...]], place: str, sessions: Iterable[str]) -> None:
-    """Hold the sessions of a process until the transaction ends. Raises `LeaseLost` where one of them is dead."""
-    ids = sorted(sessions)
-    if ids:
-        with explaining_postgres(place):
-            found = connection.execute(
-                "SELECT id FROM session WHERE id = ANY(%s) AND NOT dead ORDER BY id FOR KEY SHARE", (ids,)
-            ).fetchall()
-        if len(found) != len(ids):
-            raise lease_lost(place)

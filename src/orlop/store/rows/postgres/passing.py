@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orlop.model.digest import Digest
 from orlop.store.rows.pending import PendingRows
 from orlop.store.rows.postgres.errors import explaining_postgres
+from orlop.store.rows.postgres.outbox import Outbox
 from orlop.store.rows.rows import Event
 
 if TYPE_CHECKING:
@@ -25,11 +26,49 @@ class PassingRows(PendingRows):
         super().__init__()
         self.connection = connection
         self.place = place
+        self._outbox = Outbox()
 
     def run(self, statement: str, values: Any = None) -> psycopg.Cursor[tuple[Any, ...]]:
-        """Return the cursor of a statement. Raises the errors of storage."""
+        """Return the cursor of a statement, which sees all that was put. Raises the errors of storage."""
         with explaining_postgres(self.place):
-            return self.connection.execute(statement.encode(), values)
+            if not self._outbox:
+                return self.connection.execute(statement.encode(), values)
+            with self.connection.pipeline():
+                self._send()
+                return self.connection.execute(statement.encode(), values)
+
+    def _send(self) -> None:
+        for statement, values in self._outbox.taken():
+            self.connection.execute(statement.encode(), values)
+
+    def flush(self) -> None:
+        """Make the server know all that was put. Raises the errors of storage."""
+        if self._outbox:
+            with explaining_postgres(self.place), self.connection.pipeline():
+                self._send()
+
+    def commit(self) -> None:
+        """Send what was put, and commit it. Raises the errors of psycopg."""
+        if not self._outbox:
+            self.connection.execute("COMMIT")
+            return
+        with self.connection.pipeline():
+            self._send()
+            self.connection.execute("COMMIT")
+
+    def put(self, table: str, *row: Any) -> None:
+        """Put a row, unless the table has one with its key; the server hears of it later."""
+        self._outbox.put(table, *row)
+        self._flush_much()
+
+    def say(self, statement: str, *values: Any) -> None:
+        """Change something; the server hears of it later."""
+        self._outbox.say(statement, *values)
+        self._flush_much()
+
+    def _flush_much(self) -> None:
+        if self._outbox.is_full:
+            self.flush()
 
     def rows(self, statement: str, values: Any = None) -> list[tuple[Any, ...]]:
         """Return all rows that a statement yields."""
@@ -67,13 +106,12 @@ class PassingRows(PendingRows):
 
     def put_event(self, event: Event, *, keep: int) -> None:
         """Add an event and forget the oldest. Numbers are in the order of commits, as the row of the store is one."""
-        number = self.value("UPDATE store SET last_event = last_event + 1 RETURNING last_event")
-        attributes = json.dumps(dict(event.attributes))
-        self.run(
-            "INSERT INTO event VALUES (%s, %s, %s, %s, %s, %s)",
-            (number, event.time, event.kind, event.action, event.actor, attributes),
+        self.say(
+            """WITH next AS (UPDATE store SET last_event = last_event + 1 RETURNING last_event)
+            INSERT INTO event SELECT last_event, %s, %s, %s, %s, %s FROM next""",
+            *(event.time, event.kind, event.action, event.actor, json.dumps(dict(event.attributes))),
         )
-        self.run("DELETE FROM event WHERE number <= %s", (number - keep,))
+        self.say("DELETE FROM event WHERE number <= (SELECT last_event FROM store) - %s", keep)
 
     # Leases.
 

@@ -114,18 +114,16 @@ class PostgresRows(PostgresContentRows):
         labels: Mapping[str, str] | None = None,
     ) -> None:
         """Keep a config with what lists tell of it; one that is there already stays, unless it is damaged."""
-        self.run(
+        self.say(
             f"""INSERT INTO image (id, config, chain, created, created_ns, head)
-            VALUES (%(id)s, %(config)s, %(chain)s, %(s)s, %(ns)s, NOT EXISTS ({CHILDREN.format("%(id)s")}))
+            VALUES (%s, %s, %s, %s, %s, NOT EXISTS ({CHILDREN.format("%s")}))
             ON CONFLICT (id) DO UPDATE SET config = excluded.config WHERE image.config <> excluded.config""",  # noqa: S608 - constants
-            {"id": str(image), "config": config, "chain": _text(chain_id), "s": created[0], "ns": created[1]},
+            *(str(image), config, _text(chain_id), *created, str(image)),
         )
         self._came(images=image)
         if labels is not None:
-            self.run(
-                "INSERT INTO image_labels VALUES (%s, %s) ON CONFLICT DO NOTHING",
-                (str(image), json.dumps(dict(labels))),
-            )
+            statement = "INSERT INTO image_labels VALUES (%s, %s) ON CONFLICT DO NOTHING"
+            self.say(statement, str(image), json.dumps(dict(labels)))
 
     def delete_image(self, image: Digest) -> bool:
         """Forget a config with its metadata and its links to manifests."""
@@ -182,13 +180,11 @@ class PostgresRows(PostgresContentRows):
 
     def put_reference(self, row: ReferenceRow) -> None:
         """Point a name to an image."""
-        before = self.reference(row.name, row.suffix)
-        if before is None or before.image != row.image:
-            self.delete_top(row.name, row.suffix)
-        self.run(
+        self.delete_top(row.name, row.suffix, but_of=row.image)
+        self.say(
             """INSERT INTO reference VALUES (%s, %s, %s, %s)
             ON CONFLICT (name, suffix) DO UPDATE SET image = excluded.image, updated = excluded.updated""",
-            (row.name, row.suffix, str(row.image), row.updated),
+            *(row.name, row.suffix, str(row.image), row.updated),
         )
 
     def delete_reference(self, name: str, suffix: str) -> bool:
@@ -250,20 +246,15 @@ class PostgresRows(PostgresContentRows):
     def put_diff(self, row: DiffRow, blob: BlobRow) -> None:
         """Keep a layer's content and one stored form of it; what is there already stays."""
         self._came(contents=row.diff_id, blobs=blob.digest)
-        self.run(
-            "INSERT INTO diff VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-            (str(row.diff_id), row.size, row.content_size, row.entries, row.partial),
-        )
+        self.put("diff", str(row.diff_id), row.size, row.content_size, row.entries, row.partial)
         self.put_blob(blob)
-        self.run("INSERT INTO diff_blob VALUES (%s, %s) ON CONFLICT DO NOTHING", (str(row.diff_id), str(blob.digest)))
+        self.put("diff_blob", str(row.diff_id), str(blob.digest))
 
     def put_chain(self, row: ChainRow) -> None:
         """Keep a layer in its place; one that is there already stays."""
         self._came(chains=row.chain_id)
-        self.run(
-            "INSERT INTO chain VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
-            (str(row.chain_id), _text(row.parent), str(row.diff_id), row.size, row.depth, row.descriptor),
-        )
+        texts = str(row.chain_id), _text(row.parent), str(row.diff_id)
+        self.put("chain", *texts, row.size, row.depth, row.descriptor)
 
     def _drop_chain(self, chain_id: ChainID) -> ChainRow | None:
         row = self.chain(chain_id)
