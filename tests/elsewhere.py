@@ -31,7 +31,7 @@ class Elsewhere:
         self,
         url: StoreURL,
         *,
-        mending: bool = False,  # noqa: ARG002 - nothing here is believed that is not there
+        mending: bool = False,
         limits: Limits = DEFAULT_LIMITS,
         now: Callable[[], int] | None = None,
     ) -> Store:

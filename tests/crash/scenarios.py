@@ -118,6 +118,12 @@ def _with_archive(place: Path) -> None:
         images.save(["example/tiny:1.0"], place / "saved.tar")
 
 
+def _with_layout_tar(place: Path) -> None:
+    _loaded(MULTI)(place)
+    with orlop.open(place / "root") as images:
+        images.save(["example/tiny:1.0"], place / "saved.tar", format="oci")
+
+
 def _with_sha512(place: Path) -> None:
     _loaded(MULTI)(place)
     (place / "sha512.tar").write_bytes(layout_by_sha512().pack())
@@ -249,6 +255,11 @@ def scenarios() -> dict[str, Scenario]:
             loaded,
         ),
         Scenario("save --append", ("save", "--append", "-o", "{}/saved.tar", "example/imported"), _with_archive),
+        Scenario(
+            "save --append to a layout",
+            ("save", "--append", "--format", "oci", "-o", "{}/saved.tar", "example/imported"),
+            _with_layout_tar,
+        ),
         Scenario(
             "save --since",
             ("save", "--since", "example/tiny:1.0", "-o", "{}/saved.tar", "example/tiny:1.0", "example/imported"),

@@ -67,6 +67,53 @@ def test_one_by_one_gives_what_all_at_once_give(images: orlop.ImageService, tmp_
     assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "all.tar").read_bytes()
 
 
+@pytest.mark.parametrize("compress", [None, "gzip:1"])
+def test_one_by_one_gives_an_oci_layout_that_all_at_once_give(
+    images: orlop.ImageService, tmp_path: Path, compress: str | None
+) -> None:
+    for name in (B, A, C):
+        images.save([name], tmp_path / "one.tar", format="oci", compress=compress, append=True)
+    images.save([B, A, C], tmp_path / "all.tar", format="oci", compress=compress)
+    one, all_ = contents(tmp_path / "one.tar"), contents(tmp_path / "all.tar")
+    assert list(one) == list(all_)
+    assert {name: one[name] for name in one if name != "index.json"} == {
+        name: all_[name] for name in all_ if name != "index.json"
+    }
+    assert ids_in(tmp_path / "one.tar", tmp_path / "a") == ids_in(tmp_path / "all.tar", tmp_path / "b")
+    raw = (tmp_path / "one.tar").read_bytes()
+    images.save([A], tmp_path / "one.tar", format="oci", compress=compress, append=True)
+    assert (tmp_path / "one.tar").read_bytes() == raw
+
+
+def test_a_layout_of_others_keeps_its_order_and_every_byte(images: orlop.ImageService, tmp_path: Path) -> None:
+    made = Layout()
+    made.top(made.image("9", "2", **named("docker.io/other/app:1")), made.image("8", **named(A)))
+    archive = tmp_path / "others.tar"
+    archive.write_bytes(made.pack())
+    before = contents(archive)
+    images.save([A], archive, format="oci", append=True)
+    after = contents(archive)
+    assert [name for name in after if name in before and name != "index.json"] == [
+        name for name in before if name != "index.json"
+    ]
+    assert {name: after[name] for name in before if name != "index.json"} == {
+        name: before[name] for name in before if name != "index.json"
+    }
+    assert ids_in(archive, tmp_path / "other")[A] == str(images.inspect(A).image.id)
+    assert "docker.io/other/app:1" in ids_in(archive, tmp_path / "other")
+
+
+def test_a_damaged_blob_of_a_layout_is_replaced(images: orlop.ImageService, tmp_path: Path) -> None:
+    archive = tmp_path / "some.tar"
+    images.save([A], archive, format="oci")
+    good = archive.read_bytes()
+    with tarfile.open(archive) as tar:
+        blob = max((member for member in tar if member.name.startswith("blobs/sha256/")), key=lambda one: one.size)
+    archive.write_bytes(good[: blob.offset_data] + b"\xff" + good[blob.offset_data + 1 :])
+    images.save([A], archive, format="oci", append=True)
+    assert archive.read_bytes() == good
+
+
 @FORMATS
 def test_all_images_load_and_what_was_there_stays_to_the_byte(
     images: orlop.ImageService, tmp_path: Path, form: str
@@ -160,7 +207,8 @@ def test_layers_are_left_out_that_the_archive_has(images: orlop.ImageService, tm
     assert archive.read_bytes() == (tmp_path / "all.tar").read_bytes()
 
 
-def test_eight_writers_lose_nothing(images: orlop.ImageService, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["docker", "oci"])
+def test_eight_writers_lose_nothing(images: orlop.ImageService, tmp_path: Path, form: str) -> None:
     archive = tmp_path / "some.tar"
     names = [f"docker.io/example/app:{number}" for number in range(8)]
     for name in names:
@@ -169,7 +217,7 @@ def test_eight_writers_lose_nothing(images: orlop.ImageService, tmp_path: Path) 
 
     def add(name: str) -> None:
         try:
-            images.save([name], archive, append=True)
+            images.save([name], archive, format=form, append=True)
         except BaseException as error:
             failures.append(error)
             raise
@@ -180,7 +228,7 @@ def test_eight_writers_lose_nothing(images: orlop.ImageService, tmp_path: Path) 
     for thread in threads:
         thread.join()
     assert not failures
-    assert sorted(ids_in(archive, tmp_path / "other")) == names
+    assert sorted(name for name in ids_in(archive, tmp_path / "other") if "@" not in name) == names
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "root", "some.tar"]
 
 
@@ -221,9 +269,40 @@ def test_what_is_not_such_an_archive_stays_as_it_is(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["root", "some.tar"]
 
 
-def test_only_files_of_docker_s_formats_are_added_to(images: orlop.ImageService, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (gzip.compress, "compressed"),
+        (lambda raw: raw[:-3000], "ends|not an OCI layout"),
+        (lambda _: packed({"manifest.json": b"[]", "index.json": b"{}", "oci-layout": b"{}"}), "manifest.json"),
+        (lambda _: packed({"index.json": b"{}"}), "not an OCI layout"),
+        (lambda _: packed({"index.json": b"{}", "oci-layout": b"[]"}), "version"),
+        (lambda _: packed({"index.json": b"{}", "oci-layout": b'{"imageLayoutVersion":"2.0.0"}'}), "2.0.0"),
+        (lambda _: packed({"index.json": b"[", "oci-layout": b'{"imageLayoutVersion":"1.0.0"}'}), "index.json"),
+        (lambda _: packed({"index.json": b'{"manifests":[3]}', "oci-layout": b'{"imageLayoutVersion":"1.0.0"}'}), "3"),
+        (_twice, "twice"),
+        (lambda _: b"", "not an OCI layout"),
+    ],
+    ids=["gzip", "cut", "docker", "index-only", "array", "version", "json", "number", "twice", "empty"],
+)
+def test_what_is_not_a_layout_stays_as_it_is(
+    images: orlop.ImageService, tmp_path: Path, change: Any, words: str
+) -> None:
+    archive = tmp_path / "some.tar"
+    images.save([A], archive, format="oci")
+    raw = change(archive.read_bytes())
+    archive.write_bytes(raw)
+    with pytest.raises(errors.InvalidArchive, match=words):
+        images.save([B], archive, format="oci", append=True)
+    assert archive.read_bytes() == raw
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["root", "some.tar"]
+
+
+def test_only_files_are_added_to(images: orlop.ImageService, tmp_path: Path) -> None:
     with pytest.raises(errors.InvalidInput, match="oci-dir"):
-        images.save([A], tmp_path / "some.tar", format="oci", append=True)
+        images.save([A], tmp_path / "some.tar", format="oci-dir", append=True)
+    with pytest.raises(errors.InvalidInput, match="path"):
+        images.save([A], io.BytesIO(), format="oci", append=True)
     with pytest.raises(errors.InvalidInput, match="path"):
         images.save([A], io.BytesIO(), append=True)
     os.mkfifo(tmp_path / "pipe")
@@ -240,4 +319,8 @@ def test_the_command(images: orlop.ImageService, tmp_path: Path) -> None:
     images.save([A, B], tmp_path / "all.tar")
     assert (tmp_path / "some.tar").read_bytes() == (tmp_path / "all.tar").read_bytes()
     assert shell.run("save", "--append", A).returncode == 2
-    assert shell.run("save", "--append", "--format", "oci", "-o", f"{tmp_path}/x", A).returncode == 2
+    assert shell.run("save", "--append", "--format", "oci-dir", "-o", f"{tmp_path}/x", A).returncode == 2
+    for name in (A, B):
+        assert shell.run("save", "--append", "--format", "oci", "-o", f"{tmp_path}/oci.tar", name).returncode == 0
+    images.save([A, B], tmp_path / "all-oci.tar", format="oci")
+    assert (tmp_path / "oci.tar").read_bytes() == (tmp_path / "all-oci.tar").read_bytes()

@@ -12,22 +12,19 @@ in an engine.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.archive.docker_save import order
-from orlop.archive.located import Window
 from orlop.archive.names import IMAGE_NAME, REF_NAME
-from orlop.errors import InvalidArchive, InvalidJSON, InvalidReference, InvalidTar
+from orlop.archive.old_tar import OldTar
+from orlop.errors import InvalidReference
 from orlop.model import gojson
 from orlop.model.digest import ImageID
 from orlop.model.reference import Reference
-from orlop.streams.files import CHUNK
-from orlop.streams.tar import TarReader
-from orlop.streams.tar_header import BLOCK, TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
+from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
 from orlop.streams.tar_write import archive_chunks
 
 if TYPE_CHECKING:
@@ -45,13 +42,8 @@ _IMAGE: Final = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json)?\Z", re.DOTALL)
 _BLOBS: Final = "blobs"
 
 
-class OldArchive:
-    """The archive that is there: its members, and the documents that list its images.
-
-    Args:
-        descriptor: of the file, which stays the caller's.
-        shown: how messages call it.
-        limits: what it may ask for.
+class OldArchive(OldTar):
+    """The archive that is there, and the documents that list its images; takes what `OldTar` takes.
 
     Raises:
         InvalidArchive: it is not a plain archive of docker's formats, or contradicts itself. LimitExceeded: it asks for
@@ -59,19 +51,10 @@ class OldArchive:
     """
 
     def __init__(self, descriptor: int, shown: str, limits: Limits) -> None:
-        self._descriptor = descriptor
-        self._shown = shown
-        self._limits = limits
-        self.members: dict[str, TarEntry] = {}
-        try:
-            for entry in TarReader(Window(descriptor, 0, None), limits=limits):
-                self._add(entry)
-        except InvalidTar as error:
-            msg = f"cannot add to {shown}: {error}; it must be an archive that is not compressed"
-            raise InvalidArchive(msg) from error
+        super().__init__(descriptor, shown, limits)
         if _MANIFEST not in self.members:
-            msg = f"cannot add to {shown}: it has no {_MANIFEST}, and so is not a Docker archive; save to a new file"
-            raise InvalidArchive(msg)
+            advice = "choose the format 'oci'" if _INDEX in self.members else "save to a new file"
+            raise self.refused(f"it has no {_MANIFEST}, and so is not a Docker archive; {advice}")
         self.images = self._document(_MANIFEST, list)
         self.index = self._document(_INDEX, dict) if _INDEX in self.members else None
         self.repositories = self._document(_REPOSITORIES, dict) if _REPOSITORIES in self.members else {}
@@ -93,47 +76,11 @@ class OldArchive:
             if found is not None:
                 yield ImageID("sha256", found[1])
 
-    def raw(self, entry: TarEntry) -> Iterator[bytes]:
-        """Yield a member as it stands there, with its headers and its padding."""
-        end = entry.offset + entry.stored_size
-        yield from self._bytes(entry.header_offset, end - end % -BLOCK)
-
-    def content(self, entry: TarEntry) -> Iterator[bytes]:
-        """Yield the content of a member that is not sparse."""
-        yield from self._bytes(entry.offset, entry.offset + entry.stored_size)
-
-    def _bytes(self, start: int, end: int) -> Iterator[bytes]:
-        window = Window(self._descriptor, start, end - start)
-        while start < end:
-            data = window.read(min(CHUNK, end - start))
-            if not data:
-                msg = f"cannot add to {self._shown}: it is incomplete"
-                raise InvalidArchive(msg)
-            start += len(data)
-            yield data
-
-    def _add(self, entry: TarEntry) -> None:
-        name = entry.name.removeprefix("./").rstrip("/")
-        if name in self.members:
-            msg = f"cannot add to {self._shown}: it has the member {name!r} twice; load it, and save its images anew"
-            raise InvalidArchive(msg)
-        if len(self.members) >= self._limits.members:
-            raise self._limits.exceeded("members", f"{self._shown} has more than {self._limits.members} members")
-        self.members[name] = entry
-
     def _document(self, name: str, kind: type) -> Any:
-        entry = self.members[name]
-        if entry.type != TYPE_FILE or entry.sparse:
-            raise InvalidArchive(f"cannot add to {self._shown}: its {name} is not a file")
-        if entry.size > (most := self._limits.manifest_size):
-            raise self._limits.exceeded("manifest_size", f"{name} of {self._shown} has more than {most} bytes")
-        try:
-            document = gojson.loads(b"".join(self.content(entry)), allow_trailing=True)
-        except InvalidJSON as error:
-            raise InvalidArchive(f"cannot add to {self._shown}: {name}: {error}") from error
+        document = self.document(name)
         parts = (document.get("manifests") or []) if name == _INDEX and isinstance(document, dict) else document
         if not isinstance(document, kind) or (isinstance(parts, list) and not all(isinstance(x, dict) for x in parts)):
-            raise InvalidArchive(f"cannot add to {self._shown}: its {name} is not what it must be")
+            raise self.refused(f"its {name} is not what it must be")
         return document
 
 
@@ -167,10 +114,7 @@ def _is_same(old: OldArchive, entry: TarEntry, planned: Planned) -> bool:
         return False
     if planned.data is not None:
         return entry.size == len(planned.data) and b"".join(old.content(entry)) == planned.data
-    hashed = hashlib.sha256()
-    for chunk in old.content(entry):
-        hashed.update(chunk)
-    return planned.layer is not None and hashed.hexdigest() == planned.layer.hex
+    return planned.layer is not None and old.is_blob(entry, "sha256", planned.layer.hex)
 
 
 def _merged(old: OldArchive, plan: dict[str, Planned]) -> dict[str, bytes]:

@@ -44,19 +44,34 @@ def layout_chunks(
 def _members(
     store: Store, content: LayoutContent, documents: list[tuple[str, bytes, int]], progress: Progress | None
 ) -> Iterator[bytes]:
-    yield member_header("blobs/", mode=_DIRECTORY, type="dir")
+    yield folder_member("blobs")
     folder = ""
     for blob in sorted(content.blobs, key=lambda blob: (blob.digest.algorithm, blob.digest.hex)):
         if blob.digest.algorithm != folder:
             folder = blob.digest.algorithm
-            yield member_header(f"blobs/{folder}/", mode=_DIRECTORY, type="dir")
-        yield member_header(blob_path(blob.digest), size=blob.size, mode=_BLOB)
-        yield from blob_chunks(blob, store, progress)
-        yield padding(blob.size)
+            yield folder_member(f"blobs/{folder}")
+        yield from blob_member(blob, store, progress)
     for name, data, mode in documents:
-        yield member_header(name, size=len(data), mode=mode)
-        yield data
-        yield padding(len(data))
+        yield from document_member(name, data, mode)
+
+
+def folder_member(name: str) -> bytes:
+    """Return a folder of a layout as a member."""
+    return member_header(f"{name}/", mode=_DIRECTORY, type="dir")
+
+
+def blob_member(blob: Blob, store: Store, progress: Progress | None) -> Iterator[bytes]:
+    """Yield a blob as a member."""
+    yield member_header(blob_path(blob.digest), size=blob.size, mode=_BLOB)
+    yield from blob_chunks(blob, store, progress)
+    yield padding(blob.size)
+
+
+def document_member(name: str, data: bytes, mode: int = _FILE) -> Iterator[bytes]:
+    """Yield a document as a member."""
+    yield member_header(name, size=len(data), mode=mode)
+    yield data
+    yield padding(len(data))
 
 
 def blob_path(digest: Digest) -> str:

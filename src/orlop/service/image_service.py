@@ -185,7 +185,7 @@ class ImageService(RegistryVerbs, SpaceVerbs):
             since: images that whoever reads the archive has: their layers are left out.
             without: what else is had, as `have` returned it there. Layers of an OCI layout are left out by their
                 digests, of docker's formats by their chains.
-            append: add the images to the archive of docker's formats that is there, in its format; names move to them.
+            append: add the images to the archive that is there, of docker's formats or of ``oci``; names move to them.
                 The archive that holds both appears whole, in place of the old one.
             progress: called with one event at a time, by the thread that does the work.
 

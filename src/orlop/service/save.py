@@ -46,6 +46,10 @@ def save(
     check_file(target, "the target of a save", "write")
     if append:
         had = _had(store, since, without, platform)
+        if format == TAR and isinstance(target, (str, os.PathLike)):
+            from orlop.service.save_oci import append_tar  # noqa: PLC0415 - most saves make no layout
+
+            return append_tar(store, names, target, platform=platform, compress=compress, had=had, progress=progress)
         return _append(store, names, target, format=format, platform=platform, had=had, progress=progress)
     if format == DIRECTORY:
         from orlop.service.save_oci import save_directory  # noqa: PLC0415 - most saves make no layout
@@ -164,7 +168,7 @@ def _append(
 
     require_names(names)
     if format not in LAYOUTS or not isinstance(target, (str, os.PathLike)):
-        msg = f"images are added to archives of docker's formats, by their path; for a layout choose {DIRECTORY!r}"
+        msg = f"images are added to archives by their path, in docker's formats or {TAR!r}; {DIRECTORY!r} adds anyway"
         raise InvalidInput(msg)
     with _items(store, names, platform) as items, appending(target, format, store.limits) as (writer, add):
         written = writer(store, items, had)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from orlop.archive.docker_append import OldArchive, appended
 from orlop.archive.docker_save import layout
+from orlop.archive.oci_index import index_json
+from orlop.archive.oci_tar import layout_chunks
 from orlop.errors import InvalidInput
 from orlop.streams.directory import Directory
 from orlop.streams.files import explaining
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from orlop.archive.docker_save import Layout
+    from orlop.archive.oci_index import WrittenIndex
+    from orlop.archive.oci_layout import LayoutContent
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
+    from orlop.store.root import Store
 
 
 @contextmanager
@@ -29,11 +34,8 @@ def appending(
 ) -> Iterator[tuple[type[Layout], Callable[[Layout, Progress | None], None]]]:
     """Return, for a block, the layout in which images go into an archive, and what adds those that it lays out.
 
-    Writers of orlop that add to archives in one folder wait for each other, by a lock on the folder. The new archive
-    takes the place of the old one when it is complete. Where there is none, one is made.
-
     Args:
-        target: the archive.
+        target: the archive; where there is none, one is made. See `_old` for several writers.
         form: the format of a new one.
         limits: what the old one may ask for.
 
@@ -41,6 +43,43 @@ def appending(
         InvalidArchive: it is not a Docker archive, or is compressed. StorageError: it cannot be read or written.
     """
     shown = os.fspath(target)
+    with _old(shown) as descriptor:
+        if descriptor is None:
+            yield layout(form), lambda new, progress: _write(shown, new.chunks(progress))
+        else:
+            old = OldArchive(descriptor, shown, limits)
+            yield layout(old.form), lambda new, progress: _write(shown, appended(old, new, progress))
+
+
+def append_layout(
+    store: Store, target: str | os.PathLike[str], content: LayoutContent, progress: Progress | None
+) -> WrittenIndex:
+    """Add content to an OCI layout in a tar, and return its new index; where there is no file, one is made.
+
+    Raises:
+        InvalidArchive: it is not an OCI layout, or is compressed. StorageError: it cannot be read or written.
+    """
+    from orlop.archive.oci_append import OldLayout, appended_layout  # noqa: PLC0415 - most archives are docker's
+
+    shown = os.fspath(target)
+    with _old(shown) as descriptor:
+        if descriptor is None:
+            index = index_json(content.entries, content.lacking)
+            _write(shown, layout_chunks(store, content, index.raw, progress))
+        else:
+            old = OldLayout(descriptor, shown, store.limits)
+            index = old.index_with(content)
+            _write(shown, appended_layout(store, old, content, index, progress))
+    return index
+
+
+@contextmanager
+def _old(shown: str) -> Iterator[int | None]:
+    """Return, for a block, a descriptor of the archive that is there, if one is.
+
+    Writers of orlop that add to archives in one folder wait for each other, by a lock on the folder. The new archive
+    takes the place of the old one when it is complete.
+    """
     path = os.path.realpath(shown)
     with explaining("write", shown):
         folder = os.path.dirname(path)
@@ -49,14 +88,13 @@ def appending(
         with explaining("read", shown):
             descriptor = _opened(path)
         if descriptor is None:
-            yield layout(form), lambda new, progress: _write(shown, new.chunks(progress))
+            yield None
             return
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 msg = f"cannot add to {shown}: it is not a file"
                 raise InvalidInput(msg)
-            old = OldArchive(descriptor, shown, limits)
-            yield layout(old.form), lambda new, progress: _write(shown, appended(old, new, progress))
+            yield descriptor
         finally:
             with suppress(OSError):  # it was only read
                 os.close(descriptor)

@@ -71,6 +71,24 @@ def save_directory(
     return _report(content, written)
 
 
+def append_tar(
+    store: Store,
+    names: Sequence[ImageName],
+    target: str | os.PathLike[str],
+    *,
+    platform: AskedPlatforms,
+    compress: str | None,
+    had: Holdings | None = None,
+    progress: Progress | None,
+) -> SaveReport:
+    """Add some images to a tar that is a layout."""
+    from orlop.service.save_append import append_layout  # noqa: PLC0415 - most saves make a new archive
+
+    with _content(store, names, platform, compress, had=had, progress=progress) as content:
+        written = append_layout(store, target, content, progress)
+    return _report(content, written)
+
+
 @contextmanager
 def _content(
     store: Store,

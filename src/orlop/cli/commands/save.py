@@ -66,7 +66,7 @@ def _read_platforms(words: Sequence[str]) -> Platform | list[Platform | str]:
     help="The form of layers in an OCI layout: none, gzip[:LEVEL] or zstd[:LEVEL], instead of that in which they came."
     " Manifests and digests are then new.",
 )
-@option("--append", is_flag=True, help="Add the images to FILE, a Docker archive; their names move to them.")
+@option("--append", is_flag=True, help="Add the images to FILE, an archive of this format; their names move to them.")
 @option(
     "--since",
     metavar="OLD",
@@ -141,8 +141,8 @@ def _check_append(target: str | None, form: str) -> None:
     """Raise `WrongUsage` where images cannot be added to what is named."""
     if target is None:
         raise WrongUsage("images are added to a file; name it with -o", "--append")
-    if form.startswith("oci"):
-        raise WrongUsage(f"the format {form} is not a Docker archive; {_DIRECTORY} adds to a directory", "--append")
+    if form == _DIRECTORY:
+        raise WrongUsage(f"the format {form} is a directory, to which images are added anyway", "--append")
 
 
 def _read_list(name: str) -> Holdings:

@@ -1,0 +1,99 @@
+"""An archive that is there and is to become part of a new one: its members, and their bytes as they stand."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from orlop.archive.located import Window
+from orlop.errors import InvalidArchive, InvalidJSON, InvalidTar
+from orlop.model import gojson
+from orlop.streams.files import CHUNK
+from orlop.streams.tar import TarReader
+from orlop.streams.tar_header import BLOCK, TYPE_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.model.limits import Limits
+    from orlop.streams.tar_header import TarEntry
+
+
+class OldTar:
+    """A plain tar, by its members.
+
+    Args:
+        descriptor: of the file, which stays the caller's.
+        shown: how messages call it.
+        limits: what it may ask for.
+
+    Raises:
+        InvalidArchive: it is not a plain tar, or has a member twice. LimitExceeded: it asks for too much.
+    """
+
+    def __init__(self, descriptor: int, shown: str, limits: Limits) -> None:
+        self._descriptor = descriptor
+        self._shown = shown
+        self._limits = limits
+        self.members: dict[str, TarEntry] = {}
+        try:
+            for entry in TarReader(Window(descriptor, 0, None), limits=limits):
+                self._add(entry)
+        except InvalidTar as error:
+            raise self.refused(f"{error}; it must be an archive that is not compressed") from error
+
+    def refused(self, why: str) -> InvalidArchive:
+        """Return the error that says why nothing can be added."""
+        return InvalidArchive(f"cannot add to {self._shown}: {why}")
+
+    def raw(self, entry: TarEntry) -> Iterator[bytes]:
+        """Yield a member as it stands there, with its headers and its padding."""
+        end = entry.offset + entry.stored_size
+        yield from self._bytes(entry.header_offset, end - end % -BLOCK)
+
+    def content(self, entry: TarEntry) -> Iterator[bytes]:
+        """Yield the content of a member that is not sparse."""
+        yield from self._bytes(entry.offset, entry.offset + entry.stored_size)
+
+    def _bytes(self, start: int, end: int) -> Iterator[bytes]:
+        window = Window(self._descriptor, start, end - start)
+        while start < end:
+            data = window.read(min(CHUNK, end - start))
+            if not data:
+                msg = "it is incomplete"
+                raise self.refused(msg)
+            start += len(data)
+            yield data
+
+    def _add(self, entry: TarEntry) -> None:
+        name = entry.name.removeprefix("./").rstrip("/")
+        if name in self.members:
+            raise self.refused(f"it has the member {name!r} twice; load it, and save its images anew")
+        if len(self.members) >= self._limits.members:
+            raise self._limits.exceeded("members", f"{self._shown} has more than {self._limits.members} members")
+        self.members[name] = entry
+
+    def is_blob(self, entry: TarEntry, algorithm: str, hex_digest: str) -> bool:
+        """Return whether a member is a file whose content has a digest."""
+        if entry.type != TYPE_FILE or entry.sparse:
+            return False
+        hashed = hashlib.new(algorithm)
+        for chunk in self.content(entry):
+            hashed.update(chunk)
+        return hashed.hexdigest() == hex_digest
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a small member. Raises `LimitExceeded`."""
+        entry = self.members[name]
+        if entry.type != TYPE_FILE or entry.sparse:
+            raise self.refused(f"its {name} is not a file")
+        if entry.size > (most := self._limits.manifest_size):
+            raise self._limits.exceeded("manifest_size", f"{name} of {self._shown} has more than {most} bytes")
+        return b"".join(self.content(entry))
+
+    def document(self, name: str) -> Any:
+        """Return what a small member says in JSON."""
+        try:
+            return gojson.loads(self.read(name), allow_trailing=True)
+        except InvalidJSON as error:
+            raise self.refused(f"{name}: {error}") from error
