@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import tarfile
-import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.interop.programs import Daemon, Orlop, Program
+from tests.interop.programs import Daemon, Orlop, Program, folder_of_engine
 from tests.needs import need, need_root
 from tests.unpacked import unpack
 
@@ -46,7 +45,7 @@ def podman() -> Iterator[Program]:
     need_root()
     program = need("podman")
     # The path of a run root has at most 50 characters.
-    with tempfile.TemporaryDirectory(prefix="orlop-podman-") as folder:
+    with folder_of_engine("orlop-podman-") as folder:
         places = ["--root", f"{folder}/root", "--runroot", f"{folder}/run"]
         modest = ["--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none"]
         yield Program([program, *places, *modest])

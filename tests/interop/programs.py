@@ -100,6 +100,24 @@ class Docker(Program):
         pytest.fail(f"these images do not go: {', '.join(ids)}")
 
 
+def unmount_below(folder: str | Path) -> None:
+    """Unmount what an engine has left mounted below a folder, also where something is still busy there."""
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for mount in reversed(mounts):
+        if mount.startswith(f"{folder}/"):
+            subprocess.run(["umount", "--lazy", mount], check=False)
+
+
+@contextlib.contextmanager
+def folder_of_engine(prefix: str) -> Iterator[str]:
+    """Return, for a block, a folder in which an engine may mount what it wants."""
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        try:
+            yield folder
+        finally:
+            unmount_below(folder)
+
+
 class Daemon:
     """A Docker daemon in a folder of its own: no network, no group, nothing of the machine's own daemon."""
 
@@ -171,8 +189,5 @@ class Daemon:
     def stop(self) -> None:
         """End the daemon and what it started, and remove its folder."""
         self._end()
-        mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-        for mount in reversed(mounts):
-            if mount.startswith(f"{self.folder}/"):
-                subprocess.run(["umount", "--lazy", mount], check=False)
+        unmount_below(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.interop.programs import Program
+from tests.interop.programs import Program, folder_of_engine
 from tests.needs import need, need_root
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def buildah() -> Iterator[Program]:
     """buildah with a storage of its own, for all tests of this worker."""
     need_root()
     program = need("buildah")
-    with tempfile.TemporaryDirectory(prefix="orlop-buildah-") as folder:
+    with folder_of_engine("orlop-buildah-") as folder:
         places = ["--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs"]
         yield Program([program, *places], {"BUILDAH_ISOLATION": "chroot", "HOME": folder})
 

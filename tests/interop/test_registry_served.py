@@ -9,12 +9,11 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.interop.programs import PATIENCE, Program, environment
+from tests.interop.programs import PATIENCE, Program, environment, folder_of_engine
 from tests.interop.served import serve
 from tests.needs import need, need_root
 from tests.unit.artifacts import about, signature
@@ -156,7 +155,7 @@ def test_podman_pushes_and_pulls(podman: Program, served: Served):
 def buildah() -> Iterator[Program]:
     need_root()
     program = need("buildah")
-    with tempfile.TemporaryDirectory(prefix="orlop-buildah-") as folder:
+    with folder_of_engine("orlop-buildah-") as folder:
         yield Program([program, "--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver", "vfs"])
 
 

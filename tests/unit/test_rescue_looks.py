@@ -214,3 +214,35 @@ def test_nothing_that_is_had_of_a_root_is_written_into_it(overlay2, capfd, words
     assert run([word.format(root=overlay2) for word in words]) == 3
     assert "where orlop writes nothing" in capfd.readouterr().err
     assert snapshot(overlay2) == before
+
+
+def test_with_vfs_a_container_is_compared_with_what_it_began_with(data, tmp_path):
+    root = unpack(data, "engine-20.10-vfs", tmp_path / "root")
+    rescue_container(tmp_path / "vfs.tar", root, "work")
+    rescue_container(tmp_path / "overlay2.tar", unpack(data, "engine-20.10-overlay2", tmp_path / "other"), "work")
+    with tarfile.open(tmp_path / "vfs.tar") as one, tarfile.open(tmp_path / "overlay2.tar") as other:
+        assert one.getnames() == other.getnames() != []
+
+
+def test_what_differs_between_two_directories_is_a_layer(tmp_path):
+    def put(place, **files):
+        for name, content in files.items():
+            path = tmp_path / place / name.replace("__", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+            os.utime(path, ns=(10**18, 10**18))
+
+    put("lower", same="1", changed="1", mode="1", gone="1", a__b__c__same="1", a__b__c__new="", dir__x="1", file="1")
+    put("upper", same="1", changed="22", mode="1", a__b__c__same="1", dir="now a file", file__y="1", new__d__e="1")
+    put("lower", kept__x="1", cleared__x="1")
+    put("upper", kept__x="1", cleared__y="1", a__z="1")
+    (tmp_path / "upper" / "mode").chmod(0o700)
+    (tmp_path / "upper" / "link").symlink_to("same")
+    with Folder.open(str(tmp_path / "upper")) as upper, Folder.open(str(tmp_path / "lower")) as lower:
+        raw = b"".join(changes_chunks(upper, lower))
+        assert not any(b"".join(changes_chunks(upper, upper.copy())))
+    with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+        assert [one.name for one in tar] == [
+            *("a", "a/b", "a/b/c", "a/b/c/.wh.new", "a/z", "changed", "cleared", "cleared/.wh.x", "cleared/y", "dir"),
+            *("file", "file/y", ".wh.gone", "link", "mode", "new", "new/d", "new/d/e"),
+        ]

@@ -8,6 +8,10 @@ has files in place of these marks, as the OCI image specification says (layer, "
 - fuse-overlayfs: the same, or files as in a layer, and an attribute of its own; owners and modes may be attributes too;
 - aufs: files as in a layer, and some of its own at the top.
 
+The driver vfs copies all that is below instead. What a container has changed there is what differs from the directory
+that it began with: in type, mode, owner or attributes, a link in its target, and what else is not a directory in size
+or time. Directories above something that differs come along.
+
 The tar has names in the order of their bytes, a directory before what is in it. Of several names of a file the first
 has its content. Attributes that other machines understand are kept: capabilities, and those of users.
 """
@@ -17,6 +21,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +32,7 @@ from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_DIR, TYPE_FIFO,
 from orlop.streams.tar_write import archive_chunks, entry_header, padding
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from orlop.foreign.disk import Folder
 
@@ -52,16 +57,17 @@ _TYPES: Final = {
 }
 
 
-def changes_chunks(folder: Folder) -> Generator[bytes]:
+def changes_chunks(folder: Folder, lower: Folder | None = None) -> Generator[bytes]:
     """Yield, as an uncompressed tar, what a container's own directory has.
 
     Args:
         folder: the directory.
+        lower: what the container began with, where its directory has all that is below it.
 
     Raises:
         RootDamaged: something cannot be read, or a directory was renamed in a way that only the driver understands.
     """
-    yield from archive_chunks(_Packing(folder).pieces())
+    yield from archive_chunks((_Packing(folder) if lower is None else _Comparing(folder, lower)).pieces())
 
 
 @dataclass(slots=True)
@@ -90,7 +96,7 @@ class _Packing:
             with self._top.below(*parts) as folder:
                 while names:
                     name = names.pop()
-                    yield from self._member(folder, name, "/".join((*parts, name)))
+                    yield from self._changed(folder, name, parts)
                     if folder.is_directory(name):
                         self._waiting.append((parts, names))
                         self._enter((*parts, name))
@@ -100,7 +106,15 @@ class _Packing:
         if len(parts) > _DEPTH:
             raise RootDamaged(f"{self._top.path} has directories more than {_DEPTH} deep")
         with self._top.below(*parts) as folder:
-            self._waiting.append((parts, sorted(folder.all_names(), key=os.fsencode, reverse=True)))
+            names = self._names(folder, parts)
+        self._waiting.append((parts, sorted(names, key=os.fsencode, reverse=True)))
+
+    def _names(self, folder: Folder, parts: tuple[str, ...]) -> Iterable[str]:  # noqa: ARG002 - see `_Comparing`
+        return folder.all_names()
+
+    def _changed(self, folder: Folder, name: str, parts: tuple[str, ...]) -> Iterator[bytes]:
+        """Yield a member as far as it was changed."""
+        return self._member(folder, name, "/".join((*parts, name)))
 
     def _member(self, folder: Folder, name: str, path: str) -> Iterator[bytes]:
         state = folder.state(name)
@@ -127,6 +141,64 @@ class _Packing:
         else:
             target = folder.link(name) if kind == TYPE_SYMLINK else ""
             yield entry_header(_entry(state, kind, facts, linkname=target), name=path)
+
+
+class _Comparing(_Packing):
+    """A tar of what differs from another directory."""
+
+    def __init__(self, top: Folder, lower: Folder) -> None:
+        super().__init__(top)
+        self._lower = lower
+        # The directories down to where it is that are as they were, so far.
+        self._unchanged: list[tuple[tuple[str, ...], bytes]] = []
+
+    def _names(self, folder: Folder, parts: tuple[str, ...]) -> Iterable[str]:
+        with _directory(self._lower, parts) as before:
+            return {*folder.all_names(), *(() if before is None else before.all_names())}
+
+    def _changed(self, folder: Folder, name: str, parts: tuple[str, ...]) -> Iterator[bytes]:
+        path = "/".join((*parts, name))
+        while self._unchanged and self._unchanged[-1][0] != parts[: len(self._unchanged[-1][0])]:
+            self._unchanged.pop()
+        with _directory(self._lower, parts) as before:
+            was = None if before is None else before.state(name)
+            now = folder.state(name)
+            if now is None and was is not None:
+                pieces: Iterator[bytes] = iter([_mark(f"{path.removesuffix(name)}{_WHITEOUT}{name}", was)])
+            else:
+                pieces = self._member(folder, name, path)
+                if before is not None and _is_same(folder, before, name):
+                    if folder.is_directory(name):
+                        self._unchanged.append(((*parts, name), b"".join(pieces)))
+                    return
+        for _, header in self._unchanged:
+            yield header
+        self._unchanged.clear()
+        yield from pieces
+
+
+@contextmanager
+def _directory(top: Folder, parts: tuple[str, ...]) -> Iterator[Folder | None]:
+    """Return, for a block, a directory below another one; nothing where there is none."""
+    folder = top.there(*parts) if parts else top.copy()
+    if folder is None:
+        yield None
+        return
+    with folder:
+        yield folder
+
+
+def _is_same(folder: Folder, before: Folder, name: str) -> bool:
+    """Return whether a name is what it was before; the content of a file is not read."""
+    now, was = folder.state(name), before.state(name)
+    if now is None or was is None:
+        return False
+    if (now.st_mode, now.st_uid, now.st_gid, now.st_rdev) != (was.st_mode, was.st_uid, was.st_gid, was.st_rdev):
+        return False
+    if (now.st_size, now.st_mtime_ns) != (was.st_size, was.st_mtime_ns) and not stat.S_ISDIR(now.st_mode):
+        # What copies a data root may not keep the time of a link.
+        return stat.S_ISLNK(now.st_mode) and folder.link(name) == before.link(name)
+    return _facts(folder, name) == _facts(before, name)
 
 
 def _file(folder: Folder, name: str, path: str, facts: _Facts) -> Iterator[bytes]:

@@ -52,6 +52,7 @@ _FILES: Final[dict[str, tuple[str | None, ...]]] = {
 # Of these a container's own files are in another place.
 _CHANGES: Final[dict[str, tuple[str | None, ...]]] = _FILES | {"overlay": ("overlay", None, "upper")}
 _WHOLE: Final = frozenset({"vfs"})
+"""With these a container's directory has all files, and what it began with is another one."""
 _HEX: Final = re.compile("[0-9a-f]{64}").fullmatch
 _REMOVING: Final = re.compile("([0-9a-f]{64})-.*-removing").fullmatch
 _GUESSES: Final = 64
@@ -278,10 +279,10 @@ class _DriverRoot:
                 if here is None:
                     continue
                 with here:
-                    mount = _said(here, "mount-id")
-                yield self._container(name, mount)
+                    mount, before = _said(here, "mount-id"), _said(here, "init-id")
+                yield self._container(name, mount, before)
 
-    def _container(self, container: str, mount: str) -> ForeignContainer:
+    def _container(self, container: str, mount: str, before: str) -> ForeignContainer:
         name = image = ""
         place = self._held.place
         folder = self._root.there("containers", container)
@@ -294,10 +295,13 @@ class _DriverRoot:
                     document = None
             if isinstance(document, dict):
                 name, image = text(document.get("Name")).lstrip("/"), text(document.get("Image"))
-        if not mount or self._driver in _WHOLE or self._driver not in _CHANGES:
+        is_whole = self._driver in _WHOLE
+        if not mount or (is_whole and not before) or self._driver not in _CHANGES:
             problem = f"what it has changed cannot be told apart with {self._driver}" if mount else "its layer is lost"
             return ForeignContainer(container, name, image, place, None, problem)
-        return ForeignContainer(container, name, image, place, _filled(_CHANGES[self._driver], mount))
+        files = _CHANGES[self._driver]
+        lower = _filled(files, before) if is_whole else None
+        return ForeignContainer(container, name, image, place, _filled(files, mount), lower=lower)
 
     def _note_leftovers(self) -> None:
         notes = self._held.notes

@@ -51,7 +51,10 @@ class ForeignImage:
 
 
 class ForeignContainer(NamedTuple):
-    """A container, and the directory of the files that it has changed, by its path below the root; or why not."""
+    """A container, and the directory of the files that it has changed, by its path below the root; or why not.
+
+    Where that directory has all files, ``lower`` is the one that the container began with.
+    """
 
     id: str
     name: str
@@ -59,6 +62,7 @@ class ForeignContainer(NamedTuple):
     place: str
     files: Path | None
     problem: str = ""
+    lower: Path | None = None
 
 
 @dataclass(slots=True)

@@ -66,9 +66,10 @@ def read_podman_root(root: Folder, limits: Limits) -> Iterator[Held]:
 
 
 class _Layer(NamedTuple):
-    """A layer of the list: which one it is, and its size, as far as that is said."""
+    """A layer of the list: which one it is, what lies below it, and its size, as far as that is said."""
 
     id: str
+    parent: str
     diff_id: str
     size: int | None
     is_incomplete: bool
@@ -190,16 +191,20 @@ class _DriverRoot:
         return layers[0].size if layers else None
 
     def _containers(self) -> Iterator[ForeignContainer]:
-        place = _FILES.get(self._driver)
         for entry in self._list("containers", "containers.json") or ():
             names = texts(entry.get("names"))
-            layer = text(entry.get("layer"))
-            files: Path | None = None
+            layer = self._layers.get(text(entry.get("layer")))
+            below = "" if layer is None else layer.parent
+            files = lower = None
             problem = f"what it has changed cannot be told apart with {self._driver}"
-            if self._driver == "overlay" and place is not None:
-                files, problem = tuple(layer if part is None else part for part in place), ""
+            if self._driver == "overlay" or (self._driver == "vfs" and below):
+                files, problem = self._files_of(text(entry.get("layer"))), ""
+                lower = self._files_of(below) if self._driver == "vfs" else None
             name, image = names[0] if names else "", text(entry.get("image"))
-            yield ForeignContainer(text(entry.get("id")), name, image, self._held.place, files, problem)
+            yield ForeignContainer(text(entry.get("id")), name, image, self._held.place, files, problem, lower)
+
+    def _files_of(self, layer: str) -> Path:
+        return tuple(layer if part is None else part for part in _FILES[self._driver])
 
 
 @dataclass(slots=True)
@@ -257,6 +262,7 @@ def _layer(entry: dict[str, object]) -> _Layer:
     size = entry.get("diff-size")
     return _Layer(
         text(entry.get("id")),
+        text(entry.get("parent")),
         text(entry.get("diff-digest")),
         size if isinstance(size, int) and 0 <= size < _HUGE else None,
         isinstance(flags, dict) and flags.get("incomplete") is True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Generic, Self
 
 from orlop.errors import (
@@ -134,8 +135,9 @@ class ForeignRoot:
         folder, container = self._container(name)
         if container.files is None:
             raise RootDamaged(f"the changes of the container {name} cannot be copied: {container.problem}")
-        with folder.below(*container.files) as files:
-            yield from changes_chunks(files)
+        with folder.below(*container.files) as files, ExitStack() as stack:
+            lower = None if container.lower is None else stack.enter_context(folder.below(*container.lower))
+            yield from changes_chunks(files, lower)
 
     def _container(self, name: str) -> tuple[Folder, ForeignContainer]:
         everyone = [
