@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orlop.errors import RegistryUnreachable
-from orlop.model.digest import Digest
 from orlop.model.reference import Reference
 from orlop.testing.registry.fake import FakeRegistry
 from tests.crash.faulty import Fault, faulty
@@ -17,6 +16,7 @@ from tests.unit.synced import MANIFEST, add_image, add_index, descriptor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from orlop.model.digest import Digest
     from orlop.registry.client import RegistryClient
     from tests.crash.faulty import FaultyProxy
 
