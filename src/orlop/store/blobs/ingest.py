@@ -251,8 +251,8 @@ def measure_layer(
         InvalidTar: what comes out is not a layer tar. InvalidCompression: the stream is damaged.
         LimitExceeded: the layer asks for too much. Exception: what ``write`` raises.
     """
-    first = source.read(CHUNK)
-    while 0 < len(first) < PREFIX_SIZE and (more := source.read(CHUNK)):
+    first = source.read(_PIECE)
+    while 0 < len(first) < PREFIX_SIZE and (more := source.read(_PIECE)):
         first += more
     compression = detect(first)
     raw_hash, plain_hash = hashlib.new(algorithm), hashlib.sha256()
@@ -263,6 +263,7 @@ def measure_layer(
     # Writing and hashing take about as long as each other.
     consumers = [raw_hash.update] if ingest is None else [ingest.append, ingest.hash]
     raw = _Tee(source, first, Fanout(*consumers, depth=_WAITING), progress)
+    del first
     borders = None if compression is Compression.NONE else Borders()
     with raw.out:
         try:
