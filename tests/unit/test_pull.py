@@ -43,7 +43,9 @@ def _on_amd64(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def big_tar(size: int, seed: int = 1) -> bytes:
     """Return a tar that does not get smaller."""
-    content = random.Random(seed).randbytes(size)
+    chance = random.Random(seed)
+    # At once it makes less than 256 MiB.
+    content = b"".join(chance.randbytes(min(1 << 20, size - start)) for start in range(0, size, 1 << 20))
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         member = tarfile.TarInfo("random")

@@ -15,6 +15,7 @@ knows what to ask before it goes on.
 from __future__ import annotations
 
 import ssl
+from functools import partial
 from http.client import RemoteDisconnected
 from typing import TYPE_CHECKING, Final
 
@@ -78,7 +79,7 @@ class Exchange:
         self._may_be_plain = endpoint.may_be_plain
         self._verify = endpoint.verify
         self.origin = endpoint.origin
-        self.access = access(endpoint.origin, self.steady)
+        self.access = access(endpoint.origin, self._for_access)
 
     def ask(
         self,
@@ -131,6 +132,9 @@ class Exchange:
                     continue
             if answer.status in expect:
                 self._look_for_warnings(answer)
+                if method == "GET":
+                    ask = partial(self.ask, method, where, wants, what=what, expect=expect, headers=headers)
+                    answer.again = self._repeating(ask)
                 return answer
             raise self._refusal(answer, what)
 
@@ -181,6 +185,28 @@ class Exchange:
             answer.close()
             self.waiting.pause(wait)
 
+    def _repeating(self, ask: Callable[[], Answer]) -> Callable[[RegistryUnreachable], Answer]:
+        """Return what asks once more for an answer that broke off, or raises that where it was asked often enough."""
+        patience, tried = self.waiting.patience, 0
+
+        def again(error: RegistryUnreachable) -> Answer:
+            nonlocal tried
+            tried += 1
+            if tried >= patience.tries:
+                raise error
+            self.waiting.pause(patience.before(tried, self.waiting.clock))
+            answer = ask()
+            answer.again = again
+            return answer
+
+        return again
+
+    def _for_access(self, request: Request) -> Answer:
+        """Send a request of an `Access`, whose answer is small."""
+        answer = self.steady(request)
+        answer.again = self._repeating(partial(self.steady, request))
+        return answer
+
     def _wait(self, answer: Answer, tried: int) -> float | None:
         """Return how long to wait before a request is sent again, or None where that would not help."""
         asked = retry_after(answer.headers, self.waiting.clock.now())
@@ -219,7 +245,7 @@ class Exchange:
         answer = self.steady(request, once=once)
         if answer.status != 401 or not request.can_repeat:
             return answer
-        there = Access(Origin.of(request.url), self.steady, self.waiting.clock)
+        there = Access(Origin.of(request.url), self._for_access, self.waiting.clock)
         try:
             helps = there.challenged(answer, Wants(), None)
         except BaseException:
@@ -263,7 +289,7 @@ class Exchange:
             return False
         self._may_be_plain = False
         self.origin = self.origin.plain
-        self.access = self._make_access(self.origin, self.steady)
+        self.access = self._make_access(self.origin, self._for_access)
         return True
 
     def _refusal(self, answer: Answer, what: str) -> RegistryError | NotInRegistry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from orlop.errors import InvalidAnswer
+from orlop.errors import InvalidAnswer, RegistryUnreachable
 from orlop.model.urls import shown
 from orlop.model.values import dataclass, field
 
@@ -105,13 +105,32 @@ class Answer:
         self.url = url
         self._read = read
         self._close = close
+        self.again: Callable[[RegistryUnreachable], Answer] | None = None
+        """Asks once more for what broke off, or raises that; None where it cannot be asked for again."""
 
     def read(self, n: int, /) -> bytes:
         """Return at most ``n`` bytes of the body, what is there; none at its end."""
         return self._read(n)
 
     def document(self, limit: int, *, what: str) -> bytes:
-        """Return the whole body, which is closed then. Raises `InvalidAnswer` where it is larger than a limit."""
+        """Return the whole body, which is closed then. One that breaks off is asked for again, where that can be.
+
+        Raises:
+            InvalidAnswer: it is larger than a limit. RegistryUnreachable: it breaks off, again and again.
+        """
+        answer = self
+        while True:
+            try:
+                found = answer._whole(limit, what)
+            except RegistryUnreachable as error:
+                if answer.again is None:
+                    raise
+                answer = answer.again(error)
+            else:
+                self.status, self.headers, self.url = answer.status, answer.headers, answer.url
+                return found
+
+    def _whole(self, limit: int, what: str) -> bytes:
         found = bytearray()
         with self:
             while piece := self._read(_PIECE):

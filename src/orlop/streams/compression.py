@@ -32,7 +32,7 @@ _WINDOW_LOGS: Final = (10, 31)
 """The smallest and the largest limit on the window that a zstd decoder accepts, as powers of two."""
 
 _MOST: Final = (1 << 63) - 1
-_INPUT_SIZE: Final = 1 << 20
+_INPUT_SIZE: Final = 1 << 17
 _FIRST_SLICE: Final = 1 << 12
 _ENOUGH: Final = 1 << 16
 _EMPTY_MAX: Final = 1000

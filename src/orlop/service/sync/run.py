@@ -40,6 +40,7 @@ from orlop.service.sync.plan import WRITTEN_WHOLE
 from orlop.service.sync.report import SyncAction, SyncedTag
 from orlop.service.sync.sources import FirstOf, Item
 from orlop.service.sync.state import Known
+from orlop.service.sync.whole import opened_file, staying
 from orlop.streams.pipeline import in_parallel
 from orlop.transfer.graph import Gathering
 from orlop.transfer.narrowed import WithManifest, narrowed
@@ -145,7 +146,7 @@ class EntryRun:
         """Do it. What fails for one tag alone is told; else raises `OrlopError`."""
         wanted, dropped = self._wanted()
         if self._entry.target.kind in WRITTEN_WHOLE:
-            self._as_one_file(wanted)
+            self._as_one_file(wanted, dropped)
             return
         looks = self._looks(wanted)
         # Those of which nothing is known come first, so that runs that end early come to all of them.
@@ -323,9 +324,10 @@ class EntryRun:
 
     # What is written whole.
 
-    def _as_one_file(self, wanted: Sequence[Named]) -> None:
-        """Write all tags into a file, where one of them has changed, or another one is among them."""
-        if not wanted:
+    def _as_one_file(self, wanted: Sequence[Named], dropped: Sequence[Named]) -> None:
+        """Write a file anew where one of its tags has changed, or goes; what else is in it stays."""
+        going = {one for one in dropped if self._is_going(one)}
+        if not wanted and not going:
             raise NotFound(f"{self._entry.source} has none of the wanted tags; {self._entry.target} is not written")
         if self._entry.target.kind is Kind.DIRECTORY and len(wanted) != 1:
             raise InvalidInput(f"{self._entry.target} holds one image, and not {len(wanted)}; name one tag")
@@ -335,23 +337,49 @@ class EntryRun:
                 # A file without it would look like one that is whole.
                 raise looks[one].error or AssertionError
         are_known = self._state.tags(self._entry.shown) == {one.item.shown for one in wanted}
-        if are_known and all(self._is_unchanged(one, looks[one]) for one in wanted):
+        if not going and are_known and all(self._is_unchanged(one, looks[one]) for one in wanted):
             for one in wanted:
                 self._tell(one, SyncAction.UNCHANGED, "is the same")
-            return
+        else:
+            self._write_file(wanted, looks, {one.name for one in going})
+        for one in dropped:
+            self._drop(one, ())
+
+    def _write_file(self, wanted: Sequence[Named], looks: dict[Named, _Look], going: set[Reference]) -> None:
         opened = [(one, *self._opened(one.item)) for one in wanted]
-        source = FirstOf(list({id(found): found for _, found, _ in opened}.values()))
         roots = [replace(root, name=one.name, tag=one.name.tag) for one, _, root in opened]
         if not self._dry_run:
-            with self._copying() as copy:
-                copy.carry(source, roots, self._entry.source, self._entry.target)
+            sources = list({id(found): found for _, found, _ in opened}.values())
+            try:
+                self._carry_all(sources, roots, going)
+            except IntegrityError:
+                # What is damaged in the old file may be whole at the source.
+                self._carry_all(sources, roots, going, is_old_last=True)
             for tag in self._state.tags(self._entry.shown) - {one.item.shown for one in wanted}:
                 self._state.forget(self._entry.shown, tag)
         for (one, found, _), root in zip(opened, roots, strict=True):
             size = sum(part.size for part in self._target.lacking(found, [(one.name, root)]) if self._is_first(part))
             if not self._dry_run:
-                self._keep(one, Known(self._how, looks[one].found, self._target.found(one.name) or ""))
+                about = self._about(_manifests(found, root)) if self._entry.referrers else {}
+                self._keep(one, Known(self._how, looks[one].found, self._target.found(one.name) or "", about))
             self._tell(one, SyncAction.COPIED, "is written with all others", root.descriptor.digest, size)
+
+    def _carry_all(
+        self, sources: Sequence[Source], roots: Sequence[Root], going: set[Reference], *, is_old_last: bool = False
+    ) -> None:
+        """Write a file of what is wanted and what stays of the old one, which is asked first for what it has."""
+        target = self._entry.target
+        with self._copying() as copy:
+            old = opened_file(copy, target)
+            stay: list[Root] = []
+            if old is not None:
+                there, tops = old
+                sources = [*sources, there] if is_old_last else [there, *sources]
+                names = going | {root.name for root in roots if root.name is not None}
+                stay = staying(FirstOf(sources), tops, names, roots)
+            if not roots and not stay:
+                raise NotFound(f"{self._entry.source} has none of the wanted tags; {target} would be left without any")
+            copy.carry(FirstOf(sources), [*roots, *stay], self._entry.source, Place(target.kind, target.path, ""))
 
     def _is_first(self, part: Descriptor) -> bool:
         is_first = part.digest not in self._counted

@@ -15,6 +15,7 @@ from orlop.model.manifest import INDEX_TYPES, Index, parse_manifest
 from orlop.model.names import ImageName
 from orlop.service.push import tags_of
 from orlop.service.space.remove import remove
+from orlop.service.sync.whole import names_in
 from orlop.transfer.graph import Gathering
 from orlop.transfer.members_source import opened_layout
 from orlop.transfer.places import Kind, Place
@@ -254,9 +255,8 @@ class OneFile:
         return f"{state.st_ino}:{state.st_size}:{state.st_mtime_ns}"
 
     def tags(self, repository: Reference) -> Iterable[str]:
-        """See `SyncTarget.tags`: what is in it goes with the next file."""
-        del repository
-        return ()
+        """See `SyncTarget.tags`."""
+        return [name.tag for name in names_in(self._place) if name.name == repository.name and name.tag is not None]
 
     def lacking(self, source: Source, roots: Iterable[tuple[Reference, Root]]) -> Iterable[Descriptor]:
         """See `SyncTarget.lacking`: all of it."""
@@ -266,7 +266,7 @@ class OneFile:
         return [*(node.descriptor for node in graph.nodes), *graph.blobs]
 
     def remove(self, name: Reference, others: Mapping[str, str], going: Collection[str] = ()) -> None:
-        """See `SyncTarget.remove`."""
+        """See `SyncTarget.remove`: it is not in the file that was written."""
         del name, others, going
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from orlop.errors import InvalidInput, InvalidTar, LimitExceeded
 from orlop.model.digest import DiffID, Digest
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from orlop.streams.compression import DecompressingReader
     from orlop.streams.meter import Meter
     from orlop.streams.seek_index import SeekIndex
+
+_PIECE: Final = 1 << 18
+"""What is decompressed at once: several layers are on their way at the same time, and each holds a dozen pieces."""
+_WAITING: Final = 3
+"""So many pieces wait at most for whoever writes or hashes them."""
 
 
 class Readable(Protocol):
@@ -246,8 +251,8 @@ def measure_layer(
         InvalidTar: what comes out is not a layer tar. InvalidCompression: the stream is damaged.
         LimitExceeded: the layer asks for too much. Exception: what ``write`` raises.
     """
-    first = source.read(CHUNK)
-    while 0 < len(first) < PREFIX_SIZE and (more := source.read(CHUNK)):
+    first = source.read(_PIECE)
+    while 0 < len(first) < PREFIX_SIZE and (more := source.read(_PIECE)):
         first += more
     compression = detect(first)
     raw_hash, plain_hash = hashlib.new(algorithm), hashlib.sha256()
@@ -257,7 +262,8 @@ def measure_layer(
     scanner = TarScanner(headers=headers, limits=meter.limits)
     # Writing and hashing take about as long as each other.
     consumers = [raw_hash.update] if ingest is None else [ingest.append, ingest.hash]
-    raw = _Tee(source, first, Fanout(*consumers), progress)
+    raw = _Tee(source, first, Fanout(*consumers, depth=_WAITING), progress)
+    del first
     borders = None if compression is Compression.NONE else Borders()
     with raw.out:
         try:
@@ -295,8 +301,8 @@ def _scan_compressed(
     raw: _Tee, plain: DecompressingReader, scanner: TarScanner, hash_plain: Callable[[bytes], object], meter: Meter
 ) -> None:
     try:
-        with Fanout(hash_plain) as out:
-            while chunk := plain.read(CHUNK):
+        with Fanout(hash_plain, depth=_WAITING) as out:
+            while chunk := plain.read(_PIECE):
                 meter.plain(len(chunk))
                 out.put(chunk)
                 scanner.feed(chunk)

@@ -1,0 +1,78 @@
+"""Archives as targets: a file is written anew as a whole, so that what stays in it is carried over from the old one.
+
+What stays is what a layout in a directory would keep: every other name, what has no name, and what refers to either.
+What refers only to an image that goes, or is replaced, goes with it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from orlop.archive.reader import Archive
+from orlop.model.manifest import parse_manifest
+from orlop.transfer.graph import Gathering
+from orlop.transfer.members_source import opened_layout
+from orlop.transfer.places import Kind, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from orlop.model.digest import Digest
+    from orlop.model.reference import Reference
+    from orlop.service.copy import Copy
+    from orlop.transfer.source import Root, Source
+
+
+def names_in(place: Place) -> list[Reference]:
+    """Return the names of images in an archive, of which there are none where it is not there, or holds no names.
+
+    Raises:
+        InvalidInput: the file is not an archive, or is compressed. StorageError: it cannot be read.
+    """
+    if place.kind is Kind.DIRECTORY or not os.path.lexists(place.path):
+        return []
+    if place.kind is Kind.LAYOUT_ARCHIVE:
+        with opened_layout(place.path) as layout:
+            return [root.name for root in layout.tops() if root.name is not None]
+    with Archive(place.path) as archive:
+        return [name for image in archive.images for name in image.references]
+
+
+def opened_file(copy: Copy, place: Place) -> tuple[Source, Sequence[Root]] | None:
+    """Open an archive for as long as a copy, with what is in it; return None where it is not there, or holds no names.
+
+    Raises:
+        InvalidInput: the file is not an archive, or is compressed. StorageError: it cannot be read.
+    """
+    if place.kind is Kind.DIRECTORY or not os.path.lexists(place.path):
+        return None
+    return copy.opened(Place(place.kind, place.path, ""))
+
+
+def staying(source: Source, there: Sequence[Root], other: Collection[Reference], new: Sequence[Root]) -> list[Root]:
+    """Return what stays of an archive.
+
+    Args:
+        source: where its content is, and that of what comes.
+        there: what is in it.
+        other: names that go from it, or that lead elsewhere in the next one.
+        new: what comes into the next one.
+    """
+    named = [root for root in there if root.name is not None and root.name not in other]
+    waiting = [(root, _subject(source, root)) for root in there if root.name is None]
+    stay = [*named, *(root for root, subject in waiting if subject is None)]
+    gathering = Gathering(source)
+    gathering.add([*stay, *new])
+    held = {node.descriptor.digest for node in gathering.graph().nodes}
+    waiting = [(root, subject) for root, subject in waiting if subject is not None]
+    # What refers may itself be referred to.
+    while found := [root for root, subject in waiting if subject in held and root.descriptor.digest not in held]:
+        stay += found
+        held |= {root.descriptor.digest for root in found}
+    return stay
+
+
+def _subject(source: Source, root: Root) -> Digest | None:
+    subject = parse_manifest(source.manifest(root.descriptor)).subject
+    return None if subject is None else subject.digest

@@ -1,0 +1,58 @@
+"""What a pull holds in memory at most, whatever its layers are."""
+
+from __future__ import annotations
+
+import io
+import random
+import subprocess
+import sys
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.unit.layouts import Layout
+from tests.unit.pulling import pulling, push
+from tests.unit.test_pull import image_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MIB = 1 << 20
+MOST = 60_000_000
+"""Bytes of the whole process, interpreter included."""
+_PULL = """
+import re, sys
+from pathlib import Path
+from orlop.cli.main import run
+status = run(["--root", sys.argv[1], "pull", "-q", "--platform", "linux/amd64", sys.argv[2]])
+sys.stderr.write(re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1])
+sys.exit(status)
+"""
+
+
+def half_tar(size: int, seed: int) -> bytes:
+    """Return a tar that gets about half as large: what is compressed and what comes out are both held."""
+    digits = bytes(byte & 15 for byte in range(256))
+    content = random.Random(seed).randbytes(size).translate(digits)
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        member = tarfile.TarInfo("random")
+        member.size = size
+        tar.addfile(member, io.BytesIO(content))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("size", [8, 24])
+def test_a_pull_of_several_layers_takes_little_memory(size: int, tmp_path: Path):
+    layout, tars = Layout(), [half_tar(size * MIB, seed) for seed in range(4)]
+    with pulling(tmp_path) as there:
+        push(there.registry, layout, image_of(layout, *tars), "1")
+        done = subprocess.run(
+            [sys.executable, "-c", _PULL, str(tmp_path / "other"), there.name()],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+    assert int(done.stderr) * 1024 <= MOST, done.stderr

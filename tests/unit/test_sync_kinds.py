@@ -1,0 +1,181 @@
+"""What a sync keeps and removes is the same for every kind of target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import orlop
+from orlop import errors
+from orlop.service.sync.whole import names_in
+from orlop.transfer.members_source import opened_layout
+from orlop.transfer.places import parse_place
+from tests.unit.pushed import placed, simple
+from tests.unit.synced import actions, add_image, entry, sync
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.unit.pushed import Place
+
+KINDS = ["docker", "store", "oci", "oci-archive", "docker-archive"]
+ARCHIVES = ["oci-archive", "docker-archive"]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with placed(tmp_path / "root") as found:
+        for tag in ("1", "2", "3"):
+            found.load(simple(found.name(f"team/app:{tag}"), tag))
+        found.push("team/app:1", "team/app:2", "team/app:3")
+        yield found
+
+
+class Target:
+    """A target of a kind, and the tags of the mirrored repository in it."""
+
+    def __init__(self, kind: str, place: Place, folder: Path) -> None:
+        self._place = place
+        self._kind = kind
+        self.text = {
+            "docker": f"docker://{place.there.authority}/mirror/app",
+            "store": "store:mirror/app",
+            "oci": f"oci:{folder}/layout",
+        }.get(kind, f"{kind}:{folder}/app.tar")
+
+    @property
+    def tags(self) -> set[str]:
+        if self._kind == "docker":
+            return set(self._place.there.repository("mirror/app").tags)
+        if self._kind == "store":
+            names = [name for one in self._place.images.images() for name in one.references]
+            return {str(name.tag) for name in names if name.familiar.startswith("mirror/app:")}
+        if self._kind == "oci":
+            with opened_layout(self.text.partition(":")[2]) as layout:
+                return {str(root.tag) for root in layout.tops()}
+        return {str(name.tag) for name in names_in(parse_place(self.text, is_target=False))}
+
+
+def drop(place: Place, *tags: str) -> None:
+    for tag in tags:
+        del place.there.repository("team/app").tags[tag]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_source_dropped_stays(kind: str, place: Place, tmp_path: Path):
+    target = Target(kind, place, tmp_path)
+    text = entry(f"docker://{place.name('team/app')}", target.text)
+    for state in (None, tmp_path / "state"):
+        sync(place, text, state=state)
+    drop(place, "1")
+    for delete in (False, True):
+        sync(place, text, state=tmp_path / "state", delete=delete)
+        assert {"1", "2", "3"} <= target.tags
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mirror_removes_where_that_is_asked_for(kind: str, place: Place, tmp_path: Path):
+    target, state = Target(kind, place, tmp_path), tmp_path / "state"
+    text = entry(f"docker://{place.name('team/app')}", target.text, mirror=True)
+    sync(place, text, state=state)
+    drop(place, "1")
+    told = {one.source.rpartition(":")[2]: one.action.value for one in sync(place, text, state=state).tags}
+    assert (told["1"], target.tags) == ("dropped", {"1", "2", "3"})
+    told = {
+        one.source.rpartition(":")[2]: one.action.value
+        for one in sync(place, text, state=state, delete=True, dry_run=True).tags
+    }
+    assert (told["1"], target.tags) == ("removed", {"1", "2", "3"})
+    report = sync(place, text, state=state, delete=True)
+    assert {one.source.rpartition(":")[2] for one in report.tags if one.action.value == "removed"} == {"1"}
+    assert target.tags == {"2", "3"}
+    again = sync(place, text, state=state, delete=True)
+    assert [one.action.value for one in again.tags] == ["unchanged"] * 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mirror_leaves_tags_alone_that_it_does_not_cover(kind: str, place: Place, tmp_path: Path):
+    target = Target(kind, place, tmp_path)
+    source = f"docker://{place.name('team/app')}"
+    sync(place, entry(source, target.text))
+    sync(place, entry(source, target.text, match=["2", "9"], mirror=True), delete=True)
+    assert target.tags == {"1", "2", "3"}
+    drop(place, "1", "2")
+    sync(place, entry(source, target.text, match=["2", "3"], mirror=True), delete=True)
+    assert target.tags == {"1", "3"}
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_an_archive_is_not_left_without_an_image(kind: str, place: Place, tmp_path: Path):
+    target = Target(kind, place, tmp_path)
+    text = entry(f"docker://{place.name('team/app')}", target.text, match=["1"], mirror=True)
+    sync(place, text)
+    drop(place, "1")
+    before = (tmp_path / "app.tar").read_bytes()
+    assert isinstance(sync(place, text, delete=True).error, errors.NotFound)
+    assert (tmp_path / "app.tar").read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_a_file_that_is_not_an_archive_is_not_written_over(kind: str, place: Place, tmp_path: Path):
+    (tmp_path / "app.tar").write_bytes(b"notes of mine\n" * 1000)
+    target = Target(kind, place, tmp_path)
+    report = sync(place, entry(f"docker://{place.name('team/app')}", target.text))
+    assert isinstance(report.error, errors.InvalidInput)
+    assert (tmp_path / "app.tar").read_bytes() == b"notes of mine\n" * 1000
+
+
+def test_what_an_archive_has_is_not_fetched_again(place: Place, tmp_path: Path):
+    target = Target("oci-archive", place, tmp_path)
+    text = entry(f"docker://{place.name('team/app')}", target.text)
+    sync(place, text)
+    place.load(simple(place.name("team/app:4"), "4"))
+    place.push("team/app:4")
+    place.there.requests.clear()
+    sync(place, text)
+    got = [one for one in place.there.requests if one.method == "GET" and "/blobs/" in one.target]
+    assert len(got) == 2
+    assert target.tags == {"1", "2", "3", "4"}
+
+
+def test_damage_in_an_archive_is_mended_from_the_source(place: Place, tmp_path: Path):
+    target = Target("oci-archive", place, tmp_path)
+    text = entry(f"docker://{place.name('team/app')}", target.text)
+    sync(place, text)
+    path = tmp_path / "app.tar"
+    whole = path.read_bytes()
+    at = whole.index(b'"rootfs"')
+    path.write_bytes(whole[:at] + b'"ROOTFS"' + whole[at + 8 :])
+    assert set(actions(sync(place, text)).values()) == {"copied"}
+    with orlop.Archive(path) as archive:
+        archive.verify()
+        assert len(archive.images) == 3
+
+
+def test_names_of_other_repositories_and_referrers_stay(place: Place, tmp_path: Path):
+    target = Target("oci-archive", place, tmp_path)
+    subject = place.there.repository("team/app").tags["1"]
+    size = len(place.there.repository("team/app").manifests[subject][1])
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    add_image(place.there, "team/app", None, "about", subject={"mediaType": kind, "digest": subject, "size": size})
+    add_image(place.there, "team/other", "1", "other")
+    sync(place, entry(f"docker://{place.name('team/app')}", target.text, referrers=True))
+    text = entry(f"docker://{place.name('team/other')}", target.text)
+    assert set(actions(sync(place, text)).values()) == {"copied"}
+    with opened_layout(str(tmp_path / "app.tar")) as layout:
+        assert len(layout.tops()) == 5
+    drop(place, "1")
+    sync(place, entry(f"docker://{place.name('team/app')}", target.text, mirror=True), delete=True)
+    with opened_layout(str(tmp_path / "app.tar")) as layout:
+        assert {str(root.tag) for root in layout.tops()} == {"1", "2", "3"}
+        assert len(layout.tops()) == 3
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_a_repository_named_in_the_target_has_the_tags_of_the_source(kind: str, place: Place, tmp_path: Path):
+    target = Target(kind, place, tmp_path)
+    sync(place, entry(f"docker://{place.name('team/app')}", f"{target.text}:mirror.example/app"))
+    found = names_in(parse_place(target.text, is_target=False))
+    assert {name.familiar for name in found} == {f"mirror.example/app:{tag}" for tag in ("1", "2", "3")}
