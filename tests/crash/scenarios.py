@@ -39,7 +39,7 @@ from tests.invariants import broken
 from tests.layout_walk import walked
 from tests.unit.distribution import Directory
 from tests.unit.layouts import Layout
-from tests.unit.test_sha512 import layout as layout_by_sha512
+from tests.unit.sha512_layout import layout as layout_by_sha512
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-import pytest
-
 from orlop.api.doors import Security, doors
 from orlop.api.listeners import Address
 from orlop.api.server import Options, Server, Serves
@@ -157,7 +155,7 @@ def until(is_so: Callable[[], bool]) -> None:
         if is_so():
             return
         time.sleep(0.02)
-    pytest.fail("it never comes to that")
+    raise AssertionError("it never comes to that")
 
 
 def is_active(client: Client, requests: int) -> bool:

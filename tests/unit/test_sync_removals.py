@@ -12,8 +12,8 @@ from orlop.testing.registry.fake import FakeRegistry
 from orlop.testing.registry.quirks import Quirks
 from tests.unit.layouts import unpacked
 from tests.unit.pushed import placed
+from tests.unit.sha512_layout import layout
 from tests.unit.synced import actions, add_image, add_index, entry, sync
-from tests.unit.test_sha512 import layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
