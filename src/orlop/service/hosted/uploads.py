@@ -333,9 +333,7 @@ class Uploads:
         try:
             taken.sync()
             with store.metadata.write() as rows:
-                damaged = rows.blob(digest)
-                if damaged is not None:
-                    self._damage.set_aside(damaged)
+                self._damage.set_aside(digest, rows.blob(digest))
                 if isinstance(taken, IngestedLayer):
                     taken.publish(rows)
                 else:
