@@ -1,10 +1,10 @@
 """How fast `orlop serve --registry` takes and gives blobs and manifests, beside Debian's `docker-registry`.
 
-`./dev run python benchmarks/bench_registry.py [--turns N] [--size MIB] [--clients N] [--manifests N]`
+`./dev run python benchmarks/bench_registry.py [--turns N] [--size MIB] [--clients N ...] [--manifests N]`
 
 Both keep their data in the temporary folder and are asked by the same clients on the same machine, whose work is a part
 of all times. orlop syncs what it has taken before it says so; docker-registry does not, so that its pushes are measured
-as they are, and with a sync at the end. Writes `docs/benchmarks/registry.md`. About four minutes.
+as they are, and with a sync at the end. Writes `docs/benchmarks/registry.md`. About ten minutes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -35,6 +36,8 @@ LARGE_GOAL: Final = 1.0
 MANIFEST_GOAL: Final = 0.5
 MEMORY_GOAL: Final = 80
 UPLOADS: Final = 50
+THIRD: Final = 75
+"""Of the image of 225 MB, in MiB."""
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 _SEND: Final = r"""
 set -e
@@ -223,36 +226,48 @@ def memory(folder: Path) -> int:
     return found
 
 
+def planned(folder: Path, size: int, clients: list[int], requests: int) -> dict[str, Work]:
+    """Return the pieces of work, in their order: what is pulled was pushed before.
+
+    Args:
+        folder: for the blobs.
+        size: of the large blob, in MiB; several clients move half as much together.
+        clients: how many there are at once.
+        requests: how many manifests are asked for.
+    """
+    works: dict[str, Work] = {}
+
+    def moved(what: str, name: str, blobs: list[tuple[Path, str]], amount: float) -> None:
+        digests = [digest for _, digest in blobs]
+        works[f"push, {what}"] = Work(lambda server: send(server, name, blobs), amount, "MiB/s")
+        works[f"pull, {what}"] = Work(lambda server: fetch(server, name, digests), amount, "MiB/s")
+
+    moved(f"one blob of {size} MiB", "one", [blob(folder, size * MIB, 0)], size)
+    three = [blob(folder, THIRD * MIB, number) for number in range(3)]
+    moved(f"{3 * THIRD} MiB in 3 layers", "three", three, 3 * THIRD)
+    for count in clients:
+        if count > 1:
+            each = max(1, size // (2 * count))
+            several = [blob(folder, each * MIB, 1000 * count + number) for number in range(count)]
+            moved(f"{count} clients", f"several{count}", several, each * count)
+    works["push, 200 small images"] = Work(lambda server: small_images(server, 200), 200, "images/s")
+    for count in clients:
+        works[f"manifests, {count} client{'s' if count > 1 else ''}"] = Work(
+            partial(manifests, count=requests, clients=count), requests, "a second"
+        )
+    return works
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--size", type=int, default=1024, help="of the large blob, in MiB")
-    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 50], help="how many at once")
     parser.add_argument("--manifests", type=int, default=4000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="orlop-bench-") as name:
         folder = Path(name)
-        large = blob(folder, options.size * MIB, 0)
-        each = options.size * MIB // (2 * options.clients)
-        several = [blob(folder, each, number) for number in range(1, options.clients + 1)]
-        together = each * options.clients / MIB
-        works = {
-            "push, one blob": Work(lambda server: send(server, "one", [large]), options.size, "MiB/s"),
-            "pull, one blob": Work(lambda server: fetch(server, "one", [large[1]]), options.size, "MiB/s"),
-            f"push, {options.clients} clients": Work(
-                lambda server: send(server, "several", several), together, "MiB/s"
-            ),
-            f"pull, {options.clients} clients": Work(
-                lambda server: fetch(server, "several", [digest for _, digest in several]), together, "MiB/s"
-            ),
-            "push, 200 small images": Work(lambda server: small_images(server, 200), 200, "images/s"),
-            "manifests, 1 client": Work(
-                lambda server: manifests(server, options.manifests, 1), options.manifests, "a second"
-            ),
-            f"manifests, {options.clients} clients": Work(
-                lambda server: manifests(server, options.manifests, options.clients), options.manifests, "a second"
-            ),
-        }
+        works = planned(folder, options.size, options.clients, options.manifests)
         seconds: dict[str, dict[str, list[float]]] = {server: {} for server in SERVERS}
         for _ in range(options.turns):
             for server, found in seconds.items():

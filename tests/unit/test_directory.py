@@ -178,3 +178,10 @@ def test_a_directory_without_sync_is_no_error(held, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", unable)
     held.sync()
+
+
+def test_a_directory_in_the_way_of_a_file_is_named(held, tmp_path):
+    with pytest.raises(ForeignFile, match=r"inner is a directory, not a file of the store, and is left alone"):
+        held.at("file").rename(held.at("inner"))
+    assert (tmp_path / "root" / "file").read_bytes() == b"data"
+    assert (tmp_path / "root" / "inner" / "deep").is_dir()

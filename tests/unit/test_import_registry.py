@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -351,3 +352,54 @@ def test_the_registry_over_the_store_serves_the_same_digests(
         listed = client.get(f"/v2/team/app/referrers/{image['digest']}").json["manifests"]
         assert [one["digest"] for one in listed] == [about["digest"]]
         assert client.get("/v2/team/app/tags/list").json["tags"] == ["1", "many"]
+
+
+def put_in_place(place: Path, kind: str, tmp_path: Path) -> None:
+    """Put something else in the place of a file."""
+    place.unlink()
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "directory":
+        place.mkdir()
+    elif kind == "huge":
+        with place.open("wb") as file:
+            file.truncate(1 << 40)
+    elif kind == "socket":
+        os.mknod(place, 0o600 | stat.S_IFSOCK)
+    else:
+        secret = tmp_path / "secret"
+        secret.write_text("secret")
+        place.symlink_to(secret if kind == "link" else place)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "huge", "socket", "link", "loop"])
+@pytest.mark.parametrize("which", ["current", "revision", "manifest", "config", "layer"])
+def test_what_is_not_a_file_of_the_registry_harms_its_image_only(
+    images: orlop.ImageService,
+    directory: Directory,
+    tmp_path: Path,
+    kind: str,
+    which: str,
+) -> None:
+    layout = Layout()
+    good, bad = layout.image("good"), layout.image("bad")
+    directory.push(layout, "app", {"good": good, "bad": bad})
+    manifest = json.loads(layout.files["blobs/" + bad["digest"].replace(":", "/")])
+    manifests = directory.repository("app") / "_manifests"
+    blobs = {
+        "manifest": bad["digest"],
+        "config": manifest["config"]["digest"],
+        "layer": manifest["layers"][0]["digest"],
+    }
+    links = {
+        "current": manifests / "tags" / "bad" / "current" / "link",
+        "revision": manifests / "revisions" / "sha256" / bad["digest"].partition(":")[2] / "link",
+    }
+    put_in_place(links[which] if which in links else directory.blob(blobs[which]), kind, tmp_path)
+    report = run(images, directory)
+    found = states(report)
+    assert found.pop("app:good") == "imported"
+    assert set(found.values()) <= {"damaged"}
+    assert report.damaged or report.notes
+    assert [str(name) for one in images.images() for name in one.references if name.tag] == [f"{HOST}/app:good"]
+    assert not orlop.stores.fsck(images.root).problems

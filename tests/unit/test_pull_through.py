@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from orlop.service.proxied.budget import Rate
     from tests.unit.pulling import Pulled
 
 SECOND = 1_000_000_000
@@ -77,7 +78,13 @@ class Cached:
 
 @contextmanager
 def caching(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, *, rules: Rules | None = None, quota: int | None = None, **more: Any
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    rules: Rules | None = None,
+    quota: int | None = None,
+    rate: Rate | None = None,
+    **more: Any,
 ) -> Iterator[tuple[Cached, list[float]]]:
     """Yield a cache, and a list of seconds by which its clock is ahead."""
     ahead = [0.0]
@@ -86,7 +93,8 @@ def caching(
         real = store.now
         monkeypatch.setattr(store, "now", lambda: real() + int(ahead[0] * SECOND))
         hosts = {pulled.registry.authority: rules or Rules()}
-        with closing(PullThrough(store, pulled.registries, hosts, quota=quota)) as cache:
+        rates = {} if rate is None else dict.fromkeys(hosts, rate)
+        with closing(PullThrough(store, pulled.registries, hosts, quota=quota, rates=rates)) as cache:
             yield Cached(pulled, cache), ahead
 
 

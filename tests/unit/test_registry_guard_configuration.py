@@ -102,6 +102,7 @@ def test_everything_else_that_the_file_may_say(tmp_path):
         (RULES + HOOK.replace('secret = "hook.secret"', 'actions = ["catalog"]'), "actions", "actions must be some of"),
         (RULES + HOOK.replace('secret = "hook.secret"', "limit = 0"), "limit", "at least 1"),
         (TOKENS, "key", "need passwords"),
+        (RULES + TOKENS.replace("key = ", "authorities = "), "[tokens]", "issuer is missing"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path, text, line, words):

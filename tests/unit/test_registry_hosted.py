@@ -619,6 +619,44 @@ def test_a_blob_with_flipped_bits_is_replaced_by_a_push(registry, images, tmp_pa
     assert {one.kind for one in orlop.stores.fsck(images.root).problems} == {"quarantined"}
 
 
+def put_in_place(place: Path, kind: str, elsewhere: Path) -> None:
+    if kind == "directory":
+        place.mkdir()
+        (place / "file").write_text("mine")
+    elif kind == "link":
+        elsewhere.write_text("mine")
+        place.symlink_to(elsewhere)
+    else:
+        os.mkfifo(place)
+
+
+@in_a_directory
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("kind", ["directory", "link", "pipe"])
+@pytest.mark.parametrize("content", [A, layer_tar("a")], ids=["blob", "layer"])
+def test_what_is_not_a_file_in_the_place_of_a_blob_is_set_aside_by_a_push(
+    registry, images, tmp_path, content, kind, is_known
+):
+    folder = tmp_path / "root" / "blobs" / "sha256"
+    place = folder / digest_of(content).partition(":")[2]
+    if is_known:
+        registry.push_blob("a", content)
+        place.unlink()
+    put_in_place(place, kind, tmp_path / "elsewhere")
+    assert registry.head(f"/v2/a/blobs/{digest_of(content)}").status == 404
+    assert registry.get(f"/v2/a/blobs/{digest_of(content)}").status == 404
+    registry.push_blob("a", content)
+    assert registry.get(f"/v2/a/blobs/{digest_of(content)}").body == content
+    assert place.is_file()
+    assert not place.is_symlink()
+    (aside,) = (tmp_path / "root" / "quarantine").iterdir()
+    if kind == "directory":
+        assert (aside / "file").read_text() == "mine"
+    if kind == "link":
+        assert (tmp_path / "elsewhere").read_text() == "mine"
+    assert {one.kind for one in orlop.stores.fsck(images.root).problems} == {"quarantined"}
+
+
 @in_a_directory
 def test_a_manifest_needs_blobs_that_are_not_damaged(registry, tmp_path):
     manifest = registry.push_image("a", "1")

@@ -6,8 +6,11 @@ import hashlib
 import hmac
 import http.server
 import json
+import os
+import socket
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -31,6 +34,7 @@ class Receiver(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.statuses = []
         self.taken = []
+        self.paths = []
         self.headers = {}
 
     @property
@@ -48,6 +52,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.taken.append((self.headers, body))
+        self.server.paths.append(self.path)
         self.send_response(self.server.statuses.pop(0) if self.server.statuses else 200)
         self.send_header("Location", f"http://127.0.0.1:{self.server.server_address[1]}/elsewhere")
         self.send_header("Content-Length", "0")
@@ -219,3 +224,48 @@ def test_the_order_stays_when_the_clock_goes_back(tmp_path):
         queue.remove(found[0])
     assert seen == [b"one", b"two", b"three"]
     queue.close()
+
+
+def test_a_receiver_that_drips_its_answer_is_not_waited_for(tmp_path):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        telling(hook(tmp_path, f"http://127.0.0.1:{listener.getsockname()[1]}/")) as webhooks,
+    ):
+        webhooks.hear(tagged(0))
+        connection, _ = listener.accept()
+        with connection:
+            # A byte comes long before the patience for one ends, and the head never does.
+            connection.sendall(b"HTTP/1.1 2")
+            for _ in range(400):
+                if webhooks.counts["ci", "failed"]:
+                    break
+                with suppress(OSError):
+                    connection.sendall(b"0")
+                time.sleep(0.05)
+        assert webhooks.counts["ci", "failed"]
+    assert webhooks.waiting() == {"ci": 1}
+
+
+def test_a_redirection_is_not_followed(tmp_path, receiver):
+    receiver.statuses = [301, 302, 303, 307, 308]
+    with telling(hook(tmp_path, receiver.url)) as webhooks:
+        webhooks.hear(tagged(0))
+        until(lambda: webhooks.counts["ci", "delivered"] == 1)
+    assert receiver.paths == ["/hook"] * 6
+
+
+def test_files_of_others_in_the_folder_of_a_queue_are_left_alone(tmp_path, receiver):
+    folder = tmp_path / "queue"
+    folder.mkdir()
+    for name in ("notes.json", "x-1.json", "zz.part", "99999999999999999999999-1.json.bak"):
+        (folder / name).write_text("mine")
+    (folder / "00000000000000000001-000000.json").mkdir()
+    (folder / "00000000000000000002-000000.json").symlink_to(tmp_path / "secret")
+    os.mkfifo(folder / "00000000000000000003-000000.json")
+    (tmp_path / "secret").write_text("secret")
+    with telling(hook(tmp_path, receiver.url)) as webhooks:
+        webhooks.hear(tagged(0))
+        until(lambda: webhooks.counts["ci", "delivered"] == 1)
+    assert receiver.tags == ["t0"]
+    assert (folder / "notes.json").read_text() == (folder / "zz.part").read_text() == "mine"
+    assert len(names(folder)) == 8

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 PIECE: Final = 1 << 20
 """What is handed over at once: a thread is not woken for less, unless there is no more."""
-_CAPACITY: Final = 4 * PIECE
+_PIECES: Final = 4
+"""How many of them wait at most."""
+_CAPACITY: Final = _PIECES * PIECE
 _SMALL: Final = PIECE // 4
 
 
@@ -28,9 +30,14 @@ class Upload:
     """A request's body on its way into a thread, which reads it as a stream.
 
     `put`, `end` and `fail` belong to the event loop in which the object is made, `read` and `close` to a thread.
+
+    Args:
+        piece: how many bytes the reader is woken for; `put` waits where there are some pieces already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, piece: int = PIECE) -> None:
+        self._piece = piece
+        self._capacity = _PIECES * piece
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
         self._changed = threading.Condition()
@@ -47,9 +54,9 @@ class Upload:
                 return
             self._chunks.append(chunk)
             self._size += len(chunk)
-            if self._size >= PIECE:
+            if self._size >= self._piece:
                 self._changed.notify()
-            if self._size < _CAPACITY:
+            if self._size < self._capacity:
                 return
             self._room.clear()
         await self._room.wait()
@@ -72,14 +79,14 @@ class Upload:
         Raises:
             OrlopError: the body does not come whole.
         """
-        wanted = size if 0 <= size < PIECE else PIECE
+        wanted = size if 0 <= size < self._piece else self._piece
         with self._changed:
             while self._size < wanted and not self._ended and self._error is None:
                 self._changed.wait()
             if self._error is not None:
                 raise self._error
             data = self._taken(size)
-            if self._size < _CAPACITY - PIECE:
+            if self._size < self._capacity - self._piece:
                 self._wake()
         if size < 0 and data:
             return data + self.read()

@@ -45,8 +45,8 @@ class Metrics:
         return "\n".join([*self._lines(counts), ""])
 
     def _lines(self, counts: Mapping[str, int]) -> Iterator[str]:
-        yield from _family("orlop_info", "gauge", "The version of orlop.", [({"version": __version__}, 1)])
-        yield from _family(
+        yield from family("orlop_info", "gauge", "The version of orlop.", [({"version": __version__}, 1)])
+        yield from family(
             "orlop_http_requests_total",
             "counter",
             "Requests that were answered.",
@@ -77,7 +77,8 @@ class Metrics:
             yield _sample(f"{name}_count", {"route": route}, buckets[-1])
 
 
-def _family(name: str, kind: str, meaning: str, samples: Iterable[tuple[Mapping[str, str], float]]) -> Iterator[str]:
+def family(name: str, kind: str, meaning: str, samples: Iterable[tuple[Mapping[str, str], float]]) -> Iterator[str]:
+    """Yield the lines of a metric that has values with labels; see `single`."""
     yield f"# HELP {name} {meaning}"
     yield f"# TYPE {name} {kind}"
     for labels, value in samples:
@@ -93,7 +94,7 @@ def single(name: str, kind: str, meaning: str, value: float) -> Iterator[str]:
         meaning: what is counted, for people.
         value: its value.
     """
-    return _family(name, kind, meaning, [({}, value)])
+    return family(name, kind, meaning, [({}, value)])
 
 
 def _sample(name: str, labels: Mapping[str, str], value: float) -> str:

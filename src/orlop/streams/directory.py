@@ -292,8 +292,12 @@ class Entry(NamedTuple):
             os.rmdir(self.name, dir_fd=at)
 
     def rename(self, other: Entry) -> None:
-        """Rename the entry, replacing a file with the new name."""
-        with self._at() as at, other._at() as to, self._told():
+        """Rename the entry, replacing a file with the new name.
+
+        Raises:
+            ForeignFile: a directory has the new name, and this is not one.
+        """
+        with self._at() as at, other._at() as to, _in_the_way(other), self._told():
             os.rename(self.name, other.name, src_dir_fd=at, dst_dir_fd=to)
 
     def link(self, other: Entry) -> None:
@@ -357,6 +361,15 @@ def _single(name: str) -> str:
 
 def _identity(state: os.stat_result) -> tuple[int, ...]:
     return state.st_dev, state.st_ino
+
+
+@contextmanager
+def _in_the_way(entry: Entry) -> Iterator[None]:
+    """Raise `ForeignFile` where a directory has the name that a file is to get."""
+    try:
+        yield
+    except IsADirectoryError as error:
+        raise ForeignFile(entry.path, "a directory", "a file") from error
 
 
 @contextmanager

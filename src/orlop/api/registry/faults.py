@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
@@ -25,6 +26,7 @@ from orlop.errors import (
     NotServed,
     QuotaExceeded,
     ReadOnlyStore,
+    RegistryBusy,
     RepositoryNotFound,
     RequestRefused,
     ServerBusy,
@@ -52,6 +54,7 @@ _CODES: Final[tuple[tuple[type[OrlopError], int, str], ...]] = (
     (ReadOnlyStore, 405, "UNSUPPORTED"),
     (ImageInUse, 405, "UNSUPPORTED"),
     (QuotaExceeded, 429, "TOOMANYREQUESTS"),
+    (RegistryBusy, 429, "TOOMANYREQUESTS"),
     (ServerBusy, 503, "UNAVAILABLE"),
     (StoreInUse, 503, "UNAVAILABLE"),
     (BodyTooLarge, 413, "SIZE_INVALID"),
@@ -88,6 +91,8 @@ def fault(error: OrlopError, method: str, kind: Kind | None) -> Response:
         headers["Allow"] = ", ".join(error.allowed)
     if isinstance(error, (ServerBusy, StoreInUse, QuotaExceeded)):
         headers["Retry-After"] = _LATER
+    if isinstance(error, RegistryBusy) and error.wait is not None:
+        headers["Retry-After"] = str(math.ceil(error.wait))
     body = json.dumps({"errors": errors}).encode()
     return Response(body, status, headers, "application/json")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
-from orlop.api.metrics import CONTENT_TYPE, single
+from orlop.api.metrics import CONTENT_TYPE, family, single
 from orlop.api.record import counted, record_of
 
 if TYPE_CHECKING:
@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
     from orlop.api.engine.call import Context
     from orlop.api.registry.guard.access import Access
-    from orlop.service.hosted.registry import HostedRegistry
+    from orlop.service.hosted.registry import Asked, HostedRegistry
 
 HEALTH: Final = "/health"
 METRICS: Final = "/metrics"
+_RESULTS: Final = {
+    "sent": "Requests to an upstream.",
+    "refused": "Requests that an upstream answered with 429.",
+    "held": "Requests that were not sent, for the budget of an upstream or at its wish.",
+}
 _READING: Final = frozenset({"GET", "HEAD"})
 
 
@@ -53,7 +58,9 @@ def with_metrics(app: ASGIApp, context: Context, registry: HostedRegistry, acces
         record = record_of(scope)
         receive, send = counted(record, receive, send)
         counts, uploads = await context.workers.run(looked)
-        text = context.metrics.text(counts) + "".join(f"{line}\n" for line in _lines(uploads, access))
+        text = context.metrics.text(counts) + "".join(
+            f"{line}\n" for line in (*_lines(uploads, access), *_asked(registry.upstreams))
+        )
         await Response(text, media_type=CONTENT_TYPE)(scope, receive, send)
         record.route = METRICS
         context.finished(record)
@@ -71,3 +78,17 @@ def _lines(uploads: int, access: Access | None) -> Iterator[str]:
         name, meaning = f"orlop_registry_webhook_{result}_total", f"Events of webhooks that were {result}."
         yield from single(name, "counter", meaning, number)
     yield from single("orlop_registry_webhook_waiting", "gauge", "Events to deliver.", sum(waiting.values()))
+
+
+def _asked(upstreams: Mapping[str, Asked]) -> Iterator[str]:
+    if not upstreams:
+        return
+    for result, meaning in _RESULTS.items():
+        samples = [({"upstream": host}, one.counts[result]) for host, one in upstreams.items()]
+        yield from family(f"orlop_registry_proxy_requests_{result}_total", "counter", meaning, samples)
+    held = [({"upstream": host}, one.held()) for host, one in upstreams.items()]
+    meaning = "For how long an upstream asks to be left alone."
+    yield from family("orlop_registry_proxy_held_seconds", "gauge", meaning, held)
+    left = [({"upstream": host}, one.remaining) for host, one in upstreams.items() if one.remaining is not None]
+    meaning = "How many more requests an upstream allows, by what it said last."
+    yield from family("orlop_registry_proxy_remaining", "gauge", meaning, left)

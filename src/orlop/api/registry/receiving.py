@@ -11,6 +11,7 @@ import anyio
 from orlop.api.flow import PIECE, Upload
 from orlop.api.streamed import chunks
 from orlop.errors import BodyTooLarge, OrlopError, ServerBusy
+from orlop.service.hosted.uploads import AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +63,7 @@ class _Reading(Generic[T]):
         self._receive = receive
         self._workers = workers
         self._function = function
-        self._upload = Upload()
+        self._upload = Upload(AT_ONCE)
         self._loop = asyncio.get_running_loop()
         self._done = asyncio.Event()
         self._result: list[T] = []

@@ -16,7 +16,7 @@ from orlop.cli.show import output
 from orlop.errors import InvalidInput, NotSupported, PermissionDenied
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from orlop.api.engine.app import Page
     from orlop.api.listeners import Activation, Address
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from orlop.service.hosted.registry import HostedRegistry
     from orlop.service.hosted.repository import Hosts
     from orlop.service.image_service import ImageService
+    from orlop.service.proxied.budget import Rate
     from orlop.service.proxied.pull_through import PullThrough
 
 _REGISTRY: Final = "tcp://127.0.0.1:5000"
@@ -103,6 +104,13 @@ def _read_size(text: str) -> int:
     help="Ask whether a tag has changed when the last answer is older than this.",
 )
 @option("--proxy-quota", metavar="SIZE", read=_read_size, help="Keep at most this much for --proxy. Default: no limit.")
+@option(
+    "--proxy-rate",
+    "proxy_rates",
+    metavar="HOST=N/TIME",
+    multiple=True,
+    help="Send the registry of a --proxy at most N requests in this time, as in docker.io=100/6h. May be repeated.",
+)
 @option("--read-only", is_flag=True, help="Refuse requests that change the store.")
 @option("--ui", "with_page", is_flag=True, help="Also show the store to web browsers, read-only, at /ui/.")
 @option("--access-log", metavar="FILE", help='Log each request to this file; "-" is standard error.')
@@ -184,6 +192,7 @@ def serve(
     proxied: tuple[str, ...],
     proxy_fresh: str,
     proxy_quota: int | None,
+    proxy_rates: tuple[str, ...],
     read_only: bool,
     with_page: bool,
     access_log: str | None,
@@ -239,7 +248,7 @@ def serve(
         network.registries(os.environ) as registries,
         _log(access_log) as log,
         _access(registry_access) as access,
-        _cache(images, proxied, proxy_fresh, proxy_quota) as cache,
+        _cache(images, proxied, proxy_fresh, proxy_quota, proxy_rates) as cache,
     ):
         images.network = lambda keychain: nullcontext(registries.as_user(keychain))
         places = _addresses(hosts or ((_REGISTRY,) if registry and not activation.count else ()), activation)
@@ -294,10 +303,12 @@ def _registry(
 
 @contextmanager
 def _cache(
-    images: ImageService, proxied: tuple[str, ...], fresh: str, quota: int | None
+    images: ImageService, proxied: tuple[str, ...], fresh: str, quota: int | None, rates: tuple[str, ...]
 ) -> Iterator[PullThrough | None]:
     """Return, for a block, the cache of other registries, if there is to be one."""
     if not proxied:
+        if rates:
+            raise WrongUsage("--proxy-rate needs --proxy")
         yield None
         return
     from orlop.cli import network  # noqa: PLC0415 - few registries stand for others
@@ -312,8 +323,21 @@ def _cache(
     upstreams = [Upstream.parse(text) for text in proxied]
     with network.registries(os.environ, rules=[one.rule for one in upstreams]) as registries:
         hosts = {one.host: rules for one in upstreams}
-        with closing(PullThrough(images.store, registries, hosts, quota=quota)) as cache:
+        with closing(PullThrough(images.store, registries, hosts, quota=quota, rates=_rates(rates, hosts))) as cache:
             yield cache
+
+
+def _rates(texts: tuple[str, ...], hosts: Collection[str]) -> dict[str, Rate]:
+    """Return how often upstreams may be asked, by their hosts."""
+    from orlop.service.proxied.budget import Rate  # noqa: PLC0415 - as above
+
+    found: dict[str, Rate] = {}
+    for text in texts:
+        host, _, rate = text.rpartition("=")
+        if host not in hosts:
+            raise WrongUsage(f"{text[:80]!r} names no registry of a --proxy; write HOST=N/TIME, as in docker.io=100/6h")
+        found[host] = Rate.parse(rate)
+    return found
 
 
 def _page() -> Page:

@@ -152,15 +152,25 @@ class Damage:
             self._note(blob, mark, is_right=False)
         return not is_same
 
-    def set_aside(self, blob: BlobRow) -> None:
-        """Take a blob that is damaged for sure out of the way, inside a write that brings the right bytes."""
-        from orlop.store.upkeep.quarantine import Quarantine  # noqa: PLC0415 - what is damaged is rare
+    def set_aside(self, digest: Digest, blob: BlobRow | None) -> None:
+        """Take out of the way what is in the place of a blob, inside a write that brings the right bytes.
 
-        mark = self._mark(blob)
+        That is a file which is damaged for sure, where the blob is known, and anything that is not a file.
+        """
+        if not self._store.is_local:
+            return
+        file = self._store.files.blobs.file(digest)
+        with explaining("read", file.path):
+            state = file.state()
+        if state is None:
+            return
         # Another one may have brought the right bytes meanwhile.
-        if mark is not None and self._verdict(blob, mark) is False:
+        is_damaged = blob is not None and self._verdict(blob, _mark_of(state)) is False
+        if is_damaged or not stat.S_ISREG(state.st_mode):
+            from orlop.store.upkeep.quarantine import Quarantine  # noqa: PLC0415 - what is damaged is rare
+
             quarantine = Quarantine(self._store.files)
-            quarantine.take(self._store.files.blobs.file(blob.digest))
+            quarantine.take(file)
             quarantine.sync()
 
 

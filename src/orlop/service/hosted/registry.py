@@ -19,7 +19,7 @@ from orlop.store.rows.content import LAYER
 from orlop.streams.compressing import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import BinaryIO
 
@@ -57,6 +57,11 @@ class HostedRegistry:
         self._damage = Damage(store)
         self.uploads = Uploads(store, most=most, damage=self._damage)
         self._recipe = Recipe.parse(compress)
+
+    @property
+    def upstreams(self) -> Mapping[str, Asked]:
+        """How often each of the registries was asked that this one stands for, by its host."""
+        return {}
 
     # What is there.
 
@@ -194,6 +199,21 @@ class HostedRegistry:
     def delete_blob(self, repository: Repository, digest: Digest) -> None:
         """See `orlop.service.hosted.removal.delete_blob`."""
         removal.delete_blob(self._store, repository, digest)
+
+
+class Asked(Protocol):
+    """How often another registry was asked."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many requests were ``sent``, ``refused`` with 429, and ``held`` back."""
+
+    @property
+    def remaining(self) -> int | None:
+        """How many more requests it allows, by what it said last."""
+
+    def held(self) -> float:
+        """Return for how many seconds it is not asked, as it wants."""
 
 
 class ReadBlob(Protocol):

@@ -49,6 +49,10 @@ if TYPE_CHECKING:
 
 ALGORITHMS: Final = ("sha256", "sha512")
 """By which digests blobs may be kept."""
+AT_ONCE: Final = CHUNK // 2
+"""How many bytes of an upload are handed on at once: some wait at each step, and many uploads come at once."""
+_DEPTH: Final = 2
+"""How many pieces wait to be written, and to be hashed."""
 KEPT: Final = LIFE
 """For how many seconds a blob is kept that no manifest names."""
 _MOST_UPLOADS: Final = 10_000
@@ -266,21 +270,21 @@ class Uploads:
             _check_size(file.size + len(data), most)
             file.write(data)
 
-        first = source.read(CHUNK)
+        first = source.read(AT_ONCE)
         if not first:
             return
         hashing = self._hash(file, key, algorithm)
         # What is written and not hashed, where this breaks off, is read again.
         self._forget_hash(key)
-        second = source.read(CHUNK)
+        second = source.read(AT_ONCE)
         if not second:
             write(first)
             hashing.update(first)
         else:
-            with Fanout(write, hashing.update) as out:
+            with Fanout(write, hashing.update, depth=_DEPTH) as out:
                 out.put(first)
                 out.put(second)
-                while chunk := source.read(CHUNK):
+                while chunk := source.read(AT_ONCE):
                     out.put(chunk)
                 out.close()
         self._remember(key, algorithm, file.size, hashing)
@@ -329,9 +333,7 @@ class Uploads:
         try:
             taken.sync()
             with store.metadata.write() as rows:
-                damaged = rows.blob(digest)
-                if damaged is not None:
-                    self._damage.set_aside(damaged)
+                self._damage.set_aside(digest, rows.blob(digest))
                 if isinstance(taken, IngestedLayer):
                     taken.publish(rows)
                 else:

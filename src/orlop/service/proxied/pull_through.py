@@ -2,8 +2,8 @@
 
 A tag is believed for some time; after that the upstream is asked with HEAD, which counts as no pull, and only a tag
 that means something else is fetched. What has a digest never changes, and is fetched once. Where the upstream does not
-answer, what is here is served, and said to be stale. What the upstream does not have is not asked for again at once,
-and neither is one that did not answer.
+answer, or must not be asked (`orlop.service.proxied.budget`), what is here is served, and said to be stale. What the
+upstream does not have is not asked for again at once, and neither is one that did not answer.
 
 Whoever asks is anybody: credentials for the upstream are the server's own, never those of a client. A blob can be seen
 through a repository only if one of its cached manifests names it, or the upstream says that it is there.
@@ -14,7 +14,9 @@ from __future__ import annotations
 import io
 import threading
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import (
@@ -33,6 +35,7 @@ from orlop.model.reference import Reference
 from orlop.model.values import dataclass
 from orlop.registry.client import MANIFEST_LIMIT
 from orlop.registry.places import Places
+from orlop.service.proxied.budget import Budget, Budgeted
 from orlop.service.proxied.downloads import Downloads
 from orlop.service.proxied.entries import Entries
 from orlop.store.content import node_of, verified
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 
     from orlop.model.digest import Digest
     from orlop.registry.registries import Registries
+    from orlop.service.proxied.budget import Rate
     from orlop.service.proxied.downloads import Following
     from orlop.store.content import Node
     from orlop.store.root import Store
@@ -91,15 +95,25 @@ class PullThrough:
         hosts: which registries are cached, as in names of images, with the rules for each. The first is meant where a
             client does not say (``ns=``) whose names it asks for.
         quota: how many bytes of blobs are kept for the cache alone; None for any number.
+        rates: how often some of them may be asked, where that is bounded.
     """
 
     def __init__(
-        self, store: Store, registries: Registries, hosts: Mapping[str, Rules], *, quota: int | None = None
+        self,
+        store: Store,
+        registries: Registries,
+        hosts: Mapping[str, Rules],
+        *,
+        quota: int | None = None,
+        rates: Mapping[str, Rate] = MappingProxyType({}),
     ) -> None:
         store.require_writable()
         self._store = store
-        self._registries = registries
         self._hosts = dict(hosts)
+        self.budgets = {host: Budget(host, store.now, rates.get(host)) for host in hosts}
+        self._registries = {
+            host: registries.through(partial(Budgeted, budget=budget)) for host, budget in self.budgets.items()
+        }
         self._quota = quota
         self._entries = Entries(store)
         self._downloads = Downloads(store, self._stored)
@@ -185,7 +199,7 @@ class PullThrough:
 
     def tags(self, name: Reference) -> list[str]:
         """Return the tags of a repository as the upstream lists them, sorted. Raises what `manifest` raises."""
-        client, repository = self._registries.to_pull(name)[-1]
+        client, repository = self._registries[name.domain].to_pull(name)[-1]
         try:
             return sorted(islice(client.tags(repository), _MOST_TAGS))
         except NotInRegistry as error:
@@ -262,7 +276,7 @@ class PullThrough:
         return min(MANIFEST_LIMIT, self._store.limits.manifest_size)
 
     def _places(self, name: Reference) -> Places:
-        return Places(self._registries.to_pull(name))
+        return Places(self._registries[name.domain].to_pull(name))
 
     # What the upstream does not have.
 

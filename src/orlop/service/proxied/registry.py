@@ -17,11 +17,12 @@ from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.hosted.repository import Repository
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import BinaryIO
 
     from orlop.service.hosted.registry import ReadBlob
     from orlop.service.hosted.repository import Hosts
+    from orlop.service.proxied.budget import Budget
     from orlop.service.proxied.downloads import Following
     from orlop.service.proxied.pull_through import PullThrough
     from orlop.store.content import Node
@@ -64,6 +65,11 @@ class ProxiedRegistry(HostedRegistry):
         if reference is None:
             raise RepositoryNotFound(f"this registry does not stand for {namespace}")
         return Repository(name, namespace, reference)
+
+    @property
+    def upstreams(self) -> Mapping[str, Budget]:
+        """How often each of the other registries was asked, by its host."""
+        return self._cache.budgets
 
     def _elsewhere(self, repository: Repository) -> Reference | None:
         """Return the repository of another registry that a client means, or may mean."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
 from urllib.parse import urlsplit
 
+from orlop.api.registry.guard.chains import Authorities
 from orlop.api.registry.guard.jws import SecretKey
 from orlop.api.registry.guard.keys import read_keys
 from orlop.api.registry.guard.passwords import read_htpasswd
@@ -217,11 +218,14 @@ def _tokens(table: _Table, *, has_passwords: bool) -> Tokens:
     realm, service = _url(table, "realm"), table.need("service")
     if not (service.isascii() and service.isprintable()):
         table.fail("service", "service must be printable ASCII")
-    key, keys = table.file("key"), table.file("keys")
-    if (key is None) == (keys is None):
-        table.fail("key", "give either key, a secret for tokens of this server, or keys, those of another issuer")
-    if keys is not None:
-        verifier = Verifier(read_keys(_read(keys), where=keys), table.need("issuer"), service)
+    key, verifier = table.file("key"), _foreign(table, service)
+    if (key is None) == (verifier is None):
+        table.fail(
+            "key",
+            "give either key, a secret for tokens of this server, or keys or authorities, which are those of another"
+            " issuer",
+        )
+    if verifier is not None:
         table.end()
         return Tokens(realm, service, verifier)
     assert key is not None
@@ -236,6 +240,19 @@ def _tokens(table: _Table, *, has_passwords: bool) -> Tokens:
     issuer = Issuer(SecretKey(_secret(key, make=True)), table.take("issuer", str) or service, service, lifetime)
     table.end()
     return Tokens(realm, service, issuer.verifier, issuer)
+
+
+def _foreign(table: _Table, service: str) -> Verifier | None:
+    """Return what reads the tokens of another issuer, if the file names its keys or its authorities."""
+    keys, authorities = table.file("keys"), table.file("authorities")
+    if keys is None and authorities is None:
+        return None
+    return Verifier(
+        () if keys is None else read_keys(_read(keys), where=keys),
+        table.need("issuer"),
+        service,
+        None if authorities is None else Authorities.read(_read(authorities), where=authorities),
+    )
 
 
 def _limits(table: _Table | None) -> Limits:

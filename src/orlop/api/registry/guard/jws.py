@@ -2,8 +2,9 @@
 
 The key decides the algorithm, never the token: each key is for one algorithm, and a token whose header names another
 one is refused before anything is computed. So a token with ``none``, or one whose HMAC was made with somebody's public
-key, is not valid. Headers that ask for keys from elsewhere (``jku``, ``x5u``, ``jwk``, ``x5c``) are ignored, and a
-header with ``crit`` is refused, as RFC 7515 asks of those who do not know what is critical.
+key, is not valid. Headers that ask for keys from elsewhere (``jku``, ``x5u``, ``jwk``) are ignored, and so is ``x5c``
+unless there are authorities to check it against. A header with ``crit`` is refused, as RFC 7515 asks of those who do
+not know what is critical.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from orlop.errors import Unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _LONGEST: Final = 16 << 10
 _LEEWAY: Final = 60
@@ -118,10 +119,16 @@ class Claims:
         return float(value)
 
 
-def claims_in(token: str, keys: Sequence[Key]) -> Claims:
+def claims_in(token: str, keys: Sequence[Key], brought: Callable[[object], Key] | None = None) -> Claims:
     """Return what a token says, if one of the keys has signed it.
 
     A token that names a key is compared with the key of this name, and with those without a name.
+
+    Args:
+        token: as the client sent it.
+        keys: those that are known.
+        brought: returns the key of the certificates that a token brings (``x5c``), or raises `Unauthorized`; such a
+            token is good by that key alone. None where they are ignored.
 
     Raises:
         Unauthorized: the token is not valid.
@@ -132,6 +139,8 @@ def claims_in(token: str, keys: Sequence[Key]) -> Claims:
     header, body = (_document(part) for part in parts[:2])
     if "crit" in header:
         raise Unauthorized("the token's header has an extension that is not supported")
+    if brought is not None and "x5c" in header:
+        keys = (brought(header["x5c"]),)
     kid = header.get("kid") or ""
     signature, signed = _decoded(parts[2]), ".".join(parts[:2]).encode()
     fitting = [one for one in keys if one.algorithm == header.get("alg") and (not (kid and one.kid) or kid == one.kid)]

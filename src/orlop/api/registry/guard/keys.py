@@ -31,6 +31,16 @@ class PublicKey:
         return self.check(signature, signed)
 
 
+def require_cryptography(where: str) -> None:
+    """Check that the package which knows keys is there, for those in a file. Raises `NotSupported`."""
+    try:
+        import cryptography  # noqa: F401, PLC0415 - few servers have keys of others
+    except ModuleNotFoundError as error:
+        raise NotSupported(f"the keys in {where} need a package; install it with: pip install 'orlop[access]'") from (
+            error
+        )
+
+
 def read_keys(text: str, *, where: str) -> tuple[PublicKey, ...]:
     """Return the keys in a file; keys of a JWK set that are for something else are left out.
 
@@ -41,12 +51,7 @@ def read_keys(text: str, *, where: str) -> tuple[PublicKey, ...]:
     Raises:
         InvalidInput: it is neither, or has no key that can be used. NotSupported: a package is missing.
     """
-    try:
-        import cryptography  # noqa: F401, PLC0415 - few servers have keys of others
-    except ModuleNotFoundError as error:
-        raise NotSupported(f"the keys in {where} need a package; install it with: pip install 'orlop[access]'") from (
-            error
-        )
+    require_cryptography(where)
     found = tuple(_of_pem(text, where) if _PEM_BEGIN in text else _of_set(text, where))
     if not found:
         raise InvalidInput(f"{where} has no key that can be used; give an RSA, P-256 or Ed25519 key for signatures")
@@ -55,6 +60,7 @@ def read_keys(text: str, *, where: str) -> tuple[PublicKey, ...]:
 
 def _of_pem(text: str, where: str) -> Iterator[PublicKey]:
     from cryptography import x509  # noqa: PLC0415 - as above
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - as above
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - as above
 
     for block in text.split(_PEM_BEGIN)[1:]:
@@ -64,9 +70,11 @@ def _of_pem(text: str, where: str) -> Iterator[PublicKey]:
                 key: object = x509.load_pem_x509_certificate(pem).public_key()
             else:
                 key = serialization.load_pem_public_key(pem)
+        except UnsupportedAlgorithm as error:
+            raise InvalidInput(f"{where} has a key that cannot be used; give an RSA, P-256 or Ed25519 key") from error
         except ValueError as error:
             raise InvalidInput(f"{where} has a block that is neither a public key nor a certificate") from error
-        yield _key(key, "", where)
+        yield key_of(key, "", where)
 
 
 def _of_set(text: str, where: str) -> Iterator[PublicKey]:
@@ -83,7 +91,7 @@ def _of_set(text: str, where: str) -> Iterator[PublicKey]:
         except (ValueError, KeyError, TypeError) as error:
             raise InvalidInput(f"{where} has a key that is not valid: {error}") from error
         if key is not None:
-            made = _key(key, str(entry.get("kid", "")), where)
+            made = key_of(key, str(entry.get("kid", "")), where)
             if entry.get("alg", made.algorithm) == made.algorithm:
                 yield made
 
@@ -110,7 +118,17 @@ def _bytes(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def _key(key: object, kid: str, where: str) -> PublicKey:
+def key_of(key: object, kid: str, where: str) -> PublicKey:
+    """Return a key of the package as one that verifies tokens.
+
+    Args:
+        key: RSA, P-256 or Ed25519.
+        kid: its name, or empty.
+        where: it is, for messages.
+
+    Raises:
+        InvalidInput: it is another kind of key, or too short.
+    """
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - as above
     from cryptography.hazmat.primitives import hashes  # noqa: PLC0415 - as above
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils  # noqa: PLC0415 - as above

@@ -8,23 +8,28 @@ at a time. When it is full, the oldest message goes: what happened last matters 
 from __future__ import annotations
 
 import itertools
+import logging
 import os
+import re
 import threading
 import time
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import Conflict
+from orlop.errors import Conflict, StoreDamaged
 from orlop.streams.directory import Directory
 from orlop.streams.files import FileLock, NewFile, explaining, make_directories
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_log = logging.getLogger(__name__)
+
 _LOCK: Final = "lock"
 _ENDING: Final = ".json"
 _UNFINISHED: Final = ".part"
+_NAME: Final = re.compile(r"[0-9]{20}-[0-9]{6,}\.json", re.ASCII)
 
 
 class Queue:
@@ -53,9 +58,10 @@ class Queue:
             raise Conflict(f"another server uses the queue in {path}; give each server a folder of its own")
         names = self._folder.names()
         for name in names:
-            if name.endswith(_UNFINISHED):
+            if name.endswith(_UNFINISHED) and _NAME.fullmatch(name.removesuffix(_UNFINISHED)):
                 self._remove(name)
-        self._names = deque(name for name in names if name.endswith(_ENDING))
+        # Somebody else's files are left alone.
+        self._names = deque(name for name in names if _NAME.fullmatch(name))
         if self._names:
             self._last = int(self._names[-1].partition("-")[0])
 
@@ -96,13 +102,20 @@ class Queue:
             except FileNotFoundError:
                 # Somebody has removed it by hand.
                 self.remove(name)
+            except StoreDamaged as error:
+                # What is no file is nobody's message, and must not stop those behind it.
+                _log.warning("%s", error)
+                self._forget(name)
 
     def remove(self, name: str) -> None:
         """Remove a message; one that is gone already is none to worry about."""
         with self._changed:
-            with suppress(ValueError):
-                self._names.remove(name)
+            self._forget(name)
             self._remove(name)
+
+    def _forget(self, name: str) -> None:
+        with suppress(ValueError):
+            self._names.remove(name)
 
     def _remove(self, name: str) -> None:
         with suppress(FileNotFoundError), explaining("write", self._folder.path):

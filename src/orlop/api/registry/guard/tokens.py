@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.api.registry.guard.jws import claims_in
@@ -18,6 +19,7 @@ from orlop.registry.scopes import Scope, merged
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from orlop.api.registry.guard.chains import Authorities
     from orlop.api.registry.guard.jws import Key, SecretKey
     from orlop.api.registry.guard.rights import Rights
     from orlop.api.registry.routes import Need
@@ -43,11 +45,12 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """Reads the tokens of one issuer, for one service."""
+    """Reads the tokens of one issuer, for one service, which keys or certificates of authorities prove."""
 
     keys: Sequence[Key]
     issuer: str
     service: str
+    authorities: Authorities | None = None
 
     def grant_of(self, token: str, now: float, *, ignore_end: bool = False) -> Grant:
         """Return what a token allows.
@@ -60,7 +63,8 @@ class Verifier:
         Raises:
             Unauthorized: it is not valid.
         """
-        claims = claims_in(token, self.keys)
+        brought = None if self.authorities is None else partial(self.authorities.key_in, now=now)
+        claims = claims_in(token, self.keys, brought)
         claims.check(issuer=self.issuer, audience=self.service, now=now, ignore_end=ignore_end)
         if "use" in claims.document:
             raise Unauthorized("a refresh token is only for the token server")

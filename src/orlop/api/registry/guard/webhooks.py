@@ -19,10 +19,12 @@ import hmac
 import http.client
 import json
 import logging
+import socket
 import threading
 import time
 import uuid
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -200,6 +202,9 @@ class _Receiver:
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=self._pace.patience)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        end = threading.Timer(self._pace.patience, _cut, (connection,))
+        end.daemon = True
+        end.start()
         try:
             connection.request("POST", target, body, dict(headers_of(body, self.hook.secret)))
             # What the answer says is not read: it could be endless.
@@ -207,8 +212,15 @@ class _Receiver:
         except (OSError, http.client.HTTPException, ValueError) as error:
             return 0, type(error).__name__
         finally:
+            end.cancel()
             connection.close()
         return status, f"it answers {status}"
+
+
+def _cut(connection: http.client.HTTPConnection) -> None:
+    """End a try that lasts too long, whatever its receiver drips."""
+    with suppress(OSError, AttributeError):
+        connection.sock.shutdown(socket.SHUT_RDWR)
 
 
 def headers_of(body: bytes, secret: bytes | None) -> Mapping[str, str]:
