@@ -3,7 +3,7 @@
 A commit is what a load of one image of seven layers writes: five layers that all images share and two of its own, the
 image with its labels, a manifest, a name and an event. The server is durable (fsync).
 
-`./dev run python benchmarks/bench_commits.py [IMAGES]`
+`./dev run python -m benchmarks.bench_commits [IMAGES]`
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from orlop.store.rows.metadata import BlobRow, DiffRow, Event, ManifestRow, Refe
 from orlop.store.rows.postgres.database import PostgresMetadata
 from orlop.store.rows.postgres.keys import PostgresKeys
 from orlop.store.rows.postgres.rows import PostgresRows
+from orlop.store.rows.postgres.sending import Sending
 from orlop.store.rows.postgres.sessions import Session
 from orlop.store.sessions import SessionOwners
 from tests.postgres import Postgres, database, the_server
@@ -480,13 +481,16 @@ def _changes(rows: PostgresRows) -> None:
 def test_there_is_an_index_for_every_question(url: str, metadata: PostgresMetadata, ask: Any) -> None:
     asked: list[tuple[str, Any]] = []
 
-    class Recording(PostgresRows):
-        def run(self, statement: str, values: Any = None) -> psycopg.Cursor[tuple[Any, ...]]:
+    class Recording(Sending):
+        def execute(self, statement: str, values: Any) -> psycopg.Cursor[tuple[Any, ...]]:
             asked.append((statement, values))
-            return super().run(statement, values)
+            return super().execute(statement, values)
 
     with metadata.short() as rows:
-        ask(Recording(rows.connection, "the database"))
+        rows.sending = Recording(rows.connection)
+        ask(rows)
+        rows.sending.flush()
+        rows.sending = Sending(rows.connection)
     assert len(asked) > 15
     for statement in FILLING:
         sql(url, statement)

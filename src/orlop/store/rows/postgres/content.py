@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 
 
 _EDGE = "SELECT parent, role, position, child, media_type, size FROM edge"
-_EDGES = """unnest(%s::text[], %s::int[], %s::text[], %s::text[], %s::bigint[])
-    AS edges (role, position, child, media_type, size)"""
-_TOP_GONE = """DELETE FROM top WHERE name = %(name)s AND suffix = %(suffix)s AND NOT EXISTS (
-        SELECT 1 FROM reference WHERE name = %(name)s AND suffix = %(suffix)s AND image = %(image)s)
-    RETURNING digest"""
 _TOP = "SELECT name, suffix, digest, updated FROM top"
 
 
@@ -140,31 +135,36 @@ class PostgresContentRows(PassingRows):
     def put_manifest(self, row: ManifestRow, images: Iterable[Digest]) -> None:
         """Keep a manifest or index, record where it leads, and link it to images."""
         self._came(manifests=row.digest)
-        digest = str(row.digest)
-        # What is recorded of other bytes goes first; the edges then come with the bytes.
-        self.say(
-            """DELETE FROM edge WHERE parent = %s
-            AND EXISTS (SELECT 1 FROM manifest WHERE digest = edge.parent AND content <> %s)""",
-            *(digest, row.raw),
-        )
-        self.say(
-            f"""WITH came AS (INSERT INTO manifest VALUES (%s, %s, %s)
+        changed = self.value(
+            """INSERT INTO manifest VALUES (%s, %s, %s)
             ON CONFLICT (digest) DO UPDATE SET content = excluded.content WHERE manifest.content <> excluded.content
-            RETURNING digest) INSERT INTO edge SELECT came.digest, edges.* FROM came, {_EDGES}""",  # noqa: S608 - constants
-            *(digest, row.media_type, row.raw, *_edge_columns(row.digest, row.raw)),
+            RETURNING digest""",
+            (str(row.digest), row.media_type, row.raw),
         )
+        if changed is not None:
+            self.put_edges(row.digest, row.raw)
         if texts := sorted(set(map(str, images))):
-            self.say("INSERT INTO image_manifest SELECT unnest(%s::text[]), %s ON CONFLICT DO NOTHING", texts, digest)
+            self.later(
+                "INSERT INTO image_manifest SELECT unnest(%s::text[]), %s ON CONFLICT DO NOTHING",
+                (texts, str(row.digest)),
+            )
 
     def put_edges(self, digest: Digest, raw: bytes) -> None:
         """Record where a manifest leads, as its bytes say, in place of what was recorded."""
-        self.say("DELETE FROM edge WHERE parent = %s", str(digest))
-        self.say(f"INSERT INTO edge SELECT %s, edges.* FROM {_EDGES}", str(digest), *_edge_columns(digest, raw))  # noqa: S608 - constants
+        self.later("DELETE FROM edge WHERE parent = %s", (str(digest),))
+        edges = edges_of(digest, raw)
+        if edges:
+            _, roles, positions, children, types, sizes = (list(column) for column in zip(*edges, strict=True))
+            self.later(
+                """INSERT INTO edge SELECT %s, * FROM
+                unnest(%s::text[], %s::int[], %s::text[], %s::text[], %s::bigint[])""",
+                (str(digest), roles, positions, list(map(str, children)), types, sizes),
+            )
 
     def put_blob(self, row: BlobRow) -> None:
         """Keep the row of opaque bytes."""
         self._came(blobs=row.digest)
-        self.put("blob", str(row.digest), row.size, row.compression)
+        self.put_layer_row("blob", str(row.digest), row.size, row.compression)
 
     def put_top(self, row: TopRow) -> None:
         """Record the manifest or index that a name means."""
@@ -180,11 +180,12 @@ class PostgresContentRows(PassingRows):
 
     def touch_top(self, name: str, suffix: str, updated: int) -> None:
         """Record that a name still means what it does."""
-        self.run("UPDATE top SET updated = %s WHERE name = %s AND suffix = %s", (updated, name, suffix))
+        self.later("UPDATE top SET updated = %s WHERE name = %s AND suffix = %s", (updated, name, suffix))
 
-    def delete_top(self, name: str, suffix: str, *, but_of: Digest | None = None) -> bool:
-        """Forget what a name means, and all that nothing else reaches; not where it points to one image already."""
-        gone = [digest for (digest,) in self.rows(_TOP_GONE, {"name": name, "suffix": suffix, "image": str(but_of)})]
+    def delete_top(self, name: str, suffix: str) -> bool:
+        """Forget what a name means, and all that nothing else reaches."""
+        statement = "DELETE FROM top WHERE name = %s AND suffix = %s RETURNING digest"
+        gone = [digest for (digest,) in self.rows(statement, (name, suffix))]
         self._prune_near(gone)
         return bool(gone)
 
@@ -269,12 +270,6 @@ class PostgresContentRows(PassingRows):
 def blob_row(row: Sequence[Any]) -> BlobRow:
     """Return the row of stored bytes from digest, size and compression."""
     return BlobRow(Digest.unchecked(row[0]), row[1], row[2])
-
-
-def _edge_columns(parent: Digest, raw: bytes) -> list[list[Any]]:
-    edges = edges_of(parent, raw)
-    found = ((one.role, one.position, str(one.child), one.media_type, one.size) for one in edges)
-    return [list(column) for column in zip(*found, strict=True)] or [[]] * 5
 
 
 def _edge_row(row: Sequence[Any]) -> EdgeRow:

@@ -3,8 +3,8 @@
 A read is one transaction that sees the rows of its first moment. A write takes the store's one lock, which ends with
 its transaction, so that writers are one after another as in a directory; its statements see what was committed before.
 A write of a process that has a session takes that session's row as well: once others have declared the session dead,
-nothing it writes commits. Locks are taken in this order: the store's, the session's, then rows. What a write puts is
-sent when an answer is needed, or with the commit, see `orlop.store.rows.postgres.outbox`.
+nothing it writes commits. Locks are taken in this order: the store's, the session's, then rows. As everyone else waits
+meanwhile, a write waits for the server as rarely as it can, see `sending`.
 
 Nothing outlives a transaction: no setting, no prepared statement, no lock. A server that hears nothing of a client
 inside a transaction ends it after a while, which frees its locks.
@@ -17,9 +17,10 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import psycopg
+from psycopg import sql
 
 from orlop.errors import OutcomeUnknown, ReadOnlyStore, StorageError
 from orlop.store.rows.actions import run_all
@@ -50,10 +51,11 @@ _DURABLE: Final = """SELECT set_config('synchronous_commit', 'on', true)
 SHORT: Final = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {_DURABLE}; SET LOCAL lock_timeout = '{_SILENCE}'"
 _WRITE: Final = (
     f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {_DURABLE}; SET LOCAL lock_timeout = '{_PATIENCE}';"
-    f" SELECT pg_advisory_xact_lock({LOCKS}, {WRITING}); SET LOCAL lock_timeout = '{_SILENCE}'"
+    f" SELECT pg_advisory_xact_lock({LOCKS}, {WRITING}); SET LOCAL lock_timeout = '{_SILENCE}';"
+    " SELECT pg_current_xact_id()::text"
 )
-_BEGUN: Final = """WITH mine AS (SELECT id FROM session WHERE id = ANY(%s) AND NOT dead ORDER BY id FOR KEY SHARE)
-    SELECT pg_current_xact_id()::text, (SELECT count(*) FROM mine)"""
+_ALIVE: Final = "SELECT id FROM session WHERE id = ANY({}) AND NOT dead ORDER BY id FOR KEY SHARE"
+"""Holds sessions until the transaction ends, and returns those that live."""
 _COPY: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path TO {SCHEMA}"
 _WHY_NOT: Final = f"""SELECT current_setting('transaction_read_only') = 'on',
     has_table_privilege('{SCHEMA}.image', 'INSERT, DELETE')"""
@@ -123,7 +125,7 @@ class PostgresMetadata(Metadata):
         if outer is not None:
             yield outer
             return
-        with self._transaction(READ) as connection, self._block(PostgresRows(connection, self.place)) as rows:
+        with self._transaction(READ) as begun, self._block(PostgresRows(begun.connection, self.place)) as rows:
             yield rows
 
     @contextmanager
@@ -142,11 +144,15 @@ class PostgresMetadata(Metadata):
         session = self.session()
         if session is not None:
             session.ready()
-        with self._transaction(_WRITE) as connection:
-            rows = PostgresRows(connection, self.place, writable=True)
+        names = sorted(self.sessions)
+        # One message for all: what is asked on the way is asked while others wait for the lock.
+        begin = f"{_WRITE}; {sql.SQL(_ALIVE).format(names).as_string()}"
+        with self._transaction(begin) as begun:
+            rows = PostgresRows(begun.connection, self.place, writable=True)
             sure = True
             try:
-                number = self._begin(connection)
+                (number,), *alive = _last_rows(begun)
+                self._require_all(names, alive)
                 with self._block(rows):
                     yield rows
                     self._prepare(rows)
@@ -155,39 +161,31 @@ class PostgresMetadata(Metadata):
             except BaseException as error:
                 sure = sure or not isinstance(error, OutcomeUnknown)
                 with suppress(psycopg.Error):
-                    connection.execute("ROLLBACK")
+                    begun.connection.execute("ROLLBACK")
                 run_all(action for action, if_sure in reversed(rows.rollback_actions) if sure or not if_sure)
                 raise
         run_all(rows.commit_actions)
 
-    def _begin(self, connection: Connection) -> str:
-        """Hold the sessions of this process until the transaction ends, and return the number of that.
-
-        Raises `LeaseLost` where one of them is dead.
-        """
-        names = sorted(self.sessions)
-        with explaining_postgres(self.place):
-            number, alive = connection.execute(_BEGUN, (names,)).fetchone() or ("", 0)
-        if alive != len(names):
+    def _require_all(self, names: Sequence[str], alive: Sequence[Sequence[Any]]) -> None:
+        if len(alive) != len(names):
             session = self.session()
             if session is not None:
                 session.lose(names)
             raise lease_lost(self.place)
-        return str(number)
 
     def _prepare(self, rows: PostgresRows) -> None:
         if rows.gone is not None:
             from orlop.store.rows.postgres.going import require_unneeded  # noqa: PLC0415 - few commands remove anything
 
-            rows.flush()
             with explaining_postgres(self.place):
+                rows.sending.flush()
                 require_unneeded(rows.gone, rows.connection, self.place)
         for action in rows.preparations:
             action()
 
     def _commit(self, rows: PostgresRows, number: str) -> None:
         try:
-            rows.commit()
+            rows.sending.ask("COMMIT")
         except psycopg.Error as error:
             if not is_gone(error):
                 raise explain_postgres(error, self.place) from error
@@ -209,11 +207,12 @@ class PostgresMetadata(Metadata):
         raise _unknown(self.place) from lost
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Connection]:
-        """Return a connection in a transaction, which is rolled back at the end unless it was committed."""
-        with self.pool.begun(begin) as connection:
+    def _transaction(self, begin: str) -> Iterator[psycopg.Cursor[tuple[Any, ...]]]:
+        """Return what began a transaction, which is rolled back at the end unless it was committed."""
+        with self.pool.begun(begin) as begun:
+            connection = begun.connection
             try:
-                yield connection
+                yield begun
             finally:
                 if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
                     with suppress(psycopg.Error):
@@ -244,11 +243,10 @@ class PostgresMetadata(Metadata):
 
         The block's end commits. For what belongs to sessions and keys alone.
         """
-        with self._transaction(SHORT) as connection:
-            rows = PostgresRows(connection, self.place, writable=True)
+        with self._transaction(SHORT) as begun:
+            rows = PostgresRows(begun.connection, self.place, writable=True)
             yield rows
-            with explaining_postgres(self.place):
-                rows.commit()
+            rows.run("COMMIT")
 
     @contextmanager
     def joined(self) -> Iterator[PostgresRows]:
@@ -283,8 +281,8 @@ class PostgresMetadata(Metadata):
         if self.in_block():
             msg = "a snapshot cannot begin inside a block of the same thread"
             raise RuntimeError(msg)
-        with self._transaction(_COPY) as connection:
-            rows = PostgresRows(connection, self.place)
+        with self._transaction(_COPY) as begun:
+            rows = PostgresRows(begun.connection, self.place)
             rows.last_event()  # only the first look fixes what a transaction sees
             yield PostgresSnapshot(rows)
 
@@ -364,3 +362,13 @@ def _unknown(place: str) -> OutcomeUnknown:
         f"the connection to {place} was lost as the changes were being committed, and it cannot be reached to say"
         " whether they were; look when it is back, or do the same again: what is there already stays"
     )
+
+
+def _last_rows(begun: psycopg.Cursor[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Return the rows of the last two of several statements: the transaction's number, and the sessions that live."""
+    answers: list[list[tuple[Any, ...]]] = []
+    more: bool | None = True
+    while more:
+        answers.append(begun.fetchall() if begun.description else [])
+        more = begun.nextset()
+    return [row for answer in answers[-2:] for row in answer]

@@ -103,9 +103,9 @@ class PostgresKeys(ObjectKeys):
             _doom(write, [(key, "", 0)])
             return False
         if old is not None:
-            write.run("DELETE FROM object WHERE name = %s", (name,))
+            write.later("DELETE FROM object WHERE name = %s", (name,))
             _doom(write, [(old[1], old[0], old[2])])
-        write.run("INSERT INTO object (name, key, size) VALUES (%s, %s, %s)", (name, key, size))
+        write.later("INSERT INTO object (name, key, size) VALUES (%s, %s, %s)", (name, key, size))
         return True
 
     def uploads(self) -> Iterable[PendingUpload]:
@@ -207,7 +207,7 @@ def _of_postgres(rows: object) -> PostgresRows:
 def _doom(rows: PostgresRows, gone: Sequence[tuple[Any, ...]]) -> None:
     if gone:
         keys, names, sizes = (list(column) for column in zip(*gone, strict=True))
-        rows.run(
+        rows.later(
             "INSERT INTO doomed (key, name, size) SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[])",
             (keys, names, sizes),
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from orlop.model.digest import Digest
 from orlop.store.rows.pending import PendingRows
 from orlop.store.rows.postgres.errors import explaining_postgres
-from orlop.store.rows.postgres.outbox import Outbox
+from orlop.store.rows.postgres.sending import Sending
 from orlop.store.rows.rows import Event
 
 if TYPE_CHECKING:
@@ -25,50 +25,23 @@ class PassingRows(PendingRows):
     def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], place: str) -> None:
         super().__init__()
         self.connection = connection
+        self.sending = Sending(connection)
         self.place = place
-        self._outbox = Outbox()
 
     def run(self, statement: str, values: Any = None) -> psycopg.Cursor[tuple[Any, ...]]:
-        """Return the cursor of a statement, which sees all that was put. Raises the errors of storage."""
+        """Return the cursor of a statement, with its answer. Raises the errors of storage."""
         with explaining_postgres(self.place):
-            if not self._outbox:
-                return self.connection.execute(statement.encode(), values)
-            with self.connection.pipeline():
-                self._send()
-                return self.connection.execute(statement.encode(), values)
+            return self.sending.ask(statement, values)
 
-    def _send(self) -> None:
-        for statement, values in self._outbox.taken():
-            self.connection.execute(statement.encode(), values)
+    def later(self, statement: str, values: Sequence[Any]) -> None:
+        """Run a statement that has no answer before the next one that has, or before the commit, see `Sending`."""
+        with explaining_postgres(self.place):
+            self.sending.later(statement, values)
 
-    def flush(self) -> None:
-        """Make the server know all that was put. Raises the errors of storage."""
-        if self._outbox:
-            with explaining_postgres(self.place), self.connection.pipeline():
-                self._send()
-
-    def commit(self) -> None:
-        """Send what was put, and commit it. Raises the errors of psycopg."""
-        if not self._outbox:
-            self.connection.execute("COMMIT")
-            return
-        with self.connection.pipeline():
-            self._send()
-            self.connection.execute("COMMIT")
-
-    def put(self, table: str, *row: Any) -> None:
-        """Put a row, unless the table has one with its key; the server hears of it later."""
-        self._outbox.put(table, *row)
-        self._flush_much()
-
-    def say(self, statement: str, *values: Any) -> None:
-        """Change something; the server hears of it later."""
-        self._outbox.say(statement, *values)
-        self._flush_much()
-
-    def _flush_much(self) -> None:
-        if self._outbox.is_full:
-            self.flush()
+    def put_layer_row(self, table: str, *row: Any) -> None:
+        """Add a row to a table of layers, as `later` does; one that is there already stays."""
+        with explaining_postgres(self.place):
+            self.sending.put_layer_row(table, row)
 
     def rows(self, statement: str, values: Any = None) -> list[tuple[Any, ...]]:
         """Return all rows that a statement yields."""
@@ -106,27 +79,28 @@ class PassingRows(PendingRows):
 
     def put_event(self, event: Event, *, keep: int) -> None:
         """Add an event and forget the oldest. Numbers are in the order of commits, as the row of the store is one."""
-        self.say(
+        attributes = json.dumps(dict(event.attributes))
+        self.later(
             """WITH next AS (UPDATE store SET last_event = last_event + 1 RETURNING last_event)
             INSERT INTO event SELECT last_event, %s, %s, %s, %s, %s FROM next""",
-            *(event.time, event.kind, event.action, event.actor, json.dumps(dict(event.attributes))),
+            (event.time, event.kind, event.action, event.actor, attributes),
         )
-        self.say("DELETE FROM event WHERE number <= (SELECT last_event FROM store) - %s", keep)
+        self.later("DELETE FROM event WHERE number <= (SELECT last_event FROM store) - %s", (keep,))
 
     # Leases.
 
     def put_lease(self, lease: str, digests: Iterable[Digest]) -> None:
         """Add content to what a lease protects."""
-        self.run(
+        self.later(
             "INSERT INTO lease SELECT %s, unnest(%s::text[]) ON CONFLICT DO NOTHING", (lease, sorted_texts(digests))
         )
 
     def delete_lease(self, lease: str, digests: Iterable[Digest] | None = None) -> None:
         """Take content, or all, from a lease."""
         if digests is None:
-            self.run("DELETE FROM lease WHERE lease = %s", (lease,))
+            self.later("DELETE FROM lease WHERE lease = %s", (lease,))
         else:
-            self.run("DELETE FROM lease WHERE lease = %s AND digest = ANY(%s)", (lease, sorted_texts(digests)))
+            self.later("DELETE FROM lease WHERE lease = %s AND digest = ANY(%s)", (lease, sorted_texts(digests)))
 
     def lease_digests(self, lease: str) -> list[Digest]:
         """Return what a lease protects."""

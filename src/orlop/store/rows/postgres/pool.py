@@ -58,25 +58,25 @@ class Pool:
             self._put(one)
 
     @contextmanager
-    def begun(self, begin: str) -> Iterator[Connection]:
-        """Return a connection in a transaction that some statements have begun, on a new one if an old one was lost."""
+    def begun(self, begin: str) -> Iterator[psycopg.Cursor[tuple[Any, ...]]]:
+        """Return the answers of statements that began a transaction, on a new connection if an old one was lost."""
         with self.connection() as one:
             try:
-                one.execute(begin.encode())
+                cursor = one.execute(begin.encode())
             except psycopg.Error as error:
                 if not is_gone(error):
                     raise explain_postgres(error, self.place) from error
             else:
-                yield one
+                yield cursor
                 return
         # The server was restarted since: nothing was done yet, and every idle connection is lost as well.
         self.close()
         with self.connection() as one:
             try:
-                one.execute(begin.encode())
+                cursor = one.execute(begin.encode())
             except psycopg.Error as error:
                 raise explain_postgres(error, self.place) from error
-            yield one
+            yield cursor
 
     def _connect(self) -> Connection:
         try:

@@ -114,16 +114,18 @@ class PostgresRows(PostgresContentRows):
         labels: Mapping[str, str] | None = None,
     ) -> None:
         """Keep a config with what lists tell of it; one that is there already stays, unless it is damaged."""
-        self.say(
+        self.later(
             f"""INSERT INTO image (id, config, chain, created, created_ns, head)
             VALUES (%s, %s, %s, %s, %s, NOT EXISTS ({CHILDREN.format("%s")}))
             ON CONFLICT (id) DO UPDATE SET config = excluded.config WHERE image.config <> excluded.config""",  # noqa: S608 - constants
-            *(str(image), config, _text(chain_id), *created, str(image)),
+            (str(image), config, _text(chain_id), *created, str(image)),
         )
         self._came(images=image)
         if labels is not None:
-            statement = "INSERT INTO image_labels VALUES (%s, %s) ON CONFLICT DO NOTHING"
-            self.say(statement, str(image), json.dumps(dict(labels)))
+            self.later(
+                "INSERT INTO image_labels VALUES (%s, %s) ON CONFLICT DO NOTHING",
+                (str(image), json.dumps(dict(labels))),
+            )
 
     def delete_image(self, image: Digest) -> bool:
         """Forget a config with its metadata and its links to manifests."""
@@ -139,7 +141,7 @@ class PostgresRows(PostgresContentRows):
     def set_metadata(self, image: Digest, key: str, value: bytes) -> None:
         """Set one value of an image's metadata."""
         before = self.metadata(image, key) if key == _PARENT else None
-        self.run(
+        self.later(
             """INSERT INTO image_metadata VALUES (%s, %s, %s)
             ON CONFLICT (image, key) DO UPDATE SET value = excluded.value""",
             (str(image), key, value),
@@ -160,7 +162,7 @@ class PostgresRows(PostgresContentRows):
         images = sorted({str(image) for value in parents if (image := parent_of(value)) is not None})
         if images:
             has = f"EXISTS ({CHILDREN.format('image.id')})"
-            self.run(f"UPDATE image SET head = NOT {has} WHERE id = ANY(%s) AND head = {has}", (images,))  # noqa: S608 - constants
+            self.later(f"UPDATE image SET head = NOT {has} WHERE id = ANY(%s) AND head = {has}", (images,))  # noqa: S608 - constants
 
     # References.
 
@@ -180,11 +182,17 @@ class PostgresRows(PostgresContentRows):
 
     def put_reference(self, row: ReferenceRow) -> None:
         """Point a name to an image."""
-        self.delete_top(row.name, row.suffix, but_of=row.image)
-        self.say(
+        gone = self.rows(
+            """DELETE FROM top WHERE name = %(name)s AND suffix = %(suffix)s AND NOT EXISTS (
+                SELECT 1 FROM reference WHERE name = %(name)s AND suffix = %(suffix)s AND image = %(image)s)
+            RETURNING digest""",
+            {"name": row.name, "suffix": row.suffix, "image": str(row.image)},
+        )
+        self._prune_near([digest for (digest,) in gone])
+        self.later(
             """INSERT INTO reference VALUES (%s, %s, %s, %s)
             ON CONFLICT (name, suffix) DO UPDATE SET image = excluded.image, updated = excluded.updated""",
-            *(row.name, row.suffix, str(row.image), row.updated),
+            (row.name, row.suffix, str(row.image), row.updated),
         )
 
     def delete_reference(self, name: str, suffix: str) -> bool:
@@ -246,15 +254,15 @@ class PostgresRows(PostgresContentRows):
     def put_diff(self, row: DiffRow, blob: BlobRow) -> None:
         """Keep a layer's content and one stored form of it; what is there already stays."""
         self._came(contents=row.diff_id, blobs=blob.digest)
-        self.put("diff", str(row.diff_id), row.size, row.content_size, row.entries, row.partial)
+        self.put_layer_row("diff", str(row.diff_id), row.size, row.content_size, row.entries, row.partial)
         self.put_blob(blob)
-        self.put("diff_blob", str(row.diff_id), str(blob.digest))
+        self.put_layer_row("diff_blob", str(row.diff_id), str(blob.digest))
 
     def put_chain(self, row: ChainRow) -> None:
         """Keep a layer in its place; one that is there already stays."""
         self._came(chains=row.chain_id)
-        texts = str(row.chain_id), _text(row.parent), str(row.diff_id)
-        self.put("chain", *texts, row.size, row.depth, row.descriptor)
+        parent = _text(row.parent)
+        self.put_layer_row("chain", str(row.chain_id), parent, str(row.diff_id), row.size, row.depth, row.descriptor)
 
     def _drop_chain(self, chain_id: ChainID) -> ChainRow | None:
         row = self.chain(chain_id)
