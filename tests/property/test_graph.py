@@ -286,3 +286,35 @@ def test_what_only_leases_keep_is_told_one_by_one_and_all_at_once(world: World) 
         each = [Digest.parse(one) for one in [*world.chains, *world.diffs]]
         assert {str(one) for one in only_leased(rows, each)} == loose
         assert {str(one) for one in only_leased(rows, [EVERYTHING])} == loose
+
+
+class CountedEdges(dict[str, list[str]]):
+    """Children of documents, which counts how often it is asked."""
+
+    asked = 0
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.asked += 1
+        return super().get(key, default)
+
+
+def asked_for_names_of_nested_indexes(depth: int) -> int:
+    world = World(images={str(Digest.of(config(0))): None})
+    below: list[str] = []
+    for number in range(depth):
+        document = {"number": number, "manifests": [{"digest": one} for one in below]}
+        below = [str(Digest.of(json.dumps(document).encode()))]
+        world.documents[below[0]] = document
+        world.tops[f":{depth - number}"] = below[0]
+    world.came = {(next(iter(world.images)), next(iter(world.documents)))}
+    with closing(MemoryMetadata()) as metadata, metadata.write() as rows:
+        fill(rows, world)
+        documents = Documents(rows)
+        documents._children = counted = CountedEdges(documents._children)
+        names = documents.indexed()[next(iter(world.images))]
+    assert len(names) == depth - 1
+    return counted.asked
+
+
+def test_the_names_of_nested_indexes_cost_what_the_indexes_do() -> None:
+    assert asked_for_names_of_nested_indexes(200) <= 2.2 * asked_for_names_of_nested_indexes(100)

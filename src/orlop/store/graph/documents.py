@@ -108,11 +108,46 @@ class Documents:
             for document in documents:
                 images.setdefault(document, []).append(image)
         below: dict[str, set[str]] = {}
+        for digest in self._children_first(dict.fromkeys(str(top.digest) for top in self.tops)):
+            below[digest] = self._images_below(digest, images, below)
         found: dict[str, set[tuple[str, str]]] = {}
         for top in self.tops:
-            digest = str(top.digest)
-            if digest not in below:
-                below[digest] = {image for document in self.below(digest) for image in images.get(document, ())}
-            for image in below[digest]:
+            for image in below[str(top.digest)]:
                 found.setdefault(image, set()).add((top.name, top.suffix))
         return found
+
+    def _images_below(
+        self, document: str, images: Mapping[str, Sequence[str]], known: Mapping[str, Collection[str]]
+    ) -> set[str]:
+        """Return the images below a document, with the help of those that are known of others below it."""
+        found: set[str] = set()
+        seen = {document}
+        waiting = [document]
+        while waiting:
+            for child in self._children.get(waiting.pop(), _NOTHING):
+                if child in seen:
+                    continue
+                seen.add(child)
+                found.update(images.get(child, ()))
+                if child in known:
+                    found.update(known[child])
+                else:
+                    waiting.append(child)
+        return found
+
+    def _children_first(self, starts: Iterable[str]) -> list[str]:
+        """Return some documents, each after those of them below it; in a loop, in any order."""
+        wanted = dict.fromkeys(starts)
+        seen: set[str] = set()
+        order: list[str] = []
+        for start in wanted:
+            waiting = [(start, False)]
+            while waiting:
+                current, is_done = waiting.pop()
+                if is_done:
+                    order.append(current)
+                elif current not in seen:
+                    seen.add(current)
+                    waiting.append((current, True))
+                    waiting.extend((child, False) for child in self._children.get(current, _NOTHING))
+        return [document for document in order if document in wanted]
