@@ -58,10 +58,13 @@ class Rows:
         A `Rest` follows its directory directly, with the directory's number.
         """
         kept = self._kept(most)
+        if kept is None:
+            yield from ((row, None) for row in range(len(self)))
+            return
         rests: dict[int, Rest] = {}
         places = list(range(len(self)))
-        for row in () if kept is None else range(len(self)):
-            if kept and not kept[row]:
+        for row in range(len(self)):
+            if not kept[row]:
                 place = places[row] = places[self.parents[row]]
                 rest = rests.setdefault(place, Rest(0, [0] * len(self.columns)))
                 rest.count += 1
