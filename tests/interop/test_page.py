@@ -191,6 +191,45 @@ def test_a_phone_shows_all_without_scrolling_sideways(page: Browser, width: int)
     assert page.run("return document.getElementById('map').clientWidth") > width - 40
 
 
+def test_a_page_on_paper_has_its_facts_and_no_controls(page: Browser) -> None:
+    page.tell("Emulation.setEmulatedMedia", media="print")
+    try:
+        shown = "return document.getElementById(arguments[0]).getClientRects().length > 0"
+        assert [page.run(shown, name) for name in ("tools", "modes", "shapes", "tabs")] == [False] * 4
+        assert all(page.run(shown, name) for name in ("title", "facts", "layers", "map", "tree"))
+    finally:
+        page.tell("Emulation.setEmulatedMedia", media="")
+
+
+def test_nothing_moves_by_itself_for_those_who_dislike_it(page: Browser) -> None:
+    features = [{"name": "prefers-reduced-motion", "value": "reduce"}]
+    page.tell("Emulation.setEmulatedMedia", features=features)
+    assert page.run("return matchMedia('(prefers-reduced-motion: reduce)').matches")
+    page.press("/", *"long", "Enter", "Enter", "v", "s")
+    assert page.run("return document.getAnimations().length") == 0
+    assert page.run(
+        "return [...document.querySelectorAll('*')].every((one) => getComputedStyle(one).scrollBehavior === 'auto')"
+    )
+
+
+def test_tab_goes_through_all_parts_and_out_again(page: Browser) -> None:
+    page.run("document.activeElement.blur()")
+    order: list[str] = []
+    for _ in range(60):
+        page.press("Tab")
+        where = page.run(
+            "const at = document.activeElement; return at === document.body ? '' : at.id || at.closest('[id]').id"
+        )
+        if order and (not where or where == order[0]):
+            break
+        order.append(where)
+        outline = "const style = getComputedStyle(document.activeElement); return style.outlineStyle"
+        assert page.run(outline) != "none", where
+    parts = ["search", "layers", "map", "tree"]
+    places = [order.index(part) for part in parts]
+    assert places == sorted(places)
+
+
 def test_a_script_that_was_changed_does_not_run(chromium: Browser, made: Path) -> None:
     script = asset("page.js")
     changed = (made / "page.html").read_bytes().replace(script, script + b";window.foreign = 1\n")

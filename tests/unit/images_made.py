@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 def layer(*members: str | tuple[str, bytes] | tarfile.TarInfo) -> bytes:
@@ -45,23 +45,22 @@ def image(
     compressed: bool = False,
     compress: Callable[[bytes], bytes] | None = None,
     config: dict[str, object] | None = None,
+    steps: Sequence[str] = (),
 ) -> bytes:
     """Make an archive of an image of these layers, bottom first, each with a step of the history.
 
-    ``compress`` compresses each layer; ``compressed`` does so with gzip.
+    ``steps`` are the commands of the history. ``compress`` compresses each layer; ``compressed`` does so with gzip.
     """
     if compress is None:
         compress = partial(gzip.compress, mtime=0) if compressed else bytes
-    steps = [
-        {"created": "2026-01-01T00:00:00Z", "created_by": f"RUN step {number}"} for number, _ in enumerate(layers, 1)
-    ]
+    steps = steps or [f"RUN step {number}" for number, _ in enumerate(layers, 1)]
     raw = json.dumps(
         {
             "architecture": "amd64",
             "os": "linux",
             "created": "2026-01-01T00:00:00Z",
             "config": config or {},
-            "history": steps,
+            "history": [{"created": "2026-01-01T00:00:00Z", "created_by": step} for step in steps],
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{sha256(one).hexdigest()}" for one in layers]},
         }
     ).encode()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import io
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +16,7 @@ from orlop.api.doors import Security
 from orlop.api.engine.app import Page
 from orlop.api.server import Options
 from orlop.api.web.site import ENDPOINTS, PARTS, is_page
+from orlop.page.document import image_document
 from tests.unit.images_made import image, layer
 from tests.unit.served import serving
 
@@ -70,6 +73,40 @@ def test_an_image_is_sent_with_its_difference(place: str) -> None:
     assert found["image"]["sums"]["size"] == 1010
     assert found["comparison"]["columns"]["changes"].count(1) == 1
     assert ask(place, "/ui/image?name=none:1")[0] == 404
+
+
+def test_one_image_is_made_at_a_time(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once, most = 0, 0
+
+    def watched(*words: Any) -> dict[str, Any]:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        time.sleep(0.02)
+        try:
+            return image_document(*words)
+        finally:
+            at_once -= 1
+
+    monkeypatch.setattr("orlop.api.web.site.image_document", watched)
+    with ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(lambda _: ask(place, "/ui/image?name=a:1"), range(8)))
+    assert {status for status, _, _ in answers} == {200}
+    assert most == 1
+
+
+def test_what_is_sent_is_bounded_whatever_the_names_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orlop.page.rows._MOST_TEXT", 20_000)
+
+    def size(count: int) -> int:
+        members = [(f"{number:05}\N{SNOWMAN}" + "\N{SNOWMAN}" * 70, b"x") for number in range(count)]
+        with orlop.open(tmp_path / str(count)) as service:
+            service.load(io.BytesIO(image(layer(*members), tag="long:1")))
+            security = Security(anonymous=True)
+            with serving(service, "tcp://127.0.0.1:0", security=security, options=SHOWN) as (where,):
+                return len(ask(where, "/ui/image?name=long:1")[2])
+
+    assert size(400) <= size(200) + 100
 
 
 @pytest.mark.parametrize("path", [*sorted(PARTS), "/ui/images", "/ui/image?name=a:1"])

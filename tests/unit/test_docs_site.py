@@ -37,7 +37,9 @@ def test_pictures_show_what_the_commands_print() -> None:
     script = DOCS / "generate_pictures.py"
     done = subprocess.run([sys.executable, script, "--check"], check=False, timeout=300)
     assert done.returncode == 0, f"run `python docs/{script.name}`"
-    named = {name for path in DOCS.rglob("*.md") for name in re.findall(r"pictures/(\w+\.svg)", path.read_text())}
+    named = {
+        name for path in DOCS.rglob("*.md") for name in re.findall(r"pictures/([\w-]+\.(?:svg|webp))", path.read_text())
+    }
     assert {path.name for path in (DOCS / "pictures").iterdir()} == named
 
 

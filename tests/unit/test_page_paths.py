@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import orlop
 from orlop.inside.audit import audit
 from orlop.page.columns import path_columns
 from orlop.page.paths import record_paths
-from orlop.page.rows import Rows, front_coded
+from orlop.page.rows import Rows, front_coded, text_length
 from tests.unit import merge_cases
 from tests.unit.images_made import image, layer
 
@@ -144,3 +145,8 @@ def test_rows_are_kept_as_long_as_there_is_room_for_their_texts(monkeypatch: pyt
     ]
     rows.texts[2] = 1
     assert [row for row, rest in rows.shortened(9) if rest is None] == [0, 1]
+
+
+@pytest.mark.parametrize("text", ["plain", 'a"b\\c', "\x1b[31m", "caf\udce9", "\U000e0041", "line\n", ""])
+def test_room_is_counted_in_what_is_sent(text: str) -> None:
+    assert len(json.dumps(text)) == text_length(text) + 2

@@ -60,6 +60,8 @@ class Workers:
         self._short = CapacityLimiter(_SHORT)
         self._long = CapacityLimiter(math.inf)
         self._turns = asyncio.Semaphore(transfers)
+        self._alone = asyncio.Semaphore(1)
+        self._lined_up = 0
         self._most = most
         self._waiting = 0
         self._clients: set[Client] = set()
@@ -118,6 +120,21 @@ class Workers:
     async def transfer(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         """Run what moves content, within a `turn`. Whoever cancels it must also end what it waits for."""
         return await to_thread.run_sync(partial(self._counted, partial(function, *args, **options)), limiter=self._long)
+
+    async def alone(self, function: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """Run what takes much memory, as a transfer in its turn: after all others that were asked for in this way.
+
+        Raises:
+            ServerBusy: too many wait already.
+        """
+        if self._lined_up >= self._most:
+            raise ServerBusy(_BUSY)
+        self._lined_up += 1
+        try:
+            async with self._alone, self.turn(None):
+                return await self.transfer(function, *args, **options)
+        finally:
+            self._lined_up -= 1
 
     async def copy(self, function: Callable[[], None]) -> None:
         """Run what sends a file, within a `turn`. Where the caller is cancelled it is left alone: it ends by itself."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orlop.inside.info import in_order
 from orlop.page.paths import ACTIONS
-from orlop.page.rows import MOST_ROWS, Rows, front_coded
+from orlop.page.rows import MOST_ROWS, Rows, front_coded, text_length
 from orlop.streams.tar_header import TYPE_DIR, TYPE_SYMLINK
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _rows(root: PathRecord) -> tuple[Rows, list[PathRecord], set[int]]:
         records.append(record)
         rows.names.append(name)
         rows.parents.append(parent)
-        rows.texts.append(len(record.last.content.linkname) if record.last is not None else 0)
+        rows.texts.append(text_length(record.last.content.linkname) if record.last is not None else 0)
         rows.folders.append(bool(children) or (record.last is not None and record.last.type == TYPE_DIR))
         hidden.append(record.hidden)
         if node is None or (node.names > 1 and node in counted):

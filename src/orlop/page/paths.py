@@ -58,7 +58,7 @@ class PathRecord:
     def __init__(self) -> None:
         self.node: Node | None = None
         self.last: Node | None = None
-        self.events: list[Event] = []
+        self.events: tuple[Event, ...] = ()
         self.hidden = 0
         self.children: dict[str, PathRecord] | None = None
         self._stated: TarEntry | None = None
@@ -79,9 +79,9 @@ class PathRecord:
         self._stated = node.attributes
         if old is node:
             if stated is not node.attributes and stated is not None and _differ(stated, node.attributes):
-                self.events.append(Event(layer, "changed", node.size))
+                self.events += (Event(layer, "changed", node.size),)
             return False
-        self.events.append(Event(layer, "added" if old is None else "replaced", node.size))
+        self.events += (Event(layer, "added" if old is None else "replaced", node.size),)
         return old is not None
 
     def lose(self, layer: int) -> None:
@@ -91,7 +91,7 @@ class PathRecord:
             record = stack.pop()
             if record.node is not None:
                 record.node = None
-                record.events.append(Event(layer, "removed", 0))
+                record.events += (Event(layer, "removed", 0),)
                 stack += (record.children or {}).values()
 
 
@@ -100,24 +100,29 @@ def record_paths(files: ImageFiles) -> PathRecord:
     merge = Merge(resolve_links=files.resolve_links)
     root = PathRecord()
     root.see(merge.root, 1)
-    root.events.clear()
+    root.events = ()
     contents: list[tuple[str, int, int, int]] = []
     for index, layer in enumerate(files.content_layers):
         entries = list(layer.entries())
-        named = None if _follows_links(entries, resolve_links=files.resolve_links) else _named(entries, merge)
+        paths = [clean(entry.name) for entry in entries]
+        whole = files.resolve_links or _follows_links(entries, paths)
+        named = None if whole else _named(entries, paths, merge)
         merge.apply(entries)
         _compare(root, merge.root, index + 1, named)
-        contents += ((e.name, index, e.header_offset, e.size) for e in entries if e.type == TYPE_FILE and e.size)
+        contents += (
+            (path, index, entry.header_offset, entry.size)
+            for path, entry in zip(paths, entries, strict=True)
+            if entry.type == TYPE_FILE and entry.size
+        )
     _count_hidden(root, contents)
     return root
 
 
-def _follows_links(entries: Sequence[TarEntry], *, resolve_links: bool) -> bool:
+def _follows_links(entries: Sequence[TarEntry], paths: Sequence[str]) -> bool:
     """Return whether entries of a layer may go where their names do not say."""
-    if resolve_links:
-        return True
-    links = {clean(entry.name) for entry in entries if entry.type == TYPE_SYMLINK}
-    return bool(links) and any(not links.isdisjoint(_above(clean(entry.name))) for entry in entries)
+    links = {path for path, entry in zip(paths, entries, strict=True) if entry.type == TYPE_SYMLINK}
+    folders = {path.rpartition("/")[0] for path in paths} if links else ()
+    return any(folder in links or not links.isdisjoint(_above(folder)) for folder in folders)
 
 
 def _above(path: str) -> Iterator[str]:
@@ -125,11 +130,10 @@ def _above(path: str) -> Iterator[str]:
         yield path
 
 
-def _named(entries: Iterable[TarEntry], merge: Merge) -> dict[str, set[str]]:
+def _named(entries: Iterable[TarEntry], paths: Iterable[str], merge: Merge) -> dict[str, set[str]]:
     """Return the names that a layer has something for, by the directories that they are in."""
     named: dict[str, set[str]] = {}
-    for entry in entries:
-        path = clean(entry.name)
+    for entry, path in zip(entries, paths, strict=True):
         folder, _, name = path.rpartition("/")
         if name == _OPAQUE:
             for hidden in _names_in(merge.root, folder):
@@ -196,8 +200,7 @@ def _count_hidden(root: PathRecord, contents: Iterable[tuple[str, int, int, int]
         if node is not None and node.type == TYPE_FILE:
             seen.add((node.origin, node.content.header_offset))
         stack += (record.children or {}).values()
-    for name, index, offset, size in contents:
-        path = clean(name)
+    for path, index, offset, size in contents:
         if (index, offset) in seen or f"/{_WHITEOUT}" in f"/{path}":
             continue
         record = root

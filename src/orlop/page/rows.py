@@ -8,17 +8,18 @@ directory becomes one row that says how many rows it stands for; sums stay exact
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["MOST_ROWS", "Rest", "Rows", "front_coded"]
+__all__ = ["MOST_ROWS", "Rest", "Rows", "front_coded", "text_length"]
 
 MOST_ROWS: Final = 300_000
 """How many rows a page holds."""
-_MOST_TEXT: Final = 32 << 20
-"""How many characters the names and link targets of these rows have."""
+_MOST_TEXT: Final = 8 << 20
+"""How many characters of JSON the names and link targets of these rows have."""
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
@@ -39,7 +40,7 @@ class Rows:
         parents: the number of the row that each is in; of the root -1.
         folders: whether each is a directory.
         columns: numbers of each row that are summed up, such as bytes.
-        texts: characters of each row beside its name.
+        texts: characters of JSON of each row beside its name.
     """
 
     names: list[str] = field(default_factory=list)
@@ -57,10 +58,13 @@ class Rows:
         A `Rest` follows its directory directly, with the directory's number.
         """
         kept = self._kept(most)
+        if kept is None:
+            yield from ((row, None) for row in range(len(self)))
+            return
         rests: dict[int, Rest] = {}
         places = list(range(len(self)))
-        for row in () if kept is None else range(len(self)):
-            if kept and not kept[row]:
+        for row in range(len(self)):
+            if not kept[row]:
                 place = places[row] = places[self.parents[row]]
                 rest = rests.setdefault(place, Rest(0, [0] * len(self.columns)))
                 rest.count += 1
@@ -74,7 +78,7 @@ class Rows:
 
     def _kept(self, most: int) -> bytearray | None:
         """Return which rows are kept, or nothing if all are."""
-        lengths = [len(name) for name in self.names]
+        lengths = [text_length(name) for name in self.names]
         for row, length in enumerate(self.texts):
             lengths[row] += length
         if len(self) <= most and sum(lengths) <= _MOST_TEXT:
@@ -89,6 +93,11 @@ class Rows:
                 break
             kept[row] = 1
         return kept
+
+
+def text_length(text: str) -> int:
+    """Return how many characters a text takes between the quotes of JSON in ASCII."""
+    return len(encode_basestring_ascii(text)) - 2
 
 
 def front_coded(names: Sequence[str]) -> list[str]:

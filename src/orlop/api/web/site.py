@@ -122,16 +122,13 @@ def _image(call: Call) -> dict[str, Any]:
 
 
 def _data(path: str, make: Callable[[Call], dict[str, Any]]) -> Endpoint:
-    """Make an endpoint of data, of which as many are made at once as there are transfers."""
+    """Make an endpoint of data. It is made for one request at a time, since it may be the tree of a large image."""
 
-    def made(call: Call) -> str:
-        return to_json(make(call))
+    def made(call: Call) -> bytes:
+        return to_json(make(call)).encode("ascii")
 
     async def serve(call: Call) -> Response:
-        workers = call.context.workers
-        async with workers.turn(None):
-            text = await workers.transfer(made, call)
-        return Response(text, media_type="application/json", headers=_HEADERS)
+        return Response(await call.context.workers.alone(made, call), media_type="application/json", headers=_HEADERS)
 
     return Endpoint("GET", path, serve)
 
