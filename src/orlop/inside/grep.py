@@ -19,8 +19,24 @@ from orlop.streams.tar_header import TYPE_FILE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from orlop.inside.content import Place
-    from orlop.inside.view import ImageFiles
+    from typing import Protocol
+
+    from orlop.inside.content import Contents, Place
+    from orlop.inside.info import ImageLayer
+    from orlop.inside.layer import Layer
+    from orlop.inside.node import Node
+
+    class Searched(Protocol):
+        """What is needed of a view, which imports this module."""
+
+        layers: tuple[ImageLayer, ...]
+
+        @property
+        def content_layers(self) -> Sequence[Layer]: ...
+        def below(self, real: str = "/") -> Iterator[tuple[str, Node]]: ...
+        def real_path(self, path: str, *, follow: bool = True) -> str: ...
+        def places(self, places: Sequence[Place], *, verify: bool = False) -> Contents: ...
+
 
 __all__ = ["FileMatch", "Search", "grep"]
 
@@ -87,7 +103,7 @@ class Search:
 
 
 def grep(
-    files: ImageFiles,
+    files: Searched,
     search: Search,
     paths: Sequence[str] = ("/",),
     *,
@@ -129,7 +145,7 @@ def _in_layers(one: tuple[str, Place]) -> tuple[int, int]:
     return layer, entry.header_offset
 
 
-def _of_view(files: ImageFiles, paths: Sequence[str]) -> list[tuple[str, Place]]:
+def _of_view(files: Searched, paths: Sequence[str]) -> list[tuple[str, Place]]:
     """Return the files that a container sees at paths and below, each once."""
     found: dict[tuple[int, int], tuple[str, Place]] = {}
     for path in paths:
@@ -139,7 +155,7 @@ def _of_view(files: ImageFiles, paths: Sequence[str]) -> list[tuple[str, Place]]
     return list(found.values())
 
 
-def _of_layers(files: ImageFiles, paths: Sequence[str]) -> list[tuple[str, Place]]:
+def _of_layers(files: Searched, paths: Sequence[str]) -> list[tuple[str, Place]]:
     """Return the files of all layers at paths and below, hidden ones too; links in the paths are not followed."""
     tops = [clean(path) for path in paths]
     found: list[tuple[str, Place]] = []
