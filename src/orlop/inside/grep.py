@@ -18,7 +18,6 @@ from orlop.streams.tar_header import TYPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
     from typing import Protocol
 
     from orlop.inside.content import Contents, Place
