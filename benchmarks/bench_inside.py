@@ -118,6 +118,8 @@ def main() -> None:
         show("cat, last file", several([*orlop, "cat", "bench:1", last]))
         show("cat --verify, last file", several([*orlop, "cat", "--verify", "bench:1", last]))
         show("diff of two", several([*orlop, "diff", "bench:1", "bench:1"]))
+        search = f"{' '.join(orlop)} grep -F 'no such word' bench:1; test $? = 1"
+        show("grep -F of what is not there", several(["sh", "-c", search]))
         show("audit", several([*orlop, "audit", "bench:1"]))
         show("export", several([*orlop, "export", "bench:1", "-o", root / "out.tar"]))
         copy = f"cp {root}/out.tar {root}/copy.tar && sync {root}/copy.tar"

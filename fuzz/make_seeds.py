@@ -19,6 +19,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from orlop.inside.node import IMPLICIT
+from orlop.inside.slices import path_table
+from orlop.streams.compression import zstd_module
+from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE
+
 SEEDS = Path(__file__).resolve().parent / "seeds"
 END = bytes(1024)
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
@@ -271,6 +276,20 @@ def lines() -> dict[str, bytes]:
     return {"whole": gzipped(whole), "cut": gzipped(whole[:-20]), "empty": gzipped(b"")}
 
 
+def path_tables() -> dict[str, bytes]:
+    """Return path tables: of members and markers, without rows, with an offset that is not a number, and cut."""
+    names = ("etc/", "etc/passwd", "etc/.wh.gone", "usr/lib/a", *(f"usr/lib/{number:03}" for number in range(150)))
+    entries = [IMPLICIT._replace(name=name, type=TYPE_DIR if name.endswith("/") else TYPE_FILE) for name in names]
+    whole = path_table(entries)
+    directory = json.dumps({"plain": True, "links": [], "blocks": [["m", float("inf"), 1]]}).encode()
+    zstd = zstd_module()
+    packed = zstd.compress(directory)
+    size = 14 + len(packed) + 16
+    head = b"\x50\x2a\x4d\x18" + size.to_bytes(4, "little") + b"orlop paths 1\n"
+    endless = head + packed + struct.pack("<II8s", len(packed), size, b"orloppth")
+    return {"whole": whole, "empty": path_table([]), "endless": endless, "cut": whole[:-20]}
+
+
 def bolts() -> dict[str, bytes]:
     """Return BoltDB files with small pages: a branch, two leaves, a bucket in a page and one within a leaf."""
 
@@ -330,6 +349,7 @@ def seeds() -> dict[str, bytes]:
         "reference": (names(), ""),
         "tarsplit": (lines(), ".gz"),
         "bolt": (bolts(), ".db"),
+        "paths": (path_tables(), ".paths"),
     }
     return {f"{kind}/{name}{suffix}": data for kind, (made, suffix) in kinds.items() for name, data in made.items()}
 

@@ -152,6 +152,8 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("ls", "a:1", EVIL),
     ("cat", "a:1", EVIL),
     ("find", "a:1", "--name", EVIL),
+    ("grep", "-n", ".", "a:1"),
+    ("grep", f"({EVIL}", "a:1"),
     ("tree", "a:1"),
     ("stat", "a:1", EVIL),
     ("cp", f"a:1:{EVIL}", EVIL),

@@ -28,10 +28,12 @@ REFUSED: Final = {
     ("bolt", "circle.db"),
     ("bolt", "cut.db"),
     ("bolt", "empty.db"),
+    ("paths", "cut.paths"),
+    ("paths", "endless.paths"),
 }
 
 
-CHANGES: Final = {"tar": 60, "archive": 15, "json": 40, "reference": 60, "tarsplit": 60, "bolt": 100}
+CHANGES: Final = {"tar": 60, "archive": 15, "json": 40, "reference": 60, "tarsplit": 60, "bolt": 100, "paths": 60}
 PIECES: Final = {
     "tar": b"\0 07x\x80\xff",
     "archive": b'\0 07x"{[:,/.\x80\xff',
@@ -39,6 +41,7 @@ PIECES: Final = {
     "reference": b"\0 aA0:/@.-_[]\xff\n",
     "tarsplit": b'\0 019{}:,"\\=/\xff\n',
     "bolt": b"\0\1\2\x10\x20\x80\xff",
+    "paths": b"\0\1\x28\x50\xb5\x80\xff",
 }
 
 
@@ -88,4 +91,9 @@ def test_a_target_fails_where_the_readers_disagree(monkeypatch: pytest.MonkeyPat
 
 def test_the_seeds_are_those_of_their_script():
     made = loaded("make_seeds").seeds()
-    assert made == {f"{target}/{seed}": (FUZZ / "seeds" / target / seed).read_bytes() for target, seed in SEEDS}
+    kept = {f"{target}/{seed}": (FUZZ / "seeds" / target / seed).read_bytes() for target, seed in SEEDS}
+    assert made.keys() == kept.keys()
+    # Other versions of zstd compress to other bytes.
+    assert {name: data for name, data in made.items() if not name.startswith("paths/")} == {
+        name: data for name, data in kept.items() if not name.startswith("paths/")
+    }

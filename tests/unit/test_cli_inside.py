@@ -76,6 +76,38 @@ def test_files_are_found(orlop: Call) -> None:
     assert orlop("find", "made:1", "--type", "q")[0] == 2
 
 
+def test_lines_are_searched_for(orlop: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in (["made:1"], ["--archive", tmp_path / "made.tar"]):
+        assert orlop("grep", "M[ef]$", *words) == (1, b"", "")
+        assert orlop("grep", "-i", "-n", "M[ef]$", *words) == (0, b"/etc/passwd:2:me\n", "")
+        assert orlop("grep", "-c", "o", *words, "/etc") == (0, b"/etc/passwd:1\n", "")
+        assert orlop("grep", "-l", "--layers", "root", *words) == (0, b"1:/etc/passwd\n2:/etc/passwd\n", "")
+        assert orlop("grep", "--layer", "1", "--verify", "root", *words) == (0, b"/etc/passwd:root\n", "")
+        assert orlop("grep", "--max-size", "1kB", "xxx", *words) == (1, b"", "")
+        assert orlop("grep", "-F", "-w", "2", *words) == (0, f"/{BYTES}:2\n".encode("utf-8", "surrogateescape"), "")
+    status, out, _ = orlop("grep", "2", "made:1", "--format", "json")
+    assert (status, json.loads(out)) == (
+        0,
+        {
+            "Path": "/caf\ufffd",
+            "PathBytes": "L2NhZug=",
+            "Layer": 1,
+            "Line": 1,
+            "Text": "2",
+            "TextBytes": "",
+            "Binary": False,
+            "Count": 1,
+        },
+    )
+    for wrong in (["("], ["-l", "-c", "a"], ["-E", "-F", "a"], ["--max-size", "x", "a"]):
+        assert orlop("grep", *wrong, "made:1")[0] == 2
+    assert orlop("grep")[0] == 2
+    assert orlop("grep", "a", "made:1", "/none")[0] == 4
+    monkeypatch.setattr("orlop.cli.show.output.is_terminal", lambda: True)
+    shown = orlop("grep", "1", "made:1")[1]
+    assert shown == b"/e\xef\xbf\xbd[31m vil:1\n"
+
+
 def test_content_is_printed_to_the_byte(orlop: Call, tmp_path: Path) -> None:
     assert orlop("cat", "made:1", "/l/passwd", "/usr/big") == (0, b"root\nme\n" + b"x" * 20_000, "")
     assert orlop("cat", "--archive", tmp_path / "made.tar", "--verify", "/etc/passwd") == (0, b"root\nme\n", "")

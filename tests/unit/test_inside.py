@@ -345,3 +345,18 @@ def test_many_names_of_one_file_do_not_mean_as_many_passes(*, verified: bool) ->
         ]
         contents.finish()
     assert streamed.begun == 1
+
+
+def test_files_with_uncommon_headers_are_read_in_one_pass() -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for number in range(20):
+            one = tarfile.TarInfo(str(number))
+            one.type, one.size = tarfile.CONTTYPE, 7
+            archive.addfile(one, io.BytesIO(b"content"))
+    streamed = Streamed(out.getvalue())
+    wanted = [(0, entry) for entry in streamed.entries()]
+    with Contents([streamed], wanted) as contents:
+        for place in wanted:
+            assert b"".join(contents.chunks(place)) == b"content"
+    assert (len(wanted), streamed.begun) == (20, 1)

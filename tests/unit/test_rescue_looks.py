@@ -76,6 +76,7 @@ def test_commands_look_into_a_root(overlay2, tmp_path, capfdbinary):
         ["ls", place, "give/rich:1", "/"],
         ["cat", place, "give/rich:old", "/copied-in"],
         ["find", place, "give/rich:1", "--name", "halyard"],
+        ["grep", place, ".", "give/rich:1"],
         ["tree", place, "give/rich:1"],
         ["stat", place, "give/rich:1", "/halyard"],
         ["export", place, "give/rich:1", "-o", str(tmp_path / "all.tar")],

@@ -26,6 +26,7 @@ _COMMANDS: Final = {
     "find": "commands.find:find",
     "fsck": "commands.fsck:fsck",
     "gc": "commands.gc:gc",
+    "grep": "commands.grep:grep",
     "have": "commands.have:have",
     "history": "commands.history:history",
     "image": "groups.image:image",

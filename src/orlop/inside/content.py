@@ -20,8 +20,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from contextlib import ExitStack, suppress
-from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidTar, TocDamaged
@@ -228,6 +226,20 @@ class _Counted:
         """Do nothing: whoever opened the source closes it."""
 
 
+class _Again:
+    """A source whose first bytes have been read already. It reads on no further than it is asked to."""
+
+    def __init__(self, first: bytes, source: Readable) -> None:
+        self._first = first
+        self._source = source
+
+    def read(self, size: int, /) -> bytes:
+        if not self._first:
+            return self._source.read(size)
+        piece, self._first = self._first[:size], self._first[size:]
+        return piece
+
+
 def content_of(source: Readable, entry: TarEntry) -> Iterator[bytes]:
     """Yield the content of the member at whose first header a source stands.
 
@@ -239,7 +251,7 @@ def content_of(source: Readable, entry: TarEntry) -> Iterator[bytes]:
         if _is_header_of(block, entry):
             yield from _stored(source, entry)
             return
-        source = ChunkReader(chain([block], iter(partial(source.read, _CHUNK), b"")))
+        source = _Again(block, source)
     tar = TarReader(source, limits=NO_LIMITS)
     found = None
     with suppress(InvalidTar):

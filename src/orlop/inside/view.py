@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from orlop.inside.content import Place
+    from orlop.inside.grep import FileMatch
     from orlop.inside.info import FileInfo, ImageLayer
     from orlop.inside.layer import Layer
     from orlop.inside.node import Finding, Node
@@ -147,6 +148,35 @@ class ImageFiles:
         """Return the content of a regular file. Raises as `open`."""
         with self.open(path, verify=verify) as file:
             return file.read()
+
+    def grep(
+        self,
+        pattern: str,
+        *paths: str,
+        fixed: bool = False,
+        ignore_case: bool = False,
+        word: bool = False,
+        hidden: bool = False,
+        max_size: int | None = None,
+    ) -> Iterator[FileMatch]:
+        """Yield the lines of files that fit a pattern, in the order of the layers; each layer is read once at most.
+
+        Args:
+            pattern: an extended regular expression, matched in linear time; see `orlop.inside.expression`.
+            paths: search what is at these paths and below; the root by default.
+            fixed: take the pattern as plain text.
+            ignore_case: do not tell capital letters of ASCII from small ones.
+            word: match whole words only.
+            hidden: search the files of all layers, also those that later layers overwrite or remove.
+            max_size: pass over files that have more bytes.
+
+        Raises:
+            InvalidFilter: the pattern is malformed. PathNotFound: a path is not there. Beside it, what `open` raises.
+        """
+        from orlop.inside.grep import Search, grep  # noqa: PLC0415 - few views are searched
+
+        search = Search(pattern, fixed=fixed, ignore_case=ignore_case, word=word)
+        return grep(self, search, paths or ("/",), hidden=hidden, max_size=max_size)
 
     def contents(self, nodes: Sequence[Node], *, verify: bool = False) -> Contents:
         """Return a reader of the contents of files, which are then asked for in that order."""

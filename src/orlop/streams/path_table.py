@@ -193,7 +193,7 @@ def read_path_table(file: BinaryIO) -> PathTable | None:
         places = [(str(first), int(start), int(length)) for first, start, length in facts["blocks"]]
         links = [(str(path), str(target)) for path, target in facts["links"]]
         plain = facts["plain"] is True
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise TocDamaged(_DAMAGE) from error
     return PathTable(plain=plain, links=links, blocks=places, data=blocks)
 

@@ -1,0 +1,151 @@
+"""``orlop grep``."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from orlop.cli.declared import WrongUsage, argument, command, option
+from orlop.cli.inside import image_and_paths, image_options, layer_options, looked_into
+from orlop.cli.shell.completion import complete_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from orlop.cli.session import Session
+    from orlop.inside.grep import FileMatch
+    from orlop.model.platform import Platform
+
+
+@command(epilog="Example: orlop grep -n 'PermitRootLogin +yes' app:1.0 /etc")
+@option("-i", "--ignore-case", is_flag=True, help="Ignore the case of ASCII letters.")
+@option("-w", "--word", is_flag=True, help="Match whole words only.")
+@option("-F", "--fixed", is_flag=True, help="Take PATTERN as plain text.")
+@option("-E", "--extended", is_flag=True, help="Take PATTERN as an extended regular expression; the default.")
+@option("-n", "--line-number", is_flag=True, help="Print the number of each line.")
+@option("-l", "--list", "list_only", is_flag=True, help="Print only the paths of files that match.")
+@option("-c", "--count", is_flag=True, help="Print the number of lines that match, for each file that has any.")
+@option(
+    "--layers",
+    "hidden",
+    is_flag=True,
+    help="Search all layers, also for files that later layers overwrite or"
+    " remove, and print the number of the layer before each path.",
+)
+@option("--max-size", metavar="SIZE", help="Skip files that are larger than SIZE, such as 10MB.")
+@option("--verify", is_flag=True, help="Read whole layers, and fail if one does not match its digest.")
+@option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
+@layer_options
+@image_options
+@argument("words", metavar="PATTERN IMAGE [PATH]...", nargs=-1, shell_complete=complete_names)
+def grep(
+    session: Session,
+    words: tuple[str, ...],
+    *,
+    ignore_case: bool,
+    word: bool,
+    fixed: bool,
+    extended: bool,
+    line_number: bool,
+    list_only: bool,
+    count: bool,
+    hidden: bool,
+    max_size: str | None,
+    verify: bool,
+    form: str | None,
+    layer: int | None,
+    up_to: int | None,
+    archive: str | None,
+    platform: Platform | None,
+    resolve_links: bool,
+) -> int:
+    """Print lines of files of an image that match a pattern.
+
+    Each layer is read once at most, so files appear in the order of the layers. Of a binary file, only the fact that it
+    matches is printed. Matching takes linear time: back references are not supported. The exit status is 1 if nothing
+    matches. With --archive, IMAGE can be omitted if the archive holds one image, and PATH must begin with a slash.
+    """
+    if not words:
+        raise WrongUsage("Missing argument 'PATTERN'.")
+    if extended and fixed:
+        raise WrongUsage("a pattern is either plain text or a regular expression", "--fixed")
+    if list_only and count:
+        raise WrongUsage("counting needs all lines; give only one of --list and --count", "--count")
+    name, paths = image_and_paths(words[1:], archive)
+    from orlop.errors import InvalidInput  # noqa: PLC0415 - few errors of usage need it
+    from orlop.inside.grep import Search  # noqa: PLC0415 - only this command searches
+    from orlop.inside.grep import grep as found_in  # noqa: PLC0415 - as above
+
+    try:
+        search = Search(words[0], fixed=fixed, ignore_case=ignore_case, word=word)
+        most = None
+        if max_size is not None:
+            from orlop.model.sizes import parse_size  # noqa: PLC0415 - only where it is asked for
+
+            most = parse_size(max_size)
+    except InvalidInput as error:
+        raise WrongUsage(str(error)) from error
+    shown = _printed(form, list_only=list_only, count=count, numbers=line_number, layers=hidden)
+    with looked_into(
+        session, name, archive=archive, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links
+    ) as files:
+        once = list_only
+        found = found_in(files, search, paths or ("/",), hidden=hidden, max_size=most, once=once, verify=verify)
+        matched = False
+        for match, number in _counted(found) if count else ((one, 1) for one in found):
+            matched = True
+            shown(match, number)
+    return 0 if matched else 1
+
+
+def _counted(found: Iterable[FileMatch]) -> Iterable[tuple[FileMatch, int]]:
+    """Yield the last match of each file, and how many there are."""
+    for _, matches in groupby(found, key=lambda one: (one.layer, one.path)):
+        every = deque(enumerate(matches, 1), maxlen=1)
+        number, last = every[0]
+        yield last, number
+
+
+def _printed(
+    form: str | None, *, list_only: bool, count: bool, numbers: bool, layers: bool
+) -> Callable[[FileMatch, int], None]:
+    """Return what prints a match, of which there are so many."""
+    from orlop.cli.show import files as show  # noqa: PLC0415 - errors of usage show nothing
+
+    if form:
+        from orlop.cli.show.records import Records  # noqa: PLC0415 - mostly people read it
+
+        records = Records(form, ("Path", "PathBytes", "Layer", "Line", "Text", "TextBytes", "Binary", "Count"))
+        whole = not (list_only or count)
+        return lambda match, number: records.print(_record(match, number, whole=whole))
+
+    def line(match: FileMatch, number: int) -> str:
+        path = f"{match.layer}:{match.path}" if layers else match.path
+        if list_only:
+            return path
+        if count:
+            return f"{path}:{number}"
+        if match.binary:
+            return f"Binary file {path} matches"
+        where = f"{path}:{match.line}" if numbers else path
+        return f"{where}:{match.text.decode('utf-8', 'surrogateescape')}"
+
+    return lambda match, number: show.write_lines((line(match, number),))
+
+
+def _record(match: FileMatch, number: int, *, whole: bool) -> dict[str, Any]:
+    from orlop.cli.show.files import exact  # noqa: PLC0415 - as above
+
+    path, path_bytes = exact(match.path)
+    text, text_bytes = exact(match.text.decode("utf-8", "surrogateescape")) if whole else ("", "")
+    return {
+        "Path": path,
+        "PathBytes": path_bytes,
+        "Layer": match.layer,
+        "Line": match.line if whole else 0,
+        "Text": text,
+        "TextBytes": text_bytes,
+        "Binary": match.binary,
+        "Count": number,
+    }
