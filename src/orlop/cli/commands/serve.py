@@ -86,7 +86,7 @@ def _read_size(text: str) -> int:
     "--registry-redirect",
     metavar="SIZE",
     read=_read_size,
-    help="Let clients fetch blobs of at least this size from the object store. Default: they come from here.",
+    help="Redirect pulls of blobs of at least this size to the object store. Default: never.",
 )
 @option(
     "--registry-access",
