@@ -216,6 +216,8 @@ def settings_of(url: StoreURL, variables: Mapping[str, str]) -> S3Settings:
     endpoint = value("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     region = value("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1"
     ca, allow_http = value("AWS_CA_BUNDLE", "SSL_CERT_FILE") or None, _flag(variables, "AWS_ALLOW_HTTP")
+    if ca is not None and not os.path.isfile(ca):
+        raise InvalidInput(f"there is no file {ca}; AWS_CA_BUNDLE names one with the certificates of authorities")
     return S3Settings(
         bucket=url.bucket,
         prefix=url.prefix,

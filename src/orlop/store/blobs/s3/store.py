@@ -31,6 +31,7 @@ from orlop.store.blobs.s3.reading import Fetch, S3Reader, Source
 from orlop.store.blobs.s3.reclaim import reclaim, require_own, sweep_bucket
 from orlop.store.blobs.s3.seen import Seen
 from orlop.store.blobs.s3.sending import Senders
+from orlop.store.blobs.s3.signing import require_expiry
 from orlop.store.blobs.store import BlobStore, Leftover, Spool, StoredSize
 from orlop.store.rows.keys import TOC
 from orlop.streams.files import explaining
@@ -148,6 +149,7 @@ class S3BlobStore(BlobStore):
         The bytes stay as long, even if they are removed meanwhile; see `orlop.store.blobs.s3.lending`.
         """
         _require_valid(blob.digest)
+        require_expiry(seconds)
         self._loans.lend(seconds)
         return self.bucket.url(path_of(self._stored(blob).key), seconds)
 
