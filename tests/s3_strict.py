@@ -27,6 +27,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from orlop.store.blobs.s3.settings import Credentials, S3Settings
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator, Mapping
 
 ACCESS, SECRET = "AKSTRICT", "a very secret key"
@@ -106,6 +107,7 @@ class StrictS3:
         self.guard = threading.RLock()
         self._numbers = count(1)
         self.port = 0
+        self.scheme = "http"
 
     def now(self) -> float:
         """Return the time of day by this server."""
@@ -114,7 +116,7 @@ class StrictS3:
     @property
     def endpoint(self) -> str:
         """Where it is."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def settings(self, *, prefix: str = "pre/fix", part_size: int = 5 << 20, **more: Any) -> S3Settings:
         """Return how it is spoken to."""
@@ -444,12 +446,16 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def strict_s3(**rules: Any) -> Iterator[StrictS3]:
-    """Run a server for a block; takes what `StrictS3` takes."""
+def strict_s3(*, tls: ssl.SSLContext | None = None, **rules: Any) -> Iterator[StrictS3]:
+    """Run a server for a block, with TLS if there is a context; takes what `StrictS3` takes."""
     s3 = StrictS3(**rules)
     handler = type("_BoundHandler", (_Handler,), {"s3": s3})
     with _Server(("127.0.0.1", 0), handler) as server:
         s3.port = server.server_address[1]
+        if tls is not None:
+            s3.scheme = "https"
+            # The handshake is made by the thread that serves the connection.
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:

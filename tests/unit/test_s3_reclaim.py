@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import signal
 import urllib.request
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 
@@ -43,9 +45,9 @@ class Clock:
 class Machine:
     """One process that uses the store: a session of its own over the objects that all share."""
 
-    def __init__(self, s3: StrictS3, objects: MemoryObjects, clock: Clock, *, urls: float = 0.0) -> None:
+    def __init__(self, s3: StrictS3, objects: MemoryObjects, clock: Clock) -> None:
         self.keys = MemoryKeys(objects)
-        self.blobs = S3BlobStore(s3.settings(patience=0.0), self.keys, clock=clock, urls=urls)
+        self.blobs = S3BlobStore(s3.settings(patience=0.0), self.keys, clock=clock)
         self.opened = Opened(self.blobs, MemoryMetadata())
 
     def remove(self, row: BlobRow) -> None:
@@ -60,11 +62,13 @@ class Site:
         self.s3 = s3
         self.clock = Clock()
         self.objects = MemoryObjects(now=self.clock)
+        self.machines: list[Machine] = []
         self.here = self.machine()
         init_bucket(self.here.blobs.bucket, self.here.keys)
 
-    def machine(self, *, urls: float = 0.0) -> Machine:
-        return Machine(self.s3, self.objects, self.clock, urls=urls)
+    def machine(self) -> Machine:
+        self.machines.append(Machine(self.s3, self.objects, self.clock))
+        return self.machines[-1]
 
     @property
     def kept(self) -> int:
@@ -76,7 +80,10 @@ class Site:
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(ingest, "part_size", lambda number, first, *, equal: _PART)  # noqa: ARG005 - its names
     with strict_s3(smallest=_PART) as s3:
-        yield Site(s3)
+        found = Site(s3)
+        yield found
+        for machine in found.machines:
+            machine.blobs.close()
 
 
 def test_what_is_removed_leaves_the_bucket_after_the_write(site: Site) -> None:
@@ -176,24 +183,60 @@ def test_a_write_gives_back_once_and_only_when_it_is_durable(site: Site) -> None
     assert sum("delete" in asked.query for asked in site.s3.asked) == 1
 
 
-def test_urls_outlive_what_they_lead_to(site: Site) -> None:
-    lender = site.machine(urls=900)
+def test_what_a_url_leads_to_outlives_the_url_whoever_collects(site: Site) -> None:
+    lender = site.machine()
     row = lender.opened.keep(_DATA)
-    url = lender.blobs.url_of(row, seconds=900)
+    url = lender.blobs.url_of(row, seconds=300)
     assert url is not None
-    lender.remove(row)
+    site.here.remove(row)
+    site.here.blobs.reclaim()
     assert urllib.request.urlopen(url).read() == _DATA
-    site.clock.now += 900 + 1801
+    # As late as a URL may be used that was signed by the clock that is most wrong.
+    site.clock.now += 300 + 899
+    lender.blobs.reclaim()
+    site.here.blobs.reclaim()
+    assert urllib.request.urlopen(url).read() == _DATA
+    site.clock.now += 2
     lender.blobs.reclaim()
     with pytest.raises(HTTPError):
         urllib.request.urlopen(url)
 
 
+def test_urls_of_one_minute_share_a_loan_and_loans_end_with_the_store(site: Site) -> None:
+    lender = site.machine()
+    row = lender.opened.keep(_DATA)
+    loans = lender.blobs._loans
+    for _ in range(100):
+        lender.blobs.url_of(row, seconds=300)
+    assert loans.count == 1
+    site.clock.now += 60
+    lender.blobs.url_of(row, seconds=300)
+    assert loans.count == 2
+    site.here.remove(row)
+    assert site.kept == 1
+    lender.blobs.close()
+    assert loans.count == 0
+    site.here.blobs.reclaim()
+    assert site.kept == 0
+
+
+def test_a_child_is_not_stopped_by_what_a_thread_of_its_parent_held(site: Site) -> None:
+    row = site.here.opened.keep(_DATA)
+    site.here.blobs.url_of(row, seconds=300)
+    with site.here.blobs._seen._guard, site.here.blobs._loans._guard:
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            site.here.blobs.has(row)
+            os._exit(site.here.blobs._loans.count)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_urls_are_for_the_server_as_clients_see_it(site: Site) -> None:
     settings = site.s3.settings(public_endpoint="https://blobs.example.com")
-    blobs = S3BlobStore(settings, site.here.keys)
     row = site.here.opened.keep(_DATA)
-    assert str(blobs.url_of(row, seconds=60)).startswith("https://blobs.example.com/strict/pre/fix/blobs/")
+    with closing(S3BlobStore(settings, site.here.keys)) as blobs:
+        assert str(blobs.url_of(row, seconds=60)).startswith("https://blobs.example.com/strict/pre/fix/blobs/")
     assert site.here.opened.read(row) == _DATA
 
 

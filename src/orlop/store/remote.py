@@ -34,7 +34,12 @@ _KNOWN: Final = frozenset(
     (
         *("PGPASSWORD", "PGPASSFILE", "PGSSLMODE", "PGSSLROOTCERT"),
         *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"),
-        *("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP", "AWS_CA_BUNDLE"),
+        *("AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "HOME"),
+        *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_ROLE_SESSION_NAME", "AWS_ENDPOINT_URL_STS"),
+        *("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+        *("AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+        *("AWS_EC2_METADATA_DISABLED", "AWS_EC2_METADATA_SERVICE_ENDPOINT"),
+        *("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP", "AWS_CA_BUNDLE", "SSL_CERT_FILE"),
         *("ORLOP_S3_PUBLIC_ENDPOINT", "ORLOP_S3_VIRTUAL_HOST", "ORLOP_S3_EQUAL_PARTS"),
         *("ORLOP_S3_SSE", "ORLOP_S3_SSE_KEY", "ORLOP_SPOOL", "ORLOP_CACHE", "ORLOP_CACHE_SIZE"),
     )
@@ -222,21 +227,27 @@ def _configured(path: str) -> dict[str, str]:
 
 def settings_of(url: StoreURL, variables: Mapping[str, str]) -> S3Settings:
     """Return where the bucket is and how it is spoken to. Raises `InvalidInput` where a variable is not valid."""
-    from orlop.store.blobs.s3.settings import Credentials, S3Settings  # noqa: PLC0415 - as above
+    from orlop.store.blobs.s3.identity import credentials_of  # noqa: PLC0415 - as above
+    from orlop.store.blobs.s3.settings import S3Settings  # noqa: PLC0415 - as above
 
     def value(*names: str) -> str:
         return next((found for name in names if (found := variables.get(name, ""))), "")
 
+    endpoint = value("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    region = value("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1"
+    ca, allow_http = value("AWS_CA_BUNDLE", "SSL_CERT_FILE") or None, _flag(variables, "AWS_ALLOW_HTTP")
+    if ca is not None and not os.path.isfile(ca):
+        raise InvalidInput(f"there is no file {ca}; AWS_CA_BUNDLE names one with the certificates of authorities")
     return S3Settings(
         bucket=url.bucket,
         prefix=url.prefix,
-        endpoint=value("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        endpoint=endpoint,
         public_endpoint=value("ORLOP_S3_PUBLIC_ENDPOINT"),
-        region=value("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1",
-        credentials=Credentials(value("AWS_ACCESS_KEY_ID"), value("AWS_SECRET_ACCESS_KEY"), value("AWS_SESSION_TOKEN")),
+        region=region,
+        credentials=credentials_of(variables, region=region, endpoint=endpoint, ca=ca, allow_http=allow_http),
         virtual_host=_flag(variables, "ORLOP_S3_VIRTUAL_HOST"),
-        ca=value("AWS_CA_BUNDLE") or None,
-        allow_http=_flag(variables, "AWS_ALLOW_HTTP"),
+        ca=ca,
+        allow_http=allow_http,
         sse=value("ORLOP_S3_SSE"),
         sse_key=value("ORLOP_S3_SSE_KEY"),
         equal_parts=_flag(variables, "ORLOP_S3_EQUAL_PARTS"),

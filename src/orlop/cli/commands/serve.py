@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from contextlib import closing, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import click
 
@@ -82,6 +82,12 @@ def _read_size(text: str) -> int:
     default="gzip",
     show_default=True,
     help="Compress plain layers like this when they are pulled: gzip, zstd, gzip:LEVEL, zstd:LEVEL or none.",
+)
+@option(
+    "--registry-redirect",
+    metavar="SIZE",
+    read=_read_size,
+    help="Redirect pulls of blobs of at least this size to the object store. Default: never.",
 )
 @option(
     "--registry-access",
@@ -188,6 +194,7 @@ def serve(
     engine: bool,
     registry_hosts: tuple[str, ...],
     registry_compress: str,
+    registry_redirect: int | None,
     registry_access: str | None,
     proxied: tuple[str, ...],
     proxy_fresh: str,
@@ -225,8 +232,8 @@ def serve(
         from orlop.service.stores import group_number  # noqa: PLC0415 - as above
     except ModuleNotFoundError as error:
         raise NotSupported(_NEEDED) from error
-    if not registry and (engine or registry_hosts or proxied):
-        raise WrongUsage("--engine, --registry-host and --proxy need --registry")
+    if not registry and (engine or registry_hosts or proxied or registry_redirect is not None):
+        raise WrongUsage("--engine, --registry-host, --registry-redirect and --proxy need --registry")
     if with_page and registry and not engine:
         raise WrongUsage("--ui is shown beside the Engine API; with --registry it needs --engine")
     if registry_access is not None and (not registry or engine or token_file is not None):
@@ -256,7 +263,8 @@ def serve(
         bounds = Bounds(max_body, max_requests, patience, min_rate, max_followers)
         connections = min(max_connections, _connections(len(opened)))
         called = _called(opened, registry_hosts)
-        hosted = _registry(images, called, max_body, registry_compress, cache) if registry else None
+        how: _How = {"most": max_body, "compress": registry_compress, "redirect": registry_redirect}
+        hosted = _registry(images, called, cache, how) if registry else None
         listeners = () if access is None else access.listeners
         page = _page() if with_page else None
         options = Options(bounds, max_transfers, connections, grace, log, hosted, listeners, access, page)
@@ -289,16 +297,20 @@ def _called(opened: list[Door], names: tuple[str, ...]) -> Hosts:
     return Hosts(names or (f"{LOCAL}:{ports[0]}" if ports else LOCAL,))
 
 
-def _registry(
-    images: ImageService, hosts: Hosts, most: int | None, compress: str, cache: PullThrough | None
-) -> HostedRegistry:
+class _How(TypedDict):
+    most: int | None
+    compress: str
+    redirect: int | None
+
+
+def _registry(images: ImageService, hosts: Hosts, cache: PullThrough | None, how: _How) -> HostedRegistry:
     from orlop.service.hosted.registry import HostedRegistry  # noqa: PLC0415 - as above
 
     if cache is None:
-        return HostedRegistry(images.store, hosts, most=most, compress=compress)
+        return HostedRegistry(images.store, hosts, **how)
     from orlop.service.proxied.registry import ProxiedRegistry  # noqa: PLC0415 - few registries stand for others
 
-    return ProxiedRegistry(images.store, cache, hosts, most=most, compress=compress)
+    return ProxiedRegistry(images.store, cache, hosts, **how)
 
 
 @contextmanager

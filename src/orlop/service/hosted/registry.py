@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
-from orlop.errors import ContentNotFound, RepositoryNotFound
+from orlop.errors import ContentNotFound, NotSupported, RepositoryNotFound
 from orlop.model.digest import Digest, ImageID
 from orlop.model.manifest import Manifest, parse_manifest
 from orlop.service.hosted import removal
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from orlop.store.rows.metadata import BlobRow, ManifestRow, Rows
 
 _GZIP = "gzip"
+LENT: Final = 300
+"""Seconds within which a client has to begin to fetch what it was sent for elsewhere."""
 
 
 class HostedRegistry:
@@ -41,18 +43,29 @@ class HostedRegistry:
         most: how many bytes a blob that is pushed may have, if they are bounded.
         compress: how layers that the store keeps plain are given away: ``gzip``, ``zstd``, both with a level as in
             ``gzip:9``, or ``none``.
+        redirect: from how many bytes on clients fetch a blob from the object store themselves, if they do at all.
 
     Raises:
-        InvalidInput: there is no such compression.
+        InvalidInput: there is no such compression. NotSupported: clients can fetch nothing from the store itself.
     """
 
     waits: ClassVar[bool] = False
     """Whether a read may have to wait for another registry."""
 
     def __init__(
-        self, store: Store, hosts: Hosts | None = None, *, most: int | None = None, compress: str = _GZIP
+        self,
+        store: Store,
+        hosts: Hosts | None = None,
+        *,
+        most: int | None = None,
+        compress: str = _GZIP,
+        redirect: int | None = None,
     ) -> None:
+        if redirect is not None and not store.blobs.lends:
+            msg = "clients can fetch blobs only from an object store; name one as the store, or leave out redirects"
+            raise NotSupported(msg)
         self._store = store
+        self._redirect = redirect
         self.hosts = hosts or Hosts()
         self._damage = Damage(store)
         self.uploads = Uploads(store, most=most, damage=self._damage)
@@ -159,7 +172,8 @@ class HostedRegistry:
             config = rows.config(ImageID.wrap(digest)) if is_held else None
         # This may read the blob, and a transaction must not last as long.
         if row is not None and self._damage.has(row):
-            return HeldBlob(store, digest, row.size, row=row)
+            is_lent = self._redirect is not None and row.size >= self._redirect
+            return HeldBlob(store, digest, row.size, row=row, is_lent=is_lent)
         if config is not None:
             return HeldBlob(store, digest, len(config), document=config)
         raise ContentNotFound(f"the repository {repository.name} has no blob {digest}")
@@ -249,7 +263,14 @@ class HeldBlob:
     """A blob of a repository that is in the store, a `ReadBlob`."""
 
     def __init__(
-        self, store: Store, digest: Digest, size: int, *, row: BlobRow | None = None, document: bytes | None = None
+        self,
+        store: Store,
+        digest: Digest,
+        size: int,
+        *,
+        row: BlobRow | None = None,
+        document: bytes | None = None,
+        is_lent: bool = False,
     ) -> None:
         self.digest = digest
         self.size = size
@@ -257,6 +278,14 @@ class HeldBlob:
         """Its bytes, where they are few and at hand."""
         self._store = store
         self._row = row
+        self.is_lent = is_lent
+        """Whether clients fetch it themselves, from where `url` says."""
+
+    def url(self) -> str | None:
+        """Return where anybody can fetch it for some minutes, if it is lent. Raises errors of the store."""
+        if self._row is None or not self.is_lent:
+            return None
+        return self._store.blobs.url_of(self._row, seconds=LENT)
 
     @property
     def is_file(self) -> bool:

@@ -53,8 +53,9 @@ class ProxiedRegistry(HostedRegistry):
         *,
         most: int | None = None,
         compress: str = "gzip",
+        redirect: int | None = None,
     ) -> None:
-        super().__init__(store, hosts, most=most, compress=compress)
+        super().__init__(store, hosts, most=most, compress=compress, redirect=redirect)
         self._cache = cache
 
     def repository(self, name: str, asked: str = "", namespace: str = "") -> Repository:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, final
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, final
 
 from orlop.errors import DigestMismatch, InvalidInput, SizeMismatch
 from orlop.model.tuples import NamedTuple
@@ -240,6 +240,9 @@ class BlobStore(ABC):
 
     @abstractmethod
     def _read_range(self, blob: BlobRow, start: int, size: int) -> bytes: ...
+
+    lends: ClassVar[bool] = False
+    """Whether `url_of` returns URLs."""
 
     def url_of(self, blob: BlobRow, *, seconds: int) -> str | None:
         """Return a URL from which anybody may read the raw bytes for some seconds; nothing where there are no such.

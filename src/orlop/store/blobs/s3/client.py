@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import urllib3
 from isal import isal_zlib
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, SSLError
 
 from orlop._version import __version__
 from orlop.errors import BucketUnavailable, OrlopError, PermissionDenied, StorageError
@@ -223,7 +223,10 @@ class S3Client:
             patience.wait(words_of(fault))
 
     def send(self, request: Request) -> BaseHTTPResponse:
-        """Send a request once, and return its answer with the body unread. Raises those of `TORN`."""
+        """Send a request once, and return its answer with the body unread.
+
+        Raises those of `TORN`, and `PermissionDenied` where the server's certificate is not trusted.
+        """
         place = self._place
         path = place.path + quoted(request.key, safe="/")
         secure = place.scheme == "https"
@@ -242,16 +245,23 @@ class S3Client:
             now=self.server_time(),
         )
         target = f"{path}?{query_string(request.query)}" if request.query else path
-        return self._pool().urlopen(
-            request.method,
-            target,
-            body=cast("Iterable[bytes]", request.body) if request.body.size else None,
-            headers=headers,
-            retries=False,
-            redirect=False,
-            preload_content=False,
-            decode_content=False,
-        )
+        try:
+            return self._pool().urlopen(
+                request.method,
+                target,
+                body=cast("Iterable[bytes]", request.body) if request.body.size else None,
+                headers=headers,
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+            )
+        except SSLError as error:
+            if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+                raise
+            # The next certificate will be the same.
+            msg = f"the certificate of the object store at {self.settings.where} is not to be trusted"
+            raise PermissionDenied(f"{msg}; name the file of its authority in AWS_CA_BUNDLE") from error
 
     def may_repeat(self, fault: Fault, headers: Mapping[str, str]) -> bool:
         """Return whether a refusal may be another answer the next time, and see to what it asks for."""

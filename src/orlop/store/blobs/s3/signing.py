@@ -92,8 +92,7 @@ def signed_url(
     Raises:
         InvalidInput: it would be good for less than a second or more than seven days.
     """
-    if not 1 <= expires <= LONGEST:
-        raise InvalidInput(f"a signed URL cannot be good for {expires} seconds; use 1 to {LONGEST}")
+    require_expiry(expires)
     path = place.path + quoted(key, safe="/")
     if not credentials.access_key:
         return f"{place.scheme}://{place.host}{path}"
@@ -113,6 +112,12 @@ def signed_url(
     request = _request("GET", path, asked, {"host": place.host}, UNSIGNED)
     signature = _signature(credentials, moment, scope, request)
     return f"{place.scheme}://{place.host}{path}?{asked}&X-Amz-Signature={signature}"
+
+
+def require_expiry(seconds: int) -> None:
+    """Raise `InvalidInput` where a URL cannot be good for so long."""
+    if not 1 <= seconds <= LONGEST:
+        raise InvalidInput(f"a signed URL cannot be good for {seconds} seconds; use 1 to {LONGEST}")
 
 
 def _scope(moment: str, region: str) -> str:

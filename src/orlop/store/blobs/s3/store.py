@@ -14,10 +14,9 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections import OrderedDict
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, BinaryIO, Final, cast, final
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, Final, cast, final
 
 from orlop.errors import ContentNotFound, InvalidDigest, OrlopError, SizeMismatch
 from orlop.model.digest import DiffID, Digest
@@ -27,9 +26,12 @@ from orlop.store.blobs.s3.bucket import Bucket
 from orlop.store.blobs.s3.cache import CachedFetch
 from orlop.store.blobs.s3.client import S3Client
 from orlop.store.blobs.s3.ingest import S3Ingest, Upload, path_of
+from orlop.store.blobs.s3.lending import Loans
 from orlop.store.blobs.s3.reading import Fetch, S3Reader, Source
 from orlop.store.blobs.s3.reclaim import listed_sizes, reclaim, require_own, sweep_bucket
+from orlop.store.blobs.s3.seen import Seen
 from orlop.store.blobs.s3.sending import Senders
+from orlop.store.blobs.s3.signing import require_expiry
 from orlop.store.blobs.store import BlobStore, Leftover, Spool, StoredSize
 from orlop.store.rows.keys import TOC
 from orlop.streams.files import explaining
@@ -48,11 +50,8 @@ _log = Logger(__name__)
 
 _FRESH: Final = 30.0
 """Seconds for which an object that was there is taken to be there still."""
-_REMEMBERED: Final = 10_000
 _SWEPT: Final = 60.0
 """Seconds between two sweeps that only look for what dead sessions left."""
-_SKEW: Final = 1800.0
-"""Seconds by which a URL may outlive its time where clocks differ."""
 
 
 @final
@@ -63,7 +62,6 @@ class S3BlobStore(BlobStore):
         settings: of the bucket.
         keys: the names and keys, in the database of the rows.
         cache: what keeps on this machine what is read.
-        urls: seconds for which URLs are good that `url_of` returns; what is removed stays as long.
         scratch: returns the directory for what is needed for a moment; without it that is kept in memory.
         doubting: ask the bucket also where the rows would do, and remember nothing: for tests and repairs.
         now: the time of day, in seconds since 1970; requests are signed with it.
@@ -77,7 +75,6 @@ class S3BlobStore(BlobStore):
         keys: ObjectKeys,
         *,
         cache: BlockCache | None = None,
-        urls: float = 0.0,
         scratch: Callable[[], str] | None = None,
         doubting: bool = False,
         now: Callable[[], float] = time.time,
@@ -91,10 +88,10 @@ class S3BlobStore(BlobStore):
         self.bucket = Bucket(self._client)
         self._senders = Senders()
         self._cache = cache
-        self._grace = urls + _SKEW if urls else 0.0
+        self._loans = Loans(keys.reading, clock)
         self._scratch = scratch
         self._doubting = doubting
-        self._seen = _Seen(0.0 if doubting else _FRESH, clock)
+        self._seen = Seen(0.0 if doubting else _FRESH, clock)
         self._clock = clock
         self._swept: float | None = None
         self._is_own = False
@@ -146,9 +143,16 @@ class S3BlobStore(BlobStore):
             raise SizeMismatch(msg)
         return stored
 
+    lends: ClassVar[bool] = True
+
     def url_of(self, blob: BlobRow, *, seconds: int) -> str | None:
-        """Return a URL from which anybody may read the bytes for some seconds, see `BlobStore.url_of`."""
+        """Return a URL from which anybody may read the bytes for some seconds, see `BlobStore.url_of`.
+
+        The bytes stay as long, even if they are removed meanwhile; see `orlop.store.blobs.s3.lending`.
+        """
         _require_valid(blob.digest)
+        require_expiry(seconds)
+        self._loans.lend(seconds)
         return self.bucket.url(path_of(self._stored(blob).key), seconds)
 
     # Writing.
@@ -248,6 +252,7 @@ class S3BlobStore(BlobStore):
 
     def close(self) -> None:
         """Wait for what is being sent, and close the connections."""
+        self._loans.close()
         self._senders.close()
         self._client.close()
         if self._cache is not None:
@@ -329,7 +334,8 @@ class S3BlobStore(BlobStore):
 
     def reclaim(self) -> int:
         """Delete what may be deleted, and return how many objects; see `orlop.store.blobs.s3.reclaim.reclaim`."""
-        return reclaim(self.bucket, self.keys, grace=self._grace)
+        self._loans.settle()
+        return reclaim(self.bucket, self.keys)
 
     def sweep_bucket(self, *, dry_run: bool = False) -> Swept:
         """Delete what no row knows, see `orlop.store.blobs.s3.reclaim.sweep_bucket`. It lists the whole bucket."""
@@ -351,28 +357,6 @@ class S3BlobStore(BlobStore):
             self.reclaim()
         except OrlopError as error:
             _log.warning("what was removed stays in the bucket until the next removal or `orlop gc`: %s", error)
-
-
-class _Seen:
-    """The keys of objects that were there lately. Safe to share between threads."""
-
-    def __init__(self, fresh: float, clock: Callable[[], float]) -> None:
-        self._fresh, self._clock = fresh, clock
-        self._guard = threading.Lock()
-        self._times: OrderedDict[str, float] = OrderedDict()
-
-    def add(self, key: str) -> None:
-        """Note that an object is there."""
-        with self._guard:
-            self._times[key] = self._clock()
-            self._times.move_to_end(key)
-            if len(self._times) > _REMEMBERED:
-                self._times.popitem(last=False)
-
-    def has(self, key: str) -> bool:
-        """Return whether an object was there lately."""
-        with self._guard:
-            return self._clock() - self._times.get(key, float("-inf")) < self._fresh
 
 
 class _FileSpool(Spool):

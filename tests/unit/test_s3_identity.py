@@ -1,0 +1,317 @@
+"""Credentials from the usual places: real programs, files and servers, and a strict object store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from orlop.errors import BucketUnavailable, InvalidInput, OrlopError, PermissionDenied
+from orlop.store.blobs.s3.bucket import Bucket
+from orlop.store.blobs.s3.client import S3Client
+from orlop.store.blobs.s3.identity import Renewed, credentials_of
+from orlop.store.blobs.s3.settings import Credentials
+from orlop.store.blobs.s3.temporary import Lent, from_container, from_machine, from_process
+from tests.s3_strict import ACCESS, SECRET, strict_s3
+from tests.seaweed import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from orlop.store.blobs.s3.settings import CredentialSource
+
+_ROLE = "arn:aws:iam::1:role/ci"
+_NOW = 1_800_000_000.0
+
+
+class Authority:
+    """A token service, a container's agent and a machine's metadata in one server, which counts what it lends."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.token = "token-1"
+        self.until = _NOW + 3600
+        self.status = 200
+        self.lent = 0
+        self.seen: list[tuple[str, str]] = []
+
+    def answer(self, method: str, path: str, headers: Any, body: bytes) -> tuple[int, bytes]:
+        self.seen.append((method, path))
+        if self.status != 200:
+            return self.status, b"the-secret is shown by a server that fails"
+        if path == "/latest/api/token":
+            return (200, b"meta-token") if method == "PUT" else (405, b"")
+        if path.startswith("/latest/"):
+            if headers.get("X-aws-ec2-metadata-token") != "meta-token":
+                return 401, b""
+            return (200, b"builder") if path.endswith("/") else (200, self._json())
+        if path == "/agent":
+            return (200, self._json()) if headers.get("Authorization") == "agent-token" else (403, b"")
+        asked = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        wanted = {"Action": "AssumeRoleWithWebIdentity", "RoleArn": _ROLE, "WebIdentityToken": "web-token"}
+        if method != "POST" or not wanted.items() <= asked.items():
+            return 403, b""
+        self.lent += 1
+        inner = "".join(f"<{name}>{value}</{name}>" for name, value in self._keys("SessionToken").items())
+        return 200, f"<R><AssumeRoleWithWebIdentityResult><Credentials>{inner}</Credentials></R>".encode()
+
+    def _json(self) -> bytes:
+        self.lent += 1
+        return json.dumps({"Code": "Success", **self._keys("Token")}).encode()
+
+    def _keys(self, token: str) -> dict[str, str]:
+        end = datetime.fromtimestamp(self.until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {"AccessKeyId": ACCESS, "SecretAccessKey": SECRET, token: self.token, "Expiration": end}
+
+
+@pytest.fixture
+def authority() -> Iterator[Authority]:
+    class Handler(BaseHTTPRequestHandler):
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            status, content = found.answer(self.command, self.path, self.headers, body)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = _serve  # noqa: N815 - the names of `http.server`
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found = Authority(server.server_address[1])
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield found
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Callable[[str, str], str]:
+    def write(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text)
+        return str(tmp_path / name)
+
+    return write
+
+
+@contextmanager
+def bucket(credentials: Credentials | CredentialSource, token: str) -> Iterator[Bucket]:
+    """Return a bucket of a server that takes only what is signed with a token."""
+    with strict_s3() as s3:
+        s3.token = token
+        client = S3Client(s3.settings(credentials=credentials, patience=0.0))
+        yield Bucket(client)
+        client.close()
+
+
+def taken(credentials: Credentials | CredentialSource, token: str = "token-1") -> bool:
+    with bucket(credentials, token) as found:
+        return not list(found.objects("blobs/"))
+
+
+def usual(authority: Authority, now: Any = lambda: _NOW, **variables: str) -> Any:
+    variables.setdefault("AWS_ENDPOINT_URL_STS", authority.url)
+    return credentials_of(variables, region="eu-west-1", endpoint="http://s3.test", allow_http=True, now=now)
+
+
+def every(authority: Authority, place: Callable[[str, str], str], how: str) -> Any:
+    """Return the credentials of one of the usual places."""
+    token = place("token", "web-token\n")
+    if how == "web":
+        return usual(authority, AWS_WEB_IDENTITY_TOKEN_FILE=token, AWS_ROLE_ARN=_ROLE)
+    if how == "profile":
+        text = f"[profile ci]\nrole_arn = {_ROLE}\nweb_identity_token_file = {token}\n"
+        return usual(authority, AWS_PROFILE="ci", AWS_CONFIG_FILE=place("config", text))
+    if how == "agent":
+        where = place("agent", "agent-token\n")
+        full = f"{authority.url}/agent"
+        return usual(authority, AWS_CONTAINER_CREDENTIALS_FULL_URI=full, AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE=where)
+    return usual(authority, AWS_EC2_METADATA_SERVICE_ENDPOINT=authority.url)
+
+
+@pytest.mark.parametrize("how", ["web", "profile", "agent", "machine"])
+def test_what_is_lent_signs_requests_and_is_asked_for_once(
+    authority: Authority, place: Callable[[str, str], str], how: str
+) -> None:
+    found = every(authority, place, how)
+    assert taken(found)
+    assert taken(found)
+    assert authority.lent == 1
+
+
+@pytest.mark.parametrize("how", ["web", "profile", "agent", "machine"])
+def test_a_refusal_is_one_error_that_shows_nothing_of_it(
+    authority: Authority, place: Callable[[str, str], str], how: str
+) -> None:
+    authority.status = 500
+    with pytest.raises(PermissionDenied) as caught:
+        every(authority, place, how)(False)
+    shown = str(caught.value)
+    assert "500" in shown
+    assert not [one for one in ("the-secret", "token-1", "web-token", "agent-token", SECRET) if one in shown]
+
+
+def test_keys_of_profiles_sign(authority: Authority, place: Callable[[str, str], str], tmp_path: Path) -> None:
+    keys = f"aws_access_key_id = {ACCESS}\naws_secret_access_key = {SECRET}\naws_session_token = token-1\n"
+    (tmp_path / ".aws").mkdir()
+    place(".aws/credentials", f"[default]\naws_access_key_id = other\n[ci]\n{keys}")
+    place(".aws/config", "[default]\nregion = x\n[profile ci]\ns3 =\n  addressing_style = path\n")
+    assert taken(usual(authority, HOME=str(tmp_path), AWS_PROFILE="ci"))
+    assert usual(authority, HOME=str(tmp_path)).access_key == "other"
+    assert usual(authority, HOME=str(tmp_path / "none")).access_key == ""
+
+
+def test_keys_in_variables_come_first(authority: Authority) -> None:
+    found = usual(authority, AWS_ACCESS_KEY_ID=ACCESS, AWS_SECRET_ACCESS_KEY=SECRET, AWS_SESSION_TOKEN="token-1")
+    assert taken(found)
+    assert not authority.seen
+
+
+def test_a_program_says_credentials(authority: Authority, place: Callable[[str, str], str]) -> None:
+    said = {"Version": 1, "AccessKeyId": ACCESS, "SecretAccessKey": SECRET, "SessionToken": "token-1"}
+    program = place("program.py", f"print({json.dumps(said)!r})")
+    config = place("config", f'[default]\ncredential_process = {sys.executable} "{program}"\n')
+    found = usual(authority, AWS_CONFIG_FILE=config)
+    assert taken(found)
+    assert SECRET not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("program", "error"),
+    [
+        ("import sys; print('the-secret', file=sys.stderr); sys.exit(3)", PermissionDenied),
+        ("print('the-secret')", PermissionDenied),
+        ('print(\'{"AccessKeyId": "the-secret"}\')', PermissionDenied),
+        ('print(\'{"AccessKeyId": "a", "SecretAccessKey": "the-secret", "Expiration": 5}\')', PermissionDenied),
+    ],
+)
+def test_a_program_that_fails_is_one_error(
+    place: Callable[[str, str], str], program: str, error: type[OrlopError]
+) -> None:
+    with pytest.raises(error) as caught:
+        from_process(f"{sys.executable} {place('program.py', program)}")
+    assert "the-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("command", "error"), [("'", InvalidInput), ("", InvalidInput), ("/none", PermissionDenied)])
+def test_a_command_that_cannot_run_is_one_error(command: str, error: type[OrlopError]) -> None:
+    with pytest.raises(error):
+        from_process(command)
+
+
+@pytest.mark.parametrize(
+    ("variables", "config", "words"),
+    [
+        ({"AWS_PROFILE": "none"}, "", "no profile 'none'"),
+        ({"AWS_PROFILE": "ci"}, "[profile ci]\nregion = x\n", "has no credentials"),
+        ({"AWS_PROFILE": "ci"}, "[profile ci]\nsso_session = corp\n", "uses sso_session"),
+        ({"AWS_PROFILE": "ci"}, f"[profile ci]\nrole_arn = {_ROLE}\nsource_profile = x\n", "uses source_profile"),
+        ({}, "aws_secret_access_key = the-secret\n", "not a valid file"),
+        ({"AWS_WEB_IDENTITY_TOKEN_FILE": "/x"}, "", "AWS_ROLE_ARN"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_at_once(
+    authority: Authority, place: Callable[[str, str], str], variables: dict[str, str], config: str, words: str
+) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        usual(authority, AWS_CONFIG_FILE=place("config", config), **variables)
+    assert words in str(caught.value)
+    assert "the-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.1/x", "http://169.254.170.2@evil.test/", "ftp://127.0.0.1/", "http:///"]
+)
+def test_a_token_goes_to_no_agent_elsewhere_without_encryption(url: str) -> None:
+    with pytest.raises(InvalidInput):
+        from_container(url, "agent-token", "", ca=None)
+
+
+def test_a_token_service_is_asked_with_encryption_only() -> None:
+    with pytest.raises(InvalidInput):
+        credentials_of({"AWS_ENDPOINT_URL_STS": "http://sts.test"}, region="eu-west-1")
+
+
+def test_only_a_machine_of_aws_is_asked_for_metadata(authority: Authority) -> None:
+    assert isinstance(usual(authority), Credentials)
+    assert isinstance(credentials_of({}, region="eu-west-1"), Renewed)
+    assert isinstance(credentials_of({"AWS_EC2_METADATA_DISABLED": "true"}, region="eu-west-1"), Credentials)
+    closed = f"http://127.0.0.1:{free_ports(1)[0]}"
+    assert from_machine(closed, is_given=False).credentials.access_key == ""
+    with pytest.raises(BucketUnavailable):
+        from_machine(closed, is_given=True)
+
+
+# Renewal.
+
+
+class Time:
+    now = _NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_credentials_are_renewed_before_they_end(authority: Authority) -> None:
+    clock = Time()
+    found = usual(authority, clock, AWS_EC2_METADATA_SERVICE_ENDPOINT=authority.url)
+    assert found(False).session_token == "token-1"
+    clock.now += 3600 - 301
+    found(False)
+    assert authority.lent == 1
+    clock.now += 2
+    authority.token, authority.until = "token-2", clock.now + 3600
+    assert found(False).session_token == "token-2"
+    assert authority.lent == 2
+
+
+def test_what_is_still_good_is_used_while_renewal_fails(authority: Authority) -> None:
+    clock = Time()
+    found = usual(authority, clock, AWS_EC2_METADATA_SERVICE_ENDPOINT=authority.url)
+    found(False)
+    authority.status = 503
+    clock.now += 3400
+    before = len(authority.seen)
+    assert [found(False).session_token for _ in range(10)] == ["token-1"] * 10
+    assert len(authority.seen) == before + 1
+    clock.now += 201
+    with pytest.raises(OrlopError):
+        found(False)
+    authority.status, authority.until = 200, clock.now + 3600
+    assert found(False).session_token == "token-1"
+
+
+def test_a_server_that_refuses_an_old_token_leads_to_a_new_one(authority: Authority) -> None:
+    found = usual(authority, AWS_EC2_METADATA_SERVICE_ENDPOINT=authority.url)
+    assert found(False).session_token == "token-1"
+    authority.token = "token-2"
+    with strict_s3() as s3:
+        s3.token = "token-2"
+        client = S3Client(s3.settings(credentials=found))
+        assert not list(Bucket(client).objects("blobs/"))
+        client.close()
+
+
+def test_a_child_renews_though_a_thread_of_its_parent_did() -> None:
+    found = Renewed(lambda: Lent(Credentials("a", "b"), None))
+    with found._guard:
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            os._exit(0 if found(False).access_key == "a" else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
