@@ -1,6 +1,6 @@
 """What the page of an image costs in a real browser: Debian's chromium, headless, drawing without a graphics card.
 
-python -m benchmarks.bench_page [FILES] [LAYERS]
+PYTHONPATH=. python benchmarks/bench_page.py [FILES] [LAYERS]
 
 The image has FILES files with names such as a distribution has. Prints the size of the page, what `audit --html` takes
 beyond `audit`, and what a person waits for, medians of several runs: from the address to the frame after the page is
@@ -20,11 +20,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.bench_inside import run
+from bench_inside import run
+
 from tests.browser import browser
 
 if TYPE_CHECKING:
-    from benchmarks.bench_inside import Cost
+    from bench_inside import Cost
+
     from tests.browser import Browser
 
 FILES = 100_000

@@ -1,6 +1,6 @@
 """What it costs to put content into a bucket and to get it back, over what a client of such stores takes for the bytes.
 
-`./dev run python benchmarks/bench_remote_bytes.py [--turns N] [--size MIB]`
+`./dev run python -m benchmarks.bench_remote_bytes [--turns N] [--size MIB]`
 
 Prints a table. A server of SeaweedFS on this machine keeps the bytes; its work is a part of all times, and the time of
 its processor is told apart. The floor is `obstore` with a SHA-256 beside, in the same pieces and parts.

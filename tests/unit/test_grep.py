@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from orlop.inside.automaton import _State
     from orlop.inside.view import ImageFiles
 
 LAYERS = (
@@ -115,9 +116,9 @@ class _Counting(Automaton):
 
     made = 0
 
-    def _step(self, *arguments: object) -> object:
+    def _step(self, state: _State, byte: int) -> _State:
         self.made += 1
-        return super()._step(*arguments)  # type: ignore[arg-type]
+        return super()._step(state, byte)
 
 
 @pytest.mark.parametrize(("pattern", "piece"), [("(a|aa)+$", b"a"), ("(.*)*x.*y", b"xx"), ("(a?){30}a{30}b", b"a")])
