@@ -451,6 +451,42 @@ def test_nobody_waits_for_a_renewal_while_keys_are_good() -> None:
     assert found(False).access_key == "new"
 
 
+def test_threads_whose_keys_are_refused_together_share_a_renewal() -> None:
+    waits, go = threading.Event(), threading.Event()
+    lent: list[str] = []
+
+    class Guard:
+        def __init__(self) -> None:
+            self._lock = threading.Lock()
+
+        def acquire(self, blocking: bool = True) -> bool:  # noqa: FBT001, FBT002 - as locks have it
+            if self._lock.acquire(blocking=False):
+                return True
+            waits.set()
+            return blocking and self._lock.acquire()
+
+        def release(self) -> None:
+            self._lock.release()
+
+    def lend() -> Lent:
+        lent.append("key")
+        assert len(lent) == 1 or go.wait(20)
+        return Lent(Credentials(f"key-{len(lent)}", "b"), None)
+
+    found: Any = Renewed(lend)
+    found(False)
+    found._guard = Guard()
+    threads = [threading.Thread(target=found, args=(True,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert waits.wait(20)
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert len(lent) == 2
+    assert found(False).access_key == "key-2"
+
+
 def test_a_child_renews_though_a_thread_of_its_parent_did() -> None:
     found = Renewed(lambda: Lent(Credentials("a", "b"), None))
     with found._guard:

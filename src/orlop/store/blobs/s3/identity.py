@@ -69,7 +69,8 @@ class Renewed:
         else:
             guard.acquire()
         try:
-            return self._current(expired=expired)
+            # What was refused may have been renewed while this thread waited.
+            return self._current(expired=expired and self._lent is lent)
         finally:
             guard.release()
 
