@@ -65,11 +65,11 @@ class Program:
 
 
 class Orlop(Program):
-    """The command line under test, on a root of its own."""
+    """The command line under test, on a root of its own, or a store beyond this machine."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path | str) -> None:
         super().__init__([sys.executable, "-m", "orlop", "--root", root])
-        self.root = root
+        self.root = Path(root)
 
 
 class Docker(Program):

@@ -54,7 +54,7 @@ class Served:
 
 
 @contextmanager
-def serve(root: Path, *options: str, tcp: bool = False, env: Mapping[str, str] | None = None) -> Iterator[Served]:
+def serve(root: Path | str, *options: str, tcp: bool = False, env: Mapping[str, str] | None = None) -> Iterator[Served]:
     """Serve a root for a block, on a Unix socket or on TCP at this machine's loopback; it must end well."""
     orlop = Orlop(root)
     # A socket's path has at most 107 bytes, which pytest's own folders may exceed.

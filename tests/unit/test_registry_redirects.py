@@ -102,6 +102,10 @@ def test_a_url_is_good_for_minutes_and_holds_no_secret(client: RegistryClient) -
         (_LARGE, {"Range": "bytes=0-1", "If_Range": f'"{digest_of(_LARGE)}"'}, 206),
         (_LARGE, {"Range": "bytes=0-1", "If_Range": '"other"'}, 200),
         (_LARGE, {"If_None_Match": f'"{digest_of(_LARGE)}"'}, 304),
+        (_LARGE, {"If_None_Match": '"other"'}, 200),
+        (_LARGE, {"If_Match": f'"{digest_of(_LARGE)}"'}, 200),
+        (_LARGE, {"If_Modified_Since": "Fri, 01 Jan 2100 00:00:00 GMT"}, 200),
+        (_LARGE, {"If_Unmodified_Since": "Thu, 01 Jan 1970 00:00:00 GMT"}, 200),
     ],
 )
 def test_what_the_object_store_would_answer_otherwise_comes_from_here(
@@ -112,6 +116,26 @@ def test_what_the_object_store_would_answer_otherwise_comes_from_here(
     assert "location" not in answer.headers
     if status == 200:
         assert answer.body == content
+
+
+@pytest.mark.parametrize(
+    ("seen_at", "host", "headers", "status"),
+    [
+        ("127.0.0.1", "127.0.0.1:1", {"Authorization": "Basic eDp5"}, 200),
+        ("127.0.0.1", "127.0.0.1:1", {"Cookie": "a=b"}, 200),
+        ("s3.localhost", "Localhost", {"Authorization": "Bearer x"}, 200),
+        ("s3localhost", "localhost:1", {"Authorization": "Bearer x"}, 307),
+        ("localhost", "127.0.0.1:1", {"Authorization": "Bearer x"}, 307),
+        ("127.0.0.1", "127.0.0.1:1", {}, 307),
+    ],
+)
+def test_clients_that_may_send_credentials_on_get_the_bytes_from_here(
+    seen_at: str, host: str, headers: dict[str, str], status: int
+) -> None:
+    with redirecting(ORLOP_S3_PUBLIC_ENDPOINT=f"http://{seen_at}:9") as (_, client):
+        answer = get(client, _LARGE, Host=host, **headers)
+        assert answer.status == status
+        assert answer.body == (_LARGE if status == 200 else b"")
 
 
 def test_a_question_about_a_blob_is_answered_here(client: RegistryClient) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
+import socketserver
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -16,10 +18,11 @@ from urllib.parse import parse_qs
 import pytest
 
 from orlop.errors import BucketUnavailable, InvalidInput, OrlopError, PermissionDenied
+from orlop.store.blobs.s3 import temporary
 from orlop.store.blobs.s3.bucket import Bucket
 from orlop.store.blobs.s3.client import S3Client
 from orlop.store.blobs.s3.identity import Renewed, credentials_of
-from orlop.store.blobs.s3.settings import Credentials
+from orlop.store.blobs.s3.settings import Credentials, S3Settings
 from orlop.store.blobs.s3.temporary import Lent, from_container, from_machine, from_process
 from tests.s3_strict import ACCESS, SECRET, strict_s3
 from tests.seaweed import free_ports
@@ -257,6 +260,111 @@ def test_only_a_machine_of_aws_is_asked_for_metadata(authority: Authority) -> No
         from_machine(closed, is_given=True)
 
 
+# Answers of those who are not what they should be.
+
+
+@contextmanager
+def saying(answer: bytes, *, every: float | None = None) -> Iterator[str]:
+    """Answer each request with some bytes, and then with one more byte every some seconds, for ever."""
+    is_over = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1 << 16)
+            with suppress(OSError):
+                self.request.sendall(answer)
+                while every is not None and not is_over.wait(every):
+                    self.request.sendall(b"x")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        is_over.set()
+        server.shutdown()
+        thread.join()
+
+
+_HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("how", ["web", "agent", "machine"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 200_000,
+        b"<AccessKeyId>\xff</AccessKeyId><SecretAccessKey>the-secret</SecretAccessKey>",
+        b"<AccessKeyId>a\r\nb: c</AccessKeyId><SecretAccessKey>the-secret</SecretAccessKey>",
+        b'{"AccessKeyId": "a", "SecretAccessKey": "b", "Token": "the-secret\\nx"}',
+        b'{"AccessKeyId": "a", "SecretAccessKey": "the-secret\\ud800"}',
+        "{}\n☃".encode(),
+        b"the-secret\nx",
+        b"x" * (2 << 20),
+    ],
+)
+def test_an_answer_of_somebody_else_is_one_error(
+    authority: Authority, place: Callable[[str, str], str], how: str, body: bytes
+) -> None:
+    with saying(_HEAD + body) as url:
+        authority.url = url
+        with pytest.raises((PermissionDenied, BucketUnavailable)) as caught:
+            every(authority, place, how)(False)
+    assert "the-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [_HEAD, b"HTTP/1.1 200 OK\r\nSlow: "])
+def test_an_answer_without_an_end_is_one_error(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    monkeypatch.setattr(temporary, "_WHOLE", 0.5)
+    with saying(answer, every=0.1) as url, pytest.raises(BucketUnavailable):
+        from_machine(url, is_given=True)
+
+
+@pytest.mark.parametrize("place", ["stdout", "stderr"])
+def test_a_program_that_prints_without_an_end_takes_no_memory(place: str) -> None:
+    endless = f"import sys\nfor _ in range(512): sys.{place}.write('x' * (1 << 20))"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(PermissionDenied):
+        from_process(f'{sys.executable} -c "{endless}"')
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
+
+
+def test_a_program_that_does_not_end_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(temporary, "_RUNNING", 0.3)
+    with pytest.raises(PermissionDenied, match="runs for more than"):
+        from_process(f'{sys.executable} -c "import time; time.sleep(60)"')
+
+
+@pytest.mark.parametrize("token", ["a\nb", "☃"])
+def test_a_token_that_no_header_can_have_is_one_error(token: str) -> None:
+    with pytest.raises(InvalidInput):
+        from_container("http://127.0.0.1:9/", token, "", ca=None)
+
+
+@pytest.mark.parametrize("values", [("the-secret\n",), ("a☃",), ("a", "the-secret\udcff"), ("a", "b", "the-secret\n")])
+def test_keys_that_no_header_can_have_are_refused_at_once(authority: Authority, values: tuple[str, ...]) -> None:
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    with pytest.raises(InvalidInput) as caught:
+        usual(authority, **dict(zip(names, values, strict=False)))
+    assert "the-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL_STS", "AWS_EC2_METADATA_SERVICE_ENDPOINT"])
+@pytest.mark.parametrize("url", ["http://[", "nonsense", "ftp://x"])
+def test_an_address_that_is_none_is_one_error(name: str, url: str) -> None:
+    with pytest.raises(InvalidInput, match=name):
+        credentials_of({name: url}, region="eu-west-1", endpoint="http://s3.test", allow_http=True)
+
+
+def test_an_endpoint_that_is_none_is_one_error() -> None:
+    with pytest.raises(InvalidInput):
+        S3Settings("images", endpoint="https://[")
+
+
+def test_a_home_that_is_not_a_folder_has_no_profiles(authority: Authority) -> None:
+    assert usual(authority, HOME="/dev/null").access_key == ""
+
+
 # Renewal.
 
 
@@ -305,6 +413,78 @@ def test_a_server_that_refuses_an_old_token_leads_to_a_new_one(authority: Author
         client = S3Client(s3.settings(credentials=found))
         assert not list(Bucket(client).objects("blobs/"))
         client.close()
+
+
+def test_a_machine_that_is_silent_for_a_moment_does_not_take_keys_away() -> None:
+    clock, lent = Time(), [Lent(Credentials("a", "b"), _NOW + 600), Lent(Credentials(), 0.0), Lent(Credentials(), 0.0)]
+    found = Renewed(lambda: lent.pop(0), clock)
+    found(False)
+    clock.now += 400
+    assert found(False).access_key == "a"
+    clock.now += 300
+    with pytest.raises(BucketUnavailable):
+        found(False)
+
+
+def test_nobody_waits_for_a_renewal_while_keys_are_good() -> None:
+    asked, go = threading.Event(), threading.Event()
+
+    def renew() -> Lent:
+        asked.set()
+        assert go.wait(20)
+        return Lent(Credentials("new", "b"), None)
+
+    def lend() -> Lent:
+        return lends.pop(0)()
+
+    lends = [lambda: Lent(Credentials("old", "b"), _NOW + 600), renew]
+    clock = Time()
+    found = Renewed(lend, clock)
+    found(False)
+    clock.now += 400
+    thread = threading.Thread(target=found, args=(False,))
+    thread.start()
+    assert asked.wait(20)
+    assert found(False).access_key == "old"
+    go.set()
+    thread.join()
+    assert found(False).access_key == "new"
+
+
+def test_threads_whose_keys_are_refused_together_share_a_renewal() -> None:
+    waits, go = threading.Event(), threading.Event()
+    lent: list[str] = []
+
+    class Guard:
+        def __init__(self) -> None:
+            self._lock = threading.Lock()
+
+        def acquire(self, blocking: bool = True) -> bool:  # noqa: FBT001, FBT002 - as locks have it
+            if self._lock.acquire(blocking=False):
+                return True
+            waits.set()
+            return blocking and self._lock.acquire()
+
+        def release(self) -> None:
+            self._lock.release()
+
+    def lend() -> Lent:
+        lent.append("key")
+        assert len(lent) == 1 or go.wait(20)
+        return Lent(Credentials(f"key-{len(lent)}", "b"), None)
+
+    found: Any = Renewed(lend)
+    found(False)
+    found._guard = Guard()
+    threads = [threading.Thread(target=found, args=(True,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert waits.wait(20)
+    go.set()
+    for thread in threads:
+        thread.join()
+    assert len(lent) == 2
+    assert found(False).access_key == "key-2"
 
 
 def test_a_child_renews_though_a_thread_of_its_parent_did() -> None:

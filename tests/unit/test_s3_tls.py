@@ -59,3 +59,10 @@ def test_a_certificate_that_is_not_trusted_is_one_error_at_once(tls: ssl.SSLCont
 def test_a_file_of_authorities_that_is_not_there_is_one_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput):
         settings_of(_URL, {"AWS_CA_BUNDLE": str(tmp_path / "none.pem")})
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", bytes(range(256)), b"-----BEGIN CERTIFICATE-----\nMIIB\n"])
+def test_a_file_without_certificates_is_one_error_at_once(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "ca.pem").write_bytes(content)
+    with pytest.raises(InvalidInput, match="holds no certificates"):
+        settings_of(_URL, {"AWS_CA_BUNDLE": str(tmp_path / "ca.pem")})

@@ -238,6 +238,8 @@ def settings_of(url: StoreURL, variables: Mapping[str, str]) -> S3Settings:
     ca, allow_http = value("AWS_CA_BUNDLE", "SSL_CERT_FILE") or None, _flag(variables, "AWS_ALLOW_HTTP")
     if ca is not None and not os.path.isfile(ca):
         raise InvalidInput(f"there is no file {ca}; AWS_CA_BUNDLE names one with the certificates of authorities")
+    if ca is not None:
+        _require_certificates(ca)
     return S3Settings(
         bucket=url.bucket,
         prefix=url.prefix,
@@ -252,6 +254,17 @@ def settings_of(url: StoreURL, variables: Mapping[str, str]) -> S3Settings:
         sse_key=value("ORLOP_S3_SSE_KEY"),
         equal_parts=_flag(variables, "ORLOP_S3_EQUAL_PARTS"),
     )
+
+
+def _require_certificates(path: str) -> None:
+    import ssl  # noqa: PLC0415 - few stores have authorities of their own
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        raise InvalidInput(f"{path} holds no certificates in PEM; AWS_CA_BUNDLE names a file with those") from None
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror}; check who may read it") from None
 
 
 def _flag(variables: Mapping[str, str], name: str) -> bool:

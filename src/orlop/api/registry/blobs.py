@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from orlop.service.hosted.registry import ReadBlob
 
 _RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
+_CONDITIONS: Final = frozenset(("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"))
+_PORT: Final = re.compile(r":\d*\Z")
+_SECRET: Final = frozenset(("authorization", "cookie"))
 _OCTETS: Final = "application/octet-stream"
 _FOR_EVER: Final = "max-age=31536000, immutable"
 
@@ -51,7 +55,7 @@ async def read(asked: Asked) -> Response:
     asked.tell("pull", digest, media_type=_OCTETS, size=end - first)
     if isinstance(blob, HeldBlob) and _may_fetch(asked, is_range=span is not None):
         url = await asked.look(blob.url)
-        if url is not None:
+        if url is not None and not _would_send_on(asked, url):
             # The URL ends, and whoever has it may read: nobody keeps it.
             told = {"Location": url, "Docker-Content-Digest": str(digest), "Cache-Control": "no-store"}
             return Response(status_code=307, headers=told)
@@ -69,9 +73,20 @@ async def read(asked: Asked) -> Response:
 def _may_fetch(asked: Asked, *, is_range: bool) -> bool:
     """Return whether an object store would understand a request as this registry does.
 
-    It has tags of its own, and what is not one range means something else elsewhere.
+    It has tags and times of its own, and what is not one range means something else elsewhere.
     """
-    return "if-range" not in asked.headers and ("range" in asked.headers) is is_range
+    return _CONDITIONS.isdisjoint(asked.headers) and ("range" in asked.headers) is is_range
+
+
+def _would_send_on(asked: Asked, url: str) -> bool:
+    """Return whether a client may send its credentials on to a URL: many do at any port of a host, and below it.
+
+    An object store must not see them, and refuses a request that has them beside a signed URL.
+    """
+    if _SECRET.isdisjoint(asked.headers):
+        return False
+    here, there = (_PORT.sub("", one.lower()) for one in (asked.headers.get("host", ""), urlsplit(url).netloc))
+    return there == here or there.endswith(f".{here}")
 
 
 def _span(asked: Asked, size: int) -> tuple[int, int] | None:

@@ -18,10 +18,9 @@ import time
 import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
-from orlop.errors import InvalidInput, OrlopError
-from orlop.store.blobs.s3.settings import Credentials
+from orlop.errors import BucketUnavailable, InvalidInput, OrlopError
+from orlop.store.blobs.s3.settings import Credentials, parts_of
 from orlop.store.blobs.s3.temporary import from_container, from_machine, from_process, from_web_identity
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ _AHEAD: Final = 300.0
 """Seconds before their end at which temporary credentials are renewed."""
 _PAUSE: Final = 30.0
 """Seconds between two tries to renew credentials that are still good."""
+_MOST: Final = 1 << 20
+"""Characters of a file of profiles that are read."""
 _AGENT: Final = "http://169.254.170.2"
 _METADATA: Final = "http://169.254.169.254"
 _UNKNOWN: Final = ("sso_session", "sso_start_url", "source_profile", "credential_source", "role_arn")
@@ -60,23 +61,43 @@ class Renewed:
 
     def __call__(self, expired: bool = False) -> Credentials:  # noqa: FBT001, FBT002 - as `CredentialSource` has it
         """Return what is good now. Raises errors of storage where there are none and none can be had."""
-        with self._guard:
-            now, lent = self._now(), self._lent
-            if lent is not None and not expired:
-                is_due = lent.until is not None and now >= lent.until - _AHEAD
-                if not is_due or 0 <= now - self._tried < _PAUSE:
-                    return lent.credentials
-            self._tried = now
-            try:
-                self._lent = self._lend()
-            except OrlopError:
-                if lent is None or lent.until is None or expired or now >= lent.until:
-                    raise
+        lent, guard = self._lent, self._guard
+        if lent is not None and not expired and _is_good(lent, self._now()):
+            # While another thread renews them nobody waits.
+            if not guard.acquire(blocking=False):
                 return lent.credentials
-            return self._lent.credentials
+        else:
+            guard.acquire()
+        try:
+            # What was refused may have been renewed while this thread waited.
+            return self._current(expired=expired and self._lent is lent)
+        finally:
+            guard.release()
+
+    def _current(self, *, expired: bool) -> Credentials:
+        now, lent = self._now(), self._lent
+        if lent is not None and not expired:
+            is_due = lent.until is not None and now >= lent.until - _AHEAD
+            if not is_due or 0 <= now - self._tried < _PAUSE:
+                return lent.credentials
+        self._tried = now
+        try:
+            found = self._lend()
+            if lent is not None and lent.credentials.access_key and not found.credentials.access_key:
+                raise BucketUnavailable("what lent credentials for S3 does not answer any more; look after it")
+        except OrlopError:
+            if lent is None or lent.until is None or expired or not _is_good(lent, now):
+                raise
+            return lent.credentials
+        self._lent = found
+        return found.credentials
 
     def __repr__(self) -> str:
         return "Renewed(…)"
+
+
+def _is_good(lent: Lent, now: float) -> bool:
+    return lent.until is None or now < lent.until
 
 
 def credentials_of(
@@ -105,7 +126,8 @@ def credentials_of(
     if get("AWS_ACCESS_KEY_ID"):
         return Credentials(get("AWS_ACCESS_KEY_ID", ""), get("AWS_SECRET_ACCESS_KEY", ""), get("AWS_SESSION_TOKEN", ""))
     service = get("AWS_ENDPOINT_URL_STS") or f"https://sts.{region}.amazonaws.com"
-    if urlsplit(service).scheme != "https" and not allow_http:
+    _require_url("AWS_ENDPOINT_URL_STS", service)
+    if parts_of(service).scheme != "https" and not allow_http:
         raise InvalidInput(
             "the token service is not encrypted; use https in AWS_ENDPOINT_URL_STS, or allow http for it"
         )
@@ -126,13 +148,21 @@ def credentials_of(
         return Renewed(partial(from_container, url, token, path, ca=ca), now)
     given = get("AWS_EC2_METADATA_SERVICE_ENDPOINT")
     is_off = get("AWS_EC2_METADATA_DISABLED", "").lower() == "true"
+    if given:
+        _require_url("AWS_EC2_METADATA_SERVICE_ENDPOINT", given)
     if (given or _is_aws(endpoint)) and not is_off:
         return Renewed(partial(from_machine, given or _METADATA, is_given=bool(given)), now)
     return Credentials()
 
 
+def _require_url(name: str, url: str) -> None:
+    parts = parts_of(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise InvalidInput(f"{name} is not the URL of a server, such as https://sts.example.com; mend or unset it")
+
+
 def _is_aws(endpoint: str) -> bool:
-    host = urlsplit(endpoint).hostname or ""
+    host = parts_of(endpoint).hostname or ""
     return not endpoint or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
@@ -176,10 +206,10 @@ def _section(path: str, name: str) -> Mapping[str, str] | None:
     parser = configparser.RawConfigParser(default_section="", strict=False)
     try:
         with open(path, encoding="utf-8") as file:
-            parser.read_file(file)
-    except FileNotFoundError:
+            parser.read_string(file.read(_MOST))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (configparser.Error, UnicodeDecodeError):
+    except (configparser.Error, ValueError):
         # The error of the parser shows lines of the file.
         raise InvalidInput(f"{path} is not a valid file of profiles; see the documentation of the AWS CLI") from None
     except OSError as error:

@@ -49,13 +49,16 @@ class Loans:
 
     def __init__(self, reading: Callable[[], AbstractContextManager[None]], clock: Callable[[], float]) -> None:
         self._reading, self._clock = reading, clock
+        self._loans: list[_Loan] = []
         self.abandon()
         _all.add(self)
 
     def abandon(self) -> None:
         """Forget the loans, in a forked child: they are those of its parent."""
+        # To let go of one ends it, which may wait for a lock that a thread of the parent held.
+        _inherited.extend(self._loans)
         self._guard = threading.Lock()
-        self._loans: list[_Loan] = []
+        self._loans = []
         self._changed = threading.Event()
         self._is_watched = False
 
@@ -106,6 +109,7 @@ class Loans:
 
 
 _all: weakref.WeakSet[Loans] = weakref.WeakSet()
+_inherited: Final[list[_Loan]] = []
 
 
 def _abandon_all() -> None:

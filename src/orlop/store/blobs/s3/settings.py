@@ -12,11 +12,13 @@ from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from urllib.parse import SplitResult
 
 _MIB: Final = 1 << 20
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PREFIX: Final = re.compile(r"(?:[A-Za-z0-9_.=-]+/)*[A-Za-z0-9_.=-]+|")
 _REGION: Final = re.compile(r"[A-Za-z0-9-]+")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _SSE: Final = ("", "AES256", "aws:kms", "aws:kms:dsse")
 
 
@@ -26,6 +28,8 @@ class Credentials:
     __slots__ = ("access_key", "secret_key", "session_token")
 
     def __init__(self, access_key: str = "", secret_key: str = "", session_token: str = "") -> None:
+        fits = is_plain(access_key) and is_plain(session_token) and not _SURROGATE.search(secret_key)
+        _require(fits, "an access key, a secret or a session token of S3 has characters that none can have; check them")
         self.access_key, self.secret_key, self.session_token = access_key, secret_key, session_token
 
     def __repr__(self) -> str:
@@ -94,7 +98,7 @@ class S3Settings:
                 self._require_endpoint(url)
 
     def _require_endpoint(self, url: str) -> None:
-        parts = urlsplit(url)
+        parts = parts_of(url)
         plain = parts.path in {"", "/"} and not (parts.query or parts.fragment or parts.username or parts.password)
         try:
             usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and plain and parts.port != 0
@@ -142,6 +146,19 @@ class Place(NamedTuple):
     scheme: str
     host: str
     path: str
+
+
+def parts_of(url: str) -> SplitResult:
+    """Return the parts of a URL; empty ones where it is not a valid one."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
+
+
+def is_plain(text: str) -> bool:
+    """Return whether a text can stand in a header, of which it may be all."""
+    return text.isascii() and text.isprintable()
 
 
 def _require(fits: object, message: str) -> None:

@@ -10,25 +10,32 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
+import selectors
 import shlex
 import subprocess
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import urllib3
 
 from orlop.errors import BucketUnavailable, InvalidInput, PermissionDenied
 from orlop.model.tuples import NamedTuple
 from orlop.store.blobs.s3.client import TORN, reason_of
-from orlop.store.blobs.s3.settings import Credentials
+from orlop.store.blobs.s3.settings import Credentials, is_plain, parts_of
+from orlop.streams.waiting import awaited
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _MOST: Final = 1 << 20
 _TIMEOUT: Final = 5.0
+_WHOLE: Final = 15.0
+"""Seconds within which an answer is there as a whole."""
+_LOOKING: Final = 0.5
 _NEAR: Final = 1.0
 """Seconds within which the metadata of a machine answers, if there is any."""
 _RUNNING: Final = 60.0
@@ -58,16 +65,41 @@ def from_process(command: str) -> Lent:
     """
     what = "the program of credential_process"
     try:
-        argv = shlex.split(command)
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_RUNNING, check=False)
+        status, said = _ran(shlex.split(command))
     except (ValueError, IndexError):
         raise InvalidInput("credential_process is not a valid command; check its quotes") from None
     except (OSError, subprocess.TimeoutExpired) as error:
         why = error.strerror if isinstance(error, OSError) else f"it runs for more than {_RUNNING:.0f} seconds"
         raise PermissionDenied(f"{what} does not work: {why}; run it yourself to see why") from None
-    if done.returncode:
-        raise PermissionDenied(f"{what} ended with status {done.returncode}; run it yourself to see why")
-    return _from_json(done.stdout, "SessionToken", what)
+    if status:
+        raise PermissionDenied(f"{what} ended with status {status}; run it yourself to see why")
+    return _from_json(said, "SessionToken", what)
+
+
+def _ran(argv: Sequence[str]) -> tuple[int, bytes]:
+    """Run a program, and return its status and what it prints; nothing where that is more than anybody needs."""
+    end = time.monotonic() + _RUNNING
+    with (
+        subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+        ) as process,
+        selectors.DefaultSelector() as ready,
+    ):
+        assert process.stdout is not None
+        ready.register(process.stdout, selectors.EVENT_READ)
+        said = bytearray()
+        try:
+            while len(said) <= _MOST:
+                if not ready.select(max(0.0, end - time.monotonic())):
+                    raise subprocess.TimeoutExpired("", _RUNNING)
+                piece = os.read(process.stdout.fileno(), 1 << 16)
+                if not piece:
+                    return process.wait(max(0.0, end - time.monotonic())), bytes(said)
+                said += piece
+        finally:
+            # Nobody reads what it prints any more.
+            process.kill()
+    return 0, b""
 
 
 def from_web_identity(service: str, path: str, role: str, session: str, *, ca: str | None) -> Lent:
@@ -79,7 +111,7 @@ def from_web_identity(service: str, path: str, role: str, session: str, *, ca: s
     body = _asked(
         "POST", f"{service.rstrip('/')}/", headers, "the token service", ca=ca, body=urlencode(terms).encode()
     )
-    found = {name: match[1].decode() for name, one in _XML.items() if (match := one.search(body))}
+    found = {name: match[1].decode("latin-1") for name, one in _XML.items() if (match := one.search(body))}
     return _lent(found, "SessionToken", "the token service")
 
 
@@ -87,8 +119,8 @@ def from_container(url: str, token: str, path: str, *, ca: str | None) -> Lent:
     """Ask the agent of a container."""
     _require_near(url)
     token = _token(path) if path else token
-    if "\r" in token or "\n" in token:
-        raise InvalidInput("the token for the container's agent has several lines; use one")
+    if not is_plain(token):
+        raise InvalidInput("the token for the container's agent is not one line of ASCII; check where it comes from")
     headers = {"authorization": token} if token else {}
     return _from_json(_asked("GET", url, headers, "the container's agent", ca=ca), "Token", "the container's agent")
 
@@ -103,6 +135,8 @@ def from_machine(endpoint: str, *, is_given: bool) -> Lent:
         if is_given:
             raise
         return Lent(Credentials(), 0.0)
+    if not is_plain(token):
+        raise PermissionDenied(f"{what} does not return a token; check who answers at its address")
     headers = {"x-aws-ec2-metadata-token": token}
     place = f"{base}/latest/meta-data/iam/security-credentials/"
     role = _asked("GET", place, headers, what).decode("latin-1").strip().partition("\n")[0]
@@ -112,7 +146,7 @@ def from_machine(endpoint: str, *, is_given: bool) -> Lent:
 
 
 def _require_near(url: str) -> None:
-    parts = urlsplit(url)
+    parts = parts_of(url)
     host = parts.hostname or ""
     try:
         is_near = host in _AGENTS or ipaddress.ip_address(host).is_loopback
@@ -126,7 +160,7 @@ def _token(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             return file.read(_MOST).strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise PermissionDenied(f"cannot read the token in {path}: {why}; check who may read it") from None
 
@@ -143,25 +177,39 @@ def _asked(
 ) -> bytes:
     timeout = urllib3.Timeout(connect=seconds, read=_TIMEOUT)
     authorities: dict[str, Any] = {"ca_certs": ca} if ca else {}
-    try:
+    end = time.monotonic() + _WHOLE
+
+    def ask() -> tuple[int, bytes]:
         with urllib3.PoolManager(timeout=timeout, **authorities) as pool:
             answer = pool.request(
                 method, url, headers=headers, body=body, retries=False, redirect=False, preload_content=False
             )
-            content = answer.read(_MOST, decode_content=False)
+            content = bytearray()
+            while len(content) < _MOST and (piece := answer.read1(1 << 16, decode_content=False)):
+                in_time()
+                content += piece
             answer.close()
+            return answer.status, bytes(content)
+
+    def in_time() -> None:
+        if time.monotonic() > end:
+            raise TimeoutError
+
+    try:
+        # Each byte of an answer begins a timeout of its own.
+        status, content = awaited(ask, in_time, every=_LOOKING)
     except TORN as error:
         msg = f"cannot get credentials from {what}: {reason_of(error)}; check its address, and try again"
         raise BucketUnavailable(msg) from None
-    if answer.status != _OK:
-        raise PermissionDenied(f"{what} refuses credentials with status {answer.status}; check the role and its trust")
+    if status != _OK:
+        raise PermissionDenied(f"{what} refuses credentials with status {status}; check the role and its trust")
     return content
 
 
 def _from_json(content: bytes, token: str, what: str) -> Lent:
     try:
         found = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     return _lent(found, token, what)
 
@@ -173,7 +221,7 @@ def _lent(found: object, token: str, what: str) -> Lent:
         if isinstance(key, str) and isinstance(secret, str) and isinstance(session, str) and key and secret:
             try:
                 return Lent(Credentials(key, secret, session), None if until is None else _moment(until))
-            except (TypeError, ValueError):
+            except (InvalidInput, TypeError, ValueError):
                 pass
     raise PermissionDenied(f"{what} does not return credentials; check what it is set up for")
 
