@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from orlop.errors import InvalidFilter, PathNotFound
 from orlop.inside.automaton import Automaton
 from orlop.inside.expression import parse
 from orlop.inside.grep import Search
+from tests.needs import need
 from tests.unit.images_made import image, layer
 
 if TYPE_CHECKING:
@@ -95,6 +97,30 @@ def test_lines_are_those_that_a_backtracking_matcher_finds(pattern: str, text: s
 )
 def test_words_are_whole(pattern: str, text: str, *, fits: bool) -> None:
     assert bool(list(Search(pattern, word=True).lines([text.encode()]))) is fits
+
+
+@pytest.mark.parametrize("ignore_case", [False, True])
+@pytest.mark.parametrize(
+    "pattern",
+    ["[^a]", "[^A-Z]", "[^[:upper:]b]", r"\W", "[a-c]", r"[\.]", r"[^\a]", r"[a\]", r"x[\]]", "[]a]", "[^]a]"],
+)
+def test_brackets_mean_what_they_mean_to_grep(pattern: str, *, ignore_case: bool) -> None:
+    lines = [bytes((byte,)) for byte in range(1, 256) if byte != 10] + [b"x\\]", b"x]"]
+    asked = [need("grep"), "-a", "-n", "-E", *(["-i"] if ignore_case else []), "-e", pattern]
+    told = subprocess.run(asked, input=b"\n".join(lines), env={"LC_ALL": "C"}, capture_output=True, check=True)
+    found = [one[0] for one in Search(pattern, ignore_case=ignore_case).lines([b"\n".join(lines)]) if one]
+    assert found == [int(line.partition(b":")[0]) for line in told.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("pattern", [r"\<a", r"a\>", r"\`a", r"a\'", r"\ba", "[:digit:]", "[[.a.]]", "[[=a=]]"])
+def test_what_grep_takes_otherwise_is_refused(pattern: str) -> None:
+    with pytest.raises(InvalidFilter):
+        Search(pattern)
+
+
+def test_lines_of_a_binary_file_are_counted(files: ImageFiles) -> None:
+    assert len(list(files.grep("two", "/bin"))) == 1
+    assert list(Search("two").lines([b"\0two\n\0two\nno\ntwo two"], every=True)) == [None] * 3
 
 
 @pytest.mark.parametrize(

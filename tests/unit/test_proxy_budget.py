@@ -10,6 +10,7 @@ import pytest
 
 from orlop import errors
 from orlop.model.digest import Digest
+from orlop.registry.messages import Answer, Headers
 from orlop.service.proxied.budget import Budget, Rate
 from orlop.service.proxied.pull_through import Rules
 from orlop.testing.registry.quirks import Failure
@@ -77,6 +78,17 @@ def test_a_clock_that_is_set_back_holds_nothing_back_for_ever() -> None:
     budget = Budget("r.test", clock, Rate(1, 10 * SECOND))
     budget.take()
     clock.seconds = 0
+    budget.take()
+
+
+def test_a_clock_that_is_set_back_holds_nothing_back_for_longer_than_was_asked() -> None:
+    clock = Clock()
+    clock.seconds = 1_000_000.0
+    budget = Budget("r.test", clock)
+    budget.learn(Answer(429, Headers((("Retry-After", "30"),)), "https://r.test/v2/"))
+    clock.seconds -= 500_000
+    assert budget.held() == 30
+    clock.seconds += 30
     budget.take()
 
 

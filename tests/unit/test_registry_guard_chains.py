@@ -240,6 +240,17 @@ def test_what_is_not_a_chain_is_refused(authority, tmp_path, chain):
     assert status(tmp_path, authority.token("leaf", chain)) == 401
 
 
+def test_a_certificate_of_an_unknown_version_is_refused(authority, tmp_path):
+    (whole,) = authority.chain("leaf")
+    version = bytes.fromhex("a003020102")
+    other = base64.b64decode(whole).replace(version, version[:-1] + b"\x07", 1)
+    assert status(tmp_path, authority.token("leaf", [base64.b64encode(other).decode()])) == 401
+    text = f"-----BEGIN CERTIFICATE-----\n{base64.encodebytes(other).decode()}-----END CERTIFICATE-----\n"
+    (tmp_path / "authorities.pem").write_text(text)
+    with pytest.raises(InvalidInput, match="does not hold certificates"):
+        read_settings(str(tmp_path / "access.toml"))
+
+
 def test_authorities_and_keys_may_stand_together(authority, tmp_path):
     public = serialization.load_pem_private_key((tmp_path / "root.key").read_bytes(), None).public_key()
     form = serialization.PublicFormat.SubjectPublicKeyInfo

@@ -11,6 +11,7 @@ import pytest
 from orlop.api.registry.guard.configuration import read_settings
 from orlop.api.registry.guard.rights import ANONYMOUS, RepositoryPattern
 from orlop.errors import FileNotThere, InvalidFilter, InvalidInput, PermissionDenied
+from orlop.service.sync.plan import SyncPlan
 from tests.unit.guarded import RULES, TOKENS, write_access
 
 HOOK = """
@@ -138,6 +139,15 @@ def test_a_line_of_passwords_that_is_wrong_is_named(tmp_path, line, words):
         read_settings(str(path))
     assert words in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000], ids=["digits", "brackets"])
+def test_values_that_the_parser_cannot_hold_are_told(tmp_path, value):
+    (tmp_path / "access.toml").write_text(f"x = {value}\n")
+    with pytest.raises(InvalidInput, match="TOML"):
+        read_settings(str(tmp_path / "access.toml"))
+    with pytest.raises(InvalidInput):
+        SyncPlan.parse(f"x = {value}\n")
 
 
 def test_files_that_cannot_be_used_are_named(tmp_path):

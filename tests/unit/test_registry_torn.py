@@ -63,3 +63,21 @@ def test_a_document_that_always_breaks_off_is_given_up(what: str, proxy: FaultyP
     with pytest.raises(RegistryUnreachable, match="the connection to"):
         read(proxy, what, lambda _: Fault.TORN)
     assert len(proxy.asked) == 5
+
+
+def test_the_next_page_is_that_of_the_answer_which_came_whole():
+    """A tag that came while a page was asked for again would hide the one after it."""
+    with FakeRegistry() as there, faulty(there.authority) as proxy:
+        for tag in ("2", "3", "4"):
+            add_image(there, REPOSITORY, tag, tag)
+
+        def faults(number: int) -> Fault | None:
+            if number == 2:
+                add_image(there, REPOSITORY, "1", "1")
+            return Fault.TORN if number == 1 else None
+
+        with reached() as registries:
+            client, repository = registries.to_push(Reference.parse(f"{proxy.authority}/{REPOSITORY}"))
+            client.head_manifest(repository, "2")
+            proxy.begin(faults)
+            assert list(client.tags(repository, page=1)) == ["1", "2", "3", "4"]

@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
 
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from orlop.api.registry.guard.queue import Queue
 from orlop.api.registry.guard.rights import RepositoryPattern
 from orlop.api.registry.guard.settings import Webhook
-from orlop.api.registry.guard.webhooks import Pace, Webhooks
+from orlop.api.registry.guard.webhooks import Pace, Webhooks, _Receiver
 from orlop.api.registry.happened import Happened
 from orlop.errors import Conflict
 from tests.unit.served import until
@@ -244,6 +245,49 @@ def test_a_receiver_that_drips_its_answer_is_not_waited_for(tmp_path):
                 time.sleep(0.05)
         assert webhooks.counts["ci", "failed"]
     assert webhooks.waiting() == {"ci": 1}
+
+
+def test_a_receiver_that_lets_itself_be_found_slowly_and_drips_is_not_waited_for(tmp_path, monkeypatch):
+    connect = socket.create_connection
+
+    def slowly(*words, **more):
+        time.sleep(2 * QUICK.patience)
+        return connect(*words, **more)
+
+    monkeypatch.setattr(socket, "create_connection", slowly)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        telling(hook(tmp_path, f"http://127.0.0.1:{listener.getsockname()[1]}/")) as webhooks,
+    ):
+        webhooks.hear(tagged(0))
+        connection, _ = listener.accept()
+        with connection:
+            for _ in range(200):
+                if webhooks.counts["ci", "failed"]:
+                    break
+                with suppress(OSError):
+                    connection.sendall(b"0")
+                time.sleep(0.05)
+        assert webhooks.counts["ci", "failed"]
+
+
+def test_an_end_that_comes_between_two_looks_is_heard(tmp_path):
+    ending = threading.Event()
+    one = _Receiver(hook(tmp_path, "http://127.0.0.1:9/"), QUICK, ending, Counter())
+
+    class Wake(threading.Event):
+        def clear(self):
+            """Let the end come just before."""
+            ending.set()
+            self.set()
+            super().clear()
+
+    one.wake = Wake()
+    thread = threading.Thread(target=one.run, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert not thread.is_alive()
+    one.queue.close()
 
 
 def test_a_redirection_is_not_followed(tmp_path, receiver):

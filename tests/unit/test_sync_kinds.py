@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import orlop
 from orlop import errors
+from orlop.archive.reader import Archive
+from orlop.service.copy import Copy
 from orlop.service.sync.whole import names_in
 from orlop.transfer.members_source import opened_layout
 from orlop.transfer.places import parse_place
+from tests.unit.layouts import Layout, named
 from tests.unit.pushed import placed, simple
 from tests.unit.synced import actions, add_image, entry, sync
 
@@ -179,3 +183,60 @@ def test_a_repository_named_in_the_target_has_the_tags_of_the_source(kind: str, 
     sync(place, entry(f"docker://{place.name('team/app')}", f"{target.text}:mirror.example/app"))
     found = names_in(parse_place(target.text, is_target=False))
     assert {name.familiar for name in found} == {f"mirror.example/app:{tag}" for tag in ("1", "2", "3")}
+
+
+def test_images_without_a_name_stay_in_an_archive_of_docker(place: Place, tmp_path: Path):
+    place.load(simple("docker.io/example/old:1", "old"))
+    old = place.images.inspect("example/old:1").image.id
+    place.images.save([str(old)], tmp_path / "app.tar")
+    sync(place, entry(f"docker://{place.name('team/app')}", f"docker-archive:{tmp_path}/app.tar"))
+    with Archive(tmp_path / "app.tar") as archive:
+        assert [image.id for image in archive.images if not image.references] == [old]
+        assert len(archive.images) == 4
+
+
+def test_images_without_a_name_are_copied_from_an_archive_of_docker(place: Place, tmp_path: Path):
+    place.load(simple("docker.io/example/old:1", "old"))
+    place.load(simple("docker.io/example/new:1", "new"))
+    old = place.images.inspect("example/old:1").image.id
+    place.images.save([str(old), "example/new:1"], tmp_path / "app.tar")
+    place.images.copy(f"docker-archive:{tmp_path}/app.tar", f"oci:{tmp_path}/out", place.registries)
+    with opened_layout(str(tmp_path / "out")) as layout:
+        assert sorted(str(root.name) for root in layout.tops()) == ["None", "docker.io/example/new:1"]
+
+
+@pytest.mark.parametrize("all_platforms", [False, True])
+def test_other_platforms_are_not_images_without_a_name(place: Place, tmp_path: Path, *, all_platforms: bool):
+    layout = Layout()
+    children = [layout.image(one, architecture=one, platform=True) for one in ("amd64", "arm64")]
+    layout.top(layout.index(*children, **named("example/many:1")), layout.image("other"))
+    (tmp_path / "in.tar").write_bytes(layout.pack())
+    target = f"docker-archive:{tmp_path}/app.tar"
+    place.images.copy(f"oci-archive:{tmp_path}/in.tar", target, place.registries, all_platforms=all_platforms)
+    with Archive(tmp_path / "app.tar") as archive:
+        assert sorted(len(image.references) for image in archive.images) == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_a_sync_waits_for_who_else_adds_to_an_archive(
+    kind: str, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    target = Target(kind, place, tmp_path)
+    place.load(simple(place.name("team/other:9"), "other"))
+    place.push("team/other:9")
+    texts = [entry(f"docker://{place.name(name)}", f"{target.text}") for name in ("team/app", "team/other")]
+    carry = Copy.carry
+    others: list[threading.Thread] = []
+
+    def carrying(self: Copy, *words: Any) -> Any:
+        """Begin another sync into the same file once the first one has read it."""
+        if not others:
+            others.append(threading.Thread(target=sync, args=(place, texts[1])))
+            others[0].start()
+            others[0].join(1)
+        return carry(self, *words)
+
+    monkeypatch.setattr(Copy, "carry", carrying)
+    sync(place, texts[0])
+    others[0].join(60)
+    assert target.tags == {"1", "2", "3", "9"}

@@ -2,8 +2,9 @@
 
 The syntax is that of ``grep -E``, without what cannot be matched in linear time: no back references, no assertions
 except ``^`` and ``$``. A character that is not ASCII stands for its bytes in UTF-8, and ``.`` for one byte. In
-brackets only ASCII is allowed. Repetitions are written out when an automaton is made of the tree, so their product is
-bounded: an expression that would need more than `MOST` states is refused.
+brackets only ASCII is allowed, and a backslash there stands for itself, as POSIX has it. Repetitions are written out
+when an automaton is made of the tree, so their product is bounded: an expression that would need more than `MOST`
+states is refused.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ __all__ = [
     "literal",
     "parse",
     "whole_word",
-    "without_case",
 ]
 
 MOST: Final = 2000
@@ -109,21 +109,27 @@ _CLASSES: Final = {
 }
 
 
-def literal(text: str) -> Cat:
-    """Return an expression that a text fits, and nothing else. Raises InvalidFilter if it is of several lines."""
+def literal(text: str, *, ignore_case: bool = False) -> Cat:
+    """Return an expression that a text fits, and nothing else. Raises InvalidFilter if it is of several lines.
+
+    Args:
+        text: it.
+        ignore_case: let it fit texts, too, whose letters of ASCII differ by case.
+    """
     if "\n" in text:
         raise InvalidFilter("a pattern with a newline fits no line; search for a part of it")
-    return Cat(tuple(OneOf(frozenset((byte,))) for byte in text.encode("utf-8", "surrogateescape")))
+    each = (frozenset((byte,)) for byte in text.encode("utf-8", "surrogateescape"))
+    return Cat(tuple(OneOf(_without_case(one) if ignore_case else one) for one in each))
 
 
-def parse(text: str) -> Expression:
-    """Return the tree of a regular expression.
+def parse(text: str, *, ignore_case: bool = False) -> Expression:
+    """Return the tree of a regular expression, which may not tell capital letters of ASCII from small ones.
 
     Raises:
         InvalidFilter: it is malformed, uses what is not supported, or is too large.
     """
     literal(text)
-    parser = _Parser(text)
+    parser = _Parser(text, ignore_case=ignore_case)
     found = parser.either(0)
     if parser.at < len(text):
         raise InvalidFilter(f"the regular expression {text!r} closes a group that is not open; write \\) for the byte")
@@ -138,16 +144,10 @@ def whole_word(part: Expression) -> Expression:
     return Cat((Either((Edge(begins=True), beside)), part, Either((Edge(begins=False), beside))))
 
 
-def without_case(tree: Expression) -> Expression:
-    """Return an expression that does not tell capital letters of ASCII from small ones."""
-    if isinstance(tree, OneOf):
-        text = bytes(tree.bytes)
-        return OneOf(tree.bytes | frozenset(text.lower()) | frozenset(text.upper()))
-    if isinstance(tree, Repeat):
-        return Repeat(without_case(tree.part), tree.least, tree.most)
-    if isinstance(tree, Edge):
-        return tree
-    return type(tree)(tuple(without_case(part) for part in tree.parts))
+def _without_case(found: Iterable[int]) -> frozenset[int]:
+    """Return bytes, and those of the same letters of ASCII in the other case."""
+    text = bytes(found)
+    return frozenset((*text, *text.lower(), *text.upper()))
 
 
 def _size(tree: Expression) -> int:
@@ -161,8 +161,9 @@ def _size(tree: Expression) -> int:
 class _Parser:
     """A text that is read from `at` on."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, ignore_case: bool) -> None:
         self._text = text
+        self._ignore_case = ignore_case
         self.at = 0
 
     def either(self, depth: int) -> Expression:
@@ -225,7 +226,7 @@ class _Parser:
             return OneOf(self._bracket())
         if character in "*+?{":
             raise self._wrong(f"repeats nothing; write \\{character} for the byte")
-        return OneOf(self._escaped()) if character == "\\" else _of(character)
+        return OneOf(self._escaped()) if character == "\\" else self._of(character)
 
     def _escaped(self) -> frozenset[int]:
         if self.at == len(self._text):
@@ -233,18 +234,22 @@ class _Parser:
         character = self._take()
         if character in _ESCAPES:
             return _ESCAPES[character]
-        if character.isalnum() or not character.isascii():
+        if character.isalnum() or character in "<>`'" or not character.isascii():
             raise self._wrong(f"has \\{character}, which is not supported")
         return _set(character)
 
     def _bracket(self) -> frozenset[int]:
+        name, closed, _ = self._text[self.at :].partition(":]")
+        if closed and name[:1] == ":" and name[1:] in _CLASSES:
+            raise self._wrong(f"has a class outside a bracket; write [[{name}:]]")
         negated = self._next("^")
         found: set[int] = set()
         first = True
         while first or not self._next("]"):
             first = False
             found.update(self._member())
-        return frozenset(_ALL - found if negated else found - {10})
+        either = _without_case(found) if self._ignore_case else frozenset(found)
+        return _ALL - either if negated else either - {10}
 
     def _member(self) -> Iterable[int]:
         if self._next("[:"):
@@ -253,6 +258,8 @@ class _Parser:
                 raise self._wrong(f"has a class of characters that is not one of {', '.join(_CLASSES)}")
             self.at += len(name) + 2
             return _CLASSES[name]
+        if self._text.startswith(("[.", "[="), self.at):
+            raise self._wrong("has a bracket with [. or [=, which is not supported")
         start = self._single()
         if len(start) == 1 and self._text.startswith("-", self.at) and not self._text.startswith("-]", self.at):
             self.at += 1
@@ -268,7 +275,11 @@ class _Parser:
         character = self._take()
         if not character.isascii():
             raise self._wrong("has characters in brackets that are not ASCII; use (a|b) for these")
-        return self._escaped() if character == "\\" else _set(character)
+        return _set(character)
+
+    def _of(self, character: str) -> Expression:
+        found = literal(character, ignore_case=self._ignore_case)
+        return found.parts[0] if len(found.parts) == 1 else found
 
     def _take(self) -> str:
         self.at += 1
@@ -282,11 +293,6 @@ class _Parser:
 
     def _wrong(self, what: str) -> InvalidFilter:
         return InvalidFilter(f"the regular expression {self._text!r} {what}")
-
-
-def _of(character: str) -> Expression:
-    found = literal(character)
-    return found.parts[0] if len(found.parts) == 1 else found
 
 
 def _is_number(text: str) -> bool:

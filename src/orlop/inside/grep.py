@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from orlop.inside.automaton import Automaton
-from orlop.inside.expression import literal, parse, whole_word, without_case
+from orlop.inside.expression import literal, parse, whole_word
 from orlop.inside.merge import clean
 from orlop.model.tuples import NamedTuple
 from orlop.streams.tar_header import TYPE_FILE
@@ -77,12 +77,11 @@ class Search:
     """
 
     def __init__(self, pattern: str, *, fixed: bool = False, ignore_case: bool = False, word: bool = False) -> None:
-        tree = literal(pattern) if fixed else parse(pattern)
-        tree = without_case(tree) if ignore_case else tree
+        tree = (literal if fixed else parse)(pattern, ignore_case=ignore_case)
         self._automaton = Automaton(whole_word(tree) if word else tree)
 
-    def lines(self, chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes] | None]:
-        """Yield the number and the text of each line that fits; of a binary content None, once."""
+    def lines(self, chunks: Iterable[bytes], *, every: bool = False) -> Iterator[tuple[int, bytes] | None]:
+        """Yield the number and the text of each line that fits; of a binary content None, once or for every line."""
         number, found_last = 1, 0
         chunks = iter(chunks)
         head = _head(chunks)
@@ -90,13 +89,12 @@ class Search:
         for text, begins, ends in _pieces(chain([head], chunks)):
             counted = 0
             for start, end in self._automaton.lines(text, begins=begins, ends=ends):
-                if binary:
-                    yield None
-                    return
                 number += text.count(b"\n", counted, start)
                 counted = start
                 if number != found_last:
-                    yield number, text[start:end]
+                    yield None if binary else (number, text[start:end])
+                    if binary and not every:
+                        return
                 found_last = number
             number += text.count(b"\n", counted) + (1 if ends else 0)
 
@@ -109,6 +107,7 @@ def grep(
     hidden: bool = False,
     max_size: int | None = None,
     once: bool = False,
+    every: bool = False,
     verify: bool = False,
 ) -> Iterator[FileMatch]:
     """Yield the lines that fit, in the order of the layers.
@@ -120,6 +119,7 @@ def grep(
         hidden: search the files of all layers, also those that later layers overwrite or remove.
         max_size: pass over files that have more bytes.
         once: report only the first match in each file.
+        every: report a match for every line of a binary file that fits, each without its text.
         verify: read each layer that has such files whole, and fail at the end if it does not match its digest.
 
     Raises:
@@ -131,7 +131,7 @@ def grep(
     with files.places([place for _, place in wanted], verify=verify) as contents:
         for path, place in wanted:
             layer = files.layers[place[0]].number
-            for found in search.lines(contents.chunks(place)):
+            for found in search.lines(contents.chunks(place), every=every):
                 line, text = found or (0, b"")
                 yield FileMatch(path, layer, line, text, found is None)
                 if once:

@@ -361,8 +361,9 @@ class RegistryClient:
         while following is not None:
             turning.ask(following)
             with self.exchange.ask("GET", following, wants, what=what, expect={200}) as answer:
-                following = next_page(answer.url, answer.headers.all("Link"))
+                # Where it was asked for again, the next page is that of the answer which came whole.
                 raw = answer.document(_LIST_LIMIT, what=f"the answer to {what}")
+                following = next_page(answer.url, answer.headers.all("Link"))
             if raw.count(b",") + raw.count(b"[") + raw.count(b"{") > _MOST_VALUES:
                 raise InvalidAnswer(f"{self.host} sends more than {_MOST_VALUES} values at once when asked to {what}")
             found = _member(raw, member)

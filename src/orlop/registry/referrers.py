@@ -72,9 +72,12 @@ def listed(
         with answer:
             if type_of(answer) != OCI_INDEX:
                 return None
-            where = next_page(answer.url, answer.headers.all("Link"))
             try:
+                # As in `RegistryClient`: another answer may have come for it, of which all is to be believed.
                 raw = answer.document(_LIMIT, what="the referrers")
+                if type_of(answer) != OCI_INDEX:
+                    return None
+                where = next_page(answer.url, answer.headers.all("Link"))
                 index = Index.from_json(raw)
             except InvalidManifest:
                 return None

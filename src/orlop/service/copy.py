@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol, Self, cast
 
+from orlop.archive.oci_blobs import Document
 from orlop.archive.oci_index import index_json
 from orlop.archive.oci_platforms import Platforms
 from orlop.archive.oci_tar import layout_chunks
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from orlop.archive.oci_layout import Asked, LayoutContent
-    from orlop.intake.report import LoadReport
+    from orlop.intake.report import LoadedImage, LoadReport
     from orlop.model.digest import Digest
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
@@ -191,8 +192,8 @@ class Copy:
         if place.kind is Kind.ROOT:
             return self._from_root(store, place)
         report = load(store, place.path)
-        names = [place.name] if place.name else [str(name) for image in report.images for name in image.references]
-        return self._from_store(store, *(names or [str(image.id) for image in report.images]))
+        names = [place.name] if place.name else [name for image in report.images for name in _called(image)]
+        return self._from_store(store, *names)
 
     def _from_registry(self, place: Place) -> tuple[Source, list[Root]]:
         name = place.reference()
@@ -347,7 +348,11 @@ class Copy:
             store = self._stack.enter_context(self._scratch())
             report = self._load(store, content)
             names = [str(entry.reference) for entry in content.entries if entry.reference is not None]
-            save(store, image_names(names or [str(image.id) for image in report.images]), place.path)
+            if len(names) < len(content.entries):
+                parts = _configs(content, is_named=True) - _configs(content, is_named=False)
+                nameless = [str(image.id) for image in report.images if not image.references]
+                names += [one for one in nameless if one not in parts]
+            save(store, image_names(names), place.path)
 
     def _load(self, store: Store, content: LayoutContent) -> LoadReport:
         index = index_json(content.entries)
@@ -358,6 +363,26 @@ class Copy:
 def _each(referring: dict[Digest, list[Root]]) -> list[Root]:
     """Return what refers to some manifests, each once."""
     return list({root.descriptor.digest: root for roots in referring.values() for root in roots}.values())
+
+
+def _called(image: LoadedImage) -> list[str]:
+    """Return the names by which a store has an image that was loaded; its ID, if it has none."""
+    return [str(name) for name in image.references] or [str(image.id)]
+
+
+def _configs(content: LayoutContent, *, is_named: bool) -> set[str]:
+    """Return the digests of the configurations to which the entries with a name lead, or those without one."""
+    documents = {blob.digest: blob.data for blob in content.blobs if isinstance(blob, Document)}
+    waiting = [one.descriptor.digest for one in content.entries if (one.reference is not None) == is_named]
+    found: set[str] = set()
+    while waiting:
+        raw = documents.pop(waiting.pop(), None)
+        document = None if raw is None else parse_manifest(raw)
+        if isinstance(document, Index):
+            waiting += [one.digest for one in document.manifests]
+        elif document is not None:
+            found.add(str(document.config.digest))
+    return found
 
 
 def _require_one(roots: list[Root], place: Place, *, is_named: bool) -> None:

@@ -217,7 +217,7 @@ def _configured(path: str) -> dict[str, str]:
         raise InvalidInput(f"{path} may hold secrets, and others can read it; run: chmod 600 {path}")
     try:
         document = tomllib.loads(content.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} is not valid TOML: {error}") from None
     unknown = sorted(document.keys() - _KNOWN)
     if unknown:

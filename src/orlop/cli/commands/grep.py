@@ -90,8 +90,16 @@ def grep(
     with looked_into(
         session, name, archive=archive, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links
     ) as files:
-        once = list_only
-        found = found_in(files, search, paths or ("/",), hidden=hidden, max_size=most, once=once, verify=verify)
+        found = found_in(
+            files,
+            search,
+            paths or ("/",),
+            hidden=hidden,
+            max_size=most,
+            once=list_only,
+            every=count,
+            verify=verify,
+        )
         matched = False
         for match, number in _counted(found) if count else ((one, 1) for one in found):
             matched = True

@@ -87,13 +87,14 @@ class Budget:
         self._turn = threading.Lock()
         self._sent: deque[int] = deque()
         self._until = 0
+        self._asked = 0
         self._pause = _FIRST
 
     def take(self) -> None:
         """Count a request that is to be sent now. Raises `RegistryBusy` where none may be."""
         with self._turn:
             now = self._now()
-            wait, why = self._until - now, "it has asked to be left alone"
+            wait, why = self._hold(now), "it has asked to be left alone"
             if wait <= 0:
                 wait, why = self._wait(now), "the budget for it is spent"
             if wait > 0:
@@ -104,6 +105,11 @@ class Budget:
             self.counts["sent"] += 1
             if self._rate is not None:
                 self._sent.append(now)
+
+    def _hold(self, now: int) -> int:
+        # A clock that was set back must not hold anything back for longer than was asked.
+        self._until = min(self._until, now + self._asked)
+        return self._until - now
 
     def _wait(self, now: int) -> int:
         if self._rate is None:
@@ -126,14 +132,15 @@ class Budget:
             self.counts["refused"] += 1
             asked = retry_after(answer.headers, now / _SECOND)
             pause = self._pause if asked is None else int(min(asked, _DAY) * _SECOND)
-            self._until = max(self._until, now + pause)
+            self._asked = max(self._hold(now), pause)
+            self._until = now + self._asked
             if asked is None:
                 self._pause = min(2 * self._pause, _LONGEST)
 
     def held(self) -> float:
         """Return for how many seconds nothing is sent, as the upstream asked."""
         with self._turn:
-            return max(0.0, (self._until - self._now()) / _SECOND)
+            return max(0.0, self._hold(self._now()) / _SECOND)
 
 
 class Budgeted:

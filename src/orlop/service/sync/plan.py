@@ -144,7 +144,7 @@ class SyncPlan:
         """Read the text of a file, which errors call ``shown``. Raises `InvalidSettings`."""
         try:
             document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:
             raise InvalidSettings(f"{shown}: {error}") from error
         except RecursionError as error:
             raise InvalidSettings(f"{shown}: its values lie in one another too deep") from error

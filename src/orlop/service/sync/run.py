@@ -40,7 +40,7 @@ from orlop.service.sync.plan import WRITTEN_WHOLE
 from orlop.service.sync.report import SyncAction, SyncedTag
 from orlop.service.sync.sources import FirstOf, Item
 from orlop.service.sync.state import Known
-from orlop.service.sync.whole import opened_file, staying
+from orlop.service.sync.whole import alone, opened_file, staying
 from orlop.streams.pipeline import in_parallel
 from orlop.transfer.graph import Gathering
 from orlop.transfer.narrowed import WithManifest, narrowed
@@ -369,7 +369,7 @@ class EntryRun:
     ) -> None:
         """Write a file of what is wanted and what stays of the old one, which is asked first for what it has."""
         target = self._entry.target
-        with self._copying() as copy:
+        with alone(target), self._copying() as copy:
             old = opened_file(copy, target)
             stay: list[Root] = []
             if old is not None:

@@ -7,16 +7,20 @@ What refers only to an image that goes, or is replaced, goes with it.
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from orlop.archive.reader import Archive
 from orlop.model.manifest import parse_manifest
+from orlop.streams.directory import Directory
+from orlop.streams.files import explaining
+from orlop.streams.part_directory import DirectoryLock
 from orlop.transfer.graph import Gathering
 from orlop.transfer.members_source import opened_layout
 from orlop.transfer.places import Kind, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from orlop.model.digest import Digest
     from orlop.model.reference import Reference
@@ -37,6 +41,25 @@ def names_in(place: Place) -> list[Reference]:
             return [root.name for root in layout.tops() if root.name is not None]
     with Archive(place.path) as archive:
         return [name for image in archive.images for name in image.references]
+
+
+@contextmanager
+def alone(place: Place) -> Iterator[None]:
+    """Keep others of orlop that add to archives from an archive, for a block that reads it and writes it anew.
+
+    They wait for each other by a lock on the folder, as `orlop.service.save_append` does.
+
+    Raises:
+        StorageError: its folder cannot be read.
+    """
+    if place.kind is Kind.DIRECTORY:
+        yield
+        return
+    folder = os.path.dirname(os.path.realpath(place.path))
+    with explaining("write", place.path):
+        above = Directory(folder, os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    with above, DirectoryLock(above):
+        yield
 
 
 def opened_file(copy: Copy, place: Place) -> tuple[Source, Sequence[Root]] | None:

@@ -56,7 +56,7 @@ class Authorities:
 
         try:
             return cls(tuple(x509.load_pem_x509_certificates(text.encode())))
-        except ValueError as error:
+        except (ValueError, x509.InvalidVersion) as error:
             raise InvalidInput(f"{where} does not hold certificates in PEM") from error
 
     def key_in(self, chain: object, now: float) -> PublicKey:
@@ -106,7 +106,7 @@ def _certificates(chain: object) -> list[Certificate]:
         raise Unauthorized(f"the token must bring 1 to {_LONGEST} certificates")
     try:
         return [x509.load_der_x509_certificate(base64.b64decode(one, validate=True)) for one in chain]
-    except (TypeError, ValueError, binascii.Error) as error:
+    except (TypeError, ValueError, binascii.Error, x509.InvalidVersion) as error:
         raise Unauthorized("the token brings a certificate that is not valid") from error
 
 

@@ -51,7 +51,7 @@ def read_settings(path: str) -> Settings:
     text = _read(path)
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} is not valid TOML: {error}") from error
     top = _Table(document, "", 0, path, text)
     return _settings(top)

@@ -162,8 +162,11 @@ class _Receiver:
     def run(self) -> None:
         """Deliver messages until the end."""
         pause = self._pace.first
-        while not self._ending.is_set():
+        while True:
             self.wake.clear()
+            # Looked at after that: the end is noted before it wakes anybody.
+            if self._ending.is_set():
+                return
             try:
                 found = self.queue.first()
                 if found is None:
@@ -205,7 +208,12 @@ class _Receiver:
         end = threading.Timer(self._pace.patience, _cut, (connection,))
         end.daemon = True
         end.start()
+        begun = time.monotonic()
         try:
+            connection.connect()
+            if time.monotonic() - begun >= self._pace.patience:
+                # The timer may have found nothing to cut.
+                return 0, "TimeoutError"
             connection.request("POST", target, body, dict(headers_of(body, self.hook.secret)))
             # What the answer says is not read: it could be endless.
             status = connection.getresponse().status
