@@ -22,6 +22,7 @@ READING = {
     "diff",
     "export",
     "find",
+    "grep",
     "have",
     "history",
     "images",

@@ -103,7 +103,7 @@ class Queue:
                 # Somebody has removed it by hand.
                 self.remove(name)
             except StoreDamaged as error:
-                # What is no file is nobody's message, and must not stop those behind it.
+                # A message is a file; anything else must not stop those behind it.
                 _log.warning("%s", error)
                 self._forget(name)
 
