@@ -14,6 +14,7 @@ import pytest
 
 import orlop
 from orlop import errors
+from orlop.archive.old_tar import OldTar
 from orlop.streams.compression import zstd_module
 from tests.unit.layouts import Layout, named, packed
 from tests.unit.test_cli_push import Shell
@@ -296,6 +297,27 @@ def test_what_is_not_a_layout_stays_as_it_is(
         images.save([B], archive, format="oci", append=True)
     assert archive.read_bytes() == raw
     assert sorted(path.name for path in tmp_path.iterdir()) == ["root", "some.tar"]
+
+
+@pytest.mark.parametrize("form", ["docker", "oci"])
+def test_what_others_add_meanwhile_is_not_lost(
+    images: orlop.ImageService, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "some.tar"
+    images.save([A], archive, format=form)
+    content = OldTar.raw
+
+    def raw(self: OldTar, entry: Any) -> Iterator[bytes]:
+        with archive.open("ab") as file:
+            file.write(bytes(512))
+        return content(self, entry)
+
+    monkeypatch.setattr(OldTar, "raw", raw)
+    with pytest.raises(errors.InvalidArchive, match="changed meanwhile"):
+        images.save([B], archive, format=form, append=True)
+    monkeypatch.undo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["root", "some.tar"]
+    assert A in ids_in(archive, tmp_path / "other")
 
 
 def test_only_files_are_added_to(images: orlop.ImageService, tmp_path: Path) -> None:

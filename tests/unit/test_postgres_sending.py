@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -145,3 +146,39 @@ def test_what_waits_is_bounded(metadata: PostgresMetadata) -> None:
         sending.sent = 0
         put_layers(rows, 200)
         assert sending.sent >= 4
+
+
+def test_what_was_put_behind_an_error_is_never_left_out_of_a_commit(metadata: PostgresMetadata) -> None:
+    """Where the error was caught inside the write as well."""
+    with pytest.raises(errors.OrlopError), metadata.write() as rows:  # noqa: PT012 - the block is what is tested
+        put_layers(rows, 2)
+        rows.put_reference(ReferenceRow("a\0b", ":1", IMAGE, 1))
+        rows.put_manifest(ManifestRow(Digest.of(MANIFEST), "application/x", MANIFEST), [])
+        with suppress(errors.OrlopError):
+            rows.image_ids()
+    with metadata.read() as seen:
+        assert seen.counts()["layers"] == seen.counts()["manifests"] == 0
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+def test_an_interrupt_at_the_commit_asks_whether_it_was_made(
+    metadata: PostgresMetadata, monkeypatch: pytest.MonkeyPatch, *, is_late: bool
+) -> None:
+    ask, done = Sending.ask, []
+
+    def interrupted(self: Sending, statement: str, values: Any = None) -> psycopg.Cursor[tuple[Any, ...]]:
+        if statement != "COMMIT":
+            return ask(self, statement, values)
+        if is_late:
+            ask(self, statement, values)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Sending, "ask", interrupted)
+    with pytest.raises(KeyboardInterrupt), metadata.write() as rows:  # noqa: PT012 - as above
+        rows.after_commit(lambda: done.append("committed"))
+        rows.after_rollback(lambda: done.append("undone"), if_sure=True)
+        put_layers(rows, 2)
+    monkeypatch.undo()
+    assert done == ["committed" if is_late else "undone"]
+    with metadata.read() as seen:
+        assert seen.counts()["layers"] == (2 if is_late else 0)

@@ -239,11 +239,30 @@ def test_what_differs_between_two_directories_is_a_layer(tmp_path):
     put("upper", kept__x="1", cleared__y="1", a__z="1")
     (tmp_path / "upper" / "mode").chmod(0o700)
     (tmp_path / "upper" / "link").symlink_to("same")
+    put("lower", a__socket="1")
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(tmp_path / "upper" / "a" / "socket"))
     with Folder.open(str(tmp_path / "upper")) as upper, Folder.open(str(tmp_path / "lower")) as lower:
         raw = b"".join(changes_chunks(upper, lower))
         assert not any(b"".join(changes_chunks(upper, upper.copy())))
     with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
         assert [one.name for one in tar] == [
-            *("a", "a/b", "a/b/c", "a/b/c/.wh.new", "a/z", "changed", "cleared", "cleared/.wh.x", "cleared/y", "dir"),
+            *(
+                "a",
+                "a/b",
+                "a/b/c",
+                "a/b/c/.wh.new",
+                "a/.wh.socket",
+                "a/z",
+                "changed",
+                "cleared",
+                "cleared/.wh.x",
+                "cleared/y",
+                "dir",
+            ),
             *("file", "file/y", ".wh.gone", "link", "mode", "new", "new/d", "new/d/e"),
         ]
+    (tmp_path / "upper" / "a" / ".wh.same").write_text("a file")
+    with Folder.open(str(tmp_path / "upper")) as upper, Folder.open(str(tmp_path / "lower")) as lower:  # noqa: SIM117
+        with pytest.raises(RootDamaged, match="would be a mark"):
+            b"".join(changes_chunks(upper, lower))

@@ -144,6 +144,34 @@ def test_work_needs_one_thread_only(monkeypatch: pytest.MonkeyPatch) -> None:
     assert senders.submit(1, lambda: 9).result() == 9
 
 
+def test_threads_of_a_forked_child_share_what_it_has() -> None:
+    """Also where its parent has threads at work, and several of its own are the first to need some."""
+    senders, gate = Senders(2), threading.Event()
+    first = senders.submit(1, gate.wait)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            results: list[int] = []
+
+            def use(number: int) -> None:
+                results.append(senders.submit(1, lambda: number).result())
+
+            threads = [threading.Thread(target=use, args=(number,)) for number in range(8)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            senders.close()
+            status = 0 if sorted(results) == list(range(8)) else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    gate.set()
+    first.result()
+    senders.close()
+
+
 def test_many_threads_share_a_store() -> None:
     with strict_s3() as s3:
         opened = marked(s3)

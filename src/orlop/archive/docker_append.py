@@ -101,7 +101,8 @@ def appended(old: OldArchive, layout: Layout, progress: Progress | None = None) 
     kept = [name for name in old.members if name not in new]
     names = sorted([*kept, *new], key=order) if old.is_sorted else [*kept, *sorted(new, key=order)]
     pieces = (layout.member(name, new[name], progress) if name in new else old.raw(old.members[name]) for name in names)
-    return archive_chunks(chain.from_iterable(pieces))
+    yield from archive_chunks(chain.from_iterable(pieces))
+    old.require_unchanged()
 
 
 def _is_same(old: OldArchive, entry: TarEntry, planned: Planned) -> bool:

@@ -103,4 +103,5 @@ def appended_layout(
     kept = [name for name in old.members if name not in new]
     names = sorted([*kept, *new]) if old.is_sorted else [*kept, *sorted(new)]
     pieces = (new[name] if name in new else old.raw(old.members[name]) for name in names)
-    return archive_chunks(chain.from_iterable(pieces))
+    yield from archive_chunks(chain.from_iterable(pieces))
+    old.require_unchanged()

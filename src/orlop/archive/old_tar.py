@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from orlop.archive.located import Window
@@ -35,12 +36,21 @@ class OldTar:
         self._descriptor = descriptor
         self._shown = shown
         self._limits = limits
+        self._state = _state(descriptor)
         self.members: dict[str, TarEntry] = {}
         try:
             for entry in TarReader(Window(descriptor, 0, None), limits=limits):
                 self._add(entry)
         except InvalidTar as error:
             raise self.refused(f"{error}; it must be an archive that is not compressed") from error
+
+    def require_unchanged(self) -> None:
+        """Check that nobody wrote to it since it was opened: what came meanwhile would be lost.
+
+        Raises `InvalidArchive` where somebody did.
+        """
+        if _state(self._descriptor) != self._state:
+            raise self.refused("it was changed meanwhile; do it again")
 
     def refused(self, why: str) -> InvalidArchive:
         """Return the error that says why nothing can be added."""
@@ -97,3 +107,8 @@ class OldTar:
             return gojson.loads(self.read(name), allow_trailing=True)
         except InvalidJSON as error:
             raise self.refused(f"{name}: {error}") from error
+
+
+def _state(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_size, found.st_mtime_ns

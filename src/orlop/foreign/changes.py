@@ -82,6 +82,9 @@ class _Facts:
 class _Packing:
     """A tar under way. Directories are opened one at a time, however deep they lie."""
 
+    _has_marks = True
+    """Whether the driver leaves marks for what was removed."""
+
     def __init__(self, top: Folder) -> None:
         self._top = top
         self._firsts: dict[tuple[int, int], str] = {}
@@ -124,13 +127,15 @@ class _Packing:
         if kind is None or (path == name and name in _OF_AUFS):
             # A tar has no sockets.
             return
+        if name.startswith(_WHITEOUT) and not self._has_marks:
+            raise RootDamaged(f"{folder.path_of(name)} would be a mark in a layer, and is a file of the container")
         if kind == TYPE_CHAR and state.st_rdev == 0:
             yield _mark(f"{path.removesuffix(name)}{_WHITEOUT}{name}", state)
             return
         facts = _facts(folder, name)
         if kind == TYPE_DIR:
             yield entry_header(_entry(state, kind, facts), name=f"{path}/")
-            if facts.is_opaque:
+            if facts.is_opaque and self._has_marks:
                 yield _mark(f"{path}/{_OPAQUE}", state)
             return
         first = self._firsts.setdefault((state.st_dev, state.st_ino), path) if state.st_nlink > 1 else path
@@ -145,6 +150,8 @@ class _Packing:
 
 class _Comparing(_Packing):
     """A tar of what differs from another directory."""
+
+    _has_marks = False
 
     def __init__(self, top: Folder, lower: Folder) -> None:
         super().__init__(top)
@@ -163,7 +170,7 @@ class _Comparing(_Packing):
         with _directory(self._lower, parts) as before:
             was = None if before is None else before.state(name)
             now = folder.state(name)
-            if now is None and was is not None:
+            if was is not None and (now is None or stat.S_ISSOCK(now.st_mode)) and not stat.S_ISSOCK(was.st_mode):
                 pieces: Iterator[bytes] = iter([_mark(f"{path.removesuffix(name)}{_WHITEOUT}{name}", was)])
             else:
                 pieces = self._member(folder, name, path)

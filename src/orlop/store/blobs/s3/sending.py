@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
@@ -72,14 +73,15 @@ class Senders:
     def __init__(self, workers: int = 4, *, most: int = _MOST) -> None:
         self._workers = workers
         self._most = most
-        self._reset()
+        self.abandon()
+        _all.add(self)
 
-    def _reset(self) -> None:
+    def abandon(self) -> None:
+        """Forget everything, in a forked child: it is its parent's."""
         self._room = threading.Condition()
         self._taken = 0
         self._waiting: deque[_Item] = deque()
         self._threads: set[Started] = set()
-        self._pid = os.getpid()
 
     def submit(self, size: int, work: Callable[[], T]) -> Sending[T]:
         """Do work in a thread, with so many bytes in memory until it is done; wait until there is room for them.
@@ -87,8 +89,6 @@ class Senders:
         Raises:
             RuntimeError: the system gives no thread for it.
         """
-        if self._pid != os.getpid():
-            self._reset()
         sending = Sending(work)
         with self._room:
             self._room.wait_for(lambda: not self._taken or self._taken + size <= self._most)
@@ -125,9 +125,18 @@ class Senders:
 
     def close(self) -> None:
         """Wait until everything is sent and the threads have ended; it may be used again."""
-        if self._pid != os.getpid():
-            return
         with self._room:
             threads = list(self._threads)
         for thread in threads:
             thread.join()
+
+
+_all: weakref.WeakSet[Senders] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for senders in list(_all):
+        senders.abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)

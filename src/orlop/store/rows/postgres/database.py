@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import psycopg
 from psycopg import sql
 
-from orlop.errors import OutcomeUnknown, ReadOnlyStore, StorageError
+from orlop.errors import OrlopError, OutcomeUnknown, ReadOnlyStore, StorageError
 from orlop.store.rows.actions import run_all
 from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.postgres.errors import explain_postgres, explaining_postgres, is_gone, lease_lost
@@ -149,7 +149,7 @@ class PostgresMetadata(Metadata):
         begin = f"{_WRITE}; {sql.SQL(_ALIVE).format(names).as_string()}"
         with self._transaction(begin) as begun:
             rows = PostgresRows(begun.connection, self.place, writable=True)
-            sure = True
+            sure, number = True, ""
             try:
                 (number,), *alive = _last_rows(begun)
                 self._require_all(names, alive)
@@ -159,9 +159,16 @@ class PostgresMetadata(Metadata):
                 sure = False
                 self._commit(rows, number)
             except BaseException as error:
-                sure = sure or not isinstance(error, OutcomeUnknown)
                 with suppress(psycopg.Error):
                     begun.connection.execute("ROLLBACK")
+                if not sure and not isinstance(error, OrlopError):
+                    # Whoever interrupts a commit may come too late.
+                    with suppress(OutcomeUnknown):
+                        sure = not self._was_committed(number, error)
+                        if not sure:
+                            run_all(rows.commit_actions)
+                            raise
+                sure = sure or (isinstance(error, OrlopError) and not isinstance(error, OutcomeUnknown))
                 run_all(action for action, if_sure in reversed(rows.rollback_actions) if sure or not if_sure)
                 raise
         run_all(rows.commit_actions)
@@ -192,8 +199,11 @@ class PostgresMetadata(Metadata):
             if not self._was_committed(number, error):
                 raise explain_postgres(error, self.place) from error
 
-    def _was_committed(self, number: str, lost: psycopg.Error) -> bool:
-        """Return whether a transaction whose answer was lost was committed. Raises `OutcomeUnknown`."""
+    def _was_committed(self, number: str, lost: BaseException) -> bool:
+        """Return whether a transaction whose answer was lost, or not waited for, was committed.
+
+        Raises `OutcomeUnknown`.
+        """
         self.pool.close()
         try:
             with self.pool.connection() as connection:

@@ -20,10 +20,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import psycopg
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import psycopg
 
 _LAYERS: Final = {
     "diff": ("text", "bigint", "bigint", "bigint", "text"),
@@ -49,17 +49,25 @@ class Sending:
         self._waiting: list[tuple[str, Any]] = []
         self._layers: dict[str, list[Sequence[Any]]] = {}
         self._size = 0
+        self._has_lost = False
 
     def ask(self, statement: str, values: Any = None) -> psycopg.Cursor[tuple[Any, ...]]:
         """Send what waits and a statement, and return the cursor of that statement once its answer is there."""
+        if self._has_lost:
+            msg = "a change that was put before was refused"
+            raise psycopg.errors.InFailedSqlTransaction(msg)
         self._close_layers()
         waiting, self._waiting, self._size = self._waiting, [], 0
         if not waiting:
             return self.execute(statement, values)
+        # What waited behind an error is lost, so that nothing may be committed.
+        self._has_lost = True
         with self.connection.pipeline():
             for each in waiting:
                 self.execute(*each)
-            return self.execute(statement, values)
+            found = self.execute(statement, values)
+        self._has_lost = False
+        return found
 
     def execute(self, statement: str, values: Any) -> psycopg.Cursor[tuple[Any, ...]]:
         """Send one statement. Everything that is sent comes through here."""
