@@ -277,7 +277,7 @@ def test_an_end_that_comes_between_two_looks_is_heard(tmp_path):
 
     class Wake(threading.Event):
         def clear(self):
-            """Let the end come just before."""
+            """The end comes just before."""
             ending.set()
             self.set()
             super().clear()
