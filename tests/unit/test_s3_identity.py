@@ -220,7 +220,7 @@ def test_a_command_that_cannot_run_is_one_error(command: str, error: type[OrlopE
 @pytest.mark.parametrize(
     ("variables", "config", "words"),
     [
-        ({"AWS_PROFILE": "none"}, "", "no profile 'none'"),
+        ({"AWS_PROFILE": "none"}, "", "the profile 'none' does not exist"),
         ({"AWS_PROFILE": "ci"}, "[profile ci]\nregion = x\n", "has no credentials"),
         ({"AWS_PROFILE": "ci"}, "[profile ci]\nsso_session = corp\n", "uses sso_session"),
         ({"AWS_PROFILE": "ci"}, f"[profile ci]\nrole_arn = {_ROLE}\nsource_profile = x\n", "uses source_profile"),

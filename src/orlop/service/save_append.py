@@ -54,7 +54,7 @@ def appending(
 def append_layout(
     store: Store, target: str | os.PathLike[str], content: LayoutContent, progress: Progress | None
 ) -> WrittenIndex:
-    """Add content to an OCI layout in a tar, and return its new index; where there is no file, one is made.
+    """Add content to an OCI layout in a tar, which is made if it does not exist, and return its new index.
 
     Raises:
         InvalidArchive: it is not an OCI layout, or is compressed. StorageError: it cannot be read or written.

@@ -237,7 +237,7 @@ def settings_of(url: StoreURL, variables: Mapping[str, str]) -> S3Settings:
     region = value("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1"
     ca, allow_http = value("AWS_CA_BUNDLE", "SSL_CERT_FILE") or None, _flag(variables, "AWS_ALLOW_HTTP")
     if ca is not None and not os.path.isfile(ca):
-        raise InvalidInput(f"there is no file {ca}; AWS_CA_BUNDLE names one with the certificates of authorities")
+        raise InvalidInput(f"{ca} does not exist; set AWS_CA_BUNDLE to a file with the certificates of authorities")
     if ca is not None:
         _require_certificates(ca)
     return S3Settings(

@@ -46,7 +46,7 @@ class HostedRegistry:
         redirect: from how many bytes on clients fetch a blob from the object store themselves, if they do at all.
 
     Raises:
-        InvalidInput: there is no such compression. NotSupported: clients can fetch nothing from the store itself.
+        InvalidInput: the compression is not known. NotSupported: clients can fetch nothing from the store itself.
     """
 
     waits: ClassVar[bool] = False

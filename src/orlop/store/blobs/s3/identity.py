@@ -178,7 +178,7 @@ def _from_profile(
     keys, rest = _section(first, wanted), _section(second, wanted if wanted == "default" else f"profile {wanted}")
     if keys is None and rest is None:
         if name:
-            raise InvalidInput(f"there is no profile {name!r}; AWS_PROFILE names one in {first} or {second}")
+            raise InvalidInput(f"the profile {name!r} does not exist; set AWS_PROFILE to one in {first} or {second}")
         return None
     values = {**(rest or {}), **(keys or {})}
     if "role_arn" in values and "web_identity_token_file" in values:

@@ -126,7 +126,7 @@ def from_container(url: str, token: str, path: str, *, ca: str | None) -> Lent:
 
 
 def from_machine(endpoint: str, *, is_given: bool) -> Lent:
-    """Ask the metadata of a machine, version 2; where there is no such service, nothing is signed for now."""
+    """Return what the metadata service of a machine (version 2) gives; without one, nothing is signed for now."""
     base, what = endpoint.rstrip("/"), "the metadata of the machine"
     try:
         ttl = {"x-aws-ec2-metadata-token-ttl-seconds": "21600"}

@@ -161,15 +161,12 @@ class PostgresMetadata(Metadata):
             except BaseException as error:
                 with suppress(psycopg.Error):
                     begun.connection.execute("ROLLBACK")
-                if not sure and not isinstance(error, OrlopError):
-                    # Whoever interrupts a commit may come too late.
-                    with suppress(OutcomeUnknown):
-                        sure = not self._was_committed(number, error)
-                        if not sure:
-                            run_all(rows.commit_actions)
-                            raise
-                sure = sure or (isinstance(error, OrlopError) and not isinstance(error, OutcomeUnknown))
-                run_all(action for action, if_sure in reversed(rows.rollback_actions) if sure or not if_sure)
+                outcome = False if sure else self._outcome(number, error)
+                if outcome:
+                    run_all(rows.commit_actions)
+                else:
+                    undone = outcome is False
+                    run_all(action for action, if_sure in reversed(rows.rollback_actions) if undone or not if_sure)
                 raise
         run_all(rows.commit_actions)
 
@@ -198,6 +195,16 @@ class PostgresMetadata(Metadata):
                 raise explain_postgres(error, self.place) from error
             if not self._was_committed(number, error):
                 raise explain_postgres(error, self.place) from error
+
+    def _outcome(self, number: str, error: BaseException) -> bool | None:
+        """Return whether a commit that ended in an error was made, or nothing where that cannot be known."""
+        if isinstance(error, OrlopError):
+            return None if isinstance(error, OutcomeUnknown) else False
+        # Whoever interrupts a commit may come too late.
+        try:
+            return self._was_committed(number, error)
+        except OutcomeUnknown:
+            return None
 
     def _was_committed(self, number: str, lost: BaseException) -> bool:
         """Return whether a transaction whose answer was lost, or not waited for, was committed.
