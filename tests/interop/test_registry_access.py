@@ -85,6 +85,7 @@ def test_docker_logs_in_and_may_what_the_rules_say(docker: Docker, context: Path
     docker("logout", place(guarded))
     docker.wipe()
     assert docker.run("pull", name).returncode != 0
+    # A line is written once the client has its answer: the last push was refused before the last pull.
     done = deeds(tmp_path)
     assert {"action": "push", "user": "anna", "repository": "team/app", "reference": "1", "digest": digest} in [
         {key: one.get(key) for key in ("action", "user", "repository", "reference", "digest")} for one in done

@@ -184,6 +184,8 @@ def test_receivers_are_told_of_pushes_and_the_audit_log_has_the_rest(guarded, tm
     with guarded(f'audit = "audit"\n{RULES}{hook}') as registry:
         digest = registry.push("shared/app", "one", "anna")
         until(lambda: registry.access.webhooks.waiting() == {"ci": 3})
+        # A line is written once the client has its answer.
+        until(lambda: len((registry.folder / "audit").read_text().splitlines()) == 5)
         audit = [json.loads(line) for line in (registry.folder / "audit").read_text().splitlines()]
         assert [(one["action"], one["status"]) for one in audit] == [("upload", 202), ("upload", 201)] * 2 + [
             ("push", 201)
