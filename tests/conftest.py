@@ -75,8 +75,8 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return one worker more than there are processors: some tests wait, for daemons and for patience to end."""
-    return min(len(os.sched_getaffinity(0)) + 1, 8)
+    """Return two workers for each processor: half of the time tests wait, for daemons and for patience to end."""
+    return min(2 * len(os.sched_getaffinity(0)), 8)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
