@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shlex
 import signal
 import socketserver
 import sys
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _ROLE = "arn:aws:iam::1:role/ci"
 _NOW = 1_800_000_000.0
+# Its path may have spaces.
+_PYTHON = shlex.quote(sys.executable)
 
 
 class Authority:
@@ -188,7 +191,7 @@ def test_keys_in_variables_come_first(authority: Authority) -> None:
 def test_a_program_says_credentials(authority: Authority, place: Callable[[str, str], str]) -> None:
     said = {"Version": 1, "AccessKeyId": ACCESS, "SecretAccessKey": SECRET, "SessionToken": "token-1"}
     program = place("program.py", f"print({json.dumps(said)!r})")
-    config = place("config", f'[default]\ncredential_process = {sys.executable} "{program}"\n')
+    config = place("config", f'[default]\ncredential_process = {_PYTHON} "{program}"\n')
     found = usual(authority, AWS_CONFIG_FILE=config)
     assert taken(found)
     assert SECRET not in repr(found)
@@ -207,7 +210,7 @@ def test_a_program_that_fails_is_one_error(
     place: Callable[[str, str], str], program: str, error: type[OrlopError]
 ) -> None:
     with pytest.raises(error) as caught:
-        from_process(f"{sys.executable} {place('program.py', program)}")
+        from_process(f"{_PYTHON} {shlex.quote(place('program.py', program))}")
     assert "the-secret" not in str(caught.value)
 
 
@@ -325,14 +328,14 @@ def test_a_program_that_prints_without_an_end_takes_no_memory(place: str) -> Non
     endless = f"import sys\nfor _ in range(512): sys.{place}.write('x' * (1 << 20))"
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(PermissionDenied):
-        from_process(f'{sys.executable} -c "{endless}"')
+        from_process(f'{_PYTHON} -c "{endless}"')
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
 
 
 def test_a_program_that_does_not_end_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(temporary, "_RUNNING", 0.3)
     with pytest.raises(PermissionDenied, match="runs for more than"):
-        from_process(f'{sys.executable} -c "import time; time.sleep(60)"')
+        from_process(f'{_PYTHON} -c "import time; time.sleep(60)"')
 
 
 @pytest.mark.parametrize("token", ["a\nb", "☃"])
