@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from tests.unit.damage import fill
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +20,11 @@ def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("whole") / "root"
     fill(root, data)
     return root
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that any user may reach and write to; each run of pytest shuts those above `tmp_path` for others."""
+    with tempfile.TemporaryDirectory(prefix="orlop-public-") as folder:
+        Path(folder).chmod(0o1777)
+        yield Path(folder)

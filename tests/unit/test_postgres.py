@@ -47,13 +47,9 @@ def metadata(url: str) -> Iterator[PostgresMetadata]:
 
 
 @pytest.fixture
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def own(public: Path) -> Iterator[Postgres]:
     """A server of the test's own, which it may kill."""
-    folder = tmp_path_factory.mktemp("pg")
-    for path in (folder, *folder.parents[:3]):
-        with suppress(PermissionError):
-            path.chmod(0o755)
-    server = Postgres(folder, durable=True)
+    server = Postgres(public, durable=True)
     server.start()
     yield server
     server.stop()
