@@ -64,23 +64,11 @@ def run(user, root, script, *, umask=0o077, groups=(GROUP,)):
     return done.stdout.strip()
 
 
-@pytest.fixture
-def place(tmp_path):
-    """A folder that anybody may reach and write to."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_uid == os.geteuid() and str(folder) != "/":
-            folder.chmod(folder.stat().st_mode | 0o055)
-    public = tmp_path / "public"
-    public.mkdir()
-    public.chmod(0o1777)
-    return public
-
-
 @pytest.mark.sampled(2)
 @pytest.mark.needs("root")
 @pytest.mark.parametrize("umask", [0o077, 0o000])
-def test_members_of_a_group_share_a_store(place, umask):
-    root = place / "root"
+def test_members_of_a_group_share_a_store(public, umask):
+    root = public / "root"
     assert run(ONE, root, f"local_store(root, group={GROUP}).close(); print('made')", umask=umask) == "made"
     two = """
 with orlop.open(root) as images:
@@ -110,8 +98,8 @@ with orlop.open(root) as images:
 
 
 @pytest.mark.needs("root")
-def test_nobody_else_gets_in(place):
-    root = place / "root"
+def test_nobody_else_gets_in(public):
+    root = public / "root"
     assert run(ONE, root, f"local_store(root, group={GROUP}).close()") == ""
     answer = run(STRANGER, root, "orlop.open(root).images()", groups=(STRANGER,))
     assert answer.startswith("PERMISSION_DENIED")
@@ -119,8 +107,8 @@ def test_nobody_else_gets_in(place):
 
 
 @pytest.mark.needs("root")
-def test_both_work_while_the_other_has_the_store_open(place):
-    root = place / "root"
+def test_both_work_while_the_other_has_the_store_open(public):
+    root = public / "root"
     assert run(ONE, root, f"local_store(root, group={GROUP}).close()") == ""
     # Root is not a member of the group.
     with local_store(root, allow_foreign=True) as store:
@@ -136,8 +124,8 @@ def test_both_work_while_the_other_has_the_store_open(place):
 
 
 @pytest.mark.needs("root")
-def test_what_lies_beside_a_store_may_be_shut(place):
-    root = place / "root"
+def test_what_lies_beside_a_store_may_be_shut(public):
+    root = public / "root"
     assert run(ONE, root, f"local_store(root, group={GROUP}).close()") == ""
     # Every file system of its own has one.
     (root / "lost+found").mkdir(mode=0o700)
@@ -149,8 +137,8 @@ def test_what_lies_beside_a_store_may_be_shut(place):
 
 
 @pytest.mark.needs("root")
-def test_a_group_that_one_is_no_member_of_is_refused(place):
-    assert run(ONE, place / "root", "local_store(root, group=0)", groups=(ONE,)).startswith("PERMISSION_DENIED")
+def test_a_group_that_one_is_no_member_of_is_refused(public):
+    assert run(ONE, public / "root", "local_store(root, group=0)", groups=(ONE,)).startswith("PERMISSION_DENIED")
 
 
 def test_a_store_is_for_its_owner_alone_wherever_it_is_made(data, tmp_path):
