@@ -76,6 +76,19 @@ def test_an_empty_repository_has_no_tags_and_an_empty_list_of_referrers(registry
     assert registry.get("/v2/_catalog").json == {"repositories": []}
 
 
+def test_a_repository_without_a_tag_is_there_as_long_as_it_has_anything(registry):
+    path = "/v2/a/b/tags/list"
+    blob = registry.push_blob("a/b", A)
+    assert (registry.get(path).status, registry.get(path).json) == (200, {"name": "a/b", "tags": []})
+    assert registry.delete(f"/v2/a/b/blobs/{blob}").status == 202
+    assert code(registry.get(path)) == "NAME_UNKNOWN"
+    for manifest in (registry.push_image("a/b"), registry.push_artifact("a/b")):
+        assert registry.delete(f"/v2/a/b/manifests/{digest_of(manifest)}").status == 202
+        assert registry.get(path).json["tags"] == []
+    # What was pushed elsewhere is not there.
+    assert code(registry.get("/v2/a/c/tags/list")) == "NAME_UNKNOWN"
+
+
 # Blobs: each then HEAD (200, no body, exact length), GET (200, exact), DELETE (202; 404 after).
 
 

@@ -12,7 +12,7 @@ from orlop.service.hosted import removal
 from orlop.service.hosted.damage import Damage
 from orlop.service.hosted.made import manifest_of
 from orlop.service.hosted.pushing import is_elsewhere, put_manifest
-from orlop.service.hosted.repository import Hosts, holds_blob, holds_manifest
+from orlop.service.hosted.repository import Hosts, holds_blob, holds_manifest, is_there
 from orlop.service.hosted.uploads import Uploads, protect
 from orlop.store.content import node_of
 from orlop.store.rows.content import LAYER
@@ -98,7 +98,7 @@ class HostedRegistry:
         """
         with self._store.metadata.read() as rows:
             found = rows.tags(repository.key, after=after, most=most)
-            if not (found or rows.tags(repository.key, most=1) or rows.references(name=repository.key)):
+            if not found and not is_there(self._store, rows, repository):
                 raise RepositoryNotFound(f"there is no repository {repository.name}")
         return found
 

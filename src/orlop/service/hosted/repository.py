@@ -88,6 +88,11 @@ class Repository:
         return Reference(self.reference.domain, self.reference.path, None, digest)
 
 
+def is_there(store: Store, rows: Rows, repository: Repository) -> bool:
+    """Return whether a repository has anything: something that has a name in it, or blobs that stay for a day."""
+    return rows.has_names(repository.key) or store.leases.keeps(rows, repository.key)
+
+
 def holds_blob(store: Store, rows: Rows, repository: Repository, digest: Digest) -> bool:
     """Return whether some content can be seen as a blob of a repository."""
     if repository.key in store.leases.kept_for(rows, digest):
