@@ -379,8 +379,7 @@ class Replay:
         for query in ({"from": self.other}, {}):
             digest, content = fresh()
             self.put_blob(digest, content, name=self.other)
-            # Without a source a registry may find one, and need not.
-            self.mount(digest, content, *(self.mounts if query else (201, 202)), **query)
+            self.mount(digest, content, *self.mounts, **query)
             self._whole(None, digest, content)
             self.delete_blob(digest, name=self.other)
         digest, content = fresh()
