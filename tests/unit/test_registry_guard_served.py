@@ -229,6 +229,20 @@ def test_the_file_is_read_again_while_the_server_works(guarded, caplog):
         assert registry.ask("GET", "/v2/", "ben").status == 200
 
 
+def test_a_right_that_is_taken_away_is_gone_though_the_audit_log_cannot_be_opened(guarded, tmp_path, caplog):
+    (tmp_path / "access" / "log").mkdir(parents=True)
+    with guarded(f'audit = "log/audit"\n{RULES}') as registry:
+        assert registry.ask("GET", "/v2/shared/app/tags/list", "anna").status == 404
+        log = registry.folder / "log"
+        log.rename(registry.folder / "moved")
+        write_users(registry.folder, {"ben": "secret-b"})
+        registry.access.renew()
+        assert registry.ask("GET", "/v2/shared/app/tags/list", "anna").status == 401
+        assert "the audit log goes on in the file that it had" in caplog.text
+        registry.ask("GET", "/v2/shared/after/tags/list", "ben")
+        until(lambda: "shared/after" in (registry.folder / "moved" / "audit").read_text())
+
+
 @pytest.mark.parametrize(
     "path",
     [
