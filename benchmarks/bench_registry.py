@@ -309,9 +309,9 @@ def _report(works: dict[str, Work], medians: dict[str, dict[str, Taken]], held: 
         f"`orlop serve --registry` beside `docker-registry` ({version.split()[-1].strip()}), with the same clients"
         f" (`curl`, one process for each; Python for small requests) on the same machine of {os.cpu_count()} cores; the"
         f" large blob has {size} MiB. Medians of {turns} runs, each on new servers, which are asked in turn. orlop"
-        " syncs all that it takes; docker-registry does not, and the column with a sync adds that at the end. The ratio is to"
-        " that. The last column has the servers' own processor seconds, orlop's first, which other work on the machine"
-        " disturbs less. Made by `benchmarks/bench_registry.py`."
+        " syncs all that it takes; docker-registry does not, and the column with a sync adds that at the end. The"
+        " ratio is to that. The last column has the servers' own processor seconds, orlop's first, which other work on"
+        " the machine disturbs less. Made by `benchmarks/bench_registry.py`."
     )
     head = ["# The registry", "", paragraph(told), ""]
     head += ["| work | orlop | docker-registry | with a sync | ratio | processor |", "|---|---:|---:|---:|---:|---:|"]
