@@ -1,6 +1,6 @@
 """Many clients of one registry at once, while a collection runs all the time: nothing fails, leaks or gets lost.
 
-`ORLOP_STRESS_SECONDS` makes the crowd stay for longer than 10 seconds.
+The crowd stays for 10 seconds, with `ORLOP_LONG` for a minute, or for as long as `ORLOP_STRESS_SECONDS` says.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from tests.crash.pace import LONG
 from tests.crash.packed import layer
 from tests.interop.served import serve
 from tests.unit.hosted import OCTETS, RegistryClient, code, digest_of, image_manifest, written
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from tests.unit.served import Answer
 
 CLIENTS: Final = 50
-SECONDS: Final = float(os.environ.get("ORLOP_STRESS_SECONDS", "10"))
+SECONDS: Final = float(os.environ.get("ORLOP_STRESS_SECONDS", "60" if LONG else "10"))
 IMAGES: Final = 12
 REPOSITORIES: Final = ("crowd/a", "crowd/b", "crowd/c")
 #: Here clients delete blobs, too: a push may find that one of its blobs is gone again.

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,8 +55,17 @@ class Served:
 
 
 @contextmanager
-def serve(root: Path | str, *options: str, tcp: bool = False, env: Mapping[str, str] | None = None) -> Iterator[Served]:
-    """Serve a root for a block, on a Unix socket or on TCP at this machine's loopback; it must end well."""
+def serve(
+    root: Path | str,
+    *options: str,
+    tcp: bool = False,
+    env: Mapping[str, str] | None = None,
+    heard: list[str] | None = None,
+) -> Iterator[Served]:
+    """Serve a root for a block, on a Unix socket or on TCP at this machine's loopback; it must end well.
+
+    It must not log anything either, unless there is a list for its lines.
+    """
     orlop = Orlop(root)
     # A socket's path has at most 107 bytes, which pytest's own folders may exceed.
     folder = Path(tempfile.mkdtemp(prefix="orlop-serve-"))
@@ -68,12 +78,19 @@ def serve(root: Path | str, *options: str, tcp: bool = False, env: Mapping[str, 
         assert process.stderr is not None
         first = process.stderr.readline()
         assert first.startswith("Listening on "), first
+        lines: list[str] = [] if heard is None else heard
+        # Who does not read would stop the server once the pipe is full.
+        reader = threading.Thread(target=lines.extend, args=(process.stderr,))
+        reader.start()
         yield Served(first.removeprefix("Listening on ").strip(), process.pid, orlop, folder)
         assert process.poll() is None, "the server has ended by itself"
         os.kill(process.pid, signal.SIGTERM)
-        _, errors = process.communicate(timeout=PATIENCE)
-        assert (process.returncode, errors) == (0, "")
+        process.wait(PATIENCE)
+        reader.join(PATIENCE)
+        assert (process.returncode, lines if heard is None else []) == (0, [])
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        if process.stderr is not None:
+            process.stderr.close()
         shutil.rmtree(folder)

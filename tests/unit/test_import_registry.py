@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +110,36 @@ def test_importing_again_reads_no_layer_and_changes_nothing(images: orlop.ImageS
 
     after = everything(directory.root.parent / "store")
     assert {name for name in before if name.startswith("blobs")} == {name for name in after if name.startswith("blobs")}
+
+
+@pytest.mark.parametrize("link", [False, True], ids=["copied", "linked"])
+def test_several_imports_at_once_take_everything_once(
+    images: orlop.ImageService, directory: Directory, link: Any
+) -> None:
+    layout = Layout()
+    tops = {f"{number}": layout.image("shared", f"own {number}") for number in range(6)}
+    tops["multi"] = layout.index(layout.image("shared", platform=True), layout.image("e", platform=True))
+    directory.push(layout, "app", tops)
+    directory.push(layout, "team/app", tops)
+    ready = threading.Barrier(4)
+
+    def take(_: int) -> orlop.RegistryImport:
+        with orlop.open(images.root) as service:
+            ready.wait()
+            return service.import_registry(directory.root, host=HOST, link=link)
+
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(take, range(4)))
+
+    assert [report.damaged for report in reports] == [()] * 4
+    assert {one.state for report in reports for one in report.manifests} <= {"imported", "known"}
+    for repository in ("app", "team/app"):
+        for tag, top in tops.items():
+            name = orlop.Reference.parse(f"{HOST}/{repository}:{tag}")
+            assert str(images.store.content.named(name)) == top["digest"]
+    images.gc()
+    assert orlop.stores.fsck(images.root).problems == ()
+    assert set(states(run(images, directory, link=link)).values()) == {"known"}
 
 
 def test_what_was_pushed_since_is_added_and_a_tag_moves(images: orlop.ImageService, directory: Directory) -> None:

@@ -76,6 +76,19 @@ def test_an_empty_repository_has_no_tags_and_an_empty_list_of_referrers(registry
     assert registry.get("/v2/_catalog").json == {"repositories": []}
 
 
+def test_a_repository_without_a_tag_is_there_as_long_as_it_has_anything(registry):
+    path = "/v2/a/b/tags/list"
+    blob = registry.push_blob("a/b", A)
+    assert (registry.get(path).status, registry.get(path).json) == (200, {"name": "a/b", "tags": []})
+    assert registry.delete(f"/v2/a/b/blobs/{blob}").status == 202
+    assert code(registry.get(path)) == "NAME_UNKNOWN"
+    for manifest in (registry.push_image("a/b"), registry.push_artifact("a/b")):
+        assert registry.delete(f"/v2/a/b/manifests/{digest_of(manifest)}").status == 202
+        assert registry.get(path).json["tags"] == []
+    # What was pushed elsewhere is not there.
+    assert code(registry.get("/v2/a/c/tags/list")) == "NAME_UNKNOWN"
+
+
 # Blobs: each then HEAD (200, no body, exact length), GET (200, exact), DELETE (202; 404 after).
 
 
@@ -153,12 +166,33 @@ def test_a_mount_and_one_of_a_blob_that_is_not_there(registry):
     assert (answer.status, answer.headers["docker-content-digest"]) == (201, digest_of(A))
     _check_blob(registry, "to/there", A, answer.headers["location"])
     assert registry.head(f"/v2/from/here/blobs/{digest_of(A)}").status == 200
-    for query in ({"mount": digest_of(B), "from": "from/here"}, {"mount": digest_of(A)}, {"mount": "sha256:bad"}):
+    for query in ({"mount": digest_of(B), "from": "from/here"}, {"mount": digest_of(B)}, {"mount": "sha256:bad"}):
         session = registry.ask("POST", path, query)
         assert session.status == 202
         answer = registry.finish(session, digest_of(B), B)
         assert answer.status == 201
         _check_blob(registry, "to/there", B, answer.headers["location"])
+
+
+def test_a_mount_without_a_source_finds_one(registry, images):
+    def mounted(name: str, digest: str) -> int:
+        return int(registry.ask("POST", f"/v2/{name}/blobs/uploads/", {"mount": digest}).status)
+
+    registry.push_blob("loose/blob", A)
+    assert mounted("to/there", digest_of(A)) == 201
+    image, artifact = registry.push_image("an/image", "1"), registry.push_artifact("an/artifact", content=B)
+    indexed = registry.push_image("an/index", None, "indexed")
+    registry.push_manifest("an/index", index_of(indexed), "all", INDEX)
+    blobs = [one["digest"] for each in (image, artifact, indexed) for one in json.loads(each)["layers"]]
+    # What was pushed a day ago is there because of what names it.
+    with images.store.metadata.write() as rows:
+        for lease in rows.leases():
+            rows.delete_lease(lease)
+    for blob in blobs:
+        assert mounted("to/there", blob) == 201
+        assert registry.head(f"/v2/to/there/blobs/{blob}").status == 200
+    assert mounted("to/there", digest_of(A)) == 202
+    assert mounted("to/there", MISSING) == 202
 
 
 def test_an_upload_that_is_cancelled_is_gone(registry):

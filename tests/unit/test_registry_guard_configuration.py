@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from orlop.api.registry.guard.configuration import read_settings
 from orlop.api.registry.guard.rights import ANONYMOUS, RepositoryPattern
+from orlop.api.registry.routes import Need
 from orlop.errors import FileNotThere, InvalidFilter, InvalidInput, PermissionDenied
 from orlop.service.sync.plan import SyncPlan
 from tests.unit.guarded import RULES, TOKENS, write_access
@@ -165,6 +167,49 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     path.write_bytes(b"\xff")
     with pytest.raises(InvalidInput, match="UTF-8"):
         read_settings(str(path))
+
+
+@pytest.mark.parametrize("file", ["access.toml", "users", "token.key"])
+def test_a_file_that_is_half_written_allows_nobody_more(tmp_path, file):
+    path = write_access(tmp_path, f"read-only = true\n{RULES}{TOKENS}")
+    whole = read_settings(str(path))
+    needs = [
+        Need(kind, name, (action,))
+        for kind, name, actions in (
+            ("registry", "catalog", ["*"]),
+            *(
+                ("repository", one, ["pull", "push", "delete"])
+                for one in ("team/a", "shared/a", "home/ben/a", "public/a", "x")
+            ),
+        )
+        for action in actions
+    ]
+    target, taken = tmp_path / file, 0
+    content = target.read_bytes()
+    for cut in range(len(content)):
+        target.write_bytes(content[:cut])
+        try:
+            half = read_settings(str(path))
+        except InvalidInput:
+            continue
+        taken += 1
+        assert not half.is_open
+        assert half.read_only
+        assert set(half.passwords or ()) <= set(whole.passwords or ())
+        for user in ("anna", "ben", ANONYMOUS):
+            assert all(whole.rights.meets(user, need) for need in needs if half.rights.meets(user, need))
+    # Some parts are files of their own, and others are none.
+    assert 0 < taken < len(content)
+
+
+def test_servers_that_begin_at_once_make_one_key_of_tokens(tmp_path):
+    path = str(write_access(tmp_path, RULES + TOKENS))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(read_settings, [path] * 32))
+    tokens = [one.tokens for one in found if one.tokens is not None and one.tokens.issuer is not None]
+    signed = {one.issuer.key.sign({"a": 1}) for one in tokens if one.issuer is not None}
+    assert (len(tokens), len(signed)) == (32, 1)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["access.toml", "token.key", "users"]
 
 
 def test_with_the_keys_of_another_issuer_there_are_no_rules_here(tmp_path):

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 import pytest
 
 from orlop.api.registry.guard.audit import AuditLog
+from orlop.api.registry.guard.configuration import read_settings
 from orlop.api.registry.guard.rate import Buckets
 from orlop.errors import FileNotThere
-from tests.unit.guarded import PASSWORDS, RULES, TOKENS, Clock, basic, guarded, token_of
+from tests.unit.guarded import PASSWORDS, RULES, TOKENS, Clock, basic, guarded, token_of, write_access
 
 DIGEST = f"sha256:{'a' * 64}"
 RATE = "[limits]\nrate = 2\nburst = 5\n"
@@ -31,6 +32,15 @@ def test_whoever_comes_too_often_is_told_when_to_come_back(tmp_path):
         assert len(door.registry.seen) == 5
         door.clock.seconds += int(answer.headers["retry-after"])
         assert [door.ask("GET", PUBLIC).status for _ in range(3)] == [200, 200, 429]
+
+
+def test_reading_the_file_again_forgets_nobody_who_came_too_often(tmp_path):
+    with guarded(tmp_path, RULES + RATE) as door:
+        while door.ask("GET", PUBLIC).status != 429:
+            pass
+        for text, status in ((RULES + RATE, 429), (RULES + RATE.replace("5", "6"), 200)):
+            door.guard.renew(read_settings(str(write_access(tmp_path, text))))
+            assert door.ask("GET", PUBLIC).status == status
 
 
 def test_clients_and_users_are_counted_each_on_their_own(tmp_path):

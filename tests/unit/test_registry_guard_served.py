@@ -128,8 +128,10 @@ def test_a_mount_needs_the_right_to_pull_from_its_source(guarded):
             ("ben", "shared/base", b"other", 201),
             ("anna", "team/base", b"layer", 201),
         ):
-            target = f"/v2/shared/{user}/blobs/uploads/?mount={digest_of(content)}&from={source}"
-            assert registry.ask("POST", target, user).status == status
+            # Without a source that is looked for where the user may pull from, and nowhere else.
+            for named in (f"&from={source}", "&from=", ""):
+                target = f"/v2/shared/{user}/blobs/uploads/?mount={digest_of(content)}{named}"
+                assert registry.ask("POST", target, user).status == status
 
 
 def test_an_upload_belongs_to_whoever_began_it(guarded):
@@ -225,6 +227,20 @@ def test_the_file_is_read_again_while_the_server_works(guarded, caplog):
         registry.access.renew()
         assert "line 1: htpasswd must be a text" in caplog.text
         assert registry.ask("GET", "/v2/", "ben").status == 200
+
+
+def test_a_right_that_is_taken_away_is_gone_though_the_audit_log_cannot_be_opened(guarded, tmp_path, caplog):
+    (tmp_path / "access" / "log").mkdir(parents=True)
+    with guarded(f'audit = "log/audit"\n{RULES}') as registry:
+        assert registry.ask("GET", "/v2/shared/app/tags/list", "anna").status == 404
+        log = registry.folder / "log"
+        log.rename(registry.folder / "moved")
+        write_users(registry.folder, {"ben": "secret-b"})
+        registry.access.renew()
+        assert registry.ask("GET", "/v2/shared/app/tags/list", "anna").status == 401
+        assert "the audit log goes on in the file that it had" in caplog.text
+        registry.ask("GET", "/v2/shared/after/tags/list", "ben")
+        until(lambda: "shared/after" in (registry.folder / "moved" / "audit").read_text())
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,10 @@ class Leases:
         """Return for whom some content is protected by `keep` at this moment."""
         return {name.split("-", 2)[2] for name in rows.leases_of(digest) if self._lasts(name)}
 
+    def keeps(self, rows: Rows, beneficiary: str) -> bool:
+        """Return whether `keep` protects anything for somebody at this moment."""
+        return any(self._lasts(name) and name.split("-", 2)[2] == beneficiary for name in rows.leases())
+
     def keep_no_longer(self, rows: WritableRows, beneficiary: str, digest: Digest) -> None:
         """End, inside a write, what `keep` protects for somebody; nothing but the lease goes. Idempotent."""
         for name in rows.leases_of(digest):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import Response
 
 from orlop.api.registry.answers import content_created
+from orlop.api.registry.routes import Need
 from orlop.errors import InvalidInput, InvalidRange, OrlopError
 from orlop.model.digest import Digest
 from orlop.service.hosted.uploads import ALGORITHMS
@@ -53,12 +54,15 @@ async def begin(asked: Asked) -> Response:
 
 def _mounted(asked: Asked, digest: Digest) -> str | None:
     """Mount a blob, and return from where; nothing where it cannot be had."""
-    name = asked.parameter("from")
-    if name:
-        sources = [asked.repository_of(wish.name) for wish in asked.route.wishes if asked.may(wish)]
+    if asked.parameter("from"):
+        wishes = asked.route.wishes
     else:
-        sources = [asked.repository]
-    return (name or asked.route.repository) if asked.registry.mount(asked.repository, digest, sources) else None
+        # Wherever it is that the client may pull from.
+        names = [asked.route.repository, *asked.registry.holders(asked.repository, digest)]
+        wishes = tuple(Need("repository", one, ("pull",)) for one in dict.fromkeys(names))
+    sources = [asked.repository_of(wish.name) for wish in wishes if asked.may(wish)]
+    found = asked.registry.mount(asked.repository, digest, sources)
+    return None if found is None else found.name
 
 
 def _cancelled(asked: Asked, key: str) -> None:

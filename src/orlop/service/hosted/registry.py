@@ -12,7 +12,7 @@ from orlop.service.hosted import removal
 from orlop.service.hosted.damage import Damage
 from orlop.service.hosted.made import manifest_of
 from orlop.service.hosted.pushing import is_elsewhere, put_manifest
-from orlop.service.hosted.repository import Hosts, holds_blob, holds_manifest
+from orlop.service.hosted.repository import Hosts, holders, holds_blob, holds_manifest, is_there
 from orlop.service.hosted.uploads import Uploads, protect
 from orlop.store.content import node_of
 from orlop.store.rows.content import LAYER
@@ -98,7 +98,7 @@ class HostedRegistry:
         """
         with self._store.metadata.read() as rows:
             found = rows.tags(repository.key, after=after, most=most)
-            if not (found or rows.tags(repository.key, most=1) or rows.references(name=repository.key)):
+            if not found and not is_there(self._store, rows, repository):
                 raise RepositoryNotFound(f"there is no repository {repository.name}")
         return found
 
@@ -178,23 +178,28 @@ class HostedRegistry:
             return HeldBlob(store, digest, len(config), document=config)
         raise ContentNotFound(f"the repository {repository.name} has no blob {digest}")
 
+    def holders(self, repository: Repository, digest: Digest) -> list[str]:
+        """Return the names of repositories beside one that may hold a blob, sorted; of very many, some."""
+        with self._store.metadata.read() as rows:
+            return holders(self._store, rows, repository.host, digest)
+
     # What changes.
 
-    def mount(self, repository: Repository, digest: Digest, sources: Sequence[Repository]) -> bool:
-        """Keep a blob in a repository that one of some others holds, and return whether one does."""
+    def mount(self, repository: Repository, digest: Digest, sources: Sequence[Repository]) -> Repository | None:
+        """Keep a blob in a repository that one of some others holds, and return the first that does, if any does."""
         store = self._store
         store.require_writable()
         with store.metadata.read() as rows:
             row = rows.blob(digest)
         if row is None or not self._damage.has(row):
-            return False
+            return None
         with store.metadata.write() as rows:
             row = rows.blob(digest)
-            found = any(holds_blob(store, rows, source, digest) for source in sources)
-            if row is None or not found or not store.blobs.has(row):
-                return False
+            found = next((one for one in sources if holds_blob(store, rows, one, digest)), None)
+            if row is None or found is None or not store.blobs.has(row):
+                return None
             protect(store, rows, repository, digest)
-        return True
+        return found
 
     def put_manifest(
         self, repository: Repository, raw: bytes, digest: Digest, *, media_type: str = "", tags: Sequence[str] = ()

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import InvalidReference
 from orlop.model.reference import Reference
+from orlop.store.rows.content import CHILD, CONFIG, LAYER
 
 if TYPE_CHECKING:
     from orlop.model.digest import Digest
     from orlop.store.root import Store
     from orlop.store.rows.metadata import Rows
 
+_MOST_DOCUMENTS: Final = 1000
 LOCAL: Final = "localhost"
 """What a registry is called that has no other name."""
 
@@ -88,11 +90,31 @@ class Repository:
         return Reference(self.reference.domain, self.reference.path, None, digest)
 
 
+def is_there(store: Store, rows: Rows, repository: Repository) -> bool:
+    """Return whether a repository has anything: something that has a name in it, or blobs that stay for a day."""
+    return rows.has_names(repository.key) or store.leases.keeps(rows, repository.key)
+
+
 def holds_blob(store: Store, rows: Rows, repository: Repository, digest: Digest) -> bool:
     """Return whether some content can be seen as a blob of a repository."""
     if repository.key in store.leases.kept_for(rows, digest):
         return True
     return rows.holds_blob(repository.key, digest)
+
+
+def holders(store: Store, rows: Rows, host: str, digest: Digest) -> list[str]:
+    """Return the names of repositories of a registry that may hold a blob, sorted; of very many, some."""
+    found = set(store.leases.kept_for(rows, digest))
+    near = [edge.parent for edge in rows.edges_to(digest) if edge.role in {CONFIG, LAYER}]
+    seen = set(near)
+    while near and len(seen) < _MOST_DOCUMENTS:
+        one = near.pop()
+        found.update(top.name for top in rows.tops(one))
+        found.update(named.name for image in rows.images_of(one) for named in rows.references(image=image))
+        above = {edge.parent for edge in rows.edges_to(one) if edge.role == CHILD} - seen
+        seen |= above
+        near += above
+    return sorted(key.removeprefix(f"{host}/") for key in found if key.startswith(f"{host}/"))
 
 
 def holds_manifest(rows: Rows, repository: Repository, digest: Digest) -> bool:

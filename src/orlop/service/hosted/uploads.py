@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 ALGORITHMS: Final = ("sha256", "sha512")
 """By which digests blobs may be kept."""
-AT_ONCE: Final = CHUNK // 2
+AT_ONCE: Final = CHUNK // 4
 """How many bytes of an upload are handed on at once: some wait at each step, and many uploads come at once."""
 _DEPTH: Final = 2
 """How many pieces wait to be written, and to be hashed."""

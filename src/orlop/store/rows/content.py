@@ -141,6 +141,10 @@ class ContentRows(ABC):
         """Return the tags in a repository, of images and of other content, sorted; takes what `repositories` takes."""
 
     @abstractmethod
+    def has_names(self, name: str) -> bool:
+        """Return whether anything in a repository has a name: a tag, or a digest."""
+
+    @abstractmethod
     def holds_manifest(self, name: str, digest: Digest) -> bool:
         """Return whether a manifest or an index belongs to a repository: whether it can be read there by its digest.
 

@@ -46,19 +46,27 @@ class Access:
     def renew(self) -> None:
         """Read the file and those that it names again, and open the audit log anew.
 
-        If something is wrong, that is logged, and everything stays what it was. Another place of the audit log and
-        other webhooks hold from the next start on.
+        If something is wrong, that is logged, and access, or the audit log, stays what it was. Another place of the
+        audit log and other webhooks hold from the next start on.
         """
+        # A right that was taken away is gone, whatever becomes of the log.
+        self._reopen()
         try:
             settings = read_settings(self._path)
             self.guard.renew(settings)
-            if self._audit is not None:
-                self._audit.reopen()
         except OrlopError as error:
             _log.error("access to the registry stays what it was: %s", error)
             return
         if (settings.webhooks, settings.audit) != (self._settings.webhooks, self._settings.audit):
             _log.warning("%s: webhooks and the place of the audit log change at the next start", self._path)
+
+    def _reopen(self) -> None:
+        if self._audit is None:
+            return
+        try:
+            self._audit.reopen()
+        except OrlopError as error:
+            _log.error("the audit log goes on in the file that it had: %s", error)
 
     def close(self) -> None:
         """End everything; events that are not delivered stay in their queues."""

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Never, TypeVar
 from urllib.parse import urlsplit
@@ -317,12 +318,20 @@ def _secret(path: str, *, make: bool = False) -> bytes:
 
 
 def _make_secret(path: str) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
+    """Make a secret where there is none. Nobody sees a part of it: of servers that start at once, one makes it."""
+    if os.path.lexists(path):
         return
-    with open(descriptor, "w", encoding="ascii") as file:
-        file.write(f"{secrets.token_urlsafe(48)}\n")
+    made = f"{path}.{secrets.token_hex(8)}"
+    descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{secrets.token_urlsafe(48)}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(made, path)
+    finally:
+        os.unlink(made)
 
 
 def _read(path: str) -> str:

@@ -114,6 +114,8 @@ class Guard:
         self._check = check
         self._sessions = Sessions(clock)
         self._passwords: Passwords | None = None
+        self._rate: tuple[float | None, int] = (None, 0)
+        self._buckets: Buckets | None = None
         self.renew(settings)
 
     def renew(self, settings: Settings) -> None:
@@ -122,14 +124,17 @@ class Guard:
             if self._passwords is None:
                 self._passwords = Passwords(settings.passwords, self._check or bcrypt_check(), self._clock)
             self._passwords.replace(settings.passwords)
-        rate, tokens = settings.limits.rate, settings.tokens
-        buckets = None if rate is None else Buckets(rate, settings.limits.burst, self._clock)
+        tokens = settings.tokens
         server = None
         if tokens is not None and tokens.issuer is not None and self._passwords is not None:
             server = TokenServer(tokens.issuer, self._passwords, settings.rights)
         path = "" if server is None or tokens is None else unquote(urlsplit(tokens.realm).path)
         identifier = Identifier(settings, self._passwords, self._sessions)
-        self._state = _State(settings, identifier, buckets, server, path)
+        rate = settings.limits.rate, settings.limits.burst
+        if rate != self._rate:
+            # Where that stays, it is not forgotten who has come how often.
+            self._rate, self._buckets = rate, None if rate[0] is None else Buckets(rate[0], rate[1], self._clock)
+        self._state = _State(settings, identifier, self._buckets, server, path)
 
     def before(self, app: ASGIApp, answered: Callable[[Record], object] = lambda _: None) -> ASGIApp:
         """Return the application that guards another one.

@@ -10,6 +10,7 @@ from orlop.store.rows.edges import edges_of
 from orlop.store.rows.postgres.passing import PassingRows, digests_of
 from orlop.store.rows.postgres.tables import (
     ALL_NEAR,
+    HAS_NAMES,
     HOLDS_BLOB,
     HOLDS_BLOB_NEAR,
     HOLDS_MANIFEST,
@@ -111,6 +112,10 @@ class PostgresContentRows(PassingRows):
         """Return the tags in a repository."""
         values = {"name": name, "after": f":{after}", "most": most}
         return [suffix[1:] for (suffix,) in self.rows(TAGS, values)]
+
+    def has_names(self, name: str) -> bool:
+        """Return whether anything in a repository has a name."""
+        return bool(self.value(HAS_NAMES, {"name": name}))
 
     def holds_manifest(self, name: str, digest: Digest) -> bool:
         """Return whether a manifest or an index belongs to a repository."""

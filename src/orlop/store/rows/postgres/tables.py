@@ -163,6 +163,8 @@ REPOSITORIES: Final = f"""WITH RECURSIVE each (name) AS (
     UNION ALL SELECT {_FIRST_NAME.format("each.name")} FROM each WHERE each.name IS NOT NULL)
     SELECT name FROM each WHERE name IS NOT NULL LIMIT %(most)s"""  # noqa: S608 - constants
 """The names behind another one, from one to the next: each may have very many tags."""
+HAS_NAMES: Final = """SELECT EXISTS (SELECT 1 FROM reference WHERE name = %(name)s)
+    OR EXISTS (SELECT 1 FROM top WHERE name = %(name)s)"""
 TAGS: Final = """SELECT suffix FROM (
     SELECT suffix FROM reference WHERE name = %(name)s AND suffix > %(after)s AND suffix < ';'
     UNION SELECT suffix FROM top WHERE name = %(name)s AND suffix > %(after)s AND suffix < ';') AS found

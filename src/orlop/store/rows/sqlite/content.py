@@ -81,6 +81,9 @@ _REPOSITORIES: Final = """SELECT name FROM (SELECT name FROM reference WHERE nam
 _TAGS: Final = """SELECT suffix FROM (SELECT suffix FROM reference WHERE name = ?1 AND suffix > ?2 AND suffix < ';'
     UNION SELECT suffix FROM top WHERE name = ?1 AND suffix > ?2 AND suffix < ';') ORDER BY suffix LIMIT ?3"""
 
+_HAS_NAMES: Final = """SELECT EXISTS (SELECT 1 FROM reference WHERE name = ?1)
+    OR EXISTS (SELECT 1 FROM top WHERE name = ?1)"""
+
 
 class SQLiteContentRows(PassingRows):
     """Content inside one transaction of one connection."""
@@ -161,6 +164,10 @@ class SQLiteContentRows(PassingRows):
         """Return the tags in a repository."""
         found = self._run(_TAGS, (name, f":{after}", -1 if most is None else most))
         return [text("reference", suffix)[1:] for (suffix,) in found]
+
+    def has_names(self, name: str) -> bool:
+        """Return whether anything in a repository has a name."""
+        return bool(self._value(_HAS_NAMES, name))
 
     def holds_manifest(self, name: str, digest: Digest) -> bool:
         """Return whether a manifest or an index belongs to a repository."""
