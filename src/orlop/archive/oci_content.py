@@ -79,6 +79,20 @@ def layout_content(store: Store, asked: Iterable[Asked], platforms: Platforms) -
         return gathered.content([*entries, *gathered.referrers()])
 
 
+def named_manifest(rows: Rows, asked: Asked, image: ImageID) -> ManifestRow | None:
+    """Return the manifest or index that a name for an image means, where digests say which."""
+    kept = set(rows.manifest_digests(image))
+    digests = [] if asked.digest is None else [asked.digest]
+    if asked.reference is not None:
+        name = asked.reference.name
+        meant = rows.top(name, f":{asked.reference.tag}")
+        digests += [] if meant is None else [meant.digest]
+        by_digest = [row for row in rows.references(image=image) if row.suffix.startswith("@")]
+        by_digest.sort(key=lambda row: (row.name != name, -row.updated))
+        digests += [Digest.unchecked(row.suffix[1:]) for row in by_digest]
+    return next((rows.manifest(digest) for digest in digests if digest in kept), None)
+
+
 class _Leaf(NamedTuple):
     """An image that is whole: its manifest, its config, and its layers in the forms that the manifest names."""
 
@@ -185,7 +199,7 @@ class _Gathered:
 
     def _image_entry(self, asked: Asked, image: Image) -> TopEntry:
         """Gather an image that a name stands for, and return its entry."""
-        row = self._named(asked, image)
+        row = named_manifest(self._rows, asked, image.id)
         if row is None and self._platforms.are_several:
             row = self._index_of(image)
         document = None if row is None else parse_manifest(row.raw)
@@ -213,19 +227,6 @@ class _Gathered:
         if image_id not in self._images:
             self._images[image_id] = self._store.images.get(image_id)
         return self._images[image_id]
-
-    def _named(self, asked: Asked, image: Image) -> ManifestRow | None:
-        """Return the manifest or index that a name means, where digests say which."""
-        kept = set(self._rows.manifest_digests(image.id))
-        digests = [] if asked.digest is None else [asked.digest]
-        if asked.reference is not None:
-            name = asked.reference.name
-            meant = self._rows.top(name, f":{asked.reference.tag}")
-            digests += [] if meant is None else [meant.digest]
-            rows = [row for row in self._rows.references(image=image.id) if row.suffix.startswith("@")]
-            rows.sort(key=lambda row: (row.name != name, -row.updated))
-            digests += [Digest.unchecked(row.suffix[1:]) for row in rows]
-        return next((self._rows.manifest(digest) for digest in digests if digest in kept), None)
 
     def _index_of(self, image: Image) -> ManifestRow | None:
         """Return an index that came with an image, of several one that no other names."""
