@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.archive.meaning import IndexMeaning, check_owner, owners_of
-from orlop.archive.names import address_of, said_of
+from orlop.archive.names import address_of, said_of, unnamed
 from orlop.archive.oci import blob_name
 from orlop.errors import InvalidArchive, InvalidJSON
 from orlop.intake.beside_images import Top, with_artifacts
@@ -68,6 +68,8 @@ class Beside:
             if node is not None:
                 tops.append(Top(node, said.name, address_of(said)))
                 self._add(top, node, said)
+            elif (blob := self._reader.loose(unnamed(top))) is not None:
+                tops.append(Top(blob, (), said.text))
         self.decides = self._is_whole(claimed)
         owned = kept_manifests(self._reader, [top.node for top in tops], self._kept)
         self.manifests, self.blobs = with_artifacts(self._reader, tops, owned, self._kept, choice)

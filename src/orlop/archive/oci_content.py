@@ -41,6 +41,7 @@ from orlop.model.manifest import (
     parse_manifest,
 )
 from orlop.store.layers import compression_of
+from orlop.store.loose import loose_blob
 from orlop.store.rows.metadata import ManifestRow
 from orlop.streams.compression import Compression
 
@@ -144,21 +145,28 @@ class _Gathered:
     def entries(self, asked: Asked) -> Iterator[TopEntry]:
         """Gather what a name stands for, and yield its entries: one, or one for each address."""
         if asked.image is None:
-            entry = self._content_entry(asked)
+            row = self._content_row(asked)
+            entry, kept = self._content_entry(asked, row), row.digest
         else:
             entry = self._image_entry(asked, self._image(asked.image))
-        found = () if asked.reference is not None else self._store.content.addresses(entry.descriptor.digest)
+            kept = entry.descriptor.digest
+        found = () if asked.reference is not None else self._store.content.addresses(kept)
         for address in found:
             yield replace(entry, address=address)
         if not found:
             yield entry
 
-    def _content_entry(self, asked: Asked) -> TopEntry:
-        """Gather a manifest or an index that is asked for as what it is, and return its entry."""
+    def _content_row(self, asked: Asked) -> ManifestRow:
         row = None if asked.digest is None else self._rows.manifest(asked.digest)
         if row is None:
             msg = f"there is no content {asked.name} in the store; load it first"
             raise ContentNotFound(msg)
+        return row
+
+    def _content_entry(self, asked: Asked, row: ManifestRow) -> TopEntry:
+        """Gather a manifest or an index that is asked for as what it is, and return its entry."""
+        if (loose := loose_blob(row)) is not None:
+            return self._loose_entry(loose)
         document = parse_manifest(row.raw)
         if isinstance(document, Index):
             self._keep_index(row, document, always=True)
@@ -170,6 +178,15 @@ class _Gathered:
                 self._keep_part(child)
         self._require_one_meaning(asked, row.digest)
         return TopEntry(entry_of(row), asked.reference)
+
+    def _loose_entry(self, descriptor: Descriptor) -> TopEntry:
+        """Gather a blob that stands for itself, and return its entry, which is the one that it came in."""
+        blob = self._parts.blob(descriptor)
+        if blob is None:
+            msg = f"the blob {descriptor.digest} is missing; load it again"
+            raise ContentNotFound(msg)
+        self._blobs.setdefault(blob.digest, blob)
+        return TopEntry(descriptor)
 
     def referrers(self) -> Iterator[TopEntry]:
         """Gather what refers to all that was gathered, and to that and what is below it in turn, and yield entries."""

@@ -10,6 +10,7 @@ from orlop.model.values import dataclass, replace
 from orlop.service.listing.content import find_content
 from orlop.service.listing.lookup import find_image
 from orlop.store.content import node_of, reference_of_top
+from orlop.store.loose import loose_blob
 from orlop.store.references import reference_of
 from orlop.store.rows.content import SUBJECT
 
@@ -98,6 +99,8 @@ class _Trees:
         if row is None:
             return self._leaf(digest, shown, entry)
         self._shown.add(digest)
+        if (blob := loose_blob(row)) is not None:
+            return self._leaf(blob.digest, shown, blob)
         node = node_of(row)
         label, image = self._label(node, entry)
         found: list[ContentTree] = []
