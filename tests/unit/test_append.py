@@ -357,8 +357,8 @@ def respelt(raw: bytes, change: Any, *, first: bytes = b"", format: int = tarfil
             file = old.extractfile(member) if member.isfile() else None
             for each in change(member):
                 if each.name == "index.json" and first:
-                    new.fileobj.write(first)  # type: ignore[union-attr]
-                    new.offset += len(first)  # type: ignore[attr-defined]
+                    new.fileobj.write(first)
+                    new.offset += len(first)
                 new.addfile(each, file if each.isfile() else None)
     return out.getvalue()
 
