@@ -240,12 +240,12 @@ def containerd_pure() -> Made:
 
 
 def containerd_all() -> Made:
-    """All platforms of an image: the list names the one that fits the machine best, which is the one that is loaded."""
+    """All platforms of an image: the list names the one that fits the machine best."""
     layout = Layout()
     child, other = image(layout, platform=PLATFORM), image(layout, config=OTHER_JSON, platform=ARM)
     top = layout.index(child, other, annotations=NAMES)
     members = [*of(layout, top, folders=True), ("manifest.json", beside(child, layout))]
-    return Made(members, by_digest=True)
+    return Made(members, by_digest=True, more=((OTHER, ()),))
 
 
 def containerd_platform() -> Made:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import io
 import json
@@ -16,7 +17,7 @@ import orlop
 from orlop import errors
 from orlop.archive.old_tar import OldTar
 from orlop.streams.compression import zstd_module
-from tests.unit.layouts import Layout, named, packed
+from tests.unit.layouts import Layout, named, packed, unpacked
 from tests.unit.test_cli_push import Shell
 
 if TYPE_CHECKING:
@@ -346,3 +347,146 @@ def test_the_command(images: orlop.ImageService, tmp_path: Path) -> None:
         assert shell.run("save", "--append", "--format", "oci", "-o", f"{tmp_path}/oci.tar", name).returncode == 0
     images.save([A, B], tmp_path / "all-oci.tar", format="oci")
     assert (tmp_path / "oci.tar").read_bytes() == (tmp_path / "all-oci.tar").read_bytes()
+
+
+def respelt(raw: bytes, change: Any, *, first: bytes = b"", format: int = tarfile.USTAR_FORMAT) -> bytes:  # noqa: A002
+    """Return a tar whose members are changed, or left out, by a function; more may come before ``first``."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(raw)) as old, tarfile.open(fileobj=out, mode="w", format=format) as new:
+        for member in old:
+            file = old.extractfile(member) if member.isfile() else None
+            for each in change(member):
+                if each.name == "index.json" and first:
+                    new.fileobj.write(first)
+                    new.offset += len(first)
+                new.addfile(each, file if each.isfile() else None)
+    return out.getvalue()
+
+
+def other(member: tarfile.TarInfo, **changes: Any) -> tarfile.TarInfo:
+    found = copy.copy(member)
+    for key, value in changes.items():
+        setattr(found, key, value)
+    return found
+
+
+def added(images: orlop.ImageService, archive: Path, form: str = "oci") -> None:
+    images.save([B], archive, format=form, append=True)
+
+
+@pytest.mark.parametrize("form", ["docker", "oci"])
+@pytest.mark.parametrize("spelling", ["./{}", ".//{}", "/{}", "a/../{}", "{}"])
+def test_members_are_known_however_they_are_spelt(
+    images: orlop.ImageService, tmp_path: Path, form: str, spelling: str
+) -> None:
+    archive = tmp_path / "some.tar"
+    images.save([A], archive, format=form)
+    archive.write_bytes(respelt(archive.read_bytes(), lambda one: [other(one, name=spelling.format(one.name))]))
+    blobs = {name: found for name, found in contents(archive).items() if "blobs/sha256/" in name}
+    added(images, archive, form)
+    after = contents(archive)
+    assert {name: after[name] for name in blobs} == blobs
+    found = ids_in(archive, tmp_path / "other")
+    assert {one: found[one] for one in (A, B)} == {one: str(images.inspect(one).image.id) for one in (A, B)}
+    assert set(found.values()) == {found[A], found[B]}
+    added(images, archive, form)
+    assert contents(archive) == after
+
+
+def _climbing(raw: bytes) -> bytes:
+    return respelt(raw, lambda one: [other(one, name=f"a/../../{one.name}")])
+
+
+def _linked_folder(raw: bytes) -> bytes:
+    def change(one: tarfile.TarInfo) -> list[tarfile.TarInfo]:
+        if one.name == "blobs":
+            return [other(one, type=tarfile.SYMTYPE, linkname="store/blobs")]
+        return [] if one.name == "blobs/sha256" else [other(one, name=one.name.replace("blobs/", "store/blobs/"))]
+
+    return respelt(raw, change)
+
+
+def _linked_index(raw: bytes) -> bytes:
+    def change(one: tarfile.TarInfo) -> list[tarfile.TarInfo]:
+        link = other(one, name="kept.json", type=tarfile.LNKTYPE, linkname="./index.json", size=0)
+        return [one, link] if one.name == "index.json" else [one]
+
+    return respelt(raw, change)
+
+
+def _global_header(raw: bytes) -> bytes:
+    header = tarfile.TarInfo.create_pax_global_header({"comment": "from elsewhere"})
+    return respelt(raw, lambda one: [one], first=header)
+
+
+@pytest.mark.parametrize("form", ["docker", "oci"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_climbing, "outside of it"),
+        (_linked_folder, "blobs is not a folder"),
+        (_linked_index, "kept.json is a hard link to ./index.json"),
+        (_global_header, "global PAX header at byte"),
+    ],
+)
+def test_what_would_come_out_as_something_else_is_refused(
+    images: orlop.ImageService, tmp_path: Path, form: str, change: Any, words: str
+) -> None:
+    archive = tmp_path / "some.tar"
+    images.save([A], archive, format=form)
+    raw = change(archive.read_bytes())
+    archive.write_bytes(raw)
+    with pytest.raises(errors.InvalidArchive, match=words):
+        added(images, archive, form)
+    assert archive.read_bytes() == raw
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["root", "some.tar"]
+
+
+def test_another_link_stays_what_it_is(images: orlop.ImageService, tmp_path: Path) -> None:
+    archive = tmp_path / "some.tar"
+    images.save([A], archive, format="oci")
+
+    def change(one: tarfile.TarInfo) -> list[tarfile.TarInfo]:
+        link = other(one, name="note", type=tarfile.LNKTYPE, linkname="oci-layout", size=0)
+        return [one, link] if one.name == "oci-layout" else [one]
+
+    archive.write_bytes(respelt(archive.read_bytes(), change))
+    before = contents(archive)["note"]
+    added(images, archive)
+    assert contents(archive)["note"] == before
+    assert {A, B} <= ids_in(archive, tmp_path / "other").keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("b", None),
+        (B, None),
+        ("stable", {"org.opencontainers.image.ref.name": "stable", "x": "y"}),
+        ("not a reference", {"org.opencontainers.image.ref.name": "not a reference", "x": "y"}),
+        ("", None),
+        (C, {"org.opencontainers.image.ref.name": C, "x": "y"}),
+    ],
+)
+@pytest.mark.parametrize("form", ["oci", "oci-dir"])
+def test_an_entry_that_loses_its_name_keeps_what_else_it_is_called(
+    images: orlop.ImageService, tmp_path: Path, form: str, text: str, left: dict[str, str] | None
+) -> None:
+    made = Layout()
+    notes = {"io.containerd.image.name": B, "x": "y"} | ({"org.opencontainers.image.ref.name": text} if text else {})
+    entry = made.image("9", annotations=notes)
+    made.top(entry)
+    target = tmp_path / "some"
+    if form == "oci":
+        target.write_bytes(made.pack())
+    else:
+        unpacked(made.files, target)
+    images.save([B], target, format=form, append=form == "oci")
+    index = contents(target)["index.json"][1] if form == "oci" else (target / "index.json").read_bytes()
+    entries = json.loads(index)["manifests"]
+    assert [one["annotations"] for one in entries if one["digest"] == entry["digest"]] == (
+        [] if left is None else [left]
+    )
+    assert [one["annotations"]["io.containerd.image.name"] for one in entries if one["digest"] != entry["digest"]] == [
+        B
+    ]

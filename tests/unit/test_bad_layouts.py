@@ -243,7 +243,7 @@ BAD: dict[str, tuple[Callable[[], Files], type[orlop.OrlopError], str]] = {
     "indexes without end": (lambda: nested(70), errors.InvalidArchive, "64 deep"),
     "no manifests": (only, errors.InvalidArchive, "no image"),
     "only unknown types": (
-        lambda: top_changed(mediaType="application/x-thing"),
+        lambda: top_changed(mediaType="application/x-thing", digest="sha256:" + "0" * 64),
         errors.InvalidArchive,
         "'application/x-thing'",
     ),

@@ -86,6 +86,101 @@ def test_an_archive_of_containerd_comes_back_out_to_the_byte(images, data, name)
     assert saved(images, names_of(raw)) == raw
 
 
+@pytest.mark.parametrize(
+    ("whole", "platforms", "name"),
+    [
+        ("multi", ["linux/amd64", "linux/arm64"], "two-platforms"),
+        ("multi", ["linux/arm64"], "one-platform"),
+        ("attestations-artifact", ["linux/amd64"], "platform-attestation"),
+    ],
+)
+def test_some_platforms_are_what_an_engine_saves(images, data, whole, platforms, name):
+    images.load(io.BytesIO(archive(data, f"oci/engine29-{whole}")))
+    raw = archive(data, f"oci/engine29-{name}")
+    before, after = documents(raw), documents(again := saved(images, names_of(raw)[:1], platform=platforms))
+    assert after["manifest.json"] == before["manifest.json"]
+    assert members_of(again).keys() == members_of(raw).keys()
+    assert [entry["digest"] for entry in after["index.json"]["manifests"]] == [
+        entry["digest"] for entry in before["index.json"]["manifests"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("platform", "wanted"),
+    [(None, 3), ("all", 3), (["linux/amd64", "linux/arm/v7"], 2), ("linux/arm/v7", 1), (["linux/arm/v7"] * 2, 1)],
+)
+def test_several_platforms_go_out_wherever_they_came_from(images, data, tmp_path, platform, wanted):
+    images.load(io.BytesIO(archive(data, "oci/engine29-multi")))
+    [name] = names_of(archive(data, "oci/engine29-multi"))
+    images.save([name], tmp_path / "layout.tar", format="oci")
+    with orlop.open(tmp_path / "other") as other:
+        other.load(tmp_path / "layout.tar")
+        raw = saved(other, [name], platform=platform)
+    before = saved(images, [name], platform=platform)
+    assert members_of(raw).keys() == members_of(before).keys()
+    entries = [documents(each)["index.json"]["manifests"] for each in (raw, before)]
+    assert [[entry["digest"] for entry in each] for each in entries] == [[entries[0][0]["digest"]]] * 2
+    # Where no engine has listed an image, it is the one for this machine.
+    [listed] = documents(raw)["manifest.json"]
+    assert listed["RepoTags"] == [name]
+    assert members_of(raw).keys() >= {listed["Config"], *listed["Layers"]}
+    with orlop.open(tmp_path / "third") as third:
+        assert len(third.load(io.BytesIO(raw)).images) == wanted
+
+
+def test_all_platforms_of_an_archive_become_images(images, data):
+    raw = archive(data, "oci/engine29-multi")
+    loaded = images.load(io.BytesIO(raw)).images
+    assert [str(one.platform) for one in loaded] == ["linux/amd64", "linux/arm64/v8", "linux/arm/v7"]
+    # The name means the image for this machine, as it does to the engine that saved it.
+    assert [bool(one.references) for one in loaded] == [False, True, False]
+
+
+def test_an_image_of_one_platform_beside_an_index_gets_a_manifest(images, data, tmp_path):
+    multi = archive(data, "oci/engine29-multi")
+    images.load(io.BytesIO(multi))
+    images.load(data / "dockerd-29-overlay2" / "tiny.tar")
+    names = [*names_of(multi), "example/tiny:1.0"]
+    found = documents(raw := saved(images, names))
+    assert [entry["annotations"][NAME] for entry in found["index.json"]["manifests"]] == [
+        *names_of(multi),
+        "docker.io/example/tiny:1.0",
+    ]
+    with orlop.open(tmp_path / "other") as other:
+        other.load(io.BytesIO(raw))
+        assert other.inspect("example/tiny:1.0").image.id == images.inspect("example/tiny:1.0").image.id
+
+
+def test_layers_are_left_out_of_several_platforms(images, data):
+    raw = archive(data, "oci/engine29-multi")
+    images.load(io.BytesIO(raw))
+    [name] = names_of(raw)
+    target = io.BytesIO()
+    report = images.save([name], target, without=images.have())
+    assert report.left_out
+    gone = members_of(raw).keys() - members_of(target.getvalue()).keys()
+    assert gone == {f"blobs/sha256/{layer.digest.hex}" for layer in report.left_out}
+
+
+@pytest.mark.parametrize("options", [{"format": "docker-20.10"}, {"append": True}])
+def test_plain_layers_are_of_one_platform(images, data, tmp_path, options):
+    raw = archive(data, "oci/engine29-multi")
+    images.load(io.BytesIO(raw))
+    [name] = names_of(raw)
+    with pytest.raises(orlop.errors.InvalidInput, match="plain layers has one platform"):
+        images.save([name], tmp_path / "saved.tar", platform=["linux/amd64", "linux/arm64"], **options)
+    assert not (tmp_path / "saved.tar").exists()
+
+
+def test_a_platform_that_is_not_here_is_not_left_out(images, data, tmp_path):
+    raw = archive(data, "oci/engine29-multi")
+    images.load(io.BytesIO(raw))
+    [name] = names_of(raw)
+    with pytest.raises(orlop.errors.PlatformNotFound, match="s390x"):
+        images.save([name], tmp_path / "saved.tar", platform=["linux/amd64", "linux/s390x"])
+    assert not (tmp_path / "saved.tar").exists()
+
+
 def test_artifacts_come_out_in_the_order_in_which_they_are_named(images, data):
     raw = archive(data, f"oci/{ARTIFACTS}")
     images.load(io.BytesIO(raw))

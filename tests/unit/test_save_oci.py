@@ -566,7 +566,7 @@ def test_formats_that_do_not_fit_are_refused(tmp_path: Path, images: orlop.Image
     with pytest.raises(errors.InvalidInput, match=r"choose one of docker, docker-20\.10, oci, oci-dir"):
         images.save(["app:1"], io.BytesIO(), format="tar")
     with pytest.raises(errors.InvalidInput, match="one platform"):
-        images.save(["app:1"], io.BytesIO(), platform=["linux/amd64", "linux/arm64"])
+        images.save(["app:1"], io.BytesIO(), format="docker-20.10", platform=["linux/amd64", "linux/arm64"])
     for names in ([], ["nobody:1"]):
         with pytest.raises(errors.OrlopError):
             images.save(names, tmp_path / "out", format="oci-dir")
@@ -619,7 +619,10 @@ def test_the_command_saves_layouts_and_tells_what_is_left_out(tmp_path: Path) ->
         (["--platform", "all"], 0),
         (["--platform", "all,linux/arm64"], 2),
         (["--platform", "linux/s390x"], 4),
-        (["--platform", "linux/amd64", "--platform", "linux/arm64", "--format", "docker"], 2),
+        (["--platform", "linux/amd64", "--platform", "linux/arm64", "--format", "docker"], 0),
+        (["--platform", "all", "--format", "docker"], 0),
+        (["--platform", "all", "--format", "docker-20.10"], 2),
+        (["--platform", "all", "--format", "docker", "--append"], 2),
     ],
 )
 def test_the_command_takes_platforms(tmp_path: Path, words: list[str], status: int) -> None:

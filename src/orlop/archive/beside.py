@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.archive.meaning import IndexMeaning, check_owner, owners_of
-from orlop.archive.names import address_of, said_of
+from orlop.archive.names import address_of, said_of, unnamed
 from orlop.archive.oci import blob_name
 from orlop.errors import InvalidArchive, InvalidJSON
 from orlop.intake.beside_images import Top, with_artifacts
@@ -53,6 +53,7 @@ class Beside:
         self._tops: dict[ImageID, dict[Reference, Digest]] = {}
         self._described: dict[Digest, bool] = {}
         self._unlisted: list[Descriptor] = []
+        self._has_more = False
         claimed: set[Reference] = set()
         tops: list[Top] = []
         meaning = IndexMeaning(self._reader)
@@ -67,6 +68,8 @@ class Beside:
             if node is not None:
                 tops.append(Top(node, said.name, address_of(said)))
                 self._add(top, node, said)
+            elif (blob := self._reader.loose(unnamed(top))) is not None:
+                tops.append(Top(blob, (), said.text))
         self.decides = self._is_whole(claimed)
         owned = kept_manifests(self._reader, [top.node for top in tops], self._kept)
         self.manifests, self.blobs = with_artifacts(self._reader, tops, owned, self._kept, choice)
@@ -79,6 +82,7 @@ class Beside:
         found = [(leaf, entry) for leaf in leaves if (entry := self._listed(leaf)) is not None]
         if leaves and not found:
             self._unlisted.append(top)
+        self._has_more = self._has_more or any(self._listed(leaf) is None and self._is_here(leaf) for leaf in leaves)
         for leaf, entry in found:
             self._kept[leaf.digest] = entry.image.id
             if leaf.digest not in self._described:
@@ -92,12 +96,22 @@ class Beside:
     def _listed(self, leaf: Node) -> OfferedImage | None:
         return self._images.get(ImageID.wrap(leaf.config.digest))
 
+    def _is_here(self, leaf: Node) -> bool:
+        """Return whether the archive has all of an image."""
+        document = leaf.document
+        layers = document.layers if isinstance(document, Manifest) else ()
+        names = [blob_name(leaf.config.digest, manifest=False)]
+        names += [blob_name(layer.digest, manifest=False) for layer in layers]
+        return all(self._members.has(self._members.place_of(name)) for name in names)
+
     def _is_whole(self, claimed: set[Reference]) -> bool:
         """Return whether ``index.json`` holds more than ``manifest.json``. Raises `InvalidArchive` where each does."""
-        if not self._unlisted:
+        if not self._unlisted and not self._has_more:
             return False
         if set(self._kept.values()) == self._images.keys() and self._owners.keys() <= claimed:
             return True
+        if not self._unlisted:
+            return False
         msg = (
             f"the archive's index.json leads by {self._unlisted[0].digest} to an image that its manifest.json does not"
             " list: skopeo and Docker with containerd storage would read it, Docker with graph drivers another one; it"

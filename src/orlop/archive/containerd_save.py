@@ -76,6 +76,8 @@ class _Written:
             return replace(descriptor, annotations={SUBJECT_NAME: str(entry.subject)}, platform=None)
         if (told := self._told.get((descriptor.digest, name))) is not None:
             return told
+        if descriptor.digest not in self._blobs:
+            return descriptor
         named = {IMAGE_NAME: name, REF_NAME: _tag_of(entry) or name} if name else {}
         return replace(descriptor, annotations=named, platform=None, artifact_type="")
 
@@ -105,6 +107,8 @@ class _Written:
 
     def _listed(self, digest: Digest) -> Digest | None:
         """Return the manifest that stands for what an entry leads to, if there is one."""
+        if digest not in self._blobs:
+            return None
         if isinstance(parse_manifest(self._blobs[digest]), Manifest):
             return digest
         below = list(self._below(digest, set()))

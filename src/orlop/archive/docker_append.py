@@ -98,6 +98,8 @@ def appended(old: OldArchive, layout: Layout, progress: Progress | None = None) 
             new[name] = replace(planned, data=documents[name])
         elif before is None or (name == _BLOBS and planned.is_folder) or not _is_same(old, before, planned):
             new[name] = planned
+    old.require_folders([*new, *(f"{name}/" for name, planned in new.items() if planned.is_folder)])
+    old.require_own(documents)
     kept = [name for name in old.members if name not in new]
     names = sorted([*kept, *new], key=order) if old.is_sorted else [*kept, *sorted(new, key=order)]
     pieces = (layout.member(name, new[name], progress) if name in new else old.raw(old.members[name]) for name in names)

@@ -70,6 +70,11 @@ def address_of(said: Said) -> str | None:
     return said.text
 
 
+def unnamed(descriptor: Descriptor) -> Descriptor:
+    """Return a descriptor without the text by which a layout names it."""
+    return replace(descriptor, annotations={k: v for k, v in descriptor.annotations.items() if k != REF_NAME})
+
+
 def _name(text: str, descriptor: Descriptor) -> Reference | None:
     reference = named_by(text)
     if reference is not None and reference.digest not in {None, descriptor.digest}:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orlop.archive.meaning import IndexMeaning
-from orlop.archive.names import OMITTED, address_of, said_of
+from orlop.archive.names import OMITTED, address_of, said_of, unnamed
 from orlop.errors import InvalidArchive
 from orlop.intake.beside_images import Top
 from orlop.intake.manifests import ManifestReader
@@ -76,3 +76,6 @@ def _named(reader: ManifestReader, tops: Iterable[Descriptor]) -> Iterator[Top]:
         meaning.add(top, node, said)
         if node is not None:
             yield Top(node, said.name, address_of(said))
+        elif (blob := reader.loose(unnamed(top))) is not None:
+            # No reference means a blob: a whole name stays in its descriptor.
+            yield Top(blob, (), said.text)

@@ -98,7 +98,9 @@ def appended_layout(
         for folder in ("blobs", f"blobs/{algorithm}"):
             if folder not in old.members:
                 new[folder] = iter([folder_member(folder)])
+    old.require_folders(new)
     if index.raw != old.read(_INDEX):
+        old.require_own([_INDEX])
         new[_INDEX] = document_member(_INDEX, index.raw)
     kept = [name for name in old.members if name not in new]
     names = sorted([*kept, *new]) if old.is_sorted else [*kept, *sorted(new)]

@@ -41,6 +41,7 @@ from orlop.model.manifest import (
     parse_manifest,
 )
 from orlop.store.layers import compression_of
+from orlop.store.loose import loose_blob
 from orlop.store.rows.metadata import ManifestRow
 from orlop.streams.compression import Compression
 
@@ -77,6 +78,20 @@ def layout_content(store: Store, asked: Iterable[Asked], platforms: Platforms) -
         gathered = _Gathered(store, rows, platforms)
         entries = [entry for one in asked for entry in gathered.entries(one)]
         return gathered.content([*entries, *gathered.referrers()])
+
+
+def named_manifest(rows: Rows, asked: Asked, image: ImageID) -> ManifestRow | None:
+    """Return the manifest or index that a name for an image means, where digests say which."""
+    kept = set(rows.manifest_digests(image))
+    digests = [] if asked.digest is None else [asked.digest]
+    if asked.reference is not None:
+        name = asked.reference.name
+        meant = rows.top(name, f":{asked.reference.tag}")
+        digests += [] if meant is None else [meant.digest]
+        by_digest = [row for row in rows.references(image=image) if row.suffix.startswith("@")]
+        by_digest.sort(key=lambda row: (row.name != name, -row.updated))
+        digests += [Digest.unchecked(row.suffix[1:]) for row in by_digest]
+    return next((rows.manifest(digest) for digest in digests if digest in kept), None)
 
 
 class _Leaf(NamedTuple):
@@ -130,21 +145,28 @@ class _Gathered:
     def entries(self, asked: Asked) -> Iterator[TopEntry]:
         """Gather what a name stands for, and yield its entries: one, or one for each address."""
         if asked.image is None:
-            entry = self._content_entry(asked)
+            row = self._content_row(asked)
+            entry, kept = self._content_entry(asked, row), row.digest
         else:
             entry = self._image_entry(asked, self._image(asked.image))
-        found = () if asked.reference is not None else self._store.content.addresses(entry.descriptor.digest)
+            kept = entry.descriptor.digest
+        found = () if asked.reference is not None else self._store.content.addresses(kept)
         for address in found:
             yield replace(entry, address=address)
         if not found:
             yield entry
 
-    def _content_entry(self, asked: Asked) -> TopEntry:
-        """Gather a manifest or an index that is asked for as what it is, and return its entry."""
+    def _content_row(self, asked: Asked) -> ManifestRow:
         row = None if asked.digest is None else self._rows.manifest(asked.digest)
         if row is None:
             msg = f"there is no content {asked.name} in the store; load it first"
             raise ContentNotFound(msg)
+        return row
+
+    def _content_entry(self, asked: Asked, row: ManifestRow) -> TopEntry:
+        """Gather a manifest or an index that is asked for as what it is, and return its entry."""
+        if (loose := loose_blob(row)) is not None:
+            return self._loose_entry(loose)
         document = parse_manifest(row.raw)
         if isinstance(document, Index):
             self._keep_index(row, document, always=True)
@@ -156,6 +178,15 @@ class _Gathered:
                 self._keep_part(child)
         self._require_one_meaning(asked, row.digest)
         return TopEntry(entry_of(row), asked.reference)
+
+    def _loose_entry(self, descriptor: Descriptor) -> TopEntry:
+        """Gather a blob that stands for itself, and return its entry, which is the one that it came in."""
+        blob = self._parts.blob(descriptor)
+        if blob is None:
+            msg = f"the blob {descriptor.digest} is missing; load it again"
+            raise ContentNotFound(msg)
+        self._blobs.setdefault(blob.digest, blob)
+        return TopEntry(descriptor)
 
     def referrers(self) -> Iterator[TopEntry]:
         """Gather what refers to all that was gathered, and to that and what is below it in turn, and yield entries."""
@@ -185,7 +216,7 @@ class _Gathered:
 
     def _image_entry(self, asked: Asked, image: Image) -> TopEntry:
         """Gather an image that a name stands for, and return its entry."""
-        row = self._named(asked, image)
+        row = named_manifest(self._rows, asked, image.id)
         if row is None and self._platforms.are_several:
             row = self._index_of(image)
         document = None if row is None else parse_manifest(row.raw)
@@ -213,19 +244,6 @@ class _Gathered:
         if image_id not in self._images:
             self._images[image_id] = self._store.images.get(image_id)
         return self._images[image_id]
-
-    def _named(self, asked: Asked, image: Image) -> ManifestRow | None:
-        """Return the manifest or index that a name means, where digests say which."""
-        kept = set(self._rows.manifest_digests(image.id))
-        digests = [] if asked.digest is None else [asked.digest]
-        if asked.reference is not None:
-            name = asked.reference.name
-            meant = self._rows.top(name, f":{asked.reference.tag}")
-            digests += [] if meant is None else [meant.digest]
-            rows = [row for row in self._rows.references(image=image.id) if row.suffix.startswith("@")]
-            rows.sort(key=lambda row: (row.name != name, -row.updated))
-            digests += [Digest.unchecked(row.suffix[1:]) for row in rows]
-        return next((self._rows.manifest(digest) for digest in digests if digest in kept), None)
 
     def _index_of(self, image: Image) -> ManifestRow | None:
         """Return an index that came with an image, of several one that no other names."""

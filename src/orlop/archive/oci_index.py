@@ -65,12 +65,17 @@ class _Entry:
         return {key: without_second(name) for key, name in found.items() if name is not None}
 
     def without(self, taken: Mapping[Reference, str]) -> _Entry | None:
-        """Return the entry without the names that other content takes; nothing where it had no other."""
+        """Return the entry without the names that other content takes; nothing where it had no other.
+
+        What else its second annotation says it keeps, such as another tag alone, by which skopeo finds it.
+        """
         names = self.names()
         lost = {key for key, name in names.items() if taken.get(name, self.digest) != self.digest}
         if not lost:
             return self
-        if lost == names.keys():
+        if (text := self.annotations.get(REF_NAME, "")) in {names[key].tag for key in lost}:
+            lost.add(REF_NAME)
+        if lost >= names.keys() and (not text or REF_NAME in lost):
             return None
         left = {key: text for key, text in self.annotations.items() if key not in lost}
         members = {

@@ -9,8 +9,10 @@ from orlop.archive.containerd_form import SUBJECT_NAME
 from orlop.archive.oci_blobs import Document, StoredBlob
 from orlop.model.descriptor import Descriptor
 from orlop.model.digest import ImageID
+from orlop.model.manifest import Index, parse_manifest
 from orlop.store.content import node_of
-from orlop.store.rows.content import SUBJECT
+from orlop.store.rows.content import CHILD, SUBJECT
+from orlop.store.rows.speaking import SPOKEN_OF, said_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +23,7 @@ if TYPE_CHECKING:
     from orlop.store.root import Store
     from orlop.store.rows.metadata import ManifestRow, Rows
 
-_REFERENCE: Final = "vnd.docker.reference.digest"
-_REFERENCES: Final = ("vnd.docker.reference.type", _REFERENCE)
+_REFERENCES: Final = ("vnd.docker.reference.type", SPOKEN_OF)
 _UNKNOWN: Final = "unknown"
 
 
@@ -40,6 +41,7 @@ class Parts:
     def __init__(self, store: Store, rows: Rows) -> None:
         self._store = store
         self._rows = rows
+        self._spoken_of: dict[Digest, dict[Digest, list[Digest]]] = {}
 
     def part(self, row: ManifestRow, manifest: Manifest) -> Part | None:
         """Return a manifest with all blobs that are here; nothing for that of an image of the store.
@@ -74,11 +76,27 @@ class Parts:
         return None if config is None else Document.of(config, descriptor.media_type, descriptor.digest)
 
     def referrers(self, digest: Digest) -> Iterator[ManifestRow]:
-        """Yield what refers to a manifest or index, sorted by digest."""
-        for edge in self._rows.edges_to(digest):
-            row = self._rows.manifest(edge.parent) if edge.role == SUBJECT else None
+        """Yield what refers to a manifest or index: by its subject, or as an index says that names both."""
+        edges = self._rows.edges_to(digest)
+        found = [edge.parent for edge in edges if edge.role == SUBJECT]
+        for index in sorted({edge.parent for edge in edges if edge.role == CHILD}):
+            found += self._speaking(index).get(digest, ())
+        for one in dict.fromkeys(found):
+            row = self._rows.manifest(one)
             if row is not None:
                 yield row
+
+    def _speaking(self, index: Digest) -> dict[Digest, list[Digest]]:
+        """Return what an index says to speak of others of its children, by those."""
+        if index not in self._spoken_of:
+            row = self._rows.manifest(index)
+            document = None if row is None else parse_manifest(row.raw)
+            found: dict[Digest, list[Digest]] = {}
+            for child, subjects in said_by(document if isinstance(document, Index) else None).items():
+                for subject in subjects:
+                    found.setdefault(subject, []).append(child)
+            self._spoken_of[index] = found
+        return self._spoken_of[index]
 
 
 def entry_of(row: ManifestRow, subject: Digest | None = None) -> Descriptor:
@@ -92,7 +110,7 @@ def entry_of(row: ManifestRow, subject: Digest | None = None) -> Descriptor:
 
 def subject_of(descriptor: Descriptor, manifest: Manifest) -> str:
     """Return the digest of what a child of an index speaks of, as it or the index says; empty where neither does."""
-    said = descriptor.annotations.get(_REFERENCE, "")
+    said = descriptor.annotations.get(SPOKEN_OF, "")
     return said if manifest.subject is None else str(manifest.subject.digest)
 
 

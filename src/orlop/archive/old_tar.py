@@ -1,4 +1,10 @@
-"""An archive that is there and is to become part of a new one: its members, and their bytes as they stand."""
+"""An archive that is there and is to become part of a new one: its members, and their bytes as they stand.
+
+Members are known by where they lie, as readers see it, however their names are spelt; and they go over with the names
+that they have. Three things would come out as something else, and are refused: a global PAX header, which other readers
+apply to all that follows; a hard link to a document that is written anew; and a link where a folder for new members
+would be.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +13,15 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from orlop.archive.located import Window
+from orlop.archive.members import member_key
 from orlop.errors import InvalidArchive, InvalidJSON, InvalidTar
 from orlop.model import gojson
 from orlop.streams.files import CHUNK
 from orlop.streams.tar import TarReader
-from orlop.streams.tar_header import BLOCK, TYPE_FILE
+from orlop.streams.tar_header import BLOCK, TYPE_DIR, TYPE_FILE, TYPE_HARDLINK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from orlop.model.limits import Limits
     from orlop.streams.tar_header import TarEntry
@@ -29,7 +36,8 @@ class OldTar:
         limits: what it may ask for.
 
     Raises:
-        InvalidArchive: it is not a plain tar, or has a member twice. LimitExceeded: it asks for too much.
+        InvalidArchive: it is not a plain tar, has a member twice or outside of it, or has a global PAX header.
+            LimitExceeded: it asks for too much.
     """
 
     def __init__(self, descriptor: int, shown: str, limits: Limits) -> None:
@@ -38,6 +46,7 @@ class OldTar:
         self._limits = limits
         self._state = _state(descriptor)
         self.members: dict[str, TarEntry] = {}
+        self._end = 0
         try:
             for entry in TarReader(Window(descriptor, 0, None), limits=limits):
                 self._add(entry)
@@ -58,8 +67,7 @@ class OldTar:
 
     def raw(self, entry: TarEntry) -> Iterator[bytes]:
         """Yield a member as it stands there, with its headers and its padding."""
-        end = entry.offset + entry.stored_size
-        yield from self._bytes(entry.header_offset, end - end % -BLOCK)
+        yield from self._bytes(entry.header_offset, _end_of(entry))
 
     def content(self, entry: TarEntry) -> Iterator[bytes]:
         """Yield the content of a member that is not sparse."""
@@ -75,8 +83,39 @@ class OldTar:
             start += len(data)
             yield data
 
+    def require_folders(self, names: Iterable[str]) -> None:
+        """Check that members with these names, which are added, lie in folders, and not behind a link or a file.
+
+        Raises `InvalidArchive` where they do not.
+        """
+        above = {
+            "/".join(parts[:depth]) for parts in (name.split("/") for name in names) for depth in range(1, len(parts))
+        }
+        for folder in sorted(above & self.members.keys()):
+            if self.members[folder].type != TYPE_DIR:
+                raise self.refused(f"its {folder} is not a folder, and new members would lie in it; save to a new file")
+
+    def require_own(self, names: Iterable[str]) -> None:
+        """Check that no other member is a hard link to one of these, which are written anew: it would change with it.
+
+        Raises `InvalidArchive` where one is.
+        """
+        documents = set(names)
+        for name, entry in self.members.items():
+            if entry.type == TYPE_HARDLINK and member_key(entry.linkname, self._limits) in documents:
+                raise self.refused(
+                    f"its {name} is a hard link to {entry.linkname}, which is written anew; load it, and save its"
+                    " images anew"
+                )
+
     def _add(self, entry: TarEntry) -> None:
-        name = entry.name.removeprefix("./").rstrip("/")
+        if entry.header_offset != self._end:
+            raise self.refused(
+                f"it has a global PAX header at byte {self._end}, which readers apply to all that follows; load it, and"
+                " save its images anew"
+            )
+        self._end = _end_of(entry)
+        name = member_key(entry.name, self._limits)
         if name in self.members:
             raise self.refused(f"it has the member {name!r} twice; load it, and save its images anew")
         if len(self.members) >= self._limits.members:
@@ -107,6 +146,12 @@ class OldTar:
             return gojson.loads(self.read(name), allow_trailing=True)
         except InvalidJSON as error:
             raise self.refused(f"{name}: {error}") from error
+
+
+def _end_of(entry: TarEntry) -> int:
+    """Return where the next member begins."""
+    end = entry.offset + entry.stored_size
+    return end + -end % BLOCK
 
 
 def _state(descriptor: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from orlop.intake.taking import measuring
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.manifest import Manifest
 from orlop.store.content import node_of
+from orlop.store.loose import loose_blob
 from orlop.streams.compression import Compression, decompressed
 from orlop.streams.verify import VerifyingReader
 
@@ -234,6 +235,9 @@ def _artifacts(manifests: Iterable[OfferedManifest]) -> Iterator[ArchivedArtifac
         if offered.images and node.kind != "artifact":
             continue
         names = (*(name.familiar for name in offered.names), *filter(None, offered.addresses))
+        if (blob := loose_blob(offered.row)) is not None:
+            yield ArchivedArtifact(blob.digest, blob.media_type, names, None, 0, blob.size)
+            continue
         if isinstance(node.document, Manifest):
             parts = (node.document.config, *node.document.layers)
             size, blobs = node.size + sum(part.size for part in parts), len(node.document.layers)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from orlop.errors import ContentNotFound, DigestMismatch, SizeMismatch
 from orlop.intake.report import LoadedArtifact
 from orlop.store.content import ADDRESS, home_row, top_row
+from orlop.store.loose import loose_blob
 from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:
@@ -134,7 +135,8 @@ def keep_content(store: Store, rows: WritableRows, offer: Offer) -> tuple[Loaded
             if address or not (manifest.images or manifest.names or digest in reached):
                 rows.put_top(ADDRESS.row(address, digest, store.now()))
         if not manifest.images and (manifest.names or manifest.addresses):
-            found.append(LoadedArtifact(digest, manifest.names))
+            blob = loose_blob(manifest.row)
+            found.append(LoadedArtifact(digest if blob is None else blob.digest, manifest.names))
     store.content.sweep(rows)
     return tuple(found)
 

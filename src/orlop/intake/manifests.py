@@ -14,7 +14,6 @@ from orlop.model.manifest import (
     DOCKER_FOREIGN_LAYER,
     DOCKER_LAYER,
     INDEX_TYPES,
-    MANIFEST_TYPES,
     OCI_CONFIG,
     OCI_INDEX,
     OCI_LAYER,
@@ -23,6 +22,7 @@ from orlop.model.manifest import (
     Manifest,
     parse_manifest,
 )
+from orlop.store.loose import is_loose, loose_row
 from orlop.store.rows.metadata import ManifestRow
 
 if TYPE_CHECKING:
@@ -129,10 +129,17 @@ class ManifestReader:
         """
         return self._node(descriptor, 0)
 
+    def loose(self, descriptor: Descriptor) -> Node | None:
+        """Return what stands for a blob that is named where manifests are; nothing where there is not one."""
+        if not is_loose(descriptor) or self.carries(descriptor) is None:
+            return None
+        row = loose_row(descriptor)
+        return Node(descriptor, Index.from_json(row.raw), row, others=(descriptor,))
+
     def _node(self, descriptor: Descriptor, depth: int) -> Node | None:
         # The specification asks readers of an index to pass over types that they do not know. Where there is no type,
         # some go by the content.
-        if descriptor.media_type and descriptor.media_type not in MANIFEST_TYPES | INDEX_TYPES:
+        if is_loose(descriptor):
             self._passed.add(descriptor.media_type)
             return None
         name = self._place(descriptor.digest, manifest=True)

@@ -42,7 +42,7 @@ from orlop.service.save_oci import asked_content, held_content
 from orlop.store.local import local_store
 from orlop.transfer import file_targets
 from orlop.transfer.content_source import ContentSource
-from orlop.transfer.graph import Gathering, referring
+from orlop.transfer.graph import Gathering, is_blob, referring
 from orlop.transfer.members_source import opened_directory, opened_layout
 from orlop.transfer.places import Kind, parse_place
 from orlop.transfer.registry_source import RegistrySource
@@ -240,6 +240,8 @@ class Copy:
 
     def _chosen(self, source: Source, root: Root, place: Place) -> Root:
         """Return a root, or what it leads to for the wanted platform."""
+        if is_blob(root.descriptor):
+            return root
         document = parse_manifest(source.manifest(root.descriptor))
         if self._all or not isinstance(document, Index):
             return root
@@ -259,6 +261,12 @@ class Copy:
     def _to_registry(self, source: Source, roots: list[Root], place: Place) -> CopyReport:
         name = place.reference()
         _require_one(roots, place, is_named=name.tag is not None or name.digest is not None)
+        for root in roots:
+            if is_blob(root.descriptor):
+                raise InvalidInput(
+                    f"{root.descriptor.digest} is a blob of the type {root.descriptor.media_type!r}, which a registry"
+                    " keeps for manifests only; name an image or an artifact to copy"
+                )
         client, repository = self._registries.to_push(name)
         target = RegistryTarget(client, repository, sessions=self._sessions, progress=self._progress)
         tags: dict[Digest, list[str]] = {}

@@ -178,8 +178,8 @@ class ImageService(RegistryVerbs, SpaceVerbs):
                 directory. In a layout that is there the images are added, and their names move.
             format: ``docker`` (the layout of Engine 25 and later), ``docker-20.10``, ``oci`` (an OCI layout, with
                 manifests and indexes as they came) or ``oci-dir`` (a directory that is one).
-            platform: the one that every image must be for, such as ``linux/arm64``. An OCI layout holds that one of an
-                image of several; it may hold several, or ``all``, with the index that names them.
+            platform: the one that every image must be for, such as ``linux/arm64``; that one of an image of several. It
+                may be several, or ``all``, with the index that names them, in all formats but ``docker-20.10``.
             compress: ``none``, ``gzip`` or ``zstd``, the last two with a level as in ``zstd:9``: the form of the layers
                 in an OCI layout, whose manifests are new where they have another one; by default as they came.
             since: images that whoever reads the archive has: their layers are left out.

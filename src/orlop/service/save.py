@@ -7,11 +7,12 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from orlop.archive.docker_save import LAYOUTS, layout
+from orlop.archive.oci_platforms import Platforms
 from orlop.archive.save_report import SaveReport
 from orlop.archive.saved import SaveItem
 from orlop.errors import InvalidInput, WriteFailed
 from orlop.service.holding import held
-from orlop.service.listing.lookup import check_platform, platform_of
+from orlop.service.listing.lookup import check_platform
 from orlop.service.saving import DIRECTORY, DOCKER, FORMATS, TAR, named, note_saved, require_names
 from orlop.streams.given import check_file
 from orlop.streams.output import Output
@@ -140,15 +141,16 @@ def save_chunks(
     if compress is not None:
         msg = f"archives of docker's formats hold layers uncompressed; save in the format {TAR!r} or {DIRECTORY!r}"
         raise InvalidInput(msg)
-    if format == DOCKER and not since and without is None:
+    had = _had(store, since, without, platform)
+    if format == DOCKER:
         from orlop.service.save_containerd import containerd_tar  # noqa: PLC0415 - see its module: most come otherwise
 
-        report = yield from containerd_tar(store, names, platform=platform, progress=progress)
+        report = yield from containerd_tar(store, names, platform=platform, had=had, progress=progress)
         if report is not None:
             return report
     writer = layout(format)
     with _items(store, names, platform) as items:
-        written = writer(store, items, _had(store, since, without, platform))
+        written = writer(store, items, had)
         yield from written.chunks(progress)
     return SaveReport(left_out=written.left_out)
 
@@ -204,12 +206,14 @@ def _had(
 
 def _one_platform(platform: AskedPlatforms) -> Platform | None:
     """Return the one platform that was asked for. Raises `InvalidInput` where there are several."""
-    if not isinstance(platform, list):
-        return platform_of(platform)
-    if len(platform) != 1:
-        msg = f"an archive of docker's formats has one platform of each image; name one, or save in the format {TAR!r}"
+    asked = Platforms.of(platform)
+    if asked.are_several:
+        msg = (
+            f"an archive of plain layers has one platform of each image; name one, or save to a new file in the format"
+            f" {DOCKER!r} or {TAR!r}"
+        )
         raise InvalidInput(msg)
-    return platform_of(platform[0])
+    return asked.asked[0] if asked.is_one else None
 
 
 def _resolve(store: Store, names: Sequence[ImageName], platform: Platform | None) -> dict[ImageID, list[Reference]]:

@@ -1,4 +1,8 @@
-"""``save`` in the form in which an engine with containerd saves: for images that came in such an archive."""
+"""``save`` in the form in which an engine with containerd saves.
+
+It is for images that came in such an archive, and for several platforms of an image, which no other form of docker's
+can hold.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from orlop.archive.containerd_form import Listing
 from orlop.archive.containerd_save import containerd_chunks
+from orlop.archive.oci_content import named_manifest
 from orlop.archive.oci_platforms import Platforms
 from orlop.archive.save_report import OmittedManifests, SaveReport
 from orlop.errors import InvalidManifest
@@ -15,7 +20,9 @@ from orlop.service.saving import note_saved
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from orlop.archive.oci_layout import Asked
     from orlop.model.digest import ImageID
+    from orlop.model.holdings import Holdings
     from orlop.model.names import ImageName
     from orlop.model.progress import Progress
     from orlop.service.saving import AskedPlatforms
@@ -23,23 +30,39 @@ if TYPE_CHECKING:
 
 
 def containerd_tar(
-    store: Store, names: Sequence[ImageName], *, platform: AskedPlatforms, progress: Progress | None
+    store: Store,
+    names: Sequence[ImageName],
+    *,
+    platform: AskedPlatforms,
+    had: Holdings | None = None,
+    progress: Progress | None,
 ) -> Generator[bytes, None, SaveReport | None]:
     """Yield the bytes of an archive as an engine with containerd writes it, and return what there is to tell of it.
 
-    Yields and returns nothing where it would not be one: an image came otherwise, or the store has its layers in other
-    forms than its manifest names.
+    Yields and returns nothing where the form of graph drivers does: all that is wanted fits in it, and an image came
+    otherwise, or the store has its layers in other forms than its manifest names.
     """
     asked = list(asked_content(store, names))
-    if any(one.image is not None and _listing(store, one.image) is None for one in asked):
+    platforms = Platforms.of(platform)
+    is_needed = platforms.are_several or _are_several(store, asked)
+    listings = {one.image: _listing(store, one.image) for one in asked if one.image is not None}
+    if not is_needed and (had is not None or None in listings.values()):
         return None
-    with held_content(store, asked, Platforms.of(platform), None) as (content, hold):
-        if content.remade:
+    with held_content(store, asked, platforms, None, had=had) as (content, hold):
+        if content.remade and not is_needed:
             return None
-        listings = {image.id: listing for image in content.images if (listing := _listing(store, image.id)) is not None}
-        yield from containerd_chunks(store, content, listings, progress)
+        known = {image.id: listing for image in content.images if (listing := _listing(store, image.id)) is not None}
+        yield from containerd_chunks(store, content, known, progress)
         note_saved(store, content.images, hold)
-    return SaveReport(tuple(OmittedManifests(digest, lacking) for digest, lacking in content.omitted.items()))
+    omitted = tuple(OmittedManifests(digest, lacking) for digest, lacking in content.omitted.items())
+    return SaveReport(omitted, remade=content.remade, left_out=content.left_out)
+
+
+def _are_several(store: Store, asked: Sequence[Asked]) -> bool:
+    """Return whether a name means an index of which several images are here: one alone would lose the others."""
+    with store.metadata.read() as rows:
+        meant = [named_manifest(rows, one, one.image) for one in asked if one.image is not None]
+        return any(row is not None and len(rows.images_of(row.digest)) > 1 for row in meant)
 
 
 def _listing(store: Store, image_id: ImageID) -> Listing | None:

@@ -269,6 +269,31 @@ class MetadataContract(Contract):
             assert rows.leases_of(digest) == ["l"]
             rows.delete_lease("l")
 
+    @pytest.mark.parametrize("form", ["subject", "annotation", "neither", "named"])
+    def test_an_attestation_goes_with_its_image(self, metadata: Metadata, form: str) -> None:
+        """Of what an index names beside an image, what only speaks of this goes with it, though the index stays."""
+        own = b'{"layers":[],"config":{"digest":"%s","size":1}}' % str(image()).encode()
+        subject = b',"subject":{"digest":"%s","size":1}' % str(Digest.of(own)).encode() if form == "subject" else b""
+        about = b'{"layers":[],"config":{"digest":"sha256:%s","size":1}%s}' % (b"0" * 64, subject)
+        said = b'{"vnd.docker.reference.digest":"%s"}' % str(Digest.of(own)).encode()
+        children = [
+            b'{"digest":"%s","size":1,"annotations":%s}' % (str(Digest.of(raw)).encode(), notes)
+            for raw, notes in ((own, b"{}"), (about, b"{}" if form == "neither" else said))
+        ]
+        index = b'{"schemaVersion":2,"manifests":[%s]}' % b",".join(children)
+        with metadata.write() as rows:
+            keep(rows)
+            for raw in (own, about, index):
+                rows.put_manifest(ManifestRow(Digest.of(raw), "", raw), [image()])
+            rows.put_top(TopRow("docker.io/library/a", ":1", Digest.of(index), 1))
+            if form == "named":
+                rows.put_top(TopRow("docker.io/library/a", ":2", Digest.of(about), 1))
+        with metadata.write() as rows:
+            assert rows.delete_image(image())
+        with metadata.read() as rows:
+            found = [rows.manifest(Digest.of(raw)) is not None for raw in (index, own, about)]
+        assert found == [True, False, form in {"neither", "named"}]
+
     def test_a_snapshot_is_of_its_moment(self, metadata: Metadata) -> None:
         """What is written later is not in it; it says what its rows need."""
         with metadata.snapshot() as before:

@@ -28,6 +28,7 @@ _MOST: Final = 100_000
 _BYTES: Final = 256 << 20
 """Bytes of manifests that one transfer carries: they are in memory until the last of them is there."""
 _KNOWN: Final = INDEX_TYPES | MANIFEST_TYPES
+_MANIFEST: Final = "manifest"
 _ELSEWHERE: Final = ("foreign", "nondistributable")
 
 
@@ -92,6 +93,9 @@ class Gathering:
         self._entered.add(descriptor.digest)
         if depth > _DEEPEST:
             raise LimitExceeded(f"indexes lie in one another more than {_DEEPEST} deep; they are refused")
+        if is_blob(descriptor):
+            self._blobs.setdefault(descriptor.digest, descriptor)
+            return
         raw = verified(self._source.manifest(descriptor), descriptor)
         self._bytes += len(raw)
         if self._bytes > _BYTES:
@@ -102,7 +106,9 @@ class Gathering:
         document = _parsed(raw, descriptor)
         if isinstance(document, Index):
             for child in document.manifests:
-                if self._keeps(child) and child.digest not in self._entered and not self._is_there(child):
+                if not self._keeps(child) or child.digest in self._entered:
+                    continue
+                if is_blob(child) or not self._is_there(child):
                     self._enter(child, depth + 1)
         elif document is not None:
             for blob in (document.config, *document.layers):
@@ -112,6 +118,12 @@ class Gathering:
         self._nodes[descriptor.digest] = Node(descriptor, raw, subject)
         if len(self._nodes) + len(self._blobs) > _MOST:
             raise LimitExceeded(f"{descriptor.digest} leads to more than {_MOST} manifests and blobs; it is refused")
+
+
+def is_blob(descriptor: Descriptor) -> bool:
+    """Return whether what stands in a manifest's place is a blob by its type, as a layer in an index of a cache."""
+    media_type = descriptor.media_type
+    return bool(media_type) and media_type not in _KNOWN and _MANIFEST not in media_type
 
 
 def referring(

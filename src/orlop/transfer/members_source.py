@@ -15,6 +15,7 @@ from orlop.model.digest import Digest
 from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.manifest import OCI_INDEX, OCI_MANIFEST, Index, parse_manifest
 from orlop.streams.verify import verified_beside
+from orlop.transfer.graph import is_blob
 from orlop.transfer.source import Root
 
 if TYPE_CHECKING:
@@ -153,6 +154,8 @@ class MembersSource:
         return [Root(top) for top in self._tops if self._subject(top) == subject]
 
     def _subject(self, top: Descriptor) -> Digest | None:
+        if is_blob(top):
+            return None
         try:
             document = parse_manifest(self.manifest(top))
         except (InvalidManifest, ContentNotFound):

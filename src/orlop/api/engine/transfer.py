@@ -49,7 +49,7 @@ async def _get_one(call: Call) -> Response:
 def _saved(call: Call, names: Sequence[str]) -> Response:
     # Engine 25, whose API is 1.44, came with the newer layout.
     form = "docker" if call.version >= V1_44 else "docker-20.10"
-    wanted = only_platform(transferred_platforms(call, V1_48))
+    wanted = transferred_platforms(call, V1_48) or None
 
     def save(download: Download, _: Upload) -> None:
         images: list[ImageName] = []

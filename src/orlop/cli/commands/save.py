@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from orlop.service.image_service import ImageService
 
 _ALL: Final = "all"
+_DOCKER: Final = "docker"
+_OLD: Final = "docker-20.10"
 _DIRECTORY: Final = "oci-dir"
 _MOST_AT_ONCE: Final = 4096
 
@@ -45,8 +47,8 @@ def _read_platforms(words: Sequence[str]) -> Platform | list[Platform | str]:
 @option(
     "--format",
     "form",
-    type=click.Choice(["docker", "docker-20.10", "oci", _DIRECTORY]),
-    default="docker",
+    type=click.Choice([_DOCKER, _OLD, "oci", _DIRECTORY]),
+    default=_DOCKER,
     show_default=True,
     help="Use the layout of Docker Engine 25 and later, or of 20.10, which load anywhere; or an OCI image layout with"
     " manifests as they came, in a tar or a directory.",
@@ -57,7 +59,7 @@ def _read_platforms(words: Sequence[str]) -> Platform | list[Platform | str]:
     read=_read_platforms,
     metavar="OS/ARCH",
     multiple=True,
-    help="Save only images of this platform; fail if there are none. An OCI layout may hold several, or all.",
+    help="Save only images of this platform; fail if there are none. May be repeated, or be all; not in docker-20.10.",
     shell_complete=complete_platforms,
 )
 @option(
@@ -111,8 +113,9 @@ def save(
     if target is None and output.is_terminal():
         msg = "an archive is not for a terminal; name a file with -o, or redirect the output"
         raise WrongUsage(msg)
-    if isinstance(platforms, list) and not form.startswith("oci"):
-        raise WrongUsage(f"the format {form} has one platform of each image; name one, or choose --format oci")
+    if isinstance(platforms, list) and (form == _OLD or (append and form == _DOCKER)):
+        what = f"the format {form}" if form == _OLD else f"an archive of the format {form} that is added to"
+        raise WrongUsage(f"{what} has one platform of each image; name one, or choose --format oci")
     if compress is not None:
         _check(compress, form)
     had = None if without is None else _read_list(without)

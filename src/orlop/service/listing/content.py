@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from orlop.model.digest import Digest
 from orlop.store.content import top_row
+from orlop.store.loose import loose_keeper
 
 if TYPE_CHECKING:
     from orlop.model.names import ImageName
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
 def find_content(store: Store, name: ImageName) -> tuple[Digest, Reference | None] | None:
     """Return the digest of what a name means, and the tag that it has there; nothing where it means nothing.
 
-    A tag means what was named so; a digest alone, or behind the name of a repository, what has it.
+    A tag means what was named so; a digest alone, or behind the name of a repository, what has it. The digest of a blob
+    that stands for itself means the document that keeps it.
     """
     asked = name.asked
     with store.metadata.read() as rows:
         if isinstance(asked, Digest):
-            return None if rows.manifest(asked) is None else (asked, None)
+            found = asked if rows.manifest(asked) is not None else loose_keeper(rows, asked)
+            return None if found is None else (found, None)
         if asked.digest is not None:
             return None if rows.manifest(asked.digest) is None else (asked.digest, None)
         reference = asked.with_default_tag()
@@ -29,5 +32,8 @@ def find_content(store: Store, name: ImageName) -> tuple[Digest, Reference | Non
         row = rows.top(wanted.name, wanted.suffix)
         if row is not None and rows.manifest(row.digest) is not None:
             return row.digest, reference
-        found = Digest.unchecked(f"sha256:{name.text}")
-        return (found, None) if found.is_valid and rows.manifest(found) is not None else None
+        plain = Digest.unchecked(f"sha256:{name.text}")
+        if not plain.is_valid:
+            return None
+        found = plain if rows.manifest(plain) is not None else loose_keeper(rows, plain)
+        return None if found is None else (found, None)

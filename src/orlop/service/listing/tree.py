@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from orlop.model.digest import Digest, ImageID
 from orlop.model.manifest import Index, Manifest
@@ -10,8 +10,10 @@ from orlop.model.values import dataclass, replace
 from orlop.service.listing.content import find_content
 from orlop.service.listing.lookup import find_image
 from orlop.store.content import node_of, reference_of_top
+from orlop.store.loose import loose_blob
 from orlop.store.references import reference_of
 from orlop.store.rows.content import SUBJECT
+from orlop.store.rows.speaking import SPOKEN_OF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from orlop.store.content import Node
     from orlop.store.root import Store
     from orlop.store.rows.metadata import Rows
-
-_SPOKEN_OF: Final = "vnd.docker.reference.digest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,8 @@ class _Trees:
         if row is None:
             return self._leaf(digest, shown, entry)
         self._shown.add(digest)
+        if (blob := loose_blob(row)) is not None:
+            return self._leaf(blob.digest, shown, blob)
         node = node_of(row)
         label, image = self._label(node, entry)
         found: list[ContentTree] = []
@@ -123,7 +125,7 @@ class _Trees:
                 yield self.tree(edge.parent)
 
     def _spoken_of(self, child: Descriptor) -> str:
-        said = child.annotations.get(_SPOKEN_OF, "")
+        said = child.annotations.get(SPOKEN_OF, "")
         edges = [edge for edge in self._rows.edges(child.digest) if edge.role == SUBJECT]
         return str(edges[0].child) if edges else said
 
@@ -148,6 +150,8 @@ class _Trees:
         if row is not None:
             return ContentTree(digest, "image", "", row.size, True, image, shown)
         blob = self._rows.blob(digest)
+        if entry is not None and SPOKEN_OF in entry.annotations:
+            return ContentTree(digest, "artifact", entry.artifact_type, entry.size, blob is not None, None, shown)
         platform = None if entry is None or entry.platform is None else str(entry.platform).rstrip("/")
         label = platform or ("" if entry is None else entry.media_type)
         kind = "image" if platform else "blob"

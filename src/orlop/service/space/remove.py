@@ -14,6 +14,7 @@ from orlop.service.listing.lookup import check_platform, find_image, labels, pla
 from orlop.store.content import top_row
 from orlop.store.events import LABELS
 from orlop.store.graph.indexed import is_indexed
+from orlop.store.loose import loose_blob
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -268,15 +269,17 @@ def _taken(store: Store, rows: WritableRows, digest: Digest, tag: Reference | No
     if not before:
         why = "it belongs to other content; remove that, or the image that it came with"
         raise ImageInUse(f"conflict: unable to delete {digest.short} (cannot be forced) - {why}")
+    row = rows.manifest(digest)
+    blob = None if row is None else loose_blob(row)
     if tag is None:
         names = store.content.forget(rows, digest)
     else:
-        row = top_row(tag, digest, 0)
-        rows.delete_top(row.name, row.suffix)
+        top = top_row(tag, digest, 0)
+        rows.delete_top(top.name, top.suffix)
         names = (tag,)
     yield from (("Untagged", name.familiar) for name in names)
     if rows.manifest(digest) is None:
-        yield "Deleted", str(digest)
+        yield "Deleted", str(digest if blob is None else blob.digest)
 
 
 def _dangling(store: Store, name: ImageName) -> tuple[Reference, ImageID] | None:

@@ -21,6 +21,7 @@ from orlop.store.rows.postgres.tables import (
     UNNEEDED_MANIFESTS,
     UNREACHED_NEAR,
 )
+from orlop.store.rows.speaking import speaking_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -206,8 +207,24 @@ class PostgresContentRows(PassingRows):
             (left, image),
         )
         near = self.rows(ALL_NEAR, {"starts": left})
-        self._delete_manifests([one for (one,) in mine])
+        own = [one for (one,) in mine]
+        self._delete_manifests([*own, *self._speaking_of(own, left)])
         self._prune_near([one for (one,) in near])
+
+    def _speaking_of(self, mine: Sequence[str], left: Sequence[str]) -> list[str]:
+        """Return what came with an image alone, and only attests it."""
+        others = sorted(set(left) - set(mine)) if mine else []
+        if not others:
+            return []
+        free = self.rows(
+            """SELECT one FROM unnest(%s::text[]) AS one
+            WHERE NOT EXISTS (SELECT 1 FROM edge WHERE parent = one AND role = 'child')
+            AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = one)
+            AND NOT EXISTS (SELECT 1 FROM top WHERE digest = one)""",
+            (others,),
+        )
+        candidates = [Digest.unchecked(one) for (one,) in free]
+        return list(map(str, speaking_of(self, set(map(Digest.unchecked, mine)), candidates)))
 
     def _prune_near(self, digests: Iterable[str]) -> None:
         """Forget those of these manifests, and of all below them and about them, that nothing reaches any more."""

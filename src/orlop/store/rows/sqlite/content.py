@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from orlop.model.digest import Digest, ImageID
+from orlop.store.rows.speaking import speaking_of
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS
 from orlop.store.rows.sqlite.passing import PassingRows, digests_of
 from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB
@@ -235,8 +236,18 @@ class SQLiteContentRows(PassingRows):
             AND parent NOT IN (SELECT digest FROM lease)"""
         mine = [one for one in left if self._run(own, (one, image)).fetchone()]
         near = digests_of(Digest, self._run(_ALL_NEAR, (json.dumps(left),)).fetchall())
-        self._delete_manifests(mine)
+        self._delete_manifests([*mine, *self._speaking_of(mine, left)])
         self._prune_near(map(str, near))
+
+    def _speaking_of(self, mine: Iterable[str], left: Iterable[str]) -> list[str]:
+        """Return what came with an image alone, and only attests it."""
+        free = """SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM edge WHERE parent = ?1 AND role = 'child')
+            AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = ?1)
+            AND NOT EXISTS (SELECT 1 FROM top WHERE digest = ?1)"""
+        gone = set(map(Digest.unchecked, mine))
+        others = [one for one in map(Digest.unchecked, left) if one not in gone]
+        candidates = [one for one in others if gone and self._run(free, (str(one),)).fetchone()]
+        return list(map(str, speaking_of(self, gone, candidates)))
 
     def _prune_near(self, digests: Iterable[str]) -> None:
         """Forget those of these manifests, and of all below them and about them, that nothing reaches any more."""

@@ -1,0 +1,50 @@
+"""A blob that no manifest names, but an ``index.json`` itself: kept by a small document that names it in its place.
+
+Rows know content by what leads to it, and a name leads to a manifest or an index. So what stands in an ``index.json``
+and is neither gets an index of its own, with the one descriptor that stood there: its type and annotations are in it.
+This document has a media type that nothing else has, and is never written to a layout or sent to a registry: whoever
+shows or writes it takes `loose_blob`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orlop.model.digest import Digest
+from orlop.model.manifest import INDEX_TYPES, MANIFEST_TYPES, Index
+from orlop.store.rows.metadata import ManifestRow
+
+if TYPE_CHECKING:
+    from orlop.model.descriptor import Descriptor
+    from orlop.store.rows.metadata import Rows
+
+_TYPE: Final = "application/vnd.dev.orlop.loose.v1+json"
+
+
+def is_loose(descriptor: Descriptor) -> bool:
+    """Return whether an entry of ``index.json`` leads to a blob: its type is neither a manifest's nor an index's."""
+    return bool(descriptor.media_type) and descriptor.media_type not in MANIFEST_TYPES | INDEX_TYPES
+
+
+def loose_row(descriptor: Descriptor) -> ManifestRow:
+    """Return the document that keeps a blob."""
+    raw = Index(media_type=_TYPE, manifests=(descriptor,)).to_json()
+    return ManifestRow(Digest.of(raw), _TYPE, raw)
+
+
+def loose_blob(row: ManifestRow) -> Descriptor | None:
+    """Return the descriptor of the blob that a row keeps; nothing where it is a manifest or index like any other."""
+    if row.media_type != _TYPE:
+        return None
+    named = Index.from_json(row.raw).manifests
+    # The type alone proves nothing: a stranger may have written it into an index.
+    return named[0] if len(named) == 1 and is_loose(named[0]) else None
+
+
+def loose_keeper(rows: Rows, blob: Digest) -> Digest | None:
+    """Return the digest of the first document that keeps a blob, if one does."""
+    for edge in rows.edges_to(blob):
+        row = rows.manifest(edge.parent)
+        if row is not None and loose_blob(row) is not None:
+            return row.digest
+    return None
