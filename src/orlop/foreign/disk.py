@@ -27,6 +27,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import LimitExceeded, OrlopError, RootDamaged
+from orlop.foreign.small_files import FILE_FLAGS
 from orlop.streams.directory import kind_of
 from orlop.streams.files import CHUNK, explaining
 
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-FILE_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-"""How files are opened, beside what keeps links and access times out of it."""
 _NOT_NAMES: Final = frozenset({b"", b".", b".."})
 # Each directory on the way to a file is held open, and a process may hold about a thousand files.
 _DEEPEST: Final = 256
