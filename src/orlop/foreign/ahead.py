@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SMALL: Final = 128 << 10
 """The bytes up to which a file is a small one."""
 # What is held of contents at a time, and of directories: a process may have about a thousand open.
-_HELD: Final = 4 << 20
+_HELD: Final = 2 << 20
 _DIRECTORIES: Final = 100
 # A layer with fewer is done before a process has begun.
 _MANY: Final = 5000
