@@ -37,7 +37,7 @@ class Run:
 
     seconds: float
     peak: int
-    processor: float
+    processor: float = 0.0
 
 
 def run(command: Sequence[str | Path], *, stdin: Path | None = None, stdout: Path | None = None) -> Run:

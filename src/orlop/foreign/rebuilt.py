@@ -107,8 +107,13 @@ class UnpackedLayer:
         try:
             damages, hollow = self._survey(meter)
             found = self._substitutes(damages, meter)
-        except (RootDamaged, LimitExceeded) as error:
+        except LimitExceeded as error:
             self.reason = str(error)
+            return
+        except RootDamaged as error:
+            self.reason = str(error)
+            # The damage may stand behind all that is needed.
+            yield Rebuilt(self._chunks(meter, to_damage=True))
             return
         if damages:
             first, count = damages[0], len(damages)
@@ -154,28 +159,37 @@ class UnpackedLayer:
             else:
                 yield part
 
-    def _runs(self, meter: Meter) -> Generator[Run | Segment | Content]:
+    def _runs(self, meter: Meter, *, to_damage: bool = False) -> Generator[Run | Segment | Content]:
         with self.root.below(*self.split[:-1]) as folder:
-            descriptor, size = folder.open_file(self.split[-1])
+            descriptor, _ = folder.open_file(self.split[-1])
         path = _shown(self.split)
         try:
-            if not size:
-                raise RootDamaged(f"{path} is empty")
             source = meter.counted(FileReader(descriptor, path))
             yield from tarsplit.read_runs(source, what=path, limits=meter.limits)
+        except RootDamaged:
+            if not to_damage:
+                raise
         finally:
             close(descriptor)
 
     def _chunks(
-        self, meter: Meter, substitutes: Mapping[Content, Path] | None = None, *, literal: bool = False
+        self,
+        meter: Meter,
+        substitutes: Mapping[Content, Path] | None = None,
+        *,
+        literal: bool = False,
+        to_damage: bool = False,
     ) -> Iterator[bytes]:
-        """Yield the bytes of the tar; with ``literal`` contents have bytes whatever their CRC says."""
+        """Yield the bytes of the tar; with ``literal`` contents have bytes whatever their CRC says.
+
+        With ``to_damage`` it ends where the tar-split cannot be read any further.
+        """
         others = substitutes or {}
         with (
             self.root.below(*self.files) as folder,
             Walker(folder) as files,
             Ahead(files) as ahead,
-            closing(self._parts(meter) if others or literal else self._runs(meter)) as parts,
+            closing(self._parts(meter) if others or literal else self._runs(meter, to_damage=to_damage)) as parts,
         ):
             for part, found in ahead.filled(parts):
                 if isinstance(part, Run):

@@ -18,6 +18,8 @@ Three rules go beyond what the engines do, and let layers be rebuilt that their 
    the file on disk has its holes.
 3. Of several names of one file only the first has a content; if that name is lost, any of the others will do.
 
+It is compressed by gzip, or by another program of those that are known by how a file begins, or not at all.
+
 Nothing here decides whether the result is right: only the SHA-256 of all of it, the diff ID, does.
 """
 
@@ -32,7 +34,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import InvalidCompression, InvalidTar, RootDamaged
 from orlop.model.limits import DEFAULT_LIMITS
-from orlop.streams.compression import Compression, decompressed
+from orlop.streams.compression import PREFIX_SIZE, decompressed, detect
 from orlop.streams.crc64 import EMPTY, finished, updated
 from orlop.streams.files import CHUNK
 from orlop.streams.tar_header import BLOCK, MalformedError, is_pax_sparse, parse_header, parse_pax
@@ -203,7 +205,8 @@ def _run(texts: list[bytes], headers: _Headers, what: str) -> Iterator[Run | Seg
 
 def _blocks(source: Readable, what: str, limits: Limits) -> Iterator[bytes]:
     """Yield the lines, many at a time; the last one may have no end."""
-    plain = decompressed(source, Compression.GZIP, limits=limits)
+    begun = _Begun(source)
+    plain = decompressed(begun, detect(begun.prefix), limits=limits)
     held = b""
     try:
         while chunk := plain.read(CHUNK):
@@ -221,6 +224,24 @@ def _blocks(source: Readable, what: str, limits: Limits) -> Iterator[bytes]:
         plain.close()
     if held:
         yield held
+
+
+class _Begun:
+    """A source whose first bytes are known."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self.prefix = b""
+        while len(self.prefix) < PREFIX_SIZE and (more := source.read(PREFIX_SIZE - len(self.prefix))):
+            self.prefix += more
+        self._left = self.prefix
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most ``size`` bytes."""
+        if not self._left:
+            return self._source.read(size)
+        data, self._left = self._left[:size], self._left[size:]
+        return data
 
 
 def _part(line: bytes, what: str) -> Segment | Content:
@@ -251,7 +272,7 @@ def _any_part(line: bytes, what: str) -> Segment | Content:
             return Content(name, size, payload or NO_BYTES)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError, BinasciiError):
         pass
-    raise RootDamaged(f"{what} has a line that is not one of tar-split")
+    raise RootDamaged(f"{what} is damaged: it has a line that is not one of tar-split")
 
 
 class _Headers:
