@@ -30,10 +30,14 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYT
 
 @dataclass(frozen=True)
 class Run:
-    """One finished process: ``seconds`` of wall clock, ``peak`` resident memory in bytes."""
+    """One finished process: ``seconds`` of wall clock, ``peak`` resident memory in bytes.
+
+    ``processor`` are the seconds that it kept processors busy, with all processes that it began.
+    """
 
     seconds: float
     peak: int
+    processor: float = 0.0
 
 
 def run(command: Sequence[str | Path], *, stdin: Path | None = None, stdout: Path | None = None) -> Run:
@@ -57,19 +61,31 @@ def run(command: Sequence[str | Path], *, stdin: Path | None = None, stdout: Pat
         feeder.wait()
     if process.returncode:
         raise SystemExit(f"{command} ended with {process.returncode}")
-    return Run(seconds, usage.ru_maxrss * 1024)
+    return Run(seconds, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime)
 
 
 def medians(subjects: Mapping[str, Sequence[str]], *, turns: int) -> dict[str, float]:
     """Run every subject once a turn, so that a slow minute hits all, and return each one's median in seconds."""
-    seconds: dict[str, list[float]] = {name: [] for name in subjects}
+    return {name: one.seconds for name, one in median_runs(subjects, turns=turns).items()}
+
+
+def median_runs(subjects: Mapping[str, Sequence[str]], *, turns: int) -> dict[str, Run]:
+    """Run every subject once a turn, as `medians`, and return the medians of all that is measured."""
+    runs: dict[str, list[Run]] = {name: [] for name in subjects}
     for turn in range(turns + 1):
         for name, command in subjects.items():
-            measured = run(command).seconds
+            measured = run(command)
             # The first turn fills caches.
             if turn:
-                seconds[name].append(measured)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+                runs[name].append(measured)
+    return {
+        name: Run(
+            statistics.median(one.seconds for one in found),
+            int(statistics.median(one.peak for one in found)),
+            statistics.median(one.processor for one in found),
+        )
+        for name, found in runs.items()
+    }
 
 
 def write_archive(path: Path, size: int) -> str:

@@ -78,13 +78,56 @@ def make_root(root: Path, images: int, members: dict[str, bytes]) -> None:
 
     Their names are ``made/image:0``, ``made/image:1`` and so on.
     """
+    _make_images(
+        root,
+        [
+            _make_layer(root, f"{number:064x}", members | {f"number-{number}": str(number).encode()})
+            for number in range(images)
+        ],
+    )
+
+
+def make_sparse_root(root: Path, size: int) -> None:
+    """Make a data root with one image, ``made/image:0``, of one file of zeros that takes no room on disk."""
+    files = root / "overlay2" / "sparse" / "diff"
+    files.mkdir(parents=True)
+    with (files / "zeros").open("wb") as file:
+        file.truncate(size)
+    member = tarfile.TarInfo("zeros")
+    member.size = size
+    tar = _Hashed(member.tobuf(), size, bytes(-size % 512 + 1024))
+    with io.BytesIO() as lines:
+        tarsplit.write(tar, lines.write)
+        _enter_layer(root, "sparse", tar.digest.hexdigest(), size, lines.getvalue())
+    _make_images(root, [f"sha256:{tar.digest.hexdigest()}"])
+
+
+class _Hashed:
+    """A reader of a tar with a content of zeros, however long, which hashes what is read."""
+
+    def __init__(self, header: bytes, size: int, end: bytes) -> None:
+        self.digest = hashlib.sha256()
+        self._header = io.BytesIO(header)
+        self._left = size
+        self._end = io.BytesIO(end)
+
+    def read(self, size: int, /) -> bytes:
+        data = self._header.read(size)
+        if not data and self._left:
+            data = bytes(min(size, self._left))
+            self._left -= len(data)
+        data = data or self._end.read(size)
+        self.digest.update(data)
+        return data
+
+
+def _make_images(root: Path, diff_ids: list[str]) -> None:
+    """Write the configs and the names of images of one layer each."""
     base = root / "image" / "overlay2"
     content = base / "imagedb" / "content" / "sha256"
     content.mkdir(parents=True)
     names = {}
-    for number in range(images):
-        files = members | {f"number-{number}": str(number).encode()}
-        diff_id = _make_layer(root, f"{number:064x}", files)
+    for number, diff_id in enumerate(diff_ids):
         config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff_id]}}
         raw = json.dumps(config).encode()
         image_id = hashlib.sha256(raw).hexdigest()
@@ -104,15 +147,21 @@ def _make_layer(root: Path, cache_id: str, files: dict[str, bytes]) -> str:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
     digest = hashlib.sha256(raw.getvalue()).hexdigest()
+    raw.seek(0)
+    with io.BytesIO() as lines:
+        tarsplit.write(raw, lines.write)
+        _enter_layer(root, cache_id, digest, sum(map(len, files.values())), lines.getvalue())
+    return f"sha256:{digest}"
+
+
+def _enter_layer(root: Path, cache_id: str, digest: str, size: int, split: bytes) -> None:
+    """Write the entry of a layer in the layer database."""
     entry = root / "image" / "overlay2" / "layerdb" / "sha256" / digest
     entry.mkdir(parents=True)
-    raw.seek(0)
-    with gzip.open(entry / "tar-split.json.gz", "wb", 1) as split:
-        tarsplit.write(raw, split.write)
+    (entry / "tar-split.json.gz").write_bytes(gzip.compress(split, 1))
     (entry / "diff").write_text(f"sha256:{digest}")
     (entry / "cache-id").write_text(cache_id)
-    (entry / "size").write_text(str(sum(map(len, files.values()))))
-    return f"sha256:{digest}"
+    (entry / "size").write_text(str(size))
 
 
 @cache

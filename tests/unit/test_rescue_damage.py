@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
 import os
@@ -105,11 +106,26 @@ def test_a_tar_split_that_is_lost_or_cut_is_named(root, layer, left, why):
     if left is None:
         path.unlink()
     else:
-        path.write_bytes(path.read_bytes()[:-12] if left == "half" else left)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if left == "half" else left)
     image = found(root, GNU)
     assert why in image.problems[0]
     if left is None or not left:
         assert why in look(root, [GNU]).images[0].problems[0]
+
+
+@pytest.mark.parametrize("how", ["junk behind it", "no check sum", "other compression", "no compression"])
+def test_a_tar_split_that_has_all_that_is_needed_will_do(root, layer, how):
+    path = layer.entry / "tar-split.json.gz"
+    raw = path.read_bytes()
+    plain = gzip.decompress(raw)
+    given = {
+        "junk behind it": raw + b"\nx",
+        "no check sum": raw[:-8],
+        "other compression": bz2.compress(plain),
+        "no compression": plain,
+    }
+    path.write_bytes(given[how])
+    assert found(root, GNU).state == "whole"
 
 
 def test_a_wrong_or_lost_cache_id_does_not_lose_the_layer(root, layer):

@@ -188,17 +188,6 @@ def test_what_only_the_driver_can_follow_is_refused_by_name(tmp_path):
         packed(tmp_path / "diff")
 
 
-@pytest.mark.parametrize(("depth", "is_taken"), [(200, True), (300, False)])
-def test_directories_that_lie_too_deep_are_refused(tmp_path, depth, is_taken):
-    (tmp_path / "diff" / "/".join("d" * depth)).mkdir(parents=True)
-    if is_taken:
-        with packed(tmp_path / "diff") as tar:
-            assert len(tar.getnames()) == depth
-    else:
-        with pytest.raises(RootDamaged, match="more than 256 deep"):
-            packed(tmp_path / "diff")
-
-
 @pytest.mark.parametrize(
     "words",
     [

@@ -6,6 +6,7 @@ import errno
 import gzip
 import io
 import os
+import resource
 import subprocess
 import tarfile
 from typing import TYPE_CHECKING
@@ -87,6 +88,92 @@ def test_a_deep_tree_costs_no_square_of_its_depth(folder: Path, monkeypatch: pyt
     with Folder.open(str(folder)) as top:
         assert [parts for parts, _ in files_below(top, most=10_000)] == [("file",)]
     assert len(opened) < 3 * 3000
+
+
+def written(top: Path, depth: int, name: str) -> None:
+    """Write a file into each directory of a deep tree, below and above the next directory."""
+    descriptor = os.open(top, os.O_RDONLY)
+    for number in range(depth + 1):
+        for prefix in ("a", "z"):
+            file = os.open(f"{prefix}-{name}", os.O_WRONLY | os.O_CREAT, dir_fd=descriptor)
+            os.write(file, str(number).encode())
+            os.close(file)
+        if number < depth:
+            below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("is_whole", [False, True], ids=["own files", "all files"])
+def test_a_container_may_have_directories_as_deep_as_a_path(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, is_whole: bool
+) -> None:
+    depth, opened = 400, 0
+    for name in ("now", "before"):
+        (folder / name).mkdir()
+        deep(folder / name, depth)
+    written(folder / "now", depth, "file")
+    real = disk._open
+
+    def counted(name: str, flags: int, at: int | None) -> int:
+        nonlocal opened
+        opened += 1
+        return real(name, flags, at)
+
+    monkeypatch.setattr(disk, "_open", counted)
+    with Folder.open(str(folder / "now")) as now, Folder.open(str(folder / "before")) as before:
+        made = b"".join(changes_chunks(now, before if is_whole else None))
+    with tarfile.open(fileobj=io.BytesIO(made)) as tar:
+        members = tar.getmembers()
+        paths = {one.name: file.read() for one in members if (file := tar.extractfile(one)) is not None}
+    assert len(members) == len({one.name for one in members}) == 3 * depth + 2
+    below = ["d/" * number for number in range(depth + 1)]
+    assert paths == {f"{path}{one}-file": b"%d" % at for at, path in enumerate(below) for one in "az"}
+    # Some are opened twice on the way back, and each is listed and asked for its attributes.
+    assert opened < 20 * depth
+
+
+def test_what_no_path_leads_to_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orlop.foreign.changes.DEEPEST", 30)
+    deep(folder, 31)
+    with Folder.open(str(folder)) as top, pytest.raises(RootDamaged, match="more than 30 directories deep"):
+        b"".join(changes_chunks(top))
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, before[0]), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("few_files")
+def test_a_layer_deeper_than_a_process_may_hold_files_is_rebuilt(folder: Path) -> None:
+    depth = 600
+    (folder / "diff").mkdir()
+    deep(folder / "diff", depth)
+    written(folder / "diff", depth, "file")
+    # Down, and up again.
+    steps = range(0, depth + 1, 10)
+    members = [
+        (f"{'d/' * at}{one}-file", b"%d" % at)
+        for one, on in zip("az", (steps, reversed(steps)), strict=True)
+        for at in on
+    ]
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    lines: list[bytes] = []
+    tarsplit.write(io.BytesIO(out.getvalue()), lines.append)
+    (folder / "split.gz").write_bytes(gzip.compress(b"".join(lines)))
+    with Folder.open(str(folder)) as root:
+        reader = next(UnpackedLayer(root, ("split.gz",), ("diff",)).attempts(Meter(DEFAULT_LIMITS)))
+        assert b"".join(iter(lambda: reader.read(1 << 20), b"")) == out.getvalue()
 
 
 @pytest.mark.needs("attributes")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 import orlop
-from orlop.errors import OrlopError
+from orlop.errors import InvalidRoot, OrlopError
+from orlop.foreign.documents import salvaged_entries
 from orlop.foreign.root import open_root
 from orlop.intake.taking import measuring
 from orlop.model.limits import DEFAULT_LIMITS
@@ -91,6 +93,48 @@ def test_lists_that_a_power_loss_has_emptied_are_not_needed(data, podman, tmp_pa
     assert f"{lists[0]}.json is" in notes
 
 
+@pytest.mark.parametrize("how", ["cut", "junk behind it", "a damaged entry"])
+def test_what_is_left_of_lists_is_taken(data, podman, tmp_path, how):
+    root = unpack(data, podman, tmp_path / "storage")
+    driver = podman.rpartition("-")[2]
+    with open_root(root) as found:
+        before = {image.id: image.names for image in found.images}
+    for kind in ("images", "layers"):
+        path = root / f"{driver}-{kind}" / f"{kind}.json"
+        raw = path.read_bytes()
+        second = raw.index(b'{"id"', 10)
+        damaged = {
+            "cut": raw[: len(raw) // 2],
+            "junk behind it": raw + b"\0x",
+            "a damaged entry": raw[: second + 80] + b'\xff"' + raw[second + 80 :],
+        }
+        path.write_bytes(damaged[how])
+    with open_root(root) as found:
+        after = {image.id: image.names for image in found.images}
+        sizes, _ = rebuilt(found)
+        notes = " ".join(note for held in found.held for note in held.notes)
+    assert after.keys() == before.keys()
+    assert len(sizes) == 24
+    named = sum(names == before[image] for image, names in after.items())
+    assert (named == len(before)) if how == "junk behind it" else (named >= 8)
+    assert "of its entries are whole" in notes
+    assert ("the names of other images are lost" in notes) == (how != "junk behind it")
+
+
+def test_a_list_made_to_be_read_for_ever_is_not():
+    begin = b'{"id":"%064x","x":[' % 1
+    entry = {"id": f"{2:064x}"}
+    for raw in (begin * 100_000, begin + json.dumps([entry] * 100_000).encode()[1:-1], b'{"id":"' * 100_000):
+        assert all(found == entry for found in salvaged_entries(b"[" + raw))
+
+
+def test_directories_that_look_like_a_list_of_images_are_no_root(tmp_path):
+    (tmp_path / "disk-images").mkdir()
+    (tmp_path / "my" / "vm-layers").mkdir(parents=True)
+    with pytest.raises(InvalidRoot, match="is not a data root"):
+        look(tmp_path)
+
+
 def test_an_older_podman_root_has_what_podman_saved(data, tmp_path):
     report = rescue_store(tmp_path / "store", unpack(data, "podman-older", tmp_path / "storage"))
     assert {image.state for image in report.images} == {"rescued"}
@@ -107,6 +151,17 @@ def containerd(data, tmp_path):
 @pytest.fixture
 def engine29(data, tmp_path):
     return unpack(data, "engine-29-containerd", tmp_path / "docker")
+
+
+def test_a_root_that_has_lost_its_content_still_tells_its_names(containerd):
+    with open_root(containerd) as root:
+        names = {name for image in root.images for name in image.names}
+    shutil.rmtree(containerd / "io.containerd.content.v1.content")
+    for place in (containerd, containerd.parent):
+        report = look(place)
+        assert {name for image in report.images for name in image.image.names} == names
+        assert {image.state for image in report.images} == {"damaged"}
+        assert all("is missing" in image.problems[0] for image in report.images)
 
 
 def test_the_images_of_each_namespace_are_those_that_containerd_listed(data, containerd):

@@ -21,12 +21,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import RootDamaged
-from orlop.foreign.disk import close, reading
+from orlop.foreign.disk import DEEPEST, Walker, close, reading
 from orlop.streams.files import CHUNK
 from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_DIR, TYPE_FIFO, TYPE_FILE, TYPE_SYMLINK, TarEntry
 from orlop.streams.tar_write import archive_chunks, entry_header, padding
@@ -45,8 +44,6 @@ _OVERRIDES: Final = ("user.fuseoverlayfs.override_stat", "user.containers.overri
 _NOTED: Final = re.compile(rb"([0-9]{1,10}):([0-9]{1,10}):([0-7]{1,11})(?::.*)?", re.DOTALL).fullmatch
 _HIGHEST: Final = 0xFFFFFFFF  # of an owner or a mode
 _OF_ENGINES: Final = ("user.overlay.", "user.fuseoverlayfs.", "user.containers.")
-# Each directory is opened by way of those above it, which takes a square of the depth.
-_DEPTH: Final = 256
 _TYPES: Final = {
     stat.S_IFREG: TYPE_FILE,
     stat.S_IFDIR: TYPE_DIR,
@@ -67,7 +64,9 @@ def changes_chunks(folder: Folder, lower: Folder | None = None) -> Generator[byt
     Raises:
         RootDamaged: something cannot be read, or a directory was renamed in a way that only the driver understands.
     """
-    yield from archive_chunks((_Packing(folder) if lower is None else _Comparing(folder, lower)).pieces())
+    with Walker(folder) as walker, Walker(lower or folder) as before:
+        packing = _Packing(walker) if lower is None else _Comparing(walker, before)
+        yield from archive_chunks(packing.pieces())
 
 
 @dataclass(slots=True)
@@ -80,13 +79,13 @@ class _Facts:
 
 
 class _Packing:
-    """A tar under way. Directories are opened one at a time, however deep they lie."""
+    """A tar under way."""
 
     _has_marks = True
     """Whether the driver leaves marks for what was removed."""
 
-    def __init__(self, top: Folder) -> None:
-        self._top = top
+    def __init__(self, walker: Walker) -> None:
+        self._walker = walker
         self._firsts: dict[tuple[int, int], str] = {}
         # The directories on the way to where it is, each with the names that are still to come, the last one first.
         self._waiting: list[tuple[tuple[str, ...], list[str]]] = []
@@ -96,21 +95,20 @@ class _Packing:
         self._enter(())
         while self._waiting:
             parts, names = self._waiting.pop()
-            with self._top.below(*parts) as folder:
-                while names:
-                    name = names.pop()
-                    yield from self._changed(folder, name, parts)
-                    if folder.is_directory(name):
-                        self._waiting.append((parts, names))
-                        self._enter((*parts, name))
-                        break
+            folder = self._walker.folder(parts)
+            while names:
+                name = names.pop()
+                yield from self._changed(folder, name, parts)
+                if folder.is_directory(name):
+                    self._waiting.append((parts, names))
+                    self._enter((*parts, name))
+                    break
 
     def _enter(self, parts: tuple[str, ...]) -> None:
-        if len(parts) > _DEPTH:
-            raise RootDamaged(f"{self._top.path} has directories more than {_DEPTH} deep")
-        with self._top.below(*parts) as folder:
-            names = self._names(folder, parts)
-        self._waiting.append((parts, sorted(names, key=os.fsencode, reverse=True)))
+        folder = self._walker.folder(parts)
+        if len(parts) > DEEPEST:
+            raise RootDamaged(f"{folder.path} lies more than {DEEPEST} directories deep, where no path leads to")
+        self._waiting.append((parts, sorted(self._names(folder, parts), key=os.fsencode, reverse=True)))
 
     def _names(self, folder: Folder, parts: tuple[str, ...]) -> Iterable[str]:  # noqa: ARG002 - see `_Comparing`
         return folder.all_names()
@@ -153,46 +151,35 @@ class _Comparing(_Packing):
 
     _has_marks = False
 
-    def __init__(self, top: Folder, lower: Folder) -> None:
-        super().__init__(top)
+    def __init__(self, walker: Walker, lower: Walker) -> None:
+        super().__init__(walker)
         self._lower = lower
         # The directories down to where it is that are as they were, so far.
         self._unchanged: list[tuple[tuple[str, ...], bytes]] = []
 
     def _names(self, folder: Folder, parts: tuple[str, ...]) -> Iterable[str]:
-        with _directory(self._lower, parts) as before:
-            return {*folder.all_names(), *(() if before is None else before.all_names())}
+        before = self._lower.there(parts)
+        return {*folder.all_names(), *(() if before is None else before.all_names())}
 
     def _changed(self, folder: Folder, name: str, parts: tuple[str, ...]) -> Iterator[bytes]:
         path = "/".join((*parts, name))
         while self._unchanged and self._unchanged[-1][0] != parts[: len(self._unchanged[-1][0])]:
             self._unchanged.pop()
-        with _directory(self._lower, parts) as before:
-            was = None if before is None else before.state(name)
-            now = folder.state(name)
-            if was is not None and (now is None or stat.S_ISSOCK(now.st_mode)) and not stat.S_ISSOCK(was.st_mode):
-                pieces: Iterator[bytes] = iter([_mark(f"{path.removesuffix(name)}{_WHITEOUT}{name}", was)])
-            else:
-                pieces = self._member(folder, name, path)
-                if before is not None and _is_same(folder, before, name):
-                    if folder.is_directory(name):
-                        self._unchanged.append(((*parts, name), b"".join(pieces)))
-                    return
+        before = self._lower.there(parts)
+        was = None if before is None else before.state(name)
+        now = folder.state(name)
+        if was is not None and (now is None or stat.S_ISSOCK(now.st_mode)) and not stat.S_ISSOCK(was.st_mode):
+            pieces: Iterator[bytes] = iter([_mark(f"{path.removesuffix(name)}{_WHITEOUT}{name}", was)])
+        else:
+            pieces = self._member(folder, name, path)
+            if before is not None and _is_same(folder, before, name):
+                if folder.is_directory(name):
+                    self._unchanged.append(((*parts, name), b"".join(pieces)))
+                return
         for _, header in self._unchanged:
             yield header
         self._unchanged.clear()
         yield from pieces
-
-
-@contextmanager
-def _directory(top: Folder, parts: tuple[str, ...]) -> Iterator[Folder | None]:
-    """Return, for a block, a directory below another one; nothing where there is none."""
-    folder = top.there(*parts) if parts else top.copy()
-    if folder is None:
-        yield None
-        return
-    with folder:
-        yield folder
 
 
 def _is_same(folder: Folder, before: Folder, name: str) -> bool:

@@ -40,11 +40,14 @@ _NAMELESS: Final = ("moby-dangling@", "sha256:")
 
 
 def content_of(root: Folder) -> Folder | None:
-    """Return the directory that has the content store of a root: that itself, or the one in it that Engine uses."""
-    for place in ((), ("daemon",)):
-        folder = root.there(*place)
-        if folder is not None and folder.is_directory(CONTENT):
-            return folder
+    """Return the directory that has the content store of a root, or should: that itself, or the one of Engine in it."""
+    for kept in (CONTENT, DATABASE[0]):
+        for place in ((), ("daemon",)):
+            folder = root.there(*place)
+            if folder is not None:
+                if folder.is_directory(kept):
+                    return folder
+                folder.close()
     return None
 
 

@@ -13,8 +13,8 @@ that was broken into, or be made to attack whoever looks at it.
 - Whatever cannot be read below the root is `RootDamaged`, a disk's errors and a lack of permission too, so that the
   rest can be had all the same.
 
-Directories are held open only as long as somebody uses them; a `Walker` keeps those on the way to the last file open,
-because the files of a layer come in the order of its directories.
+Directories are held open only as long as somebody uses them; a `Walker` keeps some on the way to the last file open,
+because the files of a layer come in the order of its directories. A tree can be deeper than a process may hold files.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import LimitExceeded, OrlopError, RootDamaged
+from orlop.foreign.small_files import FILE_FLAGS
 from orlop.streams.directory import kind_of
 from orlop.streams.files import CHUNK, explaining
 
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-FILE_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-"""How files are opened, beside what keeps links and access times out of it."""
 _NOT_NAMES: Final = frozenset({b"", b".", b".."})
-# Each directory on the way to a file is held open, and a process may hold about a thousand files.
-_DEEPEST: Final = 256
+DEEPEST: Final = 2048
+"""How many directories lie above a file that can be named: a path of Linux has at most 4,096 bytes."""
+# A process may hold about a thousand files.
+_HELD: Final = 128
 _STRANGE: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR})
 
 
@@ -237,8 +238,10 @@ class Walker:
     """Opens files below a directory by their paths; quick where one comes after another of the same directory."""
 
     def __init__(self, folder: Folder) -> None:
-        self._folders = [folder.copy()]
+        self._top = folder.copy()
         self._names: tuple[str, ...] = ()
+        # The directories of these names, the last ones only where they are many.
+        self._folders: list[Folder] = []
 
     def open_file(self, path: tuple[str, ...]) -> tuple[int, int]:
         """Open a regular file, see `Folder.open_file`; the path is given in its parts."""
@@ -248,28 +251,40 @@ class Walker:
         """Return a directory, which stays open until another one is asked for. Raises `RootDamaged`."""
         if path != self._names:
             self._go(path)
-        return self._folders[-1]
+        return self._folders[-1] if self._folders else self._top
 
-    def _go(self, folders: tuple[str, ...]) -> None:
+    def there(self, path: tuple[str, ...]) -> Folder | None:
+        """Return a directory as `folder` does, or nothing where there is none that can be opened."""
+        try:
+            return self.folder(path)
+        except RootDamaged:
+            return None
+
+    def _go(self, path: tuple[str, ...]) -> None:
         shared = 0
-        for ours, theirs in zip(self._names, folders, strict=False):
+        for ours, theirs in zip(self._names, path, strict=False):
             if ours != theirs:
                 break
             shared += 1
         self._leave(shared)
-        for folder in folders[shared:]:
-            self._folders.append(self._folders[-1].below(folder))
-            self._names += (folder,)
+        for name in path[len(self._names) :]:
+            self._folders.append((self._folders[-1] if self._folders else self._top).below(name))
+            self._names += (name,)
+            if len(self._folders) > _HELD:
+                self._folders.pop(0).close()
 
     def _leave(self, depth: int) -> None:
-        while len(self._names) > depth:
+        """Go up to a directory above, or to the top where that one is not held."""
+        while self._folders and len(self._names) > depth:
             self._folders.pop().close()
             self._names = self._names[:-1]
+        if not self._folders:
+            self._names = ()
 
     def close(self) -> None:
         """Close all directories."""
         self._leave(0)
-        self._folders[0].close()
+        self._top.close()
 
     def __enter__(self) -> Self:
         return self
@@ -281,14 +296,21 @@ class Walker:
 def files_below(folder: Folder, *, most: int) -> Iterator[tuple[tuple[str, ...], os.stat_result]]:
     """Yield the path, in parts, and the state of everything below a directory that is not a directory itself.
 
-    What cannot be read is passed over, and so is what lies more than `_DEEPEST` directories deep. Raises
+    What cannot be read is passed over, and so is what lies more than `DEEPEST` directories deep. Raises
     `LimitExceeded` where there are more names than ``most``.
     """
-    waiting: list[tuple[str, ...]] = [()]
+    # The directories on the way to where it is, each with those in it that are still to come.
+    waiting: list[tuple[tuple[str, ...], list[str]]] = [((), [""])]
     seen = 0
     with Walker(folder) as walker:
         while waiting:
-            parts = waiting.pop()
+            above, left = waiting[-1]
+            if not left:
+                waiting.pop()
+                continue
+            name = left.pop()
+            parts = (*above, name) if name else ()
+            directories: list[str] = []
             with suppress(RootDamaged):
                 here = walker.folder(parts)
                 for name in here.names():
@@ -300,8 +322,9 @@ def files_below(folder: Folder, *, most: int) -> Iterator[tuple[tuple[str, ...],
                         continue
                     if not stat.S_ISDIR(state.st_mode):
                         yield (*parts, name), state
-                    elif len(parts) < _DEEPEST:
-                        waiting.append((*parts, name))
+                    elif len(parts) < DEEPEST:
+                        directories.append(name)
+            waiting.append((parts, directories))
 
 
 def _size_of(descriptor: int, path: str) -> int:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from orlop.foreign.disk import Folder
     from orlop.model.limits import Limits
 
+_ENTRY: Final = re.compile(r'\{"id":"[0-9a-f]{64}"')
+# Each may be as long as the whole document.
+_TRIES: Final = 1000
 _PAIR: Final = re.compile(rb'"([^"\\]{1,1024})"\s*:\s*"(sha256:[0-9a-f]{64})"')
 
 
@@ -57,3 +60,18 @@ def salvaged_names(raw: bytes) -> Iterator[tuple[str, str]]:
     """Yield every name with its image ID from what is left of a ``repositories.json``."""
     for name, image in _PAIR.findall(raw):
         yield name.decode("utf-8", "replace"), image.decode()
+
+
+def salvaged_entries(raw: bytes) -> Iterator[dict[str, object]]:
+    """Yield every whole entry of what is left of a list of containers-storage, such as ``images.json``."""
+    document = raw.decode("utf-8", "replace")
+    decode = json.JSONDecoder().raw_decode
+    position = tries = 0
+    while tries < _TRIES and (begin := _ENTRY.search(document, position)) is not None:
+        try:
+            entry, position = decode(document, begin.start())
+        except (RecursionError, ValueError):
+            tries += 1
+            position = begin.end()
+        else:
+            yield entry

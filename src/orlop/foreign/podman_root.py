@@ -7,7 +7,9 @@ encoded name; ``D-layers/ID.tar-split.gz`` the tar-split of a layer; ``overlay/I
 The lists are written without being synced by older versions, so that an empty one is what a power loss leaves. Neither
 is needed:
 
-- Without ``images.json`` the directories of images are read. Their names are lost then, but not they.
+- Of a list that is damaged every entry that is whole is taken.
+- Images that are not in what is left of ``images.json`` are found by their directories. Their names are lost then, but
+  not they.
 - Without ``layers.json``, or for a layer that it does not describe, the tar-splits themselves are taken: their digests
   are computed, once, as soon as a layer is needed that is not found otherwise.
 
@@ -23,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import LimitExceeded, OrlopError, RootDamaged
-from orlop.foreign.documents import objects, parsed, text, texts
+from orlop.foreign.documents import objects, parsed, salvaged_entries, text, texts
 from orlop.foreign.held import ForeignContainer, ForeignImage, Held
 from orlop.foreign.names import references
 from orlop.foreign.rebuilt import UnpackedLayer
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from orlop.streams.compression import Readable
 
 _FILES: Final[dict[str, tuple[str | None, ...]]] = {"overlay": ("overlay", None, "diff"), "vfs": ("vfs", "dir", None)}
+_DRIVERS: Final = frozenset({*_FILES, "aufs", "btrfs", "devicemapper", "overlay2", "windows", "zfs"})
 _SPLIT: Final = ".tar-split.gz"
 _PLAIN: Final = re.compile(r"[.0-9a-z]+").fullmatch
 _HEX: Final = re.compile("[0-9a-f]{64}").fullmatch
@@ -56,7 +59,7 @@ _LOST: Final = "it is in no list of layers, and no tar-split gives it"
 def drivers(root: Folder) -> list[str]:
     """Return the drivers that have images or layers in a root."""
     names = [name for name in root.names() if name.endswith(("-images", "-layers")) and root.is_directory(name)]
-    return sorted({name.rpartition("-")[0] for name in names} - {""})
+    return sorted({name.rpartition("-")[0] for name in names} & _DRIVERS)
 
 
 def read_podman_root(root: Folder, limits: Limits) -> Iterator[Held]:
@@ -98,26 +101,25 @@ class _DriverRoot:
         self._held.containers.extend(self._containers())
         return self._held
 
-    def _list(self, kind: str, name: str) -> list[dict[str, object]] | None:
-        """Return a list, or nothing where it is lost."""
+    def _list(self, kind: str, name: str) -> tuple[list[dict[str, object]], bool]:
+        """Return what is left of a list, and whether that is all of it."""
+        raw = b""
         try:
             with self._root.below(f"{self._driver}-{kind}") as folder:
                 raw = folder.read(name, self._limits.documents_size)
-            found = parsed(raw, name, self._limits)
-        except (RootDamaged, LimitExceeded) as error:
-            if name == f"{kind}.json":
-                self._held.notes.append(str(error))
-            return None
-        if found is None:
-            return []
-        if not isinstance(found, list):
-            self._held.notes.append(f"{name} is damaged: it is not a list")
-            return None
-        return objects(found)
+            return _entries(parsed(raw, name, self._limits), name), True
+        except LimitExceeded as error:
+            self._held.notes.append(str(error))
+        except RootDamaged as error:
+            left = list(salvaged_entries(raw))
+            if raw or name == f"{kind}.json":
+                self._held.notes.append(f"{error}; {len(left)} of its entries are whole" if left else str(error))
+            return left, False
+        return [], False
 
     def _read_layers(self) -> None:
         for name in _LISTS:
-            for entry in self._list("layers", name) or ():
+            for entry in self._list("layers", name)[0]:
                 layer = _layer(entry)
                 self._layers.setdefault(layer.id, layer)
                 if layer.is_incomplete:
@@ -139,14 +141,17 @@ class _DriverRoot:
         return UnpackedLayer(self._root, (f"{self._driver}-layers", f"{layer}{_SPLIT}"), files)
 
     def _images(self) -> Iterator[ForeignImage]:
-        listed = self._list("images", "images.json")
-        if listed is None:
-            folder = self._root.there(f"{self._driver}-images")
-            if folder is None:
-                return
+        listed, is_whole = self._list("images", "images.json")
+        folder = None if is_whole else self._root.there(f"{self._driver}-images")
+        if folder is not None:
+            known = {entry.get("id") for entry in listed}
             with folder:
-                listed = [{"id": name} for name in folder.names() if _HEX(name) and folder.is_directory(name)]
-            self._held.notes.append(f"the names of its images are lost; {len(listed)} are found by their directories")
+                found = [name for name in folder.names() if _HEX(name) and folder.is_directory(name)]
+            lost = [name for name in found if name not in known]
+            if lost or not listed:
+                whose = "the names of other" if listed else "the names of its"
+                self._held.notes.append(f"{whose} images are lost; {len(lost)} are found by their directories")
+            listed += [{"id": name} for name in lost]
         for entry in listed:
             yield self._image(text(entry.get("id")), texts(entry.get("names")))
 
@@ -191,7 +196,7 @@ class _DriverRoot:
         return layers[0].size if layers else None
 
     def _containers(self) -> Iterator[ForeignContainer]:
-        for entry in self._list("containers", "containers.json") or ():
+        for entry in self._list("containers", "containers.json")[0]:
             names = texts(entry.get("names"))
             layer = self._layers.get(text(entry.get("layer")))
             below = "" if layer is None else layer.parent
@@ -255,6 +260,13 @@ class UnnamedLayer:
             return
         yield from found.attempts(meter)
         self.reason = found.reason
+
+
+def _entries(document: object, name: str) -> list[dict[str, object]]:
+    """Return the entries of a list, of which nothing is an empty one. Raises `RootDamaged`."""
+    if document is not None and not isinstance(document, list):
+        raise RootDamaged(f"{name} is damaged: it is not a list")
+    return objects(document)
 
 
 def _layer(entry: dict[str, object]) -> _Layer:

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import InvalidTar, LimitExceeded, OrlopError, RootDamaged
 from orlop.foreign import tarsplit
+from orlop.foreign.ahead import SMALL, Ahead
 from orlop.foreign.disk import Walker, close, files_below, parts_of, reading, unreadable
-from orlop.foreign.small_files import SmallFiles
-from orlop.foreign.tarsplit import Segment
+from orlop.foreign.tarsplit import Run, Segment
 from orlop.streams.crc64 import EMPTY, finished, updated
 from orlop.streams.files import CHUNK
 from orlop.streams.tar_header import TYPE_HARDLINK
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 # Of a layer that has lost more than that, the rest is not looked for.
 _SOUGHT: Final = 10_000
 _FILES: Final = 10_000_000
-# What is read in one piece, and joined to its neighbours.
-_SMALL: Final = CHUNK // 8
 _WHITEOUT: Final = ".wh."
 
 Path = tuple[str, ...]
@@ -109,8 +107,13 @@ class UnpackedLayer:
         try:
             damages, hollow = self._survey(meter)
             found = self._substitutes(damages, meter)
-        except (RootDamaged, LimitExceeded) as error:
+        except LimitExceeded as error:
             self.reason = str(error)
+            return
+        except RootDamaged as error:
+            self.reason = str(error)
+            # The damage may stand behind all that is needed.
+            yield Rebuilt(self._chunks(meter, to_damage=True))
             return
         if damages:
             first, count = damages[0], len(damages)
@@ -150,64 +153,77 @@ class UnpackedLayer:
                         yield Gap(part.size)
 
     def _parts(self, meter: Meter) -> Generator[Segment | Content]:
+        for part in self._runs(meter):
+            if isinstance(part, Run):
+                yield from part.parts()
+            else:
+                yield part
+
+    def _runs(self, meter: Meter, *, to_damage: bool = False) -> Generator[Run | Segment | Content]:
         with self.root.below(*self.split[:-1]) as folder:
-            descriptor, size = folder.open_file(self.split[-1])
+            descriptor, _ = folder.open_file(self.split[-1])
         path = _shown(self.split)
         try:
-            if not size:
-                raise RootDamaged(f"{path} is empty")
             source = meter.counted(FileReader(descriptor, path))
-            yield from tarsplit.read(source, what=path, limits=meter.limits)
+            yield from tarsplit.read_runs(source, what=path, limits=meter.limits)
+        except RootDamaged:
+            if not to_damage:
+                raise
         finally:
             close(descriptor)
 
     def _chunks(
-        self, meter: Meter, substitutes: Mapping[Content, Path] | None = None, *, literal: bool = False
+        self,
+        meter: Meter,
+        substitutes: Mapping[Content, Path] | None = None,
+        *,
+        literal: bool = False,
+        to_damage: bool = False,
     ) -> Iterator[bytes]:
         """Yield the bytes of the tar; with ``literal`` contents have bytes whatever their CRC says.
 
-        Small pieces come together, many at a time.
+        With ``to_damage`` it ends where the tar-split cannot be read any further.
         """
         others = substitutes or {}
-        pieces: list[bytes] = []
-        length = counted = 0
         with (
             self.root.below(*self.files) as folder,
             Walker(folder) as files,
-            SmallFiles(files) as small,
-            Walker(self.root) as root,
+            Ahead(files) as ahead,
+            closing(self._parts(meter) if others or literal else self._runs(meter, to_damage=to_damage)) as parts,
         ):
-            for part in self._parts(meter):
-                if isinstance(part, Segment):
-                    pieces.append(part.data)
-                    length += len(part.data)
+            for part, found in ahead.filled(parts):
+                if isinstance(part, Run):
+                    yield from self._members(part, found, files, meter)
+                elif isinstance(part, Segment):
+                    yield part.data
                 elif part.is_stored or (literal and part.size):
-                    if part.size > meter.limits.plain_size:
-                        raise meter.limits.exceeded("plain_size", f"a member has {part.size} bytes")
-                    is_small = part.size <= _SMALL and part.pieces is None and not others
-                    data = small.content(part.name, part.size) if is_small else None
-                    if data is None:
-                        meter.read(counted)
-                        yield b"".join(pieces)
-                        pieces, length, counted = [], 0, 0
-                        yield from self._file(self._opened(files, root, part, others.get(part)), part, meter)
-                        continue
-                    pieces.append(data)
-                    length += part.size
-                    counted += part.size
-                if length >= CHUNK:
-                    meter.read(counted)
-                    yield b"".join(pieces)
-                    pieces, length, counted = [], 0, 0
-        meter.read(counted)
-        yield b"".join(pieces)
+                    yield from self._file(files, part, meter, others.get(part))
 
-    def _opened(self, files: Walker, root: Walker, content: Content, other: Path | None) -> tuple[int, int]:
-        """Open the file of a content, or the one that takes its place. Raises `RootDamaged`."""
-        return self._open(files, content) if other is None else root.open_file(other)
+    def _members(self, run: Run, found: list[bytes | None], files: Walker, meter: Meter) -> Iterator[bytes]:
+        """Yield the bytes of some members; the contents of small files are given, those that could be read."""
+        meter.read(sum(len(data) for data in found if data is not None))
+        contents = iter(found)
+        for number, (header, size) in enumerate(zip(run.headers, run.stored, strict=True)):
+            yield header
+            if not size:
+                continue
+            if size <= SMALL and (data := next(contents)) is not None:
+                yield data
+            else:
+                yield from self._file(files, run.content(number), meter)
 
-    def _file(self, opened: tuple[int, int], content: Content, meter: Meter) -> Iterator[bytes]:
-        """Yield what the tar has of an open file, counted. Raises `LimitExceeded`."""
+    def _file(self, files: Walker, content: Content, meter: Meter, other: Path | None = None) -> Iterator[bytes]:
+        """Yield what the tar has of the file of a content, or of the one that takes its place, counted.
+
+        Raises RootDamaged, LimitExceeded.
+        """
+        if content.size > meter.limits.plain_size:
+            raise meter.limits.exceeded("plain_size", f"a member has {content.size} bytes")
+        if other is None:
+            opened = self._open(files, content)
+        else:
+            with self.root.below(*other[:-1]) as folder:
+                opened = folder.open_file(other[-1])
         for chunk in _content(opened, content):
             meter.read(len(chunk))
             yield chunk
@@ -428,7 +444,7 @@ class FileReader:
 
 
 class Rebuilt:
-    """A reader of bytes that come in chunks of any size."""
+    """A reader of bytes that come in chunks of any size; very many small ones do not slow it down."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks

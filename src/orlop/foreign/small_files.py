@@ -1,115 +1,147 @@
-"""Small files of a layer, read as fast as the kernel gives them.
+"""Small files, read as fast as the kernel gives them; by another process too, which runs this file as a program.
 
 Theory of operation. A layer may have a hundred thousand files of a few hundred bytes. What it costs to read one is then
 not its bytes but the calls, of the kernel and of Python, so that there is a short way for files that are as they must
-be: regular, of the size that is wanted, in a directory that can be opened. Whatever is otherwise in any respect is
-left to `orlop.foreign.disk`, which looks again, and says what is wrong.
+be: regular, of the size that is wanted, in a directory that is open. Whatever is otherwise in any respect is left to
+`orlop.foreign.disk`, which looks again, and says what is wrong.
 
 The rules of that module hold here, too: names are opened below a descriptor, one at a time, links are not followed, and
 nothing is opened that is not known to be a regular file. A directory tells the types of its names when it is listed, so
 that those of which several files are wanted are listed once, instead of a question for each file.
+
+As a program it is given a socket for its input. It gets requests, a length and what `marshal` makes of a list of
+`Wanted` each, with the descriptors of the directories; a length of 0 asks for all contents since the last answer. It
+knows no paths, so that it can read nothing but what it is given, and ends with the other end of the socket, however
+that ends. It imports nothing of this package: that would take longer than its work.
 """
 
 from __future__ import annotations
 
+import marshal
 import os
+import socket
 import stat
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Self
-
-from orlop.errors import RootDamaged
-from orlop.foreign.disk import FILE_FLAGS, close, parts_of
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from orlop.foreign.disk import Folder, Walker
+    from collections.abc import Iterable
 
-_FLAGS: Final = FILE_FLAGS | os.O_NOFOLLOW | os.O_NOATIME
+FILE_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""How files are opened, beside what keeps links and access times out of it."""
+LENGTH: Final = 4
+"""How many bytes say how long a request is, and 8 an answer."""
+_FLAGS: Final = FILE_FLAGS | os.O_NOFOLLOW
 # To list a directory costs about as much as to ask for three files.
 _PATIENCE: Final = 3
 _NAMES: Final = 20_000
+_DIRECTORIES: Final = 250
+
+# The path of a directory, by which it is known again, and the names and sizes of files in it.
+Wanted = tuple[bytes, list[tuple[bytes, int]]]
 
 
-class SmallFiles:
-    """Reads files by their paths in a tar; quick where one comes after another of the same directory.
+class Reader:
+    """Reads small files of directories that others have opened."""
 
-    Args:
-        walker: opens the directories, and stays the caller's to close.
-    """
-
-    def __init__(self, walker: Walker) -> None:
-        self._walker = walker
-        self._above: bytes | None = None
-        self._folder: Folder | None = None
-        self._descriptor = -1
+    def __init__(self) -> None:
+        self._path: bytes | None = None
         self._asked = 0
         self._regular: frozenset[bytes] | None = None
 
-    def content(self, path: bytes, size: int) -> bytes | None:
-        """Return all bytes of a regular file of this size; nothing where that is not what is there, or is not sure."""
-        above, _, name = path.rpartition(b"/")
-        if above != self._above:
-            self._enter(above)
-        if self._descriptor < 0 or not self._is_regular(name):
+    def contents(self, folder: int, wanted: Wanted) -> list[bytes | None]:
+        """Return the bytes of each file; nothing for one that is not a regular file of its size, or may not be."""
+        path, files = wanted
+        if path != self._path:
+            self._path, self._asked, self._regular = path, 0, None
+        if self._regular is None:
+            self._asked += len(files)
+            if self._asked >= _PATIENCE:
+                self._regular = _regular_files(folder)
+        return [self._content(folder, name, size) for name, size in files]
+
+    def _content(self, folder: int, name: bytes, size: int) -> bytes | None:
+        regular = self._regular
+        if not (_is_regular(folder, name) if regular is None else name in regular):
             return None
         try:
-            descriptor = os.open(name, _FLAGS, dir_fd=self._descriptor)
+            descriptor = _open(folder, name)
         except OSError:
             return None
         try:
             state = os.fstat(descriptor)
-            is_wanted = state.st_size == size and stat.S_ISREG(state.st_mode)
-            data = os.read(descriptor, size) if is_wanted else b""
+            if state.st_size != size or not stat.S_ISREG(state.st_mode):
+                return None
+            data = os.read(descriptor, size)
         except OSError:
             return None
         finally:
-            close(descriptor)
-        return data if is_wanted and len(data) == size else None
+            os.close(descriptor)
+        return data if len(data) == size else None
 
-    def _is_regular(self, name: bytes) -> bool:
-        if self._regular is not None:
-            return name in self._regular
-        self._asked += 1
-        if self._asked == _PATIENCE:
-            self._regular = self._listed()
-        if name in {b"", b".", b".."} or b"\0" in name:
-            return False
-        try:
-            state = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
-        except OSError:
-            return False
-        return stat.S_ISREG(state.st_mode)
 
-    def _listed(self) -> frozenset[bytes] | None:
-        """Return the names of all regular files of a directory; nothing where there are too many to hold."""
-        try:
-            with os.scandir(self._descriptor) as entries:
-                found = list(islice(entries, _NAMES + 1))
-                if len(found) > _NAMES:
-                    return None
-                return frozenset(os.fsencode(one.name) for one in found if one.is_file(follow_symlinks=False))
-        except OSError:
-            return None
+def _open(folder: int, name: bytes) -> int:
+    try:
+        return os.open(name, _FLAGS | os.O_NOATIME, dir_fd=folder)
+    except PermissionError:  # of a file that is another user's
+        return os.open(name, _FLAGS, dir_fd=folder)
 
-    def _enter(self, above: bytes) -> None:
-        self.close()
-        self._above, self._asked, self._regular = above, 0, None
-        path = parts_of(above + b"/-")
-        if path is None:
+
+def _is_regular(folder: int, name: bytes) -> bool:
+    if name in {b"", b".", b".."} or b"\0" in name:
+        return False
+    try:
+        state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return False
+    return stat.S_ISREG(state.st_mode)
+
+
+def _regular_files(folder: int) -> frozenset[bytes] | None:
+    """Return the names of all regular files of a directory; nothing where there are too many to hold."""
+    try:
+        with os.scandir(folder) as entries:
+            found = list(islice(entries, _NAMES + 1))
+            if len(found) > _NAMES:
+                return None
+            return frozenset(os.fsencode(one.name) for one in found if one.is_file(follow_symlinks=False))
+    except OSError:
+        return None
+
+
+def received(connection: socket.socket, size: int) -> bytes:
+    """Return that many bytes. Raises `EOFError` where the other end has closed it."""
+    parts = []
+    while size:
+        part = connection.recv(min(size, 1 << 20))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _serve(connection: socket.socket) -> None:
+    """Answer requests until the other end closes."""
+    reader = Reader()
+    found: list[bytes | None] = []
+    while True:
+        begin, folders, _, _ = socket.recv_fds(connection, LENGTH, _DIRECTORIES)
+        if not begin:
             return
-        try:
-            self._folder = self._walker.folder(path[:-1]).copy()
-        except RootDamaged:
-            return
-        self._descriptor = self._folder.descriptor
+        length = int.from_bytes(begin + received(connection, LENGTH - len(begin)), "little")
+        if not length:
+            answer = marshal.dumps(found)
+            found = []
+            connection.sendall(len(answer).to_bytes(2 * LENGTH, "little"))
+            connection.sendall(answer)
+            continue
+        requests: Iterable[Any] = marshal.loads(received(connection, length))  # noqa: S302 - of the process that began this one
+        for folder, wanted in zip(folders, requests, strict=True):
+            found += reader.contents(folder, wanted)
+            os.close(folder)
 
-    def close(self) -> None:
-        """Let go of the directory."""
-        if self._folder is not None:
-            self._folder.close()
-        self._folder, self._descriptor = None, -1
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+if __name__ == "__main__":
+    with socket.socket(fileno=0) as given:
+        _serve(given)

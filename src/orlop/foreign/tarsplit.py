@@ -18,6 +18,8 @@ Three rules go beyond what the engines do, and let layers be rebuilt that their 
    the file on disk has its holes.
 3. Of several names of one file only the first has a content; if that name is lost, any of the others will do.
 
+It is compressed by gzip, or by another program of those that are known by how a file begins, or not at all.
+
 Nothing here decides whether the result is right: only the SHA-256 of all of it, the diff ID, does.
 """
 
@@ -32,7 +34,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import InvalidCompression, InvalidTar, RootDamaged
 from orlop.model.limits import DEFAULT_LIMITS
-from orlop.streams.compression import Compression, decompressed
+from orlop.streams.compression import PREFIX_SIZE, decompressed, detect
 from orlop.streams.crc64 import EMPTY, finished, updated
 from orlop.streams.files import CHUNK
 from orlop.streams.tar_header import BLOCK, MalformedError, is_pax_sparse, parse_header, parse_pax
@@ -62,12 +64,16 @@ _decoded: Final = json.JSONDecoder().decode
 # Lines as tar-split writes nearly all of them, which need no JSON parser.
 _segment_begin: Final = b'{"type":2,"payload":"'
 _end: Final = re.compile(rb'","position":[0-9]{1,18}\}').fullmatch
-_CONTENT: Final = (
-    rb'\{"type":1,"name":"([ !#-\[\]-~]*)"(?:,"size":([0-9]{1,18}))?,"payload":"([^"\\]*)","position":[0-9]{1,18}\}'
+_SEGMENT_LINE: Final = rb'\{"type":2,"payload":"([^"]*)","position":[0-9]{1,18}\}'
+_CONTENT_LINE: Final = (
+    rb'\{"type":1,"name":"([ !#-\[\]-~]*)"(?:,"size":([0-9]{1,18}))?,"payload":"([A-Za-z0-9+/]{11}=|)"'
+    rb',"position":[0-9]{1,18}\}'
 )
-_content: Final = re.compile(_CONTENT).fullmatch
-# What stands behind the payload of a header: its end, and the content that nearly always follows.
-_header_end: Final = re.compile(rb'","position":[0-9]{1,18}\}\n' + _CONTENT + rb"\n").match
+_content: Final = re.compile(_CONTENT_LINE).fullmatch
+# Cuts lines into what stands between members, and of each member the texts of its header and its content.
+_members: Final = re.compile(rb"(?m:^)" + _SEGMENT_LINE + rb"\n" + _CONTENT_LINE + rb"\n").split
+_TEXTS: Final = 4
+_NO_CRC: Final = frozenset({b"", base64.b64encode(NO_BYTES)})
 
 
 class Segment(NamedTuple):
@@ -93,6 +99,39 @@ class Content(NamedTuple):
         return self.size > 0 and self.crc != NO_BYTES
 
 
+class Run(NamedTuple):
+    """Plain members one after another, a segment each and the content behind it; all lists go together.
+
+    ``sizes`` are those of the headers, ``stored`` how many bytes of each the tar has. ``crcs`` are still base64.
+    """
+
+    headers: list[bytes]
+    names: list[bytes]
+    stored: list[int]
+    sizes: list[int]
+    crcs: list[bytes]
+
+    def content(self, number: int) -> Content:
+        """Return one of the contents."""
+        return Content(self.names[number], self.sizes[number], a2b_base64(self.crcs[number]) or NO_BYTES)
+
+    def some(self, begin: int, end: int) -> Run:
+        """Return some of the members."""
+        return Run(
+            self.headers[begin:end],
+            self.names[begin:end],
+            self.stored[begin:end],
+            self.sizes[begin:end],
+            self.crcs[begin:end],
+        )
+
+    def parts(self) -> Iterator[Segment | Content]:
+        """Yield the segments and the contents in their order."""
+        for number, header in enumerate(self.headers):
+            yield Segment(header)
+            yield self.content(number)
+
+
 def read(source: Readable, *, what: str, limits: Limits = DEFAULT_LIMITS) -> Iterator[Segment | Content]:
     """Yield the parts of a tar in their order, from the compressed file of tar-split.
 
@@ -105,37 +144,69 @@ def read(source: Readable, *, what: str, limits: Limits = DEFAULT_LIMITS) -> Ite
         RootDamaged: it is cut off, or not in this format. LimitExceeded: it has too many parts.
         Whatever the source raises.
     """
+    for part in read_runs(source, what=what, limits=limits):
+        if isinstance(part, Run):
+            yield from part.parts()
+        else:
+            yield part
+
+
+def read_runs(source: Readable, *, what: str, limits: Limits = DEFAULT_LIMITS) -> Iterator[Run | Segment | Content]:
+    """Yield what `read` does, members that need no closer look together. Takes and raises what that does."""
     headers = _Headers(limits, what)
     count, most = 0, 2 * limits.layer_entries
     for lines in _blocks(source, what, limits):
-        position = 0
-        while position < len(lines):
-            begin = position + len(_segment_begin)
-            end = lines.find(b'"', begin) if lines.startswith(_segment_begin, position) else -1
-            member = None if end < 0 else _header_end(lines, end)
-            if member is not None and (parts := headers.plain_member(lines[begin:end], *member.groups())) is not None:
-                position, count = member.end(), count + 2
-                yield from parts
-            else:
-                line, position = _line_at(lines, position)
-                if not line:
-                    continue
-                count += 1
-                part = _part(line, what)
-                if isinstance(part, Segment):
-                    headers.add(part.data)
-                    yield part
-                else:
-                    yield headers.completed(part)
+        for part in _parts(lines, headers, what):
+            count += 2 * len(part.headers) if isinstance(part, Run) else 1
             if count > most:
                 raise limits.exceeded("layer_entries", f"{what} has more than {most // 2} entries")
+            yield part
     if not count:
         raise RootDamaged(f"{what} is empty")
 
 
+def _parts(lines: bytes, headers: _Headers, what: str) -> Iterator[Run | Segment | Content]:
+    """Yield the parts of some whole lines."""
+    found = _members(lines)
+    step = 1 + _TEXTS
+    between = found[::step]
+    # Where lines stand that are not those of plain members; nearly always at the ends only.
+    others = [number for number, text in enumerate(between) if text]
+    for number, end in zip((-1, *others), (*others, len(between) - 1), strict=True):
+        if number >= 0:
+            for line in between[number].split(b"\n"):
+                if line:
+                    yield headers.noted(_part(line, what))
+        begin = max(number, 0)
+        if begin < end:
+            texts = found[begin * step + 1 : end * step + 1]
+            yield from _run(texts, headers, what)
+
+
+def _run(texts: list[bytes], headers: _Headers, what: str) -> Iterator[Run | Segment | Content]:
+    """Yield plain members, of the texts that `_members` gives."""
+    payloads, names, lengths, crcs = (texts[number :: 1 + _TEXTS] for number in range(_TEXTS))
+    try:
+        # Twice as fast as the strict mode, in which what is not base64 is not passed over: it would be missing.
+        data = list(map(a2b_base64, payloads))
+    except BinasciiError:
+        data = []
+    is_whole = 4 * sum((len(one) + 2) // 3 for one in data) == sum(map(len, payloads))
+    sizes = [int(length or 0) for length in lengths]
+    stored = [0 if crc in _NO_CRC else size for size, crc in zip(sizes, crcs, strict=True)]
+    run = Run(data, names, stored, sizes, crcs)
+    if is_whole and headers.pass_over(run):
+        yield run
+        return
+    for number, payload in enumerate(payloads):
+        yield headers.noted(_part(_segment_begin + payload + b'","position":0}', what))
+        yield headers.noted(run.content(number))
+
+
 def _blocks(source: Readable, what: str, limits: Limits) -> Iterator[bytes]:
     """Yield the lines, many at a time; the last one may have no end."""
-    plain = decompressed(source, Compression.GZIP, limits=limits)
+    begun = _Begun(source)
+    plain = decompressed(begun, detect(begun.prefix), limits=limits)
     held = b""
     try:
         while chunk := plain.read(CHUNK):
@@ -155,10 +226,22 @@ def _blocks(source: Readable, what: str, limits: Limits) -> Iterator[bytes]:
         yield held
 
 
-def _line_at(lines: bytes, position: int) -> tuple[bytes, int]:
-    """Return the line at a position, without its end, and where the next one begins."""
-    end = lines.find(b"\n", position)
-    return (lines[position:end], end + 1) if end >= 0 else (lines[position:], len(lines))
+class _Begun:
+    """A source whose first bytes are known."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self.prefix = b""
+        while len(self.prefix) < PREFIX_SIZE and (more := source.read(PREFIX_SIZE - len(self.prefix))):
+            self.prefix += more
+        self._left = self.prefix
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most ``size`` bytes."""
+        if not self._left:
+            return self._source.read(size)
+        data, self._left = self._left[:size], self._left[size:]
+        return data
 
 
 def _part(line: bytes, what: str) -> Segment | Content:
@@ -189,7 +272,7 @@ def _any_part(line: bytes, what: str) -> Segment | Content:
             return Content(name, size, payload or NO_BYTES)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError, BinasciiError):
         pass
-    raise RootDamaged(f"{what} has a line that is not one of tar-split")
+    raise RootDamaged(f"{what} is damaged: it has a line that is not one of tar-split")
 
 
 class _Headers:
@@ -202,31 +285,23 @@ class _Headers:
         self._segments: list[bytes] = []
         self._length = 0
 
-    def add(self, data: bytes) -> None:
+    def noted(self, part: Segment | Content) -> Segment | Content:
+        """Return a part, with its pieces where it is a content, and the headers before it list some."""
+        if isinstance(part, Content):
+            return self._completed(part)
         if self._length < _LONGEST_HEADERS:
-            self._segments.append(data)
-            self._length += len(data)
+            self._segments.append(part.data)
+            self._length += len(part.data)
+        return part
 
-    def plain_member(
-        self, payload: bytes, name: bytes, size: bytes | None, crc: bytes
-    ) -> tuple[Segment, Content] | None:
-        """Return a header and the content behind it, of texts; nothing where they need a closer look."""
-        if self._segments:
-            return None
-        try:
-            # Twice as fast as the strict mode, in which what is not base64 is not passed over: it would be missing.
-            data = a2b_base64(payload)
-            content = Content(name, int(size or 0), a2b_base64(crc, strict_mode=True) or NO_BYTES)
-        except BinasciiError:
-            return None
-        is_whole = 4 * ((len(data) + 2) // 3) == len(payload)
-        if not is_whole or (len(data) >= _SPARSE_HEADERS and _SPARSE in data):
-            return None
-        self._padding = -content.size % BLOCK if content.is_stored else 0
-        return Segment(data), content
+    def pass_over(self, run: Run) -> bool:
+        """Return whether members need no closer look, and pass over them if so."""
+        if self._segments or any(len(one) >= _SPARSE_HEADERS and _SPARSE in one for one in run.headers):
+            return False
+        self._padding = -run.stored[-1] % BLOCK
+        return True
 
-    def completed(self, content: Content) -> Content:
-        """Return a content, with its pieces where the headers before it list some."""
+    def _completed(self, content: Content) -> Content:
         segments = b"".join(self._segments) if len(self._segments) != 1 else self._segments[0]
         padding = self._padding
         self._segments, self._length = [], 0
