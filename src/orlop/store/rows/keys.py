@@ -178,5 +178,19 @@ class ObjectKeys(ABC):
         """Return whose rows these are. The bucket says the same, or nothing in it may be deleted."""
 
     @abstractmethod
-    def adopt(self) -> Identity:
-        """Raise the generation of the store durably, and return what `identity` returns from now on."""
+    def adopt(self, place: str = "") -> Identity:
+        """Raise the generation of the store durably, and return what `identity` returns from now on.
+
+        The objects are at ``place`` from then on, wherever they were.
+        """
+
+    @abstractmethod
+    def settle(self, place: str = "") -> str:
+        """Record durably where the objects are, unless that is recorded already, and return where they are.
+
+        Of several at once one is first, and all return the same. Without a place nothing is recorded.
+        """
+
+    @abstractmethod
+    def unsettle(self, place: str) -> None:
+        """Forget where the objects are, if it is this place and no name leads to any."""

@@ -28,7 +28,7 @@ from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.postgres.errors import explain_postgres, explaining_postgres, is_gone, lease_lost
 from orlop.store.rows.postgres.pool import Pool
 from orlop.store.rows.postgres.rows import PostgresRows
-from orlop.store.rows.postgres.schema import LOCKS, TTL, WRITING, lay_out, require_version
+from orlop.store.rows.postgres.schema import LOCKS, TTL, WRITING, lay_out, require_laid
 from orlop.store.rows.postgres.tables import SCHEMA, SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class PostgresMetadata(Metadata):
         """The sessions of this process: once one of them is dead, no write commits."""
         self.session: Callable[[], Fence | None] = _none
         """Returns the session that a write begins before itself, so that it needs no second connection for it."""
+        self.blobs = ""
+        """Where the bytes are, once that is known; see `ObjectKeys.settle`."""
         self._is_known = False
         self._refusal: StorageError | None = None
         self.pool = Pool(conninfo, place, self._check)
@@ -105,7 +107,7 @@ class PostgresMetadata(Metadata):
         """Look once at a database: whether it is a store of this version, and whether it can be changed."""
         if self._is_known:
             return
-        version = require_version(connection, self.place)
+        version, self.blobs = require_laid(connection, self.place)
         with explaining_postgres(self.place):
             is_read_only, may_write = connection.execute(_WHY_NOT.encode()).fetchone() or (False, True)
         if is_read_only:

@@ -181,11 +181,28 @@ class PostgresKeys(ObjectKeys):
         """Return whose rows these are."""
         return Identity(*self._asked("SELECT id, generation FROM store")[0])
 
-    def adopt(self) -> Identity:
+    def adopt(self, place: str = "") -> Identity:
         """Raise the generation of the store."""
+        statement = "UPDATE store SET generation = generation + 1, blobs = %s RETURNING id, generation"
         with self._metadata.write() as rows:
-            found = _of_postgres(rows).row("UPDATE store SET generation = generation + 1 RETURNING id, generation")
+            found = _of_postgres(rows).row(statement, (place,))
+        self._metadata.blobs = place
         return Identity(*(found or ("", 0)))
+
+    def settle(self, place: str = "") -> str:
+        """Record where the objects are, unless that is recorded. It is asked once: only an adoption changes it."""
+        if place and not self._metadata.blobs:
+            with self._metadata.short() as rows:
+                # Whoever comes second waits here for the first, and sees what that has recorded.
+                rows.run("UPDATE store SET blobs = %s WHERE blobs = ''", (place,))
+                self._metadata.blobs = rows.value("SELECT blobs FROM store")
+        return self._metadata.blobs
+
+    def unsettle(self, place: str) -> None:
+        """Forget where the objects are."""
+        self._metadata.blobs = ""
+        with self._metadata.short() as rows:
+            rows.run("UPDATE store SET blobs = '' WHERE blobs = %s AND NOT EXISTS (SELECT 1 FROM object)", (place,))
 
     def _ready(self) -> None:
         """Begin the session, or replace one that died; a block goes on with the one that it has begun with."""
