@@ -14,15 +14,19 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
 from orlop.store.rows.postgres.database import PostgresMetadata
 from tests.needs import need
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _NOBODY: Final = 65534
 _STARTING: Final = 60.0
@@ -97,6 +101,25 @@ class Postgres:
         if process is not None and os.getpid() == self._pid:
             process.send_signal(how)
             process.wait(60)
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Stop the server for a block, with all of its processes: it hears everything and says nothing."""
+        assert self._process is not None
+        number = self._process.pid
+        # It must not begin another process meanwhile.
+        os.kill(number, signal.SIGSTOP)
+        children = Path(f"/proc/{number}/task/{number}/children").read_text().split()
+        stopped = [number, *map(int, children)]
+        for one in stopped[1:]:
+            with suppress(ProcessLookupError):
+                os.kill(one, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for one in reversed(stopped):
+                with suppress(ProcessLookupError):
+                    os.kill(one, signal.SIGCONT)
 
     def url(self, database: str) -> str:
         """Return how to connect to a database of this server."""

@@ -81,11 +81,27 @@ class ObjectKeys(ABC):
 
     Methods that take ``rows`` belong to that write and share its fate. Methods that are only asked for answers use the
     block that the thread is in, or a read of their own. The others are short transactions of their own, durable when
-    they return. `begin`, `multipart` and `discard` are also called inside a block, whose fate they do not share: they
-    must not wait for the write lock.
+    they return. So uploads begin outside of a block. `discard` may be called inside one, whose fate it does not share:
+    it must not wait for the write lock.
 
     All raise `StorageError` where the database cannot be used.
     """
+
+    @property
+    @abstractmethod
+    def session(self) -> str:
+        """The name of this session."""
+
+    @abstractmethod
+    def require(self, session: str) -> None:
+        """Raise `LeaseLost` where a session, which was this one once, is known to be dead.
+
+        It costs next to nothing, and asks the database only after a silence.
+        """
+
+    @abstractmethod
+    def in_block(self) -> bool:
+        """Return whether this thread is inside a block of rows: others may be waiting for its end."""
 
     # Uploading.
 

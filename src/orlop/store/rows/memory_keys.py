@@ -88,6 +88,17 @@ class MemoryKeys(ObjectKeys):
         """The name of this session."""
         return self._session
 
+    def require(self, session: str) -> None:
+        """Raise `LeaseLost` where a session is known to be dead."""
+        if session != self._session:
+            raise _lost(session)
+        with self._all.guard:
+            self._require_alive()
+
+    def in_block(self) -> bool:
+        """Return False: nobody waits for long."""
+        return False
+
     def begin(self) -> str:
         """Return a new key."""
         with self._all.guard:
@@ -265,5 +276,8 @@ class MemoryKeys(ObjectKeys):
 
     def _require_alive(self) -> None:
         if self._session not in self._all.sessions:
-            msg = f"the session {self._session} was declared dead, and what it uploaded with it; open the store again"
-            raise LeaseLost(msg)
+            raise _lost(self._session)
+
+
+def _lost(session: str) -> LeaseLost:
+    return LeaseLost(f"the session {session} was declared dead, and what it uploaded with it; open the store again")

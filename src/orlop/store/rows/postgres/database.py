@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import psycopg
@@ -29,10 +29,12 @@ from orlop.store.rows.postgres.errors import explain_postgres, explaining_postgr
 from orlop.store.rows.postgres.pool import Pool
 from orlop.store.rows.postgres.rows import PostgresRows
 from orlop.store.rows.postgres.schema import LOCKS, TTL, WRITING, lay_out, require_laid
+from orlop.store.rows.postgres.sending import BOUND
 from orlop.store.rows.postgres.tables import SCHEMA, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from orlop.store.rows.metadata import RowProblem, Rows, WritableRows
     from orlop.store.rows.postgres.mender import PostgresMender
@@ -44,14 +46,19 @@ _SILENCE: Final = "20s"
 _PATIENCE: Final = "120s"
 """How long a writer waits for the store's lock."""
 _LOCAL: Final = f"SET LOCAL search_path TO {SCHEMA}; SET LOCAL idle_in_transaction_session_timeout = '{_SILENCE}'"
+_HELD: Final = f"""SELECT set_config('tcp_keepalives_idle', '10s', true), set_config('tcp_keepalives_count', '3', true),
+    set_config('tcp_keepalives_interval', '5s', true), set_config('tcp_user_timeout', '{_SILENCE}', true); {BOUND}"""
+"""Ends what holds locks where its client has vanished, takes no answer, or stays silent within a message."""
 READ: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_LOCAL}"
 _DURABLE: Final = """SELECT set_config('synchronous_commit', 'on', true)
     WHERE current_setting('synchronous_commit') = 'off'"""
 """Objects are deleted because of what was committed: a crash of the server must not bring their rows back."""
-SHORT: Final = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {_DURABLE}; SET LOCAL lock_timeout = '{_SILENCE}'"
+SHORT: Final = (
+    f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {_DURABLE}; {_HELD}; SET LOCAL lock_timeout = '{_SILENCE}'"
+)
 _WRITE: Final = (
     f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {_DURABLE}; SET LOCAL lock_timeout = '{_PATIENCE}';"
-    f" SELECT pg_advisory_xact_lock({LOCKS}, {WRITING}); SET LOCAL lock_timeout = '{_SILENCE}';"
+    f" SELECT pg_advisory_xact_lock({LOCKS}, {WRITING}); SET LOCAL lock_timeout = '{_SILENCE}'; {_HELD};"
     " SELECT pg_current_xact_id()::text"
 )
 _ALIVE: Final = "SELECT id FROM session WHERE id = ANY({}) AND NOT dead ORDER BY id FOR KEY SHARE"
@@ -62,7 +69,10 @@ _WHY_NOT: Final = f"""SELECT current_setting('transaction_read_only') = 'on',
 
 
 class Fence(Protocol):
-    """What a write asks of the session of its process."""
+    """What transactions ask of the session of their process."""
+
+    def pinned(self) -> AbstractContextManager[bool]:
+        """Pin the epoch for a block, and return whether that was done: not where no session has begun."""
 
     def ready(self) -> None:
         """Begin the session unless it has begun, anew if it is dead. Raises errors of storage."""
@@ -122,12 +132,34 @@ class PostgresMetadata(Metadata):
 
     @contextmanager
     def read(self) -> Iterator[Rows]:
-        """Return a consistent view, see `Metadata.read`."""
+        """Return a consistent view, see `Metadata.read`.
+
+        What it names stays as long, where the process has a session: it is pinned before the view is taken.
+        """
         outer = self._outer()
         if outer is not None:
             yield outer
             return
-        with self._transaction(READ) as begun, self._block(PostgresRows(begun.connection, self.place)) as rows:
+        session = self.session()
+        with nullcontext(False) if session is None else session.pinned() as pinned, self._transaction(READ) as begun:
+            rows = PostgresRows(begun.connection, self.place)
+            rows.pinned = pinned
+            with self._block(rows):
+                yield rows
+
+    @contextmanager
+    def latest(self) -> Iterator[PostgresRows]:
+        """Return rows that name nothing which may be gone, for somebody who pins the epoch.
+
+        That is the view of the block that the thread is in, unless that was taken before there was a pin.
+        """
+        outer = self._outer()
+        if outer is not None and not outer.writable and not outer.pinned:
+            with self._transaction(READ) as begun:
+                yield PostgresRows(begun.connection, self.place)
+            return
+        with self.read() as rows:
+            assert isinstance(rows, PostgresRows)
             yield rows
 
     @contextmanager

@@ -53,8 +53,20 @@ class PostgresKeys(ObjectKeys):
         """The name of this session."""
         return self._session.id
 
+    def require(self, session: str) -> None:
+        """Raise `LeaseLost` where a session is known to be dead."""
+        self._session.require(session)
+
+    def in_block(self) -> bool:
+        """Return whether this thread is inside a block of rows."""
+        return self._metadata.in_block()
+
     def begin(self) -> str:
         """Return a new key."""
+        if self._metadata.in_block():
+            # It would need a second connection, which writers may have that wait for this one.
+            msg = "an upload cannot begin inside a block of the same thread: its key has to be durable before it"
+            raise RuntimeError(msg)
         key = os.urandom(16).hex()
         self._ready()
         with self._metadata.short() as rows:
@@ -210,8 +222,8 @@ class PostgresKeys(ObjectKeys):
             self._session.ready()
 
     def _asked(self, statement: str, values: Any = None) -> Sequence[tuple[Any, ...]]:
-        with self._metadata.read() as rows:
-            return _of_postgres(rows).rows(statement, values)
+        with self._metadata.latest() as rows:
+            return rows.rows(statement, values)
 
 
 def _of_postgres(rows: object) -> PostgresRows:

@@ -13,14 +13,18 @@ import os
 import threading
 import weakref
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
 from orlop.store.rows.postgres.errors import closed, explain_postgres, is_gone
+from orlop.store.rows.postgres.silence import KEEPING, WatchedConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+_CONNECTING: Final = 10
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -80,16 +84,18 @@ class Pool:
 
     def _connect(self) -> Connection:
         try:
-            one = psycopg.connect(
+            one = WatchedConnection.connect(
                 self._conninfo,
                 autocommit=True,
                 prepare_threshold=None,
-                connect_timeout=10,
+                connect_timeout=_CONNECTING,
                 application_name="orlop",
                 client_encoding="UTF8",
+                **KEEPING,
             )
         except psycopg.Error as error:
             raise explain_postgres(error, self.place) from error
+        one.probe = partial(_probe, self._conninfo)
         try:
             self._prepare(one)
         except BaseException:
@@ -136,6 +142,10 @@ class Pool:
         os.close(nothing)
         self._idle = []
         self._all = weakref.WeakSet()
+
+
+def _probe(conninfo: str, seconds: int) -> None:
+    psycopg.connect(conninfo, connect_timeout=seconds, application_name="orlop").close()
 
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
