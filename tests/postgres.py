@@ -44,9 +44,10 @@ def _programs() -> Path:
 class Postgres:
     """One server; `stop` and `start` keep its content."""
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False, address: str = "") -> None:
         self.folder = folder
         self._durable = durable
+        self._address = address
         self._process: subprocess.Popen[bytes] | None = None
         self._made = 0
         self._has_template = False
@@ -56,6 +57,9 @@ class Postgres:
         if self.user:
             os.chown(folder, _NOBODY, _NOBODY)
         self._run("initdb", "-D", str(folder / "data"), "-U", "orlop", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+        if address:
+            with (folder / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all 10.0.0.0/8 trust\n")
 
     def _run(self, name: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -71,7 +75,11 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, and return once it takes connections."""
-        settings = ["listen_addresses=", f"unix_socket_directories={self.folder}", "max_connections=100"]
+        settings = [
+            f"listen_addresses={self._address}",
+            f"unix_socket_directories={self.folder}",
+            "max_connections=100",
+        ]
         if not self._durable:
             settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
         with (self.folder / "log").open("ab") as log:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -50,8 +48,6 @@ if TYPE_CHECKING:
     from orlop.store.root import Store
 
 PATIENCE = 120
-SECONDS = float(os.environ.get("ORLOP_MACHINES_SECONDS", "10"))
-"""For how long several machines work at once."""
 
 
 @pytest.fixture
@@ -362,37 +358,6 @@ def test_a_forked_child_goes_on(url: StoreURL, archives: list[Path]) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         images.save(names, io.BytesIO())
         assert images.gc().garbage == ()
-
-
-def test_machines_with_wrong_clocks_lose_nothing(url: StoreURL, archives: list[Path]) -> None:
-    """Two processes load, save, remove and collect at once; then everything is whole, and nothing is left over."""
-    environment = os.environ | dict(url.variables) | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    machines = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.machines", str(url), str(seed), str(SECONDS), str(ahead), *archives],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for seed, ahead in enumerate((-300.0, 420.0))
-    ]
-    for one in machines:
-        out, err = one.communicate(timeout=SECONDS + PATIENCE)
-        assert one.returncode == 0, err
-        assert "'load': 0" not in out
-    report = orlop.stores.check(url, verify=True)
-    assert report.damage == ()
-    with orlop.open(url) as images:
-        for archive in archives:
-            images.load(archive)
-        images.prune(all=True)
-        images.gc()
-    with remote_store(url) as store:
-        store.blobs.reclaim()
-        assert objects(store) == set()
-        with store.metadata.read() as rows:
-            assert rows.counts()["blobs"] == 0
 
 
 # Copies.
