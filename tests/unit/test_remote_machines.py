@@ -54,7 +54,7 @@ def started(url: StoreURL, count: int, archives: list[Path], lines: Sequence[Lin
             [
                 *(lines[seed].command() if lines else ()),
                 *(sys.executable, "-m", "tests.machines", str(url), str(seed), str(SECONDS)),
-                *(str(_CLOCKS[seed % len(_CLOCKS)]), faults, *archives),
+                *(str(_CLOCKS[seed % len(_CLOCKS)]), faults, *map(str, archives)),
             ],
             env=environment,
             stdout=subprocess.PIPE,
@@ -96,7 +96,7 @@ def finish(url: StoreURL, machines: list[subprocess.Popen[str]], archives: list[
 def _until_clean(blobs: S3BlobStore) -> None:
     """Collect until nothing is in the bucket: what a machine that was cut off held goes once its session is dead."""
     until = time.monotonic() + PATIENCE
-    while list(blobs.bucket.objects("blobs/")) or list(blobs.bucket.uploads("blobs/")):
+    while [*blobs.bucket.objects("blobs/"), *blobs.bucket.uploads("blobs/")]:
         assert time.monotonic() < until, list(blobs.bucket.objects("blobs/"))
         blobs.reclaim()
         blobs.sweep_bucket()

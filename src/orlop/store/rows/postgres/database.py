@@ -9,6 +9,10 @@ meanwhile, a write waits for the server as rarely as it can, see `sending`.
 Nothing outlives a transaction: no setting, no prepared statement, no lock. A server that hears nothing of a client
 inside a transaction ends it after a while, which frees its locks.
 
+A write waits for the disk of the server after it has let the lock go: its commit does not wait, and what follows it in
+the same message does. So writers share a sync of the server's log, and nobody is told of success before it. Others may
+see the rows a moment earlier; what they commit because of them is behind them in the log.
+
 Where the answer to a commit is lost, the server is asked whether the transaction was committed.
 """
 
@@ -53,11 +57,14 @@ READ: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_LOCAL}"
 _DURABLE: Final = """SELECT set_config('synchronous_commit', 'on', true)
     WHERE current_setting('synchronous_commit') = 'off'"""
 """Objects are deleted because of what was committed: a crash of the server must not bring their rows back."""
+_FLUSH: Final = f"SELECT pg_logical_emit_message(true, 'orlop', coalesce(({_DURABLE}), ''))"
+"""A transaction of its own that waits until the server's log is durable, with all that was committed before."""
 SHORT: Final = (
     f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {_DURABLE}; {_HELD}; SET LOCAL lock_timeout = '{_SILENCE}'"
 )
 _WRITE: Final = (
-    f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {_DURABLE}; SET LOCAL lock_timeout = '{_PATIENCE}';"
+    f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; SET LOCAL synchronous_commit = off;"
+    f" SET LOCAL lock_timeout = '{_PATIENCE}';"
     f" SELECT pg_advisory_xact_lock({LOCKS}, {WRITING}); SET LOCAL lock_timeout = '{_SILENCE}'; {_HELD};"
     " SELECT pg_current_xact_id()::text"
 )
@@ -223,12 +230,14 @@ class PostgresMetadata(Metadata):
 
     def _commit(self, rows: PostgresRows, number: str) -> None:
         try:
-            rows.sending.ask("COMMIT")
+            rows.sending.later("COMMIT", ())
+            rows.sending.ask(_FLUSH)
         except psycopg.Error as error:
             if not is_gone(error):
                 raise explain_postgres(error, self.place) from error
             if not self._was_committed(number, error):
-                raise explain_postgres(error, self.place) from error
+                what = f"the connection to {self.place} was lost before the changes were committed"
+                raise StorageError(f"{what}; nothing was changed, try again") from error
 
     def _outcome(self, number: str, error: BaseException) -> bool | None:
         """Return whether a commit that ended in an error was made, or nothing where that cannot be known."""
@@ -252,6 +261,7 @@ class PostgresMetadata(Metadata):
                 for _ in range(100):
                     state = connection.execute("SELECT pg_xact_status(%s::xid8), pg_sleep(0.1)", (number,)).fetchone()
                     if state is not None and state[0] != "in progress":
+                        connection.execute(_FLUSH.encode())
                         return bool(state[0] == "committed")
         except (psycopg.Error, StorageError) as error:
             raise _unknown(self.place) from error

@@ -9,6 +9,7 @@ leaves. The child puts nothing behind the descriptor instead, and opens connecti
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _CONNECTING: Final = 10
+# What goes wrong is raised; without a handler its warnings would be printed.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
