@@ -1,33 +1,41 @@
 """One machine among several that use a store at once: a process of its own, whose clock is wrong.
 
-``python -m tests.machines URL SEED SECONDS CLOCK ARCHIVE…`` loads, saves, removes, prunes and collects until the time
-is over. What others take away in between is not an error; anything else is, and ends it with a traceback.
+``python -m tests.machines URL SEED SECONDS CLOCK FAULTS ARCHIVE…`` loads, saves, removes, prunes and collects until the
+time is over, and brings content of its own that nobody removes. What others take away in between is not an error; with
+FAULTS (``yes``), neither is an engine that cannot be reached, or a session that died. Anything else is, and ends it
+with a traceback. At the end it prints what it did, and what it was told is kept.
 """
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import random
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-AHEAD: Final = float(sys.argv[4]) if len(sys.argv) > 4 else 0.0
+if TYPE_CHECKING:
+    from orlop.store.blobs.s3.settings import S3Settings
+
+VERBS: Final = {"load": 5, "save": 3, "remove": 3, "gc": 1, "prune": 1, "keep": 3, "large": 1}
+LARGE: Final = 17 << 20
+"""Bytes that are sent in three parts."""
 
 
-def main(url: str, seed: int, seconds: float, archives: list[str]) -> None:
-    """Work, and print how often each thing was done."""
-    real = time.time
-    time.time = lambda: real() + AHEAD
+def main(url: str, seed: int, seconds: float, archives: list[str], *, faults: bool) -> None:
+    """Work, and print how often each thing was done, and which names are kept."""
     import orlop
-    from orlop.errors import ContentNotFound, NotFound, StoreInUse
+    from orlop.errors import ContentNotFound, NotFound, StorageError, StoreDamaged, StoreInUse
 
     chosen = random.Random(seed)
-    done = dict.fromkeys(("load", "save", "remove", "gc", "prune", "gone"), 0)
+    done = dict.fromkeys((*VERBS, "gone", "cut"), 0)
+    kept: list[str] = []
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        verb = chosen.choices(("load", "save", "remove", "gc", "prune"), (5, 3, 3, 1, 1))[0]
+        verb = chosen.choices(list(VERBS), list(VERBS.values()))[0]
         try:
             with orlop.open(url) as images:
                 if verb == "load":
@@ -35,9 +43,15 @@ def main(url: str, seed: int, seconds: float, archives: list[str]) -> None:
                 elif verb == "gc":
                     images.gc()
                 elif verb == "prune":
-                    images.prune(all=True)
+                    images.prune()
+                elif verb in ("keep", "large"):
+                    name = f"docker.io/library/kept:{seed}-{sum(done.values())}"
+                    content = chosen.randbytes(LARGE if verb == "large" else 600)
+                    images.import_image(io.BytesIO(tar_of(content)), name)
+                    kept.append(name)
                 else:
                     names = [str(name) for one in images.images() for name in one.references]
+                    names = [name for name in names if "kept:" not in name or verb == "save"]
                     if names and verb == "remove":
                         images.remove(chosen.choice(names), force=True)
                     elif names:
@@ -46,8 +60,50 @@ def main(url: str, seed: int, seconds: float, archives: list[str]) -> None:
             done[verb] += 1
         except (NotFound, ContentNotFound, StoreInUse):
             done["gone"] += 1
-    sys.stdout.write(f"{done}\n")
+        except StorageError as error:
+            if not faults or isinstance(error, StoreDamaged):
+                raise
+            done["cut"] += 1
+    sys.stdout.write(json.dumps({"done": done, "kept": kept}))
+
+
+def tar_of(content: bytes) -> bytes:
+    """Return an archive with one file."""
+    import tarfile
+
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        member = tarfile.TarInfo("content")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return made.getvalue()
+
+
+def shorten() -> None:
+    """Shorten every limit of silence, so that a test sees what happens after each."""
+    from dataclasses import replace
+
+    from orlop.store import remote
+    from orlop.store.rows.postgres import database, pool, silence
+
+    silence.WatchedConnection.patience, silence.WatchedConnection.asking = 2.0, 1
+    pool._CONNECTING = 2  # type: ignore[misc]
+    silence.KEEPING["tcp_user_timeout"] = 2_000
+    for name in ("_WRITE", "SHORT", "READ"):
+        setattr(database, name, getattr(database, name).replace("'20s'", "'2s'"))
+    unchanged = remote.settings_of
+
+    def settings_of(*given: object) -> S3Settings:
+        return replace(unchanged(*given), timeout=2.0, patience=4.0)  # type: ignore[arg-type]
+
+    remote.settings_of = settings_of  # type: ignore[assignment]
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[5:])
+    AHEAD: Final = float(sys.argv[4])
+    real = time.time
+    time.time = lambda: real() + AHEAD
+    is_cut = sys.argv[5] == "yes"
+    if is_cut:
+        shorten()
+    main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[6:], faults=is_cut)

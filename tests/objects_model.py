@@ -29,6 +29,7 @@ TORN: Final = "bytes went while a living session read them"
 TWICE: Final = "a key is in two states"
 
 IDLE, OPEN, SENT, STORED, RELYING, READING, DONE = "idle", "open", "sent", "stored", "relying", "reading", "done"
+VIEWING: Final = "viewing"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Rules:
     """The stamp is taken in a transaction after the one that doomed."""
     list_first: bool = True
     """The sweep lists the bucket before it asks which keys are known."""
+    pin_first: bool = True
+    """A reader pins the epoch before it takes the view of the rows in which it finds a key."""
     row_first: bool = True
     """The row of an upload is there before its request is sent."""
 
@@ -215,7 +218,7 @@ def _steps(state: State, rules: Rules) -> Iterator[Step]:
         yield from _writer(state, rules, number)
     for number in range(len(state.readers)):
         yield from _reader(state, number)
-    yield from _sessions(state)
+    yield from _sessions(state, rules)
     yield from _removal(state, rules)
     yield from _collection(state, rules)
     yield from _sweep(state, rules)
@@ -281,15 +284,18 @@ def _reader(state: State, number: int) -> Iterator[Step]:
     if one.at == IDLE:
         yield "a reader begins", _with(state, place, Actor(OPEN, pin=state.epoch))
     elif one.at == OPEN and state.blob >= 0:
-        yield "a reader finds the blob", _with(state, place, one._replace(at=READING, key=state.blob))
+        yield "a reader takes a view", _with(state, place, one._replace(at=VIEWING, key=state.blob))
+    elif one.at == VIEWING:
+        yield "a reader finds the blob in its view", _with(state, place, one._replace(at=READING))
     elif one.at == READING:
         yield "a reader ends", _with(state, place, Actor(DONE))
 
 
-def _sessions(state: State) -> Iterator[Step]:
+def _sessions(state: State, rules: Rules) -> Iterator[Step]:
     """Heartbeats of those that do nothing, and a reaper that takes anybody for dead."""
     for number, one in enumerate(state.actors):
-        if one.lives and one.at == OPEN and one.pin < state.epoch:
+        is_free = one.at == OPEN or (one.at == VIEWING and not rules.pin_first)
+        if one.lives and is_free and one.pin < state.epoch:
             yield f"session {number} pins the epoch", _with(state, number, one._replace(pin=state.epoch))
         if one.lives:
             lost = [key for key, owner in state.uploads if owner == number]

@@ -14,15 +14,19 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
 from orlop.store.rows.postgres.database import PostgresMetadata
 from tests.needs import need
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _NOBODY: Final = 65534
 _STARTING: Final = 60.0
@@ -40,9 +44,10 @@ def _programs() -> Path:
 class Postgres:
     """One server; `stop` and `start` keep its content."""
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False, address: str = "") -> None:
         self.folder = folder
         self._durable = durable
+        self._address = address
         self._process: subprocess.Popen[bytes] | None = None
         self._made = 0
         self._has_template = False
@@ -52,6 +57,9 @@ class Postgres:
         if self.user:
             os.chown(folder, _NOBODY, _NOBODY)
         self._run("initdb", "-D", str(folder / "data"), "-U", "orlop", "-A", "trust", "-N", "-E", "UTF8", "--locale=C")
+        if address:
+            with (folder / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all 10.0.0.0/8 trust\n")
 
     def _run(self, name: str, *arguments: str) -> None:
         done = subprocess.run(
@@ -67,7 +75,11 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, and return once it takes connections."""
-        settings = ["listen_addresses=", f"unix_socket_directories={self.folder}", "max_connections=100"]
+        settings = [
+            f"listen_addresses={self._address}",
+            f"unix_socket_directories={self.folder}",
+            "max_connections=100",
+        ]
         if not self._durable:
             settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
         with (self.folder / "log").open("ab") as log:
@@ -97,6 +109,25 @@ class Postgres:
         if process is not None and os.getpid() == self._pid:
             process.send_signal(how)
             process.wait(60)
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Stop the server for a block, with all of its processes: it hears everything and says nothing."""
+        assert self._process is not None
+        number = self._process.pid
+        # It must not begin another process meanwhile.
+        os.kill(number, signal.SIGSTOP)
+        children = Path(f"/proc/{number}/task/{number}/children").read_text().split()
+        stopped = [number, *map(int, children)]
+        for one in stopped[1:]:
+            with suppress(ProcessLookupError):
+                os.kill(one, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for one in reversed(stopped):
+                with suppress(ProcessLookupError):
+                    os.kill(one, signal.SIGCONT)
 
     def url(self, database: str) -> str:
         """Return how to connect to a database of this server."""

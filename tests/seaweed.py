@@ -50,12 +50,13 @@ def free_ports(count: int) -> list[int]:
 class Seaweed:
     """One server; `stop` and `start` keep its content."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, address: str = "127.0.0.1") -> None:
         self._folder = folder
+        self._address = address
         (folder / "data").mkdir(parents=True)
         (folder / "s3.json").write_text(json.dumps({"identities": [_IDENTITY]}))
         self._ports = free_ports(8)
-        self.endpoint = f"http://127.0.0.1:{self._ports[6]}"
+        self.endpoint = f"http://{address}:{self._ports[6]}"
         self._process: subprocess.Popen[bytes] | None = None
         self._pid = os.getpid()
 
@@ -86,7 +87,12 @@ class Seaweed:
     def _command(self) -> Sequence[str]:
         names = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
         ports = [f"-{name}={port}" for name, port in zip(names, self._ports, strict=True)]
-        options = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-master.volumeSizeLimitMB=64"]
+        options = [
+            f"-ip={self._address}",
+            f"-ip.bind={self._address}",
+            "-master.telemetry=false",
+            "-master.volumeSizeLimitMB=64",
+        ]
         options += ["-volume.max=200", "-filer", "-s3", "-s3.config=s3.json", "-s3.iam=false"]
         options += ["-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]
         program = Path(sys.prefix, "bin", "weed")

@@ -44,12 +44,27 @@ def test_a_collection_and_a_sweep_leave_nothing_behind_whatever_happened() -> No
         (without("list_first"), Cast(writers=1, sweeps=True), LOST, ["a sweep deletes [0]", "delete 0 arrives"]),
         (without("row_first"), Cast(writers=1, sweeps=True), LOST, ["writer 0 commits its upload", "delete 0 arrives"]),
     ],
-    ids=["fence", "fresh", "epoch-and-recheck", "recheck", "epoch", "stamp-later", "list-first", "row-first"],
+    ids=[
+        "fence",
+        "fresh",
+        "epoch-and-recheck",
+        "recheck",
+        "epoch",
+        "stamp-later",
+        "list-first",
+        "row-first",
+    ],
 )
 def test_without_a_rule_a_promise_is_broken(rules: Rules, cast: Cast, promise: str, last: list[str]) -> None:
     outcome = explore(rules, cast, promise)
     assert outcome.broken == promise
     assert list(outcome.way[-len(last) :]) == last, outcome.way
+
+
+def test_a_view_that_is_older_than_its_pin_names_what_is_gone() -> None:
+    outcome = explore(without("pin_first"), Cast(writers=1, readers=1), TORN)
+    assert outcome.broken == TORN
+    assert outcome.way.index("a reader takes a view") < outcome.way.index("session 1 pins the epoch")
 
 
 def test_a_commit_that_looks_again_is_right_even_without_epochs() -> None:

@@ -141,6 +141,7 @@ def test_work_that_relies_on_a_dead_session_fails_as_long_as_it_lasts(url: str, 
 def test_a_session_dies_in_the_middle_of_a_write_or_not_at_all(url: str, metadata: PostgresMetadata) -> None:
     session = Session(metadata)
     name = session.id
+    session._stop.set()  # no beat comes in between
     silent = "UPDATE session SET seen = seen - interval '1 hour'"
     with closing_metadata(url) as other:
         owners = SessionOwners(other, Session(other))

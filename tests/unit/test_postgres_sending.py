@@ -10,6 +10,7 @@ import pytest
 from orlop import errors
 from orlop.model.digest import DiffID, Digest, ImageID, chain_id
 from orlop.store.rows.metadata import BlobRow, ChainRow, DiffRow, Event, ManifestRow, ReferenceRow
+from orlop.store.rows.postgres import database as database_module
 from orlop.store.rows.postgres.database import PostgresMetadata
 from orlop.store.rows.postgres.rows import PostgresRows
 from orlop.store.rows.postgres.sending import Sending
@@ -167,7 +168,7 @@ def test_an_interrupt_at_the_commit_asks_whether_it_was_made(
     ask, done = Sending.ask, []
 
     def interrupted(self: Sending, statement: str, values: Any = None) -> psycopg.Cursor[tuple[Any, ...]]:
-        if statement != "COMMIT":
+        if statement != database_module._FLUSH:
             return ask(self, statement, values)
         if is_late:
             ask(self, statement, values)

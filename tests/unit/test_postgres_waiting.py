@@ -13,6 +13,7 @@ from orlop.model.digest import Digest, ImageID
 from orlop.store.leases import Leases
 from orlop.store.remote import _DatabaseClock
 from orlop.store.rows.metadata import ReferenceRow
+from orlop.store.rows.postgres import database as database_module
 from orlop.store.rows.postgres.database import PostgresMetadata
 from orlop.store.rows.postgres.keys import PostgresKeys
 from orlop.store.rows.postgres.pool import Pool
@@ -91,12 +92,46 @@ def test_a_commit_is_durable_whatever_the_database_says(setting: str, kept: str)
     url = database()
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {connection.info.dbname} SET synchronous_commit = {setting}".encode())
-    with opened(url) as metadata:
-        with metadata.write() as rows:
-            assert isinstance(rows, PostgresRows)
-            assert rows.value("SHOW synchronous_commit") == kept
+        connection.execute("DO $$ BEGIN CREATE ROLE worker LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
+        connection.execute("GRANT USAGE ON SCHEMA orlop TO worker")
+        connection.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA orlop TO worker")
+    # A role that may do nothing special.
+    with opened(url.replace("user=orlop", "user=worker")) as metadata:
         with metadata.short() as short:
             assert short.value("SHOW synchronous_commit") == kept
+        with psycopg.connect(url, autocommit=True) as connection:
+            for number in range(20):
+                with metadata.write() as rows:
+                    assert isinstance(rows, PostgresRows)
+                    rows.put_reference(row(f":{number}"))
+                    rows.sending.flush()
+                    written = rows.value("SELECT pg_current_wal_insert_lsn()")
+                durable = connection.execute("SELECT pg_current_wal_flush_lsn() >= %s", (written,)).fetchone()
+                assert durable == (True,)
+
+
+def test_a_write_waits_for_the_disk_without_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another write is done between the commit and the end of the wait."""
+    url = database()
+    monkeypatch.setattr(database_module, "_FLUSH", "SELECT pg_advisory_xact_lock(42, 42)")
+    asked = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 42 AND NOT granted"
+
+    def first() -> None:
+        with opened(url) as metadata, metadata.write() as rows:
+            rows.put_reference(row(":1"))
+
+    thread = Thread(target=first)
+    with psycopg.connect(url) as disk, psycopg.connect(url, autocommit=True) as connection:
+        disk.execute("SELECT pg_advisory_xact_lock(42, 42)")
+        thread.start()
+        while connection.execute(asked).fetchone() is None:
+            assert thread.is_alive()
+        monkeypatch.undo()
+        tag(url, ":2")
+        assert thread.is_alive()
+    thread.join(_PATIENCE)
+    with opened(url) as metadata, metadata.read() as view:
+        assert [one.suffix for one in view.references()] == [":1", ":2"]
 
 
 @pytest.mark.needs("pgbouncer")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -32,8 +30,10 @@ from orlop.errors import (
 )
 from orlop.model.store_url import StoreURL
 from orlop.model.values import replace
-from orlop.store.blobs.s3.client import Pieces
+from orlop.store.blobs.s3.bucket import Bucket
+from orlop.store.blobs.s3.client import Pieces, S3Client
 from orlop.store.blobs.s3.ingest import path_of
+from orlop.store.blobs.s3.reclaim import MARKER
 from orlop.store.blobs.s3.store import S3BlobStore
 from orlop.store.opening import open_store
 from orlop.store.place.transfer import fingerprint
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from orlop.store.root import Store
 
 PATIENCE = 120
-SECONDS = float(os.environ.get("ORLOP_MACHINES_SECONDS", "10"))
-"""For how long several machines work at once."""
 
 
 @pytest.fixture
@@ -73,6 +71,17 @@ def objects(store: Store) -> set[str]:
     """Return the keys of all objects in the bucket that hold content."""
     assert isinstance(store.blobs, S3BlobStore)
     return {found.key for found in store.blobs.bucket.objects("blobs/")}
+
+
+def direct(url: StoreURL) -> psycopg.Connection:
+    """Return a connection to the database of a store."""
+    return psycopg.connect(host=url.host, dbname=url.database, user=url.user, autocommit=True)
+
+
+def forget_place(url: StoreURL) -> None:
+    """Make rows say nothing of where their bytes are, as those of an older orlop do."""
+    with direct(url) as connection:
+        connection.execute("UPDATE orlop.store SET blobs = ''")
 
 
 # Preparing.
@@ -128,15 +137,88 @@ def test_a_misspelt_prefix_is_told_and_never_taken(url: StoreURL, archives: list
         images.load(archives[0])
         name = str(next(iter(images.images())).references[0])
     wrong = StoreURL(url.host, None, url.user, url.database, url.bucket, "misspelt", variables=url.variables)
+    right, named = f"s3://{url.bucket}/{url.prefix}", f"s3://{url.bucket}/misspelt"
+    for use in (orlop.open, orlop.stores.check, orlop.stores.fsck, init_store):
+        with pytest.raises(StoreInUse, match=f"are in {right}, not in {named}; .* --adopt"):
+            use(wrong)
+    # Rows of an older orlop do not say where their bytes are.
+    forget_place(url)
     for look in (orlop.stores.check, orlop.stores.fsck):
         with pytest.raises(StoreNotFound, match="check that prefix"):
             look(wrong)
+        forget_place(url)
     with pytest.raises(StoreInUse, match="none of it is in"):
         init_store(wrong)
     with orlop.open(wrong) as images, pytest.raises(ContentNotFound, match="check that prefix"):
         images.save([name], io.BytesIO())
     init_store(url).close()
     assert orlop.stores.fsck(url).problems == ()
+
+
+def test_of_several_places_at_once_one_is_marked() -> None:
+    known = StoreURL.parse(engines.new_url(prepared=False), engines.variables())
+    places = [replace(known, prefix=f"{known.prefix}{number}") for number in range(4)]
+    barrier, errors = threading.Barrier(len(places)), list[OrlopError]()
+
+    def prepare(place: StoreURL) -> None:
+        barrier.wait(PATIENCE)
+        try:
+            init_store(place).close()
+        except StoreInUse as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=prepare, args=(one,)) for one in places]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(PATIENCE)
+    marked = [one for one in places if Bucket(S3Client(settings_of(one, one.variables))).read(MARKER) is not None]
+    assert len(marked) == 1
+    assert [f"are in s3://{known.bucket}/{marked[0].prefix}, not" in str(one) for one in errors] == [True] * 3
+    init_store(marked[0]).close()
+
+
+def test_a_store_of_the_first_version_is_brought_on_and_learns_its_place(url: StoreURL, archives: list[Path]) -> None:
+    with orlop.open(url) as images:
+        images.load(archives[0])
+        before = {str(one.id) for one in images.images()}
+    with direct(url) as connection:
+        connection.execute("ALTER TABLE orlop.store DROP COLUMN blobs")
+        connection.execute("UPDATE orlop.store SET version = 1")
+        connection.execute("CREATE ROLE only_reads LOGIN")
+        connection.execute("GRANT USAGE ON SCHEMA orlop TO only_reads")
+        connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA orlop TO only_reads")
+    try:
+        with orlop.open(replace(url, user="only_reads")) as images:
+            assert {str(one.id) for one in images.images()} == before
+    finally:
+        with direct(url) as connection:
+            assert connection.execute("SELECT version FROM orlop.store").fetchone() == (1,)
+            connection.execute("DROP OWNED BY only_reads")
+            connection.execute("DROP ROLE only_reads")
+    place = f"s3://{url.bucket}/{url.prefix}"
+    with orlop.open(url) as images:
+        assert {str(one.id) for one in images.images()} == before
+        images.import_image(io.BytesIO(bytes(1024)), "a:1")
+    with direct(url) as connection:
+        assert connection.execute("SELECT version, blobs FROM orlop.store").fetchone() == (2, place)
+    with pytest.raises(StoreInUse):
+        orlop.open(replace(url, prefix="elsewhere"))
+
+
+def test_bytes_that_were_moved_are_adopted_where_they_are(url: StoreURL, archives: list[Path]) -> None:
+    with orlop.open(url) as images:
+        images.load(archives[0])
+    moved = replace(url, prefix=f"{url.prefix}-moved")
+    with remote_store(url) as store:
+        assert isinstance(store.blobs, S3BlobStore)
+        there = Bucket(S3Client(settings_of(moved, moved.variables)))
+        for one in list(store.blobs.bucket.objects("blobs/")):
+            there.put(one.key, Pieces([store.blobs.bucket.read(one.key) or b""]))
+    init_store(moved, adopt=True).close()
+    assert orlop.stores.fsck(moved).problems == ()
+    with pytest.raises(StoreInUse, match="not in"):
+        orlop.open(url)
 
 
 def test_rows_that_have_not_the_bucket_delete_nothing_until_they_adopt_it(url: StoreURL, archives: list[Path]) -> None:
@@ -278,37 +360,6 @@ def test_a_forked_child_goes_on(url: StoreURL, archives: list[Path]) -> None:
         assert images.gc().garbage == ()
 
 
-def test_machines_with_wrong_clocks_lose_nothing(url: StoreURL, archives: list[Path]) -> None:
-    """Two processes load, save, remove and collect at once; then everything is whole, and nothing is left over."""
-    environment = os.environ | dict(url.variables) | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    machines = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.machines", str(url), str(seed), str(SECONDS), str(ahead), *archives],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for seed, ahead in enumerate((-300.0, 420.0))
-    ]
-    for one in machines:
-        out, err = one.communicate(timeout=SECONDS + PATIENCE)
-        assert one.returncode == 0, err
-        assert "'load': 0" not in out
-    report = orlop.stores.check(url, verify=True)
-    assert report.damage == ()
-    with orlop.open(url) as images:
-        for archive in archives:
-            images.load(archive)
-        images.prune(all=True)
-        images.gc()
-    with remote_store(url) as store:
-        store.blobs.reclaim()
-        assert objects(store) == set()
-        with store.metadata.read() as rows:
-            assert rows.counts()["blobs"] == 0
-
-
 # Copies.
 
 
@@ -345,6 +396,7 @@ def test_what_no_row_knows_is_found_and_removed_by_a_repair(url: StoreURL, archi
 
 def test_a_bucket_that_is_not_marked_gets_no_bytes(url: StoreURL) -> None:
     misspelt = StoreURL(url.host, None, url.user, url.database, url.bucket, f"{url.prefix}x", variables=url.variables)
+    forget_place(url)
     with orlop.open(misspelt) as images, pytest.raises(StoreNotFound, match="store init"):
         images.import_image(io.BytesIO(bytes(1024)), "a:1")
     with remote_store(misspelt) as store:

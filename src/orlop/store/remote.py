@@ -74,6 +74,7 @@ def remote_store(
 
     Raises:
         StoreNotFound: there is none; `init_store` makes one. StoreTooNew: a newer orlop made it.
+        StoreInUse: the rows have their bytes at another place than the URL names.
         InvalidInput: a variable is not valid. NotSupported: a package is missing.
         PermissionDenied, StorageError: the database cannot be used.
     """
@@ -82,25 +83,36 @@ def remote_store(
     try:
         store = _composed(url, variables, metadata, mending=mending, limits=limits, now=now)
         store.metadata.refusal()
+        _require_here(store)
     except BaseException:
         metadata.end()
         raise
     return store
 
 
+def _require_here(store: Store) -> None:
+    from orlop.store.blobs.s3.reclaim import require_here  # noqa: PLC0415 - the packages of an extra
+    from orlop.store.blobs.s3.store import S3BlobStore  # noqa: PLC0415 - as above
+
+    assert isinstance(store.blobs, S3BlobStore)
+    require_here(store.blobs.bucket, store.blobs.keys)
+
+
 def init_store(url: StoreURL, *, adopt: bool = False, warn: Callable[[str], object] = lambda _: None) -> Store:
     """Prepare the database and the bucket that a URL names, and open the store in them. Idempotent.
 
-    A bucket that is not there is made; the database has to be. Where the bucket cannot be had nothing changes.
+    A bucket that is not there is made; the database has to be. Where the bucket cannot be had nothing changes. The rows
+    say from then on where the bytes are, so that no other place is taken for it.
 
     Args:
         url: as for `remote_store`.
-        adopt: take a bucket that belongs to other rows, or to these before they were restored from a backup. Those
-            that had it before can delete nothing in it any more.
+        adopt: take a bucket that belongs to other rows, or to these before they were restored from a backup, or one to
+            which the bytes were moved. Those that had it before can delete nothing in it any more.
         warn: called with what people should know of the bucket.
 
     Raises:
-        StoreInUse: the prefix of the bucket belongs to another store. Beside it what `remote_store` raises.
+        StoreInUse: the prefix of the bucket belongs to another store, or this one has its bytes elsewhere.
+            Beside it what `remote_store` raises.
     """
     variables = variables_of(url)
     metadata = _metadata(url, variables)

@@ -206,7 +206,7 @@ class BlobStoreContract(Contract):
         """A digest that came unparsed from a document is refused by every call."""
         digest, diff_id = Digest.unchecked(_BAD), DiffID.unchecked(_BAD)
         row = BlobRow(digest, 1, "none")
-        with opened.metadata.write() as rows, opened.begin(b"x") as ingest:
+        with opened.begin(b"x") as ingest, opened.metadata.write() as rows:
             for call in (
                 lambda: opened.blobs.has(row),
                 lambda: opened.blobs.open_unverified(row),
@@ -251,9 +251,10 @@ class BlobStoreContract(Contract):
             for number, ingest in enumerate(ingests):
                 ingest.write(b"%d-%d" % (number, turn))
         contents = [b"".join(b"%d-%d" % (number, turn) for turn in range(3)) for number in range(5)]
+        for ingest in ingests:
+            ingest.sync()
         with opened.metadata.write() as rows:
             for ingest, data in zip(ingests, contents, strict=True):
-                ingest.sync()
                 ingest.commit(rows, row_of(data))
         assert [opened.read(row_of(data)) for data in contents] == contents
 

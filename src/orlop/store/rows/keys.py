@@ -81,11 +81,27 @@ class ObjectKeys(ABC):
 
     Methods that take ``rows`` belong to that write and share its fate. Methods that are only asked for answers use the
     block that the thread is in, or a read of their own. The others are short transactions of their own, durable when
-    they return. `begin`, `multipart` and `discard` are also called inside a block, whose fate they do not share: they
-    must not wait for the write lock.
+    they return. So uploads begin outside of a block. `discard` may be called inside one, whose fate it does not share:
+    it must not wait for the write lock.
 
     All raise `StorageError` where the database cannot be used.
     """
+
+    @property
+    @abstractmethod
+    def session(self) -> str:
+        """The name of this session."""
+
+    @abstractmethod
+    def require(self, session: str) -> None:
+        """Raise `LeaseLost` where a session, which was this one once, is known to be dead.
+
+        It costs next to nothing, and asks the database only after a silence.
+        """
+
+    @abstractmethod
+    def in_block(self) -> bool:
+        """Return whether this thread is inside a block of rows: others may be waiting for its end."""
 
     # Uploading.
 
@@ -178,5 +194,19 @@ class ObjectKeys(ABC):
         """Return whose rows these are. The bucket says the same, or nothing in it may be deleted."""
 
     @abstractmethod
-    def adopt(self) -> Identity:
-        """Raise the generation of the store durably, and return what `identity` returns from now on."""
+    def adopt(self, place: str = "") -> Identity:
+        """Raise the generation of the store durably, and return what `identity` returns from now on.
+
+        The objects are at ``place`` from then on, wherever they were.
+        """
+
+    @abstractmethod
+    def settle(self, place: str = "") -> str:
+        """Record durably where the objects are, unless that is recorded already, and return where they are.
+
+        Of several at once one is first, and all return the same. Without a place nothing is recorded.
+        """
+
+    @abstractmethod
+    def unsettle(self, place: str) -> None:
+        """Forget where the objects are, if it is this place and no name leads to any."""

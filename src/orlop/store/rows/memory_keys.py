@@ -33,6 +33,7 @@ class MemoryObjects:
         self.guard = threading.RLock()
         self.epoch = 1
         self.identity = Identity(os.urandom(16).hex(), 1)
+        self.place = ""
         self.sessions: dict[str, list[int]] = {}
         """The epochs that the living sessions have pinned, one for each operation under way."""
         self.uploads: dict[str, PendingUpload] = {}
@@ -86,6 +87,17 @@ class MemoryKeys(ObjectKeys):
     def session(self) -> str:
         """The name of this session."""
         return self._session
+
+    def require(self, session: str) -> None:
+        """Raise `LeaseLost` where a session is known to be dead."""
+        if session != self._session:
+            raise _lost(session)
+        with self._all.guard:
+            self._require_alive()
+
+    def in_block(self) -> bool:
+        """Return False: nobody waits for long."""
+        return False
 
     def begin(self) -> str:
         """Return a new key."""
@@ -243,13 +255,29 @@ class MemoryKeys(ObjectKeys):
         """Return whose rows these are."""
         return self._all.identity
 
-    def adopt(self) -> Identity:
+    def adopt(self, place: str = "") -> Identity:
         """Raise the generation of the store."""
         with self._all.guard:
             self._all.identity = self._all.identity._replace(generation=self._all.identity.generation + 1)
+            self._all.place = place
             return self._all.identity
+
+    def settle(self, place: str = "") -> str:
+        """Record where the objects are, unless that is recorded."""
+        with self._all.guard:
+            self._all.place = self._all.place or place
+            return self._all.place
+
+    def unsettle(self, place: str) -> None:
+        """Forget where the objects are."""
+        with self._all.guard:
+            if self._all.place == place and not self._all.objects:
+                self._all.place = ""
 
     def _require_alive(self) -> None:
         if self._session not in self._all.sessions:
-            msg = f"the session {self._session} was declared dead, and what it uploaded with it; open the store again"
-            raise LeaseLost(msg)
+            raise _lost(self._session)
+
+
+def _lost(session: str) -> LeaseLost:
+    return LeaseLost(f"the session {session} was declared dead, and what it uploaded with it; open the store again")

@@ -124,9 +124,9 @@ class Bucket:
 
     # Reading.
 
-    def size(self, key: str) -> int | None:
-        """Return the size of an object, or nothing where there is none."""
-        answer = self._client.call(Request("HEAD", self._key(key)))
+    def size(self, key: str, *, haste: bool = False) -> int | None:
+        """Return the size of an object, or nothing where there is none. Where others wait it is given up soon."""
+        answer = self._client.call(Request("HEAD", self._key(key), haste=haste))
         fault = fault_in(answer)
         if fault is None:
             return int(answer.headers.get("content-length", "0"))

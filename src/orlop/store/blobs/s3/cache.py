@@ -190,8 +190,10 @@ class CachedFetch:
     read its digest is compared: blocks that came wrong from the bucket do not stay.
     """
 
-    def __init__(self, cache: BlockCache, client: S3Client, source: Source, start: int, end: int) -> None:
-        self._cache, self._client, self._source = cache, client, source
+    def __init__(
+        self, cache: BlockCache, client: S3Client, source: Source, start: int, end: int, *, haste: bool = False
+    ) -> None:
+        self._cache, self._client, self._source, self._haste = cache, client, source, haste
         self._key = source.key.rpartition("/")[2]
         self._at, self._end = start, end
         self._fetch: Fetch | None = None
@@ -235,7 +237,7 @@ class CachedFetch:
             return found
         if self._stream is None:
             end = min(self._source.size, -(-self._end // BLOCK) * BLOCK)
-            self._fetch = Fetch(self._client, self._source, first, end, unwanted=self.unwanted)
+            self._fetch = Fetch(self._client, self._source, first, end, unwanted=self.unwanted, haste=self._haste)
             self._stream = self._fetch.pieces()
         block = next(self._stream, b"")
         while len(block) < size:

@@ -60,6 +60,8 @@ _TEMPORARY: Final = frozenset(
     }
 )
 _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+_HASTE: Final = 5.0
+"""Seconds for which a server may be silent, and a request is repeated, where others wait meanwhile."""
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 5.0
 TORN: Final = (OSError, HTTPException, HTTPError)
@@ -105,13 +107,17 @@ class Pieces:
 
 
 class Request(NamedTuple):
-    """A request for a key of the bucket, or for the bucket itself where the ``key`` is empty."""
+    """A request for a key of the bucket, or for the bucket itself where the ``key`` is empty.
+
+    One in ``haste`` is given up soon, as whoever sends it keeps others waiting.
+    """
 
     method: str
     key: str = ""
     query: Mapping[str, str] = {}
     headers: Mapping[str, str] = {}
     body: Pieces = Pieces()
+    haste: bool = False
 
 
 class Unwanted(Exception):
@@ -190,9 +196,10 @@ class S3Client:
         """Return the time of day by the server's clock, as far as it is known."""
         return self._now() + self._offset
 
-    def patience(self, unwanted: threading.Event | None = None) -> Patience:
+    def patience(self, unwanted: threading.Event | None = None, *, haste: bool = False) -> Patience:
         """Return how long one thing is repeated: until it is unwanted at the longest."""
         limit, where = self.settings.patience, self.settings.where
+        limit = min(limit, _HASTE) if haste else limit
         return Patience(limit, where, unwanted or threading.Event(), clock=self._clock, sleep=self._sleep)
 
     def call(self, request: Request, unwanted: threading.Event | None = None) -> Answer:
@@ -205,7 +212,7 @@ class S3Client:
         Raises:
             BucketUnavailable: the server cannot be reached, or fails. PermissionDenied: the credentials are refused.
         """
-        patience = self.patience(unwanted)
+        patience = self.patience(unwanted, haste=request.haste)
         while True:
             try:
                 response = self.send(request)
@@ -251,6 +258,7 @@ class S3Client:
                 target,
                 body=cast("Iterable[bytes]", request.body) if request.body.size else None,
                 headers=headers,
+                timeout=self._timeout(haste=request.haste),
                 retries=False,
                 redirect=False,
                 preload_content=False,
@@ -286,7 +294,7 @@ class S3Client:
             host, _, port = self._place.host.rpartition(":")
             if not port.isdecimal():
                 host, port = self._place.host, ""
-            timeout = urllib3.Timeout(connect=self.settings.timeout, read=self.settings.timeout)
+            timeout = self._timeout()
             number = int(port) if port else None
             if self._place.scheme == "https":
                 self._connections = urllib3.HTTPSConnectionPool(
@@ -296,6 +304,10 @@ class S3Client:
                 self._connections = urllib3.HTTPConnectionPool(host, number, timeout=timeout, maxsize=_CONNECTIONS)
             self._pid = os.getpid()
         return self._connections
+
+    def _timeout(self, *, haste: bool = False) -> urllib3.Timeout:
+        seconds = min(self.settings.timeout, _HASTE) if haste else self.settings.timeout
+        return urllib3.Timeout(connect=seconds, read=seconds)
 
     def close(self) -> None:
         """Close the connections that are not in use; it may be used again."""

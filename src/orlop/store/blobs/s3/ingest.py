@@ -12,7 +12,8 @@ An upload is in one of these states, and goes from one to the next:
 The object is invisible before it is published, since nobody else knows its key; so it may be complete in the bucket
 before it is verified. What must never happen: a name leads to an object whose last answer has not come, or an upload
 whose end nobody waits for goes on after its key was doomed and leaves parts that nobody knows of. The ID is recorded
-before the first part is sent, so that everybody can abort it.
+before the first part is sent, so that everybody can abort it. Before each further part the session must not be known to
+be dead: nobody could publish what is sent after that.
 
 Parts are of 8 MiB at first. From the thousandth on they grow, so that 10,000 parts hold more than 2 TiB.
 """
@@ -71,7 +72,7 @@ class Upload:
         self._sent: list[Sending[Part]] = []
         self._whole: Sending[None] | None = None
         self._finished = self._complete = False
-        self.key = ""
+        self.key = self._session = ""
 
     def write(self, data: bytes) -> None:
         """Take bytes, and send what fills a part."""
@@ -104,8 +105,10 @@ class Upload:
         if number > _MOST_PARTS:
             msg = f"the object store takes {_MOST_PARTS} parts of an object, and {self._size} bytes are more than that"
             raise LimitExceeded(f"{msg}; use larger parts or a store in a directory")
-        if not self._upload_id:
-            self.key = self._keys.begin()
+        if self.key:
+            self._keys.require(self._session)
+        else:
+            self._begin()
             self._upload_id = self._bucket.begin_parts(self._path)
             self._keys.multipart(self.key, self._upload_id)
         send = partial(self._bucket.put_part, self._path, self._upload_id, number, body, self._unwanted)
@@ -113,6 +116,10 @@ class Upload:
         if number > 1 and self._sent[number - 2].has_ended:
             # What went wrong is told early.
             self._sent[number - 2].result()
+
+    def _begin(self) -> None:
+        self.key = self._keys.begin()
+        self._session = self._keys.session
 
     def finish(self) -> None:
         """Send what was gathered; nothing more is written."""
@@ -122,7 +129,7 @@ class Upload:
         if self._upload_id:
             self._send_part(body)
         else:
-            self.key = self._keys.begin()
+            self._begin()
             send = partial(self._bucket.put, self._path, body, self._unwanted)
             self._whole = self._senders.submit(body.size, send)
         self._finished = True

@@ -70,14 +70,22 @@ class Fetch:
     """
 
     def __init__(
-        self, client: S3Client, source: Source, start: int, end: int, *, unwanted: threading.Event | None = None
+        self,
+        client: S3Client,
+        source: Source,
+        start: int,
+        end: int,
+        *,
+        unwanted: threading.Event | None = None,
+        haste: bool = False,
     ) -> None:
         self._client = client
+        self._haste = haste
         self._source = source
         self._at, self._end = start, end
         self._etag = ""
         self.unwanted = unwanted or threading.Event()
-        self._patience = client.patience(self.unwanted)
+        self._patience = client.patience(self.unwanted, haste=haste)
         self._response: BaseHTTPResponse | None = None
         if start < end or source.size == 0:
             self._response = self._opened()
@@ -115,7 +123,7 @@ class Fetch:
             headers["range"] = f"bytes={self._at}-{self._end - 1}"
         if self._etag:
             headers["if-match"] = self._etag
-        request = Request("GET", self._source.key, headers=headers)
+        request = Request("GET", self._source.key, headers=headers, haste=self._haste)
         while True:
             try:
                 response = self._client.send(request)

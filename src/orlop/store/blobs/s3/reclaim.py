@@ -40,21 +40,38 @@ _SAMPLES: Final = 20
 def init_bucket(bucket: Bucket, keys: ObjectKeys) -> tuple[str, ...]:
     """Mark an empty prefix of a bucket as this store's, and return what people should know of it. Idempotent.
 
+    The rows say first where their bytes are to be. So one of several that prepare a store at once is first, and the
+    others mark nothing.
+
     Raises:
-        StoreInUse: it belongs to another store, or to another generation of this one; or the rows name content, and
-            none of it is there.
+        StoreInUse: it belongs to another store, or to another generation of this one; or the rows have their bytes
+            elsewhere; or they name content, and none of it is there.
         StorageError: it cannot be read or written.
     """
     mine = keys.identity()
+    require_here(bucket, keys)
     found = _marked(bucket)
     if found is None and _is_elsewhere(bucket, keys):
         what = f"these rows name content, and none of it is in {bucket.where}"
         raise StoreInUse(f"{what}; check that prefix, or run `orlop store init --adopt` if the content is lost")
+    if found is not None and found != mine:
+        raise _foreign(bucket, found, mine)
+    require_here(bucket, keys, settle=True)
     if found is None and not bucket.put_new(MARKER, _marker(mine)):
         found = _marked(bucket)
     if found is not None and found != mine:
+        # Another store was faster, and these rows may have another place.
+        keys.unsettle(bucket.where)
         raise _foreign(bucket, found, mine)
     return bucket_warnings(bucket)
+
+
+def require_here(bucket: Bucket, keys: ObjectKeys, *, settle: bool = False) -> None:
+    """Raise `StoreInUse` where the rows have their bytes elsewhere; with ``settle`` they are here if none is known."""
+    place = keys.settle(bucket.where if settle else "")
+    if place not in {"", bucket.where}:
+        advice = "name that one, or run `orlop store init --adopt` if the bytes were moved"
+        raise StoreInUse(f"the bytes of this store are in {place}, not in {bucket.where}; {advice}")
 
 
 def _is_elsewhere(bucket: Bucket, keys: ObjectKeys) -> bool:
@@ -73,20 +90,24 @@ def adopt_bucket(bucket: Bucket, keys: ObjectKeys) -> Identity:
         StorageError: it cannot be read or written.
     """
     found = _marked(bucket)
-    mine = keys.adopt()
+    mine = keys.adopt(bucket.where)
     while found is not None and mine.generation <= found.generation:
-        mine = keys.adopt()
+        mine = keys.adopt(bucket.where)
     bucket.put(MARKER, _marker(mine))
     return mine
 
 
 def require_own(bucket: Bucket, keys: ObjectKeys) -> None:
-    """Raise `StoreInUse` where the bucket is marked as another's, `StoreNotFound` where it is not marked at all."""
+    """Raise `StoreInUse` where the bucket is marked as another's, `StoreNotFound` where it is not marked at all.
+
+    It raises `StoreInUse` also where the rows have their bytes elsewhere: several places may have been marked for them.
+    """
     mine, found = keys.identity(), _marked(bucket)
     if found is None:
         raise StoreNotFound(f"{bucket.where} is not marked as a store's; check that prefix, or run `orlop store init`")
     if found != mine:
         raise _foreign(bucket, found, mine)
+    require_here(bucket, keys, settle=True)
 
 
 def bucket_warnings(bucket: Bucket) -> tuple[str, ...]:

@@ -7,6 +7,9 @@ put back after a crash.
 Rows are believed where they say that an object is there and how large it is, with one exception: `has` asks the
 bucket, as loads and repairs rely on it to find out what is missing. What was seen lately is not asked for again. Every
 read compares sizes, and whoever reads verifies digests.
+
+The bucket may hang. What is asked of it inside a block of rows, where others wait, is given up long before the database
+ends the block.
 """
 
 from __future__ import annotations
@@ -122,15 +125,15 @@ class S3BlobStore(BlobStore):
             if start >= end:
                 return b""
             source = self._source(stored, f"the blob {blob.digest}", blob.digest)
-            return b"".join(self._stream(source, start, end).pieces())
+            return b"".join(self._stream(source, start, end, haste=self.keys.in_block()).pieces())
 
     def _source(self, stored: StoredObject, label: str, digest: Digest | None) -> Source:
         return Source(self.settings.key(path_of(stored.key)), stored.size, label, digest)
 
-    def _stream(self, source: Source, start: int, end: int) -> Stream:
+    def _stream(self, source: Source, start: int, end: int, *, haste: bool = False) -> Stream:
         if self._cache is None:
-            return Fetch(self._client, source, start, end)
-        return CachedFetch(self._cache, self._client, source, start, end)
+            return Fetch(self._client, source, start, end, haste=haste)
+        return CachedFetch(self._cache, self._client, source, start, end, haste=haste)
 
     def _stored(self, blob: BlobRow) -> StoredObject:
         stored = self.keys.find(str(blob.digest))
@@ -212,7 +215,7 @@ class S3BlobStore(BlobStore):
     def _is_there(self, stored: StoredObject) -> bool:
         if self._seen.has(stored.key):
             return True
-        if self.bucket.size(path_of(stored.key)) != stored.size:
+        if self.bucket.size(path_of(stored.key), haste=self.keys.in_block()) != stored.size:
             return False
         self._seen.add(stored.key)
         return True

@@ -9,6 +9,10 @@ meanwhile, a write waits for the server as rarely as it can, see `sending`.
 Nothing outlives a transaction: no setting, no prepared statement, no lock. A server that hears nothing of a client
 inside a transaction ends it after a while, which frees its locks.
 
+A write waits for the disk of the server after it has let the lock go: its commit does not wait, and what follows it in
+the same message does. So writers share a sync of the server's log, and nobody is told of success before it. Others may
+see the rows a moment earlier; what they commit because of them is behind them in the log.
+
 Where the answer to a commit is lost, the server is asked whether the transaction was committed.
 """
 
@@ -16,7 +20,7 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import psycopg
@@ -28,11 +32,13 @@ from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.postgres.errors import explain_postgres, explaining_postgres, is_gone, lease_lost
 from orlop.store.rows.postgres.pool import Pool
 from orlop.store.rows.postgres.rows import PostgresRows
-from orlop.store.rows.postgres.schema import LOCKS, TTL, WRITING, lay_out, require_version
+from orlop.store.rows.postgres.schema import LOCKS, TTL, WRITING, lay_out, require_laid
+from orlop.store.rows.postgres.sending import BOUND
 from orlop.store.rows.postgres.tables import SCHEMA, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from orlop.store.rows.metadata import RowProblem, Rows, WritableRows
     from orlop.store.rows.postgres.mender import PostgresMender
@@ -44,14 +50,22 @@ _SILENCE: Final = "20s"
 _PATIENCE: Final = "120s"
 """How long a writer waits for the store's lock."""
 _LOCAL: Final = f"SET LOCAL search_path TO {SCHEMA}; SET LOCAL idle_in_transaction_session_timeout = '{_SILENCE}'"
+_HELD: Final = f"""SELECT set_config('tcp_keepalives_idle', '10s', true), set_config('tcp_keepalives_count', '3', true),
+    set_config('tcp_keepalives_interval', '5s', true), set_config('tcp_user_timeout', '{_SILENCE}', true); {BOUND}"""
+"""Ends what holds locks where its client has vanished, takes no answer, or stays silent within a message."""
 READ: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_LOCAL}"
 _DURABLE: Final = """SELECT set_config('synchronous_commit', 'on', true)
     WHERE current_setting('synchronous_commit') = 'off'"""
 """Objects are deleted because of what was committed: a crash of the server must not bring their rows back."""
-SHORT: Final = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {_DURABLE}; SET LOCAL lock_timeout = '{_SILENCE}'"
+_FLUSH: Final = f"SELECT pg_logical_emit_message(true, 'orlop', coalesce(({_DURABLE}), ''))"
+"""A transaction of its own that waits until the server's log is durable, with all that was committed before."""
+SHORT: Final = (
+    f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {_DURABLE}; {_HELD}; SET LOCAL lock_timeout = '{_SILENCE}'"
+)
 _WRITE: Final = (
-    f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {_DURABLE}; SET LOCAL lock_timeout = '{_PATIENCE}';"
-    f" SELECT pg_advisory_xact_lock({LOCKS}, {WRITING}); SET LOCAL lock_timeout = '{_SILENCE}';"
+    f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; SET LOCAL synchronous_commit = off;"
+    f" SET LOCAL lock_timeout = '{_PATIENCE}';"
+    f" SELECT pg_advisory_xact_lock({LOCKS}, {WRITING}); SET LOCAL lock_timeout = '{_SILENCE}'; {_HELD};"
     " SELECT pg_current_xact_id()::text"
 )
 _ALIVE: Final = "SELECT id FROM session WHERE id = ANY({}) AND NOT dead ORDER BY id FOR KEY SHARE"
@@ -62,7 +76,10 @@ _WHY_NOT: Final = f"""SELECT current_setting('transaction_read_only') = 'on',
 
 
 class Fence(Protocol):
-    """What a write asks of the session of its process."""
+    """What transactions ask of the session of their process."""
+
+    def pinned(self) -> AbstractContextManager[bool]:
+        """Pin the epoch for a block, and return whether that was done: not where no session has begun."""
 
     def ready(self) -> None:
         """Begin the session unless it has begun, anew if it is dead. Raises errors of storage."""
@@ -85,6 +102,8 @@ class PostgresMetadata(Metadata):
         """The sessions of this process: once one of them is dead, no write commits."""
         self.session: Callable[[], Fence | None] = _none
         """Returns the session that a write begins before itself, so that it needs no second connection for it."""
+        self.blobs = ""
+        """Where the bytes are, once that is known; see `ObjectKeys.settle`."""
         self._is_known = False
         self._refusal: StorageError | None = None
         self.pool = Pool(conninfo, place, self._check)
@@ -105,7 +124,7 @@ class PostgresMetadata(Metadata):
         """Look once at a database: whether it is a store of this version, and whether it can be changed."""
         if self._is_known:
             return
-        version = require_version(connection, self.place)
+        version, self.blobs = require_laid(connection, self.place)
         with explaining_postgres(self.place):
             is_read_only, may_write = connection.execute(_WHY_NOT.encode()).fetchone() or (False, True)
         if is_read_only:
@@ -120,12 +139,34 @@ class PostgresMetadata(Metadata):
 
     @contextmanager
     def read(self) -> Iterator[Rows]:
-        """Return a consistent view, see `Metadata.read`."""
+        """Return a consistent view, see `Metadata.read`.
+
+        What it names stays as long, where the process has a session: it is pinned before the view is taken.
+        """
         outer = self._outer()
         if outer is not None:
             yield outer
             return
-        with self._transaction(READ) as begun, self._block(PostgresRows(begun.connection, self.place)) as rows:
+        session = self.session()
+        with nullcontext(False) if session is None else session.pinned() as pinned, self._transaction(READ) as begun:
+            rows = PostgresRows(begun.connection, self.place)
+            rows.pinned = pinned
+            with self._block(rows):
+                yield rows
+
+    @contextmanager
+    def latest(self) -> Iterator[PostgresRows]:
+        """Return rows that name nothing which may be gone, for somebody who pins the epoch.
+
+        That is the view of the block that the thread is in, unless that was taken before there was a pin.
+        """
+        outer = self._outer()
+        if outer is not None and not outer.writable and not outer.pinned:
+            with self._transaction(READ) as begun:
+                yield PostgresRows(begun.connection, self.place)
+            return
+        with self.read() as rows:
+            assert isinstance(rows, PostgresRows)
             yield rows
 
     @contextmanager
@@ -189,12 +230,14 @@ class PostgresMetadata(Metadata):
 
     def _commit(self, rows: PostgresRows, number: str) -> None:
         try:
-            rows.sending.ask("COMMIT")
+            rows.sending.later("COMMIT", ())
+            rows.sending.ask(_FLUSH)
         except psycopg.Error as error:
             if not is_gone(error):
                 raise explain_postgres(error, self.place) from error
             if not self._was_committed(number, error):
-                raise explain_postgres(error, self.place) from error
+                what = f"the connection to {self.place} was lost before the changes were committed"
+                raise StorageError(f"{what}; nothing was changed, try again") from error
 
     def _outcome(self, number: str, error: BaseException) -> bool | None:
         """Return whether a commit that ended in an error was made, or nothing where that cannot be known."""
@@ -218,6 +261,7 @@ class PostgresMetadata(Metadata):
                 for _ in range(100):
                     state = connection.execute("SELECT pg_xact_status(%s::xid8), pg_sleep(0.1)", (number,)).fetchone()
                     if state is not None and state[0] != "in progress":
+                        connection.execute(_FLUSH.encode())
                         return bool(state[0] == "committed")
         except (psycopg.Error, StorageError) as error:
             raise _unknown(self.place) from error

@@ -53,8 +53,20 @@ class PostgresKeys(ObjectKeys):
         """The name of this session."""
         return self._session.id
 
+    def require(self, session: str) -> None:
+        """Raise `LeaseLost` where a session is known to be dead."""
+        self._session.require(session)
+
+    def in_block(self) -> bool:
+        """Return whether this thread is inside a block of rows."""
+        return self._metadata.in_block()
+
     def begin(self) -> str:
         """Return a new key."""
+        if self._metadata.in_block():
+            # It would need a second connection, which writers may have that wait for this one.
+            msg = "an upload cannot begin inside a block of the same thread: its key has to be durable before it"
+            raise RuntimeError(msg)
         key = os.urandom(16).hex()
         self._ready()
         with self._metadata.short() as rows:
@@ -181,11 +193,28 @@ class PostgresKeys(ObjectKeys):
         """Return whose rows these are."""
         return Identity(*self._asked("SELECT id, generation FROM store")[0])
 
-    def adopt(self) -> Identity:
+    def adopt(self, place: str = "") -> Identity:
         """Raise the generation of the store."""
+        statement = "UPDATE store SET generation = generation + 1, blobs = %s RETURNING id, generation"
         with self._metadata.write() as rows:
-            found = _of_postgres(rows).row("UPDATE store SET generation = generation + 1 RETURNING id, generation")
+            found = _of_postgres(rows).row(statement, (place,))
+        self._metadata.blobs = place
         return Identity(*(found or ("", 0)))
+
+    def settle(self, place: str = "") -> str:
+        """Record where the objects are, unless that is recorded. It is asked once: only an adoption changes it."""
+        if place and not self._metadata.blobs:
+            with self._metadata.short() as rows:
+                # Whoever comes second waits here for the first, and sees what that has recorded.
+                rows.run("UPDATE store SET blobs = %s WHERE blobs = ''", (place,))
+                self._metadata.blobs = rows.value("SELECT blobs FROM store")
+        return self._metadata.blobs
+
+    def unsettle(self, place: str) -> None:
+        """Forget where the objects are."""
+        self._metadata.blobs = ""
+        with self._metadata.short() as rows:
+            rows.run("UPDATE store SET blobs = '' WHERE blobs = %s AND NOT EXISTS (SELECT 1 FROM object)", (place,))
 
     def _ready(self) -> None:
         """Begin the session, or replace one that died; a block goes on with the one that it has begun with."""
@@ -193,8 +222,8 @@ class PostgresKeys(ObjectKeys):
             self._session.ready()
 
     def _asked(self, statement: str, values: Any = None) -> Sequence[tuple[Any, ...]]:
-        with self._metadata.read() as rows:
-            return _of_postgres(rows).rows(statement, values)
+        with self._metadata.latest() as rows:
+            return rows.rows(statement, values)
 
 
 def _of_postgres(rows: object) -> PostgresRows:

@@ -9,18 +9,25 @@ leaves. The child puts nothing behind the descriptor instead, and opens connecti
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import weakref
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
 from orlop.store.rows.postgres.errors import closed, explain_postgres, is_gone
+from orlop.store.rows.postgres.silence import KEEPING, WatchedConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+_CONNECTING: Final = 10
+# What goes wrong is raised; without a handler its warnings would be printed.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -80,16 +87,18 @@ class Pool:
 
     def _connect(self) -> Connection:
         try:
-            one = psycopg.connect(
+            one = WatchedConnection.connect(
                 self._conninfo,
                 autocommit=True,
                 prepare_threshold=None,
-                connect_timeout=10,
+                connect_timeout=_CONNECTING,
                 application_name="orlop",
                 client_encoding="UTF8",
+                **KEEPING,
             )
         except psycopg.Error as error:
             raise explain_postgres(error, self.place) from error
+        one.probe = partial(_probe, self._conninfo)
         try:
             self._prepare(one)
         except BaseException:
@@ -136,6 +145,10 @@ class Pool:
         os.close(nothing)
         self._idle = []
         self._all = weakref.WeakSet()
+
+
+def _probe(conninfo: str, seconds: int) -> None:
+    psycopg.connect(conninfo, connect_timeout=seconds, application_name="orlop").close()
 
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()

@@ -37,6 +37,8 @@ class PostgresRows(PostgresContentRows):
     def __init__(self, connection: psycopg.Connection[tuple[Any, ...]], place: str, *, writable: bool = False) -> None:
         super().__init__(connection, place)
         self.writable = writable
+        self.pinned = writable
+        """Whether what these rows name stays as long as they are looked at."""
 
     # Images and their metadata.
 

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import InvalidInput, StoreNotFound, StoreTooNew
+from orlop.model.tuples import NamedTuple
 from orlop.store.rows.postgres.errors import explaining_postgres
 from orlop.store.rows.postgres.tables import SCHEMA, SCHEMA_VERSION, STEPS, TABLES
 
@@ -27,30 +28,39 @@ TTL: Final = 60.0
 """The seconds after which a session that is not heard of is declared dead; every process takes them from the store."""
 
 
-def version_of(connection: psycopg.Connection[tuple[Any, ...]]) -> int:
-    """Return the version of the store in a database, 0 where there is none."""
+class Laid(NamedTuple):
+    """What is laid out in a database: the version, 0 where it is nothing, and where the bytes are, as far as is known.
+
+    Stores of the first version do not say where their bytes are.
+    """
+
+    version: int
+    blobs: str = ""
+
+
+def laid_in(connection: psycopg.Connection[tuple[Any, ...]]) -> Laid:
+    """Return what is laid out in a database."""
     there = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (f"{SCHEMA}.store",)).fetchone()
     if there is None or not there[0]:
-        return 0
-    found = connection.execute(f"SELECT version FROM {SCHEMA}.store".encode()).fetchone()  # noqa: S608 - constants
-    return 0 if found is None else int(found[0])
+        return Laid(0)
+    asked = f"SELECT version, coalesce(to_jsonb(store) ->> 'blobs', '') FROM {SCHEMA}.store"  # noqa: S608 - constants
+    return Laid(*(connection.execute(asked.encode()).fetchone() or (0,)))
 
 
-def require_version(connection: psycopg.Connection[tuple[Any, ...]], place: str) -> int:
-    """Return the version of the store in a database.
+def require_laid(connection: psycopg.Connection[tuple[Any, ...]], place: str) -> Laid:
+    """Return what is laid out in a database.
 
     Raises:
         StoreNotFound: there is none. StoreTooNew: a newer orlop wrote it.
     """
     with explaining_postgres(place):
-        version = version_of(connection)
-    if version == 0:
+        found = laid_in(connection)
+    if found.version == 0:
         raise StoreNotFound(f"there is no store in {place}; make one with `orlop --root URL store init`")
-    if version > SCHEMA_VERSION:
-        raise StoreTooNew(
-            f"{place} was written by a newer orlop (schema {version}, this one knows {SCHEMA_VERSION}); upgrade orlop"
-        )
-    return version
+    if found.version > SCHEMA_VERSION:
+        what = f"schema {found.version}, this one knows {SCHEMA_VERSION}"
+        raise StoreTooNew(f"{place} was written by a newer orlop ({what}); upgrade orlop")
+    return found
 
 
 def lay_out(
@@ -76,7 +86,7 @@ def lay_out(
         try:
             connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", (LOCKS, _LAYING_OUT))
             connection.execute("SET LOCAL lock_timeout = '5s'")
-            version = version_of(connection)
+            version = laid_in(connection).version
             if version == 0:
                 _require_utf8(connection, place)
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}".encode())
@@ -87,7 +97,7 @@ def lay_out(
                     (SCHEMA_VERSION, os.urandom(16).hex(), ttl),
                 )
             else:
-                require_version(connection, place)
+                require_laid(connection, place)
                 connection.execute(f"SET LOCAL search_path TO {SCHEMA}".encode())
                 for number in range(version, SCHEMA_VERSION):
                     connection.execute(steps[number].encode())

@@ -13,11 +13,16 @@ An error comes with the answer, so it may come later than the change that caused
 a statement fails, the server skips those behind it, a commit as well. What waits is bounded, so that a write of
 very many rows needs no memory for all of them.
 
+A client that hangs in the middle of a message is not told from one that is slow: the server waits for the rest, and the
+limit for silent clients does not count there. So a transaction has a limit as a whole, which begins anew now and then
+as long as statements come.
+
 Nothing is prepared and nothing outlives the transaction, so this works through a pooler too.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
@@ -34,6 +39,11 @@ _LAYERS: Final = {
 """The tables of layers in the order in which they are written, with the types of their columns."""
 _MOST: Final = 1 << 18
 """How many bytes wait at most, before one change more."""
+_RENEWING: Final = 30.0
+"""Seconds after which the limit of a transaction begins anew with what is sent."""
+BOUND: Final = """SELECT set_config('transaction_timeout', '0', true), set_config('transaction_timeout', '300s', true)
+    WHERE current_setting('transaction_timeout', true) IS NOT NULL"""
+"""Ends a transaction after five minutes, from now on; servers before PostgreSQL 17 cannot."""
 _EACH: Final = 1 << 10
 """What a change counts for beside its texts and bytes."""
 
@@ -50,6 +60,7 @@ class Sending:
         self._layers: dict[str, list[Sequence[Any]]] = {}
         self._size = 0
         self._has_lost = False
+        self._renewed = time.monotonic()
 
     def ask(self, statement: str, values: Any = None) -> psycopg.Cursor[tuple[Any, ...]]:
         """Send what waits and a statement, and return the cursor of that statement once its answer is there."""
@@ -58,6 +69,9 @@ class Sending:
             raise psycopg.errors.InFailedSqlTransaction(msg)
         self._close_layers()
         waiting, self._waiting, self._size = self._waiting, [], 0
+        if time.monotonic() - self._renewed > _RENEWING:
+            self._renewed = time.monotonic()
+            waiting.insert(0, (BOUND, None))
         if not waiting:
             return self.execute(statement, values)
         # What waited behind an error is lost, so that nothing may be committed.

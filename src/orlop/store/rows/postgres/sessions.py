@@ -7,13 +7,18 @@ finds that out at its next write or beat. It goes on with a new session as soon 
 more: work that was under way fails, and what begins later succeeds.
 
 A session pins an epoch: the one that was current before the oldest block of `reading` began that is still open, or one
-that its last beat has read. What is doomed after that stays until the pin moves on.
+that its last beat has read. What is doomed after that stays until the pin moves on. Every read of rows is such a block
+too, and pins before its view is taken: what a view names may be looked for as long as it lasts.
+
+A process that was silent for as long as others wait, because it or its machine has hung, asks whether its session lives
+before it sends more of an upload (`require`). That spares work; what is right does not depend on it.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
@@ -56,6 +61,7 @@ class Session:
     def _reset(self) -> None:
         self._id = ""
         self._lost = ""
+        self._heard = self._ttl = 0.0
         self._epoch = 0
         self._readers: dict[object, int] = {}
         self._stop = threading.Event()
@@ -71,10 +77,11 @@ class Session:
 
     def _begin(self) -> None:
         name = os.urandom(8).hex()
+        now = _now()
         with self._metadata.short() as rows:
             self._epoch, ttl = rows.row("SELECT epoch, ttl FROM store") or (0, 0.0)
             rows.run("INSERT INTO session (id, pin) VALUES (%s, %s)", (name, self._epoch))
-        self._id = name
+        self._id, self._heard, self._ttl = name, now, ttl
         self._metadata.sessions.add(name)
         beating = threading.Thread(
             target=_beat, args=(weakref.ref(self), self._stop, ttl / _BEATS), name="orlop-heartbeat", daemon=True
@@ -85,11 +92,19 @@ class Session:
     def reading(self) -> Iterator[None]:
         """Pin, for a block, the epoch of its beginning, or an earlier one."""
         _ = self.id
+        with self.pinned():
+            yield
+
+    @contextmanager
+    def pinned(self) -> Iterator[bool]:
+        """Do as `reading` does where the session has begun, and return whether it has."""
         reader = object()
         with self._guard:
-            self._readers[reader] = self._epoch
+            begun = bool(self._id)
+            if begun:
+                self._readers[reader] = self._epoch
         try:
-            yield
+            yield begun
         finally:
             with self._guard:
                 self._readers.pop(reader, None)
@@ -100,6 +115,7 @@ class Session:
             name = self._id
         if not name:
             return
+        now = _now()
         with self._metadata.short() as rows:
             rows.run("SET LOCAL synchronous_commit = off")
             epoch = int(rows.value("SELECT epoch FROM store"))
@@ -110,6 +126,18 @@ class Session:
             beat = "UPDATE session SET seen = clock_timestamp(), pin = %s WHERE id = %s AND NOT dead"
             if rows.run(beat, (pin, name)).rowcount == 0:
                 self.lose({name})
+        with self._guard:
+            self._heard = max(self._heard, now)
+
+    def require(self, name: str) -> None:
+        """Raise `LeaseLost` where a session of this process is known to be dead.
+
+        The database is asked where it has heard nothing for as long as others wait. Raises errors of storage.
+        """
+        if name == self._id and _now() - self._heard > self._ttl:
+            self.beat()
+        if name != self._id or name == self._lost:
+            raise lease_lost(self._metadata.place)
 
     def require_alive(self, rows: PostgresRows) -> str:
         """Hold the session until the transaction of some rows ends, and return its name.
@@ -185,6 +213,11 @@ class Session:
         self._guard = threading.Lock()
         self._metadata.sessions = set()
         self._reset()
+
+
+def _now() -> float:
+    """Return seconds that go on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _at_once(forget: Callable[[], None]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 SCHEMA: Final = "orlop"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Kept in ``store.version``; a store of a higher one is left alone."""
 
 KEY: Final = 'text COLLATE "C" NOT NULL'
@@ -18,7 +18,8 @@ KEY: Final = 'text COLLATE "C" NOT NULL'
 TABLES: Final = f"""
 CREATE TABLE store (
     one boolean PRIMARY KEY DEFAULT true CHECK (one), version integer NOT NULL, id {KEY}, generation bigint NOT NULL,
-    epoch bigint NOT NULL DEFAULT 1, ttl double precision NOT NULL, last_event bigint NOT NULL DEFAULT 0);
+    epoch bigint NOT NULL DEFAULT 1, ttl double precision NOT NULL, last_event bigint NOT NULL DEFAULT 0,
+    blobs text NOT NULL DEFAULT '');
 CREATE TABLE image (
     id {KEY} PRIMARY KEY, config bytea NOT NULL, chain text COLLATE "C", created bigint NOT NULL,
     created_ns integer NOT NULL, head boolean NOT NULL DEFAULT true);
@@ -76,7 +77,7 @@ CREATE TABLE deleting (
 """
 """The statements that make all tables of the current version, in a schema that is empty."""
 
-STEPS: Final[dict[int, str]] = {}
+STEPS: Final[dict[int, str]] = {1: "ALTER TABLE store ADD COLUMN blobs text NOT NULL DEFAULT ''"}
 """For each older version the statements that make the next one of it. One that is released never changes."""
 
 CHILDREN: Final = (
