@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orlop.inside.slices import Slice
     from orlop.model.image import Image
     from orlop.streams.path_table import PathTable
+    from orlop.streams.tar_header import TarEntry
 
 __all__ = ["ImageFiles", "select_layers"]
 
@@ -316,6 +317,21 @@ class ImageFiles:
         for layer in self._content:
             merge.apply(layer.entries())
             yield merge.root
+
+    def replay(self) -> tuple[Merge, Iterator[list[TarEntry]]]:
+        """Return a merge of nothing, and the entries of each layer, bottom first, which the caller applies to it.
+
+        In the end the view keeps that merge. The one that it had is dropped at once, so that two are never in memory.
+        The iteration raises what reading layers raises.
+        """
+        self._merged = self._slice = None
+        merge = Merge(resolve_links=self.resolve_links)
+        return merge, self._replayed(merge)
+
+    def _replayed(self, merge: Merge) -> Iterator[list[TarEntry]]:
+        for layer in self._content:
+            yield list(layer.entries())
+        self._merged = merge
 
     def closing(self, what: AbstractContextManager[object]) -> None:
         """Close something else with the view, such as what protects its layers."""

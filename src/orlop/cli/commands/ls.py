@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from orlop.cli.session import Session
     from orlop.inside.info import FileInfo
+    from orlop.inside.node import Node
     from orlop.inside.view import ImageFiles
     from orlop.model.platform import Platform
 
@@ -59,7 +60,11 @@ def ls(
     with looked_into(
         session, name, archive=archive, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links
     ) as files:
-        found = _listed(files, paths[0] if paths else "/", recursive=recursive)
+        path = paths[0] if paths else "/"
+        if recursive and records is None and not long:
+            show.write_lines(_shown(files, path, layers=layers))
+            return
+        found = _listed(files, path, recursive=recursive)
         if records is not None:
             for _, info in found:
                 records.print(show.record(info))
@@ -75,8 +80,19 @@ def _listed(files: ImageFiles, path: str, *, recursive: bool) -> Iterator[tuple[
         for info in files.listdir(path):
             yield info.path.rpartition("/")[2], info
         return
-    top = files.stat(path)
-    cut = len(top.path.rstrip("/")) + 1
-    for info in files.walk(path):
-        if info.path != top.path or info.type != "dir":
-            yield info.path[cut:] or info.path.rpartition("/")[2], info
+    yield from ((shown, files.info(real, node)) for shown, real, node in _below(files, path))
+
+
+def _shown(files: ImageFiles, path: str, *, layers: bool) -> Iterator[str]:
+    """Yield what a short list of all that is below a path has, without looking at more of it than that."""
+    for shown, _, node in _below(files, path):
+        yield f"{node.layer + 1:>3} {shown}" if layers else shown
+
+
+def _below(files: ImageFiles, path: str) -> Iterator[tuple[str, str, Node]]:
+    """Yield what is below a path, or the file there: the name that is shown, the real path, and the node."""
+    top = files.real_path(path)
+    cut = len(top.rstrip("/")) + 1
+    for real, node in files.below(top):
+        if real != top or node.children is None:
+            yield real[cut:] or real.rpartition("/")[2], real, node
