@@ -35,11 +35,17 @@ def layers_of(directory: Path, folder: Path, most: int | None = None) -> list[Pa
     """Write the three layers to a folder."""
     base, changed, odd = (folder / f"{number}.tar" for number in range(3))
     with tarfile.open(base, "w", format=tarfile.PAX_FORMAT) as archive:
-        left = iter(range(most or 1 << 62))
+        taken: set[str] = set()
 
         def wanted(one: tarfile.TarInfo) -> tarfile.TarInfo | None:
-            small = most is None or one.size <= _SMALL
-            return one if one.isdir() or (small and next(left, None) is not None) else None
+            if one.isdir() or most is None:
+                return one
+            # A hard link to what was left out would lead to nothing.
+            small = one.linkname in taken if one.islnk() else one.size <= _SMALL
+            if not small or len(taken) >= most:
+                return None
+            taken.add(one.name)
+            return one
 
         archive.add(directory, "tree", filter=wanted)
         members = [one for one in archive if not one.isdir()]

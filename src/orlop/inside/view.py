@@ -157,6 +157,7 @@ class ImageFiles:
         fixed: bool = False,
         ignore_case: bool = False,
         word: bool = False,
+        invert: bool = False,
         hidden: bool = False,
         max_size: int | None = None,
     ) -> Iterator[FileMatch]:
@@ -168,6 +169,7 @@ class ImageFiles:
             fixed: take the pattern as plain text.
             ignore_case: do not tell capital letters of ASCII from small ones.
             word: match whole words only.
+            invert: yield the lines that do not fit.
             hidden: search the files of all layers, also those that later layers overwrite or remove.
             max_size: pass over files that have more bytes.
 
@@ -176,7 +178,7 @@ class ImageFiles:
         """
         from orlop.inside.grep import Search, grep  # noqa: PLC0415 - few views are searched
 
-        search = Search(pattern, fixed=fixed, ignore_case=ignore_case, word=word)
+        search = Search(pattern, fixed=fixed, ignore_case=ignore_case, word=word, invert=invert)
         return grep(self, search, paths or ("/",), hidden=hidden, max_size=max_size)
 
     def contents(self, nodes: Sequence[Node], *, verify: bool = False) -> Contents:
