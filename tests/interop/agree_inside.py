@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from tests.interop.test_inside import image_of_files, in_tar, on_disk, without_times_of_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.interop.test_inside import Seen
 
@@ -51,11 +51,16 @@ def layers_of(directory: Path, folder: Path, most: int | None = None) -> list[Pa
         members = [one for one in archive if not one.isdir()]
         folders = [one for one in archive if one.isdir() and one.name.count("/") > 1]
     with tarfile.open(changed, "w", format=tarfile.PAX_FORMAT) as archive:
+        opaque: set[str] = set()
+        for one in folders[5::97]:
+            if opaque.isdisjoint(_above(one.name)):
+                opaque.add(one.name)
+                archive.addfile(tarfile.TarInfo(f"{one.name}/.wh..wh..opq"))
         for one in members[3::11]:
             parent, _, name = one.name.rpartition("/")
-            archive.addfile(tarfile.TarInfo(f"{parent}/.wh.{name}"))
-        for one in folders[5::97]:
-            archive.addfile(tarfile.TarInfo(f"{one.name}/.wh..wh..opq"))
+            # In a directory that is hidden, engines would make a directory for the whiteout.
+            if opaque.isdisjoint(_above(one.name)):
+                archive.addfile(tarfile.TarInfo(f"{parent}/.wh.{name}"))
         for number, one in enumerate(members[::7]):
             info = tarfile.TarInfo(one.name)
             content = f"changed {number}".encode()
@@ -74,6 +79,11 @@ def layers_of(directory: Path, folder: Path, most: int | None = None) -> list[Pa
             info.type, info.linkname, info.mtime, info.devmajor, info.devminor = kind, target, 1_600_000_000, 1, 3
             archive.addfile(info)
     return [base, changed, odd]
+
+
+def _above(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def load(directory: Path, folder: Path, orlop: Run, *, most: int | None = None) -> Path:

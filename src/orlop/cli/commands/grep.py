@@ -7,15 +7,15 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.inside import image_and_paths, image_options, layer_options, looked_into
+from orlop.cli.inside import image_and_paths, look_options, looked_into
 from orlop.cli.shell.completion import complete_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from orlop.cli.inside import Look
     from orlop.cli.session import Session
     from orlop.inside.grep import FileMatch
-    from orlop.model.platform import Platform
 
 
 @command(epilog="Example: orlop grep -n 'PermitRootLogin +yes' app:1.0 /etc")
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 @option("--max-size", metavar="SIZE", help="Skip files that are larger than SIZE, such as 10MB.")
 @option("--verify", is_flag=True, help="Read whole layers, and fail if one does not match its digest.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
-@layer_options
-@image_options
+@look_options(layers=True)
 @argument("words", metavar="PATTERN IMAGE [PATH]...", nargs=-1, shell_complete=complete_names)
 def grep(
     session: Session,
@@ -58,11 +57,7 @@ def grep(
     max_size: str | None,
     verify: bool,
     form: str | None,
-    layer: int | None,
-    up_to: int | None,
-    archive: str | None,
-    platform: Platform | None,
-    resolve_links: bool,
+    look: Look,
 ) -> int:
     """Print lines of files of an image that match a pattern.
 
@@ -76,7 +71,7 @@ def grep(
         raise WrongUsage("a pattern is either plain text or a regular expression", "--fixed")
     if list_only + lacking + count > 1:
         raise WrongUsage("give only one of --list, --lacking and --count", "--count")
-    name, paths = image_and_paths(words[1:], archive)
+    name, paths = image_and_paths(words[1:], look.archive)
     from orlop.errors import InvalidInput  # noqa: PLC0415 - few errors of usage need it
     from orlop.inside.grep import Search  # noqa: PLC0415 - only this command searches
     from orlop.inside.grep import grep as found_in  # noqa: PLC0415 - as above
@@ -91,9 +86,7 @@ def grep(
     except InvalidInput as error:
         raise WrongUsage(str(error)) from error
     shown = _printed(form, list_only=list_only or lacking, count=count, numbers=line_number, layers=hidden)
-    with looked_into(
-        session, name, archive=archive, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links
-    ) as files:
+    with looked_into(session, name, look) as files:
         found = found_in(
             files,
             search,
