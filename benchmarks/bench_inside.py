@@ -107,6 +107,8 @@ def main() -> None:
         root = Path(folder)
         archive = image(root, files, layers, size)
         os.environ["ORLOP_ROOT"] = str(root / "store")
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = str(root / "byte-code")  # as an installation has it
         print(f"{files} files of {size} bytes in {layers} layers; load average {os.getloadavg()[0]:.1f}\n")
         print("| what | processor s | clock s | memory MB |\n|---|---:|---:|---:|")
         show("load", [run([*orlop, "load", "-q", "-i", archive])])

@@ -126,6 +126,8 @@ def main() -> None:
         image(root / "image.tar", files, layers)
         run([*orlop, "load", "-q", "-i", root / "image.tar"])
         page = root / "page.html"
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = str(root / "byte-code")  # as an installation has it
         print(f"{files} files in {layers} layers; load average {os.getloadavg()[0]:.1f}\n")
         print("| what | |\n|---|---:|")
         run([*orlop, "audit", "--html", page, "bench:1"])
@@ -142,6 +144,10 @@ def main() -> None:
                     if where == "search":
                         session.press("Escape")
                 print(f"| {what} (`{key}`) | {statistics.median(times):.0f} ms |", flush=True)
+            session.tell("HeapProfiler.collectGarbage")
+            used = session.tell("Runtime.getHeapUsage")
+            held = (used["usedSize"] + used.get("backingStorageSize", 0)) / 1e6
+            print(f"| memory of the script, with its arrays | {held:.0f} MB |", flush=True)
 
         print(f"| `audit` | {median([run([*orlop, 'audit', 'bench:1']) for _ in range(3)])} |")
         print(f"| `audit --html` | {median([run([*orlop, 'audit', '--html', page, 'bench:1']) for _ in range(3)])} |")

@@ -3,7 +3,7 @@
 import { byId, element } from "./dom.js";
 
 const KEYS = [
-  ["/", "search; a text with a slash is looked for in whole paths"],
+  ["/", "search; a text with a slash is a part of a path, up to the name that is found"],
   ["Enter", "in the search: go to the first match; in the tree or the map: zoom in"],
   ["Esc", "end the search, then zoom out"],
   ["↑ ↓ Home End", "move in the tree or the map"],

@@ -97,25 +97,44 @@ export function isBelow(shape, row, top) {
 
 /**
  * Return which rows a search finds (2), and the directories above them (1); null if it looks for nothing.
- * A word is looked for in names, in any case; a text with a slash in whole paths.
+ * A word is looked for in names, in any case; a text with a slash in paths, of which it must reach into the last name.
  */
 export function search(shape, query) {
   const wanted = query.trim().toLowerCase();
   if (!wanted) return null;
   shape.lower = shape.lower || shape.names.map((name) => name.toLowerCase());
   const { lower, parent, count } = shape;
-  const last = wanted.slice(wanted.lastIndexOf("/", wanted.length - 2) + 1).replace(/\/$/, "");
-  const byPath = wanted.includes("/");
+  const fits = wanted.includes("/") ? pathFits(shape, wanted.split("/")) : (row) => lower[row].includes(wanted);
   const found = new Uint8Array(count);
   let matches = 0;
   let firstMatch = -1;
   for (let row = 1; row < count; row++) {
-    if (!lower[row].includes(last) || lower[row] === "") continue;
-    if (byPath && !`${pathOf({ names: lower, parent }, row)}${shape.folder[row] ? "/" : ""}`.includes(wanted)) continue;
+    if (lower[row] === "" || !fits(row)) continue;
     found[row] = 2;
     matches++;
     if (firstMatch < 0) firstMatch = row;
     for (let at = parent[row]; at >= 0 && !found[at]; at = parent[at]) found[at] = 1;
   }
   return { found, matches, first: firstMatch };
+}
+
+/**
+ * Return whether the path of a row has a text, given by its parts, that ends in the last name: that name begins with the
+ * last part, those above are the parts in between, and the one above these ends with the first part. So no path is put
+ * together. Nothing behind the last slash stands for directories.
+ */
+function pathFits({ lower, parent, folder }, parts) {
+  const whole = parts[parts.length - 1] === "";
+  if (whole) parts.pop();
+  const last = parts.length - 1;
+  return (row) => {
+    if (whole && !folder[row]) return false;
+    let at = row;
+    for (let i = last; i > 0; i--) {
+      if (i === last && !whole ? !lower[at].startsWith(parts[i]) : lower[at] !== parts[i]) return false;
+      at = parent[at];
+      if (at < 0) return false;
+    }
+    return lower[at].endsWith(parts[0]);
+  };
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import email
 import io
 import json
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.interop
 
+LONG = bool(os.environ.get("ORLOP_LONG"))
+
 Seen = tuple[str, int, int, int, int, int, str, dict[str, str], str]
 """Type, mode, owner, group, size, whole seconds of the time, target, extended attributes, digest of the content."""
 
@@ -49,11 +52,11 @@ def on_disk(root: Path) -> dict[str, Seen]:
     return found
 
 
-def in_tar(data: bytes) -> dict[str, Seen]:
+def in_tar(path: Path) -> dict[str, Seen]:
     """Return the members of a tar."""
     found: dict[str, Seen] = {}
     types = {"0": "file", "5": "dir", "2": "symlink", "6": "fifo", "3": "char"}
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+    with tarfile.open(path) as archive:
         for one in archive:
             source = archive.extractfile(one) if one.isreg() or one.islnk() else None
             content = b"" if source is None else source.read()
@@ -165,7 +168,7 @@ def test_a_view_is_what_umoci_unpacks(seed: int, orlop: Orlop, umoci: Program, t
     orlop("save", "--format", "oci-dir", "-o", tmp_path / "layout", "made:1")
     theirs = unpacked(umoci, tmp_path / "layout", tmp_path / "bundle")
     orlop("export", "--resolve-links", "-o", tmp_path / "out.tar", "made:1")
-    ours = in_tar((tmp_path / "out.tar").read_bytes())
+    ours = in_tar(tmp_path / "out.tar")
     assert without_times_of_folders(ours) == without_times_of_folders(theirs)
     # The same by the other commands.
     assert {*orlop.lines("find", "made:1")} - {"/"} == {*theirs}
@@ -184,12 +187,71 @@ def test_a_view_is_what_umoci_unpacks(seed: int, orlop: Orlop, umoci: Program, t
 
 @pytest.mark.usefixtures("umoci")
 def test_a_tree_of_this_machine_is_what_umoci_unpacks(orlop: Orlop, tmp_path: Path) -> None:
-    from tests.interop.agree_inside import compare
+    from tests.interop import agree_inside
 
-    (tmp_path / "work").mkdir()
-    count, differences = compare(Path(email.__file__).parent, tmp_path / "work", lambda words: orlop(*words))
+    agree_inside.load(Path(email.__file__).parent, tmp_path, lambda words: orlop(*words))
+    count, differences = agree_inside.compare(tmp_path, lambda words: orlop(*words))
     assert differences == []
     assert count > 30
+
+
+@pytest.mark.skipif(not LONG, reason="takes minutes; ORLOP_LONG=1 runs it")
+@pytest.mark.usefixtures("umoci")
+def test_a_hundred_thousand_files_are_what_umoci_and_docker_make_of_them(
+    orlop: Orlop, docker: Docker, tmp_path: Path
+) -> None:
+    from tests.interop import agree_inside
+
+    archive = agree_inside.load(Path("/usr"), tmp_path, lambda words: orlop(*words), most=100_000)
+    _, differences = agree_inside.compare(tmp_path, lambda words: orlop(*words))
+    assert differences == []
+    orlop("export", "-o", tmp_path / "ours.tar", "made:1")
+    ours = in_tar(tmp_path / "ours.tar")
+    check_commands(orlop, ours)
+    docker("load", "-i", archive)
+    container = docker("create", "made:1", "nothing").strip()
+    docker("export", "-o", tmp_path / "theirs.tar", container)
+    docker("rm", "-v", container)
+    theirs = {path: facts for path, facts in in_tar(tmp_path / "theirs.tar").items() if not is_of_engine(path)}
+    assert agree_inside.differences(as_exported(ours), as_exported(theirs)) == []
+
+
+def check_commands(orlop: Orlop, seen: dict[str, Seen]) -> None:
+    """Compare lists, searches and contents with what an export has."""
+
+    def lines(*words: str) -> list[str]:
+        return orlop.run(*words).stdout.decode("utf-8", "surrogateescape").split("\n")[:-1]
+
+    assert {f"/{line}" for line in lines("ls", "-R", "made:1")} == {*seen}
+    assert {*lines("find", "made:1")} == {"/", *seen}
+    for line in lines("ls", "-R", "--format", "json", "made:1"):
+        one = json.loads(line)
+        path = base64.b64decode(one["PathBytes"]).decode("utf-8", "surrogateescape") or one["Path"]
+        facts = one["Type"], int(one["Mode"], 8), one["UID"], one["GID"], one["Size"]
+        target = base64.b64decode(one["TargetBytes"]).decode("utf-8", "surrogateescape") or one["Target"]
+        assert (*facts, target) == (*seen[path][:5], seen[path][6])
+    files = [path for path, facts in seen.items() if facts[0] == "file"]
+    for start in range(0, len(files), 5000):
+        some = files[start : start + 100]
+        whole = orlop.run("cat", "made:1", *some).stdout
+        assert len(whole) == sum(seen[path][4] for path in some)
+        for path in some:
+            size = seen[path][4]
+            assert sha256(whole[:size]).hexdigest() == seen[path][8], path
+            whole = whole[size:]
+
+
+def is_of_engine(path: str) -> bool:
+    """Return whether an engine adds a path to what it exports: mount points of a container."""
+    return path.split("/")[1] in {".dockerenv", "dev", "etc", "proc", "sys"}
+
+
+def as_exported(seen: dict[str, Seen]) -> dict[str, Seen]:
+    """Leave out what engines do not keep: extended attributes, and what directories without an entry look like."""
+    return {
+        path: (*facts[:7], {}, facts[8]) if facts[0] != "dir" else ("dir", 0, 0, 0, 0, 0, "", {}, "")
+        for path, facts in seen.items()
+    }
 
 
 def test_a_view_is_what_docker_exports(orlop: Orlop, docker: Docker, data: Path, tmp_path: Path) -> None:
@@ -200,9 +262,9 @@ def test_a_view_is_what_docker_exports(orlop: Orlop, docker: Docker, data: Path,
     docker("export", "-o", tmp_path / "theirs.tar", container)
     docker("rm", "-v", container)
     orlop("export", "-o", tmp_path / "ours.tar", "example/tiny:1.0")
-    theirs, ours = (in_tar((tmp_path / name).read_bytes()) for name in ("theirs.tar", "ours.tar"))
+    theirs, ours = (in_tar(tmp_path / name) for name in ("theirs.tar", "ours.tar"))
     # The engine adds mount points of a container, and keeps no extended attributes but capabilities.
-    added = {path for path in theirs if path.split("/")[1] in {".dockerenv", "dev", "etc", "proc", "sys"}}
+    added = {path for path in theirs if is_of_engine(path)}
     assert {path: (*facts[:7], {}, facts[8]) for path, facts in ours.items()} == {
         path: (*facts[:7], {}, facts[8]) for path, facts in theirs.items() if path not in added
     }

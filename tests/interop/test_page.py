@@ -149,6 +149,26 @@ def test_search_finds_and_keys_lead_there(page: Browser) -> None:
     assert page.run("return document.querySelector('.layer[aria-pressed=true]').dataset.layer") == "2"
 
 
+def test_a_search_with_slashes_is_for_a_part_of_a_path(page: Browser) -> None:
+    found = {}
+    for query in ("/usr", "sr/li", "usr/lib/l", "/l", "lib/ong", "lib/", "/lib/", "/", "r//l", "many/f039"):
+        page.run("document.getElementById('search').value = ''; document.getElementById('search').focus()")
+        page.press(*query, "Enter")
+        found[query] = page.texts("#matches")[0].split()[0]
+    assert found == {
+        "/usr": "1",
+        "sr/li": "1",
+        "usr/lib/l": "1",
+        "/l": "3",  # lib, long and link
+        "lib/ong": "0",
+        "lib/": "1",
+        "/lib/": "1",
+        "/": "5",
+        "r//l": "0",
+        "many/f039": "10",
+    }
+
+
 def test_names_and_texts_are_inert(page: Browser) -> None:
     page.press("/")
     page.press(*"odd/", "Enter", "ArrowRight")
@@ -184,7 +204,7 @@ def test_the_theme_is_that_of_the_system_until_one_is_chosen(page: Browser, *, d
     page.run("localStorage.clear()")
 
 
-@pytest.mark.parametrize("width", [320, 375])
+@pytest.mark.parametrize("width", [320, 375, 640])  # the last is a screen of 1280 points at 200 %
 def test_a_phone_shows_all_without_scrolling_sideways(page: Browser, width: int) -> None:
     page.resize(width, 740)
     assert page.run("return document.documentElement.scrollWidth") == width
@@ -265,6 +285,107 @@ def test_colours_have_the_contrast_that_people_need(theme: int) -> None:
     assert contrast(colours["dimmed-text"], colours["dimmed"]) >= 4.5
     assert contrast(colours["on-accent"], colours["accent"]) >= 4.5
     assert contrast(colours["control"], colours["paper"]) >= 3
+
+
+CONTRASTS = """
+const parts = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+const over = ([r, g, b, a = 1], below) => [r, g, b].map((one, i) => one * a + below[i] * (1 - a));
+const light = (rgb) => rgb.map((one) => one / 255)
+  .map((one) => (one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4))
+  .reduce((sum, one, i) => sum + one * [0.2126, 0.7152, 0.0722][i], 0);
+const failed = [];
+let seen = 0;
+const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (texts.nextNode()) {
+  const at = texts.currentNode.parentElement;
+  if (!texts.currentNode.data.trim() || !at.checkVisibility({ visibilityProperty: true })) continue;
+  const above = [];
+  for (let one = at; one; one = one.parentElement) above.unshift(getComputedStyle(one));
+  const surface = above.reduce((below, style) => over(parts(style.backgroundColor), below), [255, 255, 255]);
+  const opacity = above.reduce((product, style) => product * Number(style.opacity), 1);
+  const [r, g, b, a = 1] = parts(getComputedStyle(at).color);
+  const [low, high] = [light(over([r, g, b, a * opacity], surface)), light(surface)].sort((one, two) => one - two);
+  seen++;
+  if ((high + 0.05) / (low + 0.05) < 4.5) failed.push(`${at.className || at.id || at.tagName}: ${at.textContent}`);
+}
+return [seen, failed];
+"""
+"""Returns how many texts are shown, and those that are hard to read on what is really below them."""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_text_that_is_shown_can_be_read(page: Browser, *, dark: bool) -> None:
+    page.resize(1440, 2400, dark=dark)
+    page.until("return document.documentElement.dataset.theme === arguments[0]", "dark" if dark else "light")
+    tabs = page.run("return [...document.querySelectorAll('#tabs [role=tab]')].map((one) => one.id)")
+    assert len(tabs) > 3
+    states = [
+        *((f"document.getElementById('{tab}').click()") for tab in tabs),
+        "document.getElementById('map').focus()",
+    ]
+    for state in states:
+        page.run(state)
+        seen, failed = page.run(CONTRASTS)
+        assert seen > 50, state
+        assert failed == [], state
+    page.press("2", "/", *"usr/lib/l", "Enter", "ArrowDown", "?")
+    assert page.run("return document.getElementById('keys').open")
+    assert page.run(CONTRASTS)[1] == []
+
+
+def test_what_a_screen_reader_is_told(page: Browser) -> None:
+    page.press("/", *"short", "Enter")
+    page.tell("Accessibility.enable")
+    nodes = [one for one in page.tell("Accessibility.getFullAXTree")["nodes"] if not one["ignored"]]
+    page.tell("Accessibility.disable")
+    found = [
+        (
+            one["role"]["value"],
+            one.get("name", {}).get("value", ""),
+            {each["name"]: each["value"].get("value") for each in one["properties"]},
+        )
+        for one in nodes
+    ]
+    # Whatever can be reached has a name, and an ID is there once.
+    assert [one for one in found if one[2].get("focusable") and not one[1] and one[0] != "RootWebArea"] == []
+    ids = page.run("return [...document.querySelectorAll('[id]')].map((one) => one.id)")
+    assert len(ids) == len(set(ids))
+    pointed = page.run(
+        "return ['aria-controls', 'aria-labelledby', 'aria-activedescendant'].flatMap((name) =>"
+        " [...document.querySelectorAll(`[${name}]`)].filter((one) => !document.getElementById(one.getAttribute(name)))"
+        ".map((one) => `${name} of ${one.id}`))"
+    )
+    assert pointed == []
+    rows = {name.partition(",")[0]: (name, properties) for role, name, properties in found if role == "treeitem"}
+    assert rows["usr"][1] | {"level": 2, "expanded": True} == rows["usr"][1]
+    name, properties = rows["short"]
+    assert "removed" in name
+    assert "bytes" in name
+    assert properties["level"] == 4
+    assert properties["selected"] is True
+    assert "expanded" not in properties
+    roles = {role for role, _, _ in found}
+    assert {"tree", "tablist", "tabpanel", "image", "heading", "searchbox"} <= roles
+    (tab,) = [name for role, name, properties in found if role == "tab" and properties.get("selected")]
+    assert tab == "Path"
+
+
+def test_searches_and_zooms_leave_nothing_in_memory(page: Browser) -> None:
+    def used() -> int:
+        for _ in range(2):
+            page.tell("HeapProfiler.collectGarbage")
+        return int(page.tell("Runtime.getHeapUsage")["usedSize"])
+
+    def look() -> None:
+        for word in ("usr/l", "f1", "o"):
+            page.press("/", *word, "Enter", "Enter", "s", "v", "Backspace", "s", "f", "Escape", "Escape")
+
+    for _ in range(3):
+        look()
+    before = used()
+    for _ in range(10):
+        look()
+    assert used() < 1.05 * before + 200_000
 
 
 def test_a_store_is_shown_live_and_asks_for_its_token(

@@ -82,6 +82,13 @@ def test_lines_are_searched_for(orlop: Call, tmp_path: Path, monkeypatch: pytest
         assert orlop("grep", "-i", "-n", "M[ef]$", *words) == (0, b"/etc/passwd:2:me\n", "")
         assert orlop("grep", "-c", "o", *words, "/etc") == (0, b"/etc/passwd:1\n", "")
         assert orlop("grep", "-l", "--layers", "root", *words) == (0, b"1:/etc/passwd\n2:/etc/passwd\n", "")
+        assert orlop("grep", "-v", "o", *words, "/etc/passwd") == (0, b"/etc/passwd:me\n", "")
+        lacking = orlop("grep", "-L", "o", *words)[1].splitlines()
+        assert lacking
+        assert b"/etc/passwd" not in lacking
+        assert {*lacking, *orlop("grep", "-l", "o", *words)[1].splitlines()} == {
+            *orlop("find", *words, "--type", "f")[1].splitlines()
+        }
         assert orlop("grep", "--layer", "1", "--verify", "root", *words) == (0, b"/etc/passwd:root\n", "")
         assert orlop("grep", "--max-size", "1kB", "xxx", *words) == (1, b"", "")
         assert orlop("grep", "-F", "-w", "2", *words) == (0, f"/{BYTES}:2\n".encode("utf-8", "surrogateescape"), "")

@@ -99,6 +99,37 @@ def test_words_are_whole(pattern: str, text: str, *, fits: bool) -> None:
     assert bool(list(Search(pattern, word=True).lines([text.encode()]))) is fits
 
 
+@given(PATTERNS, st.text("abcé1. \n", max_size=30), st.integers(1, 12))
+def test_lines_that_do_not_fit_are_the_others(pattern: str, text: str, piece: int) -> None:
+    data = text.encode()
+    chunks = [data[at : at + piece] for at in range(0, len(data), piece)]
+    every = [*enumerate(data.removesuffix(b"\n").split(b"\n"), 1)] if data else []
+    fitting = [*Search(pattern).lines(chunks)]
+    assert [*Search(pattern, invert=True).lines(chunks)] == [one for one in every if one not in fitting]
+
+
+def test_a_long_line_is_not_the_other_if_any_piece_of_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orlop.inside.grep._PIECE", 10_000)
+    monkeypatch.setattr("orlop.inside.grep._LOOKED_AT", 0)
+    for start, end, found in (("xx", "", []), ("", "xx", []), ("", "", [2])):
+        text = f"xx\n{start}{'a' * 50_000}{end}\nxx\nb".encode()
+        chunks = [text[at : at + 4000] for at in range(0, len(text), 4000)]
+        numbers = [one[0] for one in Search("xx", invert=True).lines(chunks) if one]
+        assert numbers == [*found, 4]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["a****", "a|*b", "*b", "(*b)", "(|*b)", "+b", "^*b", "$*", "a|+b", "{1}b", "ba+?b", "ba?+b", "ba*{2}+b", "x??+y"],
+)
+def test_repetitions_mean_what_they_mean_to_grep(pattern: str) -> None:
+    lines = ["b", "*b", "xb", "a", "a*", "", "c", "{1}b", "bb", "bab", "baab", "x", "xy", "xxy", "y", "+b"]
+    asked = [need("grep"), "-n", "-E", "-e", pattern]
+    told = subprocess.run(asked, input="\n".join(lines).encode(), env={"LC_ALL": "C"}, capture_output=True, check=True)
+    found = [one[0] for one in Search(pattern).lines(["\n".join(lines).encode()]) if one]
+    assert found == [int(line.partition(b":")[0]) for line in told.stdout.splitlines()]
+
+
 @pytest.mark.parametrize("ignore_case", [False, True])
 @pytest.mark.parametrize(
     "pattern",
@@ -124,7 +155,8 @@ def test_lines_of_a_binary_file_are_counted(files: ImageFiles) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["(", ")", "[", "a{", "a{2,1}", "*", "(?=a)", r"(a)\1", "\\", "[[:x:]]", "a\nb", "((a{99}){99}){99}"]
+    "pattern",
+    ["(", ")", "[", "a{", "a{2,1}", "a{1}{2}{1}{2}", "(?=a)", r"(a)\1", "\\", "[[:x:]]", "a\nb", "((a{99}){99}){99}"],
 )
 def test_what_cannot_be_matched_is_refused(pattern: str) -> None:
     with pytest.raises(InvalidFilter):
@@ -132,9 +164,10 @@ def test_what_cannot_be_matched_is_refused(pattern: str) -> None:
 
 
 def test_refusals_do_not_depend_on_how_deep_a_pattern_is() -> None:
-    for pattern in ("(" * 10_000, "a" + "*" * 10_000, "(" * 10_000 + "a" + ")" * 10_000):
+    for pattern in ("(" * 10_000, "a" + "{1}" * 10_000, "(" * 10_000 + "a" + ")" * 10_000):
         with pytest.raises(InvalidFilter):
             Search(pattern)
+    assert list(Search("xa" + "*+?" * 10_000).lines([b"y\nx"])) == [(2, b"x")]
 
 
 class _Counting(Automaton):

@@ -13,10 +13,9 @@ import pytest
 import orlop
 from orlop import stores
 from orlop.errors import PathNotFound
-from orlop.inside import layer as layer_module
 from orlop.inside.export import export_chunks
 from orlop.store.seeking import find_index, find_paths, make_index
-from orlop.streams import seek_points
+from orlop.streams import seek_points, toc
 from orlop.streams.path_table import path_table_start
 from orlop.streams.seek_points import gzip_index
 from orlop.streams.toc import read_toc
@@ -82,7 +81,7 @@ def test_a_path_table_is_made_at_first_need_and_then_no_table_of_contents_is_rea
             read.append(len(entries))
             return entries
 
-        monkeypatch.setattr(layer_module, "read_toc", counted)
+        monkeypatch.setattr(toc, "read_toc", counted)
         with images.files("made:1") as files:
             assert files.read("/link/f0003") == b"3"
             assert files.trace("/etc/f0002")[-1].action == "replaced"

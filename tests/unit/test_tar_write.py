@@ -5,8 +5,12 @@ import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orlop.streams.tar import END, MTIME_MAX, TarReader, member_header, padding
+from orlop.streams.tar_header import TarEntry
+from orlop.streams.tar_write import common_header, entry_header
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,3 +118,22 @@ def test_what_no_tar_can_say_is_refused(wrong: dict[str, object]) -> None:
 def test_padding_fills_blocks() -> None:
     assert [len(padding(size)) for size in (0, 1, 511, 512, 513)] == [0, 511, 1, 0, 511]
     assert bytes(1024) == END
+
+
+@given(
+    st.one_of(st.text(st.characters(codec="ascii", exclude_characters="\0"), min_size=1, max_size=101), st.just("é")),
+    st.sampled_from(["file", "dir", "symlink", "fifo"]),
+    st.integers(0, 0o177777),
+    st.one_of(st.integers(0, 1 << 20), st.sampled_from([0o77777777777, 0o100000000000])),
+    st.tuples(st.one_of(st.integers(-1, 1 << 33), st.just(0o100000000000)), st.sampled_from([0, 0, 1])),
+)
+def test_a_common_header_is_the_one_that_an_entry_gets(
+    name: str, kind: str, mode: int, size: int, mtime: tuple[int, int]
+) -> None:
+    entry = TarEntry(name, kind, mode, 0, 0, size, mtime, "", "", "", 0, 0, {}, 0, 0, 0)
+    slow = entry_header(entry, name=name)
+    quick = common_header(name, type=kind, mode=mode, size=size, mtime=mtime)
+    if quick is None:
+        assert kind not in {"file", "dir"} or len(slow) > 512
+    else:
+        assert quick == slow

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orlop.cli.declared import WrongUsage, option
 from orlop.cli.source import archive_option, platform_option
+from orlop.model.tuples import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,9 +26,23 @@ def read_number(text: str) -> int:
     return int(text)
 
 
-def image_options(command: Command) -> Command:
-    """Add what says which image a command looks into, and how its layers are seen."""
-    for add in (
+class Look(NamedTuple):
+    """How a command looks into an image: in an archive or the store, of which platform, and which of its layers."""
+
+    archive: str | None = None
+    platform: Platform | None = None
+    resolve_links: bool = False
+    layer: int | None = None
+    up_to: int | None = None
+
+
+def look_options(*, layers: bool = False) -> Callable[[Command], Command]:
+    """Add what says how a command looks into an image, which it gets as ``look``.
+
+    Args:
+        layers: add what says which layers, too.
+    """
+    options = [
         archive_option,
         platform_option("Look into an image of this platform; fail if there is none."),
         option(
@@ -36,17 +51,27 @@ def image_options(command: Command) -> Command:
             help="Put what a layer has below a link of a lower layer where the link leads, as umoci does. By default"
             " a directory hides the link, as in a container.",
         ),
-    ):
-        command = add(command)
-    return command
+    ]
+    if layers:
+        options += [
+            option("--up-to", read=read_number, metavar="N", help="Look into the layers up to this one."),
+            option("--layer", read=read_number, metavar="N", help="Look into this layer alone; 1 is the lowest."),
+        ]
+    names = Look._fields if layers else Look._fields[:3]
 
+    def add(command: Command) -> Command:
+        def looking(session: Session, /, **values: Any) -> Any:
+            look = Look(**{name: values.pop(name) for name in names})
+            return command(session, look=look, **values)
 
-def layer_options(command: Command) -> Command:
-    """Add what says which layers a command looks into."""
-    up_to = option("--up-to", read=read_number, metavar="N", help="Look into the layers up to this one.")
-    return option("--layer", read=read_number, metavar="N", help="Look into this layer alone; 1 is the lowest.")(
-        up_to(command)
-    )
+        looking.__dict__.update(command.__dict__)
+        looking.__name__, looking.__doc__, looking.__module__ = command.__name__, command.__doc__, command.__module__
+        found: Command = looking
+        for one in options:
+            found = one(found)
+        return found
+
+    return add
 
 
 def image_and_paths(words: Sequence[str], archive: str | None) -> tuple[str | None, list[str]]:
@@ -65,21 +90,13 @@ def image_and_paths(words: Sequence[str], archive: str | None) -> tuple[str | No
 
 
 @contextmanager
-def looked_into(
-    session: Session,
-    name: str | None,
-    *,
-    archive: str | None,
-    platform: Platform | None = None,
-    layer: int | None = None,
-    up_to: int | None = None,
-    resolve_links: bool = False,
-    target: str | None = None,
-) -> Iterator[ImageFiles]:
+def looked_into(session: Session, name: str | None, look: Look, *, target: str | None = None) -> Iterator[ImageFiles]:
     """Open an image of the store or of an archive for a block, in which a ``target`` may be written.
 
     Raises InvalidInput where the target lies in the data root that is looked into.
     """
+    archive, platform = look.archive, look.platform
+    how = {"layer": look.layer, "up_to": look.up_to, "resolve_links": look.resolve_links}
     with ExitStack() as stack:
         if archive is not None:
             from orlop.cli.source import DataRoot, opened  # noqa: PLC0415 - most looks are into the store
@@ -89,9 +106,9 @@ def looked_into(
                 from orlop.service.rescue import check_outside  # noqa: PLC0415 - as above
 
                 check_outside(service.root, target)
-            found = service.files(name, layer=layer, up_to=up_to, resolve_links=resolve_links)
+            found = service.files(name, **how)
         else:
             assert name is not None
-            images = stack.enter_context(session.open())
-            found = images.files(name, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links)
+            images: Any = stack.enter_context(session.open())
+            found = images.files(name, platform=platform, **how)
         yield stack.enter_context(found)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from orlop.cli.inside import looked_into
 
 if TYPE_CHECKING:
+    from orlop.cli.inside import Look
     from orlop.cli.session import Session
     from orlop.inside.audit import Audit
     from orlop.inside.view import ImageFiles
-    from orlop.model.platform import Platform
 
 
 def write_page(
@@ -19,10 +18,7 @@ def write_page(
     path: str,
     audited: tuple[str, Audit],
     files: ImageFiles,
-    other: str | None,
-    *,
-    platform: Platform | None,
-    resolve_links: bool,
+    other: tuple[str | None, Look],
 ) -> None:
     """Write a page to a file, or to the standard output if the file is ``-``.
 
@@ -31,9 +27,7 @@ def write_page(
         path: the file; it appears whole or not at all.
         audited: what the image is called, and its audit.
         files: what is in it.
-        other: an image or archive to compare with.
-        platform: that of the other image.
-        resolve_links: how layers are seen.
+        other: an image or archive to compare with, which is looked into in the same way.
     """
     from orlop.page.comparison import comparison_document  # noqa: PLC0415 - with what makes pages
     from orlop.page.document import image_document  # noqa: PLC0415 - as above
@@ -41,19 +35,11 @@ def write_page(
 
     name, report = audited
     documents = [image_document(name, files, report)]
-    if other is not None:
-        archive = other if other.startswith(("/", "./", "../")) else None
-        with ExitStack() as stack:
-            old = stack.enter_context(
-                looked_into(
-                    session,
-                    None if archive else other,
-                    archive=archive,
-                    platform=platform,
-                    resolve_links=resolve_links,
-                )
-            )
-            documents.append(comparison_document((other, old), (name, files)))
+    other_name, look = other
+    if other_name is not None:
+        archive = other_name if other_name.startswith(("/", "./", "../")) else None
+        with looked_into(session, None if archive else other_name, look._replace(archive=archive)) as old:
+            documents.append(comparison_document((other_name, old), (name, files)))
     _write(path, html_page(documents))
 
 

@@ -131,15 +131,19 @@ def audit(files: ImageFiles, *, contents: bool = True, allow: Sequence[str] = ()
     return found
 
 
-def _seen(files: ImageFiles) -> set[tuple[int, int]]:
-    """Return where the contents are that the view shows: numbers of layers and offsets."""
-    return {(node.origin, node.content.header_offset) for _, node in files.below() if node.type == TYPE_FILE}
+def _seen(files: ImageFiles) -> list[set[int]]:
+    """Return where the contents are that the view shows: of each layer the offsets."""
+    seen: list[set[int]] = [set() for _ in files.layers]
+    for _, node in files.below():
+        if node.type == TYPE_FILE:
+            seen[node.origin].add(node.content.header_offset)
+    return seen
 
 
 class _Count:
     """The bytes of the layers, counted one after another."""
 
-    def __init__(self, found: Audit, files: ImageFiles, seen: set[tuple[int, int]], *, contents: bool) -> None:
+    def __init__(self, found: Audit, files: ImageFiles, seen: Sequence[set[int]], *, contents: bool) -> None:
         self._found = found
         self._files = files
         self._seen = seen
@@ -154,7 +158,7 @@ class _Count:
         counted = [one for one in entries if "/.wh." not in f"/{clean(one.name)}"]
         hidden = 0
         for entry in counted:
-            if (index, entry.header_offset) in self._seen:
+            if entry.header_offset in self._seen[index]:
                 continue
             hidden += entry.size
             if f"/{clean(entry.name)}" in self._files:
@@ -173,7 +177,7 @@ class _Count:
     def _read(self, index: int, entries: list[TarEntry]) -> None:
         with self._files.places([(index, entry) for entry in entries]) as contents:
             for entry in entries:
-                shown = (index, entry.header_offset) in self._seen
+                shown = entry.header_offset in self._seen[index]
                 digest = hashlib.sha256()
                 path = "/" + clean(entry.name)
                 for secret in secrets_of(_hashed(contents.chunks((index, entry)), digest.update)):

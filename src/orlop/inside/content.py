@@ -27,7 +27,6 @@ from orlop.inside.kept import Kept
 from orlop.inside.layer import ChunkReader, skip
 from orlop.model.limits import NO_LIMITS
 from orlop.streams.tar_header import BLOCK
-from orlop.streams.tar_read import TarReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -252,6 +251,8 @@ def content_of(source: Readable, entry: TarEntry) -> Iterator[bytes]:
             yield from _stored(source, entry)
             return
         source = _Again(block, source)
+    from orlop.streams.tar_read import TarReader  # noqa: PLC0415 - most headers are of the common kind
+
     tar = TarReader(source, limits=NO_LIMITS)
     found = None
     with suppress(InvalidTar):

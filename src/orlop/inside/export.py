@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from orlop.inside.node import NO_LAYER
 from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_OTHER, TYPE_SYMLINK, TarEntry
-from orlop.streams.tar_write import archive_chunks, entry_header, padding
+from orlop.streams.tar_write import archive_chunks, common_header, entry_header, padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,16 +51,25 @@ def _pieces(files: ImageFiles, members: Sequence[tuple[str, Node]], cut: int, *,
                 if node.origin == NO_LAYER:
                     continue
                 name = "."
-            entry = _entry(node)
             first = firsts.get(node, path)
             if first != path:
-                yield entry_header(entry, name=name, linkname=first[cut:])
+                yield entry_header(_entry(node), name=name, linkname=first[cut:])
                 continue
-            yield entry_header(entry, name=f"{name}/" if node.type == TYPE_DIR else name)
+            yield _header(node, f"{name}/" if node.type == TYPE_DIR else name)
             if node.type == TYPE_FILE and node.size:
                 yield from contents.chunks((node.origin, node.content))
                 yield padding(node.size)
         contents.finish()
+
+
+def _header(node: Node, name: str) -> bytes:
+    """Return the header of a node under its first name; most have the common form."""
+    attributes = node.attributes
+    if not (attributes.uid or attributes.gid or node.xattrs):
+        found = common_header(name, type=node.type, mode=node.mode, size=node.size, mtime=attributes.mtime)
+        if found is not None:
+            return found
+    return entry_header(_entry(node), name=name)
 
 
 def first_names(members: Sequence[tuple[str, Node]]) -> dict[Node, str]:

@@ -36,6 +36,7 @@ MOST: Final = 2000
 
 _DEEPEST: Final = 50
 _REPEATS: Final = 3
+_SIGNS: Final[dict[str, tuple[int, int | None]]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 _ALL: Final = frozenset(range(256)) - {10}
 
 
@@ -175,26 +176,27 @@ class _Parser:
         return parts[0] if len(parts) == 1 else Either(tuple(parts))
 
     def _cat(self, depth: int) -> Cat:
+        # A repetition where nothing can be repeated stands for nothing, as for grep.
+        self._repeated(Cat(()))
         parts: list[Expression] = []
         while self.at < len(self._text) and self._text[self.at] not in "|)":
             parts.append(self._repeated(self._atom(depth)))
         return Cat(tuple(parts))
 
     def _repeated(self, part: Expression) -> Expression:
-        for _ in range(_REPEATS):
-            if self._next("*"):
-                part = Repeat(part, 0, None)
-            elif self._next("+"):
-                part = Repeat(part, 1, None)
-            elif self._next("?"):
-                part = Repeat(part, 0, 1)
+        braces = 0
+        while True:
+            sign = next((sign for sign in _SIGNS if self._next(sign)), "")
+            if sign:
+                part = _often(part, *_SIGNS[sign])
             elif self._next("{"):
+                if (braces := braces + 1) > _REPEATS:
+                    raise self._wrong(f"has more than {_REPEATS} counts for the same part")
                 part = Repeat(part, *self._counts())
             else:
-                break
+                return part
             if _size(part) > MOST:
                 raise self._wrong("is too large once its repetitions are written out")
-        return part
 
     def _counts(self) -> tuple[int, int | None]:
         inside, closed, _ = self._text[self.at :].partition("}")
@@ -224,8 +226,6 @@ class _Parser:
             return Edge(character == "^")
         if character == "[":
             return OneOf(self._bracket())
-        if character in "*+?{":
-            raise self._wrong(f"repeats nothing; write \\{character} for the byte")
         return OneOf(self._escaped()) if character == "\\" else self._of(character)
 
     def _escaped(self) -> frozenset[int]:
@@ -293,6 +293,14 @@ class _Parser:
 
     def _wrong(self, what: str) -> InvalidFilter:
         return InvalidFilter(f"the regular expression {self._text!r} {what}")
+
+
+def _often(part: Expression, least: int, most: int | None) -> Repeat:
+    """Return a part that is repeated as a sign says; a sign after a sign makes one of both."""
+    if isinstance(part, Repeat) and (part.least, part.most) in _SIGNS.values():
+        both = None if part.most is None or most is None else 1
+        return Repeat(part.part, min(part.least, least), both)
+    return Repeat(part, least, most)
 
 
 def _is_number(text: str) -> bool:

@@ -2,7 +2,8 @@
 
 Each layer is read once, bottom first, and the files of a layer in the order in which it has them; so that is the order
 of what is found. Files that have several names are searched once, under the first of them. Little is in memory: lines
-of more than `_PIECE` bytes are searched in pieces that overlap by `_OVERLAP`, and shown as the piece that fits.
+of more than `_PIECE` bytes are searched in pieces that overlap by `_OVERLAP`, and shown as the piece that fits, or as
+the last one where lines are asked for that do not fit.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
         def real_path(self, path: str, *, follow: bool = True) -> str: ...
         def places(self, places: Sequence[Place], *, verify: bool = False) -> Contents: ...
 
+
+_Piece = tuple[bytes, bool, bool]
 
 __all__ = ["FileMatch", "Search", "grep"]
 
@@ -71,14 +74,24 @@ class Search:
         fixed: take the pattern as plain text.
         ignore_case: do not tell capital letters of ASCII from small ones.
         word: match whole words only.
+        invert: look for the lines that do not match.
 
     Raises:
         InvalidFilter: the pattern is malformed, or uses what is not supported.
     """
 
-    def __init__(self, pattern: str, *, fixed: bool = False, ignore_case: bool = False, word: bool = False) -> None:
+    def __init__(
+        self,
+        pattern: str,
+        *,
+        fixed: bool = False,
+        ignore_case: bool = False,
+        word: bool = False,
+        invert: bool = False,
+    ) -> None:
         tree = (literal if fixed else parse)(pattern, ignore_case=ignore_case)
         self._automaton = Automaton(whole_word(tree) if word else tree)
+        self._invert = invert
 
     def lines(self, chunks: Iterable[bytes], *, every: bool = False) -> Iterator[tuple[int, bytes] | None]:
         """Yield the number and the text of each line that fits; of a binary content None, once or for every line."""
@@ -86,9 +99,10 @@ class Search:
         chunks = iter(chunks)
         head = _head(chunks)
         binary = b"\0" in head[:_LOOKED_AT]
-        for text, begins, ends in _pieces(chain([head], chunks)):
+        lines = self._others if self._invert else self._fitting
+        for text, ends, found in lines(_pieces(chain([head], chunks))):
             counted = 0
-            for start, end in self._automaton.lines(text, begins=begins, ends=ends):
+            for start, end in found:
                 number += text.count(b"\n", counted, start)
                 counted = start
                 if number != found_last:
@@ -97,6 +111,35 @@ class Search:
                         return
                 found_last = number
             number += text.count(b"\n", counted) + (1 if ends else 0)
+
+    def _fitting(self, pieces: Iterable[_Piece]) -> Iterator[tuple[bytes, bool, Iterable[tuple[int, int]]]]:
+        """Yield each piece, whether it ends where a line does, and where the lines in it are that fit."""
+        for text, begins, ends in pieces:
+            yield text, ends, self._automaton.lines(text, begins=begins, ends=ends)
+
+    def _others(self, pieces: Iterable[_Piece]) -> Iterator[tuple[bytes, bool, Iterable[tuple[int, int]]]]:
+        """Yield what `_fitting` does for the lines that do not fit, of a line in pieces none of them."""
+        fitted = False
+        for text, begins, ends in pieces:
+            others = _between(text, self._automaton.lines(text, begins=begins, ends=ends))
+            if not ends:
+                fitted = next(others, None) is None or (fitted and not begins)
+                yield text, ends, ()
+                continue
+            yield text, ends, (one for one in others if one[0] or begins or not fitted)
+            fitted = False
+
+
+def _between(text: bytes, lines: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield where the lines of a text are that are not among some lines."""
+    at = 0
+    for start, end in chain(lines, ((len(text) + 1, 0),)):
+        while at < start:
+            stop = text.find(b"\n", at)
+            stop = len(text) if stop < 0 else stop
+            yield at, stop
+            at = stop + 1
+        at = end + 1
 
 
 def grep(
@@ -108,6 +151,7 @@ def grep(
     max_size: int | None = None,
     once: bool = False,
     every: bool = False,
+    lacking: bool = False,
     verify: bool = False,
 ) -> Iterator[FileMatch]:
     """Yield the lines that fit, in the order of the layers.
@@ -120,18 +164,24 @@ def grep(
         max_size: pass over files that have more bytes.
         once: report only the first match in each file.
         every: report a match for every line of a binary file that fits, each without its text.
+        lacking: report the files that have no such line instead, without a line.
         verify: read each layer that has such files whole, and fail at the end if it does not match its digest.
 
     Raises:
         PathNotFound: a path is not there. Beside it, what reading layers raises.
     """
     found_at = _of_layers(files, paths) if hidden else _of_view(files, paths)
-    wanted = [one for one in found_at if one[1][1].size and (max_size is None or one[1][1].size <= max_size)]
+    wanted = [one for one in found_at if max_size is None or one[1][1].size <= max_size]
     wanted.sort(key=_in_layers)
-    with files.places([place for _, place in wanted], verify=verify) as contents:
+    with files.places([place for _, place in wanted if place[1].size], verify=verify) as contents:
         for path, place in wanted:
             layer = files.layers[place[0]].number
-            for found in search.lines(contents.chunks(place), every=every):
+            lines = search.lines(contents.chunks(place) if place[1].size else (), every=every)
+            if lacking:
+                if next(lines, place) is place:
+                    yield FileMatch(path, layer, 0, b"", binary=False)
+                continue
+            for found in lines:
                 line, text = found or (0, b"")
                 yield FileMatch(path, layer, line, text, found is None)
                 if once:
@@ -175,7 +225,7 @@ def _head(chunks: Iterator[bytes]) -> bytes:
     return head
 
 
-def _pieces(chunks: Iterator[bytes]) -> Iterator[tuple[bytes, bool, bool]]:
+def _pieces(chunks: Iterator[bytes]) -> Iterator[_Piece]:
     """Yield whole lines, without the last newline, and whether a piece begins and ends where a line does."""
     waiting: list[bytes] = []
     size = 0

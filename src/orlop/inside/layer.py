@@ -10,8 +10,6 @@ from orlop.errors import StorageError, TocDamaged
 from orlop.model.limits import NO_LIMITS
 from orlop.store.layers import compression_of
 from orlop.streams.compression import Compression, decompressed
-from orlop.streams.tar_read import TarReader
-from orlop.streams.toc import read_toc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,6 +134,8 @@ class StoredContent:
         return read_path_table(io.BytesIO(made))
 
     def _listed(self) -> list[TarEntry] | None:
+        from orlop.streams.toc import read_toc  # noqa: PLC0415 - looks at single paths need none
+
         with suppress(OSError, TocDamaged):
             file = self._blobs.open_toc(self.diff_id)
             if file is not None:
@@ -144,6 +144,8 @@ class StoredContent:
         return None
 
     def _scanned(self) -> Iterator[TarEntry]:
+        from orlop.streams.tar_read import TarReader  # noqa: PLC0415 - most layers have a table of contents
+
         with closing(ChunkReader(self.chunks())) as reader:
             tar = TarReader(reader, limits=NO_LIMITS)
             yield from tar

@@ -23,7 +23,6 @@ What programs disagree on is recorded as a `Finding`, and never changes the view
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.inside.node import IMPLICIT, NO_LAYER, Finding, Node
@@ -324,7 +323,7 @@ class Merge:
         children[name] = waiting
         if old is not None and (old.children is not None or old.type == TYPE_SYMLINK):
             self._folders.clear()
-        self._pending.append(_Link(path, target, entry, children, name, waiting, old))
+        self._pending.append(_Link(path, target, entry, children=children, name=name, waiting=waiting, old=old))
 
     def _join(self, found: Node, entry: TarEntry, children: dict[str, Node], name: str, path: str) -> None:
         """Make a name lead to a node, which gets the attributes that the link's entry states, as engines do it."""
@@ -449,20 +448,35 @@ class _Walk:
         return self._hops <= _HOPS
 
 
-@dataclass(slots=True, eq=False)
 class _Link:
-    """A hard link whose target is looked for when its layer is done."""
+    """A hard link whose target is looked for when its layer is done.
 
-    path: str
-    target: str
-    entry: TarEntry
-    children: dict[str, Node]  # of its directory
-    name: str
-    waiting: Node  # what stands at its path meanwhile
-    old: Node | None  # what was there
-    done: bool = False
-    found: Node | None = None
-    end: Node | None = None
+    ``children`` are those of its directory; ``waiting`` stands at its path meanwhile, and ``old`` was there.
+    """
+
+    __slots__ = ("children", "done", "end", "entry", "found", "name", "old", "path", "target", "waiting")
+
+    def __init__(
+        self,
+        path: str,
+        target: str,
+        entry: TarEntry,
+        *,
+        children: dict[str, Node],
+        name: str,
+        waiting: Node,
+        old: Node | None,
+    ) -> None:
+        self.path = path
+        self.target = target
+        self.entry = entry
+        self.children = children
+        self.name = name
+        self.waiting = waiting
+        self.old = old
+        self.done = False
+        self.found: Node | None = None
+        self.end: Node | None = None
 
     @property
     def still_waits(self) -> bool:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from orlop.inside.slices import Slice
     from orlop.model.image import Image
     from orlop.streams.path_table import PathTable
+    from orlop.streams.tar_header import TarEntry
 
 __all__ = ["ImageFiles", "select_layers"]
 
@@ -156,6 +157,7 @@ class ImageFiles:
         fixed: bool = False,
         ignore_case: bool = False,
         word: bool = False,
+        invert: bool = False,
         hidden: bool = False,
         max_size: int | None = None,
     ) -> Iterator[FileMatch]:
@@ -167,6 +169,7 @@ class ImageFiles:
             fixed: take the pattern as plain text.
             ignore_case: do not tell capital letters of ASCII from small ones.
             word: match whole words only.
+            invert: yield the lines that do not fit.
             hidden: search the files of all layers, also those that later layers overwrite or remove.
             max_size: pass over files that have more bytes.
 
@@ -175,7 +178,7 @@ class ImageFiles:
         """
         from orlop.inside.grep import Search, grep  # noqa: PLC0415 - few views are searched
 
-        search = Search(pattern, fixed=fixed, ignore_case=ignore_case, word=word)
+        search = Search(pattern, fixed=fixed, ignore_case=ignore_case, word=word, invert=invert)
         return grep(self, search, paths or ("/",), hidden=hidden, max_size=max_size)
 
     def contents(self, nodes: Sequence[Node], *, verify: bool = False) -> Contents:
@@ -316,6 +319,21 @@ class ImageFiles:
         for layer in self._content:
             merge.apply(layer.entries())
             yield merge.root
+
+    def replay(self) -> tuple[Merge, Iterator[list[TarEntry]]]:
+        """Return a merge of nothing, and the entries of each layer, bottom first, which the caller applies to it.
+
+        In the end the view keeps that merge. The one that it had is dropped at once, so that two are never in memory.
+        The iteration raises what reading layers raises.
+        """
+        self._merged = self._slice = None
+        merge = Merge(resolve_links=self.resolve_links)
+        return merge, self._replayed(merge)
+
+    def _replayed(self, merge: Merge) -> Iterator[list[TarEntry]]:
+        for layer in self._content:
+            yield list(layer.entries())
+        self._merged = merge
 
     def closing(self, what: AbstractContextManager[object]) -> None:
         """Close something else with the view, such as what protects its layers."""

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from orlop.inside.merge import Merge, clean
+from orlop.inside.merge import clean
 from orlop.model.tuples import NamedTuple
 from orlop.streams.tar_header import TYPE_FILE, TYPE_HARDLINK, TYPE_SYMLINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from orlop.inside.merge import Merge
     from orlop.inside.node import Node
     from orlop.inside.view import ImageFiles
     from orlop.streams.tar_header import TarEntry
@@ -97,13 +98,12 @@ class PathRecord:
 
 def record_paths(files: ImageFiles) -> PathRecord:
     """Return the root of the paths of an image. Raises what reading tables of contents raises."""
-    merge = Merge(resolve_links=files.resolve_links)
     root = PathRecord()
+    contents: list[tuple[str, int, int, int]] = []
+    merge, layers = files.replay()
     root.see(merge.root, 1)
     root.events = ()
-    contents: list[tuple[str, int, int, int]] = []
-    for index, layer in enumerate(files.content_layers):
-        entries = list(layer.entries())
+    for index, entries in enumerate(layers):
         paths = [clean(entry.name) for entry in entries]
         whole = files.resolve_links or _follows_links(entries, paths)
         named = None if whole else _named(entries, paths, merge)
@@ -192,16 +192,16 @@ def _compare(root: PathRecord, top: Node, layer: int, named: dict[str, set[str]]
 
 def _count_hidden(root: PathRecord, contents: Iterable[tuple[str, int, int, int]]) -> None:
     """Count content that the view does not show at the path that its entry names."""
-    seen: set[tuple[int, int]] = set()
+    seen: dict[int, set[int]] = {}
     stack = [root]
     while stack:
         record = stack.pop()
         node = record.node
         if node is not None and node.type == TYPE_FILE:
-            seen.add((node.origin, node.content.header_offset))
+            seen.setdefault(node.origin, set()).add(node.content.header_offset)
         stack += (record.children or {}).values()
     for path, index, offset, size in contents:
-        if (index, offset) in seen or f"/{_WHITEOUT}" in f"/{path}":
+        if offset in seen.get(index, ()) or f"/{_WHITEOUT}" in f"/{path}":
             continue
         record = root
         for part in path.split("/"):

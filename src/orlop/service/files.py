@@ -11,7 +11,6 @@ from orlop.inside.view import ImageFiles, select_layers
 from orlop.model.limits import NO_LIMITS
 from orlop.service.holding import held
 from orlop.service.listing.lookup import check_platform, find_image, platform_of
-from orlop.streams.tar_read import TarReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -102,6 +101,8 @@ class _OutsideContent:
         return self._layer.diff_id
 
     def entries(self) -> Iterator[TarEntry]:
+        from orlop.streams.tar_read import TarReader  # noqa: PLC0415 - layers of a store have tables of contents
+
         reader = ChunkReader(self.chunks())
         try:
             tar = TarReader(reader, limits=NO_LIMITS)

@@ -20,7 +20,6 @@ from orlop.streams.compression import Compression
 from orlop.streams.files import CHUNK
 from orlop.streams.path_table import path_table_start, read_path_table
 from orlop.streams.seek_index import SPAN, packed, read_seek_index, seek_index_start
-from orlop.streams.toc import TocWriter, toc_records
 
 if TYPE_CHECKING:
     from orlop.model.digest import DiffID
@@ -136,6 +135,8 @@ def put_paths(layers: LayerStore, blobs: BlobStore, diff_id: DiffID, paths: byte
 
 def _put_behind(layers: LayerStore, blobs: BlobStore, diff_id: DiffID, file: BinaryIO, behind: bytes) -> None:
     """Write a table of contents anew, with other bytes behind it, and make it the one of its layer."""
+    from orlop.streams.toc import TocWriter, toc_records  # noqa: PLC0415 - mostly what is kept is only read
+
     file.seek(0)
     with blobs.begin() as ingest, suppress(TocDamaged, InvalidCompression):
         table = TocWriter(ingest)

@@ -8,15 +8,25 @@ archives are byte for byte those of `docker save` (`docs/formats.md`).
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
+from zlib import adler32
 
-from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_FIFO, TYPE_SYMLINK
+from orlop.streams.tar_header import TYPE_BLOCK, TYPE_CHAR, TYPE_DIR, TYPE_FIFO, TYPE_FILE, TYPE_SYMLINK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orlop.streams.tar_header import TarEntry
 
-__all__ = ["END", "MTIME_MAX", "MemberType", "archive_chunks", "entry_header", "member_header", "padding"]
+__all__ = [
+    "END",
+    "MTIME_MAX",
+    "MemberType",
+    "archive_chunks",
+    "common_header",
+    "entry_header",
+    "member_header",
+    "padding",
+]
 
 END: Final = bytes(1024)
 """The end of an archive."""
@@ -144,6 +154,26 @@ def entry_header(entry: TarEntry, *, name: str, linkname: str = "") -> bytes:
     return _pax(path, records) + header if records else header
 
 
+def common_header(name: str, *, type: str, mode: int, size: int, mtime: tuple[int, int]) -> bytes | None:  # noqa: A002
+    """Return what `entry_header` returns for a file or directory of root without extended attributes, in less time.
+
+    Returns None if there is more to its header than numbers and a short name.
+    """
+    seconds, nanoseconds = mtime
+    if (
+        (rest := _COMMON_RESTS.get(type)) is None
+        or nanoseconds
+        or not 0 <= seconds <= _OCTAL_11_MAX
+        or size > _OCTAL_11_MAX
+        or len(name) > _NAME_SIZE
+        or not name.isascii()
+    ):
+        return None
+    fields = name.encode().ljust(_NAME_SIZE, b"\0") + _COMMON_NUMBERS % (mode & 0o7777777, size, seconds)
+    # Adler-32 has 1 and the sum of all bytes in its low half, as long as that is below 65,521.
+    return fields + b"%06o\0 " % ((adler32(fields) & 0xFFFF) - 1 + rest[1]) + rest[0]
+
+
 def padding(size: int) -> bytes:
     """Return the zero bytes that fill content of ``size`` bytes up to a whole block."""
     return bytes(-size % 512)
@@ -212,6 +242,12 @@ def _ascii(text: bytes) -> bytes:
     return text if text.isascii() else text.translate(None, bytes(range(128, 256)))
 
 
+def _common_rest(flag: bytes) -> tuple[bytes, int]:
+    """Return what follows the checksum of a common header, and the sum of its bytes and of the checksum's blanks."""
+    rest = _block(b"", prefix=b"", mode=0, size=0, mtime=0, flag=flag, target=b"", tail=bytes(64) + _NO_DEVICE)[156:]
+    return rest, sum(rest) + 8 * ord(" ")
+
+
 def _split(path: bytes) -> tuple[bytes, bytes] | None:
     """Split a path at a slash so that the parts fit into the fields prefix and name, or return None."""
     if not path.isascii():
@@ -222,3 +258,7 @@ def _split(path: bytes) -> tuple[bytes, bytes] | None:
     cut = path.rfind(b"/", 0, end)
     prefix, base = path[:cut], path[cut + 1 :]
     return (prefix, base) if cut > 0 and base and len(base) <= _NAME_SIZE else None
+
+
+_COMMON_NUMBERS: Final = b"%07o\0" + b"0000000\0" * 2 + b"%011o\0%011o\0"
+_COMMON_RESTS: Final = {TYPE_FILE: _common_rest(b"0"), TYPE_DIR: _common_rest(b"5")}

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.inside import image_options, looked_into
+from orlop.cli.inside import look_options, looked_into
 from orlop.cli.shell.completion import complete_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from orlop.cli.inside import Look
     from orlop.cli.session import Session
     from orlop.inside.audit import Audit
     from orlop.inside.masked import Mask
-    from orlop.model.platform import Platform
 
 _FAILED: Final = 8
 _FIELDS: Final = (
@@ -62,7 +62,7 @@ _SHOWN: Final = 10
     ' "/", "./" or "../".',
 )
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Efficiency}}.")
-@image_options
+@look_options()
 @argument("names", metavar="IMAGE...", nargs=-1, shell_complete=complete_names)
 def audit(
     session: Session,
@@ -75,16 +75,14 @@ def audit(
     html: str | None,
     compare: str | None,
     form: str | None,
-    archive: str | None,
-    platform: Platform | None,
-    resolve_links: bool,
+    look: Look,
 ) -> int:
     """Report space use, hidden bytes, secrets and other risks of images.
 
     All layers are searched for secrets of known forms, including hidden files. Secrets are never printed. Each finding
     has a severity: info, low, medium or high. With --archive, IMAGE can be omitted if the archive holds one image.
     """
-    if not names and archive is None:
+    if not names and look.archive is None:
         raise WrongUsage("Missing argument 'IMAGE...'.")
     if as_sarif and form:
         raise WrongUsage("--sarif is a format of its own; give only one", "--format")
@@ -104,22 +102,15 @@ def audit(
 
     reports = []
     for name in names or (None,):
-        with looked_into(
-            session,
-            name,
-            archive=archive,
-            platform=platform,
-            resolve_links=resolve_links,
-            target=None if html == "-" else html,
-        ) as files:
+        with looked_into(session, name, look, target=None if html == "-" else html) as files:
             shown = name or str(files.config.id)
             reports.append((shown, audited(files, contents=not tables_only, allow=allow)))
             masked = Mask(files.config)
             if html is not None:
                 from orlop.cli.page import write_page  # noqa: PLC0415 - few audits make one
 
-                titled = (name or archive or shown, reports[-1][1])
-                write_page(session, html, titled, files, compare, platform=platform, resolve_links=resolve_links)
+                titled = (name or look.archive or shown, reports[-1][1])
+                write_page(session, html, titled, files, (compare, look))
         if html is not None:
             continue
         if records is not None:

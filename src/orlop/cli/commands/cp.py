@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.inside import image_options, layer_options, looked_into
+from orlop.cli.inside import look_options, looked_into
 
 if TYPE_CHECKING:
+    from orlop.cli.inside import Look
     from orlop.cli.session import Session
-    from orlop.model.platform import Platform
 
 
 @command(epilog="Example: orlop cp alpine:/etc/os-release .")
 @option("-L", "--follow-link", "follow", is_flag=True, help="If PATH is a symbolic link, copy what it points to.")
 @option("-a", "--archive-mode", "owners", is_flag=True, help="Keep owners, setuid bits and setgid bits; needs root.")
 @option("--verify", is_flag=True, help="Read whole layers, and fail if one does not match its digest.")
-@layer_options
-@image_options
+@look_options(layers=True)
 @argument("source", metavar="IMAGE:PATH")
 @argument("target", metavar="DEST")
 def cp(
@@ -28,11 +27,7 @@ def cp(
     follow: bool,
     owners: bool,
     verify: bool,
-    layer: int | None,
-    up_to: int | None,
-    archive: str | None,
-    platform: Platform | None,
-    resolve_links: bool,
+    look: Look,
 ) -> None:
     """Copy files out of an image, without a container.
 
@@ -41,21 +36,12 @@ def cp(
     output. Nothing is ever written outside DEST, whatever links the image has. Devices are skipped. With --archive,
     "IMAGE:" can be omitted if the archive holds one image.
     """
-    name, path = _split(source, archive)
+    name, path = _split(source, look.archive)
     from orlop.cli.show import output  # noqa: PLC0415 - errors of usage print nothing
 
     if target == "-" and output.is_terminal():
         raise WrongUsage("a tar is not for a terminal; name a directory, or redirect the output")
-    with looked_into(
-        session,
-        name,
-        archive=archive,
-        platform=platform,
-        layer=layer,
-        up_to=up_to,
-        resolve_links=resolve_links,
-        target=None if target == "-" else target,
-    ) as files:
+    with looked_into(session, name, look, target=None if target == "-" else target) as files:
         if target == "-":
             from orlop.inside.export import export_chunks  # noqa: PLC0415 - most copies are files
 

@@ -6,13 +6,14 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.inside import looked_into, read_number
+from orlop.cli.inside import Look, looked_into, read_number
 from orlop.cli.limits import archive_limit_option
 from orlop.cli.shell.completion import complete_names
 from orlop.cli.source import DataRoot, platform_option, root_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from orlop.cli.session import Session
     from orlop.inside.difference import Change, Difference
@@ -70,9 +71,8 @@ def diff(
     from orlop.inside.difference import compare  # noqa: PLC0415 - errors of usage compare nothing
 
     with ExitStack() as stack:
-        options: dict[str, Any] = {"platform": platform, "resolve_links": resolve_links}
-        place = None if root_of is None else DataRoot(root_of)
-        old_side, new_side = (stack.enter_context(_side(session, word, place, options)) for word in (old, new))
+        look = Look(None if root_of is None else DataRoot(root_of), platform, resolve_links)
+        old_side, new_side = (stack.enter_context(_side(session, word, look)) for word in (old, new))
         if cause:
             return _print_cause(old_side, new_side)
         if config:
@@ -114,13 +114,13 @@ def _records(form: str, *, config: bool) -> Any:
     return Records(form, ("Key", "Before", "After") if config else _FIELDS)
 
 
-def _side(session: Session, word: str, place: DataRoot | None, options: dict[str, Any]) -> Any:
+def _side(session: Session, word: str, look: Look) -> AbstractContextManager[ImageFiles]:
     """Open what one word names: an archive, or an image of the store or of a data root."""
     name, mark, number = word.partition("#")
-    up_to = read_number(number) if mark else None
+    look = look._replace(up_to=read_number(number) if mark else None)
     if name.startswith(("/", "./", "../")):
-        return looked_into(session, None, archive=name, up_to=up_to, **options)
-    return looked_into(session, name, archive=place, up_to=up_to, **options)
+        return looked_into(session, None, look._replace(archive=name))
+    return looked_into(session, name, look)
 
 
 def _record(change: Change) -> dict[str, object]:

@@ -5,29 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.inside import image_and_paths, image_options, layer_options, looked_into
+from orlop.cli.inside import image_and_paths, look_options, looked_into
 from orlop.cli.shell.completion import complete_names
 
 if TYPE_CHECKING:
+    from orlop.cli.inside import Look
     from orlop.cli.session import Session
-    from orlop.model.platform import Platform
 
 
 @command(epilog="Example: orlop export alpine -o alpine.tar")
 @option("-o", "--output", "target", metavar="FILE", help="Write to FILE instead of standard output.")
-@layer_options
-@image_options
+@look_options(layers=True)
 @argument("words", metavar="IMAGE", nargs=-1, shell_complete=complete_names)
 def export(
     session: Session,
     words: tuple[str, ...],
     *,
     target: str | None,
-    layer: int | None,
-    up_to: int | None,
-    archive: str | None,
-    platform: Platform | None,
-    resolve_links: bool,
+    look: Look,
 ) -> None:
     """Write the flattened root file system of an image as a tar.
 
@@ -35,7 +30,7 @@ def export(
     before its content, and a hard link after its target. Layers are verified while they are read. FILE appears only
     when it is complete. With --archive, IMAGE can be omitted if the archive holds one image.
     """
-    name, paths = image_and_paths(words, archive)
+    name, paths = image_and_paths(words, look.archive)
     if paths:
         raise WrongUsage(f"Got unexpected extra argument ({paths[0]})")
     from orlop.cli.show import output  # noqa: PLC0415 - errors of usage print nothing
@@ -45,16 +40,7 @@ def export(
         target = None
     if target is None and output.is_terminal():
         raise WrongUsage("a tar is not for a terminal; name a file with -o, or redirect the output")
-    with looked_into(
-        session,
-        name,
-        archive=archive,
-        platform=platform,
-        layer=layer,
-        up_to=up_to,
-        resolve_links=resolve_links,
-        target=None if target == "-" else target,
-    ) as files:
+    with looked_into(session, name, look, target=None if target == "-" else target) as files:
         chunks = export_chunks(files)
         if target is None:
             for chunk in chunks:

@@ -6,13 +6,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.inside import image_and_paths, image_options, looked_into, read_number
+from orlop.cli.inside import image_and_paths, look_options, looked_into, read_number
 from orlop.cli.shell.completion import complete_names
 
 if TYPE_CHECKING:
+    from orlop.cli.inside import Look
     from orlop.cli.session import Session
     from orlop.inside.find import Conditions
-    from orlop.model.platform import Platform
 
 
 @command(epilog="Example: orlop find alpine /usr --type f --size +1M")
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @option("--layer", read=read_number, metavar="N", help="Match paths that layer N is the last to have; 1 is the lowest.")
 @option("-0", "--null", is_flag=True, help="End each path with NUL instead of a newline.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
-@image_options
+@look_options()
 @argument("words", metavar="IMAGE [PATH]...", nargs=-1, shell_complete=complete_names)
 def find(
     session: Session,
@@ -43,16 +43,14 @@ def find(
     layer: int | None,
     null: bool,
     form: str | None,
-    archive: str | None,
-    platform: Platform | None,
-    resolve_links: bool,
+    look: Look,
 ) -> None:
     """Find files of an image by name, type, size, mode, time or layer.
 
     A file must match all conditions. Layers in the store are not read. With --archive, IMAGE can be omitted if the
     archive holds one image, and PATH must begin with a slash.
     """
-    name, paths = image_and_paths(words, archive)
+    name, paths = image_and_paths(words, look.archive)
     conditions = _conditions(newer, name=pattern, types=types, size=size, perm=perm, layer=layer)
     from orlop.cli.show import files as show  # noqa: PLC0415 - errors of usage show no files
 
@@ -61,7 +59,7 @@ def find(
         from orlop.cli.show.records import Records  # noqa: PLC0415 - mostly people read it
 
         records = Records(form, show.FIELDS)
-    with looked_into(session, name, archive=archive, platform=platform, resolve_links=resolve_links) as files:
+    with looked_into(session, name, look) as files:
         found = (info for path in paths or ["/"] for info in files.walk(path) if conditions.fit(info))
         if records is None:
             show.write_lines((info.path for info in found), "\0" if null else "\n")

@@ -7,24 +7,26 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.inside import image_and_paths, image_options, layer_options, looked_into
+from orlop.cli.inside import image_and_paths, look_options, looked_into
 from orlop.cli.shell.completion import complete_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from orlop.cli.inside import Look
     from orlop.cli.session import Session
     from orlop.inside.grep import FileMatch
-    from orlop.model.platform import Platform
 
 
 @command(epilog="Example: orlop grep -n 'PermitRootLogin +yes' app:1.0 /etc")
 @option("-i", "--ignore-case", is_flag=True, help="Ignore the case of ASCII letters.")
 @option("-w", "--word", is_flag=True, help="Match whole words only.")
+@option("-v", "--invert", is_flag=True, help="Print the lines that do not match.")
 @option("-F", "--fixed", is_flag=True, help="Take PATTERN as plain text.")
 @option("-E", "--extended", is_flag=True, help="Take PATTERN as an extended regular expression; the default.")
 @option("-n", "--line-number", is_flag=True, help="Print the number of each line.")
 @option("-l", "--list", "list_only", is_flag=True, help="Print only the paths of files that match.")
+@option("-L", "--lacking", is_flag=True, help="Print only the paths of files that do not match.")
 @option("-c", "--count", is_flag=True, help="Print the number of lines that match, for each file that has any.")
 @option(
     "--layers",
@@ -36,8 +38,7 @@ if TYPE_CHECKING:
 @option("--max-size", metavar="SIZE", help="Skip files that are larger than SIZE, such as 10MB.")
 @option("--verify", is_flag=True, help="Read whole layers, and fail if one does not match its digest.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
-@layer_options
-@image_options
+@look_options(layers=True)
 @argument("words", metavar="PATTERN IMAGE [PATH]...", nargs=-1, shell_complete=complete_names)
 def grep(
     session: Session,
@@ -45,20 +46,18 @@ def grep(
     *,
     ignore_case: bool,
     word: bool,
+    invert: bool,
     fixed: bool,
     extended: bool,
     line_number: bool,
     list_only: bool,
+    lacking: bool,
     count: bool,
     hidden: bool,
     max_size: str | None,
     verify: bool,
     form: str | None,
-    layer: int | None,
-    up_to: int | None,
-    archive: str | None,
-    platform: Platform | None,
-    resolve_links: bool,
+    look: Look,
 ) -> int:
     """Print lines of files of an image that match a pattern.
 
@@ -70,15 +69,15 @@ def grep(
         raise WrongUsage("Missing argument 'PATTERN'.")
     if extended and fixed:
         raise WrongUsage("a pattern is either plain text or a regular expression", "--fixed")
-    if list_only and count:
-        raise WrongUsage("counting needs all lines; give only one of --list and --count", "--count")
-    name, paths = image_and_paths(words[1:], archive)
+    if list_only + lacking + count > 1:
+        raise WrongUsage("give only one of --list, --lacking and --count", "--count")
+    name, paths = image_and_paths(words[1:], look.archive)
     from orlop.errors import InvalidInput  # noqa: PLC0415 - few errors of usage need it
     from orlop.inside.grep import Search  # noqa: PLC0415 - only this command searches
     from orlop.inside.grep import grep as found_in  # noqa: PLC0415 - as above
 
     try:
-        search = Search(words[0], fixed=fixed, ignore_case=ignore_case, word=word)
+        search = Search(words[0], fixed=fixed, ignore_case=ignore_case, word=word, invert=invert)
         most = None
         if max_size is not None:
             from orlop.model.sizes import parse_size  # noqa: PLC0415 - only where it is asked for
@@ -86,10 +85,8 @@ def grep(
             most = parse_size(max_size)
     except InvalidInput as error:
         raise WrongUsage(str(error)) from error
-    shown = _printed(form, list_only=list_only, count=count, numbers=line_number, layers=hidden)
-    with looked_into(
-        session, name, archive=archive, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links
-    ) as files:
+    shown = _printed(form, list_only=list_only or lacking, count=count, numbers=line_number, layers=hidden)
+    with looked_into(session, name, look) as files:
         found = found_in(
             files,
             search,
@@ -98,6 +95,7 @@ def grep(
             max_size=most,
             once=list_only,
             every=count,
+            lacking=lacking,
             verify=verify,
         )
         matched = False

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.inside import image_and_paths, image_options, layer_options, looked_into
+from orlop.cli.inside import image_and_paths, look_options, looked_into
 from orlop.cli.shell.completion import complete_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orlop.cli.inside import Look
     from orlop.cli.session import Session
     from orlop.inside.info import FileInfo
+    from orlop.inside.node import Node
     from orlop.inside.view import ImageFiles
-    from orlop.model.platform import Platform
 
 
 @command(epilog="Example: orlop ls -l alpine /etc")
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 @option("-h", "human", is_flag=True, help="Print rounded sizes, such as 1.5MB.")
 @option("--layers", is_flag=True, help="Print the number of the last layer that has each path.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Path}}.")
-@layer_options
-@image_options
+@look_options(layers=True)
 @argument("words", metavar="IMAGE [PATH]", nargs=-1, shell_complete=complete_names)
 def ls(
     session: Session,
@@ -35,18 +35,14 @@ def ls(
     human: bool,
     layers: bool,
     form: str | None,
-    layer: int | None,
-    up_to: int | None,
-    archive: str | None,
-    platform: Platform | None,
-    resolve_links: bool,
+    look: Look,
 ) -> None:
     """List the files of an image, as a container sees them.
 
     PATH defaults to the root. The store has a table of contents for each layer, so layers are not read. With --archive,
     IMAGE can be omitted if the archive holds one image, and PATH must begin with a slash.
     """
-    name, paths = image_and_paths(words, archive)
+    name, paths = image_and_paths(words, look.archive)
     if len(paths) > 1:
         raise WrongUsage(f"Got unexpected extra argument ({paths[1]})")
     from orlop.cli.show import files as show  # noqa: PLC0415 - errors of usage show no files
@@ -56,10 +52,12 @@ def ls(
         from orlop.cli.show.records import Records  # noqa: PLC0415 - mostly people read it
 
         records = Records(form, show.FIELDS)
-    with looked_into(
-        session, name, archive=archive, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links
-    ) as files:
-        found = _listed(files, paths[0] if paths else "/", recursive=recursive)
+    with looked_into(session, name, look) as files:
+        path = paths[0] if paths else "/"
+        if recursive and records is None and not long:
+            show.write_lines(_shown(files, path, layers=layers))
+            return
+        found = _listed(files, path, recursive=recursive)
         if records is not None:
             for _, info in found:
                 records.print(show.record(info))
@@ -75,8 +73,19 @@ def _listed(files: ImageFiles, path: str, *, recursive: bool) -> Iterator[tuple[
         for info in files.listdir(path):
             yield info.path.rpartition("/")[2], info
         return
-    top = files.stat(path)
-    cut = len(top.path.rstrip("/")) + 1
-    for info in files.walk(path):
-        if info.path != top.path or info.type != "dir":
-            yield info.path[cut:] or info.path.rpartition("/")[2], info
+    yield from ((shown, files.info(real, node)) for shown, real, node in _below(files, path))
+
+
+def _shown(files: ImageFiles, path: str, *, layers: bool) -> Iterator[str]:
+    """Yield what a short list of all that is below a path has, without looking at more of it than that."""
+    for shown, _, node in _below(files, path):
+        yield f"{node.layer + 1:>3} {shown}" if layers else shown
+
+
+def _below(files: ImageFiles, path: str) -> Iterator[tuple[str, str, Node]]:
+    """Yield what is below a path, or the file there: the name that is shown, the real path, and the node."""
+    top = files.real_path(path)
+    cut = len(top.rstrip("/")) + 1
+    for real, node in files.below(top):
+        if real != top or node.children is None:
+            yield real[cut:] or real.rpartition("/")[2], real, node

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.inside import image_and_paths, image_options, looked_into
+from orlop.cli.inside import image_and_paths, look_options, looked_into
 from orlop.cli.shell.completion import complete_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orlop.cli.inside import Look
     from orlop.cli.session import Session
     from orlop.inside.info import FileInfo, Version
-    from orlop.model.platform import Platform
 
 _STEP: Final = 100
 
@@ -21,7 +21,7 @@ _STEP: Final = 100
 @command("stat", epilog="Example: orlop stat alpine /etc/os-release")
 @option("--follow", is_flag=True, help="Follow PATH if it is a symbolic link.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Mode}}.")
-@image_options
+@look_options()
 @argument("words", metavar="IMAGE PATH", nargs=-1, shell_complete=complete_names)
 def stat_path(
     session: Session,
@@ -29,9 +29,7 @@ def stat_path(
     *,
     follow: bool,
     form: str | None,
-    archive: str | None,
-    platform: Platform | None,
-    resolve_links: bool,
+    look: Look,
 ) -> None:
     """Show the attributes of a file in an image, and what each layer did to it.
 
@@ -39,7 +37,7 @@ def stat_path(
     build step that made it. With --archive, IMAGE can be omitted if the archive holds one image, and PATH must begin
     with a slash.
     """
-    name, paths = image_and_paths(words, archive)
+    name, paths = image_and_paths(words, look.archive)
     if len(paths) != 1:
         raise WrongUsage(f"Got unexpected extra argument ({paths[1]})" if paths else "Missing argument 'PATH'.")
     from orlop.cli.show import files as show  # noqa: PLC0415 - errors of usage show no files
@@ -49,7 +47,7 @@ def stat_path(
         from orlop.cli.show.records import Records  # noqa: PLC0415 - mostly people read it
 
         records = Records(form, (*show.FIELDS, "Versions"))
-    with looked_into(session, name, archive=archive, platform=platform, resolve_links=resolve_links) as files:
+    with looked_into(session, name, look) as files:
         info = files.stat(paths[0], follow=follow)
         versions = files.trace(info.path)
     if records is not None:

@@ -5,23 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.cli.declared import WrongUsage, argument, command, option
-from orlop.cli.inside import image_and_paths, image_options, layer_options, looked_into, read_number
+from orlop.cli.inside import image_and_paths, look_options, looked_into, read_number
 from orlop.cli.shell.completion import complete_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orlop.cli.inside import Look
     from orlop.cli.session import Session
     from orlop.inside.view import ImageFiles
-    from orlop.model.platform import Platform
 
 
 @command(epilog="Example: orlop tree -L 2 alpine /usr")
 @option("-L", "--depth", "depth", read=read_number, metavar="N", help="Descend at most N levels.")
 @option("-d", "--dirs", "dirs", is_flag=True, help="Print only directories.")
 @option("-s", "--sizes", "sizes", is_flag=True, help="Print the size of each file, and the total below each directory.")
-@layer_options
-@image_options
+@look_options(layers=True)
 @argument("words", metavar="IMAGE [PATH]", nargs=-1, shell_complete=complete_names)
 def tree(
     session: Session,
@@ -30,25 +29,19 @@ def tree(
     depth: int | None,
     dirs: bool,
     sizes: bool,
-    layer: int | None,
-    up_to: int | None,
-    archive: str | None,
-    platform: Platform | None,
-    resolve_links: bool,
+    look: Look,
 ) -> None:
     """Print the directories and files of an image as a tree.
 
     PATH defaults to the root. With --archive, IMAGE can be omitted if the archive holds one image, and PATH must begin
     with a slash.
     """
-    name, paths = image_and_paths(words, archive)
+    name, paths = image_and_paths(words, look.archive)
     if len(paths) > 1:
         raise WrongUsage(f"Got unexpected extra argument ({paths[1]})")
     from orlop.cli.show import files as show  # noqa: PLC0415 - errors of usage show no files
 
-    with looked_into(
-        session, name, archive=archive, platform=platform, layer=layer, up_to=up_to, resolve_links=resolve_links
-    ) as files:
+    with looked_into(session, name, look) as files:
         show.write_lines(_lines(files, paths[0] if paths else "/", depth=depth, dirs=dirs, sizes=sizes))
 
 

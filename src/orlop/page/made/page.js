@@ -157,20 +157,33 @@ const wanted = query.trim().toLowerCase();
 if (!wanted) return null;
 shape.lower = shape.lower || shape.names.map((name) => name.toLowerCase());
 const { lower, parent, count } = shape;
-const last = wanted.slice(wanted.lastIndexOf("/", wanted.length - 2) + 1).replace(/\/$/, "");
-const byPath = wanted.includes("/");
+const fits = wanted.includes("/") ? pathFits(shape, wanted.split("/")) : (row) => lower[row].includes(wanted);
 const found = new Uint8Array(count);
 let matches = 0;
 let firstMatch = -1;
 for (let row = 1; row < count; row++) {
-if (!lower[row].includes(last) || lower[row] === "") continue;
-if (byPath && !`${pathOf({ names: lower, parent }, row)}${shape.folder[row] ? "/" : ""}`.includes(wanted)) continue;
+if (lower[row] === "" || !fits(row)) continue;
 found[row] = 2;
 matches++;
 if (firstMatch < 0) firstMatch = row;
 for (let at = parent[row]; at >= 0 && !found[at]; at = parent[at]) found[at] = 1;
 }
 return { found, matches, first: firstMatch };
+}
+function pathFits({ lower, parent, folder }, parts) {
+const whole = parts[parts.length - 1] === "";
+if (whole) parts.pop();
+const last = parts.length - 1;
+return (row) => {
+if (whole && !folder[row]) return false;
+let at = row;
+for (let i = last; i > 0; i--) {
+if (i === last && !whole ? !lower[at].startsWith(parts[i]) : lower[at] !== parts[i]) return false;
+at = parent[at];
+if (at < 0) return false;
+}
+return lower[at].endsWith(parts[0]);
+};
 }
 const ACTIONS = ["added", "changed", "replaced", "removed"];
 function readPaths(columns) {
@@ -738,7 +751,7 @@ if (rows.length) app.select(rows[Math.min(rows.length - 1, Math.max(0, index))])
 return { list, show, reveal, key };
 }
 const KEYS = [
-["/", "search; a text with a slash is looked for in whole paths"],
+["/", "search; a text with a slash is a part of a path, up to the name that is found"],
 ["Enter", "in the search: go to the first match; in the tree or the map: zoom in"],
 ["Esc", "end the search, then zoom out"],
 ["↑ ↓ Home End", "move in the tree or the map"],
