@@ -9,7 +9,6 @@ directories and devices have no content, whatever their size field says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from zlib import adler32
 
@@ -113,25 +112,45 @@ class MalformedError(Exception):
     """A fault of a member; the reader that finds it adds the position and raises InvalidTar."""
 
 
-@dataclass(slots=True)
 class Header:
     """One header block, decoded; texts are bytes up to their first NUL."""
 
-    kind: int
-    name: bytes
-    mode: int
-    uid: int
-    gid: int
-    size: int
-    mtime: tuple[int, int]
-    linkname: bytes
-    uname: bytes = b""
-    gname: bytes = b""
-    devmajor: int = 0
-    devminor: int = 0
-    gnu: bool = False
-    real_size: bytes = b""
-    xattrs: dict[str, bytes] = field(default_factory=dict)
+    __slots__ = (
+        "devmajor", "devminor", "gid", "gname", "gnu", "kind", "linkname", "mode", "mtime", "name", "real_size", "size",
+        "uid", "uname", "xattrs",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        *,
+        kind: int,
+        name: bytes,
+        mode: int,
+        uid: int,
+        gid: int,
+        size: int,
+        mtime: tuple[int, int],
+        linkname: bytes,
+        uname: bytes = b"",
+        gname: bytes = b"",
+        devmajor: int = 0,
+        devminor: int = 0,
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.size = size
+        self.mtime = mtime
+        self.linkname = linkname
+        self.uname = uname
+        self.gname = gname
+        self.devmajor = devmajor
+        self.devminor = devminor
+        self.gnu = False
+        self.real_size = b""
+        self.xattrs: dict[str, bytes] = {}
 
     @property
     def is_extension(self) -> bool:
