@@ -1,34 +1,29 @@
-"""What a push costs, over `curl -T` of the same bytes, beside `skopeo copy`.
+"""What a push costs, over `curl -T` of the same bytes, beside skopeo, podman and the Engine.
 
-`./dev run python benchmarks/bench_push.py [--turns N] [--size MIB]`
+`./dev run python benchmarks/bench_push.py [--quick] [--form NAME]… [--turns N]`
 
-Writes `docs/benchmarks/push.md`. A registry of Debian (`docker-registry`) takes what is sent, with its data in the
-temporary folder, so that its work is a part of all times. Each run has a new one: nobody can mount anything. About two
-minutes.
+Writes `docs/benchmarks/push.md`; a quick look, or one of some forms, writes nothing. A registry of Debian
+(`docker-registry`) takes what is sent, with its data in the temporary folder, so that its work is a part of all times.
+It is emptied before each run: nobody can mount anything. About ten minutes, and 6 GB of the temporary folder; a quick
+look takes half a minute.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import shlex
 import shutil
-import socket
-import statistics
-import subprocess
 import tempfile
-import time
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bench_fsck import blobs, stored_forms
-from measure import ORLOP, paragraph, report, run
+import transfers
+from measure import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from subjects import Subject
+    from transfers import Form, Made, Peers
 
-GOAL: Final = 1.3
 _SEND: Final = r"""
 set -e
 registry=$1
@@ -40,85 +35,70 @@ for file in "$@"; do
     curl -sS -f -o /dev/null -T "$file" -H 'Content-Type: application/octet-stream' "$place&digest=$digest"
 done
 """
+TOLD: Final = (
+    "What it takes to send an image. Medians of whole processes, start-up included, in turn, to a registry that has"
+    " nothing of it; the processor's seconds are those of user and system of all processes of the subject, and of the"
+    " Engine's daemon. The peak is that of its largest process. The ratio is that to `curl -T`, which sends the layers"
+    " one after the other, each in one piece. `orlop push` sends what the store has as it came, and large layers in"
+    " pieces that the registry acknowledges, so that another process can go on; `orlop copy` and skopeo read a layout."
+    " Podman and the Engine compress every layer anew. Made by `benchmarks/bench_push.py`."
+)
 
 
-@contextmanager
-def registry(folder: Path) -> Iterator[str]:
-    """Run docker-registry for a block, and yield its host and port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    config = {
-        "version": 0.1,
-        "log": {"level": "error"},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "registry")}},
-        "http": {"addr": f"127.0.0.1:{port}", "secret": "benchmark"},
-    }
-    (folder / "config.yml").write_text(json.dumps(config))  # JSON is YAML
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(["docker-registry", "serve", folder / "config.yml"], stdout=log, stderr=log)
-    try:
-        for _ in range(200):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def measured(folder: Path, prepare: list[str], command: list[str]) -> float:
-    """Return how many seconds a command takes that sends something to a registry which has nothing yet."""
-    place = Path(tempfile.mkdtemp(dir=folder))
-    with registry(place) as authority:
-        for line in prepare:
-            run(["sh", "-ec", line.format(authority)])
-        found = run(["sh", "-ec", *(part.format(authority) for part in command)]).seconds
-    shutil.rmtree(place)
+def subjects(image: Made, authority: str, folder: Path, peers: Peers) -> list[Subject]:
+    """Return what is measured of one form."""
+    (folder / "send").write_text(_SEND)
+    name, fresh = f"{authority}/app:1", transfers.emptied(folder)
+    root = folder / "store"
+    # The image gets into each of the stores from the registry.
+    run(["sh", "-ec", f"{transfers.orlop(root)} copy -q oci:{image.layout} docker://{name}"])
+    run(["sh", "-ec", f"{transfers.orlop(root)} pull -q {name}"])
+    found = [
+        transfers.shell("curl -T", f"sh {folder}/send {authority} {shlex.join(map(str, image.layers))}", fresh),
+        transfers.shell("orlop push", f"{transfers.orlop(root)} push -q {name}", fresh),
+        transfers.shell("orlop copy", f"{transfers.orlop(root)} copy -q oci:{image.layout} docker://{name}", fresh),
+    ]
+    if peers.skopeo:
+        line = f"{peers.skopeo} --dest-tls-verify=false oci:{image.layout} docker://{name}"
+        found.append(transfers.shell("skopeo copy", line, fresh))
+    if peers.podman and peers.engine:
+        run(["sh", "-ec", f"{peers.podman} pull -q --tls-verify=false {name}"])
+        found.append(transfers.shell("podman push", f"{peers.podman} push -q --tls-verify=false {name}", fresh))
+    if peers.docker:
+        run(["sh", "-ec", f"{peers.docker} pull -q {name}"])
+        line = f"{peers.docker} push -q {name}"
+        found.append(transfers.shell("docker push", line, fresh, daemon=peers.engine))
     return found
 
 
+def measured(form: Form, folder: Path, peers: Peers, page: transfers.Page, turns: int) -> None:
+    """Add the table of one form to the page."""
+    image = transfers.made(form, folder)
+    with transfers.registry(folder) as authority:
+        found = subjects(image, authority, folder, peers)
+        for turn in range(turns + 1):
+            for one in found:
+                one.turn(turn)
+    times = {one.name: one.median for one in found}
+    page.add(image, found, times["curl -T"])
+    page.goal(image, "push to `curl -T`", times["orlop push"] / times["curl -T"], 1.3)
+    if "docker push" in times:
+        page.goal(image, "push to `docker push`", times["orlop push"] / times["docker push"], 0.1)
+    peak = max(one.peak for one in found if one.name.startswith("orlop"))
+    page.goal(image, "peak memory in MB", peak / 1e6, transfers.MEMORY_GOAL / 1e6)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--size", type=int, default=215, help="of the image, in MiB")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="orlop-bench-") as name:
-        folder = Path(name)
-        _, _, came = stored_forms(folder, options.size)
-        files = blobs(came)
-        size = sum(Path(file).stat().st_size for file in files)
-        image = f"bench/{came.name}:1"
-        (folder / "send").write_text(_SEND)
-        layout = folder / "layout"
-        run([*ORLOP, "--root", came, "save", "--format", "oci-dir", "-o", layout, image])
-        orlop = shlex.join([*ORLOP, "--root", str(came)])
-        subjects: dict[str, tuple[list[str], list[str]]] = {
-            "curl -T": ([], [f"sh {folder}/send {{0}} {shlex.join(files)}"]),
-            "orlop push": ([f"{orlop} tag {image} {{0}}/app:1"], [f"{orlop} push -q {{0}}/app:1"]),
-            "orlop copy": ([], [f"{orlop} copy -q oci:{layout} docker://{{0}}/app:1"]),
-        }
-        if shutil.which("skopeo"):
-            copy = f"skopeo --insecure-policy copy -q --dest-tls-verify=false oci:{layout}"
-            subjects["skopeo copy"] = ([], [f"{copy} docker://{{0}}/app:1"])
-        seconds: dict[str, list[float]] = {subject: [] for subject in subjects}
-        for _ in range(options.turns):
-            for subject, (prepare, command) in subjects.items():
-                seconds[subject].append(measured(folder, prepare, command))
-    found = {subject: statistics.median(values) for subject, values in seconds.items()}
-    floor = found["curl -T"]
-    told = (
-        f"An image of {size / 1e6:.0f} MB in 3 layers of gzip, sent to docker-registry on the same machine, which is"
-        f" new for each run; medians of {options.turns} whole processes each, start-up included, in turn. The goal of"
-        f" a push is {GOAL:g} of `curl -T`, which sends the same blobs one after the other. Made by"
-        " `benchmarks/bench_push.py`."
-    )
-    head = ["# Pushes", "", paragraph(told), "", "| work | seconds | ratio |", "|---|---:|---:|"]
-    rows = [f"| `{subject}` | {median:.2f} | {median / floor:.2f} |" for subject, median in found.items()]
-    report("push", "\n".join([*head, *rows, ""]))
-    if found["orlop push"] / floor > GOAL:
-        raise SystemExit("missed: orlop push")
+    quick, forms, turns = transfers.arguments()
+    page = transfers.Page("push", "Pushes", TOLD)
+    with tempfile.TemporaryDirectory(prefix="orlop-bench-", ignore_cleanup_errors=True) as name, ExitStack() as stack:
+        peers = transfers.peers(Path(name) / "peers", stack, quick=quick and len(forms) > 1)
+        for form in forms:
+            folder = Path(name) / form.name
+            folder.mkdir()
+            measured(form, folder, peers, page, turns or form.turns)
+            shutil.rmtree(folder)
+    page.close(quick=quick)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from bench_push import registry as docker_registry
 from measure import ENVIRONMENT, MIB, ORLOP, paragraph, report
+from transfers import registry as docker_registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

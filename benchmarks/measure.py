@@ -9,7 +9,6 @@ import statistics
 import subprocess
 import sys
 import textwrap
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 from orlop.streams.tar_write import END, member_header, padding
 
 ROOT = Path(__file__).resolve().parent.parent
+LAUNCH = Path(__file__).with_name("launch.py")
 DATA = ROOT / "tests" / "data"
 MIB = 1 << 20
 PYTHON = [sys.executable]
@@ -30,9 +30,12 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYT
 
 @dataclass(frozen=True)
 class Run:
-    """One finished process: ``seconds`` of wall clock, ``peak`` resident memory in bytes.
+    """One finished process with those that it waited for.
 
-    ``processor`` are the seconds that it kept processors busy, with all processes that it began.
+    Attributes:
+        seconds: of wall clock.
+        peak: the most resident memory of one of them, in bytes; what a bare interpreter has at least.
+        processor: seconds of user and system time.
     """
 
     seconds: float
@@ -46,22 +49,24 @@ def run(command: Sequence[str | Path], *, stdin: Path | None = None, stdout: Pat
     With ``stdin`` the file comes through a real pipe, from another process.
     """
     feeder = subprocess.Popen(["cat", stdin], stdout=subprocess.PIPE) if stdin else None
-    with Path(stdout or os.devnull).open("wb") as out:
-        start = time.perf_counter()
+    told, tell = os.pipe()
+    with os.fdopen(told, encoding="ascii") as heard, Path(stdout or os.devnull).open("wb") as out:
         process = subprocess.Popen(
-            [str(part) for part in command],
+            [sys.executable, "-I", "-S", LAUNCH, str(tell), *(str(part) for part in command)],
             stdin=feeder.stdout if feeder else subprocess.DEVNULL,
             stdout=out,
             env=ENVIRONMENT,
+            pass_fds=[tell],
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
+        os.close(tell)
+        found = heard.read().split()
+        status = process.wait()
     if feeder:
         feeder.wait()
-    if process.returncode:
-        raise SystemExit(f"{command} ended with {process.returncode}")
-    return Run(seconds, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime)
+    if status or not found:
+        raise SystemExit(f"{command} ended with {status}")
+    seconds, processor, peak = found
+    return Run(float(seconds), int(peak), float(processor))
 
 
 def medians(subjects: Mapping[str, Sequence[str]], *, turns: int) -> dict[str, float]:

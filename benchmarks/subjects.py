@@ -39,7 +39,13 @@ class Subject:
     before: Callable[[], object] = lambda: None
     most: int = 100
     seconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
     peak: int = 0
+
+    @property
+    def processor_median(self) -> float:
+        """The median of the processor's seconds."""
+        return statistics.median(self.processor)
 
     @property
     def median(self) -> float:
@@ -54,6 +60,7 @@ class Subject:
             self.peak = max(self.peak, done.peak)
             if number:
                 self.seconds.append(done.seconds)
+                self.processor.append(done.processor)
 
 
 def gone(*paths: Path) -> Callable[[], None]:

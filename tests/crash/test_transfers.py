@@ -63,7 +63,7 @@ def registries() -> Iterator[Registries]:
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have layers sent as far larger ones are: in pieces, of which each is acknowledged."""
     monkeypatch.setattr(registry_target, "_WHOLE", LARGE)
-    monkeypatch.setattr(registry_target, "_PARTS", 3)
+    monkeypatch.setattr(registry_target, "_PIECE", LARGE)
     monkeypatch.setattr("orlop.intake.platforms.host_platform", lambda: Platform("linux", "amd64"))
 
 

@@ -104,6 +104,11 @@ def large(name: str, size: int) -> Layout:
     return layout.top(layout.document(manifest, MANIFEST, **named(name)))
 
 
+def again(size: int) -> float:
+    """How many bytes may be sent again after a break at half of a layer: half of it, one piece, and what is small."""
+    return size / 2 + (16 << 20) + (64 << 10)
+
+
 def top_digest(layout: Layout) -> str:
     return str(json.loads(layout.files["index.json"])["manifests"][0]["digest"])
 

@@ -10,9 +10,11 @@ import pytest
 import orlop
 from orlop import errors
 from orlop.archive.reader import Archive
+from orlop.model.digest import Digest
+from orlop.model.manifest import Manifest, parse_manifest
 from orlop.service.copy import Copy
 from orlop.service.sync.whole import names_in
-from orlop.transfer.members_source import opened_layout
+from orlop.transfer.members_source import opened_directory, opened_layout
 from orlop.transfer.places import parse_place
 from tests.unit.layouts import Layout, named
 from tests.unit.pushed import placed, simple
@@ -240,3 +242,54 @@ def test_a_sync_waits_for_who_else_adds_to_an_archive(
     sync(place, texts[0])
     others[0].join(60)
     assert target.tags == {"1", "2", "3", "9"}
+
+
+# Directories of skopeo's, which hold one image.
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_directory_of_skopeo_is_written_anew_where_its_tag_has_moved(
+    *, can_exchange: bool, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    if not can_exchange:
+        monkeypatch.setattr("orlop.streams.part_directory._exchanged", lambda *_: False)
+    text = entry(f"docker://{place.name('team/app')}", f"dir:{tmp_path}/app", tags=["1"])
+    assert [one.action.value for one in sync(place, text, state=tmp_path / "state").tags] == ["copied"]
+    assert [one.action.value for one in sync(place, text, state=tmp_path / "state").tags] == ["unchanged"]
+    tags = place.there.repository("team/app").tags
+    tags["1"] = tags["2"]
+
+    report = sync(place, text, state=tmp_path / "state")
+
+    assert [(one.action.value, one.error) for one in report.tags] == [("copied", None)]
+    assert Digest.of((tmp_path / "app" / "manifest.json").read_bytes()) == Digest.parse(tags["1"])
+    with opened_directory(str(tmp_path / "app")) as found:
+        (top,) = found.roots()
+        manifest = parse_manifest(found.manifest(top.descriptor))
+    assert isinstance(manifest, Manifest)
+    parts = {one.digest.hex for one in (manifest.config, *manifest.layers)}
+    assert {path.name for path in (tmp_path / "app").iterdir()} == {"version", "manifest.json", *parts}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["app", "root", "state"]
+    assert [one.action.value for one in sync(place, text, state=tmp_path / "state").tags] == ["unchanged"]
+
+
+def test_what_a_directory_of_skopeo_has_is_not_fetched_again(place: Place, tmp_path: Path):
+    text = entry(f"docker://{place.name('team/app')}", f"dir:{tmp_path}/app", tags=["1"])
+    sync(place, text, state=tmp_path / "state")
+    place.there.requests.clear()
+    sync(place, text)
+    assert not [one.path for one in place.there.requests if "/blobs/" in one.path]
+    assert (tmp_path / "app" / "version").read_text() == "Directory Transport Version: 1.1\n"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "version", None])
+def test_what_is_not_a_directory_of_skopeo_is_left_alone(name: str | None, place: Place, tmp_path: Path):
+    if name is None:
+        (tmp_path / "app").write_text("mine")
+    else:
+        (tmp_path / "app").mkdir()
+        (tmp_path / "app" / name).write_text("mine")
+    text = entry(f"docker://{place.name('team/app')}", f"dir:{tmp_path}/app", tags=["1"])
+    (one,) = sync(place, text).tags
+    assert one.action.value == "failed"
+    assert (tmp_path / "app" / (name or "")).read_text() == "mine"

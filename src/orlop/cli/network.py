@@ -76,7 +76,7 @@ def registries(
     Raises:
         InvalidSettings: a file cannot be used.
     """
-    from orlop.registry.registries import Registries  # noqa: PLC0415 - urllib3 takes its time
+    from orlop.registry.registries import Registries  # noqa: PLC0415 - ssl takes its time
     from orlop.registry.transport import HttpTransport  # noqa: PLC0415 - as above
 
     trust = HostTrust(directories(_home(environment), os.geteuid()))

@@ -26,7 +26,6 @@ source repeats: layers, chains and configs are remembered, since an archive may 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,6 +34,7 @@ from orlop.intake.content import BlobIntake, keep_content
 from orlop.intake.lacking import absent, lacks
 from orlop.intake.report import LoadedImage, LoadReport, MovedReference
 from orlop.model.progress import LayerExists
+from orlop.model.values import replace
 from orlop.store.layers import add_chain
 from orlop.streams.pipeline import in_parallel
 

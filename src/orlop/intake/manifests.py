@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DigestMismatch, InvalidManifest, SizeMismatch
@@ -22,6 +21,7 @@ from orlop.model.manifest import (
     Manifest,
     parse_manifest,
 )
+from orlop.model.values import dataclass
 from orlop.store.loose import is_loose, loose_row
 from orlop.store.rows.metadata import ManifestRow
 

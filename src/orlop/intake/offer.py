@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orlop.model.digest import DiffID
 from orlop.model.image import Image, check_history
 from orlop.model.platform import Platform
+from orlop.model.values import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence

@@ -6,12 +6,12 @@ itself goes to one. Manifests and indexes are offered with the images that they 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.intake.beside_images import Top, with_artifacts
 from orlop.intake.offer import Offer, OfferedManifest
 from orlop.model.reference import Reference
+from orlop.model.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

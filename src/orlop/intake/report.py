@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from orlop.model.values import dataclass
 
 if TYPE_CHECKING:
     from orlop.model.digest import DiffID, Digest, ImageID

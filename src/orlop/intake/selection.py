@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orlop.errors import ImageNotFound
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference
+from orlop.model.values import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import http.client
 import io
-import urllib.request
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 if TYPE_CHECKING:
@@ -37,47 +35,32 @@ class Patience(Protocol):
         """
 
 
-class AwaitedHTTP(urllib.request.HTTPHandler):
-    """Opens ``http``."""
-
-    def __init__(self, patience: Patience | None) -> None:
-        super().__init__()
-        self._patience = patience
-
-    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        """Return the answer to a request."""
-        return self.do_open(partial(_connection, http.client.HTTPConnection, self._patience), req)
-
-
-class AwaitedHTTPS(urllib.request.HTTPSHandler):
-    """Opens ``https``."""
-
-    def __init__(self, patience: Patience | None) -> None:
-        super().__init__()
-        self._patience = patience
-
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        """Return the answer to a request."""
-        return self.do_open(partial(_connection, http.client.HTTPSConnection, self._patience), req)
-
-
-def _connection(
-    kind: type[http.client.HTTPConnection], patience: Patience | None, host: str, **options: Any
-) -> http.client.HTTPConnection:
-    connection = kind(host, **options)
-    if patience is not None:
-        # Proxies are asked for a tunnel through the same class.
-        connection.response_class = partial(awaited_response, patience)  # type: ignore[assignment]
-    return connection
-
-
-def awaited_response(patience: Patience, sock: socket.socket, *args: Any, **options: Any) -> http.client.HTTPResponse:
+def awaited_response(patience: Patience, sock: socket.socket, *args: Any, **options: Any) -> Answered:
     """Return the answer that a connection reads from its socket, awaited with patience."""
-    return _Answer(_Awaited(sock, patience), *args, **options)  # type: ignore[arg-type]
+    return Answered(_Awaited(sock, patience), *args, **options)  # type: ignore[arg-type]
 
 
-class _Answer(http.client.HTTPResponse):
+class Answered(http.client.HTTPResponse):
     """An answer after those that only announce one (1xx), and whose chunks are as long as they can be."""
+
+    def some(self, n: int) -> bytes:
+        """Return what is there of the body, at most ``n`` bytes, or none at its end.
+
+        Raises:
+            IncompleteRead: the connection ends before the body does.
+        """
+        if self.chunked or self.length is None or self.fp is None:
+            return self.read1(n)
+        # Not every version of the library counts here, and none of them notices an early end.
+        data = self.fp.read1(min(n, self.length)) if self.length else b""
+        self.length -= len(data)
+        if data:
+            return data
+        left, self.length = self.length, 0
+        self.close()
+        if left:
+            raise http.client.IncompleteRead(data, left)
+        return data
 
     def _read_status(self) -> tuple[str, int, str]:
         for _ in range(_MOST_INTERIM):

@@ -7,15 +7,16 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from contextlib import contextmanager
-from http.client import HTTPException
-from typing import IO, TYPE_CHECKING, Final, Protocol
+from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from orlop._version import __version__
 from orlop.errors import DownloadFailed, InvalidInput
 from orlop.model.proxies import NO_PROXIES
 from orlop.model.urls import credentials, is_torn, scrubbed, without_credentials
-from orlop.registry.awaited import AwaitedHTTP, AwaitedHTTPS
+from orlop.registry.awaited import awaited_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,14 +120,46 @@ def _opener(
         authorization,
         _ThroughProxies(proxies),
         urllib.request.UnknownHandler(),
-        AwaitedHTTP(patience),
-        AwaitedHTTPS(patience),
+        _AwaitedHTTP(patience),
+        _AwaitedHTTPS(patience),
         urllib.request.HTTPDefaultErrorHandler(),
         _Redirections(authorization),
         urllib.request.HTTPErrorProcessor(),
     ):
         opener.add_handler(handler)
     return opener
+
+
+class _AwaitedHTTP(urllib.request.HTTPHandler):
+    """Opens ``http``."""
+
+    def __init__(self, patience: Patience | None) -> None:
+        super().__init__()
+        self._patience = patience
+
+    def http_open(self, req: urllib.request.Request) -> HTTPResponse:
+        """Return the answer to a request."""
+        return self.do_open(partial(_connection, HTTPConnection, self._patience), req)
+
+
+class _AwaitedHTTPS(urllib.request.HTTPSHandler):
+    """Opens ``https``."""
+
+    def __init__(self, patience: Patience | None) -> None:
+        super().__init__()
+        self._patience = patience
+
+    def https_open(self, req: urllib.request.Request) -> HTTPResponse:
+        """Return the answer to a request."""
+        return self.do_open(partial(_connection, HTTPSConnection, self._patience), req)
+
+
+def _connection(kind: type[HTTPConnection], patience: Patience | None, host: str, **options: Any) -> HTTPConnection:
+    connection = kind(host, **options)
+    if patience is not None:
+        # Proxies are asked for a tunnel through the same class.
+        connection.response_class = partial(awaited_response, patience)  # type: ignore[assignment]
+    return connection
 
 
 class _Authorization(urllib.request.BaseHandler):

@@ -21,7 +21,6 @@ Words that it does not have are errors: a misspelt ``blocked`` must not open wha
 
 from __future__ import annotations
 
-import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import InvalidSettings
@@ -130,6 +129,8 @@ def _read(path: str) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise InvalidSettings(f"cannot read {path}: {error.strerror or error}") from error
+    import tomllib  # noqa: PLC0415 - most machines have no such file
+
     try:
         return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:

@@ -22,7 +22,6 @@ run has left (`orlop.store.blobs.store.BlobStore.resume`).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, Protocol, TypeVar
 
@@ -45,6 +44,7 @@ from orlop.model.descriptor import Descriptor
 from orlop.model.digest import Digest
 from orlop.model.logger import Logger
 from orlop.model.manifest import INDEX_TYPES, MANIFEST_TYPES, OCI_LAYER, Index, Manifest, parse_manifest
+from orlop.model.values import replace
 from orlop.registry.client import MANIFEST_LIMIT
 from orlop.registry.documents import RegistryDocuments, name_of
 from orlop.registry.fetched import digest_of

@@ -1,4 +1,4 @@
-"""The transport: HTTP/1.1 over urllib3's connections, kept alive, within bounds of time and size.
+"""The transport: HTTP/1.1 over connections that are kept alive, within bounds of time and size.
 
 One request goes out, and one answer comes back as it is: redirections, repetitions and encodings are for those above.
 
@@ -17,64 +17,39 @@ One request goes out, and one answer comes back as it is: redirections, repetiti
 
 from __future__ import annotations
 
-import errno
-import logging
-import os
 import socket
 import ssl
 import threading
 from base64 import b64encode
-from functools import partial
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
-
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError
-from urllib3.util.wait import wait_for_read, wait_for_write
 
 from orlop._version import __version__
 from orlop.errors import InvalidAnswer, OrlopError, ReadFailed, RegistryUnreachable, SizeMismatch
 from orlop.model.proxies import NO_PROXIES
 from orlop.model.urls import credentials, is_torn, scrubbed, without_credentials
-from orlop.registry.awaited import awaited_response
-from orlop.registry.handshakes import AwaitedTLS, agreeing
+from orlop.registry.connections import Connection, EncryptedConnection, resolved
 from orlop.registry.messages import Answer, Headers
 from orlop.registry.origin import Origin, target_of
 from orlop.registry.patience import Waiting, Watch
-from orlop.streams.waiting import awaited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from urllib3 import HTTPResponse
-
     from orlop.model.proxies import Proxies
+    from orlop.registry.awaited import Answered
     from orlop.registry.messages import Body, Request
 
 USER_AGENT: Final = f"orlop/{__version__}"
-_TICK: Final = 0.5
 _PIECE: Final = 1 << 20
 _DRAINED: Final = 1 << 16
 """How much of a body that nobody wants is read to keep its connection."""
 _KEPT: Final = 8
 """How many connections are kept for each origin while nobody uses them."""
-_SHORTEST: Final = 3.0
-"""Seconds that an address of several is tried at least."""
 _IN_SEQUENCE: Final = frozenset({"PUT", "PATCH"})
 _TORN: Final = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
-_FAILURES: Final = (OSError, HTTPException, HTTPError, ValueError)
-
-
-class _Quiet(logging.Filter):
-    """Keeps what urllib3 says of headers that it cannot read out of the log: it shows whole URLs, signed ones, too."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a record is logged."""
-        return not str(record.msg).startswith("Failed to parse headers")
-
-
-logging.getLogger("urllib3.connection").addFilter(_Quiet())
+_FAILURES: Final = (OSError, HTTPException, ValueError)
 
 
 class Trust(Protocol):
@@ -105,8 +80,8 @@ class HttpTransport:
         self._trust = trust
         self._proxies = proxies
         self._waiting = waiting or Waiting()
-        self._resolve = resolve or partial(socket.getaddrinfo, type=socket.SOCK_STREAM)
-        self._idle: dict[tuple[Origin, bool], list[_Plain | _Encrypted]] = {}
+        self._resolve = resolve or resolved
+        self._idle: dict[tuple[Origin, bool], list[Connection]] = {}
         self._turn = threading.Lock()
 
     def send(self, request: Request) -> Answer:
@@ -134,24 +109,24 @@ class HttpTransport:
             for connection in connections:
                 connection.close()
 
-    def _exchange(self, connection: _Plain | _Encrypted, origin: Origin, request: Request) -> Answer:
+    def _exchange(self, connection: Connection, origin: Origin, request: Request) -> Answer:
         watch = Watch(self._waiting, origin.authority)
-        connection.watch, connection.verify = watch, request.verify
-        connection.response_class = partial(awaited_response, watch)
+        connection.begin(watch)
+        connection.verify = request.verify
         try:
             with _explaining(origin):
                 is_whole = _sent(connection, origin, request)
                 watch.begin_head()
-                response = connection.getresponse()
+                response = connection.answer()
         except BaseException:
             connection.close()
             raise
         watch.begin_body()
         reading = _Reading(self, connection, origin, response, watch, can_keep=is_whole)
-        headers = Headers(response.headers.iteritems())
+        headers = Headers(response.headers.items())
         return Answer(response.status, headers, request.url, read=reading.read, close=reading.close)
 
-    def _idle_one(self, origin: Origin, *, verify: bool) -> _Plain | _Encrypted | None:
+    def _idle_one(self, origin: Origin, *, verify: bool) -> Connection | None:
         while True:
             with self._turn:
                 kept = self._idle.get((origin, verify))
@@ -160,7 +135,7 @@ class HttpTransport:
                 return connection
             connection.close()
 
-    def keep(self, origin: Origin, connection: _Plain | _Encrypted) -> None:
+    def keep(self, origin: Origin, connection: Connection) -> None:
         """Take back a connection whose answer was read to its end."""
         with self._turn:
             kept = self._idle.setdefault((origin, connection.verify), [])
@@ -169,21 +144,17 @@ class HttpTransport:
                 return
         connection.close()
 
-    def _new_one(self, origin: Origin, *, verify: bool) -> _Plain | _Encrypted:
+    def _new_one(self, origin: Origin, *, verify: bool) -> Connection:
         proxy = None if origin.is_loopback else self._proxies.for_host(origin.scheme, origin.host, origin.port)
         through = None if proxy is None else _proxy(proxy, origin)
         host, port, secret = through or (origin.host, origin.port, {})
-        timeout = self._waiting.patience.connect
+        options: dict[str, Any] = {"timeout": self._waiting.patience.connect, "resolve": self._resolve}
         if origin.scheme == "http":
-            plain = _Plain(host, port, timeout=timeout)
-            plain.resolve, plain.forward, plain.added = self._resolve, through is not None, secret
-            return plain
+            return Connection(host, port, forward=through is not None, added=secret, **options)
         context = self._trust.context(origin, verify=verify)
-        context.sslsocket_class = AwaitedTLS
-        encrypted = _Encrypted(host, port, timeout=timeout, ssl_context=context)
-        encrypted.resolve = self._resolve
+        encrypted = EncryptedConnection(host, port, name=origin.host, context=context, **options)
         if through is not None:
-            encrypted.set_tunnel(origin.host, origin.port, headers=secret, scheme="http")
+            encrypted.tunnel_to(origin.host, origin.port, secret)
         return encrypted
 
 
@@ -193,15 +164,15 @@ class _Reading:
     def __init__(
         self,
         transport: HttpTransport,
-        connection: _Plain | _Encrypted,
+        connection: Connection,
         origin: Origin,
-        response: HTTPResponse,
+        response: Answered,
         watch: Watch,
         *,
         can_keep: bool,
     ) -> None:
         self._transport = transport
-        self._connection: _Plain | _Encrypted | None = connection
+        self._connection: Connection | None = connection
         self._origin = origin
         self._response = response
         self._watch = watch
@@ -211,7 +182,7 @@ class _Reading:
         if n <= 0:
             return b""
         with _explaining(self._origin):
-            data = self._response.read1(n, decode_content=False)
+            data = self._response.some(n)
         if len(data) > n:
             self._discard()
             raise InvalidAnswer(f"{self._origin.authority} sends more than it says", registry=self._origin.authority)
@@ -224,12 +195,12 @@ class _Reading:
         if broken or not self._can_keep:
             self._discard()
             return
-        left = self._response.length_remaining
+        left = self._response.length
         try:
             if left is not None and left <= _DRAINED:
                 while self._connection is not None and self.read(_DRAINED):
                     pass
-            elif self._response.closed:
+            elif self._response.isclosed():
                 self._release()
         except (InvalidAnswer, RegistryUnreachable):
             pass
@@ -250,99 +221,7 @@ class _Reading:
             connection.close()
 
 
-class _Watched(HTTPConnection):
-    """A connection that is made, and sends, in steps."""
-
-    watch: Watch
-    resolve: Callable[[str, int], Sequence[tuple[Any, ...]]]
-    response_class: Any
-    forward = False
-    """Whether it leads to a proxy that takes whole URLs."""
-    added: dict[str, str]
-    """Headers for the proxy alone."""
-    is_in_body = False
-    verify = True
-    """Whether the certificate of its server was checked."""
-
-    def _new_conn(self) -> socket.socket:
-        addresses = self._addresses()
-        limit = max(_SHORTEST, self.watch.connect / max(1, len(addresses)))
-        last: OSError = OSError(errno.EADDRNOTAVAIL, "the host has no address")
-        for family, kind, number, _, address in addresses:
-            sock = socket.socket(family, kind, number)
-            try:
-                self._reach(sock, address, limit)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.settimeout(self.timeout)
-            except OSError as error:
-                sock.close()
-                if isinstance(error, OrlopError):
-                    raise
-                last = error
-            except BaseException:
-                sock.close()
-                raise
-            else:
-                return sock
-        raise last
-
-    def _addresses(self) -> Sequence[tuple[Any, ...]]:
-        """Return the addresses of the host. A search for them cannot be ended: it is left alone if the wait ends."""
-        work = partial(self.resolve, self._dns_host, self.port or 0)
-        found = awaited(work, partial(self.watch.look, is_awaited=True), every=_TICK)
-        self.watch.look(is_awaited=False)
-        return found
-
-    def _reach(self, sock: socket.socket, address: Any, limit: float) -> None:
-        sock.setblocking(False)
-        found = sock.connect_ex(address)
-        ticks = 0
-        while found == errno.EINPROGRESS:
-            self.watch.look(is_awaited=True)
-            if wait_for_write(sock, _TICK):
-                found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            elif (ticks := ticks + 1) * _TICK >= limit:
-                found = errno.ETIMEDOUT
-        self.watch.look(is_awaited=False)
-        if found:
-            raise OSError(found, os.strerror(found))
-
-    def _tunnel(self) -> None:
-        super()._tunnel()
-        self.sock.settimeout(self.timeout)
-
-    def send(self, data: Any) -> None:
-        """Send bytes, as far as the server takes them."""
-        if self.sock is None:
-            self.connect()
-        view = memoryview(data)
-        self.sock.settimeout(_TICK)
-        while view:
-            self.watch.look(is_awaited=True)
-            # An encrypted connection has more to read than answers.
-            if self.is_in_body and type(self.sock) is socket.socket and wait_for_read(self.sock, 0):
-                raise BrokenPipeError(errno.EPIPE, "the server answered before all was sent")
-            try:
-                count = self.sock.send(view[:_PIECE])
-            except TimeoutError:
-                continue
-            self.watch.sent(count)
-            self.watch.look(is_awaited=False)
-            view = view[count:]
-
-
-class _Plain(_Watched):
-    pass
-
-
-class _Encrypted(_Watched, HTTPSConnection):
-    def connect(self) -> None:
-        """Connect, and agree on how to encrypt."""
-        with agreeing(self.watch):
-            super().connect()
-
-
-def _sent(connection: _Plain | _Encrypted, origin: Origin, request: Request) -> bool:
+def _sent(connection: Connection, origin: Origin, request: Request) -> bool:
     """Send a request; return whether all of it was taken."""
     headers = {"Host": origin.authority, "User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
     headers |= dict(request.headers)
@@ -355,15 +234,7 @@ def _sent(connection: _Plain | _Encrypted, origin: Origin, request: Request) -> 
         headers["Content-Length"] = str(size)
     connection.is_in_body = False
     try:
-        connection.request(
-            request.method,
-            target,
-            body=None if body is None else _pieces(connection, body),
-            headers=headers,
-            chunked=size is None,
-            preload_content=False,
-            decode_content=False,
-        )
+        connection.ask(request.method, target, headers, None if body is None else _pieces(connection, body))
     except _TORN:
         if connection.sock is None or not connection.is_in_body:
             raise
@@ -373,7 +244,7 @@ def _sent(connection: _Plain | _Encrypted, origin: Origin, request: Request) -> 
     return True
 
 
-def _pieces(connection: _Plain | _Encrypted, body: Body) -> Iterator[bytes]:
+def _pieces(connection: Connection, body: Body) -> Iterator[bytes]:
     """Yield a body piece by piece, exactly as long as it says."""
     connection.watch.begin_body()
     connection.is_in_body = True
@@ -413,24 +284,23 @@ class _explaining:  # noqa: N801 - used like a function
         if isinstance(error, OrlopError) or not isinstance(error, _FAILURES):
             return
         host = self._origin.authority
-        root = error.__cause__ if isinstance(error, HTTPError) and error.__cause__ is not None else error
-        if isinstance(root, ssl.SSLCertVerificationError):
+        if isinstance(error, ssl.SSLCertVerificationError):
             text = (
-                f"the certificate of {host} is not trusted: {root.verify_message};"
+                f"the certificate of {host} is not trusted: {error.verify_message};"
                 f" if it should be, put the certificate of its authority into certs.d/{host}/ca.crt"
             )
-        elif isinstance(root, ssl.SSLError):
-            text = f"cannot speak TLS with {host}: {getattr(root, 'reason', None) or root}"
-        elif isinstance(root, ValueError):
+        elif isinstance(error, ssl.SSLError):
+            text = f"cannot speak TLS with {host}: {getattr(error, 'reason', None) or error}"
+        elif isinstance(error, ValueError):
             # What Python says of a header that it refuses shows the header.
             text = f"a request to {host} is not valid HTTP"
-        elif isinstance(root, socket.gaierror):
-            text = f"cannot find the host {host}: {root.strerror or root}"
+        elif isinstance(error, socket.gaierror):
+            text = f"cannot find the host {host}: {error.strerror or error}"
         else:
-            words = getattr(root, "strerror", None) or str(root) or type(root).__name__
+            words = getattr(error, "strerror", None) or str(error) or type(error).__name__
             text = f"the connection to {host} failed: {words}"
         # What shows a header is not kept as the cause, either.
-        cause = None if isinstance(root, ValueError) and not isinstance(root, OSError) else root
+        cause = None if isinstance(error, ValueError) and not isinstance(error, OSError) else error
         raise RegistryUnreachable(scrubbed(text), registry=host) from cause
 
 

@@ -105,6 +105,7 @@ class Copy:
         platform: which image of an index is copied; by default the one for this machine.
         all_platforms: copy whole indexes.
         with_referrers: copy what refers to the images, too.
+        replace: write a directory of skopeo's anew where one is there.
         sessions: where uploads are kept that another process may go on with.
         progress: called with one event at a time.
     """
@@ -117,6 +118,7 @@ class Copy:
         platform: Platform | str | None = None,
         all_platforms: bool = False,
         with_referrers: bool = False,
+        replace: bool = False,
         sessions: Sessions | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -128,6 +130,7 @@ class Copy:
         self._platform = choice.asked or choice.host
         self._all = all_platforms
         self._with_referrers = with_referrers
+        self._replace = replace
         self._sessions = sessions
         self._progress = progress
         self._stack = ExitStack()
@@ -349,7 +352,7 @@ class Copy:
         elif place.kind is Kind.LAYOUT_ARCHIVE:
             file_targets.write_oci_archive(place.path, content, self._progress)
         elif place.kind is Kind.DIRECTORY:
-            file_targets.write_directory(place.path, content, self._progress)
+            file_targets.write_directory(place.path, content, self._progress, replace=self._replace)
         elif place.kind is Kind.STORE:
             self._load(self._stack.enter_context(self._open_store()).store, content)
         else:

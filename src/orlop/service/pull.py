@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +10,7 @@ from orlop.intake.commit import commit
 from orlop.intake.platforms import chosen
 from orlop.intake.taking import storing
 from orlop.model.digest import ImageID
+from orlop.model.values import dataclass
 from orlop.registry.places import Places
 from orlop.registry.source import RegistrySource
 

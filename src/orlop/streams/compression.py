@@ -32,7 +32,7 @@ _WINDOW_LOGS: Final = (10, 31)
 """The smallest and the largest limit on the window that a zstd decoder accepts, as powers of two."""
 
 _MOST: Final = (1 << 63) - 1
-_INPUT_SIZE: Final = 1 << 17
+_INPUT_SIZE: Final = 1 << 18
 _FIRST_SLICE: Final = 1 << 12
 _ENOUGH: Final = 1 << 16
 _EMPTY_MAX: Final = 1000
@@ -106,7 +106,7 @@ class _Decompressor(Protocol):
     def needs_input(self) -> bool: ...
     @property
     def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+    def decompress(self, data: bytes | memoryview, max_length: int) -> bytes: ...
 
 
 class DecompressingReader:
@@ -210,13 +210,13 @@ class DecompressingReader:
                 small += content
         return bytes(small)
 
-    def _take(self) -> bytes:
+    def _take(self) -> memoryview:
         """Return the decoder's next input: little at first, since the rest after a small stream is copied."""
         if not self._fill():
             raise InvalidCompression(
                 f"the {self._compression.value} stream ends too early (after {self._given} bytes of content)"
             )
-        data = bytes(self._block[self._at : self._at + self._slice])
+        data = self._block[self._at : self._at + self._slice]
         self._at += len(data)
         self._slice = min(2 * self._slice, _INPUT_SIZE)
         return data
@@ -350,7 +350,7 @@ class _ZlibDecompressor:
     def unused_data(self) -> bytes:
         return self._zlib.unused_data + bytes(self._waiting)
 
-    def decompress(self, data: bytes, max_length: int) -> bytes:
+    def decompress(self, data: bytes | memoryview, max_length: int) -> bytes:
         if data:
             self._waiting = memoryview(bytes(self._waiting) + data if self._waiting else data)
         piece: bytes | memoryview = self._zlib.unconsumed_tail

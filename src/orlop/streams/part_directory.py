@@ -23,6 +23,7 @@ _PREFIX: Final = ".orlop-layout-"
 _SUFFIX: Final = ".part"
 # The whole name: a store that is being made beside it has a similar name, and is locked in another way.
 _PART: Final = re.compile(rf"{re.escape(_PREFIX)}[0-9a-f]{{12}}{re.escape(_SUFFIX)}", re.ASCII)
+_EXCHANGE: Final = 2  # RENAME_EXCHANGE
 # Some network file systems cannot lock directories, or anything.
 _NO_LOCKS: Final = frozenset({errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EBADF})
 
@@ -94,6 +95,18 @@ class PartDirectory:
                     return
                 self._lock.release()
 
+    def replace(self, target: Entry) -> None:
+        """Give the directory the name of another one, which is then removed in its stead. Raises OSError.
+
+        Where the file system cannot exchange two names in one step, the other one is moved away first: nothing has its
+        name for a moment.
+        """
+        if _exchanged(self.entry, target):
+            return
+        with PartDirectory(target.directory) as aside:
+            target.rename(aside.entry)
+            self.entry.rename(target)
+
     def discard(self) -> None:
         """Remove the directory with its content, as far as that is possible; a renamed one stays."""
         _remove(self.entry)
@@ -117,6 +130,17 @@ def subdirectory(directory: Directory, name: str) -> Directory:
     with suppress(FileExistsError):
         os.mkdir(name, 0o777, dir_fd=directory.descriptor)
     return directory / name
+
+
+def _exchanged(one: Entry, other: Entry) -> bool:
+    """Exchange two names, and return whether that was possible (``renameat2(2)``, which Python does not offer)."""
+    import ctypes  # noqa: PLC0415 - few directories are replaced
+
+    exchange = getattr(ctypes.CDLL(None), "renameat2", None)
+    if exchange is None:
+        return False
+    there, here = other.directory.descriptor, one.directory.descriptor
+    return bool(exchange(here, os.fsencode(one.name), there, os.fsencode(other.name), _EXCHANGE) == 0)
 
 
 def _sweep(above: Directory) -> None:

@@ -7,9 +7,10 @@ to `orlop.streams.tar_header`, which knows all kinds.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from zlib import adler32
+
+from orlop.model.values import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

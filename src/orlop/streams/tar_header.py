@@ -144,6 +144,10 @@ class Header:
         size: int,
         mtime: tuple[int, int],
         linkname: bytes,
+        uname: bytes = b"",
+        gname: bytes = b"",
+        devmajor: int = 0,
+        devminor: int = 0,
     ) -> None:
         self.kind = kind
         self.name = name
@@ -153,10 +157,10 @@ class Header:
         self.size = size
         self.mtime = mtime
         self.linkname = linkname
-        self.uname = b""
-        self.gname = b""
-        self.devmajor = 0
-        self.devminor = 0
+        self.uname = uname
+        self.gname = gname
+        self.devmajor = devmajor
+        self.devminor = devminor
         self.gnu = False
         self.real_size = b""
         self.xattrs: dict[str, bytes] = {}

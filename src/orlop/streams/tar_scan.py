@@ -24,13 +24,13 @@ from __future__ import annotations
 import json
 import posixpath
 from array import array
-from dataclasses import asdict, dataclass
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 from zlib import adler32
 
 from orlop.errors import InvalidTar
 from orlop.model.limits import DEFAULT_LIMITS
+from orlop.model.values import dataclass, fields
 from orlop.streams.tar_common import Known, Rest, checksum_of, is_common, quick_pax, rest_of, size_of
 from orlop.streams.tar_header import (
     BLOCK,
@@ -188,7 +188,11 @@ class TarScanner:
             reason=self._reason,
         )
         if self._headers is not None:
-            self._headers(END_RECORD + json.dumps(asdict(summary)).encode() + b"\n")
+            self._headers(
+                END_RECORD
+                + json.dumps({one.name: getattr(summary, one.name) for one in fields(summary)}).encode()
+                + b"\n"
+            )
         return summary
 
     def _close_held(self, held: bytes, offset: int) -> None:
@@ -429,14 +433,16 @@ class TarScanner:
                 raise limits.exceeded("path_depth", f"the layer has a name of {depth} folders, {_begin(path)}")
 
 
-@dataclass(slots=True)
 class _Batch:
     """The members in one piece of the stream."""
 
-    table: list[bytes]
-    paths: list[bytes]
-    sizes: list[int]
-    counted: int = 0  # how many of the paths the parser has counted
+    __slots__ = ("counted", "paths", "sizes", "table")
+
+    def __init__(self, table: list[bytes], paths: list[bytes], sizes: list[int], counted: int = 0) -> None:
+        self.table = table
+        self.paths = paths
+        self.sizes = sizes
+        self.counted = counted  # how many of the paths the parser has counted
 
     def tidy(self) -> None:
         """Bring the paths into their normal form, and count whiteouts as 0."""

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from orlop.transfer.graph import Graph
     from orlop.transfer.source import Root, Source
 
-_VERSION: Final = b"Directory Transport Version: 1.1\n"
+_FAMILY: Final = b"Directory Transport Version: "
+_VERSION: Final = _FAMILY + b"1.1\n"
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 
@@ -93,18 +94,25 @@ def write_oci_archive(path: str, content: LayoutContent, progress: Progress | No
         output.finish()
 
 
-def write_directory(path: str, content: LayoutContent, progress: Progress | None) -> None:
-    """Write a directory as skopeo's ``dir:``, which must not be there yet.
+def write_directory(path: str, content: LayoutContent, progress: Progress | None, *, replace: bool = False) -> None:
+    """Write a directory as skopeo's ``dir:``. It appears when it is whole, in one step.
+
+    Args:
+        path: of the directory, which must not be there yet.
+        content: what is written.
+        progress: called with one event at a time.
+        replace: write it also where a directory of skopeo's is there, which then goes with all that is in it.
 
     Raises:
-        TargetExists: something is there. InvalidInput: there is more than one image. StorageError: it cannot be
+        TargetExists: something else is there. InvalidInput: there is more than one image. StorageError: it cannot be
             written; then it is not there. What reading its blobs raises.
     """
     if len(content.entries) != 1:
         raise InvalidInput(f"{path} can hold one image or index, and not {len(content.entries)}; copy to oci:{path}")
     top = content.entries[0].descriptor.digest
     with explaining("write", path):
-        if os.path.lexists(path):
+        is_there = os.path.lexists(path)
+        if is_there and not (replace and _is_directory(path)):
             raise TargetExists(f"{path} is there already; name a new directory")
         with Directory(os.path.dirname(path) or ".") as above, PartDirectory(above) as part:
             _put(part.directory, "version", iter([_VERSION]))
@@ -114,8 +122,21 @@ def write_directory(path: str, content: LayoutContent, progress: Progress | None
                     name = "manifest.json" if blob.digest == top else f"{name}.manifest.json"
                 _put(part.directory, name, blob_chunks(blob, cast("Store", _NoStore()), progress))
             part.directory.sync()
-            part.entry.rename(above.at(os.path.basename(path)))
+            target = above.at(os.path.basename(path))
+            if is_there:
+                part.replace(target)
+            else:
+                part.entry.rename(target)
             above.sync()
+
+
+def _is_directory(path: str) -> bool:
+    """Return whether a path leads to a directory that skopeo or this has written, and not by a link."""
+    try:
+        with open(os.path.join(path, "version"), "rb") as file:
+            return not os.path.islink(path) and file.read(len(_FAMILY)) == _FAMILY
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _put(folder: Directory, name: str, chunks: Iterator[bytes]) -> None:

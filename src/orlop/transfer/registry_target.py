@@ -43,9 +43,8 @@ CONNECTIONS: Final = 4
 _MIB: Final = 1 << 20
 _WHOLE: Final = 32 * _MIB
 """Blobs up to this size are sent in one piece: that is the most that is sent again after a break."""
-_PARTS: Final = 24
-_LARGEST: Final = 16 * _MIB
-"""Larger ones in so many pieces or more, each up to this size: a break costs one. Registries sync after each."""
+_PIECE: Final = 16 * _MIB
+"""Larger ones in pieces of this size: a break costs one. Registries sync after each, so that many would take long."""
 
 
 class RegistryTarget:
@@ -207,7 +206,7 @@ class RegistryTarget:
             self.repository,
             blob.digest,
             OpenedBody(opened, blob.size),
-            chunk=_WHOLE if blob.size <= _WHOLE else min(_LARGEST, blob.size // _PARTS),
+            chunk=_WHOLE if blob.size <= _WHOLE else _PIECE,
             save=(lambda _: None) if session is None else session.save,
         )
         try:

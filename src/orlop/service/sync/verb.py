@@ -128,6 +128,7 @@ class Sync:
             self._open_store,
             all_platforms=True,
             with_referrers=entry.referrers,
+            replace=True,
             sessions=self._sessions,
             progress=self._progress,
         )

@@ -63,14 +63,17 @@ def alone(place: Place) -> Iterator[None]:
 
 
 def opened_file(copy: Copy, place: Place) -> tuple[Source, Sequence[Root]] | None:
-    """Open an archive for as long as a copy, with what is in it; return None where it is not there, or holds no names.
+    """Open a file for as long as a copy, with what stays in it unless it is replaced; return None if it is not there.
+
+    A directory of skopeo's holds one image, of which nothing stays but what the next one has, too.
 
     Raises:
-        InvalidInput: the file is not an archive, or is compressed. StorageError: it cannot be read.
+        InvalidInput: the file is not what it should be, or is compressed. StorageError: it cannot be read.
     """
-    if place.kind is Kind.DIRECTORY or not os.path.lexists(place.path):
+    if not os.path.lexists(place.path):
         return None
-    return copy.opened(Place(place.kind, place.path, ""))
+    source, roots = copy.opened(Place(place.kind, place.path, ""))
+    return source, [] if place.kind is Kind.DIRECTORY else roots
 
 
 def staying(source: Source, there: Sequence[Root], other: Collection[Reference], new: Sequence[Root]) -> list[Root]:

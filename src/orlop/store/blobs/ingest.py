@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from orlop.errors import InvalidInput, InvalidTar, LimitExceeded
 from orlop.model.digest import DiffID, Digest
+from orlop.model.values import dataclass
 from orlop.store.rows.metadata import MAX_SIZE, BlobRow, DiffRow
 from orlop.streams.compression import PREFIX_SIZE, Compression, decompressed, detect
 from orlop.streams.files import CHUNK
@@ -260,8 +260,14 @@ def measure_layer(
     # A plain layer that is named by sha256 is hashed once.
     is_diff = compression is Compression.NONE and named_by == "sha256"
     scanner = TarScanner(headers=headers, limits=meter.limits)
-    # Writing and hashing take about as long as each other.
-    consumers = [raw_hash.update] if ingest is None else [ingest.append, ingest.hash]
+    if ingest is None:
+        consumers: list[Callable[[bytes], object]] = [raw_hash.update]
+    elif compression is Compression.NONE:
+        # Writing and hashing take about as long as each other, and longer than what this thread does.
+        consumers = [ingest.append, ingest.hash]
+    else:
+        # Both together take less than what this thread does; each further one would only add changes of threads.
+        consumers = [ingest.write]
     raw = _Tee(source, first, Fanout(*consumers, depth=_WAITING), progress)
     del first
     borders = None if compression is Compression.NONE else Borders()
