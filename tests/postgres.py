@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
+import psycopg.conninfo
 
 from orlop.store.rows.postgres.database import PostgresMetadata
 from tests.needs import need
@@ -131,7 +132,7 @@ class Postgres:
 
     def url(self, database: str) -> str:
         """Return how to connect to a database of this server."""
-        return f"host={self.folder} user=orlop dbname={database}"
+        return psycopg.conninfo.make_conninfo(host=str(self.folder), user="orlop", dbname=database)
 
     def database(self, *, empty: bool = False) -> str:
         """Make a database, with an empty store in it or with nothing, and return how to connect to it."""

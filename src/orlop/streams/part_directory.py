@@ -96,7 +96,7 @@ class PartDirectory:
                 self._lock.release()
 
     def replace(self, target: Entry) -> None:
-        """Give the directory the name of another one, which is then removed in its stead. Raises OSError.
+        """Put the directory in the place of another one, which is then removed. Raises OSError.
 
         Where the file system cannot exchange two names in one step, the other one is moved away first: nothing has its
         name for a moment.

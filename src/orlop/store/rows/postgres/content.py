@@ -21,7 +21,6 @@ from orlop.store.rows.postgres.tables import (
     UNNEEDED_MANIFESTS,
     UNREACHED_NEAR,
 )
-from orlop.store.rows.speaking import speaking_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -213,6 +212,8 @@ class PostgresContentRows(PassingRows):
 
     def _speaking_of(self, mine: Sequence[str], left: Sequence[str]) -> list[str]:
         """Return what came with an image alone, and only attests it."""
+        from orlop.store.rows.speaking import speaking_of  # noqa: PLC0415 - only removals look at attestations
+
         others = sorted(set(left) - set(mine)) if mine else []
         if not others:
             return []

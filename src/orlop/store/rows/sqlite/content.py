@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from orlop.model.digest import Digest, ImageID
-from orlop.store.rows.speaking import speaking_of
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS
 from orlop.store.rows.sqlite.passing import PassingRows, digests_of
 from orlop.store.rows.sqlite.tables import UNNEEDED_BLOB
@@ -241,6 +240,8 @@ class SQLiteContentRows(PassingRows):
 
     def _speaking_of(self, mine: Iterable[str], left: Iterable[str]) -> list[str]:
         """Return what came with an image alone, and only attests it."""
+        from orlop.store.rows.speaking import speaking_of  # noqa: PLC0415 - only removals look at attestations
+
         free = """SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM edge WHERE parent = ?1 AND role = 'child')
             AND NOT EXISTS (SELECT 1 FROM lease WHERE digest = ?1)
             AND NOT EXISTS (SELECT 1 FROM top WHERE digest = ?1)"""
