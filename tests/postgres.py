@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
-import psycopg.conninfo
+from psycopg.conninfo import make_conninfo
 
 from orlop.store.rows.postgres.database import PostgresMetadata
 from tests.needs import need
@@ -132,7 +132,7 @@ class Postgres:
 
     def url(self, database: str) -> str:
         """Return how to connect to a database of this server."""
-        return psycopg.conninfo.make_conninfo(host=str(self.folder), user="orlop", dbname=database)
+        return make_conninfo(host=str(self.folder), user="orlop", dbname=database)
 
     def database(self, *, empty: bool = False) -> str:
         """Make a database, with an empty store in it or with nothing, and return how to connect to it."""
@@ -210,4 +210,4 @@ logfile = {folder}/log
 def pooled() -> str:
     """Return how to connect to a new database through a pooler in transaction mode."""
     folder = _pooled()
-    return database().replace(f"host={the_server().folder} ", f"host={folder} port=6432 ")
+    return make_conninfo(database(), host=str(folder), port=6432)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from orlop import errors
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
@@ -300,7 +301,7 @@ def test_a_lost_answer_to_a_commit_is_asked_for(tmp_path: Path, where: str) -> N
     postgres = the_server()
     with closing(Cutting(tmp_path, postgres)) as proxy:
         url = postgres.database()
-        with closing_metadata(url.replace(str(postgres.folder), str(tmp_path))) as metadata:
+        with closing_metadata(make_conninfo(url, host=str(tmp_path))) as metadata:
             tag(metadata, "1")
             proxy.cut = where
             undone: list[str] = []
@@ -359,7 +360,7 @@ def test_a_role_that_may_only_read_reads(url: str) -> None:
     try:
         sql(url, "GRANT USAGE ON SCHEMA orlop TO reader")
         sql(url, "GRANT SELECT ON ALL TABLES IN SCHEMA orlop TO reader")
-        with closing_metadata(url.replace("user=orlop", "user=reader")) as metadata:
+        with closing_metadata(make_conninfo(url, user="reader")) as metadata:
             assert tags(metadata) == []
             assert isinstance(metadata.refusal(), errors.ReadOnlyStore)
             with pytest.raises(errors.ReadOnlyStore, match="role"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from orlop.model.digest import Digest, ImageID
 from orlop.store.leases import Leases
@@ -96,7 +97,7 @@ def test_a_commit_is_durable_whatever_the_database_says(setting: str, kept: str)
         connection.execute("GRANT USAGE ON SCHEMA orlop TO worker")
         connection.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA orlop TO worker")
     # A role that may do nothing special.
-    with opened(url.replace("user=orlop", "user=worker")) as metadata:
+    with opened(make_conninfo(url, user="worker")) as metadata:
         with metadata.short() as short:
             assert short.value("SHOW synchronous_commit") == kept
         with psycopg.connect(url, autocommit=True) as connection:

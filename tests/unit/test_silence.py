@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from orlop import errors
 from orlop.model.digest import Digest, ImageID
@@ -247,7 +248,7 @@ class Swallowing:
 
 def test_a_line_that_swallows_everything_is_one_error(tmp_path: Path, hasty: None) -> None:
     server, url = the_server(), database()
-    place = url.replace(str(server.folder), str(tmp_path))
+    place = make_conninfo(url, host=str(tmp_path))
     with closing(Swallowing(tmp_path, server)) as line, opened(place) as metadata:
         with metadata.write() as rows:
             tag(rows, "1")
