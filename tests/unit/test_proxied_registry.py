@@ -113,6 +113,7 @@ def test_a_push_does_not_ask_the_upstream(tmp_path: Path, monkeypatch: pytest.Mo
         document = image_manifest(b"{}", b"neither here nor there")
         answer = client.put(path("manifests", "3"), written(document))
         assert (answer.status, code(answer)) == (400, "MANIFEST_BLOB_UNKNOWN")
+        assert cached.asked() == []
 
 
 def test_nothing_is_pushed_to_or_deleted_from_the_upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,8 +131,10 @@ class ProxiedRegistry(HostedRegistry):
         return put()
 
     def _take(self, repository: Repository, other: Reference, digests: Iterable[str]) -> bool:
-        """Keep blobs of the upstream in a repository, and return whether it has all of them."""
+        """Keep blobs of the upstream in a repository, and return whether all of them were said to be here, and are."""
         found = [Digest.parse(one) for one in digests]
+        if not all(self._cache.names(other, one) for one in found):
+            return False
         try:
             for digest in found:
                 with self._cache.blob(other, digest) as reader:
