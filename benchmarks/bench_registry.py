@@ -330,9 +330,11 @@ def _report(works: dict[str, Work], medians: dict[str, dict[str, Taken]], held: 
         f"The goals are a ratio of {LARGE_GOAL:g} for blobs and {MANIFEST_GOAL:g} for manifests. With {UPLOADS} uploads"
         f" at once, the server's memory was {held / 1e6:.0f} MB (goal: {MEMORY_GOAL})."
     )
-    report("registry", "\n".join([*head, *rows, "", paragraph(goals), ""]))
     if held > MEMORY_GOAL * 1e6:
         missed.append("memory")
+    if missed:
+        goals += f" Missed: {'; '.join(missed)}."
+    report("registry", "\n".join([*head, *rows, "", paragraph(goals), ""]))
     if missed:
         raise SystemExit(f"missed: {', '.join(missed)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from orlop.service.proxied.registry import ProxiedRegistry
 from orlop.service.proxied.upstream import Upstream
 from orlop.testing.registry.quirks import Failure
 from tests.unit.artifacts import signature
-from tests.unit.hosted import RegistryClient, code, digest_of
+from tests.unit.hosted import RegistryClient, code, digest_of, image_manifest, written
 from tests.unit.layouts import INDEX, Layout
 from tests.unit.pulling import REPOSITORY, command, push
 from tests.unit.served import serving
@@ -77,6 +78,42 @@ def test_what_was_not_asked_for_by_name_is_not_mixed_up(tmp_path: Path, monkeypa
         # What is cached belongs to its own registry, and is in no list of this one.
         assert client.get("/v2/_catalog").json["repositories"] == [REPOSITORY]
         assert client.get(path("manifests", ours), ns).status == 404
+
+
+def test_what_clients_see_of_the_upstream_they_need_not_push(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with proxying(tmp_path, monkeypatch) as (client, cached, _):
+        cached.push("1")
+        manifest = client.get(path("manifests", "1")).body
+        document = json.loads(manifest)
+        blobs = [one["digest"] for one in (document["config"], *document["layers"])]
+        for blob in blobs:
+            assert client.head(path("blobs", blob)).status == 200
+        client.push_manifest(REPOSITORY, manifest, "mine")
+        # It is an image of the store, and does not need the upstream any more.
+        assert {str(name) for one in cached.images.images() for name in one.references if name.tag} == {
+            f"localhost:5000/{REPOSITORY}:mine"
+        }
+        cached.asked()
+        for blob in blobs:
+            assert digest_of(client.get(path("blobs", blob)).body) == blob
+        assert cached.asked() == []
+
+
+def test_a_push_does_not_ask_the_upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with proxying(tmp_path, monkeypatch, tries=1) as (client, cached, _):
+        cached.push("1")
+        cached.asked()
+        cached.pulled.quirks(failures=_away(100))
+        for name in (REPOSITORY, "mine"):
+            lacking = client.head(path("blobs", digest_of(b"new"), name))
+            assert lacking.status == 404
+            client.push_image(name, "2")
+        assert cached.asked() == []
+        # What cannot be had is named, so that the client can send it.
+        document = image_manifest(b"{}", b"neither here nor there")
+        answer = client.put(path("manifests", "3"), written(document))
+        assert (answer.status, code(answer)) == (400, "MANIFEST_BLOB_UNKNOWN")
+        assert cached.asked() == []
 
 
 def test_nothing_is_pushed_to_or_deleted_from_the_upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

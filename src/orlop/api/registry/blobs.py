@@ -34,7 +34,9 @@ _FOR_EVER: Final = "max-age=31536000, immutable"
 async def read(asked: Asked) -> Response:
     """Answer a GET or a HEAD of a blob."""
     digest = asked.digest()
-    blob = await asked.look(partial(asked.registry.blob, asked.repository, digest))
+    # Whoever pushes asks first what is here; nobody else has to be asked for that.
+    asks = asked.route.method == "GET"
+    blob = await asked.look(partial(asked.registry.blob, asked.repository, digest, asks=asks))
     headers = {
         "Content-Type": _OCTETS,
         "Docker-Content-Digest": str(digest),

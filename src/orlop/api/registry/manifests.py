@@ -70,7 +70,7 @@ async def put(asked: Asked) -> Response:
     if not raw:
         raise InvalidInput("the request has no body; send the manifest")
     media_type = asked.headers.get("content-type", "")
-    pushed = await asked.run(
+    pushed = await asked.look(
         partial(asked.registry.put_manifest, asked.repository, raw, digest, media_type=media_type, tags=tags)
     )
     for tag in tags or [""]:

@@ -158,13 +158,19 @@ class HostedRegistry:
             found = [row for one in held if (row := rows.manifest(one)) is not None]
         return [node_of(row) for row in found]
 
-    def blob(self, repository: Repository, digest: Digest) -> ReadBlob:
+    def blob(self, repository: Repository, digest: Digest, *, asks: bool = True) -> ReadBlob:
         """Return a blob of a repository, which may be the config of an image.
+
+        Args:
+            repository: where it is.
+            digest: which.
+            asks: whether another registry may be asked for it.
 
         Raises:
             ContentNotFound: the repository does not have it, or its bytes are missing or known to be damaged: whoever
                 pushes it mends that.
         """
+        del asks
         store = self._store
         with store.metadata.read() as rows:
             is_held = holds_blob(store, rows, repository, digest)

@@ -149,6 +149,10 @@ class PullThrough:
         self._entries.use(name, found.row.digest)
         return found
 
+    def names(self, name: Reference, digest: Digest) -> bool:
+        """Return whether a manifest of a repository that is kept names a blob."""
+        return self._entries.size_of_blob(name, digest) is not None
+
     def blob_size(self, name: Reference, digest: Digest) -> int:
         """Return the size of a blob of a repository. Raises what `manifest` raises."""
         size = self._entries.size_of_blob(name, digest)

@@ -2,24 +2,29 @@
 
 A client that says whose repository it means (``ns=``, as containerd does) gets what is of that registry, and nothing
 else. One that does not, as Docker with ``registry-mirrors``, gets what this registry has itself, and else what the
-first of the others has. Only reads go to others: what is pushed or deleted is this registry's own.
+first of the others has. Only reads go to others: what is pushed or deleted is this registry's own. A push has to work
+when the others are away, too: whether a blob is here is not asked of them, and they need not know what is pushed.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from orlop.errors import NotFound, RepositoryNotFound
+from orlop.errors import ManifestIncomplete, NotFound, OrlopError, RepositoryNotFound
 from orlop.model.digest import Digest
 from orlop.model.reference import Reference
 from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.hosted.repository import Repository
+from orlop.service.hosted.uploads import protect
+from orlop.streams.files import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
+    from orlop.service.hosted.pushing import PushedManifest
     from orlop.service.hosted.registry import ReadBlob
     from orlop.service.hosted.repository import Hosts
     from orlop.service.proxied.budget import Budget
@@ -93,17 +98,54 @@ class ProxiedRegistry(HostedRegistry):
         found = self._cache.manifest(Reference(other.domain, other.path, tag, digest))
         return found.row, _STALE if found.stale else ""
 
-    def blob(self, repository: Repository, digest: Digest) -> ReadBlob:
-        """Return a blob, which may have to be fetched; see `PullThrough.blob`."""
+    def blob(self, repository: Repository, digest: Digest, *, asks: bool = True) -> ReadBlob:
+        """Return a blob, which may have to be fetched; see `PullThrough.blob`.
+
+        Where the upstream may not be asked, a repository of this registry has what is here, and what a manifest names
+        that came from the upstream.
+        """
         other = self._elsewhere(repository)
         if self._is_own(repository):
             try:
                 return super().blob(repository, digest)
             except NotFound:
-                if other is None:
+                if other is None or not (asks or self._cache.names(other, digest)):
                     raise
         assert other is not None
         return ProxiedBlob(self._cache, other, digest, self._cache.blob_size(other, digest))
+
+    def put_manifest(
+        self, repository: Repository, raw: bytes, digest: Digest, *, media_type: str = "", tags: Sequence[str] = ()
+    ) -> PushedManifest:
+        """See `HostedRegistry.put_manifest`. Blobs that the upstream has need not have been pushed.
+
+        Clients push no blob that they can see, and here they see those of the upstream.
+        """
+        put = partial(super().put_manifest, repository, raw, digest, media_type=media_type, tags=tags)
+        try:
+            return put()
+        except ManifestIncomplete as error:
+            other = self._elsewhere(repository)
+            if other is None or not self._take(repository, other, error.missing):
+                raise
+        return put()
+
+    def _take(self, repository: Repository, other: Reference, digests: Iterable[str]) -> bool:
+        """Keep blobs of the upstream in a repository, and return whether all of them were said to be here, and are."""
+        found = [Digest.parse(one) for one in digests]
+        if not all(self._cache.names(other, one) for one in found):
+            return False
+        try:
+            for digest in found:
+                with self._cache.blob(other, digest) as reader:
+                    while reader.read(CHUNK):
+                        pass
+        except OrlopError:
+            # The client hears what is missing, and can send that.
+            return False
+        with self._store.metadata.write() as rows:
+            protect(self._store, rows, repository, *found)
+        return True
 
     def tags(self, repository: Repository, *, after: str = "", most: int | None = None) -> list[str]:
         """Return the tags of a repository, as its registry lists them."""
