@@ -355,8 +355,8 @@ class _Gathered:
             # What speaks of a platform comes after it.
             order = sorted(children.values(), key=lambda child: isinstance(self._child(child), Part))
             omitted = {child.digest: child for child in order if not self._keep_child(child)}
-            # One that came empty is whole as it is.
-            is_kept = always or not children or len(omitted) < len(children)
+            # One that came empty is whole as it is; where nothing was selected, so is one of which nothing else came.
+            is_kept = always or not self._platforms.asked or not children or len(omitted) < len(children)
             if omitted and is_kept:
                 self._omitted[row.digest] = omitted
             self._below |= children.keys() - omitted.keys()
