@@ -28,7 +28,7 @@ def two(folder: Path) -> tuple[Layout, dict[str, Any]]:
 
 
 def after_a_look(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
-    """Let something change as soon as it is known what a layout holds."""
+    """Change something as soon as it is known what a layout holds."""
     read = oci.read_images
 
     def changed(*given: Any, **options: Any) -> Any:
