@@ -176,6 +176,8 @@ def test_an_artifact_of_a_withdrawn_type_keeps_its_blobs(images: orlop.ImageServ
     with tarfile.open(fileobj=io.BytesIO(raw := saved(images, entry["digest"], format="oci"))) as tar:
         assert {"blobs/" + one["digest"].replace(":", "/") for one in (entry, *parts)} <= set(tar.getnames())
     assert entries(raw) == [entry]
+    with pytest.raises(errors.NotFound):
+        saved(images, parts[0]["digest"], format="oci")
     images.remove(entry["digest"])
     assert not any(images._store.content.has(Digest.parse(one["digest"])) for one in (entry, *parts))
 

@@ -61,6 +61,7 @@ def loose_keeper(rows: Rows, blob: Digest) -> Digest | None:
     """Return the digest of the first document that keeps a blob, if one does."""
     for edge in rows.edges_to(blob):
         row = rows.manifest(edge.parent)
-        if row is not None and loose_blob(row) is not None:
-            return row.digest
+        kept = None if row is None else loose_blob(row)
+        if kept is not None and kept.digest == blob:
+            return edge.parent
     return None
