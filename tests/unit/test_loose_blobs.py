@@ -161,3 +161,39 @@ def test_an_index_that_claims_to_keep_a_blob_stays_an_index(images: orlop.ImageS
     images.load(io.BytesIO(layout.pack()))
     [entry] = entries(saved(images, "app:1", format="oci"))
     assert entry["digest"] == json.loads(layout.files["index.json"])["manifests"][0]["digest"]
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    ["application/vnd.oci.artifact.manifest.v1+json", "application/vnd.cncf.oras.artifact.manifest.v1+json"],
+)
+def test_an_artifact_of_a_withdrawn_type_keeps_its_blobs(images: orlop.ImageService, media_type: str) -> None:
+    layout = Layout()
+    parts = [note(layout), layout.blob(b"another", "application/octet-stream")]
+    entry = layout.document({"mediaType": media_type, "artifactType": "example/sbom", "blobs": parts}, media_type)
+    images.load(io.BytesIO(layout.top(entry).pack()))
+    images.gc()
+    with tarfile.open(fileobj=io.BytesIO(raw := saved(images, entry["digest"], format="oci"))) as tar:
+        assert {"blobs/" + one["digest"].replace(":", "/") for one in (entry, *parts)} <= set(tar.getnames())
+    assert entries(raw) == [entry]
+    with pytest.raises(errors.NotFound):
+        saved(images, parts[0]["digest"], format="oci")
+    images.remove(entry["digest"])
+    assert not any(images._store.content.has(Digest.parse(one["digest"])) for one in (entry, *parts))
+
+
+def test_a_copy_of_such_an_artifact_has_its_blobs(place: Place, tmp_path: Path) -> None:
+    layout = Layout()
+    part = note(layout)
+    media_type = "application/vnd.oci.artifact.manifest.v1+json"
+    layout.top(layout.document({"mediaType": media_type, "blobs": [part]}, media_type))
+    unpacked(layout.files, tmp_path / "in")
+    place.images.copy(f"oci:{tmp_path}/in", f"oci:{tmp_path}/out", place.registries)
+    assert (tmp_path / "out/blobs" / DIGEST.replace(":", "/")).read_bytes() == NOTE
+
+
+def test_one_that_cannot_be_read_is_a_blob(images: orlop.ImageService) -> None:
+    layout = Layout()
+    entry = layout.blob(b"[]", "application/vnd.oci.artifact.manifest.v1+json")
+    images.load(io.BytesIO(layout.top(entry).pack()))
+    assert entries(saved(images, entry["digest"], format="oci")) == [entry]

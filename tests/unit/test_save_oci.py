@@ -21,7 +21,7 @@ from orlop.archive import oci_content, oci_directory
 from orlop.service import holding, save_oci
 from orlop.streams.compression import zstd_module
 from tests.layout_walk import files, walked
-from tests.unit.layouts import NAME, REF, Layout, named, packed
+from tests.unit.layouts import NAME, REF, Layout, named, packed, tagged
 from tests.unpacked import unpack
 
 if TYPE_CHECKING:
@@ -644,3 +644,40 @@ def test_files_get_the_modes_that_others_give(tmp_path: Path, images: orlop.Imag
     assert {mode for path, mode in modes.items() if path.is_file()} == {0o640}
     assert {mode for path, mode in modes.items() if path.is_dir()} == {0o750}
     assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o750
+
+
+def index_of(raw: bytes) -> list[dict[str, Any]]:
+    with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+        file = tar.extractfile("index.json")
+        assert file is not None
+        found: list[dict[str, Any]] = json.loads(file.read())["manifests"]
+        return found
+
+
+def test_a_tag_that_is_also_what_a_layout_called_another_image_is_written_in_full(images: orlop.ImageService) -> None:
+    layout = Layout()
+    other = layout.image("b", **tagged("1.0"))
+    layout.top(layout.image("a", **named("example/app:1.0")), other)
+    images.load(io.BytesIO(layout.pack()))
+    target = io.BytesIO()
+    report = images.save(["example/app:1.0", other["digest"]], target, format="oci")
+    entries = index_of(target.getvalue())
+    texts = {entry["digest"] == other["digest"]: entry["annotations"][REF] for entry in entries}
+    assert texts == {True: "1.0", False: "docker.io/example/app:1.0"}
+    assert [name.familiar for name in report.in_full] == ["example/app:1.0"]
+
+
+def test_an_index_of_which_nothing_else_came_is_written_below_another(images: orlop.ImageService) -> None:
+    layout = Layout()
+    absent = layout.index(layout.image("a", platform=True))
+    for name in [name for name in layout.files if name.startswith("blobs/") and absent["digest"][7:] not in name]:
+        del layout.files[name]
+    top = layout.index(absent, layout.image("b"), **named("example/app:1.0"))
+    images.load(io.BytesIO(layout.top(top).pack()))
+    target = io.BytesIO()
+    images.save(["example/app:1.0"], target, format="oci")
+    with tarfile.open(fileobj=io.BytesIO(target.getvalue())) as tar:
+        assert "blobs/" + absent["digest"].replace(":", "/") in tar.getnames()
+    images.save(["example/app:1.0"], target := io.BytesIO(), format="oci", platform="linux/amd64")
+    with tarfile.open(fileobj=io.BytesIO(target.getvalue())) as tar:
+        assert "blobs/" + absent["digest"].replace(":", "/") not in tar.getnames()

@@ -41,7 +41,7 @@ from orlop.model.manifest import (
     parse_manifest,
 )
 from orlop.store.layers import compression_of
-from orlop.store.loose import loose_blob
+from orlop.store.loose import loose_blob, loose_parts
 from orlop.store.rows.metadata import ManifestRow
 from orlop.streams.compression import Compression
 
@@ -166,7 +166,7 @@ class _Gathered:
     def _content_entry(self, asked: Asked, row: ManifestRow) -> TopEntry:
         """Gather a manifest or an index that is asked for as what it is, and return its entry."""
         if (loose := loose_blob(row)) is not None:
-            return self._loose_entry(loose)
+            return self._loose_entry(loose, loose_parts(row))
         document = parse_manifest(row.raw)
         if isinstance(document, Index):
             self._keep_index(row, document, always=True)
@@ -179,13 +179,15 @@ class _Gathered:
         self._require_one_meaning(asked, row.digest)
         return TopEntry(entry_of(row), asked.reference)
 
-    def _loose_entry(self, descriptor: Descriptor) -> TopEntry:
-        """Gather a blob that stands for itself, and return its entry, which is the one that it came in."""
+    def _loose_entry(self, descriptor: Descriptor, parts: Iterable[Descriptor]) -> TopEntry:
+        """Gather a blob that stands for itself, with what it names, and return the entry that it came in."""
         blob = self._parts.blob(descriptor)
         if blob is None:
             msg = f"the blob {descriptor.digest} is missing; load it again"
             raise ContentNotFound(msg)
-        self._blobs.setdefault(blob.digest, blob)
+        for one in (*map(self._parts.blob, parts), blob):
+            if one is not None:
+                self._blobs.setdefault(one.digest, one)
         return TopEntry(descriptor)
 
     def referrers(self) -> Iterator[TopEntry]:
@@ -355,8 +357,8 @@ class _Gathered:
             # What speaks of a platform comes after it.
             order = sorted(children.values(), key=lambda child: isinstance(self._child(child), Part))
             omitted = {child.digest: child for child in order if not self._keep_child(child)}
-            # One that came empty is whole as it is.
-            is_kept = always or not children or len(omitted) < len(children)
+            # One that came empty is whole as it is; where nothing was selected, so is one of which nothing else came.
+            is_kept = always or not self._platforms.asked or not children or len(omitted) < len(children)
             if omitted and is_kept:
                 self._omitted[row.digest] = omitted
             self._below |= children.keys() - omitted.keys()

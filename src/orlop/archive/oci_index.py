@@ -177,6 +177,7 @@ def _ambiguous(new: Sequence[TopEntry], kept: Sequence[_Entry]) -> set[Reference
     names = [entry.reference for entry in new if entry.reference is not None]
     tags = Counter([name.tag for name in names])
     tags.update({entry.annotations.get(REF_NAME) for entry in kept})
+    tags.update({entry.address for entry in new})
     return {name for name in names if tags[name.tag] > 1}
 
 

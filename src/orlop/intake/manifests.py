@@ -20,9 +20,10 @@ from orlop.model.manifest import (
     Index,
     Manifest,
     parse_manifest,
+    withdrawn_blobs,
 )
 from orlop.model.values import dataclass
-from orlop.store.loose import is_loose, loose_row
+from orlop.store.loose import is_loose, loose_row, names_blobs
 from orlop.store.rows.metadata import ManifestRow
 
 if TYPE_CHECKING:
@@ -133,8 +134,20 @@ class ManifestReader:
         """Return what stands for a blob that is named where manifests are; nothing where there is not one."""
         if not is_loose(descriptor) or self.carries(descriptor) is None:
             return None
-        row = loose_row(descriptor)
-        return Node(descriptor, Index.from_json(row.raw), row, others=(descriptor,))
+        row = loose_row(descriptor, self._named_by(descriptor))
+        index = Index.from_json(row.raw)
+        return Node(descriptor, index, row, others=index.manifests)
+
+    def _named_by(self, descriptor: Descriptor) -> tuple[Descriptor, ...]:
+        """Return what a blob names that is a manifest of a withdrawn type; nothing where it cannot be read."""
+        name = self.carries(descriptor)
+        if not names_blobs(descriptor) or name is None:
+            return ()
+        raw = self._document(descriptor, name, "the manifest", "manifest_size")
+        try:
+            return withdrawn_blobs(raw)
+        except InvalidManifest:
+            return ()
 
     def _node(self, descriptor: Descriptor, depth: int) -> Node | None:
         # The specification asks readers of an index to pass over types that they do not know. Where there is no type,

@@ -128,6 +128,11 @@ def parse_manifest(raw: bytes) -> Manifest | Index:
     return Index.from_json(raw) if _is_index(_read(raw)) else Manifest.from_json(raw)
 
 
+def withdrawn_blobs(raw: bytes) -> tuple[Descriptor, ...]:
+    """Return the blobs that an artifact's manifest names, of the type that OCI withdrew. Raises `InvalidManifest`."""
+    return _read(raw).descriptors("blobs")
+
+
 IMAGE_CONFIGS: Final = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 """What the config of an image is called."""
 LAYER_PREFIXES: Final = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")

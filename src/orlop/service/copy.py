@@ -40,6 +40,7 @@ from orlop.service.rescue import check_outside, opened_root, rescue_into, saved_
 from orlop.service.save import save
 from orlop.service.save_oci import asked_content, held_content
 from orlop.store.local import local_store
+from orlop.store.loose import is_loose
 from orlop.transfer import file_targets
 from orlop.transfer.content_source import ContentSource
 from orlop.transfer.graph import Gathering, is_blob, referring
@@ -243,7 +244,7 @@ class Copy:
 
     def _chosen(self, source: Source, root: Root, place: Place) -> Root:
         """Return a root, or what it leads to for the wanted platform."""
-        if is_blob(root.descriptor):
+        if is_loose(root.descriptor):
             return root
         document = parse_manifest(source.manifest(root.descriptor))
         if self._all or not isinstance(document, Index):

@@ -11,8 +11,9 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DigestMismatch, InvalidManifest, LimitExceeded
-from orlop.model.manifest import INDEX_TYPES, MANIFEST_TYPES, Index, parse_manifest
+from orlop.model.manifest import INDEX_TYPES, MANIFEST_TYPES, Index, parse_manifest, withdrawn_blobs
 from orlop.model.values import dataclass, field
+from orlop.store.loose import names_blobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -114,6 +115,9 @@ class Gathering:
             for blob in (document.config, *document.layers):
                 if not (blob.urls and any(word in blob.media_type for word in _ELSEWHERE)):
                     self._blobs.setdefault(blob.digest, blob)
+        elif names_blobs(descriptor):
+            for blob in _withdrawn(raw):
+                self._blobs.setdefault(blob.digest, blob)
         subject = None if document is None or document.subject is None else document.subject.digest
         self._nodes[descriptor.digest] = Node(descriptor, raw, subject)
         if len(self._nodes) + len(self._blobs) > _MOST:
@@ -157,6 +161,14 @@ def verified(raw: bytes, want: Descriptor) -> bytes:
     if hashlib.new(digest.algorithm, raw).hexdigest() != digest.hex:
         raise DigestMismatch(f"the manifest {digest} is damaged where it comes from: its bytes have another digest")
     return raw
+
+
+def _withdrawn(raw: bytes) -> tuple[Descriptor, ...]:
+    """Return what a manifest of a withdrawn type names, as far as it can be read."""
+    try:
+        return withdrawn_blobs(raw)
+    except InvalidManifest:
+        return ()
 
 
 def _parsed(raw: bytes, descriptor: Descriptor) -> Manifest | Index | None:

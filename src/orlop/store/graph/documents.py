@@ -58,6 +58,10 @@ class Documents:
         """Return whether a document is a manifest of an image, and goes with it: its config is the image's."""
         return (document, image) in self._configs
 
+    def is_index(self, document: str) -> bool:
+        """Return whether a document has children."""
+        return document in self._children
+
     def parents(self, document: str) -> Sequence[str]:
         """Return the indexes of which a document is a child."""
         return self._parents.get(document, _NOTHING)

@@ -97,12 +97,21 @@ class Remains:
         left = [document for document in came if self._came[document] == 0]
         if left:
             near = self._graph.reached(left, there=self._documents)
-            own = [one for one in left if self._graph.is_of(one, str(image)) and not self._held[one]]
-            self._forget(own)
+            own = {one for one in left if self._graph.is_of(one, str(image)) and not self._held[one]}
+            self._forget([*own, *(one for one in left if one not in own and self._attests(one, own))])
             self._prune_near(near)
         if chain_id is not None:
             self._on_chain[chain_id] -= 1
             yield from self._release(chain_id)
+
+    def _attests(self, document: str, gone: Collection[str]) -> bool:
+        """Return whether what came with an image only speaks of manifests that go.
+
+        Where only an annotation in an index says so, that is not known here: less is said to go than does.
+        """
+        if self._held[document] > 0 or self._named[document] > 0 or self._graph.is_index(document):
+            return False
+        return not set(self._graph.subjects(document)).isdisjoint(gone)
 
     # Documents.
 
