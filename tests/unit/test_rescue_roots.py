@@ -10,10 +10,18 @@ import pytest
 
 import orlop
 from orlop.errors import InvalidRoot, OrlopError
+from orlop.foreign.containerd_root import _NamespaceReader
+from orlop.foreign.content import Content
+from orlop.foreign.database import Children, NamedTarget, SnapshotSizes
+from orlop.foreign.disk import Folder
 from orlop.foreign.documents import salvaged_entries
+from orlop.foreign.held import Held
 from orlop.foreign.root import open_root
 from orlop.intake.taking import measuring
+from orlop.model.descriptor import Descriptor
+from orlop.model.digest import Digest
 from orlop.model.limits import DEFAULT_LIMITS
+from orlop.model.manifest import OCI_INDEX
 from orlop.service.rescue import look, rescue_store
 from tests.foreign_roots import CONTAINERD, PODMAN, folder, layer_rows, snapshot, unpack
 
@@ -124,7 +132,7 @@ def test_what_is_left_of_lists_is_taken(data, podman, tmp_path, how):
 def test_a_list_made_to_be_read_for_ever_is_not():
     begin = b'{"id":"%064x","x":[' % 1
     entry = {"id": f"{2:064x}"}
-    for raw in (begin * 100_000, begin + json.dumps([entry] * 100_000).encode()[1:-1], b'{"id":"' * 100_000):
+    for raw in (begin * 20_000, begin + json.dumps([entry] * 20_000).encode()[1:-1], b'{"id":"' * 20_000):
         assert all(found == entry for found in salvaged_entries(b"[" + raw))
 
 
@@ -162,6 +170,54 @@ def test_a_root_that_has_lost_its_content_still_tells_its_names(containerd):
         assert {name for image in report.images for name in image.image.names} == names
         assert {image.state for image in report.images} == {"damaged"}
         assert all("is missing" in image.problems[0] for image in report.images)
+
+
+@pytest.mark.parametrize("which", ["containerd", "engine29"])
+@pytest.mark.parametrize("left", [None, b"", b"{", "a link"])
+def test_without_its_manifest_an_image_is_made_of_its_config_and_layers(which, left, request, tmp_path):
+    root = request.getfixturevalue(which)
+    with open_root(root) as found:
+        offered = [image.offered for image in found.images if image.offered is not None]
+        names = {image.id: {*image.names} for image in found.images}
+    expected = {str(one.image.id): [layer.diff_id for layer in one.layers] for one in offered}
+    blobs = (
+        root / ("." if which == "containerd" else "containerd/daemon") / "io.containerd.content.v1.content/blobs/sha256"
+    )
+    for manifest in {one.manifest for one in offered if one.manifest is not None}:
+        (blobs / manifest.hex).unlink()
+        if left == "a link":
+            (blobs / manifest.hex).symlink_to("/etc/passwd")
+        elif left is not None:
+            (blobs / manifest.hex).write_bytes(left)
+    report = look(root, verify=True)
+    assert {image.state for image in report.images} == {"whole"}
+    assert all("made of its config" in image.problems[0] for image in report.images)
+    with open_root(root) as found:
+        after = [image.offered for image in found.images if image.offered is not None]
+        for image in found.images:
+            assert {name for name in image.names if "@" not in name} <= names[image.id]
+    assert {str(one.image.id): [layer.diff_id for layer in one.layers] for one in after} == expected
+    taken = rescue_store(tmp_path / "store", root)
+    assert {image.state for image in taken.images} == {"rescued"}
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_below_an_index_that_is_lost_manifests_stay(engine29, nested):
+    with open_root(engine29) as found:
+        offered = max((image.offered for image in found.images if image.offered), key=lambda one: len(one.layers))
+    lost, other = Digest.of(b"lost"), Digest.of(b"another one")
+    # It leads to itself, too.
+    below = {str(lost): Children("", (), (str(lost), str(other if nested else offered.manifest)))}
+    below[str(other)] = Children("", (), (str(offered.manifest),))
+    held = Held("containerd moby")
+    with Folder.open(str(engine29 / "containerd" / "daemon")) as folder:
+        reader = _NamespaceReader(Content(folder, DEFAULT_LIMITS), SnapshotSizes(folder, DEFAULT_LIMITS), lambda: below)
+        reader.read([NamedTarget("moby", "docker.io/give/rich:1", Descriptor(OCI_INDEX, lost, 9))], held)
+    [image] = held.images
+    assert image.offered is not None
+    assert image.names == ("give/rich:1",)
+    assert image.offered.layers == offered.layers
+    assert [manifest.row.digest for manifest in held.manifests] == [offered.manifest]
 
 
 def test_the_images_of_each_namespace_are_those_that_containerd_listed(data, containerd):
