@@ -220,6 +220,39 @@ def test_below_an_index_that_is_lost_manifests_stay(engine29, nested):
     assert [manifest.row.digest for manifest in held.manifests] == [offered.manifest]
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "",
+        "docker",
+        "var/lib/docker",
+        "var/lib/docker/100000.100000",
+        "100000.100000",
+        "lib/docker",
+        "var/snap/docker/common/var-lib-docker",
+        "home/me/.local/share/docker",
+        "root/.local/share/docker",
+    ],
+)
+def test_engine_29_is_found_on_any_disk(engine29, tmp_path, place):
+    with open_root(engine29) as found:
+        images = [image.id for image in found.images]
+    disk = tmp_path / "disk"
+    (disk / place).parent.mkdir(parents=True, exist_ok=True)
+    engine29.rename(disk / place)
+    with open_root(disk) as found:
+        assert [held.place for held in found.held] == ["containerd moby"]
+        assert [image.id for image in found.images] == images
+
+
+def test_no_image_is_found_twice(containerd):
+    with open_root(containerd) as found:
+        images = [(image.place, image.id) for image in found.images]
+    for disk in (containerd.parent, containerd.parent.parent):
+        with open_root(disk) as found:
+            assert [(image.place, image.id) for image in found.images] == images
+
+
 def test_the_images_of_each_namespace_are_those_that_containerd_listed(data, containerd):
     spaces: dict[str, dict[str, str]] = {}
     names: dict[str, str] = {}

@@ -45,16 +45,9 @@ if TYPE_CHECKING:
 _NAMELESS: Final = ("moby-dangling@", "sha256:")
 
 
-def content_of(root: Folder) -> Folder | None:
-    """Return the directory that has the content store of a root, or should: that itself, or the one of Engine in it."""
-    for kept in (CONTENT, DATABASE[0]):
-        for place in ((), ("daemon",)):
-            folder = root.there(*place)
-            if folder is not None:
-                if folder.is_directory(kept):
-                    return folder
-                folder.close()
-    return None
+def is_containerd_root(root: Folder) -> bool:
+    """Return whether a directory has a content store, or should have one."""
+    return root.is_directory(CONTENT) or root.is_directory(DATABASE[0])
 
 
 def read_containerd_root(root: Folder, limits: Limits) -> Iterator[Held]:
