@@ -129,6 +129,39 @@ def test_what_is_left_of_lists_is_taken(data, podman, tmp_path, how):
     assert ("the names of other images are lost" in notes) == (how != "junk behind it")
 
 
+def test_an_additional_store_may_have_the_layers(data, podman, tmp_path):
+    root = unpack(data, podman, tmp_path / "storage")
+    driver = podman.rpartition("-")[2]
+    with open_root(root) as found:
+        sizes, _ = rebuilt(found)
+    disk = tmp_path / "disk"
+    (disk / "images").mkdir(parents=True)
+    (root / f"{driver}-images").rename(disk / "images" / f"{driver}-images")
+    root.rename(disk / "layers")
+    with open_root(disk) as found:
+        assert [len(held.images) for held in found.held] == [23, 0]
+        assert rebuilt(found)[0] == sizes
+
+
+@pytest.mark.parametrize("driver", ["overlay", "fuse-overlayfs"])
+def test_another_engine_may_have_the_layers(data, tmp_path, driver):
+    storage = unpack(data, "podman-4.3-overlay", tmp_path / "storage")
+    with open_root(storage) as found:
+        wanted, _ = rebuilt(found)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    storage.rename(disk / "storage")
+    unpack(data, f"engine-20.10-{driver}", tmp_path / "docker").rename(disk / "docker")
+    shutil.rmtree(disk / "docker" / "image" / driver / "imagedb")
+    for path in (disk / "storage" / "overlay-layers").glob("*.tar-split.gz"):
+        path.unlink()
+    with open_root(disk) as found:
+        sizes, _ = rebuilt(found)
+    # Its images are lost, but not its layers, which are those of the same archives.
+    assert len(sizes) == 8
+    assert sizes.items() <= wanted.items()
+
+
 def test_a_list_made_to_be_read_for_ever_is_not():
     begin = b'{"id":"%064x","x":[' % 1
     entry = {"id": f"{2:064x}"}
