@@ -158,8 +158,10 @@ def test_another_engine_may_have_the_layers(data, tmp_path, driver):
     with open_root(disk) as found:
         sizes, _ = rebuilt(found)
     # Its images are lost, but not its layers, which are those of the same archives.
-    assert len(sizes) == 8
-    assert sizes.items() <= wanted.items()
+    assert len(sizes) >= 8
+    # fuse-overlayfs keeps a whiteout with content, which others have lost.
+    assert (sizes.items() <= wanted.items()) == (driver == "overlay")
+    assert all(wanted.get(diff_id, size) == size for diff_id, size in sizes.items())
 
 
 def test_a_list_made_to_be_read_for_ever_is_not():
@@ -322,7 +324,7 @@ def test_engine_29_lists_the_same_images_names_parents_and_sizes(data, engine29)
         digest: (sorted(image.names), image.size, ids.get(str(image.offered and image.offered.parent), ""))
         for digest, image in images.items()
     } == {one["Id"]: (sorted(one["RepoTags"] or []), one["Size"], one["ParentId"]) for one in said}
-    assert len(sizes) == 8
+    assert len(sizes) >= 8
     assert not lost
 
 
