@@ -4,22 +4,28 @@ Theory of operation. Layers are blobs as they were pulled, so that nothing has t
 of each namespace: a name, and the descriptor of a manifest or an index. From there on everything is reached by digest,
 and read as from any other source of manifests.
 
+Where a manifest or an index is lost, the database still has what it led to: images are made of their configs and
+layers, which are as they were. Only the manifest is another one then.
+
 Where ``meta.db`` is lost or damaged, the images that it does not give are found by their manifests: every blob that is
 small enough is tried. Their names are lost then.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import OrlopError, RootDamaged
 from orlop.foreign.content import CONTENT, BlobLayer, Content
-from orlop.foreign.database import DATABASE, NamedTarget, SnapshotSizes, named
+from orlop.foreign.database import DATABASE, NamedTarget, SnapshotSizes, children, named
 from orlop.foreign.held import ForeignImage, Held
 from orlop.foreign.locks import is_locked
 from orlop.foreign.names import references
 from orlop.intake.manifests import ManifestReader
+from orlop.intake.offer import OfferedImage, OfferedLayer, platform_of, read_config
 from orlop.intake.offering import offer_of
 from orlop.intake.platforms import chosen
 from orlop.model.descriptor import Descriptor
@@ -27,11 +33,11 @@ from orlop.model.digest import Digest, chain_id
 from orlop.model.manifest import OCI_INDEX, OCI_MANIFEST, Index, Manifest, parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from orlop.foreign.database import Children
     from orlop.foreign.disk import Folder
     from orlop.intake.manifests import Node
-    from orlop.intake.offer import Offer
     from orlop.model.digest import ImageID
     from orlop.model.limits import Limits
 
@@ -39,16 +45,9 @@ if TYPE_CHECKING:
 _NAMELESS: Final = ("moby-dangling@", "sha256:")
 
 
-def content_of(root: Folder) -> Folder | None:
-    """Return the directory that has the content store of a root, or should: that itself, or the one of Engine in it."""
-    for kept in (CONTENT, DATABASE[0]):
-        for place in ((), ("daemon",)):
-            folder = root.there(*place)
-            if folder is not None:
-                if folder.is_directory(kept):
-                    return folder
-                folder.close()
-    return None
+def is_containerd_root(root: Folder) -> bool:
+    """Return whether a directory has a content store, or should have one."""
+    return root.is_directory(CONTENT) or root.is_directory(DATABASE[0])
 
 
 def read_containerd_root(root: Folder, limits: Limits) -> Iterator[Held]:
@@ -59,7 +58,7 @@ def read_containerd_root(root: Folder, limits: Limits) -> Iterator[Held]:
     if is_locked(root, DATABASE):
         notes.append("a daemon is using this root: meta.db is locked; what it changes meanwhile may be missed")
     notes += content.unfinished
-    reader = _NamespaceReader(content, SnapshotSizes(root, limits))
+    reader = _NamespaceReader(content, SnapshotSizes(root, limits), lambda: children(root, limits))
     spaces: dict[str, list[NamedTarget]] = {}
     for image in images:
         spaces.setdefault(image.namespace, []).append(image)
@@ -84,10 +83,14 @@ def _unnamed(content: Content, limits: Limits, reached: set[str]) -> list[NamedT
             continue
         if isinstance(manifest, Index):
             below.update(str(child.digest) for child in manifest.manifests)
-        media_type = manifest.media_type or (OCI_INDEX if isinstance(manifest, Index) else OCI_MANIFEST)
-        target = Descriptor(media_type, Digest.parse(name), len(manifest.raw))
-        found[name] = NamedTarget("", "", target)
+        found[name] = NamedTarget("", "", _target(manifest, name))
     return [image for name, image in found.items() if name not in below]
+
+
+def _target(manifest: Manifest | Index, digest: str) -> Descriptor:
+    """Return a descriptor of a manifest or an index."""
+    media_type = manifest.media_type or (OCI_INDEX if isinstance(manifest, Index) else OCI_MANIFEST)
+    return Descriptor(media_type, Digest.parse(digest), len(manifest.raw))
 
 
 def _manifest(content: Content, name: str, limits: Limits) -> Manifest | Index | None:
@@ -107,9 +110,12 @@ class _NamespaceReader:
     ``reached`` has the digests of all manifests that led to an image.
     """
 
-    def __init__(self, content: Content, sizes: SnapshotSizes) -> None:
+    def __init__(
+        self, content: Content, sizes: SnapshotSizes, children_of_all: Callable[[], dict[str, Children]]
+    ) -> None:
         self._content = content
         self._sizes = sizes
+        self._children = cache(children_of_all)
         self.reached: set[str] = set()
 
     def read(self, entries: list[NamedTarget], held: Held) -> None:
@@ -146,17 +152,61 @@ class _NamespaceReader:
             offer = offer_of(reader, [(node, (*tags, *digests))], chosen(None), form=held.place)
         except OrlopError as error:
             if entries[0].namespace:
-                yield ForeignImage(str(target.digest), held.place, shown, problems=(str(error),))
+                problem = f"{error}; it was made of its config and its layers without that"
+                found = [replace(one, references=tags) for one in self._without(str(target.digest), held, set())]
+                self._note_layers(found, held)
+                for offered in found:
+                    yield ForeignImage(str(offered.image.id), held.place, shown, offered, problems=(problem, *problems))
+                if not found:
+                    yield ForeignImage(str(target.digest), held.place, shown, problems=(str(error),))
             return
         held.manifests += offer.manifests
         self.reached.update(str(manifest.row.digest) for manifest in offer.manifests)
-        self._note_layers(offer, held)
+        self._note_layers(offer.images, held)
         for offered in offer.images:
             size = self._size(node, entries[0].namespace, chain_id(offered.image.rootfs.diff_ids))
             yield ForeignImage(str(offered.image.id), held.place, shown, offered, size, tuple(problems))
 
-    def _note_layers(self, offer: Offer, held: Held) -> None:
-        for offered in offer.images:
+    def _without(self, digest: str, held: Held, seen: set[str]) -> Iterator[OfferedImage]:
+        """Yield the images that a manifest or an index that is lost led to, by what the database has of it."""
+        children = self._children().get(digest)
+        if children is None or digest in seen:
+            return
+        seen.add(digest)
+        for below in children.manifests:
+            manifest = _manifest(self._content, below, self._content.limits)
+            if manifest is None:
+                yield from self._without(below, held, seen)
+                continue
+            with suppress(OrlopError):
+                reader = ManifestReader(self._content, self._content.place)
+                node = reader.node(_target(manifest, below))
+                offer = offer_of(reader, [] if node is None else [(node, ())], chosen(None), form=held.place)
+                held.manifests += offer.manifests
+                self.reached.add(below)
+                yield from offer.images
+        with suppress(OrlopError):
+            yield self._made(children.config, children.layers)
+
+    def _made(self, config: str, layers: Sequence[str]) -> OfferedImage:
+        """Return the image of a config and its layers. Raises `OrlopError`."""
+        image = read_config(self._verified(config, "the config", "config_size"), self._content.limits)
+        diff_ids = image.rootfs.diff_ids
+        if len(diff_ids) != len(layers):
+            raise RootDamaged(f"the config {config} is not that of {len(layers)} layers")
+        pairs = zip(layers, diff_ids, strict=True)
+        offered = tuple(OfferedLayer(layer, diff_id, Digest.parse(layer)) for layer, diff_id in pairs)
+        return OfferedImage(image, offered, platform_of(image))
+
+    def _verified(self, digest: str, what: str, limit: str) -> bytes:
+        """Return a document whose digest is right. Raises `OrlopError`."""
+        raw = self._content.document(digest, what=what, limit=limit)
+        if str(Digest.of(raw)) != digest:
+            raise RootDamaged(f"{what} {digest} is damaged")
+        return raw
+
+    def _note_layers(self, images: Iterable[OfferedImage], held: Held) -> None:
+        for offered in images:
             for layer in offered.layers:
                 copies = held.copies.setdefault(layer.diff_id, [])
                 if layer.digest is not None and all(copy.digest != layer.digest for copy in copies):

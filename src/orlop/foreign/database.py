@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -24,6 +25,11 @@ DATABASE: Final[Path] = ("io.containerd.metadata.v1.bolt", "meta.db")
 _SNAPSHOTS: Final[Path] = ("io.containerd.snapshotter.v1.overlayfs", "metadata.db")
 _PARENT: Final = b"org.mobyproject.image.parent"
 _DEEPEST: Final = 1000
+# What a blob leads to is noted beside it, so that none of that is thrown away. The kinds of children have letters, or
+# the config is the first of all.
+_LEADS: Final = re.compile(
+    rb"containerd\.io/gc\.ref\.content\.(?:(config)|([lm])\.([0-9]{1,6})|([0-9]{1,6}))"
+).fullmatch
 
 
 class NamedTarget(NamedTuple):
@@ -54,6 +60,55 @@ def named(root: Folder, limits: Limits) -> Named:
         return Named(tuple(images.values()), f"{error}; images are found by their manifests, and their names are lost")
     damage = f"{DATABASE[-1]} is damaged: {'; '.join(bolt.damage[:3])}; some names may be lost" if bolt.damage else ""
     return Named(tuple(images.values()), damage)
+
+
+class Children(NamedTuple):
+    """The digests that a manifest or an index leads to, as the database has them; the config may be empty."""
+
+    config: str
+    layers: tuple[str, ...]
+    manifests: tuple[str, ...]
+
+
+def children(root: Folder, limits: Limits) -> dict[str, Children]:
+    """Return what each blob leads to, by its digest, of those that lead to any. Nothing is raised."""
+    found: dict[str, Children] = {}
+    try:
+        with _opened(root, DATABASE, limits) as bolt:
+            for bucket in bolt.roots():
+                for digest, labels in _labels_of_blobs(bucket):
+                    children = _children(labels)
+                    if any(children):
+                        found.setdefault(digest, children)
+    except RootDamaged:
+        pass
+    return found
+
+
+def _labels_of_blobs(root: Bucket) -> Iterator[tuple[str, dict[bytes, bytes]]]:
+    spaces = root.bucket(b"v1")
+    for _, kinds in () if spaces is None else spaces.buckets():
+        blobs = kinds.bucket(b"content", b"blob")
+        for digest, blob in () if blobs is None else blobs.buckets():
+            labels = blob.bucket(b"labels")
+            if labels is not None:
+                yield _text(digest), labels.values()
+
+
+def _children(labels: dict[bytes, bytes]) -> Children:
+    config = ""
+    numbered: dict[str, dict[int, str]] = {"l": {}, "m": {}}
+    for label, value in labels.items():
+        lead = _LEADS(label)
+        if lead is None:
+            continue
+        named, kind, number, plain = lead.groups()
+        if named or plain == b"0":
+            config = _text(value)
+        else:
+            numbered[(kind or b"l").decode()][int(number or plain)] = _text(value)
+    layers, manifests = (tuple(value for _, value in sorted(found.items())) for found in numbered.values())
+    return Children(config, layers, manifests)
 
 
 class SnapshotSizes:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import LimitExceeded, OrlopError, RootDamaged
 from orlop.foreign.documents import parsed, salvaged_names, text, text_of
-from orlop.foreign.held import ForeignContainer, ForeignImage, Held
+from orlop.foreign.held import ForeignContainer, ForeignImage, Held, diff_ids
 from orlop.foreign.locks import is_locked
 from orlop.foreign.names import references
 from orlop.foreign.rebuilt import UnpackedLayer
@@ -124,6 +124,9 @@ class _DriverRoot:
         for image_id, lost in names.items():
             problem = f"its config {image_id} is missing from the image database"
             held.images.append(ForeignImage(image_id, held.place, tuple(lost), problems=(problem,)))
+        # Images of another engine may have layers that those here have not.
+        for diff_id in diff_ids(self._by_diff):
+            held.copies.setdefault(diff_id, [self._copy(one, one.cache_id) for one in self._by_diff[str(diff_id)]])
         held.containers += self._containers()
         self._note_leftovers()
         return held

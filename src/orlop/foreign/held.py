@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from orlop.errors import OrlopError
+from orlop.model.digest import DiffID
+
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable, Iterator
 
     from orlop.foreign.rebuilt import Path
     from orlop.intake.offer import OfferedImage, OfferedManifest
-    from orlop.model.digest import DiffID, Digest
+    from orlop.model.digest import Digest
     from orlop.streams.compression import Readable
     from orlop.streams.meter import Meter
 
@@ -81,3 +84,12 @@ class Held:
     containers: list[ForeignContainer] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     is_damaged: bool = False
+
+
+def diff_ids(texts: Iterable[str]) -> Iterator[DiffID]:
+    """Yield those of some texts that are diff IDs."""
+    for text in texts:
+        try:
+            yield DiffID.parse(text)
+        except OrlopError:
+            continue

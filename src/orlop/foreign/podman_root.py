@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import LimitExceeded, OrlopError, RootDamaged
 from orlop.foreign.documents import objects, parsed, salvaged_entries, text, texts
-from orlop.foreign.held import ForeignContainer, ForeignImage, Held
+from orlop.foreign.held import ForeignContainer, ForeignImage, Held, diff_ids
 from orlop.foreign.names import references
 from orlop.foreign.rebuilt import UnpackedLayer
 from orlop.intake.offer import OfferedImage, OfferedLayer, platform_of, read_config
@@ -98,6 +98,9 @@ class _DriverRoot:
             )
         self._read_layers()
         self._held.images.extend(self._images())
+        # Images in another store may have them.
+        for diff_id in diff_ids(self._by_diff):
+            self._place(diff_id)
         self._held.containers.extend(self._containers())
         return self._held
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Generic, Self
 
@@ -40,13 +41,17 @@ _PLACES: Final = (
     "var/lib/containerd",
     "var/lib/containers/storage",
     "var/lib/rancher/k3s/agent/containerd",
+    "var/lib/rancher/rke2/agent/containerd",
+    "var/snap/docker/common/var-lib-docker",
+    "var/snap/microk8s/common/var/lib/containerd",
     "lib/docker",
     "lib/containerd",
     "lib/containers/storage",
-    "root/.local/share/docker",
-    "root/.local/share/containers/storage",
 )
-_HOMES: Final = (".local/share/docker", ".local/share/containers/storage")
+_HOMES: Final = (".local/share/docker", ".local/share/containerd", ".local/share/containers/storage")
+# In a data root of Docker: of an engine that leaves images to containerd, and of one that maps the IDs of users.
+_NESTED: Final = re.compile("containerd|daemon|[0-9]{1,10}\\.[0-9]{1,10}").fullmatch
+_NESTING: Final = 3
 
 
 class ForeignRoot:
@@ -61,6 +66,7 @@ class ForeignRoot:
         self._folders = [Folder.open(path)]
         # Where each of `held` is.
         self._homes: list[Folder] = []
+        self._met: set[tuple[int, int]] = set()
         try:
             self.held: tuple[Held, ...] = tuple(self._read())
         except BaseException:
@@ -72,7 +78,7 @@ class ForeignRoot:
 
         found = False
         for folder in self._places():
-            held = tuple(_held_of(folder, self.limits))
+            held = () if self._is_known(folder) else tuple(_held_of(folder, self.limits))
             if held:
                 found = True
                 self._folders.append(folder)
@@ -88,22 +94,38 @@ class ForeignRoot:
                 " by default; name the directory itself, such as /mnt/var/lib/docker"
             )
 
+    def _is_known(self, folder: Folder) -> bool:
+        """Return whether a directory was met before, by another way."""
+        state = os.fstat(folder.descriptor)
+        identity = state.st_dev, state.st_ino
+        if identity in self._met:
+            return True
+        self._met.add(identity)
+        return False
+
     def _places(self) -> Iterator[Folder]:
-        """Yield the directories that may be a data root: this one, those known, and what lies directly below."""
+        """Yield the directories that may be a data root, and those in them that may be one, too."""
+        for folder in self._outer_places():
+            yield from _with_nested(folder, _NESTING)
+
+    def _outer_places(self) -> Iterator[Folder]:
+        """Yield this directory, the places that are known, and what lies directly below."""
         top = self._folders[0]
         yield top.copy()
         for place in _PLACES:
             folder = top.there(*place.split("/"))
             if folder is not None:
                 yield folder
-        homes = top.there("home")
-        if homes is not None:
-            with homes:
-                for name in homes.names():
-                    for place in _HOMES:
-                        folder = homes.there(name, *place.split("/"))
-                        if folder is not None:
-                            yield folder
+        users = top.there("home")
+        homes: list[tuple[str, ...]] = [("root",)]
+        if users is not None:
+            with users:
+                homes += [("home", name) for name in users.names()]
+        for home in homes:
+            for place in _HOMES:
+                folder = top.there(*home, *place.split("/"))
+                if folder is not None:
+                    yield folder
         for name in top.names():
             if top.is_directory(name):
                 folder = top.there(name)
@@ -234,6 +256,16 @@ def open_root(path: str | os.PathLike[str], *, limits: Limits = DEFAULT_LIMITS) 
     return ForeignRoot(os.fspath(path), limits)
 
 
+def _with_nested(folder: Folder, depth: int) -> Iterator[Folder]:
+    """Yield a directory, and those in it that may be a data root of their own."""
+    with folder:
+        yield folder.copy()
+        for name in filter(_NESTED, folder.names()) if depth else ():
+            nested = folder.there(name)
+            if nested is not None:
+                yield from _with_nested(nested, depth - 1)
+
+
 def _held_of(folder: Folder, limits: Limits) -> Iterator[Held]:
     from orlop.foreign.docker_root import is_docker_root, read_docker_root  # noqa: PLC0415 - as they are met
 
@@ -243,11 +275,10 @@ def _held_of(folder: Folder, limits: Limits) -> Iterator[Held]:
 
     if drivers(folder):
         yield from read_podman_root(folder, limits)
-    from orlop.foreign.containerd_root import content_of, read_containerd_root  # noqa: PLC0415 - as above
+    from orlop.foreign.containerd_root import is_containerd_root, read_containerd_root  # noqa: PLC0415 - as above
 
-    content = content_of(folder)
-    if content is not None:
-        yield from read_containerd_root(content, limits)
+    if is_containerd_root(folder):
+        yield from read_containerd_root(folder, limits)
 
 
 class ForeignSource(Generic[L]):
