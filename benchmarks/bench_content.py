@@ -177,7 +177,8 @@ def works(root: Path, turn: int) -> dict[str, float]:
     }
 
 
-FLAT: Final = ("`orlop images --tree NAME`", "`orlop load` of two platforms", "`orlop rmi` of them")
+FLAT: Final = ("`orlop images --tree NAME`", "`orlop load` of two platforms")
+"""What costs the same in a store of any size. A removal asks all rows once more before bytes go (ADR 0012)."""
 
 
 def measure(folder: Path, sizes: Sequence[int], turns: int) -> dict[int, dict[str, float]]:
@@ -221,8 +222,8 @@ def main() -> None:
         "Images in pairs for two platforms, each pair under a named index with two attestations; medians of"
         f" {options.turns} turns over all sizes, in seconds of the processor. Whole processes, start-up included, but"
         " for the first two. A look at everything may cost as much more as there is more to look at, and"
-        f" {LINEAR_GOAL} times that; what is about one name, the same in a store of any size. Made by"
-        " `benchmarks/bench_content.py`."
+        f" {LINEAR_GOAL} times that; what is about one name, the same in a store of any size. A removal looks at all"
+        " rows once more before bytes go. Made by `benchmarks/bench_content.py`."
     )
     columns = " | ".join(f"{count:,} images" for count in sizes)
     table = [f"| work | {columns} | {head} | goal |", f"|---|{'---:|' * (len(sizes) + 2)}", *lines]
