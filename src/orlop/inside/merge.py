@@ -329,8 +329,7 @@ class Merge:
         """Make a name lead to a node, which gets the attributes that the link's entry states, as engines do it."""
         children[name] = found
         found.names += 1
-        stated = found.attributes
-        if (stated.mode & 0o7777, stated.uid, stated.gid) != (entry.mode & 0o7777, entry.uid, entry.gid):
+        if _attributes(found.attributes) != _attributes(entry):
             self._find("link-with-attributes", path)
         found.attributes = entry
         found.layer = self._layer
@@ -482,6 +481,11 @@ class _Link:
     def still_waits(self) -> bool:
         """Whether nothing else is at its path by now, and its directory was not replaced."""
         return self.waiting.names > 0 and self.children.get(self.name) is self.waiting
+
+
+def _attributes(entry: TarEntry) -> tuple[object, ...]:
+    """Return what all names of a file share."""
+    return entry.mode & 0o7777, entry.uid, entry.gid, entry.mtime
 
 
 def _unname_all(nodes: Iterable[Node]) -> None:
