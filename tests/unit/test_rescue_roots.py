@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import orlop
 from orlop.errors import InvalidRoot, OrlopError
 from orlop.foreign.containerd_root import _NamespaceReader
 from orlop.foreign.content import Content
-from orlop.foreign.database import Children, NamedTarget, SnapshotSizes
+from orlop.foreign.database import Children, NamedTarget, SnapshotSizes, _children
 from orlop.foreign.disk import Folder
 from orlop.foreign.documents import salvaged_entries
 from orlop.foreign.held import Held
@@ -234,6 +235,29 @@ def test_without_its_manifest_an_image_is_made_of_its_config_and_layers(which, l
     assert {str(one.image.id): [layer.diff_id for layer in one.layers] for one in after} == expected
     taken = rescue_store(tmp_path / "store", root)
     assert {image.state for image in taken.images} == {"rescued"}
+
+
+def test_a_database_that_leads_nowhere_for_ever_is_left(engine29):
+    chain = [str(Digest.of(b"%d" % number)) for number in range(5000)]
+    below = {one: Children("", (), (after, chain[0])) for one, after in itertools.pairwise(chain)}
+    held = Held("containerd moby")
+    with Folder.open(str(engine29 / "containerd" / "daemon")) as folder:
+        reader = _NamespaceReader(Content(folder, DEFAULT_LIMITS), SnapshotSizes(folder, DEFAULT_LIMITS), lambda: below)
+        reader.read([NamedTarget("moby", "a/b:1", Descriptor(OCI_INDEX, Digest.parse(chain[0]), 9))], held)
+    assert [image.offered for image in held.images] == [None]
+
+
+@pytest.mark.parametrize("label", ["m.{}", "{}"])
+def test_what_an_index_leads_to_is_told_of_any_labels(label):
+    def labels(names):
+        return {b"containerd.io/gc.ref.content." + name.encode(): name.encode() for name in names}
+
+    names = [label.format(number) for number in range(12)]
+    assert _children(labels(names)).manifests == tuple(names)
+    assert _children(labels(["config", *(f"l.{number}" for number in range(12))])) == Children(
+        "config", tuple(f"l.{number}" for number in range(12)), ()
+    )
+    assert _children(labels(["x", "l.", "l.1.2", "m.-1", "moby/container.config"])) == Children("", (), ())
 
 
 @pytest.mark.parametrize("nested", [False, True])

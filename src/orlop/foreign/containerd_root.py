@@ -24,7 +24,7 @@ from orlop.foreign.database import DATABASE, NamedTarget, SnapshotSizes, childre
 from orlop.foreign.held import ForeignImage, Held
 from orlop.foreign.locks import is_locked
 from orlop.foreign.names import references
-from orlop.intake.manifests import ManifestReader
+from orlop.intake.manifests import MAX_NESTING, ManifestReader
 from orlop.intake.offer import OfferedImage, OfferedLayer, platform_of, read_config
 from orlop.intake.offering import offer_of
 from orlop.intake.platforms import chosen
@@ -167,16 +167,16 @@ class _NamespaceReader:
             size = self._size(node, entries[0].namespace, chain_id(offered.image.rootfs.diff_ids))
             yield ForeignImage(str(offered.image.id), held.place, shown, offered, size, tuple(problems))
 
-    def _without(self, digest: str, held: Held, seen: set[str]) -> Iterator[OfferedImage]:
+    def _without(self, digest: str, held: Held, seen: set[str], depth: int = 0) -> Iterator[OfferedImage]:
         """Yield the images that a manifest or an index that is lost led to, by what the database has of it."""
         children = self._children().get(digest)
-        if children is None or digest in seen:
+        if children is None or digest in seen or depth > MAX_NESTING:
             return
         seen.add(digest)
         for below in children.manifests:
             manifest = _manifest(self._content, below, self._content.limits)
             if manifest is None:
-                yield from self._without(below, held, seen)
+                yield from self._without(below, held, seen, depth + 1)
                 continue
             with suppress(OrlopError):
                 reader = ManifestReader(self._content, self._content.place)

@@ -26,7 +26,7 @@ _SNAPSHOTS: Final[Path] = ("io.containerd.snapshotter.v1.overlayfs", "metadata.d
 _PARENT: Final = b"org.mobyproject.image.parent"
 _DEEPEST: Final = 1000
 # What a blob leads to is noted beside it, so that none of that is thrown away. The kinds of children have letters, or
-# the config is the first of all.
+# they are numbered through: those of a manifest with the config first, and those of an index.
 _LEADS: Final = re.compile(
     rb"containerd\.io/gc\.ref\.content\.(?:(config)|([lm])\.([0-9]{1,6})|([0-9]{1,6}))"
 ).fullmatch
@@ -63,7 +63,10 @@ def named(root: Folder, limits: Limits) -> Named:
 
 
 class Children(NamedTuple):
-    """The digests that a manifest or an index leads to, as the database has them; the config may be empty."""
+    """The digests that a manifest or an index leads to, as the database has them; the config may be empty.
+
+    Where the kinds are not told apart, all are among the manifests, too.
+    """
 
     config: str
     layers: tuple[str, ...]
@@ -107,6 +110,8 @@ def _children(labels: dict[bytes, bytes]) -> Children:
             config = _text(value)
         else:
             numbered[(kind or b"l").decode()][int(number or plain)] = _text(value)
+        if plain:
+            numbered["m"][int(plain)] = _text(value)
     layers, manifests = (tuple(value for _, value in sorted(found.items())) for found in numbered.values())
     return Children(config, layers, manifests)
 
