@@ -357,6 +357,26 @@ def test_an_error_of_the_server_is_one_sentence_and_changes_nothing(
 # Who may do what.
 
 
+@pytest.mark.parametrize(
+    ("given", "error", "says"),
+    [
+        ("LOGIN CONNECTION LIMIT 0", errors.StorageError, "no connection left .*pgbouncer"),
+        ("NOLOGIN", errors.PermissionDenied, "refuses this user: role .* not permitted to log in; check the role"),
+        (None, errors.PermissionDenied, 'refuses this user: role "refused" does not exist; check the role'),
+    ],
+)
+def test_a_connection_that_is_refused_says_why(given: str | None, error: type[Exception], says: str) -> None:
+    """The client passes on the words of such a refusal, and no code."""
+    url = database()
+    sql(url, "DROP ROLE IF EXISTS refused")
+    if given is not None:
+        sql(url, f"CREATE ROLE refused {given}")
+    with closing_metadata(url.replace("user=orlop", "user=refused")) as metadata:
+        with pytest.raises(error, match=says) as caught:
+            tags(metadata)
+        assert "connection failed" not in str(caught.value)
+
+
 def test_a_role_that_may_only_read_reads(url: str) -> None:
     sql(url, "DROP ROLE IF EXISTS reader")
     sql(url, "CREATE ROLE reader LOGIN")

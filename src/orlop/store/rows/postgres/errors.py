@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +33,13 @@ _BUSY: Final = frozenset({"40001", "40P01", "55P03", "57014", "25P03", "25P04", 
 """What another transaction, or a limit of time, brought about: the same again may succeed."""
 _GONE: Final = frozenset({"57P01", "57P02", "57P03", "57P05"})
 _VALUES: Final = ("22", "54")
+_REFUSALS: Final = (
+    ("53300", re.compile(r"too many clients|too many connections|remaining connection slots")),
+    ("28000", re.compile(r"password|pg_hba\.conf|not permitted to log in|permission denied|role .* does not exist")),
+)
+"""What a refused connection says, in place of the code that the client does not pass on then."""
+_WRAPPING: Final = re.compile(r"connection failed: (connection to server .*? failed: )?([A-Z]+:  ?)?")
+"""What libpq and psycopg write around that; the place is said already."""
 
 
 @contextmanager
@@ -45,7 +53,8 @@ def explaining_postgres(place: str) -> Iterator[None]:
 
 def explain_postgres(error: psycopg.Error, place: str) -> OrlopError:
     """Return the error of orlop's own that says what one of PostgreSQL means, and what to do."""
-    state, what = error.sqlstate or "", _first_line(error)
+    what = _WRAPPING.sub("", _first_line(error))
+    state = error.sqlstate or _refusal(error, what)
     if state in _TOO_MANY:
         return StorageError(
             f"{place} has no connection left ({what}); raise max_connections, or put pgbouncer before it"
@@ -56,7 +65,7 @@ def explain_postgres(error: psycopg.Error, place: str) -> OrlopError:
         return ReadOnlyStore(f"cannot change {place}: it is read-only, such as a standby; use the primary server")
     if state in _DAMAGE:
         return DatabaseDamaged(f"{place} is damaged ({what}); restore it from a backup")
-    if state in _DENIED or (not state and "password" in what.lower()):
+    if state in _DENIED:
         return PermissionDenied(f"{place} refuses this user: {what}; check the role, its password and its rights")
     if state in _BUSY:
         return StorageError(f"{place} ended the transaction: {what}; nothing was changed, try again")
@@ -86,6 +95,12 @@ def lease_lost(place: str) -> LeaseLost:
         f"{place} has heard nothing of this process for too long and released what it held;"
         " nothing was changed, try again"
     )
+
+
+def _refusal(error: psycopg.Error, what: str) -> str:
+    if not isinstance(error, psycopg.OperationalError):
+        return ""
+    return next((state for state, said in _REFUSALS if said.search(what)), "")
 
 
 def _first_line(error: psycopg.Error) -> str:
