@@ -21,6 +21,7 @@ import orlop
 from orlop.errors import (
     BucketUnavailable,
     ContentNotFound,
+    DatabaseUnavailable,
     InvalidInput,
     NotSupported,
     OrlopError,
@@ -442,8 +443,9 @@ def test_what_needs_the_bucket_asks_it_once(
 
 def test_without_the_database_everything_is_one_error(url: StoreURL) -> None:
     gone = StoreURL("/nowhere", None, url.user, url.database, url.bucket, url.prefix, variables=url.variables)
-    with pytest.raises(StorageError, match="cannot reach the database"):
+    with pytest.raises(DatabaseUnavailable, match="cannot reach the database") as caught:
         orlop.open(gone)
+    assert caught.value.http_status == 503  # clients and load balancers of a server try again, or elsewhere
 
 
 def test_engines_that_crash_cost_commands_and_nothing_else(archives: list[Path], tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import psycopg
 from psycopg import sql
 
-from orlop.errors import OrlopError, OutcomeUnknown, ReadOnlyStore, StorageError
+from orlop.errors import DatabaseUnavailable, OrlopError, OutcomeUnknown, ReadOnlyStore, StorageError
 from orlop.store.rows.actions import run_all
 from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.postgres.errors import explain_postgres, explaining_postgres, is_gone, lease_lost
@@ -237,7 +237,7 @@ class PostgresMetadata(Metadata):
                 raise explain_postgres(error, self.place) from error
             if not self._was_committed(number, error):
                 what = f"the connection to {self.place} was lost before the changes were committed"
-                raise StorageError(f"{what}; nothing was changed, try again") from error
+                raise DatabaseUnavailable(f"{what}; nothing was changed, try again") from error
 
     def _outcome(self, number: str, error: BaseException) -> bool | None:
         """Return whether a commit that ended in an error was made, or nothing where that cannot be known."""

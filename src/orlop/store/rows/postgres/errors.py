@@ -10,6 +10,7 @@ import psycopg
 
 from orlop.errors import (
     DatabaseDamaged,
+    DatabaseUnavailable,
     InvalidInput,
     LeaseLost,
     NoSpace,
@@ -56,7 +57,7 @@ def explain_postgres(error: psycopg.Error, place: str) -> OrlopError:
     what = _WRAPPING.sub("", _first_line(error))
     state = error.sqlstate or _refusal(error, what)
     if state in _TOO_MANY:
-        return StorageError(
+        return DatabaseUnavailable(
             f"{place} has no connection left ({what}); raise max_connections, or put pgbouncer before it"
         )
     if state in _NO_SPACE:
@@ -74,7 +75,7 @@ def explain_postgres(error: psycopg.Error, place: str) -> OrlopError:
     if is_gone(error):
         # The server may answer that it has no such database, or no such role.
         advice = "check its name" if "does not exist" in what else "check that the server runs, and try again"
-        return StorageError(f"cannot reach {place}: {what}; {advice}")
+        return DatabaseUnavailable(f"cannot reach {place}: {what}; {advice}")
     return StorageError(f"{place} failed: {what}")
 
 
