@@ -90,6 +90,12 @@ def closed(place: str) -> StoreClosed:
     return StoreClosed(f"{place} was closed; open the store again")
 
 
+def lost_before_commit(error: psycopg.Error, place: str) -> DatabaseUnavailable:
+    """Make the error for a connection that was lost with a transaction which, as the server says, was undone."""
+    what = f"the connection to {place} was lost before the changes were committed ({_first_line(error)})"
+    return DatabaseUnavailable(f"{what}; nothing was changed, try again")
+
+
 def lease_lost(place: str) -> LeaseLost:
     """Make the error for a session that others have declared dead."""
     return LeaseLost(
