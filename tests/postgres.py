@@ -111,11 +111,16 @@ class Postgres:
             process.send_signal(how)
             process.wait(60)
 
+    @property
+    def pid(self) -> int:
+        """The number of its first process."""
+        assert self._process is not None
+        return self._process.pid
+
     @contextmanager
     def hanging(self) -> Iterator[None]:
         """Stop the server for a block, with all of its processes: it hears everything and says nothing."""
-        assert self._process is not None
-        number = self._process.pid
+        number = self.pid
         # It must not begin another process meanwhile.
         os.kill(number, signal.SIGSTOP)
         children = Path(f"/proc/{number}/task/{number}/children").read_text().split()

@@ -448,6 +448,13 @@ class BucketUnavailable(StorageError):
     http_status = 503
 
 
+class DatabaseUnavailable(StorageError):
+    """The database that keeps a shared store's rows cannot be reached, or the connection to it was lost."""
+
+    code = "DATABASE_UNAVAILABLE"
+    http_status = 503
+
+
 class LeaseLost(StorageError):
     """Others have declared this process dead, as a shared store heard nothing of it; what it held was released."""
 

@@ -321,13 +321,13 @@ def test_a_lost_answer_to_a_commit_is_asked_for(tmp_path: Path, where: str) -> N
     ("state", "error", "says"),
     [
         ("53100", errors.NoSpace, "no space left"),
-        ("53300", errors.StorageError, "pgbouncer"),
+        ("53300", errors.DatabaseUnavailable, "pgbouncer"),
         ("25006", errors.ReadOnlyStore, "read-only"),
         ("XX001", errors.DatabaseDamaged, "backup"),
         ("42501", errors.PermissionDenied, "role"),
         ("40001", errors.StorageError, "try again"),
         ("40P01", errors.StorageError, "try again"),
-        ("57P01", errors.StorageError, "cannot reach"),
+        ("57P01", errors.DatabaseUnavailable, "lost before .* nothing was changed"),
         ("22021", errors.InvalidInput, "cannot hold"),
         ("58000", errors.StorageError, "failed"),
     ],
@@ -352,6 +352,26 @@ def test_an_error_of_the_server_is_one_sentence_and_changes_nothing(
 
 
 # Who may do what.
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "says"),
+    [
+        ("LOGIN CONNECTION LIMIT 0", errors.StorageError, "no connection left .*pgbouncer"),
+        ("NOLOGIN", errors.PermissionDenied, "refuses this user: role .* not permitted to log in; check the role"),
+        (None, errors.PermissionDenied, 'refuses this user: role "refused" does not exist; check the role'),
+    ],
+)
+def test_a_connection_that_is_refused_says_why(given: str | None, error: type[Exception], says: str) -> None:
+    """The client passes on the words of such a refusal, and no code."""
+    url = database()
+    sql(url, "DROP ROLE IF EXISTS refused")
+    if given is not None:
+        sql(url, f"CREATE ROLE refused {given}")
+    with closing_metadata(url.replace("user=orlop", "user=refused")) as metadata:
+        with pytest.raises(error, match=says) as caught:
+            tags(metadata)
+        assert "connection failed" not in str(caught.value)
 
 
 def test_a_role_that_may_only_read_reads(url: str) -> None:

@@ -25,7 +25,7 @@ from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.hosted.repository import Hosts
 from orlop.store.blobs.incoming import LIFE
 from orlop.store.local import local_store
-from tests import engines
+from tests import engines, postgres
 from tests.elsewhere import install
 from tests.unit.hosted import (
     OCTETS,
@@ -97,6 +97,22 @@ def test_what_is_pushed_is_an_image_at_once_and_goes_as_images_do(registry, imag
     # The lease on what was pushed a moment ago lasts.
     images.gc()
     assert registry.head(f"/v2/team/app/blobs/{json.loads(manifest)['layers'][0]['digest']}").status == 200
+
+
+@pytest.mark.parametrize("images", ["engines"], indirect=True)
+def test_a_server_outlives_its_database(registry, images):
+    registry.push_image("a", "1")
+    database = postgres.the_server()
+    database.stop()
+    try:
+        answer = registry.get("/v2/a/manifests/1")
+        assert answer.status == 503
+        assert b"orlop-pg" not in answer.body
+    finally:
+        database.start()
+    assert registry.get("/v2/a/manifests/1").status == 200
+    registry.push_image("a", "2")
+    assert names_of(images) == ["localhost:5000/a:1", "localhost:5000/a:2"]
 
 
 @in_a_directory

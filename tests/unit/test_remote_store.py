@@ -19,7 +19,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 import orlop
 from orlop.errors import (
+    BucketUnavailable,
     ContentNotFound,
+    DatabaseUnavailable,
     InvalidInput,
     NotSupported,
     OrlopError,
@@ -31,7 +33,7 @@ from orlop.errors import (
 from orlop.model.store_url import StoreURL
 from orlop.model.values import replace
 from orlop.store.blobs.s3.bucket import Bucket
-from orlop.store.blobs.s3.client import Pieces, S3Client
+from orlop.store.blobs.s3.client import Patience, Pieces, S3Client
 from orlop.store.blobs.s3.ingest import path_of
 from orlop.store.blobs.s3.reclaim import MARKER
 from orlop.store.blobs.s3.store import S3BlobStore
@@ -416,10 +418,34 @@ def test_without_the_bucket_lists_work(url: StoreURL, archives: list[Path]) -> N
         assert images.inspect(names[0]).image.rootfs.diff_ids
 
 
+def test_what_needs_the_bucket_asks_it_once(
+    url: StoreURL, archives: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can be read instead of a table of contents lies in the same bucket."""
+    with orlop.open(url) as images:
+        images.load(archives[0])
+    away = dict(url.variables) | {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    waits: list[str] = []
+
+    def wait(self: Patience, reason: str) -> None:
+        waits.append(reason)
+        raise BucketUnavailable(reason)
+
+    monkeypatch.setattr(Patience, "wait", wait)
+    with orlop.open(StoreURL.parse(str(url), away)) as images:
+        name = str(next(iter(images.images())).references[0])
+        for look in (lambda: images.files(name).listdir(), lambda: images.files(name).stat("/etc")):
+            waits.clear()
+            with pytest.raises(BucketUnavailable):
+                look()
+            assert len(waits) == 1
+
+
 def test_without_the_database_everything_is_one_error(url: StoreURL) -> None:
     gone = StoreURL("/nowhere", None, url.user, url.database, url.bucket, url.prefix, variables=url.variables)
-    with pytest.raises(StorageError, match="cannot reach the database"):
+    with pytest.raises(DatabaseUnavailable, match="cannot reach the database") as caught:
         orlop.open(gone)
+    assert caught.value.http_status == 503  # clients and load balancers of a server try again, or elsewhere
 
 
 def test_engines_that_crash_cost_commands_and_nothing_else(archives: list[Path], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 from functools import partial
@@ -228,6 +229,18 @@ def test_a_server_that_is_away_is_one_clear_error() -> None:
         Opened(blobs, MemoryMetadata()).keep(_DATA)
     clear(caught.value)
     assert time.now <= 3.0
+
+
+def test_a_server_without_tls_is_told_at_once() -> None:
+    with strict_s3() as s3:
+        settings = dataclasses.replace(s3.settings(), endpoint=s3.settings().endpoint.replace("http:", "https:"))
+        time = Time()
+        blobs = S3BlobStore(settings, MemoryKeys(), clock=time, sleep=time.sleep)
+        with pytest.raises(BucketUnavailable, match=r"127\.0\.0\.1:\d+ does not speak TLS; use http") as caught:
+            Opened(blobs, MemoryMetadata()).keep(_DATA)
+        clear(caught.value)
+        assert time.now == Time().now
+        blobs.close()
 
 
 def test_an_object_that_is_replaced_while_it_is_read_is_never_mixed(rig: Rig) -> None:

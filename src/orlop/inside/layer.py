@@ -6,7 +6,7 @@ import io
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 
-from orlop.errors import StorageError, TocDamaged
+from orlop.errors import BucketUnavailable, StorageError, TocDamaged
 from orlop.model.limits import NO_LIMITS
 from orlop.store.layers import compression_of
 from orlop.streams.compression import Compression, decompressed
@@ -136,11 +136,16 @@ class StoredContent:
     def _listed(self) -> list[TarEntry] | None:
         from orlop.streams.toc import read_toc  # noqa: PLC0415 - looks at single paths need none
 
-        with suppress(OSError, TocDamaged):
+        try:
             file = self._blobs.open_toc(self.diff_id)
             if file is not None:
                 with file:
                     return list(read_toc(file))
+        except BucketUnavailable:
+            # The layer cannot be read instead.
+            raise
+        except (OSError, TocDamaged):
+            pass
         return None
 
     def _scanned(self) -> Iterator[TarEntry]:

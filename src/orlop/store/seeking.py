@@ -11,10 +11,10 @@ without zlib's library leave the layer as it is: it is read from its beginning.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from orlop.errors import InvalidCompression, StorageError, TocDamaged
+from orlop.errors import BucketUnavailable, InvalidCompression, StorageError, TocDamaged
 from orlop.store.layers import compression_of
 from orlop.streams.compression import Compression
 from orlop.streams.files import CHUNK
@@ -22,6 +22,8 @@ from orlop.streams.path_table import path_table_start, read_path_table
 from orlop.streams.seek_index import SPAN, packed, read_seek_index, seek_index_start
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from orlop.model.digest import DiffID
     from orlop.store.blobs.store import BlobStore
     from orlop.store.layers import LayerStore
@@ -36,9 +38,23 @@ _GAP: Final = 2 * SPAN
 """How far apart the borders of streams may be before points between them are worth a pass."""
 
 
+@contextmanager
+def _helping() -> Iterator[None]:
+    """Do without what a block looks for, if that cannot be read."""
+    try:
+        yield
+    except BucketUnavailable:
+        raise
+    except (OSError, TocDamaged):
+        return
+
+
 def find_index(blobs: BlobStore, diff_id: DiffID, blob: BlobRow) -> SeekIndex | None:
-    """Return the seek index of a blob of a layer; None if there is none that can be used. Raises nothing."""
-    with suppress(OSError, StorageError, TocDamaged):
+    """Return the seek index of a blob of a layer; None if there is none that can be used.
+
+    Raises `BucketUnavailable` where the store cannot be asked: its blobs cannot be read either.
+    """
+    with _helping():
         file = blobs.open_toc(diff_id)
         if file is not None:
             with file:
@@ -102,8 +118,8 @@ def put_index(layers: LayerStore, blobs: BlobStore, diff_id: DiffID, index: Seek
 
 
 def find_paths(blobs: BlobStore, diff_id: DiffID) -> PathTable | None:
-    """Return the path table of a layer; None if there is none that can be used. Raises nothing."""
-    with suppress(OSError, StorageError, TocDamaged):
+    """Return the path table of a layer; None if there is none that can be used. Raises as `find_index` does."""
+    with _helping():
         file = blobs.open_toc(diff_id)
         if file is not None:
             with file:

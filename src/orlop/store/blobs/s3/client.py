@@ -129,7 +129,7 @@ class Patience:
 
     Args:
         limit: seconds from the first failure on without any success.
-        where: the bucket, for messages.
+        where: the server and the bucket, for messages.
         unwanted: set by whoever does not need the result any more: the next wait raises `Unwanted`.
         clock: seconds that never go back.
         sleep: what waits for some seconds.
@@ -162,8 +162,8 @@ class Patience:
         self._tries += 1
         if self._clock() + pause - self._since > self._limit:
             times = f"{self._tries} times" if self._tries > 1 else "once"
-            msg = f"the object store at {self._where} does not do what it was asked for {times}: {reason}"
-            raise BucketUnavailable(f"{msg}; look after it and repeat what was done")
+            what = f"the object store at {self._where} was asked {times} and failed: {reason}"
+            raise BucketUnavailable(f"{what}; check that it works and that its endpoint is right, and try again")
         self._sleep(pause)
 
 
@@ -198,7 +198,7 @@ class S3Client:
 
     def patience(self, unwanted: threading.Event | None = None, *, haste: bool = False) -> Patience:
         """Return how long one thing is repeated: until it is unwanted at the longest."""
-        limit, where = self.settings.patience, self.settings.where
+        limit, where = self.settings.patience, f"{self._place.host} for {self.settings.where}"
         limit = min(limit, _HASTE) if haste else limit
         return Patience(limit, where, unwanted or threading.Event(), clock=self._clock, sleep=self._sleep)
 
@@ -232,7 +232,8 @@ class S3Client:
     def send(self, request: Request) -> BaseHTTPResponse:
         """Send a request once, and return its answer with the body unread.
 
-        Raises those of `TORN`, and `PermissionDenied` where the server's certificate is not trusted.
+        Raises those of `TORN`, `PermissionDenied` where the server's certificate is not trusted, and
+        `BucketUnavailable` where it does not speak TLS.
         """
         place = self._place
         path = place.path + quoted(request.key, safe="/")
@@ -265,6 +266,10 @@ class S3Client:
                 decode_content=False,
             )
         except SSLError as error:
+            if "WRONG_VERSION_NUMBER" in str(error):
+                msg = f"the object store at {place.host} does not speak TLS"
+                advice = "use http in its endpoint, and allow that with AWS_ALLOW_HTTP=true"
+                raise BucketUnavailable(f"{msg}; {advice}") from error
             if "CERTIFICATE_VERIFY_FAILED" not in str(error):
                 raise
             # The next certificate will be the same.

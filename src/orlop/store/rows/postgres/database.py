@@ -29,7 +29,13 @@ from psycopg import sql
 from orlop.errors import OrlopError, OutcomeUnknown, ReadOnlyStore, StorageError
 from orlop.store.rows.actions import run_all
 from orlop.store.rows.metadata import Metadata
-from orlop.store.rows.postgres.errors import explain_postgres, explaining_postgres, is_gone, lease_lost
+from orlop.store.rows.postgres.errors import (
+    explain_postgres,
+    explaining_postgres,
+    is_gone,
+    lease_lost,
+    lost_before_commit,
+)
 from orlop.store.rows.postgres.pool import Pool
 from orlop.store.rows.postgres.rows import PostgresRows
 from orlop.store.rows.postgres.schema import LOCKS, TTL, WRITING, lay_out, require_laid
@@ -236,8 +242,7 @@ class PostgresMetadata(Metadata):
             if not is_gone(error):
                 raise explain_postgres(error, self.place) from error
             if not self._was_committed(number, error):
-                what = f"the connection to {self.place} was lost before the changes were committed"
-                raise StorageError(f"{what}; nothing was changed, try again") from error
+                raise lost_before_commit(error, self.place) from error
 
     def _outcome(self, number: str, error: BaseException) -> bool | None:
         """Return whether a commit that ended in an error was made, or nothing where that cannot be known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -9,6 +10,7 @@ import psycopg
 
 from orlop.errors import (
     DatabaseDamaged,
+    DatabaseUnavailable,
     InvalidInput,
     LeaseLost,
     NoSpace,
@@ -32,6 +34,13 @@ _BUSY: Final = frozenset({"40001", "40P01", "55P03", "57014", "25P03", "25P04", 
 """What another transaction, or a limit of time, brought about: the same again may succeed."""
 _GONE: Final = frozenset({"57P01", "57P02", "57P03", "57P05"})
 _VALUES: Final = ("22", "54")
+_REFUSALS: Final = (
+    ("53300", re.compile(r"too many clients|too many connections|remaining connection slots")),
+    ("28000", re.compile(r"password|pg_hba\.conf|not permitted to log in|permission denied|role .* does not exist")),
+)
+"""What a refused connection says, in place of the code that the client does not pass on then."""
+_WRAPPING: Final = re.compile(r"connection failed: (connection to server .*? failed: )?([A-Z]+:  ?)?")
+"""What libpq and psycopg write around that; the place is said already."""
 
 
 @contextmanager
@@ -45,9 +54,10 @@ def explaining_postgres(place: str) -> Iterator[None]:
 
 def explain_postgres(error: psycopg.Error, place: str) -> OrlopError:
     """Return the error of orlop's own that says what one of PostgreSQL means, and what to do."""
-    state, what = error.sqlstate or "", _first_line(error)
+    what = _WRAPPING.sub("", _first_line(error))
+    state = error.sqlstate or _refusal(error, what)
     if state in _TOO_MANY:
-        return StorageError(
+        return DatabaseUnavailable(
             f"{place} has no connection left ({what}); raise max_connections, or put pgbouncer before it"
         )
     if state in _NO_SPACE:
@@ -56,7 +66,7 @@ def explain_postgres(error: psycopg.Error, place: str) -> OrlopError:
         return ReadOnlyStore(f"cannot change {place}: it is read-only, such as a standby; use the primary server")
     if state in _DAMAGE:
         return DatabaseDamaged(f"{place} is damaged ({what}); restore it from a backup")
-    if state in _DENIED or (not state and "password" in what.lower()):
+    if state in _DENIED:
         return PermissionDenied(f"{place} refuses this user: {what}; check the role, its password and its rights")
     if state in _BUSY:
         return StorageError(f"{place} ended the transaction: {what}; nothing was changed, try again")
@@ -65,7 +75,7 @@ def explain_postgres(error: psycopg.Error, place: str) -> OrlopError:
     if is_gone(error):
         # The server may answer that it has no such database, or no such role.
         advice = "check its name" if "does not exist" in what else "check that the server runs, and try again"
-        return StorageError(f"cannot reach {place}: {what}; {advice}")
+        return DatabaseUnavailable(f"cannot reach {place}: {what}; {advice}")
     return StorageError(f"{place} failed: {what}")
 
 
@@ -80,12 +90,24 @@ def closed(place: str) -> StoreClosed:
     return StoreClosed(f"{place} was closed; open the store again")
 
 
+def lost_before_commit(error: psycopg.Error, place: str) -> DatabaseUnavailable:
+    """Make the error for a connection that was lost with a transaction which, as the server says, was undone."""
+    what = f"the connection to {place} was lost before the changes were committed ({_first_line(error)})"
+    return DatabaseUnavailable(f"{what}; nothing was changed, try again")
+
+
 def lease_lost(place: str) -> LeaseLost:
     """Make the error for a session that others have declared dead."""
     return LeaseLost(
         f"{place} has heard nothing of this process for too long and released what it held;"
         " nothing was changed, try again"
     )
+
+
+def _refusal(error: psycopg.Error, what: str) -> str:
+    if not isinstance(error, psycopg.OperationalError):
+        return ""
+    return next((state for state, said in _REFUSALS if said.search(what)), "")
 
 
 def _first_line(error: psycopg.Error) -> str:
