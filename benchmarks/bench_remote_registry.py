@@ -90,7 +90,7 @@ def orlop_registry(folder: Path, postgres: Postgres, seaweed: Seaweed) -> Iterat
     (port,) = free_ports(1)
     command = [*ORLOP, "--root", url, "serve", "--registry", "-H", f"tcp://127.0.0.1:{port}"]
     with running(command, port, environment, folder / "log") as process:
-        yield Running(Server(f"127.0.0.1:{port}", process), (process, postgres.pid, seaweed.pid))
+        yield Running(Server(f"127.0.0.1:{port}", folder, process), (process, postgres.pid, seaweed.pid))
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def debian_registry(folder: Path, _: Postgres, seaweed: Seaweed) -> Iterator[Run
     path.write_text(json.dumps(configuration))
     environment = {name: value for name, value in ENVIRONMENT.items() if not name.startswith("AWS_")}
     with running([need("docker-registry"), "serve", str(path)], port, environment, folder / "log") as process:
-        yield Running(Server(f"127.0.0.1:{port}", process), (process, seaweed.pid))
+        yield Running(Server(f"127.0.0.1:{port}", folder, process), (process, seaweed.pid))
 
 
 SERVERS: Final = {"orlop": orlop_registry, "docker-registry": debian_registry}
