@@ -244,7 +244,7 @@ def test_what_was_left_is_trusted_only_after_hashing(tmp_path: Path, damage: str
 @pytest.mark.parametrize(
     ("quirks", "kind"),
     [
-        ({"corrupt": True}, (errors.DigestMismatch, errors.InvalidCompression)),
+        ({"corrupt": True}, (errors.DigestMismatch,)),
         ({"longer": 5}, (errors.SizeMismatch,)),
         ({"longer": 5, "length": False}, (errors.SizeMismatch,)),
     ],
@@ -256,7 +256,7 @@ def test_wrong_bytes_are_an_error_and_are_not_kept(
     with pulling(tmp_path) as there:
         push(there.registry, layout, layout.image("one"), "1")
         there.quirks(**quirks)
-        with pytest.raises(kind):
+        with pytest.raises(kind, match=there.registry.authority):
             there.pull()
         assert there.partial() == []
         assert list(there.images.images(all=True)) == []

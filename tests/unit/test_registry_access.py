@@ -395,3 +395,18 @@ def test_a_login_that_was_never_sent_has_not_succeeded():
             assert fake.client.log_in()
     with faked(ME, users=USERS) as fake:
         assert not fake.client.log_in()
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_a_login_that_is_refused_says_what_to_give(auth: str):
+    wrong = Credentials(user="me", password="another", source="a/config.json")
+    with faked(wrong, auth=auth, users=USERS) as fake:
+        with pytest.raises(RegistryDenied, match=fake.client.host) as found:
+            fake.client.log_in()
+        assert "log in," not in str(found.value)
+
+
+def test_a_way_in_that_is_not_known_is_named():
+    failure = Failure(401, headers=(("WWW-Authenticate", "Negotiate"), ("WWW-Authenticate", "NTLM")))
+    with faked(failures=(failure,) * 9) as fake, pytest.raises(RegistryDenied, match="asks for negotiate, ntlm"):
+        fake.client.get_manifest(REPOSITORY, "1")

@@ -132,6 +132,13 @@ def test_a_manifest_that_two_programs_read_differently_is_refused(
             fake.client.get_manifest(REPOSITORY, reference)
 
 
+@pytest.mark.parametrize("raw", [b"", b"<html>Log in</html>", b'{"schemaVersion":2,'])
+def test_what_is_not_a_manifest_is_told_with_where_it_came_from(fake: Faked, raw: bytes):
+    fake.registry.add_manifest(REPOSITORY, raw, OCI_MANIFEST, tag="odd")
+    with pytest.raises(InvalidManifest, match=rf"{fake.client.host}/{REPOSITORY}:odd cannot be read: .*not a registry"):
+        fake.client.get_manifest(REPOSITORY, "odd")
+
+
 def test_a_manifest_is_read_up_to_a_limit(fake: Faked):
     fake.registry.add_manifest(REPOSITORY, b" " * (4 << 20) + b"{}", OCI_MANIFEST, tag="huge")
     with pytest.raises(InvalidAnswer, match="larger than 4194304 bytes"):

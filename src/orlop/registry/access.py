@@ -50,6 +50,7 @@ _EARLY: Final = 60
 """A token is renewed so many seconds before its end, or when a fifth of its life is left."""
 _BASIC: Final = "basic"
 _HOPS: Final = 3
+_SHOWN: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +175,12 @@ class Access:
             InvalidAnswer, UnsafeRedirect: the challenge leads nowhere.
         """
         with self._turn:
-            challenge = chosen(challenges(answer.headers.all("WWW-Authenticate"))) or self._usual()
+            asked = challenges(answer.headers.all("WWW-Authenticate"))
+            challenge = chosen(asked) or self._usual()
             if challenge is None:
+                if asked:
+                    schemes = ", ".join(dict.fromkeys(one.scheme for one in asked))
+                    self.note = f"; it asks for {schemes[:_SHOWN]}, and orlop knows Basic and Bearer alone"
                 return False
             if challenge.scheme == _BASIC:
                 self._ways[wants.kind] = _BASIC

@@ -99,7 +99,18 @@ class RegistryClient:
         Raises:
             RegistryDenied: they are refused, or were not sent, since what asks for them is of another site.
         """
-        self.ping()
+        try:
+            self.ping()
+        except RegistryDenied as error:
+            if error.answered != 401 or self.exchange.access.note:
+                raise
+            raise RegistryDenied(
+                f"cannot log in: {self.host} refuses the user name and password; give the ones it knows, or a token"
+                " that has not expired",
+                registry=self.host,
+                answered=error.answered,
+                said=error.said,
+            ) from error
         access = self.exchange.access
         if access.was_asked and access.credentials is not None and not access.has_shown:
             why = access.note or "; it lets anybody in, and its credentials were not sent"
@@ -231,7 +242,7 @@ class RegistryClient:
         Raises:
             NotInRegistry: there is none.
         """
-        what = f"the blob {want.digest} of {repository}"
+        what = f"the blob {want.digest} of {self.host}/{repository}"
 
         def ask(begin: int) -> Answer:
             headers = (("Range", f"bytes={begin}-"),) if begin else ()

@@ -78,7 +78,12 @@ def fetched(answer: Answer, wanted: Digest | None, *, limit: int, what: str) -> 
         raise RegistryUnsupported(
             f"{what} is of schema version 1, which no engine reads any more; push it anew with a newer one"
         )
-    document = parse_manifest(raw)
+    try:
+        document = parse_manifest(raw)
+    except InvalidManifest as error:
+        raise InvalidManifest(
+            f"{what} cannot be read: {error}; if all manifests there are like this, it is not a registry that answers"
+        ) from error
     kind = INDEX_TYPES if isinstance(document, Index) else MANIFEST_TYPES
     shape = OCI_INDEX if isinstance(document, Index) else OCI_MANIFEST
     own = document.media_type or (sent if sent in kind else shape)

@@ -43,7 +43,7 @@ _BY_CODE: Final[dict[str, _Kind]] = {
 }
 _ADVICE: Final = {
     401: "log in, or check the name: registries answer so for repositories that are not there, too",
-    403: "these credentials, or nobody, may do that",
+    403: "these credentials do not allow that, or it is allowed to nobody",
     413: "a proxy before the registry limits what may be sent at once",
 }
 _STATUSES: Final = {

@@ -50,6 +50,7 @@ from orlop.registry.documents import RegistryDocuments, name_of
 from orlop.registry.fetched import digest_of
 from orlop.registry.interruption import interrupted_by
 from orlop.registry.rest import Rest
+from orlop.store.blobs.ingest import TakenBlob
 from orlop.streams.pipeline import in_parallel
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
     from orlop.model.progress import Progress
     from orlop.model.reference import Reference
     from orlop.registry.places import Places
-    from orlop.store.blobs.ingest import TakenBlob
     from orlop.store.blobs.store import Ingest
     from orlop.store.rows.metadata import BlobRow
 
@@ -220,8 +220,16 @@ class RegistrySource(Generic[L]):
         want = Descriptor(OCI_LAYER, layer.digest, layer.size, urls=layer.urls)
 
         def take(rest: Rest, content: Ingest | None) -> L:
-            label = layer.diff_id.short
-            return self._taking.layer(rest, label=label, total=want.size, check=check, content=content)
+            label, found = layer.diff_id.short, list[TakenBlob]()
+            # What an earlier try has left is not worth the rest of it where it is wrong: all of it is fetched anew.
+            other = None if content is not None and content.kept else found.append
+            try:
+                return self._taking.layer(rest, label=label, total=want.size, check=check, content=content, other=other)
+            except InvalidInput as error:
+                for one in found:
+                    if one.blob.digest != want.digest:
+                        raise self._damaged(want, one.blob.digest) from error
+                raise
 
         try:
             return self._brought(want, take, self._taking.known, check)
@@ -295,9 +303,7 @@ class RegistrySource(Generic[L]):
                 if content is not None:
                     content.reject()
                 taken.discard()
-                raise DigestMismatch(
-                    f"{self.words.name}'s blob {want.digest} has the digest {taken.blob.digest}; it is damaged"
-                )
+                raise self._damaged(want, taken.blob.digest)
         except (InvalidInput, IntegrityError) as error:
             if isinstance(error, LimitExceeded) and rest.others is None:
                 raise
@@ -312,6 +318,9 @@ class RegistrySource(Generic[L]):
             )
             return None, rest.others
         return taken, places
+
+    def _damaged(self, want: Descriptor, digest: Digest) -> DigestMismatch:
+        return DigestMismatch(f"{self.words.name}'s blob {want.digest} has the digest {digest}; it is damaged")
 
     def top(self) -> bytes:
         """Return the bytes of what the name leads to. Raises what `offer` raises of it."""
