@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orlop.foreign import ahead
+from orlop.foreign import ahead, small_files
 from orlop.foreign.ahead import Ahead
 from orlop.foreign.disk import Folder, Walker
 from orlop.foreign.small_files import Reader
@@ -148,6 +148,36 @@ def test_a_directory_is_asked_once_for_many_files(root: Path, monkeypatch: pytes
                 assert reader.contents(folder.descriptor, (b"a/b", [(b"f%d" % number, 8)])) == [CONTENTS[number]]
     assert calls.count("scandir") == 1
     assert calls.count("stat") <= 3
+
+
+def test_large_directories_are_listed_seldom(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("large", "largest"):
+        (root / name).mkdir()
+        for number in range(30):
+            (root / name / f"f{number}").write_bytes(b"%02d" % number)
+    monkeypatch.setattr(small_files, "_NAMES", 29)
+    listed: list[int] = []
+    real = os.scandir
+
+    def scandir(folder: int) -> Any:
+        listed.append(folder)
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    reader = Reader()
+    wanted = [(b"f%d" % number, 2) for number in range(3)]
+    with Folder.open(str(root / "large")) as one, Folder.open(str(root / "largest")) as other:
+        for _ in range(100):
+            assert reader.contents(one.descriptor, (b"large", wanted)) == [b"00", b"01", b"02"]
+        assert len(listed) == 1
+        listed.clear()
+        monkeypatch.setattr(small_files, "_NAMES", 100)
+        monkeypatch.setattr(small_files, "_PAID", 0)
+        reader = Reader()
+        for _ in range(100):
+            assert reader.contents(one.descriptor, (b"large", wanted)) == [b"00", b"01", b"02"]
+            assert reader.contents(other.descriptor, (b"largest", wanted)) == [b"00", b"01", b"02"]
+        assert len(listed) <= 4
 
 
 def test_access_times_stay(files: Ahead, root: Path) -> None:
