@@ -196,6 +196,18 @@ def test_the_other_process_is_not_needed(root: Path, monkeypatch: pytest.MonkeyP
         assert contents(files, *ALL) == CONTENTS
 
 
+def test_a_process_that_does_not_answer_is_ended(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Folder.open(str(root)) as folder, Walker(folder) as walker, helping(walker, monkeypatch) as files:
+        begun = process(files)
+        begun.send_signal(signal.SIGSTOP)
+        assert files._helper is not None
+        assert files._helper._connection.gettimeout() == ahead._PATIENCE
+        files._helper._connection.settimeout(0.1)
+        assert contents(files, *ALL) == [None] * len(ALL)
+        assert begun.returncode == -signal.SIGKILL
+        assert contents(files, *ALL) == CONTENTS
+
+
 def test_where_no_process_can_be_begun_files_are_read_here(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "_MANY", 0)
     monkeypatch.setattr(sys, "executable", str(root / "python-that-is-not-there"))
