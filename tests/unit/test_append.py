@@ -490,3 +490,70 @@ def test_an_entry_that_loses_its_name_keeps_what_else_it_is_called(
     assert [one["annotations"]["io.containerd.image.name"] for one in entries if one["digest"] != entry["digest"]] == [
         B
     ]
+
+
+def files_of(archive: Path) -> dict[str, bytes]:
+    with tarfile.open(archive) as tar:
+        return {one.name: file.read() for one in tar if one.isfile() and (file := tar.extractfile(one)) is not None}
+
+
+def rewritten(archive: Path, name: str, change: Any) -> None:
+    files = files_of(archive)
+    files[name] = json.dumps(change(json.loads(files[name]))).encode()
+    archive.write_bytes(packed(files))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("manifest.json", lambda found: [{key.lower(): value for key, value in one.items()} for one in found]),
+        ("manifest.json", lambda found: [one | {"Config": f".//{one['Config']}"} for one in found]),
+        (
+            "index.json",
+            lambda found: {
+                "MANIFESTS": [{key.upper(): value for key, value in one.items()} for one in found["manifests"]]
+            },
+        ),
+    ],
+    ids=["keys", "config", "index"],
+)
+def test_documents_are_read_however_they_are_spelt(
+    images: orlop.ImageService, tmp_path: Path, name: str, change: Any
+) -> None:
+    archive = tmp_path / "some.tar"
+    images.save([A], archive)
+    rewritten(archive, name, change)
+    for one in (A, B):
+        images.save([one], archive, append=True)
+    found = ids_in(archive, tmp_path / "other")
+    assert found == {one: str(images.inspect(one).image.id) for one in (A, B)}
+    files = files_of(archive)
+    assert [len(one["RepoTags"]) for one in json.loads(files["manifest.json"])] == [1, 1]
+    assert len(json.loads(files["index.json"])["manifests"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("manifest.json", lambda found: [found[0] | {"RepoTags": 5}]),
+        ("manifest.json", lambda found: [found[0] | {"RepoTags": "example/app:1"}]),
+        ("manifest.json", lambda found: [found[0] | {"Config": []}]),
+        ("index.json", lambda found: found | {"manifests": {"a": 1}}),
+        ("index.json", lambda found: found | {"manifests": 5}),
+        (
+            "index.json",
+            lambda found: {"manifests": [found["manifests"][0] | {"annotations": {"io.containerd.image.name": []}}]},
+        ),
+    ],
+    ids=["names-number", "names-text", "config", "object", "number", "name"],
+)
+def test_documents_that_say_nothing_are_not_added_to(
+    images: orlop.ImageService, tmp_path: Path, name: str, change: Any
+) -> None:
+    archive = tmp_path / "some.tar"
+    images.save([A], archive)
+    rewritten(archive, name, change)
+    raw = archive.read_bytes()
+    with pytest.raises(errors.InvalidArchive, match=name):
+        images.save([B], archive, append=True)
+    assert archive.read_bytes() == raw
