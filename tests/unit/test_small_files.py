@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -211,6 +213,17 @@ def test_a_process_that_does_not_answer_is_ended(root: Path, monkeypatch: pytest
 def test_where_no_process_can_be_begun_files_are_read_here(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "_MANY", 0)
     monkeypatch.setattr(sys, "executable", str(root / "python-that-is-not-there"))
+    with Folder.open(str(root)) as folder, Walker(folder) as walker, Ahead(walker) as files:
+        assert contents(files, *ALL) == CONTENTS
+
+
+def test_where_no_socket_can_be_opened_files_are_read_here(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(ahead, "_may_have_helper", lambda: True)
+    monkeypatch.setattr(ahead, "_MANY", 0)
+    monkeypatch.setattr(socket, "socketpair", full)
     with Folder.open(str(root)) as folder, Walker(folder) as walker, Ahead(walker) as files:
         assert contents(files, *ALL) == CONTENTS
 

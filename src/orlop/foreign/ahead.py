@@ -185,7 +185,10 @@ def _may_have_helper() -> bool:
 
 def _begun() -> _Helper | None:
     """Begin the other process; nothing is returned where that fails."""
-    ours, theirs = socket.socketpair()
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError:
+        return None
     ours.settimeout(_PATIENCE)
     theirs.setblocking(True)
     with theirs:
