@@ -492,6 +492,29 @@ def test_an_entry_that_loses_its_name_keeps_what_else_it_is_called(
     ]
 
 
+@FORMATS
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_link_in_place_of_a_layer_leads_to_its_content(
+    images: orlop.ImageService, tmp_path: Path, form: str, *, whole: bool
+) -> None:
+    images.save([B], tmp_path / "b.tar", format=form)
+    layer = json.loads(files_of(tmp_path / "b.tar")["manifest.json"])[0]["Layers"][-1]
+    archive = tmp_path / "some.tar"
+    images.save([A], archive, format=form)
+    with tarfile.open(archive, "a") as tar:
+        link = tarfile.TarInfo(layer)
+        link.type, link.linkname = tarfile.SYMTYPE, f"{'../' * layer.count('/')}kept.tar"
+        tar.addfile(link)
+        content = files_of(tmp_path / "b.tar")[layer] if whole else b"something else"
+        kept = tarfile.TarInfo("kept.tar")
+        kept.size = len(content)
+        tar.addfile(kept, io.BytesIO(content))
+    images.save([B], archive, format=form, append=True)
+    with tarfile.open(archive) as tar:
+        assert tar.getmember(layer).issym() == whole
+    assert ids_in(archive, tmp_path / "other")[B] == str(images.inspect(B).image.id)
+
+
 def files_of(archive: Path) -> dict[str, bytes]:
     with tarfile.open(archive) as tar:
         return {one.name: file.read() for one in tar if one.isfile() and (file := tar.extractfile(one)) is not None}

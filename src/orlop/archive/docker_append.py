@@ -12,6 +12,7 @@ in an engine.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from dataclasses import replace
 from itertools import chain
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from orlop.archive.docker_save import Layout, Planned
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
-    from orlop.streams.tar_header import TarEntry
 
 _MANIFEST: Final = "manifest.json"
 _INDEX: Final = "index.json"
@@ -121,7 +121,7 @@ def appended(old: OldArchive, layout: Layout, progress: Progress | None = None) 
         before = old.members.get(name)
         if name in documents:
             new[name] = replace(planned, data=documents[name])
-        elif before is None or (name == _BLOBS and planned.is_folder) or not _is_same(old, before, planned):
+        elif before is None or (name == _BLOBS and planned.is_folder) or not _is_same(old, name, plan):
             new[name] = planned
     old.require_folders([*new, *(f"{name}/" for name, planned in new.items() if planned.is_folder)])
     old.require_own(documents)
@@ -132,17 +132,27 @@ def appended(old: OldArchive, layout: Layout, progress: Progress | None = None) 
     old.require_unchanged()
 
 
-def _is_same(old: OldArchive, entry: TarEntry, planned: Planned) -> bool:
+def _is_same(old: OldArchive, name: str, plan: dict[str, Planned]) -> bool:
     """Return whether a member holds what is planned in its place; a link leads to what has it."""
+    planned, entry = plan[name], old.members[name]
     if planned.is_folder:
         return entry.type == TYPE_DIR
-    if planned.link is not None or (planned.layer is not None and entry.type == TYPE_SYMLINK):
-        return entry.type in {TYPE_FILE, TYPE_SYMLINK}
-    if entry.type != TYPE_FILE or entry.sparse:
-        return False
     if planned.data is not None:
-        return entry.size == len(planned.data) and b"".join(old.content(entry)) == planned.data
-    return planned.layer is not None and old.is_blob(entry, "sha256", planned.layer.hex)
+        is_file = entry.type == TYPE_FILE and not entry.sparse
+        return is_file and entry.size == len(planned.data) and b"".join(old.content(entry)) == planned.data
+    source = planned if planned.link is None else plan.get(_led(name, planned.link))
+    found = old.members.get(_led(name, entry.linkname)) if entry.type == TYPE_SYMLINK else entry
+    return (
+        source is not None
+        and source.layer is not None
+        and found is not None
+        and old.is_blob(found, "sha256", source.layer.hex)
+    )
+
+
+def _led(name: str, link: str) -> str:
+    """Return where a link leads from a member; what is outside is none."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(name), link))
 
 
 def _merged(old: OldArchive, plan: dict[str, Planned]) -> dict[str, bytes]:
