@@ -490,3 +490,93 @@ def test_an_entry_that_loses_its_name_keeps_what_else_it_is_called(
     assert [one["annotations"]["io.containerd.image.name"] for one in entries if one["digest"] != entry["digest"]] == [
         B
     ]
+
+
+@FORMATS
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_link_in_place_of_a_layer_leads_to_its_content(
+    images: orlop.ImageService, tmp_path: Path, form: str, *, whole: bool
+) -> None:
+    images.save([B], tmp_path / "b.tar", format=form)
+    layer = json.loads(files_of(tmp_path / "b.tar")["manifest.json"])[0]["Layers"][-1]
+    archive = tmp_path / "some.tar"
+    images.save([A], archive, format=form)
+    with tarfile.open(archive, "a") as tar:
+        link = tarfile.TarInfo(layer)
+        link.type, link.linkname = tarfile.SYMTYPE, f"{'../' * layer.count('/')}kept.tar"
+        tar.addfile(link)
+        content = files_of(tmp_path / "b.tar")[layer] if whole else b"something else"
+        kept = tarfile.TarInfo("kept.tar")
+        kept.size = len(content)
+        tar.addfile(kept, io.BytesIO(content))
+    images.save([B], archive, format=form, append=True)
+    with tarfile.open(archive) as tar:
+        assert tar.getmember(layer).issym() == whole
+    assert ids_in(archive, tmp_path / "other")[B] == str(images.inspect(B).image.id)
+
+
+def files_of(archive: Path) -> dict[str, bytes]:
+    with tarfile.open(archive) as tar:
+        return {one.name: file.read() for one in tar if one.isfile() and (file := tar.extractfile(one)) is not None}
+
+
+def rewritten(archive: Path, name: str, change: Any) -> None:
+    files = files_of(archive)
+    files[name] = json.dumps(change(json.loads(files[name]))).encode()
+    archive.write_bytes(packed(files))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("manifest.json", lambda found: [{key.lower(): value for key, value in one.items()} for one in found]),
+        ("manifest.json", lambda found: [one | {"Config": f".//{one['Config']}"} for one in found]),
+        (
+            "index.json",
+            lambda found: {
+                "MANIFESTS": [{key.upper(): value for key, value in one.items()} for one in found["manifests"]]
+            },
+        ),
+    ],
+    ids=["keys", "config", "index"],
+)
+def test_documents_are_read_however_they_are_spelt(
+    images: orlop.ImageService, tmp_path: Path, name: str, change: Any
+) -> None:
+    archive = tmp_path / "some.tar"
+    images.save([A], archive)
+    rewritten(archive, name, change)
+    for one in (A, B):
+        images.save([one], archive, append=True)
+    found = ids_in(archive, tmp_path / "other")
+    assert found == {one: str(images.inspect(one).image.id) for one in (A, B)}
+    files = files_of(archive)
+    assert [len(one["RepoTags"]) for one in json.loads(files["manifest.json"])] == [1, 1]
+    assert len(json.loads(files["index.json"])["manifests"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("manifest.json", lambda found: [found[0] | {"RepoTags": 5}]),
+        ("manifest.json", lambda found: [found[0] | {"RepoTags": "example/app:1"}]),
+        ("manifest.json", lambda found: [found[0] | {"Config": []}]),
+        ("index.json", lambda found: found | {"manifests": {"a": 1}}),
+        ("index.json", lambda found: found | {"manifests": 5}),
+        (
+            "index.json",
+            lambda found: {"manifests": [found["manifests"][0] | {"annotations": {"io.containerd.image.name": []}}]},
+        ),
+    ],
+    ids=["names-number", "names-text", "config", "object", "number", "name"],
+)
+def test_documents_that_say_nothing_are_not_added_to(
+    images: orlop.ImageService, tmp_path: Path, name: str, change: Any
+) -> None:
+    archive = tmp_path / "some.tar"
+    images.save([A], archive)
+    rewritten(archive, name, change)
+    raw = archive.read_bytes()
+    with pytest.raises(errors.InvalidArchive, match=name):
+        images.save([B], archive, append=True)
+    assert archive.read_bytes() == raw

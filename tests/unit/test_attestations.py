@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import orlop
+from orlop.model.manifest import OCI_INDEX, OCI_MANIFEST
 from orlop.model.platform import Platform
 from orlop.streams.compression import zstd_module
 from tests.unpacked import unpack
@@ -105,3 +107,30 @@ def test_an_attestation_of_what_stays_stays(images: orlop.ImageService) -> None:
     own = kept.children[0]
     assert all(one.available for one in (own, *own.children))
     assert own.children
+
+
+def test_an_attestation_that_another_index_names_stays(images: orlop.ImageService, layout: Path) -> None:
+    """An index of statements alone is of use without the image that they are about."""
+    [tree] = images.tree()
+    [arm] = [child for child in tree.children if child.label == "linux/arm64/v8"]
+    put_index(layout, str(arm.children[0].digest), "docker.io/example/statements:1")
+    images.load(layout)
+    images.remove(ARM)
+    [tree] = images.tree("example/statements:1")
+    assert [one.available for one in tree.children] == [True]
+
+
+def put_index(layout: Path, digest: str, name: str) -> None:
+    """Add an index of one manifest to a layout."""
+    child = {"mediaType": OCI_MANIFEST, "digest": digest, "size": blob_of(layout, digest).stat().st_size}
+    raw = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [child]}).encode()
+    digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
+    blob_of(layout, digest).write_bytes(raw)
+    top = json.loads((layout / "index.json").read_bytes())
+    named = {"org.opencontainers.image.ref.name": name}
+    top["manifests"].append({"mediaType": OCI_INDEX, "digest": digest, "size": len(raw), "annotations": named})
+    (layout / "index.json").write_text(json.dumps(top))
+
+
+def blob_of(layout: Path, digest: str) -> Path:
+    return layout / "blobs" / digest.replace(":", "/")

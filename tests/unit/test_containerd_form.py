@@ -162,6 +162,23 @@ def test_layers_are_left_out_of_several_platforms(images, data):
     assert gone == {f"blobs/sha256/{layer.digest.hex}" for layer in report.left_out}
 
 
+@pytest.mark.parametrize("there", ["linux/amd64", "linux/arm64"])
+def test_layers_that_were_left_out_of_any_platform_are_needed(images, data, tmp_path, there):
+    """One of them is the image that ``manifest.json`` lists: the layers of the other are missing as well."""
+    raw = archive(data, "oci/engine29-multi")
+    images.load(io.BytesIO(raw))
+    [name] = names_of(raw)
+    images.save([name], target := io.BytesIO(), without=images.have())
+    with orlop.open(tmp_path / "other") as other:
+        images.save([name], one := io.BytesIO(), format="oci", platform=there)
+        other.load(io.BytesIO(one.getvalue()))
+        before = len(other.images(all=True))
+        with pytest.raises(orlop.errors.InvalidArchive, match="not in the store either"):
+            other.load(io.BytesIO(target.getvalue()))
+        assert len(other.images(all=True)) == before
+    images.load(io.BytesIO(target.getvalue()))
+
+
 @pytest.mark.parametrize("options", [{"format": "docker-20.10"}, {"append": True}])
 def test_plain_layers_are_of_one_platform(images, data, tmp_path, options):
     raw = archive(data, "oci/engine29-multi")

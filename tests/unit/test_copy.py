@@ -113,6 +113,19 @@ def test_a_layout_has_the_name_that_was_asked_for(place: Place, tmp_path: Path):
         copy(place, f"oci:{tmp_path}/out:9", "store:a/b")
 
 
+@pytest.mark.parametrize("form", ["oci", "oci-archive"])
+def test_an_image_of_several_tags_keeps_them_all(place: Place, tmp_path: Path, form: str):
+    layout = Layout()
+    image = layout.image("1")
+    tags = [{"org.opencontainers.image.ref.name": tag} for tag in ("1.0", "latest")]
+    unpacked(layout.top(*(image | {"annotations": tag} for tag in tags)).files, tmp_path / "in")
+    for _ in range(2):
+        place.images.copy(f"oci:{tmp_path}/in", f"{form}:{tmp_path}/out", place.registries)
+        place.images.copy(f"{form}:{tmp_path}/out", f"oci:{tmp_path}/again", place.registries)
+    found = json.loads((tmp_path / "again/index.json").read_bytes())["manifests"]
+    assert [one["annotations"] for one in found] == tags
+
+
 def test_within_one_registry_no_blob_moves(place: Place):
     place.load(simple(place.name("team/app:1"), "a", "b"))
     place.push("team/app:1")

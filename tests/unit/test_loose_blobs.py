@@ -102,6 +102,17 @@ def test_it_is_shown_and_goes_when_it_is_removed(images: orlop.ImageService, tmp
     assert list((tmp_path / "root/blobs/sha256").iterdir()) == []
 
 
+def test_all_entries_of_it_come_back_and_go(images: orlop.ImageService) -> None:
+    layout = Layout()
+    said = [note(layout, **{"org.example": text, REF: text}) for text in ("one", "other")]
+    said.append(note(layout, **{REF: "typed"}) | {"mediaType": "application/note"})
+    images.load(io.BytesIO(layout.top(*said).pack()))
+    found = entries(saved(images, DIGEST, format="oci"))
+    assert sorted(found, key=str) == sorted(said, key=str)
+    assert images.remove(DIGEST).lines == (("Deleted", DIGEST),)
+    assert images.tree() == ()
+
+
 def test_an_archive_shows_it(tmp_path: Path) -> None:
     layout = Layout()
     (tmp_path / "in.tar").write_bytes(layout.top(note(layout, **{REF: "notes"})).pack())

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orlop.foreign import ahead
+from orlop.foreign import ahead, small_files
 from orlop.foreign.ahead import Ahead
 from orlop.foreign.disk import Folder, Walker
 from orlop.foreign.small_files import Reader
@@ -150,6 +152,36 @@ def test_a_directory_is_asked_once_for_many_files(root: Path, monkeypatch: pytes
     assert calls.count("stat") <= 3
 
 
+def test_large_directories_are_listed_seldom(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("large", "largest"):
+        (root / name).mkdir()
+        for number in range(30):
+            (root / name / f"f{number}").write_bytes(b"%02d" % number)
+    monkeypatch.setattr(small_files, "_NAMES", 29)
+    listed: list[int] = []
+    real = os.scandir
+
+    def scandir(folder: int) -> Any:
+        listed.append(folder)
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    reader = Reader()
+    wanted = [(b"f%d" % number, 2) for number in range(3)]
+    with Folder.open(str(root / "large")) as one, Folder.open(str(root / "largest")) as other:
+        for _ in range(100):
+            assert reader.contents(one.descriptor, (b"large", wanted)) == [b"00", b"01", b"02"]
+        assert len(listed) == 1
+        listed.clear()
+        monkeypatch.setattr(small_files, "_NAMES", 100)
+        monkeypatch.setattr(small_files, "_PAID", 0)
+        reader = Reader()
+        for _ in range(100):
+            assert reader.contents(one.descriptor, (b"large", wanted)) == [b"00", b"01", b"02"]
+            assert reader.contents(other.descriptor, (b"largest", wanted)) == [b"00", b"01", b"02"]
+        assert len(listed) <= 4
+
+
 def test_access_times_stay(files: Ahead, root: Path) -> None:
     paths = [root / "a", root / "a" / "b", *(root / "a" / "b").iterdir()]
     for path in paths:
@@ -166,9 +198,32 @@ def test_the_other_process_is_not_needed(root: Path, monkeypatch: pytest.MonkeyP
         assert contents(files, *ALL) == CONTENTS
 
 
+def test_a_process_that_does_not_answer_is_ended(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Folder.open(str(root)) as folder, Walker(folder) as walker, helping(walker, monkeypatch) as files:
+        begun = process(files)
+        begun.send_signal(signal.SIGSTOP)
+        assert files._helper is not None
+        assert files._helper._connection.gettimeout() == ahead._PATIENCE
+        files._helper._connection.settimeout(0.1)
+        assert contents(files, *ALL) == [None] * len(ALL)
+        assert begun.returncode == -signal.SIGKILL
+        assert contents(files, *ALL) == CONTENTS
+
+
 def test_where_no_process_can_be_begun_files_are_read_here(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "_MANY", 0)
     monkeypatch.setattr(sys, "executable", str(root / "python-that-is-not-there"))
+    with Folder.open(str(root)) as folder, Walker(folder) as walker, Ahead(walker) as files:
+        assert contents(files, *ALL) == CONTENTS
+
+
+def test_where_no_socket_can_be_opened_files_are_read_here(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(ahead, "_may_have_helper", lambda: True)
+    monkeypatch.setattr(ahead, "_MANY", 0)
+    monkeypatch.setattr(socket, "socketpair", full)
     with Folder.open(str(root)) as folder, Walker(folder) as walker, Ahead(walker) as files:
         assert contents(files, *ALL) == CONTENTS
 

@@ -187,6 +187,15 @@ def test_a_member_with_a_size_and_no_bytes_has_none(tmp_path):
     assert first_whole(layer(tmp_path, split, {}), b"headtail") == b"headtail"
 
 
+def test_a_crc_is_that_of_no_bytes_however_it_is_written(tmp_path):
+    header = tar_of(("link", b""))[:512]
+    lines = b'{"type":2,"payload":"%s","position":0}\n' % base64.b64encode(header)
+    lines += b'{"type":1,"name":"link","size":7,"payload":"AAAAAAAAAAB=","position":1}\n'
+    one = layer(tmp_path, gzip.compress(lines), {})
+    assert first_whole(one, header) == header
+    assert not one.reason
+
+
 def test_a_content_whose_crc_is_that_of_nothing_by_chance_is_tried_as_well(tmp_path):
     split = gzip.compress(line(2, b"head") + line(1, bytes(8), name="file", size=4) + line(2, b"tail"))
     assert first_whole(layer(tmp_path, split, {"file": b"body"}), b"headbodytail") == b"headbodytail"
@@ -212,10 +221,14 @@ def test_a_name_that_leads_out_of_the_layer_is_not_followed(tmp_path, name):
         gzip.compress(b"{}\n"),
         gzip.compress(b"[" * 100_000),
         gzip.compress(line(1, b"", name="a", size=-1)),
+        gzip.compress(line(1, b"", name="a", size=10**4300 - 1)),
+        gzip.compress(
+            b'{"type":2,"payload":"","position":0}\n{"type":1,"name":"a","size":01,"payload":"","position":1}\n'
+        ),
         gzip.compress(b'{"type":2,"payload":"!!"}'),
         gzip.compress(line(2, b"x" * 5000))[:-20],
     ],
-    ids=["empty", "plain", "no-keys", "deep", "negative", "base64", "cut"],
+    ids=["empty", "plain", "no-keys", "deep", "negative", "large", "zero", "base64", "cut"],
 )
 def test_a_damaged_tar_split_is_said_to_be_one(damaged):
     with pytest.raises(RootDamaged, match="a tar-split"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.archive.meaning import IndexMeaning, check_owner, owners_of
-from orlop.archive.names import address_of, said_of, unnamed
+from orlop.archive.names import OMITTED, address_of, said_of, unnamed
 from orlop.archive.oci import blob_name
 from orlop.errors import InvalidArchive, InvalidJSON
 from orlop.intake.beside_images import Top, with_artifacts
@@ -58,6 +58,7 @@ class Beside:
         tops: list[Top] = []
         meaning = IndexMeaning(self._reader)
         index = Index.from_json(members.document("index.json", what="the document"))
+        self._left_out = frozenset(index.annotations.get(OMITTED, "").split())
         for top in index.manifests:
             said, node = said_of(top), self._reader.node(top)
             claimed.update(said.names)
@@ -97,11 +98,12 @@ class Beside:
         return self._images.get(ImageID.wrap(leaf.config.digest))
 
     def _is_here(self, leaf: Node) -> bool:
-        """Return whether the archive has all of an image."""
+        """Return whether the archive has all of an image but layers that were left out of it on purpose."""
         document = leaf.document
         layers = document.layers if isinstance(document, Manifest) else ()
         names = [blob_name(leaf.config.digest, manifest=False)]
-        names += [blob_name(layer.digest, manifest=False) for layer in layers]
+        needed = [layer.digest for layer in layers if str(layer.digest) not in self._left_out]
+        names += [blob_name(digest, manifest=False) for digest in needed]
         return all(self._members.has(self._members.place_of(name)) for name in names)
 
     def _is_whole(self, claimed: set[Reference]) -> bool:

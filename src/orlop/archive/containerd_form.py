@@ -21,7 +21,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from orlop.archive.names import IMAGE_NAME, REF_NAME
+from orlop.archive.names import IMAGE_NAME, OMITTED, REF_NAME
 from orlop.errors import InvalidManifest
 from orlop.model import gojson
 from orlop.model.manifest import OCI_INDEX, Index
@@ -67,10 +67,13 @@ class Listing:
         ).to_json()
 
 
-def index_document(entries: Iterable[Descriptor]) -> bytes:
-    """Return the ``index.json`` of such an archive."""
+def index_document(entries: Iterable[Descriptor], left_out: Iterable[Digest] = ()) -> bytes:
+    """Return the ``index.json`` of such an archive, which names layers that are left out of it."""
     manifests = [entry.to_dict() for entry in entries]
-    return gojson.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests})
+    document: dict[str, object] = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests}
+    if lacking := " ".join(sorted(set(map(str, left_out)))):
+        document["annotations"] = {OMITTED: lacking}
+    return gojson.dumps(document)
 
 
 def manifest_document(listed: Iterable[tuple[str, Sequence[str], Sequence[str]]]) -> bytes:

@@ -57,6 +57,7 @@ class _Written:
 
     def __init__(self, content: LayoutContent, listings: Mapping[ImageID, Listing]) -> None:
         self._entries = content.entries
+        self._left_out = [layer.digest for layer in content.left_out]
         self._listings = listings
         self._images = {image.id: image for image in content.images}
         self._blobs = {blob.digest: blob.data for blob in content.blobs if isinstance(blob, Document)}
@@ -68,7 +69,7 @@ class _Written:
 
     def index(self) -> bytes:
         """Return ``index.json``."""
-        return index_document(self._described(entry) for entry in self._entries)
+        return index_document(map(self._described, self._entries), self._left_out)
 
     def _described(self, entry: TopEntry) -> Descriptor:
         name, descriptor = str(entry.reference or ""), entry.descriptor

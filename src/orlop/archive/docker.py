@@ -191,6 +191,14 @@ def _fields(entry: object, number: int) -> dict[str, object]:
     return gojson.folded(entry)
 
 
+def checked_entry(entry: object, number: int) -> str:
+    """Check the texts of an entry of ``manifest.json``, and return the name of its config. Raises `InvalidArchive`."""
+    fields = _fields(entry, number)
+    _texts(fields.get("layers"), "Layers", number)
+    _texts(fields.get("repotags"), "RepoTags", number)
+    return _config_of(entry, number)
+
+
 def _config_of(entry: object, number: int) -> str:
     return _text(_fields(entry, number).get("config"), "Config", number)
 

@@ -12,17 +12,21 @@ in an engine.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+from orlop.archive.docker import checked_entry
 from orlop.archive.docker_save import order
+from orlop.archive.members import member_key
 from orlop.archive.names import IMAGE_NAME, REF_NAME
 from orlop.archive.old_tar import OldTar
-from orlop.errors import InvalidReference
+from orlop.errors import InvalidManifest, InvalidReference
 from orlop.model import gojson
 from orlop.model.digest import ImageID
+from orlop.model.manifest import Index
 from orlop.model.reference import Reference
 from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
 from orlop.streams.tar_write import archive_chunks
@@ -33,13 +37,14 @@ if TYPE_CHECKING:
     from orlop.archive.docker_save import Layout, Planned
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
-    from orlop.streams.tar_header import TarEntry
 
 _MANIFEST: Final = "manifest.json"
 _INDEX: Final = "index.json"
 _REPOSITORIES: Final = "repositories"
 _IMAGE: Final = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json)?\Z", re.DOTALL)
 _BLOBS: Final = "blobs"
+_ENTRY: Final = {gojson.fold(key): key for key in ("Config", "RepoTags")}
+_LISTED: Final = {gojson.fold(key): key for key in ("manifests", "digest", "annotations")}
 
 
 class OldArchive(OldTar):
@@ -55,9 +60,11 @@ class OldArchive(OldTar):
         if _MANIFEST not in self.members:
             advice = "choose the format 'oci'" if _INDEX in self.members else "save to a new file"
             raise self.refused(f"it has no {_MANIFEST}, and so is not a Docker archive; {advice}")
-        self.images = self._document(_MANIFEST, list)
-        self.index = self._document(_INDEX, dict) if _INDEX in self.members else None
-        self.repositories = self._document(_REPOSITORIES, dict) if _REPOSITORIES in self.members else {}
+        self.images = list(self._images())
+        self.index = self._index() if _INDEX in self.members else None
+        self.repositories: dict[str, Any] = self.document(_REPOSITORIES) if _REPOSITORIES in self.members else {}
+        if not isinstance(self.repositories, dict):
+            raise self.refused(f"its {_REPOSITORIES} is not what it must be")
 
     @property
     def form(self) -> str:
@@ -76,12 +83,30 @@ class OldArchive(OldTar):
             if found is not None:
                 yield ImageID("sha256", found[1])
 
-    def _document(self, name: str, kind: type) -> Any:
-        document = self.document(name)
-        parts = (document.get("manifests") or []) if name == _INDEX and isinstance(document, dict) else document
-        if not isinstance(document, kind) or (isinstance(parts, list) and not all(isinstance(x, dict) for x in parts)):
-            raise self.refused(f"its {name} is not what it must be")
-        return document
+    def key(self, config: str) -> str:
+        """Return where a config lies, however its name is spelt. Raises `InvalidArchive`, `LimitExceeded`."""
+        return member_key(config, self._limits)
+
+    def _images(self) -> Iterator[dict[str, Any]]:
+        document = self.document(_MANIFEST, gojson.Keys.FOLDED)
+        if not isinstance(document, list):
+            raise self.refused(f"its {_MANIFEST} is not what it must be")
+        for number, entry in enumerate(document):
+            checked_entry(entry, number)
+            yield _spelt(entry, _ENTRY)
+
+    def _index(self) -> dict[str, Any]:
+        try:
+            Index.from_json(self.read(_INDEX))
+        except InvalidManifest as error:
+            raise self.refused(f"{_INDEX}: {error}") from error
+        document = _spelt(self.document(_INDEX), _LISTED)
+        return document | {"manifests": [_spelt(entry, _LISTED) for entry in document["manifests"] or ()]}
+
+
+def _spelt(document: dict[str, Any], keys: dict[str, str]) -> dict[str, Any]:
+    """Return an object with the keys that are known as they are written here: to readers case makes no difference."""
+    return {keys.get(gojson.fold(key), key): value for key, value in document.items()}
 
 
 def appended(old: OldArchive, layout: Layout, progress: Progress | None = None) -> Iterator[bytes]:
@@ -96,7 +121,7 @@ def appended(old: OldArchive, layout: Layout, progress: Progress | None = None) 
         before = old.members.get(name)
         if name in documents:
             new[name] = replace(planned, data=documents[name])
-        elif before is None or (name == _BLOBS and planned.is_folder) or not _is_same(old, before, planned):
+        elif before is None or (name == _BLOBS and planned.is_folder) or not _is_same(old, name, plan):
             new[name] = planned
     old.require_folders([*new, *(f"{name}/" for name, planned in new.items() if planned.is_folder)])
     old.require_own(documents)
@@ -107,24 +132,34 @@ def appended(old: OldArchive, layout: Layout, progress: Progress | None = None) 
     old.require_unchanged()
 
 
-def _is_same(old: OldArchive, entry: TarEntry, planned: Planned) -> bool:
+def _is_same(old: OldArchive, name: str, plan: dict[str, Planned]) -> bool:
     """Return whether a member holds what is planned in its place; a link leads to what has it."""
+    planned, entry = plan[name], old.members[name]
     if planned.is_folder:
         return entry.type == TYPE_DIR
-    if planned.link is not None or (planned.layer is not None and entry.type == TYPE_SYMLINK):
-        return entry.type in {TYPE_FILE, TYPE_SYMLINK}
-    if entry.type != TYPE_FILE or entry.sparse:
-        return False
     if planned.data is not None:
-        return entry.size == len(planned.data) and b"".join(old.content(entry)) == planned.data
-    return planned.layer is not None and old.is_blob(entry, "sha256", planned.layer.hex)
+        is_file = entry.type == TYPE_FILE and not entry.sparse
+        return is_file and entry.size == len(planned.data) and b"".join(old.content(entry)) == planned.data
+    source = planned if planned.link is None else plan.get(_led(name, planned.link))
+    found = old.members.get(_led(name, entry.linkname)) if entry.type == TYPE_SYMLINK else entry
+    return (
+        source is not None
+        and source.layer is not None
+        and found is not None
+        and old.is_blob(found, "sha256", source.layer.hex)
+    )
+
+
+def _led(name: str, link: str) -> str:
+    """Return where a link leads from a member; what is outside is none."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(name), link))
 
 
 def _merged(old: OldArchive, plan: dict[str, Planned]) -> dict[str, bytes]:
     """Return the documents that list all images; ``repositories`` is planned where only the old ones have names."""
     added = _planned(plan, _MANIFEST)
     taken = {tag for entry in added for tag in entry["RepoTags"] or ()}
-    documents = {_MANIFEST: gojson.dumps(_images(old.images, added, taken)) + b"\n"}
+    documents = {_MANIFEST: gojson.dumps(_images(old, added, taken)) + b"\n"}
     if old.index is not None and _INDEX in plan:
         documents[_INDEX] = gojson.dumps(_index(old.index, _planned(plan, _INDEX)))
     if _REPOSITORIES in plan:
@@ -141,13 +176,13 @@ def _planned(plan: dict[str, Planned], name: str) -> Any:
     return gojson.loads(plan[name].data or b"", allow_trailing=True)
 
 
-def _images(before: list[dict[str, Any]], added: list[dict[str, Any]], taken: set[str]) -> list[dict[str, Any]]:
+def _images(old: OldArchive, added: list[dict[str, Any]], taken: set[str]) -> list[dict[str, Any]]:
     """Return the entries of ``manifest.json``: the old ones without the names that are taken, then the new ones."""
     found = {entry["Config"]: entry for entry in added}
     images: list[dict[str, Any]] = []
-    for entry in before:
+    for entry in old.images:
         tags = [tag for tag in entry.get("RepoTags") or () if _familiar(tag) not in taken]
-        same = found.pop(str(entry.get("Config")), None)
+        same = found.pop(old.key(entry["Config"]), None)
         tags += [] if same is None else same["RepoTags"] or []
         images.append(entry | {"RepoTags": tags or None})
     return [*images, *found.values()]

@@ -41,7 +41,7 @@ from orlop.model.manifest import (
     parse_manifest,
 )
 from orlop.store.layers import compression_of
-from orlop.store.loose import loose_blob, loose_parts
+from orlop.store.loose import loose_blob, loose_keepers, loose_parts
 from orlop.store.rows.metadata import ManifestRow
 from orlop.streams.compression import Compression
 
@@ -143,13 +143,20 @@ class _Gathered:
         )
 
     def entries(self, asked: Asked) -> Iterator[TopEntry]:
-        """Gather what a name stands for, and yield its entries: one, or one for each address."""
-        if asked.image is None:
-            row = self._content_row(asked)
-            entry, kept = self._content_entry(asked, row), row.digest
-        else:
+        """Gather what a name stands for, and yield its entries: one, or one for each address.
+
+        A blob that stands for itself has those in which it came.
+        """
+        if asked.image is not None:
             entry = self._image_entry(asked, self._image(asked.image))
-            kept = entry.descriptor.digest
+            yield from self._addressed(asked, entry, entry.descriptor.digest)
+            return
+        row = self._content_row(asked)
+        blob = loose_blob(row)
+        for one in (row,) if blob is None else loose_keepers(self._rows, blob.digest):
+            yield from self._addressed(asked, self._content_entry(asked, one), one.digest)
+
+    def _addressed(self, asked: Asked, entry: TopEntry, kept: Digest) -> Iterator[TopEntry]:
         found = () if asked.reference is not None else self._store.content.addresses(kept)
         for address in found:
             yield replace(entry, address=address)

@@ -140,10 +140,10 @@ class OldTar:
             raise self._limits.exceeded("manifest_size", f"{name} of {self._shown} has more than {most} bytes")
         return b"".join(self.content(entry))
 
-    def document(self, name: str) -> Any:
+    def document(self, name: str, keys: gojson.Keys = gojson.Keys.LAST) -> Any:
         """Return what a small member says in JSON."""
         try:
-            return gojson.loads(self.read(name), allow_trailing=True)
+            return gojson.loads(self.read(name), allow_trailing=True, keys=keys)
         except InvalidJSON as error:
             raise self.refused(f"{name}: {error}") from error
 

@@ -38,6 +38,8 @@ _HELD: Final = 2 << 20
 _DIRECTORIES: Final = 100
 # A layer with fewer is done before a process has begun.
 _MANY: Final = 5000
+# Seconds in which so much is read, even from a slow disk: whoever stops the other process does not stop this one.
+_PATIENCE: Final = 60
 
 
 class Ahead:
@@ -183,8 +185,11 @@ def _may_have_helper() -> bool:
 
 def _begun() -> _Helper | None:
     """Begin the other process; nothing is returned where that fails."""
-    ours, theirs = socket.socketpair()
-    ours.setblocking(True)
+    try:
+        ours, theirs = socket.socketpair()
+    except OSError:
+        return None
+    ours.settimeout(_PATIENCE)
     theirs.setblocking(True)
     with theirs:
         try:

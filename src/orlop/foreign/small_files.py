@@ -35,6 +35,8 @@ _FLAGS: Final = FILE_FLAGS | os.O_NOFOLLOW
 # To list a directory costs about as much as to ask for three files.
 _PATIENCE: Final = 3
 _NAMES: Final = 20_000
+# A stranger's layer may go to and fro between large directories: each file that is wanted pays for so many names.
+_PAID: Final = 8
 _DIRECTORIES: Final = 250
 
 # The path of a directory, by which it is known again, and the names and sizes of files in it.
@@ -47,18 +49,28 @@ class Reader:
     def __init__(self) -> None:
         self._path: bytes | None = None
         self._asked = 0
+        self._is_listed = False
         self._regular: frozenset[bytes] | None = None
+        self._room = _NAMES
 
     def contents(self, folder: int, wanted: Wanted) -> list[bytes | None]:
         """Return the bytes of each file; nothing for one that is not a regular file of its size, or may not be."""
         path, files = wanted
         if path != self._path:
-            self._path, self._asked, self._regular = path, 0, None
-        if self._regular is None:
-            self._asked += len(files)
-            if self._asked >= _PATIENCE:
-                self._regular = _regular_files(folder)
+            self._path, self._asked, self._is_listed, self._regular = path, 0, False, None
+        self._asked += len(files)
+        self._room += _PAID * len(files)
+        if not self._is_listed and self._asked >= _PATIENCE:
+            self._list(folder)
         return [self._content(folder, name, size) for name, size in files]
+
+    def _list(self, folder: int) -> None:
+        """List a directory, once, unless it has too many names."""
+        most = min(self._room, _NAMES)
+        if most > 0:
+            self._is_listed = True
+            names, self._regular = _regular_files(folder, most)
+            self._room -= names
 
     def _content(self, folder: int, name: bytes, size: int) -> bytes | None:
         regular = self._regular
@@ -97,16 +109,17 @@ def _is_regular(folder: int, name: bytes) -> bool:
     return stat.S_ISREG(state.st_mode)
 
 
-def _regular_files(folder: int) -> frozenset[bytes] | None:
-    """Return the names of all regular files of a directory; nothing where there are too many to hold."""
+def _regular_files(folder: int, most: int) -> tuple[int, frozenset[bytes] | None]:
+    """Return how many names were read, and those of all regular files; nothing where there are too many to hold."""
+    found = []
     try:
         with os.scandir(folder) as entries:
-            found = list(islice(entries, _NAMES + 1))
-            if len(found) > _NAMES:
-                return None
-            return frozenset(os.fsencode(one.name) for one in found if one.is_file(follow_symlinks=False))
+            found = list(islice(entries, most + 1))
+            if len(found) > most:
+                return len(found), None
+            return len(found), frozenset(os.fsencode(one.name) for one in found if one.is_file(follow_symlinks=False))
     except OSError:
-        return None
+        return len(found), None
 
 
 def received(connection: socket.socket, size: int) -> bytes:

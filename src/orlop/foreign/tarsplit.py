@@ -55,6 +55,8 @@ _FILE: Final = 1
 _SEGMENT: Final = 2
 # Segments hold at most 1 MiB of junk, or an extended header; base64 makes four bytes of three.
 _LINE: Final = 8 << 20
+# What holds a size in the programs that write these files.
+_LARGEST: Final = (1 << 63) - 1
 _SPARSE: Final = b"GNU.sparse."
 # An extended header, its body and the member's own.
 _SPARSE_HEADERS: Final = 3 * BLOCK
@@ -63,11 +65,16 @@ _PAX: Final = ord("x")
 _decoded: Final = json.JSONDecoder().decode
 # Lines as tar-split writes nearly all of them, which need no JSON parser.
 _segment_begin: Final = b'{"type":2,"payload":"'
-_end: Final = re.compile(rb'","position":[0-9]{1,18}\}').fullmatch
-_SEGMENT_LINE: Final = rb'\{"type":2,"payload":"([^"]*)","position":[0-9]{1,18}\}'
+_NUMBER: Final = rb"(?:0|[1-9][0-9]{0,17})"
+_end: Final = re.compile(rb'","position":' + _NUMBER + rb"\}").fullmatch
+_SEGMENT_LINE: Final = rb'\{"type":2,"payload":"([^"]*)","position":' + _NUMBER + rb"\}"
+# Of the last digit of a CRC two bits are not used, and are zeros: there is one text for each.
 _CONTENT_LINE: Final = (
-    rb'\{"type":1,"name":"([ !#-\[\]-~]*)"(?:,"size":([0-9]{1,18}))?,"payload":"([A-Za-z0-9+/]{11}=|)"'
-    rb',"position":[0-9]{1,18}\}'
+    rb'\{"type":1,"name":"([ !#-\[\]-~]*)"(?:,"size":('
+    + _NUMBER
+    + rb'))?,"payload":"([A-Za-z0-9+/]{10}[AEIMQUYcgkosw048]=|)","position":'
+    + _NUMBER
+    + rb"\}"
 )
 _content: Final = re.compile(_CONTENT_LINE).fullmatch
 # Cuts lines into what stands between members, and of each member the texts of its header and its content.
@@ -266,7 +273,7 @@ def _any_part(line: bytes, what: str) -> Segment | Content:
         if fields["type"] == _SEGMENT:
             return Segment(payload)
         size = fields.get("size", 0)
-        if fields["type"] == _FILE and isinstance(size, int) and size >= 0:
+        if fields["type"] == _FILE and isinstance(size, int) and 0 <= size <= _LARGEST:
             raw = fields.get("name_raw")
             name = a2b_base64(raw, strict_mode=True) if raw else fields.get("name", "").encode()
             return Content(name, size, payload or NO_BYTES)

@@ -16,7 +16,7 @@ from orlop.model.manifest import INDEX_TYPES, MANIFEST_TYPES, Index
 from orlop.store.rows.metadata import ManifestRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from orlop.model.descriptor import Descriptor
     from orlop.store.rows.metadata import Rows
@@ -59,9 +59,13 @@ def loose_parts(row: ManifestRow) -> tuple[Descriptor, ...]:
 
 def loose_keeper(rows: Rows, blob: Digest) -> Digest | None:
     """Return the digest of the first document that keeps a blob, if one does."""
+    return next((row.digest for row in loose_keepers(rows, blob)), None)
+
+
+def loose_keepers(rows: Rows, blob: Digest) -> Iterator[ManifestRow]:
+    """Yield the documents that keep a blob: one for each entry in which it stood, as its type and annotations say."""
     for edge in rows.edges_to(blob):
         row = rows.manifest(edge.parent)
         kept = None if row is None else loose_blob(row)
-        if kept is not None and kept.digest == blob:
-            return edge.parent
-    return None
+        if row is not None and kept is not None and kept.digest == blob:
+            yield row

@@ -14,7 +14,7 @@ from orlop.service.listing.lookup import check_platform, find_image, labels, pla
 from orlop.store.content import top_row
 from orlop.store.events import LABELS
 from orlop.store.graph.indexed import is_indexed
-from orlop.store.loose import loose_blob
+from orlop.store.loose import loose_blob, loose_keeper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -278,7 +278,11 @@ def _taken(store: Store, rows: WritableRows, digest: Digest, tag: Reference | No
         rows.delete_top(top.name, top.suffix)
         names = (tag,)
     yield from (("Untagged", name.familiar) for name in names)
-    if rows.manifest(digest) is None:
+    if rows.manifest(digest) is not None:
+        return
+    if blob is not None and (other := loose_keeper(rows, blob.digest)) is not None:
+        yield from _taken(store, rows, other, None)
+    else:
         yield "Deleted", str(digest if blob is None else blob.digest)
 
 

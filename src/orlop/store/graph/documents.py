@@ -62,6 +62,10 @@ class Documents:
         """Return whether a document has children."""
         return document in self._children
 
+    def children(self, document: str) -> Sequence[str]:
+        """Return what an index lists."""
+        return self._children.get(document, _NOTHING)
+
     def parents(self, document: str) -> Sequence[str]:
         """Return the indexes of which a document is a child."""
         return self._parents.get(document, _NOTHING)

@@ -104,14 +104,16 @@ class Remains:
             self._on_chain[chain_id] -= 1
             yield from self._release(chain_id)
 
-    def _attests(self, document: str, gone: Collection[str]) -> bool:
-        """Return whether what came with an image only speaks of manifests that go.
+    def _attests(self, document: str, gone: set[str]) -> bool:
+        """Return whether what came with an image only speaks of manifests that go, and is only beside them.
 
         Where only an annotation in an index says so, that is not known here: less is said to go than does.
         """
         if self._held[document] > 0 or self._named[document] > 0 or self._graph.is_index(document):
             return False
-        return not set(self._graph.subjects(document)).isdisjoint(gone)
+        if any(gone.isdisjoint(self._graph.children(parent)) for parent in self._graph.parents(document)):
+            return False
+        return not gone.isdisjoint(self._graph.subjects(document))
 
     # Documents.
 

@@ -2,7 +2,8 @@
 
 BuildKit lists what attests an image beside it, under the index that names both. It names the image's manifest as its
 subject; in the older form only an annotation of its descriptor in the index does. Such a manifest is of no use without
-the image, and goes with it although the index still names it. Any other artifact stays as long as its index.
+the image, and goes with it although the index still names it. Any other artifact stays as long as its index, and so
+does an attestation that another index names, which does not name the image.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class Leading(Protocol):
 
 
 def speaking_of(rows: Leading, gone: Collection[Digest], candidates: Iterable[Digest]) -> Iterator[Digest]:
-    """Yield those of some manifests that speak of others: that have one of them as subject, or as their index says.
+    """Yield those of some manifests that speak of others beside which alone they stand.
+
+    They have one of them as subject, or speak of it as their index says, and no index names them without one of them.
 
     Args:
         rows: where they lead, and what leads to them.
@@ -45,10 +48,15 @@ def speaking_of(rows: Leading, gone: Collection[Digest], candidates: Iterable[Di
         candidates: manifests, of which none is an index.
     """
     said = _Said(rows)
+    beside: dict[Digest, bool] = {}
     for one in candidates:
         subjects = [edge.child for edge in rows.edges(one) if edge.role == SUBJECT]
+        parents = {edge.parent for edge in rows.edges_to(one) if edge.role == CHILD}
+        for parent in parents - beside.keys():
+            beside[parent] = any(edge.child in gone for edge in rows.edges(parent) if edge.role == CHILD)
+        if not all(beside[parent] for parent in parents):
+            continue
         if not subjects:
-            parents = {edge.parent for edge in rows.edges_to(one) if edge.role == CHILD}
             subjects = [subject for parent in parents for subject in said.of(parent, one)]
         if any(subject in gone for subject in subjects):
             yield one
