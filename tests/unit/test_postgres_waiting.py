@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from orlop.errors import OutcomeUnknown, StorageError
 from orlop.model.digest import Digest, ImageID
 from orlop.store.leases import Leases
 from orlop.store.remote import _DatabaseClock
@@ -182,3 +184,45 @@ def test_a_write_and_an_upload_need_one_connection(monkeypatch: pytest.MonkeyPat
         # Undone with the write, and done again.
         assert {one.key for one in keys.doomed()} == {given_up, kept}
         session.end()
+
+
+def test_what_fails_behind_a_commit_does_not_undo_it() -> None:
+    """Who may not write messages into the log cannot wait for it: what was committed is never taken for undone."""
+    url = database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DO $$ BEGIN CREATE ROLE silent LOGIN; EXCEPTION WHEN duplicate_object THEN END $$")
+        connection.execute("GRANT USAGE ON SCHEMA orlop TO silent")
+        connection.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA orlop TO silent")
+        connection.execute(
+            "REVOKE EXECUTE ON FUNCTION pg_logical_emit_message(boolean, text, text, boolean) FROM PUBLIC"
+        )
+    done: list[str] = []
+    with opened(make_conninfo(url, user="silent")) as metadata, pytest.raises(OutcomeUnknown):
+        _write(metadata, done)
+    assert done == ["perhaps undone"]
+    with opened(url) as metadata, metadata.read() as rows:
+        assert rows.references() == [row(":1")]
+
+
+def test_a_commit_of_what_has_failed_is_an_error() -> None:
+    """The server answers it with ROLLBACK, and with no error."""
+    done: list[str] = []
+    with opened(database()) as metadata:
+        with pytest.raises(StorageError, match="nothing was changed"):
+            _write(metadata, done, "SELECT 1 / 0")
+        assert done == ["perhaps undone", "surely undone"]
+        with metadata.read() as rows:
+            assert rows.references() == []
+
+
+def _write(metadata: PostgresMetadata, done: list[str], failing: str = "") -> None:
+    with metadata.write() as rows:
+        assert isinstance(rows, PostgresRows)
+        rows.put_reference(row(":1"))
+        rows.after_commit(partial(done.append, "done"))
+        rows.after_rollback(partial(done.append, "surely undone"), if_sure=True)
+        rows.after_rollback(partial(done.append, "perhaps undone"))
+        if failing:
+            rows.sending.flush()
+            with suppress(psycopg.Error):
+                rows.sending.execute(failing, None)

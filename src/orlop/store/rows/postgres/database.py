@@ -236,13 +236,16 @@ class PostgresMetadata(Metadata):
 
     def _commit(self, rows: PostgresRows, number: str) -> None:
         try:
-            rows.sending.later("COMMIT", ())
-            rows.sending.ask(_FLUSH)
+            rows.sending.commit(_FLUSH)
         except psycopg.Error as error:
-            if not is_gone(error):
+            # What is behind the commit may fail as well: then it was made, and has to be made durable.
+            if not rows.sending.is_committed and not is_gone(error):
                 raise explain_postgres(error, self.place) from error
             if not self._was_committed(number, error):
                 raise lost_before_commit(error, self.place) from error
+        else:
+            if not rows.sending.is_committed:
+                raise StorageError(f"{self.place} refused a change before the commit; nothing was changed")
 
     def _outcome(self, number: str, error: BaseException) -> bool | None:
         """Return whether a commit that ended in an error was made, or nothing where that cannot be known."""

@@ -61,17 +61,12 @@ class Sending:
         self._size = 0
         self._has_lost = False
         self._renewed = time.monotonic()
+        self.is_committed = False
+        """Whether the server has answered that the transaction is committed."""
 
     def ask(self, statement: str, values: Any = None) -> psycopg.Cursor[tuple[Any, ...]]:
         """Send what waits and a statement, and return the cursor of that statement once its answer is there."""
-        if self._has_lost:
-            msg = "a change that was put before was refused"
-            raise psycopg.errors.InFailedSqlTransaction(msg)
-        self._close_layers()
-        waiting, self._waiting, self._size = self._waiting, [], 0
-        if time.monotonic() - self._renewed > _RENEWING:
-            self._renewed = time.monotonic()
-            waiting.insert(0, (BOUND, None))
+        waiting = self._taken()
         if not waiting:
             return self.execute(statement, values)
         # What waited behind an error is lost, so that nothing may be committed.
@@ -82,6 +77,37 @@ class Sending:
             found = self.execute(statement, values)
         self._has_lost = False
         return found
+
+    def commit(self, behind: str) -> None:
+        """Send what waits, the commit, and a statement of a transaction of its own, and wait for all of it.
+
+        That statement may fail where the commit was made: `is_committed` is right after an error, too, but for a lost
+        answer. It is false without an error where a transaction that had failed was committed.
+        """
+        waiting = self._taken()
+        answer = None
+        self._has_lost = True
+        try:
+            with self.connection.pipeline():
+                for each in waiting:
+                    self.execute(*each)
+                answer = self.execute("COMMIT", None)
+                self.execute(behind, None)
+        finally:
+            self.is_committed = answer is not None and answer.statusmessage == "COMMIT"
+        self._has_lost = False
+
+    def _taken(self) -> list[tuple[str, Any]]:
+        """Return what waits, which is then the caller's to send."""
+        if self._has_lost:
+            msg = "a change that was put before was refused"
+            raise psycopg.errors.InFailedSqlTransaction(msg)
+        self._close_layers()
+        waiting, self._waiting, self._size = self._waiting, [], 0
+        if time.monotonic() - self._renewed > _RENEWING:
+            self._renewed = time.monotonic()
+            waiting.insert(0, (BOUND, None))
+        return waiting
 
     def execute(self, statement: str, values: Any) -> psycopg.Cursor[tuple[Any, ...]]:
         """Send one statement. Everything that is sent comes through here."""
