@@ -141,7 +141,7 @@ def test_no_renewal_opens_the_registry_or_stops_it(tmp_path: Path, record_proper
         assert clients.wrong == []
         assert {status for name, status in clients.seen if name == "nobody"} == {401}
         assert {status for name, status in clients.seen if name == "wrong"} == {401}
-        # There is no such repository; for a while she is none of the users, or may not look there.
+        # There is no such repository. While the files change, she is not a user or may not look there.
         assert {status for name, status in clients.seen if name == "anna"} <= {404, 401, 403}
         assert clients.seen["anna", 404] > 0
         assert json.loads(served.orlop("fsck", "-q", "--format", "json"))["State"] == "clean"

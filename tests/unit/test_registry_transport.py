@@ -616,6 +616,25 @@ def test_an_interim_answer_is_not_the_answer(status: bytes):
         assert sent(url) == b"body"
 
 
+@pytest.mark.parametrize(
+    ("method", "status"), [("HEAD", b"200 OK"), ("GET", b"204 No Content"), ("GET", b"304 Not Modified")]
+)
+def test_an_answer_that_has_no_body_leaves_its_connection_whole(method: str, status: bytes):
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 %s\r\nTransfer-Encoding: chunked\r\n\r\n" % status)
+        connection.recv(1 << 16)
+        connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 4\r\n\r\nbody")
+
+    transport = HttpTransport(HostTrust())
+    with served(answer) as url:
+        with transport.send(Request(method, url)) as first:
+            assert first.document(10, what="it") == b""
+        # What may not be sent twice goes out over the connection that was kept.
+        with transport.send(Request("PUT", url)) as second:
+            assert (second.status, second.document(10, what="it")) == (201, b"body")
+    transport.close()
+
+
 @pytest.mark.parametrize("size", [b"-1", b"-ffff", b"-0x10"])
 def test_a_chunk_is_not_less_than_nothing(size: bytes):
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

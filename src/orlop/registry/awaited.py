@@ -43,6 +43,12 @@ def awaited_response(patience: Patience, sock: socket.socket, *args: Any, **opti
 class Answered(http.client.HTTPResponse):
     """An answer after those that only announce one (1xx), and whose chunks are as long as they can be."""
 
+    def begin(self) -> None:
+        """Read the head. An answer that has no body has none, whatever the head says of its form."""
+        super().begin()
+        if self.length == 0:
+            self.chunked = False
+
     def some(self, n: int) -> bytes:
         """Return what is there of the body, at most ``n`` bytes, or none at its end.
 

@@ -192,6 +192,11 @@ class EncryptedConnection(Connection):
         context.sslsocket_class = AwaitedTLS
         context.set_alpn_protocols(["http/1.1"])
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it is open, and its server has sent nothing that nobody asked for, decrypted already or not."""
+        return super().is_connected and not (isinstance(self.sock, AwaitedTLS) and self.sock.pending())
+
     def connect(self) -> None:
         """Connect, and agree on how to encrypt."""
         with agreeing(self.watch):

@@ -97,7 +97,7 @@ class HttpTransport:
             try:
                 return self._exchange(connection, origin, request)
             except RegistryUnreachable as error:
-                if not may_repeat or not isinstance(error.__cause__, (*_TORN, HTTPException)):
+                if not may_repeat or not isinstance(error.__cause__, _TORN):
                     raise
         return self._exchange(self._new_one(origin, verify=request.verify), origin, request)
 
