@@ -173,6 +173,16 @@ def the_server() -> Postgres:
     return server
 
 
+@contextmanager
+def opened(url: str) -> Iterator[PostgresMetadata]:
+    """Open the rows of a store for a block."""
+    metadata = PostgresMetadata(url)
+    try:
+        yield metadata
+    finally:
+        metadata.end()
+
+
 def database(*, empty: bool = False) -> str:
     """Return how to connect to a new database of the server of this process."""
     return the_server().database(empty=empty)

@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -24,7 +24,7 @@ from orlop.store.rows.postgres.rows import PostgresRows
 from orlop.store.rows.postgres.sending import Sending
 from orlop.store.rows.postgres.sessions import Session
 from orlop.store.sessions import SessionOwners
-from tests.postgres import Postgres, database, the_server
+from tests.postgres import Postgres, database, opened, the_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,7 +144,7 @@ def test_a_session_dies_in_the_middle_of_a_write_or_not_at_all(url: str, metadat
     name = session.id
     session._stop.set()  # no beat comes in between
     silent = "UPDATE session SET seen = seen - interval '1 hour'"
-    with closing_metadata(url) as other:
+    with opened(url) as other:
         owners = SessionOwners(other, Session(other))
         assert owners.alive() == {name}
         with metadata.write() as rows:
@@ -164,7 +164,7 @@ def test_what_a_dead_session_held_and_uploaded_goes(url: str, metadata: Postgres
     Leases(metadata, SessionOwners(metadata, session)).hold([digest])
     key = PostgresKeys(metadata, session).begin()
     sql(url, "UPDATE session SET seen = seen - interval '1 hour'")
-    with closing_metadata(url) as other:
+    with opened(url) as other:
         mine = Session(other)
         keys, leases = PostgresKeys(other, mine), Leases(other, SessionOwners(other, mine))
         assert [one.key for one in keys.uploads()] == [key]
@@ -180,7 +180,7 @@ def test_a_session_beats_and_a_reader_keeps_what_it_may_have_found(url: str, met
     with metadata.write() as rows:
         assert keys.publish(rows, str(Digest.of(b"")), key, 0)
     before = sql(url, "SELECT seen FROM session")
-    with keys.reading(), closing_metadata(url) as other:
+    with keys.reading(), opened(url) as other:
         others = PostgresKeys(other, Session(other))
         with other.write() as rows:
             others.doom(rows, [str(Digest.of(b""))])
@@ -199,13 +199,6 @@ def test_a_session_beats_and_a_reader_keeps_what_it_may_have_found(url: str, met
     assert [one.key for one in keys.collect()] == [key]
     keys.deleted([key])
     assert keys.known([key]) == set()
-
-
-@contextmanager
-def closing_metadata(url: str) -> Iterator[PostgresMetadata]:
-    one = PostgresMetadata(url)
-    yield one
-    one.end()
 
 
 def test_a_child_leaves_the_connections_and_the_session_to_its_parent(metadata: PostgresMetadata) -> None:
@@ -229,7 +222,7 @@ def test_a_child_leaves_the_connections_and_the_session_to_its_parent(metadata: 
 
 
 def test_a_server_that_was_killed_is_used_again(own: Postgres) -> None:
-    with closing_metadata(own.database()) as metadata:
+    with opened(own.database()) as metadata:
         tag(metadata, "1")
         own.stop(signal.SIGQUIT)
         with pytest.raises(errors.StorageError, match="cannot reach the database"):
@@ -301,7 +294,7 @@ def test_a_lost_answer_to_a_commit_is_asked_for(tmp_path: Path, where: str) -> N
     postgres = the_server()
     with closing(Cutting(tmp_path, postgres)) as proxy:
         url = postgres.database()
-        with closing_metadata(make_conninfo(url, host=str(tmp_path))) as metadata:
+        with opened(make_conninfo(url, host=str(tmp_path))) as metadata:
             tag(metadata, "1")
             proxy.cut = where
             undone: list[str] = []
@@ -368,7 +361,7 @@ def test_a_connection_that_is_refused_says_why(given: str | None, error: type[Ex
     sql(url, "DROP ROLE IF EXISTS refused")
     if given is not None:
         sql(url, f"CREATE ROLE refused {given}")
-    with closing_metadata(url.replace("user=orlop", "user=refused")) as metadata:
+    with opened(url.replace("user=orlop", "user=refused")) as metadata:
         with pytest.raises(error, match=says) as caught:
             tags(metadata)
         assert "connection failed" not in str(caught.value)
@@ -380,7 +373,7 @@ def test_a_role_that_may_only_read_reads(url: str) -> None:
     try:
         sql(url, "GRANT USAGE ON SCHEMA orlop TO reader")
         sql(url, "GRANT SELECT ON ALL TABLES IN SCHEMA orlop TO reader")
-        with closing_metadata(make_conninfo(url, user="reader")) as metadata:
+        with opened(make_conninfo(url, user="reader")) as metadata:
             assert tags(metadata) == []
             assert isinstance(metadata.refusal(), errors.ReadOnlyStore)
             with pytest.raises(errors.ReadOnlyStore, match="role"):
@@ -391,10 +384,10 @@ def test_a_role_that_may_only_read_reads(url: str) -> None:
 
 
 def test_a_database_without_a_store_and_one_that_is_too_new_are_told(url: str) -> None:
-    with closing_metadata(database(empty=True)) as metadata, pytest.raises(errors.StoreNotFound, match="store init"):
+    with opened(database(empty=True)) as metadata, pytest.raises(errors.StoreNotFound, match="store init"):
         tags(metadata)
     sql(url, "UPDATE store SET version = 99")
-    with closing_metadata(url) as metadata, pytest.raises(errors.StoreTooNew, match="99"):
+    with opened(url) as metadata, pytest.raises(errors.StoreTooNew, match="99"):
         tags(metadata)
     with pytest.raises(errors.StoreTooNew):
         PostgresMetadata.make(url)
@@ -535,7 +528,7 @@ def _writes_of(rows: Rows) -> int:
 
 def test_events_are_numbered_in_the_order_of_commits(url: str) -> None:
     def add(number: int) -> None:
-        with closing_metadata(url) as metadata:
+        with opened(url) as metadata:
             for turn in range(10):
                 with metadata.write() as rows:
                     rows.put_event(Event(0, turn, "image", "tag", str(number), {}), keep=1000)
@@ -543,7 +536,7 @@ def test_events_are_numbered_in_the_order_of_commits(url: str) -> None:
     threads = [threading.Thread(target=add, args=(number,)) for number in range(4)]
     for one in threads:
         one.start()
-    with closing_metadata(url) as metadata:
+    with opened(url) as metadata:
         seen: list[int] = []
         while len(seen) < 40:
             with metadata.read() as rows:

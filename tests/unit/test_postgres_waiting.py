@@ -17,29 +17,20 @@ from orlop.store.leases import Leases
 from orlop.store.remote import _DatabaseClock
 from orlop.store.rows.metadata import ReferenceRow
 from orlop.store.rows.postgres import database as database_module
-from orlop.store.rows.postgres.database import PostgresMetadata
 from orlop.store.rows.postgres.keys import PostgresKeys
 from orlop.store.rows.postgres.pool import Pool
 from orlop.store.rows.postgres.rows import PostgresRows
 from orlop.store.rows.postgres.sessions import Session
 from orlop.store.sessions import SessionOwners
-from tests.postgres import database, pooled
+from tests.postgres import database, opened, pooled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from orlop.store.rows.postgres.database import PostgresMetadata
     from orlop.store.rows.postgres.pool import Connection
 
 _PATIENCE = 60
-
-
-@contextmanager
-def opened(url: str) -> Iterator[PostgresMetadata]:
-    metadata = PostgresMetadata(url)
-    try:
-        yield metadata
-    finally:
-        metadata.end()
 
 
 def tag(url: str, suffix: str) -> None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def surviving(tmp_path: Path, members: list[tuple[str, bytes]], lost: Lost) -> list[tuple[str, bytes]]:
-    """Return what is had of a layer of these members, of which no file is in its place."""
+def split(folder: Path, members: list[tuple[str, bytes]]) -> bytes:
+    """Write the tar-split of a tar of these members into a folder, and return the tar."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         for name, content in members:
@@ -37,7 +37,13 @@ def surviving(tmp_path: Path, members: list[tuple[str, bytes]], lost: Lost) -> l
             tar.addfile(info, io.BytesIO(content))
     lines: list[bytes] = []
     tarsplit.write(io.BytesIO(out.getvalue()), lines.append)
-    (tmp_path / "split.gz").write_bytes(gzip.compress(b"".join(lines)))
+    (folder / "split.gz").write_bytes(gzip.compress(b"".join(lines)))
+    return out.getvalue()
+
+
+def surviving(tmp_path: Path, members: list[tuple[str, bytes]], lost: Lost) -> list[tuple[str, bytes]]:
+    """Return what is had of a layer of these members, of which no file is in its place."""
+    split(tmp_path, members)
     (tmp_path / "diff").mkdir()
     with Folder.open(str(tmp_path)) as root:
         layer = UnpackedLayer(root, ("split.gz",), ("diff",))
@@ -162,18 +168,10 @@ def test_a_layer_deeper_than_a_process_may_hold_files_is_rebuilt(folder: Path) -
         for one, on in zip("az", (steps, reversed(steps)), strict=True)
         for at in on
     ]
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    lines: list[bytes] = []
-    tarsplit.write(io.BytesIO(out.getvalue()), lines.append)
-    (folder / "split.gz").write_bytes(gzip.compress(b"".join(lines)))
+    tar = split(folder, members)
     with Folder.open(str(folder)) as root:
         reader = next(UnpackedLayer(root, ("split.gz",), ("diff",)).attempts(Meter(DEFAULT_LIMITS)))
-        assert b"".join(iter(lambda: reader.read(1 << 20), b"")) == out.getvalue()
+        assert b"".join(iter(lambda: reader.read(1 << 20), b"")) == tar
 
 
 @pytest.mark.needs("attributes")

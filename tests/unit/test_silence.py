@@ -28,13 +28,12 @@ from orlop.store.rows.memory_keys import MemoryKeys
 from orlop.store.rows.metadata import ReferenceRow
 from orlop.store.rows.postgres import database as database_module
 from orlop.store.rows.postgres import pool
-from orlop.store.rows.postgres.database import PostgresMetadata
 from orlop.store.rows.postgres.keys import PostgresKeys
 from orlop.store.rows.postgres.rows import PostgresRows
 from orlop.store.rows.postgres.sessions import Session
 from orlop.store.rows.postgres.silence import WatchedConnection
 from orlop.testing.blob_store import Opened
-from tests.postgres import database, the_server
+from tests.postgres import database, opened, the_server
 from tests.s3_strict import strict_s3
 from tests.seaweed import the_server as the_bucket_server
 
@@ -62,15 +61,6 @@ try:
 except StorageError as error:
     print(error)
 """
-
-
-@contextmanager
-def opened(url: str) -> Iterator[PostgresMetadata]:
-    metadata = PostgresMetadata(url)
-    try:
-        yield metadata
-    finally:
-        metadata.end()
 
 
 def tag(rows: object, suffix: str) -> None:
