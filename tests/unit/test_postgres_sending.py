@@ -10,7 +10,6 @@ import pytest
 from orlop import errors
 from orlop.model.digest import DiffID, Digest, ImageID, chain_id
 from orlop.store.rows.metadata import BlobRow, ChainRow, DiffRow, Event, ManifestRow, ReferenceRow
-from orlop.store.rows.postgres import database as database_module
 from orlop.store.rows.postgres.database import PostgresMetadata
 from orlop.store.rows.postgres.rows import PostgresRows
 from orlop.store.rows.postgres.sending import Sending
@@ -165,16 +164,14 @@ def test_what_was_put_behind_an_error_is_never_left_out_of_a_commit(metadata: Po
 def test_an_interrupt_at_the_commit_asks_whether_it_was_made(
     metadata: PostgresMetadata, monkeypatch: pytest.MonkeyPatch, *, is_late: bool
 ) -> None:
-    ask, done = Sending.ask, []
+    commit, done = Sending.commit, []
 
-    def interrupted(self: Sending, statement: str, values: Any = None) -> psycopg.Cursor[tuple[Any, ...]]:
-        if statement != database_module._FLUSH:
-            return ask(self, statement, values)
+    def interrupted(self: Sending, behind: str) -> None:
         if is_late:
-            ask(self, statement, values)
+            commit(self, behind)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Sending, "ask", interrupted)
+    monkeypatch.setattr(Sending, "commit", interrupted)
     with pytest.raises(KeyboardInterrupt), metadata.write() as rows:  # noqa: PT012 - as above
         rows.after_commit(lambda: done.append("committed"))
         rows.after_rollback(lambda: done.append("undone"), if_sure=True)
