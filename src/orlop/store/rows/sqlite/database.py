@@ -204,8 +204,8 @@ class SQLiteMetadata(Metadata):
                     sound.committed()
                 except BaseException as error:
                     # A signal may interrupt just as COMMIT returns: then only the connection knows that it is done.
-                    was_sql = isinstance(error, sqlite3.Error)
-                    durable = durable or (committing and not was_sql and not connection.in_transaction)
+                    ended = committing and not isinstance(error, sqlite3.Error) and not connection.in_transaction
+                    durable = durable or ended
                     if not durable:
                         with suppress(sqlite3.Error):
                             connection.execute("ROLLBACK")
@@ -373,13 +373,12 @@ class SQLiteMetadata(Metadata):
         noted = self._last_write.read()
         with self._reading() as connection:
             fault = fault_in(connection, noted)
-        found = [] if fault is None else [earlier(fault)]
-        return [*found, *row_problems(self._reading, verify=verify)]
+        return [*([earlier(fault)] if fault else []), *row_problems(self._reading, verify=verify)]
 
     def take_as_last(self) -> None:
         """Take the rows that are there for what was written last, see `RowsFile.take_as_last`."""
         with self.write():
-            self._last_write.note(self._local.rows.connection)
+            self._last_write.begin_anew(self._local.rows.connection)
 
     def mender(self) -> SQLiteMender:
         """Return what only a repair asks and does, inside a read or a write of this thread."""
@@ -501,6 +500,7 @@ class SQLiteMetadata(Metadata):
                 # SQLite gives what it makes beside a database the mode that this has at that moment.
                 with explaining("write", self._path), suppress(PermissionError):
                     self._file.set_mode(self._modes.file)
+                self._last_write.begin_anew()
                 lay_out(connection, self._path, self._schema)
             self._last_write.note(connection)
 

@@ -4,9 +4,10 @@ Each write leaves a number in the database (`lineage`). An earlier copy of a dat
 as sound as any other: nothing in it says that there were later writes, and to a collection everything that these
 brought is garbage. So whoever has written notes the number here as well, after the commit is durable.
 
-The note is never synced and may be lost, or be older than the database: by a kill, a loss of power, or an orlop that
-makes none. It is never newer, unless the database is an earlier one or another. So whoever opens a database reads the
-note first, and then the number; one that a repair takes as it is gets noted anew.
+The note of a write is never synced and may be lost, or be older than the database: by a kill, a loss of power, or an
+orlop that makes none. It is never newer, unless the database is an earlier one or another. So whoever opens a database
+reads the note first, and then the number. Where a database takes the place of a later one on purpose, by a repair, the
+note is made anew, and synced.
 """
 
 from __future__ import annotations
@@ -76,16 +77,21 @@ class LastWrite:
         with suppress(sqlite3.Error):
             self._write(b"%08x\n" % (number_in(connection) & _MASK))
 
-    def forget(self) -> None:
-        """Note that nothing is known; with the write lock."""
-        self._write(b"%8s\n" % b"")
+    def begin_anew(self, connection: sqlite3.Connection | None = None) -> None:
+        """Note the number of an earlier or another database, durably, or that none is known; with the write lock."""
+        if connection is None and self.read() is None:
+            return
+        content = b"%8s\n" % b"" if connection is None else b"%08x\n" % (number_in(connection) & _MASK)
+        self._write(content, durable=True)
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, content: bytes, *, durable: bool = False) -> None:
         # Without a note less is noticed, and nothing is wrong.
         with suppress(OSError):
             descriptor = self._file.open(os.O_WRONLY)
             try:
                 os.pwrite(descriptor, content, 0)
+                if durable:
+                    os.fsync(descriptor)
             finally:
                 os.close(descriptor)
 

@@ -252,7 +252,7 @@ class DatabaseRepair:
                     os.unlink(f"{self._path}{suffix}")
             fsync_directory(self._root)
             # The new database begins without a number.
-            LastWrite(self._file.directory, self._file).forget()
+            LastWrite(self._file.directory, self._file).begin_anew()
             os.rename(new, self._path)
             fsync_directory(self._root)
         finally:
