@@ -367,7 +367,7 @@ class EntryRun:
         return self._delete and one.name.name not in self._failed and not self._is_of_another(one.name)
 
     def drop(self, one: Named, going: Collection[str]) -> None:
-        """Remove a tag, one of those of its repository that are ``going``, or tell why it stays."""
+        """Remove a tag, one of those of its repository that are ``going``, or report why it stays."""
         why = "it is not among the newest any more" if one.is_there else "the source has dropped it"
         if self._is_of_another(one.name):
             self.tell(one, SyncAction.DROPPED, f"{why}; it stays, as another [[sync]] is about it, too")
