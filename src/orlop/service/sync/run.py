@@ -396,7 +396,7 @@ class EntryRun:
         *,
         error: OrlopError | None = None,
     ) -> None:
-        """Tell what became of a tag."""
+        """Report what became of a tag."""
         shown = self.target.place(one.name)
         target = str(shown) if shown.name else f"{shown} {one.name.familiar}"
         self._told(SyncedTag(one.item.shown, target, action, reason, digest, size, error))
