@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import InvalidSettings
 from orlop.registry.credentials import HUB_KEY, Credentials, helper_name, host_of_key, is_key_of
+from orlop.registry.interruption import check_interruption
+from orlop.streams.waiting import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -169,8 +171,7 @@ class AuthFiles:
             yield AuthFile(self._given.encode(errors="surrogateescape"), _VARIABLE)
         for path in self._paths:
             try:
-                with open(path, "rb") as file:
-                    content = file.read(_LIMIT)
+                content = content_of(path, _LIMIT, look=check_interruption)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:

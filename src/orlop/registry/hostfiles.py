@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import InvalidSettings
 from orlop.registry.hosts import Pulls, Rule, Server
+from orlop.registry.interruption import check_interruption
 from orlop.registry.origin import Origin
+from orlop.streams.waiting import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -123,8 +125,7 @@ def _their_server(table: dict[str, Any], location: object, where: str) -> Server
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
-            content = file.read(_LIMIT)
+        content = content_of(path, _LIMIT, look=check_interruption)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
