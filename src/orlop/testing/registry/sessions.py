@@ -121,9 +121,7 @@ class Sessions:
         if digest_of(content, digest) != digest:
             return registry.refuse(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
         if not content and registry.quirks.empty_blob != 200:
-            return registry.refuse(
-                registry.quirks.empty_blob, "BLOB_UPLOAD_INVALID", "the object store takes no empty one"
-            )
+            return registry.refuse(registry.quirks.empty_blob, "UNKNOWN", "nothing empty is taken")
         registry.repository(name).blobs[digest] = content
         headers = [("Location", f"/v2/{name}/blobs/{digest}"), ("Docker-Content-Digest", digest)]
         return Reply(registry.quirks.commit, headers if registry.quirks.commit_told else [])
