@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode, urlsafe_b64encode
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,13 +12,19 @@ from orlop.errors import InvalidAnswer, InvalidReference, InvalidSettings, Unsaf
 from orlop.model.names import pulled_name
 from orlop.model.reference import Reference
 from orlop.registry.authfiles import AuthFile
+from orlop.registry.certificates import ClientCertificates
 from orlop.registry.challenges import challenges, chosen
 from orlop.registry.helpers import Helpers
+from orlop.registry.hostfiles import rules_of_containers
+from orlop.registry.hosts import Hosts
 from orlop.registry.limits import RateLimit, retry_after
 from orlop.registry.links import next_page
 from orlop.registry.messages import Answer, Headers
 from orlop.registry.offsets import offset_after
 from orlop.registry.tokens import token_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NOW = 1795816800.0  # Fri, 27 Nov 2026 22:00:00 GMT
 PAGE = "https://r.test/v2/a/tags/list?n=1"
@@ -346,3 +352,89 @@ def test_a_name_means_a_place(name: str, meant: str):
 def test_what_is_no_name_is_refused(name: str):
     with pytest.raises(InvalidReference):
         Reference.parse(name)
+
+
+def places(conf: str, name: str, tmp_path: Path) -> list[str]:
+    (tmp_path / "registries.conf").write_text(conf)
+    hosts = Hosts(rules_of_containers(str(tmp_path / "registries.conf")))
+    return [f"{one.endpoint.origin} {one.repository}" for one in hosts.to_pull(Reference.parse(name))]
+
+
+def conf(*mirrors: str, **settings: str) -> str:
+    lines = ["[[registry]]", *(f'{key.replace("_", "-")} = "{value}"' for key, value in settings.items())]
+    return "\n".join([*lines, *(f'[[registry.mirror]]\nlocation = "{one}"' for one in mirrors)])
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "expected"),
+    [
+        (conf(prefix="docker.io", location="m.test/hub"), "alpine", ["https://m.test hub/library/alpine"]),
+        (
+            conf("m.test:5000", location="docker.io"),
+            "a/b",
+            ["https://m.test:5000 a/b", "https://registry-1.docker.io a/b"],
+        ),
+        (conf("m.test/x", location="docker.io/library"), "a/b", ["https://registry-1.docker.io a/b"]),
+        (conf(prefix="*.r.test", location="m.test"), "a.b.r.test:5000/p", ["https://m.test p"]),
+        (conf(prefix="*.r.test", location="m.test"), "r.test/p", ["https://r.test p"]),
+        (conf(prefix="*.r.test", location="m.test"), "nor.test/p", ["https://nor.test p"]),
+        (conf(prefix="r.test", location="m.test"), "r.test:5000/x", ["https://r.test:5000 x"]),
+        (conf(prefix="r.test:5000", location="m.test"), "r.test/x", ["https://r.test x"]),
+        (conf(prefix="r.test", location="m.test"), "r.test.evil.test/x", ["https://r.test.evil.test x"]),
+        (conf(prefix="r.test/foo", location="m.test"), "r.test/foobar", ["https://r.test foobar"]),
+        (conf(prefix="r.test/foo/", location="m.test/"), "r.test/foo/bar", ["https://m.test bar"]),
+        (conf("m.test/", location="R.TEST/"), "r.test/x", ["https://m.test x", "https://r.test x"]),
+        (
+            "unqualified-search-registries = ['x.test']\n[registries.search]\nregistries = []\n",
+            "r.test/x",
+            ["https://r.test x"],
+        ),
+        (conf(location="r.test", some_word="x"), "r.test/x", ["https://r.test x"]),
+    ],
+)
+def test_a_rule_of_podman_is_for_the_names_that_it_says(text: str, name: str, expected: list[str], tmp_path: Path):
+    assert places(text, name, tmp_path) == expected
+
+
+def test_what_is_put_at_a_host_alone_is_not_taken_for_an_image_of_docker_hub(tmp_path: Path):
+    with pytest.raises(InvalidSettings, match=r"puts r\.test/foo at m\.test, which names no repository"):
+        places(conf(prefix="r.test/foo", location="m.test"), "r.test/foo:1", tmp_path)
+
+
+@pytest.mark.parametrize("location", ["https://r.test", "r", "", "r.test//x", "r.test/X", "*.*.test"])
+def test_a_location_of_podman_that_is_none_is_named(location: str, tmp_path: Path):
+    with pytest.raises(InvalidSettings):
+        places(conf(prefix="a.test", location=location) if location else conf(location=""), "a.test/x", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        ("a.cert", "needs a.key"),
+        ("a.key", "needs a.cert"),
+        ("a.cert b.key", "needs a.key"),
+        ("a.cert.key", "needs a.cert.cert"),
+    ],
+)
+def test_half_a_pair_of_certificates_is_named(names: str, why: str, tmp_path: Path):
+    folder = tmp_path / "r.test:5000"
+    folder.mkdir()
+    for name in names.split():
+        (folder / name).write_text("")
+    with pytest.raises(InvalidSettings, match=why.replace(" ", r" \S*").replace(".", r"\.")):
+        ClientCertificates.beside([str(tmp_path)], "r.test:5000")
+
+
+def test_certificates_are_those_of_their_host_and_port_alone(tmp_path: Path):
+    for folder, names in {
+        "r.test:5000": "ca.crt z.crt c.cert c.key notes.txt .crt",
+        "r.test": "x.crt",
+        "file": "",
+    }.items():
+        (tmp_path / folder).mkdir()
+        for name in names.split():
+            (tmp_path / folder / name).write_text("")
+    found = ClientCertificates.beside([str(tmp_path / "none"), str(tmp_path / "file"), str(tmp_path)], "r.test:5000")
+    assert [path.rpartition("/")[2] for path in found.authorities] == ["ca.crt", "z.crt"]
+    assert [path.rpartition("/")[2] for pair in found.pairs for path in pair] == ["c.cert", "c.key"]
+    assert ClientCertificates.beside([str(tmp_path)], "other.test") == ClientCertificates()
