@@ -26,22 +26,20 @@ if TYPE_CHECKING:
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.progress import Progress
-    from orlop.store.root import Store
 
 
 def containerd_chunks(
-    store: Store, content: LayoutContent, listings: Mapping[ImageID, Listing], progress: Progress | None
+    content: LayoutContent, listings: Mapping[ImageID, Listing], progress: Progress | None
 ) -> Iterator[bytes]:
     """Yield the bytes of an archive; a layer that is damaged or missing raises before it can look whole.
 
     Args:
-        store: where the layers are.
         content: what the archive holds.
         listings: how the archives that its images came in listed them.
         progress: hears of each layer.
     """
     written = _Written(content, listings)
-    return layout_chunks(store, content, written.index(), progress, manifest=written.manifest())
+    return layout_chunks(content, written.index(), progress, manifest=written.manifest())
 
 
 class _Listed(NamedTuple):

@@ -52,7 +52,7 @@ def containerd_tar(
         if content.remade and not is_needed:
             return None
         known = {image.id: listing for image in content.images if (listing := _listing(store, image.id)) is not None}
-        yield from containerd_chunks(store, content, known, progress)
+        yield from containerd_chunks(content, known, progress)
         note_saved(store, content.images, hold)
     omitted = tuple(OmittedManifests(digest, lacking) for digest, lacking in content.omitted.items())
     return SaveReport(omitted, remade=content.remade, left_out=content.left_out)
