@@ -98,7 +98,7 @@ def test_clients_go_on_at_the_next_server_where_they_were(tmp_path: Path) -> Non
             upstream.add_blob("far/app", blob)
         upstream.add_manifest("far/app", manifest, OCI_MANIFEST, tag="1")
         proxy = ("--proxy", f"{upstream.authority}=http://{upstream.authority}")
-        blob = f"/v2/far/app/blobs/{digest_of(pulled)}"
+        target = f"/v2/far/app/blobs/{digest_of(pulled)}"
 
         with serving(tmp_path, listener, *proxy) as first:
             sessions = [answer(port, "POST", HALF)[1]["location"] for _ in range(2)]
@@ -108,7 +108,7 @@ def test_clients_go_on_at_the_next_server_where_they_were(tmp_path: Path) -> Non
             assert idle.read(1).startswith(b"HTTP/1.1 200 ")
             slow.send("PATCH", sessions[0], len(pushed), pushed[: 2 * MIB])
             fast.send("PATCH", sessions[1], len(quick), quick[:MIB])
-            puller.send("GET", blob)
+            puller.send("GET", target)
             got = puller.read(MIB)
             reached(port, sessions[0], MIB)
             first.send_signal(signal.SIGTERM)
@@ -137,7 +137,7 @@ def test_clients_go_on_at_the_next_server_where_they_were(tmp_path: Path) -> Non
                 assert at >= MIB
                 assert answer(port, "PUT", f"{session}?digest={digest_of(content)}", content[at:])[0] == 201
                 assert whole(port, f"/v2/team/app/blobs/{digest_of(content)}") == content
-            assert whole(port, blob) == pulled
+            assert whole(port, target) == pulled
             asked = [one.headers.get("range") for one in upstream.requests if digest_of(pulled) in one.path]
             # What the first one had was not fetched again.
             assert asked[0] is None
