@@ -79,6 +79,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WatchedConnection, "patience", 0.3)
     monkeypatch.setattr(WatchedConnection, "asking", 1)
     monkeypatch.setattr(pool, "_CONNECTING", 1)
+    monkeypatch.setattr(database_module, "_ASKING", 0.0)
 
 
 # A client that hangs.
