@@ -30,8 +30,7 @@ BACK = {
 
 def sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url, autocommit=True, options="-c search_path=orlop") as connection:
-        for statement in statements:
-            found = connection.execute(statement.encode())
+        found = [connection.execute(statement.encode()) for statement in statements][-1]
         return found.fetchall() if found.description else []
 
 
