@@ -59,8 +59,8 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
 
     patience: ClassVar[float] = 20.0
     """The seconds of silence after which the server is asked whether it lives, and again as often."""
-    asking: ClassVar[int] = 5
-    """The seconds within which it has to answer that, and within which an answer may be on its way."""
+    asking: ClassVar[int] = 10
+    """The seconds within which it has to answer that, busy as it may be, and in which an answer may be on its way."""
     most: ClassVar[float] = 900.0
     """The seconds of silence after which a process is given up that seems to be at work."""
     probe: Callable[[int], Probe] | None = None
