@@ -213,16 +213,17 @@ def main() -> None:
             ("tar -tz of all layers", ["sh", "-c", every]),
             runs=3,
         )
-        floor = [sys.executable, Path(__file__).resolve(), "inflate", *(root / f"{n}.tar.gz" for n in range(layers))]
+        gzips = [root / f"{n}.tar.gz" for n in range(layers)]
+        floor: list[str | Path] = [sys.executable, Path(__file__).resolve(), "inflate", *gzips]
         copy = f"cp {root}/out.tar {root}/copy.tar && sync {root}/copy.tar; rm {root}/copy.tar"
         table.measure(
-            ("export", [*orlop, "export", "bench:1", "-o", root / "out.tar"]),
+            ("export", [*orlop, "export", "bench:1", "-o", f"{root}/out.tar"]),
             ("copy and sync what was exported", ["sh", "-c", copy]),
             ("inflate and hash all layers", floor),
         )
         if shutil.which("umoci") and os.geteuid() == 0:
             run([*orlop, "save", "--format", "oci-dir", "-o", root / "layout", "bench:1"])
-            unpack = ["umoci", "unpack", "--image", f"{root}/layout:1", root / "bundle"]
+            unpack = ["umoci", "unpack", "--image", f"{root}/layout:1", f"{root}/bundle"]
             table.measure(("umoci unpack", unpack), runs=1)
         goals(table.found)
 
