@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from orlop.errors import DatabaseDamaged, NoSpace, StoreClosed, StoreDamaged, StoreInUse
@@ -31,7 +31,7 @@ from orlop.store.rows.sqlite.doubts import NO_DOUBTS, first_look, look_through, 
 from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite, is_undone
 from orlop.store.rows.sqlite.forks import BLOCKS
 from orlop.store.rows.sqlite.last_write import LastWrite, fault_in
-from orlop.store.rows.sqlite.open import beside, connect, connect_reading, make
+from orlop.store.rows.sqlite.open import beside, connect, connect_newest, connect_reading, make
 from orlop.store.rows.sqlite.place import Place
 from orlop.store.rows.sqlite.private_copy import CurrentCopy
 from orlop.store.rows.sqlite.reserve import Reserve
@@ -328,7 +328,7 @@ class SQLiteMetadata(Metadata):
 
     def _connect(self) -> sqlite3.Connection:
         self._make_file()
-        connection = self._last_write.connect(_WAIT_SECONDS)
+        connection = self._connect_newest()
         try:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
@@ -407,7 +407,7 @@ class SQLiteMetadata(Metadata):
 
         self.require_open()
         with BLOCKS.block(), explaining_sqlite(self._path):
-            connection = self._last_write.connect(_WAIT_SECONDS) if self._refusal is None else self._connect_reading()
+            connection = self._connect_newest() if self._refusal is None else self._connect_reading()
             try:
                 yield SQLiteSnapshot(connection, self._path)
             finally:
@@ -454,7 +454,7 @@ class SQLiteMetadata(Metadata):
             raise self._refusal()
         self.close()
         with self.lock(), explaining_sqlite(self._path):
-            connection = self._last_write.connect(_WAIT_FOR_OTHERS)
+            connection = self._connect_newest(_WAIT_FOR_OTHERS)
             try:
                 connection.execute("PRAGMA locking_mode=EXCLUSIVE")
                 try:
@@ -475,18 +475,14 @@ class SQLiteMetadata(Metadata):
         """Bring an older database to this orlop's schema, see `Metadata.update`."""
         if self._refusal is not None:
             raise self._refusal()
-        with BLOCKS.block(), explaining_sqlite(self._path):
-            connection = self._last_write.connect(_WAIT_SECONDS)
-            try:
-                connection.execute("PRAGMA synchronous=FULL")
-                connection.execute("PRAGMA foreign_keys=ON")
-                with self.lock():
-                    version = version_of(connection, self._path, self._schema)
-                    kept = migrate(connection, self._file, self._schema)
-                    self._last_write.note(connection)
-                    return version, kept
-            finally:
-                connection.close()
+        with BLOCKS.block(), explaining_sqlite(self._path), closing(self._connect_newest()) as connection:
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
+            with self.lock():
+                version = version_of(connection, self._path, self._schema)
+                kept = migrate(connection, self._file, self._schema)
+                self._last_write.note(connection)
+                return version, kept
 
     def _update(self, connection: sqlite3.Connection) -> None:
         """Lay out an empty database, or bring an older one up to date; nobody calls this with the write lock."""
@@ -503,6 +499,9 @@ class SQLiteMetadata(Metadata):
                 self._last_write.begin_anew()
                 lay_out(connection, self._path, self._schema)
             self._last_write.note(connection)
+
+    def _connect_newest(self, timeout: float = _WAIT_SECONDS) -> sqlite3.Connection:
+        return connect_newest(self._file, self._last_write, timeout=timeout)
 
     def _connect_reading(self) -> sqlite3.Connection:
         noted = self._last_write.read()

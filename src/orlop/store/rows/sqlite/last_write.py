@@ -18,7 +18,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.store.rows.sqlite.errors import damaged
-from orlop.store.rows.sqlite.open import connect_newest
 
 if TYPE_CHECKING:
     from orlop.streams.directory import Directory, Entry
@@ -53,17 +52,6 @@ class LastWrite:
             if len(noted) == _LENGTH and noted.endswith(b"\n"):
                 return int(noted, 16)
         return None
-
-    def connect(self, timeout: float) -> sqlite3.Connection:
-        """Open the database as `connect_newest` does."""
-        noted = self.read()
-        connection = connect_newest(self._database, timeout=timeout)
-        try:
-            self.require(connection, noted)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
     def require(self, connection: sqlite3.Connection, noted: int | None) -> None:
         """Raise `DatabaseDamaged` where the database is not the one that was written last."""
