@@ -62,7 +62,7 @@ def test_the_reference_lists_every_exit_status_once(data: Path):
         usage,
         *(kind.exit_code for kind in every()),
         *answers,
-        *(128 + one for one in ended if one is not None),
+        *killed,
     }
     assert errors.IntegrityError.exit_code == statuses.DAMAGED
     # The module of errors explains those that errors have in the same words.
