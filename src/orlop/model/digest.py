@@ -7,10 +7,10 @@ own type, and values of different types are never equal.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidDigest
+from orlop.model.hashing import sha256_hex
 from orlop.model.values import dataclass
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Digest:
     @classmethod
     def of(cls, data: bytes) -> Self:
         """Return the SHA-256 digest of the bytes."""
-        return cls("sha256", hashlib.sha256(data).hexdigest())
+        return cls("sha256", sha256_hex(data))
 
     @classmethod
     def wrap(cls, other: Digest) -> Self:
