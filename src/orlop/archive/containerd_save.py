@@ -34,22 +34,20 @@ if TYPE_CHECKING:
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.progress import Progress
-    from orlop.store.root import Store
 
 
 def containerd_chunks(
-    store: Store, content: LayoutContent, listings: Mapping[ImageID, Listing], progress: Progress | None
+    content: LayoutContent, listings: Mapping[ImageID, Listing], progress: Progress | None
 ) -> Iterator[bytes]:
     """Yield the bytes of an archive; a layer that is damaged or missing raises before it can look whole.
 
     Args:
-        store: where the layers are.
         content: what the archive holds.
         listings: how the archives that its images came in listed them.
         progress: hears of each layer.
     """
     written = _Written(content, listings)
-    return layout_chunks(store, content, written.index(), progress, manifest=written.manifest())
+    return layout_chunks(content, written.index(), progress, manifest=written.manifest())
 
 
 class ContainerdLayout:
@@ -58,14 +56,13 @@ class ContainerdLayout:
     Takes what `containerd_chunks` takes.
     """
 
-    def __init__(self, store: Store, content: LayoutContent, listings: Mapping[ImageID, Listing]) -> None:
-        self._store = store
+    def __init__(self, content: LayoutContent, listings: Mapping[ImageID, Listing]) -> None:
         self._content = content
         self._listings = listings
 
     def chunks(self, progress: Progress | None = None) -> Iterator[bytes]:
         """Yield the bytes of an archive of its own."""
-        return containerd_chunks(self._store, self._content, self._listings, progress)
+        return containerd_chunks(self._content, self._listings, progress)
 
     def lay_out(self, before: Iterable[ImageID] = ()) -> dict[str, Planned]:
         """Return every member by its name; what is in the archive before makes no difference."""
@@ -81,7 +78,7 @@ class ContainerdLayout:
     def member(self, name: str, member: Planned, progress: Progress | None) -> Iterator[bytes]:
         """Yield the bytes of a planned member, with its header and padding."""
         if member.blob is not None:
-            yield from blob_member(member.blob, self._store, progress)
+            yield from blob_member(member.blob, progress)
         elif member.data is not None:
             yield from document_member(name, member.data)
         else:

@@ -425,7 +425,7 @@ class _Gathered:
             # After a repair the bytes may be there in another form only; where they are in none, that is damage.
             if same is None or (not self._store.blobs.has(same) and any(map(self._store.blobs.has, kept))):
                 return None
-            found.append(StoredLayer(same, diff_id))
+            found.append(StoredLayer(self._store.blobs, same, diff_id))
         return found
 
     def _keep(self, leaf: _Leaf) -> Descriptor:
@@ -466,9 +466,9 @@ class _Gathered:
         kept = [row for row in self._rows.blobs_of(diff_id) if compression_of(row) in _LAYER_TYPES]
         here = [row for row in kept if self._store.blobs.has(row)] or kept
         if not here:
-            return OCI_LAYER, PlainLayer(diff_id, diff.size)
+            return OCI_LAYER, PlainLayer(self._store.layers, diff_id, diff.size)
         best = min(here, key=lambda row: (row.size, str(row.digest)))
-        return _LAYER_TYPES[compression_of(best)], StoredLayer(best, diff_id)
+        return _LAYER_TYPES[compression_of(best)], StoredLayer(self._store.blobs, best, diff_id)
 
 
 def _weight(manifest: Manifest, digest: Digest) -> tuple[int, str]:

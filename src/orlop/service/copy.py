@@ -222,7 +222,7 @@ class Copy:
             for entry in content.entries
             if entry.subject is None
         ]
-        return ContentSource(store, content), roots
+        return ContentSource(content), roots
 
     def _from_root(self, store: Store, place: Place) -> tuple[Source, list[Root]]:
         """Take images of another engine's data root into a store, and offer them from there."""
@@ -373,7 +373,7 @@ class Copy:
 
     def _load(self, store: Store, content: LayoutContent) -> LoadReport:
         index = index_json(content.entries)
-        chunks = layout_chunks(store, content, index.raw, self._progress)
+        chunks = layout_chunks(content, index.raw, self._progress)
         return load(store, cast("BinaryIO", _Piped(cast("Generator[bytes]", chunks))))
 
 

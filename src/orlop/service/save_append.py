@@ -64,11 +64,11 @@ def append_layout(
     with _old(shown) as descriptor:
         if descriptor is None:
             index = index_json(content.entries, content.lacking)
-            _write(shown, layout_chunks(store, content, index.raw, progress))
+            _write(shown, layout_chunks(content, index.raw, progress))
         else:
             old = OldLayout(descriptor, shown, store.limits)
             index = old.index_with(content)
-            _write(shown, appended_layout(store, old, content, index, progress))
+            _write(shown, appended_layout(old, content, index, progress))
     return index
 
 

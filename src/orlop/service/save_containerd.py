@@ -52,7 +52,7 @@ def containerd_tar(
     with held_content(store, asked, platforms, None, had=had) as (content, hold):
         if content.remade and not is_needed:
             return None
-        yield from containerd_chunks(store, content, _known(store, content), progress)
+        yield from containerd_chunks(content, _known(store, content), progress)
         note_saved(store, content.images, hold)
     return _report(content)
 
@@ -71,7 +71,7 @@ def containerd_append(
     if not (platforms.are_several or (not platforms.is_one and _are_several(store, asked))):
         return None
     with held_content(store, asked, platforms, None, had=had) as (content, hold):
-        add(ContainerdLayout(store, content, _known(store, content)))
+        add(ContainerdLayout(content, _known(store, content)))
         note_saved(store, content.images, hold)
     return _report(content)
 
