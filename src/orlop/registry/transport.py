@@ -99,7 +99,8 @@ class HttpTransport:
             except RegistryUnreachable as error:
                 if not may_repeat or not isinstance(error.__cause__, _TORN):
                     raise
-        return self._exchange(self._new_one(origin, verify=request.verify), origin, request)
+        made = self._new_one(origin, verify=request.verify, is_led=request.is_led)
+        return self._exchange(made, origin, request)
 
     def close(self) -> None:
         """Close all connections that nobody uses."""
@@ -144,11 +145,12 @@ class HttpTransport:
                 return
         connection.close()
 
-    def _new_one(self, origin: Origin, *, verify: bool) -> Connection:
+    def _new_one(self, origin: Origin, *, verify: bool, is_led: bool) -> Connection:
         proxy = None if origin.is_loopback else self._proxies.for_host(origin.scheme, origin.host, origin.port)
         through = None if proxy is None else _proxy(proxy, origin)
         host, port, secret = through or (origin.host, origin.port, {})
         options: dict[str, Any] = {"timeout": self._waiting.patience.connect, "resolve": self._resolve}
+        options["is_led"] = is_led and through is None
         if origin.scheme == "http":
             return Connection(host, port, forward=through is not None, added=secret, **options)
         context = self._trust.context(origin, verify=verify)

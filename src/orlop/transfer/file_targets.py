@@ -7,11 +7,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from orlop.archive.names import REF_NAME, unnamed
+from orlop.archive.names import unnamed
 from orlop.archive.oci_blobs import Document
 from orlop.archive.oci_directory import write_layout
 from orlop.archive.oci_index import index_json
-from orlop.archive.oci_layout import LayoutContent, TopEntry
+from orlop.archive.oci_layout import LayoutContent, TopEntry, told_apart
 from orlop.archive.oci_tar import blob_chunks, layout_chunks
 from orlop.errors import InvalidInput, TargetExists
 from orlop.streams.directory import Directory
@@ -68,14 +68,12 @@ def content_of(source: Source, graph: Graph, roots: Sequence[Root]) -> LayoutCon
     """Return what a layout of some roots has to hold."""
     blobs: list[Blob] = [CarriedBlob(source, blob) for blob in graph.blobs]
     blobs += [Document(node.descriptor.digest, node.raw, node.descriptor.media_type) for node in graph.nodes]
-    entries = {entry.key: entry for entry in map(_entry, roots)}
-    return LayoutContent(tuple(entries.values()), tuple(blobs), (), {}, ())
+    return LayoutContent(told_apart(map(_entry, roots)), tuple(blobs), (), {}, ())
 
 
 def _entry(root: Root) -> TopEntry:
     """Return the entry of a root; one without a name keeps the text by which its layout called it."""
-    address = "" if root.name is not None else root.descriptor.annotations.get(REF_NAME, "")
-    return TopEntry(unnamed(root.descriptor) if address else root.descriptor, root.name, address)
+    return TopEntry(unnamed(root.descriptor), root.name, root.address if root.name is None else "")
 
 
 def write_oci(path: str, content: LayoutContent, progress: Progress | None) -> None:
