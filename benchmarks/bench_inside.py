@@ -192,8 +192,7 @@ def main() -> None:
         table = Table()
         table.measure(("load", [*orlop, "load", "-q", "-i", archive]), runs=1)
         last = f"/usr/share/d{(files // layers - 1) // 100:04}/l{layers - 1}-{files // layers - 1:05}.txt"
-        listing = [*orlop, "ls", "-R", "bench:1"]
-        cat = [*orlop, "cat", "bench:1", last]
+        listing, cat = [*orlop, "ls", "-R", "bench:1"], [*orlop, "cat", "bench:1", last]
         find = [*orlop, "find", "bench:1", "--name", "*-00007.txt"]
         diff = [*orlop, "diff", "bench:1", "bench:1"]
         table.measure(("cat, last file, first time", cat), runs=1)
@@ -214,22 +213,17 @@ def main() -> None:
             ("tar -tz of all layers", ["sh", "-c", every]),
             runs=3,
         )
-        floor: list[str | Path] = [
-            sys.executable,
-            Path(__file__).resolve(),
-            "inflate",
-            *(root / f"{n}.tar.gz" for n in range(layers)),
-        ]
-        export: list[str | Path] = [*orlop, "export", "bench:1", "-o", root / "out.tar"]
+        gzips = [root / f"{n}.tar.gz" for n in range(layers)]
+        floor: list[str | Path] = [sys.executable, Path(__file__).resolve(), "inflate", *gzips]
         copy = f"cp {root}/out.tar {root}/copy.tar && sync {root}/copy.tar; rm {root}/copy.tar"
         table.measure(
-            ("export", export),
+            ("export", [*orlop, "export", "bench:1", "-o", f"{root}/out.tar"]),
             ("copy and sync what was exported", ["sh", "-c", copy]),
             ("inflate and hash all layers", floor),
         )
         if shutil.which("umoci") and os.geteuid() == 0:
             run([*orlop, "save", "--format", "oci-dir", "-o", root / "layout", "bench:1"])
-            unpack: list[str | Path] = ["umoci", "unpack", "--image", f"{root}/layout:1", root / "bundle"]
+            unpack = ["umoci", "unpack", "--image", f"{root}/layout:1", f"{root}/bundle"]
             table.measure(("umoci unpack", unpack), runs=1)
         goals(table.found)
 
