@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 # Of a layer that has lost more than that, the rest is not looked for.
 _SOUGHT: Final = 10_000
 _FILES: Final = 10_000_000
+# Headers and contents that become one chunk.
+_JOINED: Final = 512
 _WHITEOUT: Final = ".wh."
 
 Path = tuple[str, ...]
@@ -201,7 +203,11 @@ class UnpackedLayer:
 
     def _members(self, run: Run, found: list[bytes | None], files: Walker, meter: Meter) -> Iterator[bytes]:
         """Yield the bytes of some members; the contents of small files are given, those that could be read."""
-        meter.read(sum(len(data) for data in found if data is not None))
+        there = [data for data in found if data is not None]
+        meter.read(sum(map(len, there)))
+        if len(there) == len(run.headers) - run.stored.count(0):
+            yield from _joined(run, there)
+            return
         contents = iter(found)
         for number, (header, size) in enumerate(zip(run.headers, run.stored, strict=True)):
             yield header
@@ -420,6 +426,18 @@ def _content(opened: tuple[int, int], content: Content) -> Iterator[bytes]:
         raise unreadable(error, _text(content.name)) from error
     finally:
         close(descriptor)
+
+
+def _joined(run: Run, contents: list[bytes]) -> Iterator[bytes]:
+    """Yield headers and contents in turn, many in each chunk; members of no bytes have none."""
+    pieces = [b""] * (2 * len(run.headers))
+    pieces[::2] = run.headers
+    if len(contents) < len(run.headers):
+        left = iter(contents)
+        contents = [next(left) if size else b"" for size in run.stored]
+    pieces[1::2] = contents
+    for begin in range(0, len(pieces), _JOINED):
+        yield b"".join(pieces[begin : begin + _JOINED])
 
 
 def _text(name: bytes) -> str:
