@@ -95,7 +95,6 @@ class Registry:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
         route: Route | None = None
-        scope["orlop.record"] = record
         try:
             self._admit(scope)
             if scope["path"] == PREFIX:
