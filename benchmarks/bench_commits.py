@@ -1,14 +1,14 @@
 """Commits a second into rows in PostgreSQL with 1, 4 and 8 processes, and lists of many images beside SQLite's.
 
 A commit is what a load of one image of seven layers writes: five layers that all images share and two of its own, the
-image with its labels, a manifest, a name and an event. The server is durable (fsync).
+image with its labels, a manifest, a name and an event. The server is durable (fsync). Beside it, by turns, the same
+with one lock that is held until the disk has the commit.
 
 `./dev run python -m benchmarks.bench_commits [IMAGES]`
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -20,20 +20,23 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orlop.model.digest import DiffID, Digest, ImageID, chain_id
+from orlop.model.digest import ChainID, DiffID, Digest, ImageID, chain_id
 from orlop.store.rows.metadata import BlobRow, ChainRow, DiffRow, Event, ManifestRow, ReferenceRow
+from orlop.store.rows.postgres import database
 from orlop.store.rows.postgres.database import PostgresMetadata
 from orlop.store.rows.sqlite.database import SQLiteMetadata
 from orlop.streams.directory import Directory
 from tests.postgres import Postgres
 
 if TYPE_CHECKING:
-    from orlop.model.digest import ChainID
+    from collections.abc import Sequence
+
     from orlop.store.rows.metadata import Metadata
 
 SHARED, OWN = 5, 2
-SECONDS = 5.0
+SECONDS = 4.0
 TURNS = 3
+IMAGES = 100_000
 WRITERS = (1, 4, 8)
 
 
@@ -61,8 +64,11 @@ def commit(metadata: Metadata, name: str) -> None:
         rows.put_event(Event(0, 1, "image", "load", str(image), {"name": name}), keep=256)
 
 
-def write(url: str, writer: int, ready: Any, done: Any) -> None:
+def write(url: str, writer: int, ready: Any, done: Any, *, held: bool) -> None:
     """Commit for some seconds once all are ready, and return the number through a queue."""
+    if held:
+        begin = vars(database)["_WRITE"]
+        vars(database)["_WRITE"] = begin.replace("synchronous_commit = off", "synchronous_commit = on")
     metadata = PostgresMetadata(url)
     commit(metadata, f"{writer}-first")
     count = 0
@@ -75,11 +81,14 @@ def write(url: str, writer: int, ready: Any, done: Any) -> None:
     done.put(count)
 
 
-def commits(url: str, writers: int) -> float:
-    """Return how many commits a second some processes make together."""
+def commits(url: str, writers: int, *, held: bool) -> float:
+    """Return how many commits a second some processes make together; ``held`` keeps the lock until they are durable."""
     context = multiprocessing.get_context("spawn")
     ready, done = context.Barrier(writers + 1), context.Queue()
-    running = [context.Process(target=write, args=(url, number, ready, done)) for number in range(writers)]
+    running = [
+        context.Process(target=write, args=(url, number, ready, done), kwargs={"held": held})
+        for number in range(writers)
+    ]
     for one in running:
         one.start()
     ready.wait()
@@ -89,6 +98,11 @@ def commits(url: str, writers: int) -> float:
     for one in running:
         one.join()
     return total / seconds
+
+
+def spread(found: Sequence[float]) -> str:
+    """Return the median of some figures, the least and the most of them."""
+    return f"{statistics.median(found):.0f} ({min(found):.0f}-{max(found):.0f})"
 
 
 def listed(metadata: Metadata) -> float:
@@ -105,7 +119,7 @@ def listed(metadata: Metadata) -> float:
 
 def main() -> None:
     """Print both tables."""
-    images = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    images = int(sys.argv[1]) if len(sys.argv) > 1 else IMAGES
     folder = Path(tempfile.mkdtemp(prefix="orlop-bench-"))
     folder.chmod(0o755)
     (folder / "pg").mkdir()
@@ -113,9 +127,10 @@ def main() -> None:
     server.start()
     try:
         for writers in WRITERS:
-            found = [commits(server.database(), writers) for _ in range(TURNS)]
-            spread = f"{min(found):.0f}-{max(found):.0f}"
-            print(f"commits/s with {writers} writers: {statistics.median(found):.0f} ({spread})")
+            turns = [[commits(server.database(), writers, held=held) for held in (False, True)] for _ in range(TURNS)]
+            found, others = ([turn[place] for turn in turns] for place in (0, 1))
+            ratio = statistics.median(one / other for one, other in turns)
+            print(f"commits/s with {writers} writers: {spread(found)}, {ratio:.2f} times those of {spread(others)}")
         url = server.database()
         metadata = PostgresMetadata(url)
         (folder / "sqlite").mkdir()
@@ -132,11 +147,21 @@ def main() -> None:
 
 
 def fill(metadata: Metadata, images: int) -> None:
-    """Put many images in a few writes."""
-    for start in range(0, images, 2000):
-        with metadata.write():
-            for number in range(start, min(start + 2000, images)):
-                commit(metadata, hashlib.sha256(str(number).encode()).hexdigest())
+    """Put many images of two layers each in a few writes."""
+    for start in range(0, images, 5000):
+        with metadata.write() as rows:
+            for number in range(start, min(start + 5000, images)):
+                text = f"{number:064x}"
+                below: ChainID | None = None
+                for depth in (1, 2):
+                    diff = DiffID("sha256", f"{2 * number + depth:064x}")
+                    above = ChainID("sha256", diff.hex)
+                    rows.put_diff(DiffRow(diff, 1000, 900, 3), BlobRow(Digest.wrap(diff), 1000, "none"))
+                    rows.put_chain(ChainRow(above, below, diff, 900 * depth, depth))
+                    below = above
+                image = ImageID("sha256", text)
+                rows.put_image(image, text.encode() * 20, chain_id=below, created=(number * 7919 % images, 1))
+                rows.put_reference(ReferenceRow(f"docker.io/library/{number % 1000}", f":{number}", image, 1))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 from orlop.store.blobs.s3.settings import Credentials, S3Settings
 
@@ -52,7 +53,8 @@ class Trouble(NamedTuple):
     """What goes wrong: an answer of a ``status`` and a ``code``, or a connection that ends.
 
     ``done`` does what was asked before; ``cut`` ends the connection after so many bytes of the body of a good answer;
-    ``stall`` is seconds of silence at that place before it ends.
+    ``stall`` is seconds of silence at that place before it ends. A ``page`` is the answer of something that is no
+    object store, with status 200.
     """
 
     status: int = 0
@@ -60,6 +62,7 @@ class Trouble(NamedTuple):
     done: bool = False
     cut: int = -1
     stall: float = 0.0
+    page: bytes = b""
 
 
 class Refused(Exception):
@@ -78,7 +81,7 @@ class Kept(NamedTuple):
     headers: Mapping[str, str]
 
 
-class _Pending:
+class Pending:
     def __init__(self, key: str, headers: Mapping[str, str]) -> None:
         self.key, self.headers = key, headers
         self.parts: dict[int, Kept] = {}
@@ -96,11 +99,13 @@ class StrictS3:
     def __init__(self, bucket: str = "strict", *, largest: int = 10 << 20, smallest: int = 5 << 20) -> None:
         self.bucket, self.largest, self.smallest = bucket, largest, smallest
         self.objects: dict[str, Kept] = {}
-        self.pending: dict[str, _Pending] = {}
+        self.pending: dict[str, Pending] = {}
         self.plan: Callable[[Asked], Trouble | None] = lambda _: None
         self.asked: list[Asked] = []
         self.versioning = ""
         self.region = ""
+        self.home = ""
+        """The region in which requests must be signed; any where it is empty."""
         self.exists = True
         self.token = ""
         self.offset = 0.0
@@ -209,32 +214,41 @@ class StrictS3:
         raise Refused(501, "NotImplemented")
 
     def _list(self, query: Mapping[str, str]) -> bytes:
-        after = query.get("continuation-token", "")
+        after = unquote(query.get("continuation-token", ""))
         keys = sorted(key for key in self.objects if key.startswith(query["prefix"]) and key > after)
         page = keys[:PAGE]
+        encoded = query.get("encoding-type") == "url"
         found = "".join(
-            f"<Contents><Key>{key}</Key><Size>{len(self.objects[key].data)}</Size><Owner><ID>x</ID></Owner></Contents>"
+            f"<Contents><Key>{_shown(key, encoded=encoded)}</Key><Size>{len(self.objects[key].data)}</Size>"
+            "<Owner><ID>x</ID></Owner></Contents>"
             for key in page
         )
-        more = f"<NextContinuationToken>{page[-1]}</NextContinuationToken>" if len(keys) > PAGE else ""
-        return _xml("ListBucketResult", f"<IsTruncated>{str(len(keys) > PAGE).lower()}</IsTruncated>{more}{found}")
+        more = f"<NextContinuationToken>{quote(page[-1])}</NextContinuationToken>" if len(keys) > PAGE else ""
+        return _xml(
+            "ListBucketResult",
+            f"<IsTruncated>{str(len(keys) > PAGE).lower()}</IsTruncated>{more}{_how(encoded=encoded)}{found}",
+        )
 
     def _uploads(self, query: Mapping[str, str]) -> bytes:
         after = (query.get("key-marker", ""), query.get("upload-id-marker", ""))
         places = sorted((one.key, name) for name, one in self.pending.items() if one.key.startswith(query["prefix"]))
         left = [place for place in places if place > after]
         page = left[:PAGE]
-        found = "".join(f"<Upload><Key>{key}</Key><UploadId>{name}</UploadId></Upload>" for key, name in page)
-        more = ""
+        encoded = query.get("encoding-type") == "url"
+        found = "".join(
+            f"<Upload><Key>{_shown(key, encoded=encoded)}</Key><UploadId>{name}</UploadId></Upload>"
+            for key, name in page
+        )
+        more = _how(encoded=encoded)
         if len(left) > PAGE:
-            marker = f"<NextKeyMarker>{page[-1][0]}</NextKeyMarker>"
+            marker = f"{more}<NextKeyMarker>{_shown(page[-1][0], encoded=encoded)}</NextKeyMarker>"
             more = f"{marker}<NextUploadIdMarker>{page[-1][1]}</NextUploadIdMarker>"
         truncated = str(len(left) > PAGE).lower()
         return _xml("ListMultipartUploadsResult", f"<IsTruncated>{truncated}</IsTruncated>{more}{found}")
 
     def _begin(self, asked: Asked) -> tuple[int, dict[str, str], bytes]:
         name = f"upload-{next(self._numbers)}"
-        self.pending[name] = _Pending(asked.key, asked.headers)
+        self.pending[name] = Pending(asked.key, asked.headers)
         return 200, {}, _xml("InitiateMultipartUploadResult", f"<UploadId>{name}</UploadId>")
 
     def _part(self, asked: Asked, body: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -253,7 +267,7 @@ class StrictS3:
             return 204, {}, b""
         return 200, {}, self._complete(name, pending, body.decode())
 
-    def _complete(self, name: str, pending: _Pending, wanted: str) -> bytes:
+    def _complete(self, name: str, pending: Pending, wanted: str) -> bytes:
         listed = re.findall(r"<PartNumber>(\d+)</PartNumber><ETag>([^<]+)</ETag>", wanted)
         parts = [(int(number), etag.replace("&quot;", '"')) for number, etag in listed]
         if not parts or [number for number, _ in parts] != sorted({number for number, _ in parts}):
@@ -288,6 +302,15 @@ def _xml(root: str, inner: str) -> bytes:
     return f'{head}<{root} xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{inner}</{root}>'.encode()
 
 
+def _shown(key: str, *, encoded: bool) -> str:
+    """Return a key as a list shows it: XML cannot hold all that a key may."""
+    return quote_plus(key, safe="/") if encoded else escape(key)
+
+
+def _how(*, encoded: bool) -> str:
+    return "<EncodingType>url</EncodingType>" if encoded else ""
+
+
 def _error(code: str, message: str = "") -> bytes:
     return f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
 
@@ -306,13 +329,17 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body(headers, trouble)
         if body is None:
             return
+        if trouble.page:
+            self._send(200, {}, trouble.page, trouble)
+            return
         if trouble.status == 200 and trouble.code:
             self._send(200, {}, _error(trouble.code), trouble)
             return
         try:
             answer = self._answered(asked, bucket, body, trouble)
         except Refused as error:
-            self._send(error.status, {}, _error(error.code, error.message), trouble)
+            region = {"x-amz-bucket-region": self.s3.home} if self.s3.home else {}
+            self._send(error.status, region, _error(error.code, error.message), trouble)
             return
         if trouble.status == 0:
             self.close_connection = True
@@ -383,6 +410,8 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None or found[1] != ACCESS:
             raise Refused(403, "InvalidAccessKeyId")
         self._check_token(headers.get("x-amz-security-token", ""))
+        if self.s3.home and found[3] != self.s3.home:
+            raise Refused(400, "AuthorizationHeaderMalformed", f"the region '{found[3]}' is wrong")
         moment = headers["x-amz-date"]
         if abs(_seconds(moment) - self.s3.now()) > _SKEW:
             raise Refused(403, "RequestTimeTooSkewed")

@@ -16,7 +16,7 @@ from orlop.store.rows.postgres.sending import Sending
 from tests.postgres import database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import psycopg
@@ -166,9 +166,9 @@ def test_an_interrupt_at_the_commit_asks_whether_it_was_made(
 ) -> None:
     commit, done = Sending.commit, []
 
-    def interrupted(self: Sending, behind: str) -> None:
+    def interrupted(self: Sending, behind: str, values: Sequence[Any]) -> None:
         if is_late:
-            commit(self, behind)
+            commit(self, behind, values)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Sending, "commit", interrupted)

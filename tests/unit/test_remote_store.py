@@ -40,9 +40,11 @@ from orlop.store.blobs.s3.store import S3BlobStore
 from orlop.store.opening import open_store
 from orlop.store.place.transfer import fingerprint
 from orlop.store.remote import init_store, remote_store, settings_of, variables_of
+from orlop.store.rows.postgres.tables import SCHEMA_VERSION
 from tests import engines
 from tests.postgres import Postgres
 from tests.seaweed import Seaweed
+from tests.unit.hosted import hosting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,6 +188,7 @@ def test_a_store_of_the_first_version_is_brought_on_and_learns_its_place(url: St
         before = {str(one.id) for one in images.images()}
     with direct(url) as connection:
         connection.execute("ALTER TABLE orlop.store DROP COLUMN blobs")
+        connection.execute("DROP TABLE orlop.committed")
         connection.execute("UPDATE orlop.store SET version = 1")
         connection.execute("CREATE ROLE only_reads LOGIN")
         connection.execute("GRANT USAGE ON SCHEMA orlop TO only_reads")
@@ -203,7 +206,7 @@ def test_a_store_of_the_first_version_is_brought_on_and_learns_its_place(url: St
         assert {str(one.id) for one in images.images()} == before
         images.import_image(io.BytesIO(bytes(1024)), "a:1")
     with direct(url) as connection:
-        assert connection.execute("SELECT version, blobs FROM orlop.store").fetchone() == (2, place)
+        assert connection.execute("SELECT version, blobs FROM orlop.store").fetchone() == (SCHEMA_VERSION, place)
     with pytest.raises(StoreInUse):
         orlop.open(replace(url, prefix="elsewhere"))
 
@@ -314,19 +317,25 @@ def test_a_command_leaves_no_session_and_a_list_writes_no_row(url: StoreURL, arc
         assert connection.execute(counted).fetchone() == before
 
 
+def role(url: StoreURL, *grants: str) -> StoreURL:
+    """Return the URL for a new role with some rights, as `docs/remote.md` names them."""
+    name = f"role_{os.urandom(4).hex()}"
+    with direct(url) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN".encode())
+        connection.execute(f"GRANT USAGE ON SCHEMA orlop TO {name}".encode())
+        for grant in grants:
+            connection.execute(f"GRANT {grant} TO {name}".encode())
+    return replace(url, user=name)
+
+
+READER = ("SELECT ON ALL TABLES IN SCHEMA orlop", "INSERT, UPDATE, DELETE ON orlop.session")
+WRITER = ("SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA orlop",)
+
+
 def test_a_role_that_only_reads_reads(url: StoreURL, archives: list[Path]) -> None:
     with orlop.open(url) as images:
         images.load(archives[0])
-    reader = f"reader_{os.urandom(4).hex()}"
-    with psycopg.connect(host=url.host, user=url.user, dbname=url.database, autocommit=True) as connection:
-        for grant in (
-            f"CREATE ROLE {reader} LOGIN",
-            f"GRANT USAGE ON SCHEMA orlop TO {reader}",
-            f"GRANT SELECT ON ALL TABLES IN SCHEMA orlop TO {reader}",
-            f"GRANT INSERT, UPDATE, DELETE ON orlop.session TO {reader}",
-        ):
-            connection.execute(grant.encode())
-    with orlop.open(replace(url, user=reader)) as images:
+    with orlop.open(role(url, *READER)) as images:
         assert images.read_only
         names = [str(name) for one in images.images() for name in one.references]
         saved = io.BytesIO()
@@ -334,6 +343,60 @@ def test_a_role_that_only_reads_reads(url: StoreURL, archives: list[Path]) -> No
         assert saved.tell()
         with pytest.raises(ReadOnlyStore, match="may only read"):
             images.remove(names[0])
+
+
+def test_a_role_that_writes_needs_no_other_right(url: StoreURL, archives: list[Path]) -> None:
+    with orlop.open(role(url, *WRITER)) as images:
+        images.load(archives[0])
+        names = [str(name) for one in images.images() for name in one.references]
+        images.save(names, io.BytesIO())
+        for name in names:
+            images.remove(name)
+        images.gc()
+        assert images.gc().garbage == ()
+
+
+def versions(url: StoreURL) -> dict[str, list[tuple[str, ...]]]:
+    """Return which versions of its rows each table has, but for sessions: any change makes another one."""
+    with direct(url) as connection:
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'orlop' ORDER BY 1").fetchall()
+        asked = "SELECT ctid::text, xmin::text FROM orlop.{} ORDER BY ctid"
+        return {
+            name: connection.execute(asked.format(name).encode()).fetchall() for (name,) in tables if name != "session"
+        }
+
+
+def test_readers_write_nothing_but_heartbeats(url: StoreURL, archives: list[Path], tmp_path: Path) -> None:
+    """A role that only reads, with all it can do; and pulls from a registry, whatever its role."""
+
+    def pull(images: orlop.ImageService, times: int) -> None:
+        with hosting(images, tmp_path) as registry:
+            for _ in range(times):
+                manifest = registry.get("/v2/a/manifests/1")
+                assert manifest.status == 200
+                for one in manifest.json["layers"]:
+                    assert registry.get(f"/v2/a/blobs/{one['digest']}").status == 200
+
+    with orlop.open(url) as images:
+        images.load(archives[0])
+        name = str(next(iter(images.images())).references[0])
+        images.tag(name, "localhost:5000/a:1")
+        # The first pull makes compressed forms of the layers.
+        pull(images, 1)
+    with remote_store(url) as store:
+        kept = objects(store)
+    before = versions(url)
+    with orlop.open(role(url, *READER)) as images:
+        images.save([name], io.BytesIO())
+        assert images.files(name).listdir()
+        assert images.files(name).stat("/")
+        assert images.history(name)
+        assert images.inspect(name).image.rootfs.diff_ids
+    with orlop.open(url) as images:
+        pull(images, 20)
+    assert versions(url) == before
+    with remote_store(url) as store:
+        assert objects(store) == kept
 
 
 def test_the_time_of_a_store_is_that_of_its_database(url: StoreURL, monkeypatch: pytest.MonkeyPatch) -> None:

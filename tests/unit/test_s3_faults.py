@@ -19,13 +19,15 @@ from orlop.errors import (
     StorageError,
 )
 from orlop.store.blobs.s3 import ingest
+from orlop.store.blobs.s3.client import Pieces
+from orlop.store.blobs.s3.ingest import path_of
 from orlop.store.blobs.s3.reclaim import init_bucket
 from orlop.store.blobs.s3.settings import Credentials, S3Settings
 from orlop.store.blobs.s3.store import S3BlobStore
 from orlop.store.rows.memory_keys import MemoryKeys, MemoryObjects
 from orlop.store.rows.sqlite.memory import MemoryMetadata
 from orlop.testing.blob_store import Opened, row_of
-from tests.s3_strict import ACCESS, SECRET, Trouble, strict_s3
+from tests.s3_strict import ACCESS, SECRET, Kept, Pending, Trouble, strict_s3
 from tests.seaweed import free_ports
 
 if TYPE_CHECKING:
@@ -271,6 +273,75 @@ def test_an_object_that_goes_while_it_is_read_is_told(rig: Rig) -> None:
     rig.s3.plan = plan
     with pytest.raises(ContentNotFound), rig.blobs.open_unverified(row) as file:
         file.read()
+
+
+PAGES = [b"<html><body>Welcome</body></html>", b"<?xml version='1.0'?><html><p>Log in</p></html>", b"{}", b""]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_is_not_an_object_store_is_not_taken_for_one(rig: Rig, page: bytes) -> None:
+    """A proxy or a portal answers everything with success: nothing is stored then, and no list is empty."""
+    kept = rig.opened.keep(_DATA)
+    bucket = rig.blobs.bucket
+    rig.s3.plan = lambda _: Trouble(200, page=page or b" ")
+    for action in (
+        partial(rig.opened.keep, b"small"),
+        partial(rig.opened.keep, _DATA[::-1]),
+        lambda: list(bucket.objects("blobs/")),
+        lambda: list(bucket.uploads("blobs/")),
+        partial(bucket.delete, ["blobs/a"]),
+        partial(bucket.put_new, "new", Pieces([b"1"])),
+        partial(bucket.complete, "blobs/a", "1", [], 10),
+    ):
+        with pytest.raises(StorageError) as caught:
+            action()
+        clear(caught.value)
+    rig.s3.plan = lambda _: None
+    assert rig.opened.read(kept) == _DATA
+
+
+def test_an_odd_answer_to_the_end_of_an_upload_is_looked_after(rig: Rig) -> None:
+    """What was made is there: the size tells it."""
+    rig.s3.plan = lambda asked: (
+        Trouble(200, page=b"<odd/>") if "uploadId" in asked.query and asked.method == "POST" else None
+    )
+    with pytest.raises(StorageError, match="not one of S3"):
+        rig.opened.keep(_DATA)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET", "PUT"])
+def test_a_wrong_region_is_told_with_the_right_one(rig: Rig, method: str) -> None:
+    row = rig.opened.keep(_SMALL)
+    rig.s3.home = "eu-west-1"
+    actions: dict[str, Callable[[], object]] = {
+        "HEAD": partial(rig.blobs.bucket.size, "blobs/a"),
+        "GET": partial(rig.opened.read, row),
+        "PUT": partial(rig.opened.keep, b"other"),
+    }
+    with pytest.raises(StorageError, match="set AWS_REGION to eu-west-1") as caught:
+        actions[method]()
+    clear(caught.value)
+
+
+def test_a_clock_that_is_wrong_is_set_right_by_a_request_without_a_body(rig: Rig) -> None:
+    row = rig.opened.keep(_SMALL)
+    key = rig.blobs.keys.find(str(row.digest))
+    assert key is not None
+    rig.s3.offset = 5000.0
+    assert rig.blobs.bucket.size(path_of(key.key)) == len(_SMALL)
+
+
+def test_objects_of_others_may_have_any_name(rig: Rig) -> None:
+    names = ["a\x01b", "c d+e%2B", "<f>&", "g\n", "ü/\u2028"]
+    for number, name in enumerate(names):
+        rig.s3.objects[f"pre/fix/blobs/{name}"] = Kept(b"x", '"x"', {})
+        rig.s3.pending[str(number)] = Pending(f"pre/fix/blobs/{name}", {})
+    row = rig.opened.keep(_SMALL)
+    found = {one.key for one in rig.blobs.bucket.objects("blobs/")}
+    assert found >= {f"blobs/{name}" for name in names}
+    assert len(found) == len(names) + 1
+    assert {key for key, _ in rig.blobs.bucket.uploads("blobs/")} == {f"blobs/{name}" for name in names}
+    assert rig.opened.read(row) == _SMALL
 
 
 def test_a_clock_that_is_wrong_is_set_right_by_the_server(rig: Rig) -> None:

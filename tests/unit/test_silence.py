@@ -33,7 +33,7 @@ from orlop.store.rows.postgres.rows import PostgresRows
 from orlop.store.rows.postgres.sessions import Session
 from orlop.store.rows.postgres.silence import WatchedConnection
 from orlop.testing.blob_store import Opened
-from tests.postgres import database, opened, the_server
+from tests.postgres import database, opened, pooled, the_server
 from tests.s3_strict import strict_s3
 from tests.seaweed import the_server as the_bucket_server
 
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from orlop.store.rows.postgres.database import PostgresMetadata
+    from orlop.store.rows.postgres.silence import Probe
     from tests.postgres import Postgres
 
 PATIENCE = 120
@@ -79,6 +81,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WatchedConnection, "patience", 0.3)
     monkeypatch.setattr(WatchedConnection, "asking", 1)
     monkeypatch.setattr(pool, "_CONNECTING", 1)
+    monkeypatch.setattr(database_module, "_ASKING", 0.0)
 
 
 # A client that hangs.
@@ -169,14 +172,63 @@ def hanging_from(server: Postgres) -> Iterator[Callable[[], None]]:
         yield lambda: stack.enter_context(server.hanging())
 
 
+@contextmanager
+def stopped(process: int) -> Iterator[None]:
+    """Stop one process of a server for a block; the others go on."""
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
+def process_of(metadata: PostgresMetadata) -> int:
+    with metadata.read() as rows:
+        assert isinstance(rows, PostgresRows)
+        return rows.connection.info.backend_pid
+
+
+def test_one_process_of_the_server_that_hangs_is_one_error(hasty: None) -> None:
+    """The server lives, and is asked what its process does: nothing."""
+    url = database()
+    with opened(url) as metadata:
+        # A block that has not begun begins on another connection.
+        with stopped(process_of(metadata)), metadata.write() as rows:
+            tag(rows, "begun")
+        with pytest.raises(errors.StorageError, match=r"process .* silent"), metadata.write() as rows:  # noqa: PT012
+            tag(rows, "1")
+            assert isinstance(rows, PostgresRows)
+            rows.sending.flush()
+            with stopped(rows.connection.info.backend_pid):
+                rows.references()
+        with metadata.write() as rows:
+            tag(rows, "2")
+    assert tags(url) == ["2", "begun"]
+
+
+def test_a_process_that_hangs_at_work_is_given_up_at_last(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WatchedConnection, "most", 2.0)
+    with opened(database()) as metadata, metadata.read() as rows:
+        assert isinstance(rows, PostgresRows)
+        with pytest.raises(errors.DatabaseUnavailable, match=r"process .* silent"):
+            rows.run("SELECT pg_sleep(600)")
+
+
+@pytest.mark.parametrize("pooler", [False, pytest.param(True, marks=pytest.mark.needs("pgbouncer"))])
+def test_a_process_that_is_at_work_is_waited_for(hasty: None, *, pooler: bool) -> None:
+    with opened(pooled() if pooler else database()) as metadata, metadata.read() as rows:
+        assert isinstance(rows, PostgresRows)
+        assert rows.value("SELECT 7 FROM pg_sleep(2)") == 7
+
+
 def test_who_waits_for_others_waits_on(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long silence is right where the server lives; it was asked."""
     url, asked = database(), threading.Event()
     unchanged = pool._probe
 
-    def probe(conninfo: str, seconds: int) -> None:
-        unchanged(conninfo, seconds)
+    def probe(conninfo: str, seconds: int) -> Probe:
         asked.set()
+        return unchanged(conninfo, seconds)
 
     monkeypatch.setattr(pool, "_probe", probe)
 
@@ -197,7 +249,10 @@ def test_who_waits_for_others_waits_on(hasty: None, monkeypatch: pytest.MonkeyPa
 
 
 class Swallowing:
-    """A line to a server that can be told to swallow everything in both directions, and never to end."""
+    """A line to a server that can be told to swallow everything in both directions, and never to end.
+
+    Connections that are ``swallowed`` never end either; later ones are carried.
+    """
 
     def __init__(self, folder: Path, server: Postgres) -> None:
         self._target = str(server.folder / ".s.PGSQL.5432")
@@ -205,6 +260,7 @@ class Swallowing:
         self._listener.bind(str(folder / ".s.PGSQL.5432"))
         self._listener.listen()
         self.swallows = False
+        self.swallowed: set[socket.socket] = set()
         self._sockets, self._threads = [self._listener], list[threading.Thread]()
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -231,9 +287,10 @@ class Swallowing:
     def _carry(self, source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
-                if not self.swallows:
+                if not self.swallows and source not in self.swallowed:
                     target.sendall(data)
-            target.shutdown(socket.SHUT_RDWR)
+            if source not in self.swallowed:
+                target.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_line_that_swallows_everything_is_one_error(tmp_path: Path, hasty: None) -> None:
@@ -249,6 +306,25 @@ def test_a_line_that_swallows_everything_is_one_error(tmp_path: Path, hasty: Non
         with metadata.write() as rows:
             tag(rows, "2")
     assert tags(url) == ["1", "2"]
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_line_that_swallows_one_connection_is_one_error(tmp_path: Path, hasty: None, *, is_gone: bool) -> None:
+    """Others get through meanwhile, such as the question whether the server lives."""
+    server, url = the_server(), database()
+    with closing(Swallowing(tmp_path, server)) as line, opened(make_conninfo(url, host=str(tmp_path))) as metadata:
+        with pytest.raises(errors.DatabaseUnavailable, match=r"process .* silent"), metadata.read() as rows:  # noqa: PT012
+            assert isinstance(rows, PostgresRows)
+            line.swallowed.update(line._sockets)
+            if is_gone:
+                with psycopg.connect(url, autocommit=True) as other:
+                    other.execute("SELECT pg_terminate_backend(%s)", (rows.connection.info.backend_pid,))
+            rows.references()
+        with metadata.write() as rows:
+            tag(rows, "2")
+        line.swallowed.update(line._sockets)
+        with metadata.read() as rows:
+            assert [row.suffix for row in rows.references()] == [":2"]
 
 
 # The session of somebody who was silent.

@@ -21,7 +21,7 @@ import socket
 import ssl
 import threading
 from base64 import b64encode
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -298,6 +298,9 @@ class _explaining:  # noqa: N801 - used like a function
             text = f"a request to {host} is not valid HTTP"
         elif isinstance(error, socket.gaierror):
             text = f"cannot find the host {host}: {error.strerror or error}"
+        elif isinstance(error, IncompleteRead):
+            how = f"ends {error.expected} bytes too early" if error.expected else "ends too early, or is malformed"
+            text = f"the connection to {host} failed: the answer {how}"
         else:
             words = getattr(error, "strerror", None) or str(error) or type(error).__name__
             text = f"the connection to {host} failed: {words}"

@@ -73,7 +73,7 @@ class Store:
         self.leases = leases or _leases_of_this_process(metadata)
         self._files = files
         self._scratch = scratch
-        self._closing = closing
+        self._closing = [] if closing is None else [closing]
         self._guard = threading.Lock()
         self.layers = LayerStore(metadata, blobs, self.leases, limits=limits)
         self.images = ImageStore(SQLiteStoreBackend(metadata), self.layers, now=now)
@@ -154,6 +154,10 @@ class Store:
                     raise
         return action()
 
+    def before_close(self, action: Callable[[], object]) -> None:
+        """Call an action when this is closed, before the rows and what was given first."""
+        self._closing.insert(0, action)
+
     def close(self) -> None:
         """Release everything; what is still held is no longer protected."""
         read_only = True
@@ -162,8 +166,8 @@ class Store:
             if not read_only:
                 self.leases.close()
         finally:
-            if self._closing is not None:
-                self._closing()
+            for closing in self._closing:
+                closing()
             self.metadata.end()
             if self._scratch is not None:
                 self._scratch.close()

@@ -14,6 +14,8 @@ import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
 from orlop.archive.members import begins_like_layer
@@ -24,11 +26,14 @@ from orlop.errors import (
     InvalidDigest,
     InvalidInput,
     InvalidRange,
+    LimitExceeded,
     NoSpace,
     QuotaExceeded,
     UploadNotFound,
 )
+from orlop.model.digest import Digest
 from orlop.model.limits import NO_LIMITS
+from orlop.service.hosted.ahead import LAYERS, Ahead, looked_through
 from orlop.service.hosted.damage import Damage
 from orlop.store.blobs.incoming import LIFE, IncomingIngest
 from orlop.store.blobs.ingest import IngestedBlob, IngestedLayer, ingest_blob, ingest_layer
@@ -40,7 +45,7 @@ from orlop.streams.pipeline import Fanout
 from orlop.streams.tar_header import BLOCK
 
 if TYPE_CHECKING:
-    from orlop.model.digest import Digest
+    from orlop.service.hosted.ahead import Taken
     from orlop.service.hosted.repository import Repository
     from orlop.store.blobs.incoming import IncomingFiles
     from orlop.store.root import Store
@@ -102,6 +107,7 @@ class Uploads:
     def __init__(self, store: Store, *, most: int | None = None, damage: Damage | None = None) -> None:
         self._store = store
         self._damage = damage or Damage(store)
+        self._ahead = Ahead(store)
         self._most = most
         self._guard = threading.Lock()
         self._hashes: OrderedDict[str, tuple[str, int, _Hash]] = OrderedDict()
@@ -210,16 +216,19 @@ class Uploads:
             if file is None:
                 raise _unknown(key)
             self._append(file, key, digest.algorithm, source, start=start, bound=bound or Bound())
+            size = file.size
+            taken = self._ahead.end(key, size)
             try:
-                found = self._hash(file, key, digest.algorithm).hexdigest()
-                if found != digest.hex:
-                    msg = f"what was uploaded has the digest {digest.algorithm}:{found}, not {digest}; upload it again"
-                    raise DigestMismatch(msg)
-                size = file.size
-                self._keep(repository, file, digest)
+                found = self._digest(file, key, digest.algorithm, taken)
+                if found != digest:
+                    raise DigestMismatch(f"what was uploaded has the digest {found}, not {digest}; upload it again")
+                self._keep(repository, file, digest, taken)
             except (InvalidInput, IntegrityError):
                 self._forget(key)
                 raise
+            finally:
+                if taken is not None:
+                    taken.discard()
             self._forget(key)
             return size
 
@@ -262,6 +271,7 @@ class Uploads:
         except (BodyTooLarge, NoSpace, InvalidInput):
             # It cannot be finished like this, and must not fill the disk for a day.
             self._forget_hash(key)
+            self._ahead.give_up(key)
             file.cut(before)
             raise
 
@@ -273,10 +283,17 @@ class Uploads:
         first = source.read(AT_ONCE)
         if not first:
             return
+        second = source.read(AT_ONCE)
+        # What is followed is hashed there, and what is small need not be.
+        came = self._ahead.follow(key, file, algorithm) if second or file.size else None
+        if came is not None:
+            for chunk in chain((first, second), iter(partial(source.read, AT_ONCE), b"")):
+                write(chunk)
+                came()
+            return
         hashing = self._hash(file, key, algorithm)
         # What is written and not hashed, where this breaks off, is read again.
         self._forget_hash(key)
-        second = source.read(AT_ONCE)
         if not second:
             write(first)
             hashing.update(first)
@@ -288,6 +305,12 @@ class Uploads:
                     out.put(chunk)
                 out.close()
         self._remember(key, algorithm, file.size, hashing)
+
+    def _digest(self, file: NewFile, key: str, algorithm: str, taken: Taken | None) -> Digest:
+        """Return the digest of all that a file has, which whoever has taken it knows."""
+        if taken is not None and taken.blob.digest.algorithm == algorithm and taken.blob.size == file.size:
+            return taken.blob.digest
+        return Digest(algorithm, self._hash(file, key, algorithm).hexdigest())
 
     def _hash(self, file: NewFile, key: str, algorithm: str) -> _Hash:
         """Return the hash of all that a file has."""
@@ -318,18 +341,20 @@ class Uploads:
     def _forget(self, key: str) -> None:
         """Forget an upload that is locked, or over."""
         self._forget_hash(key)
+        self._ahead.give_up(key)
         self._files.remove(key)
         with self._guard:
             self._count -= 1
 
     # What is finished.
 
-    def _keep(self, repository: Repository, file: NewFile, digest: Digest) -> None:
+    def _keep(self, repository: Repository, file: NewFile, digest: Digest, taken: Taken | None) -> None:
         """Make a blob of an upload that is complete, and keep it in its repository."""
         if self._is_there(repository, digest, file):
             return
         store = self._store
-        taken = _looked_through(store, file, digest)
+        if taken is None or taken.blob.digest != digest:
+            taken = _looked_through(store, file, digest)
         try:
             taken.sync()
             with store.metadata.write() as rows:
@@ -376,22 +401,24 @@ def _check_size(size: int, most: int | None) -> None:
         raise BodyTooLarge(f"the blob has more than {most} bytes, which this server does not take")
 
 
-def _looked_through(store: Store, file: NewFile, digest: Digest) -> IngestedLayer | IngestedBlob:
+def _looked_through(store: Store, file: NewFile, digest: Digest) -> Taken:
     """Return what an upload is: a layer where it looks like one and is one, otherwise a blob."""
     with explaining("read", file.entry.path):
         first = os.pread(file.descriptor, BLOCK, 0)
-    if digest.algorithm == ALGORITHMS[0] and first and begins_like_layer(first):
-        content = IncomingIngest(store.files.blobs, file, digest) if store.is_local else None
+    if not store.is_local:
+        try:
+            return looked_through(store, _Reader(file), first, digest.algorithm)
+        except LimitExceeded:
+            # As a blob it may have any size.
+            return ingest_blob(_Reader(file), store.blobs, meter=Meter(NO_LIMITS), algorithm=digest.algorithm)
+    content = IncomingIngest(store.files.blobs, file, digest)
+    if digest.algorithm == LAYERS and first and begins_like_layer(first):
         try:
             return ingest_layer(_Reader(file), store.blobs, meter=Meter(store.limits), content=content)
         except InvalidInput:
             # An artifact may be anything, and so may be what is damaged or beyond a limit.
-            pass
-    if not store.is_local:
-        return ingest_blob(_Reader(file), store.blobs, meter=Meter(NO_LIMITS), algorithm=digest.algorithm)
-    blob = BlobRow(digest, file.size, detect(first).name.lower())
-    content = IncomingIngest(store.files.blobs, file, digest)
-    return IngestedBlob(blob, content)
+            content = IncomingIngest(store.files.blobs, file, digest)
+    return IngestedBlob(BlobRow(digest, file.size, detect(first).name.lower()), content)
 
 
 class _Reader:

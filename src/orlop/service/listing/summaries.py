@@ -67,7 +67,8 @@ def list_images(store: Store, name: ImageName | None, *, all: bool) -> Iterator[
                 row for image in {one.image for one in named} if (row := rows.image_row(image)) is not None
             )
         else:
-            found = rows.image_rows(listed_only=not all)
+            # Whoever is shown them may be slow, and the view lasts no longer than its block.
+            found = list(rows.image_rows(listed_only=not all))
     references: dict[ImageID, list[ReferenceRow]] = {}
     for one in named:
         references.setdefault(one.image, []).append(one)

@@ -26,7 +26,7 @@ class SQLiteStoreBackend(StoreBackend):
 
     def _walk(self) -> Iterator[Digest]:
         with self.metadata.read() as rows:
-            return map(Digest.wrap, rows.image_ids())
+            return map(Digest.wrap, list(rows.image_ids()))
 
     def _get(self, digest: Digest) -> bytes:
         with self.metadata.read() as rows:
@@ -97,4 +97,4 @@ class SQLiteStoreBackend(StoreBackend):
     def heads(self) -> Iterable[ImageID]:
         """Return the images that are nobody's parent."""
         with self.metadata.read() as rows:
-            return rows.heads()
+            return list(rows.heads())

@@ -112,7 +112,7 @@ class Rows(ContentRows):
 
     @abstractmethod
     def image_ids(self) -> Iterator[ImageID]:
-        """Yield the IDs of all images; those of this moment, to be gone through at leisure, as `image_rows`."""
+        """Yield the IDs of all images; those of this moment, whatever is changed since, as `image_rows`."""
 
     @abstractmethod
     def image_ids_with_prefix(self, prefix: str, limit: int | None) -> list[ImageID]:

@@ -15,11 +15,15 @@ _DEEPEST: Final = 8
 
 
 class Fault(NamedTuple):
-    """A refusal: the HTTP ``status``, the server's ``code`` for it and what it says beside."""
+    """A refusal: the HTTP ``status``, the server's ``code`` for it and what it says beside.
+
+    The ``region`` is that of the bucket, where the server says it.
+    """
 
     status: int
     code: str
     message: str = ""
+    region: str = ""
 
 
 class Document(NamedTuple):
@@ -106,7 +110,8 @@ def fault_of(status: int, raw: bytes) -> Fault:
     document = read_document(raw)
     if document is None or document.root != "Error":
         return Fault(status, "")
-    return Fault(status, document.texts.get("Code", ""), document.texts.get("Message", ""))
+    texts = document.texts
+    return Fault(status, texts.get("Code", ""), texts.get("Message", ""), texts.get("Region", ""))
 
 
 def is_fault(raw: bytes) -> bool:

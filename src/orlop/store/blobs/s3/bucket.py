@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from base64 import b64encode
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_plus
 
 from orlop.errors import BucketUnavailable
 from orlop.model.tuples import NamedTuple
@@ -56,7 +57,8 @@ class Bucket:
         """Make an object of some bytes, in one request."""
         crc = self._crc32(body)
         headers = {**self._encryption(), **({"x-amz-checksum-crc32": crc} if crc else {})}
-        self._done(Request("PUT", self._key(key), headers=headers, body=body), f"write {key}", unwanted=unwanted)
+        request = Request("PUT", self._key(key), headers=headers, body=body)
+        self._require_etag(self._done(request, f"write {key}", unwanted=unwanted), key)
 
     def put_new(self, key: str, body: Pieces) -> bool:
         """Make an object of some bytes unless there is one, and return whether it was made.
@@ -65,7 +67,11 @@ class Bucket:
         """
         headers = {**self._encryption(), "if-none-match": "*"}
         request = Request("PUT", self._key(key), headers=headers, body=body)
-        return self._done(request, f"write {key}", also=("PreconditionFailed",)).status < 300
+        answer = self._done(request, f"write {key}", also=("PreconditionFailed",))
+        if answer.status >= 300:
+            return False
+        self._require_etag(answer, key)
+        return True
 
     def begin_parts(self, key: str) -> str:
         """Begin an upload in parts, and return its ID."""
@@ -86,10 +92,7 @@ class Bucket:
         headers = {"x-amz-checksum-crc32": crc} if crc else {}
         query = {"partNumber": str(number), "uploadId": upload_id}
         answer = self._done(Request("PUT", self._key(key), query, headers, body), f"write {key}", unwanted=unwanted)
-        etag = answer.headers.get("etag", "")
-        if not etag:
-            raise self._nonsense(f"write {key}")
-        return Part(number, etag, crc)
+        return Part(number, self._require_etag(answer, key), crc)
 
     def complete(self, key: str, upload_id: str, parts: Sequence[Part], size: int) -> None:
         """Make an object of the parts of an upload. What was completed already, and has the size, is a success."""
@@ -97,12 +100,12 @@ class Bucket:
         request = Request("POST", self._key(key), {"uploadId": upload_id}, {"content-type": "application/xml"}, body)
         answer = self._client.call(request)
         fault = fault_in(answer)
-        if fault is None:
+        if fault is None and _is(read_document(answer.body), "CompleteMultipartUploadResult"):
             return
-        # The answer to an earlier try may have been lost.
-        if fault.code == "NoSuchUpload" and self.size(key) == size:
+        # The answer to an earlier try may have been lost, or this one be odd.
+        if (fault is None or fault.code == "NoSuchUpload") and self.size(key) == size:
             return
-        raise self._client.error(fault, f"finish {key}")
+        raise self._nonsense(f"finish {key}") if fault is None else self._client.error(fault, f"finish {key}")
 
     def abort(self, key: str, upload_id: str, unwanted: Event | None = None) -> None:
         """Abort an upload, with its parts. Idempotent."""
@@ -117,6 +120,8 @@ class Bucket:
             headers = {"content-md5": md5, "content-type": "application/xml"}
             answer = self._done(Request("POST", "", {"delete": ""}, headers, Pieces([raw])), "delete objects")
             document = read_document(answer.body)
+            if answer.body and not _is(document, "DeleteResult"):
+                raise self._nonsense("delete objects")
             refused = [one for one in document.of("Error") if one.get("Code") != "NoSuchKey"] if document else []
             if refused:
                 fault = Fault(200, refused[0].get("Code", ""), refused[0].get("Message", ""))
@@ -160,26 +165,31 @@ class Bucket:
 
     def objects(self, folder: str) -> Iterator[Found]:
         """Yield the objects in a folder, in the order of their keys, a page of 1,000 at a time."""
-        query = {"list-type": "2", "prefix": self._key(folder), "max-keys": str(_PAGE)}
-        for page in self._pages(query, {"continuation-token": "NextContinuationToken"}, "list objects"):
+        query = {"list-type": "2", "prefix": self._key(folder), "max-keys": str(_PAGE), "encoding-type": "url"}
+        for page in self._pages(query, {"continuation-token": "NextContinuationToken"}, "ListBucketResult"):
             for texts in page.of("Contents"):
-                yield Found(self._name(texts.get("Key", "")), int(texts.get("Size", "0")))
+                yield Found(self._name(_decoded(page, texts, "Key")), int(texts.get("Size", "0")))
 
     def uploads(self, folder: str) -> Iterator[tuple[str, str]]:
         """Yield the keys and IDs of the uploads in parts below a folder that are neither complete nor aborted."""
-        query = {"uploads": "", "prefix": self._key(folder), "max-uploads": str(_PAGE)}
+        query = {"uploads": "", "prefix": self._key(folder), "max-uploads": str(_PAGE), "encoding-type": "url"}
         markers = {"key-marker": "NextKeyMarker", "upload-id-marker": "NextUploadIdMarker"}
-        for page in self._pages(query, markers, "list uploads"):
+        for page in self._pages(query, markers, "ListMultipartUploadsResult"):
             for texts in page.of("Upload"):
-                yield self._name(texts.get("Key", "")), texts.get("UploadId", "")
+                yield self._name(_decoded(page, texts, "Key")), texts.get("UploadId", "")
 
-    def _pages(self, query: dict[str, str], markers: Mapping[str, str], doing: str) -> Iterator[Document]:
+    def _pages(self, query: dict[str, str], markers: Mapping[str, str], root: str) -> Iterator[Document]:
+        doing = "list what is there"
         while True:
             page = read_document(self._done(Request("GET", "", query), doing).body)
-            if page is None:
+            # What is not a list must not be taken for an empty one.
+            if page is None or page.root != root:
                 raise self._nonsense(doing)
             yield page
-            following = {name: page.texts.get(source, "") for name, source in markers.items()}
+            following = {
+                name: _decoded(page, page.texts, source) if source == "NextKeyMarker" else page.texts.get(source, "")
+                for name, source in markers.items()
+            }
             if page.texts.get("IsTruncated") != "true":
                 return
             if not any(following.values()) or following.items() <= query.items():
@@ -237,6 +247,23 @@ class Bucket:
         prefix = self._settings.key("")
         return key.removeprefix(prefix)
 
+    def _require_etag(self, answer: Answer, key: str) -> str:
+        """Return the ETag of what was stored. Whatever else answers for a server of S3, such as a proxy, has none."""
+        etag = answer.headers.get("etag", "")
+        if not etag:
+            raise self._nonsense(f"write {key}")
+        return etag
+
     def _nonsense(self, doing: str) -> BucketUnavailable:
         msg = f"cannot {doing} in {self.where}: the answer is not one of S3; check that its endpoint is an object store"
         return BucketUnavailable(msg)
+
+
+def _is(document: Document | None, root: str) -> bool:
+    return document is not None and document.root == root
+
+
+def _decoded(page: Document, texts: Mapping[str, str], name: str) -> str:
+    """Return a key in a list; a server that encodes keys says so, as XML cannot hold each of their characters."""
+    text = texts.get(name, "")
+    return unquote_plus(text) if page.texts.get("EncodingType") == "url" else text

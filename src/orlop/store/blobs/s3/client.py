@@ -59,7 +59,11 @@ _TEMPORARY: Final = frozenset(
         "ThrottlingException",
     }
 )
+_MISPLACED: Final = frozenset({"AuthorizationHeaderMalformed", "IllegalLocationConstraintException"})
+_SKEW: Final = 900.0
+"""The seconds by which a clock may be wrong."""
 _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+_DENIED: Final = 403
 _HASTE: Final = 5.0
 """Seconds for which a server may be silent, and a request is repeated, where others wait meanwhile."""
 _FIRST_PAUSE: Final = 0.05
@@ -281,14 +285,23 @@ class S3Client:
         if fault.code in _EXPIRED:
             self.settings.credentials_now(expired=True)
             return True
+        if fault.status == _DENIED and not self.settings.credentials_now().access_key:
+            # What lends them may have been away when it was asked, and is asked again before this is believed.
+            return bool(self.settings.credentials_now(expired=True).access_key)
         if fault.code == "RequestTimeTooSkewed":
+            return self._set_clock(headers)
+        if fault.status == 403 and not fault.code and self._is_skewed(headers):
+            # The answer to a HEAD has no body that says so.
             return self._set_clock(headers)
         return fault.status in _REPEATED or fault.code in _TEMPORARY
 
+    def _is_skewed(self, headers: Mapping[str, str]) -> bool:
+        there = _time_of(headers)
+        return there is not None and abs(there - self.server_time()) > _SKEW
+
     def _set_clock(self, headers: Mapping[str, str]) -> bool:
-        try:
-            there = parsedate_to_datetime(headers.get("date", "")).timestamp()
-        except ValueError:
+        there = _time_of(headers)
+        if there is None:
             return False
         before, self._offset = self._offset, there - self._now()
         return abs(self._offset - before) > 1
@@ -323,12 +336,15 @@ class S3Client:
     def error(self, fault: Fault, doing: str) -> StorageError:
         """Return the error for a refusal of what was being done, such as ``read the blob``."""
         where = self.settings.where
-        if fault.status in {401, 403}:
-            kind: type[StorageError] = PermissionDenied
+        if fault.region not in {"", self.settings.region}:
+            kind: type[StorageError] = StorageError
+            advice = f"the bucket is in another region; set AWS_REGION to {fault.region}"
+        elif fault.status in {401, 403}:
+            kind = PermissionDenied
             advice = "check its credentials and what they may do"
         elif fault.code == "NoSuchBucket":
             kind, advice = StorageError, "run `orlop store init`, or name another bucket"
-        elif 300 <= fault.status < 400:
+        elif 300 <= fault.status < 400 or fault.code in _MISPLACED:
             kind, advice = StorageError, "check its region and its endpoint"
         else:
             kind, advice = StorageError, "look after the object store, and repeat what was done"
@@ -357,8 +373,16 @@ def fault_in(answer: Answer) -> Fault | None:
         return None
     fault = fault_of(answer.status, answer.body)
     if not fault.code and answer.status == 404:
-        return fault._replace(code="NoSuchKey")
-    return fault
+        fault = fault._replace(code="NoSuchKey")
+    return fault if fault.region else fault._replace(region=answer.headers.get("x-amz-bucket-region", ""))
+
+
+def _time_of(headers: Mapping[str, str]) -> float | None:
+    """Return the time of day that an answer was given at, if it says so."""
+    try:
+        return parsedate_to_datetime(headers.get("date", "")).timestamp()
+    except ValueError:
+        return None
 
 
 def words_of(fault: Fault) -> str:

@@ -81,11 +81,11 @@ class PostgresContentRows(PassingRows):
 
     def all_edges(self) -> Iterator[EdgeRow]:
         """Yield where all manifests and indexes lead."""
-        return map(_edge_row, self.rows(_EDGE))
+        return map(_edge_row, self.each(_EDGE))
 
     def came(self) -> Iterator[tuple[ImageID, Digest]]:
         """Yield each image with each manifest or index that came with it."""
-        found = self.rows("SELECT image, manifest FROM image_manifest")
+        found = self.each("SELECT image, manifest FROM image_manifest")
         return ((ImageID.unchecked(image), Digest.unchecked(manifest)) for image, manifest in found)
 
     def top(self, name: str, suffix: str) -> TopRow | None:

@@ -13,22 +13,24 @@ A write waits for the disk of the server after it has let the lock go: its commi
 the same message does. So writers share a sync of the server's log, and nobody is told of success before it. Others may
 see the rows a moment earlier; what they commit because of them is behind them in the log.
 
-Where the answer to a commit is lost, the server is asked whether the transaction was committed.
+Where the answer to a commit is lost, the server is asked whether the transaction was committed, see `commits`.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import psycopg
 from psycopg import sql
 
-from orlop.errors import OrlopError, OutcomeUnknown, ReadOnlyStore, StorageError
+from orlop.errors import DatabaseUnavailable, OrlopError, OutcomeUnknown, PermissionDenied, ReadOnlyStore, StorageError
 from orlop.store.rows.actions import run_all
 from orlop.store.rows.metadata import Metadata
+from orlop.store.rows.postgres.commits import DURABLE, LAST, Commit
 from orlop.store.rows.postgres.errors import (
     explain_postgres,
     explaining_postgres,
@@ -60,20 +62,19 @@ _HELD: Final = f"""SELECT set_config('tcp_keepalives_idle', '10s', true), set_co
     set_config('tcp_keepalives_interval', '5s', true), set_config('tcp_user_timeout', '{_SILENCE}', true); {BOUND}"""
 """Ends what holds locks where its client has vanished, takes no answer, or stays silent within a message."""
 READ: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {_LOCAL}"
-_DURABLE: Final = """SELECT set_config('synchronous_commit', 'on', true)
-    WHERE current_setting('synchronous_commit') = 'off'"""
-"""Objects are deleted because of what was committed: a crash of the server must not bring their rows back."""
-_FLUSH: Final = f"SELECT pg_logical_emit_message(true, 'orlop', coalesce(({_DURABLE}), ''))"
-"""A transaction of its own that waits until the server's log is durable, with all that was committed before."""
 SHORT: Final = (
-    f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {_DURABLE}; {_HELD}; SET LOCAL lock_timeout = '{_SILENCE}'"
+    f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {DURABLE}; {_HELD}; SET LOCAL lock_timeout = '{_SILENCE}'"
 )
+"""Waits for the disk at its end: objects are deleted because of it, and a crash must not bring their rows back."""
+_LOCK: Final = f"SET LOCAL lock_timeout = '{_PATIENCE}'; SELECT pg_advisory_xact_lock({LOCKS}, {WRITING})"
 _WRITE: Final = (
     f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; SET LOCAL synchronous_commit = off;"
-    f" SET LOCAL lock_timeout = '{_PATIENCE}';"
-    f" SELECT pg_advisory_xact_lock({LOCKS}, {WRITING}); SET LOCAL lock_timeout = '{_SILENCE}'; {_HELD};"
-    " SELECT pg_current_xact_id()::text"
+    f" {_LOCK}; SET LOCAL lock_timeout = '{_SILENCE}'; {_HELD}; {LAST}"
 )
+_ASK: Final = f"BEGIN ISOLATION LEVEL READ COMMITTED; {_LOCAL}; {DURABLE}; {_LOCK}"
+_ASKING: Final = 20.0
+"""The seconds for which a server that is away is asked again what became of a commit: it may be starting."""
+_AGAIN: Final = 0.5
 _ALIVE: Final = "SELECT id FROM session WHERE id = ANY({}) AND NOT dead ORDER BY id FOR KEY SHARE"
 """Holds sessions until the transaction ends, and returns those that live."""
 _COPY: Final = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path TO {SCHEMA}"
@@ -138,7 +139,13 @@ class PostgresMetadata(Metadata):
         elif not may_write:
             self._refusal = ReadOnlyStore(f"cannot change {self.place}: this role may only read; use another role")
         elif version < SCHEMA_VERSION:
-            lay_out(connection, self.place)
+            try:
+                lay_out(connection, self.place)
+            except PermissionDenied:
+                self._refusal = ReadOnlyStore(
+                    f"cannot change {self.place}: its tables are older than this orlop, and this role may not upgrade"
+                    " them; run `orlop --root URL store init` as their owner"
+                )
         self._is_known = True
 
     # Blocks.
@@ -196,19 +203,19 @@ class PostgresMetadata(Metadata):
         begin = f"{_WRITE}; {sql.SQL(_ALIVE).format(names).as_string()}"
         with self._transaction(begin) as begun:
             rows = PostgresRows(begun.connection, self.place, writable=True)
-            sure, number = True, ""
+            commit: Commit | None = None
             try:
-                (number,), *alive = _last_rows(begun)
+                (last,), *alive = _last_rows(begun)
                 self._require_all(names, alive)
                 with self._block(rows):
                     yield rows
                     self._prepare(rows)
-                sure = False
-                self._commit(rows, number)
+                commit = Commit.after(last)
+                self._commit(rows, commit)
             except BaseException as error:
                 with suppress(psycopg.Error):
                     begun.connection.execute("ROLLBACK")
-                outcome = False if sure else self._outcome(number, error)
+                outcome = False if commit is None else self._outcome(rows, commit, error)
                 if outcome:
                     run_all(rows.commit_actions)
                 else:
@@ -234,46 +241,47 @@ class PostgresMetadata(Metadata):
         for action in rows.preparations:
             action()
 
-    def _commit(self, rows: PostgresRows, number: str) -> None:
+    def _commit(self, rows: PostgresRows, commit: Commit) -> None:
+        rows.later(*commit.recording())
         try:
-            rows.sending.commit(_FLUSH)
+            rows.sending.commit(*commit.waiting())
         except psycopg.Error as error:
             # What is behind the commit may fail as well: then it was made, and has to be made durable.
             if not rows.sending.is_committed and not is_gone(error):
                 raise explain_postgres(error, self.place) from error
-            if not self._was_committed(number, error):
+            if not self._was_committed(rows, commit, error):
                 raise lost_before_commit(error, self.place) from error
-        else:
-            if not rows.sending.is_committed:
-                raise StorageError(f"{self.place} refused a change before the commit; nothing was changed")
 
-    def _outcome(self, number: str, error: BaseException) -> bool | None:
+    def _outcome(self, rows: PostgresRows, commit: Commit, error: BaseException) -> bool | None:
         """Return whether a commit that ended in an error was made, or nothing where that cannot be known."""
         if isinstance(error, OrlopError):
             return None if isinstance(error, OutcomeUnknown) else False
         # Whoever interrupts a commit may come too late.
         try:
-            return self._was_committed(number, error)
+            return self._was_committed(rows, commit, error)
         except OutcomeUnknown:
             return None
 
-    def _was_committed(self, number: str, lost: BaseException) -> bool:
-        """Return whether a transaction whose answer was lost, or not waited for, was committed.
-
-        Raises `OutcomeUnknown`.
-        """
+    def _was_committed(self, rows: PostgresRows, commit: Commit, lost: BaseException) -> bool:
+        """Return whether a commit whose answer was lost, or not waited for, was made. Raises `OutcomeUnknown`."""
+        # The server ends what is still at work when it finds its client gone.
+        rows.connection.close()
         self.pool.close()
-        try:
-            with self.pool.connection() as connection:
-                # What is still at work is told to end by the server when it finds its client gone.
-                for _ in range(100):
-                    state = connection.execute("SELECT pg_xact_status(%s::xid8), pg_sleep(0.1)", (number,)).fetchone()
-                    if state is not None and state[0] != "in progress":
-                        connection.execute(_FLUSH.encode())
-                        return bool(state[0] == "committed")
-        except (psycopg.Error, StorageError) as error:
-            raise _unknown(self.place) from error
-        raise _unknown(self.place) from lost
+        until = time.monotonic() + _ASKING
+        made: bool | None = None
+        while True:
+            try:
+                with self._transaction(_ASK) as begun, explaining_postgres(self.place):
+                    made = commit.was_made(begun.connection)
+                    begun.connection.execute("COMMIT")
+                break
+            except StorageError as error:
+                if not isinstance(error, DatabaseUnavailable) or time.monotonic() > until:
+                    raise _unknown(self.place) from error
+                time.sleep(_AGAIN)
+        if made is None:
+            raise _unknown(self.place) from lost
+        return made
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[psycopg.Cursor[tuple[Any, ...]]]:
@@ -428,13 +436,13 @@ def _none() -> None:
 
 def _unknown(place: str) -> OutcomeUnknown:
     return OutcomeUnknown(
-        f"the connection to {place} was lost as the changes were being committed, and it cannot be reached to say"
-        " whether they were; look when it is back, or do the same again: what is there already stays"
+        f"the connection to {place} was lost as the changes were being committed, and it cannot say whether they were;"
+        " look when it is back, or do the same again: what is there already stays"
     )
 
 
 def _last_rows(begun: psycopg.Cursor[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Return the rows of the last two of several statements: the transaction's number, and the sessions that live."""
+    """Return the rows of the last two of several statements: the last commit's number, and the sessions that live."""
     answers: list[list[tuple[Any, ...]]] = []
     more: bool | None = True
     while more:

@@ -30,8 +30,8 @@ _TOO_MANY: Final = frozenset({"53300", "53400"})
 _NO_SPACE: Final = frozenset({"53100", "54023"})
 _DAMAGE: Final = frozenset({"XX001", "XX002", "58030"})
 _DENIED: Final = frozenset({"28000", "28P01", "42501", "0P000"})
-_BUSY: Final = frozenset({"40001", "40P01", "55P03", "57014", "25P03", "25P04", "23503"})
-"""What another transaction, or a limit of time, brought about: the same again may succeed."""
+_BUSY: Final = frozenset({"40001", "40P01", "55P03", "57014", "25P02", "25P03", "25P04", "23503"})
+"""What another transaction, or a limit of time, brought about: the same again may succeed. Or what comes behind it."""
 _GONE: Final = frozenset({"57P01", "57P02", "57P03", "57P05"})
 _VALUES: Final = ("22", "54")
 _REFUSALS: Final = (

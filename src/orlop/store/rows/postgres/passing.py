@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from orlop.model.digest import Digest
 from orlop.store.rows.pending import PendingRows
@@ -12,11 +12,13 @@ from orlop.store.rows.postgres.sending import Sending
 from orlop.store.rows.rows import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import psycopg
 
 D = TypeVar("D", bound=Digest)
+FETCHED: Final = 5000
+"""How many rows of a long list come at once."""
 
 
 class PassingRows(PendingRows):
@@ -27,6 +29,7 @@ class PassingRows(PendingRows):
         self.connection = connection
         self.sending = Sending(connection)
         self.place = place
+        self._cursors = 0
 
     def run(self, statement: str, values: Any = None) -> psycopg.Cursor[tuple[Any, ...]]:
         """Return the cursor of a statement, with its answer. Raises the errors of storage."""
@@ -46,6 +49,22 @@ class PassingRows(PendingRows):
     def rows(self, statement: str, values: Any = None) -> list[tuple[Any, ...]]:
         """Return all rows that a statement yields."""
         return self.run(statement, values).fetchall()
+
+    def each(self, statement: str, values: Any = None) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows that a statement yields, however many, from a cursor of the server.
+
+        It sees the rows of its beginning, and ends with the transaction if nobody goes on to its end.
+        """
+        self._cursors += 1
+        name = f"each{self._cursors}"
+        # All of it is wanted, so that a plan which is quick at its beginning alone is none.
+        self.later("SET LOCAL cursor_tuple_fraction = 1", ())
+        self.later(f"DECLARE {name} NO SCROLL CURSOR FOR {statement}", values or ())
+        while found := self.rows(f"FETCH {FETCHED} FROM {name}"):
+            yield from found
+            if len(found) < FETCHED:
+                break
+        self.later(f"CLOSE {name}", ())
 
     def row(self, statement: str, values: Any = None) -> tuple[Any, ...] | None:
         """Return the first row that a statement yields."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from orlop.store.rows.postgres.errors import closed, explain_postgres, is_gone
-from orlop.store.rows.postgres.silence import KEEPING, WatchedConnection
+from orlop.store.rows.postgres.silence import KEEPING, Probe, WatchedConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,8 +147,10 @@ class Pool:
         self._all = weakref.WeakSet()
 
 
-def _probe(conninfo: str, seconds: int) -> None:
-    psycopg.connect(conninfo, connect_timeout=seconds, application_name="orlop").close()
+def _probe(conninfo: str, seconds: int) -> Probe:
+    return Probe.connect(
+        conninfo, autocommit=True, prepare_threshold=None, connect_timeout=seconds, application_name="orlop"
+    )
 
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()

@@ -6,6 +6,7 @@ Whether an image has children is recorded with it (``head``), as lists ask for i
 from __future__ import annotations
 
 import json
+from heapq import merge
 from typing import TYPE_CHECKING, Any
 
 from orlop.model.digest import ChainID, DiffID, Digest, ImageID
@@ -44,7 +45,7 @@ class PostgresRows(PostgresContentRows):
 
     def image_ids(self) -> Iterator[ImageID]:
         """Yield the IDs of all images."""
-        return iter(digests_of(ImageID, self.rows("SELECT id FROM image ORDER BY id")))
+        return (ImageID.unchecked(one) for (one,) in self.each("SELECT id FROM image ORDER BY id"))
 
     def image_ids_with_prefix(self, prefix: str, limit: int | None) -> list[ImageID]:
         """Return at most ``limit`` IDs that start with ``prefix``."""
@@ -59,10 +60,10 @@ class PostgresRows(PostgresContentRows):
     def image_rows(self, *, listed_only: bool) -> Iterator[ImageRow]:
         """Yield all images, or those that are listed, newest first."""
         if not listed_only:
-            return map(_image_row, self.rows(_IMAGE_ROW + _NEWEST_FIRST))
-        found = self.rows(f"{_IMAGE_ROW} WHERE image.head{_NEWEST_FIRST}")
-        if others := self.rows(f"{_IMAGE_ROW} WHERE {_NAMED_PARENTS}"):
-            found = sorted((*found, *others), key=lambda row: (-row[2], -row[3], row[0]))
+            return map(_image_row, self.each(_IMAGE_ROW + _NEWEST_FIRST))
+        heads = self.each(f"{_IMAGE_ROW} WHERE image.head{_NEWEST_FIRST}")
+        others = self.rows(f"{_IMAGE_ROW} WHERE {_NAMED_PARENTS}{_NEWEST_FIRST}")
+        found = merge(heads, others, key=lambda row: (-row[2], -row[3], row[0])) if others else heads
         return map(_image_row, found)
 
     def image_row(self, image: Digest) -> ImageRow | None:
@@ -81,7 +82,7 @@ class PostgresRows(PostgresContentRows):
 
     def heads(self) -> Iterator[ImageID]:
         """Yield the images that are nobody's parent."""
-        return iter(digests_of(ImageID, self.rows("SELECT id FROM image WHERE head")))
+        return (ImageID.unchecked(one) for (one,) in self.each("SELECT id FROM image WHERE head"))
 
     def children(self, image: Digest) -> list[ImageID]:
         """Return the images whose parent this is."""

@@ -78,11 +78,11 @@ class Sending:
         self._has_lost = False
         return found
 
-    def commit(self, behind: str) -> None:
+    def commit(self, behind: str, values: Sequence[Any]) -> None:
         """Send what waits, the commit, and a statement of a transaction of its own, and wait for all of it.
 
         That statement may fail where the commit was made: `is_committed` is right after an error, too, but for a lost
-        answer. It is false without an error where a transaction that had failed was committed.
+        answer.
         """
         waiting = self._taken()
         answer = None
@@ -92,7 +92,7 @@ class Sending:
                 for each in waiting:
                     self.execute(*each)
                 answer = self.execute("COMMIT", None)
-                self.execute(behind, None)
+                self.execute(behind, values)
         finally:
             self.is_committed = answer is not None and answer.statusmessage == "COMMIT"
         self._has_lost = False

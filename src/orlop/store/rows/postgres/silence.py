@@ -5,13 +5,19 @@ a line that swallows everything, is as silent as that. So whoever has heard noth
 connection. Where the server answers that in any way, it lives, and the wait goes on. Where that is not answered either,
 the connection is closed, and the wait ends in an error.
 
-A line that lost only this connection is found by the kernel, which knows what was acknowledged: see `KEEPING`.
+A process of the server may hang alone, and so may a line. So that other connection is asked what the process at the end
+of the silent one is doing. One that has gone, or does nothing although it was asked for something, will not answer any
+more: it is asked once again after a moment, as an answer may just be on its way. One that is at work is waited for
+longer, but not for ever. Behind a pooler, processes have other numbers, and only the pooler knows them.
+
+A line that lost only this connection is found by the kernel as well, which knows what was acknowledged: see `KEEPING`.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar
 
 import psycopg
 
@@ -27,17 +33,38 @@ KEEPING: Final[dict[str, Any]] = {
     "tcp_user_timeout": 20_000,
 }
 """How libpq lets the kernel watch a connection: what is not acknowledged for 20 to 25 seconds is lost."""
+_DOES: Final = b"""SELECT pg_backend_pid(), pg_is_in_recovery(),
+    (SELECT coalesce(state, '') FROM pg_stat_activity WHERE pid = %s)"""
+
+
+class Probe(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that only asks what another one does, and does not wait for the answer for long."""
+
+    seconds: float = 5.0
+
+    def wait(self, gen: Generator[Any, Any, V], *args: Any, **options: Any) -> V:
+        """Return what an operation yields at its end. Raises `psycopg.errors.QueryCanceled` if that takes too long."""
+        return super().wait(_within(gen, self.seconds), *args, **options)
+
+    def does_nothing(self, process: int) -> bool:
+        """Return whether a process of the server is known to have gone, or to wait for its client."""
+        number, is_standby, state = self.execute(_DOES, (process,)).fetchone() or (0, False, "")
+        # Of several standbys behind one name this may be another one.
+        is_direct = number == self.info.backend_pid and not is_standby
+        return is_direct and (state is None or state.startswith("idle"))
 
 
 class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
-    """A connection whose waits end when the server is gone without a word."""
+    """A connection whose waits end when what should answer is gone without a word."""
 
     patience: ClassVar[float] = 20.0
     """The seconds of silence after which the server is asked whether it lives, and again as often."""
-    asking: ClassVar[int] = 5
-    """The seconds within which it has to answer that."""
-    probe: Callable[[int], None] | None = None
-    """Connects to the server within some seconds and does nothing. Raises the errors of psycopg."""
+    asking: ClassVar[int] = 10
+    """The seconds within which it has to answer that, busy as it may be, and in which an answer may be on its way."""
+    most: ClassVar[float] = 900.0
+    """The seconds of silence after which a process is given up that seems to be at work."""
+    probe: Callable[[int], Probe] | None = None
+    """Connects to the server within some seconds. Raises the errors of psycopg."""
 
     def wait(self, gen: Generator[Any, Any, V], *args: Any, **options: Any) -> V:
         """Return what an operation on the connection yields at its end. psycopg calls it for each."""
@@ -45,30 +72,54 @@ class WatchedConnection(psycopg.Connection[tuple[Any, ...]]):
 
     def _watched(self, gen: Generator[Any, Any, V]) -> Generator[Any, Any, V]:
         """Run an operation; it is told what is ready, and from time to time that nothing is."""
-        heard = time.monotonic()
+        heard = asked = time.monotonic()
+        is_doubtful = False
         try:
             wanted = next(gen)
             while True:
                 ready = yield wanted
+                now = time.monotonic()
                 if ready:
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > self.patience:
-                    self._require_alive()
-                    heard = time.monotonic()
+                    heard = asked = now
+                    is_doubtful = False
+                elif now - asked > (self.asking if is_doubtful else self.patience):
+                    does_nothing = self._does_nothing(now - heard)
+                    if (does_nothing and is_doubtful) or now - heard > self.most:
+                        self._give_up("its process for this connection", now - heard)
+                    is_doubtful, asked = does_nothing, time.monotonic()
                 wanted = gen.send(ready)
         except StopIteration as end:
             found: V = end.value
             return found
 
-    def _require_alive(self) -> None:
+    def _does_nothing(self, silent: float) -> bool:
+        """Return whether the server answers, and is known to do nothing for this connection."""
         if self.probe is None:
-            return
+            return False
         try:
-            self.probe(self.asking)
-        except psycopg.errors.ConnectionTimeout as error:
-            self.close()
-            seconds = round(self.patience + self.asking)
-            raise psycopg.OperationalError(f"it has been silent for {seconds} seconds") from error
+            with closing(self.probe(self.asking)) as probe:
+                return probe.does_nothing(self.info.backend_pid)
+        except psycopg.errors.ConnectionTimeout:
+            self._give_up("it", silent + self.asking)
         except psycopg.Error:
             # It has too many connections, or is just ending: an answer all the same.
-            return
+            return False
+
+    def _give_up(self, what: str, seconds: float) -> NoReturn:
+        self.close()
+        raise psycopg.OperationalError(f"{what} has been silent for {round(seconds)} seconds")
+
+
+def _within(gen: Generator[Any, Any, V], seconds: float) -> Generator[Any, Any, V]:
+    until = time.monotonic() + seconds
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and time.monotonic() > until:
+                msg = "no answer in time"
+                raise psycopg.errors.QueryCanceled(msg)
+            wanted = gen.send(ready)
+    except StopIteration as end:
+        found: V = end.value
+        return found

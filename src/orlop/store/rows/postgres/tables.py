@@ -10,10 +10,17 @@ from __future__ import annotations
 from typing import Final
 
 SCHEMA: Final = "orlop"
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Kept in ``store.version``; a store of a higher one is left alone."""
 
 KEY: Final = 'text COLLATE "C" NOT NULL'
+
+_COMMITTED: Final = "CREATE TABLE committed (number bigint PRIMARY KEY, token text NOT NULL)"
+_SAME_RIGHTS: Final = """DO $$ DECLARE one record; BEGIN
+    FOR one IN SELECT privilege_type AS what, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END AS who
+        FROM pg_class, aclexplode(relacl) WHERE pg_class.oid = 'image'::regclass AND grantee <> relowner
+    LOOP EXECUTE format('GRANT %s ON committed TO %s', one.what, one.who); END LOOP; END $$"""
+"""A role that may write images may write what every write writes."""
 
 TABLES: Final = f"""
 CREATE TABLE store (
@@ -74,10 +81,14 @@ CREATE INDEX doomed_stamp ON doomed (stamp);
 CREATE TABLE deleting (
     key {KEY} PRIMARY KEY, upload_id text NOT NULL, since timestamptz NOT NULL DEFAULT clock_timestamp(),
     reported boolean NOT NULL DEFAULT false);
+{_COMMITTED};
 """
 """The statements that make all tables of the current version, in a schema that is empty."""
 
-STEPS: Final[dict[int, str]] = {1: "ALTER TABLE store ADD COLUMN blobs text NOT NULL DEFAULT ''"}
+STEPS: Final[dict[int, str]] = {
+    1: "ALTER TABLE store ADD COLUMN blobs text NOT NULL DEFAULT ''",
+    2: f"{_COMMITTED}; {_SAME_RIGHTS}",
+}
 """For each older version the statements that make the next one of it. One that is released never changes."""
 
 CHILDREN: Final = (

@@ -1,0 +1,110 @@
+"""The tables in a real PostgreSQL: those of older versions, and the roles that use them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from orlop.errors import ReadOnlyStore
+from orlop.model.digest import ImageID
+from orlop.store.rows.metadata import ReferenceRow
+from orlop.store.rows.postgres.tables import SCHEMA_VERSION, STEPS
+from tests.postgres import database, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orlop.store.rows.postgres.database import PostgresMetadata
+
+BACK = {
+    1: "ALTER TABLE store DROP COLUMN blobs",
+    2: "DROP TABLE committed",
+}
+"""For each version what makes it of the next one, as far as its rows can tell."""
+
+
+def sql(url: str, *statements: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url, autocommit=True, options="-c search_path=orlop") as connection:
+        found = [connection.execute(statement.encode()) for statement in statements][-1]
+        return found.fetchall() if found.description else []
+
+
+def older(version: int) -> str:
+    """Return how to connect to a store of an older version."""
+    url = database()
+    for number in range(SCHEMA_VERSION - 1, version - 1, -1):
+        sql(url, BACK[number])
+    sql(url, f"UPDATE store SET version = {version}")
+    return url
+
+
+def shape(url: str) -> list[tuple[Any, ...]]:
+    """Return all columns and indexes of a store."""
+    return sql(
+        url,
+        """SELECT table_name, column_name, column_default, is_nullable, data_type, collation_name
+        FROM information_schema.columns WHERE table_schema = 'orlop'
+        UNION ALL SELECT tablename, indexname, indexdef, '', '', '' FROM pg_indexes WHERE schemaname = 'orlop'
+        ORDER BY 1, 2""",
+    )
+
+
+@contextmanager
+def role(url: str) -> Iterator[str]:
+    """Return the name of a new role that may use the schema, for a block."""
+    name = f"role_{os.urandom(4).hex()}"
+    sql(url, f"CREATE ROLE {name} LOGIN", f"GRANT USAGE ON SCHEMA orlop TO {name}")
+    try:
+        yield name
+    finally:
+        sql(url, f"DROP OWNED BY {name}", f"DROP ROLE {name}")
+
+
+def tag(metadata: PostgresMetadata, suffix: str) -> None:
+    with metadata.write() as rows:
+        rows.put_reference(ReferenceRow("docker.io/library/a", f":{suffix}", ImageID.of(b"{}"), 1))
+
+
+@pytest.mark.parametrize("version", sorted(STEPS))
+def test_each_older_version_becomes_this_one(version: int) -> None:
+    url = older(version)
+    assert shape(url) != shape(database())
+    with opened(url) as metadata:
+        assert metadata.update()[0] in {version, SCHEMA_VERSION}
+        tag(metadata, "1")
+    assert sorted(shape(url)) == sorted(shape(database()))
+    assert sql(url, "SELECT version FROM store") == [(SCHEMA_VERSION,)]
+
+
+def test_an_upgrade_keeps_the_rights_of_roles() -> None:
+    url = older(2)
+    with role(url) as writer, role(url) as reader:
+        sql(
+            url,
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA orlop TO {writer}",
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA orlop TO {reader}",
+            "GRANT SELECT ON image TO PUBLIC",
+        )
+        with opened(url) as metadata:
+            metadata.update()
+        with opened(make_conninfo(url, user=writer)) as metadata:
+            tag(metadata, "1")
+        with opened(make_conninfo(url, user=reader)) as metadata, metadata.read() as rows:
+            assert [row.suffix for row in rows.references()] == [":1"]
+            assert isinstance(metadata.refusal(), ReadOnlyStore)
+
+
+def test_who_may_not_upgrade_reads_and_is_told_who_may() -> None:
+    url = older(2)
+    with role(url) as writer:
+        sql(url, f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA orlop TO {writer}")
+        with opened(make_conninfo(url, user=writer)) as metadata:
+            with metadata.read() as rows:
+                assert rows.references() == []
+            with pytest.raises(ReadOnlyStore, match="store init` as their owner"):
+                tag(metadata, "1")
