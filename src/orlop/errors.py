@@ -7,15 +7,15 @@ with the exit status, and a server answers with the HTTP status.
 
 | exit status | meaning |
 |---|---|
-| 1 | anything else |
+| 1 | anything that no other status names |
 | 2 | the command line itself is wrong |
-| 3 | what was given is not a valid reference, archive, config or digest |
-| 4 | there is no such image, layer or content |
+| 3 | the input is not a valid reference, archive, config or digest |
+| 4 | there is no such image, layer, content or file |
 | 5 | the request conflicts with what is there |
 | 6 | content does not match its digest, or the database is damaged |
-| 7 | the store's location cannot be used: no space, no permission, read-only, too new |
-| 8 | images differ (`orlop diff`), or an audit found what `--fail-on` names; no error |
-| 130 | interrupted by the user |
+| 7 | the location cannot be used: no space, no permission, read-only, too new |
+
+A command that ends without an error may have another status: ``docs/errors.md`` lists all of them.
 """
 
 from __future__ import annotations

@@ -52,6 +52,16 @@ def _bring(files: dict[str, bytes], root: Path) -> None:
         (root / name).write_bytes(content)
 
 
+def _bare(root: Path) -> None:
+    for suffix in ("-wal", "-shm"):
+        (root / f"metadata.db{suffix}").unlink(missing_ok=True)
+
+
+def _exchange(content: bytes, root: Path) -> None:
+    _bare(root)
+    (root / "metadata.db").write_bytes(content)
+
+
 def of_pages(name: str, content: bytes, others: dict[str, bytes], *, first: int, size: int) -> Iterator[Spoil]:
     """Yield what may happen to each page of a file.
 
@@ -95,6 +105,8 @@ def of_files(made: Bench) -> Iterator[Spoil]:
             f"the log and the index of {state}", partial(_bring, {"metadata.db-wal": wal, "metadata.db-shm": shm})
         )
         yield Spoil(f"the journal of {state}", partial(_bring, {"metadata.db-journal": _journal(made, state)}))
+        yield Spoil(f"all of the database of {state}", partial(_exchange, _settled(made, state).read_bytes()))
+    yield Spoil("no log and no index", _bare)
 
 
 def _journal(made: Bench, state: str) -> bytes:

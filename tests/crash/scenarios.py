@@ -607,7 +607,8 @@ def settled(place: Path) -> dict[str, object]:
     for name, content in tree(place).items():
         if name.endswith("/metadata.db"):
             found[name] = _rows(place / name)
-        elif "metadata.db-" not in name:
+        # How many writes there were is noted in the file that writers lock.
+        elif "metadata.db-" not in name and not name.endswith("/write.lock"):
             found[name] = content
     return found
 

@@ -192,7 +192,7 @@ class Bench:
         root = next(path for path in (self.place / "moved", self.place / "root") if path.exists())
         kept = {path.name for path in (root / "blobs" / "sha256").iterdir()}
         aside = (root / "quarantine").iterdir() if (root / "quarantine").is_dir() else ()
-        return frozenset(kept | {path.name.partition(".")[0].removeprefix("sha256-") for path in aside})
+        return frozenset(kept | {path.name.partition(".")[0].rpartition("-")[2] for path in aside})
 
     def backup(self) -> list[object]:
         """Return what the older backup holds."""

@@ -121,12 +121,13 @@ def faked(
     may_be_plain: bool = False,
     namespace: str = "",
     real_time: bool = False,
+    resolve: Any = None,
     **quirks: Any,
 ) -> Iterator[Faked]:
     pauses = Pauses()
     clock = Clock() if real_time else pauses.clock()
     waiting = Waiting(patience=patience or Patience(), clock=clock, check=check)
-    transport = HttpTransport(trust or HostTrust(), proxies=proxies, waiting=waiting, resolve=everywhere)
+    transport = HttpTransport(trust or HostTrust(), proxies=proxies, waiting=waiting, resolve=resolve or everywhere)
     with FakeRegistry(Quirks(**quirks), users=users, tls=tls, names=names) as registry:
         scheme = "https" if may_be_plain or tls is not None else "http"
         origin = Origin.of(f"{scheme}://{registry.authority}")

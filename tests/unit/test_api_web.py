@@ -75,6 +75,18 @@ def test_an_image_is_sent_with_its_difference(place: str) -> None:
     assert ask(place, "/ui/image?name=none:1")[0] == 404
 
 
+def test_an_image_of_more_entries_than_memory_is_meant_for_is_refused(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each of the two images has two layers of one entry.
+    monkeypatch.setattr("orlop.api.web.site.MOST_ENTRIES", 2)
+    assert ask(place, "/ui/image?name=a:1&old=b:1")[0] == 200
+    monkeypatch.setattr("orlop.api.web.site.MOST_ENTRIES", 1)
+    status, _, body = ask(place, "/ui/image?name=a:1")
+    assert status == 400
+    assert "orlop audit --html FILE a:1" in json.loads(body)["message"]
+
+
 def test_one_image_is_made_at_a_time(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once, most = 0, 0
 

@@ -21,6 +21,7 @@ from tests.unit.layouts import everything, layer_tar, packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.unit.layouts import Files
 
@@ -99,7 +100,7 @@ def changed(**files: bytes) -> bytes:
 BAD: dict[str, tuple[Callable[[], bytes], type[orlop.OrlopError], str]] = {
     "empty": (lambda: b"", errors.InvalidArchive, "empty"),
     "junk": (lambda: b"junk\n", errors.InvalidTar, "not an image archive"),
-    "long junk": (lambda: bytes(range(1, 256)) * 100, errors.InvalidTar, "checksum"),
+    "long junk": (lambda: bytes(range(1, 256)) * 100, errors.InvalidTar, "tar"),
     "cut in a header": (lambda: packed(good())[:1100], errors.InvalidTar, "ends"),
     "cut in a layer": (lambda: packed(good())[: -(10240 - 512 * 8)][: 512 * 7], errors.InvalidInput, ""),
     "damaged gzip": (lambda: gzip.compress(packed(good()))[:-20], errors.InvalidCompression, ""),
@@ -398,3 +399,21 @@ except OrlopError as error:
     )
     assert done.stdout.startswith("PERMISSION_DENIED"), done
     assert str(public / "root") in done.stdout
+
+
+ELF = b"\x7fELF\x02\x01\x01" + bytes(range(256)) * 8
+OTHERS = {"text": b"root:x:0:0:root:/root:/bin/bash\n" * 50, "program": ELF, "picture": b"\x89PNG\r\n\x1a\n" + ELF}
+
+
+@pytest.mark.parametrize("content", OTHERS.values(), ids=OTHERS)
+def test_a_file_that_is_no_archive_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other"
+    path.write_bytes(content)
+    with orlop.open(tmp_path / "store") as images:
+        with pytest.raises(errors.InvalidTar, match=rf"^{path} is not an image archive: .*; give one such"):
+            images.load(path)
+        with pytest.raises(errors.InvalidTar, match=r"^the input is not an image archive: "):
+            images.load(io.BytesIO(content))
+        for what in (io.BytesIO(gzip.compress(content)), path):
+            with pytest.raises(errors.InvalidTar, match=r"first 512 bytes .* are not a tar header"):
+                images.import_image(what)

@@ -54,6 +54,26 @@ def test_lists_are_those_of_a_container(orlop: Call, tmp_path: Path) -> None:
     assert orlop("ls", "-l", "-h", "made:1", "/usr")[1] == b"-rw-r--r-- 1 0 0 20kB 2020-09-13 12:26:40 big\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ls", "-R", "-l", "made:1"),
+        ("find", "made:1", "--type", "f"),
+        ("tree", "made:1"),
+        ("stat", "made:1", "/etc/passwd"),
+        ("diff", "made:1", "made:1"),
+        ("diff", "--config", "made:1", "made:1"),
+    ],
+    ids=" ".join,
+)
+def test_lists_read_no_layer(orlop: Call, tmp_path: Path, words: tuple[str, ...]) -> None:
+    expected = orlop(*words)
+    assert expected[0] == 0
+    (tmp_path / "root" / "blobs" / "sha256").rename(tmp_path / "away")
+    assert orlop(*words) == expected
+    assert orlop("cat", "made:1", "/etc/passwd")[0] != 0
+
+
 def test_json_is_exact(orlop: Call) -> None:
     status, out, _ = orlop("find", "made:1", "--type", "f", "--format", "json")
     found = [json.loads(line) for line in out.splitlines()]

@@ -179,7 +179,7 @@ def test_layers_that_were_left_out_of_any_platform_are_needed(images, data, tmp_
     images.load(io.BytesIO(target.getvalue()))
 
 
-@pytest.mark.parametrize("options", [{"format": "docker-20.10"}, {"append": True}])
+@pytest.mark.parametrize("options", [{"format": "docker-20.10"}, {"format": "docker-20.10", "append": True}])
 def test_plain_layers_are_of_one_platform(images, data, tmp_path, options):
     raw = archive(data, "oci/engine29-multi")
     images.load(io.BytesIO(raw))
@@ -187,6 +187,57 @@ def test_plain_layers_are_of_one_platform(images, data, tmp_path, options):
     with pytest.raises(orlop.errors.InvalidInput, match="plain layers has one platform"):
         images.save([name], tmp_path / "saved.tar", platform=["linux/amd64", "linux/arm64"], **options)
     assert not (tmp_path / "saved.tar").exists()
+
+
+@pytest.mark.parametrize("first", ["tiny", "multi", None])
+def test_all_platforms_are_added_to_an_archive(
+    images: orlop.ImageService, data: Path, tmp_path: Path, first: str | None
+) -> None:
+    raw = archive(data, "oci/engine29-multi")
+    images.load(io.BytesIO(raw))
+    [name] = names_of(raw)
+    target = tmp_path / "added.tar"
+    if first == "tiny":
+        images.import_image(io.BytesIO(b"\0" * 1024), reference="plain:1")
+        images.save(["plain:1"], target)
+    elif first == "multi":
+        target.write_bytes(archive(data, "oci/engine29-attestations-artifact"))
+    nothing: dict[str, Any] = {"index.json": {"manifests": []}, "manifest.json": []}
+    before = documents(target.read_bytes()) if first else nothing
+    images.save([name], target, append=True)
+    after = documents(target.read_bytes())
+    kept = before["index.json"]["manifests"]
+    assert after["index.json"]["manifests"][: len(kept)] == kept
+    assert after["index.json"]["manifests"][len(kept) :] == documents(raw)["index.json"]["manifests"]
+    assert len(after["manifest.json"]) == len(before["manifest.json"]) + 1
+    with tarfile.open(fileobj=io.BytesIO(raw)) as old, tarfile.open(target) as new:
+        assert {one.name for one in old} <= {one.name for one in new}
+    again = target.read_bytes()
+    images.save([name], target, append=True)
+    assert target.read_bytes() == again
+    if first is None:
+        assert again == saved(images, [name])
+    with orlop.open(tmp_path / "other") as other:
+        report = other.load(target)
+        assert {one.platform.architecture for one in report.images if one.platform} >= {"amd64", "arm64"}
+        assert other.save([name], tmp_path / "out", format="oci-dir").omitted == ()
+
+
+def test_platforms_that_are_named_are_added_and_a_single_one_stays_alone(
+    images: orlop.ImageService, data: Path, tmp_path: Path
+) -> None:
+    raw = archive(data, "oci/engine29-multi")
+    images.load(io.BytesIO(raw))
+    [name] = names_of(raw)
+    images.save([name], tmp_path / "two.tar", platform=["linux/amd64", "linux/arm64"], append=True)
+    with orlop.open(tmp_path / "two") as other:
+        assert {str(one.platform) for one in other.load(tmp_path / "two.tar").images} == {
+            "linux/amd64",
+            "linux/arm64/v8",
+        }
+    images.save([name], tmp_path / "one.tar", platform="linux/arm64", append=True)
+    with orlop.open(tmp_path / "one") as other:
+        assert [str(one.platform) for one in other.load(tmp_path / "one.tar").images] == ["linux/arm64/v8"]
 
 
 def test_a_platform_that_is_not_here_is_not_left_out(images, data, tmp_path):

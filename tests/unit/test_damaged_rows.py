@@ -283,3 +283,106 @@ class TestACompressionThatDoesNotExist:
         for one in Compression:
             sql(place / "root", f"UPDATE blob SET compression = '{one.value}'")
             assert "blob-wrong" not in {found.kind for found in stores.fsck(place / "root", quick=True).damage}
+
+
+def names(root: Path) -> set[str]:
+    return {path.name for path in blobs(root)}
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE OR IGNORE diff_blob SET blob = (SELECT min(blob) FROM diff_blob)",
+        "UPDATE diff_blob SET blob = (SELECT max(blob) FROM diff_blob) WHERE blob = (SELECT min(blob) FROM diff_blob)",
+        "UPDATE blob SET compression = 'none' WHERE digest = (SELECT min(blob) FROM diff_blob)",
+    ],
+)
+@pytest.mark.parametrize("name", OF_ALL)
+def test_a_blob_that_cannot_be_the_layer_it_is_recorded_as_keeps_all_where_it_is(place, statement, name, capsys):
+    root = place / "root"
+    before, kept = names(root), state(place / "backup")
+    sql(root, statement)
+    status, said = command(place, *COMMANDS[name], capsys=capsys)
+    assert (status, "orlop fsck --repair" in said) == (6, True), said
+    assert (names(root), state(place / "backup")) == (before, kept)
+
+
+def test_forms_that_were_recorded_wrongly_are_recorded_again(place):
+    root = place / "root"
+    before = ask(root, "SELECT * FROM diff_blob ORDER BY diff, blob")
+    sql(root, "UPDATE OR IGNORE diff_blob SET blob = (SELECT min(blob) FROM diff_blob)")
+    assert stores.fsck(root, repair=True).damage == ()
+    assert ask(root, "SELECT * FROM diff_blob ORDER BY diff, blob") == before
+
+
+@pytest.mark.parametrize("name", ["prune", "prune dry", "image prune"])
+def test_no_image_is_pruned_for_want_of_a_name_that_leads_nowhere(place, name, capsys):
+    root = place / "root"
+    sql(root, f"UPDATE reference SET image = 'sha256:{'0' * 64}' WHERE suffix = ':a'")
+    sql(root, "DELETE FROM reference WHERE suffix GLOB '@*'")
+    before = names(root)
+    status, said = command(place, *COMMANDS[name], capsys=capsys)
+    assert status == 6
+    assert A in said
+    assert names(root) == before
+    assert command(place, "rmi", A, capsys=capsys)[0] == 0
+    assert command(place, *COMMANDS[name], capsys=capsys)[0] == 0
+
+
+@pytest.mark.parametrize("words", [["images"], ["images", "-a"], ["images", "-q"]])
+def test_a_list_with_a_name_that_nobody_can_ask_for_is_refused(place, words, capsys):
+    sql(place / "root", "UPDATE reference SET suffix = 'latest' WHERE suffix = ':a'")
+    assert command(place, *words, capsys=capsys)[0] == 6
+
+
+@pytest.mark.parametrize("verb", ["inspect", "history"])
+def test_an_image_whose_layers_are_gone_is_not_shown_without_them(place, verb, capsys):
+    sql(place / "root", "PRAGMA foreign_keys=OFF", f"DELETE FROM chain WHERE id = '{chain_of(place / 'root', A)}'")
+    assert command(place, verb, A, capsys=capsys)[0] == 6
+    assert command(place, verb, B, capsys=capsys)[0] == 0
+
+
+def test_a_wrong_word_about_a_table_of_contents_is_not_copied(place, capsys):
+    sql(place / "root", "UPDATE diff SET partial = 'nobody knows'")
+    assert command(place, *COMMANDS["copy"], capsys=capsys)[0] == 6
+
+
+@pytest.mark.parametrize("statement", ["UPDATE blob SET size = -1", "UPDATE diff SET entries = -1"])
+def test_a_move_that_fails_has_moved_nothing(place, statement, capsys):
+    sql(place / "root", statement)
+    status, _ = command(place, *COMMANDS["move"], capsys=capsys)
+    assert (status == 0, (place / "moved").exists(), (place / "root").exists()) in {
+        (True, True, False),
+        (False, False, True),
+    }
+
+
+@pytest.mark.parametrize("size", [512, 8192, 65536])
+def test_a_backup_has_pages_of_its_own_size(place, size, capsys):
+    with closing(sqlite3.connect(place / "root" / "metadata.db")) as database:
+        database.execute("PRAGMA journal_mode=DELETE")
+        database.execute(f"PRAGMA page_size={size}")
+        database.execute("VACUUM")
+    assert command(place, "tag", B, "new:1", capsys=capsys)[0] == 0
+    status, said = command(place, *COMMANDS["refresh"], capsys=capsys)
+    assert status == 0, said
+    assert ask(place / "backup", "SELECT * FROM reference") == ask(place / "root", "SELECT * FROM reference")
+    assert stores.fsck(place / "backup").damage == ()
+
+
+def test_a_database_of_another_encoding_is_refused_and_left_as_it_is(place, capsys):
+    path = place / "root" / "metadata.db"
+    with closing(sqlite3.connect(path)) as database:
+        statements, version = list(database.iterdump()), database.execute("PRAGMA user_version").fetchone()[0]
+    path.unlink()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA encoding='UTF-16le'")
+        database.executescript("\n".join([*statements, f"PRAGMA user_version={version};"]))
+    (place / "root" / "write.lock").write_bytes(b"")
+    before = path.read_bytes()
+    for name in ("images", "gc", "copy"):
+        assert command(place, *COMMANDS[name], capsys=capsys)[0] == 6, name
+    assert path.read_bytes() == before
+    assert stores.fsck(place / "root", repair=True).damage == ()
+    assert command(place, *COMMANDS["images"], capsys=capsys)[0] == 0

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import errno
 import pickle
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 import orlop
 from orlop import errors
+from orlop.cli import commands, signals, statuses
 from orlop.model.digest import Digest
 from orlop.store.local import local_store
 from orlop.store.rows.metadata import BlobRow
@@ -18,7 +23,6 @@ from orlop.streams.files import explaining
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 def every(kind: type[errors.OrlopError] = errors.OrlopError) -> Iterator[type[errors.OrlopError]]:
@@ -39,6 +43,42 @@ def test_the_reference_lists_every_error_as_it_is(data: Path):
     assert {line for line in lines if line not in reference} == set()
     rows = [line for line in reference.splitlines() if "| `" in line and line.count("|") == 6]
     assert len(rows) == len(lines)
+
+
+def table_of_statuses(text: str) -> dict[int, str]:
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|$", text, re.MULTILINE)
+    assert len(rows) == len({status for status, _ in rows}), "a status has one meaning"
+    return {int(status): meaning for status, meaning in rows}
+
+
+def test_the_reference_lists_every_exit_status_once(data: Path):
+    listed = table_of_statuses((data.parents[1] / "docs" / "errors.md").read_text())
+    ended = [signals.number_of(KeyboardInterrupt()), signals.number_of(BrokenPipeError()), *signals.ENDING]
+    killed = [128 + one for one in ended if one is not None]
+    answers = {status for name, status in vars(statuses).items() if name.isupper()}
+    usage = click.UsageError.exit_code
+    assert set(listed) == {
+        0,
+        usage,
+        *(kind.exit_code for kind in every()),
+        *answers,
+        *killed,
+    }
+    assert errors.IntegrityError.exit_code == statuses.DAMAGED
+    # The module of errors explains those that errors have in the same words.
+    for status, meaning in table_of_statuses(errors.__doc__).items():
+        assert listed[status].startswith(meaning), status
+
+
+def test_no_command_ends_with_a_status_that_has_no_name():
+    for path in sorted(Path(commands.__path__[0]).glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Return) or node.value is None:
+                continue
+            values: list[ast.expr] = [node.value]
+            values += [one for value in values if isinstance(value, ast.IfExp) for one in (value.body, value.orelse)]
+            named = [one.value for one in values if isinstance(one, ast.Constant) and type(one.value) is int]
+            assert set(named) <= {0}, f"{path.name}:{node.lineno}"
 
 
 def test_the_text_of_an_error_is_one_short_line_that_controls_no_terminal():

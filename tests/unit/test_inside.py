@@ -360,3 +360,49 @@ def test_files_with_uncommon_headers_are_read_in_one_pass() -> None:
         for place in wanted:
             assert b"".join(contents.chunks(place)) == b"content"
     assert (len(wanted), streamed.begun) == (20, 1)
+
+
+def test_what_is_at_hand_is_what_reading_gives() -> None:
+    files = [
+        ("a", b"one"),
+        ("b" * 150, b"long"),
+        ("c", b"x" * 2000),
+        ("caf\udce8", b"odd"),
+        *((c, c.encode()) for c in "efghi"),
+    ]
+    raw = layer(*files)
+
+    class Pieces(Streamed):
+        def chunks(self) -> Iterator[bytes]:
+            self.begun += 1
+            yield from (raw[at : at + 2560] for at in range(0, len(raw), 2560))
+
+    streamed = Pieces(raw)
+    wanted = [(0, entry) for entry in streamed.entries()]
+    found: list[tuple[bytes, bool]] = []
+    with Contents([streamed], wanted, verified=True) as contents:
+        for place in wanted:
+            whole = contents.whole(place)
+            found.append((b"".join(contents.chunks(place)) if whole is None else bytes(whole), whole is not None))
+        contents.finish()
+    assert [content for content, _ in found] == [one for _, one in files]
+    assert {whole for _, whole in found} == {True, False}
+    assert streamed.begun == 1
+
+
+@pytest.mark.parametrize("place", range(2))
+@pytest.mark.parametrize("at", [0, 124, 156, 345], ids=["name", "size", "type", "prefix"])
+def test_what_is_at_hand_is_compared_with_the_table(at: int, place: int) -> None:
+    raw = bytearray(layer(("a", b"first"), ("name", b"content")))
+    entries = [*Streamed(bytes(raw)).entries()]
+    header = entries[place].header_offset
+    # Another letter, size or type, or something before the name; the checksum is made to fit.
+    raw[header + at : header + at + 1] = {0: b"z", 124: b"1", 156: b"2", 345: b"p"}[at]
+    field = b"%06o\0 " % sum(raw[header : header + 148] + b" " * 8 + raw[header + 156 : header + 512])
+    raw[header + 148 : header + 156] = field
+    with Contents([Streamed(bytes(raw))], [(0, one) for one in entries], verified=True) as contents:
+        for one in entries[:place]:
+            assert b"".join(contents.chunks((0, one))) == b"first"
+        assert contents.whole((0, entries[place])) is None
+        with pytest.raises(TocDamaged):
+            b"".join(contents.chunks((0, entries[place])))

@@ -134,3 +134,16 @@ def test_a_lease_that_has_just_ended_is_not_made_again_by_looking_for_it(store, 
     monkeypatch.setattr("orlop.store.leases.os.listdir", lambda _: ["ended"])
     assert store.leases.alive(sweep=False) == set()
     assert not (Path(store.root) / "leases" / "ended").exists()
+
+
+@pytest.mark.parametrize("until", ["9" * 5000 + "-app", "99999999999999", "\u0663-app", "-app", ""])
+def test_a_lease_whose_time_cannot_be_read_protects_nothing_and_harms_nobody(store, until):
+    with store.metadata.write() as rows:
+        rows.put_lease(f"until-{until}", [CONTENT])
+    with store.metadata.read() as rows:
+        assert store.leases.kept_for(rows, CONTENT) == set()
+        assert not store.leases.keeps(rows, "app")
+    with store.metadata.write() as rows:
+        store.leases.keep_no_longer(rows, "app", CONTENT)
+        store.leases.keep_nothing(rows, "app")
+        assert store.leases.drop_dead(rows) == [CONTENT]

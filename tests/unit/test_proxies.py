@@ -11,6 +11,7 @@ import pytest
 
 from orlop.errors import DownloadFailed
 from orlop.model.proxies import NO_PROXIES, Proxies
+from orlop.registry import connections, transport
 from orlop.registry.download import downloaded
 
 if TYPE_CHECKING:
@@ -76,9 +77,7 @@ class _Recorder(BaseHTTPRequestHandler):
         self.seen.append((self.path, self.headers.get("Proxy-Authorization")))
         if self.path.endswith("/moved"):
             self.send_response(302)
-            self.send_header(
-                "Location", f"http://{self.request.getsockname()[0]}:{self.request.getsockname()[1]}/there"
-            )
+            self.send_header("Location", f"http://near.example:{self.request.getsockname()[1]}/there")
             self.end_headers()
             return
         self.send_response(200)
@@ -122,10 +121,11 @@ def test_a_proxy_without_a_scheme_is_taken_for_one_of_http(recorder: tuple[int, 
 
 
 def test_a_host_after_a_redirection_does_not_get_the_password_of_the_proxy(
-    recorder: tuple[int, list[tuple[str, str | None]]],
+    recorder: tuple[int, list[tuple[str, str | None]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, seen = recorder
-    proxies = Proxies({"http": f"http://user:secret@127.0.0.1:{port}"}, direct=("127.0.0.1",))
+    monkeypatch.setattr(transport, "resolved", lambda _, port: connections.resolved("127.0.0.1", port))
+    proxies = Proxies({"http": f"http://user:secret@127.0.0.1:{port}"}, direct=("near.example",))
     assert _fetch("http://far.example/moved", proxies) == b"body"
     assert [path for path, _ in seen] == ["http://far.example/moved", "/there"]
     assert seen[1][1] is None
@@ -144,5 +144,5 @@ def test_a_download_does_not_read_the_environment(
 
 def test_a_proxy_that_is_not_one_is_told() -> None:
     for proxy in ("socks5://127.0.0.1:1", "https://127.0.0.1:1", "http://"):
-        with pytest.raises(DownloadFailed, match="the proxy for http is not an http:// URL"):
+        with pytest.raises(DownloadFailed, match="its proxy is not an http:// URL"):
             _fetch("http://far.example/x", Proxies({"http": proxy}))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,11 +27,11 @@ from orlop.testing.registry.quirks import Failure
 from tests.unit.faked import everywhere
 from tests.unit.layouts import Layout
 from tests.unit.pulling import REPOSITORY, pulling, push
+from tests.unit.served import until
 from tests.unit.test_pull import big_tar, image_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from orlop.service.proxied.budget import Rate
     from tests.unit.pulling import Pulled
@@ -324,6 +326,29 @@ def test_a_blob_is_not_seen_through_a_repository_that_does_not_have_it(
         other = Reference.parse(f"{cached.name.domain}/other/app")
         with pytest.raises(errors.ContentNotFound), cached.cache.blob(other, layer):
             pass
+
+
+def test_a_cached_blob_whose_bits_a_disk_has_flipped_is_fetched_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with caching(tmp_path, monkeypatch) as (cached, _):
+        _, layer = cached.push("1")
+        cached.ask("1")
+        content = cached.read(layer)
+        file = Path(cached.images.root) / "blobs" / "sha256" / layer.hex
+        before = file.stat()
+        file.chmod(0o600)
+        with file.open("r+b") as changed:
+            changed.write(bytes([content[0] ^ 1]))
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+        # Another one, which has not just fetched it.
+        hosts = {cached.registry.authority: Rules()}
+        with closing(PullThrough(cached.images.store, cached.pulled.registries, hosts)) as cache:
+            cached.cache = cache
+            assert cached.read(layer) != content
+            until(lambda: cached.read(layer) == content)
+        assert cached.gets(layer) == 2
+        assert len(list((Path(cached.images.root) / "quarantine").iterdir())) == 1
 
 
 def test_the_least_recently_used_goes_where_the_quota_is_reached(

@@ -6,10 +6,12 @@ import gzip
 import http.client
 import json
 import os
+import random
 import socket
 import threading
 import time
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ from orlop.api.registry.routes import Kind
 from orlop.errors import InvalidManifest, InvalidReference, NoSpace
 from orlop.model.digest import Digest
 from orlop.service.hosted.damage import Damage
+from orlop.service.hosted.proofs import AGAIN, Proofs
 from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.hosted.repository import Hosts
 from orlop.store.blobs.incoming import LIFE
@@ -633,6 +636,58 @@ def test_a_blob_with_flipped_bits_is_replaced_by_a_push(registry, images, tmp_pa
     assert registry.finish(registry.begin("a"), digest, content).status == 201
     assert file.stat().st_ino == inode
     assert {one.kind for one in orlop.stores.fsck(images.root).problems} == {"quarantined"}
+
+
+@in_a_directory
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+@pytest.mark.parametrize("size", [100, 3 << 20], ids=["small", "large"])
+def test_whoever_pulls_a_blob_whose_bits_a_disk_has_flipped_has_it_mended_by_the_next_push(
+    images, tmp_path, algorithm, size, caplog
+):
+    content = random.Random(size).randbytes(size)
+    digest = digest_of(content, algorithm)
+    with hosting(images, tmp_path) as registry:
+        assert registry.finish(registry.begin("a"), digest, content).status == 201
+        # It was hashed a moment ago.
+        assert registry.get(f"/v2/a/blobs/{digest}").body == content
+    folder = tmp_path / "root" / "blobs" / algorithm
+    (file,) = folder.iterdir()
+    damaged = flip(file, silently=True)
+    with hosting(images, tmp_path) as registry:
+        assert registry.head(f"/v2/a/blobs/{digest}").status == 200
+        assert registry.get(f"/v2/a/blobs/{digest}").body == damaged
+        until(lambda: registry.head(f"/v2/a/blobs/{digest}").status == 404)
+        assert registry.get(f"/v2/a/blobs/{digest}").status == 404
+        mount = registry.ask("POST", "/v2/b/blobs/uploads/", {"mount": digest, "from": "a"})
+        assert mount.status == 202
+        assert registry.finish(registry.begin("a"), digest, content).status == 201
+        assert registry.get(f"/v2/a/blobs/{digest}").body == content
+    (warning,) = [one for one in caplog.records if "is damaged" in one.message]
+    assert digest in warning.message
+    (aside,) = (tmp_path / "root" / "quarantine").iterdir()
+    assert aside.read_bytes() == damaged
+
+
+@in_a_directory
+def test_a_blob_that_many_pull_is_proved_once_a_day(images, tmp_path, monkeypatch):
+    with hosting(images, tmp_path) as registry:
+        digests = [registry.push_blob("a", A + bytes([number])) for number in range(2)]
+    now = [0.0]
+    monkeypatch.setattr("orlop.service.hosted.damage.Proofs", partial(Proofs, clock=lambda: now[0]))
+    reads = noted_reads(images, monkeypatch)
+    with hosting(images, tmp_path) as registry:
+        for asked in (*digests, *digests):
+            assert registry.get(f"/v2/a/blobs/{asked}").status == 200
+        until(lambda: len(reads) == 2)
+        assert sorted(map(str, reads)) == sorted(digests)
+        # Nobody who only asks has anything read.
+        registry.head(f"/v2/a/blobs/{digests[0]}")
+        now[0] = AGAIN - 1
+        registry.get(f"/v2/a/blobs/{digests[0]}")
+        now[0] = AGAIN + 1
+        registry.get(f"/v2/a/blobs/{digests[1]}")
+        until(lambda: len(reads) == 3)
+    assert str(reads[2]) == digests[1]
 
 
 def put_in_place(place: Path, kind: str, elsewhere: Path) -> None:

@@ -19,6 +19,7 @@ from orlop.model.digest import Digest
 from orlop.model.proxies import Proxies
 from orlop.model.reference import Reference
 from orlop.registry.certificates import ClientCertificates, HostTrust
+from orlop.registry.connections import Connection
 from orlop.registry.credentials import Credentials
 from orlop.registry.hosts import Hosts, Rule, Server
 from orlop.registry.messages import OpenedBody, Request
@@ -738,3 +739,51 @@ def test_a_search_for_an_address_ends_when_it_is_no_longer_wanted():
         assert ended(waits, "http://registry.example.com/", resolve=resolve) == [_Stop]
     finally:
         never.set()
+
+
+@pytest.mark.parametrize(
+    "address", ["169.254.169.254", "fe80::1%lo", "fd00:ec2::254", "::ffff:169.254.1.1", "64:ff9b::a9fe:a9fe"]
+)
+def test_a_name_to_which_a_registry_leads_does_not_hide_an_address_of_the_link(address: str):
+    asked: list[str] = []
+
+    def resolve(host: str, port: int) -> list[tuple[Any, ...]]:
+        asked.append(host)
+        if host == HOST:
+            return everywhere(host, port)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    names = {"registry": HOST, "store": "innocent.test"}
+    with faked(redirect=307, names=names, resolve=resolve) as fake:
+        fake.registry.add_blob(REPOSITORY, LAYER)
+        with pytest.raises(UnsafeRedirect, match=r"leads to innocent\.test"):
+            read_all(fake.client, LAYER)
+    assert asked == [HOST, "innocent.test"]
+
+
+def test_a_name_with_an_address_of_the_link_and_others_leads_to_the_others():
+    def resolve(host: str, port: int) -> list[tuple[Any, ...]]:
+        hidden = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", port))]
+        return [*(hidden if host == "innocent.test" else []), *everywhere(host, port)]
+
+    with faked(redirect=307, names={"registry": HOST, "store": "innocent.test"}, resolve=resolve) as fake:
+        fake.registry.add_blob(REPOSITORY, LAYER)
+        assert read_all(fake.client, LAYER) == LAYER
+
+
+def test_a_host_that_was_named_may_be_of_the_link(monkeypatch: pytest.MonkeyPatch):
+    reached: list[str] = []
+
+    def reach(connection: Connection, sock: socket.socket, address: Any, limit: float) -> None:
+        reached.append(address[0])
+        raise ConnectionRefusedError
+
+    def resolve(host: str, port: int) -> list[tuple[Any, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.1.1", port))]
+
+    # Nothing is sent to such an address from here.
+    monkeypatch.setattr(Connection, "_reach", reach)
+    names = {"registry": "registry.local"}
+    with faked(names=names, resolve=resolve, patience=Patience(tries=1)) as fake, pytest.raises(RegistryUnreachable):
+        fake.client.ping()
+    assert reached == ["169.254.1.1"]

@@ -21,6 +21,7 @@ from orlop.api.registry.guard.settings import Webhook
 from orlop.api.registry.guard.webhooks import Pace, Webhooks, _Receiver
 from orlop.api.registry.happened import Happened
 from orlop.errors import Conflict
+from orlop.registry import transport
 from tests.unit.served import until
 
 SECRET = b"s" * 40
@@ -247,28 +248,39 @@ def test_a_receiver_that_drips_its_answer_is_not_waited_for(tmp_path):
     assert webhooks.waiting() == {"ci": 1}
 
 
-def test_a_receiver_that_lets_itself_be_found_slowly_and_drips_is_not_waited_for(tmp_path, monkeypatch):
-    connect = socket.create_connection
+def test_a_receiver_that_lets_itself_be_found_slowly_is_not_waited_for(tmp_path, monkeypatch):
+    is_over = threading.Event()
 
-    def slowly(*words, **more):
-        time.sleep(2 * QUICK.patience)
-        return connect(*words, **more)
+    def slowly(*_):
+        is_over.wait(30)
+        return []
 
-    monkeypatch.setattr(socket, "create_connection", slowly)
+    monkeypatch.setattr(transport, "resolved", slowly)
+    with telling(hook(tmp_path, "http://127.0.0.1:9/")) as webhooks:
+        webhooks.hear(tagged(0))
+        until(lambda: webhooks.counts["ci", "failed"])
+        is_over.set()
+    assert webhooks.waiting() == {"ci": 1}
+
+
+def test_a_receiver_that_drips_while_it_agrees_on_encryption_is_not_waited_for(tmp_path):
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
-        telling(hook(tmp_path, f"http://127.0.0.1:{listener.getsockname()[1]}/")) as webhooks,
+        telling(hook(tmp_path, f"https://127.0.0.1:{listener.getsockname()[1]}/")) as webhooks,
     ):
         webhooks.hear(tagged(0))
         connection, _ = listener.accept()
         with connection:
-            for _ in range(200):
+            # A record of 16 KiB that comes byte by byte.
+            connection.sendall(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc")
+            for _ in range(400):
                 if webhooks.counts["ci", "failed"]:
                     break
                 with suppress(OSError):
-                    connection.sendall(b"0")
+                    connection.sendall(b"\x03")
                 time.sleep(0.05)
         assert webhooks.counts["ci", "failed"]
+    assert webhooks.waiting() == {"ci": 1}
 
 
 def test_an_end_that_comes_between_two_looks_is_heard(tmp_path):

@@ -12,19 +12,21 @@ import sys
 import threading
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import pytest
 
-from orlop.errors import BucketUnavailable, InvalidInput, OrlopError, PermissionDenied
-from orlop.store.blobs.s3 import temporary
+from orlop.errors import BucketUnavailable, InvalidInput, OrlopError, PermissionDenied, StorageError
+from orlop.store.blobs.s3 import identity, temporary
 from orlop.store.blobs.s3.bucket import Bucket
 from orlop.store.blobs.s3.client import S3Client
 from orlop.store.blobs.s3.identity import Renewed, credentials_of
 from orlop.store.blobs.s3.settings import Credentials, S3Settings
 from orlop.store.blobs.s3.temporary import Lent, from_container, from_machine, from_process
+from orlop.streams.waiting import content_of
 from tests.s3_strict import ACCESS, SECRET, strict_s3
 from tests.seaweed import free_ports
 
@@ -116,11 +118,11 @@ def place(tmp_path: Path) -> Callable[[str, str], str]:
 
 
 @contextmanager
-def bucket(credentials: Credentials | CredentialSource, token: str) -> Iterator[Bucket]:
+def bucket(credentials: Credentials | CredentialSource, token: str, patience: float = 0.0) -> Iterator[Bucket]:
     """Return a bucket of a server that takes only what is signed with a token."""
     with strict_s3() as s3:
         s3.token = token
-        client = S3Client(s3.settings(credentials=credentials, patience=0.0))
+        client = S3Client(s3.settings(credentials=credentials, patience=patience))
         yield Bucket(client)
         client.close()
 
@@ -180,6 +182,49 @@ def test_keys_of_profiles_sign(authority: Authority, place: Callable[[str, str],
     assert taken(usual(authority, HOME=str(tmp_path), AWS_PROFILE="ci"))
     assert usual(authority, HOME=str(tmp_path)).access_key == "other"
     assert usual(authority, HOME=str(tmp_path / "none")).access_key == ""
+
+
+def test_what_is_refused_without_a_signature_is_asked_for_with_one() -> None:
+    given = [Lent(Credentials(), 0.0), Lent(Credentials(ACCESS, SECRET, "token-1"), None)]
+    # The metadata was silent at first, and nobody waits for half a minute.
+    with bucket(Renewed(lambda: given.pop(0), lambda: _NOW), "token-1", patience=10) as found:
+        assert not list(found.objects("blobs/"))
+    nobody = Renewed(lambda: Lent(Credentials(), 0.0), lambda: _NOW)
+    with bucket(nobody, "token-1") as found, pytest.raises(StorageError, match="403"):
+        list(found.objects("blobs/"))
+
+
+@pytest.mark.parametrize("section", ["default", "profile default", 'profile "default"'])
+def test_the_default_profile_may_be_called_one(
+    authority: Authority, place: Callable[[str, str], str], section: str
+) -> None:
+    config = place("config", f"[{section}]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    assert usual(authority, AWS_CONFIG_FILE=config).access_key == "a"
+    assert usual(authority, AWS_CONFIG_FILE=config, AWS_PROFILE="default").access_key == "a"
+
+
+def test_a_default_profile_that_is_called_one_comes_first(
+    authority: Authority, place: Callable[[str, str], str]
+) -> None:
+    config = place("config", "[default]\naws_access_key_id = a\n[profile default]\naws_access_key_id = b\n")
+    assert usual(authority, AWS_CONFIG_FILE=config).access_key == "b"
+
+
+def test_names_and_values_may_stand_in_quotes(authority: Authority, place: Callable[[str, str], str]) -> None:
+    text = '[profile "my  own"]\naws_access_key_id = "a"\naws_secret_access_key = \'b"\'\n[profile it\'s]\nregion = "\n'
+    found = usual(authority, AWS_CONFIG_FILE=place("config", text), AWS_PROFILE="my  own")
+    assert (found.access_key, found.secret_key) == ("a", 'b"')
+
+
+@pytest.mark.parametrize("variable", ["AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE"])
+def test_a_pipe_that_nobody_fills_is_one_error(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setattr(identity, "content_of", partial(content_of, seconds=0.2))
+    monkeypatch.setattr(temporary, "content_of", partial(content_of, seconds=0.2))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OrlopError, match="nobody fills it"):
+        usual(authority, **{variable: str(tmp_path / "pipe"), "AWS_ROLE_ARN": _ROLE})(False)
 
 
 def test_keys_in_variables_come_first(authority: Authority) -> None:

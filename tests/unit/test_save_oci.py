@@ -517,12 +517,12 @@ def test_images_that_come_between_two_looks_are_held_too(
     write = oci_directory.write_layout
     with orlop.open(tmp_path / "root") as other:
 
-        def removed(*args: Any) -> Any:
+        def removed(*args: Any, **options: Any) -> Any:
             for image in other.images(all=True):
                 other.remove(str(image.id), force=True)
             other.gc()
             assert other.images(all=True) == []
-            return write(*args)
+            return write(*args, **options)
 
         completed_between_looks(monkeypatch, [lambda: other.load(io.BytesIO(raw))])
         monkeypatch.setattr(save_oci, "write_layout", removed)

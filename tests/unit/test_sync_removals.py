@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orlop import errors
-from orlop.service.sync.plan import SyncPlan
 from orlop.testing.registry.fake import FakeRegistry
 from orlop.testing.registry.quirks import Quirks
 from tests.unit.layouts import unpacked
@@ -84,17 +83,6 @@ def test_tags_that_share_a_manifest_go_together(place: Place, other: FakeRegistr
     report = sync(place, text, delete=True)
     assert actions(report) == {"a": "removed", "b": "removed", "c": "unchanged"}
     assert set(other.repository("mirror/app").tags) == {"c"}
-
-
-@pytest.mark.parametrize("form", ["oci-archive", "docker-archive"])
-def test_entries_do_not_write_one_file_over_each_other(place: Place, tmp_path: Path, form: str):
-    add_image(place.there, "team/one", "1", "1")
-    add_image(place.there, "team/two", "2", "2")
-    text = "".join(
-        entry(f"docker://{place.name(f'team/{name}')}", f"{form}:{tmp_path}/x.tar") for name in ("one", "two")
-    )
-    with pytest.raises(errors.InvalidSettings):
-        SyncPlan.parse(text)
 
 
 def test_a_file_is_not_replaced_by_an_empty_one(place: Place, tmp_path: Path):

@@ -24,12 +24,12 @@ import select
 import socket
 import struct
 import termios
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
 from orlop.api.exchange import HIGH, Exchange
 from orlop.api.framing import framing
-from orlop.api.head import LONGEST, Refused, end_of_head, parse_head
+from orlop.api.head import LONGEST, Refused, beginning, end_of_head, parse_head
+from orlop.api.refusal import of_engine, refusal
 from orlop.errors import OrlopError, ReadFailed, RequestAborted
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from orlop.api.framing import Framing
     from orlop.api.head import Head
     from orlop.api.lobby import Lobby
+    from orlop.api.refusal import Wording
 
 _HEAD_SECONDS: Final = 10
 """How long a client may take for a head, and for the handshake before the first."""
@@ -69,11 +70,13 @@ class Connection(asyncio.BufferedProtocol):
     Args:
         app: answers its requests.
         lobby: who else is there.
+        wording: what a refusal says to a client whose request does not reach the application.
     """
 
-    def __init__(self, app: ASGIApp, lobby: Lobby) -> None:
+    def __init__(self, app: ASGIApp, lobby: Lobby, wording: Wording = of_engine) -> None:
         self._app = app
         self._lobby = lobby
+        self._wording = wording
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._socket: socket.socket
@@ -437,12 +440,8 @@ class Connection(asyncio.BufferedProtocol):
             # The application is in the midst of it: it hears that nobody is there.
             exchange.lose()
         if exchange is None or not exchange.started:
-            body = f'{{"message":"{why}"}}\n'.encode()
-            head = (
-                f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\n"
-                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            )
-            self.write(head.encode() + body)
+            method, target = beginning(bytes(self._pending)) if exchange is None else exchange.asked
+            self.write(refusal(self._wording(status, why, target), status, method, self.date()))
         self._close(lingers=True)
 
     def _close(self, *, lingers: bool = False) -> None:

@@ -119,6 +119,11 @@ class Exchange:
         self.left = asyncio.Event()
         """Set once the client sends no more: it may wait for the answer, or be gone."""
 
+    @property
+    def asked(self) -> tuple[str, bytes]:
+        """The method and the path of the request."""
+        return self._head.method, self._head.path
+
     # The connection's side
 
     def feed(self, data: bytes, *, is_whole: bool) -> bool:

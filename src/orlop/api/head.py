@@ -74,6 +74,14 @@ def end_of_head(data: bytearray, start: int) -> int | None:
     return None if found is None else found.end()
 
 
+def beginning(data: bytes) -> tuple[str, bytes]:
+    """Return the method and the target that a head begins with, as far as it has them, whether or not it is valid."""
+    method, _, rest = data[:LONGEST].partition(b"\n")[0].partition(b" ")
+    target = rest.partition(b" ")[0].strip()
+    absolute = _ABSOLUTE.match(target)
+    return method.decode("latin-1"), target if absolute is None else target[absolute.end() :]
+
+
 def parse_head(data: bytes) -> Head:
     """Return a request's head from its bytes, including the empty line at its end.
 

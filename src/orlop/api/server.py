@@ -23,6 +23,7 @@ from orlop.api.engine.call import Bounds, Context
 from orlop.api.engine.watch import EventWatch
 from orlop.api.lobby import Lobby
 from orlop.api.metrics import Metrics
+from orlop.api.refusal import of_both, of_engine, of_registry
 from orlop.api.registry.routes import is_ours
 from orlop.api.secure import Secured
 from orlop.api.workers import Workers
@@ -65,6 +66,13 @@ class Serves(Flag):
 
     ENGINE = auto()
     REGISTRY = auto()
+
+
+_WORDINGS: Final = {
+    Serves.ENGINE: of_engine,
+    Serves.REGISTRY: of_registry,
+    Serves.ENGINE | Serves.REGISTRY: of_both,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +249,7 @@ def _app(context: Context, door: Door, options: Options) -> ASGIApp:
 
 
 def _accept(door: Door, app: ASGIApp, lobby: Lobby) -> Connection | Secured:
-    connection = Connection(app, lobby)
+    connection = Connection(app, lobby, _WORDINGS[door.serves])
     return connection if door.tls is None else Secured(connection, door.tls, lobby)
 
 

@@ -11,37 +11,78 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from orlop.archive.containerd_form import SUBJECT_NAME, index_document, manifest_document
+from orlop.archive.docker_save import Planned
 from orlop.archive.names import IMAGE_NAME, REF_NAME
 from orlop.archive.oci_blobs import Document
-from orlop.archive.oci_tar import blob_path, layout_chunks
+from orlop.archive.oci_tar import (
+    LAYOUT_FILE,
+    blob_member,
+    blob_path,
+    document_member,
+    folder_member,
+    layout_chunks,
+)
 from orlop.intake.platforms import chosen
 from orlop.model.digest import ImageID
 from orlop.model.manifest import Index, Manifest, parse_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from orlop.archive.containerd_form import Listing
     from orlop.archive.oci_layout import LayoutContent, TopEntry
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.progress import Progress
-    from orlop.store.root import Store
 
 
 def containerd_chunks(
-    store: Store, content: LayoutContent, listings: Mapping[ImageID, Listing], progress: Progress | None
+    content: LayoutContent, listings: Mapping[ImageID, Listing], progress: Progress | None
 ) -> Iterator[bytes]:
     """Yield the bytes of an archive; a layer that is damaged or missing raises before it can look whole.
 
     Args:
-        store: where the layers are.
         content: what the archive holds.
         listings: how the archives that its images came in listed them.
         progress: hears of each layer.
     """
     written = _Written(content, listings)
-    return layout_chunks(store, content, written.index(), progress, manifest=written.manifest())
+    return layout_chunks(content, written.index(), progress, manifest=written.manifest())
+
+
+class ContainerdLayout:
+    """The members of such an archive, one by one, for an archive that is there: see `docker_append.Added`.
+
+    Takes what `containerd_chunks` takes.
+    """
+
+    def __init__(self, content: LayoutContent, listings: Mapping[ImageID, Listing]) -> None:
+        self._content = content
+        self._listings = listings
+
+    def chunks(self, progress: Progress | None = None) -> Iterator[bytes]:
+        """Yield the bytes of an archive of its own."""
+        return containerd_chunks(self._content, self._listings, progress)
+
+    def lay_out(self, before: Iterable[ImageID] = ()) -> dict[str, Planned]:
+        """Return every member by its name; what is in the archive before makes no difference."""
+        del before
+        written = _Written(self._content, self._listings)
+        algorithms = {blob.digest.algorithm for blob in self._content.blobs}
+        plan = {name: Planned(0) for name in ("blobs", *(f"blobs/{algorithm}" for algorithm in algorithms))}
+        plan |= {blob_path(blob.digest): Planned(0, blob=blob) for blob in self._content.blobs}
+        plan |= {"index.json": Planned(0, data=written.index()), "oci-layout": Planned(0, data=LAYOUT_FILE)}
+        manifest = written.manifest()
+        return plan if manifest is None else plan | {"manifest.json": Planned(0, data=manifest)}
+
+    def member(self, name: str, member: Planned, progress: Progress | None) -> Iterator[bytes]:
+        """Yield the bytes of a planned member, with its header and padding."""
+        if member.blob is not None:
+            yield from blob_member(member.blob, progress)
+        elif member.data is not None:
+            yield from document_member(name, member.data)
+        else:
+            yield folder_member(name)
 
 
 class _Listed(NamedTuple):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from orlop.archive.located import LocatedMembers, Window
+from orlop.archive.members import begins_like_layer
 from orlop.archive.streamed import StreamedMembers
 from orlop.errors import InvalidArchive, InvalidTar
 from orlop.streams.compression import Compression, decompressed, detect
@@ -130,8 +131,8 @@ def _check_prefix(prefix: bytes, name: str) -> None:
     if not prefix:
         msg = f"{name} is empty; give an image archive, such as docker save writes"
         raise InvalidArchive(msg)
-    if detect(prefix) is Compression.NONE and len(prefix) < _PREFIX:
-        msg = f"{name} is not an image archive: it is neither a tar nor compressed"
+    if not begins_like_layer(prefix) and not prefix[257:].startswith(b"ustar"):
+        msg = f"{name} is not an image archive: it is neither a tar nor compressed; give one such as docker save writes"
         raise InvalidTar(msg)
 
 

@@ -16,7 +16,7 @@ import posixpath
 import re
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from orlop.archive.docker import checked_entry
 from orlop.archive.docker_save import order
@@ -32,9 +32,9 @@ from orlop.streams.tar_header import TYPE_DIR, TYPE_FILE, TYPE_SYMLINK
 from orlop.streams.tar_write import archive_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from orlop.archive.docker_save import Layout, Planned
+    from orlop.archive.docker_save import Planned
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
 
@@ -45,6 +45,19 @@ _IMAGE: Final = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json)?\Z", re.DOTALL)
 _BLOBS: Final = "blobs"
 _ENTRY: Final = {gojson.fold(key): key for key in ("Config", "RepoTags")}
 _LISTED: Final = {gojson.fold(key): key for key in ("manifests", "digest", "annotations")}
+
+
+class Added(Protocol):
+    """What is added: members that are planned, and written one by one."""
+
+    def lay_out(self, before: Iterable[ImageID] = ()) -> dict[str, Planned]:
+        """Return every member by its name; see `orlop.archive.docker_save.Layout.lay_out`."""
+
+    def member(self, name: str, member: Planned, progress: Progress | None) -> Iterator[bytes]:
+        """Yield the bytes of a planned member, with its header and padding."""
+
+    def chunks(self, progress: Progress | None = None) -> Iterator[bytes]:
+        """Yield the bytes of an archive of these members alone."""
 
 
 class OldArchive(OldTar):
@@ -109,7 +122,7 @@ def _spelt(document: dict[str, Any], keys: dict[str, str]) -> dict[str, Any]:
     return {keys.get(gojson.fold(key), key): value for key, value in document.items()}
 
 
-def appended(old: OldArchive, layout: Layout, progress: Progress | None = None) -> Iterator[bytes]:
+def appended(old: OldArchive, layout: Added, progress: Progress | None = None) -> Iterator[bytes]:
     """Yield the bytes of an archive with all that another has, and the images of a layout of its `OldArchive.form`.
 
     Raises what `Layout.chunks` raises, and `InvalidArchive` where the old archive changes meanwhile.
@@ -140,6 +153,8 @@ def _is_same(old: OldArchive, name: str, plan: dict[str, Planned]) -> bool:
     if planned.data is not None:
         is_file = entry.type == TYPE_FILE and not entry.sparse
         return is_file and entry.size == len(planned.data) and b"".join(old.content(entry)) == planned.data
+    if planned.blob is not None:
+        return entry.type == TYPE_FILE and old.is_blob(entry, planned.blob.digest.algorithm, planned.blob.digest.hex)
     source = planned if planned.link is None else plan.get(_led(name, planned.link))
     found = old.members.get(_led(name, entry.linkname)) if entry.type == TYPE_SYMLINK else entry
     return (
@@ -157,9 +172,13 @@ def _led(name: str, link: str) -> str:
 
 def _merged(old: OldArchive, plan: dict[str, Planned]) -> dict[str, bytes]:
     """Return the documents that list all images; ``repositories`` is planned where only the old ones have names."""
-    added = _planned(plan, _MANIFEST)
-    taken = {tag for entry in added for tag in entry["RepoTags"] or ()}
-    documents = {_MANIFEST: gojson.dumps(_images(old, added, taken)) + b"\n"}
+    documents = {}
+    if _MANIFEST in plan:
+        added = _planned(plan, _MANIFEST)
+        taken = {tag for entry in added for tag in entry["RepoTags"] or ()}
+        # Of the two forms only that of graph drivers ends the line.
+        end = b"\n" if (plan[_MANIFEST].data or b"").endswith(b"\n") else b""
+        documents[_MANIFEST] = gojson.dumps(_images(old, added, taken)) + end
     if old.index is not None and _INDEX in plan:
         documents[_INDEX] = gojson.dumps(_index(old.index, _planned(plan, _INDEX)))
     if _REPOSITORIES in plan:
@@ -191,7 +210,7 @@ def _images(old: OldArchive, added: list[dict[str, Any]], taken: set[str]) -> li
 def _index(before: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
     """Return ``index.json`` with what another one names, too."""
     new = added["manifests"]
-    taken = {entry["annotations"][IMAGE_NAME] for entry in new if "annotations" in entry}
+    taken = {entry.get("annotations", {}).get(IMAGE_NAME) for entry in new} - {None}
     entries: list[dict[str, Any]] = []
     for entry in before.get("manifests") or ():
         notes = entry.get("annotations")

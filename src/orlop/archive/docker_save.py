@@ -25,6 +25,7 @@ from orlop.streams.tar_write import archive_chunks, member_header, padding
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from orlop.archive.oci_blobs import Blob
     from orlop.archive.saved import SaveItem
     from orlop.model.digest import ImageID
     from orlop.model.holdings import Holdings
@@ -44,17 +45,18 @@ _INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A member that will be written: a directory, bytes, a link or a layer; ``mtime`` in seconds."""
+    """A member that will be written: a directory, bytes, a link, a plain layer or any blob; ``mtime`` in seconds."""
 
     mtime: int
     data: bytes | None = None
     layer: DiffID | None = None
     link: str | None = None
+    blob: Blob | None = None
 
     @property
     def is_folder(self) -> bool:
         """Whether it is a directory."""
-        return self.data is None and self.layer is None and self.link is None
+        return self.data is None and self.layer is None and self.link is None and self.blob is None
 
 
 class Layout(ABC):

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from orlop.archive.oci_layout import LayoutContent
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
-    from orlop.store.root import Store
 
 _INDEX: Final = "index.json"
 _LAYOUT: Final = "oci-layout"
@@ -75,12 +74,11 @@ class OldLayout(OldTar):
 
 
 def appended_layout(
-    store: Store, old: OldLayout, content: LayoutContent, index: WrittenIndex, progress: Progress | None = None
+    old: OldLayout, content: LayoutContent, index: WrittenIndex, progress: Progress | None = None
 ) -> Iterator[bytes]:
     """Yield the bytes of a tar with all that a layout has, and more content.
 
     Args:
-        store: where the layers are.
         old: the layout that is there.
         content: what is added.
         index: what `OldLayout.index_with` returned for it.
@@ -94,7 +92,7 @@ def appended_layout(
         before = old.members.get(path)
         if before is not None and old.is_blob(before, algorithm, blob.digest.hex):
             continue
-        new[path] = blob_member(blob, store, progress)
+        new[path] = blob_member(blob, progress)
         for folder in ("blobs", f"blobs/{algorithm}"):
             if folder not in old.members:
                 new[folder] = iter([folder_member(folder)])

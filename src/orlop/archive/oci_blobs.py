@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from orlop.errors import DigestMismatch, SizeMismatch
 from orlop.model.digest import Digest
@@ -14,9 +14,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orlop.model.digest import DiffID
-    from orlop.store.blobs.store import Spool
-    from orlop.store.root import Store
+    from orlop.store.blobs.store import BlobStore, Spool
+    from orlop.store.layers import LayerStore
     from orlop.store.rows.metadata import BlobRow
+
+
+class Blob(Protocol):
+    """What a layout holds under a digest: one of those below, or bytes that come from elsewhere."""
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of its bytes."""
+
+    @property
+    def size(self) -> int:
+        """Their number."""
+
+    @property
+    def label(self) -> str:
+        """What progress calls it; nothing where it is not told of."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield its bytes, the last of them once all are verified. Raises what reading them raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +66,16 @@ class Document:
         """What progress calls it: nothing is told of it."""
         return ""
 
-    def chunks(self, store: Store) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes]:
         """Yield its bytes."""
-        del store
         yield self.data
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Bytes in the form in which the store keeps them."""
+    """Bytes in the form in which a store keeps them."""
 
+    store: BlobStore = field(repr=False, compare=False)
     row: BlobRow
 
     @property
@@ -74,14 +93,14 @@ class Stored:
         """What progress calls it."""
         return self.row.digest.short
 
-    def chunks(self, store: Store) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes]:
         """Yield its bytes, the last of them once all are verified.
 
         Raises:
             ContentNotFound: they are not there. DigestMismatch, SizeMismatch: they are damaged.
         """
         try:
-            with store.blobs.open_unverified(self.row) as source:
+            with self.store.open_unverified(self.row) as source:
                 yield from verified_beside(source, digest=self.row.digest, size=self.row.size)
         except (DigestMismatch, SizeMismatch) as error:
             raise type(error)(self._damaged(error)) from error
@@ -117,6 +136,7 @@ class StoredBlob(Stored):
 class PlainLayer:
     """The uncompressed tar of a layer of which the store keeps no form that a layout can name."""
 
+    store: LayerStore = field(repr=False, compare=False)
     diff_id: DiffID
     size: int
 
@@ -130,9 +150,9 @@ class PlainLayer:
         """What progress calls it."""
         return self.diff_id.short
 
-    def chunks(self, store: Store) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes]:
         """Yield its bytes. Raises as `LayerStore.tar_chunks` does."""
-        return store.layers.tar_chunks(self.diff_id)
+        return self.store.tar_chunks(self.diff_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +168,8 @@ class MadeLayer:
         """What progress calls it: nothing is told of it once more."""
         return ""
 
-    def chunks(self, store: Store) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes]:
         """Yield its bytes, the last of them once all are verified. Raises `DigestMismatch`, `SizeMismatch`."""
-        del store
         yield from verified_beside(_Spooled(self.spool, self.size), digest=self.digest, size=self.size)
 
 
@@ -167,6 +186,3 @@ class _Spooled:
         data = self._spool.read(self._done, min(size, self._size - self._done))
         self._done += len(data)
         return data
-
-
-Blob: TypeAlias = Document | StoredLayer | StoredBlob | PlainLayer | MadeLayer

@@ -25,7 +25,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.archive.oci_blobs import Document, PlainLayer, StoredLayer
-from orlop.archive.oci_layout import LayoutContent, TopEntry
+from orlop.archive.oci_layout import LayoutContent, TopEntry, told_apart
 from orlop.archive.oci_parts import Part, Parts, entry_of, platform_named, subject_of
 from orlop.errors import ContentNotFound, ImageNotFound, InvalidArchive, InvalidInput, LayerNotFound, LimitExceeded
 from orlop.model.descriptor import Descriptor
@@ -128,19 +128,29 @@ class _Gathered:
         """Return all that was gathered. What an index names needs no entry, and one digest no second one."""
         named = {entry.descriptor.digest for entry in entries if entry.reference is not None or entry.address}
         hidden = named | self._below
-        kept = {
-            entry.key: entry
+        kept = told_apart(
+            self._referring(entry)
             for entry in entries
             if entry.reference is not None or entry.address or entry.descriptor.digest not in hidden
-        }
+        )
         omitted = {index: tuple(lacking.values()) for index, lacking in self._omitted.items()}
         return LayoutContent(
-            tuple(kept.values()),
+            kept,
             tuple(self._blobs.values()),
             tuple(self._carried.values()),
             omitted,
             tuple(self._remade),
         )
+
+    def _referring(self, entry: TopEntry) -> TopEntry:
+        """Return an entry that was asked for, which says of what else in the layout it speaks, if it has no name."""
+        row = self._rows.manifest(entry.descriptor.digest)
+        if row is None or entry.reference is not None or entry.address or entry.subject is not None:
+            return entry
+        subject = parse_manifest(row.raw).subject
+        if subject is None or subject.digest not in self._documents:
+            return entry
+        return replace(entry, descriptor=entry_of(row, subject.digest))
 
     def entries(self, asked: Asked) -> Iterator[TopEntry]:
         """Gather what a name stands for, and yield its entries: one, or one for each address.
@@ -174,17 +184,17 @@ class _Gathered:
         """Gather a manifest or an index that is asked for as what it is, and return its entry."""
         if (loose := loose_blob(row)) is not None:
             return self._loose_entry(loose, loose_parts(row))
-        document = parse_manifest(row.raw)
+        document, descriptor = parse_manifest(row.raw), entry_of(row)
         if isinstance(document, Index):
             self._keep_index(row, document, always=True)
         else:
             child = self._child(Descriptor(row.media_type, row.digest, len(row.raw)))
             if isinstance(child, _Leaf):
-                self._keep(child)
+                descriptor = self._keep(child)
             elif isinstance(child, Part):
                 self._keep_part(child)
         self._require_one_meaning(asked, row.digest)
-        return TopEntry(entry_of(row), asked.reference)
+        return TopEntry(descriptor, asked.reference)
 
     def _loose_entry(self, descriptor: Descriptor, parts: Iterable[Descriptor]) -> TopEntry:
         """Gather a blob that stands for itself, with what it names, and return the entry that it came in."""
@@ -415,7 +425,7 @@ class _Gathered:
             # After a repair the bytes may be there in another form only; where they are in none, that is damage.
             if same is None or (not self._store.blobs.has(same) and any(map(self._store.blobs.has, kept))):
                 return None
-            found.append(StoredLayer(same, diff_id))
+            found.append(StoredLayer(self._store.blobs, same, diff_id))
         return found
 
     def _keep(self, leaf: _Leaf) -> Descriptor:
@@ -456,9 +466,9 @@ class _Gathered:
         kept = [row for row in self._rows.blobs_of(diff_id) if compression_of(row) in _LAYER_TYPES]
         here = [row for row in kept if self._store.blobs.has(row)] or kept
         if not here:
-            return OCI_LAYER, PlainLayer(diff_id, diff.size)
+            return OCI_LAYER, PlainLayer(self._store.layers, diff_id, diff.size)
         best = min(here, key=lambda row: (row.size, str(row.digest)))
-        return _LAYER_TYPES[compression_of(best)], StoredLayer(best, diff_id)
+        return _LAYER_TYPES[compression_of(best)], StoredLayer(self._store.blobs, best, diff_id)
 
 
 def _weight(manifest: Manifest, digest: Digest) -> tuple[int, str]:

@@ -32,6 +32,7 @@ from orlop.archive.oci_tar import LAYOUT_FILE, blob_chunks, blob_path
 from orlop.errors import InvalidArchive, InvalidDigest, InvalidJSON, StoreDamaged, TargetExists, WriteFailed
 from orlop.model import gojson
 from orlop.model.digest import Digest
+from orlop.model.limits import DEFAULT_LIMITS
 from orlop.model.progress import LayerExists
 from orlop.streams.directory import Directory, ForeignFile, kind_of
 from orlop.streams.files import CHUNK, NewFile, explaining
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
     from orlop.archive.oci_blobs import Blob
     from orlop.archive.oci_index import WrittenIndex
     from orlop.archive.oci_layout import LayoutContent
+    from orlop.model.limits import Limits
     from orlop.model.progress import Progress
-    from orlop.store.root import Store
     from orlop.streams.directory import Entry
 
 _MODE: Final = 0o644
@@ -56,29 +57,33 @@ _NOTHING: Final = frozenset({"blobs", "ingest", "lost+found"})
 
 
 def write_layout(
-    store: Store, target: str | os.PathLike[str], content: LayoutContent, progress: Progress | None = None
+    target: str | os.PathLike[str],
+    content: LayoutContent,
+    progress: Progress | None = None,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> WrittenIndex:
     """Write content into a directory: a new layout, or one that is there. It is on disk when this returns.
 
     Args:
-        store: where the layers are.
         target: the directory, or nothing; links in its path are followed, those in the layout are not.
         content: what is added.
         progress: hears of each layer.
+        limits: what the layout that is there may ask for.
 
     Raises:
         TargetExists: something else is there. InvalidArchive: the layout that is there cannot be read.
         DigestMismatch, SizeMismatch, ContentNotFound: a layer is damaged. StorageError: the layout cannot be written.
             One that was there is then as before, but for blobs that nothing names.
     """
-    return _Target(store, os.fspath(target), content, progress).write()
+    return _Target(os.fspath(target), content, progress, limits).write()
 
 
 class _Target:
     """One write under way."""
 
-    def __init__(self, store: Store, shown: str, content: LayoutContent, progress: Progress | None) -> None:
-        self._store = store
+    def __init__(self, shown: str, content: LayoutContent, progress: Progress | None, limits: Limits) -> None:
+        self._limits = limits
         self._shown = shown
         self._content = content
         self._progress = progress
@@ -162,7 +167,7 @@ class _Target:
 
     def _read(self, layout: Directory, name: str) -> bytes | None:
         """Return a document of the layout; nothing where it is not there. Raises `LimitExceeded`."""
-        limit = self._store.limits.manifest_size
+        limit = self._limits.manifest_size
         try:
             descriptor = layout.at(name).open()
         except FileNotFoundError:
@@ -170,7 +175,7 @@ class _Target:
         with open(descriptor, "rb") as file:
             raw = file.read(limit + 1)
         if len(raw) > limit:
-            raise self._store.limits.exceeded("manifest_size", f"{name} of {self._shown} has more than {limit} bytes")
+            raise self._limits.exceeded("manifest_size", f"{name} of {self._shown} has more than {limit} bytes")
         return raw
 
     def _is_there(self, layout: Directory, blob: Blob) -> bool:
@@ -219,9 +224,9 @@ class _Target:
         cloned = False
         if isinstance(blob, Stored):
             # Bytes of a store in memory have no descriptor.
-            with self._store.blobs.open_unverified(blob.row) as source, suppress(UnsupportedOperation):
+            with blob.store.open_unverified(blob.row) as source, suppress(UnsupportedOperation):
                 cloned = file.clone(source.fileno())
-        for chunk in blob_chunks(blob, self._store, self._progress):
+        for chunk in blob_chunks(blob, self._progress):
             if not cloned:
                 file.write(chunk)
 

@@ -20,6 +20,7 @@ from orlop.archive.names import IMAGE_NAME, OMITTED, REF_NAME, is_tag, named_by,
 from orlop.errors import InvalidJSON
 from orlop.model import gojson
 from orlop.model.manifest import OCI_INDEX
+from orlop.store.loose import is_loose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -43,6 +44,7 @@ class _Entry:
 
     raw: bytes
     digest: str
+    media_type: str
     annotations: Mapping[str, str]
 
     @classmethod
@@ -53,8 +55,9 @@ class _Entry:
         digest, annotations = members.get("digest"), members.get("annotations") or {}
         if not isinstance(digest, str) or not isinstance(annotations, dict):
             raise InvalidJSON(f"the entry {raw[:64]!r} is not a descriptor")
+        media_type = members.get("mediatype")
         texts = {key: text for key, text in annotations.items() if isinstance(text, str)}
-        return cls(raw, digest, texts)
+        return cls(raw, digest, media_type if isinstance(media_type, str) else "", texts)
 
     def names(self) -> dict[str, Reference]:
         """Return the names that its annotations give, by their keys; a tag alone is none."""
@@ -155,21 +158,41 @@ def _members(raw: bytes) -> dict[str, bytes]:
 
 
 def _missing(entries: Sequence[TopEntry], kept: Sequence[_Entry]) -> list[TopEntry]:
-    """Return the entries that are not there yet: one without a name is wherever its digest is."""
+    """Return the entries that are not there yet.
+
+    One without a name is wherever its digest is; one that is a blob, or came with annotations, where these are, too.
+    """
     digests = {entry.digest for entry in kept}
+    said = {_said(entry.digest, entry.media_type, entry.annotations) for entry in kept}
     texts = {(entry.annotations.get(REF_NAME, ""), entry.digest) for entry in kept}
     names = {(name, entry.digest) for entry in kept for name in entry.names().values()}
     return [
         entry
         for entry in entries
         if (
-            str(entry.descriptor.digest) not in digests
+            _is_missing(entry, digests, said)
             if entry.reference is None and not entry.address
             else (entry.address, str(entry.descriptor.digest)) not in texts
             if entry.reference is None
             else (entry.reference, str(entry.descriptor.digest)) not in names
         )
     ]
+
+
+def _is_missing(
+    entry: TopEntry, digests: Collection[str], said: Collection[tuple[str, str, frozenset[tuple[str, str]]]]
+) -> bool:
+    descriptor = entry.descriptor
+    digest = str(descriptor.digest)
+    if entry.subject is None and (descriptor.annotations or is_loose(descriptor)):
+        return _said(digest, descriptor.media_type, descriptor.annotations) not in said
+    return digest not in digests
+
+
+def _said(digest: str, media_type: str, annotations: Mapping[str, str]) -> tuple[str, str, frozenset[tuple[str, str]]]:
+    """Return what tells entries of one digest apart, whatever their names are."""
+    others = ((key, text) for key, text in annotations.items() if key not in {IMAGE_NAME, REF_NAME})
+    return digest, media_type, frozenset(others)
 
 
 def _ambiguous(new: Sequence[TopEntry], kept: Sequence[_Entry]) -> set[Reference]:
@@ -185,7 +208,8 @@ def _written(entry: TopEntry, in_full: bool) -> bytes:  # noqa: FBT001 - a priva
     descriptor, reference = entry.descriptor, entry.reference
     if reference is not None:
         short = str(reference) if in_full or reference.tag is None else reference.tag
-        descriptor = replace(descriptor, annotations={IMAGE_NAME: str(reference), REF_NAME: short})
+        named = {**descriptor.annotations, IMAGE_NAME: str(reference), REF_NAME: short}
+        descriptor = replace(descriptor, annotations=named)
     elif entry.address:
         descriptor = replace(descriptor, annotations={**descriptor.annotations, REF_NAME: entry.address})
     return descriptor.to_json()

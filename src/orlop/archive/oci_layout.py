@@ -10,6 +10,8 @@ from orlop.model.descriptor import Descriptor
 from orlop.model.manifest import OCI_LAYER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from orlop.archive.oci_blobs import Blob
     from orlop.model.digest import Digest, ImageID
     from orlop.model.holdings import Holdings
@@ -44,9 +46,15 @@ class TopEntry:
     subject: Digest | None = None
 
     @property
-    def key(self) -> tuple[str, str]:
-        """What no two entries share, and by which they are sorted: the name, if there is one, and the digest."""
-        return str(self.reference or self.address), str(self.descriptor.digest)
+    def key(self) -> tuple[str, str, bytes]:
+        """What no two entries share, and by which they are sorted: name and digest, without a name all that is said."""
+        said = b"" if self.reference is not None else self.descriptor.to_json()
+        return str(self.reference or self.address), str(self.descriptor.digest), said
+
+
+def told_apart(entries: Iterable[TopEntry]) -> tuple[TopEntry, ...]:
+    """Return the entries that differ in anything, each once."""
+    return tuple({entry.key: entry for entry in entries}.values())
 
 
 @dataclass(frozen=True, slots=True)

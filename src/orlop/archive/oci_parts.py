@@ -71,7 +71,7 @@ class Parts:
         """Return what a descriptor names that is not a manifest, if the store has it."""
         row = self._rows.blob(descriptor.digest)
         if row is not None and self._store.blobs.has(row):
-            return StoredBlob(row)
+            return StoredBlob(self._store.blobs, row)
         config = self._rows.config(ImageID.wrap(descriptor.digest))
         return None if config is None else Document.of(config, descriptor.media_type, descriptor.digest)
 

@@ -88,7 +88,10 @@ def recompressed(
     try:
         made: dict[Digest, Blob] = {}
         if recipe.form is Compression.NONE:
-            made = {digest: PlainLayer(blob.diff_id, _tar_size(store, blob)) for digest, blob in others.items()}
+            made = {
+                digest: PlainLayer(store.layers, blob.diff_id, _tar_size(store, blob))
+                for digest, blob in others.items()
+            }
         elif others:
             made = _compressed(store, others, recipe, spools, progress)
         yield _rewritten(content, made, recipe.form)

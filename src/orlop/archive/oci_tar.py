@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from orlop.archive.oci_layout import LayoutContent
     from orlop.model.digest import Digest
     from orlop.model.progress import Progress
-    from orlop.store.root import Store
 
 LAYOUT_FILE: Final = b'{"imageLayoutVersion":"1.0.0"}'
 """What ``oci-layout`` holds."""
@@ -25,12 +24,11 @@ _FILE: Final = 0o644
 
 
 def layout_chunks(
-    store: Store, content: LayoutContent, index: bytes, progress: Progress | None, *, manifest: bytes | None = None
+    content: LayoutContent, index: bytes, progress: Progress | None, *, manifest: bytes | None = None
 ) -> Iterator[bytes]:
     """Yield the bytes of a tar; a layer that is damaged or missing raises before the archive can look whole.
 
     Args:
-        store: where the layers are.
         content: what the layout holds.
         index: its ``index.json``.
         progress: hears of each layer.
@@ -38,11 +36,11 @@ def layout_chunks(
     """
     documents = {"index.json": (index, _FILE), "manifest.json": (manifest, _FILE), "oci-layout": (LAYOUT_FILE, _BLOB)}
     written = [(name, data, mode) for name, (data, mode) in documents.items() if data is not None]
-    return archive_chunks(_members(store, content, written, progress))
+    return archive_chunks(_members(content, written, progress))
 
 
 def _members(
-    store: Store, content: LayoutContent, documents: list[tuple[str, bytes, int]], progress: Progress | None
+    content: LayoutContent, documents: list[tuple[str, bytes, int]], progress: Progress | None
 ) -> Iterator[bytes]:
     yield folder_member("blobs")
     folder = ""
@@ -50,7 +48,7 @@ def _members(
         if blob.digest.algorithm != folder:
             folder = blob.digest.algorithm
             yield folder_member(f"blobs/{folder}")
-        yield from blob_member(blob, store, progress)
+        yield from blob_member(blob, progress)
     for name, data, mode in documents:
         yield from document_member(name, data, mode)
 
@@ -60,10 +58,10 @@ def folder_member(name: str) -> bytes:
     return member_header(f"{name}/", mode=_DIRECTORY, type="dir")
 
 
-def blob_member(blob: Blob, store: Store, progress: Progress | None) -> Iterator[bytes]:
+def blob_member(blob: Blob, progress: Progress | None) -> Iterator[bytes]:
     """Yield a blob as a member."""
     yield member_header(blob_path(blob.digest), size=blob.size, mode=_BLOB)
-    yield from blob_chunks(blob, store, progress)
+    yield from blob_chunks(blob, progress)
     yield padding(blob.size)
 
 
@@ -79,7 +77,6 @@ def blob_path(digest: Digest) -> str:
     return f"blobs/{digest.algorithm}/{digest.hex}"
 
 
-def blob_chunks(blob: Blob, store: Store, progress: Progress | None) -> Iterator[bytes]:
+def blob_chunks(blob: Blob, progress: Progress | None) -> Iterator[bytes]:
     """Yield the bytes of a blob, and report those of a layer."""
-    chunks = blob.chunks(store)
-    return told(chunks, blob.label, blob.size, progress if blob.label else None)
+    return told(blob.chunks(), blob.label, blob.size, progress if blob.label else None)

@@ -1,12 +1,7 @@
 """The front door: arguments in, an exit status out.
 
-| exit status | meaning |
-|---|---|
-| 0 | done |
-| 1 to 7 | an error, see `orlop.errors` |
-| 8 | `orlop fsck --repair` has put something right, and nothing is damaged any more |
-| 129, 130, 143 | ended by a hang-up, Ctrl-C, or a request to terminate; nothing is left half done |
-| 141 | who reads the output has closed it; nothing is said about it |
+The status is 0, that of an error (`orlop.errors`), one of `orlop.cli.statuses`, or 128 plus the number of a signal that
+ended the command. ``docs/errors.md`` lists all of them.
 """
 
 from __future__ import annotations

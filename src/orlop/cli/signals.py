@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 _TICK = 0.25
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""What asks a process to end."""
 
 
 class Terminated(BaseException):
@@ -22,7 +24,7 @@ class Terminated(BaseException):
 
 def heed() -> None:
     """Install the handlers with which signals end this process as described above."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         # `nohup` ignores one of them on purpose.
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _terminate)

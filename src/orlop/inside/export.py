@@ -40,7 +40,9 @@ def export_chunks(files: ImageFiles, path: str = "/", *, follow: bool = True, ve
     return archive_chunks(_pieces(files, members, 1 if top == "/" else top.rindex("/") + 1, verify=verify))
 
 
-def _pieces(files: ImageFiles, members: Sequence[tuple[str, Node]], cut: int, *, verify: bool) -> Iterator[bytes]:
+def _pieces(
+    files: ImageFiles, members: Sequence[tuple[str, Node]], cut: int, *, verify: bool
+) -> Iterator[bytes | memoryview]:
     firsts = first_names(members)
     # A name that is not the first has no content of its own.
     wanted = [node for path, node in members if node.type == TYPE_FILE and node.size and firsts.get(node, path) == path]
@@ -55,10 +57,18 @@ def _pieces(files: ImageFiles, members: Sequence[tuple[str, Node]], cut: int, *,
             if first != path:
                 yield entry_header(_entry(node), name=name, linkname=first[cut:])
                 continue
-            yield _header(node, f"{name}/" if node.type == TYPE_DIR else name)
-            if node.type == TYPE_FILE and node.size:
-                yield from contents.chunks((node.origin, node.content))
-                yield padding(node.size)
+            if node.type != TYPE_FILE:
+                yield _header(node, f"{name}/" if node.type == TYPE_DIR else name)
+                continue
+            yield _header(node, name)
+            if size := node.content.size:
+                place = node.origin, node.content
+                whole = contents.whole(place)
+                if whole is None:
+                    yield from contents.chunks(place)
+                else:
+                    yield whole
+                yield padding(size)
         contents.finish()
 
 

@@ -29,6 +29,7 @@ __all__ = ["ChunkReader", "Layer", "StoredContent", "skip"]
 _CHUNK: Final = 1 << 20
 _FEW: Final = 500  # entries that are read in no time
 _PIECE: Final = 1 << 18  # all layers of an image may be read at once
+_AHEAD: Final = 4
 
 
 class Layer(Protocol):
@@ -157,8 +158,10 @@ class StoredContent:
             tar.drain()
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield its bytes, verified; see `orlop.store.layers.LayerStore.tar_chunks`."""
-        return self._layers.tar_chunks(self.diff_id, piece=_PIECE)
+        """Yield its bytes, verified and read ahead; see `orlop.store.layers.LayerStore.tar_chunks`."""
+        from orlop.streams.pipeline import read_ahead  # noqa: PLC0415 - most looks read no layer
+
+        return read_ahead(self._layers.tar_chunks(self.diff_id, piece=_PIECE), depth=_AHEAD)
 
     @contextmanager
     def at(self, offset: int) -> Iterator[Readable]:
@@ -230,6 +233,16 @@ class ChunkReader:
         piece, self._rest = self._rest[:size], self._rest[size:]
         self.position += len(piece)
         return bytes(piece)
+
+    def at_hand(self, start: int, size: int) -> memoryview | None:
+        """Return so many bytes from a position on, if the chunk that was read last has all of them; reads nothing."""
+        begin = start - self.position
+        return self._rest[begin : begin + size] if 0 <= begin <= len(self._rest) - size else None
+
+    def pass_to(self, position: int) -> None:
+        """Pass over bytes up to a position that is at hand."""
+        self._rest = self._rest[position - self.position :]
+        self.position = position
 
     def close(self) -> None:
         """End the iteration."""

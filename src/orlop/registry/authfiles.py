@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import InvalidSettings
 from orlop.registry.credentials import HUB_KEY, Credentials, helper_name, host_of_key, is_key_of
+from orlop.registry.interruption import check_interruption
+from orlop.streams.waiting import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from orlop.registry.helpers import Helpers
 
 _LIMIT: Final = 16 << 20
+_NO_LINES: Final = str.maketrans("", "", "\r\n")
 _VARIABLE: Final = "DOCKER_AUTH_CONFIG"
 
 
@@ -62,6 +65,7 @@ class AuthFile:
             document = json.loads(content or b"{}")
         except (ValueError, RecursionError) as error:
             raise InvalidSettings(f"{source} is not valid JSON") from error
+        document = {} if document is None else document
         if not isinstance(document, dict):
             raise InvalidSettings(f"{source} is not a file of credentials: it holds no object")
         self._source = source
@@ -93,7 +97,8 @@ class AuthFile:
         yield from (key for key in self._entries if is_key_of(key, host))
 
     def _credentials(self, key: str) -> Credentials | None:
-        entry = self._entries[key]
+        # As Go reads it, no object is an empty one, and base64 may have ends of lines in it.
+        entry = {} if self._entries[key] is None else self._entries[key]
         if not isinstance(entry, dict):
             raise InvalidSettings(f"{self._source}: the entry of {key} is not an object")
 
@@ -119,7 +124,7 @@ class AuthFile:
 
     def _decoded(self, text: str, key: str) -> tuple[str, str]:
         try:
-            pair = b64decode(text, validate=True).decode()
+            pair = b64decode(text.translate(_NO_LINES), validate=True).decode()
         except (NotBase64, ValueError) as error:
             raise InvalidSettings(f"{self._source}: auth of {key} is not base64 of user:password") from error
         user, colon, password = pair.partition(":")
@@ -169,8 +174,7 @@ class AuthFiles:
             yield AuthFile(self._given.encode(errors="surrogateescape"), _VARIABLE)
         for path in self._paths:
             try:
-                with open(path, "rb") as file:
-                    content = file.read(_LIMIT)
+                content = content_of(path, _LIMIT, look=check_interruption)
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:

@@ -27,7 +27,7 @@ class Patience(Protocol):
     """How long a server may take."""
 
     def look(self, moved: int, *, is_awaited: bool) -> None:
-        """Raise an error where the server has been waited for too long; `TimeoutError` becomes a failed download.
+        """Raise an error where the server has been waited for too long; `TimeoutError` becomes a failed connection.
 
         Args:
             moved: how many bytes it has sent so far.

@@ -50,6 +50,7 @@ def challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
 
 
 def chosen(found: Iterable[Challenge]) -> Challenge | None:
-    """Return the challenge that is answered: bearer before basic, and nothing else."""
-    by_scheme = {one.scheme: one for one in reversed(tuple(found))}
-    return by_scheme.get("bearer") or by_scheme.get("basic")
+    """Return the challenge that is answered: bearer that says where, then basic, and nothing else."""
+    known = [one for one in found if one.scheme in {"bearer", "basic"}]
+    order = {("bearer", True): 0, ("basic", True): 1, ("basic", False): 1, ("bearer", False): 2}
+    return min(known, key=lambda one: order[one.scheme, bool(one.params.get("realm"))], default=None)

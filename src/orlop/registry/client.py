@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 MANIFEST_LIMIT: Final = 4 << 20
 """The most bytes of a manifest, as containerd and podman have it."""
 _LIST_LIMIT: Final = 64 << 20
+_TOO_LONG: Final = "PAGINATION_NUMBER_INVALID"
 _MOST_VALUES: Final = 1 << 20
 """Values of one page: each takes up to a hundred times the memory of its text."""
 _PATH: Final = regex(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*")
@@ -371,7 +372,14 @@ class RegistryClient:
         following: str | None = where
         while following is not None:
             turning.ask(following)
-            with self.exchange.ask("GET", following, wants, what=what, expect={200}) as answer:
+            try:
+                asked = self.exchange.ask("GET", following, wants, what=what, expect={200})
+            except RegistryError as error:
+                # Some refuse long pages; without a length theirs are as long as they like.
+                if following != where or all(code != _TOO_LONG for code, _ in error.said):
+                    raise
+                asked = self.exchange.ask("GET", where.partition("?")[0], wants, what=what, expect={200})
+            with asked as answer:
                 # Where it was asked for again, the next page is that of the answer which came whole.
                 raw = answer.document(_LIST_LIMIT, what=f"the answer to {what}")
                 following = next_page(answer.url, answer.headers.all("Link"))

@@ -14,9 +14,10 @@ from functools import partial
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any, Final
 
-from orlop.errors import OrlopError
+from orlop.errors import OrlopError, UnsafeRedirect
 from orlop.registry.awaited import awaited_response
 from orlop.registry.handshakes import AwaitedTLS, agreeing
+from orlop.registry.origin import is_of_link
 from orlop.streams.waiting import awaited
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Connection(HTTPConnection):
         resolve: returns the addresses of a host and port, as `socket.getaddrinfo` does.
         forward: whether it leads to a proxy that takes whole URLs.
         added: headers for that proxy alone.
+        is_led: whether another server led here; then it does not go to the addresses of the link.
     """
 
     response_class: Any
@@ -68,12 +70,14 @@ class Connection(HTTPConnection):
         resolve: Resolve = resolved,
         forward: bool = False,
         added: Mapping[str, str] | None = None,
+        is_led: bool = False,
     ) -> None:
         super().__init__(host, port, timeout=timeout)
         self.forward = forward
         self.added = dict(added or {})
         self._seconds = timeout
         self._resolve = resolve
+        self._is_led = is_led
         self._through: tuple[str, int, Mapping[str, str]] | None = None
 
     def tunnel_to(self, host: str, port: int, headers: Mapping[str, str]) -> None:
@@ -132,7 +136,13 @@ class Connection(HTTPConnection):
         work = partial(self._resolve, self.host, self.port or 0)
         found = awaited(work, partial(self.watch.look, is_awaited=True), every=_TICK)
         self.watch.look(is_awaited=False)
-        return found
+        if not self._is_led:
+            return found
+        # Where a name leads is known now only, and may be another place than a moment ago.
+        safe = [one for one in found if not is_of_link(one[4][0])]
+        if found and not safe:
+            raise UnsafeRedirect(f"a registry leads to {self.host}, whose address is a link-local one")
+        return safe
 
     def _reach(self, sock: socket.socket, address: Any, limit: float) -> None:
         sock.setblocking(False)

@@ -163,6 +163,8 @@ class Exchange:
         there = Origin.of(request.url)
         if not self._verify and there.authority == self.origin.authority:
             request = replace(request, verify=False)
+        if there.host != self.origin.host:
+            request = replace(request, is_led=True)
         patience, tried = self.waiting.patience, 0
         while True:
             tried += 1

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import InvalidSettings
 from orlop.model.regex import regex
 from orlop.registry.credentials import Credentials
+from orlop.registry.interruption import check_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,30 +88,30 @@ class Helpers:
 
     def _run(self, name: str, action: str, given: str) -> str | None:
         """Run a helper; return what it wrote, or None where it has nothing."""
-        import subprocess  # noqa: PLC0415 - most credentials stand in a file
+        from orlop.streams.programs import ProgramTimeout, answer_of  # noqa: PLC0415 - most credentials are in a file
 
         program = self._program(name)
         try:
-            done = subprocess.run(
+            status, said = answer_of(
                 [program, action],
-                input=given.encode(),
-                capture_output=True,
-                env=self._environment,
-                timeout=self._timeout,
-                check=False,
+                given=given.encode(),
+                environment=self._environment,
+                seconds=self._timeout,
+                most=_LIMIT,
+                check=check_interruption,
             )
-        except subprocess.TimeoutExpired as error:
+        except ProgramTimeout as error:
             raise InvalidSettings(f"docker-credential-{name} does not end within {self._timeout:g} s") from error
         except OSError as error:
             raise InvalidSettings(f"cannot run {program}: {error.strerror or error}") from error
-        output = done.stdout[:_LIMIT].decode(errors="replace").strip()
-        if done.returncode == 0:
+        output = said.decode(errors="replace").strip()
+        if status == 0:
             return output
         if action != "store" and any(words in output.lower() for words in _NOT_THERE):
             return None
         # What it wrote to keep may be part of what it says of a failure.
         words = output[:_SHOWN] if action != "store" else ""
-        raise InvalidSettings(f"docker-credential-{name} {action} fails: {words or f'exit status {done.returncode}'}")
+        raise InvalidSettings(f"docker-credential-{name} {action} fails: {words or f'exit status {status}'}")
 
     def _program(self, name: str) -> str:
         if _NAME.fullmatch(name) is None:

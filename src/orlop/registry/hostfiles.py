@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orlop.errors import InvalidSettings
 from orlop.registry.hosts import Pulls, Rule, Server
+from orlop.registry.interruption import check_interruption
 from orlop.registry.origin import Origin
+from orlop.streams.waiting import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,11 +101,14 @@ def _theirs(table: dict[str, Any], where: str) -> Rule:
     prefix, location = table.get("prefix") or table.get("location"), table.get("location") or table.get("prefix")
     if not isinstance(prefix, str) or not isinstance(location, str):
         raise InvalidSettings(f"{where} has neither a prefix nor a location")
+    # They may end in slashes, which mean nothing.
+    prefix, location = prefix.rstrip("/"), location.rstrip("/")
     mirrors = tuple(_their_server(one, one.get("location"), where) for _, one in _tables(table, "mirror", where))
+    is_for_many = location == prefix and location.startswith("*.")
     is_rewritten = location != prefix or bool(table.get("insecure"))
     return Rule(
         prefix=prefix,
-        server=_their_server(table, location, where) if is_rewritten and not location.startswith("*.") else None,
+        server=_their_server(table, location, where) if is_rewritten and not is_for_many else None,
         mirrors=mirrors,
         blocked=table.get("blocked") is True,
         digest_mirrors=table.get("mirror-by-digest-only") is True,
@@ -118,13 +123,12 @@ def _their_server(table: dict[str, Any], location: object, where: str) -> Server
     pulls = words.get(str(table.get("pull-from-mirror") or "all"))
     if pulls is None:
         raise InvalidSettings(f"{where}: pull-from-mirror is all, digest-only or tag-only")
-    return Server(location=location, verify=not insecure, may_be_plain=insecure, pulls=pulls)
+    return Server(location=location.rstrip("/"), verify=not insecure, may_be_plain=insecure, pulls=pulls)
 
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
-            content = file.read(_LIMIT)
+        content = content_of(path, _LIMIT, look=check_interruption)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:

@@ -99,7 +99,8 @@ class Rule:
             host, slash, path = name.partition("/")
             return f"{slash}{path}" if host.partition(":")[0].endswith(prefix[1:]) else None
         rest = name[len(prefix) :]
-        return rest if name.startswith(prefix) and (not rest or rest[0] in "/:@") else None
+        # A host with another port is another registry.
+        return rest if name.startswith(prefix) and (not rest or rest[0] == "/") else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +205,11 @@ def _lowered(name: Reference) -> Reference:
 
 
 def _place(server: Server, name: Reference, rest: str, realms: tuple[str, ...]) -> Place:
-    there = Reference.parse(_with_lower_host(f"{server.location}{rest}"), dialect=Dialect.ENGINE_29)
+    place = f"{server.location}{rest}"
+    if "/" not in place:
+        # As a name it would be one of Docker Hub.
+        raise InvalidSettings(f"the configuration of registries puts {name.name} at {place}, which names no repository")
+    there = Reference.parse(_with_lower_host(place), dialect=Dialect.ENGINE_29)
     host = server_of(there.domain)
     origin = Origin.of(f"{'http' if server.plain_http else 'https'}://{host}/")
     endpoint = Endpoint(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from orlop.registry.messages import Headers
 
 _LONGEST = 20
+_LONGEST_QUOTA = 1024
 
 
 def retry_after(headers: Headers, now: float) -> float | None:
@@ -54,9 +55,10 @@ class RateLimit:
 
 
 def _quota(text: str | None) -> tuple[int | None, int | None]:
-    count, _, rest = (text or "").partition(";")
-    name, _, window = rest.strip().partition("=")
-    return number(count), number(window) if name == "w" else None
+    # Some repeat the limit, and say its window there: "100, 100;w=60".
+    parts = [part for one in (text or "")[:_LONGEST_QUOTA].split(",") for part in one.split(";")]
+    windows = (number(part.strip()[2:]) for part in parts if part.strip().startswith("w="))
+    return number(parts[0]), next((one for one in windows if one is not None), None)
 
 
 def number(text: str) -> int | None:

@@ -69,7 +69,8 @@ def next_page(base: str, headers: Iterable[str]) -> str | None:
     if found is None:
         return None
     here = Origin.of(base)
-    if found.startswith("http://") and Origin.of(found).host == here.host:
+    found = found.strip()
+    if found.lower().startswith("http://") and Origin.of(found).host == here.host:
         found = target_of(found)
     url = resolved(base, found)
     if Origin.of(url) != here:
@@ -88,6 +89,6 @@ def _target(headers: Iterable[str]) -> str | None:
             rel = _REL.search(link[2])
             if rel is None:
                 unnamed = unnamed or link[1]
-            elif "next" in (rel[1] or rel[2] or "").lower().split():
+            elif "next" in (rel[1] or rel[2] or "").strip("'").lower().split():
                 return link[1]
     return unnamed

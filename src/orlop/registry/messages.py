@@ -57,7 +57,8 @@ class Headers:
 class Request:
     """A request: what is asked of which URL. Headers may hold secrets, so they are not part of the ``repr``.
 
-    ``verify`` says whether the certificate of the server is checked.
+    ``verify`` says whether the certificate of the server is checked. ``is_led`` says whether a server led to its host,
+    which is not the one that was asked for.
     """
 
     method: str
@@ -65,6 +66,7 @@ class Request:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: Body | None = field(default=None, repr=False)
     verify: bool = True
+    is_led: bool = False
 
     @property
     def can_repeat(self) -> bool:

@@ -9,7 +9,8 @@ Two questions are asked about what was read, and they are not the same:
 
 - *May a request go there at all?* Never from ``https`` to ``http``; never from a public host to an address that is
   private, loopback or link-local, since that is where a cloud's metadata and a company's printers live; nor from a
-  private one to this machine, or from anywhere else to a link-local one.
+  private one to this machine, or from anywhere else to a link-local one. A name may hide an address of the link: it is
+  looked at once more when the connection is made, unless the user named that host.
 - *May credentials go along?* A registry's credentials go to its own origin: scheme, host and port. To a token server
   they go where it is of the same site, or where the user named it.
 """
@@ -37,7 +38,7 @@ _SCHEME: Final = regex(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _MOST: Final = 65535
 _NUMBER: Final = regex(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-_METADATA: Final = IPv6Address("fd00:ec2::254")
+_METADATA: Final = frozenset({IPv6Address("fd00:ec2::254"), IPv4Address("100.100.100.200")})
 _COMPATIBLE: Final = IPv6Network("::/96")
 _SHARED: Final = frozenset(
     {
@@ -86,11 +87,7 @@ class Origin:
     @property
     def address(self) -> IPv4Address | IPv6Address | None:
         """The host where it is an address."""
-        try:
-            found = ip_address(self.host)
-        except ValueError:
-            return None
-        return getattr(found, "ipv4_mapped", None) or found
+        return _address(self.host)
 
     @property
     def is_loopback(self) -> bool:
@@ -117,8 +114,7 @@ class Origin:
     @property
     def is_link_local(self) -> bool:
         """Whether the host is an address of the link, or the one at which a cloud keeps its metadata beside these."""
-        address = self.address
-        return address is not None and any(one.is_link_local or one == _METADATA for one in _reached(address))
+        return is_of_link(self.host)
 
     @property
     def plain(self) -> Origin:
@@ -128,6 +124,20 @@ class Origin:
     def __str__(self) -> str:
         """Return the beginning of its URLs, without a slash at the end."""
         return f"{self.scheme}://{self.authority}"
+
+
+def is_of_link(host: str) -> bool:
+    """Return whether a host is an address of the link, or the one at which a cloud keeps its metadata beside these."""
+    address = _address(host)
+    return address is not None and any(one.is_link_local or one in _METADATA for one in _reached(address))
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        found = ip_address(host)
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 def _is_odd_number(host: str) -> bool:

@@ -14,6 +14,8 @@ from orlop.registry.interruption import check_interruption
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orlop.registry import awaited
+
 MOST_BESIDE: Final = 1 << 20
 """Bytes that may come before the head of an answer is whole, and between bytes of its body."""
 _TICK: Final = 0.5
@@ -63,12 +65,13 @@ class Waiting:
     """What all that waits shares: how long, by which clock, and what may end it.
 
     ``check`` is called at least once a second while a server is waited for, and what it raises ends the wait; by
-    default it is what `interrupted_by` has set for the thread.
+    default it is what `interrupted_by` has set for the thread. ``beside`` is another patience, which is asked as often.
     """
 
     patience: Patience = field(default_factory=Patience)
     clock: Clock = field(default_factory=Clock)
     check: Callable[[], None] = check_interruption
+    beside: awaited.Patience | None = None
 
     def pause(self, seconds: float) -> None:
         """Wait, and look now and then whether to go on."""
@@ -133,6 +136,8 @@ class Watch:
                     f"{self._host} sends more than {MOST_BESIDE} bytes that are not a part of what was asked for",
                     registry=self._host,
                 )
+        if self._waiting.beside is not None:
+            self._waiting.beside.look(self._seen, is_awaited=is_awaited)
         now = self._waiting.clock.monotonic()
         if self._since is not None:
             self._waited += now - self._since

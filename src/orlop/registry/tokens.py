@@ -10,6 +10,7 @@ from orlop.errors import InvalidAnswer
 from orlop.model.regex import regex
 from orlop.model.urls import shown
 from orlop.model.values import dataclass, field
+from orlop.registry.limits import number
 from orlop.registry.messages import BytesBody, Request
 
 if TYPE_CHECKING:
@@ -83,10 +84,13 @@ def token_in(answer: Answer) -> Token:
     except (ValueError, RecursionError) as error:
         raise InvalidAnswer(f"the token server {where} does not answer with JSON") from error
     found = document if isinstance(document, dict) else {}
-    text = found.get("token") or found.get("access_token")
-    if not isinstance(text, str) or _TOKEN.fullmatch(text) is None:
+    texts = (one for name in ("token", "access_token") if isinstance(one := found.get(name), str) and one)
+    text = next(texts, "")
+    if _TOKEN.fullmatch(text) is None:
         raise InvalidAnswer(f"the token server {where} answers without a token")
     lifetime, refresh = found.get("expires_in"), found.get("refresh_token")
+    if isinstance(lifetime, str):
+        lifetime = number(lifetime)
     # It may be an integer that is larger than any float, and it may not be a number.
     if not isinstance(lifetime, int | float) or isinstance(lifetime, bool) or not lifetime >= SHORTEST:
         lifetime = SHORTEST

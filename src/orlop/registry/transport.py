@@ -21,7 +21,7 @@ import socket
 import ssl
 import threading
 from base64 import b64encode
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -99,7 +99,8 @@ class HttpTransport:
             except RegistryUnreachable as error:
                 if not may_repeat or not isinstance(error.__cause__, _TORN):
                     raise
-        return self._exchange(self._new_one(origin, verify=request.verify), origin, request)
+        made = self._new_one(origin, verify=request.verify, is_led=request.is_led)
+        return self._exchange(made, origin, request)
 
     def close(self) -> None:
         """Close all connections that nobody uses."""
@@ -144,11 +145,12 @@ class HttpTransport:
                 return
         connection.close()
 
-    def _new_one(self, origin: Origin, *, verify: bool) -> Connection:
+    def _new_one(self, origin: Origin, *, verify: bool, is_led: bool) -> Connection:
         proxy = None if origin.is_loopback else self._proxies.for_host(origin.scheme, origin.host, origin.port)
         through = None if proxy is None else _proxy(proxy, origin)
         host, port, secret = through or (origin.host, origin.port, {})
         options: dict[str, Any] = {"timeout": self._waiting.patience.connect, "resolve": self._resolve}
+        options["is_led"] = is_led and through is None
         if origin.scheme == "http":
             return Connection(host, port, forward=through is not None, added=secret, **options)
         context = self._trust.context(origin, verify=verify)
@@ -296,6 +298,9 @@ class _explaining:  # noqa: N801 - used like a function
             text = f"a request to {host} is not valid HTTP"
         elif isinstance(error, socket.gaierror):
             text = f"cannot find the host {host}: {error.strerror or error}"
+        elif isinstance(error, IncompleteRead):
+            how = f"ends {error.expected} bytes too early" if error.expected else "ends too early, or is malformed"
+            text = f"the connection to {host} failed: the answer {how}"
         else:
             words = getattr(error, "strerror", None) or str(error) or type(error).__name__
             text = f"the connection to {host} failed: {words}"

@@ -213,11 +213,16 @@ class Copy:
             held_content(store, asked, Platforms.of("all" if self._all else one), None)
         )
         roots = [
-            Root(entry.descriptor, None if entry.reference is None else entry.reference.tag, entry.reference)
+            Root(
+                entry.descriptor,
+                None if entry.reference is None else entry.reference.tag,
+                entry.reference,
+                entry.address,
+            )
             for entry in content.entries
             if entry.subject is None
         ]
-        return ContentSource(store, content), roots
+        return ContentSource(content), roots
 
     def _from_root(self, store: Store, place: Place) -> tuple[Source, list[Root]]:
         """Take images of another engine's data root into a store, and offer them from there."""
@@ -264,7 +269,7 @@ class Copy:
 
     def _to_registry(self, source: Source, roots: list[Root], place: Place) -> CopyReport:
         name = place.reference()
-        _require_one(roots, place, is_named=name.tag is not None or name.digest is not None)
+        roots = _told_apart(roots, place, is_named=name.tag is not None or name.digest is not None)
         for root in roots:
             if is_blob(root.descriptor):
                 raise InvalidInput(
@@ -305,7 +310,7 @@ class Copy:
         return referring(source, roots) if self._with_referrers else {}
 
     def _to_files(self, source: Source, roots: list[Root], place: Place) -> CopyReport:
-        _require_one(roots, place, is_named=bool(place.name))
+        roots = _told_apart(roots, place, is_named=bool(place.name))
         roots = [replace(root, name=_renamed(root, place)) for root in roots]
         gathering = Gathering(source)
         gathering.add(roots)
@@ -368,7 +373,7 @@ class Copy:
 
     def _load(self, store: Store, content: LayoutContent) -> LoadReport:
         index = index_json(content.entries)
-        chunks = layout_chunks(store, content, index.raw, self._progress)
+        chunks = layout_chunks(content, index.raw, self._progress)
         return load(store, cast("BinaryIO", _Piped(cast("Generator[bytes]", chunks))))
 
 
@@ -397,12 +402,21 @@ def _configs(content: LayoutContent, *, is_named: bool) -> set[str]:
     return found
 
 
-def _require_one(roots: list[Root], place: Place, *, is_named: bool) -> None:
-    """Raise `InvalidInput` where several images would get one name."""
-    if len(roots) > 1 and is_named:
+def _told_apart(roots: list[Root], place: Place, *, is_named: bool) -> list[Root]:
+    """Return the roots that a place can tell apart: neither a registry nor skopeo's directory has addresses.
+
+    Raises:
+        InvalidInput: several images would get one name.
+    """
+    if not is_named and place.kind not in {Kind.REGISTRY, Kind.DIRECTORY}:
+        return roots
+    is_tagged = not is_named and place.kind is Kind.REGISTRY
+    apart = {(root.descriptor.digest, root.tag if is_tagged else None): root for root in reversed(roots)}
+    if len(apart) > 1 and is_named:
         raise InvalidInput(
-            f"there are {len(roots)} images to copy, which cannot all be called {place}; name one of them"
+            f"there are {len(apart)} images to copy, which cannot all be called {place}; name one of them"
         )
+    return list(reversed(apart.values()))
 
 
 def _renamed(root: Root, place: Place) -> Reference | None:

@@ -400,13 +400,15 @@ class ImageService(RegistryVerbs, SpaceVerbs):
 
         Args:
             name: a reference takes that name away; an ID takes the image away with its one name.
-            force: take an image away that has names in several repositories.
+            force: take an image away that has names in several repositories, or a platform that other names lead to.
             prune: its nameless parents too.
-            platform: the one that the image must be for, such as ``linux/arm64``; else nothing is removed.
+            platform: such as ``linux/arm64``. Of an index of which several images are here, only the image for it
+                goes, and the name stays; any other image must be for it.
 
         Raises:
             ImageNotFound: there is no such image. PlatformNotFound: it is for another platform. ImageInUse: it has
-                children, or several names. DatabaseDamaged: a row still needs what was to go; nothing was removed.
+                children, several names, or is a platform that other names lead to.
+            DatabaseDamaged: a row still needs what was to go; nothing was removed.
         """
         from orlop.service.space.remove import remove  # noqa: PLC0415 - one verb needs one verb's code
 

@@ -238,7 +238,7 @@ class _RepositoryPush:
             pushed.append(PushedTag(reference, descriptor.digest, descriptor.size, is_new, alone))
         about = self._lacking(content, roots)
         if new or about:
-            source = ContentSource(self._store, content, self._homes())
+            source = ContentSource(content, self._homes())
             gathering = Gathering(
                 source,
                 is_there=lambda child: child.digest in omitted(content) or self._target.has(child.digest, child.digest),
@@ -256,7 +256,7 @@ class _RepositoryPush:
         if not self._with_referrers:
             return []
         absent = omitted(content)
-        found = referring(ContentSource(self._store, content), roots, lambda child: child.digest not in absent)
+        found = referring(ContentSource(content), roots, lambda child: child.digest not in absent)
         self.referrers += len({one.descriptor.digest for named in found.values() for one in named})
         return self._target.lacking(found)
 

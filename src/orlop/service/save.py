@@ -172,9 +172,16 @@ def _append(
     if format not in LAYOUTS or not isinstance(target, (str, os.PathLike)):
         msg = f"images are added to archives by their path, in docker's formats or {TAR!r}; {DIRECTORY!r} adds anyway"
         raise InvalidInput(msg)
-    with _items(store, names, platform) as items, appending(target, format, store.limits) as (writer, add):
-        written = writer(store, items, had)
-        add(written, progress)
+    with appending(target, format, store.limits) as (form, add):
+        if form == DOCKER:
+            from orlop.service.save_containerd import containerd_append  # noqa: PLC0415 - as above
+
+            report = containerd_append(store, names, lambda content: add(content, progress), platform=platform, had=had)
+            if report is not None:
+                return report
+        with _items(store, names, platform) as items:
+            written = layout(form)(store, items, had)
+            add(written, progress)
     return SaveReport(left_out=written.left_out)
 
 

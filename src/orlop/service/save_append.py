@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from orlop.archive.docker_append import OldArchive, appended
-from orlop.archive.docker_save import layout
 from orlop.archive.oci_index import index_json
 from orlop.archive.oci_tar import layout_chunks
 from orlop.errors import InvalidInput
@@ -20,7 +19,7 @@ from orlop.streams.part_directory import DirectoryLock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from orlop.archive.docker_save import Layout
+    from orlop.archive.docker_append import Added
     from orlop.archive.oci_index import WrittenIndex
     from orlop.archive.oci_layout import LayoutContent
     from orlop.model.limits import Limits
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
 @contextmanager
 def appending(
     target: str | os.PathLike[str], form: str, limits: Limits
-) -> Iterator[tuple[type[Layout], Callable[[Layout, Progress | None], None]]]:
-    """Return, for a block, the layout in which images go into an archive, and what adds those that it lays out.
+) -> Iterator[tuple[str, Callable[[Added, Progress | None], None]]]:
+    """Return, for a block, the format in which images go into an archive, and what adds those that are laid out so.
 
     Args:
         target: the archive; where there is none, one is made. See `_old` for several writers.
@@ -45,10 +44,10 @@ def appending(
     shown = os.fspath(target)
     with _old(shown) as descriptor:
         if descriptor is None:
-            yield layout(form), lambda new, progress: _write(shown, new.chunks(progress))
+            yield form, lambda new, progress: _write(shown, new.chunks(progress))
         else:
             old = OldArchive(descriptor, shown, limits)
-            yield layout(old.form), lambda new, progress: _write(shown, appended(old, new, progress))
+            yield old.form, lambda new, progress: _write(shown, appended(old, new, progress))
 
 
 def append_layout(
@@ -65,11 +64,11 @@ def append_layout(
     with _old(shown) as descriptor:
         if descriptor is None:
             index = index_json(content.entries, content.lacking)
-            _write(shown, layout_chunks(store, content, index.raw, progress))
+            _write(shown, layout_chunks(content, index.raw, progress))
         else:
             old = OldLayout(descriptor, shown, store.limits)
             index = old.index_with(content)
-            _write(shown, appended_layout(store, old, content, index, progress))
+            _write(shown, appended_layout(old, content, index, progress))
     return index
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orlop.archive.containerd_form import Listing
-from orlop.archive.containerd_save import containerd_chunks
+from orlop.archive.containerd_save import ContainerdLayout, containerd_chunks
 from orlop.archive.oci_content import named_manifest
 from orlop.archive.oci_platforms import Platforms
 from orlop.archive.save_report import OmittedManifests, SaveReport
@@ -18,9 +18,10 @@ from orlop.service.save_oci import asked_content, held_content
 from orlop.service.saving import note_saved
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
-    from orlop.archive.oci_layout import Asked
+    from orlop.archive.docker_append import Added
+    from orlop.archive.oci_layout import Asked, LayoutContent
     from orlop.model.digest import ImageID
     from orlop.model.holdings import Holdings
     from orlop.model.names import ImageName
@@ -51,9 +52,36 @@ def containerd_tar(
     with held_content(store, asked, platforms, None, had=had) as (content, hold):
         if content.remade and not is_needed:
             return None
-        known = {image.id: listing for image in content.images if (listing := _listing(store, image.id)) is not None}
-        yield from containerd_chunks(store, content, known, progress)
+        yield from containerd_chunks(content, _known(store, content), progress)
         note_saved(store, content.images, hold)
+    return _report(content)
+
+
+def containerd_append(
+    store: Store,
+    names: Sequence[ImageName],
+    add: Callable[[Added], None],
+    *,
+    platform: AskedPlatforms,
+    had: Holdings | None,
+) -> SaveReport | None:
+    """Add images as an engine with containerd lists them; do and return nothing where that of graph drivers has all."""
+    asked = list(asked_content(store, names))
+    platforms = Platforms.of(platform)
+    if not (platforms.are_several or (not platforms.is_one and _are_several(store, asked))):
+        return None
+    with held_content(store, asked, platforms, None, had=had) as (content, hold):
+        add(ContainerdLayout(content, _known(store, content)))
+        note_saved(store, content.images, hold)
+    return _report(content)
+
+
+def _known(store: Store, content: LayoutContent) -> dict[ImageID, Listing]:
+    """Return how the archives that images came in listed them."""
+    return {image.id: listing for image in content.images if (listing := _listing(store, image.id)) is not None}
+
+
+def _report(content: LayoutContent) -> SaveReport:
     omitted = tuple(OmittedManifests(digest, lacking) for digest, lacking in content.omitted.items())
     return SaveReport(omitted, remade=content.remade, left_out=content.left_out)
 

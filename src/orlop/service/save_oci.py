@@ -48,7 +48,7 @@ def layout_tar(
     """Yield the bytes of a tar that is a layout of some images, and return what there is to tell of it."""
     with _content(store, names, platform, compress, had=had, progress=progress) as content:
         index = index_json(content.entries, content.lacking)
-        yield from layout_chunks(store, content, index.raw, progress)
+        yield from layout_chunks(content, index.raw, progress)
     return _report(content, index)
 
 
@@ -67,7 +67,7 @@ def save_directory(
         msg = f"the format {DIRECTORY!r} is a directory, not a stream of bytes; name a directory to save to"
         raise InvalidInput(msg)
     with _content(store, names, platform, compress, had=had, progress=progress) as content:
-        written = write_layout(store, target, content, progress)
+        written = write_layout(target, content, progress, limits=store.limits)
     return _report(content, written)
 
 

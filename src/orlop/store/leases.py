@@ -41,6 +41,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from orlop.errors import LeaseLost
+from orlop.model.regex import regex
 from orlop.store.rows.metadata import EVERYTHING, LEFT
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ __all__ = ["EVERYTHING", "LEFT", "Hold", "Leases"]
 
 _SECOND = 1_000_000_000
 _UNTIL = "until-"
+_KEPT = regex(r"until-(?P<until>[0-9]{1,18})-(?P<beneficiary>(?s:.*))")
 _STEP = 600
 """Times of leases are whole multiples of so many seconds, so that there are few of them."""
 
@@ -146,28 +148,29 @@ class Leases:
 
     def kept_for(self, rows: Rows, digest: Digest) -> set[str]:
         """Return for whom some content is protected by `keep` at this moment."""
-        return {name.split("-", 2)[2] for name in rows.leases_of(digest) if self._lasts(name)}
+        lasting = (_beneficiary(name) for name in rows.leases_of(digest) if self._lasts(name))
+        return {one for one in lasting if one is not None}
 
     def keeps(self, rows: Rows, beneficiary: str) -> bool:
         """Return whether `keep` protects anything for somebody at this moment."""
-        return any(self._lasts(name) and name.split("-", 2)[2] == beneficiary for name in rows.leases())
+        return any(self._lasts(name) and _beneficiary(name) == beneficiary for name in rows.leases())
 
     def keep_no_longer(self, rows: WritableRows, beneficiary: str, digest: Digest) -> None:
         """End, inside a write, what `keep` protects for somebody; nothing but the lease goes. Idempotent."""
         for name in rows.leases_of(digest):
-            if name.startswith(_UNTIL) and name.split("-", 2)[2] == beneficiary:
+            if _beneficiary(name) == beneficiary:
                 _let_go(rows, name, [digest])
 
     def keep_nothing(self, rows: WritableRows, beneficiary: str) -> None:
         """End, inside a write, all that `keep` protects for somebody; nothing but the leases goes. Idempotent."""
         for name in rows.leases():
-            if name.startswith(_UNTIL) and name.split("-", 2)[2] == beneficiary:
+            if _beneficiary(name) == beneficiary:
                 rows.delete_lease(name)
 
     def _lasts(self, name: str) -> bool:
         """Return whether a lease belongs to nobody, and its time has not passed."""
-        until = name.removeprefix(_UNTIL).partition("-")[0] if name.startswith(_UNTIL) else ""
-        return until.isdecimal() and int(until) * _SECOND > self._now()
+        found = _KEPT.fullmatch(name)
+        return found is not None and int(found["until"]) * _SECOND > self._now()
 
     def is_alive(self, name: str, alive: set[str]) -> bool:
         """Return whether a lease protects what it names.
@@ -243,6 +246,12 @@ class Leases:
         self._generation += 1
         self._guard = threading.Lock()
         self._held = Counter()
+
+
+def _beneficiary(name: str) -> str | None:
+    """Return for whom a lease was made that belongs to nobody; None where it is another one."""
+    found = _KEPT.fullmatch(name)
+    return None if found is None else found["beneficiary"]
 
 
 def _uncount(held: Counter[Digest], digests: Iterable[Digest]) -> None:

@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from orlop.errors import TocDamaged
 from orlop.model.tuples import NamedTuple
-from orlop.streams.compression import zstd_module
 from orlop.streams.seek_index import seek_index_start
 from orlop.streams.tar_header import TarEntry
+from orlop.streams.zstd_frame import compressed_frame, exactly, frame_content
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -122,7 +122,9 @@ class PathTable:
         rows = self._read.get(place)
         if rows is None:
             _, start, size = self._blocks[place]
-            rows = self._read[place] = _parsed_block(_unpacked(self._data[start : start + size]))
+            rows = self._read[place] = _parsed_block(
+                frame_content(self._data[start : start + size], _BLOCK_MAX, _DAMAGE)
+            )
         return rows
 
 
@@ -141,7 +143,7 @@ def packed_paths(rows: Iterable[tuple[str, str, Row]], links: Sequence[tuple[str
         keyed = sorted((_key(kind, path), row) for kind, path, row in rows)
         for start in range(0, len(keyed), _ROWS):
             texts = [json.dumps(_row(key, row), separators=(",", ":")) for key, row in keyed[start : start + _ROWS]]
-            part = _compressed(f"[{','.join(texts)}]".encode())
+            part = compressed_frame(f"[{','.join(texts)}]".encode())
             blocks.append((keyed[start][0], at, len(part)))
             parts.append(part)
             at += len(part)
@@ -151,7 +153,7 @@ def packed_paths(rows: Iterable[tuple[str, str, Row]], links: Sequence[tuple[str
     directory = json.dumps(facts, separators=(",", ":")).encode()
     if len(directory) > _BLOCK_MAX:
         return packed_paths((), (), plain=False)
-    parts.append(_compressed(directory))
+    parts.append(compressed_frame(directory))
     size = len(_LINE) + at + len(parts[-1]) + _TRAILER.size
     trailer = _TRAILER.pack(len(parts[-1]), size, _MARK)
     return b"".join((_MAGIC, size.to_bytes(4, "little"), _LINE, *parts, trailer))
@@ -182,14 +184,14 @@ def read_path_table(file: BinaryIO) -> PathTable | None:
     if not size:
         return None
     file.seek(end - size - 8)
-    data = _exactly(file, size + 8)
+    data = exactly(file, size + 8, _DAMAGE)
     head = _MAGIC + size.to_bytes(4, "little") + _LINE
     blocks_size = size - len(_LINE) - directory_size - _TRAILER.size
     if blocks_size < 0 or not data.startswith(head):
         raise TocDamaged(_DAMAGE)
     blocks, rest = data[len(head) :][:blocks_size], data[len(head) + blocks_size : -_TRAILER.size]
     try:
-        facts = json.loads(_unpacked(rest))
+        facts = json.loads(frame_content(rest, _BLOCK_MAX, _DAMAGE))
         places = [(str(first), int(start), int(length)) for first, start, length in facts["blocks"]]
         links = [(str(path), str(target)) for path, target in facts["links"]]
         plain = facts["plain"] is True
@@ -203,7 +205,7 @@ def _sizes(file: BinaryIO, end: int) -> tuple[int, int]:
     if end < _TRAILER.size:
         return 0, 0
     file.seek(end - _TRAILER.size)
-    directory_size, size, mark = _TRAILER.unpack(_exactly(file, _TRAILER.size))
+    directory_size, size, mark = _TRAILER.unpack(exactly(file, _TRAILER.size, _DAMAGE))
     if mark != _MARK:
         return 0, 0
     if not _TRAILER.size < size <= min(_FRAME_MAX, end - 8):
@@ -244,31 +246,3 @@ def _entry(fields: Sequence[Any]) -> TarEntry:
     seconds, nanoseconds = entry.mtime
     xattrs = {name: value.encode("latin-1") for name, value in entry.xattrs.items()}  # type: ignore[attr-defined]
     return entry._replace(mtime=(seconds, nanoseconds), xattrs=xattrs)
-
-
-def _compressed(data: bytes) -> bytes:
-    zstd = zstd_module()
-    compressed: bytes = zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1})
-    return compressed
-
-
-def _unpacked(data: bytes) -> bytes:
-    zstd = zstd_module()
-    decoder = zstd.ZstdDecompressor()
-    try:
-        plain: bytes = decoder.decompress(data, _BLOCK_MAX + 1)
-    except (zstd.ZstdError, EOFError) as error:
-        raise TocDamaged(_DAMAGE) from error
-    if not decoder.eof or decoder.unused_data or len(plain) > _BLOCK_MAX:
-        raise TocDamaged(_DAMAGE)
-    return plain
-
-
-def _exactly(file: BinaryIO, size: int) -> bytes:
-    parts: list[bytes] = []
-    while size and (data := file.read(size)):
-        parts.append(data)
-        size -= len(data)
-    if size:
-        raise TocDamaged(_DAMAGE)
-    return b"".join(parts)

@@ -16,7 +16,8 @@ How it ends:
 - a consumer raises: it records the error and puts a place into every lane, since the producer may wait in any of them.
   The producer checks for errors whenever it wakes, cancels, and raises the first one.
 
-`in_parallel` promises the same for tasks, which check from time to time whether they are still wanted.
+`in_parallel` promises the same for tasks, which check from time to time whether they are still wanted. `read_ahead` is
+the other way round: a thread works on what the caller will ask for next, and is joined before the iteration ends.
 
 What must never happen: an error or an interrupt leaves this module while one of its threads still runs, since that
 thread would work on files that the caller cleans up.
@@ -30,11 +31,11 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from types import TracebackType
     from typing import Self
 
-__all__ = ["Cancelled", "Fanout", "in_parallel"]
+__all__ = ["Cancelled", "Fanout", "in_parallel", "read_ahead"]
 
 T = TypeVar("T")
 
@@ -170,6 +171,50 @@ class Fanout:
             # The producer may wait for a place in any lane: wake it, and it checks for errors first.
             for other in self._lanes:
                 other.places.put(None)
+
+
+def read_ahead(source: Generator[T], *, depth: int) -> Generator[T]:
+    """Yield what a generator yields, which goes on in a thread of its own, at most ``depth`` items ahead.
+
+    The first item is made in the caller's thread: an error at the beginning comes at once, and one item needs no
+    thread. An error of the generator comes after the items before it. When the iteration ends or is closed, the thread
+    has ended, and the generator is closed.
+    """
+    lane: _Lane[T] = _Lane(depth)
+    errors: list[BaseException] = []
+    cancelled = False
+
+    def work() -> None:
+        try:
+            for item in source:
+                lane.places.get()
+                if cancelled:
+                    break
+                lane.items.put((item,))
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
+            errors.append(error)
+        lane.items.put(_END)
+
+    thread = threading.Thread(target=work, name="orlop-ahead", daemon=False)
+    try:
+        for item in source:
+            yield item
+            break
+        else:
+            return
+        thread.start()
+        while (found := lane.items.get()) is not _END:
+            lane.places.put(None)
+            yield found[0]
+            del found
+        if errors:
+            raise errors[0]
+    finally:
+        cancelled = True
+        lane.places.put(None)
+        if thread.ident is not None:
+            thread.join()
+        source.close()
 
 
 class Cancelled(Exception):

@@ -34,7 +34,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from orlop.errors import TocDamaged
 from orlop.model.tuples import NamedTuple
-from orlop.streams.compression import Compression, zstd_module
+from orlop.streams.compression import Compression
+from orlop.streams.zstd_frame import compressed_frame, exactly, frame_content
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,6 @@ __all__ = [
     "Borders",
     "SeekIndex",
     "SeekPoint",
-    "compressed_window",
     "packed",
     "read_seek_index",
     "seek_index_start",
@@ -122,7 +122,7 @@ class SeekIndex(NamedTuple):
     def window(self, point: SeekPoint) -> bytes:
         """Return the plain bytes before a point. Raises TocDamaged."""
         start, size = point.window
-        return _unpacked(self.windows[start : start + size], WINDOW) if size else b""
+        return frame_content(self.windows[start : start + size], WINDOW, _DAMAGE) if size else b""
 
     def gap(self) -> int:
         """Return the most plain bytes between two points, or a point and the end."""
@@ -163,13 +163,6 @@ class Borders:
         return SeekIndex(blob, compression, plain_size, tuple(self._points), b"")
 
 
-def compressed_window(window: bytes) -> bytes:
-    """Return a window as it is kept in `SeekIndex.windows`."""
-    zstd = zstd_module()
-    compressed: bytes = zstd.compress(window, options={zstd.CompressionParameter.checksum_flag: 1})
-    return compressed
-
-
 def packed(index: SeekIndex) -> bytes:
     """Return an index as bytes, which are written behind a table of contents."""
     facts = {"blob": index.blob, "compression": index.compression.value, "plain_size": index.plain_size}
@@ -183,7 +176,7 @@ def packed(index: SeekIndex) -> bytes:
         )
         for point in index.points
     )
-    points = compressed_window(json.dumps(facts).encode() + b"\n" + records)
+    points = compressed_frame(json.dumps(facts).encode() + b"\n" + records)
     size = len(_LINE) + len(index.windows) + len(points) + _TRAILER.size
     trailer = _TRAILER.pack(len(points), size, _MARK)
     return b"".join((_MAGIC, size.to_bytes(4, "little"), _LINE, index.windows, points, trailer))
@@ -206,7 +199,7 @@ def read_seek_index(file: BinaryIO, blob: str | None = None) -> SeekIndex | None
     if end < _TRAILER.size:
         return None
     file.seek(end - _TRAILER.size)
-    points_size, size, mark = _TRAILER.unpack(_read(file, _TRAILER.size))
+    points_size, size, mark = _TRAILER.unpack(exactly(file, _TRAILER.size, _DAMAGE))
     if mark != _MARK:
         return None
     windows_size = size - len(_LINE) - points_size - _TRAILER.size
@@ -214,10 +207,10 @@ def read_seek_index(file: BinaryIO, blob: str | None = None) -> SeekIndex | None
         raise TocDamaged(_DAMAGE)
     file.seek(end - size - 8)
     head = _MAGIC + size.to_bytes(4, "little") + _LINE
-    if _read(file, len(head)) != head:
+    if exactly(file, len(head), _DAMAGE) != head:
         raise TocDamaged(_DAMAGE)
-    windows = _read(file, windows_size)
-    line, _, records = _unpacked(_read(file, points_size), _POINTS_MAX).partition(b"\n")
+    windows = exactly(file, windows_size, _DAMAGE)
+    line, _, records = frame_content(exactly(file, points_size, _DAMAGE), _POINTS_MAX, _DAMAGE).partition(b"\n")
     index = _parsed(line, records, windows)
     return index if blob in {None, index.blob} else None
 
@@ -232,7 +225,7 @@ def seek_index_start(file: BinaryIO) -> int:
     if end < _TRAILER.size:
         return end
     file.seek(end - _TRAILER.size)
-    _, size, mark = _TRAILER.unpack(_read(file, _TRAILER.size))
+    _, size, mark = _TRAILER.unpack(exactly(file, _TRAILER.size, _DAMAGE))
     if mark != _MARK:
         return end
     if size + 8 > end:
@@ -267,26 +260,3 @@ def _point(record: bytes) -> SeekPoint:
     return SeekPoint(
         plain, at, None if bits == _BORDER else bits, (start, size), b"" if digest == _NO_DIGEST else digest
     )
-
-
-def _unpacked(data: bytes, most: int) -> bytes:
-    """Return the content of one zstd frame of at most so many plain bytes."""
-    zstd = zstd_module()
-    decoder = zstd.ZstdDecompressor()
-    try:
-        plain: bytes = decoder.decompress(data, most + 1)
-    except (zstd.ZstdError, EOFError) as error:
-        raise TocDamaged(_DAMAGE) from error
-    if not decoder.eof or decoder.unused_data or len(plain) > most:
-        raise TocDamaged(_DAMAGE)
-    return plain
-
-
-def _read(file: BinaryIO, size: int) -> bytes:
-    parts: list[bytes] = []
-    while size and (data := file.read(size)):
-        parts.append(data)
-        size -= len(data)
-    if size:
-        raise TocDamaged(_DAMAGE)
-    return b"".join(parts)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidCompression
 from orlop.streams.compression import Compression
-from orlop.streams.seek_index import MAX_POINTS, SPAN, WINDOW, SeekIndex, SeekPoint, compressed_window
+from orlop.streams.seek_index import MAX_POINTS, SPAN, WINDOW, SeekIndex, SeekPoint
+from orlop.streams.zstd_frame import compressed_frame
 
 if TYPE_CHECKING:
     from orlop.streams.compression import Readable
@@ -127,7 +128,7 @@ class _Scan:
                 return
         self._close()
         window = self._inflater.window()
-        compressed = compressed_window(window) if window else b""
+        compressed = compressed_frame(window) if window else b""
         self.windows.append(compressed)
         self._open = (self.plain, at, self._inflater.bits, (self._place if window else 0, len(compressed)))
         self._place += len(compressed)

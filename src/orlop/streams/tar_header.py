@@ -366,6 +366,11 @@ class MemberParser:
         try:
             if verify:
                 verify_checksum(block)
+        except MalformedError as error:
+            if not offset and not block.startswith(b"ustar", 257):
+                raise InvalidTar("the first 512 bytes of what should be a tar are not a tar header") from None
+            raise self.invalid(str(error), offset) from None
+        try:
             header = parse_header(block)
         except MalformedError as error:
             raise self.invalid(str(error), offset) from None

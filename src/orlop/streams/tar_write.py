@@ -179,18 +179,18 @@ def padding(size: int) -> bytes:
     return bytes(-size % 512)
 
 
-def archive_chunks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def archive_chunks(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
     """Yield an archive from its headers and contents, in large chunks, with the end of the archive.
 
     Headers are small: many small writes would cost more than the bytes in them.
     """
-    waiting: list[bytes] = []
+    waiting: list[bytes | memoryview] = []
     size = 0
     for piece in pieces:
         waiting.append(piece)
         size += len(piece)
         if size >= _FLUSH:
-            yield waiting[0] if len(waiting) == 1 else b"".join(waiting)
+            yield b"".join(waiting)  # which copies nothing if it is one
             waiting, size = [], 0
     waiting.append(END)
     yield b"".join(waiting)

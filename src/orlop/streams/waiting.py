@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import select
+import stat
 import threading
+import time
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from io import FileIO
 
 T = TypeVar("T")
 Started: TypeAlias = threading.Thread
 """A thread that `started` has started."""
+_TICK: Final = 0.2
+_FILLED: Final = 15.0
+"""Seconds within which a pipe is filled that stands in the place of a file."""
 
 
 def awaited(work: Callable[[], T], look: Callable[[], object], *, every: float) -> T:
@@ -41,6 +50,51 @@ def awaited(work: Callable[[], T], look: Callable[[], object], *, every: float) 
     if isinstance(answer, Exception):
         raise answer
     return answer[0]
+
+
+def content_of(path: str, most: int, *, look: Callable[[], object] = lambda: None, seconds: float = _FILLED) -> bytes:
+    """Return the first bytes of a file: settings, or a secret. It may be a pipe that a program fills in time.
+
+    Args:
+        path: of the file.
+        most: how many bytes.
+        look: called while a pipe is waited for. What it raises ends the wait.
+        seconds: for how long a pipe is waited for.
+
+    Raises:
+        OSError: it cannot be read; `TimeoutError` where nobody fills and closes the pipe.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with open(descriptor, "rb", buffering=0) as file:
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            os.set_blocking(descriptor, True)
+            return b"".join(_pieces(file, most))
+        return _from_pipe(file, path, most, look, time.monotonic() + seconds)
+
+
+def _from_pipe(file: FileIO, path: str, most: int, look: Callable[[], object], end: float) -> bytes:
+    """Return what is written into a pipe until it is closed. One that nobody has opened yet is not at its end."""
+    waiting = select.poll()
+    waiting.register(file, select.POLLIN)
+    found = b""
+    while len(found) < most:
+        look()
+        if time.monotonic() > end:
+            raise TimeoutError(errno.ETIMEDOUT, "it is not a file, and nobody fills it", path)
+        if not waiting.poll(_TICK * 1000):
+            continue
+        # None: somebody has it open, and has written nothing yet.
+        piece = file.read(most - len(found))
+        if piece == b"":
+            break
+        found += piece or b""
+    return found
+
+
+def _pieces(file: FileIO, most: int) -> Iterator[bytes]:
+    while most > 0 and (piece := file.read(most)):
+        most -= len(piece)
+        yield piece
 
 
 def started(work: Callable[[], object], *, name: str) -> Started:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from orlop.archive.oci_layout import LayoutContent
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
-    from orlop.store.root import Store
     from orlop.transfer.source import Home
 
 _PIECE: Final = 1 << 20
@@ -31,10 +30,7 @@ class ContentSource:
         homes: where layers are known to be besides.
     """
 
-    def __init__(
-        self, store: Store, content: LayoutContent, homes: Mapping[Digest, Sequence[Home]] | None = None
-    ) -> None:
-        self._store = store
+    def __init__(self, content: LayoutContent, homes: Mapping[Digest, Sequence[Home]] | None = None) -> None:
         self._blobs: dict[Digest, Blob] = {blob.digest: blob for blob in content.blobs}
         self._entries = content.entries
         self._homes = homes or {}
@@ -52,16 +48,16 @@ class ContentSource:
         if isinstance(found, Document):
             return io.BytesIO(found.data[offset:])
         if isinstance(found, Stored):
-            stream = self._store.blobs.open_unverified(found.row)
+            stream = found.store.open_unverified(found.row)
             stream.seek(offset)
             return stream
         if isinstance(found, MadeLayer):
             return cast("BinaryIO", _Ranged(found.spool.read, offset, found.size))
-        return cast("BinaryIO", _Skipped(found.chunks(self._store), offset))
+        return cast("BinaryIO", _Skipped(found.chunks(), offset))
 
     def check_blob(self, want: Descriptor) -> None:
         """See `Source.check_blob`."""
-        for _ in self._find(want).chunks(self._store):
+        for _ in self._find(want).chunks():
             pass
 
     def label(self, want: Descriptor) -> str:

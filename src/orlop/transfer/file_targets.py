@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
-from orlop.archive.names import REF_NAME, unnamed
+from orlop.archive.names import unnamed
 from orlop.archive.oci_blobs import Document
 from orlop.archive.oci_directory import write_layout
 from orlop.archive.oci_index import index_json
-from orlop.archive.oci_layout import LayoutContent, TopEntry
+from orlop.archive.oci_layout import LayoutContent, TopEntry, told_apart
 from orlop.archive.oci_tar import blob_chunks, layout_chunks
 from orlop.errors import InvalidInput, TargetExists
-from orlop.model.limits import DEFAULT_LIMITS
 from orlop.streams.directory import Directory
 from orlop.streams.files import explaining, write_all
 from orlop.streams.output import Output
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from orlop.model.descriptor import Descriptor
     from orlop.model.digest import Digest
     from orlop.model.progress import Progress
-    from orlop.store.root import Store
     from orlop.transfer.graph import Graph
     from orlop.transfer.source import Root, Source
 
@@ -60,43 +58,34 @@ class CarriedBlob:
         """What progress calls it."""
         return self.source.label(self.descriptor)
 
-    def chunks(self, store: object) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes]:
         """Yield its bytes, the last of them once all are verified. Raises as `Source.open_blob`, `IntegrityError`."""
-        del store
         with closing(self.source.open_blob(self.descriptor, 0)) as stream:
             yield from verified_beside(stream, digest=self.digest, size=self.size)
 
 
-class _NoStore:
-    """What layouts ask of a store, of which no blob is among those that are written."""
-
-    limits = DEFAULT_LIMITS
-
-
 def content_of(source: Source, graph: Graph, roots: Sequence[Root]) -> LayoutContent:
     """Return what a layout of some roots has to hold."""
-    blobs: list[Blob] = [cast("Blob", CarriedBlob(source, blob)) for blob in graph.blobs]
+    blobs: list[Blob] = [CarriedBlob(source, blob) for blob in graph.blobs]
     blobs += [Document(node.descriptor.digest, node.raw, node.descriptor.media_type) for node in graph.nodes]
-    entries = {entry.key: entry for entry in map(_entry, roots)}
-    return LayoutContent(tuple(entries.values()), tuple(blobs), (), {}, ())
+    return LayoutContent(told_apart(map(_entry, roots)), tuple(blobs), (), {}, ())
 
 
 def _entry(root: Root) -> TopEntry:
     """Return the entry of a root; one without a name keeps the text by which its layout called it."""
-    address = "" if root.name is not None else root.descriptor.annotations.get(REF_NAME, "")
-    return TopEntry(unnamed(root.descriptor) if address else root.descriptor, root.name, address)
+    return TopEntry(unnamed(root.descriptor), root.name, root.address if root.name is None else "")
 
 
 def write_oci(path: str, content: LayoutContent, progress: Progress | None) -> None:
     """Write a layout into a directory, or add to the one that is there. Raises as `write_layout` does."""
-    write_layout(cast("Store", _NoStore()), path, content, progress)
+    write_layout(path, content, progress)
 
 
 def write_oci_archive(path: str, content: LayoutContent, progress: Progress | None) -> None:
     """Write a layout as a tar. Raises `StorageError`, and what reading its blobs raises."""
     index = index_json(content.entries)
     with Output(path) as output:
-        for chunk in layout_chunks(cast("Store", _NoStore()), content, index.raw, progress):
+        for chunk in layout_chunks(content, index.raw, progress):
             output.write(chunk)
         output.finish()
 
@@ -127,7 +116,7 @@ def write_directory(path: str, content: LayoutContent, progress: Progress | None
                 name = directory_name(blob.digest)
                 if isinstance(blob, Document):
                     name = "manifest.json" if blob.digest == top else f"{name}.manifest.json"
-                _put(part.directory, name, blob_chunks(blob, cast("Store", _NoStore()), progress))
+                _put(part.directory, name, blob_chunks(blob, progress))
             part.directory.sync()
             target = above.at(os.path.basename(path))
             if is_there:

@@ -164,7 +164,9 @@ class MembersSource:
 
 
 def _root(top: Descriptor, reference: Reference | None, tag: str | None) -> Root:
-    return Root(top, tag=tag) if reference is None else Root(top, tag=reference.tag, name=reference)
+    if reference is not None:
+        return Root(top, tag=reference.tag, name=reference)
+    return Root(top, tag=tag, address=top.annotations.get(REF_NAME, ""))
 
 
 def _names(top: Descriptor) -> tuple[Reference | None, str | None, set[str]]:

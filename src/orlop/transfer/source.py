@@ -24,11 +24,13 @@ class Root:
         descriptor: what it is.
         tag: the tag that it gets at the target; None where it stays without one.
         name: the whole name that it gets in a layout, where it has one.
+        address: the text by which a layout called it, where that is not a name.
     """
 
     descriptor: Descriptor
     tag: str | None = None
     name: Reference | None = None
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -10,20 +9,18 @@ from typing import TYPE_CHECKING, Final
 from starlette.routing import Router
 
 from orlop._version import __version__
+from orlop.api.answering import answered
 from orlop.api.engine import elsewhere, events, images, networks, registries, system, transfer
 from orlop.api.engine.form import check_escapes
 from orlop.api.engine.paths import cleaned, location
 from orlop.api.engine.shapes.encoding import body
 from orlop.api.engine.shapes.fault import Verb, fault
 from orlop.api.engine.versions import MAXIMUM, MINIMUM, ApiVersion
-from orlop.api.record import counted, record_of
 from orlop.errors import (
     BodyTooLarge,
-    OrlopError,
     RequestAborted,
     RequestRefused,
     ServerBusy,
-    StorageError,
     Unauthorized,
 )
 
@@ -35,12 +32,10 @@ if TYPE_CHECKING:
     from orlop.api.access import Policy
     from orlop.api.engine.call import Context, Endpoint
     from orlop.api.record import Record
-
-_log = logging.getLogger(__name__)
+    from orlop.errors import OrlopError
 
 _VERSIONED: Final = re.compile(r"/v([0-9.]+)(/.*)", re.DOTALL)
 _OF_SERVER: Final = ("OPTIONS", "*")
-_SERVERS: Final = range(500, 600)
 _HEADERS: Final = (
     (b"api-version", str(MAXIMUM).encode()),
     (b"docker-experimental", b"false"),
@@ -61,10 +56,6 @@ ENDPOINTS: Final = (
 
 _FINAL: Final = frozenset({BodyTooLarge, RequestAborted, RequestRefused, ServerBusy, Unauthorized})
 """Errors after which nothing more is taken from a connection, whatever is still on its way."""
-
-
-class Broken(Exception):
-    """An answer that had begun cannot be completed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,47 +91,29 @@ class Engine:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        record = record_of(scope)
-        receive, send = counted(record, receive, send)
-        with self._context.account(record):
-            try:
-                await self._answer(scope, receive, _with_headers(send), record)
-            finally:
-                record.route = scope.get("orlop.route", "")
+        await answered(scope, receive, send, account=self._context.account, answer=self._answer, refuse=_refuse)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
         scope["orlop.context"] = self._context
         scope["orlop.policy"] = self._policy
         scope["orlop.version"], scope["orlop.version_text"] = MAXIMUM, str(MAXIMUM)
         try:
-            self._admit(scope)
-            check_escapes(scope["raw_path"])
-            path = cleaned(scope["path"])
-            if path != scope["path"] and (scope["method"], scope["path"]) != _OF_SERVER:
-                await _redirect(location(path, scope["query_string"]), send)
-                return
-            match = _VERSIONED.fullmatch(path)
-            if match is not None:
-                scope["orlop.version"], scope["orlop.version_text"] = ApiVersion.parse(match[1]), match[1]
-                scope["path"] = match[2]
-            await self._router(scope, receive, send)
-        except OrlopError as error:
-            if record.status:
-                level = logging.DEBUG if isinstance(error, RequestAborted) else logging.WARNING
-                _log.log(level, "%s %s ended in the midst of the answer: %s", record.method, record.target, error)
-                raise Broken from error
-            if isinstance(error, StorageError) and error.http_status in _SERVERS:
-                # Whoever runs the server can help, the client cannot, and may have hung up.
-                _log.warning("%s %s failed: %s", record.method, record.target, error)
-            await _refuse(scope, send, error)
-        except Exception as error:
-            _log.exception("%s %s failed", record.method, record.target)
-            if record.status:
-                raise Broken from error
-            unexpected = OrlopError(
-                f"something unexpected went wrong ({type(error).__name__}); the server's log says more"
-            )
-            await _refuse(scope, send, unexpected)
+            await self._routed(scope, receive, _with_headers(send))
+        finally:
+            record.route = scope.get("orlop.route", "")
+
+    async def _routed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._admit(scope)
+        check_escapes(scope["raw_path"])
+        path = cleaned(scope["path"])
+        if path != scope["path"] and (scope["method"], scope["path"]) != _OF_SERVER:
+            await _redirect(location(path, scope["query_string"]), send)
+            return
+        match = _VERSIONED.fullmatch(path)
+        if match is not None:
+            scope["orlop.version"], scope["orlop.version_text"] = ApiVersion.parse(match[1]), match[1]
+            scope["path"] = match[2]
+        await self._router(scope, receive, send)
 
     def _admit(self, scope: Scope) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
@@ -167,7 +140,7 @@ async def _redirect(target: bytes, send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _refuse(scope: Scope, send: Send, error: OrlopError) -> None:
+async def _refuse(scope: Scope, _receive: Receive, send: Send, error: OrlopError) -> None:
     """Answer a request with an error, in docker's words where docker has some."""
     name = scope.get("orlop.name", scope.get("path_params", {}).get("name"))
     answer = fault(error, scope["orlop.version"], scope.get("orlop.verb", Verb.OTHER), name)
@@ -182,5 +155,6 @@ async def _refuse(scope: Scope, send: Send, error: OrlopError) -> None:
         headers.append((b"retry-after", b"1"))
     if type(error) in _FINAL:
         headers.append((b"connection", b"close"))
+    send = _with_headers(send)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": content})

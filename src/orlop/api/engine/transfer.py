@@ -22,6 +22,7 @@ from orlop.errors import InvalidInput, OrlopError, RequestAborted, StorageError
 from orlop.model.names import ImageName
 from orlop.model.urls import without_credentials
 from orlop.registry.download import check_url, downloaded
+from orlop.registry.patience import Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -116,8 +117,8 @@ async def _create(call: Call) -> Response:
             content = upload.stream() if reads else BytesIO()
             keep(content, download, message or f"Imported from {_BODY}")
             return
-        patience = SourcePatience(download, call.context)
-        with downloaded(url, call.service.proxies, patience) as body:
+        waiting = Waiting(beside=SourcePatience(download, call.context))
+        with downloaded(url, call.service.proxies, waiting) as body:
             download.put(status_line(f"Downloading from {without_credentials(url)}"))
             try:
                 comment = message or f"Imported from {without_credentials(url if call.version < V1_42 else source)}"

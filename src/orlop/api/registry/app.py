@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
-from orlop.api.record import counted, record_of
+from orlop.api.answering import answered
 from orlop.api.registry import blobs, lists, manifests, uploads
 from orlop.api.registry.asked import Asked
 from orlop.api.registry.faults import fault
 from orlop.api.registry.routes import PREFIX, Kind, route_of
-from orlop.errors import InvalidRange, OrlopError, RequestAborted, StorageError
+from orlop.errors import InvalidRange
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -24,17 +23,12 @@ if TYPE_CHECKING:
     from orlop.api.record import Record
     from orlop.api.registry.happened import Listener
     from orlop.api.registry.routes import Route
+    from orlop.errors import OrlopError
     from orlop.service.hosted.registry import HostedRegistry
 
-_log = logging.getLogger(__name__)
-
 _VERSION: Final = (b"docker-distribution-api-version", b"registry/2.0")
-_SERVER_ERRORS: Final = 500
+_ROUTE: Final = "orlop.registry.route"
 _ENDED: Final = frozenset({204, 304})
-
-
-class Broken(Exception):
-    """An answer that had begun cannot be completed."""
 
 
 async def _base(_: Asked) -> Response:
@@ -88,48 +82,30 @@ class Registry:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        record = record_of(scope)
-        receive, send = counted(record, receive, send)
-        with self._context.account(record):
-            await self._answer(scope, receive, _with_version(send), record)
+        await answered(scope, receive, send, account=self._context.account, answer=self._answer, refuse=self._refuse)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, record: Record) -> None:
-        route: Route | None = None
         scope["orlop.record"] = record
-        try:
-            self._admit(scope)
-            if scope["path"] == PREFIX:
-                await Response(status_code=301, headers={"Location": f"{PREFIX}/"})(scope, receive, send)
-                return
-            route = route_of(scope["method"], scope["path"], scope["query_string"].decode("latin-1"))
-            record.route = str(route.kind)
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-            asked = Asked(route, self._registry, self._context.workers, self._listeners, scope, receive, headers)
-            response = await _ENDPOINTS[route.kind][route.method](asked)
-            await response(scope, receive, send)
-        except OrlopError as error:
-            if record.status:
-                level = logging.DEBUG if isinstance(error, RequestAborted) else logging.WARNING
-                _log.log(level, "%s %s ended in the midst of the answer: %s", record.method, record.target, error)
-                raise Broken from error
-            if isinstance(error, StorageError) and error.http_status >= _SERVER_ERRORS:
-                _log.warning("%s %s failed: %s", record.method, record.target, error)
-            await self._refuse(scope, receive, send, error, route)
-        except Exception as error:
-            _log.exception("%s %s failed", record.method, record.target)
-            if record.status:
-                raise Broken from error
-            unexpected = OrlopError(
-                f"something unexpected went wrong ({type(error).__name__}); the server's log says more"
-            )
-            await self._refuse(scope, receive, send, unexpected, route)
+        self._admit(scope)
+        send = _with_version(send)
+        if scope["path"] == PREFIX:
+            await Response(status_code=301, headers={"Location": f"{PREFIX}/"})(scope, receive, send)
+            return
+        route = route_of(scope["method"], scope["path"], scope["query_string"].decode("latin-1"))
+        scope[_ROUTE] = route
+        record.route = str(route.kind)
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        asked = Asked(route, self._registry, self._context.workers, self._listeners, scope, receive, headers)
+        response = await _ENDPOINTS[route.kind][route.method](asked)
+        await response(scope, receive, send)
 
     def _admit(self, scope: Scope) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
         self._policy.check(scope["method"], headers)
         self._context.admit()
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: OrlopError, route: Route | None) -> None:
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: OrlopError) -> None:
+        route: Route | None = scope.get(_ROUTE)
         response = fault(error, scope["method"], None if route is None else route.kind)
         if isinstance(error, InvalidRange) and route is not None:
             if route.kind is Kind.UPLOAD:
@@ -139,7 +115,7 @@ class Registry:
                 response.headers["Docker-Upload-UUID"] = key
             else:
                 response.headers["Content-Range"] = f"bytes */{error.reached}"
-        await response(scope, receive, send)
+        await response(scope, receive, _with_version(send))
 
 
 def _with_version(send: Send) -> Send:

@@ -7,11 +7,13 @@ Everything else is as for the API: certificates, the names under which the serve
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import RedirectResponse, Response
 
 from orlop.api.engine.call import Endpoint
+from orlop.errors import LimitExceeded
 from orlop.inside.audit import audit
 from orlop.model.timestamp import Timestamp
 from orlop.page.comparison import comparison_document
@@ -22,12 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from orlop.api.engine.call import Call
+    from orlop.inside.view import ImageFiles
     from orlop.service.image_service import ImageService
 
 __all__ = ["ENDPOINTS", "PARTS", "is_page"]
 
 PARTS: Final = frozenset({"/ui", "/ui/", "/ui/page.js", "/ui/page.css"})
 """Paths that hold nothing of a store."""
+
+MOST_ENTRIES: Final = 1_000_000
+"""How many entries the layers of an image may have that is shown; each takes about a kilobyte of memory."""
 
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:;"
@@ -114,11 +120,26 @@ def _image(call: Call) -> dict[str, Any]:
     """Return the document of an image, and how it differs from another one if one is named."""
     name, other = call.parameters.get("name"), call.parameters.get("old")
     with call.service.files(name) as files:
+        _check_entries(name, files)
         document = image_document(name, files, audit(files, contents=False))
         if not other:
             return {"image": document, "comparison": None}
         with call.service.files(other) as old:
+            _check_entries(other, old)
             return {"image": document, "comparison": comparison_document((other, old), (name, files))}
+
+
+def _check_entries(name: str, files: ImageFiles) -> None:
+    """Check that the tree of an image has room in memory: all its entries are there at once. Raises `LimitExceeded`."""
+    count = 0
+    for layer in files.content_layers:
+        # Nothing is kept of what is counted.
+        count += sum(1 for _ in islice(layer.entries(), MOST_ENTRIES + 1 - count))
+        if count > MOST_ENTRIES:
+            raise LimitExceeded(
+                f"the layers of {name!r} have more than {MOST_ENTRIES} entries, which this server does not show; make"
+                f" its page with `orlop audit --html FILE {name}`"
+            )
 
 
 def _data(path: str, make: Callable[[Call], dict[str, Any]]) -> Endpoint:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.inside import look_options, looked_into
 from orlop.cli.shell.completion import complete_names
+from orlop.cli.statuses import FOUND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from orlop.inside.audit import Audit
     from orlop.inside.masked import Mask
 
-_FAILED: Final = 8
 _FIELDS: Final = (
     "Image",
     "Size",
@@ -121,7 +121,7 @@ def audit(
         from orlop.cli.show.sarif import sarif  # noqa: PLC0415 - only where it is asked for
 
         show.write_lines([sarif((name, finding) for name, report in reports for finding in report.findings)])
-    return _FAILED if any(limit(report) for limit in exceeded for _, report in reports) else 0
+    return FOUND if any(limit(report) for limit in exceeded for _, report in reports) else 0
 
 
 def _limit(text: str) -> Callable[[Audit], bool]:

@@ -10,6 +10,7 @@ from orlop.cli.inside import Look, looked_into, read_number
 from orlop.cli.limits import archive_limit_option
 from orlop.cli.shell.completion import complete_names
 from orlop.cli.source import DataRoot, platform_option, root_option
+from orlop.cli.statuses import FOUND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 _LETTERS: Final = {"added": "A", "removed": "D", "changed": "M"}
 _FIELDS: Final = ("Path", "PathBytes", "Change", "Facts", "Before", "After")
 _TEXT: Final = 1 << 20
-_DIFFERENT: Final = 8
 
 
 @command(epilog="Example: orlop diff --ignore time app:1.0 app:1.1")
@@ -93,7 +93,7 @@ def diff(
         output.complain(
             f"{found.uncertain} files of equal size in different layers were not compared; --content compares them"
         )
-    return _DIFFERENT if found.changes else 0
+    return FOUND if found.changes else 0
 
 
 def _ignored(text: str | None) -> frozenset[str]:
@@ -198,7 +198,7 @@ def _print_cause(old: ImageFiles, new: ImageFiles) -> int:
 
     found = first_cause(old, new)
     show.write_lines([f"{found.kind}: {found.text}"])
-    return 0 if found.kind == "none" else _DIFFERENT
+    return 0 if found.kind == "none" else FOUND
 
 
 def _print_config(old: ImageFiles, new: ImageFiles, records: Any) -> int:
@@ -216,4 +216,4 @@ def _print_config(old: ImageFiles, new: ImageFiles, records: Any) -> int:
     else:
         for key, before, after in changes:
             records.print({"Key": key, "Before": json.dumps(before), "After": json.dumps(after)})
-    return _DIFFERENT if changes else 0
+    return FOUND if changes else 0

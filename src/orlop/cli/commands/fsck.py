@@ -8,6 +8,7 @@ from orlop.cli.declared import WrongUsage, command, option
 from orlop.cli.limits import archive_limit_option
 from orlop.cli.show import output, terminal
 from orlop.cli.source import source_of
+from orlop.cli.statuses import DAMAGED, FOUND
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from orlop.service.stores import FsckReport, Problem
 
 _FIELDS: Final = ("Root", "Quick", "State", "Found", "Repairs", "Problems")
-_STATUS: Final = {"clean": 0, "repaired": 8, "damaged": 6}
+_STATUS: Final = {"clean": 0, "repaired": FOUND, "damaged": DAMAGED}
 
 
 @command(epilog="Examples: orlop fsck --quick; orlop fsck --repair --from images.tar")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.inside import image_and_paths, look_options, looked_into
 from orlop.cli.shell.completion import complete_names
+from orlop.cli.statuses import NO_MATCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -102,7 +103,7 @@ def grep(
         for match, number in _counted(found) if count else ((one, 1) for one in found):
             matched = True
             shown(match, number)
-    return 0 if matched else 1
+    return 0 if matched else NO_MATCH
 
 
 def _counted(found: Iterable[FileMatch]) -> Iterable[tuple[FileMatch, int]]:

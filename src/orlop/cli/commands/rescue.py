@@ -8,6 +8,7 @@ from orlop.cli.declared import WrongUsage, argument, command, option
 from orlop.cli.limits import archive_limit_option
 from orlop.cli.show import output, terminal
 from orlop.cli.show.units import human_size
+from orlop.cli.statuses import DAMAGED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +105,7 @@ def rescue(
         output.write(terminal.harmless_text(text) if output.is_terminal() else text)
     for note in report.notes:
         output.complain(terminal.harmless(f"note: {note}"))
-    return 6 if report.damaged else 0
+    return DAMAGED if report.damaged else 0
 
 
 def _copy_container(session: Session, root: str, container: str, target: str) -> int:
@@ -127,7 +128,7 @@ def _take_apart(session: Session, root: str, names: tuple[str, ...], parts: str,
         lines = [f"{image.directory}: {', '.join(image.files) or 'nothing'}", *(f"  {one}" for one in image.problems)]
         text = "".join(line.replace("\n", " ") + "\n" for line in lines)
         output.write(terminal.harmless_text(text) if output.is_terminal() else text)
-    return 6 if any(image.problems for image in found) else 0
+    return DAMAGED if any(image.problems for image in found) else 0
 
 
 def _report(

@@ -19,9 +19,9 @@ _FIELDS: Final = ("Untagged", "Deleted")
 
 
 @command(epilog="Example: orlop rmi user/app:1.0")
-@option("-f", "--force", is_flag=True, help="Remove an image even if it has names in several repositories.")
+@option("-f", "--force", is_flag=True, help="Remove an image even if other names lead to it.")
 @option("--no-prune", is_flag=True, help="Keep untagged parents.")
-@platform_option("Remove only an image of this platform; fail if it is of another.")
+@platform_option("Remove only the image of this platform; the name stays for the others.")
 @option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Deleted}}.")
 @argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=complete_names)
 def rmi(

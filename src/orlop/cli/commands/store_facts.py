@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.cli.declared import command, option
 from orlop.cli.show import output, terminal
 from orlop.cli.show.units import human_size
+from orlop.cli.statuses import DAMAGED
 
 if TYPE_CHECKING:
     from orlop.cli.session import Session
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from orlop.service.stores import StoreInfo
 
 _FORMAT: Final = option("--format", "form", metavar="FORMAT", help="Print json, or a template such as {{.Root}}.")
-_DAMAGED: Final = 6
 _INFO: Final = (
     "Root",
     "Schema",
@@ -78,7 +78,7 @@ def check(session: Session, *, verify: bool, form: str | None) -> int:
         count = len(report.damage)
         lines.append(f"{report.root}: {f'{count} damaged' if count else 'nothing is damaged'}")
         _write("".join(f"{line}\n" for line in lines))
-    return _DAMAGED if report.damage else 0
+    return DAMAGED if report.damage else 0
 
 
 @command(epilog="Example: orlop --root /srv/images store init --group builders")

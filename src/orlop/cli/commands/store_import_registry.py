@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.cli.declared import argument, command, option
 from orlop.cli.limits import archive_limit_option
 from orlop.cli.show import output, terminal
+from orlop.cli.statuses import DAMAGED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from orlop.service.import_registry import ImportedManifest, RegistryImport
 
 _FIELDS: Final = ("Repository", "Digest", "Tags", "State", "Problems")
-_DAMAGED: Final = 6
 
 
 @command("import-registry", epilog="Example: orlop store import-registry --host registry.example.com /var/lib/registry")
@@ -65,7 +65,7 @@ def import_registry(
         output.complain(terminal.harmless(f"note: {note}"))
     for upload in report.uploads:
         output.complain(terminal.harmless(f"note: {upload} is an upload under way; it is skipped"))
-    return _DAMAGED if report.damaged else 0
+    return DAMAGED if report.damaged else 0
 
 
 def _lines(report: RegistryImport) -> Iterator[str]:

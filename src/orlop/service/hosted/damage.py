@@ -10,6 +10,7 @@ only, and each of them is read once, not once for each run and each client.
 
 What a disk has lost changes no time. But whoever pushes a blob has its bytes at hand: those of the store are compared
 with them. What differs is set aside in the quarantine, as a repair does, in the write that publishes the right bytes.
+And whoever pulls it may have found it wrong: what was given away is proved afterwards (`orlop.service.hosted.proofs`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from orlop.errors import IntegrityError, NotFound
 from orlop.model.tuples import NamedTuple
+from orlop.service.hosted.proofs import Proofs
 from orlop.streams.directory import ForeignFile
 from orlop.streams.files import CHUNK, explaining
 
@@ -60,6 +62,26 @@ class Damage:
         self._guard = threading.Lock()
         self._verdicts: OrderedDict[Digest, tuple[_Mark, bool]] = OrderedDict()
         self._reading: dict[Digest, threading.Lock] = {}
+        self._proofs = Proofs(self._proved)
+
+    def was_read(self, blob: BlobRow) -> None:
+        """Note that the bytes of a blob were given away; they are proved afterwards."""
+        if self._store.is_local:
+            self._proofs.was_read(blob)
+
+    def was_hashed(self, digest: Digest) -> None:
+        """Note that the bytes of a blob are right, since they were hashed on their way in."""
+        self._proofs.was_hashed(digest)
+
+    def _proved(self, blob: BlobRow) -> bool | None:
+        """Read a blob, and return whether it is right; nothing where it is not there, or another file by now."""
+        mark = self._mark(blob)
+        if mark is None:
+            return None
+        is_right = self._is_right(blob)
+        if self._mark(blob) != mark:
+            return None
+        return self._note(blob, mark, is_right=is_right)
 
     def has(self, blob: BlobRow) -> bool:
         """Return whether a blob is there, and is not known to be damaged. May read it, so not inside a write."""

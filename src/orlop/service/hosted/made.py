@@ -98,7 +98,7 @@ def _written(store: Store, blob: MadeLayer | PlainLayer) -> tuple[BlobRow, Inges
     ingest = store.blobs.begin()
     try:
         form = Compression.NONE
-        for number, chunk in enumerate(blob.chunks(store)):
+        for number, chunk in enumerate(blob.chunks()):
             if not number:
                 form = detect(chunk[:PREFIX_SIZE]) if isinstance(blob, MadeLayer) else form
             ingest.write(chunk)

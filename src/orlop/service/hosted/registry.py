@@ -179,7 +179,7 @@ class HostedRegistry:
         # This may read the blob, and a transaction must not last as long.
         if row is not None and self._damage.has(row):
             is_lent = self._redirect is not None and row.size >= self._redirect
-            return HeldBlob(store, digest, row.size, row=row, is_lent=is_lent)
+            return HeldBlob(store, digest, row.size, row=row, is_lent=is_lent, damage=self._damage)
         if config is not None:
             return HeldBlob(store, digest, len(config), document=config)
         raise ContentNotFound(f"the repository {repository.name} has no blob {digest}")
@@ -282,6 +282,7 @@ class HeldBlob:
         row: BlobRow | None = None,
         document: bytes | None = None,
         is_lent: bool = False,
+        damage: Damage | None = None,
     ) -> None:
         self.digest = digest
         self.size = size
@@ -289,6 +290,7 @@ class HeldBlob:
         """Its bytes, where they are few and at hand."""
         self._store = store
         self._row = row
+        self._damage = damage
         self.is_lent = is_lent
         """Whether clients fetch it themselves, from where `url` says."""
 
@@ -310,6 +312,8 @@ class HeldBlob:
             raise ContentNotFound(f"{self.digest} is not a file")
         with self._store.blobs.open_unverified(self._row) as file:
             yield file
+        if self._damage is not None:
+            self._damage.was_read(self._row)
 
 
 def _has_all(rows: Rows, row: ManifestRow) -> bool:

@@ -366,6 +366,7 @@ class Uploads:
                 protect(store, rows, repository, digest)
         finally:
             taken.discard()
+        self._damage.was_hashed(digest)
         # What fills the disk must not take what removing things needs.
         store.metadata.keep_reserve()
 

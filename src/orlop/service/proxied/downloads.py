@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import ContentNotFound, DigestMismatch, IntegrityError, OrlopError, SizeMismatch, StoreClosed
 from orlop.model.logger import Logger
 from orlop.registry.rest import Rest
+from orlop.service.hosted.damage import Damage
 from orlop.store.blobs.ingest import ingest_blob
 from orlop.streams.files import explaining
 from orlop.streams.meter import Meter
@@ -57,10 +58,14 @@ class Downloads:
     Args:
         store: where to. While one without files here keeps a blob, its followers wait.
         stored: called after each commit with the number of bytes, by the thread of the download.
+        damage: what is known of files that are damaged; they are replaced.
     """
 
-    def __init__(self, store: Store, stored: Callable[[int], object] = lambda _: None) -> None:
+    def __init__(
+        self, store: Store, stored: Callable[[int], object] = lambda _: None, damage: Damage | None = None
+    ) -> None:
         self._store = store
+        self._damage = damage or Damage(store)
         self._stored = stored
         self._turn = threading.Lock()
         self._running: dict[Digest, _Download] = {}
@@ -79,7 +84,7 @@ class Downloads:
             self._check()
             download = self._running.get(want.digest)
             if download is None or download.size != want.size:
-                download = _Download(self._store, want, places, self._check)
+                download = _Download(self._store, want, places, self._check, self._damage)
                 self._running[want.digest] = download
                 self._threads.add(started(partial(self._run, download), name="orlop-proxy"))
         return Following(self._store, download) if self._store.is_local else FollowingElsewhere(self._store, download)
@@ -124,7 +129,9 @@ class Downloads:
 class _Download:
     """One blob under way: it ``is_done``, or there is an ``error``, or neither yet."""
 
-    def __init__(self, store: Store, want: Descriptor, places: Places, check: Callable[[], None]) -> None:
+    def __init__(
+        self, store: Store, want: Descriptor, places: Places, check: Callable[[], None], damage: Damage
+    ) -> None:
         self.digest = want.digest
         self.size = want.size
         self.is_done = False
@@ -133,6 +140,7 @@ class _Download:
         self._want = want
         self._places = places
         self._check = check
+        self._damage = damage
         self._news = threading.Condition()
 
     def run(self) -> None:
@@ -153,7 +161,7 @@ class _Download:
         """Return the row of the blob, if that is here by now."""
         with self._store.metadata.read() as rows:
             row = rows.blob(self.digest)
-        return row if row is not None and self._store.blobs.has(row) else None
+        return row if row is not None and self._damage.has(row) else None
 
     def _keep(self, content: Ingest) -> bool:
         """Fetch the rest; return whether it is kept, and not if what was left was wrong, and is forgotten now."""
@@ -180,7 +188,9 @@ class _Download:
             raise
         taken.sync()
         with self._store.metadata.write() as rows:
+            self._damage.set_aside(self.digest, rows.blob(self.digest))
             taken.publish_blob(rows)
+        self._damage.was_hashed(self.digest)
         return True
 
     def _came(self, count: int) -> None:

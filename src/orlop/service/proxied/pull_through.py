@@ -35,6 +35,7 @@ from orlop.model.reference import Reference
 from orlop.model.values import dataclass
 from orlop.registry.client import MANIFEST_LIMIT
 from orlop.registry.places import Places
+from orlop.service.hosted.damage import Damage
 from orlop.service.proxied.budget import Budget, Budgeted
 from orlop.service.proxied.downloads import Downloads
 from orlop.service.proxied.entries import Entries
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from orlop.service.proxied.downloads import Following
     from orlop.store.content import Node
     from orlop.store.root import Store
+    from orlop.store.rows.metadata import BlobRow
 
 _ANY: Final = "application/octet-stream"
 _TURNS: Final = 64
@@ -116,7 +118,8 @@ class PullThrough:
         }
         self._quota = quota
         self._entries = Entries(store)
-        self._downloads = Downloads(store, self._stored)
+        self._damage = Damage(store)
+        self._downloads = Downloads(store, self._stored, self._damage)
         self._turns = [threading.Lock() for _ in range(_TURNS)]
         self._missing: dict[str, int] = {}
         self._away: dict[str, tuple[int, str]] = {}
@@ -173,15 +176,18 @@ class PullThrough:
         """Return, for a block, a reader of a blob, which is fetched while it is read if it is not here.
 
         Any number may read one at once, also in other processes: it is fetched once. The reader of a blob under way
-        fails before the last byte if the blob is not what its digest says; what is here is not verified again.
+        fails before the last byte if the blob is not what its digest says; what is here is proved afterwards.
 
         Raises what `manifest` raises, before there is a reader as far as it is known then.
         """
         size = self.blob_size(name, digest)
         held = self._held(digest)
         if held is not None:
-            with held:
-                yield held
+            file, row = held
+            with file:
+                yield file
+            if row is not None:
+                self._damage.was_read(row)
             return
         with self._downloads.follow(Descriptor(_ANY, digest, size), self._places(name)) as following:
             try:
@@ -190,14 +196,19 @@ class PullThrough:
                 raise self._lacks(f"{name.name} {digest}", name, error) from error
             yield following
 
-    def _held(self, digest: Digest) -> BinaryIO | None:
-        """Open a blob that is here. An open file can be read to its end, whatever is removed meanwhile."""
+    def _held(self, digest: Digest) -> tuple[BinaryIO, BlobRow | None] | None:
+        """Open a blob that is here, and return it with its row; nothing where it is not, or is known to be damaged.
+
+        An open file can be read to its end, whatever is removed meanwhile.
+        """
         with self._store.metadata.read() as rows:
             config, row = rows.config(ImageID.wrap(digest)), rows.blob(digest)
         if config is not None:
-            return io.BytesIO(config)
+            return io.BytesIO(config), None
         try:
-            return None if row is None else self._store.blobs.open_unverified(row)
+            if row is None or not self._damage.has(row):
+                return None
+            return self._store.blobs.open_unverified(row), row
         except ContentNotFound:
             return None
 

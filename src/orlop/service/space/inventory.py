@@ -78,6 +78,12 @@ class Inventory:
         """The bytes of all blobs and tables of contents."""
         return sum(one.size for sizes in (self.sizes, self.toc_sizes) for one in sizes.values())
 
+    @property
+    def astray(self) -> list[str]:
+        """The names that point to images that are not there, sorted."""
+        lost = [rows for image_id, rows in self.found.references.items() if image_id not in self.images]
+        return sorted(f"{one.name}{one.suffix}" for rows in lost for one in rows)
+
     def files_of(self, diff_id: DiffID) -> Iterator[StoredSize]:
         """Yield the sizes of the files that hold a layer's content, and its table of contents."""
         if diff_id in self.blobs:

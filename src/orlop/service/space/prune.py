@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from orlop.errors import InvalidInput
+from orlop.errors import DatabaseDamaged, InvalidInput
 from orlop.service.listing.filters import PRUNE_FILTERS, parse_filters
 from orlop.service.space.inventory import take_inventory
 from orlop.service.space.prune_plan import Rules, make_plan
@@ -15,6 +15,7 @@ from orlop.service.space.verdict import PruneReport
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orlop.service.space.inventory import Inventory
     from orlop.service.space.prune_plan import Plan
     from orlop.store.root import Store
     from orlop.store.rows.metadata import Rows
@@ -65,7 +66,21 @@ def _pruned(store: Store, rules: Rules) -> PruneReport:
 
 def _planned(store: Store, rows: Rows, rules: Rules) -> Plan:
     inventory = take_inventory(store, rows)
-    return make_plan(inventory, rules, rows.labels(list(inventory.images)) if rules.filters.needs_config else {})
+    plan = make_plan(inventory, rules, rows.labels(list(inventory.images)) if rules.filters.needs_config else {})
+    _require_names_known(store, inventory, plan)
+    return plan
+
+
+def _require_names_known(store: Store, inventory: Inventory, plan: Plan) -> None:
+    """Refuse to take an image for want of a name where a name leads nowhere: it may have been that image's."""
+    astray = inventory.astray
+    if astray and any(image.goes and image.reason == "dangling" for image in plan.images):
+        more = f", and so do {len(astray) - 1} more" if len(astray) > 1 else ""
+        msg = (
+            f"the name {astray[0]} in the store {store.root} points to an image that is not there{more}, and an image"
+            " without a name may be the one that it meant; remove the name, or give it to that image, and prune then"
+        )
+        raise DatabaseDamaged(msg)
 
 
 def _report(plan: Plan, lines: Sequence[tuple[str, str]], *, dry_run: bool) -> PruneReport:

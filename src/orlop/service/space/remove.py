@@ -231,6 +231,7 @@ def _removed(store: Store, name: ImageName, *, force: bool, prune: bool, wanted:
     with store.metadata.write() as rows:
         store.blobs.sweep_trash(rows)
         removal = Removal(StoreGround(store), parents=prune)
+        variant = None if wanted is None else _variant(store, rows, name, wanted, force=force)
         # Of an image that is gone nobody knows the platform.
         dangling = _dangling(store, name) if wanted is None else None
         content = _content(store, name) if wanted is None and dangling is None else None
@@ -238,6 +239,8 @@ def _removed(store: Store, name: ImageName, *, force: bool, prune: bool, wanted:
             removal.untag(*dangling)
         elif content is not None:
             removal.lines += _taken(store, rows, *content)
+        elif variant is not None:
+            removal.take_image(variant, force=True)
         else:
             image_id = find_image(store, name)
             check_platform(store, name, image_id, wanted)
@@ -248,6 +251,22 @@ def _removed(store: Store, name: ImageName, *, force: bool, prune: bool, wanted:
                 removal.take_name(_carried(store, asked, image_id), image_id)
         store.content.sweep(rows)
     return RemoveReport(tuple(removal.lines))
+
+
+def _variant(store: Store, rows: WritableRows, name: ImageName, wanted: Platform, *, force: bool) -> ImageID | None:
+    """Return the image of one platform of the index that a name means, whose names stay for the other platforms.
+
+    Raises what `variant_of` and `require_alone` raise.
+    """
+    from orlop.service.space import variant  # noqa: PLC0415 - few removals are of a platform
+
+    found = variant.variant_of(store, rows, name, wanted)
+    if found is None:
+        return None
+    if not force:
+        variant.require_alone(store, rows, name, found)
+    variant.move_names(store, rows, found)
+    return found
 
 
 def _content(store: Store, name: ImageName) -> tuple[Digest, Reference | None] | None:

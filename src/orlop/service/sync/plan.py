@@ -58,8 +58,7 @@ _ENTRY: Final[Mapping[str, type]] = {
     "skip-existing": bool,
 }
 _BUDGET: Final[Mapping[str, type]] = {"manifests": int, "per": str}
-WRITTEN_WHOLE: Final = frozenset({Kind.LAYOUT_ARCHIVE, Kind.DOCKER_ARCHIVE, Kind.DIRECTORY})
-"""Files that hold one copy, and are written anew where something in it has changed."""
+_WRITTEN_WHOLE: Final = frozenset({Kind.LAYOUT_ARCHIVE, Kind.DOCKER_ARCHIVE, Kind.DIRECTORY})
 _WORDS: Final = {str: "a text", list: "a list of texts", int: "a whole number", bool: "true or false"}
 
 
@@ -83,6 +82,11 @@ class SyncEntry:
     referrers: bool = False
     mirror: bool = False
     skip_existing: bool = False
+
+    @property
+    def is_written_whole(self) -> bool:
+        """Whether its target is a file, or a directory of skopeo's, which is written anew where it has changed."""
+        return self.target.kind in _WRITTEN_WHOLE
 
     @property
     def shown(self) -> str:
@@ -118,6 +122,20 @@ class SyncPlan:
 
     entries: tuple[SyncEntry, ...]
     budgets: Mapping[str, Budget] = field(default_factory=dict)
+
+    def together(self) -> list[list[SyncEntry]]:
+        """Return the entries in order, but those that go into one file together, where the first of them stands."""
+        found: list[list[SyncEntry]] = []
+        of_files: dict[str, list[SyncEntry]] = {}
+        for entry in self.entries:
+            if not entry.is_written_whole:
+                found.append([entry])
+            elif (path := _file(entry.target)) in of_files:
+                of_files[path].append(entry)
+            else:
+                of_files[path] = [entry]
+                found.append(of_files[path])
+        return found
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Self:
@@ -195,16 +213,21 @@ def _entry(table: dict[str, Any], where: str) -> SyncEntry:
 
 
 def _require_apart(entries: Iterable[SyncEntry], shown: str) -> None:
-    """Raise `InvalidSettings` where two entries would write one file, each over the other."""
-    taken: dict[str, int] = {}
+    """Raise `InvalidSettings` where two entries would write one file in two forms, or a directory that holds one."""
+    taken: dict[str, tuple[int, SyncEntry]] = {}
     for number, entry in enumerate(entries, 1):
-        if entry.target.kind in WRITTEN_WHOLE:
-            other = taken.setdefault(_file(entry.target), number)
-            if other != number:
-                raise InvalidSettings(
-                    f"{shown}: sync {other} and sync {number} both write all of {entry.target.path}; name two files,"
-                    " or sync into an oci: directory, which holds several repositories"
-                )
+        if not entry.is_written_whole:
+            continue
+        other, first = taken.setdefault(_file(entry.target), (number, entry))
+        if first.target.kind is not entry.target.kind:
+            raise InvalidSettings(
+                f"{shown}: sync {other} and sync {number} write {entry.target.path} in two forms; name two files"
+            )
+        if other != number and entry.target.kind is Kind.DIRECTORY:
+            raise InvalidSettings(
+                f"{shown}: sync {other} and sync {number} both write all of {entry.target.path}; name two directories,"
+                " or sync into an oci: directory, which holds several repositories"
+            )
 
 
 def _file(place: Place) -> str:

@@ -18,7 +18,7 @@ go into one repository; a tag that any of them wants, or speaks of, stays.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -36,11 +36,9 @@ from orlop.errors import (
 )
 from orlop.model.digest import ALGORITHMS, Digest
 from orlop.registry.interruption import inherited, interrupted_by
-from orlop.service.sync.plan import WRITTEN_WHOLE
 from orlop.service.sync.report import SyncAction, SyncedTag
-from orlop.service.sync.sources import FirstOf, Item
+from orlop.service.sync.sources import Item
 from orlop.service.sync.state import Known
-from orlop.service.sync.whole import alone, opened_file, staying
 from orlop.streams.pipeline import in_parallel
 from orlop.transfer.graph import Gathering
 from orlop.transfer.narrowed import WithManifest, narrowed
@@ -50,7 +48,6 @@ from orlop.transfer.registry_source import RegistrySource
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from orlop.model.descriptor import Descriptor
     from orlop.model.reference import Reference
     from orlop.service.copy import Copy
     from orlop.service.sync.plan import SyncEntry
@@ -75,7 +72,7 @@ class Named:
 
 
 @dataclass(slots=True)
-class _Look:
+class Look:
     """What a tag leads to at the source and at the target, or why that is not known."""
 
     found: str = ""
@@ -95,6 +92,24 @@ class _Stop:
         self.unreachable = self.unreachable + 1 if isinstance(error, RegistryUnreachable) else 0
         if isinstance(error, RegistryBusy | NoSpace) or self.unreachable >= _UNREACHABLE:
             self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What an entry wants of a file that is written whole.
+
+    Attributes:
+        run: the entry.
+        wanted: its tags, each with what it leads to.
+        dropped: tags in the file that it speaks of, and does not want; ``going`` are those that are removed.
+        is_same: whether all of it is there as it is wanted.
+    """
+
+    run: EntryRun
+    wanted: dict[Named, Look]
+    dropped: list[Named]
+    going: frozenset[Named]
+    is_same: bool
 
 
 class EntryRun:
@@ -126,42 +141,38 @@ class EntryRun:
         moved: Callable[[], int],
         told: Callable[[SyncedTag], None],
     ) -> None:
-        self._entry = entry
+        self.entry = entry
         self._source = source
-        self._target = target
-        self._copying = copying
+        self.target = target
+        self.copying = copying
         self._state = state
-        self._dry_run = dry_run
+        self.dry_run = dry_run
         self._delete = delete
         self._is_of_another = is_of_another
         self._moved = moved
         self._told = told
-        self._how = _how(entry)
+        self.how = _how(entry)
         self._stop = _Stop()
         self._failed: set[str] = set()
         self._at: dict[str, dict[str, str]] = {}
-        self._counted: set[Digest] = set()
 
     def run(self) -> None:
         """Do it. What fails for one tag alone is told; else raises `OrlopError`."""
         wanted, dropped = self._wanted()
-        if self._entry.target.kind in WRITTEN_WHOLE:
-            self._as_one_file(wanted, dropped)
-            return
         looks = self._looks(wanted)
         # Those of which nothing is known come first, so that runs that end early come to all of them.
-        order = sorted(wanted, key=lambda one: self._state.known(self._entry.shown, one.item.shown) is not None)
+        order = sorted(wanted, key=lambda one: self._state.known(self.entry.shown, one.item.shown) is not None)
         for one in order:
             self._do(one, looks[one])
         going = {one for one in dropped if self._is_going(one)}
         for one in dropped:
-            self._drop(one, {other.item.tag for other in going if other.name.name == one.name.name})
+            self.drop(one, {other.item.tag for other in going if other.name.name == one.name.name})
 
     # What is wanted.
 
     def _wanted(self) -> tuple[list[Named], list[Named]]:
         """Return the tags to copy, and those to remove."""
-        entry = self._entry
+        entry = self.entry
         if entry.choice.is_list and not entry.mirror:
             there: list[Item] = []
         else:
@@ -179,7 +190,7 @@ class EntryRun:
             chosen = entry.choice.chosen(tags)
             removed: list[str] = []
             if entry.mirror:
-                listed = set(self._target.tags(at))
+                listed = set(self.target.tags(at))
                 removed = sorted(tag for tag in listed if entry.choice.covers(tag) and tag not in chosen)
                 removed += [tag for tag in chosen if tag in listed and tag not in tags]
                 chosen = [tag for tag in chosen if tag not in removed]
@@ -196,11 +207,11 @@ class EntryRun:
 
     # Looks.
 
-    def _looks(self, wanted: Sequence[Named]) -> dict[Named, _Look]:
-        looks = {one: _Look() for one in wanted}
-        if self._entry.skip_existing:
+    def _looks(self, wanted: Sequence[Named]) -> dict[Named, Look]:
+        looks = {one: Look() for one in wanted}
+        if self.entry.skip_existing:
             repositories = {one.name.name: one.name for one in wanted}
-            listed = {name: set(self._target.tags(at)) for name, at in repositories.items()}
+            listed = {name: set(self.target.tags(at)) for name, at in repositories.items()}
             for one in wanted:
                 if one.name.tag in listed[one.name.name]:
                     looks[one].there = ""
@@ -209,30 +220,30 @@ class EntryRun:
         in_parallel(tasks, workers=CONNECTIONS)
         return looks
 
-    def _look(self, one: Named, look: _Look, outer: Callable[[], None], check: Callable[[], None]) -> None:
+    def _look(self, one: Named, look: Look, outer: Callable[[], None], check: Callable[[], None]) -> None:
         if self._stop.error is not None:
             look.error = self._stop.error
             return
         with interrupted_by(outer), interrupted_by(check):
             try:
                 look.found = str(self._source.digest(one.item))
-                look.there = self._target.found(one.name)
+                look.there = self.target.found(one.name)
             except OrlopError as error:
                 look.error = error
             self._stop.note(look.error)
 
     # What is done.
 
-    def _do(self, one: Named, look: _Look) -> None:
+    def _do(self, one: Named, look: Look) -> None:
         if look.there == "":
-            self._tell(one, SyncAction.UNCHANGED, "is there")
+            self.tell(one, SyncAction.UNCHANGED, "is there")
             return
         try:
             if look.error is not None:
                 raise look.error
             if self._is_unchanged(one, look):
                 self._at.setdefault(one.name.name, {})[one.item.tag] = look.there or ""
-                self._tell(one, SyncAction.UNCHANGED, "is the same")
+                self.tell(one, SyncAction.UNCHANGED, "is the same")
                 return
             if self._stop.error is not None:
                 raise self._stop.error
@@ -247,17 +258,17 @@ class EntryRun:
     def _fail(self, one: Named, error: OrlopError) -> None:
         self._failed.add(one.name.name)
         is_later = isinstance(error, RegistryBusy)
-        self._tell(one, SyncAction.DEFERRED if is_later else SyncAction.FAILED, str(error), error=error)
+        self.tell(one, SyncAction.DEFERRED if is_later else SyncAction.FAILED, str(error), error=error)
 
-    def _is_unchanged(self, one: Named, look: _Look) -> bool:
+    def _is_unchanged(self, one: Named, look: Look) -> bool:
         if look.there is None:
             return False
-        known = self._state.known(self._entry.shown, one.item.shown)
-        if known is not None and (known.how, known.found, known.made) != (self._how, look.found, look.there):
+        known = self._state.known(self.entry.shown, one.item.shown)
+        if known is not None and (known.how, known.found, known.made) != (self.how, look.found, look.there):
             known = None
-        if self._entry.referrers:
+        if self.entry.referrers:
             return known is not None and bool(known.about) and self._about(known.about) == known.about
-        return known is not None or (look.there == look.found and self._entry.platforms is None)
+        return known is not None or (look.there == look.found and self.entry.platforms is None)
 
     def _about(self, subjects: Iterable[str]) -> dict[str, str]:
         """Return digests of the lists of what refers to some manifests."""
@@ -267,7 +278,7 @@ class EntryRun:
             found[subject] = hashlib.sha256("\n".join(listed).encode()).hexdigest()
         return found
 
-    def _is_copied(self, one: Named, look: _Look) -> bool:
+    def _is_copied(self, one: Named, look: Look) -> bool:
         """Copy a tag; return False where another place of the source is to be tried. Raises `OrlopError`."""
         try:
             self._copied(one, look)
@@ -278,43 +289,43 @@ class EntryRun:
             raise
         return True
 
-    def _copied(self, one: Named, look: _Look) -> None:
+    def _copied(self, one: Named, look: Look) -> None:
         """Copy a tag, or find out what that would copy."""
-        source, root = self._opened(one.item)
+        source, root = self.opened(one.item)
         digest = root.descriptor.digest
         is_same = look.there is not None and _leads_to(source, root, look.there)
         reason = "is the same" if is_same else "is new" if look.there is None else f"was {_short(look.there)}"
-        if self._dry_run:
-            lacking = [] if is_same else self._target.lacking(source, [(one.name, root)])
+        if self.dry_run:
+            lacking = [] if is_same else self.target.lacking(source, [(one.name, root)])
             size = sum(one.size for one in lacking)
-            self._tell(one, SyncAction.UNCHANGED if is_same else SyncAction.COPIED, reason, digest, size)
+            self.tell(one, SyncAction.UNCHANGED if is_same else SyncAction.COPIED, reason, digest, size)
             return
         before, referrers = self._moved(), 0
-        if not is_same or self._entry.referrers:
-            with self._copying() as copy:
-                referrers = copy.carry(source, [root], _place_of(one.item), self._target.place(one.name)).referrers
+        if not is_same or self.entry.referrers:
+            with self.copying() as copy:
+                referrers = copy.carry(source, [root], _place_of(one.item), self.target.place(one.name)).referrers
         # A registry may name by another algorithm what it was given.
-        is_told = self._entry.target.kind is Kind.REGISTRY and digest.algorithm == "sha256"
-        made = str(digest) if is_told else self._target.found(one.name) or ""
-        about = self._about(_manifests(source, root)) if self._entry.referrers else {}
-        self._keep(one, Known(self._how, look.found, made, about))
+        is_told = self.entry.target.kind is Kind.REGISTRY and digest.algorithm == "sha256"
+        made = str(digest) if is_told else self.target.found(one.name) or ""
+        about = self._about(_manifests(source, root)) if self.entry.referrers else {}
+        self._keep(one, Known(self.how, look.found, made, about))
         size = self._moved() - before
         if is_same and not size:
-            self._tell(one, SyncAction.UNCHANGED, reason, digest)
+            self.tell(one, SyncAction.UNCHANGED, reason, digest)
         else:
             also = f", with {referrers} artifacts that refer to it" if referrers else ""
-            self._tell(one, SyncAction.COPIED, f"{reason}{also}", digest, size)
+            self.tell(one, SyncAction.COPIED, f"{reason}{also}", digest, size)
 
     def _keep(self, one: Named, known: Known) -> None:
-        self._state.keep(self._entry.shown, one.item.shown, known)
+        self._state.keep(self.entry.shown, one.item.shown, known)
         self._at.setdefault(one.name.name, {})[one.item.tag] = known.made
 
-    def _opened(self, item: Item) -> tuple[Source, Root]:
+    def opened(self, item: Item) -> tuple[Source, Root]:
         """Return what a tag leads to, of the wanted platforms, and where it is read."""
         source, root = self._source.opened(item)
-        if self._entry.platforms is None:
+        if self.entry.platforms is None:
             return source, root
-        root, made = narrowed(source, root, self._entry.platforms)
+        root, made = narrowed(source, root, self.entry.platforms)
         if made is None:
             return source, root
         if isinstance(source, RegistrySource):
@@ -324,94 +335,58 @@ class EntryRun:
 
     # What is written whole.
 
-    def _as_one_file(self, wanted: Sequence[Named], dropped: Sequence[Named]) -> None:
-        """Write a file anew where one of its tags has changed, or goes; what else is in it stays."""
+    def part(self) -> Part:
+        """Return what the entry wants of a file that is written whole.
+
+        Raises:
+            NotFound: none of its tags is there. InvalidInput: the file can hold one alone. What looking at one raises:
+            a file without it would look like one that is whole.
+        """
+        wanted, dropped = self._wanted()
         going = {one for one in dropped if self._is_going(one)}
         if not wanted and not going:
-            raise NotFound(f"{self._entry.source} has none of the wanted tags; {self._entry.target} is not written")
-        if self._entry.target.kind is Kind.DIRECTORY and len(wanted) != 1:
-            raise InvalidInput(f"{self._entry.target} holds one image, and not {len(wanted)}; name one tag")
+            raise NotFound(f"{self.entry.source} has none of the wanted tags; {self.entry.target} is not written")
+        if self.entry.target.kind is Kind.DIRECTORY and len(wanted) != 1:
+            raise InvalidInput(f"{self.entry.target} holds one image, and not {len(wanted)}; name one tag")
         looks = self._looks(wanted)
-        for one in wanted:
-            if looks[one].error is not None:
-                # A file without it would look like one that is whole.
-                raise looks[one].error or AssertionError
-        are_known = self._state.tags(self._entry.shown) == {one.item.shown for one in wanted}
-        if not going and are_known and all(self._is_unchanged(one, looks[one]) for one in wanted):
-            for one in wanted:
-                self._tell(one, SyncAction.UNCHANGED, "is the same")
-        else:
-            self._write_file(wanted, looks, {one.name for one in going})
-        for one in dropped:
-            self._drop(one, ())
+        for look in looks.values():
+            if look.error is not None:
+                raise look.error
+        is_same = not going and all(self._is_unchanged(one, look) for one, look in looks.items())
+        return Part(self, looks, dropped, frozenset(going), is_same)
 
-    def _write_file(self, wanted: Sequence[Named], looks: dict[Named, _Look], going: set[Reference]) -> None:
-        opened = [(one, *self._opened(one.item)) for one in wanted]
-        roots = [replace(root, name=one.name, tag=one.name.tag) for one, _, root in opened]
-        if not self._dry_run:
-            sources = list({id(found): found for _, found, _ in opened}.values())
-            try:
-                self._carry_all(sources, roots, going)
-            except IntegrityError:
-                # What is damaged in the old file may be whole at the source.
-                self._carry_all(sources, roots, going, is_old_last=True)
-            for tag in self._state.tags(self._entry.shown) - {one.item.shown for one in wanted}:
-                self._state.forget(self._entry.shown, tag)
-        for (one, found, _), root in zip(opened, roots, strict=True):
-            size = sum(part.size for part in self._target.lacking(found, [(one.name, root)]) if self._is_first(part))
-            if not self._dry_run:
-                about = self._about(_manifests(found, root)) if self._entry.referrers else {}
-                self._keep(one, Known(self._how, looks[one].found, self._target.found(one.name) or "", about))
-            self._tell(one, SyncAction.COPIED, "is written with all others", root.descriptor.digest, size)
-
-    def _carry_all(
-        self, sources: Sequence[Source], roots: Sequence[Root], going: set[Reference], *, is_old_last: bool = False
-    ) -> None:
-        """Write a file of what is wanted and what stays of the old one, which is asked first for what it has."""
-        target = self._entry.target
-        with alone(target), self._copying() as copy:
-            old = opened_file(copy, target)
-            stay: list[Root] = []
-            if old is not None:
-                there, tops = old
-                sources = [*sources, there] if is_old_last else [there, *sources]
-                names = going | {root.name for root in roots if root.name is not None}
-                stay = staying(FirstOf(sources), tops, names, roots)
-            if not roots and not stay:
-                raise NotFound(f"{self._entry.source} has none of the wanted tags; {target} would be left without any")
-            copy.carry(FirstOf(sources), [*roots, *stay], self._entry.source, Place(target.kind, target.path, ""))
-
-    def _is_first(self, part: Descriptor) -> bool:
-        is_first = part.digest not in self._counted
-        self._counted.add(part.digest)
-        return is_first
+    def remember(self, part: Part, opened: Sequence[tuple[Named, Source, Root]]) -> None:
+        """Remember what a file was written of."""
+        for one, source, root in opened:
+            about = self._about(_manifests(source, root)) if self.entry.referrers else {}
+            self._keep(one, Known(self.how, part.wanted[one].found, self.target.found(one.name) or "", about))
 
     # What goes.
 
     def _is_going(self, one: Named) -> bool:
         return self._delete and one.name.name not in self._failed and not self._is_of_another(one.name)
 
-    def _drop(self, one: Named, going: Collection[str]) -> None:
+    def drop(self, one: Named, going: Collection[str]) -> None:
         """Remove a tag, one of those of its repository that are ``going``, or report why it stays."""
         why = "it is not among the newest any more" if one.is_there else "the source has dropped it"
         if self._is_of_another(one.name):
-            self._tell(one, SyncAction.DROPPED, f"{why}; it stays, as another [[sync]] is about it, too")
+            self.tell(one, SyncAction.DROPPED, f"{why}; it stays, as another [[sync]] is about it, too")
         elif not self._delete:
-            self._tell(one, SyncAction.DROPPED, f"{why}; --delete removes it here")
+            self.tell(one, SyncAction.DROPPED, f"{why}; --delete removes it here")
         elif one.name.name in self._failed:
-            self._tell(one, SyncAction.DROPPED, f"{why}; it stays, as other tags failed")
-        elif self._dry_run:
-            self._tell(one, SyncAction.REMOVED, why)
+            self.tell(one, SyncAction.DROPPED, f"{why}; it stays, as other tags failed")
+        elif self.dry_run:
+            self.tell(one, SyncAction.REMOVED, why)
         else:
             try:
-                self._target.remove(one.name, self._at.get(one.name.name, {}), going)
+                self.target.remove(one.name, self._at.get(one.name.name, {}), going)
             except OrlopError as error:
-                self._tell(one, SyncAction.FAILED, str(error), error=error)
+                self.tell(one, SyncAction.FAILED, str(error), error=error)
                 return
-            self._state.forget(self._entry.shown, one.item.shown)
-            self._tell(one, SyncAction.REMOVED, why)
+            self._state.forget(self.entry.shown, one.item.shown)
+            self.tell(one, SyncAction.REMOVED, why)
 
-    def _tell(
+    def tell(
         self,
         one: Named,
         action: SyncAction,
@@ -421,7 +396,8 @@ class EntryRun:
         *,
         error: OrlopError | None = None,
     ) -> None:
-        shown = self._target.place(one.name)
+        """Report what became of a tag."""
+        shown = self.target.place(one.name)
         target = str(shown) if shown.name else f"{shown} {one.name.familiar}"
         self._told(SyncedTag(one.item.shown, target, action, reason, digest, size, error))
 

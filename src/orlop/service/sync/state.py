@@ -92,10 +92,6 @@ class SyncState:
         """Return what is known of a tag, if anything is."""
         return self._tags.get((sync, tag))
 
-    def tags(self, sync: str) -> set[str]:
-        """Return the tags of a sync of which anything is known."""
-        return {tag for named, tag in self._tags if named == sync}
-
     def keep(self, sync: str, tag: str, known: Known) -> None:
         """Remember a tag."""
         if self._tags.get((sync, tag)) != known:

@@ -12,6 +12,7 @@ from orlop.model.reference import Reference
 from orlop.registry.budget import CountingTransport, Spending
 from orlop.service.copy import Copy
 from orlop.service.push import tags_of
+from orlop.service.sync.file_run import FileRun
 from orlop.service.sync.report import SyncAction, SyncedTag, SyncReport
 from orlop.service.sync.run import EntryRun
 from orlop.service.sync.sources import Files, RegistryRepository, StoreRepository
@@ -19,7 +20,7 @@ from orlop.service.sync.targets import LayoutNames, OneFile, RegistryTags, Store
 from orlop.transfer.places import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from orlop.model.progress import Progress
@@ -87,14 +88,32 @@ class Sync:
             dry_run: find out what would be done, and change nothing.
             delete: remove what mirrored sources have dropped.
         """
-        for entry in self._plan.entries:
-            try:
-                with ExitStack() as stack:
-                    self._entry_run(entry, stack, dry_run=dry_run, delete=delete).run()
-            except OrlopError as error:
-                self._tell(SyncedTag(str(entry.source), str(entry.target), SyncAction.FAILED, str(error), error=error))
+        for entries in self._plan.together():
+            with ExitStack() as stack:
+                runs: list[EntryRun] = []
+                for entry in entries:
+                    try:
+                        runs.append(self._entry_run(entry, stack, dry_run=dry_run, delete=delete))
+                    except OrlopError as error:
+                        self._fail(entry, error)
+                self._go(runs, len(entries), dry_run=dry_run)
         (counting,) = self._counting
         return SyncReport(tuple(self._tags), dry_run, counting.fetched, counting.sent)
+
+    def _go(self, runs: Sequence[EntryRun], count: int, *, dry_run: bool) -> None:
+        """Run the entries of one target, so many of which the plan has: those of a file together, or the only one."""
+        if runs and runs[0].entry.is_written_whole:
+            copying = partial(self._copying, referrers=False)
+            FileRun(runs, copying, self._fail, dry_run=dry_run).run(is_whole=len(runs) == count)
+            return
+        for run in runs:
+            try:
+                run.run()
+            except OrlopError as error:
+                self._fail(run.entry, error)
+
+    def _fail(self, entry: SyncEntry, error: OrlopError) -> None:
+        self._tell(SyncedTag(str(entry.source), str(entry.target), SyncAction.FAILED, str(error), error=error))
 
     def _tell(self, tag: SyncedTag) -> None:
         self._tags.append(tag)
@@ -109,7 +128,7 @@ class Sync:
             entry,
             self._source(entry, stack),
             self._target(entry.target, stack),
-            partial(self._copying, entry),
+            partial(self._copying, referrers=entry.referrers),
             self._state,
             dry_run=dry_run,
             delete=delete,
@@ -121,13 +140,13 @@ class Sync:
     def _is_of_another(self, entry: SyncEntry, name: Reference) -> bool:
         return any(one is not entry and one.speaks_of(entry.target, name) for one in self._plan.entries)
 
-    def _copying(self, entry: SyncEntry) -> Copy:
+    def _copying(self, *, referrers: bool) -> Copy:
         """Return a copy of whole indexes, whose platforms were chosen before."""
         return Copy(
             self._registries,
             self._open_store,
             all_platforms=True,
-            with_referrers=entry.referrers,
+            with_referrers=referrers,
             replace=True,
             sessions=self._sessions,
             progress=self._progress,
@@ -138,7 +157,7 @@ class Sync:
         name = Reference.parse(place.name) if place.name else None
         if place.kind is Kind.REGISTRY and name is not None:
             return RegistryRepository(self._registries, name)
-        copy = stack.enter_context(self._copying(entry))
+        copy = stack.enter_context(self._copying(referrers=entry.referrers))
         if place.kind is Kind.STORE and name is not None:
             store = stack.enter_context(self._open_store()).store
             return StoreRepository(copy, name, partial(_tags, store, name))

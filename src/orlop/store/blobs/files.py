@@ -189,10 +189,9 @@ class FileBlobStore(BlobStore):
 
     def needs_recovery(self) -> bool:
         """Return whether ``trash/`` holds anything: the work of a process at this moment, or what a crash left."""
-        try:
+        with explaining("read", os.path.join(self._root.path, "trash")), suppress(FileNotFoundError):
             return not (self._root / "trash").is_empty()
-        except FileNotFoundError:
-            return False  # fsck tells what is wrong
+        return False  # fsck tells what is wrong
 
     def put_back(self, rows: Rows) -> None:
         """Put back, inside a write, what is in ``trash/`` and has a row: its removal was undone."""

@@ -109,6 +109,7 @@ def move_store(
             raise StoreInUse(msg)
         require_free(path)
         snapshot.require_sound()
+        needs = snapshot.needs()
         try:
             old, new = _named(root), _named(path)
             old.rename(new)
@@ -118,7 +119,7 @@ def move_store(
         with explaining("write", path):
             new.directory.sync()
             old.directory.sync()
-        return _report(path, snapshot.needs(), 0)
+        return _report(path, needs, 0)
 
 
 def _named(path: str) -> Entry:
@@ -404,10 +405,11 @@ def _require_fitting(store: Store, diff: DiffRow, content: bytes) -> None:
     except (InvalidInput, TocDamaged):
         return
     found = reader.summary
-    if found is not None and (found.entries, found.content_size, found.tar_size) != (
+    if found is not None and (found.entries, found.content_size, found.tar_size, found.partial) != (
         diff.entries,
         diff.content_size,
         diff.size,
+        diff.partial is not None,
     ):
         what = f"what it says of the layer {diff.diff_id} is not what its table of contents says"
         raise store.files.rows.damaged(what)

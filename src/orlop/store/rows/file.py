@@ -98,6 +98,13 @@ class RowsFile(Protocol):
     def log_fault(self) -> str | None:
         """Return what is wrong with the log, or with the journal, beside the database, as a clause, or nothing."""
 
+    def take_as_last(self) -> None:
+        """Take the rows that are there for what was written last, although later writes are known.
+
+        Raises:
+            NoSpace, PermissionDenied, StorageError: the store cannot be written.
+        """
+
     def repair(
         self, aside: Aside, *, done: Callable[[RowRepair], object], lost: Callable[[RowProblem], object]
     ) -> None:

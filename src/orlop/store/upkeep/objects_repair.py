@@ -57,6 +57,9 @@ class ObjectsRepair:
     def put_directories_right(self) -> None:
         """Do nothing: there are none."""
 
+    def go_on_from_earlier(self) -> None:
+        """Do nothing: the rows are in no file."""
+
     def put_modes_right(self) -> None:
         """Do nothing: there are none."""
 

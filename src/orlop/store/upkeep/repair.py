@@ -131,6 +131,8 @@ class Repairer:
         self._rows.forget_invalid_names()
         self._files.make_tables()
         self._rows.forget_lost_forms(self._files.is_right)
+        if self._subjects("earlier"):
+            self._files.go_on_from_earlier()
         self._tell.done()
 
 

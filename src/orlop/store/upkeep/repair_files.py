@@ -222,6 +222,19 @@ class FilesRepair:
         self._done(Repair("blob-missing", str(row.digest), message))
         return True
 
+    def go_on_from_earlier(self) -> None:
+        """Take an earlier database for the latest; the blobs of later writes, which it does not name, are kept."""
+        with self._store.metadata.write() as rows:
+            for digest in self._blobs.unnamed(rows)[0]:
+                file = self._blobs.file(digest)
+                aside = self._quarantine.take(file)
+                message = f"{file.path}, which the earlier database does not name, was set aside as {aside}"
+                self._done(Repair("earlier", str(digest), message))
+            # Else a loss of power could leave them where the next collection takes them.
+            self._quarantine.sync()
+            self._store.files.rows.take_as_last()
+        self._done(Repair("earlier", "metadata.db", "the store goes on from the rows that are there"))
+
     # Tables of contents.
 
     def make_tables(self) -> None:

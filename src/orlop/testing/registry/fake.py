@@ -290,6 +290,11 @@ class FakeRegistry:
     def _put_manifest(self, asked: Asked, name: str, reference: str) -> Reply:
         there, raw = self.repository(name), asked.read()
         digest = digest_of(raw, reference if ":" in reference else "sha256:")
+        if self.quirks.manifest_limit is not None and len(raw) > self.quirks.manifest_limit:
+            return self.refuse(413, "SIZE_INVALID", "the manifest is too large")
+        kinds, config = self.quirks.config_types, json.loads(raw).get("config")
+        if kinds and config is not None and config.get("mediaType") not in kinds:
+            return self.refuse(400, "MANIFEST_INVALID", "manifest schema unsupported")
         if ":" in reference and digest != reference:
             return self.refuse(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
         missing = there.missing(raw)
@@ -305,8 +310,9 @@ class FakeRegistry:
         if ":" not in reference:
             there.tags[reference] = digest
         headers = [("Location", f"/v2/{name}/manifests/{digest}")]
-        if self.quirks.digest_header != "missing":
-            headers.append(("Docker-Content-Digest", digest))
+        if self.quirks.digest_header != "missing" and self.quirks.put_digest != "missing":
+            wrong = digest_of(b"something else")
+            headers.append(("Docker-Content-Digest", digest if self.quirks.put_digest == "right" else wrong))
         subject = (json.loads(raw).get("subject") or {}).get("digest")
         if subject and self.quirks.referrers in {"right", "unfiltered"}:
             headers.append(("OCI-Subject", subject))
@@ -331,6 +337,8 @@ class FakeRegistry:
             return self._sessions.begin(asked, name)
         there = self.repository(name)
         content = there.blobs.get(digest)
+        if content is None and asked.method == "HEAD" and self.quirks.blob_head != 404:
+            return Reply(self.quirks.blob_head)
         if content is None:
             return self.refuse(404, "BLOB_UNKNOWN", "blob unknown to registry")
         if asked.method == "DELETE":
@@ -387,7 +395,10 @@ class FakeRegistry:
         if "cursor" in asked.query:
             last = bytes.fromhex(asked.query["cursor"]).decode()
         rest = [one for one in items if one > last]
-        size = min(int(asked.query.get("n", "0")) or len(rest), quirks.page or len(rest))
+        wanted = int(asked.query.get("n", "0")) if quirks.page_asked else 0
+        if quirks.page_most is not None and wanted > quirks.page_most:
+            return self.refuse(400, "PAGINATION_NUMBER_INVALID", "invalid number of results requested")
+        size = min(wanted or len(rest), quirks.page or len(rest))
         found = rest[:size]
         document[member] = None if quirks.tags_null and not found else found
         headers = [("Content-Type", "application/json")]

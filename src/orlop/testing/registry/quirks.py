@@ -80,9 +80,19 @@ class Quirks:
         upload_cut: after so many bytes of uploads in all the connection breaks, once.
         upload_kept: what came until then is kept; else the session is lost.
         commit_cut: the connection breaks once when an upload is committed, and the blob is there.
+        commit: the status for an upload that is committed: 201, or another success.
+        commit_told: its answer names the digest and the place of the blob.
+        cancel: the status with which an upload is cancelled.
+        blob_head: the status with which a blob that is not there is looked for.
+        empty_blob: the status with which a blob without a byte is refused; 200 for none.
         mount: the status for a mount; 201 does it where the blob is there.
         post_digest: the status for a blob in one POST: 201 or 202.
         missing_blob_once: the first push of each manifest is refused, as if its blobs were missing.
+        manifest_limit: larger manifests are refused with 413.
+        config_types: the only types of configs that are taken; empty for all.
+        put_digest: the digest that the answer to a manifest names is ``right``, ``missing`` or ``wrong``.
+        page_most: a request for longer pages is refused, as distribution 3 does.
+        page_asked: whether the length of a page that is asked for counts; else all is on one.
         tags_null: a list of tags is null where it is empty.
         page: so many tags or repositories at most stand on a page; 0 for all.
         link: how the next page is told: ``relative``, ``absolute``, ``cursor``, ``bare`` (no relation), ``http``,
@@ -147,9 +157,19 @@ class Quirks:
     upload_cut: int | None = None
     upload_kept: bool = False
     commit_cut: bool = False
+    commit: int = 201
+    commit_told: bool = True
+    cancel: int = 204
+    blob_head: int = 404
+    empty_blob: int = 200
     mount: int = 201
     post_digest: int = 201
     missing_blob_once: bool = False
+    manifest_limit: int | None = None
+    config_types: tuple[str, ...] = ()
+    put_digest: str = "right"
+    page_most: int | None = None
+    page_asked: bool = True
     tags_null: bool = False
     page: int = 0
     link: str = "relative"

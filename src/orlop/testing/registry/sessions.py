@@ -61,8 +61,10 @@ class Sessions:
         if asked.method == "GET":
             return Reply(204, self._headers(session.repository, key, len(session.received)))
         if asked.method == "DELETE":
+            if registry.quirks.cancel >= 400:
+                return registry.refuse(registry.quirks.cancel, "DENIED")
             del self._sessions[key]
-            return Reply(204)
+            return Reply(registry.quirks.cancel)
         if asked.method == "PATCH":
             return self._chunk(asked, key, session)
         session.received += self._body(asked, key, session)
@@ -118,8 +120,11 @@ class Sessions:
         registry = self._registry
         if digest_of(content, digest) != digest:
             return registry.refuse(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+        if not content and registry.quirks.empty_blob != 200:
+            return registry.refuse(registry.quirks.empty_blob, "UNKNOWN", "nothing empty is taken")
         registry.repository(name).blobs[digest] = content
-        return Reply(201, [("Location", f"/v2/{name}/blobs/{digest}"), ("Docker-Content-Digest", digest)])
+        headers = [("Location", f"/v2/{name}/blobs/{digest}"), ("Docker-Content-Digest", digest)]
+        return Reply(registry.quirks.commit, headers if registry.quirks.commit_told else [])
 
     def _headers(self, name: str, key: str, received: int) -> list[tuple[str, str]]:
         registry, quirks = self._registry, self._registry.quirks

@@ -16,23 +16,23 @@ push nor the others.
 from __future__ import annotations
 
 import hmac
-import http.client
 import json
 import logging
-import socket
 import threading
 import time
 import uuid
 from collections import Counter, deque
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from orlop._version import __version__
 from orlop.api.registry.guard.queue import Queue
 from orlop.errors import OrlopError
+from orlop.registry.certificates import HostTrust
+from orlop.registry.messages import BytesBody, Request
+from orlop.registry.patience import Patience, Waiting
+from orlop.registry.transport import HttpTransport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -201,34 +201,25 @@ class _Receiver:
 
     def _post(self, body: bytes) -> tuple[int, str]:
         """Post a message, and return the status, or 0, and what to tell people; it has no secret."""
-        parts = urlsplit(self.hook.url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=self._pace.patience)
-        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        end = threading.Timer(self._pace.patience, _cut, (connection,))
-        end.daemon = True
-        end.start()
-        begun = time.monotonic()
+        end = time.monotonic() + self._pace.patience
+
+        def in_time() -> None:
+            # Each byte begins the other limits anew.
+            if time.monotonic() > end:
+                raise TimeoutError
+
+        patience = Patience(connect=self._pace.patience, head=self._pace.patience)
+        transport = HttpTransport(HostTrust(), waiting=Waiting(patience=patience, check=in_time))
+        headers = tuple(headers_of(body, self.hook.secret).items())
         try:
-            connection.connect()
-            if time.monotonic() - begun >= self._pace.patience:
-                # The timer may have found nothing to cut.
-                return 0, "TimeoutError"
-            connection.request("POST", target, body, dict(headers_of(body, self.hook.secret)))
+            answer = transport.send(Request("POST", self.hook.url, headers, BytesBody(body)))
             # What the answer says is not read: it could be endless.
-            status = connection.getresponse().status
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            return 0, type(error).__name__
+            answer.close(broken=True)
+        except OrlopError as error:
+            return 0, type(error.__cause__ or error).__name__
         finally:
-            end.cancel()
-            connection.close()
-        return status, f"it answers {status}"
-
-
-def _cut(connection: http.client.HTTPConnection) -> None:
-    """End a try that lasts too long, whatever its receiver drips."""
-    with suppress(OSError, AttributeError):
-        connection.sock.shutdown(socket.SHUT_RDWR)
+            transport.close()
+        return answer.status, f"it answers {answer.status}"
 
 
 def headers_of(body: bytes, secret: bytes | None) -> Mapping[str, str]:

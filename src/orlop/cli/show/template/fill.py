@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orlop.cli.show.template.parse import Command, Node, Operand
 
 _WORD_START: Final = re.compile(r"(?<![\w])\w")
+_MOST_SPACES: Final = 100_000
 _HEADINGS: Final = frozenset({"json", "split", "join", "title", "lower", "upper", "pad", "truncate"})
 
 
@@ -273,7 +274,10 @@ def _truncate(text: object, length: object) -> str:
 
 def _pad(text: object, before: object, after: object) -> str:
     text = _text(text, "pad")
-    return " " * _whole(before, "pad") + text + " " * _whole(after, "pad") if text else text
+    spaces = [_whole(one, "pad") for one in (before, after)]
+    if max(spaces) > _MOST_SPACES:
+        _fail(f"pad adds at most {_MOST_SPACES:,} spaces, not {max(spaces):,}")
+    return " " * spaces[0] + text + " " * spaces[1] if text else text
 
 
 def _len(value: object) -> int:

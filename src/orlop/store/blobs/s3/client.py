@@ -63,6 +63,7 @@ _MISPLACED: Final = frozenset({"AuthorizationHeaderMalformed", "IllegalLocationC
 _SKEW: Final = 900.0
 """The seconds by which a clock may be wrong."""
 _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+_DENIED: Final = 403
 _HASTE: Final = 5.0
 """Seconds for which a server may be silent, and a request is repeated, where others wait meanwhile."""
 _FIRST_PAUSE: Final = 0.05
@@ -284,6 +285,9 @@ class S3Client:
         if fault.code in _EXPIRED:
             self.settings.credentials_now(expired=True)
             return True
+        if fault.status == _DENIED and not self.settings.credentials_now().access_key:
+            # What lends them may have been away when it was asked, and is asked again before this is believed.
+            return bool(self.settings.credentials_now(expired=True).access_key)
         if fault.code == "RequestTimeTooSkewed":
             return self._set_clock(headers)
         if fault.status == 403 and not fault.code and self._is_skewed(headers):

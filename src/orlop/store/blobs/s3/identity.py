@@ -13,6 +13,7 @@ Messages name the place, and show neither keys nor what a program or a server sa
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 import time
 import weakref
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 from orlop.errors import BucketUnavailable, InvalidInput, OrlopError
 from orlop.store.blobs.s3.settings import Credentials, parts_of
 from orlop.store.blobs.s3.temporary import from_container, from_machine, from_process, from_web_identity
+from orlop.streams.waiting import content_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -175,7 +177,9 @@ def _from_profile(
     first = variables.get("AWS_SHARED_CREDENTIALS_FILE") or (home and f"{home}/.aws/credentials")
     second = variables.get("AWS_CONFIG_FILE") or (home and f"{home}/.aws/config")
     wanted = name or "default"
-    keys, rest = _section(first, wanted), _section(second, wanted if wanted == "default" else f"profile {wanted}")
+    keys, rest = _section(first, wanted), _section(second, f"profile {wanted}")
+    if rest is None and wanted == "default":
+        rest = _section(second, wanted)
     if keys is None and rest is None:
         if name:
             raise InvalidInput(f"the profile {name!r} does not exist; set AWS_PROFILE to one in {first} or {second}")
@@ -205,8 +209,7 @@ def _section(path: str, name: str) -> Mapping[str, str] | None:
         return None
     parser = configparser.RawConfigParser(default_section="", strict=False)
     try:
-        with open(path, encoding="utf-8") as file:
-            parser.read_string(file.read(_MOST))
+        parser.read_string(content_of(path, _MOST).decode())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (configparser.Error, ValueError):
@@ -214,7 +217,23 @@ def _section(path: str, name: str) -> Mapping[str, str] | None:
         raise InvalidInput(f"{path} is not a valid file of profiles; see the documentation of the AWS CLI") from None
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}; check who may read it") from None
-    return dict(parser[name]) if parser.has_section(name) else None
+    section = next((one for one in parser.sections() if _is_called(one, name)), None)
+    return None if section is None else {key: _unquoted(key, value) for key, value in parser[section].items()}
+
+
+def _is_called(section: str, name: str) -> bool:
+    """Return whether a section has a name, whose second word may stand in quotes."""
+    try:
+        return section == name or " ".join(shlex.split(section)) == name
+    except ValueError:
+        return False
+
+
+def _unquoted(key: str, value: str) -> str:
+    """Return a value without quotes around it; what is a command is split at its quotes later."""
+    if key != "credential_process" and len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        return value[1:-1]
+    return value
 
 
 _all: weakref.WeakSet[Renewed] = weakref.WeakSet()

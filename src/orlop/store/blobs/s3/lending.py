@@ -8,7 +8,8 @@ A loan begins before the name of the object is looked up. What is removed later 
 ended, whichever machine collects. Signatures have the time of day in them, and a server accepts clocks that are wrong
 by a quarter of an hour: a loan lasts longer than its URLs by as much.
 
-Loans end with their session. Where a server ends or is declared dead, a URL may lead nowhere before its time, if what
+Loans end with their session: a URL shares none with one that was made in another session, and none is made in one that
+is known to be dead. Where a server ends or is declared dead, a URL may lead nowhere before its time, if what
 it leads to was removed as well. That is one failed download, and never other bytes, as a key is used only once.
 """
 
@@ -18,7 +19,7 @@ import os
 import threading
 import weakref
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from orlop.streams.waiting import started
 
@@ -32,23 +33,37 @@ _SHARED: Final = 60.0
 """Seconds for which URLs share a loan."""
 
 
-class _Loan:
-    __slots__ = ("held", "since", "until")
+class Lender(Protocol):
+    """What loans ask of `ObjectKeys`."""
 
-    def __init__(self, held: ExitStack, since: float) -> None:
-        self.held, self.since, self.until = held, since, since
+    @property
+    def session(self) -> str:
+        """See `ObjectKeys.session`."""
+
+    def require(self, session: str) -> None:
+        """See `ObjectKeys.require`."""
+
+    def reading(self) -> AbstractContextManager[None]:
+        """See `ObjectKeys.reading`."""
+
+
+class _Loan:
+    __slots__ = ("held", "session", "since", "until")
+
+    def __init__(self, held: ExitStack, session: str, since: float) -> None:
+        self.held, self.session, self.since, self.until = held, session, since, since
 
 
 class Loans:
     """The loans of one process. Safe to share between threads; a forked child has none.
 
     Args:
-        reading: keeps for a block what is in the bucket, see `ObjectKeys.reading`.
+        keys: keep for a block what is in the bucket, see `ObjectKeys.reading`.
         clock: seconds that never go back.
     """
 
-    def __init__(self, reading: Callable[[], AbstractContextManager[None]], clock: Callable[[], float]) -> None:
-        self._reading, self._clock = reading, clock
+    def __init__(self, keys: Lender, clock: Callable[[], float]) -> None:
+        self._keys, self._clock = keys, clock
         self._loans: list[_Loan] = []
         self.abandon()
         _all.add(self)
@@ -68,14 +83,20 @@ class Loans:
         return len(self._loans)
 
     def lend(self, seconds: float) -> None:
-        """Keep what is in the bucket from now on for some seconds, and a while longer. Raises errors of storage."""
+        """Keep what is in the bucket from now on for some seconds, and a while longer.
+
+        Raises:
+            LeaseLost: nothing can be kept, as the session is dead. Errors of storage.
+        """
         with self._guard:
-            now = self._clock()
-            if not self._loans or now - self._loans[-1].since >= _SHARED:
+            now, session = self._clock(), self._keys.session
+            self._keys.require(session)
+            loan = self._loans[-1] if self._loans else None
+            if loan is None or loan.session != session or now - loan.since >= _SHARED:
                 held = ExitStack()
-                held.enter_context(self._reading())
-                self._loans.append(_Loan(held, now))
-            loan = self._loans[-1]
+                held.enter_context(self._keys.reading())
+                loan = _Loan(held, session, now)
+                self._loans.append(loan)
             loan.until = max(loan.until, now + seconds + SKEW)
             if not self._is_watched:
                 self._is_watched = True

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Final, cast, final
 
-from orlop.errors import ContentNotFound, InvalidDigest, OrlopError, SizeMismatch
+from orlop.errors import ContentNotFound, InvalidDigest, LeaseLost, OrlopError, SizeMismatch
 from orlop.model.digest import DiffID, Digest
 from orlop.model.logger import Logger
 from orlop.store.blobs.memory import MemorySpool
@@ -91,7 +91,7 @@ class S3BlobStore(BlobStore):
         self.bucket = Bucket(self._client)
         self._senders = Senders()
         self._cache = cache
-        self._loans = Loans(keys.reading, clock)
+        self._loans = Loans(keys, clock)
         self._scratch = scratch
         self._doubting = doubting
         self._seen = Seen(0.0 if doubting else _FRESH, clock)
@@ -151,11 +151,15 @@ class S3BlobStore(BlobStore):
     def url_of(self, blob: BlobRow, *, seconds: int) -> str | None:
         """Return a URL from which anybody may read the bytes for some seconds, see `BlobStore.url_of`.
 
-        The bytes stay as long, even if they are removed meanwhile; see `orlop.store.blobs.s3.lending`.
+        The bytes stay as long, even if they are removed meanwhile; see `orlop.store.blobs.s3.lending`. There is none
+        while nothing can be kept, as the session of this process is dead.
         """
         _require_valid(blob.digest)
         require_expiry(seconds)
-        self._loans.lend(seconds)
+        try:
+            self._loans.lend(seconds)
+        except LeaseLost:
+            return None
         return self.bucket.url(path_of(self._stored(blob).key), seconds)
 
     # Writing.

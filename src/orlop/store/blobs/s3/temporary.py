@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import re
-import selectors
 import shlex
-import subprocess
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -26,10 +23,11 @@ from orlop.errors import BucketUnavailable, InvalidInput, PermissionDenied
 from orlop.model.tuples import NamedTuple
 from orlop.store.blobs.s3.client import TORN, reason_of
 from orlop.store.blobs.s3.settings import Credentials, is_plain, parts_of
-from orlop.streams.waiting import awaited
+from orlop.streams.programs import ProgramTimeout, answer_of
+from orlop.streams.waiting import awaited, content_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 _MOST: Final = 1 << 20
 _TIMEOUT: Final = 5.0
@@ -65,41 +63,15 @@ def from_process(command: str) -> Lent:
     """
     what = "the program of credential_process"
     try:
-        status, said = _ran(shlex.split(command))
+        status, said = answer_of(shlex.split(command), seconds=_RUNNING, most=_MOST)
     except (ValueError, IndexError):
         raise InvalidInput("credential_process is not a valid command; check its quotes") from None
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, ProgramTimeout) as error:
         why = error.strerror if isinstance(error, OSError) else f"it runs for more than {_RUNNING:.0f} seconds"
         raise PermissionDenied(f"{what} does not work: {why}; run it yourself to see why") from None
     if status:
         raise PermissionDenied(f"{what} ended with status {status}; run it yourself to see why")
     return _from_json(said, "SessionToken", what)
-
-
-def _ran(argv: Sequence[str]) -> tuple[int, bytes]:
-    """Run a program, and return its status and what it prints; nothing where that is more than anybody needs."""
-    end = time.monotonic() + _RUNNING
-    with (
-        subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
-        ) as process,
-        selectors.DefaultSelector() as ready,
-    ):
-        assert process.stdout is not None
-        ready.register(process.stdout, selectors.EVENT_READ)
-        said = bytearray()
-        try:
-            while len(said) <= _MOST:
-                if not ready.select(max(0.0, end - time.monotonic())):
-                    raise subprocess.TimeoutExpired("", _RUNNING)
-                piece = os.read(process.stdout.fileno(), 1 << 16)
-                if not piece:
-                    return process.wait(max(0.0, end - time.monotonic())), bytes(said)
-                said += piece
-        finally:
-            # Nobody reads what it prints any more.
-            process.kill()
-    return 0, b""
 
 
 def from_web_identity(service: str, path: str, role: str, session: str, *, ca: str | None) -> Lent:
@@ -158,8 +130,7 @@ def _require_near(url: str) -> None:
 
 def _token(path: str) -> str:
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read(_MOST).strip()
+        return content_of(path, _MOST).decode().strip()
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise PermissionDenied(f"cannot read the token in {path}: {why}; check who may read it") from None

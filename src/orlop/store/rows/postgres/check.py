@@ -81,6 +81,19 @@ _STATEMENTS: Final = (
         "no bytes are kept of the layer {}; load its image again",
     ),
     (
+        "form-wrong",
+        "SELECT blob FROM diff_blob GROUP BY blob HAVING count(*) > 1 ORDER BY 1",
+        "the blob {} is recorded as several layers; a repair asks the blob itself",
+    ),
+    (
+        "form-wrong",
+        """SELECT blob.digest FROM diff_blob JOIN blob ON blob.digest = diff_blob.blob
+        WHERE (blob.compression <> 'none' AND blob.digest = diff_blob.diff)
+        OR (blob.compression = 'none' AND blob.digest <> diff_blob.diff AND left(blob.digest, 7) = 'sha256:')
+        ORDER BY 1""",
+        "the blob {} is recorded as a layer, or with a compression, that its digest rules out; a repair asks it itself",
+    ),
+    (
         "blob-wrong",
         "SELECT digest FROM blob WHERE compression NOT IN ('none', 'gzip', 'bzip2', 'xz', 'zstd') ORDER BY 1",
         "the compression that is recorded of the blob {} does not exist; a repair asks the blob itself",

@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from orlop.errors import DatabaseDamaged, NoSpace, StoreClosed, StoreDamaged, StoreInUse
@@ -28,8 +28,9 @@ from orlop.store.rows.actions import run_all
 from orlop.store.rows.metadata import Metadata
 from orlop.store.rows.sqlite.damage.log import journal_fault, log_fault, require_whole_log
 from orlop.store.rows.sqlite.doubts import NO_DOUBTS, first_look, look_through, moment_of
-from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite
+from orlop.store.rows.sqlite.errors import damaged, explaining_sqlite, is_undone
 from orlop.store.rows.sqlite.forks import BLOCKS
+from orlop.store.rows.sqlite.last_write import LastWrite, fault_in
 from orlop.store.rows.sqlite.open import beside, connect, connect_newest, connect_reading, make
 from orlop.store.rows.sqlite.place import Place
 from orlop.store.rows.sqlite.private_copy import CurrentCopy
@@ -92,6 +93,7 @@ class SQLiteMetadata(Metadata):
         self._modes = modes
         self._schema = schema
         self._place = Place(root, self._file)
+        self._last_write = LastWrite(root, self._file, wary=wary)
         self._local = threading.local()
         self._guard = threading.Lock()
         self._connections: dict[Thread, sqlite3.Connection] = {}
@@ -197,14 +199,17 @@ class SQLiteMetadata(Metadata):
                     committing = True
                     connection.execute("COMMIT")
                     durable = True
+                    if connection.total_changes != before:
+                        self._last_write.note(connection)
                     sound.committed()
                 except BaseException as error:
                     # A signal may interrupt just as COMMIT returns: then only the connection knows that it is done.
-                    durable = committing and not isinstance(error, sqlite3.Error) and not connection.in_transaction
+                    ended = committing and not isinstance(error, sqlite3.Error) and not connection.in_transaction
+                    durable = durable or ended
                     if not durable:
                         with suppress(sqlite3.Error):
                             connection.execute("ROLLBACK")
-                        sure = not committing or self._is_undone(connection, error)
+                        sure = not committing or is_undone(connection, error)
                         run_all(action for action, if_sure in reversed(rows.rollback_actions) if sure or not if_sure)
                     raise
                 finally:
@@ -213,25 +218,6 @@ class SQLiteMetadata(Metadata):
             if durable:
                 run_all(rows.commit_actions)
         sound.look()
-
-    def _is_undone(self, connection: sqlite3.Connection, error: BaseException) -> bool:
-        """Return whether changes whose commit failed can never come back.
-
-        What could be written to the log and not be synced is whole: the next opening of the database after a crash
-        would take it for committed. Another commit writes over it.
-        """
-        code = getattr(error, "sqlite_errorcode", 0)
-        if code & 0xFF != sqlite3.SQLITE_IOERR or code == sqlite3.SQLITE_IOERR_WRITE:
-            return True
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(f"PRAGMA user_version={self._schema.version}")
-            connection.execute("COMMIT")
-        except sqlite3.Error:
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            return False
-        return True
 
     def close(self) -> None:
         """Close the connections of all threads; their owners must not be inside a block."""
@@ -308,7 +294,7 @@ class SQLiteMetadata(Metadata):
             connection = self._connect_reading() if self._refusal is not None else self._connect()
             self._local.connection = connection
             with self._guard:
-                # What threads opened that have ended since is closed here, since nobody else would.
+                # What ended threads opened nobody else would close.
                 for thread in [thread for thread in self._connections if not thread.is_alive()]:
                     self._connections.pop(thread).close()
                 self._connections[threading.current_thread()] = connection
@@ -342,18 +328,18 @@ class SQLiteMetadata(Metadata):
 
     def _connect(self) -> sqlite3.Connection:
         self._make_file()
-        connection = connect_newest(self._file, timeout=_WAIT_SECONDS)
+        connection = self._connect_newest()
         try:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
             if version_of(connection, self._path, self._schema) != self._schema.version:
                 self._update(connection)
+            self._place.require_database()
+            self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
             if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 # Who moves a store, and some tools that copy databases, end the log.
                 with self.lock():
                     connection.execute("PRAGMA journal_mode=WAL")
-            self._place.require_database()
-            self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
             self._local.sound = Soundness(connection, self._path)
         except BaseException:
             connection.close()
@@ -382,9 +368,17 @@ class SQLiteMetadata(Metadata):
 
     def problems(self, *, verify: bool) -> list[RowProblem]:
         """Look through all rows for what is wrong, see `Metadata.problems`."""
-        from orlop.store.rows.sqlite.damage.check import row_problems  # noqa: PLC0415 - few commands look through all
+        from orlop.store.rows.sqlite.damage.check import earlier, row_problems  # noqa: PLC0415 - few commands do that
 
-        return list(row_problems(self._reading, verify=verify))
+        noted = self._last_write.read()
+        with self._reading() as connection:
+            fault = fault_in(connection, noted)
+        return [*([earlier(fault)] if fault else []), *row_problems(self._reading, verify=verify)]
+
+    def take_as_last(self) -> None:
+        """Take the rows that are there for what was written last, see `RowsFile.take_as_last`."""
+        with self.write():
+            self._last_write.begin_anew(self._local.rows.connection)
 
     def mender(self) -> SQLiteMender:
         """Return what only a repair asks and does, inside a read or a write of this thread."""
@@ -412,9 +406,7 @@ class SQLiteMetadata(Metadata):
 
         self.require_open()
         with BLOCKS.block(), explaining_sqlite(self._path):
-            connection = (
-                connect_newest(self._file, timeout=_WAIT_SECONDS) if self._refusal is None else self._connect_reading()
-            )
+            connection = self._connect_newest() if self._refusal is None else self._connect_reading()
             try:
                 yield SQLiteSnapshot(connection, self._path)
             finally:
@@ -440,13 +432,16 @@ class SQLiteMetadata(Metadata):
             raise self._refusal()
         with BLOCKS.block(), explaining_sqlite(self._path):
             from orlop.store.rows.sqlite.lineage import succeed  # noqa: PLC0415 - only backups replace all rows
+            from orlop.store.rows.sqlite.snapshot import give_page_size  # noqa: PLC0415 - as above
 
             connection = self._connection()
             source = connect(file)
             try:
+                give_page_size(source, connection)
                 with self.lock():
                     succeed(source, connection)
                     source.backup(connection)
+                    self._last_write.note(connection)
             finally:
                 source.close()
 
@@ -459,7 +454,7 @@ class SQLiteMetadata(Metadata):
             raise self._refusal()
         self.close()
         with self.lock(), explaining_sqlite(self._path):
-            connection = connect_newest(self._file, timeout=_WAIT_FOR_OTHERS)
+            connection = self._connect_newest(_WAIT_FOR_OTHERS)
             try:
                 connection.execute("PRAGMA locking_mode=EXCLUSIVE")
                 try:
@@ -480,16 +475,14 @@ class SQLiteMetadata(Metadata):
         """Bring an older database to this orlop's schema, see `Metadata.update`."""
         if self._refusal is not None:
             raise self._refusal()
-        with BLOCKS.block(), explaining_sqlite(self._path):
-            connection = connect_newest(self._file, timeout=_WAIT_SECONDS)
-            try:
-                connection.execute("PRAGMA synchronous=FULL")
-                connection.execute("PRAGMA foreign_keys=ON")
-                with self.lock():
-                    version = version_of(connection, self._path, self._schema)
-                    return version, migrate(connection, self._file, self._schema)
-            finally:
-                connection.close()
+        with BLOCKS.block(), explaining_sqlite(self._path), closing(self._connect_newest()) as connection:
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
+            with self.lock():
+                version = version_of(connection, self._path, self._schema)
+                kept = migrate(connection, self._file, self._schema)
+                self._last_write.note(connection)
+                return version, kept
 
     def _update(self, connection: sqlite3.Connection) -> None:
         """Lay out an empty database, or bring an older one up to date; nobody calls this with the write lock."""
@@ -503,14 +496,21 @@ class SQLiteMetadata(Metadata):
                 # SQLite gives what it makes beside a database the mode that this has at that moment.
                 with explaining("write", self._path), suppress(PermissionError):
                     self._file.set_mode(self._modes.file)
+                self._last_write.begin_anew()
                 lay_out(connection, self._path, self._schema)
+            self._last_write.note(connection)
+
+    def _connect_newest(self, timeout: float = _WAIT_SECONDS) -> sqlite3.Connection:
+        return connect_newest(self._file, self._last_write, timeout=timeout)
 
     def _connect_reading(self) -> sqlite3.Connection:
+        noted = self._last_write.read()
         require_whole_log(self._path)
         connection = connect(self._copy.file()) if self._copy.is_needed() else connect_reading(self._file)
         try:
             self._place.require_root()
             with reading_schema(self._path):
+                self._last_write.require(connection, noted)
                 connection = of_schema(connection, self._file, self._schema)
             self._local.doubts = first_look(connection, self._path) if self._wary else NO_DOUBTS
         except BaseException:

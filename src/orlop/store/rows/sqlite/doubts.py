@@ -38,6 +38,7 @@ _SINGLE: Final = frozenset(
         "config-damaged",
         "content-missing",
         "edges-wrong",
+        "form-wrong",
         "head-wrong",
         "image-wrong",
         "layers-missing",
@@ -84,15 +85,14 @@ class Doubts:
 
     def require_image(self, row: ImageRow) -> None:
         """Refuse an image whose row does not say what its config says, or what its layers add up to."""
-        self._require("image-wrong", str(row.id))
+        for kind in ("image-wrong", "layers-missing"):
+            self._require(kind, str(row.id))
         self._require("chain-wrong", str(row.chain_id))
 
     def require_list(self, rows: Iterable[ImageRow], *, heads: bool) -> None:
-        """Refuse a list of images with such a one, and one of ``heads`` that would miss an image, or a name."""
-        for kind in ("head-wrong", "name-invalid") if heads else ():
+        """Refuse a list of images with such a one, or with a wrong name; and one of ``heads`` that would miss some."""
+        for kind in ("name-invalid", "layers-missing", "chain-wrong", *(("head-wrong",) if heads else ())):
             self._require(kind)
-        self._require("layers-missing")
-        self._require("chain-wrong")
         for row in rows:
             self.require_image(row)
 

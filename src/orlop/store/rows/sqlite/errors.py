@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from orlop.errors import DatabaseDamaged, NoSpace, PermissionDenied, ReadOnlyStore, StorageError, StoreClosed
@@ -57,6 +57,27 @@ def explain_sqlite(error: sqlite3.Error, path: str) -> OrlopError:
 def damaged(path: str, what: str) -> DatabaseDamaged:
     """Make the error for a database that is found damaged; ``what`` was found is part of a sentence."""
     return DatabaseDamaged(f"{path} is damaged ({what}); run `orlop fsck --repair`, or restore it from a backup")
+
+
+def is_undone(connection: sqlite3.Connection, error: BaseException) -> bool:
+    """Return whether changes whose commit failed can never come back.
+
+    What could be written to the log and not be synced is whole: the next opening of the database after a crash would
+    take it for committed. Another commit writes over it.
+    """
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code & 0xFF != sqlite3.SQLITE_IOERR or code == sqlite3.SQLITE_IOERR_WRITE:
+        return True
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute(f"PRAGMA user_version={version:d}")
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        return False
+    return True
 
 
 def _is_undecodable(error: sqlite3.Error) -> bool:

@@ -24,6 +24,7 @@ from orlop.streams.directory import ForeignFile
 from orlop.streams.files import explained, explaining
 
 if TYPE_CHECKING:
+    from orlop.store.rows.sqlite.last_write import LastWrite
     from orlop.streams.directory import Entry
 
 BESIDE: Final = ("-journal", "-wal", "-shm")
@@ -47,18 +48,31 @@ def connect(file: Entry, *, timeout: float = 5.0) -> sqlite3.Connection:
     return _opened(file, "mode=rw", timeout)
 
 
-def connect_newest(file: Entry, *, timeout: float) -> sqlite3.Connection:
-    """Open a database whose log is whole, and which has its name still, to be read and written.
+def connect_newest(file: Entry, last_write: LastWrite, *, timeout: float) -> sqlite3.Connection:
+    """Open a database that was written last, whose log is whole, and which has its name still, to be read and written.
 
     A repair may put a new file in the place of one that is being opened, and that waits for its lock.
 
     Args:
         file: the database.
+        last_write: the number of its last write, which is read before it is opened.
         timeout: how many seconds to wait for others who have it locked.
 
     Raises:
-        DatabaseDamaged: its log is cut or another's, or its schema cannot be read. As `connect` does.
+        DatabaseDamaged: its log is cut or another's, its schema cannot be read, or it is an earlier one. As `connect`
+        does.
     """
+    noted = last_write.read()
+    connection = _connect_named(file, timeout)
+    try:
+        last_write.require(connection, noted)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect_named(file: Entry, timeout: float) -> sqlite3.Connection:
     while True:
         before = file.state()
         connection = _connected(file, timeout)

@@ -70,6 +70,15 @@ class SQLiteSnapshot(FileSnapshot):
         return _needs(self._connection)
 
 
+def give_page_size(copy: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    """Bring a copy of rows to the size of pages of the database that is to take them: SQLite copies no others."""
+    (size,), (wanted,) = (one.execute("PRAGMA page_size").fetchone() for one in (copy, target))
+    if size != wanted:
+        copy.execute("PRAGMA journal_mode=DELETE")
+        copy.execute(f"PRAGMA page_size={wanted:d}")
+        copy.execute("VACUUM")
+
+
 def finish_rows(file: Entry, source: str) -> SavedRows:
     """Make the rows that a snapshot wrote those of a copy, see `RowsFile.finish`.
 

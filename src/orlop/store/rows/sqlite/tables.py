@@ -39,6 +39,12 @@ LOST_LINKS: Final = """SELECT DISTINCT edge.child AS image, edge.parent AS manif
         WHERE came.image = edge.child AND came.manifest = edge.parent)"""
 """Images and manifests of them that their names mean, alone or in an index, and with which they are not recorded."""
 
+MISFITS: Final = """SELECT blob.digest FROM diff_blob JOIN blob ON blob.digest = diff_blob.blob
+    WHERE (blob.compression <> 'none' AND blob.digest = diff_blob.diff)
+    OR (blob.compression = 'none' AND blob.digest <> diff_blob.diff AND substr(blob.digest, 1, 7) = 'sha256:')
+    ORDER BY 1"""
+"""Blobs that cannot be the layer they are recorded as: a plain form has the layer's own digest, no other form has."""
+
 EDGES: Final = """SELECT parent, role, position, min(child), min(media_type), min(size) FROM (
         SELECT document.digest AS parent,
             CASE replace(lower(member.key), char(383), 's')

@@ -11,7 +11,7 @@ from orlop.store.rows.judging import chain_problem, image_problem, loops_of, man
 from orlop.store.rows.metadata import RowProblem
 from orlop.store.rows.sqlite.damage.columns import invalid_values
 from orlop.store.rows.sqlite.shape import shape_faults
-from orlop.store.rows.sqlite.tables import EDGES, LOST_LINKS
+from orlop.store.rows.sqlite.tables import EDGES, LOST_LINKS, MISFITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -73,6 +73,16 @@ _STATEMENTS: Final = (
         "no bytes are kept of the layer {}; load its image again",
     ),
     (
+        "form-wrong",
+        "SELECT blob FROM diff_blob GROUP BY blob HAVING count(*) > 1 ORDER BY 1",
+        "the blob {} is recorded as several layers; a repair asks the blob itself",
+    ),
+    (
+        "form-wrong",
+        MISFITS,
+        "the blob {} is recorded as a layer, or with a compression, that its digest rules out; a repair asks it itself",
+    ),
+    (
         "blob-wrong",
         "SELECT digest FROM blob WHERE compression NOT IN ('none', 'gzip', 'bzip2', 'xz', 'zstd') ORDER BY 1",
         "the compression that is recorded of the blob {} does not exist; a repair asks the blob itself",
@@ -110,6 +120,12 @@ def row_problems(
             yield from _readable(_names(connection))
     if verify:
         yield from _readable(_contents(reading))
+
+
+def earlier(fault: str) -> RowProblem:
+    """Return the problem of a database that is not what was written last, which is a ``fault`` as a clause."""
+    advice = "put back the one that was, or repair the store, which then goes on from here"
+    return RowProblem("earlier", DATABASE, f"{DATABASE} is not the latest: {fault}; {advice}")
 
 
 def _contents(reading: Callable[[], AbstractContextManager[sqlite3.Connection]]) -> Iterator[RowProblem]:

@@ -37,6 +37,7 @@ from orlop.store.rows.sqlite.damage.log import (
     read_witness,
 )
 from orlop.store.rows.sqlite.errors import explaining_sqlite
+from orlop.store.rows.sqlite.last_write import LastWrite
 from orlop.streams.files import CHUNK, explaining, fsync_directory
 
 if TYPE_CHECKING:
@@ -250,6 +251,8 @@ class DatabaseRepair:
                 with suppress(FileNotFoundError):
                     os.unlink(f"{self._path}{suffix}")
             fsync_directory(self._root)
+            # The new database begins without a number.
+            LastWrite(self._file.directory, self._file).begin_anew()
             os.rename(new, self._path)
             fsync_directory(self._root)
         finally:

@@ -1,0 +1,108 @@
+"""The number of a database's last write, outside of the database: in the file that writers lock.
+
+Each write leaves a number in the database (`lineage`). An earlier copy of a database, or one whose log was removed, is
+as sound as any other: nothing in it says that there were later writes, and to a collection everything that these
+brought is garbage. So whoever has written notes the number here as well, after the commit is durable.
+
+The note of a write is never synced and may be lost, or be older than the database: by a kill, a loss of power, or an
+orlop that makes none. It is never newer, unless the database is an earlier one or another. So whoever opens a database
+reads the note first, and then the number. Where a database takes the place of a later one on purpose, by a repair, the
+note is made anew, and synced.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from orlop.store.rows.sqlite.errors import damaged
+
+if TYPE_CHECKING:
+    from orlop.streams.directory import Directory, Entry
+
+_LENGTH: Final = len("0123abcd\n")
+_MASK: Final = (1 << 32) - 1
+_COUNTS: Final = 1 << 16
+
+
+class LastWrite:
+    """The note beside a database.
+
+    Args:
+        root: the store's directory.
+        database: the database in it.
+        wary: open only the one that was written last.
+    """
+
+    def __init__(self, root: Directory, database: Entry, *, wary: bool = True) -> None:
+        self._file = root.at("write.lock")
+        self._database = database
+        self._wary = wary
+
+    def read(self) -> int | None:
+        """Return the number that was noted last, or nothing where none is known."""
+        with suppress(OSError, ValueError):
+            descriptor = self._file.open()
+            try:
+                noted = os.read(descriptor, _LENGTH)
+            finally:
+                os.close(descriptor)
+            if len(noted) == _LENGTH and noted.endswith(b"\n"):
+                return int(noted, 16)
+        return None
+
+    def require(self, connection: sqlite3.Connection, noted: int | None) -> None:
+        """Raise `DatabaseDamaged` where the database is not the one that was written last."""
+        fault = fault_in(connection, noted) if self._wary else None
+        if fault is not None:
+            raise damaged(self._database.path, fault)
+
+    def note(self, connection: sqlite3.Connection) -> None:
+        """Note the number of a write that is durable; with the write lock."""
+        # The write is done, whatever happens here.
+        with suppress(sqlite3.Error):
+            self._write(b"%08x\n" % (number_in(connection) & _MASK))
+
+    def begin_anew(self, connection: sqlite3.Connection | None = None) -> None:
+        """Note the number of an earlier or another database, durably, or that none is known; with the write lock."""
+        if connection is None and self.read() is None:
+            return
+        content = b"%8s\n" % b"" if connection is None else b"%08x\n" % (number_in(connection) & _MASK)
+        self._write(content, durable=True)
+
+    def _write(self, content: bytes, *, durable: bool = False) -> None:
+        # Without a note less is noticed, and nothing is wrong.
+        with suppress(OSError):
+            descriptor = self._file.open(os.O_WRONLY)
+            try:
+                os.pwrite(descriptor, content, 0)
+                if durable:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def number_in(connection: sqlite3.Connection) -> int:
+    """Return the number of a database, as a connection sees it."""
+    (number,) = connection.execute("PRAGMA application_id").fetchone()
+    return int(number)
+
+
+def fault_in(connection: sqlite3.Connection, noted: int | None) -> str | None:
+    """Return what is wrong with a database, by what was ``noted`` before it was opened, as a clause, or nothing."""
+    if noted is None or not connection.execute("SELECT EXISTS (SELECT 1 FROM sqlite_schema)").fetchone()[0]:
+        return None
+    return fault_of(number_in(connection), noted)
+
+
+def fault_of(number: int, noted: int) -> str | None:
+    """Return what is wrong with a database of a ``number``, by what was ``noted``, as a clause, or nothing."""
+    if (number & _MASK) // _COUNTS != noted // _COUNTS:
+        return "it is not the database that was written last in this store"
+    # The counts begin again after the last one.
+    missing = (noted - number) % _COUNTS
+    if 0 < missing < _COUNTS // 2:
+        return f"it is an earlier one, which lacks the last {missing} writes of this store"
+    return None

@@ -1,0 +1,214 @@
+"""A database that is not the one that was written last is known by the note of that write, outside of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import orlop
+from orlop import errors, stores
+from orlop.cli.main import run
+from orlop.store.rows.sqlite.last_write import LastWrite, fault_of
+from orlop.streams.directory import Directory
+from tests.crash.damaged import spoil_table
+from tests.unit.damage import copied
+from tests.unit.layouts import Layout, named
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "example/tiny:1.0"
+NEWER = "example.com/newer:1"
+A, B = 7 << 16, 8 << 16
+
+
+@pytest.fixture(scope="module")
+def made(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store, and in ``earlier.db`` its database before the last image came."""
+    place = tmp_path_factory.mktemp("made")
+    layout = Layout()
+    layout.top(layout.image("newer", compress=True, **named(NEWER)))
+    (place / "newer.tar").write_bytes(layout.pack())
+    with orlop.open(place / "root") as images:
+        images.load(data / "dockerd-29-overlay2" / "multi.tar")
+    shutil.copyfile(place / "root" / "metadata.db", place / "earlier.db")
+    with orlop.open(place / "root") as images:
+        images.load(place / "newer.tar")
+    return place
+
+
+@pytest.fixture
+def root(made: Path, tmp_path: Path) -> Path:
+    return copied(made / "root", tmp_path / "root")
+
+
+def noted(root: Path) -> int | None:
+    with Directory(os.fspath(root)) as directory:
+        return LastWrite(directory, directory.at("metadata.db")).read()
+
+
+def blobs(root: Path) -> set[str]:
+    return {path.name for path in (root / "blobs" / "sha256").iterdir()}
+
+
+def is_there(images: orlop.ImageService, name: str) -> bool:
+    return any(str(one).endswith(name) for image in images.images() for one in image.references)
+
+
+def put_back(root: Path, made: Path) -> None:
+    shutil.copyfile(made / "earlier.db", root / "metadata.db")
+
+
+def take_log_away(root: Path, _: Path) -> None:
+    """Leave a log, as a killed process does, with the last write in it alone, and remove it."""
+    script = "import os, sys, orlop\nimages = orlop.open(sys.argv[1])\nimages.tag(*sys.argv[2:])\nos._exit(0)"
+    subprocess.run([sys.executable, "-c", script, root, NAME, "one:1"], check=True, timeout=60)
+    assert (root / "metadata.db-wal").stat().st_size
+    for suffix in ("-wal", "-shm"):
+        (root / f"metadata.db{suffix}").unlink()
+
+
+def put_another(root: Path, made: Path) -> None:
+    other = root.with_name("other")
+    with orlop.open(other) as images:
+        images.load(made / "newer.tar")
+    shutil.copyfile(other / "metadata.db", root / "metadata.db")
+
+
+@pytest.mark.parametrize("spoil", [put_back, take_log_away, put_another])
+def test_every_command_refuses_a_database_that_was_not_written_last(made, root, tmp_path, spoil, capsys):
+    spoil(root, made)
+    before, database = blobs(root), (root / "metadata.db").read_bytes()
+    for words in (
+        ["images"],
+        ["save", "-o", str(tmp_path / "saved"), NAME],
+        ["load", "-i", str(made / "newer.tar")],
+        ["tag", NAME, "two:2"],
+        ["rmi", NAME],
+        ["gc"],
+        ["prune", "-af"],
+        ["store", "copy", str(tmp_path / "copy")],
+        ["store", "backup", str(tmp_path / "backup")],
+        ["store", "move", str(tmp_path / "moved")],
+    ):
+        assert run(["--root", str(root), *words]) == 6, words
+        assert "orlop fsck --repair" in capsys.readouterr().err
+    assert (blobs(root), (root / "metadata.db").read_bytes()) == (before, database)
+    assert "earlier" in {one.kind for one in stores.fsck(root).damage}
+
+
+def test_a_reader_who_may_not_write_refuses_it_too(made, root, monkeypatch):
+    put_back(root, made)
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode, **more: mode != os.W_OK and real(path, mode, **more))
+    with orlop.open(root) as images, pytest.raises(errors.DatabaseDamaged, match="lacks the last 1"):
+        images.images()
+
+
+def test_a_repair_goes_on_from_it_and_loses_none_of_what_came_later(made, root):
+    newer = blobs(root)
+    put_back(root, made)
+    report = stores.fsck(root, repair=True)
+    assert (report.state, report.damage) == ("repaired", ())
+    aside = {path.name.split("-")[-1].split(".")[0] for path in (root / "quarantine").iterdir()}
+    assert aside
+    with orlop.open(root) as images:
+        assert {one.kind for one in images.gc().garbage} <= {"stray"}
+        assert blobs(root) | aside == newer
+        images.load(made / "newer.tar")
+        assert is_there(images, NEWER)
+    assert stores.fsck(root).damage == ()
+
+
+def test_the_latest_one_may_be_put_back_in_its_place(made, root, tmp_path):
+    shutil.copyfile(root / "metadata.db", tmp_path / "latest.db")
+    put_back(root, made)
+    with pytest.raises(errors.DatabaseDamaged), orlop.open(root) as images:
+        images.images()
+    shutil.copyfile(tmp_path / "latest.db", root / "metadata.db")
+    with orlop.open(root) as images:
+        assert is_there(images, NEWER)
+
+
+@pytest.mark.parametrize("content", [b"", b"        \n", b"\0" * 9, b"00070001", b"no number", b"x" * 5000])
+def test_without_a_note_every_database_is_taken(made, root, content):
+    (root / "write.lock").write_bytes(content)
+    put_back(root, made)
+    with orlop.open(root) as images:
+        images.tag(NAME, "two:2")
+    assert noted(root) is not None
+
+
+def test_a_note_that_is_older_than_the_database_changes_nothing(root):
+    """As a kill after the commit leaves it, or a loss of power: it is never synced."""
+    before = (root / "write.lock").read_bytes()
+    for name in ("one:1", "two:2", "three:3"):
+        with orlop.open(root) as images:
+            images.tag(NAME, name)
+    (root / "write.lock").write_bytes(before)
+    with orlop.open(root) as images:
+        assert is_there(images, "three:3")
+    assert stores.fsck(root).damage == ()
+
+
+def test_each_write_is_noted_and_a_read_is_not(root, tmp_path):
+    before = noted(root)
+    assert before is not None
+    with orlop.open(root) as images:
+        images.images()
+        assert noted(root) == before
+        images.tag(NAME, "one:1")
+        assert noted(root) == before + 1
+    stores.copy(root, tmp_path / "copied")
+    assert noted(tmp_path / "copied") is None
+    stores.backup(root, tmp_path / "backup")
+    for number in range(2):
+        with orlop.open(root) as images:
+            images.tag(NAME, f"more:{number}")
+        stores.backup(root, tmp_path / "backup")
+        with orlop.open(tmp_path / "backup") as images:
+            assert is_there(images, f"more:{number}")
+        assert noted(tmp_path / "backup") is not None
+
+
+def test_a_database_that_a_repair_made_anew_is_the_latest(root):
+    spoil_table(root)
+    assert stores.fsck(root, repair=True).damage == ()
+    with orlop.open(root) as images:
+        images.tag(NAME, "one:1")
+        assert is_there(images, "one:1")
+    assert "earlier" not in {one.kind for one in stores.fsck(root).problems}
+
+
+def test_a_store_may_begin_anew_beside_a_note(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir(mode=0o700)
+    (root / "write.lock").write_bytes(b"00070009\n")
+    with orlop.open(root) as images:
+        assert list(images.images()) == []
+    assert noted(root) != 7 << 16 | 9
+
+
+@pytest.mark.parametrize(
+    ("number", "last", "right"),
+    [
+        (A + 4, A + 4, True),
+        (A + 5, A + 4, True),
+        (A + 3, A + 4, False),
+        (A, A + 4, False),
+        (B + 4, A + 4, False),
+        (0, A + 4, False),
+        # The count begins again, also of a number that SQLite keeps as a negative one.
+        (A, A + 65535, True),
+        (A + 65535, A, False),
+        (-(1 << 31) + 4, (1 << 31) + 4, True),
+        (-(1 << 31) + 3, (1 << 31) + 4, False),
+    ],
+)
+def test_a_database_is_as_late_as_the_note_or_later(number, last, right):
+    assert (fault_of(number, last) is None) is right
