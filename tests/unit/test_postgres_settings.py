@@ -82,7 +82,6 @@ def use(metadata: PostgresMetadata) -> None:
         "extra_float_digits = -15",
         "lock_timeout = '1ms'",
         "idle_in_transaction_session_timeout = '1ms'",
-        "idle_session_timeout = '1ms'",
         "statement_timeout = '60s'",
         "transaction_timeout = '60s'",
         "synchronous_commit = off",
