@@ -33,6 +33,7 @@ NEVER: Final = {
     "copy",
     "dataclasses",
     "email",
+    "hashlib",
     "http",
     "inspect",
     "isal",
@@ -54,12 +55,12 @@ NEVER: Final = {
 # command that lists, raise its bound here; lower it when one is no longer needed.
 BOUNDS: Final = {
     "--version": (8, 3),
-    "images": (97, 60),
-    f"images {TINY}": (97, 60),
-    "images -q": (96, 60),
-    f"inspect {TINY}": (99, 60),
-    f"history {TINY}": (102, 60),
-    f"tag {TINY} other/tiny:2.0": (90, 60),
+    "images": (97, 57),
+    f"images {TINY}": (97, 57),
+    "images -q": (96, 57),
+    f"inspect {TINY}": (99, 57),
+    f"history {TINY}": (102, 57),
+    f"tag {TINY} other/tiny:2.0": (90, 57),
 }
 _RUN: Final = """
 import os, sys

@@ -7,11 +7,11 @@ own type, and values of different types are never equal.
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Final, Self
 
 from orlop.errors import InvalidDigest, WrongType
 from orlop.model.given import check_text, shown
+from orlop.model.hashing import sha256_hex
 from orlop.model.values import dataclass
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Digest:
     def of(cls, data: bytes) -> Self:
         """Return the SHA-256 digest of the bytes."""
         try:
-            return cls("sha256", hashlib.sha256(data).hexdigest())
+            return cls("sha256", sha256_hex(data))
         except TypeError as error:
             raise WrongType(f"a digest is of bytes, not of {shown(data)}") from error
 
