@@ -333,6 +333,64 @@ class MetadataContract(Contract):
         with metadata.read() as view:
             assert view.blob(_BLOB.digest) == _BLOB
 
+    def test_a_mender_records_what_content_says(self, metadata: Metadata) -> None:
+        """Configs, manifests, layers and chains get the right bytes, and the facts that follow from them, once."""
+        config = _CONFIG % str(_DIFF.diff_id).encode()
+        chain = ChainRow(ChainID.wrap(_DIFF.diff_id), None, _DIFF.diff_id, _DIFF.content_size, 1)
+        manifest = ManifestRow(Digest.of(b"{}"), "application/vnd.oci.image.manifest.v1+json", b"{}")
+        with metadata.write() as rows:
+            keep(rows)
+        with metadata.write():
+            mender = metadata.mender()
+            mender.set_config(image(), b"other")
+            assert [mender.correct(str(image()), b"other", config) for _ in range(2)] == [True, False]
+            later = config.replace(b"1970", b"1971")
+            assert [mender.set_image(image(), one) for one in (config, later, later, config)] == [
+                False,
+                True,
+                False,
+                True,
+            ]
+            assert not mender.set_chain(chain)
+            mender.set_manifest(manifest)
+            mender.set_media_type(str(manifest.digest), "application/x")
+            assert mender.manifest(str(manifest.digest)) == b"{}"
+            mender.set_blob(_BLOB._replace(size=8))
+            mender.set_diff(_DIFF._replace(entries=9))
+            mender.unlink(_BLOB.digest)
+            mender.link(_BLOB.digest, _DIFF.diff_id)
+        with metadata.read() as view:
+            row = view.image_row(image())
+            assert view.config(image()) == config
+            assert row is not None
+            assert row.created == (0, 0)
+            assert view.manifest(manifest.digest) == manifest._replace(media_type="application/x")
+            assert view.blob(_BLOB.digest) == _BLOB._replace(size=8)
+            assert view.diff(_DIFF.diff_id) == _DIFF._replace(entries=9)
+
+    def test_a_mender_puts_links_and_names_right(self, metadata: Metadata) -> None:
+        """An image gets the ID that others know, circles are opened, and what leads nowhere or has no name goes."""
+        config, wrong = _CONFIG % str(DiffID.of(b"x")).encode(), ImageID.of(b"wrong")
+        right = ImageID.of(config)
+        with metadata.write() as rows:
+            keep(rows)
+            rows.put_image(wrong, config, chain_id=None, created=(0, 0))
+            rows.put_reference(name("1"))
+            rows.put_reference(name("b!d"))
+            rows.set_metadata(image(), "parent", str(right).encode())
+        with metadata.write():
+            assert metadata.mender().forget_name("docker.io/library/a:b!d") == str(image())
+            assert metadata.mender().adopt_image(str(image())) is None
+            assert metadata.mender().adopt_image(str(wrong)) == str(right)
+        with metadata.write() as rows:
+            assert (rows.config(right), rows.config(wrong), tags(rows)) == (config, None, ["1"])
+            rows.set_metadata(right, "parent", str(image()).encode())
+            (opened,) = metadata.mender().open_loops()
+            assert opened in {(str(image()), str(right)), (str(right), str(image()))}
+            rows.set_metadata(right, "parent", str(wrong).encode())
+            assert metadata.mender().forget_missing_parents() == [(str(right), str(wrong))]
+            assert metadata.mender().open_loops() == metadata.mender().forget_missing_parents() == []
+
     # The whole.
 
     def test_a_database_says_what_it_is(self, metadata: Metadata) -> None:

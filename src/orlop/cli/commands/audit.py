@@ -48,7 +48,7 @@ _SHOWN: Final = 10
     "allow",
     multiple=True,
     metavar="WHAT",
-    help="Suppress findings of RULE, of RULE:PATTERN (for paths), or with a fingerprint. Can be repeated.",
+    help="Suppress findings of RULE, of RULE:PATTERN (for paths), or with a fingerprint. May be repeated.",
 )
 @option(
     "--no-content", "tables_only", is_flag=True, help="Read no layers: skip secrets in files, and duplicate content."
