@@ -12,8 +12,8 @@ So whoever reads sees the old index or the new one, and all that it names is the
 nothing of each other. Other programs take no lock: the second look makes the time in which they can be overwritten as
 short as it can be, but does not end it.
 
-Nothing that the store keeps is shared but by reflink: other programs write blobs in place, which through a hard link would
-damage the store. No name in the layout is followed where it is a link.
+Nothing that the store keeps is shared but by reflink: other programs write blobs in place, which through a hard link
+would damage the store. No name in the layout is followed where it is a link.
 """
 
 from __future__ import annotations
