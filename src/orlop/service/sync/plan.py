@@ -30,6 +30,7 @@ from orlop.errors import InvalidInput, InvalidPlatform, InvalidReference, Invali
 from orlop.intake.platforms import host_platform
 from orlop.model import toml
 from orlop.model.durations import parse_duration
+from orlop.model.given import check_text
 from orlop.model.names import pulled_name
 from orlop.model.pattern import Pattern
 from orlop.model.platform import Platform
@@ -160,6 +161,7 @@ class SyncPlan:
     @classmethod
     def parse(cls, text: str, *, shown: str = "the sync file") -> Self:
         """Read the text of a file, which errors call ``shown``. Raises `InvalidSettings`."""
+        check_text(text, "a sync file")
         try:
             document = toml.loads(text)
         except ValueError as error:
