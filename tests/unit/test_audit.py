@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 import time
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -85,6 +86,45 @@ def test_bytes_are_counted_by_layer_and_cause(tmp_path: Path) -> None:
     assert (found.overwritten, found.removed, found.twice) == (0, 50, 7)
     assert found.efficiency == pytest.approx(1 - 50 / 174)
     assert found.folders == {"/": 124, "/d": 110}
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"mode": 0o755}, "only their mode changed"),
+        ({"uid": 7}, "only their owner changed"),
+        ({"gid": 7}, "only their owner changed"),
+        ({"mtime": 5}, "only their time changed"),
+        ({"pax_headers": {"SCHILY.xattr.user.a": "1"}}, "only their attributes changed"),
+        ({"mode": 0o755, "uid": 1}, "only their mode and owner changed"),
+        ({}, "nothing of them changed"),
+    ],
+)
+def test_a_file_that_is_sent_again_is_waste(facts: dict[str, object], words: str, tmp_path: Path) -> None:
+    size = 1 << 20
+
+    def one(name: str, content: bytes, **facts: object) -> bytes:
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(content), 1_600_000_000
+            for fact, value in facts.items():
+                setattr(info, fact, value)
+            archive.addfile(info, io.BytesIO(content))
+        return out.getvalue()
+
+    changed = one("a", b"y" * size)
+    found = audited(tmp_path, one("a", b"x" * size), one("./a", b"x" * size, **facts), changed, one("b", b"y" * size))
+    assert (found.overwritten, found.unchanged, found.removed) == (2 * size, size, 0)
+    again = [(told.rule, told.kind, told.layer, told.size) for told in found.findings if told.rule == "sent-again"]
+    assert again == [("sent-again", "waste", 2, size)]
+    assert words in next(told.text for told in found.findings if told.rule == "sent-again")
+
+
+def test_what_is_removed_between_is_not_sent_again(tmp_path: Path) -> None:
+    found = audited(tmp_path, layer(("a", b"x" * 9)), layer(".wh.a"), layer(("a", b"x" * 9)))
+    # The first content is at the same path again: it need not have been removed.
+    assert (found.hidden, found.unchanged) == (9, 9)
 
 
 def test_bytes_are_counted_by_package(tmp_path: Path) -> None:
