@@ -51,7 +51,23 @@ PLANTED = {
     "docker-hub-token": "dckr_pat_" + "a" * 27,
     "huggingface-token": "hf_" + "a" * 34,
     "age-key": "AGE-SECRET-KEY-1" + "Q" * 58,
+    "anthropic-key": f"sk-ant-api03-{'a1-_' * 23}bAA",
+    "openai-key": f"sk-proj-{'a1' * 20}T3BlbkFJ{'b2' * 20}",
+    "digitalocean-token": "dop_v1_" + "0f" * 32,
+    "shopify-token": "shpat_" + "0f" * 16,
+    "rubygems-key": "rubygems_" + "0f" * 24,
+    "pulumi-token": "pul-" + "0f" * 20,
+    "vault-token": "hvs." + "aB-_" * 24,
     "private-key": pem("RSA PRIVATE KEY"),
+}
+OTHER_FORMS = {
+    **{f"{prefix}-{'x' * 20}": "gitlab-token" for prefix in ("glpat", "gldt", "glrt", "glptt")},
+    **{f"{prefix}_v1_{'0f' * 32}": "digitalocean-token" for prefix in ("dop", "doo", "dor")},
+    **{f"{prefix}_{'0f' * 16}": "shopify-token" for prefix in ("shpat", "shpca", "shppa", "shpss")},
+    "pypi-AgENdGVzdC5weXBpLm9yZw" + "a" * 60: "pypi-token",
+    f"xapp-1-A0123456789-1234567890123-{'0f' * 32}": "slack-token",
+    f"sk-ant-admin01-{'a1-_' * 23}bAA": "anthropic-key",
+    f"sk-{'a1' * 10}T3BlbkFJ{'b2' * 10}": "openai-key",
 }
 HARMLESS = [
     checked("ghp", "A" * 30)[:-1] + "!",
@@ -64,6 +80,14 @@ HARMLESS = [
     "\0" + pem("RSA PRIVATE KEY"),
     "xhf_" + "a" * 34,
     "sk_test_" + "a1" * 12,
+    f"sk-ant-api03-{'a1-_' * 23}bBB",
+    f"T3BlbkFJ{'b2' * 20}",
+    "dop_v1_" + "0g" * 32,
+    "shpat_" + "0f" * 17,
+    "rubygems_" + "0f" * 23,
+    "pul-" + "0f" * 21,
+    "impul-" + "0f" * 20,
+    "hvs." + "aB-_" * 22,
     "password=hunter2",
 ]
 
@@ -169,6 +193,15 @@ def test_a_secret_under_the_name_of_a_whiteout_is_found_though_it_counts_for_not
         ("/d/.wh.gone", False),
     ]
     assert found.size == 0
+
+
+@pytest.mark.parametrize("text", OTHER_FORMS)
+def test_all_forms_of_a_secret_are_found(text: str) -> None:
+    assert [one.rule for one in secrets_of([f"k: '{text}'\n".encode()])] == [OTHER_FORMS[text]]
+
+
+def test_each_rule_has_a_planted_secret() -> None:
+    assert {*PLANTED} == {*secrets.RULES}
 
 
 @pytest.mark.parametrize("text", HARMLESS)
