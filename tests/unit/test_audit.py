@@ -167,6 +167,21 @@ def test_bytes_are_counted_by_package(tmp_path: Path) -> None:
     assert [*found.packages.items()] == [("coreutils", 140), ("musl", 7), ("none", 1), ("links", 0)]
 
 
+def test_images_without_dpkg_and_those_of_a_new_apk_have_packages_too(tmp_path: Path) -> None:
+    digest = "0" * 32
+    found = audited(
+        tmp_path,
+        layer(
+            ("var/lib/dpkg/status.d/tzdata", b"Package: tzdata\n"),
+            ("var/lib/dpkg/status.d/tzdata.md5sums", f"{digest}  usr/share/zone\nno  line\n{digest}  gone\n".encode()),
+            ("usr/share/zone", b"1" * 20),
+            ("usr/lib/apk/db/installed", b"P:musl\nF:lib\nR:libc\n"),
+            ("lib/libc", b"3" * 7),
+        ),
+    )
+    assert [*found.packages.items()] == [("tzdata", 20), ("musl", 7)]
+
+
 def test_an_image_without_a_database_has_no_packages(tmp_path: Path) -> None:
     assert (
         audited(tmp_path, layer("var/lib/dpkg/", "var/lib/dpkg/info->nowhere", "lib/apk/db/installed/")).packages == {}
