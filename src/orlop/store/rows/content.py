@@ -161,8 +161,8 @@ class ContentRows(ABC):
     def holds_blob(self, name: str, digest: Digest) -> bool:
         """Return whether a manifest that belongs to a repository names some content as a config or a layer.
 
-        Not as a layer whose type says that it is elsewhere (`ELSEWHERE`): who sends such a
-        manifest need not have it.
+        Not as a layer whose type says that it is elsewhere (`ELSEWHERE`): a client that sends such a manifest need not
+        have it.
         """
 
     @abstractmethod
