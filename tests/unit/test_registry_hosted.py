@@ -445,6 +445,40 @@ def test_an_upload_that_nobody_continues_goes_and_so_does_a_blob_that_no_manifes
         assert list((tmp_path / "root" / "blobs" / "sha256").iterdir()) == []
 
 
+def test_uploads_that_nobody_continues_make_room_where_there_are_too_many(registry, images, tmp_path, monkeypatch):
+    monkeypatch.setattr("orlop.service.hosted.uploads._MOST_UPLOADS", 3)
+    sessions = [registry.begin("a") for _ in range(3)]
+    full = registry.ask("POST", "/v2/a/blobs/uploads/")
+    assert (full.status, code(full), full.headers["retry-after"]) == (429, "TOOMANYREQUESTS", "1")
+    # A quarter of an hour later two of them have not been touched.
+    folder = Path(images.store.incoming._root.path) / "incoming"
+    for session in sessions[:2]:
+        key = session.headers["docker-upload-uuid"]
+        os.utime(folder / key, (time.time() - 900, time.time() - 900))
+    uploads = images.store.now
+    monkeypatch.setattr(images.store, "now", lambda: uploads() + 2_000_000_000)
+    registry.begin("a")
+    assert [registry.get(one.headers["location"]).status for one in sessions] == [404, 404, 204]
+    registry.begin("a")
+    assert registry.ask("POST", "/v2/a/blobs/uploads/").status == 429
+
+
+def test_a_manifest_does_not_name_more_than_is_looked_for(registry):
+    registry.push_blob("a", b"{}")
+
+    def put(count: int, kind: str = MANIFEST) -> Any:
+        named = [{"mediaType": "a/b", "digest": f"sha256:{number:064x}", "size": 1} for number in range(count)]
+        index = written({"schemaVersion": 2, "mediaType": INDEX, "manifests": named})
+        return registry.put("/v2/a/manifests/1", naming(b"{}", *named) if kind == MANIFEST else index, kind)
+
+    few, many = put(300), put(6000)
+    assert (few.status, code(few), len(few.json["errors"])) == (400, "MANIFEST_BLOB_UNKNOWN", 200)
+    assert "and 100 more" in few.json["errors"][0]["message"]
+    for refused in (many, put(6000, INDEX)):
+        assert (refused.status, code(refused)) == (400, "MANIFEST_INVALID")
+        assert len(refused.body) < 1000
+
+
 def test_a_blob_that_is_too_large_is_refused_in_one_part_and_in_many(images, tmp_path):
     with hosting(images, tmp_path, most=1000) as client:
         session = client.patch(client.begin("a"), b"x" * 600)

@@ -14,6 +14,7 @@ import io
 import logging
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from orlop.archive.members import begins_like_layer
@@ -69,6 +70,10 @@ if TYPE_CHECKING:
 
 _VAGUE: Final = frozenset({"", "application/json", "application/octet-stream", "text/plain"})
 _TRIES: Final = 3
+_MOST_NAMED: Final = 5000
+"""How many blobs and manifests a manifest may name: each is looked for."""
+_MOST_TOLD: Final = 200
+"""How many of those that are missing are told."""
 _log = logging.getLogger(__name__)
 
 
@@ -167,6 +172,9 @@ def _media_type(document: Manifest | Index, said: str) -> str:
 
 def _require_complete(source: _Pushed, document: Manifest | Index) -> None:
     """Check that a repository has all blobs that a manifest names. Raises `ManifestIncomplete`, `SizeMismatch`."""
+    edges = edges_of(source.digest, source.raw)
+    if len(edges) > _MOST_NAMED:
+        raise InvalidManifest(f"the manifest names {len(edges)} blobs and manifests, and may name {_MOST_NAMED}")
     missing: dict[Digest, None] = {}
     for one in () if isinstance(document, Index) else (document.config, *document.layers):
         size = source.size_of_blob(one.digest)
@@ -176,14 +184,16 @@ def _require_complete(source: _Pushed, document: Manifest | Index) -> None:
         elif size != one.size:
             raise SizeMismatch(f"the blob {one.digest} has {size} bytes, but the manifest says {one.size}")
     # What its members name that no reader of manifests looks at would belong to the repository as well.
-    for edge in edges_of(source.digest, source.raw):
+    for edge in edges:
         is_content = edge.role in {CONFIG, LAYER} and not edge.media_type.startswith(ELSEWHERE)
         is_lacking = is_content and source.size_of_blob(edge.child) is None
         if is_lacking or (edge.role == CHILD and source.would_expose(edge.child)):
             missing[edge.child] = None
     if missing:
-        named = tuple(map(str, missing))
-        raise ManifestIncomplete(f"the repository lacks {', '.join(named)}, which the manifest names", missing=named)
+        named = tuple(map(str, islice(missing, _MOST_TOLD)))
+        more = f" and {len(missing) - len(named)} more" if len(missing) > len(named) else ""
+        told = f"the repository lacks {', '.join(named)}{more}, which the manifest names"
+        raise ManifestIncomplete(told, missing=named)
 
 
 def is_elsewhere(layer: Descriptor) -> bool:
