@@ -53,8 +53,8 @@ class Trouble(NamedTuple):
     """What goes wrong: an answer of a ``status`` and a ``code``, or a connection that ends.
 
     ``done`` does what was asked before; ``cut`` ends the connection after so many bytes of the body of a good answer;
-    ``stall`` is seconds of silence at that place before it ends. A ``page`` is the answer of something that is no
-    object store, with status 200.
+    ``stall`` is seconds of silence at that place before it ends. A ``page`` is the answer, with status 200, of
+    something that is not an object store.
     """
 
     status: int = 0
