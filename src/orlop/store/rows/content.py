@@ -35,12 +35,12 @@ CHILD: Final = "child"
 CONFIG: Final = "config"
 LAYER: Final = "layer"
 SUBJECT: Final = "subject"
+"""The roles of edges."""
 ELSEWHERE: Final = (
     "application/vnd.oci.image.layer.nondistributable.",
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
 )
 """How the types of layers begin that need not be where their manifest is."""
-"""The roles of edges."""
 
 
 class BlobRow(NamedTuple):
