@@ -10,10 +10,6 @@ the temporary folder; a quick look takes half a minute.
 from __future__ import annotations
 
 import shlex
-import shutil
-import tempfile
-from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import transfers
@@ -21,6 +17,8 @@ from measure import PYTHON, paragraph, run
 from subjects import Subject, gone, quietly
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from transfers import Form, Made, Peers
 
 _FETCH: Final = r"""
@@ -123,15 +121,8 @@ def measured(form: Form, folder: Path, peers: Peers, page: transfers.Page, turns
 
 
 def main() -> None:
-    quick, forms, turns = transfers.arguments()
     page = transfers.Page("pull", "Pulls", TOLD)
-    with tempfile.TemporaryDirectory(prefix="orlop-bench-", ignore_cleanup_errors=True) as name, ExitStack() as stack:
-        peers = transfers.peers(Path(name) / "peers", stack, quick=quick and len(forms) > 1)
-        for form in forms:
-            folder = Path(name) / form.name
-            folder.mkdir()
-            measured(form, folder, peers, page, turns or form.turns)
-            shutil.rmtree(folder)
+    quick = transfers.measure_forms(page, measured)
     page.lines += ["", paragraph(NEEDED)]
     page.close(quick=quick)
 

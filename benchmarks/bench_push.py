@@ -11,16 +11,14 @@ look takes half a minute.
 from __future__ import annotations
 
 import shlex
-import shutil
-import tempfile
-from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import transfers
 from measure import run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from subjects import Subject
     from transfers import Form, Made, Peers
 
@@ -89,15 +87,8 @@ def measured(form: Form, folder: Path, peers: Peers, page: transfers.Page, turns
 
 
 def main() -> None:
-    quick, forms, turns = transfers.arguments()
     page = transfers.Page("push", "Pushes", TOLD)
-    with tempfile.TemporaryDirectory(prefix="orlop-bench-", ignore_cleanup_errors=True) as name, ExitStack() as stack:
-        peers = transfers.peers(Path(name) / "peers", stack, quick=quick and len(forms) > 1)
-        for form in forms:
-            folder = Path(name) / form.name
-            folder.mkdir()
-            measured(form, folder, peers, page, turns or form.turns)
-            shutil.rmtree(folder)
+    quick = transfers.measure_forms(page, measured)
     page.close(quick=quick)
 
 

@@ -14,7 +14,6 @@ from orlop.model.platform import Platform
 from orlop.streams.compression import zstd_module
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 NAME, SUBJECT = "io.containerd.image.name", "io.containerd.manifest.subject"
@@ -44,12 +43,6 @@ ARCHIVES = (
 def host(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine that the archives were not saved on: what the engine listed is remembered, not guessed."""
     monkeypatch.setattr("orlop.intake.platforms.host_platform", lambda: Platform("linux", "arm64"))
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as service:
-        yield service
 
 
 def archive(data: Path, name: str) -> bytes:

@@ -18,18 +18,11 @@ from tests.layout_walk import files, walked
 from tests.unit.layouts import CONFIG, LAYER, MANIFEST, Layout, layer_tar, named, sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.layout_walk import Walked
 
 TYPES = {"none": LAYER, "gzip": f"{LAYER}+gzip", "zstd": f"{LAYER}+zstd"}
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as service:
-        yield service
 
 
 def saved(images: orlop.ImageService, place: Path, compress: str | None, *names: str, **options: Any) -> Walked:

@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 from contextlib import closing, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +27,7 @@ from orlop.service.hosted.registry import HostedRegistry
 from orlop.service.hosted.repository import Hosts
 from orlop.store.blobs.incoming import LIFE
 from orlop.store.local import local_store
+from orlop.store.rows.metadata import BlobRow
 from tests import engines, postgres
 from tests.elsewhere import install
 from tests.unit.hosted import (
@@ -668,26 +668,40 @@ def test_whoever_pulls_a_blob_whose_bits_a_disk_has_flipped_has_it_mended_by_the
     assert aside.read_bytes() == damaged
 
 
-@in_a_directory
-def test_a_blob_that_many_pull_is_proved_once_a_day(images, tmp_path, monkeypatch):
-    with hosting(images, tmp_path) as registry:
-        digests = [registry.push_blob("a", A + bytes([number])) for number in range(2)]
-    now = [0.0]
-    monkeypatch.setattr("orlop.service.hosted.damage.Proofs", partial(Proofs, clock=lambda: now[0]))
-    reads = noted_reads(images, monkeypatch)
-    with hosting(images, tmp_path) as registry:
-        for asked in (*digests, *digests):
-            assert registry.get(f"/v2/a/blobs/{asked}").status == 200
-        until(lambda: len(reads) == 2)
-        assert sorted(map(str, reads)) == sorted(digests)
-        # Nobody who only asks has anything read.
-        registry.head(f"/v2/a/blobs/{digests[0]}")
-        now[0] = AGAIN - 1
-        registry.get(f"/v2/a/blobs/{digests[0]}")
-        now[0] = AGAIN + 1
-        registry.get(f"/v2/a/blobs/{digests[1]}")
-        until(lambda: len(reads) == 3)
-    assert str(reads[2]) == digests[1]
+def test_a_blob_that_many_pull_is_proved_once_a_day():
+    now, proved = [0.0], []
+    one, other = (BlobRow(Digest.of(name), 1, "none") for name in (b"one", b"other"))
+    proofs = Proofs(lambda blob: proved.append(blob.digest), clock=lambda: now[0])
+    for asked in (one, other, one, other):
+        proofs.was_read(asked)
+    until(lambda: len(proved) == 2)
+    now[0] = AGAIN - 1
+    proofs.was_read(one)
+    now[0] = AGAIN
+    proofs.was_read(other)
+    until(lambda: len(proved) == 3)
+    assert proved == [one.digest, other.digest, other.digest]
+    proofs.was_hashed(one.digest)
+    proofs.was_read(one)
+    now[0] = 2 * AGAIN
+    proofs.was_read(one)
+    until(lambda: len(proved) == 4)
+    assert proved[3] == one.digest
+
+
+def test_a_proof_that_cannot_be_made_does_not_stop_the_next_one():
+    asked: list[Digest] = []
+
+    def prove(blob: BlobRow) -> bool:
+        asked.append(blob.digest)
+        raise NoSpace("no")
+
+    proofs = Proofs(prove)
+    blobs = [BlobRow(Digest.of(bytes([number])), 1, "none") for number in range(3)]
+    for blob in blobs:
+        proofs.was_read(blob)
+    until(lambda: len(asked) == 3)
+    assert asked == [blob.digest for blob in blobs]
 
 
 def put_in_place(place: Path, kind: str, elsewhere: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 from orlop.errors import InvalidRoot
 from orlop.foreign.root import open_root
 from orlop.service.rescue import look, rescue_store
+from orlop.service.rescue_parts import rescue_parts
 from tests.foreign_roots import unpack
 
 if TYPE_CHECKING:
@@ -73,6 +75,13 @@ def found(root: Path, name: str) -> RescuedImage:
     return next(image for image in report.images if name in image.image.names)
 
 
+def flipped(raw: bytes, position: int, bits: int = 1) -> bytes:
+    """Return bytes of which one is another."""
+    changed = bytearray(raw)
+    changed[position] ^= bits
+    return bytes(changed)
+
+
 def some_file(folder: Path) -> Path:
     return next(path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size > 0)
 
@@ -113,19 +122,69 @@ def test_a_tar_split_that_is_lost_or_cut_is_named(root, layer, left, why):
         assert why in look(root, [GNU]).images[0].problems[0]
 
 
-@pytest.mark.parametrize("how", ["junk behind it", "no check sum", "other compression", "no compression"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "junk behind it",
+        "zeros behind it",
+        "no check sum",
+        "half a check sum",
+        "wrong check sum",
+        "wrong size",
+        "wrong magic",
+        "wrong method",
+        "wrong flags",
+        "wrong reserved flags",
+        "several members",
+        "wrong first sum",
+        "a name",
+        "other compression",
+        "no compression",
+        "no compression, cut",
+    ],
+)
 def test_a_tar_split_that_has_all_that_is_needed_will_do(root, layer, how):
     path = layer.entry / "tar-split.json.gz"
     raw = path.read_bytes()
     plain = gzip.decompress(raw)
+    bare = gzip.compress(plain, mtime=0)
+    half = gzip.compress(plain[: len(plain) // 2], mtime=0), gzip.compress(plain[len(plain) // 2 :], mtime=0)
+    named = io.BytesIO()
+    with gzip.GzipFile("a name", "wb", fileobj=named) as file:
+        file.write(plain)
     given = {
         "junk behind it": raw + b"\nx",
+        "zeros behind it": flipped(bare, -1) + bytes(100),
         "no check sum": raw[:-8],
+        "half a check sum": raw[:-6],
+        "wrong check sum": flipped(raw, -8),
+        "wrong size": flipped(raw, -1),
+        "wrong magic": flipped(bare, 0),
+        "wrong method": flipped(bare, 2),
+        "wrong flags": flipped(bare, 3, 4),
+        "wrong reserved flags": flipped(bare, 3, 128),
+        "several members": b"".join(half),
+        "wrong first sum": flipped(half[0], -5) + half[1],
+        "a name": flipped(named.getvalue(), -1),
         "other compression": bz2.compress(plain),
         "no compression": plain,
+        "no compression, cut": plain[:-1],
     }
     path.write_bytes(given[how])
     assert found(root, GNU).state == "whole"
+
+
+def test_a_tar_split_with_a_wrong_sum_leads_to_files_elsewhere_too(root, layer, tmp_path):
+    path = layer.entry / "tar-split.json.gz"
+    path.write_bytes(flipped(path.read_bytes(), -8))
+    lost = max((one for one in layer.files.rglob("*") if one.is_file()), key=lambda one: one.stat().st_size)
+    lost.rename(root / "tmp" / "elsewhere")
+    assert found(root, GNU).state == "whole"
+    (root / "tmp" / "elsewhere").unlink()
+    [parts] = rescue_parts(tmp_path / "parts", root, [GNU])
+    assert [one for one in parts.files if one.endswith(".partial.tar")]
+    assert not [one for one in parts.problems if "cut off" in one]
+    assert "gzip stream cannot be read" in found(root, GNU).problems[0]
 
 
 def test_a_wrong_or_lost_cache_id_does_not_lose_the_layer(root, layer):

@@ -17,7 +17,6 @@ from orlop.model.platform import Platform
 from tests.unit.layouts import Layout, named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 MULTI = "dockerd-20.10-overlay2/multi.tar"
@@ -27,12 +26,6 @@ MULTI = "dockerd-20.10-overlay2/multi.tar"
 def host(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is the same everywhere."""
     monkeypatch.setattr("orlop.intake.platforms.host_platform", lambda: Platform("linux", "arm64"))
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[orlop.ImageService]:
-    with orlop.open(tmp_path / "root") as service:
-        yield service
 
 
 def held(images: orlop.ImageService) -> set[str]:

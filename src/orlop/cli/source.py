@@ -10,7 +10,7 @@ from orlop.cli.limits import archive_limit_option
 from orlop.cli.shell.completion import complete_platforms
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from orlop.cli.session import Session
     from orlop.model.platform import Platform
@@ -86,6 +86,11 @@ def read_platform(value: str) -> Platform:
         return Platform.parse(value, default=host_platform())
     except InvalidPlatform as error:
         raise WrongUsage(str(error)) from error
+
+
+def temporary_folder(environment: Mapping[str, str]) -> str | None:
+    """Return where the environment wants temporary files, if it says so."""
+    return next((environment[name] for name in ("TMPDIR", "TEMP", "TMP") if environment.get(name)), None)
 
 
 def opened(session: Session, archive: str, platform: Platform | None = None) -> OutsideService[Any]:

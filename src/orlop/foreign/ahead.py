@@ -232,7 +232,9 @@ def _in_pieces(parts: Iterable[Run | Segment | Content]) -> Iterator[Run | Segme
 
 
 def _pieces(run: Run) -> Iterator[Run]:
-    if len(run.names) == 1 or sum(size for size in run.stored if size <= SMALL) <= _HELD:
+    most = max(run.stored)
+    small = run.stored if most <= SMALL else [size for size in run.stored if size <= SMALL]
+    if len(run.names) == 1 or sum(small) <= _HELD:
         yield run
         return
     middle = len(run.names) // 2

@@ -9,7 +9,7 @@ from orlop.errors import OrlopError
 from orlop.model.digest import DiffID
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from orlop.foreign.rebuilt import Path
     from orlop.intake.offer import OfferedImage, OfferedManifest
@@ -72,9 +72,9 @@ class ForeignContainer(NamedTuple):
 class Held:
     """All that one engine keeps in one place of a root.
 
-    ``copies`` has for each layer the places where it may be had, the likeliest first. ``notes`` say what concerns no
-    single image: left-overs, lost lists, a daemon that is still at work. ``is_damaged`` says that there may be images
-    that are not found.
+    ``copies`` has for each layer the places where it may be had, the likeliest first. ``unlisted`` gives one more for
+    any layer, where there are layers that no list names. ``notes`` say what concerns no single image: left-overs, lost
+    lists, a daemon that is still at work. ``is_damaged`` says that there may be images that are not found.
     """
 
     place: str
@@ -84,6 +84,7 @@ class Held:
     containers: list[ForeignContainer] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     is_damaged: bool = False
+    unlisted: Callable[[DiffID], LayerCopy] | None = None
 
 
 def diff_ids(texts: Iterable[str]) -> Iterator[DiffID]:

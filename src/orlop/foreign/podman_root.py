@@ -14,14 +14,19 @@ is needed:
   are computed, once, as soon as a layer is needed that is not found otherwise.
 
 Layers are known by their diff ID alone: of several with the same one, any that verifies will do. An image may have its
-layers in an additional store, another root of the same shape: `read_podman_root` is given all of them.
+layers in an additional store, another root of the same shape: what each has is offered to the images of all.
 """
 
 from __future__ import annotations
 
 import base64
 import re
+import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from threading import Lock
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import LimitExceeded, OrlopError, RootDamaged
@@ -39,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from orlop.foreign.disk import Folder
-    from orlop.foreign.held import LayerCopy
     from orlop.foreign.rebuilt import Path
     from orlop.model.digest import DiffID
     from orlop.model.image import Image
@@ -137,6 +141,9 @@ class _DriverRoot:
                 splits = [name.removesuffix(_SPLIT) for name in folder.names() if name.endswith(_SPLIT)]
             known = {layer.id for layer in self._layers.values() if layer.diff_id}
             self._unnamed.copies += [self._copy(one) for one in splits if one not in known]
+        if self._unnamed.copies:
+            # Images of another store may have them, too.
+            self._held.unlisted = partial(UnnamedLayer, self._unnamed)
 
     def _copy(self, layer: str) -> UnpackedLayer:
         place = _FILES.get(self._driver, ("", None))
@@ -192,10 +199,7 @@ class _DriverRoot:
         """Note where a layer may be had, and return its size as the list has it."""
         layers = self._by_diff.get(str(diff_id), [])
         if diff_id not in self._held.copies:
-            copies: list[LayerCopy] = [self._copy(layer.id) for layer in layers]
-            if self._unnamed.copies:
-                copies.append(UnnamedLayer(self._unnamed, diff_id))
-            self._held.copies[diff_id] = copies
+            self._held.copies[diff_id] = [self._copy(layer.id) for layer in layers]
         return layers[0].size if layers else None
 
     def _containers(self) -> Iterator[ForeignContainer]:
@@ -215,28 +219,33 @@ class _DriverRoot:
         return tuple(layer if part is None else part for part in _FILES[self._driver])
 
 
-@dataclass(slots=True)
 class Unnamed:
     """Layers that no list describes, and what they turn out to be, once somebody needs to know."""
 
-    limits: Limits
-    copies: list[UnpackedLayer] = field(default_factory=list)
-    _known: dict[str, UnpackedLayer] | None = None
+    def __init__(self, limits: Limits) -> None:
+        self.copies: list[UnpackedLayer] = []
+        self._limits = limits
+        self._known: dict[str, UnpackedLayer] = {}
+        self._read = 0
+        self._lock = Lock()
 
     def find(self, diff_id: DiffID) -> UnpackedLayer | None:
-        """Return the layer of a diff ID. All of them are read the first time."""
-        if self._known is None:
-            self._known = {}
-            for copy in self.copies:
-                meter = Meter(self.limits)
-                for reader in copy.attempts(meter):
-                    try:
-                        found = measure_layer(reader, meter=meter)
-                    except OrlopError:
-                        continue
+        """Return the layer of a diff ID. All of them are read the first time, those with damaged files twice."""
+        with self._lock:
+            for most in (1, sys.maxsize):
+                if self._read < most and str(diff_id) not in self._known:
+                    self._read = most
+                    self._read_all(most)
+            return self._known.get(str(diff_id))
+
+    def _read_all(self, most: int) -> None:
+        """Note the diff IDs of the first attempts at each layer."""
+        for copy in self.copies:
+            meter = Meter(self._limits)
+            for reader in islice(copy.attempts(meter), most):
+                with suppress(OrlopError):
+                    found = measure_layer(reader, meter=meter)
                     self._known.setdefault(str(found.diff.diff_id), copy)
-                    break
-        return self._known.get(str(diff_id))
 
 
 @dataclass(slots=True)

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 # Of a layer that has lost more than that, the rest is not looked for.
 _SOUGHT: Final = 10_000
 _FILES: Final = 10_000_000
+# Headers and contents that become one chunk.
+_JOINED: Final = 512
 _WHITEOUT: Final = ".wh."
 
 Path = tuple[str, ...]
@@ -105,21 +107,29 @@ class UnpackedLayer:
         if self.is_guess:
             return
         try:
-            damages, hollow = self._survey(meter)
-            found = self._substitutes(damages, meter)
-        except LimitExceeded as error:
+            yield from self._second_attempts(meter)
+        except (LimitExceeded, RootDamaged) as error:
             self.reason = str(error)
-            return
+
+    def _second_attempts(self, meter: Meter) -> Generator[Readable]:
+        """Yield readers of the tar with all that can be found of it. Raises `RootDamaged`, `LimitExceeded`."""
+        to_damage = False
+        try:
+            damages, hollow = self._survey(meter)
         except RootDamaged as error:
             self.reason = str(error)
-            # The damage may stand behind all that is needed.
-            yield Rebuilt(self._chunks(meter, to_damage=True))
-            return
+            # The damage may stand behind all that is needed, or beside it.
+            to_damage = True
+            damages, hollow = self._survey(meter, to_damage=to_damage)
+        found = self._substitutes(damages, meter, to_damage=to_damage)
         if damages:
             first, count = damages[0], len(damages)
-            self.reason = first.reason + (f", and {count - 1} more are damaged" if count > 1 else "")
+            if not to_damage:
+                self.reason = first.reason + (f", and {count - 1} more are damaged" if count > 1 else "")
             if all(damage.content in found for damage in damages):
-                yield Rebuilt(self._chunks(meter, found))
+                yield Rebuilt(self._chunks(meter, found, to_damage=to_damage))
+        elif to_damage:
+            yield Rebuilt(self._chunks(meter, to_damage=True))
         elif hollow:
             yield Rebuilt(self._chunks(meter, literal=True))
             self.reason = "it has members with a size but no content, of which its tar cannot be made again"
@@ -134,9 +144,9 @@ class UnpackedLayer:
         """
         found: Mapping[Content, Path] = {}
         with suppress(RootDamaged):
-            found = self._substitutes(self._survey(meter)[0], meter)
+            found = self._substitutes(self._survey(meter, to_damage=True)[0], meter, to_damage=True)
         with self.root.below(*self.files) as folder, Walker(folder) as files, Walker(self.root) as root:
-            for part in self._parts(meter):
+            for part in self._parts(meter, checked=False):
                 if isinstance(part, Segment):
                     yield part.data
                 elif part.is_stored:
@@ -152,20 +162,26 @@ class UnpackedLayer:
                     else:
                         yield Gap(part.size)
 
-    def _parts(self, meter: Meter) -> Generator[Segment | Content]:
-        for part in self._runs(meter):
+    def _parts(self, meter: Meter, *, to_damage: bool = False, checked: bool = True) -> Generator[Segment | Content]:
+        for part in self._runs(meter, to_damage=to_damage, checked=checked):
             if isinstance(part, Run):
                 yield from part.parts()
             else:
                 yield part
 
-    def _runs(self, meter: Meter, *, to_damage: bool = False) -> Generator[Run | Segment | Content]:
+    def _runs(
+        self, meter: Meter, *, to_damage: bool = False, checked: bool = True
+    ) -> Generator[Run | Segment | Content]:
+        """Yield the parts of the tar; with ``to_damage`` up to where they cannot be read any further.
+
+        Then, or unless it is ``checked``, it does not matter either what the sums of gzip are.
+        """
         with self.root.below(*self.split[:-1]) as folder:
             descriptor, _ = folder.open_file(self.split[-1])
         path = _shown(self.split)
         try:
             source = meter.counted(FileReader(descriptor, path))
-            yield from tarsplit.read_runs(source, what=path, limits=meter.limits)
+            yield from tarsplit.read_runs(source, what=path, limits=meter.limits, checked=checked and not to_damage)
         except RootDamaged:
             if not to_damage:
                 raise
@@ -189,7 +205,7 @@ class UnpackedLayer:
             self.root.below(*self.files) as folder,
             Walker(folder) as files,
             Ahead(files) as ahead,
-            closing(self._parts(meter) if others or literal else self._runs(meter, to_damage=to_damage)) as parts,
+            closing((self._parts if others or literal else self._runs)(meter, to_damage=to_damage)) as parts,
         ):
             for part, found in ahead.filled(parts):
                 if isinstance(part, Run):
@@ -201,7 +217,11 @@ class UnpackedLayer:
 
     def _members(self, run: Run, found: list[bytes | None], files: Walker, meter: Meter) -> Iterator[bytes]:
         """Yield the bytes of some members; the contents of small files are given, those that could be read."""
-        meter.read(sum(len(data) for data in found if data is not None))
+        there = [data for data in found if data is not None]
+        meter.read(sum(map(len, there)))
+        if len(there) == len(run.headers) - run.stored.count(0):
+            yield from _joined(run, there)
+            return
         contents = iter(found)
         for number, (header, size) in enumerate(zip(run.headers, run.stored, strict=True)):
             yield header
@@ -242,13 +262,13 @@ class UnpackedLayer:
             raise RootDamaged(f"its file {_text(content.name)} is lost: {error}") from None
         return _of_size(opened, content)
 
-    def _survey(self, meter: Meter) -> tuple[list[Damage], bool]:
+    def _survey(self, meter: Meter, *, to_damage: bool = False) -> tuple[list[Damage], bool]:
         """Return what is damaged, and whether there are contents that have a size, but no bytes."""
         damages: list[Damage] = []
         hollow = False
         size = 0
         with self.root.below(*self.files) as folder, Walker(folder) as files:
-            for part in self._parts(meter):
+            for part in self._parts(meter, to_damage=to_damage):
                 if isinstance(part, Segment):
                     continue
                 hollow |= part.size > 0 and not part.is_stored
@@ -268,7 +288,7 @@ class UnpackedLayer:
             return None
         return Damage(content, f"its file {_text(content.name)} is damaged: its CRC is another one", is_gone=False)
 
-    def _substitutes(self, damages: list[Damage], meter: Meter) -> dict[Content, Path]:
+    def _substitutes(self, damages: list[Damage], meter: Meter, *, to_damage: bool) -> dict[Content, Path]:
         """Return other files with the same content: other names in the layer, then any file of the root.
 
         A tar may have a name more than once, with another content each time, so a name alone does not tell which is
@@ -282,7 +302,7 @@ class UnpackedLayer:
         for damage in damages:
             if damage.is_gone:
                 gone.setdefault(parts_of(damage.content.name), []).append(damage.content)
-        for target, path in self._links(meter):
+        for target, path in self._links(meter, to_damage=to_damage):
             for content in gone.get(target, ()):
                 if content not in found and _crc_at(self.root, (*self.files, *path), content.size) == content.crc:
                     found[content] = (*self.files, *path)
@@ -306,9 +326,9 @@ class UnpackedLayer:
                 wanted[state.st_size] = left
         return found
 
-    def _links(self, meter: Meter) -> Iterator[tuple[Path | None, Path]]:
+    def _links(self, meter: Meter, *, to_damage: bool) -> Iterator[tuple[Path | None, Path]]:
         """Yield the targets of the layer's hard links, and their own names."""
-        with closing(self._parts(meter)) as parts:
+        with closing(self._parts(meter, to_damage=to_damage)) as parts:
             try:
                 for entry in TarReader(_Skeleton(parts), limits=meter.limits):
                     if entry.type == TYPE_HARDLINK:
@@ -420,6 +440,18 @@ def _content(opened: tuple[int, int], content: Content) -> Iterator[bytes]:
         raise unreadable(error, _text(content.name)) from error
     finally:
         close(descriptor)
+
+
+def _joined(run: Run, contents: list[bytes]) -> Iterator[bytes]:
+    """Yield headers and contents in turn, many in each chunk; members of no bytes have none."""
+    pieces = [b""] * (2 * len(run.headers))
+    pieces[::2] = run.headers
+    if len(contents) < len(run.headers):
+        left = iter(contents)
+        contents = [next(left) if size else b"" for size in run.stored]
+    pieces[1::2] = contents
+    for begin in range(0, len(pieces), _JOINED):
+        yield b"".join(pieces[begin : begin + _JOINED])
 
 
 def _text(name: bytes) -> str:

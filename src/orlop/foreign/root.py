@@ -196,6 +196,7 @@ class ForeignRoot:
     def copies(self, layer: OfferedLayer) -> list[LayerCopy]:
         """Return the places where a layer may be had in the form that is offered, the likeliest first."""
         found = [copy for held in self.held for copy in held.copies.get(layer.diff_id, ())]
+        found += [held.unlisted(layer.diff_id) for held in self.held if held.unlisted is not None]
         return [copy for copy in found if layer.digest in {None, copy.digest}]
 
     def taken(

@@ -33,8 +33,10 @@ from binascii import a2b_base64
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from orlop.errors import InvalidCompression, InvalidTar, RootDamaged
+from orlop.foreign.payloads import Payloads
+from orlop.foreign.unchecked import UncheckedGzip
 from orlop.model.limits import DEFAULT_LIMITS
-from orlop.streams.compression import PREFIX_SIZE, decompressed, detect
+from orlop.streams.compression import PREFIX_SIZE, Compression, decompressed, detect
 from orlop.streams.crc64 import EMPTY, finished, updated
 from orlop.streams.files import CHUNK
 from orlop.streams.tar_header import BLOCK, MalformedError, is_pax_sparse, parse_header, parse_pax
@@ -80,6 +82,7 @@ _content: Final = re.compile(_CONTENT_LINE).fullmatch
 # Cuts lines into what stands between members, and of each member the texts of its header and its content.
 _members: Final = re.compile(rb"(?m:^)" + _SEGMENT_LINE + rb"\n" + _CONTENT_LINE + rb"\n").split
 _TEXTS: Final = 4
+_BEGIN: Final = b"{"
 _NO_CRC: Final = frozenset({b"", base64.b64encode(NO_BYTES)})
 
 
@@ -158,11 +161,16 @@ def read(source: Readable, *, what: str, limits: Limits = DEFAULT_LIMITS) -> Ite
             yield part
 
 
-def read_runs(source: Readable, *, what: str, limits: Limits = DEFAULT_LIMITS) -> Iterator[Run | Segment | Content]:
-    """Yield what `read` does, members that need no closer look together. Takes and raises what that does."""
+def read_runs(
+    source: Readable, *, what: str, limits: Limits = DEFAULT_LIMITS, checked: bool = True
+) -> Iterator[Run | Segment | Content]:
+    """Yield what `read` does, members that need no closer look together. Takes and raises what that does.
+
+    Unless it is ``checked``, what gzip has beside the content, the sums at its end above all, may be wrong.
+    """
     headers = _Headers(limits, what)
     count, most = 0, 2 * limits.layer_entries
-    for lines in _blocks(source, what, limits):
+    for lines in _blocks(source, what, limits, checked=checked):
         for part in _parts(lines, headers, what):
             count += 2 * len(part.headers) if isinstance(part, Run) else 1
             if count > most:
@@ -193,16 +201,11 @@ def _parts(lines: bytes, headers: _Headers, what: str) -> Iterator[Run | Segment
 def _run(texts: list[bytes], headers: _Headers, what: str) -> Iterator[Run | Segment | Content]:
     """Yield plain members, of the texts that `_members` gives."""
     payloads, names, lengths, crcs = (texts[number :: 1 + _TEXTS] for number in range(_TEXTS))
-    try:
-        # Twice as fast as the strict mode, in which what is not base64 is not passed over: it would be missing.
-        data = list(map(a2b_base64, payloads))
-    except BinasciiError:
-        data = []
-    is_whole = 4 * sum((len(one) + 2) // 3 for one in data) == sum(map(len, payloads))
+    data = headers.payloads.decoded(payloads)
     sizes = [int(length or 0) for length in lengths]
     stored = [0 if crc in _NO_CRC else size for size, crc in zip(sizes, crcs, strict=True)]
-    run = Run(data, names, stored, sizes, crcs)
-    if is_whole and headers.pass_over(run):
+    run = Run(data or [], names, stored, sizes, crcs)
+    if data is not None and headers.pass_over(run):
         yield run
         return
     for number, payload in enumerate(payloads):
@@ -210,12 +213,11 @@ def _run(texts: list[bytes], headers: _Headers, what: str) -> Iterator[Run | Seg
         yield headers.noted(run.content(number))
 
 
-def _blocks(source: Readable, what: str, limits: Limits) -> Iterator[bytes]:
+def _blocks(source: Readable, what: str, limits: Limits, *, checked: bool) -> Iterator[bytes]:
     """Yield the lines, many at a time; the last one may have no end."""
-    begun = _Begun(source)
-    plain = decompressed(begun, detect(begun.prefix), limits=limits)
     held = b""
     try:
+        plain = _plain(_Begun(source), limits, checked=checked)
         while chunk := plain.read(CHUNK):
             lines, end, rest = chunk.rpartition(b"\n")
             if end:
@@ -227,10 +229,17 @@ def _blocks(source: Readable, what: str, limits: Limits) -> Iterator[bytes]:
                 raise RootDamaged(f"{what} has a line of more than {_LINE} bytes")
     except InvalidCompression as error:
         raise RootDamaged(f"{what} is damaged: {error}") from None
-    finally:
-        plain.close()
     if held:
         yield held
+
+
+def _plain(begun: _Begun, limits: Limits, *, checked: bool) -> Readable:
+    """Return a reader of the lines. Raises `InvalidCompression`."""
+    compression = detect(begun.prefix)
+    is_plain = compression is Compression.NONE and begun.prefix.startswith(_BEGIN)
+    if checked or is_plain or compression not in {Compression.NONE, Compression.GZIP}:
+        return decompressed(begun, compression, limits=limits)
+    return UncheckedGzip(begun, _BEGIN)
 
 
 class _Begun:
@@ -286,6 +295,7 @@ class _Headers:
     """Remembers the headers since the last content, to see whether a sparse file follows."""
 
     def __init__(self, limits: Limits, what: str) -> None:
+        self.payloads = Payloads()
         self._limits = limits
         self._what = what
         self._padding = 0
@@ -303,7 +313,9 @@ class _Headers:
 
     def pass_over(self, run: Run) -> bool:
         """Return whether members need no closer look, and pass over them if so."""
-        if self._segments or any(len(one) >= _SPARSE_HEADERS and _SPARSE in one for one in run.headers):
+        if self._segments:
+            return False
+        if max(map(len, run.headers)) >= _SPARSE_HEADERS and any(_SPARSE in one for one in run.headers):
             return False
         self._padding = -run.stored[-1] % BLOCK
         return True

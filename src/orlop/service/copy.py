@@ -12,6 +12,7 @@ manifest names: these are read, and archives written, by way of a store that goe
 
 from __future__ import annotations
 
+import os
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -41,6 +42,7 @@ from orlop.service.save import save
 from orlop.service.save_oci import asked_content, held_content
 from orlop.store.local import local_store
 from orlop.store.loose import is_loose
+from orlop.store.opening import url_of
 from orlop.transfer import file_targets
 from orlop.transfer.content_source import ContentSource
 from orlop.transfer.graph import Gathering, is_blob, referring
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from orlop.model.platform import Platform
     from orlop.model.progress import Progress
     from orlop.registry.registries import Registries
+    from orlop.store.opening import Root as OpenRoot
     from orlop.store.root import Store
     from orlop.transfer.places import Place
     from orlop.transfer.sessions import Sessions
@@ -109,6 +112,8 @@ class Copy:
         replace: write a directory of skopeo's anew where one is there.
         sessions: where uploads are kept that another process may go on with.
         progress: called with one event at a time.
+        store_root: returns what names the store, which may not lie in a data root that is copied from.
+        temporary: where the user wants temporary files, which may not either.
     """
 
     def __init__(
@@ -122,6 +127,8 @@ class Copy:
         replace: bool = False,
         sessions: Sessions | None = None,
         progress: Progress | None = None,
+        store_root: Callable[[], OpenRoot] | None = None,
+        temporary: str | None = None,
     ) -> None:
         if all_platforms and platform is not None:
             raise InvalidInput("name one platform, or copy all of them")
@@ -134,6 +141,8 @@ class Copy:
         self._replace = replace
         self._sessions = sessions
         self._progress = progress
+        self._store_root = store_root
+        self._temporary = temporary
         self._stack = ExitStack()
         self._passed_over = self._places_left = 0
 
@@ -145,9 +154,8 @@ class Copy:
             is damaged. RegistryError: a registry refuses, or fails. StorageError: the target cannot be written.
         """
         where_from, where_to = parse_place(source, is_target=False), parse_place(target, is_target=True)
-        if where_from.kind is Kind.ROOT and where_to.path:
-            with opened_root(where_from.path, None) as foreign:
-                check_outside(foreign, where_to.path)
+        if where_from.kind is Kind.ROOT:
+            self._check_outside(where_from, where_to)
         while True:
             with self:
                 try:
@@ -159,6 +167,20 @@ class Copy:
                     if not self._places_left:
                         raise
                     self._passed_over += 1
+
+    def _check_outside(self, root: Place, target: Place) -> None:
+        """Check that nothing would be written into a data root. Raises `InvalidInput`."""
+        with opened_root(root.path, None) as foreign:
+            if target.path:
+                check_outside(foreign, target.path)
+            elif target.kind is Kind.STORE and self._store_root is not None:
+                store = self._store_root()
+                if url_of(store) is None:
+                    check_outside(foreign, os.fspath(store))  # type: ignore[arg-type]  # a path
+            if self._temporary is not None:
+                check_outside(foreign, self._temporary)
+        # What is remembered of uploads lies in a home, and that may be in the root.
+        self._sessions = None
 
     def __enter__(self) -> Self:
         """Begin a block in which places may be opened, and carried from."""

@@ -214,6 +214,7 @@ class RegistryVerbs:
                 all_platforms=all_platforms,
                 with_referrers=referrers,
                 progress=progress,
+                store_root=lambda: self._store.root,
             ).run(source, target)
 
     def sync(

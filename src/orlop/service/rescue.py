@@ -19,11 +19,13 @@ from orlop.intake.commit import commit
 from orlop.intake.offer import Offer
 from orlop.intake.selection import selected
 from orlop.intake.taking import measuring, storing
+from orlop.model.limits import limits_or
 from orlop.model.names import image_names
 from orlop.service.save import save
 from orlop.store.local import local_store
 from orlop.store.opening import open_store, url_of
 from orlop.streams.files import explaining
+from orlop.streams.filesystems import place_on_disk
 from orlop.streams.output import Output
 
 if TYPE_CHECKING:
@@ -125,7 +127,7 @@ def rescue_into(
         cannot be written; what was taken before stays.
     """
     store.require_writable()
-    with opened_root(root, limits or store.limits) as foreign:
+    with opened_root(root, limits_or(limits, store.limits)) as foreign:
         if store.is_local:
             check_outside(foreign, store.root)
         store.blobs.sweep_ingests()
@@ -251,9 +253,23 @@ def check_outside(foreign: ForeignRoot, path: str) -> None:
     above = set(_directories(where))
     for place in dict.fromkeys((*foreign.places, *foreign.data_roots)):
         inside = os.path.realpath(place)
-        if os.path.commonpath([where, inside]) == inside or not above.isdisjoint(_directories(inside, most=1)):
+        if (
+            _is_below(where, inside)
+            or not above.isdisjoint(_directories(inside, most=1))
+            or _is_below_on_disk(where, inside)
+        ):
             msg = f"{path} lies in {place}, where orlop writes nothing; choose a place on another disk"
             raise InvalidInput(msg)
+
+
+def _is_below(path: str, above: str) -> bool:
+    return os.path.commonpath([path, above]) == above
+
+
+def _is_below_on_disk(path: str, above: str) -> bool:
+    """Return whether a path lies below another one on a disk, some part of which may be mounted elsewhere, too."""
+    ours, theirs = place_on_disk(path), place_on_disk(above)
+    return ours is not None and theirs is not None and ours[0] == theirs[0] and _is_below(ours[1], theirs[1])
 
 
 def _directories(path: str, *, most: int | None = None) -> Iterator[tuple[int, int]]:

@@ -65,6 +65,7 @@ _CLASSES: dict[int, tuple[type[OrlopError], str]] = {
     errno.ENOENT: (FileNotThere, "no such file or directory; check the path"),
     errno.EISDIR: (WriteFailed, "it is a directory; name a file"),
     errno.EROFS: (ReadOnlyStore, "the file system is read-only; choose a place that can be written"),
+    errno.EXDEV: (StorageError, "it cannot move to another file system; a store lies on one, without mounts in it"),
     errno.EACCES: (PermissionDenied, "permission denied; check who owns it and its mode"),
     errno.EPERM: (PermissionDenied, "operation not permitted; check who owns it"),
 }

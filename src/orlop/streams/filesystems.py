@@ -70,8 +70,33 @@ def file_system_of(path: str, *, proc: str = "/proc/self") -> FileSystem | None:
 
     Returns None if the kernel does not provide it.
     """
+    mount = _mount_at(os.path.abspath(path), proc)
+    if mount is None:
+        return None
+    # The type is the first field after the hyphen, which any number of fields may precede.
+    return FileSystem(_text(mount[mount.index(b"-", 6) + 1]), _text(mount[4]))
+
+
+def place_on_disk(path: str, *, proc: str = "/proc/self") -> tuple[bytes, str] | None:
+    """Return a number for the file system of a path, and the path in that: the same however it is mounted.
+
+    Args:
+        path: a path, which need not exist; links in it are followed.
+        proc: where the kernel describes this process.
+
+    Returns None if the kernel does not provide it.
+    """
+    path = os.path.realpath(path)
+    mount = _mount_at(path, proc)
+    if mount is None:
+        return None
+    return mount[2], os.path.normpath(os.path.join(_text(mount[3]), os.path.relpath(path, _text(mount[4]))))
+
+
+def _mount_at(path: str, proc: str) -> list[bytes] | None:
+    """Return what the kernel says of the mount of a path or of its nearest existing parent."""
     try:
-        descriptor = _open_nearest(os.path.abspath(path))
+        descriptor = _open_nearest(path)
         try:
             mount = _mount_of(descriptor, proc)
             return None if mount is None else _mounted(mount, proc)
@@ -101,13 +126,12 @@ def _mount_of(descriptor: int, proc: str) -> bytes | None:
     return None
 
 
-def _mounted(mount: bytes, proc: str) -> FileSystem | None:
+def _mounted(mount: bytes, proc: str) -> list[bytes] | None:
     with open(f"{proc}/mountinfo", "rb") as mounts:
         for line in mounts:
             fields = line.split()
             if fields and fields[0] == mount:
-                # The type is the first field after the hyphen, which any number of fields may precede.
-                return FileSystem(_text(fields[fields.index(b"-", 6) + 1]), _text(fields[4]))
+                return fields
     return None
 
 

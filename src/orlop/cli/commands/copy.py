@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orlop.cli.declared import argument, command, option
 from orlop.cli.show import output, terminal
-from orlop.cli.source import platform_option
+from orlop.cli.source import platform_option, temporary_folder
 
 if TYPE_CHECKING:
     from orlop.cli.session import Session
@@ -57,6 +57,8 @@ def copy(
             with_referrers=referrers,
             sessions=Sessions(lambda: network.state_folder(os.environ, "uploads")),
             progress=progress,
+            store_root=session.place,
+            temporary=temporary_folder(os.environ),
         ).run(source, target)
     for image in report.images:
         words = str(image.digest)
