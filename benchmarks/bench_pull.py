@@ -68,7 +68,11 @@ NEEDED: Final = (
     " table of contents, has all on disk (`fsync`) before any row names it, and starts an interpreter. skopeo's copy"
     " into a directory hashes what comes and writes it: it neither decompresses, so that nobody knows yet whether the"
     " layers are those of the config, nor syncs. Where `needed` alone takes more processor time than 0.6 of skopeo's,"
-    " that goal can be reached only with more cores than the machine had."
+    " that goal can be reached only with more cores than the machine had: even if it were spread evenly over two,"
+    " `needed` would take more than half of its processor time. The work on one layer is spread over threads that"
+    " release the interpreter's lock. A sampling profiler (`perf record`, one layer) finds 29 % of the processor's time"
+    " of `orlop pull` in SHA-256, 24 % in ISA-L, 18 % in the kernel, which receives, writes and syncs, 20 % in the"
+    " interpreter, a third of it before the first request, and 5 % in the C library."
 )
 
 

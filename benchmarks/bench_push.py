@@ -38,7 +38,8 @@ TOLD: Final = (
     " nothing of it; the processor's seconds are those of user and system of all processes of the subject, and of the"
     " Engine's daemon. The peak is that of its largest process. The ratio is that to `curl -T`, which sends the layers"
     " one after the other, each in one piece. `orlop push` sends what the store has as it came, and large layers in"
-    " pieces that the registry acknowledges, so that another process can go on; `orlop copy` and skopeo read a layout."
+    " pieces that the registry acknowledges, so that another process can go on; it syncs each of them first, for which"
+    " one large layer alone must wait, and of which several hide each other's. `orlop copy` and skopeo read a layout."
     " Podman and the Engine compress every layer anew. Made by `benchmarks/bench_push.py`."
 )
 

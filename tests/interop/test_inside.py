@@ -11,7 +11,7 @@ import random
 import stat
 import tarfile
 from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import pytest
@@ -219,6 +219,25 @@ def test_what_an_engine_does_otherwise_is_told(name: str, docker: Docker, tmp_pa
     letters = {"dir": "/", "symlink": "@"}
     theirs = {path: facts for path, facts in in_tar(tmp_path / "theirs.tar").items() if not is_of_engine(path)}
     assert case.paths == " ".join(sorted(f"{path[1:]}{letters.get(facts[0], '')}" for path, facts in theirs.items()))
+
+
+def test_directories_that_an_engine_makes_for_whiteouts_are_told(docker: Docker, tmp_path: Path) -> None:
+    """Those were the only paths of a large tree that an engine showed and orlop did not."""
+    layers = [
+        layer("d/", "d/e/", ("d/e/f", b"1"), "d/g/h/", ("d/g/h/i", b"2")),
+        layer("d/.wh..wh..opq", "d/e/.wh.f", "d/g/h/.wh.i", "no/such/.wh.x"),
+    ]
+    merge = merge_cases.merged(layers)
+    told = {PurePosixPath("/", one.path).parent for one in merge.findings if one.kind == "marker-without-directory"}
+    (tmp_path / "image.tar").write_bytes(image(*layers))
+    docker("load", "-i", tmp_path / "image.tar")
+    container = docker("create", "made:1", "nothing").strip()
+    docker("export", "-o", tmp_path / "theirs.tar", container)
+    docker("rm", "-v", container)
+    theirs = {path for path in in_tar(tmp_path / "theirs.tar") if not is_of_engine(path)}
+    made = {str(one) for folder in told for one in (folder, *folder.parents)} - {"/", "/d"}
+    assert shown(merge) == "d/"
+    assert theirs - {"/d"} == made
 
 
 @pytest.mark.usefixtures("umoci")

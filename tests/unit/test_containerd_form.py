@@ -216,6 +216,25 @@ def test_all_platforms_are_added_to_an_archive(
         assert other.save([name], tmp_path / "out", format="oci-dir").omitted == ()
 
 
+def test_all_platforms_are_added_to_an_archive_that_has_one_with_plain_layers(
+    images: orlop.ImageService, data: Path, tmp_path: Path
+) -> None:
+    raw = archive(data, "oci/engine29-multi")
+    images.load(io.BytesIO(raw))
+    [name] = names_of(raw)
+    target = tmp_path / "added.tar"
+    for number, platform in enumerate(("linux/arm64", None, "linux/arm64")):
+        images.save([name], target, platform=platform, append=True)
+        with orlop.open(tmp_path / f"from-{number}") as other:
+            other.load(target)
+            assert other.inspect(name).manifests
+    images.save([name], target, append=True)
+    with orlop.open(tmp_path / "last") as other:
+        other.load(target)
+        assert other.save([name], tmp_path / "out", format="oci-dir").omitted == ()
+        assert other.tree(name)[0].kind == "index"
+
+
 def test_platforms_that_are_named_are_added_and_a_single_one_stays_alone(
     images: orlop.ImageService, data: Path, tmp_path: Path
 ) -> None:

@@ -49,14 +49,17 @@ CASES: Final = {
     "whiteout after what is in it": Case((D, layer(("d/new", b""), ".wh.d")), "d/ d/new", "hidden-and-there"),
     "whiteout far above": Case((D, layer(("d/e/f/g", b""), ".wh.d")), "d/ d/e/ d/e/f/ d/e/f/g", "hidden-and-there"),
     "whiteout in what is hidden": Case((D, layer("d/.wh.one", ".wh.d")), "", "marker-in-hidden"),
-    "whiteout twice": Case((FILE, layer(".wh.a", of(".wh.a"))), "", "twice"),
+    "whiteout twice": Case((FILE, layer(".wh.a", of(".wh.a"))), "", "hides-nothing twice"),
     "whiteout of a hidden link": Case((LINKED, layer(".wh.l", ("l/x", b""))), "c/ c/f l/ l/x", "hidden-and-there"),
-    "opaque and whiteout": Case((D, layer("d/.wh..wh..opq", "d/.wh.one", ("d/new", b""))), "d/ d/new"),
+    "opaque and whiteout": Case((D, layer("d/.wh..wh..opq", "d/.wh.one", ("d/new", b""))), "d/ d/new", "hides-nothing"),
     "opaque over a directory below": Case(
         (layer("d/", "d/e/", ("d/e/f", b"")), layer("d/.wh..wh..opq", ("d/e/g", b""))), "d/ d/e/ d/e/g"
     ),
     "opaque over a file": Case((FILE, layer("a/.wh..wh..opq")), "a/", "below-file", "a"),
     "opaque in what is not there": Case((FILE, layer("no/.wh..wh..opq")), "a", "marker-without-directory"),
+    "whiteout of nothing": Case((D, layer("d/.wh.three")), "d/ d/one d/two", "hides-nothing"),
+    "opaque over nothing": Case((layer("d/"), layer("d/.wh..wh..opq", ("d/a", b""))), "d/ d/a", "hides-nothing"),
+    "whiteout in the lowest layer": Case((layer(".wh.a", ("b", b"")),), "b", "hides-nothing"),
     # Names of whiteouts.
     "whiteout without a name": Case((D, layer("d/.wh.")), "d/ d/one d/two", "whiteout-of-nothing"),
     "whiteout of a dot": Case((D, layer("d/.wh..")), "d/ d/one d/two", "whiteout-of-nothing"),
@@ -173,7 +176,7 @@ def test_a_hard_link_keeps_what_it_was_made_of() -> None:
 
 
 def test_findings_name_the_directory() -> None:
-    layers = [layer(of("k", mode=0o1777), "k/l/"), layer(("k/l/m/f", b""), "k/l/.wh.x")]
+    layers = [layer(of("k", mode=0o1777), "k/l/"), layer(("k/l/m/f", b""))]
     assert [(one.layer, one.kind, one.path) for one in merge_cases.merged(layers).findings] == [
         (1, "implied-attributes", "k")
     ]

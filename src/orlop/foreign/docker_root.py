@@ -28,6 +28,7 @@ from orlop.foreign.held import ForeignContainer, ForeignImage, Held, diff_ids
 from orlop.foreign.locks import is_locked
 from orlop.foreign.names import references
 from orlop.foreign.rebuilt import UnpackedLayer
+from orlop.foreign.unreadable import MOUNTED, is_filled, note_on, unreadable
 from orlop.intake.offer import OfferedImage, OfferedLayer, platform_of, read_config
 from orlop.model.digest import ImageID, chain_ids
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 # Where a driver keeps the files of an image's layer; None stands for the cache ID.
 _FILES: Final[dict[str, tuple[str | None, ...]]] = {
     "aufs": ("aufs", "diff", None),
+    "btrfs": ("btrfs", "subvolumes", None),
     "fuse-overlayfs": ("fuse-overlayfs", None, "diff"),
     "overlay": ("overlay", None, "root"),
     "overlay2": ("overlay2", None, "diff"),
@@ -51,7 +53,7 @@ _FILES: Final[dict[str, tuple[str | None, ...]]] = {
 }
 # Of these a container's own files are in another place.
 _CHANGES: Final[dict[str, tuple[str | None, ...]]] = _FILES | {"overlay": ("overlay", None, "upper")}
-_WHOLE: Final = frozenset({"vfs"})
+_WHOLE: Final = frozenset({"btrfs", "vfs"})
 """With these a container's directory has all files, and what it began with is another one."""
 _HEX: Final = re.compile("[0-9a-f]{64}").fullmatch
 _REMOVING: Final = re.compile("([0-9a-f]{64})-.*-removing").fullmatch
@@ -113,10 +115,7 @@ class _DriverRoot:
     def read(self) -> Held:
         held = self._held
         if self._driver not in _FILES:
-            held.notes.append(
-                f"the storage driver {self._driver} keeps layers where only it can read them; mount them with it, or"
-                " start the daemon on a copy: only configs and names are listed"
-            )
+            held.notes.append(note_on(self._driver))
         self._read_chains()
         names = self._names()
         for hex_id in self._configs():
@@ -256,13 +255,16 @@ class _DriverRoot:
         found += self._removing.get(chain_id.hex, ())
         for one in found:
             yield self._copy(one, one.cache_id)
-        for one in found:
+        for one in found if self._driver in _FILES else ():
             if self._lacks_files(one.cache_id):
                 yield from (self._copy(one, orphan, is_guess=True) for orphan in self._orphans[:_GUESSES])
 
     def _copy(self, chain: _Chain, cache_id: str, *, is_guess: bool = False) -> LayerCopy:
         split = ("image", self._driver, "layerdb", "sha256", chain.name, "tar-split.json.gz")
-        return UnpackedLayer(self._root, split, _filled(_FILES.get(self._driver), cache_id), is_guess)
+        files = _filled(_FILES.get(self._driver) or MOUNTED.get(self._driver), cache_id)
+        if self._driver not in _FILES and not is_filled(self._root, files):
+            return unreadable(self._driver, cache_id)
+        return UnpackedLayer(self._root, split, files, is_guess)
 
     def _lacks_files(self, cache_id: str) -> bool:
         place = _filled(_FILES.get(self._driver), cache_id)

@@ -34,6 +34,7 @@ from orlop.foreign.documents import objects, parsed, salvaged_entries, text, tex
 from orlop.foreign.held import ForeignContainer, ForeignImage, Held, diff_ids
 from orlop.foreign.names import references
 from orlop.foreign.rebuilt import UnpackedLayer
+from orlop.foreign.unreadable import MOUNTED, is_filled, note_on, unreadable
 from orlop.intake.offer import OfferedImage, OfferedLayer, platform_of, read_config
 from orlop.model.digest import ImageID
 from orlop.model.manifest import parse_manifest
@@ -45,12 +46,18 @@ if TYPE_CHECKING:
 
     from orlop.foreign.disk import Folder
     from orlop.foreign.rebuilt import Path
+    from orlop.foreign.unreadable import UnreadableLayer
     from orlop.model.digest import DiffID
     from orlop.model.image import Image
     from orlop.model.limits import Limits
     from orlop.streams.compression import Readable
 
-_FILES: Final[dict[str, tuple[str | None, ...]]] = {"overlay": ("overlay", None, "diff"), "vfs": ("vfs", "dir", None)}
+_FILES: Final[dict[str, tuple[str | None, ...]]] = {
+    "btrfs": ("btrfs", "subvolumes", None),
+    "overlay": ("overlay", None, "diff"),
+    "vfs": ("vfs", "dir", None),
+}
+_WHOLE: Final = frozenset({"btrfs", "vfs"})
 _DRIVERS: Final = frozenset({*_FILES, "aufs", "btrfs", "devicemapper", "overlay2", "windows", "zfs"})
 _SPLIT: Final = ".tar-split.gz"
 _PLAIN: Final = re.compile(r"[.0-9a-z]+").fullmatch
@@ -96,10 +103,7 @@ class _DriverRoot:
 
     def read(self) -> Held:
         if self._driver not in _FILES:
-            self._held.notes.append(
-                f"the storage driver {self._driver} keeps layers where only it can read them: only configs and names"
-                " are listed"
-            )
+            self._held.notes.append(note_on(self._driver))
         self._read_layers()
         self._held.images.extend(self._images())
         # Images in another store may have them.
@@ -145,9 +149,11 @@ class _DriverRoot:
             # Images of another store may have them, too.
             self._held.unlisted = partial(UnnamedLayer, self._unnamed)
 
-    def _copy(self, layer: str) -> UnpackedLayer:
-        place = _FILES.get(self._driver, ("", None))
+    def _copy(self, layer: str) -> UnpackedLayer | UnreadableLayer:
+        place = _FILES.get(self._driver) or MOUNTED.get(self._driver, ("", None))
         files = tuple(layer if part is None else part for part in place)
+        if self._driver not in _FILES and not is_filled(self._root, files):
+            return unreadable(self._driver, layer)
         return UnpackedLayer(self._root, (f"{self._driver}-layers", f"{layer}{_SPLIT}"), files)
 
     def _images(self) -> Iterator[ForeignImage]:
@@ -209,9 +215,9 @@ class _DriverRoot:
             below = "" if layer is None else layer.parent
             files = lower = None
             problem = f"what it has changed cannot be told apart with {self._driver}"
-            if self._driver == "overlay" or (self._driver == "vfs" and below):
+            if self._driver == "overlay" or (self._driver in _WHOLE and below):
                 files, problem = self._files_of(text(entry.get("layer"))), ""
-                lower = self._files_of(below) if self._driver == "vfs" else None
+                lower = self._files_of(below) if self._driver in _WHOLE else None
             name, image = names[0] if names else "", text(entry.get("image"))
             yield ForeignContainer(text(entry.get("id")), name, image, self._held.place, files, problem, lower)
 
@@ -223,13 +229,13 @@ class Unnamed:
     """Layers that no list describes, and what they turn out to be, once somebody needs to know."""
 
     def __init__(self, limits: Limits) -> None:
-        self.copies: list[UnpackedLayer] = []
+        self.copies: list[UnpackedLayer | UnreadableLayer] = []
         self._limits = limits
-        self._known: dict[str, UnpackedLayer] = {}
+        self._known: dict[str, UnpackedLayer | UnreadableLayer] = {}
         self._read = 0
         self._lock = Lock()
 
-    def find(self, diff_id: DiffID) -> UnpackedLayer | None:
+    def find(self, diff_id: DiffID) -> UnpackedLayer | UnreadableLayer | None:
         """Return the layer of a diff ID. All of them are read the first time, those with damaged files twice."""
         with self._lock:
             for most in (1, sys.maxsize):

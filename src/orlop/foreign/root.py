@@ -20,6 +20,7 @@ from orlop.errors import (
 )
 from orlop.foreign.disk import Folder
 from orlop.foreign.names import words_of
+from orlop.foreign.places import likely_places, searched_places
 from orlop.intake.offer import Offer
 from orlop.intake.source import Found
 from orlop.intake.taking import L
@@ -35,20 +36,6 @@ if TYPE_CHECKING:
     from orlop.model.limits import Limits
     from orlop.model.progress import Progress
 
-# Where engines keep their data on a disk, and in the home of a user.
-_PLACES: Final = (
-    "var/lib/docker",
-    "var/lib/containerd",
-    "var/lib/containers/storage",
-    "var/lib/rancher/k3s/agent/containerd",
-    "var/lib/rancher/rke2/agent/containerd",
-    "var/snap/docker/common/var-lib-docker",
-    "var/snap/microk8s/common/var/lib/containerd",
-    "lib/docker",
-    "lib/containerd",
-    "lib/containers/storage",
-)
-_HOMES: Final = (".local/share/docker", ".local/share/containerd", ".local/share/containers/storage")
 # In a data root of Docker: of an engine that leaves images to containerd, and of one that maps the IDs of users.
 _NESTED: Final = re.compile("containerd|daemon|[0-9]{1,10}\\.[0-9]{1,10}").fullmatch
 _NESTING: Final = 3
@@ -90,8 +77,8 @@ class ForeignRoot:
             if is_older(self._folders[0]):
                 raise InvalidRoot(f"{self.path} was written by a Docker Engine before 1.10, which orlop cannot read")
             raise InvalidRoot(
-                f"{self.path} is not a data root of Docker, Podman or containerd, nor a disk that has one where it is"
-                " by default; name the directory itself, such as /mnt/var/lib/docker"
+                f"{self.path} is not a data root of Docker, Podman or containerd, nor a disk on which one was found;"
+                " name the directory itself, such as /mnt/var/lib/docker"
             )
 
     def _is_known(self, folder: Folder) -> bool:
@@ -105,32 +92,10 @@ class ForeignRoot:
 
     def _places(self) -> Iterator[Folder]:
         """Yield the directories that may be a data root, and those in them that may be one, too."""
-        for folder in self._outer_places():
+        for folder in likely_places(self._folders[0], self.limits):
             yield from _with_nested(folder, _NESTING)
-
-    def _outer_places(self) -> Iterator[Folder]:
-        """Yield this directory, the places that are known, and what lies directly below."""
-        top = self._folders[0]
-        yield top.copy()
-        for place in _PLACES:
-            folder = top.there(*place.split("/"))
-            if folder is not None:
-                yield folder
-        users = top.there("home")
-        homes: list[tuple[str, ...]] = [("root",)]
-        if users is not None:
-            with users:
-                homes += [("home", name) for name in users.names()]
-        for home in homes:
-            for place in _HOMES:
-                folder = top.there(*home, *place.split("/"))
-                if folder is not None:
-                    yield folder
-        for name in top.names():
-            if top.is_directory(name):
-                folder = top.there(name)
-                if folder is not None:
-                    yield folder
+        if len(self._folders) == 1:
+            yield from searched_places(self._folders[0], _is_root)
 
     @property
     def images(self) -> tuple[ForeignImage, ...]:
@@ -265,6 +230,14 @@ def _with_nested(folder: Folder, depth: int) -> Iterator[Folder]:
             nested = folder.there(name)
             if nested is not None:
                 yield from _with_nested(nested, depth - 1)
+
+
+def _is_root(folder: Folder) -> bool:
+    from orlop.foreign.containerd_root import is_containerd_root  # noqa: PLC0415 - rooms are read as they are met
+    from orlop.foreign.docker_root import is_docker_root  # noqa: PLC0415 - as above
+    from orlop.foreign.podman_root import drivers  # noqa: PLC0415 - as above
+
+    return is_docker_root(folder) or bool(drivers(folder)) or is_containerd_root(folder)
 
 
 def _held_of(folder: Folder, limits: Limits) -> Iterator[Held]:

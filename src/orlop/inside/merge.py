@@ -135,6 +135,8 @@ class Merge:
         if name == OPAQUE:
             if not folder:
                 self._find("opaque-root", name)
+            elif not node.children:
+                self._find("hides-nothing", f"{folder}/{name}")
             for child, gone in node.children.items():
                 self._removed[f"{way}/{child}" if way else child] = gone
             _unname_all(node.children.values())
@@ -145,6 +147,8 @@ class Merge:
         if gone_one is not None:
             self._removed[f"{way}/{hidden}" if way else hidden] = gone_one
             _unname_all((gone_one,))
+        else:
+            self._find("hides-nothing", f"{folder}/{name}" if folder else name)
 
     def _lower(self, folder: str, place: int) -> tuple[Node | None, str]:
         """Return what a folder is in the lower view, seen through the links that may be followed, and its real path.
@@ -328,9 +332,13 @@ class Merge:
         """Make a name lead to a node, which gets the attributes that the link's entry states, as engines do it."""
         children[name] = found
         found.names += 1
-        if _attributes(found.attributes) != _attributes(entry):
+        xattrs = found.xattrs
+        more = {name: value for name, value in entry.xattrs.items() if xattrs.get(name) != value}
+        if more or _attributes(found.attributes) != _attributes(entry):
             self._find("link-with-attributes", path)
-        found.attributes = entry
+        before = found.attributes.xattrs
+        # What an earlier link added stays, though the next one does not say it.
+        found.attributes = entry._replace(xattrs=before | entry.xattrs) if before else entry
         found.layer = self._layer
 
     def _target(self, path: str) -> Node | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from orlop.errors import ImageNotFound, IntegrityError, InvalidInput, NotFound
+from orlop.errors import ImageNotFound, IntegrityError, InvalidInput, NotFound, StoreInUse
 from orlop.foreign.root import open_root
 from orlop.intake.commit import commit
 from orlop.intake.offer import Offer
@@ -24,7 +24,8 @@ from orlop.model.names import image_names
 from orlop.service.save import save
 from orlop.store.local import local_store
 from orlop.store.opening import open_store, url_of
-from orlop.streams.files import explaining
+from orlop.streams.directory import Directory
+from orlop.streams.files import FileLock, explaining, make_directories
 from orlop.streams.filesystems import place_on_disk
 from orlop.streams.output import Output
 
@@ -45,6 +46,7 @@ State = Literal["complete", "whole", "rescued", "damaged"]
 """Of an image: nothing is missing; all of it was read and is right; it was taken; or something of it is lost."""
 
 _DONE: Final = ".done"
+_LOCK: Final = ".lock"
 _DAMAGE: Final = (IntegrityError, InvalidInput, NotFound)
 
 
@@ -192,25 +194,49 @@ def rescue_archive(
         progress: called with events about layers.
 
     Raises:
-        InvalidRoot, ImageNotFound: as for `look`. InvalidInput: the target lies in the root. StorageError: it cannot
-        be written.
+        InvalidRoot, ImageNotFound: as for `look`. InvalidInput: the target lies in the root. StoreInUse: another
+        rescue writes it. StorageError: it cannot be written.
     """
     path = os.path.abspath(os.fspath(target))
     scratch = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.rescue")
     with opened_root(root, limits) as foreign:
         for place in (path, os.path.dirname(path), scratch):
             check_outside(foreign, place)
-    _remove(scratch + _DONE)
-    with closing(local_store(scratch, create=True)) as store:
-        report = rescue_into(store, root, names, limits=limits, progress=progress)
-        saved = [name for image in report.images if image.state == "rescued" for name in saved_names(image.image)]
-        if saved:
-            save(store, image_names(dict.fromkeys(saved)), path, format=format, progress=progress)
-    with explaining("remove", scratch):
-        # A store that is half removed could not be opened by the next rescue.
-        os.rename(scratch, scratch + _DONE)
-    _remove(scratch + _DONE)
+    with _alone(path, scratch + _LOCK):
+        _remove(scratch + _DONE)
+        with closing(local_store(scratch, create=True)) as store:
+            report = rescue_into(store, root, names, limits=limits, progress=progress)
+            saved = [name for image in report.images if image.state == "rescued" for name in saved_names(image.image)]
+            if saved:
+                save(store, image_names(dict.fromkeys(saved)), path, format=format, progress=progress)
+        with explaining("remove", scratch):
+            # A store that is half removed could not be opened by the next rescue.
+            os.rename(scratch, scratch + _DONE)
+        _remove(scratch + _DONE)
     return report
+
+
+@contextmanager
+def _alone(target: str, path: str) -> Iterator[None]:
+    """Keep other rescues from a target for a block, by the lock of a file, which goes. Raises `StoreInUse`."""
+    above, name = os.path.split(path)
+    with explaining("write", target):
+        make_directories(above)
+        folder = Directory(above)
+    with closing(folder):
+        lock = FileLock(folder.at(name))
+        with explaining("write", target):
+            is_ours = lock.try_acquire()
+        # Whoever has ended meanwhile has taken the file away.
+        if not is_ours or not lock.is_current():
+            lock.release()
+            raise StoreInUse(f"another rescue writes {target}; wait for its end, or name another target")
+        try:
+            yield
+        finally:
+            with explaining("remove", path), suppress(FileNotFoundError):
+                os.unlink(path)
+            lock.release()
 
 
 def rescue_container(target: str | os.PathLike[str], root: str | os.PathLike[str], container: str) -> int:

@@ -233,6 +233,38 @@ class MetadataContract(Contract):
 
     # All rows at once.
 
+    def test_a_repository_does_not_have_what_it_only_names(self, metadata: Metadata) -> None:
+        """A layer that is said to be elsewhere is not held, nor is a part of an index that came with another one."""
+        blob, kind = _BLOB.digest, "application/vnd.oci.image.layer.nondistributable.v1.tar"
+        layer = '{"digest":"%s","size":1%s}'
+        foreign = layer % (blob, f',"mediaType":"{kind}"')
+        child = ManifestRow(Digest.of(b"child"), "", b"{}")
+        index = b'{"manifests":[%s]}' % (layer % (child.digest, "")).encode()
+        with metadata.write() as rows:
+            keep(rows)
+            rows.put_reference(name("2"))
+            for where, raw in (("b", foreign), ("c", layer % (blob, ""))):
+                digest = Digest.of(where.encode())
+                rows.put_manifest(ManifestRow(digest, "", b'{"layers":[%s]}' % raw.encode()), [])
+                rows.put_top(TopRow(f"docker.io/library/{where}", ":1", digest, 1))
+                assert rows.names_elsewhere("docker.io/library/b", blob) is (where == "b")
+        with metadata.read() as rows:
+            held = [where for where in "abc" if rows.holds_blob(f"docker.io/library/{where}", blob)]
+            assert held == ["c"]
+            assert not rows.names_elsewhere("docker.io/library/a", blob)
+        with metadata.write() as rows:
+            image = rows.reference("docker.io/library/a", ":2")
+            assert image is not None
+            came, other = Digest.of(b"index"), Digest.of(b"other index")
+            rows.put_manifest(child, [image.image])
+            rows.put_manifest(ManifestRow(came, "", index), [image.image])
+            rows.put_manifest(ManifestRow(other, "", index), [])
+            for where, digest in (("d", came), ("e", other)):
+                rows.put_top(TopRow(f"docker.io/library/{where}", ":1", digest, 1))
+        with metadata.read() as rows:
+            held = [where for where in "abcde" if rows.holds_manifest(f"docker.io/library/{where}", child.digest)]
+            assert held == ["a", "d"]
+
     def test_a_repository_is_what_its_names_say(self, metadata: Metadata) -> None:
         """Tags of images and of other content are listed together, and a manifest is held where a name leads to it."""
         config = _CONFIG % str(_DIFF.diff_id).encode()

@@ -1,0 +1,147 @@
+"""Where data roots are found on a disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orlop.errors import InvalidRoot
+from orlop.foreign.root import open_root
+from orlop.service.rescue import look
+from tests.foreign_roots import make_root, snapshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "made/image:0"
+
+
+def names(path: Path) -> list[str]:
+    return sorted(name for image in look(path).images for name in image.image.names)
+
+
+@pytest.mark.parametrize(
+    ("place", "given"),
+    [
+        ("var/lib/docker", ""),
+        ("var/lib/docker", "var/lib"),
+        ("var/lib/docker/100000.100000", ""),
+        ("var/snap/docker/common/var-lib-docker", ""),
+        ("home/me/.local/share/docker", ""),
+        ("home/me/.local/share/docker", "home"),
+        ("home/me/.local/share/docker", "home/me"),
+        ("root/.local/share/docker", ""),
+        ("docker", ""),
+        ("data/docker", ""),
+        ("srv/engines/docker", ""),
+        ("@/var/lib/docker", ""),
+        ("ostree/deploy/os/var/lib/docker", ""),
+        ("var/lib/docker/volumes/some/_data", ""),
+        ("var/lib/docker/volumes/some/_data", "var/lib/docker/volumes/some"),
+        ("version-pack-data/community/docker", ""),
+    ],
+)
+def test_a_root_is_found_wherever_engines_keep_it(tmp_path, place, given):
+    make_root(tmp_path / place, 1, {})
+    assert names(tmp_path / given) == [NAME]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "var/lib/containerd",
+        "lib/containerd",
+        "var/lib/rancher/k3s/agent/containerd",
+        "var/lib/rancher/rke2/agent/containerd",
+        "home/me/.rancher/k3s/agent/containerd",
+        "home/me/.local/share/containerd",
+        "var/snap/microk8s/common/var/lib/containerd",
+        "var/lib/k0s/containerd",
+        "var/lib/desktop-containerd/daemon",
+        "var/lib/docker/volumes/kind/_data/lib/containerd",
+    ],
+)
+def test_a_root_of_containerd_is_found(tmp_path, place):
+    (tmp_path / place / "io.containerd.content.v1.content" / "blobs").mkdir(parents=True)
+    with open_root(tmp_path) as found:
+        assert found.data_roots == (str(tmp_path / place),)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("etc/docker/daemon.json", json.dumps({"data-root": "/srv/x/a b"})),
+        ("etc/docker/daemon.json", json.dumps({"graph": "/srv//x/./a b/"})),
+        ("home/me/.config/docker/daemon.json", json.dumps({"data-root": "/srv/x/a b"})),
+        ("var/snap/docker/current/config/daemon.json", json.dumps({"data-root": "/srv/x/a b"})),
+        ("etc/containers/storage.conf", '[storage]\ndriver = "overlay"\ngraphroot = "/srv/x/a b"\n'),
+        ("etc/containers/storage.conf", '[storage.options]\nadditionalimagestores = ["/none", "/srv/x/a b"]\n'),
+        ("home/me/.config/containers/storage.conf", '[storage]\ngraphroot = "/srv/x/a b"\n'),
+        ("etc/containerd/config.toml", 'version = 2\nroot = "/srv/x/a b"\n'),
+    ],
+)
+def test_a_root_is_found_by_the_settings_of_engines(tmp_path, file, text):
+    # The default place has one, too, that was in use before: nothing is searched for.
+    make_root(tmp_path / "var" / "lib" / "docker", 1, {})
+    make_root(tmp_path / "srv" / "x" / "a b", 2, {})
+    assert names(tmp_path) == [NAME]
+    settings = tmp_path / file
+    settings.parent.mkdir(parents=True)
+    settings.write_text(text)
+    assert names(tmp_path) == [NAME, NAME, "made/image:1"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"data-root": "/../../outside"}',
+        '{"data-root": "/link"}',
+        '{"data-root": "/\\u0000"}',
+        '{"data-root": "/\\ud800"}',
+        '{"data-root": ["/link"]}',
+        '{"data-root": ' + "[" * 100_000,
+        '{"data-root": ' + "9" * 100_000 + "}",
+        '["data-root"]',
+        "",
+    ],
+)
+def test_settings_lead_nowhere_else(tmp_path, text):
+    disk = tmp_path / "disk"
+    make_root(disk / "var" / "lib" / "docker", 1, {})
+    make_root(tmp_path / "outside", 2, {})
+    (disk / "link").symlink_to("../outside")
+    (disk / "etc" / "docker").mkdir(parents=True)
+    (disk / "etc" / "docker" / "daemon.json").write_text(text)
+    before = snapshot(tmp_path)
+    assert names(disk) == [NAME]
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b'[storage]\ngraphroot = ["/x"]', b"[[storage]]", b"storage = 1", b"a = " + b"[" * 5000, b"\xff", b"x." * 9000],
+)
+def test_settings_that_cannot_be_read_are_passed_over(tmp_path, text):
+    make_root(tmp_path / "var" / "lib" / "docker", 1, {})
+    (tmp_path / "etc" / "containers").mkdir(parents=True)
+    (tmp_path / "etc" / "containers" / "storage.conf").write_bytes(text)
+    (tmp_path / "etc" / "docker").mkdir()
+    os.mkfifo(tmp_path / "etc" / "docker" / "daemon.json")
+    assert names(tmp_path) == [NAME]
+
+
+def test_a_search_follows_no_link_and_ends(tmp_path):
+    make_root(tmp_path / "outside", 1, {})
+    disk = tmp_path / "disk"
+    (disk / "a" / "b").mkdir(parents=True)
+    (disk / "a" / "link").symlink_to(tmp_path / "outside")
+    (disk / "a" / "b" / "loop").symlink_to("..")
+    deep = disk
+    for _ in range(300):
+        deep = deep / "deep"
+    deep.mkdir(parents=True)
+    with pytest.raises(InvalidRoot, match="nor a disk on which one was found"):
+        look(disk)
