@@ -37,7 +37,7 @@ def there(target: Path) -> list[str]:
 
 
 def test_a_second_rescue_to_the_same_target_is_refused_while_the_first_is_at_work(root, target):
-    refused = []
+    refused: list[bool] = []
 
     def second(_: object) -> None:
         if not refused:
